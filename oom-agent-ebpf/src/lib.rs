@@ -1,0 +1,15 @@
+//! The records that cross from the kernel to `oom-agent`, through one ring buffer.
+//!
+//! Layouts are `#[repr(C)]` without padding, in the byte order of the machine: both
+//! sides run on the same one. The first word of each record is its kind.
+#![cfg_attr(target_arch = "bpf", no_std)]
+
+#[cfg(not(target_arch = "bpf"))]
+mod from_bytes;
+mod record;
+
+#[cfg(not(target_arch = "bpf"))]
+pub use from_bytes::{Malformed, Record};
+pub use record::{
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, COMM_LEN, Exit, Mark, UNKNOWN_OFFSET, drops, known,
+};

@@ -1,1 +1,21 @@
-fn main(){}
+//! `oom-agent`: see `oom-agent --help`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match oom_agent::main(oom_agent::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; the exit code stands.
+            let _closed = writeln!(
+                std::io::stderr(),
+                "oom-agent: {}",
+                oom_agent::chain(error.as_ref())
+            );
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use zerocopy::FromBytes;
+
+use crate::{Autopsy, Exit, Mark};
+
+/// One item of the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A victim was chosen.
+    Mark(Mark),
+    /// A victim was read, in its own context.
+    Autopsy(Box<Autopsy>),
+    /// A victim is gone.
+    Exit(Exit),
+}
+
+/// Bytes that are no record: the object and this library are not of one build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The first word, where there is one.
+    pub kind: Option<u32>,
+    /// How many bytes there were.
+    pub len: usize,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Reads one ring item. Total: any bytes give a record or [`Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
+        let record = match kind {
+            Some(Mark::KIND) => Mark::read_from_bytes(bytes).ok().map(Self::Mark),
+            Some(Autopsy::KIND) => Autopsy::read_from_bytes(bytes)
+                .ok()
+                .map(|autopsy| Self::Autopsy(Box::new(autopsy))),
+            Some(Exit::KIND) => Exit::read_from_bytes(bytes).ok().map(Self::Exit),
+            _ => None,
+        };
+        record.ok_or(Malformed {
+            kind,
+            len: bytes.len(),
+        })
+    }
+}
+
+// === impl Malformed ===
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} bytes of kind {:?} are no record",
+            self.len, self.kind
+        )
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    fn mark() -> Mark {
+        Mark {
+            kind: Mark::KIND,
+            tid: 4243,
+            tgid: 4242,
+            trigger_tgid: 7,
+            stamp_ns: 812_345_678_901,
+            trigger_comm: *b"allocator\0\0\0\0\0\0\0",
+        }
+    }
+
+    #[test]
+    fn a_mark_comes_back_as_it_was_written() {
+        assert_eq!(
+            Record::from_bytes(mark().as_bytes()),
+            Ok(Record::Mark(mark()))
+        );
+    }
+
+    #[test]
+    fn a_record_one_byte_short_or_long_is_refused() {
+        let mut bytes = mark().as_bytes().to_vec();
+        bytes.push(0);
+        let refused = |bytes: &[u8]| {
+            assert_eq!(
+                Record::from_bytes(bytes),
+                Err(Malformed {
+                    kind: Some(Mark::KIND),
+                    len: bytes.len()
+                })
+            );
+        };
+        refused(&bytes);
+        refused(&bytes[..bytes.len() - 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(kind in 0u32..5, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            let mut bytes = kind.to_ne_bytes().to_vec();
+            bytes.extend(rest);
+            let sizes = [size_of::<Mark>(), size_of::<Autopsy>(), size_of::<Exit>()];
+            let right_size = sizes.get((kind as usize).wrapping_sub(1)) == Some(&bytes.len());
+            prop_assert_eq!(Record::from_bytes(&bytes).is_ok(), right_size);
+        }
+
+        #[test]
+        fn every_record_of_the_right_size_is_taken(fill in any::<u8>()) {
+            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>())] {
+                let mut bytes = vec![fill; size];
+                bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+                prop_assert!(Record::from_bytes(&bytes).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The maps, and what is counted in them.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+
+/// What is remembered of a marked victim until its process has ended.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Marked {
+    /// When it was marked, `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+    /// 1 once its autopsy is written.
+    pub autopsied: u64,
+}
+
+/// Records on their way to the agent. An autopsy takes 3.1 KiB, so this holds over 300 kills.
+#[map]
+pub(super) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Victims that still live, by tgid where the tracepoint tells it, else by tid.
+#[map]
+pub(super) static MARKED: HashMap<u32, Marked> = HashMap::with_max_entries(4096, 0);
+
+/// What found no room, by the indexes of [`drops`](oom_agent_ebpf::drops).
+#[map]
+pub(super) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+pub(super) fn count_drop(index: u32) {
+    if let Some(count) = DROPS.get_ptr_mut(index) {
+        // SAFETY: a per-CPU slot that the verifier saw to be non-null; programs do not nest on one CPU.
+        unsafe { *count += 1 };
+    }
+}

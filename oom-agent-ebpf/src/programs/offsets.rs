@@ -1,0 +1,45 @@
+//! Where the kernel keeps what the programs read. Rust has no CO-RE relocations, so the
+//! agent reads these from the running kernel's BTF and sets them before it loads the object.
+
+use aya_ebpf::Global;
+use oom_agent_ebpf::UNKNOWN_OFFSET;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        $($(#[$doc])* #[unsafe(no_mangle)] pub(super) static $name: Global<u32> = Global::new(UNKNOWN_OFFSET);)*
+    };
+}
+
+/// 1 where argument 0 of `mark_victim` is a `struct task_struct *`, 0 where it is `int pid`.
+#[unsafe(no_mangle)]
+pub(super) static MARK_VICTIM_HAS_TASK: Global<u32> = Global::new(0);
+
+offsets! {
+    TASK_PID
+    TASK_TGID
+    TASK_GROUP_LEADER
+    TASK_COMM
+    TASK_MM
+    TASK_SIGNAL
+    TASK_CGROUPS
+    TASK_THREAD_PID
+    SIGNAL_LIVE
+    SIGNAL_OOM_SCORE_ADJ
+    PID_LEVEL
+    PID_NUMBERS
+    UPID_NR
+    /// Size of a `struct upid`.
+    UPID_SIZE
+    MM_ARG_START
+    MM_ARG_END
+    /// From the `mm_struct` to the number in each of its counters.
+    MM_RSS_ANON
+    MM_RSS_FILE
+    MM_RSS_SHMEM
+    /// From the `css_set` to the `cgroup_subsys_state *` of the memory controller.
+    CSS_SET_MEMORY
+    CSS_CGROUP
+    CGROUP_KN
+    KN_PARENT
+    KN_NAME
+}

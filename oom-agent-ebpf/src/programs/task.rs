@@ -1,0 +1,177 @@
+//! Reads of the kernel's structures at the offsets that [`offsets`](super::offsets) names.
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{bpf_get_current_task, bpf_probe_read_kernel_str, bpf_probe_read_user},
+    },
+};
+use oom_agent_ebpf::{Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, COMM_LEN, UNKNOWN_OFFSET, known};
+
+use super::offsets as at;
+
+/// How many levels of a cgroup path are walked: systemd, kind and docker nested are at 12.
+const MAX_LEVELS: u32 = 24;
+
+/// `NAME_MAX` of a cgroup with its NUL.
+const NAME_LEN: usize = 256;
+
+/// One read of a command line. Small, so that a page that is not resident costs little of it.
+const CMDLINE_CHUNK: u64 = 256;
+
+/// `current`, as an address.
+#[inline(always)]
+pub(super) fn current() -> u64 {
+    // SAFETY: takes nothing, and a tracing program always has a current task.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The member at `offset` of the structure at `base`; `None` where the kernel has no such member.
+#[inline(always)]
+pub(super) fn member<T>(base: u64, offset: &Global<u32>) -> Option<T> {
+    let offset = offset.load();
+    if offset == UNKNOWN_OFFSET || base == 0 {
+        return None;
+    }
+    // SAFETY: the helper copies, and fails on an address that cannot be read.
+    unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
+}
+
+/// Fills what can be read of `task`, which must be `current` and alive: its user memory is read.
+#[inline(always)]
+pub(super) fn examine(task: u64, autopsy: &mut Autopsy) {
+    let leader = member::<u64>(task, &at::TASK_GROUP_LEADER).unwrap_or(task);
+    if let Some(comm) = member::<[u8; COMM_LEN]>(leader, &at::TASK_COMM) {
+        autopsy.comm = comm;
+        autopsy.known |= known::COMM;
+    }
+    if let Some(signal) = member::<u64>(task, &at::TASK_SIGNAL)
+        && let Some(adj) = member::<i16>(signal, &at::SIGNAL_OOM_SCORE_ADJ)
+    {
+        autopsy.oom_score_adj = i32::from(adj);
+        autopsy.known |= known::OOM_SCORE_ADJ;
+    }
+    namespace_pid(leader, autopsy);
+    if let Some(mm) = member::<u64>(task, &at::TASK_MM) {
+        resident(mm, autopsy);
+        command_line(mm, autopsy);
+    }
+    cgroup_names(task, autopsy);
+}
+
+#[inline(always)]
+fn namespace_pid(leader: u64, autopsy: &mut Autopsy) {
+    let Some(pid) = member::<u64>(leader, &at::TASK_THREAD_PID) else {
+        return;
+    };
+    let Some(level) = member::<u32>(pid, &at::PID_LEVEL) else {
+        return;
+    };
+    let numbers = at::PID_NUMBERS.load();
+    if numbers == UNKNOWN_OFFSET {
+        return;
+    }
+    let upid = pid + u64::from(numbers) + u64::from(level) * u64::from(at::UPID_SIZE.load());
+    if let Some(nr) = member::<u32>(upid, &at::UPID_NR) {
+        autopsy.ns_level = level;
+        autopsy.ns_tgid = nr;
+        autopsy.known |= known::NS_TGID;
+    }
+}
+
+#[inline(always)]
+fn resident(mm: u64, autopsy: &mut Autopsy) {
+    let (Some(anon), Some(file), Some(shmem)) = (
+        member::<i64>(mm, &at::MM_RSS_ANON),
+        member::<i64>(mm, &at::MM_RSS_FILE),
+        member::<i64>(mm, &at::MM_RSS_SHMEM),
+    ) else {
+        return;
+    };
+    autopsy.anon_pages = anon;
+    autopsy.file_pages = file;
+    autopsy.shmem_pages = shmem;
+    autopsy.known |= known::RSS;
+}
+
+/// Never reads past `arg_end`: the environment lies there.
+#[inline(always)]
+fn command_line(mm: u64, autopsy: &mut Autopsy) {
+    let (Some(start), Some(end)) = (
+        member::<u64>(mm, &at::MM_ARG_START),
+        member::<u64>(mm, &at::MM_ARG_END),
+    ) else {
+        return;
+    };
+    let size = end.saturating_sub(start);
+    autopsy.cmdline_size = size.min(u64::from(u32::MAX)) as u32;
+    autopsy.known |= known::CMDLINE;
+    for chunk in 0..CMDLINE_LEN as u64 / CMDLINE_CHUNK {
+        let done = chunk * CMDLINE_CHUNK;
+        if done >= size {
+            break;
+        }
+        let mut want = size - done;
+        if want > CMDLINE_CHUNK {
+            want = CMDLINE_CHUNK;
+        }
+        // SAFETY: `done` + `want` stay within `cmdline`, and the helper fails on what it cannot read.
+        let read = unsafe {
+            bpf_probe_read_user(
+                autopsy.cmdline.as_mut_ptr().add(done as usize).cast(),
+                want as u32,
+                (start + done) as *const _,
+            )
+        };
+        if read != 0 {
+            break;
+        }
+        autopsy.cmdline_read = (done + want) as u32;
+    }
+}
+
+/// `task->cgroups->subsys[memory_cgrp_id]->cgroup->kn`, then up: right on cgroup v1 and v2 alike.
+#[inline(always)]
+fn cgroup_names(task: u64, autopsy: &mut Autopsy) {
+    let Some(mut kn) = member::<u64>(task, &at::TASK_CGROUPS)
+        .and_then(|css_set| member::<u64>(css_set, &at::CSS_SET_MEMORY))
+        .and_then(|css| member::<u64>(css, &at::CSS_CGROUP))
+        .and_then(|cgroup| member::<u64>(cgroup, &at::CGROUP_KN))
+    else {
+        return;
+    };
+    let mut used: u64 = 0;
+    let mut whole = false;
+    for _ in 0..MAX_LEVELS {
+        let Some(parent) = member::<u64>(kn, &at::KN_PARENT) else {
+            return;
+        };
+        if parent == 0 {
+            whole = true;
+            break;
+        }
+        let Some(name) = member::<u64>(kn, &at::KN_NAME) else {
+            return;
+        };
+        if used > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
+            break;
+        }
+        // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on what it cannot read.
+        let len = unsafe {
+            bpf_probe_read_kernel_str(
+                autopsy.cgroup_names.as_mut_ptr().add(used as usize).cast(),
+                NAME_LEN as u32,
+                name as *const _,
+            )
+        };
+        if len <= 0 {
+            return;
+        }
+        used += len as u64;
+        kn = parent;
+    }
+    autopsy.cgroup_names_used = used as u32;
+    autopsy.cgroup_names_cut = u32::from(!whole);
+    autopsy.known |= known::CGROUP;
+}

@@ -1,0 +1,162 @@
+//! What the programs write. Every number is in the unit its field says.
+
+#[cfg(not(target_arch = "bpf"))]
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// `TASK_COMM_LEN` of the kernel: a process name with its NUL.
+pub const COMM_LEN: usize = 16;
+
+/// How many bytes of a command line are kept. The rest is cut, and the cut is visible:
+/// [`Autopsy::cmdline_size`] has the whole length.
+pub const CMDLINE_LEN: usize = 1024;
+
+/// Room for the names of a cgroup and its ancestors, each with its NUL.
+pub const CGROUP_NAMES_LEN: usize = 2048;
+
+/// In place of a member's offset: this kernel has no such member.
+pub const UNKNOWN_OFFSET: u32 = u32::MAX;
+
+/// `oom:mark_victim`: the kernel has chosen a victim. Written in the context of the
+/// task whose allocation set the OOM killer off, the *trigger*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct Mark {
+    /// [`Mark::KIND`].
+    pub kind: u32,
+    /// `task->pid` of the victim: a thread, not always the group's leader.
+    pub tid: u32,
+    /// `task->tgid` of the victim; 0 where the tracepoint tells the tid only.
+    pub tgid: u32,
+    /// tgid of the trigger.
+    pub trigger_tgid: u32,
+    /// `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+    /// Name of the trigger's thread.
+    pub trigger_comm: [u8; COMM_LEN],
+}
+
+/// `signal:signal_deliver` of SIGKILL to a marked task: the victim as it was the moment
+/// before it died, read in its own context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct Autopsy {
+    /// [`Autopsy::KIND`].
+    pub kind: u32,
+    /// Which of the fields below could be read: the bits of [`known`].
+    pub known: u32,
+    /// The thread the signal reached first.
+    pub tid: u32,
+    /// The victim.
+    pub tgid: u32,
+    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    pub mark_ns: u64,
+    /// `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+    /// Resident anonymous, file and shared pages, in pages.
+    pub anon_pages: i64,
+    /// Resident file pages, in pages.
+    pub file_pages: i64,
+    /// Resident shared pages, in pages.
+    pub shmem_pages: i64,
+    /// Real user id, in the initial user namespace.
+    pub uid: u32,
+    /// Depth of the victim's PID namespace; 0 is the host's.
+    pub ns_level: u32,
+    /// The victim's process id in its own PID namespace.
+    pub ns_tgid: u32,
+    /// `signal->oom_score_adj`, −1000 to 1000.
+    pub oom_score_adj: i32,
+    /// Length of the command line, in bytes; more than [`CMDLINE_LEN`] when it was cut.
+    pub cmdline_size: u32,
+    /// How many bytes of `cmdline` were read.
+    pub cmdline_read: u32,
+    /// How many bytes of `cgroup_names` are in use.
+    pub cgroup_names_used: u32,
+    /// Set when an ancestor's name did not fit.
+    pub cgroup_names_cut: u32,
+    /// `comm` of the thread group's leader.
+    pub comm: [u8; COMM_LEN],
+    /// The arguments, each with its NUL.
+    pub cmdline: [u8; CMDLINE_LEN],
+    /// Names of the memory cgroup and its ancestors, leaf first, each with its NUL;
+    /// the root has none.
+    pub cgroup_names: [u8; CGROUP_NAMES_LEN],
+}
+
+/// `sched:sched_process_exit` of the last thread of a marked process: its address space
+/// is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct Exit {
+    /// [`Exit::KIND`].
+    pub kind: u32,
+    /// The victim.
+    pub tgid: u32,
+    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    pub mark_ns: u64,
+    /// `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+}
+
+/// Indexes in the `DROPS` map.
+pub mod drops {
+    /// A record found the ring full.
+    pub const RING_FULL: u32 = 0;
+    /// A victim found no room in the map of marks, so it has no autopsy.
+    pub const MARKS_FULL: u32 = 1;
+}
+
+/// Bits of [`Autopsy::known`].
+pub mod known {
+    /// `anon_pages`, `file_pages` and `shmem_pages`.
+    pub const RSS: u32 = 1;
+    /// `ns_level` and `ns_tgid`.
+    pub const NS_TGID: u32 = 1 << 1;
+    /// `oom_score_adj`.
+    pub const OOM_SCORE_ADJ: u32 = 1 << 2;
+    /// `cmdline_size`, `cmdline_read` and `cmdline`.
+    pub const CMDLINE: u32 = 1 << 3;
+    /// `cgroup_names`.
+    pub const CGROUP: u32 = 1 << 4;
+    /// `comm`.
+    pub const COMM: u32 = 1 << 5;
+}
+
+// === impl Mark ===
+
+impl Mark {
+    /// The first word of a mark.
+    pub const KIND: u32 = 1;
+}
+
+// === impl Autopsy ===
+
+impl Autopsy {
+    /// The first word of an autopsy.
+    pub const KIND: u32 = 2;
+}
+
+// === impl Exit ===
+
+impl Exit {
+    /// The first word of an exit.
+    pub const KIND: u32 = 3;
+}
+
+// The ring is read by another program than the one that wrote it: a layout that moves must not compile.
+const _: () = assert!(size_of::<Mark>() == 40);
+const _: () = assert!(size_of::<Autopsy>() == 88 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
+const _: () = assert!(size_of::<Exit>() == 24);
+const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

@@ -1,0 +1,140 @@
+//! The command line. Each flag has an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cri::Socket;
+use crate::probe::Method;
+use crate::sinks::{BonkerUrl, Format};
+
+/// Names what the Linux OOM killer struck.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this host and report every OOM kill. Finds by itself what is there: a container
+    /// runtime, a Kubernetes API server; whatever is missing is done without.
+    Run(Run),
+    /// Put every BPF program through this kernel's verifier, and attach nothing.
+    Check,
+    /// Show what is read out of cgroup paths: one JSON line each.
+    Cgroup {
+        /// Paths, as in /proc/PID/cgroup after the last colon; none: one a line on standard input.
+        #[arg(value_name = "PATH")]
+        paths: Vec<std::ffi::OsString>,
+    },
+}
+
+/// `oom-agent run`
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Socket of the container runtime [default: the first one that is there].
+    #[arg(long, env = "OOM_AGENT_CRI_ENDPOINT", value_name = "unix:///PATH")]
+    pub cri_endpoint: Option<Socket>,
+
+    /// Credentials for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Write no Events, whatever credentials there are.
+    #[arg(long, env = "OOM_AGENT_NO_KUBERNETES", conflicts_with = "kubeconfig")]
+    pub no_kubernetes: bool,
+
+    /// A bonker to tell of every incident; repeatable (in the variable: separated by commas).
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub bonker: Vec<BonkerUrl>,
+
+    /// How incidents are written to standard output.
+    #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
+    pub output: Format,
+
+    /// Name of this node in Kubernetes [default: the host's name].
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// How to hang on the kernel.
+    #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
+    pub probe: Method,
+
+    /// How much is logged to standard error; `trace` includes the BPF programs' own messages.
+    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// How it is logged.
+    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
+    pub log_format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What was lost.
+    Error,
+    /// And what is degraded.
+    Warn,
+    /// And what was found and done.
+    Info,
+    /// And how.
+    Debug,
+    /// And what the BPF programs say.
+    Trace,
+}
+
+/// How it is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    fn refused(args: &[&str], says: &str) {
+        let error = Cli::try_parse_from([&["oom-agent", "run"], args].concat()).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+
+    #[test]
+    fn a_malformed_flag_is_refused_with_what_was_expected() {
+        refused(
+            &["--bonker", "penguin:50051"],
+            "expected http://HOST:PORT, as in http://penguin.local:50051",
+        );
+        refused(
+            &["--bonker", "https://penguin"],
+            "this version speaks plaintext only",
+        );
+        refused(
+            &["--cri-endpoint", "tcp://1.2.3.4"],
+            "expected unix:///path/to/a.sock",
+        );
+        refused(&["--output", "xml"], "possible values: human, json");
+        refused(
+            &["--no-kubernetes", "--kubeconfig", "x"],
+            "cannot be used with",
+        );
+    }
+}

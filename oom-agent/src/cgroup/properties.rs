@@ -1,0 +1,191 @@
+//! What holds for any path.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::{Identity, Runtime, parse, parse_bytes};
+
+const OUTER: &str = "93529524695bb00d91c1f6dba692ea8d3550c3b94fb2463af7bc9ec82f992d26";
+
+proptest! {
+    /// No bytes make the parser panic, and what it returns has its shape.
+    #[test]
+    fn total_on_any_bytes(path in any::<Vec<u8>>()) {
+        assert_shape(&parse_bytes(&path))?;
+    }
+
+    /// The same for text made of what paths are made of.
+    #[test]
+    fn total_on_near_paths(path in near_path()) {
+        assert_shape(&parse(&path))?;
+    }
+
+    /// Each way to write a pod's container is read back whole, whatever is around it.
+    #[test]
+    fn pods_round_trip((path, expect) in pod_path(), around in around()) {
+        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+    }
+
+    /// Containers outside of pods likewise.
+    #[test]
+    fn lone_containers_round_trip(id in id(), label in label(), around in around()) {
+        let expect = Identity {
+            container_id: Some(id.clone()),
+            pod_uid: None,
+            runtime: Some(label.1),
+        };
+        let path = format!("/system.slice/{}-{id}.scope", label.0);
+        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+    }
+
+    /// An id of any other length is no id.
+    #[test]
+    fn ids_of_other_lengths_are_refused(id in "[0-9a-f]{1,63}|[0-9a-f]{65,70}", uid in uid()) {
+        for path in [
+            format!("/kubepods/pod{uid}/{id}"),
+            format!("/kubepods/pod{uid}/crio-{id}.scope"),
+            format!("/kubepods-pod{uid}.slice:cri-containerd:{id}"),
+        ] {
+            let expect = Identity { pod_uid: Some(uid.clone()), ..Identity::default() };
+            prop_assert_eq!(parse(&path), expect, "{}", path);
+        }
+    }
+}
+
+fn id() -> impl Strategy<Value = String> {
+    "[0-9a-f]{64}"
+}
+
+fn uid() -> impl Strategy<Value = String> {
+    "[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+}
+
+fn label() -> impl Strategy<Value = (&'static str, Runtime)> {
+    select(vec![
+        ("cri-containerd", Runtime::Containerd),
+        ("crio", Runtime::CriO),
+        ("docker", Runtime::Docker),
+        ("libpod", Runtime::Podman),
+        ("libpod-payload", Runtime::Podman),
+        ("nerdctl", Runtime::Nerdctl),
+    ])
+}
+
+/// A pod's container, as each pair of drivers writes it, and what must be read from it.
+fn pod_path() -> impl Strategy<Value = (String, Identity)> {
+    let qos = select(vec!["", "burstable", "besteffort"]);
+    (0..5, qos, uid(), id(), label()).prop_map(|(form, qos, uid, id, (label, runtime))| {
+        let dir = ["/kubepods", qos, &format!("pod{uid}")]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("/");
+        let dash = if qos.is_empty() { "" } else { "-" };
+        let slice = format!("kubepods{dash}{qos}-pod{}.slice", uid.replace('-', "_"));
+        let slices = format!("/kubepods.slice/kubepods{dash}{qos}.slice/{slice}");
+        let (path, runtime) = match form {
+            0 => (format!("{dir}/{id}"), None),
+            1 => (format!("{dir}/{label}-{id}"), Some(runtime)),
+            2 => (format!("{slices}/{label}-{id}.scope"), Some(runtime)),
+            3 => (
+                format!("/kubelet.slice/kubelet-{slice}/{label}-{id}.scope"),
+                Some(runtime),
+            ),
+            _ => (
+                format!("/system.slice/any.service/{slice}:{label}:{id}"),
+                Some(runtime),
+            ),
+        };
+        let expect = Identity {
+            container_id: Some(id),
+            pod_uid: Some(uid),
+            runtime,
+        };
+        (path, expect)
+    })
+}
+
+/// What a path may stand in: nothing of it is the container's, `<>` is its place.
+fn around() -> impl Strategy<Value = String> {
+    let before = select(vec![
+        String::new(),
+        "/..".to_owned(),
+        "/../../..".to_owned(),
+        "/lxc.payload.node".to_owned(),
+        format!("/docker/{OUTER}"),
+        format!("/system.slice/docker-{OUTER}.scope"),
+        format!("/machine.slice/libpod-{OUTER}.scope/container"),
+    ]);
+    let after = prop::collection::vec(
+        select(vec![
+            "",
+            "container",
+            "init.scope",
+            "system.slice",
+            "nginx.service",
+            "kube-proxy",
+            "0",
+            OUTER,
+        ]),
+        0..4,
+    );
+    (before, after, select(vec!["", " (deleted)"])).prop_map(|(before, after, deleted)| {
+        let after = after
+            .into_iter()
+            .fold(String::new(), |path, segment| path + "/" + segment);
+        format!("{before}<>{after}{deleted}")
+    })
+}
+
+fn near_path() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        select(vec![
+            "/",
+            "/",
+            "/",
+            "-",
+            ":",
+            "_",
+            "pod",
+            "-pod",
+            "kubepods",
+            ".slice",
+            ".scope",
+            "..",
+            "docker",
+            "/docker/",
+            "ecs",
+            "kata_overhead",
+            "kata_",
+            "crio-",
+            "crio-conmon-",
+            "cri-containerd",
+            ":cri-containerd:",
+            "libpod-payload-",
+            "libpod-conmon-",
+            " (deleted)",
+        ])
+        .prop_map(str::to_owned),
+        "[0-9a-fA-F]{63,65}",
+        "[0-9a-fA-F]{31,33}",
+        uid(),
+        id(),
+        any::<String>(),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn assert_shape(identity: &Identity) -> Result<(), TestCaseError> {
+    let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+    if let Some(id) = &identity.container_id {
+        prop_assert!(id.len() == 64 && id.chars().all(hex), "{}", id);
+    }
+    if let Some(uid) = &identity.pod_uid {
+        let parts: Vec<_> = uid.split('-').collect();
+        let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
+        prop_assert!(lengths == [32] || lengths == [8, 4, 4, 4, 12], "{}", uid);
+        prop_assert!(parts.concat().chars().all(hex), "{}", uid);
+    }
+    prop_assert!(identity.runtime.is_none() || identity.container_id.is_some());
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The commands that need no pipeline.
+
+pub mod cgroup;
+pub mod check;

@@ -1,0 +1,56 @@
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::CriError;
+
+/// Where the runtimes listen, the commonest first.
+pub const SOCKETS: [&str; 6] = [
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/run/k0s/containerd.sock",
+    "/var/snap/microk8s/common/run/containerd.sock",
+    "/var/run/cri-dockerd.sock",
+];
+
+/// A runtime's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket(PathBuf);
+
+/// The first of [`SOCKETS`] that exists below `root`.
+pub fn discover(root: &Path) -> Option<Socket> {
+    SOCKETS
+        .iter()
+        .map(|socket| root.join(socket.trim_start_matches('/')))
+        .find(|path| path.exists())
+        .map(Socket)
+}
+
+// === impl Socket ===
+
+impl Socket {
+    /// Of the socket's file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl FromStr for Socket {
+    type Err = CriError;
+
+    /// Takes `unix:///path`, as the kubelet does, or a bare absolute path.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
+        if path.is_absolute() {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(CriError::Endpoint)
+        }
+    }
+}
+
+impl std::fmt::Display for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "unix://{}", self.0.display())
+    }
+}

@@ -1,0 +1,37 @@
+use std::time::Duration;
+
+use super::Socket;
+
+/// Why the runtime told nothing of a container. `Display` leaves the source out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CriError {
+    /// `--cri-endpoint` is no socket.
+    #[error("expected unix:///path/to/a.sock or an absolute path")]
+    Endpoint,
+    /// The call failed.
+    #[error("CRI call {call} on {socket} failed")]
+    Call {
+        /// The RPC.
+        call: &'static str,
+        /// Where.
+        socket: Socket,
+        /// What the runtime or the connection says.
+        #[source]
+        source: Box<tonic::Status>,
+    },
+    /// It did not answer in time.
+    #[error("the runtime on {socket} did not answer within {patience:?}")]
+    Slow {
+        /// Where.
+        socket: Socket,
+        /// How long it was given.
+        patience: Duration,
+    },
+    /// It has no such container.
+    #[error("the runtime on {socket} does not know this container")]
+    NotFound {
+        /// Where.
+        socket: Socket,
+    },
+}

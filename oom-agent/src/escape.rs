@@ -1,0 +1,204 @@
+//! Text that others wrote, made fit for one line of a terminal or a log.
+//!
+//! A process chooses its own name and arguments, so either may hold terminal sequences, line breaks
+//! that forge a log line, or characters that reorder what is read.
+
+use std::fmt::{self, Display, Write as _};
+
+/// Text whose [`Display`] is safe to print; made by [`terminal`].
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal<'a>(&'a str);
+
+/// Shows `s` on one line, with nothing in it that a terminal obeys or a reader cannot see.
+///
+/// Escaped are control characters (`\n`, `\u{1b}`), whatever Unicode counts as format, private,
+/// unassigned or a separator other than the plain space (which takes in bidi controls, zero-width
+/// characters and line separators), marks that join the character before them, and letters that
+/// show as a blank. A backslash is always doubled: the original can be told from the result, and
+/// no name can pass itself off as an escape.
+///
+/// The result is at most six times as long, in bytes; use [`truncate`] first.
+pub fn terminal(s: &str) -> Terminal<'_> {
+    Terminal(s)
+}
+
+/// The longest start of `s` that has at most `max_bytes` bytes and ends between characters.
+pub fn truncate(s: &str, max_bytes: usize) -> &str {
+    s.get(..s.floor_char_boundary(max_bytes))
+        .unwrap_or_default()
+}
+
+/// The text in `bytes`; what is not UTF-8 becomes U+FFFD. At most three times as long.
+pub fn bytes(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+// === impl Terminal ===
+
+impl Display for Terminal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '\'' | '"' => f.write_char(c)?,
+                // Hangul fillers and the empty Braille pattern: printable to Unicode, blank to a reader.
+                '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => {
+                    write!(f, "{}", c.escape_unicode())?;
+                }
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{bytes, terminal, truncate};
+
+    #[test]
+    fn shows_plain_text_as_it_is_and_escapes_the_rest() {
+        check("", "");
+        check("tail", "tail");
+        check("it's \"fine\" ~", "it's \"fine\" ~");
+        check("höhle 東京 Ω 🐧 \u{fffd}", "höhle 東京 Ω 🐧 \u{fffd}");
+        check("a\nb\r\n\tc", r"a\nb\r\n\tc");
+        check(r"a\nb", r"a\\nb");
+        check(r"\u{1b}", r"\\u{1b}");
+        check("\0\u{7}\u{8}\u{7f}", r"\0\u{7}\u{8}\u{7f}");
+        check(
+            "\u{1b}[2J\u{1b}]0;pwned\u{7}",
+            r"\u{1b}[2J\u{1b}]0;pwned\u{7}",
+        );
+        check("\u{9b}31mred\u{85}", r"\u{9b}31mred\u{85}");
+        check("\u{202e}gpj.exe\u{202c}", r"\u{202e}gpj.exe\u{202c}");
+        check(
+            "\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}",
+            r"\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}",
+        );
+        check(
+            "pa\u{200b}use\u{feff}\u{200d}",
+            r"pa\u{200b}use\u{feff}\u{200d}",
+        );
+        check("a\u{2028}b\u{2029}c", r"a\u{2028}b\u{2029}c");
+        check("a\u{a0}b\u{3000}c", r"a\u{a0}b\u{3000}c");
+        check("e\u{301}\u{fe0f}", r"e\u{301}\u{fe0f}");
+        check(
+            "\u{e0041}\u{e000}\u{10ffff}\u{378}",
+            r"\u{e0041}\u{e000}\u{10ffff}\u{378}",
+        );
+        check("a\u{3164}b\u{115f}", r"a\u{3164}b\u{115f}");
+    }
+
+    #[test]
+    fn truncates_between_characters() {
+        for (max, expect) in [
+            (0, ""),
+            (1, "a"),
+            (2, "a"),
+            (3, "aé"),
+            (4, "aé"),
+            (6, "aé"),
+            (7, "aé🐧"),
+            (99, "aé🐧"),
+        ] {
+            assert_eq!(truncate("aé🐧", max), expect, "{max} bytes");
+        }
+        assert_eq!(truncate("", usize::MAX), "");
+    }
+
+    #[test]
+    fn replaces_what_is_not_utf8() {
+        assert_eq!(bytes(b"tail\xff\xfe"), "tail\u{fffd}\u{fffd}");
+        assert_eq!(bytes("höhle".as_bytes()), "höhle");
+        assert_eq!(bytes(b""), "");
+    }
+
+    proptest! {
+        /// Neither a terminal nor a reader can be misled, whatever the text.
+        #[test]
+        fn output_is_harmless(s in hostile()) {
+            for c in terminal(&s).to_string().chars() {
+                prop_assert!(!misleads(c), "{c:?} from {s:?}");
+            }
+        }
+
+        /// The original can be told from the result, so two texts never look the same.
+        #[test]
+        fn output_is_unambiguous(s in hostile()) {
+            prop_assert_eq!(unescape(&terminal(&s).to_string()), s);
+        }
+
+        /// The result has the bound its documentation gives.
+        #[test]
+        fn output_is_bounded(s in hostile()) {
+            prop_assert!(terminal(&s).to_string().len() <= 6 * s.len());
+        }
+
+        /// The longest start that fits.
+        #[test]
+        fn truncation_is_the_longest_start(s in any::<String>(), max in 0_usize..64) {
+            let cut = truncate(&s, max);
+            prop_assert!(s.starts_with(cut) && cut.len() <= max);
+            let next = s[cut.len()..].chars().next();
+            prop_assert!(next.is_none_or(|c| cut.len() + c.len_utf8() > max));
+        }
+
+        /// Any bytes make text, with the bound its documentation gives.
+        #[test]
+        fn bytes_are_total(raw in any::<Vec<u8>>()) {
+            prop_assert!(bytes(&raw).len() <= 3 * raw.len());
+        }
+    }
+
+    fn check(input: &str, expect: &str) {
+        assert_eq!(terminal(input).to_string(), expect, "{input:?}");
+    }
+
+    /// Text that has far more than its share of what must be escaped.
+    fn hostile() -> impl Strategy<Value = String> {
+        let c = prop_oneof![
+            any::<char>(),
+            proptest::char::range('\0', '\u{ff}'),
+            proptest::char::range('\u{2000}', '\u{206f}'),
+            proptest::char::range('\u{e0000}', '\u{e01ef}'),
+            Just('\\'),
+        ];
+        proptest::collection::vec(c, 0..32).prop_map(String::from_iter)
+    }
+
+    /// Listed from Unicode's tables, apart from the implementation's own source.
+    fn misleads(c: char) -> bool {
+        matches!(c,
+            '\0'..='\u{1f}' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}'
+            | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+            | '\u{3000}' | '\u{3164}' | '\u{e000}'..='\u{f8ff}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{10ffff}')
+    }
+
+    fn unescape(s: &str) -> String {
+        let mut text = String::new();
+        let mut rest = s.chars();
+        while let Some(c) = rest.next() {
+            text.push(match c {
+                '\\' => match rest.next().expect("an escape is whole") {
+                    '0' => '\0',
+                    't' => '\t',
+                    'n' => '\n',
+                    'r' => '\r',
+                    'u' => {
+                        let hex: String = rest.by_ref().skip(1).take_while(|&c| c != '}').collect();
+                        let code = u32::from_str_radix(&hex, 16).expect("hex digits");
+                        char::from_u32(code).expect("a character")
+                    }
+                    other => other,
+                },
+                plain => plain,
+            });
+        }
+        text
+    }
+}

@@ -1,0 +1,70 @@
+//! An incident in one plain sentence.
+
+use std::fmt::Write as _;
+
+use super::{Incident, Outcome, Victim};
+
+/// Who died, where, of what size, and what became of the container. The strings of
+/// victims and pods are as they came: the place this goes to escapes them.
+pub fn sentence(incident: &Incident) -> String {
+    let Some(victim) = incident.victims.first() else {
+        return "The OOM killer struck, and nothing is known of its victim".to_owned();
+    };
+    let mut text = format!(
+        "{} (pid {}) was OOM-killed",
+        victim.comm.as_deref().unwrap_or("A process"),
+        victim.pid
+    );
+    text.push_str(&place(victim));
+    if let Some(rss) = victim.rss_bytes {
+        let _infallible = write!(
+            text,
+            " with {} resident (anon {}, file {}, shmem {})",
+            mebibytes(rss.total()),
+            mebibytes(rss.anon),
+            mebibytes(rss.file),
+            mebibytes(rss.shmem)
+        );
+    }
+    text.push_str(match incident.outcome {
+        Outcome::ContainerDied => "; it was the container's first process, so the container died",
+        Outcome::ChildDied => "; the container's first process was not the victim",
+        Outcome::Unknown => "",
+    });
+    if let Some(trigger) = &incident.trigger
+        && trigger.pid != victim.pid
+    {
+        let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
+    }
+    text
+}
+
+fn place(victim: &Victim) -> String {
+    let container = victim.container.as_ref().map(|container| {
+        container
+            .name
+            .clone()
+            .unwrap_or_else(|| container.id.chars().take(12).collect())
+    });
+    let pod = victim
+        .pod
+        .as_ref()
+        .map(|pod| match (&pod.namespace, &pod.name, &pod.uid) {
+            (Some(namespace), Some(name), _) => format!("{namespace}/{name}"),
+            (_, _, Some(uid)) => format!("with uid {uid}"),
+            _ => "unknown".to_owned(),
+        });
+    match (container, pod, &victim.cgroup) {
+        (Some(container), Some(pod), _) => format!(" in container {container} of pod {pod}"),
+        (Some(container), None, _) => format!(" in container {container}"),
+        (None, Some(pod), _) => format!(" in pod {pod}"),
+        (None, None, Some(cgroup)) => format!(" in cgroup {cgroup}"),
+        (None, None, None) => String::new(),
+    }
+}
+
+/// Tenths of a MiB, rounded down.
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

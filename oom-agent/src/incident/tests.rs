@@ -1,0 +1,248 @@
+//! Records in any order, lost, doubled and late: every kill is told exactly once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use oom_agent_ebpf::{Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, Mark, Record, known};
+use proptest::prelude::*;
+
+use super::assembler::{Assembler, Found};
+use super::{Rss, Trigger};
+
+const PAGE: u64 = 4096;
+
+fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
+    Record::Mark(Mark {
+        kind: Mark::KIND,
+        tid,
+        tgid,
+        trigger_tgid: 7,
+        stamp_ns,
+        trigger_comm: *b"allocator\0\0\0\0\0\0\0",
+    })
+}
+
+fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
+    let mut autopsy = Autopsy {
+        kind: Autopsy::KIND,
+        known: u32::MAX,
+        tid,
+        tgid,
+        mark_ns,
+        stamp_ns: mark_ns + 1,
+        anon_pages: 100,
+        file_pages: 2,
+        shmem_pages: -1,
+        uid: 1000,
+        ns_level: 1,
+        ns_tgid: 1,
+        oom_score_adj: 999,
+        cmdline_size: 15,
+        cmdline_read: 15,
+        cgroup_names_used: 14,
+        cgroup_names_cut: 0,
+        comm: *b"tail\0\0\0\0\0\0\0\0\0\0\0\0",
+        cmdline: [b'x'; CMDLINE_LEN],
+        cgroup_names: [b'x'; CGROUP_NAMES_LEN],
+    };
+    autopsy.cmdline[..15].copy_from_slice(b"tail\0/dev/zero\0");
+    autopsy.cgroup_names[..14].copy_from_slice(b"leaf\0pod\0kube\0");
+    autopsy
+}
+
+fn autopsy(mark_ns: u64, tid: u32, tgid: u32) -> Record {
+    Record::Autopsy(Box::new(autopsy_of(mark_ns, tid, tgid)))
+}
+
+fn exit(mark_ns: u64, tgid: u32) -> Record {
+    Record::Exit(Exit {
+        kind: Exit::KIND,
+        tgid,
+        mark_ns,
+        stamp_ns: mark_ns + 2,
+    })
+}
+
+#[test]
+fn a_mark_and_its_autopsy_are_one_kill() {
+    let mut assembler = Assembler::new(PAGE);
+    assert_eq!(assembler.take(mark(50, 42, 42), 60), []);
+    let found = assembler.take(autopsy(50, 42, 42), 61);
+    let [found] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(
+        found.trigger,
+        Some(Trigger {
+            pid: 7,
+            comm: "allocator".to_owned()
+        })
+    );
+    assert_eq!(found.degraded, Vec::<String>::new());
+    let victim = &found.victim;
+    assert_eq!((victim.pid, victim.uid), (42, Some(1000)));
+    assert_eq!(victim.comm.as_deref(), Some("tail"));
+    assert_eq!(
+        victim.cmdline.as_deref(),
+        Some(["tail".to_owned(), "/dev/zero".to_owned()].as_slice())
+    );
+    assert_eq!(victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
+    assert_eq!(victim.oom_score_adj, Some(999));
+    assert_eq!(victim.namespace_pid, Some((1, 1)));
+    assert_eq!(
+        victim.rss_bytes,
+        Some(Rss {
+            anon: 409_600,
+            file: 8192,
+            shmem: 0
+        })
+    );
+    assert_eq!(
+        assembler.take(exit(50, 42), 62),
+        [],
+        "the exit tells nothing new"
+    );
+    assert_eq!(assembler.deadline_ns(), None, "nothing waits");
+}
+
+#[test]
+fn a_thread_that_was_marked_is_told_as_its_process() {
+    let mut assembler = Assembler::new(PAGE);
+    // The short layout: a tid and nothing else.
+    assembler.take(mark(50, 43, 0), 60);
+    let found = assembler.take(autopsy(50, 44, 42), 61);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].victim.pid, 42);
+    assert!(found[0].trigger.is_some());
+}
+
+#[test]
+fn an_exit_without_an_autopsy_tells_the_mark() {
+    let mut assembler = Assembler::new(PAGE);
+    assembler.take(mark(50, 42, 42), 60);
+    let found = assembler.take(exit(50, 42), 61);
+    assert_eq!(
+        found[0].degraded,
+        ["victims: not read in its own context: it was already exiting"]
+    );
+    assert!(!found[0].autopsied);
+}
+
+#[test]
+fn a_signal_that_does_not_come_is_waited_for_200_ms() {
+    let mut assembler = Assembler::new(PAGE);
+    assembler.take(mark(50, 42, 42), 60);
+    let deadline = 60 + 200_000_000;
+    assert_eq!(assembler.deadline_ns(), Some(deadline));
+    assert_eq!(assembler.expire(deadline - 1), []);
+    assert_eq!(assembler.expire(deadline).len(), 1);
+    assert_eq!(
+        assembler.take(autopsy(50, 42, 42), deadline + 1),
+        [],
+        "too late: told already"
+    );
+}
+
+#[test]
+fn what_could_not_be_read_is_said_by_field() {
+    let mut assembler = Assembler::new(PAGE);
+    let mut autopsy = autopsy_of(50, 42, 42);
+    autopsy.known = known::COMM | known::CMDLINE;
+    autopsy.cmdline_size = 5000;
+    autopsy.cmdline_read = CMDLINE_LEN as u32;
+    let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 60);
+    assert_eq!(
+        found[0].degraded,
+        [
+            "trigger: the mark's record was lost",
+            "oom_score_adj: not readable in this kernel",
+            "rss_bytes: not readable in this kernel",
+            "outcome: not readable in this kernel",
+            "cgroup: not readable in this kernel",
+            "cmdline: cut at 1024 of 5000 bytes",
+        ]
+    );
+    assert_eq!(found[0].victim.cgroup, None);
+    assert_eq!(found[0].victim.rss_bytes, None);
+}
+
+#[test]
+fn lengths_beyond_the_arrays_are_taken_as_whole() {
+    let mut autopsy = autopsy_of(50, 42, 42);
+    autopsy.cgroup_names_used = u32::MAX;
+    autopsy.cmdline_read = u32::MAX;
+    let found = Assembler::new(PAGE).take(Record::Autopsy(Box::new(autopsy)), 60);
+    assert_eq!(
+        found[0].victim.cmdline.as_ref().unwrap().join(" ").len(),
+        CMDLINE_LEN
+    );
+}
+
+#[test]
+fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
+    let mut assembler = Assembler::new(PAGE);
+    let told: usize = (0..5000u32)
+        .map(|n| {
+            assembler
+                .take(mark(u64::from(n) + 1, n + 1, n + 1), 60)
+                .len()
+        })
+        .sum();
+    assert_eq!(told, 5000 - 4096);
+    assert_eq!(told + assembler.expire(u64::MAX).len(), 5000);
+}
+
+/// What happens to the three records of one kill.
+#[derive(Clone, Debug)]
+struct Fate {
+    copies: [u8; 3],
+    thread_marked: bool,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    ([0u8..3, 0u8..3, 0u8..3], any::<bool>()).prop_map(|(copies, thread_marked)| Fate {
+        copies,
+        thread_marked,
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_kill_with_a_record_left_is_told_exactly_once(
+        (fates, order) in proptest::collection::vec(fate(), 1..40).prop_flat_map(|fates| {
+            let total = fates.iter().flat_map(|fate| fate.copies).map(usize::from).sum::<usize>();
+            (Just(fates), proptest::collection::vec(any::<u64>(), total))
+        }),
+    ) {
+        let mut records = Vec::new();
+        for (n, fate) in fates.iter().enumerate() {
+            let (stamp, pid) = (1 + n as u64, 100 + 10 * n as u32);
+            let marked = if fate.thread_marked { mark(stamp, pid + 1, 0) } else { mark(stamp, pid, pid) };
+            let kinds = [marked, autopsy(stamp, pid + 2, pid), exit(stamp, pid)];
+            for (record, copies) in kinds.into_iter().zip(fate.copies) {
+                records.extend(std::iter::repeat_n((stamp, record), copies.into()));
+            }
+        }
+        let mut shuffled: Vec<_> = order.into_iter().zip(records).collect();
+        shuffled.sort_by_key(|(key, _)| *key);
+
+        let mut assembler = Assembler::new(PAGE);
+        let mut told: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut count = |found: Vec<Found>| {
+            for found in found {
+                *told.entry(found.stamp_ns).or_default() += 1;
+            }
+        };
+        let mut now = 1000;
+        for (_, (_, record)) in shuffled {
+            now += 1;
+            count(assembler.take(record, now));
+        }
+        count(assembler.expire(now + Duration::from_secs(1).as_nanos() as u64));
+        for (n, fate) in fates.iter().enumerate() {
+            let expected = usize::from(fate.copies.iter().any(|copies| *copies > 0));
+            prop_assert_eq!(told.get(&(1 + n as u64)).copied().unwrap_or(0), expected);
+        }
+        prop_assert_eq!(assembler.deadline_ns(), None);
+    }
+}

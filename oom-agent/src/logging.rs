@@ -1,0 +1,44 @@
+//! Logs go to standard error; standard output is for incidents.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::util::TryInitError;
+
+use crate::args::{LogFormat, LogLevel};
+
+/// Installs the one subscriber. Libraries are heard from `debug` on one step quieter.
+pub fn init(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
+    let (own, others) = match level {
+        LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
+        LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
+        LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
+        LogLevel::Debug => (LevelFilter::DEBUG, LevelFilter::INFO),
+        LogLevel::Trace => (LevelFilter::TRACE, LevelFilter::DEBUG),
+    };
+    let filter = Targets::new()
+        .with_default(others)
+        // Hundreds of lines on each relocation of the object.
+        .with_target("aya", LevelFilter::WARN)
+        .with_target("aya_obj", LevelFilter::WARN)
+        // aya-log gives the BPF programs' messages the name of their crate.
+        .with_target("oom_agent_ebpf", own)
+        .with_target("oom_agent", own);
+    let layer = match format {
+        LogFormat::Plain => fmt::layer()
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr)
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(io::stderr)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()
+}

@@ -1,0 +1,211 @@
+//! From the kernel's records to every sink: the only room that sees all the others.
+
+mod discover;
+mod resolve;
+mod summary;
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use oom_agent_ebpf::Record;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::args::{LogLevel, Run};
+use crate::clock;
+use crate::host::Host;
+use crate::incident::{Assembler, Found, Incident};
+use crate::probe::{Method, Probe, ProbeError};
+use crate::sinks::{Lines, Sink, start_bonker};
+use resolve::Resolver;
+use summary::Summary;
+
+/// Incidents whose container is being looked up at once.
+const RESOLVING: usize = 64;
+
+/// Given to everything in flight when the agent is told to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Why `oom-agent run` could not start. `Display` leaves the source out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Nothing can be captured.
+    #[error("nothing can be captured on this host")]
+    Probe(#[source] ProbeError),
+    /// Signals cannot be waited for.
+    #[error("cannot listen for SIGTERM")]
+    Signal(#[source] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: Run) -> Result<(), RunError> {
+    let mut terminated = signals().map_err(RunError::Signal)?;
+    let host = Host::read(args.node_name.clone());
+    let logging = args.log_level == LogLevel::Trace;
+    let (probe, records) = Probe::attach(args.probe, logging).map_err(RunError::Probe)?;
+    say_degraded(&probe, args.probe);
+
+    let sinks = sinks(&args, &host).await;
+    let resolver = Arc::new(Resolver::new(
+        host.clone(),
+        discover::cri(args.cri_endpoint),
+    ));
+    let lines = Lines::new(args.output, TimeZone::system(), io::stdout());
+    let mut pipeline = Pipeline {
+        assembler: Assembler::new(host.page_size),
+        resolver,
+        resolving: JoinSet::new(),
+        lines,
+        sinks,
+        summary: Summary::default(),
+    };
+    tracing::info!(node = host.node, probe = ?probe.method, "attached");
+    pipeline.run(records, &mut terminated).await;
+    tracing::info!("ending");
+    let lost = probe.lost();
+    drop(probe);
+    pipeline.finish(lost).await;
+    Ok(())
+}
+
+struct Pipeline {
+    assembler: Assembler,
+    resolver: Arc<Resolver>,
+    resolving: JoinSet<Incident>,
+    lines: Lines<io::Stdout>,
+    sinks: Vec<Sink>,
+    summary: Summary,
+}
+
+// === impl Pipeline ===
+
+impl Pipeline {
+    async fn run(&mut self, mut records: mpsc::Receiver<Record>, end: &mut mpsc::Receiver<()>) {
+        loop {
+            let deadline = self.assembler.deadline_ns();
+            tokio::select! {
+                record = records.recv(), if self.resolving.len() < RESOLVING => {
+                    let Some(record) = record else {
+                        tracing::error!("the ring's reader has ended");
+                        return;
+                    };
+                    let found = self.assembler.take(record, clock::monotonic_ns());
+                    self.resolve(found);
+                }
+                () = sleep_until(deadline) => {
+                    let found = self.assembler.expire(clock::monotonic_ns());
+                    self.resolve(found);
+                }
+                Some(incident) = self.resolving.join_next() => self.tell(incident),
+                _ = end.recv() => return,
+            }
+        }
+    }
+
+    fn resolve(&mut self, found: Vec<Found>) {
+        for found in found {
+            let resolver = Arc::clone(&self.resolver);
+            self.resolving
+                .spawn(async move { resolver.resolve(found).await });
+        }
+    }
+
+    fn tell(&mut self, incident: Result<Incident, tokio::task::JoinError>) {
+        let incident = match incident {
+            Ok(incident) => Arc::new(incident),
+            Err(error) => {
+                self.summary.untold += 1;
+                tracing::error!(%error, "an incident was lost");
+                return;
+            }
+        };
+        // First of all, what may wait for nobody: the queues.
+        for sink in &self.sinks {
+            sink.offer(&incident);
+        }
+        self.summary.count(&incident);
+        if let Err(error) = self.lines.write(&incident) {
+            self.summary.unwritten += 1;
+            tracing::error!(%error, incident = incident.id, "cannot write to standard output");
+        }
+    }
+
+    async fn finish(mut self, lost: crate::probe::Lost) {
+        let deadline = Instant::now() + GRACE;
+        while let Ok(Some(incident)) =
+            tokio::time::timeout_at(deadline, self.resolving.join_next()).await
+        {
+            self.tell(incident);
+        }
+        let mut endings = JoinSet::new();
+        for sink in self.sinks.drain(..) {
+            let (name, counts) = (sink.name().to_owned(), sink.counts());
+            self.summary.sinks.push((name, counts));
+            endings.spawn(timeout(GRACE, sink.finish()));
+        }
+        while endings.join_next().await.is_some() {}
+        self.summary.log(lost);
+    }
+}
+
+async fn sinks(args: &Run, host: &Host) -> Vec<Sink> {
+    let mut sinks: Vec<Sink> = args.bonker.iter().map(start_bonker).collect();
+    if args.no_kubernetes {
+        tracing::info!("no Events: --no-kubernetes");
+    } else if let Some(events) = discover::events(args.kubeconfig.as_deref(), &host.node).await {
+        sinks.push(events);
+    }
+    sinks
+}
+
+fn say_degraded(probe: &Probe, wanted: Method) {
+    if let Some(error) = &probe.no_btf {
+        tracing::warn!(
+            error = %crate::error_chain::chain(error),
+            "no BTF: victims are read from /proc, which loses those that end first"
+        );
+    } else if wanted == Method::Classic {
+        tracing::warn!(
+            "--probe classic: victims are read from /proc, which loses those that end first"
+        );
+    }
+    for member in &probe.missing {
+        tracing::warn!(
+            member,
+            "this kernel's BTF lacks a member: what is read there is degraded"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT, as messages.
+fn signals() -> io::Result<mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // A receiver that is gone has ended already.
+        let _ended = sender.send(()).await;
+    });
+    Ok(receiver)
+}
+
+/// Sleeps until the kernel's clock shows `deadline_ns`; for ever without one.
+async fn sleep_until(deadline_ns: Option<u64>) {
+    match deadline_ns {
+        Some(deadline) => {
+            let left = deadline.saturating_sub(clock::monotonic_ns());
+            tokio::time::sleep(Duration::from_nanos(left)).await;
+        }
+        None => pending().await,
+    }
+}

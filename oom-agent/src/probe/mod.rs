@@ -1,0 +1,105 @@
+//! The kernel half's door: BPF programs in, records out. The only room that names aya.
+
+mod btf;
+mod error;
+mod object;
+mod offsets;
+mod reader;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{MapData, PerCpuArray};
+use oom_agent_ebpf::{Record, drops};
+use tokio::sync::mpsc;
+
+use object::Object;
+use reader::Reader;
+
+pub use error::{BtfError, ProbeError};
+pub use object::{Method, Verified};
+
+/// Records between the reader and the pipeline; the kernel's ring takes what is more.
+const QUEUE: usize = 1024;
+
+/// Attached programs. Dropping it detaches them.
+pub struct Probe {
+    // The reader ends before the object takes its programs and maps along.
+    _reader: Reader,
+    drops: PerCpuArray<MapData, u64>,
+    malformed: Arc<AtomicU64>,
+    _object: Object,
+    /// What is in use.
+    pub method: Method,
+    /// Members that this kernel lacks, by the name of the object's global.
+    pub missing: Vec<&'static str>,
+    /// Why BTF is not in use, where it was not by wish.
+    pub no_btf: Option<BtfError>,
+}
+
+/// Records that never reached the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Lost {
+    /// The ring was full.
+    pub ring_full: u64,
+    /// A victim could not be remembered between its mark and its end.
+    pub marks_full: u64,
+    /// A ring item was no record.
+    pub malformed: u64,
+}
+
+// === impl Probe ===
+
+impl Probe {
+    /// Loads the programs, attaches them and starts to read. `logging` turns on the
+    /// programs' own debug messages.
+    pub fn attach(
+        method: Method,
+        logging: bool,
+    ) -> Result<(Self, mpsc::Receiver<Record>), ProbeError> {
+        let mut object = Object::load(method, logging)?;
+        let ring = object.records()?;
+        let drops = object.drops()?;
+        let logger = logging.then(|| object.logger()).flatten();
+        let malformed = Arc::new(AtomicU64::new(0));
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let reader = Reader::start(ring, logger, sender, Arc::clone(&malformed))
+            .map_err(|source| ProbeError::Reader { source })?;
+        let method = object.attach()?;
+        object.forget_btf();
+        let probe = Self {
+            _reader: reader,
+            drops,
+            malformed,
+            method,
+            missing: std::mem::take(&mut object.missing),
+            no_btf: object.no_btf.take(),
+            _object: object,
+        };
+        Ok((probe, receiver))
+    }
+
+    /// Puts every program through this kernel's verifier and attaches nothing.
+    pub fn verify() -> Result<Vec<Verified>, ProbeError> {
+        Object::load(Method::Auto, false)?.verify()
+    }
+
+    /// What was lost since the programs were attached.
+    pub fn lost(&self) -> Lost {
+        let count = |index: u32| {
+            self.drops
+                .get(&index, 0)
+                .map(|cpus| cpus.iter().sum())
+                .inspect_err(|error| tracing::warn!(%error, "cannot read the count of drops"))
+                .unwrap_or(0)
+        };
+        Lost {
+            ring_full: count(drops::RING_FULL),
+            marks_full: count(drops::MARKS_FULL),
+            malformed: self.malformed.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The BPF object: loaded with this kernel's offsets, its programs put through the verifier.
+
+use std::path::Path;
+
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+
+use super::btf::Btf;
+use super::error::{BtfError, ProbeError};
+use super::offsets::{self, Offsets};
+
+/// Where the kernel shows its own BTF.
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The tracepoint that each BTF program is for; all are attached where there is BTF.
+const BTF_PROGRAMS: &[(&str, &str)] = &[
+    // Marks come last when attaching, so that no victim is marked that nobody examines.
+    ("sched_process_exit", "sched_process_exit"),
+    ("signal_deliver", "signal_deliver"),
+    ("mark_victim_btf", "mark_victim"),
+];
+
+/// The program for a kernel without BTF.
+const CLASSIC_PROGRAM: &str = "mark_victim";
+
+/// What is built in. Made by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
+
+/// How the programs hang on the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Method {
+    /// `btf` where the kernel has BTF, else `classic`.
+    Auto,
+    /// BTF tracepoints: the victim is read in its own context.
+    Btf,
+    /// The classic tracepoint: the victim is read from /proc, which can come too late.
+    Classic,
+}
+
+/// An object in the kernel, with nothing attached yet.
+pub(super) struct Object {
+    pub(super) ebpf: Ebpf,
+    /// The kernel's BTF as aya wants it; `None` means the classic tracepoint.
+    btf: Option<aya::Btf>,
+    /// Members that this kernel lacks.
+    pub(super) missing: Vec<&'static str>,
+    /// Why BTF is not used, where `Auto` gave it up.
+    pub(super) no_btf: Option<BtfError>,
+}
+
+/// What the verifier made of one program.
+#[derive(Debug)]
+pub struct Verified {
+    /// Its name in the object.
+    pub program: &'static str,
+    /// Instructions that the verifier walked through; the kernel tells from 5.16 on.
+    pub verified_instructions: Option<u32>,
+    /// Size of the machine code it became, in bytes; 0 where the JIT is off.
+    pub jited_bytes: u32,
+    /// Names of the maps it uses.
+    pub maps: Vec<String>,
+}
+
+// === impl Object ===
+
+impl Object {
+    /// Creates the maps and relocates the programs; none is in the kernel after this.
+    /// `logging` turns the programs' own debug messages on.
+    pub(super) fn load(method: Method, logging: bool) -> Result<Self, ProbeError> {
+        let (btf, no_btf) = match kernel_btf(method) {
+            Ok(found) => (found, None),
+            Err(source) if method == Method::Btf => return Err(ProbeError::Btf { source }),
+            Err(source) => (None, Some(source)),
+        };
+        let (btf, offsets) = btf.unzip();
+        let offsets = offsets.unwrap_or(Offsets {
+            globals: Vec::new(),
+            missing: Vec::new(),
+        });
+
+        let level: u8 = if logging { u8::MAX } else { 0 };
+        let mut loader = EbpfLoader::new();
+        loader.btf(btf.as_ref());
+        loader.override_global(aya_log::LEVEL, &level, true);
+        for (global, value) in &offsets.globals {
+            loader.override_global(global, value, true);
+        }
+        let ebpf = loader.load(OBJECT).map_err(|source| ProbeError::Load {
+            source: Box::new(source),
+        })?;
+        drop(loader);
+        Ok(Self {
+            ebpf,
+            btf,
+            missing: offsets.missing,
+            no_btf,
+        })
+    }
+
+    /// Puts every program that this kernel can take through the verifier, the classic one too.
+    pub(super) fn verify(&mut self) -> Result<Vec<Verified>, ProbeError> {
+        let mut verified = Vec::new();
+        if self.btf.is_some() {
+            for (program, tracepoint) in BTF_PROGRAMS {
+                self.load_btf_program(program, tracepoint)?;
+                verified.push(self.describe(program)?);
+            }
+        }
+        self.load_classic_program()?;
+        verified.push(self.describe(CLASSIC_PROGRAM)?);
+        Ok(verified)
+    }
+
+    /// Loads and attaches what this kernel can take. They are detached when this is dropped.
+    pub(super) fn attach(&mut self) -> Result<Method, ProbeError> {
+        if self.btf.is_some() {
+            for (program, tracepoint) in BTF_PROGRAMS {
+                self.load_btf_program(program, tracepoint)?;
+                let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
+                loaded
+                    .attach()
+                    .map_err(|source| attach_error(program, source))?;
+            }
+            return Ok(Method::Btf);
+        }
+        self.load_classic_program()?;
+        let loaded: &mut TracePoint = program_mut(&mut self.ebpf, CLASSIC_PROGRAM)?;
+        loaded
+            .attach("oom", "mark_victim")
+            .map_err(|source| attach_error(CLASSIC_PROGRAM, source))?;
+        Ok(Method::Classic)
+    }
+
+    /// Gives back the memory that only loading needed: some 10 MiB of BTF.
+    pub(super) fn forget_btf(&mut self) {
+        self.btf = None;
+    }
+
+    pub(super) fn records(&mut self) -> Result<RingBuf<MapData>, ProbeError> {
+        RingBuf::try_from(self.map("RECORDS")?).map_err(|source| map_error("RECORDS", source))
+    }
+
+    pub(super) fn drops(&mut self) -> Result<PerCpuArray<MapData, u64>, ProbeError> {
+        PerCpuArray::try_from(self.map("DROPS")?).map_err(|source| map_error("DROPS", source))
+    }
+
+    /// The programs' debug messages, for tracing.
+    pub(super) fn logger(&mut self) -> Option<EbpfLogger<&'static dyn tracing_log::log::Log>> {
+        EbpfLogger::init(&mut self.ebpf)
+            .inspect_err(|error| tracing::warn!(%error, "no debug messages from the BPF programs"))
+            .ok()
+    }
+
+    fn load_btf_program(
+        &mut self,
+        program: &'static str,
+        tracepoint: &str,
+    ) -> Result<(), ProbeError> {
+        let Some(btf) = &self.btf else {
+            return Ok(());
+        };
+        let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
+        loaded
+            .load(tracepoint, btf)
+            .map_err(|source| ProbeError::Program {
+                program,
+                source: Box::new(source),
+            })
+    }
+
+    fn load_classic_program(&mut self) -> Result<(), ProbeError> {
+        let loaded: &mut TracePoint = program_mut(&mut self.ebpf, CLASSIC_PROGRAM)?;
+        loaded.load().map_err(|source| ProbeError::Program {
+            program: CLASSIC_PROGRAM,
+            source: Box::new(source),
+        })
+    }
+
+    fn describe(&self, program: &'static str) -> Result<Verified, ProbeError> {
+        let failed = |source| ProbeError::Program {
+            program,
+            source: Box::new(source),
+        };
+        let info = self
+            .ebpf
+            .program(program)
+            .ok_or(ProbeError::Missing { name: program })?
+            .info()
+            .map_err(failed)?;
+        let maps = info.map_ids().map_err(failed)?.unwrap_or_default();
+        let maps = maps
+            .into_iter()
+            .filter_map(|id| aya::maps::MapInfo::from_id(id).ok())
+            .filter_map(|map| map.name_as_str().map(str::to_owned))
+            .collect();
+        Ok(Verified {
+            program,
+            verified_instructions: info.verified_instruction_count(),
+            jited_bytes: info.size_jitted(),
+            maps,
+        })
+    }
+
+    fn map(&mut self, name: &'static str) -> Result<Map, ProbeError> {
+        self.ebpf.take_map(name).ok_or(ProbeError::Missing { name })
+    }
+}
+
+type Found = Option<(aya::Btf, Offsets)>;
+
+fn kernel_btf(method: Method) -> Result<Found, BtfError> {
+    if method == Method::Classic {
+        return Ok(None);
+    }
+    let path = Path::new(VMLINUX);
+    let blob = std::fs::read(path).map_err(|source| BtfError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let offsets = offsets::resolve(&Btf::parse(blob)?);
+    let btf = aya::Btf::from_sys_fs().map_err(|source| BtfError::Aya {
+        source: Box::new(source),
+    })?;
+    Ok(Some((btf, offsets)))
+}
+
+fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProbeError::Missing { name })?
+        .try_into()
+        .map_err(|source| ProbeError::Program {
+            program: name,
+            source: Box::new(source),
+        })
+}
+
+fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
+    ProbeError::Attach {
+        program,
+        source: Box::new(source),
+    }
+}
+
+fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
+    ProbeError::Map {
+        map,
+        source: Box::new(source),
+    }
+}

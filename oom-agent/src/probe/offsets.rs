@@ -1,0 +1,106 @@
+//! Which members of the kernel's structures the programs read, and where they are in this kernel.
+
+use oom_agent_ebpf::UNKNOWN_OFFSET;
+
+use super::btf::{Btf, Member};
+
+/// What a kernel's BTF says, as the globals that the object takes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Offsets {
+    /// The object's global and its value.
+    pub(super) globals: Vec<(&'static str, u32)>,
+    /// The members that this kernel does not have.
+    pub(super) missing: Vec<&'static str>,
+}
+
+/// A global of the object, the structure, and the member by its names over time.
+const MEMBERS: &[(&str, &str, &[&str])] = &[
+    ("TASK_PID", "task_struct", &["pid"]),
+    ("TASK_TGID", "task_struct", &["tgid"]),
+    ("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),
+    ("TASK_COMM", "task_struct", &["comm"]),
+    ("TASK_MM", "task_struct", &["mm"]),
+    ("TASK_SIGNAL", "task_struct", &["signal"]),
+    ("TASK_CGROUPS", "task_struct", &["cgroups"]),
+    ("TASK_THREAD_PID", "task_struct", &["thread_pid"]),
+    ("SIGNAL_LIVE", "signal_struct", &["live"]),
+    ("SIGNAL_OOM_SCORE_ADJ", "signal_struct", &["oom_score_adj"]),
+    ("PID_LEVEL", "pid", &["level"]),
+    ("PID_NUMBERS", "pid", &["numbers"]),
+    ("UPID_NR", "upid", &["nr"]),
+    ("MM_ARG_START", "mm_struct", &["arg_start"]),
+    ("MM_ARG_END", "mm_struct", &["arg_end"]),
+    ("CSS_CGROUP", "cgroup_subsys_state", &["cgroup"]),
+    ("CGROUP_KN", "cgroup", &["kn"]),
+    // 6.15 marked it __rcu and renamed it with that.
+    ("KN_PARENT", "kernfs_node", &["__parent", "parent"]),
+    ("KN_NAME", "kernfs_node", &["name"]),
+];
+
+/// The object's globals for the counters of resident pages, and the kernel's names of them.
+const COUNTERS: &[(&str, &str)] = &[
+    ("MM_RSS_ANON", "MM_ANONPAGES"),
+    ("MM_RSS_FILE", "MM_FILEPAGES"),
+    ("MM_RSS_SHMEM", "MM_SHMEMPAGES"),
+];
+
+/// Reads every offset; what is missing stays [`UNKNOWN_OFFSET`] and degrades its field alone.
+pub(super) fn resolve(btf: &Btf) -> Offsets {
+    let mut offsets = Offsets {
+        globals: Vec::new(),
+        missing: Vec::new(),
+    };
+    for (global, structure, names) in MEMBERS {
+        let found = btf
+            .structure(structure)
+            .and_then(|id| names.iter().find_map(|name| btf.member(id, name)));
+        offsets.put(global, found.map(|member| member.offset));
+    }
+    let upid = btf.structure("upid").and_then(|id| btf.size(id));
+    offsets.put("UPID_SIZE", upid);
+    for (global, counter) in COUNTERS {
+        offsets.put(global, counter_offset(btf, counter));
+    }
+    offsets.put("CSS_SET_MEMORY", memory_css_offset(btf));
+    // Parameter 0 of a tracepoint's prototype is the probe's data; the tracepoint's own arguments follow.
+    let has_task = btf
+        .takes_structure("btf_trace_mark_victim", 1)
+        .map(u32::from);
+    offsets.put("MARK_VICTIM_HAS_TASK", has_task);
+    offsets
+}
+
+/// `mm_struct.rss_stat` is a structure of an array of atomics before 6.2, an array of `percpu_counter` after.
+fn counter_offset(btf: &Btf, counter: &str) -> Option<u32> {
+    let index = btf.enumerator(counter)?;
+    let rss_stat = btf.member(btf.structure("mm_struct")?, "rss_stat")?;
+    let (array, stride) = if btf.is_structure(rss_stat.type_id) {
+        (btf.member(rss_stat.type_id, "count")?, 8)
+    } else {
+        let per_cpu = btf.element(rss_stat.type_id)?;
+        let count = btf.member(per_cpu, "count")?;
+        (count, btf.size(per_cpu)?)
+    };
+    rss_stat
+        .offset
+        .checked_add(array.offset)?
+        .checked_add(index.checked_mul(stride)?)
+}
+
+/// `css_set.subsys[memory_cgrp_id]`; the index depends on the kernel's configuration.
+fn memory_css_offset(btf: &Btf) -> Option<u32> {
+    let Member { offset, .. } = btf.member(btf.structure("css_set")?, "subsys")?;
+    let index = btf.enumerator("memory_cgrp_id")?;
+    offset.checked_add(index.checked_mul(8)?)
+}
+
+// === impl Offsets ===
+
+impl Offsets {
+    fn put(&mut self, global: &'static str, value: Option<u32>) {
+        if value.is_none() {
+            self.missing.push(global);
+        }
+        self.globals.push((global, value.unwrap_or(UNKNOWN_OFFSET)));
+    }
+}

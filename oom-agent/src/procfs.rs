@@ -1,0 +1,208 @@
+//! A process as /proc shows it: the second choice, because it can be gone.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::incident::{Rss, Victim};
+
+/// The most that is read of one file, in bytes.
+const FILE_LEN: u64 = 64 << 10;
+
+/// The most that is kept of a command line, in bytes; as in the kernel half.
+const CMDLINE_LEN: u64 = 1024;
+
+/// A mounted procfs.
+#[derive(Clone, Debug)]
+pub struct Procfs {
+    root: PathBuf,
+}
+
+// === impl Procfs ===
+
+impl Procfs {
+    /// `root` is where it is mounted.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Fills what is still to be read of the process or thread `victim.pid`, and says what is not.
+    pub fn fill(&self, victim: &mut Victim, degraded: &mut Vec<String>) {
+        let dir = self.root.join(victim.pid.to_string());
+        match read(&dir.join("status"), FILE_LEN) {
+            Ok(status) => fill_from_status(victim, &String::from_utf8_lossy(&status)),
+            Err(error) => {
+                degraded.push(format!(
+                    "victims: gone before /proc could be read ({})",
+                    error.kind()
+                ));
+                return;
+            }
+        }
+        let mut or_say = |field: &str, result: io::Result<Vec<u8>>| match result {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                degraded.push(format!("{field}: gone from /proc ({})", error.kind()));
+                None
+            }
+        };
+        victim.cgroup = or_say("cgroup", read(&dir.join("cgroup"), FILE_LEN))
+            .and_then(|bytes| memory_cgroup(&String::from_utf8_lossy(&bytes)));
+        victim.oom_score_adj = or_say("oom_score_adj", read(&dir.join("oom_score_adj"), FILE_LEN))
+            .and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok());
+        // Empty once the address space is gone.
+        victim.cmdline = or_say("cmdline", read(&dir.join("cmdline"), CMDLINE_LEN))
+            .filter(|bytes| !bytes.is_empty())
+            .map(|bytes| crate::incident::arguments(&bytes));
+        if victim.cmdline.is_none() {
+            degraded.push("cmdline: the address space was given back first".to_owned());
+        }
+    }
+}
+
+fn read(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(at_most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn fill_from_status(victim: &mut Victim, status: &str) {
+    let field = |name: &str| {
+        status.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix(':')
+                .map(str::trim_ascii)
+        })
+    };
+    let kib = |name: &str| {
+        let digits = field(name)?.strip_suffix("kB")?.trim_ascii_end();
+        digits.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    victim.comm = field("Name").map(str::to_owned);
+    // What was marked can be a thread: an incident names its process.
+    if let Some(tgid) = field("Tgid").and_then(|tgid| tgid.parse().ok()) {
+        victim.pid = tgid;
+    }
+    victim.uid = field("Uid")
+        .and_then(|uids| uids.split_ascii_whitespace().next())
+        .and_then(|uid| uid.parse().ok());
+    victim.namespace_pid = field("NSpid").and_then(|pids| {
+        let mut pids = pids.split_ascii_whitespace();
+        let innermost = pids.next_back()?.parse().ok()?;
+        Some((u32::try_from(pids.count()).ok()?, innermost))
+    });
+    victim.rss_bytes = (|| {
+        Some(Rss {
+            anon: kib("RssAnon")?,
+            file: kib("RssFile")?,
+            shmem: kib("RssShmem")?,
+        })
+    })();
+}
+
+/// `hierarchy:controllers:path` a line: the memory controller's (cgroup v1), else the unified one's (v2).
+fn memory_cgroup(text: &str) -> Option<String> {
+    let lines = || {
+        text.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            rest.split_once(':')
+        })
+    };
+    lines()
+        .find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"))
+        .or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))
+        .map(|(_, path)| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Procfs) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("4243");
+        std::fs::create_dir(&dir).unwrap();
+        for (name, content) in files {
+            std::fs::write(dir.join(name), content).unwrap();
+        }
+        let procfs = Procfs::new(root.path());
+        (root, procfs)
+    }
+
+    const STATUS: &[u8] = b"Name:\tpython3\nUmask:\t0022\nTgid:\t4242\nPid:\t4243\n\
+        Uid:\t1000\t0\t0\t0\nNSpid:\t4243\t17\nRssAnon:\t   65108 kB\nRssFile:\t     1204 kB\nRssShmem:\t       8 kB\n";
+
+    #[test]
+    fn a_thread_that_still_lives_gives_its_process_whole() {
+        let (_root, procfs) = process(&[
+            ("status", STATUS),
+            ("cgroup", b"9:memory:/a:b\n1:name=systemd:/x\n0::/y\n"),
+            ("oom_score_adj", b"-17\n"),
+            ("cmdline", b"python3\0-c\0\0x = 1\0"),
+        ]);
+        let mut victim = Victim {
+            pid: 4243,
+            ..Victim::default()
+        };
+        let mut degraded = Vec::new();
+        procfs.fill(&mut victim, &mut degraded);
+        assert_eq!(
+            victim,
+            Victim {
+                pid: 4242,
+                comm: Some("python3".to_owned()),
+                cmdline: Some(["python3", "-c", "", "x = 1"].map(str::to_owned).to_vec()),
+                uid: Some(1000),
+                oom_score_adj: Some(-17),
+                rss_bytes: Some(Rss {
+                    anon: 65108 << 10,
+                    file: 1204 << 10,
+                    shmem: 8 << 10
+                }),
+                cgroup: Some("/a:b".to_owned()),
+                namespace_pid: Some((1, 17)),
+                container: None,
+                pod: None,
+            }
+        );
+        assert_eq!(degraded, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_zombie_has_no_memory_and_no_command_line_left() {
+        let (_root, procfs) = process(&[
+            ("status", b"Name:\ttail\nTgid:\t4243\nUid:\t0\t0\t0\t0\n"),
+            ("cgroup", b"0::/z\n"),
+            ("oom_score_adj", b"0\n"),
+            ("cmdline", b""),
+        ]);
+        let mut victim = Victim {
+            pid: 4243,
+            ..Victim::default()
+        };
+        let mut degraded = Vec::new();
+        procfs.fill(&mut victim, &mut degraded);
+        assert_eq!(victim.rss_bytes, None);
+        assert_eq!(victim.cmdline, None);
+        assert_eq!(victim.cgroup.as_deref(), Some("/z"));
+        assert_eq!(
+            degraded,
+            ["cmdline: the address space was given back first"]
+        );
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_said_to_be() {
+        let (_root, procfs) = process(&[]);
+        let mut victim = Victim {
+            pid: 1,
+            ..Victim::default()
+        };
+        let mut degraded = Vec::new();
+        procfs.fill(&mut victim, &mut degraded);
+        assert_eq!(
+            degraded,
+            ["victims: gone before /proc could be read (entity not found)"]
+        );
+    }
+}

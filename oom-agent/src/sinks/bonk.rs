@@ -1,0 +1,310 @@
+//! Bonks over one bidirectional stream to a bonker, each acknowledged.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proto::bonk::bonk_service_client::BonkServiceClient;
+use proto::bonk::{Acknowledgement, BonkItem, Outcome, StreamBonksRequest};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use super::backoff::Backoff;
+use super::{Counts, Sink};
+use crate::clock;
+use crate::error_chain::chain;
+use crate::escape;
+use crate::incident::{Incident, sentence};
+
+/// Given to connect, and to open the stream.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// An item that has waited longer is old news: a penguin need not be bonked for it.
+const STALE: Duration = Duration::from_mins(5);
+
+/// Sent and not acknowledged yet; more wait in the sink's queue.
+const IN_FLIGHT: usize = 16;
+
+/// No acknowledgement for this long means that the other side hangs.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// A quiet peer is probed this often.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// The longest sentence sent, in bytes.
+const SUMMARY_LEN: usize = 1024;
+
+/// Where a bonker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BonkerUrl(String);
+
+/// Not a URL that can be connected to.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}: expected http://HOST:PORT, as in http://penguin.local:50051")]
+pub struct InvalidBonkerUrl(&'static str);
+
+/// Starts the sink; it connects by itself, and again after every break.
+pub fn start(url: &BonkerUrl) -> Sink {
+    let endpoint = url.endpoint();
+    Sink::start(format!("bonker {url}"), |queue, counts| {
+        let bonker = Bonker {
+            endpoint,
+            queue,
+            counts,
+            unanswered: VecDeque::new(),
+        };
+        bonker.run()
+    })
+}
+
+struct Bonker {
+    endpoint: Endpoint,
+    queue: mpsc::Receiver<Arc<Incident>>,
+    counts: Arc<Counts>,
+    /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
+    unanswered: VecDeque<Arc<Incident>>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("cannot connect")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the stream broke")]
+    Stream(#[source] Status),
+    #[error("the bonker ended the stream")]
+    Ended,
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+}
+
+// === impl Bonker ===
+
+impl Bonker {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let delivered = self.counts.delivered.load(Ordering::Relaxed);
+            let Err(broken) = self.stream().await else {
+                return;
+            };
+            if self.counts.delivered.load(Ordering::Relaxed) > delivered {
+                backoff.reset();
+            }
+            self.drop_stale();
+            let first = backoff.attempts() == 0;
+            let wait = backoff.next(fastrand::f64());
+            self.say(&broken, first, wait);
+            if !self.wait(wait).await {
+                return;
+            }
+        }
+    }
+
+    /// A break is said once; its retries are for who asks.
+    fn say(&self, broken: &Broken, first: bool, wait: Duration) {
+        let (bonker, error) = (self.endpoint.uri(), chain(broken));
+        let (unanswered, retry_in) = (self.unanswered.len(), wait);
+        if first {
+            tracing::warn!(%bonker, %error, unanswered, "bonker not reached; trying on. Is `bonker-gpio serve` running there?");
+        } else {
+            tracing::debug!(%bonker, %error, unanswered, ?retry_in, "bonker still not reached");
+        }
+    }
+
+    /// Waits for the time or for something new to say; false when there is nothing left to say.
+    async fn wait(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            more = self.queue.recv(), if self.unanswered.len() < IN_FLIGHT => {
+                let over = more.is_none() && self.unanswered.is_empty();
+                if more.is_none() && !over {
+                    tokio::time::sleep(time).await;
+                }
+                self.unanswered.extend(more);
+                !over
+            }
+        }
+    }
+
+    /// One stream, until it breaks or there is nothing left to say.
+    async fn stream(&mut self) -> Result<(), Broken> {
+        let silent = |_| Broken::Silent(CONNECT);
+        let channel: Channel = timeout(CONNECT, self.endpoint.connect())
+            .await
+            .map_err(silent)?
+            .map_err(Broken::Connect)?;
+        let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
+        for incident in self.unanswered.iter().take(IN_FLIGHT) {
+            // The channel is as large as what is taken.
+            let _room = requests.try_send(request(incident));
+        }
+        tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
+        let mut client = BonkServiceClient::new(channel);
+        let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
+            .await
+            .map_err(silent)?
+            .map_err(Broken::Stream)?
+            .into_inner();
+        loop {
+            // A quiet stream is watched too, so that its end is known before the next kill.
+            let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
+            tokio::select! {
+                biased;
+                answer = next(&mut answers, patience) => self.acknowledged(answer?),
+                more = self.queue.recv(), if self.unanswered.len() < IN_FLIGHT => {
+                    let Some(incident) = more else {
+                        return self.drain(requests, answers).await;
+                    };
+                    self.unanswered.push_back(Arc::clone(&incident));
+                    if requests.try_send(request(&incident)).is_err() {
+                        return Err(Broken::Ended);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn drain(
+        &mut self,
+        requests: mpsc::Sender<StreamBonksRequest>,
+        mut answers: Streaming<proto::bonk::StreamBonksResponse>,
+    ) -> Result<(), Broken> {
+        while !self.unanswered.is_empty() {
+            let answer = next(&mut answers, Some(SILENCE)).await?;
+            self.acknowledged(answer);
+        }
+        drop(requests);
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, acknowledgement: Option<Acknowledgement>) {
+        let Some(acknowledgement) = acknowledgement else {
+            tracing::warn!("the bonker answered without an acknowledgement");
+            return;
+        };
+        let position = self
+            .unanswered
+            .iter()
+            .position(|incident| incident.id == acknowledgement.id);
+        let Some(incident) = position.and_then(|position| self.unanswered.remove(position)) else {
+            tracing::warn!(
+                id = %escape::terminal(escape::truncate(&acknowledgement.id, 128)),
+                "the bonker acknowledged what was not sent"
+            );
+            return;
+        };
+        let latency = Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
+        let outcome = acknowledgement.outcome();
+        let count = match outcome {
+            Outcome::Accepted | Outcome::Duplicate => &self.counts.delivered,
+            _ => &self.counts.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            incident = incident.id,
+            outcome = outcome.as_str_name(),
+            message = %escape::terminal(escape::truncate(&acknowledgement.message, SUMMARY_LEN)),
+            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            "bonk acknowledged"
+        );
+    }
+
+    fn drop_stale(&mut self) {
+        let now = clock::monotonic_ns();
+        let before = self.unanswered.len();
+        self.unanswered.retain(|incident| {
+            u128::from(now.saturating_sub(incident.stamp_ns)) < STALE.as_nanos()
+        });
+        let dropped = before - self.unanswered.len();
+        if dropped > 0 {
+            self.counts
+                .failed
+                .fetch_add(dropped as u64, Ordering::Relaxed);
+            tracing::warn!(dropped, "bonks given up: older than {STALE:?}");
+        }
+    }
+}
+
+/// The next answer; `patience` bounds the wait for it where one is due.
+async fn next(
+    answers: &mut Streaming<proto::bonk::StreamBonksResponse>,
+    patience: Option<Duration>,
+) -> Result<Option<Acknowledgement>, Broken> {
+    let answer = match patience {
+        Some(patience) => timeout(patience, answers.message())
+            .await
+            .map_err(|_| Broken::Silent(patience))?,
+        None => answers.message().await,
+    };
+    match answer {
+        Err(status) => Err(Broken::Stream(status)),
+        Ok(None) => Err(Broken::Ended),
+        Ok(Some(answer)) => Ok(answer.acknowledgement),
+    }
+}
+
+fn request(incident: &Incident) -> StreamBonksRequest {
+    let victim = incident.victims.first();
+    let pod = victim.and_then(|victim| victim.pod.as_ref());
+    let container = victim.and_then(|victim| victim.container.as_ref());
+    let text = |value: Option<&String>| value.cloned().unwrap_or_default();
+    let summary = sentence(incident);
+    StreamBonksRequest {
+        item: Some(BonkItem {
+            id: incident.id.clone(),
+            time: Some(prost_types::Timestamp {
+                seconds: incident.time.as_second(),
+                nanos: incident.time.subsec_nanosecond(),
+            }),
+            source: "oom-agent".to_owned(),
+            node: incident.node.clone(),
+            namespace: text(pod.and_then(|pod| pod.namespace.as_ref())),
+            pod: text(pod.and_then(|pod| pod.name.as_ref())),
+            container: text(container.and_then(|container| container.name.as_ref())),
+            comm: text(victim.and_then(|victim| victim.comm.as_ref())),
+            summary: escape::truncate(&summary, SUMMARY_LEN).to_owned(),
+        }),
+    }
+}
+
+// === impl BonkerUrl ===
+
+impl BonkerUrl {
+    fn endpoint(&self) -> Endpoint {
+        // Checked when it was made; a static one stands in so that nothing here can panic.
+        Endpoint::from_shared(self.0.clone())
+            .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
+            .connect_timeout(CONNECT)
+            // The kernel's own, so that a quiet stream wakes nobody here.
+            .tcp_keepalive(Some(KEEPALIVE))
+    }
+}
+
+impl FromStr for BonkerUrl {
+    type Err = InvalidBonkerUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let endpoint = Endpoint::from_shared(text.to_owned())
+            .map_err(|_| InvalidBonkerUrl("this is no URL"))?;
+        match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
+            (Some("http"), Some(host)) if !host.is_empty() => Ok(Self(text.to_owned())),
+            (Some("https"), _) => Err(InvalidBonkerUrl("this version speaks plaintext only")),
+            _ => Err(InvalidBonkerUrl(
+                "this URL has no http:// scheme or no host",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for BonkerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,73 @@
+//! The Kubernetes Event of each incident, one at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::backoff::Backoff;
+use super::{Counts, Sink};
+use crate::clock;
+use crate::error_chain::chain;
+use crate::incident::Incident;
+use crate::k8s::{Recorded, Recorder};
+
+/// Attempts at one Event. With their waits this spans about half a minute: the restart of an API server.
+const ATTEMPTS: u32 = 8;
+
+/// Starts the sink.
+pub fn start(recorder: Recorder) -> Sink {
+    Sink::start("kubernetes".to_owned(), |queue, counts| {
+        run(recorder, queue, counts)
+    })
+}
+
+async fn run(recorder: Recorder, mut queue: mpsc::Receiver<Arc<Incident>>, counts: Arc<Counts>) {
+    while let Some(incident) = queue.recv().await {
+        let count = if record(&recorder, &incident).await {
+            &counts.delivered
+        } else {
+            &counts.failed
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether the Event stands, or needs none.
+async fn record(recorder: &Recorder, incident: &Incident) -> bool {
+    let mut backoff = Backoff::default();
+    loop {
+        match recorder.record(incident).await {
+            Ok(Recorded::NoPod) => {
+                tracing::debug!(incident = incident.id, "no Event: the victim is in no pod");
+                return true;
+            }
+            Ok(done) => {
+                let latency =
+                    Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
+                tracing::info!(
+                    incident = incident.id,
+                    outcome = ?done,
+                    latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+                    "event recorded"
+                );
+                return true;
+            }
+            Err(error) if error.is_transient() && backoff.attempts() + 1 < ATTEMPTS => {
+                let wait = backoff.next(fastrand::f64());
+                tracing::warn!(
+                    incident = incident.id,
+                    error = %chain(&error),
+                    retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                    "event not recorded yet"
+                );
+                tokio::time::sleep(wait).await;
+            }
+            Err(error) => {
+                tracing::error!(incident = incident.id, error = %chain(&error), "event given up");
+                return false;
+            }
+        }
+    }
+}
