@@ -1,1 +1,7 @@
-fn main(){}
+//! `bonker-gpio`: see the library for everything but this door.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bonker_gpio::main()
+}

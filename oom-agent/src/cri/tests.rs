@@ -1,1 +1,212 @@
+//! The client against a CRI server of this process, on a socket.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proto::cri::runtime_service_server::{RuntimeService, RuntimeServiceServer};
+use proto::cri::*;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status};
+
+use super::{Cri, CriError, Identity, Socket, discover};
+use crate::incident::{Container as OurContainer, Pod};
+
+const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
+
+/// How the server answers a list of containers.
+#[derive(Clone)]
+enum Answer {
+    Containers(Vec<Container>),
+    Refuse,
+    Never,
+}
+
+struct Runtime(Answer);
+
+macro_rules! unimplemented_calls {
+    ($($call:ident($request:ty) -> $response:ty;)*) => {
+        #[tonic::async_trait]
+        impl RuntimeService for Runtime {
+            async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
+                Ok(Response::new(VersionResponse {
+                    runtime_name: "containerd".to_owned(),
+                    ..VersionResponse::default()
+                }))
+            }
+            async fn list_containers(
+                &self,
+                request: Request<ListContainersRequest>,
+            ) -> Result<Response<ListContainersResponse>, Status> {
+                assert_eq!(request.into_inner().filter.unwrap().id, ID);
+                match self.0.clone() {
+                    Answer::Containers(containers) => Ok(Response::new(ListContainersResponse { containers })),
+                    Answer::Refuse => Err(Status::internal("the disk is on fire")),
+                    Answer::Never => std::future::pending().await,
+                }
+            }
+            $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
+                Err(Status::unimplemented("not asked for here"))
+            })*
+        }
+    };
+}
+
+unimplemented_calls! {
+    run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
+    stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
+    remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
+    list_pod_sandbox(ListPodSandboxRequest) -> ListPodSandboxResponse;
+    create_container(CreateContainerRequest) -> CreateContainerResponse;
+    start_container(StartContainerRequest) -> StartContainerResponse;
+    container_status(ContainerStatusRequest) -> ContainerStatusResponse;
+}
+
+/// A server with a runtime of its own, so that its connections end with it too.
+struct Server(Option<tokio::runtime::Runtime>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn serve(answer: Answer, socket: &Socket) -> Server {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let listener = UnixListener::bind(socket.path()).unwrap();
+    let server = tonic::transport::Server::builder()
+        .add_service(RuntimeServiceServer::new(Runtime(answer)))
+        .serve_with_incoming(UnixListenerStream::new(listener));
+    runtime.spawn(server);
+    Server(Some(runtime))
+}
+
+fn socket() -> (tempfile::TempDir, Socket) {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = format!("unix://{}/cri.sock", dir.path().display());
+    (dir, socket.parse().unwrap())
+}
+
+async fn ask(cri: &Cri) -> Result<Identity, CriError> {
+    tokio::time::timeout(Duration::from_secs(10), cri.container(ID))
+        .await
+        .unwrap()
+}
+
+fn container(labels: &[(&str, &str)]) -> Container {
+    Container {
+        id: ID.to_owned(),
+        metadata: Some(ContainerMetadata {
+            name: "from-metadata".to_owned(),
+            attempt: 0,
+        }),
+        labels: labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<HashMap<_, _>>(),
+        ..Container::default()
+    }
+}
+
+#[tokio::test]
+async fn the_kubelets_labels_name_the_pod_and_the_container() {
+    let (_dir, socket) = socket();
+    let listed = container(&[
+        ("io.kubernetes.pod.name", "hungry"),
+        ("io.kubernetes.pod.namespace", "default"),
+        (
+            "io.kubernetes.pod.uid",
+            "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8",
+        ),
+        ("io.kubernetes.container.name", "main"),
+    ]);
+    let _server = serve(Answer::Containers(vec![listed]), &socket);
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        ask(&Cri::new(socket)).await.unwrap(),
+        Identity {
+            container: OurContainer {
+                id: ID.to_owned(),
+                name: some("main"),
+                runtime: some("containerd")
+            },
+            pod: Some(Pod {
+                namespace: some("default"),
+                name: some("hungry"),
+                uid: some("a38c12e8-255a-11e9-8cd9-0007cb0b2cc8")
+            }),
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_container_without_labels_has_its_own_name_and_no_pod() {
+    let (_dir, socket) = socket();
+    let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
+    let found = ask(&Cri::new(socket)).await.unwrap();
+    assert_eq!(found.pod, None);
+    assert_eq!(found.container.name.as_deref(), Some("from-metadata"));
+}
+
+#[tokio::test]
+async fn an_unknown_container_a_refusal_and_silence_each_have_their_word() {
+    for (answer, says) in [
+        (Answer::Containers(vec![]), "does not know this container"),
+        (Answer::Refuse, "the disk is on fire"),
+        (Answer::Never, "did not answer within 500ms"),
+    ] {
+        let (_dir, socket) = socket();
+        let _server = serve(answer, &socket);
+        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        let text = crate::chain(&error).to_string();
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_starts_late_or_again_is_found() {
+    let (_dir, socket) = socket();
+    let cri = Cri::new(socket.clone());
+    let error = ask(&cri).await.unwrap_err();
+    assert!(
+        crate::chain(&error)
+            .to_string()
+            .contains("No such file or directory"),
+        "{}",
+        crate::chain(&error)
+    );
+    for _ in 0..2 {
+        let server = serve(Answer::Containers(vec![container(&[])]), &socket);
+        ask(&cri).await.unwrap();
+        drop(server);
+        std::fs::remove_file(socket.path()).unwrap();
+        // The connection ends with its server, and the next question says so at once.
+        let gone = async {
+            while ask(&cri).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone)
+            .await
+            .unwrap();
+    }
+}
+
+#[test]
+fn the_first_socket_in_order_is_taken() {
+    let root = tempfile::tempdir().unwrap();
+    assert_eq!(discover(root.path()), None);
+    for late in ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock"] {
+        let path = root.path().join(late);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(discover(root.path()).unwrap().path(), path);
+    }
+}

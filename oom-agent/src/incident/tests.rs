@@ -1,5 +1,10 @@
 //! Records in any order, lost, doubled and late: every kill is told exactly once.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of these tests are small"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -190,7 +190,7 @@ impl Btf {
             let ty = self.get(type_id)?;
             match ty.kind {
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
-                    type_id = ty.size_or_id
+                    type_id = ty.size_or_id;
                 }
                 _ => return Some(type_id),
             }

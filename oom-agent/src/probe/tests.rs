@@ -1,5 +1,10 @@
 //! The BTF reader on a blob made by hand, on anything, and on this host's own kernel.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of these tests are small"
+)]
+
 use proptest::prelude::*;
 
 use super::btf::{Btf, Member};

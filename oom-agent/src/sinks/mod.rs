@@ -5,6 +5,9 @@ mod bonk;
 mod event;
 mod line;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,0 +1,134 @@
+//! One reason to swing, as every room but `wire` knows it.
+
+use jiff::Timestamp;
+
+use crate::text::cut;
+
+/// The longest id, in bytes. A longer one is rejected: cut, it could equal another.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// The longest of the other strings, in bytes. A longer one is cut between two characters:
+/// an overlong name is no reason to spare the penguin.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bonk {
+    /// Chosen by the sender, stable over its retries; 1 to [`MAX_ID_BYTES`] bytes.
+    pub id: String,
+    /// When the cause happened, by the sender's clock. `None` where it does not say, or
+    /// says what no clock can.
+    pub time: Option<Timestamp>,
+    /// Who sent it.
+    pub source: String,
+    /// Kubernetes node or host name.
+    pub node: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of the container.
+    pub container: String,
+    /// Process name of the first victim.
+    pub comm: String,
+    /// One sentence for people.
+    pub summary: String,
+}
+
+/// Why something is no [`Bonk`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    #[error("the request carries no item")]
+    NoItem,
+    #[error("the id is empty; it needs 1 to {MAX_ID_BYTES} bytes")]
+    NoId,
+    #[error("the id has {bytes} bytes; it may have {MAX_ID_BYTES} at most")]
+    LongId { bytes: usize },
+}
+
+// === impl Bonk ===
+
+impl Bonk {
+    /// Holds the strings to their bounds.
+    pub(crate) fn bounded(self) -> Result<Self, Malformed> {
+        if self.id.is_empty() {
+            return Err(Malformed::NoId);
+        }
+        if self.id.len() > MAX_ID_BYTES {
+            let bytes = self.id.len();
+            return Err(Malformed::LongId { bytes });
+        }
+        let text = |field| cut(field, MAX_TEXT_BYTES);
+        Ok(Self {
+            id: self.id,
+            time: self.time,
+            source: text(self.source),
+            node: text(self.node),
+            namespace: text(self.namespace),
+            pod: text(self.pod),
+            container: text(self.container),
+            comm: text(self.comm),
+            summary: text(self.summary),
+        })
+    }
+
+    /// `namespace/pod/container`, without what is not known.
+    pub(crate) fn place(&self) -> String {
+        let known = [&self.namespace, &self.pod, &self.container];
+        let known: Vec<&str> = known
+            .into_iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        known.join("/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bonk, MAX_ID_BYTES, MAX_TEXT_BYTES, Malformed};
+
+    #[test]
+    fn ids_are_held_to_their_bounds() {
+        let with_id = |id: String| {
+            let bonk = Bonk {
+                id,
+                ..Bonk::default()
+            };
+            bonk.bounded().map(|_| ())
+        };
+        assert_eq!(with_id(String::new()), Err(Malformed::NoId));
+        assert_eq!(with_id("x".into()), Ok(()));
+        assert_eq!(with_id("x".repeat(MAX_ID_BYTES)), Ok(()));
+        let bytes = MAX_ID_BYTES + 1;
+        assert_eq!(with_id("x".repeat(bytes)), Err(Malformed::LongId { bytes }));
+    }
+
+    #[test]
+    fn every_other_string_is_cut() {
+        let long = "ü".repeat(MAX_TEXT_BYTES);
+        let bonk = Bonk {
+            id: "x".into(),
+            time: None,
+            source: long.clone(),
+            node: long.clone(),
+            namespace: long.clone(),
+            pod: long.clone(),
+            container: long.clone(),
+            comm: long.clone(),
+            summary: long,
+        };
+        let b = bonk.bounded().unwrap();
+        for field in [
+            b.source,
+            b.node,
+            b.namespace,
+            b.pod,
+            b.container,
+            b.comm,
+            b.summary,
+        ] {
+            assert_eq!(field.len(), MAX_TEXT_BYTES);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The commands that talk to a bonker.
+
+mod backoff;
+mod bonk;
+mod connect;
+mod status;
+mod swing_line;
+mod watch;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+pub(crate) use bonk::bonk;
+pub(crate) use status::status;
+pub(crate) use watch::watch;
+
+/// How long one call may take, connecting included.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    #[error(
+        "cannot reach {url}: check that `bonker-gpio serve` runs there, that it listens on this \
+         address and port, and that no firewall or NetworkPolicy is in between"
+    )]
+    Connect {
+        url: String,
+        source: tonic::transport::Error,
+    },
+    #[error("{url} did not answer within {DEADLINE:?}: check that a bonker listens there")]
+    Late { url: String },
+    #[error("{url} did not take the call: check that it is a bonker of this version")]
+    Call {
+        url: String,
+        source: Box<tonic::Status>,
+    },
+    #[error("the stream of swings from {url} broke")]
+    Broken {
+        url: String,
+        source: Box<tonic::Status>,
+    },
+    #[error("the bonk was not accepted: {0}")]
+    NotAccepted(String),
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+/// One line on standard output, at once.
+fn print(line: &str) -> Result<(), ClientError> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(ClientError::Output)
+}

@@ -1,0 +1,66 @@
+//! `bonker-gpio bonk`: one test bonk from the shell.
+
+use jiff::Timestamp;
+use proto::bonk::{Acknowledgement, BonkRequest, Outcome};
+
+use super::connect::{connect, in_time, refused};
+use super::{ClientError, print};
+use crate::args::BonkArgs;
+use crate::bonk::Bonk;
+use crate::text::escape;
+use crate::wire;
+
+/// Sends the bonk and prints the answer; an error unless it was accepted.
+pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
+    let url = args.to.clone();
+    let item = wire::item(&test_bonk(args));
+    let call = async {
+        let mut client = connect(&url).await?;
+        let request = BonkRequest { item: Some(item) };
+        let answer = client.bonk(request).await.map_err(refused(&url))?;
+        Ok(answer.into_inner().acknowledgement.unwrap_or_default())
+    };
+    let answer = in_time(&url, call).await?;
+    print(&describe(&answer))?;
+    if answer.outcome() == Outcome::Accepted {
+        return Ok(());
+    }
+    let why = match answer.message.as_str() {
+        "" => "the server gave no reason".to_owned(),
+        message => escape(message),
+    };
+    Err(ClientError::NotAccepted(why))
+}
+
+fn test_bonk(args: BonkArgs) -> Bonk {
+    let now = Timestamp::now();
+    Bonk {
+        id: format!("test-{}-{}", now.as_nanosecond(), std::process::id()),
+        time: Some(now),
+        source: "bonker-gpio".to_owned(),
+        node: String::new(),
+        namespace: args.namespace,
+        pod: args.pod,
+        container: args.container,
+        comm: args.comm,
+        summary: args.summary,
+    }
+}
+
+fn describe(answer: &Acknowledgement) -> String {
+    let mut line = format!("{} id={}", name(answer.outcome()), escape(&answer.id));
+    if answer.outcome() == Outcome::Duplicate {
+        line.push_str(" first=");
+        line.push_str(name(answer.first_outcome()));
+    }
+    if !answer.message.is_empty() {
+        line.push_str(": ");
+        line.push_str(&escape(&answer.message));
+    }
+    line
+}
+
+fn name(outcome: Outcome) -> &'static str {
+    let name = outcome.as_str_name();
+    name.strip_prefix("OUTCOME_").unwrap_or(name)
+}

@@ -1,0 +1,76 @@
+//! `bonker-gpio watch`: a line for every swing, across the server's restarts.
+
+use std::io;
+
+use proto::bonk::WatchBonksRequest;
+use tonic::Code;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::connect::{connect, in_time, refused};
+use super::{ClientError, print, swing_line::line};
+use crate::args::WatchArgs;
+use crate::report::chain;
+
+/// Prints until standard output closes or the server says that it will never do. Says once
+/// that the connection broke, and once that it is back.
+pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
+    let url = args.from.as_str();
+    let mut backoff = Backoff::default();
+    let mut said = false;
+    loop {
+        let watched = follow(&args, || {
+            backoff.reset();
+            if said {
+                info!(url, "watching again");
+            } else {
+                info!(url, "watching");
+            }
+            said = false;
+        });
+        let why = match watched.await {
+            Err(ClientError::Output(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(());
+            }
+            Err(why) if hopeless(&why) => return Err(why),
+            Err(why) => chain(&why),
+            Ok(()) => "the server ended the stream".to_owned(),
+        };
+        if !said {
+            warn!(url, why, "not watching: trying again until it works");
+            said = true;
+        }
+        tokio::time::sleep(backoff.next(fastrand::f64())).await;
+    }
+}
+
+/// One connection's worth; `watching` is called when the server has taken the call.
+async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientError> {
+    let url = args.from.as_str();
+    let call = async {
+        let mut client = connect(url).await?;
+        let answer = client.watch_bonks(WatchBonksRequest {}).await;
+        Ok(answer.map_err(refused(url))?.into_inner())
+    };
+    let mut swings = in_time(url, call).await?;
+    watching();
+    let broken = |status| ClientError::Broken {
+        url: url.to_owned(),
+        source: Box::new(status),
+    };
+    while let Some(swing) = swings.message().await.map_err(broken)? {
+        print(&line(swing, args.output))?;
+    }
+    Ok(())
+}
+
+fn hopeless(why: &ClientError) -> bool {
+    match why {
+        ClientError::Output(_) => true,
+        ClientError::Call { source, .. } => matches!(
+            source.code(),
+            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
+        ),
+        _ => false,
+    }
+}

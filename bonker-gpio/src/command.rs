@@ -1,0 +1,137 @@
+//! The door from the command line to the rooms.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::runtime::Builder;
+use tracing::{info, warn};
+
+use crate::args::{Cli, Command, ServeArgs};
+use crate::arm::Arm;
+use crate::report::chain;
+use crate::servo::{self, Choice, PickError};
+use crate::swing::{Calibration, Limits, LimitsError, Tempo};
+use crate::{client, logs, server, signals};
+
+/// Status for a command line that cannot be followed, as clap's own errors have it.
+const USAGE: u8 = 2;
+
+/// The servo's calls are made one at a time; the rest is name look-ups.
+const BLOCKING_THREADS: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot take over SIGTERM and SIGINT")]
+    Signals(#[source] io::Error),
+    #[error("the servo's calibration does not hold")]
+    Limits(#[source] LimitsError),
+    #[error(transparent)]
+    Pick(PickError),
+    #[error("cannot listen on {address}: is another bonker running? --listen takes another one")]
+    Listen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Serve(server::ServeError),
+    #[error(transparent)]
+    Client(client::ClientError),
+}
+
+/// Runs the program on the process's own command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Nothing can be said if standard error is gone.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    logs::start(cli.logs.log_level, cli.logs.log_format);
+    if let Command::Serve(args) = &cli.command
+        && let Err(exposed) = args.check()
+    {
+        say(&exposed);
+        return ExitCode::from(USAGE);
+    }
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            say(&why);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CommandError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .map_err(CommandError::Runtime)?;
+    let result = runtime.block_on(async {
+        // The short commands leave SIGINT as it is: it ends them.
+        let stop = || signals::stop_requested().map_err(CommandError::Signals);
+        match command {
+            Command::Serve(args) => serve(args, stop()?).await,
+            Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
+            Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
+            Command::Watch(args) => tokio::select! {
+                () = stop()? => Ok(()),
+                ended = client::watch(args) => ended.map_err(CommandError::Client),
+            },
+        }
+    });
+    // A backend that hangs on its thread must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: ServeArgs, stop: impl Future<Output = ()>) -> Result<(), CommandError> {
+    let limits = Limits::try_from(Calibration::default()).map_err(CommandError::Limits)?;
+    let picked = servo::pick(args.backend, args.gpio_pin, limits).map_err(CommandError::Pick)?;
+    let (backend, reason) = (picked.name, picked.reason.as_str());
+    if args.backend == Choice::Auto && backend != "rppal" {
+        warn!(backend, reason, "picked the backend; no servo will move");
+    } else {
+        info!(backend, reason, "picked the backend");
+    }
+    let address = args.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Listen { address, source })?;
+    if args.insecure {
+        warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
+    }
+    let arm = Arm::new(picked, limits, Tempo::default());
+    server::run(listener, arm, announce, stop)
+        .await
+        .map_err(CommandError::Serve)
+}
+
+/// The one line on standard output: whoever started this reads the port from it.
+fn announce(address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    let line = format!("listening on http://{address}\n");
+    if let Err(why) = stdout
+        .write_all(line.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        warn!(
+            error = chain(&why),
+            "cannot print the ready line; serving all the same"
+        );
+    }
+}
+
+fn say(why: &(dyn std::error::Error + 'static)) {
+    let said = chain(why);
+    // Without standard error the exit status alone has to tell.
+    let _ = writeln!(io::stderr(), "error: {said}");
+}

@@ -1,0 +1,32 @@
+//! A servo, a toy penguin and a `bonk.v1` server that brings them together.
+//!
+//! ```text
+//! client ─gRPC→ server ─Bonk→ arm ─Step→ servo (rppal │ sim │ null)
+//! ```
+//!
+//! What decides (`swing`, the server's `desk`, `client::backoff`) is synchronous; only the
+//! arm touches the servo, and only `server`, `client` and `wire` know the generated types.
+
+mod args;
+mod arm;
+mod bonk;
+mod client;
+mod command;
+mod logs;
+mod report;
+mod server;
+mod servo;
+mod signals;
+mod swing;
+mod text;
+mod wire;
+
+pub use arm::{Arm, ArmHandle, QUEUE_CAPACITY, Swung, WATCH_CAPACITY};
+pub use bonk::{Bonk, MAX_ID_BYTES, MAX_TEXT_BYTES};
+pub use command::main;
+pub use server::{MEMORY_CAPACITY, STOP_DEADLINE, ServeError, run};
+pub use servo::{Choice, PickError, Picked, Servo, ServoError, pick};
+pub use swing::{
+    Calibration, FRAME_US, Gesture, Limits, LimitsError, MAX_HOLD, Step, Tempo, steps,
+};
+pub use text::{escape, escape_json};

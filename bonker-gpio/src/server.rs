@@ -1,0 +1,149 @@
+//! `run`: serves `bonk.v1`, health and reflection until it is told to stop.
+
+mod desk;
+mod health;
+mod service;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use proto::bonk::bonk_service_server::BonkServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+use tracing::{info, warn};
+
+use crate::arm::Arm;
+pub use desk::MEMORY_CAPACITY;
+use health::Health;
+use service::Service;
+
+/// How long stopping may take in all: the swing, the rest, and the goodbyes.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What of [`STOP_DEADLINE`] is kept for the goodbyes.
+const GOODBYE: Duration = Duration::from_millis(250);
+
+/// Room for an item whose eight strings are all far over their bounds.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+const MAX_STREAMS_PER_CONNECTION: u32 = 64;
+
+/// A peer that vanished without a word is noticed and let go.
+const KEEPALIVE_EVERY: Duration = Duration::from_mins(1);
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why serving ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket has no address.
+    #[error("cannot tell which address is listened on")]
+    Address(#[source] std::io::Error),
+    /// The reflection service could not be put together.
+    #[error("cannot describe bonk.v1 for reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the gRPC server on {address} failed")]
+    Transport {
+        /// Where it listened.
+        address: SocketAddr,
+        /// The transport's error.
+        source: tonic::transport::Error,
+    },
+    /// The arm's task ended.
+    #[error("the arm's task ended unasked; the servo may not be at rest")]
+    Arm,
+}
+
+/// Serves on `listener` until `shutdown` resolves, then stops within [`STOP_DEADLINE`].
+///
+/// `ready` is called once, with the real address, after the boot motion, when health says
+/// SERVING. At `shutdown` health says `NOT_SERVING`, no connection is accepted, every new item
+/// is rejected and watchers are sent away; the arm finishes its swing, rests and detaches;
+/// then the remaining streams are ended.
+pub async fn run(
+    listener: TcpListener,
+    arm: Arm,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
+    let (health, health_service) = Health::new().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(ServeError::Reflection)?;
+
+    let stopping = CancellationToken::new();
+    let closing = CancellationToken::new();
+    let service = Service::new(arm.handle(), stopping.clone(), closing.clone());
+    let bonk = BonkServiceServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let serving = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
+        .add_service(bonk)
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stopping.clone().cancelled_owned(),
+        );
+    let mut serving = pin!(serving);
+
+    let (booted_tx, booted) = oneshot::channel();
+    let mut arm = tokio::spawn(arm.run(booted_tx, stopping.clone()));
+    let life = async {
+        if booted.await.is_ok() {
+            health.serving().await;
+            ready(address);
+        }
+        std::future::pending::<Infallible>().await
+    };
+    let failed = |source| ServeError::Transport { address, source };
+    let (mut served_out, mut arm_ended) = (false, false);
+    let mut result = tokio::select! {
+        served = &mut serving => { served_out = true; served.map_err(failed) }
+        _ = &mut arm => { arm_ended = true; Err(ServeError::Arm) }
+        never = life => match never {},
+        () = shutdown => Ok(()),
+    };
+
+    let deadline = Instant::now() + STOP_DEADLINE;
+    info!("stopping: new bonks are rejected, the arm goes to rest");
+    health.not_serving().await;
+    stopping.cancel();
+    let rest = async {
+        if !arm_ended && timeout_at(deadline - GOODBYE, &mut arm).await.is_err() {
+            warn!("the arm did not get to rest in time; its pulses end with the process");
+            arm.abort();
+        }
+    };
+    // The transport is driven meanwhile, so that items still get their answers.
+    let mut rest = pin!(rest);
+    tokio::select! {
+        served = &mut serving, if !served_out => {
+            served_out = true;
+            result = result.and(served.map_err(failed));
+            rest.await;
+        }
+        () = &mut rest => (),
+    }
+    closing.cancel();
+    if !served_out {
+        let last = deadline.min(Instant::now() + GOODBYE);
+        if let Ok(served) = timeout_at(last, &mut serving).await {
+            result = result.and(served.map_err(failed));
+        } else {
+            info!("some connections are still open and are dropped");
+        }
+    }
+    result
+}

@@ -1,0 +1,42 @@
+//! The one trait, and what implements it. Only `pi` knows the Raspberry Pi's library.
+
+mod null;
+mod penguin;
+#[cfg(target_os = "linux")]
+mod pi;
+mod pick;
+mod sim;
+
+use std::error::Error;
+
+use crate::swing::Step;
+
+pub use pick::{Choice, PickError, Picked, pick};
+
+/// Something that can be sent pulses. Calls may block for some tens of milliseconds.
+pub trait Servo: Send + 'static {
+    /// Starts sending `step`'s pulse every frame and returns; the caller waits out the hold.
+    fn drive(&mut self, step: &Step) -> Result<(), ServoError>;
+
+    /// Stops the pulses between two of them, so that the servo neither jerks nor draws current.
+    fn detach(&mut self) -> Result<(), ServoError>;
+}
+
+/// Why the servo did not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ServoError {
+    /// The backend answered with an error.
+    #[error("the servo did not {attempt}")]
+    Backend {
+        /// What was tried: completes "the servo did not …".
+        attempt: String,
+        /// The backend's own error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The backend panicked.
+    #[error("the servo's backend panicked when asked to {attempt}")]
+    Panicked {
+        /// What was tried: completes "asked to …".
+        attempt: String,
+    },
+}

@@ -1,0 +1,27 @@
+//! The toy, drawn.
+
+/// Lines of a [`frame`].
+pub(super) const HEIGHT: usize = 6;
+
+/// The hammer up, or down on the penguin's head.
+pub(super) fn frame(struck: bool) -> [&'static str; HEIGHT] {
+    if struck {
+        [
+            r"                        ",
+            r"              _____     ",
+            r"   __________|#####|    ",
+            r"  ()---------|#####|    ",
+            r"  ||      \ ( x   x ) / ",
+            r"  ||       BONK_)v(_!   ",
+        ]
+    } else {
+        [
+            r"   _____                ",
+            r"  |#####|      .---.    ",
+            r"  |#####|     ( o o )   ",
+            r"    | |      /(  v  )\  ",
+            r"    | |     / |     | \ ",
+            r"    (_)        \_^_^/   ",
+        ]
+    }
+}

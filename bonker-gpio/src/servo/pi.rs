@@ -1,0 +1,66 @@
+//! A servo on a Raspberry Pi's pin, by software PWM.
+
+use std::time::Duration;
+
+use rppal::gpio::{Error, Gpio, OutputPin};
+
+use super::{Servo, ServoError};
+use crate::swing::{FRAME_US, Step};
+
+pub(super) struct Pi {
+    pin: OutputPin,
+}
+
+/// Why there is no pin to drive.
+#[derive(Debug, thiserror::Error)]
+pub enum PiError {
+    /// This machine is not a Raspberry Pi, or one the library does not know.
+    #[error("this is not a Raspberry Pi that the GPIO library knows")]
+    NotAPi,
+    /// It is one, and the pin cannot be had.
+    #[error(
+        "cannot drive GPIO {pin}: check that /dev/gpiomem or /dev/gpiochip0 is there and that \
+         this user may write it"
+    )]
+    Pin {
+        /// BCM number of the pin.
+        pin: u8,
+        /// The library's error.
+        source: Error,
+    },
+}
+
+// === impl Pi ===
+
+impl Pi {
+    /// Takes `pin` (BCM numbering) as an output and leaves it low; sends no pulse yet.
+    pub(super) fn open(pin: u8) -> Result<Self, PiError> {
+        match Gpio::new().and_then(|gpio| gpio.get(pin)) {
+            Ok(free) => Ok(Self {
+                pin: free.into_output_low(),
+            }),
+            Err(Error::UnknownModel) => Err(PiError::NotAPi),
+            Err(source) => Err(PiError::Pin { pin, source }),
+        }
+    }
+}
+
+impl Servo for Pi {
+    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+        let frame = Duration::from_micros(FRAME_US.into());
+        let pulse = Duration::from_micros(step.pulse_us.into());
+        self.pin
+            .set_pwm(frame, pulse)
+            .map_err(|source| ServoError::Backend {
+                attempt: format!("start pulses of {} µs", step.pulse_us),
+                source: source.into(),
+            })
+    }
+
+    fn detach(&mut self) -> Result<(), ServoError> {
+        self.pin.clear_pwm().map_err(|source| ServoError::Backend {
+            attempt: "stop its pulses".to_owned(),
+            source: source.into(),
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! A servo made of text: drawn where somebody looks, logged where nobody does.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use tracing::info;
+
+use super::{Servo, ServoError, penguin};
+use crate::swing::{Limits, Step};
+
+pub(super) struct Sim {
+    screen: Option<Box<dyn Write + Send>>,
+    /// Lines of the frame above the cursor that the next one replaces.
+    drawn: usize,
+    rest_us: u16,
+    strike_us: u16,
+}
+
+// === impl Sim ===
+
+impl Sim {
+    /// Draws on standard error if that is a terminal which can move its cursor.
+    pub(super) fn on_stderr(limits: Limits) -> Self {
+        let stderr = io::stderr();
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let screen = (stderr.is_terminal() && !dumb).then(|| Box::new(stderr) as _);
+        Self::on(screen, limits)
+    }
+
+    fn on(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
+        Self {
+            screen,
+            drawn: 0,
+            rest_us: limits.rest_us(),
+            strike_us: limits.strike_us(),
+        }
+    }
+
+    fn draw(&mut self, struck: bool) -> io::Result<()> {
+        let Some(screen) = &mut self.screen else {
+            return Ok(());
+        };
+        let mut picture = String::new();
+        if self.drawn > 0 {
+            // Writing to a String cannot fail.
+            let _ = write!(picture, "\x1b[{}A", self.drawn);
+        }
+        for line in penguin::frame(struck) {
+            picture.push_str("\r\x1b[K");
+            picture.push_str(line);
+            picture.push('\n');
+        }
+        screen.write_all(picture.as_bytes())?;
+        self.drawn = penguin::HEIGHT;
+        screen.flush()
+    }
+}
+
+impl Servo for Sim {
+    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+        if self.screen.is_none() {
+            let hold_ms = step.hold.as_millis();
+            info!(pulse_us = step.pulse_us, hold_ms, "swing step");
+            return Ok(());
+        }
+        let struck = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
+        self.draw(struck).map_err(|source| ServoError::Backend {
+            attempt: format!("draw a pulse of {} µs", step.pulse_us),
+            source: source.into(),
+        })
+    }
+
+    fn detach(&mut self) -> Result<(), ServoError> {
+        self.drawn = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::{Servo, Sim};
+    use crate::servo::penguin::{HEIGHT, frame};
+    use crate::swing::{Calibration, Gesture, Limits, Step, Tempo, steps};
+
+    #[derive(Clone, Default)]
+    struct Screen(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Screen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn limits() -> Limits {
+        Limits::try_from(Calibration::default()).unwrap()
+    }
+
+    #[test]
+    fn a_swing_is_drawn_in_place() {
+        let screen = Screen::default();
+        let mut sim = Sim::on(Some(Box::new(screen.clone())), limits());
+        for step in steps(Gesture::Bonk, limits(), Tempo::default()) {
+            sim.drive(&step).unwrap();
+        }
+        sim.detach().unwrap();
+        let drawn = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        let up = format!("\x1b[{HEIGHT}A");
+        let frames: Vec<&str> = drawn.split(&up).collect();
+        assert_eq!(frames.len(), 2, "{drawn}");
+        for (shown, struck) in frames.iter().zip([true, false]) {
+            for line in frame(struck) {
+                assert!(shown.contains(line), "{line:?} in {shown}");
+            }
+        }
+        // The next swing starts below, whatever was logged since.
+        let rest = Step {
+            pulse_us: 1000,
+            hold: Duration::ZERO,
+        };
+        sim.drive(&rest).unwrap();
+        let drawn = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(drawn.matches(&up).count(), 1);
+    }
+
+    #[test]
+    fn a_screen_that_is_gone_is_an_error() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut sim = Sim::on(Some(Box::new(Gone)), limits());
+        for step in steps(Gesture::Rest, limits(), Tempo::default()) {
+            assert!(sim.drive(&step).is_err());
+        }
+    }
+}

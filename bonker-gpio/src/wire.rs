@@ -1,0 +1,85 @@
+//! Between the generated messages and [`Bonk`].
+
+use jiff::Timestamp;
+use proto::bonk::BonkItem;
+
+use crate::bonk::{Bonk, Malformed};
+
+/// What came in, with its strings held to their bounds.
+pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
+    let item = item.ok_or(Malformed::NoItem)?;
+    bonk(item).bounded()
+}
+
+/// What came in, as it came. A time that no clock can show counts as none.
+pub(crate) fn bonk(item: BonkItem) -> Bonk {
+    Bonk {
+        id: item.id,
+        time: item.time.and_then(timestamp),
+        source: item.source,
+        node: item.node,
+        namespace: item.namespace,
+        pod: item.pod,
+        container: item.container,
+        comm: item.comm,
+        summary: item.summary,
+    }
+}
+
+/// What goes out.
+pub(crate) fn item(bonk: &Bonk) -> BonkItem {
+    BonkItem {
+        id: bonk.id.clone(),
+        time: bonk.time.map(wire_time),
+        source: bonk.source.clone(),
+        node: bonk.node.clone(),
+        namespace: bonk.namespace.clone(),
+        pod: bonk.pod.clone(),
+        container: bonk.container.clone(),
+        comm: bonk.comm.clone(),
+        summary: bonk.summary.clone(),
+    }
+}
+
+/// A clock's time, if `time` is one.
+pub(crate) fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
+    Timestamp::new(time.seconds, time.nanos).ok()
+}
+
+/// A clock's time for the wire, whose nanoseconds always count forward.
+pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
+    if nanos < 0 {
+        prost_types::Timestamp {
+            seconds: seconds - 1,
+            nanos: nanos + 1_000_000_000,
+        }
+    } else {
+        prost_types::Timestamp { seconds, nanos }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bonk, item, timestamp, wire_time};
+
+    #[test]
+    fn times_survive_the_wire() {
+        for text in ["2026-11-21T09:00:00.123456789Z", "1969-12-31T23:59:59.25Z"] {
+            let time = text.parse().unwrap();
+            let wire = wire_time(time);
+            assert!((0..1_000_000_000).contains(&wire.nanos), "{wire:?}");
+            assert_eq!(timestamp(wire), Some(time));
+        }
+    }
+
+    #[test]
+    fn an_impossible_time_counts_as_none() {
+        let mut odd = item(&crate::bonk::Bonk::default());
+        odd.time = Some(prost_types::Timestamp {
+            seconds: i64::MAX,
+            nanos: i32::MIN,
+        });
+        assert_eq!(bonk(odd).time, None);
+    }
+}

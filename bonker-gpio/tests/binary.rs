@@ -1,0 +1,222 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
+//! The program itself, from outside.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BONKER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn within<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .expect("in time")
+}
+
+/// Exit code, standard output and standard error of a program that ends by itself.
+async fn finish(args: &[&str]) -> (Option<i32>, String, String) {
+    let output = within(program(args).output()).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+    (output.status.code(), stdout, stderr)
+}
+
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = program(args).spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let lines = BufReader::new(stdout).lines();
+        Self { child, lines }
+    }
+
+    async fn serve(listen: &str, more: &[&str]) -> (Self, String) {
+        let args = ["serve", "--listen", listen, "--backend", "sim"];
+        let mut running = Self::start(&[&args, more].concat());
+        let line = running.line().await;
+        let url = line.strip_prefix("listening on ").expect(&line).to_owned();
+        (running, url)
+    }
+
+    async fn line(&mut self) -> String {
+        within(self.lines.next_line()).await.unwrap().unwrap()
+    }
+
+    /// Sends `signal`; returns the status, the rest of standard output, and standard error.
+    async fn end(mut self, signal: Signal) -> (ExitStatus, Vec<String>, String) {
+        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let mut rest = Vec::new();
+        while let Some(line) = within(self.lines.next_line()).await.unwrap() {
+            rest.push(line);
+        }
+        let mut said = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        within(stderr.read_to_string(&mut said)).await.unwrap();
+        (within(self.child.wait()).await.unwrap(), rest, said)
+    }
+}
+
+#[tokio::test]
+async fn serves_a_bonk_and_ends_at_sigterm() {
+    let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
+    assert!(
+        url.starts_with("http://127.0.0.1:") && !url.ends_with(":0"),
+        "{url}"
+    );
+    let hostile = "\x1b[2J";
+    let (code, stdout, stderr) = finish(&["bonk", "--to", &url, "--comm", hostile]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.starts_with("ACCEPTED id=test-"), "{stdout}");
+    let (code, stdout, _) = finish(&["status", "--from", &url]).await;
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.contains("backend: sim (asked for by --backend)"),
+        "{stdout}"
+    );
+    let (status, rest, said) = server.end(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(rest.is_empty(), "more than the ready line: {rest:?}");
+    assert!(
+        said.contains("swing step pulse_us=2000 hold_ms=250"),
+        "{said}"
+    );
+    let rests = said.matches("swing step pulse_us=1000 hold_ms=350").count();
+    assert_eq!(rests, 3, "boot, the way back and the end: {said}");
+    assert!(!said.contains('\x1b'), "{said}");
+}
+
+#[tokio::test]
+async fn logs_json_and_ends_at_sigint() {
+    let (server, _) = Running::serve("127.0.0.1:0", &["--log-format", "json"]).await;
+    let (status, _, said) = server.end(Signal::INT).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    for line in said.lines() {
+        let entry: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(entry["message"].is_string(), "{line}");
+    }
+    assert!(said.contains(r#""pulse_us":1000"#), "{said}");
+}
+
+#[tokio::test]
+async fn a_watcher_comes_back_and_complains_once() {
+    let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
+    let mut watcher = Running::start(&["watch", "--from", &url, "--output", "json"]);
+    let mut said = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
+    let mut wait_for = async |words: &str| {
+        let mut complaints = 0;
+        loop {
+            let line = within(said.next_line()).await.unwrap().expect(words);
+            complaints += usize::from(line.contains("not watching"));
+            if line.contains(words) {
+                return complaints;
+            }
+        }
+    };
+    assert_eq!(wait_for("watching").await, 0);
+    let bonk = ["bonk", "--to", &url, "--comm", "\u{202e}x"];
+    assert_eq!(finish(&bonk).await.0, Some(0));
+    let line = watcher.line().await;
+    assert!(line.is_ascii(), "{line}");
+    let swing: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(swing["comm"], "\u{202e}x");
+    assert_eq!(swing["swings"], 1);
+
+    server.end(Signal::TERM).await;
+    // Long enough away for several attempts.
+    tokio::time::timeout(Duration::from_millis(1500), wait_for("watching again"))
+        .await
+        .expect_err("there is no server");
+    let (_server, _) = Running::serve(url.strip_prefix("http://").unwrap(), &[]).await;
+    assert_eq!(wait_for("watching again").await, 0);
+    assert_eq!(finish(&bonk).await.0, Some(0));
+    let swing: serde_json::Value = serde_json::from_str(&watcher.line().await).unwrap();
+    assert_eq!(swing["swings"], 1);
+    let pid = Pid::from_raw(watcher.child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(within(watcher.child.wait()).await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_environment_says_what_flags_do() {
+    let mut server = program(&["serve"]);
+    server
+        .env("BONKER_LISTEN", "0.0.0.0:0")
+        .env("BONKER_INSECURE", "1")
+        .env("BONKER_BACKEND", "null")
+        .env("BONKER_LOG_FORMAT", "json");
+    let mut child = server.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = within(lines.next_line()).await.unwrap().unwrap();
+    let url = line.strip_prefix("listening on ").expect(&line);
+    let url = url.replace("0.0.0.0", "127.0.0.1");
+    let status = program(&["status"]).env("BONKER_URL", url).output();
+    let status = within(status).await.unwrap();
+    let said = String::from_utf8(status.stdout).unwrap();
+    assert!(said.contains("backend: null"), "{said}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = nobody.local_addr().unwrap().to_string();
+    let check = async |args: &[&str], code: i32, words: &[&str]| {
+        let (exit, stdout, stderr) = finish(args).await;
+        assert_eq!((exit, stdout.as_str()), (Some(code), ""), "{stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{word:?} in {stderr}");
+        }
+    };
+    let exposed = ["serve", "--listen", "0.0.0.0:0"];
+    check(&exposed, 2, &["0.0.0.0:0", "--insecure"]).await;
+    check(&["serve", "--listen", "here"], 2, &["--listen"]).await;
+    check(
+        &["serve", "--backend", "steam"],
+        2,
+        &["rppal", "sim", "null"],
+    )
+    .await;
+    check(&["serve", "--gpio-pin", "28"], 2, &["0..=27"]).await;
+    check(&["bonk", "--to", "https://x"], 2, &["plaintext"]).await;
+    check(
+        &["serve", "--listen", &taken],
+        1,
+        &["cannot listen", "in use"],
+    )
+    .await;
+    let silent = format!("http://{taken}");
+    check(&["bonk", "--to", &silent], 1, &["within 5s"]).await;
+    drop(nobody);
+    let words = ["bonker-gpio serve", "Connection refused"];
+    check(&["bonk", "--to", &silent], 1, &words).await;
+    // True of any machine but a Raspberry Pi.
+    if !std::path::Path::new("/proc/device-tree/model").exists() {
+        check(&["serve", "--backend", "rppal"], 1, &["not a Raspberry Pi"]).await;
+    }
+}

@@ -1,0 +1,174 @@
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "shared by several test binaries, each of which uses its part; a helper of tests may panic"
+)]
+
+//! A real server on a free port, around a servo that can be held.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use bonker_gpio::{
+    Arm, ArmHandle, Calibration, Limits, Picked, ServeError, Servo, ServoError, Step, Tempo, run,
+};
+use proto::bonk::bonk_service_client::BonkServiceClient;
+use proto::bonk::{Acknowledgement, BonkItem, Outcome};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+pub const REST_US: u16 = 1000;
+pub const STRIKE_US: u16 = 2000;
+
+/// Waits at the pulse `held_us` until the [`Gate`]'s `open` is dropped or sent to.
+pub struct GatedServo {
+    held_us: Option<u16>,
+    gate: mpsc::Receiver<()>,
+    moves: Arc<Mutex<Vec<Option<u16>>>>,
+    arrived: tokio::sync::mpsc::UnboundedSender<u16>,
+}
+
+/// The test's end of a [`GatedServo`].
+pub struct Gate {
+    pub open: Option<mpsc::Sender<()>>,
+    /// Pulses in µs; `None` where it was detached.
+    pub moves: Arc<Mutex<Vec<Option<u16>>>>,
+    pub arrived: tokio::sync::mpsc::UnboundedReceiver<u16>,
+}
+
+pub fn servo(held_us: Option<u16>) -> (GatedServo, Gate) {
+    let (open, gate) = mpsc::channel();
+    let (arrived_tx, arrived) = tokio::sync::mpsc::unbounded_channel();
+    let moves: Arc<Mutex<Vec<Option<u16>>>> = Arc::default();
+    let servo = GatedServo {
+        held_us,
+        gate,
+        moves: Arc::clone(&moves),
+        arrived: arrived_tx,
+    };
+    let open = Some(open);
+    (
+        servo,
+        Gate {
+            open,
+            moves,
+            arrived,
+        },
+    )
+}
+
+impl Gate {
+    /// Waits until the servo is asked for a pulse of `us`.
+    pub async fn reached(&mut self, us: u16) {
+        while within(self.arrived.recv()).await.unwrap() != us {}
+    }
+}
+
+impl Servo for GatedServo {
+    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+        self.moves.lock().unwrap().push(Some(step.pulse_us));
+        let _ = self.arrived.send(step.pulse_us);
+        if self.held_us == Some(step.pulse_us) {
+            let _ = self.gate.recv();
+        }
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<(), ServoError> {
+        self.moves.lock().unwrap().push(None);
+        Ok(())
+    }
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub arm: ArmHandle,
+    ready: Option<oneshot::Receiver<SocketAddr>>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Server {
+    /// Returns as soon as it listens, which is before the boot motion.
+    pub async fn start(servo: GatedServo) -> Self {
+        let picked = Picked {
+            servo: Box::new(servo),
+            name: "gated",
+            reason: "a test".to_owned(),
+        };
+        let limits = Limits::try_from(Calibration::default()).unwrap();
+        let tempo = Tempo {
+            strike: Duration::ZERO,
+            rest: Duration::ZERO,
+        };
+        let arm = Arm::new(picked, limits, tempo);
+        let handle = arm.handle();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ready_tx, ready) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(run(
+            listener,
+            arm,
+            move |address| ready_tx.send(address).unwrap(),
+            async move {
+                let _ = stopped.await;
+            },
+        ));
+        Self {
+            address,
+            arm: handle,
+            ready: Some(ready),
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    pub async fn ready(&mut self) {
+        let ready = self.ready.take().unwrap();
+        assert_eq!(within(ready).await.unwrap(), self.address);
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).unwrap();
+        // The smallest window, so that a reader who does not read is felt.
+        let endpoint = endpoint.initial_stream_window_size(65_535);
+        within(endpoint.connect()).await.unwrap()
+    }
+
+    pub async fn client(&self) -> BonkServiceClient<Channel> {
+        BonkServiceClient::new(self.channel().await)
+    }
+
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    pub async fn stopped(self) {
+        within(self.task).await.unwrap().unwrap();
+    }
+}
+
+pub async fn within<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), wait)
+        .await
+        .expect("in time")
+}
+
+pub fn item(id: &str) -> BonkItem {
+    BonkItem {
+        id: id.to_owned(),
+        ..BonkItem::default()
+    }
+}
+
+pub fn short(answer: Option<Acknowledgement>) -> (String, Outcome, Outcome) {
+    let answer = answer.unwrap();
+    let (outcome, first) = (answer.outcome(), answer.first_outcome());
+    (answer.id, outcome, first)
+}

@@ -1,0 +1,201 @@
+//! The bonk sink against a bonker of this process, on a port of its own.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proto::bonk::bonk_service_server::{BonkService, BonkServiceServer};
+use proto::bonk::*;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Sink, start_bonker};
+use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn incident(n: u32) -> Arc<Incident> {
+    Arc::new(Incident {
+        version: VERSION,
+        id: format!("6f1c0a52-{n}-4242"),
+        time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
+        node: "node-a".to_owned(),
+        scope: Scope::Unknown,
+        limit_bytes: None,
+        outcome: Fate::Unknown,
+        trigger: None,
+        victims: vec![Victim {
+            pid: 4242,
+            comm: Some("tail".to_owned()),
+            pod: Some(Pod {
+                namespace: Some("shop".to_owned()),
+                name: Some("hungry".to_owned()),
+                uid: None,
+            }),
+            ..Victim::default()
+        }],
+        degraded: Vec::new(),
+        stamp_ns: crate::clock::monotonic_ns(),
+    })
+}
+
+/// Hands every item on, and acknowledges it only if it should.
+struct Bonker {
+    items: mpsc::Sender<BonkItem>,
+    acknowledges: bool,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl BonkService for Bonker {
+    type StreamBonksStream = Answers<StreamBonksResponse>;
+    type WatchBonksStream = Answers<WatchBonksResponse>;
+
+    async fn stream_bonks(
+        &self,
+        request: Request<Streaming<StreamBonksRequest>>,
+    ) -> Result<Response<Self::StreamBonksStream>, Status> {
+        let (mut requests, items) = (request.into_inner(), self.items.clone());
+        let acknowledges = self.acknowledges;
+        let (answers, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(Ok(request)) = requests.next().await {
+                let item = request.item.unwrap();
+                let id = item.id.clone();
+                items.send(item).await.unwrap();
+                if !acknowledges {
+                    return;
+                }
+                let acknowledgement = Acknowledgement {
+                    id,
+                    outcome: Outcome::Accepted.into(),
+                    ..Acknowledgement::default()
+                };
+                let answer = StreamBonksResponse {
+                    acknowledgement: Some(acknowledgement),
+                };
+                answers.send(Ok(answer)).await.unwrap();
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn bonk(&self, _: Request<BonkRequest>) -> Result<Response<BonkResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn watch_bonks(
+        &self,
+        _: Request<WatchBonksRequest>,
+    ) -> Result<Response<Self::WatchBonksStream>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    acknowledges: bool,
+) -> (mpsc::Receiver<BonkItem>, tokio::task::JoinHandle<()>) {
+    let (items, received) = mpsc::channel(1000);
+    let bonker = Bonker {
+        items,
+        acknowledges,
+    };
+    let server = tonic::transport::Server::builder()
+        .add_service(BonkServiceServer::new(bonker))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let task = tokio::spawn(async move { server.await.unwrap() });
+    (received, task)
+}
+
+async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+fn sink(address: SocketAddr) -> Sink {
+    start_bonker(&format!("http://{address}").parse().unwrap())
+}
+
+#[tokio::test]
+async fn every_incident_is_delivered_once_in_order_and_counted() {
+    let (listener, address) = listen().await;
+    let (mut received, _server) = serve(listener, true);
+    let sink = sink(address);
+    for n in 0..100 {
+        sink.offer(&incident(n));
+    }
+    for n in 0..100 {
+        let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+        assert_eq!(item.id, format!("6f1c0a52-{n}-4242"));
+        assert_eq!(
+            (item.namespace.as_str(), item.pod.as_str()),
+            ("shop", "hungry")
+        );
+        assert_eq!(
+            item.summary,
+            "tail (pid 4242) was OOM-killed in pod shop/hungry"
+        );
+        assert_eq!(item.time.unwrap().nanos, 500_000_000);
+    }
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.load(Ordering::Relaxed), 100);
+    assert_eq!(counts.pending(), 0);
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_is_sent_again_after_a_break() {
+    let (listener, address) = listen().await;
+    let (mut received, server) = serve(listener, false);
+    let sink = sink(address);
+    sink.offer(&incident(1));
+    let first = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    // The bonker dies between the bonk and its acknowledgement, and comes back on its port.
+    server.abort();
+    assert!(server.await.unwrap_err().is_cancelled());
+    let listener = timeout(WITHIN, async {
+        loop {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return listener,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await
+    .unwrap();
+    let (mut received, _server) = serve(listener, true);
+    let again = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(again.id, first.id);
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let sink = sink(address);
+    for n in 0..1000 {
+        sink.offer(&incident(n));
+    }
+    let counts = sink.counts();
+    assert_eq!(counts.overflowed.load(Ordering::Relaxed), 1000 - 256);
+    assert_eq!(counts.pending(), 256);
+    // What is offered never waits, and ending does not either, once it is given up.
+    drop(timeout(Duration::ZERO, sink.finish()).await);
+}
