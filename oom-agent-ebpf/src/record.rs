@@ -132,6 +132,8 @@ pub mod known {
     pub const CGROUP: u32 = 1 << 4;
     /// `comm`.
     pub const COMM: u32 = 1 << 5;
+    /// It was read at the victim's exit: its signal came before its mark.
+    pub const AT_EXIT: u32 = 1 << 6;
 }
 
 // === impl Mark ===

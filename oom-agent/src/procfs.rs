@@ -12,6 +12,9 @@ const FILE_LEN: u64 = 64 << 10;
 /// The most that is kept of a command line, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
 
+/// `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// A mounted procfs.
 #[derive(Clone, Debug)]
 pub struct Procfs {
@@ -24,6 +27,13 @@ impl Procfs {
     /// `root` is where it is mounted.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
+    }
+
+    /// `/proc`, if it numbers processes as the kernel's records do: in the initial PID namespace.
+    /// Elsewhere a victim's number is nobody's, or another process's.
+    pub fn of_host() -> Option<Self> {
+        let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+        (namespace.as_os_str() == INITIAL_PID_NAMESPACE).then(|| Self::new("/proc"))
     }
 
     /// Fills what is still to be read of the process or thread `victim.pid`, and says what is not.

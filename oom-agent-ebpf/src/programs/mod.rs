@@ -1,5 +1,6 @@
-//! One file a program; what they share is in `maps`, `offsets` and `task`.
+//! One file a program; what they share is in `autopsy`, `maps`, `offsets` and `task`.
 
+mod autopsy;
 mod maps;
 mod mark_victim;
 mod offsets;

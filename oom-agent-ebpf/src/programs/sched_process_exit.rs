@@ -5,9 +5,10 @@ use aya_ebpf::{
     EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use oom_agent_ebpf::{Exit, drops};
+use oom_agent_ebpf::{Exit, drops, known};
 
 use super::{
+    autopsy,
     maps::{MARKED, RECORDS, count_drop},
     offsets as at, task,
 };
@@ -31,11 +32,15 @@ pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if key == tgid && !last {
         return 0;
     }
+    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    let marked = unsafe { &mut *marked };
+    // The kernel sends SIGKILL before it marks: a victim that ran on another CPU can have
+    // taken the signal unmarked. Its cgroup and its name are still here.
+    autopsy::write(&ctx, marked, known::AT_EXIT);
     let record = Exit {
         kind: Exit::KIND,
         tgid,
-        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-        mark_ns: unsafe { (*marked).stamp_ns },
+        mark_ns: marked.stamp_ns,
         // SAFETY: takes nothing.
         stamp_ns: unsafe { bpf_ktime_get_ns() },
     };

@@ -9,7 +9,7 @@ pub(super) fn victim(autopsy: &Autopsy, page_size: u64, degraded: &mut Vec<Strin
     let has = |bit| autopsy.known & bit != 0;
     let mut want = |bit, field: &str| {
         if !has(bit) {
-            degraded.push(format!("{field}: not readable in this kernel"));
+            degraded.push(format!("{field}: {}", unreadable(autopsy)));
         }
         has(bit)
     };
@@ -30,11 +30,19 @@ pub(super) fn victim(autopsy: &Autopsy, page_size: u64, degraded: &mut Vec<Strin
         cmdline: if has(known::CMDLINE) {
             cmdline(autopsy, degraded)
         } else {
-            degraded.push("cmdline: not readable in this kernel".to_owned());
+            degraded.push(format!("cmdline: {}", unreadable(autopsy)));
             None
         },
         container: None,
         pod: None,
+    }
+}
+
+fn unreadable(autopsy: &Autopsy) -> &'static str {
+    if autopsy.known & known::AT_EXIT == 0 {
+        "not readable in this kernel"
+    } else {
+        "read at its exit, where this was gone already"
     }
 }
 

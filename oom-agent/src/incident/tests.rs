@@ -30,7 +30,7 @@ fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
 fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
     let mut autopsy = Autopsy {
         kind: Autopsy::KIND,
-        known: u32::MAX,
+        known: u32::MAX & !known::AT_EXIT,
         tid,
         tgid,
         mark_ns,
@@ -169,6 +169,24 @@ fn what_could_not_be_read_is_said_by_field() {
     );
     assert_eq!(found[0].victim.cgroup, None);
     assert_eq!(found[0].victim.rss_bytes, None);
+}
+
+#[test]
+fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
+    let mut assembler = Assembler::new(PAGE);
+    assembler.take(mark(50, 42, 42), 60);
+    let mut autopsy = autopsy_of(50, 42, 42);
+    autopsy.known =
+        known::COMM | known::CGROUP | known::NS_TGID | known::OOM_SCORE_ADJ | known::AT_EXIT;
+    let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
+    assert_eq!(found[0].victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
+    assert_eq!(
+        found[0].degraded,
+        [
+            "rss_bytes: read at its exit, where this was gone already",
+            "cmdline: read at its exit, where this was gone already",
+        ]
+    );
 }
 
 #[test]

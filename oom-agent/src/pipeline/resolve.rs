@@ -12,7 +12,8 @@ use crate::procfs::Procfs;
 
 pub(super) struct Resolver {
     host: Host,
-    procfs: Procfs,
+    /// `None` where /proc is another PID namespace's.
+    procfs: Option<Procfs>,
     cri: Option<Cri>,
 }
 
@@ -22,7 +23,7 @@ impl Resolver {
     pub(super) fn new(host: Host, cri: Option<Cri>) -> Self {
         Self {
             host,
-            procfs: Procfs::new("/proc"),
+            procfs: Procfs::of_host(),
             cri,
         }
     }
@@ -37,8 +38,10 @@ impl Resolver {
             mut degraded,
         } = found;
         let marked = victim.pid;
-        if !autopsied {
-            self.procfs.fill(&mut victim, &mut degraded);
+        match &self.procfs {
+            _ if autopsied => {}
+            Some(procfs) => procfs.fill(&mut victim, &mut degraded),
+            None => degraded.push("victims: /proc is not the host's here".to_owned()),
         }
         let identity = victim
             .cgroup
