@@ -210,7 +210,7 @@ impl Bonker {
         tracing::info!(
             incident = incident.id,
             outcome = outcome.as_str_name(),
-            message = %escape::terminal(escape::truncate(&acknowledgement.message, SUMMARY_LEN)),
+            answer = %escape::terminal(escape::truncate(&acknowledgement.message, SUMMARY_LEN)),
             latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
             "bonk acknowledged"
         );
