@@ -1,1 +1,46 @@
-fn main(){}
+//! `cargo xtask`: see `cargo xtask --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build_ebpf, demo, dist, hog, load_ebpf, say, test};
+
+/// What the workspace needs done beyond cargo.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Build the eBPF object, with a toolchain found or set up
+    BuildEbpf(build_ebpf::Args),
+    /// Put every eBPF program through this kernel's verifier; attach nothing
+    LoadEbpf(build_ebpf::Args),
+    /// Have a real process OOM-killed, named by the agent and bonked for
+    Demo(build_ebpf::Args),
+    /// Build static release binaries in dist/
+    Dist(build_ebpf::Args),
+    /// Run every tier of tests that this machine can run
+    Test(test::Args),
+    /// Eat memory
+    #[command(hide = true)]
+    Hog(hog::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Cmd::BuildEbpf(args) => build_ebpf::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::LoadEbpf(args) => load_ebpf::main(args),
+        Cmd::Demo(args) => demo::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Test(args) => test::main(&args),
+        Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        say::error(&error);
+        ExitCode::FAILURE
+    })
+}

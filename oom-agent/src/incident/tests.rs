@@ -30,7 +30,7 @@ fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
 fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
     let mut autopsy = Autopsy {
         kind: Autopsy::KIND,
-        known: u32::MAX & !known::AT_EXIT,
+        known: !known::AT_EXIT,
         tid,
         tgid,
         mark_ns,

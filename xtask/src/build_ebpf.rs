@@ -1,0 +1,105 @@
+//! `cargo xtask build-ebpf`: the eBPF object, built where `oom-agent` finds it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::lab::Consent;
+use crate::process::run;
+use crate::toolchain::{Choice, Toolchain};
+use crate::{say, workspace};
+
+/// Flags of the command.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Args {
+    /// Install what is missing without asking.
+    #[arg(long)]
+    pub yes: bool,
+    /// Which compiler to take.
+    #[arg(long, value_enum, default_value_t = Choice::Auto)]
+    pub toolchain: Choice,
+}
+
+/// Builds the object with a toolchain found or set up, and says which.
+pub fn main(args: Args) -> Result<()> {
+    let toolchain = Toolchain::find_or_set_up(args.toolchain, Consent::new(args.yes))?;
+    say::step(format_args!(
+        "building the eBPF object with {}",
+        toolchain.why
+    ));
+    let target = if cfg!(target_endian = "big") {
+        "bpfeb-unknown-none"
+    } else {
+        "bpfel-unknown-none"
+    };
+    let target_dir = workspace::root().join("target/ebpf");
+    let arch = std::env::consts::ARCH;
+    let flags = [
+        &format!("--cfg=bpf_target_arch=\"{arch}\""),
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+    ];
+    run(toolchain
+        .cargo()?
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "oom-agent-ebpf",
+            "--bins",
+            "--release",
+        ])
+        .args(["-Zbuild-std=core", "--target", target, "--target-dir"])
+        .arg(&target_dir)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
+    let built = target_dir.join(target).join("release/oom-agent-ebpf");
+    let object = workspace::ebpf_object();
+    let fresh = publish(&built, &object)?;
+    let state = if fresh { "new" } else { "unchanged" };
+    let shown = object.strip_prefix(workspace::root()).unwrap_or(&object);
+    say::line(format_args!("{} ({state})", shown.display()));
+    Ok(())
+}
+
+/// Copies in one step, and only where the contents differ: whoever reads never
+/// sees half a file, and cargo does not rebuild for nothing. Tells whether it did.
+fn publish(from: &Path, to: &Path) -> Result<bool> {
+    let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|present| present == bytes) {
+        return Ok(false);
+    }
+    let dir = to.parent().context("an object in a directory")?;
+    fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    let mut file = tempfile::Builder::new()
+        // Whoever may read the clone may build with it.
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(dir)
+        .with_context(|| format!("make a file in {}", dir.display()))?;
+    file.write_all(&bytes)
+        .with_context(|| format!("write {}", file.path().display()))?;
+    file.persist(to)
+        .with_context(|| format!("replace {}", to.display()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unchanged_object_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("deep/b"));
+        fs::write(&from, "one").unwrap();
+        assert!(publish(&from, &to).unwrap());
+        assert!(!publish(&from, &to).unwrap());
+        fs::write(&from, "two").unwrap();
+        assert!(publish(&from, &to).unwrap());
+        assert_eq!(fs::read_to_string(&to).unwrap(), "two");
+        let mode = fs::metadata(&to).unwrap().permissions().mode();
+        assert_eq!(mode & 0o444, 0o444, "{mode:o}");
+    }
+}

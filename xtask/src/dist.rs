@@ -1,0 +1,150 @@
+//! `cargo xtask dist`: static release binaries in `dist/`.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{capture, run, which};
+use crate::{build_ebpf, say, workspace};
+
+const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
+
+/// Builds, checks that nothing is loaded at run time, and tells the sizes.
+pub fn main(args: build_ebpf::Args) -> Result<()> {
+    build_ebpf::main(args)?;
+    let target = target()?;
+    say::step(format_args!(
+        "building static release binaries for {target}"
+    ));
+    let mut command = workspace::cargo();
+    command.args(["build", "--quiet", "--release", "--target", &target]);
+    for program in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    // By the target's own variable: build scripts and macros stay as they are.
+    let variable = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        target.to_uppercase().replace('-', "_")
+    );
+    run(command.env(variable, "-Ctarget-feature=+crt-static"))?;
+    let out = workspace::root().join("dist");
+    fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    for program in PROGRAMS {
+        let built = workspace::target_dir()
+            .join(&target)
+            .join("release")
+            .join(program);
+        let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
+        match is_static(&bytes) {
+            Some(true) => {}
+            Some(false) => bail!("{} is not static: it names an interpreter", built.display()),
+            None => bail!("{} is no ELF file of this host's", built.display()),
+        }
+        let to = out.join(program);
+        fs::copy(&built, &to).with_context(|| format!("copy to {}", to.display()))?;
+        let mib = bytes.len() / 104_858;
+        say::line(format_args!(
+            "dist/{program}  {}.{} MiB, static",
+            mib / 10,
+            mib % 10
+        ));
+    }
+    Ok(())
+}
+
+/// musl where its target is installed, else the host's own libc linked statically.
+fn target() -> Result<String> {
+    let arch = std::env::consts::ARCH;
+    let musl = format!("{arch}-unknown-linux-musl");
+    let sysroot = capture(
+        Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .current_dir(workspace::root()),
+    )?;
+    let library = std::path::Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(&musl);
+    // C in dependencies wants a compiler for musl too.
+    if library.exists() && which("musl-gcc").is_some() {
+        return Ok(musl);
+    }
+    let version = capture(
+        Command::new("rustc")
+            .arg("-vV")
+            .current_dir(workspace::root()),
+    )?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("a rustc that tells its host")?.to_owned())
+}
+
+/// Whether a 64-bit little-endian ELF file names no interpreter, which would be
+/// the dynamic loader. `None`: no such file.
+fn is_static(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    if elf.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let u16_at = |at: usize| {
+        Some(u16::from_le_bytes(
+            elf.get(at..at.checked_add(2)?)?.try_into().ok()?,
+        ))
+    };
+    let u32_at = |at: usize| {
+        Some(u32::from_le_bytes(
+            elf.get(at..at.checked_add(4)?)?.try_into().ok()?,
+        ))
+    };
+    let table = usize::try_from(u64::from_le_bytes(elf.get(0x20..0x28)?.try_into().ok()?)).ok()?;
+    let (size, count) = (usize::from(u16_at(0x36)?), usize::from(u16_at(0x38)?));
+    for index in 0..count {
+        if u32_at(table.checked_add(index.checked_mul(size)?)?)? == PT_INTERP {
+            return Some(false);
+        }
+    }
+    Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn elf(kinds: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[0x20] = 64;
+        bytes[0x36] = 56;
+        bytes[0x38] = u8::try_from(kinds.len()).unwrap();
+        for kind in kinds {
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend([0; 52]);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_interpreter_makes_it_dynamic() {
+        assert_eq!(is_static(&elf(&[1, 2, 1])), Some(true));
+        assert_eq!(is_static(&elf(&[6, 3, 1])), Some(false));
+    }
+
+    #[test]
+    fn any_bytes_are_answered() {
+        assert_eq!(is_static(b""), None);
+        assert_eq!(is_static(b"#!/bin/sh\n"), None);
+        let whole = elf(&[1, 1]);
+        for cut in 0..whole.len() - 56 {
+            assert_eq!(is_static(&whole[..cut]), None, "{cut}");
+        }
+        let mut far = elf(&[1]);
+        far[0x20..0x28].fill(0xff);
+        assert_eq!(is_static(&far), None);
+    }
+
+    #[test]
+    fn this_test_is_dynamic() {
+        let this = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let dynamic = cfg!(not(target_feature = "crt-static"));
+        assert_eq!(is_static(&this), Some(!dynamic));
+    }
+}

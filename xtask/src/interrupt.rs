@@ -1,0 +1,47 @@
+//! Ctrl-C ends waits instead of the process, so that guards clean up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::lab::Event;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static WAITING: Mutex<Vec<SyncSender<Event>>> = Mutex::new(Vec::new());
+
+/// From here on SIGINT, SIGTERM and SIGHUP end what waits for a child's output,
+/// and [`check`].
+pub(crate) fn catch() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("catch signals")?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            for waiting in &*WAITING.lock().unwrap_or_else(PoisonError::into_inner) {
+                let _ = waiting.try_send(Event::Interrupted);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Fails once a signal has come.
+pub(crate) fn check() -> Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// Has this channel told of the first signal to come, or of one that came.
+pub(crate) fn notify(waiting: SyncSender<Event>) {
+    let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        let _ = waiting.try_send(Event::Interrupted);
+    }
+    all.push(waiting);
+}

@@ -1,0 +1,175 @@
+//! The two programs under test, as child processes.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::Output;
+use crate::process::stop;
+
+/// How long a program may take to be ready, and to end when told to.
+const READY: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    /// Standard output: incidents.
+    pub incidents: Output,
+    /// Standard error: the log.
+    pub log: Output,
+}
+
+impl Agent {
+    /// Starts it and waits until its programs are attached.
+    pub fn start<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command
+            .args(["run", "--output", "json", "--log-format", "json"])
+            .args(args)
+            .envs(env.iter().copied());
+        let (child, incidents, log) = spawn("oom-agent", &mut command)?;
+        let mut agent = Self {
+            child,
+            incidents,
+            log,
+        };
+        agent
+            .log
+            .find("message that it is attached", READY, |line| {
+                message(line)?.contains("attached").then_some(())
+            })?;
+        Ok(agent)
+    }
+
+    /// The incident whose victim is in that cgroup, within `limit`.
+    pub fn incident_in(&mut self, cgroup: &str, limit: Duration) -> Result<Value> {
+        self.incidents
+            .find(&format!("incident in {cgroup}"), limit, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                (victim(&incident)?.get("cgroup")?.as_str()? == cgroup).then_some(incident)
+            })
+    }
+
+    /// The incident whose victim is that process, within `limit`.
+    pub fn incident_of(&mut self, pid: u32, limit: Duration) -> Result<Value> {
+        self.incidents
+            .find(&format!("incident of process {pid}"), limit, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                (victim(&incident)?.get("pid")?.as_u64()? == u64::from(pid)).then_some(incident)
+            })
+    }
+
+    /// The log record of an acknowledged bonk.
+    pub fn acknowledgement(&mut self, incident: &str, limit: Duration) -> Result<Value> {
+        self.log
+            .find(&format!("acknowledgement of {incident}"), limit, |line| {
+                let ours =
+                    message(line)? == "bonk acknowledged" && field(line, "incident")? == incident;
+                ours.then(|| serde_json::from_str(line).ok()).flatten()
+            })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+}
+
+/// A running `bonker-gpio serve` with the simulated servo. Dropping it ends it.
+#[derive(Debug)]
+pub struct Bonker {
+    child: Child,
+    /// Standard error: the log, with every step of a swing.
+    pub log: Output,
+    url: String,
+}
+
+impl Bonker {
+    /// Starts it on a port of the kernel's choice and waits until it listens.
+    pub fn start(binary: &Path) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--backend", "sim"]);
+        let (child, out, log) = spawn("bonker-gpio", &mut command)?;
+        let mut bonker = Self {
+            child,
+            log,
+            url: String::new(),
+        };
+        let mut out = out;
+        let ready = out.find("message that it listens", READY, |line| {
+            line.strip_prefix("listening on ").map(str::to_owned)
+        });
+        match ready {
+            Ok(url) => bonker.url = url,
+            Err(error) => {
+                let log: Vec<_> = bonker.log.so_far().map(str::to_owned).collect();
+                return Err(error.context(log.join("\n")));
+            }
+        }
+        Ok(bonker)
+    }
+
+    /// Where it serves: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl Drop for Bonker {
+    fn drop(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+}
+
+/// A loopback URL where nobody listens: the port stays taken, without a
+/// listener, as long as the returned guard lives.
+pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
+    let (port, guard) = super::port::reserve()?;
+    Ok((format!("http://127.0.0.1:{port}"), guard))
+}
+
+/// The first victim of an incident line.
+pub fn victim(incident: &Value) -> Option<&Value> {
+    incident.get("victims")?.get(0)
+}
+
+/// The message of a JSON log line.
+pub fn message(line: &str) -> Option<String> {
+    field(line, "message")
+}
+
+/// A field of a JSON log line, as text.
+pub fn field(line: &str, name: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    let value = record
+        .get("fields")
+        .and_then(|fields| fields.get(name))
+        .or_else(|| record.get(name))?;
+    Some(match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", crate::process::show(command)))?;
+    let out = child.stdout.take().context("a piped standard output")?;
+    let log = child.stderr.take().context("a piped standard error")?;
+    Ok((child, Output::new(name, out), Output::new(name, log)))
+}

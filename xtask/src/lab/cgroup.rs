@@ -1,0 +1,225 @@
+//! A cgroup with a memory limit, on cgroup v1 and v2.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait;
+
+/// How long a killed process may take to leave its cgroup.
+const LEAVE: Duration = Duration::from_secs(10);
+
+/// A cgroup of this process's own, limited in memory and without swap. Dropping
+/// it kills what runs in it and removes it.
+#[derive(Debug)]
+pub struct Cgroup {
+    dir: PathBuf,
+    path: String,
+}
+
+impl Cgroup {
+    /// Makes one with a limit in bytes.
+    pub fn new(limit_bytes: u64) -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let hierarchy = Hierarchy::of_memory()?;
+        let serial = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("oom-bonker-{}-{serial}", std::process::id());
+        if hierarchy.version == Version::V2 {
+            // Fails where the controller is delegated already, or cannot be: the limit below tells.
+            let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
+        }
+        let dir = hierarchy.mount.join(&name);
+        fs::create_dir(&dir).with_context(|| format!("make the cgroup {}", dir.display()))?;
+        let cgroup = Self {
+            path: format!("{}/{name}", hierarchy.root.trim_end_matches('/')),
+            dir,
+        };
+        let limit = limit_bytes.to_string();
+        match hierarchy.version {
+            Version::V1 => {
+                cgroup.set("memory.limit_in_bytes", &limit)?;
+                cgroup.set_if_there("memory.memsw.limit_in_bytes", &limit)?;
+            }
+            Version::V2 => {
+                cgroup.set("memory.max", &limit)?;
+                cgroup.set_if_there("memory.swap.max", "0")?;
+            }
+        }
+        Ok(cgroup)
+    }
+
+    /// Its path from the hierarchy's root, as the kernel tells it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A command whose process enters this cgroup and then becomes `program`,
+    /// so that the child's pid is the program's. Arguments are yet to be added.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .arg(&self.dir)
+            .arg(program);
+        command
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = self.dir.join(file);
+        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
+    }
+
+    /// Kernels without swap accounting are without its files.
+    fn set_if_there(&self, file: &str, value: &str) -> Result<()> {
+        if self.dir.join(file).exists() {
+            self.set(file, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.dir) {
+            crate::say::error(&error);
+        }
+    }
+}
+
+/// Kills what runs in the cgroup, waits until it is gone, and removes it.
+fn remove(dir: &Path) -> Result<()> {
+    wait::until(&format!("removal of {}", dir.display()), LEAVE, || {
+        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs
+            .lines()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => None,
+            _ => Some(()),
+        }
+    })
+}
+
+/// Removes every cgroup of that name at the top of any hierarchy, with all below
+/// it, and kills what still runs there.
+pub(super) fn remove_trees(name: &str) -> Result<()> {
+    for mount in mounts(&mountinfo()?) {
+        let top = mount.mount.join(name);
+        let mut dirs = vec![top];
+        let mut found = 0;
+        while let Some(dir) = dirs.get(found) {
+            let below: Vec<PathBuf> = fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path())
+                .collect();
+            dirs.extend(below);
+            found += 1;
+        }
+        for dir in dirs.iter().rev() {
+            remove(dir)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// A mounted cgroup hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    version: Version,
+    mount: PathBuf,
+    /// Which part of the hierarchy is mounted there.
+    root: String,
+    /// Controllers, by the mount's options; none are listed for v2.
+    controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    /// The one that limits memory: v1's memory controller where mounted, else v2.
+    fn of_memory() -> Result<Self> {
+        let all = mounts(&mountinfo()?);
+        all.iter()
+            .find(|one| one.controllers.iter().any(|name| name == "memory"))
+            .or_else(|| all.iter().find(|one| one.version == Version::V2))
+            .cloned()
+            .context("no cgroup hierarchy with the memory controller is mounted")
+    }
+}
+
+fn mountinfo() -> Result<String> {
+    fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")
+}
+
+/// The cgroup hierarchies in a mountinfo, see `proc_pid_mountinfo(5)`:
+/// `36 35 0:31 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory`
+fn mounts(mountinfo: &str) -> Vec<Hierarchy> {
+    let parse = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, mount) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let version = match after.next()? {
+            "cgroup" => Version::V1,
+            "cgroup2" => Version::V2,
+            _ => return None,
+        };
+        let options = after.nth(1).unwrap_or_default();
+        let controllers = match version {
+            Version::V1 => options.split(',').map(str::to_owned).collect(),
+            Version::V2 => Vec::new(),
+        };
+        Some(Hierarchy {
+            version,
+            mount: mount.into(),
+            root: root.to_owned(),
+            controllers,
+        })
+    };
+    mountinfo.lines().filter_map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_of_a_hybrid_host() {
+        let found = mounts(
+            "24 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+             36 35 0:31 / /sys/fs/cgroup/memory rw,nosuid shared:9 master:3 - cgroup cgroup rw,memory\n\
+             37 35 0:32 /docker/abc /sys/fs/cgroup/cpu rw - cgroup none rw,cpu,cpuacct\n\
+             45 35 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
+             broken line - cgroup\n",
+        );
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (one.version, one.mount.to_str().unwrap(), one.root.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Version::V1, "/sys/fs/cgroup/memory", "/"),
+                (Version::V1, "/sys/fs/cgroup/cpu", "/docker/abc"),
+                (Version::V2, "/sys/fs/cgroup/unified", "/"),
+            ]
+        );
+        assert_eq!(found[0].controllers, ["rw", "memory"]);
+    }
+}

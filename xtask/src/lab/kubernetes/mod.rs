@@ -1,0 +1,43 @@
+//! Kubernetes' API server, built from Debian's source package.
+
+mod apt;
+mod build;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use self::apt::Apt;
+use self::build::Build;
+use super::Cache;
+use crate::say;
+
+/// The cache's entry with `bin/kube-apiserver`, `bin/etcd` and `bin/kubectl`.
+pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
+    cache.entry("kubernetes-1.20.2-1", |dir| {
+        let start = Instant::now();
+        say::step(
+            "building kube-apiserver 1.20.2 from Debian's source package (about two minutes, once)",
+        );
+        let work = tempfile::tempdir().context("make a directory to build in")?;
+        let apt = Apt::new(work.path())?;
+        apt.fetch()?;
+        let build = Build::unpack(work.path(), &apt)?;
+        build.openapi()?;
+        build.mend_events()?;
+        let bin = dir.join("bin");
+        fs::create_dir(&bin).with_context(|| format!("make {}", bin.display()))?;
+        build.apiserver(&bin.join("kube-apiserver"))?;
+        for tool in ["etcd", "kubectl"] {
+            fs::copy(apt.root().join("usr/bin").join(tool), bin.join(tool))
+                .with_context(|| format!("copy {tool}"))?;
+        }
+        say::line(format_args!(
+            "kube-apiserver built in {} s",
+            start.elapsed().as_secs()
+        ));
+        Ok(())
+    })
+}

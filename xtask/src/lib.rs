@@ -1,0 +1,19 @@
+//! What the workspace needs done beyond cargo: the eBPF object, static
+//! binaries, the demo, and the tests against real parts.
+//!
+//! One file a command; [`lab`] starts the real parts that the demo and the
+//! tests share.
+
+mod binaries;
+pub mod build_ebpf;
+pub mod demo;
+pub mod dist;
+pub mod hog;
+mod interrupt;
+pub mod lab;
+pub mod load_ebpf;
+pub mod process;
+pub mod say;
+pub mod test;
+mod toolchain;
+pub mod workspace;

@@ -1,0 +1,100 @@
+//! Running commands: with what was attempted in every error, and a bound where
+//! one is due.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// Runs to the end; a failure is an error that names the command.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("start {}", show(command)))?;
+    if !status.success() {
+        bail!("{}: {status}", show(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end and returns standard output; standard error goes into the
+/// error of a failure.
+pub fn capture(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {}", show(command)))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}: {}", show(command), output.status, stderr.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Waits for the child's end without reaping it twice: `None` when `limit`
+/// passed first. Asleep in the kernel meanwhile, by its pidfd (Linux 5.3).
+pub fn wait_timeout(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    let pidfd = pidfd_open(pid(child)?, PidfdFlags::empty()).context("open a pidfd")?;
+    loop {
+        if let Some(status) = child.try_wait().context("wait for a child")? {
+            return Ok(Some(status));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        let timeout = Timespec::try_from(left).context("a time limit that fits")?;
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context("poll a pidfd"),
+        }
+    }
+}
+
+/// Ends a child: SIGTERM, then SIGKILL once `grace` has passed; reaps it.
+pub fn stop(child: &mut Child, grace: Duration) {
+    if let Ok(pid) = pid(child)
+        && matches!(child.try_wait(), Ok(None))
+    {
+        let _ = kill_process(pid, Signal::TERM);
+        if !matches!(wait_timeout(child, grace), Ok(Some(_))) {
+            let _ = child.kill();
+        }
+    }
+    let _ = child.wait();
+}
+
+/// Whether a program of this name is on `PATH`, and where.
+pub fn which(name: &str) -> Option<std::path::PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(name))
+        .find(|path| {
+            rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+        })
+}
+
+/// Whether this process may do everything on this host.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The command as one would type it.
+pub fn show(command: &Command) -> String {
+    let mut text = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        text.push(' ');
+        text.push_str(&arg.to_string_lossy());
+    }
+    text
+}
+
+/// The child's process id.
+pub fn pid(child: &Child) -> Result<Pid> {
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("a process id that fits")
+}

@@ -1,0 +1,35 @@
+//! The one writer of what a person at the terminal reads.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Announces what is about to be done.
+pub fn step(text: impl Display) {
+    line(format_args!("==> {text}"));
+}
+
+/// Writes one line to standard output. A closed pipe ends nothing: the work
+/// matters more than its log.
+pub fn line(text: impl Display) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Asks on the terminal; only an explicit yes is one.
+pub(crate) fn ask(question: impl Display) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    write!(out, "{question} [y/N] ")?;
+    out.flush()?;
+    drop(out);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(
+        answer.trim().to_ascii_lowercase().as_str(),
+        "y" | "yes"
+    ))
+}
+
+/// Writes an error with its whole chain to standard error.
+pub fn error(error: &anyhow::Error) {
+    let _ = writeln!(io::stderr().lock(), "error: {error:#}");
+}

@@ -1,0 +1,96 @@
+//! The tier `lint`: format, clippy, and the dependencies' licences and sources.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::report::Outcome;
+use crate::lab::Cache;
+use crate::process::{capture, run, which};
+use crate::{say, workspace};
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Each check is one test.
+pub(super) fn run_all() -> Result<Outcome> {
+    let mut outcome = Outcome::ran(0, 0);
+    for args in [
+        &["fmt", "--all", "--check"][..],
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        // No target of cargo's own choice, so `--all-targets` leaves them out.
+        &[
+            "clippy",
+            "--workspace",
+            "--quiet",
+            "--test",
+            "kernel",
+            "--test",
+            "containerd",
+            "--test",
+            "kubernetes",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ] {
+        outcome = outcome.and(check(workspace::cargo().args(args)));
+    }
+    let deny = cargo_deny()?;
+    // It reads every platform's dependencies; the builds fetched this one's.
+    run(workspace::cargo().args(["fetch", "--quiet"]))?;
+    Ok(outcome.and(check(
+        Command::new(deny)
+            .args([
+                "--offline",
+                "check",
+                "--hide-inclusion-graph",
+                "bans",
+                "licenses",
+                "sources",
+            ])
+            .current_dir(workspace::root()),
+    )))
+}
+
+fn check(command: &mut Command) -> Outcome {
+    let done = run(command);
+    if let Err(error) = &done {
+        say::error(error);
+    } else {
+        say::line(format_args!("ok: {}", crate::process::show(command)));
+    }
+    Outcome::of(done.is_ok())
+}
+
+/// One on `PATH`, else one built into the cache.
+fn cargo_deny() -> Result<PathBuf> {
+    if let Some(path) = which("cargo-deny")
+        && capture(Command::new(&path).arg("--version")).is_ok()
+    {
+        return Ok(path);
+    }
+    let dir = Cache::open()?.entry(&format!("cargo-deny-{CARGO_DENY}"), |dir| {
+        say::step("building cargo-deny (about three minutes, once)");
+        run(workspace::cargo()
+            .args([
+                "install",
+                "--quiet",
+                "--locked",
+                "cargo-deny",
+                "--version",
+                CARGO_DENY,
+                "--root",
+            ])
+            .arg(dir))
+    })?;
+    Ok(dir.join("bin/cargo-deny"))
+}

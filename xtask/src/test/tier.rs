@@ -1,0 +1,177 @@
+//! The tiers and how each is run.
+
+use std::fmt;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use super::lint;
+use super::report::{Outcome, counts};
+use crate::binaries::Binaries;
+use crate::build_ebpf;
+use crate::lab::{ApiServer, Cache, Consent, Containerd, Debian};
+use crate::process::is_root;
+use crate::toolchain::Choice;
+use crate::{say, workspace};
+
+/// A set of tests that need the same things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tier {
+    /// Format, clippy, licences.
+    Lint,
+    /// What needs nothing but cargo.
+    Unit,
+    /// This machine's kernel.
+    Kernel,
+    /// A real containerd.
+    Containerd,
+    /// A real API server beside it.
+    Kubernetes,
+    /// `cargo xtask demo`.
+    Demo,
+}
+
+impl Tier {
+    /// In the order they run.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Lint,
+        Self::Unit,
+        Self::Kernel,
+        Self::Containerd,
+        Self::Kubernetes,
+        Self::Demo,
+    ];
+
+    pub(super) fn needs_root(self) -> bool {
+        !matches!(self, Self::Lint | Self::Unit)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Kernel => "kernel",
+            Self::Containerd => "containerd",
+            Self::Kubernetes => "kubernetes",
+            Self::Demo => "demo",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the tiers share: each is made when the first tier needs it.
+#[derive(Debug)]
+pub(super) struct Bench {
+    consent: Consent,
+    built_ebpf: bool,
+    binaries: Option<Binaries>,
+}
+
+impl Bench {
+    pub(super) fn new(consent: Consent) -> Self {
+        Self {
+            consent,
+            built_ebpf: false,
+            binaries: None,
+        }
+    }
+
+    pub(super) fn run(&mut self, tier: Tier) -> Result<Outcome> {
+        if tier.needs_root() && !is_root() {
+            return Ok(Outcome::Skipped("it needs root".into()));
+        }
+        // Everything that compiles the agent wants the object, the linter too.
+        self.build_ebpf()?;
+        match tier {
+            Tier::Lint => lint::run_all(),
+            Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
+            Tier::Kernel => self.real(tier),
+            Tier::Containerd => {
+                Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+                self.real(tier)
+            }
+            Tier::Kubernetes => {
+                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
+                Containerd::prepare(&cache, debian)?;
+                ApiServer::prepare(&cache)?;
+                self.real(tier)
+            }
+            Tier::Demo => {
+                // As the README says it; this program's file may be another by now.
+                let mut demo = workspace::cargo();
+                let status = demo
+                    .args(["xtask", "demo", "--yes"])
+                    .status()
+                    .context("start the demo")?;
+                Ok(Outcome::of(status.success()))
+            }
+        }
+    }
+
+    fn build_ebpf(&mut self) -> Result<()> {
+        if !self.built_ebpf {
+            build_ebpf::main(build_ebpf::Args {
+                yes: self.consent == Consent::Given,
+                toolchain: Choice::Auto,
+            })?;
+            self.built_ebpf = true;
+        }
+        Ok(())
+    }
+
+    /// A tier of `xtask/tests`.
+    fn real(&mut self, tier: Tier) -> Result<Outcome> {
+        let binaries = match self.binaries.take() {
+            Some(binaries) => binaries,
+            None => Binaries::build()?,
+        };
+        let binaries = self.binaries.insert(binaries);
+        libtest(
+            workspace::cargo()
+                // One at a time: each makes the kernel kill, and some measure how soon that is told.
+                .args([
+                    "test",
+                    "--workspace",
+                    "--quiet",
+                    "--test",
+                    tier.name(),
+                    "--",
+                    "--test-threads=1",
+                ])
+                .env("OOM_AGENT_BIN", &binaries.agent)
+                .env("BONKER_GPIO_BIN", &binaries.bonker),
+        )
+    }
+}
+
+/// Runs `cargo test`, streams its output, and adds up what it tells.
+fn libtest(command: &mut Command) -> Result<Outcome> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start cargo test")?;
+    let out = child.stdout.take().context("a piped standard output")?;
+    let (mut passed, mut failed) = (0_u32, 0_u32);
+    for line in BufReader::new(out).split(b'\n') {
+        let line = line.context("read cargo test's output")?;
+        let line = String::from_utf8_lossy(&line);
+        say::line(&line);
+        if let Some((good, bad)) = counts(&line) {
+            passed = passed.saturating_add(good);
+            failed = failed.saturating_add(bad);
+        }
+    }
+    let status = child.wait().context("wait for cargo test")?;
+    if !status.success() && failed == 0 {
+        // It did not compile, or a test process died: that is a failure, too.
+        failed = 1;
+    }
+    Ok(Outcome::ran(passed, failed))
+}

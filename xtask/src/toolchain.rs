@@ -1,0 +1,234 @@
+//! Which compiler and linker build the eBPF object on this machine.
+
+mod linker;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::lab::{Consent, Debian};
+use crate::process::{capture, wait_timeout, which};
+use crate::{say, workspace};
+
+/// The nightly that the object is known to build with.
+const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
+/// How long rustup may try to fetch: some networks swallow packets.
+const FETCH_LIMIT: Duration = Duration::from_mins(3);
+
+/// Which compiler to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// The pinned nightly where it is or can be had, else Debian's rustc.
+    Auto,
+    /// The pinned nightly, by rustup.
+    Nightly,
+    /// Debian's rustc-web with its library source.
+    Debian,
+}
+
+/// A compiler with its library's source, and a linker that reads its bitcode.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    rustc: PathBuf,
+    cargo: PathBuf,
+    linker: PathBuf,
+    /// For people: what was taken and why.
+    pub(crate) why: String,
+}
+
+impl Toolchain {
+    pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<Self> {
+        let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
+        let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
+        Ok(Self {
+            rustc: compiler.rustc,
+            cargo: compiler.cargo,
+            linker,
+            why: format!("{why}; {why_linker}"),
+        })
+    }
+
+    /// This toolchain's cargo, with everything in its environment that an eBPF
+    /// build needs and nothing of the host build's.
+    pub(crate) fn cargo(&self) -> Result<Command> {
+        let mut path = OsString::from(parent(&self.linker)?);
+        if let Some(inherited) = std::env::var_os("PATH") {
+            path.push(":");
+            path.push(inherited);
+        }
+        let mut command = Command::new(&self.cargo);
+        for key in [
+            "CARGO",
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO_BUILD_TARGET",
+            "CARGO_TARGET_DIR",
+        ] {
+            command.env_remove(key);
+        }
+        command
+            .env("RUSTC", &self.rustc)
+            // Debian's rustc is a release: build-std is a nightly's feature.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("PATH", path)
+            .current_dir(workspace::root());
+        Ok(command)
+    }
+}
+
+struct Compiler {
+    rustc: PathBuf,
+    cargo: PathBuf,
+    llvm: u32,
+}
+
+impl Compiler {
+    fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
+        let mut not_nightly = "asked for".to_owned();
+        if choice != Choice::Debian {
+            match Self::nightly() {
+                Ok(compiler) => {
+                    return Ok((
+                        compiler,
+                        format!("{PINNED_NIGHTLY}: installed, with rust-src"),
+                    ));
+                }
+                Err(error) => not_nightly = format!("{error:#}"),
+            }
+        }
+        if choice == Choice::Auto
+            && let Ok(compiler) = Self::debian()
+        {
+            return Ok((
+                compiler,
+                format!("Debian's rustc: installed, and {not_nightly}"),
+            ));
+        }
+        if choice != Choice::Debian {
+            match fetch_nightly().and_then(|()| Self::nightly()) {
+                Ok(compiler) => {
+                    return Ok((compiler, format!("{PINNED_NIGHTLY}: fetched by rustup")));
+                }
+                Err(error) if choice == Choice::Nightly => return Err(error),
+                Err(error) => not_nightly = format!("{PINNED_NIGHTLY} cannot be had ({error:#})"),
+            }
+        }
+        Debian::new(consent)
+            .with_context(|| not_nightly.clone())?
+            .install(
+                "Debian's rustc, to build the eBPF object,",
+                &["rustc-web", "cargo-web", "rust-web-src"],
+            )?;
+        Ok((Self::debian()?, format!("Debian's rustc: {not_nightly}")))
+    }
+
+    fn nightly() -> Result<Self> {
+        let which = |tool| {
+            // Never lets rustup fetch in passing: that is another step, with a bound.
+            let path = capture(
+                Command::new("rustup")
+                    .args(["which", "--toolchain", PINNED_NIGHTLY, tool])
+                    .env("RUSTUP_AUTO_INSTALL", "0")
+                    .env("RUST_BACKTRACE", "0"),
+            )
+            .with_context(|| format!("{PINNED_NIGHTLY} is not installed"))
+            .map_err(|error| anyhow::anyhow!("{error}"))?;
+            anyhow::Ok(PathBuf::from(path.trim()))
+        };
+        Self::at(which("rustc")?, which("cargo")?)
+    }
+
+    fn debian() -> Result<Self> {
+        Self::at("/usr/bin/rustc".into(), "/usr/bin/cargo".into())
+    }
+
+    fn at(rustc: PathBuf, cargo: PathBuf) -> Result<Self> {
+        let sysroot = capture(Command::new(&rustc).args(["--print", "sysroot"]))?;
+        let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
+        if !source.exists() {
+            bail!("{} is without its library's source", rustc.display());
+        }
+        if !cargo.exists() {
+            bail!("{} is without a cargo", rustc.display());
+        }
+        let version = capture(Command::new(&rustc).arg("-vV"))?;
+        let llvm = llvm_major(&version)
+            .with_context(|| format!("{} does not tell its LLVM", rustc.display()))?;
+        if !linker::LLVMS.contains(&llvm) {
+            bail!("no bpf-linker for LLVM {llvm} of {}", rustc.display());
+        }
+        Ok(Self { rustc, cargo, llvm })
+    }
+}
+
+/// Lets rustup fetch the pinned nightly; what it says is shown only in the error.
+fn fetch_nightly() -> Result<()> {
+    if which("rustup").is_none() {
+        bail!("there is no rustup");
+    }
+    say::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
+    let log = tempfile::NamedTempFile::new().context("make a log file")?;
+    let mut child = Command::new("rustup")
+        .env("RUST_BACKTRACE", "0")
+        .args(["toolchain", "install", PINNED_NIGHTLY])
+        .args([
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+            "--no-self-update",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log.reopen().context("open a log file")?)
+        .spawn()
+        .context("start rustup")?;
+    match wait_timeout(&mut child, FETCH_LIMIT)? {
+        Some(status) if status.success() => Ok(()),
+        Some(_) => {
+            let said = fs::read_to_string(log.path()).unwrap_or_default();
+            let first = said
+                .lines()
+                .find(|line| line.starts_with("error"))
+                .unwrap_or("it failed");
+            bail!("rustup: {}", first.trim_start_matches("error: "))
+        }
+        None => {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("rustup did not end within {FETCH_LIMIT:?}")
+        }
+    }
+}
+
+/// The major version in `rustc -vV`'s line on LLVM.
+fn llvm_major(version: &str) -> Option<u32> {
+    let line = version
+        .lines()
+        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    line.split('.').next()?.parse().ok()
+}
+
+fn parent(path: &Path) -> Result<&Path> {
+    path.parent()
+        .with_context(|| format!("{} has no directory", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_llvm_of_a_compiler() {
+        let debian = "rustc 1.96.0 (ac68faa20 2026-05-25)\nrelease: 1.96.0\nLLVM version: 22.1.8\n";
+        assert_eq!(llvm_major(debian), Some(22));
+        assert_eq!(llvm_major("rustc 1.96.0\n"), None);
+        assert_eq!(llvm_major("LLVM version: new\n"), None);
+    }
+}

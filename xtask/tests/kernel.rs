@@ -1,0 +1,258 @@
+//! This machine's kernel kills real processes; the agent tells of each.
+//!
+//! Others' kills are told of too: every test looks for its own cgroup or pid.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
+
+mod support;
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use support::{MIB, SOON, agent_bin, at, text};
+use xtask::lab::{Agent, Cgroup, Output, field, message, refusing_url};
+use xtask::process::stop;
+
+const HOG: &str = env!("CARGO_BIN_EXE_xtask");
+const NO_ARGS: [&str; 0] = [];
+
+fn agent() -> Agent {
+    Agent::start(&agent_bin(), &["--no-kubernetes"], &[]).unwrap()
+}
+
+/// A child that does not outlive its test.
+struct Running(Child);
+
+impl Running {
+    fn spawn(command: &mut Command) -> Self {
+        Self(
+            command
+                .stdout(Stdio::piped())
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn output(&mut self) -> Output {
+        Output::new("child", self.0.stdout.take().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        stop(&mut self.0, Duration::ZERO);
+    }
+}
+
+/// `tail /dev/zero` wants endless memory for its first line.
+fn tail(cgroup: &Cgroup) -> Running {
+    Running::spawn(cgroup.command("tail").arg("/dev/zero"))
+}
+
+#[test]
+fn a_killed_process_is_named() {
+    let mut agent = agent();
+    let cgroup = Cgroup::new(64 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    assert_eq!(*at(&incident, "/version"), json!(1));
+    assert_eq!(
+        at(&incident, "/victims").as_array().unwrap().len(),
+        1,
+        "{incident:#}"
+    );
+    assert_eq!(*at(&incident, "/victims/0/comm"), json!("tail"));
+    assert_eq!(
+        *at(&incident, "/victims/0/cmdline"),
+        json!(["tail", "/dev/zero"])
+    );
+    assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
+    assert_eq!(*at(&incident, "/victims/0/uid"), json!(0));
+    assert_eq!(*at(&incident, "/victims/0/oom_score_adj"), json!(0));
+    assert_eq!(*at(&incident, "/victims/0/container"), json!(null));
+    assert_eq!(*at(&incident, "/victims/0/pod"), json!(null));
+    assert_eq!(
+        *at(&incident, "/trigger"),
+        json!({"pid": victim.pid(), "comm": "tail"})
+    );
+    assert_eq!(*at(&incident, "/outcome"), json!("unknown"));
+    let anon = at(&incident, "/victims/0/rss_bytes/anon").as_u64().unwrap();
+    assert!(
+        (48 * MIB..=66 * MIB).contains(&anon),
+        "{anon} bytes under a limit of 64 MiB"
+    );
+}
+
+#[test]
+fn the_victim_need_not_be_the_trigger() {
+    let mut agent = agent();
+    let cgroup = Cgroup::new(256 * MIB).unwrap();
+    let mut idle = Running::spawn(
+        cgroup
+            .command("/bin/sh")
+            .args([
+                "-c",
+                r#"echo 1000 > /proc/self/oom_score_adj; exec "$0" "$@""#,
+                HOG,
+            ])
+            .args(["hog", "--mib", "150", "--hold"]),
+    );
+    idle.output()
+        .find("memory touched", SOON, |line| {
+            line.starts_with("touched").then_some(())
+        })
+        .unwrap();
+    let mut greedy = Running::spawn(cgroup.command(HOG).args(["hog", "--mib", "180", "--hold"]));
+    let incident = agent.incident_of(idle.pid(), SOON).unwrap();
+    assert_eq!(*at(&incident, "/trigger/pid"), json!(greedy.pid()));
+    assert_eq!(*at(&incident, "/victims/0/oom_score_adj"), json!(1000));
+    assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
+    let cmdline = json!([HOG, "hog", "--mib", "150", "--hold"]);
+    assert_eq!(*at(&incident, "/victims/0/cmdline"), cmdline);
+    greedy
+        .output()
+        .find("memory touched", SOON, |line| {
+            line.starts_with("touched").then_some(())
+        })
+        .expect("the trigger lives on");
+}
+
+#[test]
+fn a_child_is_killed_while_its_parent_lives() {
+    let mut agent = agent();
+    let cgroup = Cgroup::new(64 * MIB).unwrap();
+    let mut parent = Running::spawn(
+        cgroup
+            .command(HOG)
+            .args(["hog", "--mib", "200", "--child", "--hold"]),
+    );
+    let mut output = parent.output();
+    let child: u32 = output
+        .find("the child's pid", SOON, |line| {
+            line.strip_prefix("child ")?.parse().ok()
+        })
+        .unwrap();
+    let incident = agent.incident_of(child, SOON).unwrap();
+    assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
+    assert_eq!(
+        *at(&incident, "/victims/0/cmdline"),
+        json!([HOG, "hog", "--mib", "200"])
+    );
+    output
+        .find("the child's fate", SOON, |line| {
+            line.contains("signal: 9").then_some(())
+        })
+        .unwrap();
+    assert!(parent.0.try_wait().unwrap().is_none(), "the parent lives");
+}
+
+#[test]
+fn fifty_quick_kills_are_all_told() {
+    let mut agent = agent();
+    let struck: Vec<(Cgroup, Running)> = (0..50)
+        .map(|_| {
+            let cgroup = Cgroup::new(8 * MIB).unwrap();
+            let victim = tail(&cgroup);
+            (cgroup, victim)
+        })
+        .collect();
+    let mut ids = std::collections::HashSet::new();
+    for (cgroup, victim) in &struck {
+        let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+        assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
+        assert_eq!(
+            *at(&incident, "/victims/0/cmdline"),
+            json!(["tail", "/dev/zero"])
+        );
+        assert!(
+            ids.insert(text(&incident, "/id").to_owned()),
+            "{incident:#}"
+        );
+    }
+}
+
+#[test]
+fn a_bonker_that_is_down_costs_no_incident() {
+    let (url, _port) = refusing_url().unwrap();
+    let mut agent =
+        Agent::start(&agent_bin(), &["--no-kubernetes", "--bonker", &url], &[]).unwrap();
+    let cgroup = Cgroup::new(32 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
+    agent
+        .log
+        .find("warning about the bonker", SOON, |line| {
+            let warns = matches!(field(line, "level")?.as_str(), "WARN" | "ERROR");
+            (warns && line.contains(&url) && message(line).is_some()).then_some(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_malformed_flag_is_refused_with_a_message() {
+    for args in [
+        &["run", "--bonker", "not a url"][..],
+        &["run", "--output", "xml"],
+        &["run", "--cri-endpoint", "http://example.org"],
+    ] {
+        let mut child = Command::new(agent_bin())
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = xtask::process::wait_timeout(&mut child, SOON).unwrap();
+        stop(&mut child, Duration::ZERO);
+        let mut said = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        let status = status.unwrap_or_else(|| panic!("{args:?} runs on: {said}"));
+        assert!(!status.success(), "{args:?}: {said}");
+        let wrong = args.get(2).unwrap();
+        assert!(
+            said.contains(wrong) && !said.contains("panicked"),
+            "{args:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_is_told() {
+    let path = "/nonexistent/config";
+    let mut agent = Agent::start(&agent_bin(), &["--kubeconfig", path], &[]).unwrap();
+    agent
+        .log
+        .find("error about the kubeconfig", SOON, |line| {
+            (field(line, "level")? == "ERROR" && line.contains(path)).then_some(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn without_any_flag_it_runs() {
+    let env: [(&str, &OsStr); 1] = [("KUBECONFIG", OsStr::new(""))];
+    let mut agent = Agent::start(&agent_bin(), &NO_ARGS, &env).unwrap();
+    let cgroup = Cgroup::new(16 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    agent.incident_of(victim.pid(), SOON).unwrap();
+}
