@@ -85,41 +85,49 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         .log
         .find_at("swing that ends at rest", FOLLOW, |line| swing.take(line))?;
 
+    let (outcome, latency) = ack;
+    let latency = latency
+        .and_then(|latency| latency.parse().ok())
+        .map(Duration::from_micros)
+        .context("an acknowledgement that tells its latency")?;
+    // The agent measures from the kernel's stamp: so the acknowledgement tells when that was here.
+    let marked = acked.checked_sub(latency).unwrap_or(start);
+    let after = |instant: Instant| {
+        let elapsed = instant.saturating_duration_since(marked);
+        format!("{:>7.1} ms", elapsed.as_secs_f64() * 1000.0)
+    };
+
     say::step("it happened");
-    let at = |instant: Instant| instant.duration_since(start).as_secs_f64();
     say::line(format_args!(
-        "    at {}  the kernel marked the victim",
+        "    {}  the kernel chose its victim, at {}",
+        after(marked),
         text(&incident, "/time")
     ));
     say::line(format_args!(
-        "    +{:.3} s  the agent told of the incident:",
-        at(told)
+        "    {}  the agent told of the incident:",
+        after(told)
     ));
     for line in describe(&incident) {
-        say::line(format_args!("               {line}"));
+        say::line(format_args!("                {line}"));
     }
-    let (outcome, latency) = ack;
     say::line(format_args!(
-        "    +{:.3} s  the bonker's answer reached the agent: {}",
-        at(acked),
+        "    {}  the bonker's answer had reached the agent: {}",
+        after(acked),
         outcome.unwrap_or_default()
     ));
     say::line(format_args!(
-        "    +{:.3} s  the servo is at rest again, after these steps:",
-        at(rested)
+        "    {}  the servo was at rest again, after these steps:",
+        after(rested)
     ));
     for (pulse, hold) in &swing.steps {
         say::line(format_args!(
-            "               {pulse} µs, held for {hold} ms"
+            "                {pulse} µs, held for {hold} ms"
         ));
     }
-    let latency: f64 = latency
-        .and_then(|latency| latency.parse().ok())
-        .context("an acknowledgement that tells its latency")?;
     say::line("");
     say::line(format_args!(
         "From the kernel's stamp to the bonker's acknowledgement: {:.2} ms.",
-        latency / 1000.0
+        latency.as_secs_f64() * 1000.0
     ));
     Ok(())
 }
