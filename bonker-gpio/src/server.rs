@@ -1,7 +1,9 @@
 //! `run`: serves `bonk.v1`, health and reflection until it is told to stop.
 
+mod connections;
 mod desk;
 mod health;
+mod places;
 mod service;
 
 use std::convert::Infallible;
@@ -14,12 +16,15 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::arm::Arm;
+pub use connections::MAX_CONNECTIONS;
 pub use desk::MEMORY_CAPACITY;
 use health::Health;
+use places::Places;
+pub use service::MAX_WATCHERS;
 use service::Service;
 
 /// How long stopping may take in all: the swing, the rest, and the goodbyes.
@@ -32,10 +37,6 @@ const GOODBYE: Duration = Duration::from_millis(250);
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 const MAX_STREAMS_PER_CONNECTION: u32 = 64;
-
-/// A peer that vanished without a word is noticed and let go.
-const KEEPALIVE_EVERY: Duration = Duration::from_mins(1);
-const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +88,11 @@ pub async fn run(
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let serving = Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE))
         .add_service(bonk)
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            connections::accept(listener, Places::new("connections", MAX_CONNECTIONS)),
             stopping.clone().cancelled_owned(),
         );
     let mut serving = pin!(serving);

@@ -84,7 +84,7 @@ async fn a_full_queue_says_so_and_status_counts_everything() {
         assert_eq!(bonk(&n.to_string()).await, Outcome::Accepted);
     }
     assert_eq!(bonk("late").await, Outcome::Full);
-    assert_eq!(bonk("late").await, Outcome::Duplicate);
+    assert_eq!(bonk("late").await, Outcome::Full);
     assert_eq!(bonk("0").await, Outcome::Duplicate);
     assert_eq!(bonk("").await, Outcome::Rejected);
 
@@ -97,7 +97,7 @@ async fn a_full_queue_says_so_and_status_counts_everything() {
     assert_eq!(status.queue_length, capacity);
     assert_eq!(status.queue_capacity, capacity);
     assert_eq!(status.accepted, u64::from(capacity) + 1);
-    assert_eq!((status.duplicates, status.full, status.rejected), (2, 1, 1));
+    assert_eq!((status.duplicates, status.full, status.rejected), (1, 2, 1));
     assert_eq!((status.swings, status.failed_swings), (0, 0));
 }
 

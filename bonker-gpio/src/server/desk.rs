@@ -1,28 +1,21 @@
 //! Decides, without waiting, what becomes of an item; remembers and counts its answers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use crate::arm::NotQueued;
 use crate::bonk::{Bonk, Malformed};
 
-/// How many ids are remembered with their answers; the oldest is forgotten first.
+/// How many accepted ids are remembered; the oldest is forgotten first.
 pub const MEMORY_CAPACITY: usize = 4096;
 
 /// What was decided about an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Accepted,
-    Duplicate(First),
+    /// Accepted before. An id that was dropped or rejected may try again.
+    Duplicate,
     Full,
     Rejected(String),
-}
-
-/// The answer an id got when it was first seen. Rejections are not remembered: what makes
-/// an item malformed is its id, and a server that stops forgets everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum First {
-    Accepted,
-    Full,
 }
 
 /// Answers given since the start.
@@ -42,14 +35,15 @@ pub(super) struct Desk {
 
 #[derive(Default)]
 struct Memory {
-    answers: HashMap<String, First>,
+    accepted: HashSet<String>,
     order: VecDeque<String>,
 }
 
 // === impl Desk ===
 
 impl Desk {
-    /// Answers `item`; `queue` is asked only about an item that is new and well-formed.
+    /// Answers `item`; `queue` is asked only about an item that is well-formed and was not
+    /// accepted before.
     pub(super) fn answer(
         &mut self,
         item: Result<Bonk, Malformed>,
@@ -59,7 +53,7 @@ impl Desk {
         let answer = self.decide(item, stopping, queue);
         let count = match answer {
             Answer::Accepted => &mut self.tally.accepted,
-            Answer::Duplicate(_) => &mut self.tally.duplicates,
+            Answer::Duplicate => &mut self.tally.duplicates,
             Answer::Full => &mut self.tally.full,
             Answer::Rejected(_) => &mut self.tally.rejected,
         };
@@ -81,8 +75,8 @@ impl Desk {
             Ok(bonk) => bonk,
             Err(why) => return Answer::Rejected(why.to_string()),
         };
-        if let Some(first) = self.memory.recall(&bonk.id) {
-            return Answer::Duplicate(first);
+        if self.memory.accepted.contains(&bonk.id) {
+            return Answer::Duplicate;
         }
         if stopping {
             return Answer::Rejected("the server is shutting down".to_owned());
@@ -90,13 +84,10 @@ impl Desk {
         let id = bonk.id.clone();
         match queue(bonk) {
             Ok(()) => {
-                self.memory.keep(id, First::Accepted);
+                self.memory.keep(id);
                 Answer::Accepted
             }
-            Err(NotQueued::Full) => {
-                self.memory.keep(id, First::Full);
-                Answer::Full
-            }
+            Err(NotQueued::Full) => Answer::Full,
             Err(NotQueued::Stopped) => Answer::Rejected("the arm has stopped".to_owned()),
         }
     }
@@ -105,24 +96,20 @@ impl Desk {
 // === impl Memory ===
 
 impl Memory {
-    fn recall(&self, id: &str) -> Option<First> {
-        self.answers.get(id).copied()
-    }
-
-    fn keep(&mut self, id: String, answer: First) {
+    fn keep(&mut self, id: String) {
         if self.order.len() >= MEMORY_CAPACITY
             && let Some(oldest) = self.order.pop_front()
         {
-            self.answers.remove(&oldest);
+            self.accepted.remove(&oldest);
         }
         self.order.push_back(id.clone());
-        self.answers.insert(id, answer);
+        self.accepted.insert(id);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Desk, First, MEMORY_CAPACITY, Tally};
+    use super::{Answer, Desk, MEMORY_CAPACITY, Tally};
     use crate::arm::NotQueued;
     use crate::bonk::{Bonk, Malformed};
 
@@ -143,13 +130,9 @@ mod tests {
         assert_eq!(desk.answer(bonk("a"), false, yes), Answer::Accepted);
         assert_eq!(
             desk.answer(bonk("a"), false, |_| panic!("queued twice")),
-            Answer::Duplicate(First::Accepted)
+            Answer::Duplicate
         );
         assert_eq!(desk.answer(bonk("b"), false, full), Answer::Full);
-        assert_eq!(
-            desk.answer(bonk("b"), false, yes),
-            Answer::Duplicate(First::Full)
-        );
         let rejected = desk.answer(Err(Malformed::NoItem), false, yes);
         assert!(matches!(rejected, Answer::Rejected(_)), "{rejected:?}");
         let rejected = desk.answer(bonk("c"), true, |_| panic!("queued while stopping"));
@@ -158,11 +141,26 @@ mod tests {
             desk.tally(),
             Tally {
                 accepted: 1,
-                duplicates: 2,
+                duplicates: 1,
                 full: 1,
                 rejected: 2
             }
         );
+    }
+
+    #[test]
+    fn what_was_not_accepted_may_try_again() {
+        let mut desk = Desk::default();
+        let full = |_| Err(NotQueued::Full);
+        let stopped = |_| Err(NotQueued::Stopped);
+        for _ in 0..2 {
+            assert_eq!(desk.answer(bonk("a"), false, full), Answer::Full);
+            let rejected = desk.answer(bonk("a"), false, stopped);
+            assert!(matches!(rejected, Answer::Rejected(_)), "{rejected:?}");
+        }
+        assert_eq!(desk.answer(bonk("a"), false, |_| Ok(())), Answer::Accepted);
+        assert_eq!(desk.answer(bonk("a"), false, full), Answer::Duplicate);
+        assert_eq!(desk.memory.order.len(), 1);
     }
 
     #[test]
@@ -175,11 +173,8 @@ mod tests {
             );
         }
         assert_eq!(desk.memory.order.len(), MEMORY_CAPACITY);
-        assert_eq!(desk.memory.answers.len(), MEMORY_CAPACITY);
-        assert_eq!(
-            desk.answer(bonk("1"), false, |_| Ok(())),
-            Answer::Duplicate(First::Accepted)
-        );
+        assert_eq!(desk.memory.accepted.len(), MEMORY_CAPACITY);
+        assert_eq!(desk.answer(bonk("1"), false, |_| Ok(())), Answer::Duplicate);
         assert_eq!(desk.answer(bonk("0"), false, |_| Ok(())), Answer::Accepted);
     }
 }

@@ -14,11 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::desk::{Answer, Desk, First};
+use super::desk::{Answer, Desk};
+use super::places::Places;
 use crate::arm::{ArmHandle, QUEUE_CAPACITY, Swung};
 use crate::bonk::MAX_ID_BYTES;
 use crate::text::{cut, escape};
 use crate::wire;
+
+/// How many calls may watch the swings.
+pub const MAX_WATCHERS: usize = 64;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -26,6 +30,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct Service {
     arm: ArmHandle,
     desk: Arc<Mutex<Desk>>,
+    watchers: Places,
     /// New items are rejected, watchers sent away.
     stopping: CancellationToken,
     /// Open streams of items end.
@@ -43,6 +48,7 @@ impl Service {
         Self {
             arm,
             desk: Arc::default(),
+            watchers: Places::new("watchers", MAX_WATCHERS),
             stopping,
             closing,
         }
@@ -60,7 +66,7 @@ impl Service {
         let queue = |bonk| self.arm.queue(bonk);
         let answer = self.desk().answer(wire::read(item), stopping, queue);
         match &answer {
-            Answer::Accepted | Answer::Duplicate(_) => debug!(id = escape(&id), ?answer),
+            Answer::Accepted | Answer::Duplicate => debug!(id = escape(&id), ?answer),
             Answer::Full => warn!(id = escape(&id), "the queue is full: dropped a bonk"),
             Answer::Rejected(why) => warn!(id = escape(&id), why, "rejected a bonk"),
         }
@@ -107,9 +113,10 @@ impl BonkService for Service {
         &self,
         _request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
-        let start = Some((self.arm.watch(), self.stopping.clone()));
+        let place = self.watchers.try_take().ok_or_else(too_many_watchers)?;
+        let start = Some((self.arm.watch(), self.stopping.clone(), place));
         let swings = stream::unfold(start, |state| async {
-            let (mut swings, stopping) = state?;
+            let (mut swings, stopping, place) = state?;
             let mut missed = 0;
             loop {
                 let swung = tokio::select! {
@@ -119,7 +126,8 @@ impl BonkService for Service {
                 };
                 match swung {
                     Ok(swung) => {
-                        return Some((Ok(told(&swung, missed)), Some((swings, stopping))));
+                        let state = Some((swings, stopping, place));
+                        return Some((Ok(told(&swung, missed)), state));
                     }
                     Err(RecvError::Lagged(more)) => missed += more,
                     Err(RecvError::Closed) => return Some((Err(shutting_down()), None)),
@@ -153,7 +161,7 @@ impl BonkService for Service {
 fn acknowledgement(id: String, answer: Answer) -> Acknowledgement {
     let (outcome, first, message) = match answer {
         Answer::Accepted => (Outcome::Accepted, Outcome::Unspecified, String::new()),
-        Answer::Duplicate(first) => (Outcome::Duplicate, first.into(), String::new()),
+        Answer::Duplicate => (Outcome::Duplicate, Outcome::Accepted, String::new()),
         Answer::Full => {
             let message = format!("{QUEUE_CAPACITY} bonks wait for the servo already");
             (Outcome::Full, Outcome::Unspecified, message)
@@ -181,15 +189,12 @@ fn shutting_down() -> Status {
     Status::unavailable("the server is shutting down")
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
+fn too_many_watchers() -> Status {
+    Status::resource_exhausted(format!(
+        "{MAX_WATCHERS} watchers are connected already, as many as may be: end one and try again"
+    ))
 }
 
-impl From<First> for Outcome {
-    fn from(first: First) -> Self {
-        match first {
-            First::Accepted => Self::Accepted,
-            First::Full => Self::Full,
-        }
-    }
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
