@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
@@ -133,6 +133,31 @@ pub(crate) struct Exposed {
     listen: SocketAddr,
 }
 
+// === impl Cli ===
+
+impl Cli {
+    /// The process's own command line and environment.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let mut matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|why| why.format(&mut command))
+    }
+}
+
+/// An empty variable counts as unset: a manifest has no other way to take one back.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg: Arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 // === impl ServeArgs ===
 
 impl ServeArgs {
@@ -154,8 +179,27 @@ fn url(text: &str) -> Result<String, String> {
         .parse()
         .map_err(|why| format!("{why}: use http://HOST:PORT"))?;
     match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
+        (Some("http"), Some(host)) if !host.is_empty() => {
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            let address = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+            let port = address.strip_prefix(host).unwrap_or_default();
+            sound_port(port).map(|()| text.to_owned())
+        }
         _ => Err("use http://HOST:PORT".to_owned()),
+    }
+}
+
+/// Whether `port` is nothing or a colon and a port. The URI's own parser takes any digits,
+/// and counts a port that is none as not given.
+fn sound_port(port: &str) -> Result<(), String> {
+    let Some(digits) = port.strip_prefix(':') else {
+        return Ok(());
+    };
+    match digits.parse() {
+        Ok(1..=u16::MAX) => Ok(()),
+        _ => Err(format!(
+            "a port is a number from 1 to 65535, not {digits:?}: use http://HOST:PORT"
+        )),
     }
 }
 
@@ -201,5 +245,13 @@ mod tests {
         check("https://pi.local", false);
         check("pi.local:50051", false);
         check("", false);
+        check("http://pi.local:1", true);
+        check("http://pi.local:65535/", true);
+        check("http://[::1]", true);
+        check("http://127.0.0.1:99999", false);
+        check("http://[::1]:65536", false);
+        check("http://pi.local:0", false);
+        check("http://pi.local:", false);
+        check("http://me@1:99991", false);
     }
 }

@@ -3,6 +3,7 @@
 mod backoff;
 mod bonk;
 mod connect;
+mod refusal;
 mod status;
 mod swing_line;
 mod watch;
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 pub(crate) use bonk::bonk;
+use refusal::Refusal;
 pub(crate) use status::status;
 pub(crate) use watch::watch;
 
@@ -31,15 +33,15 @@ pub(crate) enum ClientError {
     #[error("{url} did not answer within {DEADLINE:?}: check that a bonker listens there")]
     Late { url: String },
     #[error("{url} did not take the call: check that it is a bonker of this version")]
-    Call {
-        url: String,
-        source: Box<tonic::Status>,
-    },
+    Call { url: String, source: Refusal },
+    #[error(
+        "{url} hung up before it answered: check that a bonker listens there, reached by plain \
+         HTTP/2, not by way of an HTTP/1 server or proxy, and that this machine has not too many \
+         connections to it open"
+    )]
+    HungUp { url: String, source: Refusal },
     #[error("the stream of swings from {url} broke")]
-    Broken {
-        url: String,
-        source: Box<tonic::Status>,
-    },
+    Broken { url: String, source: Refusal },
     #[error("the bonk was not accepted: {0}")]
     NotAccepted(String),
     #[error("cannot write to standard output")]

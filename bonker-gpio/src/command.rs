@@ -4,17 +4,17 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tracing::{info, warn};
 
 use crate::args::{Cli, Command, ServeArgs};
 use crate::arm::Arm;
+use crate::logs::{self, Logs};
 use crate::report::chain;
 use crate::servo::{self, Choice, PickError};
 use crate::swing::{Calibration, Limits, LimitsError, Tempo};
-use crate::{client, logs, server, signals};
+use crate::{client, server, signals};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
 const USAGE: u8 = 2;
@@ -45,7 +45,7 @@ enum CommandError {
 
 /// Runs the program on the process's own command line.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(usage) => {
             // Nothing can be said if standard error is gone.
@@ -53,23 +53,23 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
     };
-    logs::start(cli.logs.log_level, cli.logs.log_format);
+    let logs = logs::start(cli.logs.log_level, cli.logs.log_format);
     if let Command::Serve(args) = &cli.command
         && let Err(exposed) = args.check()
     {
-        say(&exposed);
+        logs.say(&exposed);
         return ExitCode::from(USAGE);
     }
-    match run(cli.command) {
+    match run(cli.command, &logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            say(&why);
+            logs.say(&why);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command) -> Result<(), CommandError> {
+fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
@@ -79,7 +79,7 @@ fn run(command: Command) -> Result<(), CommandError> {
         // The short commands leave SIGINT as it is: it ends them.
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
-            Command::Serve(args) => serve(args, stop()?).await,
+            Command::Serve(args) => serve(args, logs, stop()?).await,
             Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
             Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
             Command::Watch(args) => tokio::select! {
@@ -93,9 +93,14 @@ fn run(command: Command) -> Result<(), CommandError> {
     result
 }
 
-async fn serve(args: ServeArgs, stop: impl Future<Output = ()>) -> Result<(), CommandError> {
+async fn serve(
+    args: ServeArgs,
+    logs: &Logs,
+    stop: impl Future<Output = ()>,
+) -> Result<(), CommandError> {
     let limits = Limits::try_from(Calibration::default()).map_err(CommandError::Limits)?;
-    let picked = servo::pick(args.backend, args.gpio_pin, limits).map_err(CommandError::Pick)?;
+    let picked = servo::pick(args.backend, args.gpio_pin, limits, logs.screen())
+        .map_err(CommandError::Pick)?;
     let (backend, reason) = (picked.name, picked.reason.as_str());
     if args.backend == Choice::Auto && backend != "rppal" {
         warn!(backend, reason, "picked the backend; no servo will move");
@@ -128,10 +133,4 @@ fn announce(address: SocketAddr) {
             "cannot print the ready line; serving all the same"
         );
     }
-}
-
-fn say(why: &(dyn std::error::Error + 'static)) {
-    let said = chain(why);
-    // Without standard error the exit status alone has to tell.
-    let _ = writeln!(io::stderr(), "error: {said}");
 }

@@ -24,8 +24,11 @@ mod wire;
 pub use arm::{Arm, ArmHandle, QUEUE_CAPACITY, Swung, WATCH_CAPACITY};
 pub use bonk::{Bonk, MAX_ID_BYTES, MAX_TEXT_BYTES};
 pub use command::main;
-pub use server::{MAX_CONNECTIONS, MAX_WATCHERS, MEMORY_CAPACITY, STOP_DEADLINE, ServeError, run};
-pub use servo::{Choice, PickError, Picked, Servo, ServoError, pick};
+pub use server::{
+    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, MEMORY_CAPACITY, PREFACE_DEADLINE,
+    STOP_DEADLINE, ServeError, run,
+};
+pub use servo::{Choice, PickError, Picked, Screen, Servo, ServoError, pick};
 pub use swing::{
     Calibration, FRAME_US, Gesture, Limits, LimitsError, MAX_HOLD, Step, Tempo, steps,
 };

@@ -3,8 +3,10 @@
 mod connections;
 mod desk;
 mod health;
+mod peers;
 mod places;
 mod service;
+mod throttle;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -20,9 +22,10 @@ use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::arm::Arm;
-pub use connections::MAX_CONNECTIONS;
+pub use connections::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PREFACE_DEADLINE};
 pub use desk::MEMORY_CAPACITY;
 use health::Health;
+use peers::Peers;
 use places::Places;
 pub use service::MAX_WATCHERS;
 use service::Service;
@@ -86,13 +89,15 @@ pub async fn run(
     let bonk = BonkServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let places = Places::new("connections", MAX_CONNECTIONS);
+    let peers = Peers::new(MAX_CONNECTIONS_PER_PEER);
     let serving = Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .add_service(bonk)
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming_shutdown(
-            connections::accept(listener, Places::new("connections", MAX_CONNECTIONS)),
+            connections::accept(listener, places, peers),
             stopping.clone().cancelled_owned(),
         );
     let mut serving = pin!(serving);

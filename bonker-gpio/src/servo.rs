@@ -11,7 +11,7 @@ use std::error::Error;
 
 use crate::swing::Step;
 
-pub use pick::{Choice, PickError, Picked, pick};
+pub use pick::{Choice, PickError, Picked, Screen, pick};
 
 /// Something that can be sent pulses. Calls may block for some tens of milliseconds.
 pub trait Servo: Send + 'static {

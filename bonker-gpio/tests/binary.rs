@@ -1,87 +1,12 @@
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a helper of tests may panic"
-)]
-
 //! The program itself, from outside.
 
-use std::process::{ExitStatus, Stdio};
+mod common;
+
 use std::time::Duration;
 
+use common::program::{Running, finish, program, within};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-
-fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BONKER_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-async fn within<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), wait)
-        .await
-        .expect("in time")
-}
-
-/// Exit code, standard output and standard error of a program that ends by itself.
-async fn finish(args: &[&str]) -> (Option<i32>, String, String) {
-    let output = within(program(args).output()).await.unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (stdout, stderr) = (text(output.stdout), text(output.stderr));
-    (output.status.code(), stdout, stderr)
-}
-
-struct Running {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> Self {
-        let mut child = program(args).spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let lines = BufReader::new(stdout).lines();
-        Self { child, lines }
-    }
-
-    async fn serve(listen: &str, more: &[&str]) -> (Self, String) {
-        let args = ["serve", "--listen", listen, "--backend", "sim"];
-        let mut running = Self::start(&[&args, more].concat());
-        let line = running.line().await;
-        let url = line.strip_prefix("listening on ").expect(&line).to_owned();
-        (running, url)
-    }
-
-    async fn line(&mut self) -> String {
-        within(self.lines.next_line()).await.unwrap().unwrap()
-    }
-
-    /// Sends `signal`; returns the status, the rest of standard output, and standard error.
-    async fn end(mut self, signal: Signal) -> (ExitStatus, Vec<String>, String) {
-        let pid = Pid::from_raw(self.child.id().unwrap().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-        let mut rest = Vec::new();
-        while let Some(line) = within(self.lines.next_line()).await.unwrap() {
-            rest.push(line);
-        }
-        let mut said = String::new();
-        let mut stderr = self.child.stderr.take().unwrap();
-        within(stderr.read_to_string(&mut said)).await.unwrap();
-        (within(self.child.wait()).await.unwrap(), rest, said)
-    }
-}
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::test]
 async fn serves_a_bonk_and_ends_at_sigterm() {
@@ -183,6 +108,42 @@ async fn the_environment_says_what_flags_do() {
 }
 
 #[tokio::test]
+async fn an_empty_variable_counts_as_unset() {
+    let empty = |args: &[&str]| {
+        let mut command = program(args);
+        for name in [
+            "LISTEN",
+            "INSECURE",
+            "BACKEND",
+            "GPIO_PIN",
+            "URL",
+            "LOG_LEVEL",
+            "LOG_FORMAT",
+        ] {
+            command.env(format!("BONKER_{name}"), "");
+        }
+        command
+    };
+    let mut child = empty(&["serve", "--listen", "127.0.0.1:0"])
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = within(lines.next_line()).await.unwrap().unwrap();
+    let url = line.strip_prefix("listening on ").expect(&line);
+    for args in [["bonk", "--to", url], ["status", "--from", url]] {
+        let output = within(empty(&args).output()).await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    // With no address given, the default one: nobody has to listen there.
+    let output = within(empty(&["status"]).output()).await.unwrap();
+    assert_ne!(output.status.code(), Some(2), "{output:?}");
+    let exposed = ["serve", "--listen", "0.0.0.0:0"];
+    let output = within(empty(&exposed).output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--insecure"), "{said}");
+}
+
+#[tokio::test]
 async fn a_refusal_says_what_to_do() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = nobody.local_addr().unwrap().to_string();
@@ -204,6 +165,8 @@ async fn a_refusal_says_what_to_do() {
     .await;
     check(&["serve", "--gpio-pin", "28"], 2, &["0..=27"]).await;
     check(&["bonk", "--to", "https://x"], 2, &["plaintext"]).await;
+    let port = ["status", "--from", "http://127.0.0.1:99999"];
+    check(&port, 2, &["1 to 65535", "99999"]).await;
     check(
         &["serve", "--listen", &taken],
         1,

@@ -1,14 +1,21 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
 //! How much of the server strangers may take up.
 
 mod common;
 
 use std::time::Duration;
 
-use bonker_gpio::{MAX_CONNECTIONS, MAX_WATCHERS};
+use bonker_gpio::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, PREFACE_DEADLINE};
 use common::{Server, servo, within};
 use proto::bonk::{GetStatusRequest, WatchBonksRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tonic::Code;
 
 /// What an HTTP/2 client says first: the preface and empty SETTINGS.
@@ -16,6 +23,54 @@ const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// The acknowledgement of those SETTINGS.
 const WELCOME: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+
+/// A connection from the loopback address 127.0.0.`from` that has said hello.
+async fn peer(from: usize, server: &Server) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    let from = format!("127.0.0.{from}:0").parse().unwrap();
+    socket.bind(from).unwrap();
+    let mut peer = within(socket.connect(server.address)).await.unwrap();
+    peer.write_all(HELLO).await.unwrap();
+    peer
+}
+
+#[tokio::test]
+async fn a_peer_with_too_many_connections_is_hung_up_on_and_nobody_else() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let mut byte = [0];
+    let mut crowd = Vec::new();
+    for _ in 0..MAX_CONNECTIONS_PER_PEER {
+        let mut peer = peer(2, &server).await;
+        within(peer.read_exact(&mut byte)).await.unwrap();
+        crowd.push(peer);
+    }
+    let mut late = peer(2, &server).await;
+    within(late.read_exact(&mut byte)).await.unwrap_err();
+    let mut other = peer(3, &server).await;
+    within(other.read_exact(&mut byte)).await.unwrap();
+    drop(crowd.pop());
+    within(async { while peer(2, &server).await.read_exact(&mut byte).await.is_err() {} }).await;
+}
+
+/// The clock is paused: it moves as soon as nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn who_never_says_hello_is_hung_up_on() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    for said in [&b""[..], &HELLO[..23], b"GET"] {
+        let mut peer = TcpStream::connect(server.address).await.unwrap();
+        let begun = Instant::now();
+        peer.write_all(said).await.unwrap();
+        let mut heard = Vec::new();
+        // An end or a reset, depending on what of the words was read.
+        let _ = within(peer.read_to_end(&mut heard)).await;
+        let took = begun.elapsed();
+        assert!(took < PREFACE_DEADLINE + Duration::from_secs(1), "{took:?}");
+    }
+}
 
 #[tokio::test]
 async fn a_connection_too_many_waits_until_another_closes() {
@@ -25,12 +80,10 @@ async fn a_connection_too_many_waits_until_another_closes() {
     server.ready().await;
     let mut inside = server.client().await;
     let mut crowd = Vec::new();
-    for _ in 1..MAX_CONNECTIONS {
-        let peer = within(TcpStream::connect(server.address)).await;
-        crowd.push(peer.unwrap());
+    for n in 1..MAX_CONNECTIONS {
+        crowd.push(peer(2 + n / MAX_CONNECTIONS_PER_PEER, &server).await);
     }
-    let mut late = TcpStream::connect(server.address).await.unwrap();
-    late.write_all(HELLO).await.unwrap();
+    let mut late = peer(9, &server).await;
     let mut byte = [0];
     for _ in 0..ROUND_TRIPS {
         let status = within(inside.get_status(GetStatusRequest {})).await;
@@ -49,9 +102,10 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
     server.ready().await;
     let mut client = server.client().await;
     let mut watchers = Vec::new();
-    for _ in 0..MAX_WATCHERS {
-        // One connection has not as many streams.
-        let mut client = server.client().await;
+    // Three connections: one has not as many streams.
+    let mut clients = [server.client().await, server.client().await];
+    for n in 0..MAX_WATCHERS {
+        let client = &mut clients[n % 2];
         let watcher = within(client.watch_bonks(WatchBonksRequest {})).await;
         watchers.push(watcher.unwrap());
     }

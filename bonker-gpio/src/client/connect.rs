@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
-use super::{ClientError, DEADLINE};
+use super::{ClientError, DEADLINE, Refusal};
 
 /// A stream on a dead network ends, instead of staying silent for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
@@ -42,8 +42,12 @@ pub(super) async fn in_time<T>(
 
 /// Makes a refused call an error of this room.
 pub(super) fn refused(url: &str) -> impl Fn(tonic::Status) -> ClientError {
-    move |status| ClientError::Call {
-        url: url.to_owned(),
-        source: Box::new(status),
+    move |status| {
+        let (url, source) = (url.to_owned(), Refusal::from(status));
+        if source.is_transport() {
+            ClientError::HungUp { url, source }
+        } else {
+            ClientError::Call { url, source }
+        }
     }
 }

@@ -54,9 +54,9 @@ async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientE
     };
     let mut swings = in_time(url, call).await?;
     watching();
-    let broken = |status| ClientError::Broken {
+    let broken = |status: tonic::Status| ClientError::Broken {
         url: url.to_owned(),
-        source: Box::new(status),
+        source: status.into(),
     };
     while let Some(swing) = swings.message().await.map_err(broken)? {
         print(&line(swing, args.output))?;

@@ -1,19 +1,32 @@
-//! The accepted connections: so many at a time, none of them to a peer that is gone.
+//! The accepted connections: so many at a time and from one peer, none of them to a peer
+//! that is gone or never says a word.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
+use super::peers::{Guest, Peers};
 use super::places::{Place, Places};
 
 /// How many connections may be open. More wait, unaccepted, until one closes.
 pub const MAX_CONNECTIONS: usize = 256;
+
+/// How many connections one address may have open. More are hung up on.
+pub const MAX_CONNECTIONS_PER_PEER: usize = 64;
+
+/// A client has said its HTTP/2 preface after this, or is hung up on. From then on it may
+/// be silent for ever.
+pub const PREFACE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// `PRI * HTTP/2.0` and so on, RFC 9113, section 3.4. The transport checks the words.
+const PREFACE_BYTES: usize = 24;
 
 /// A peer that vanished without a word is let go after these: the first probe, the pause
 /// before the next, and how many stay unanswered. The kernel sends them; unlike HTTP/2's
@@ -25,28 +38,62 @@ const PROBES: u32 = 3;
 /// An open connection and its place among the [`MAX_CONNECTIONS`].
 pub(super) struct Connection {
     tcp: TcpStream,
+    /// Gone once the peer has said its preface, and its timer with it.
+    preface: Option<Preface>,
     _place: Place,
+    _guest: Guest,
+}
+
+/// What is still to come, and until when.
+struct Preface {
+    missing: usize,
+    late: Pin<Box<Sleep>>,
 }
 
 /// The connections `listener` gets, each accepted once there is a place for it.
 pub(super) fn accept(
     listener: TcpListener,
     places: Places,
+    peers: Peers,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(PROBE_AFTER))
         .with_keepalive_interval(Some(PROBE_EVERY))
         .with_keepalive_retries(Some(PROBES));
-    stream::unfold((incoming, places), |(mut incoming, places)| async {
+    let start = (incoming, places, peers);
+    stream::unfold(start, |(mut incoming, places, peers)| async {
         let place = places.take().await;
-        let accepted = incoming.next().await?;
-        let connection = accepted.map(|tcp| Connection { tcp, _place: place });
-        Some((connection, (incoming, places)))
+        let connection = loop {
+            let tcp = match incoming.next().await? {
+                Ok(tcp) => tcp,
+                Err(why) => break Err(why),
+            };
+            // An error means that the peer is gone already.
+            let Ok(peer) = tcp.peer_addr() else { continue };
+            if let Some(guest) = peers.admit(peer.ip()) {
+                break Ok(Connection::new(tcp, place, guest));
+            }
+        };
+        Some((connection, (incoming, places, peers)))
     })
 }
 
 // === impl Connection ===
+
+impl Connection {
+    fn new(tcp: TcpStream, place: Place, guest: Guest) -> Self {
+        Self {
+            tcp,
+            preface: Some(Preface {
+                missing: PREFACE_BYTES,
+                late: Box::pin(sleep(PREFACE_DEADLINE)),
+            }),
+            _place: place,
+            _guest: guest,
+        }
+    }
+}
 
 impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
@@ -62,7 +109,21 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
+        let Self { tcp, preface, .. } = &mut *self;
+        let before = buf.filled().len();
+        let read = Pin::new(tcp).poll_read(cx, buf);
+        let Some(waiting) = preface else { return read };
+        // First: who sends a byte now and then must not put the end off.
+        if waiting.late.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(read)?;
+        let more = buf.filled().len().saturating_sub(before);
+        waiting.missing = waiting.missing.saturating_sub(more);
+        if waiting.missing == 0 {
+            *preface = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -107,7 +168,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::{PROBE_AFTER, PROBE_EVERY, PROBES, accept};
-    use crate::server::places::Places;
+    use crate::server::{peers::Peers, places::Places};
 
     const SOON: Duration = Duration::from_secs(10);
 
@@ -116,7 +177,11 @@ mod tests {
     async fn who_finds_no_place_waits_for_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut connections = pin!(accept(listener, Places::new("connections", 2)));
+        let mut connections = pin!(accept(
+            listener,
+            Places::new("connections", 2),
+            Peers::new(3)
+        ));
         let mut peers = Vec::new();
         for _ in 0..3 {
             peers.push(TcpStream::connect(address).await.unwrap());
@@ -135,7 +200,11 @@ mod tests {
     async fn every_connection_is_probed_and_never_delayed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut connections = pin!(accept(listener, Places::new("connections", 1)));
+        let mut connections = pin!(accept(
+            listener,
+            Places::new("connections", 1),
+            Peers::new(1)
+        ));
         let _peer = TcpStream::connect(address).await.unwrap();
         let accepted = timeout(SOON, connections.next()).await;
         let tcp = accepted.unwrap().unwrap().unwrap().tcp;

@@ -1,10 +1,11 @@
 //! So many of something at a time, and no more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
+
+use super::throttle::Throttle;
 
 /// A fixed number of places. Cheap to clone; clones share the places.
 #[derive(Clone)]
@@ -13,7 +14,7 @@ pub(super) struct Places {
     most: usize,
     free: Arc<Semaphore>,
     /// How often somebody came when none was free.
-    short: Arc<AtomicU64>,
+    short: Throttle,
 }
 
 /// One of the [`Places`], free again when dropped.
@@ -28,7 +29,7 @@ impl Places {
             what,
             most,
             free: Arc::new(Semaphore::new(most)),
-            short: Arc::default(),
+            short: Throttle::default(),
         }
     }
 
@@ -54,11 +55,8 @@ impl Places {
         }
     }
 
-    /// Said the 1st, 2nd, 4th, 8th … time: who comes and goes at the bound must not fill
-    /// the log.
     fn fell_short(&self) {
-        let times = self.short.fetch_add(1, Ordering::Relaxed) + 1;
-        if times.is_power_of_two() {
+        if let Some(times) = self.short.count() {
             let (what, most) = (self.what, self.most);
             warn!(what, most, times, "as many as may be at a time");
         }
@@ -67,8 +65,6 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use super::Places;
 
     #[test]
@@ -80,6 +76,7 @@ mod tests {
         assert!(places.try_take().is_none());
         drop(first);
         assert!(places.try_take().is_some());
-        assert_eq!(places.short.load(Ordering::Relaxed), 2);
+        assert_eq!(places.short.count(), None, "the third");
+        assert_eq!(places.short.count(), Some(4));
     }
 }

@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::desk::{Answer, Desk};
 use super::places::Places;
+use super::throttle::Throttle;
 use crate::arm::{ArmHandle, QUEUE_CAPACITY, Swung};
 use crate::bonk::MAX_ID_BYTES;
 use crate::text::{cut, escape};
@@ -31,6 +32,8 @@ pub(super) struct Service {
     arm: ArmHandle,
     desk: Arc<Mutex<Desk>>,
     watchers: Places,
+    full: Throttle,
+    rejected: Throttle,
     /// New items are rejected, watchers sent away.
     stopping: CancellationToken,
     /// Open streams of items end.
@@ -49,6 +52,8 @@ impl Service {
             arm,
             desk: Arc::default(),
             watchers: Places::new("watchers", MAX_WATCHERS),
+            full: Throttle::default(),
+            rejected: Throttle::default(),
             stopping,
             closing,
         }
@@ -67,8 +72,16 @@ impl Service {
         let answer = self.desk().answer(wire::read(item), stopping, queue);
         match &answer {
             Answer::Accepted | Answer::Duplicate => debug!(id = escape(&id), ?answer),
-            Answer::Full => warn!(id = escape(&id), "the queue is full: dropped a bonk"),
-            Answer::Rejected(why) => warn!(id = escape(&id), why, "rejected a bonk"),
+            Answer::Full => {
+                if let Some(times) = self.full.count() {
+                    warn!(id = escape(&id), times, "the queue is full: dropped a bonk");
+                }
+            }
+            Answer::Rejected(why) => {
+                if let Some(times) = self.rejected.count() {
+                    warn!(id = escape(&id), why, times, "rejected a bonk");
+                }
+            }
         }
         acknowledgement(id, answer)
     }

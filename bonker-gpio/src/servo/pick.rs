@@ -1,5 +1,7 @@
 //! Which backend drives the servo, and why.
 
+use std::io::Write;
+
 use super::{Servo, null::Null, sim::Sim};
 use crate::{report::chain, swing::Limits};
 
@@ -39,12 +41,15 @@ pub enum PickError {
     NotLinux,
 }
 
+/// Where the simulator draws, if anywhere: a terminal that obeys ANSI sequences.
+pub type Screen = Option<Box<dyn Write + Send>>;
+
 /// Opens the backend for `choice`, on `pin` (BCM numbering) where it has one.
-pub fn pick(choice: Choice, pin: u8, limits: Limits) -> Result<Picked, PickError> {
+pub fn pick(choice: Choice, pin: u8, limits: Limits, screen: Screen) -> Result<Picked, PickError> {
     let asked = || "asked for by --backend".to_owned();
     match choice {
         Choice::Rppal => open_pi(pin, asked()),
-        Choice::Sim => Ok(sim(limits, asked())),
+        Choice::Sim => Ok(sim(limits, screen, asked())),
         Choice::Null => Ok(Picked {
             servo: Box::new(Null),
             name: "null",
@@ -52,14 +57,17 @@ pub fn pick(choice: Choice, pin: u8, limits: Limits) -> Result<Picked, PickError
         }),
         Choice::Auto => {
             let found = format!("auto: a Raspberry Pi, GPIO {pin} is free");
-            Ok(open_pi(pin, found).unwrap_or_else(|why| sim(limits, fallback_reason(&why))))
+            Ok(
+                open_pi(pin, found)
+                    .unwrap_or_else(|why| sim(limits, screen, fallback_reason(&why))),
+            )
         }
     }
 }
 
-fn sim(limits: Limits, reason: String) -> Picked {
+fn sim(limits: Limits, screen: Screen, reason: String) -> Picked {
     Picked {
-        servo: Box::new(Sim::on_stderr(limits)),
+        servo: Box::new(Sim::on(screen, limits)),
         name: "sim",
         reason,
     }

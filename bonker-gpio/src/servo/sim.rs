@@ -1,7 +1,7 @@
 //! A servo made of text: drawn where somebody looks, logged where nobody does.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use tracing::info;
 
@@ -19,15 +19,8 @@ pub(super) struct Sim {
 // === impl Sim ===
 
 impl Sim {
-    /// Draws on standard error if that is a terminal which can move its cursor.
-    pub(super) fn on_stderr(limits: Limits) -> Self {
-        let stderr = io::stderr();
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let screen = (stderr.is_terminal() && !dumb).then(|| Box::new(stderr) as _);
-        Self::on(screen, limits)
-    }
-
-    fn on(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
+    /// Draws on `screen`, a frame a write.
+    pub(super) fn on(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
         Self {
             screen,
             drawn: 0,

@@ -8,6 +8,8 @@
 
 //! A real server on a free port, around a servo that can be held.
 
+pub mod program;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;

@@ -1,0 +1,101 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
+//! What the program says on standard error, and what becomes of it if nobody reads that.
+
+mod common;
+
+use std::time::Duration;
+
+use bonker_gpio::QUEUE_CAPACITY;
+use common::item;
+use common::program::{Running, finish, within};
+use proto::bonk::bonk_service_client::BonkServiceClient;
+use proto::bonk::{BonkRequest, Outcome};
+use rustix::process::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+/// The outcomes of `count` bonks with the ids `id` makes.
+async fn bonks(url: &str, count: usize, id: impl Fn(usize) -> String) -> Vec<Outcome> {
+    let connect = BonkServiceClient::connect(url.to_owned());
+    let mut client = within(connect).await.unwrap();
+    let mut outcomes = Vec::new();
+    for n in 0..count {
+        let item = Some(item(&id(n)));
+        let answer = within(client.bonk(BonkRequest { item })).await.unwrap();
+        outcomes.push(answer.into_inner().acknowledgement.unwrap().outcome());
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn who_does_not_read_it_cannot_hold_the_server_up() {
+    let wordy = ["--log-level", "trace"];
+    let (mut server, url) = Running::serve("127.0.0.1:0", &wordy).await;
+    let stderr = server.child.stderr.take().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&stderr, 4096).unwrap();
+    let outcomes = bonks(&url, 300, |_| String::new()).await;
+    assert!(outcomes.iter().all(|&outcome| outcome == Outcome::Rejected));
+    // Nobody reads it to the end either.
+    let (status, rest) = server.stop(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0));
+    assert!(rest.is_empty(), "more than the ready line: {rest:?}");
+    drop(stderr);
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_does_not_fill_the_log() {
+    let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
+    bonks(&url, 100, |_| String::new()).await;
+    // The queue, the swing under way, and a swing that may end meanwhile.
+    let taken = QUEUE_CAPACITY + 2;
+    let outcomes = bonks(&url, taken + 100, |n| n.to_string()).await;
+    let full = outcomes.iter().filter(|&&outcome| outcome == Outcome::Full);
+    assert!(full.count() >= 64, "{outcomes:?}");
+    let (_, _, said) = server.end(Signal::TERM).await;
+    assert_eq!(said.matches("rejected a bonk").count(), 7, "{said}");
+    assert_eq!(said.matches("the queue is full").count(), 7, "{said}");
+}
+
+/// Answers everything as an HTTP/1 server answers an HTTP/2 client.
+async fn http1(listener: TcpListener) {
+    let mut peers = Vec::new();
+    while let Ok((mut peer, _)) = listener.accept().await {
+        let answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+        let mut hello = [0; 24];
+        // A client that is gone is no matter.
+        let _ = peer.read_exact(&mut hello).await;
+        let _ = peer.write_all(answer).await;
+        peers.push(peer);
+    }
+}
+
+#[tokio::test]
+async fn another_kind_of_server_is_told_in_plain_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(http1(listener));
+    let plain = |said: &str| {
+        assert!(said.contains("check that a bonker listens there"), "{said}");
+        assert!(said.contains("connection error"), "the chain: {said}");
+        for raw in ["tonic::", "hyper::", "Error(", "Error {", "Some("] {
+            assert!(!said.contains(raw), "{raw} in {said}");
+        }
+    };
+    for args in [["bonk", "--to", &url], ["status", "--from", &url]] {
+        let (code, stdout, stderr) = finish(&args).await;
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
+        plain(&stderr);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+    let mut watcher = Running::start(&["watch", "--from", &url]);
+    let mut said = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
+    plain(&within(said.next_line()).await.unwrap().unwrap());
+    // Long enough for several attempts.
+    let again = tokio::time::timeout(Duration::from_secs(2), said.next_line()).await;
+    assert!(again.is_err(), "{again:?}");
+}
