@@ -6,7 +6,7 @@ use crate::{Autopsy, Exit, Mark};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A victim was chosen.
-    Mark(Mark),
+    Mark(Box<Mark>),
     /// A victim was read, in its own context.
     Autopsy(Box<Autopsy>),
     /// A victim is gone.
@@ -29,7 +29,9 @@ impl Record {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
         let record = match kind {
-            Some(Mark::KIND) => Mark::read_from_bytes(bytes).ok().map(Self::Mark),
+            Some(Mark::KIND) => Mark::read_from_bytes(bytes)
+                .ok()
+                .map(|mark| Self::Mark(Box::new(mark))),
             Some(Autopsy::KIND) => Autopsy::read_from_bytes(bytes)
                 .ok()
                 .map(|autopsy| Self::Autopsy(Box::new(autopsy))),
@@ -70,7 +72,17 @@ mod tests {
             tgid: 4242,
             trigger_tgid: 7,
             stamp_ns: 812_345_678_901,
+            invocation_ns: 812_345_678_000,
+            total_pages: 16384,
+            limit_pages: 8192,
             trigger_comm: *b"allocator\0\0\0\0\0\0\0",
+            invoked: u32::MAX,
+            gfp_mask: 0xcc0,
+            order: 0,
+            constraint: 3,
+            memcg_names_used: 5,
+            memcg_names_cut: 0,
+            memcg_names: [b'x'; crate::CGROUP_NAMES_LEN],
         }
     }
 
@@ -78,7 +90,7 @@ mod tests {
     fn a_mark_comes_back_as_it_was_written() {
         assert_eq!(
             Record::from_bytes(mark().as_bytes()),
-            Ok(Record::Mark(mark()))
+            Ok(Record::Mark(Box::new(mark())))
         );
     }
 

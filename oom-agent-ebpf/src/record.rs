@@ -13,6 +13,12 @@ pub const CMDLINE_LEN: usize = 1024;
 /// Room for the names of a cgroup and its ancestors, each with its NUL.
 pub const CGROUP_NAMES_LEN: usize = 2048;
 
+/// How many levels of a cgroup path are walked: systemd, kind and docker nested are at 12.
+pub const LEVELS: usize = 24;
+
+/// In [`Level::oom_group`]: this kernel has no such member.
+pub const GROUP_UNKNOWN: u64 = 2;
+
 /// In place of a member's offset: this kernel has no such member.
 pub const UNKNOWN_OFFSET: u32 = u32::MAX;
 
@@ -35,8 +41,29 @@ pub struct Mark {
     pub trigger_tgid: u32,
     /// `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
+    /// When `out_of_memory` was entered, on the same clock; 0 where no probe saw it.
+    /// All kills of one invocation have the same.
+    pub invocation_ns: u64,
+    /// `oom_control.totalpages`: the limit with swap, or the node's memory, in pages.
+    pub total_pages: u64,
+    /// `mem_cgroup.memory.max` of the cgroup whose limit it was, in pages.
+    pub limit_pages: u64,
     /// Name of the trigger's thread.
     pub trigger_comm: [u8; COMM_LEN],
+    /// Which of the fields that follow could be read: the bits of [`invoked`].
+    pub invoked: u32,
+    /// `oom_control.gfp_mask`.
+    pub gfp_mask: u32,
+    /// `oom_control.order`; −1 is a sysrq's.
+    pub order: i32,
+    /// `oom_control.constraint`, an `enum oom_constraint`.
+    pub constraint: u32,
+    /// How many bytes of `memcg_names` are in use.
+    pub memcg_names_used: u32,
+    /// Set when an ancestor's name did not fit.
+    pub memcg_names_cut: u32,
+    /// Names of `oom_control.memcg` and its ancestors, as [`Autopsy::cgroup_names`].
+    pub memcg_names: [u8; CGROUP_NAMES_LEN],
 }
 
 /// `signal:signal_deliver` of SIGKILL to a marked task: the victim as it was the moment
@@ -82,6 +109,14 @@ pub struct Autopsy {
     pub cgroup_names_used: u32,
     /// Set when an ancestor's name did not fit.
     pub cgroup_names_cut: u32,
+    /// tgid of the parent.
+    pub parent_tgid: u32,
+    /// How many of `levels` are in use.
+    pub levels_used: u32,
+    /// `task->start_boottime`: `CLOCK_BOOTTIME`, in ns.
+    pub start_boot_ns: u64,
+    /// The victim's memory cgroup and its ancestors, leaf first.
+    pub levels: [Level; LEVELS],
     /// `comm` of the thread group's leader.
     pub comm: [u8; COMM_LEN],
     /// The arguments, each with its NUL.
@@ -89,6 +124,22 @@ pub struct Autopsy {
     /// Names of the memory cgroup and its ancestors, leaf first, each with its NUL;
     /// the root has none.
     pub cgroup_names: [u8; CGROUP_NAMES_LEN],
+}
+
+/// What a memory cgroup used and might use at most, when its process was killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct Level {
+    /// `mem_cgroup.memory.usage`, in pages.
+    pub usage_pages: u64,
+    /// `mem_cgroup.memory.max`, in pages; `i64::MAX` over the page size where there is none.
+    pub max_pages: u64,
+    /// `mem_cgroup.oom_group`, or [`GROUP_UNKNOWN`].
+    pub oom_group: u64,
 }
 
 /// `sched:sched_process_exit` of the last thread of a marked process: its address space
@@ -118,6 +169,18 @@ pub mod drops {
     pub const MARKS_FULL: u32 = 1;
 }
 
+/// Bits of [`Mark::invoked`].
+pub mod invoked {
+    /// The `oom_control` was seen: `total_pages`, `gfp_mask`, `order` and `constraint`.
+    pub const CONTROL: u32 = 1;
+    /// `oom_control.memcg` was null: it was the node's memory, or a part of it.
+    pub const NODE: u32 = 1 << 1;
+    /// `memcg_names`.
+    pub const MEMCG: u32 = 1 << 2;
+    /// `limit_pages`.
+    pub const LIMIT: u32 = 1 << 3;
+}
+
 /// Bits of [`Autopsy::known`].
 pub mod known {
     /// `anon_pages`, `file_pages` and `shmem_pages`.
@@ -134,6 +197,12 @@ pub mod known {
     pub const COMM: u32 = 1 << 5;
     /// It was read at the victim's exit: its signal came before its mark.
     pub const AT_EXIT: u32 = 1 << 6;
+    /// `parent_tgid`.
+    pub const PARENT: u32 = 1 << 7;
+    /// `start_boot_ns`.
+    pub const START: u32 = 1 << 8;
+    /// `levels`.
+    pub const LEVELS: u32 = 1 << 9;
 }
 
 // === impl Mark ===
@@ -158,7 +227,8 @@ impl Exit {
 }
 
 // The ring is read by another program than the one that wrote it: a layout that moves must not compile.
-const _: () = assert!(size_of::<Mark>() == 40);
-const _: () = assert!(size_of::<Autopsy>() == 88 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
+const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
+const _: () =
+    assert!(size_of::<Autopsy>() == 104 + LEVELS * 24 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

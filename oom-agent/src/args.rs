@@ -61,6 +61,11 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
     pub output: Format,
 
+    /// At the end, tell on standard error what was seen, what was lost, and how that agrees with
+    /// the kernel's own count.
+    #[arg(long, env = "OOM_AGENT_SUMMARY")]
+    pub summary: bool,
+
     /// Name of this node in Kubernetes [default: the host's name].
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,

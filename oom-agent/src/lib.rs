@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod procfs;
 pub mod sinks;
+pub mod vmstat;
 
 use std::error::Error;
 use std::io;

@@ -43,7 +43,7 @@ impl Procfs {
             Ok(status) => fill_from_status(victim, &String::from_utf8_lossy(&status)),
             Err(error) => {
                 degraded.push(format!(
-                    "victims: gone before /proc could be read ({})",
+                    "gone before /proc could be read ({})",
                     error.kind()
                 ));
                 return;
@@ -96,11 +96,12 @@ fn fill_from_status(victim: &mut Victim, status: &str) {
     victim.uid = field("Uid")
         .and_then(|uids| uids.split_ascii_whitespace().next())
         .and_then(|uid| uid.parse().ok());
-    victim.namespace_pid = field("NSpid").and_then(|pids| {
+    victim.parent_pid = field("PPid").and_then(|pid| pid.parse().ok());
+    if let Some(pids) = field("NSpid") {
         let mut pids = pids.split_ascii_whitespace();
-        let innermost = pids.next_back()?.parse().ok()?;
-        Some((u32::try_from(pids.count()).ok()?, innermost))
-    });
+        victim.namespace_pid = pids.next_back().and_then(|pid| pid.parse().ok());
+        victim.namespace_level = u32::try_from(pids.count()).ok();
+    }
     victim.rss_bytes = (|| {
         Some(Rss {
             anon: kib("RssAnon")?,
@@ -139,7 +140,7 @@ mod tests {
         (root, procfs)
     }
 
-    const STATUS: &[u8] = b"Name:\tpython3\nUmask:\t0022\nTgid:\t4242\nPid:\t4243\n\
+    const STATUS: &[u8] = b"Name:\tpython3\nUmask:\t0022\nTgid:\t4242\nPid:\t4243\nPPid:\t7\n\
         Uid:\t1000\t0\t0\t0\nNSpid:\t4243\t17\nRssAnon:\t   65108 kB\nRssFile:\t     1204 kB\nRssShmem:\t       8 kB\n";
 
     #[test]
@@ -170,7 +171,10 @@ mod tests {
                     shmem: 8 << 10
                 }),
                 cgroup: Some("/a:b".to_owned()),
-                namespace_pid: Some((1, 17)),
+                parent_pid: Some(7),
+                namespace_pid: Some(17),
+                namespace_level: Some(1),
+                start_boot_ns: None,
                 container: None,
                 pod: None,
             }
@@ -212,7 +216,7 @@ mod tests {
         procfs.fill(&mut victim, &mut degraded);
         assert_eq!(
             degraded,
-            ["victims: gone before /proc could be read (entity not found)"]
+            ["gone before /proc could be read (entity not found)"]
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ptr::addr_of_mut;
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns};
+use aya_ebpf::{EbpfContext, bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ktime_get_ns};
 use oom_agent_ebpf::{Autopsy, drops};
 
 use super::{
@@ -24,7 +24,7 @@ pub(super) fn write<C: EbpfContext>(ctx: &C, marked: &mut Marked, known: u32) {
     };
     let autopsy = entry.as_mut_ptr();
     // SAFETY: the entry is as large and as aligned as an Autopsy. The header is set whole;
-    // of the three arrays only what the lengths say is read by the other side.
+    // of the arrays only what the lengths say is read by the other side.
     unsafe {
         addr_of_mut!((*autopsy).kind).write(Autopsy::KIND);
         addr_of_mut!((*autopsy).known).write(known);
@@ -43,7 +43,12 @@ pub(super) fn write<C: EbpfContext>(ctx: &C, marked: &mut Marked, known: u32) {
         addr_of_mut!((*autopsy).cmdline_read).write(0);
         addr_of_mut!((*autopsy).cgroup_names_used).write(0);
         addr_of_mut!((*autopsy).cgroup_names_cut).write(0);
+        addr_of_mut!((*autopsy).parent_tgid).write(0);
+        addr_of_mut!((*autopsy).levels_used).write(0);
+        addr_of_mut!((*autopsy).start_boot_ns).write(0);
         task::examine(task::current(), &mut *autopsy);
     }
-    entry.submit(0);
+    // A mark that woke nobody may lie before it, and the kernel wakes by itself only for the first
+    // record that is not read yet.
+    entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }

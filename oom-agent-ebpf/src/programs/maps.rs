@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 
 /// What is remembered of a marked victim until its process has ended.
@@ -22,6 +22,21 @@ pub(super) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// Victims that still live, by tgid where the tracepoint tells it, else by tid.
 #[map]
 pub(super) static MARKED: HashMap<u32, Marked> = HashMap::with_max_entries(4096, 0);
+
+/// Who is in `out_of_memory` now.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Invocation {
+    /// When it was entered, `CLOCK_MONOTONIC`, in ns.
+    pub(super) entered_ns: u64,
+    /// Its `struct oom_control *`, valid until it returns.
+    pub(super) control: u64,
+}
+
+/// By pid_tgid. `out_of_memory` runs under one lock, so few are here at a time; an entry is
+/// overwritten when its thread enters again, which comes before any mark of that thread's.
+#[map]
+pub(super) static INVOCATIONS: LruHashMap<u64, Invocation> = LruHashMap::with_max_entries(128, 0);
 
 /// What found no room, by the indexes of [`drops`](oom_agent_ebpf::drops).
 #[map]

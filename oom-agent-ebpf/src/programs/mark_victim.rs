@@ -1,16 +1,20 @@
 //! `oom:mark_victim`, twice: as a BTF tracepoint where the kernel has BTF, else as the classic one.
 
+use core::ptr::addr_of_mut;
+
 use aya_ebpf::{
     EbpfContext, Global,
-    helpers::generated::bpf_ktime_get_ns,
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use oom_agent_ebpf::{Mark, drops};
+use oom_agent_ebpf::{Mark, drops, invoked};
 
 use super::{
-    maps::{MARKED, Marked, RECORDS, count_drop},
+    autopsy,
+    maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop},
     offsets as at, task,
 };
 
@@ -46,23 +50,86 @@ fn mark<C: EbpfContext>(ctx: &C, tid: u32, tgid: u32) {
     // SAFETY: takes nothing.
     let stamp_ns = unsafe { bpf_ktime_get_ns() };
     let key = if tgid == 0 { tid } else { tgid };
-    let marked = Marked {
+    // Mostly the process that wants memory is the one that dies for it: then this is its own
+    // context already, and its signal, which comes after the kernel's whole report, is not awaited.
+    let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
+    let mut marked = Marked {
         stamp_ns,
-        autopsied: 0,
+        autopsied: u64::from(own),
     };
     if MARKED.insert(key, marked, 0).is_err() {
         count_drop(drops::MARKS_FULL);
     }
-    let record = Mark {
-        kind: Mark::KIND,
-        tid,
-        tgid,
-        trigger_tgid: ctx.tgid(),
-        stamp_ns,
-        trigger_comm: ctx.command().unwrap_or_default(),
-    };
-    if RECORDS.output::<Mark>(record, 0).is_err() {
+    let Some(mut entry) = RECORDS.reserve::<Mark>(0) else {
         count_drop(drops::RING_FULL);
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is as large and as aligned as a Mark. All is set but the names,
+    // of which only what `memcg_names_used` says is read by the other side.
+    unsafe {
+        addr_of_mut!((*record).kind).write(Mark::KIND);
+        addr_of_mut!((*record).tid).write(tid);
+        addr_of_mut!((*record).tgid).write(tgid);
+        addr_of_mut!((*record).trigger_tgid).write(ctx.tgid());
+        addr_of_mut!((*record).stamp_ns).write(stamp_ns);
+        addr_of_mut!((*record).invocation_ns).write(0);
+        addr_of_mut!((*record).total_pages).write(0);
+        addr_of_mut!((*record).limit_pages).write(0);
+        addr_of_mut!((*record).trigger_comm).write(ctx.command().unwrap_or_default());
+        addr_of_mut!((*record).invoked).write(0);
+        addr_of_mut!((*record).gfp_mask).write(0);
+        addr_of_mut!((*record).order).write(0);
+        addr_of_mut!((*record).constraint).write(0);
+        addr_of_mut!((*record).memcg_names_used).write(0);
+        addr_of_mut!((*record).memcg_names_cut).write(0);
+        invocation(&mut *record);
+    }
+    entry.submit(if own { BPF_RB_NO_WAKEUP.into() } else { 0 });
+    if own {
+        marked.autopsied = 0;
+        autopsy::write(ctx, &mut marked, 0);
     }
     debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
+}
+
+/// What `out_of_memory`, which this runs under, was given.
+#[inline(always)]
+fn invocation(record: &mut Mark) {
+    let Some(found) = INVOCATIONS.get_ptr(bpf_get_current_pid_tgid()) else {
+        return;
+    };
+    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    let Invocation {
+        entered_ns,
+        control,
+    } = unsafe { *found };
+    let (Some(total_pages), Some(gfp_mask), Some(order), Some(constraint), Some(memcg)) = (
+        task::member(control, &at::OC_TOTALPAGES),
+        task::member(control, &at::OC_GFP_MASK),
+        task::member(control, &at::OC_ORDER),
+        task::member(control, &at::OC_CONSTRAINT),
+        task::member::<u64>(control, &at::OC_MEMCG),
+    ) else {
+        return;
+    };
+    record.invocation_ns = entered_ns;
+    record.total_pages = total_pages;
+    record.gfp_mask = gfp_mask;
+    record.order = order;
+    record.constraint = constraint;
+    record.invoked = invoked::CONTROL;
+    if memcg == 0 {
+        record.invoked |= invoked::NODE;
+        return;
+    }
+    if let Some(limit_pages) = task::member(memcg, &at::MEMCG_MEMORY_MAX) {
+        record.limit_pages = limit_pages;
+        record.invoked |= invoked::LIMIT;
+    }
+    if let Some(names) = task::Names::walk(memcg, &mut record.memcg_names) {
+        record.memcg_names_used = names.used;
+        record.memcg_names_cut = names.cut;
+        record.invoked |= invoked::MEMCG;
+    }
 }

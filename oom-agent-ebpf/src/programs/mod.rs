@@ -4,6 +4,7 @@ mod autopsy;
 mod maps;
 mod mark_victim;
 mod offsets;
+mod out_of_memory;
 mod sched_process_exit;
 mod signal_deliver;
 mod task;

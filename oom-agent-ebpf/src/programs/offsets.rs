@@ -23,6 +23,8 @@ offsets! {
     TASK_SIGNAL
     TASK_CGROUPS
     TASK_THREAD_PID
+    TASK_REAL_PARENT
+    TASK_START_BOOTTIME
     SIGNAL_LIVE
     SIGNAL_OOM_SCORE_ADJ
     PID_LEVEL
@@ -42,4 +44,14 @@ offsets! {
     CGROUP_KN
     KN_PARENT
     KN_NAME
+    CSS_PARENT
+    /// From a `mem_cgroup`, which starts with its css, to the numbers of its memory's `page_counter`.
+    MEMCG_MEMORY_USAGE
+    MEMCG_MEMORY_MAX
+    MEMCG_OOM_GROUP
+    OC_MEMCG
+    OC_GFP_MASK
+    OC_ORDER
+    OC_TOTALPAGES
+    OC_CONSTRAINT
 }

@@ -7,12 +7,12 @@ use aya_ebpf::{
         generated::{bpf_get_current_task, bpf_probe_read_kernel_str, bpf_probe_read_user},
     },
 };
-use oom_agent_ebpf::{Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, COMM_LEN, UNKNOWN_OFFSET, known};
+use oom_agent_ebpf::{
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, COMM_LEN, GROUP_UNKNOWN, LEVELS, Level, UNKNOWN_OFFSET,
+    known,
+};
 
 use super::offsets as at;
-
-/// How many levels of a cgroup path are walked: systemd, kind and docker nested are at 12.
-const MAX_LEVELS: u32 = 24;
 
 /// `NAME_MAX` of a cgroup with its NUL.
 const NAME_LEN: usize = 256;
@@ -57,7 +57,56 @@ pub(super) fn examine(task: u64, autopsy: &mut Autopsy) {
         resident(mm, autopsy);
         command_line(mm, autopsy);
     }
-    cgroup_names(task, autopsy);
+    if let Some(parent) = member::<u64>(leader, &at::TASK_REAL_PARENT)
+        && let Some(tgid) = member::<u32>(parent, &at::TASK_TGID)
+    {
+        autopsy.parent_tgid = tgid;
+        autopsy.known |= known::PARENT;
+    }
+    if let Some(start) = member::<u64>(leader, &at::TASK_START_BOOTTIME) {
+        autopsy.start_boot_ns = start;
+        autopsy.known |= known::START;
+    }
+    let Some(css) = member::<u64>(task, &at::TASK_CGROUPS)
+        .and_then(|css_set| member::<u64>(css_set, &at::CSS_SET_MEMORY))
+    else {
+        return;
+    };
+    let names = Names::walk(css, &mut autopsy.cgroup_names);
+    if let Some(names) = names {
+        autopsy.cgroup_names_used = names.used;
+        autopsy.cgroup_names_cut = names.cut;
+        autopsy.known |= known::CGROUP;
+    }
+    levels(css, autopsy);
+}
+
+/// A memory cgroup's use and limit, and those of its ancestors.
+#[inline(always)]
+fn levels(mut css: u64, autopsy: &mut Autopsy) {
+    let mut used = 0;
+    for level in &mut autopsy.levels {
+        let (Some(usage_pages), Some(max_pages)) = (
+            member(css, &at::MEMCG_MEMORY_USAGE),
+            member(css, &at::MEMCG_MEMORY_MAX),
+        ) else {
+            return;
+        };
+        *level = Level {
+            usage_pages,
+            max_pages,
+            oom_group: member::<u8>(css, &at::MEMCG_OOM_GROUP)
+                .map_or(GROUP_UNKNOWN, |group| u64::from(group & 1)),
+        };
+        used += 1;
+        match member::<u64>(css, &at::CSS_PARENT) {
+            Some(0) => break,
+            Some(parent) => css = parent,
+            None => return,
+        }
+    }
+    autopsy.levels_used = used;
+    autopsy.known |= known::LEVELS;
 }
 
 #[inline(always)]
@@ -131,47 +180,48 @@ fn command_line(mm: u64, autopsy: &mut Autopsy) {
     }
 }
 
-/// `task->cgroups->subsys[memory_cgrp_id]->cgroup->kn`, then up: right on cgroup v1 and v2 alike.
-#[inline(always)]
-fn cgroup_names(task: u64, autopsy: &mut Autopsy) {
-    let Some(mut kn) = member::<u64>(task, &at::TASK_CGROUPS)
-        .and_then(|css_set| member::<u64>(css_set, &at::CSS_SET_MEMORY))
-        .and_then(|css| member::<u64>(css, &at::CSS_CGROUP))
-        .and_then(|cgroup| member::<u64>(cgroup, &at::CGROUP_KN))
-    else {
-        return;
-    };
-    let mut used: u64 = 0;
-    let mut whole = false;
-    for _ in 0..MAX_LEVELS {
-        let Some(parent) = member::<u64>(kn, &at::KN_PARENT) else {
-            return;
-        };
-        if parent == 0 {
-            whole = true;
-            break;
+/// What [`Names::walk`] wrote.
+pub(super) struct Names {
+    pub(super) used: u32,
+    pub(super) cut: u32,
+}
+
+impl Names {
+    /// Writes the names of the cgroup of a `cgroup_subsys_state` and of its ancestors, by
+    /// `css->cgroup->kn` and up: right on cgroup v1 and v2 alike.
+    #[inline(always)]
+    pub(super) fn walk(css: u64, names: &mut [u8; CGROUP_NAMES_LEN]) -> Option<Self> {
+        let cgroup = member::<u64>(css, &at::CSS_CGROUP)?;
+        let mut kn = member::<u64>(cgroup, &at::CGROUP_KN)?;
+        let mut used: u64 = 0;
+        let mut whole = false;
+        for _ in 0..LEVELS {
+            let parent = member::<u64>(kn, &at::KN_PARENT)?;
+            if parent == 0 {
+                whole = true;
+                break;
+            }
+            let name = member::<u64>(kn, &at::KN_NAME)?;
+            if used > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
+                break;
+            }
+            // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on what it cannot read.
+            let len = unsafe {
+                bpf_probe_read_kernel_str(
+                    names.as_mut_ptr().add(used as usize).cast(),
+                    NAME_LEN as u32,
+                    name as *const _,
+                )
+            };
+            if len <= 0 {
+                return None;
+            }
+            used += len as u64;
+            kn = parent;
         }
-        let Some(name) = member::<u64>(kn, &at::KN_NAME) else {
-            return;
-        };
-        if used > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
-            break;
-        }
-        // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on what it cannot read.
-        let len = unsafe {
-            bpf_probe_read_kernel_str(
-                autopsy.cgroup_names.as_mut_ptr().add(used as usize).cast(),
-                NAME_LEN as u32,
-                name as *const _,
-            )
-        };
-        if len <= 0 {
-            return;
-        }
-        used += len as u64;
-        kn = parent;
+        Some(Self {
+            used: used as u32,
+            cut: u32::from(!whole),
+        })
     }
-    autopsy.cgroup_names_used = used as u32;
-    autopsy.cgroup_names_cut = u32::from(!whole);
-    autopsy.known |= known::CGROUP;
 }

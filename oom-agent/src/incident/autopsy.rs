@@ -1,12 +1,13 @@
 //! From the kernel's record of a victim to words and bytes.
 
-use oom_agent_ebpf::{Autopsy, CMDLINE_LEN, known};
+use oom_agent_ebpf::{Autopsy, CMDLINE_LEN, Mark, invoked, known};
 
-use super::{Rss, Victim};
+use super::{Control, Fate, Killed, Rss, Victim};
 
 /// What was read of a victim in its own context, and what should have been.
-pub(super) fn victim(autopsy: &Autopsy, page_size: u64, degraded: &mut Vec<String>) -> Victim {
+pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
     let has = |bit| autopsy.known & bit != 0;
+    let mut degraded = Vec::new();
     let mut want = |bit, field: &str| {
         if !has(bit) {
             degraded.push(format!("{field}: {}", unreadable(autopsy)));
@@ -14,9 +15,13 @@ pub(super) fn victim(autopsy: &Autopsy, page_size: u64, degraded: &mut Vec<Strin
         has(bit)
     };
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(page_size);
-    Victim {
+    let mut victim = Victim {
         pid: autopsy.tgid,
         comm: want(known::COMM, "comm").then(|| text(&autopsy.comm)),
+        parent_pid: want(known::PARENT, "parent_pid").then_some(autopsy.parent_tgid),
+        namespace_pid: want(known::NS_TGID, "namespace_pid").then_some(autopsy.ns_tgid),
+        namespace_level: has(known::NS_TGID).then_some(autopsy.ns_level),
+        start_boot_ns: want(known::START, "start_boot_ns").then_some(autopsy.start_boot_ns),
         uid: Some(autopsy.uid),
         oom_score_adj: want(known::OOM_SCORE_ADJ, "oom_score_adj").then_some(autopsy.oom_score_adj),
         rss_bytes: want(known::RSS, "rss_bytes").then(|| Rss {
@@ -24,18 +29,58 @@ pub(super) fn victim(autopsy: &Autopsy, page_size: u64, degraded: &mut Vec<Strin
             file: bytes(autopsy.file_pages),
             shmem: bytes(autopsy.shmem_pages),
         }),
-        namespace_pid: want(known::NS_TGID, "outcome")
-            .then_some((autopsy.ns_level, autopsy.ns_tgid)),
-        cgroup: want(known::CGROUP, "cgroup").then(|| cgroup(autopsy, degraded)),
-        cmdline: if has(known::CMDLINE) {
-            cmdline(autopsy, degraded)
-        } else {
-            degraded.push(format!("cmdline: {}", unreadable(autopsy)));
-            None
-        },
-        container: None,
-        pod: None,
+        ..Victim::default()
+    };
+    if want(known::CGROUP, "cgroup") {
+        victim.cgroup = Some(path(
+            &autopsy.cgroup_names,
+            autopsy.cgroup_names_used,
+            autopsy.cgroup_names_cut,
+        ));
+        if autopsy.cgroup_names_cut != 0 {
+            degraded
+                .push("cgroup: too deep, the ancestors next to the root are left out".to_owned());
+        }
     }
+    if has(known::CMDLINE) {
+        victim.cmdline = cmdline(autopsy, &mut degraded);
+    } else {
+        degraded.push(format!("cmdline: {}", unreadable(autopsy)));
+    }
+    let levels = if has(known::LEVELS) {
+        autopsy.levels_used as usize
+    } else {
+        0
+    };
+    Killed {
+        marked: autopsy.tgid,
+        stamp_ns: autopsy.mark_ns,
+        victim,
+        fate: Fate::Autopsied,
+        levels: autopsy.levels.iter().take(levels).copied().collect(),
+        degraded,
+    }
+}
+
+/// What `out_of_memory` was given, where a probe saw it.
+pub(super) fn control(mark: &Mark) -> Option<Control> {
+    let has = |bit| mark.invoked & bit != 0;
+    has(invoked::CONTROL).then(|| Control {
+        invocation_ns: mark.invocation_ns,
+        memcg: has(invoked::MEMCG).then(|| {
+            path(
+                &mark.memcg_names,
+                mark.memcg_names_used,
+                mark.memcg_names_cut,
+            )
+        }),
+        node: has(invoked::NODE),
+        limit_pages: has(invoked::LIMIT).then_some(mark.limit_pages),
+        total_pages: mark.total_pages,
+        gfp_mask: mark.gfp_mask,
+        order: mark.order,
+        constraint: mark.constraint,
+    })
 }
 
 fn unreadable(autopsy: &Autopsy) -> &'static str {
@@ -46,15 +91,13 @@ fn unreadable(autopsy: &Autopsy) -> &'static str {
     }
 }
 
-/// Names leaf first become a path from the root.
-fn cgroup(autopsy: &Autopsy, degraded: &mut Vec<String>) -> String {
-    let names = head(&autopsy.cgroup_names, autopsy.cgroup_names_used);
+/// Names leaf first become a path from the root; `cut` when some next to the root are missing.
+fn path(names: &[u8], used: u32, cut: u32) -> String {
     let mut path = String::new();
-    if autopsy.cgroup_names_cut != 0 {
-        degraded.push("cgroup: too deep, the ancestors next to the root are left out".to_owned());
+    if cut != 0 {
         path.push_str("/…");
     }
-    for name in names
+    for name in head(names, used)
         .split(|byte| *byte == 0)
         .rev()
         .filter(|name| !name.is_empty())

@@ -2,6 +2,9 @@
 
 mod assembler;
 mod autopsy;
+mod found;
+mod group;
+mod scope;
 mod sentence;
 
 #[cfg(test)]
@@ -10,8 +13,10 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use assembler::{Assembler, Found};
+pub use assembler::Assembler;
 pub use autopsy::arguments;
+pub use found::{Fate, Found, Killed};
+pub use scope::{Control, Limit, inferred, seen};
 pub use sentence::sentence;
 
 /// The version of the JSON line; `docs/incident.md` is the contract.
@@ -32,6 +37,10 @@ pub struct Incident {
     pub scope: Scope,
     /// That limit, in bytes.
     pub limit_bytes: Option<u64>,
+    /// The cgroup that has it.
+    pub limit_cgroup: Option<String>,
+    /// What the OOM killer was asked for, where it was seen.
+    pub oom: Option<OutOfMemory>,
     /// What became of the container.
     pub outcome: Outcome,
     /// Whose allocation set the OOM killer off.
@@ -49,8 +58,29 @@ pub struct Incident {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
+    /// A container's.
+    Container,
+    /// A pod's: all its containers share it, and its tmpfs volumes count.
+    Pod,
+    /// Another cgroup's: `limit_cgroup` names it.
+    Ancestor,
+    /// Nobody's: the node had no memory left.
+    Node,
+    /// Nobody's: somebody asked for a kill (`echo f > /proc/sysrq-trigger`).
+    Sysrq,
     /// It was not determined.
     Unknown,
+}
+
+/// What `out_of_memory` was given: the kernel's `struct oom_control`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutOfMemory {
+    /// `gfp_mask` of the allocation.
+    pub gfp_mask: u32,
+    /// Its order; −1 for a sysrq.
+    pub order: i32,
+    /// `none`, `cpuset`, `memory-policy` or `memcg`.
+    pub constraint: String,
 }
 
 /// What became of the victim's container.
@@ -61,6 +91,8 @@ pub enum Outcome {
     ContainerDied,
     /// It was not: the container may live on.
     ChildDied,
+    /// The victim was on its way out before it was chosen.
+    AlreadyExiting,
     /// It cannot be told, or there is no container.
     Unknown,
 }
@@ -83,6 +115,12 @@ pub struct Victim {
     pub comm: Option<String>,
     /// The arguments, at most 1 KiB in all.
     pub cmdline: Option<Vec<String>>,
+    /// tgid of its parent, as the host sees it.
+    pub parent_pid: Option<u32>,
+    /// Its pid in its own PID namespace.
+    pub namespace_pid: Option<u32>,
+    /// When it was started, after the host's boot, in ns (`CLOCK_BOOTTIME`).
+    pub start_boot_ns: Option<u64>,
     /// Real user id in the initial user namespace.
     pub uid: Option<u32>,
     /// −1000 to 1000.
@@ -95,9 +133,9 @@ pub struct Victim {
     pub container: Option<Container>,
     /// The pod, where the cgroup is one's.
     pub pod: Option<Pod>,
-    /// Depth of its PID namespace, and its pid there.
+    /// Depth of its PID namespace; 0 is the host's.
     #[serde(skip)]
-    pub namespace_pid: Option<(u32, u32)>,
+    pub namespace_level: Option<u32>,
 }
 
 /// Resident memory by kind, in bytes.

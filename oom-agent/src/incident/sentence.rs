@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Incident, Outcome, Victim};
+use super::{Incident, Outcome, Scope, Victim};
 
 /// Who died, where, of what size, and what became of the container. The strings of
 /// victims and pods are as they came: the place this goes to escapes them.
@@ -16,6 +16,13 @@ pub fn sentence(incident: &Incident) -> String {
         victim.pid
     );
     text.push_str(&place(victim));
+    if incident.victims.len() > 1 {
+        let _infallible = write!(
+            text,
+            " and {} more of its group",
+            incident.victims.len() - 1
+        );
+    }
     if let Some(rss) = victim.rss_bytes {
         let _infallible = write!(
             text,
@@ -26,9 +33,11 @@ pub fn sentence(incident: &Incident) -> String {
             mebibytes(rss.shmem)
         );
     }
+    text.push_str(&limit(incident));
     text.push_str(match incident.outcome {
         Outcome::ContainerDied => "; it was the container's first process, so the container died",
         Outcome::ChildDied => "; the container's first process was not the victim",
+        Outcome::AlreadyExiting => "; it was exiting already",
         Outcome::Unknown => "",
     });
     if let Some(trigger) = &incident.trigger
@@ -37,6 +46,28 @@ pub fn sentence(incident: &Incident) -> String {
         let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
     }
     text
+}
+
+fn limit(incident: &Incident) -> String {
+    let bytes = incident.limit_bytes.map(mebibytes);
+    let of = |bytes: &Option<String>| {
+        bytes
+            .as_ref()
+            .map(|bytes| format!(" of {bytes}"))
+            .unwrap_or_default()
+    };
+    match incident.scope {
+        Scope::Container => format!(", at the container's limit{}", of(&bytes)),
+        Scope::Pod => format!(", at the pod's limit{}", of(&bytes)),
+        Scope::Ancestor => format!(
+            ", at the limit{} of cgroup {}",
+            of(&bytes),
+            incident.limit_cgroup.as_deref().unwrap_or("unknown")
+        ),
+        Scope::Node => ", because the node had no memory left".to_owned(),
+        Scope::Sysrq => ", because a sysrq asked for it".to_owned(),
+        Scope::Unknown => String::new(),
+    }
 }
 
 fn place(victim: &Victim) -> String {

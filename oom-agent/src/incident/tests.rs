@@ -8,23 +8,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oom_agent_ebpf::{Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, Mark, Record, known};
+use oom_agent_ebpf::{
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, LEVELS, Level, Mark, Record, known,
+};
 use proptest::prelude::*;
 
-use super::assembler::{Assembler, Found};
-use super::{Rss, Trigger};
+use super::assembler::Assembler;
+use super::{Fate, Found, Rss, Trigger};
 
 const PAGE: u64 = 4096;
 
 fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
-    Record::Mark(Mark {
+    Record::Mark(Box::new(Mark {
         kind: Mark::KIND,
         tid,
         tgid,
         trigger_tgid: 7,
         stamp_ns,
+        invocation_ns: 0,
+        total_pages: 0,
+        limit_pages: 0,
         trigger_comm: *b"allocator\0\0\0\0\0\0\0",
-    })
+        invoked: 0,
+        gfp_mask: 0,
+        order: 0,
+        constraint: 0,
+        memcg_names_used: 0,
+        memcg_names_cut: 0,
+        memcg_names: [0; CGROUP_NAMES_LEN],
+    }))
 }
 
 fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
@@ -46,6 +58,10 @@ fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
         cmdline_read: 15,
         cgroup_names_used: 14,
         cgroup_names_cut: 0,
+        parent_tgid: 1,
+        levels_used: 0,
+        start_boot_ns: 5,
+        levels: [Level::default(); LEVELS],
         comm: *b"tail\0\0\0\0\0\0\0\0\0\0\0\0",
         cmdline: [b'x'; CMDLINE_LEN],
         cgroup_names: [b'x'; CGROUP_NAMES_LEN],
@@ -68,6 +84,48 @@ fn exit(mark_ns: u64, tgid: u32) -> Record {
     })
 }
 
+/// Of a cgroup that dies as one, two levels above the victim's own.
+fn grouped(mark_ns: u64, pid: u32) -> Record {
+    let mut autopsy = autopsy_of(mark_ns, pid, pid);
+    autopsy.levels_used = 4;
+    autopsy.levels[2].oom_group = 1;
+    Record::Autopsy(Box::new(autopsy))
+}
+
+#[test]
+fn the_kills_of_a_group_are_one_incident_in_the_order_of_their_marks() {
+    let mut assembler = Assembler::new(PAGE);
+    for (stamp, pid) in [(50, 42), (51, 43), (52, 44)] {
+        assert_eq!(assembler.take(mark(stamp, pid, pid), 60), []);
+    }
+    assert_eq!(assembler.take(grouped(51, 43), 70), []);
+    assert_eq!(assembler.take(grouped(50, 42), 71), []);
+    // This one was on its way out: it has no cgroup to tell its group by, but the same trigger.
+    assert_eq!(assembler.take(exit(52, 44), 72), []);
+    let quiet = 72 + 100_000_000;
+    assert_eq!(assembler.deadline_ns(), Some(quiet));
+    assert_eq!(assembler.expire(quiet - 1), []);
+    let found = assembler.expire(quiet);
+    assert_eq!(found.len(), 1);
+    let pids: Vec<u32> = found[0].killed.iter().map(|k| k.victim.pid).collect();
+    assert_eq!(pids, [42, 43, 44]);
+    assert_eq!(found[0].stamp_ns, 50);
+    assert_eq!(assembler.deadline_ns(), None);
+}
+
+#[test]
+fn a_group_without_end_is_told_in_parts() {
+    let mut assembler = Assembler::new(PAGE);
+    let mut told = Vec::new();
+    for n in 0..300 {
+        assembler.take(mark(u64::from(n) + 1, n + 1, n + 1), 60);
+        told.extend(assembler.take(grouped(u64::from(n) + 1, n + 1), 60));
+    }
+    told.extend(assembler.expire(u64::MAX));
+    let sizes: Vec<usize> = told.iter().map(|found| found.killed.len()).collect();
+    assert_eq!(sizes, [256, 44]);
+}
+
 #[test]
 fn a_mark_and_its_autopsy_are_one_kill() {
     let mut assembler = Assembler::new(PAGE);
@@ -84,7 +142,12 @@ fn a_mark_and_its_autopsy_are_one_kill() {
         })
     );
     assert_eq!(found.degraded, Vec::<String>::new());
-    let victim = &found.victim;
+    let [killed] = found.killed.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert_eq!(killed.degraded, Vec::<String>::new());
+    assert_eq!(killed.fate, Fate::Autopsied);
+    let victim = &killed.victim;
     assert_eq!((victim.pid, victim.uid), (42, Some(1000)));
     assert_eq!(victim.comm.as_deref(), Some("tail"));
     assert_eq!(
@@ -93,7 +156,14 @@ fn a_mark_and_its_autopsy_are_one_kill() {
     );
     assert_eq!(victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
     assert_eq!(victim.oom_score_adj, Some(999));
-    assert_eq!(victim.namespace_pid, Some((1, 1)));
+    assert_eq!(
+        (victim.namespace_level, victim.namespace_pid),
+        (Some(1), Some(1))
+    );
+    assert_eq!(
+        (victim.parent_pid, victim.start_boot_ns),
+        (Some(1), Some(5))
+    );
     assert_eq!(
         victim.rss_bytes,
         Some(Rss {
@@ -117,7 +187,7 @@ fn a_thread_that_was_marked_is_told_as_its_process() {
     assembler.take(mark(50, 43, 0), 60);
     let found = assembler.take(autopsy(50, 44, 42), 61);
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].victim.pid, 42);
+    assert_eq!(found[0].killed[0].victim.pid, 42);
     assert!(found[0].trigger.is_some());
 }
 
@@ -126,11 +196,12 @@ fn an_exit_without_an_autopsy_tells_the_mark() {
     let mut assembler = Assembler::new(PAGE);
     assembler.take(mark(50, 42, 42), 60);
     let found = assembler.take(exit(50, 42), 61);
+    let killed = &found[0].killed[0];
     assert_eq!(
-        found[0].degraded,
-        ["victims: not read in its own context: it was already exiting"]
+        killed.degraded,
+        ["not read in its own context: it was already exiting"]
     );
-    assert!(!found[0].autopsied);
+    assert_eq!(killed.fate, Fate::AlreadyExiting);
 }
 
 #[test]
@@ -156,19 +227,21 @@ fn what_could_not_be_read_is_said_by_field() {
     autopsy.cmdline_size = 5000;
     autopsy.cmdline_read = CMDLINE_LEN as u32;
     let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 60);
+    assert_eq!(found[0].degraded, ["trigger: the mark's record was lost"]);
     assert_eq!(
-        found[0].degraded,
+        found[0].killed[0].degraded,
         [
-            "trigger: the mark's record was lost",
+            "parent_pid: not readable in this kernel",
+            "namespace_pid: not readable in this kernel",
+            "start_boot_ns: not readable in this kernel",
             "oom_score_adj: not readable in this kernel",
             "rss_bytes: not readable in this kernel",
-            "outcome: not readable in this kernel",
             "cgroup: not readable in this kernel",
             "cmdline: cut at 1024 of 5000 bytes",
         ]
     );
-    assert_eq!(found[0].victim.cgroup, None);
-    assert_eq!(found[0].victim.rss_bytes, None);
+    assert_eq!(found[0].killed[0].victim.cgroup, None);
+    assert_eq!(found[0].killed[0].victim.rss_bytes, None);
 }
 
 #[test]
@@ -176,12 +249,20 @@ fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
     let mut assembler = Assembler::new(PAGE);
     assembler.take(mark(50, 42, 42), 60);
     let mut autopsy = autopsy_of(50, 42, 42);
-    autopsy.known =
-        known::COMM | known::CGROUP | known::NS_TGID | known::OOM_SCORE_ADJ | known::AT_EXIT;
+    autopsy.known = known::COMM
+        | known::CGROUP
+        | known::NS_TGID
+        | known::OOM_SCORE_ADJ
+        | known::PARENT
+        | known::START
+        | known::AT_EXIT;
     let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
-    assert_eq!(found[0].victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
     assert_eq!(
-        found[0].degraded,
+        found[0].killed[0].victim.cgroup.as_deref(),
+        Some("/kube/pod/leaf")
+    );
+    assert_eq!(
+        found[0].killed[0].degraded,
         [
             "rss_bytes: read at its exit, where this was gone already",
             "cmdline: read at its exit, where this was gone already",
@@ -196,7 +277,13 @@ fn lengths_beyond_the_arrays_are_taken_as_whole() {
     autopsy.cmdline_read = u32::MAX;
     let found = Assembler::new(PAGE).take(Record::Autopsy(Box::new(autopsy)), 60);
     assert_eq!(
-        found[0].victim.cmdline.as_ref().unwrap().join(" ").len(),
+        found[0].killed[0]
+            .victim
+            .cmdline
+            .as_ref()
+            .unwrap()
+            .join(" ")
+            .len(),
         CMDLINE_LEN
     );
 }
@@ -217,16 +304,20 @@ fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
 
 /// What happens to the three records of one kill.
 #[derive(Clone, Debug)]
-struct Fate {
+struct Luck {
     copies: [u8; 3],
     thread_marked: bool,
+    grouped: bool,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
-    ([0u8..3, 0u8..3, 0u8..3], any::<bool>()).prop_map(|(copies, thread_marked)| Fate {
-        copies,
-        thread_marked,
-    })
+fn fate() -> impl Strategy<Value = Luck> {
+    ([0u8..3, 0u8..3, 0u8..3], any::<bool>(), any::<bool>()).prop_map(
+        |(copies, thread_marked, grouped)| Luck {
+            copies,
+            thread_marked,
+            grouped,
+        },
+    )
 }
 
 proptest! {
@@ -241,7 +332,8 @@ proptest! {
         for (n, fate) in fates.iter().enumerate() {
             let (stamp, pid) = (1 + n as u64, 100 + 10 * n as u32);
             let marked = if fate.thread_marked { mark(stamp, pid + 1, 0) } else { mark(stamp, pid, pid) };
-            let kinds = [marked, autopsy(stamp, pid + 2, pid), exit(stamp, pid)];
+            let read = if fate.grouped { grouped(stamp, pid) } else { autopsy(stamp, pid + 2, pid) };
+            let kinds = [marked, read, exit(stamp, pid)];
             for (record, copies) in kinds.into_iter().zip(fate.copies) {
                 records.extend(std::iter::repeat_n((stamp, record), copies.into()));
             }
@@ -253,7 +345,9 @@ proptest! {
         let mut told: BTreeMap<u64, usize> = BTreeMap::new();
         let mut count = |found: Vec<Found>| {
             for found in found {
-                *told.entry(found.stamp_ns).or_default() += 1;
+                for killed in found.killed {
+                    *told.entry(killed.stamp_ns).or_default() += 1;
+                }
             }
         };
         let mut now = 1000;
@@ -261,7 +355,11 @@ proptest! {
             now += 1;
             count(assembler.take(record, now));
         }
-        count(assembler.expire(now + Duration::from_secs(1).as_nanos() as u64));
+        // First the marks that were left alone, then the groups they may have joined.
+        for _ in 0..2 {
+            now += Duration::from_secs(1).as_nanos() as u64;
+            count(assembler.expire(now));
+        }
         for (n, fate) in fates.iter().enumerate() {
             let expected = usize::from(fate.copies.iter().any(|copies| *copies > 0));
             prop_assert_eq!(told.get(&(1 + n as u64)).copied().unwrap_or(0), expected);

@@ -20,6 +20,8 @@ fn incident() -> Incident {
         node: "node-a".to_owned(),
         scope: Scope::Unknown,
         limit_bytes: None,
+        limit_cgroup: None,
+        oom: None,
         outcome: Outcome::ChildDied,
         trigger: Some(Trigger {
             pid: 7,

@@ -5,7 +5,8 @@ mod resolve;
 mod summary;
 
 use std::future::pending;
-use std::io;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::host::Host;
 use crate::incident::{Assembler, Found, Incident};
 use crate::probe::{Method, Probe, ProbeError};
 use crate::sinks::{Lines, Sink, start_bonker};
+use crate::vmstat;
 use resolve::Resolver;
 use summary::Summary;
 
@@ -47,7 +49,7 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let host = Host::read(args.node_name.clone());
     let logging = args.log_level == LogLevel::Trace;
-    let (probe, records) = Probe::attach(args.probe, logging).map_err(RunError::Probe)?;
+    let (probe, mut records) = Probe::attach(args.probe, logging).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
 
     let sinks = sinks(&args, &host).await;
@@ -56,6 +58,7 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         discover::cri(args.cri_endpoint),
     ));
     let lines = Lines::new(args.output, TimeZone::system(), io::stdout());
+    let kills_before = kernel_kills();
     let mut pipeline = Pipeline {
         assembler: Assembler::new(host.page_size),
         resolver,
@@ -64,12 +67,24 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         sinks,
         summary: Summary::default(),
     };
-    tracing::info!(node = host.node, probe = ?probe.method, "attached");
-    pipeline.run(records, &mut terminated).await;
+    tracing::info!(
+        node = host.node,
+        probe = ?probe.method,
+        out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
+        "attached"
+    );
+    pipeline.run(&mut records, &mut terminated).await;
     tracing::info!("ending");
-    let lost = probe.lost();
-    drop(probe);
-    pipeline.finish(lost).await;
+    pipeline.summary.kernel_kills = kernel_kills()
+        .zip(kills_before)
+        .map(|(now, before)| now.saturating_sub(before));
+    let ended = tokio::task::spawn_blocking(move || probe.end());
+    pipeline.drain(records).await;
+    match ended.await {
+        Ok(lost) => pipeline.summary.lost = lost,
+        Err(error) => tracing::error!(%error, "cannot tell what was lost"),
+    }
+    pipeline.finish(args.summary).await;
     Ok(())
 }
 
@@ -85,7 +100,7 @@ struct Pipeline {
 // === impl Pipeline ===
 
 impl Pipeline {
-    async fn run(&mut self, mut records: mpsc::Receiver<Record>, end: &mut mpsc::Receiver<()>) {
+    async fn run(&mut self, records: &mut mpsc::Receiver<Record>, end: &mut mpsc::Receiver<()>) {
         loop {
             let deadline = self.assembler.deadline_ns();
             tokio::select! {
@@ -107,8 +122,19 @@ impl Pipeline {
         }
     }
 
+    /// Takes what is left, and waits for nothing that is still to come.
+    async fn drain(&mut self, mut records: mpsc::Receiver<Record>) {
+        while let Some(record) = records.recv().await {
+            let found = self.assembler.take(record, clock::monotonic_ns());
+            self.resolve(found);
+        }
+        let found = self.assembler.end();
+        self.resolve(found);
+    }
+
     fn resolve(&mut self, found: Vec<Found>) {
         for found in found {
+            self.summary.found(&found);
             let resolver = Arc::clone(&self.resolver);
             self.resolving
                 .spawn(async move { resolver.resolve(found).await });
@@ -128,14 +154,14 @@ impl Pipeline {
         for sink in &self.sinks {
             sink.offer(&incident);
         }
-        self.summary.count(&incident);
+        self.summary.told(&incident);
         if let Err(error) = self.lines.write(&incident) {
             self.summary.unwritten += 1;
             tracing::error!(%error, incident = incident.id, "cannot write to standard output");
         }
     }
 
-    async fn finish(mut self, lost: crate::probe::Lost) {
+    async fn finish(mut self, tell: bool) {
         let deadline = Instant::now() + GRACE;
         while let Ok(Some(incident)) =
             tokio::time::timeout_at(deadline, self.resolving.join_next()).await
@@ -149,7 +175,11 @@ impl Pipeline {
             endings.spawn(timeout(GRACE, sink.finish()));
         }
         while endings.join_next().await.is_some() {}
-        self.summary.log(lost);
+        self.summary.log();
+        // Standard error may be closed; the log has said it too.
+        if tell && write!(io::stderr(), "{}", self.summary).is_err() {
+            tracing::debug!("the summary could not be written");
+        }
     }
 }
 
@@ -163,6 +193,12 @@ async fn sinks(args: &Run, host: &Host) -> Vec<Sink> {
     sinks
 }
 
+fn kernel_kills() -> Option<u64> {
+    vmstat::oom_kills(Path::new("/proc"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot read oom_kill of /proc/vmstat"))
+        .ok()
+}
+
 fn say_degraded(probe: &Probe, wanted: Method) {
     if let Some(error) = &probe.no_btf {
         tracing::warn!(
@@ -172,6 +208,16 @@ fn say_degraded(probe: &Probe, wanted: Method) {
     } else if wanted == Method::Classic {
         tracing::warn!(
             "--probe classic: victims are read from /proc, which loses those that end first"
+        );
+    }
+    if let Err(errors) = &probe.out_of_memory {
+        let reasons: Vec<String> = errors
+            .iter()
+            .map(|error| crate::error_chain::chain(error).to_string())
+            .collect();
+        tracing::warn!(
+            reasons = reasons.join("; "),
+            "out_of_memory cannot be probed here: whose limit was hit is inferred from the cgroups' usage"
         );
     }
     for member in &probe.missing {

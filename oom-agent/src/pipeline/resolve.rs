@@ -7,7 +7,9 @@ use crate::clock;
 use crate::cri::Cri;
 use crate::error_chain::chain;
 use crate::host::Host;
-use crate::incident::{Container, Found, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{
+    self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, VERSION, Victim,
+};
 use crate::procfs::Procfs;
 
 pub(super) struct Resolver {
@@ -33,15 +35,63 @@ impl Resolver {
         let Found {
             stamp_ns,
             trigger,
-            mut victim,
-            autopsied,
+            control,
+            killed,
             mut degraded,
         } = found;
-        let marked = victim.pid;
+        let first = killed.first().map_or(0, |killed| killed.marked);
+        let mut limit = self.limit(control.as_ref(), &killed);
+        let mut victims = Vec::with_capacity(killed.len());
+        let mut outcomes = Vec::with_capacity(killed.len());
+        for (n, killed) in killed.into_iter().enumerate() {
+            let (victim, outcome, reasons) = self.victim(killed).await;
+            degraded.extend(
+                reasons
+                    .into_iter()
+                    .map(|reason| format!("victims[{n}].{reason}")),
+            );
+            victims.push(victim);
+            outcomes.push(outcome);
+        }
+        degraded.append(&mut limit.degraded);
+        Incident {
+            version: VERSION,
+            id: format!("{}-{stamp_ns}-{first}", self.host.boot),
+            time: clock::wall(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
+            node: self.host.node.clone(),
+            scope: limit.scope,
+            limit_bytes: limit.bytes,
+            limit_cgroup: limit.cgroup,
+            oom: limit.oom,
+            outcome: combined(&outcomes),
+            trigger,
+            victims,
+            degraded,
+            stamp_ns,
+        }
+    }
+
+    fn limit(&self, control: Option<&Control>, killed: &[Killed]) -> Limit {
+        if let Some(control) = control {
+            return incident::seen(control, self.host.page_size);
+        }
+        let fullest = killed.iter().find(|killed| !killed.levels.is_empty());
+        let path = fullest.and_then(|killed| killed.victim.cgroup.as_deref());
+        let levels = fullest.map_or(&[][..], |killed| &killed.levels);
+        incident::inferred(path, levels, self.host.page_size)
+    }
+
+    async fn victim(&self, killed: Killed) -> (Victim, Outcome, Vec<String>) {
+        let Killed {
+            mut victim,
+            fate,
+            mut degraded,
+            ..
+        } = killed;
         match &self.procfs {
-            _ if autopsied => {}
+            _ if fate == Fate::Autopsied => {}
             Some(procfs) => procfs.fill(&mut victim, &mut degraded),
-            None => degraded.push("victims: /proc is not the host's here".to_owned()),
+            None => degraded.push("not read from /proc: it is not the host's here".to_owned()),
         }
         let identity = victim
             .cgroup
@@ -60,22 +110,8 @@ impl Resolver {
         if let Some(id) = identity.container_id {
             self.ask_runtime(&id, &mut victim, &mut degraded).await;
         }
-        let outcome = outcome(&victim, &mut degraded);
-        degraded.push("scope: not determined by this version".to_owned());
-        degraded.push("limit_bytes: not determined by this version".to_owned());
-        Incident {
-            version: VERSION,
-            id: format!("{}-{stamp_ns}-{marked}", self.host.boot),
-            time: clock::wall(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
-            node: self.host.node.clone(),
-            scope: Scope::Unknown,
-            limit_bytes: None,
-            outcome,
-            trigger,
-            victims: vec![victim],
-            degraded,
-            stamp_ns,
-        }
+        let outcome = outcome(&victim, fate, &mut degraded);
+        (victim, outcome, degraded)
     }
 
     async fn ask_runtime(&self, id: &str, victim: &mut Victim, degraded: &mut Vec<String>) {
@@ -102,17 +138,32 @@ impl Resolver {
 }
 
 /// PID 1 of a PID namespace takes its container along.
-fn outcome(victim: &Victim, degraded: &mut Vec<String>) -> Outcome {
+fn outcome(victim: &Victim, fate: Fate, degraded: &mut Vec<String>) -> Outcome {
+    if fate == Fate::AlreadyExiting {
+        return Outcome::AlreadyExiting;
+    }
     if victim.container.is_none() {
         return Outcome::Unknown;
     }
-    match victim.namespace_pid {
-        Some((1.., 1)) => Outcome::ContainerDied,
-        Some((1.., _)) => Outcome::ChildDied,
-        Some((0, _)) => {
+    match (victim.namespace_level, victim.namespace_pid) {
+        (Some(1..), Some(1)) => Outcome::ContainerDied,
+        (Some(1..), Some(_)) => Outcome::ChildDied,
+        (Some(0), _) => {
             degraded.push("outcome: the container shares the host's PID namespace".to_owned());
             Outcome::Unknown
         }
-        None => Outcome::Unknown,
+        _ => Outcome::Unknown,
     }
+}
+
+/// Of several victims the one whose fate says most.
+fn combined(outcomes: &[Outcome]) -> Outcome {
+    [
+        Outcome::ContainerDied,
+        Outcome::ChildDied,
+        Outcome::AlreadyExiting,
+    ]
+    .into_iter()
+    .find(|outcome| outcomes.contains(outcome))
+    .unwrap_or(Outcome::Unknown)
 }

@@ -27,15 +27,16 @@ const QUEUE: usize = 1024;
 
 /// Attached programs. Dropping it detaches them.
 pub struct Probe {
-    // The reader ends before the object takes its programs and maps along.
-    _reader: Reader,
+    object: Object,
+    reader: Reader,
     drops: PerCpuArray<MapData, u64>,
     malformed: Arc<AtomicU64>,
-    _object: Object,
     /// What is in use.
     pub method: Method,
     /// Members that this kernel lacks, by the name of the object's global.
     pub missing: Vec<&'static str>,
+    /// How `out_of_memory` is probed; or why it is not, and limits are inferred.
+    pub out_of_memory: Result<&'static str, Vec<ProbeError>>,
     /// Why BTF is not in use, where it was not by wish.
     pub no_btf: Option<BtfError>,
 }
@@ -68,16 +69,18 @@ impl Probe {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let reader = Reader::start(ring, logger, sender, Arc::clone(&malformed))
             .map_err(|source| ProbeError::Reader { source })?;
+        let out_of_memory = object.attach_out_of_memory();
         let method = object.attach()?;
         object.forget_btf();
         let probe = Self {
-            _reader: reader,
+            reader,
             drops,
             malformed,
             method,
             missing: std::mem::take(&mut object.missing),
             no_btf: object.no_btf.take(),
-            _object: object,
+            out_of_memory,
+            object,
         };
         Ok((probe, receiver))
     }
@@ -87,8 +90,11 @@ impl Probe {
         Object::load(Method::Auto, false)?.verify()
     }
 
-    /// What was lost since the programs were attached.
-    pub fn lost(&self) -> Lost {
+    /// Detaches the programs, hands on the records that are still in the ring, closes the channel,
+    /// and tells what was lost meanwhile. Blocks until the channel has taken them.
+    pub fn end(self) -> Lost {
+        drop(self.object);
+        drop(self.reader);
         let count = |index: u32| {
             self.drops
                 .get(&index, 0)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, Program, ProgramError, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 
@@ -27,6 +27,11 @@ const CLASSIC_PROGRAM: &str = "mark_victim";
 
 /// What is built in. Made by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
+
+/// The kernel's function that every OOM goes through, and the programs for it.
+const OUT_OF_MEMORY: &str = "out_of_memory";
+const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
+const KPROBE_PROGRAM: &str = "out_of_memory";
 
 /// How the programs hang on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -111,6 +116,33 @@ impl Object {
         self.load_classic_program()?;
         verified.push(self.describe(CLASSIC_PROGRAM)?);
         Ok(verified)
+    }
+
+    /// Hangs a program on `out_of_memory`, which tells whose limit was hit: by fentry, else by a
+    /// kprobe. Needs the offsets, so the kernel's BTF. To be called before [`attach`](Self::attach).
+    pub(super) fn attach_out_of_memory(&mut self) -> Result<&'static str, Vec<ProbeError>> {
+        let Some(btf) = &self.btf else {
+            return Err(Vec::new());
+        };
+        let fentry = program_mut::<FEntry>(&mut self.ebpf, FENTRY_PROGRAM).and_then(|program| {
+            program
+                .load(OUT_OF_MEMORY, btf)
+                .and_then(|()| program.attach())
+                .map_err(|source| attach_error(FENTRY_PROGRAM, source))
+        });
+        let Err(no_fentry) = fentry else {
+            return Ok("fentry");
+        };
+        let kprobe = program_mut::<KProbe>(&mut self.ebpf, KPROBE_PROGRAM).and_then(|program| {
+            program
+                .load()
+                .and_then(|()| program.attach(OUT_OF_MEMORY, 0))
+                .map_err(|source| attach_error(KPROBE_PROGRAM, source))
+        });
+        match kprobe {
+            Ok(_) => Ok("kprobe"),
+            Err(no_kprobe) => Err(vec![no_fentry, no_kprobe]),
+        }
     }
 
     /// Loads and attaches what this kernel can take. They are detached when this is dropped.

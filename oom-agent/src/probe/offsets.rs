@@ -23,6 +23,13 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("TASK_SIGNAL", "task_struct", &["signal"]),
     ("TASK_CGROUPS", "task_struct", &["cgroups"]),
     ("TASK_THREAD_PID", "task_struct", &["thread_pid"]),
+    ("TASK_REAL_PARENT", "task_struct", &["real_parent"]),
+    // 5.5 renamed it.
+    (
+        "TASK_START_BOOTTIME",
+        "task_struct",
+        &["start_boottime", "real_start_time"],
+    ),
     ("SIGNAL_LIVE", "signal_struct", &["live"]),
     ("SIGNAL_OOM_SCORE_ADJ", "signal_struct", &["oom_score_adj"]),
     ("PID_LEVEL", "pid", &["level"]),
@@ -35,6 +42,12 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     // 6.15 marked it __rcu and renamed it with that.
     ("KN_PARENT", "kernfs_node", &["__parent", "parent"]),
     ("KN_NAME", "kernfs_node", &["name"]),
+    ("CSS_PARENT", "cgroup_subsys_state", &["parent"]),
+    ("OC_MEMCG", "oom_control", &["memcg"]),
+    ("OC_GFP_MASK", "oom_control", &["gfp_mask"]),
+    ("OC_ORDER", "oom_control", &["order"]),
+    ("OC_TOTALPAGES", "oom_control", &["totalpages"]),
+    ("OC_CONSTRAINT", "oom_control", &["constraint"]),
 ];
 
 /// The object's globals for the counters of resident pages, and the kernel's names of them.
@@ -61,6 +74,9 @@ pub(super) fn resolve(btf: &Btf) -> Offsets {
     for (global, counter) in COUNTERS {
         offsets.put(global, counter_offset(btf, counter));
     }
+    offsets.put("MEMCG_MEMORY_USAGE", page_counter_offset(btf, "usage"));
+    offsets.put("MEMCG_MEMORY_MAX", page_counter_offset(btf, "max"));
+    offsets.put("MEMCG_OOM_GROUP", memcg_offset(btf, "oom_group"));
     offsets.put("CSS_SET_MEMORY", memory_css_offset(btf));
     // Parameter 0 of a tracepoint's prototype is the probe's data; the tracepoint's own arguments follow.
     let has_task = btf
@@ -85,6 +101,20 @@ fn counter_offset(btf: &Btf, counter: &str) -> Option<u32> {
         .offset
         .checked_add(array.offset)?
         .checked_add(index.checked_mul(stride)?)
+}
+
+/// `mem_cgroup.memory` is a `page_counter`.
+fn page_counter_offset(btf: &Btf, name: &str) -> Option<u32> {
+    let counter = btf.member(btf.structure("mem_cgroup")?, "memory")?;
+    let number = btf.member(counter.type_id, name)?;
+    memcg_offset(btf, "memory")?.checked_add(number.offset)
+}
+
+/// From the css in a `mem_cgroup`, which is what the programs hold, to another member.
+fn memcg_offset(btf: &Btf, name: &str) -> Option<u32> {
+    let memcg = btf.structure("mem_cgroup")?;
+    let css = btf.member(memcg, "css")?;
+    btf.member(memcg, name)?.offset.checked_sub(css.offset)
 }
 
 /// `css_set.subsys[memory_cgrp_id]`; the index depends on the kernel's configuration.

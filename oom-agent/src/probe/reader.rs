@@ -1,15 +1,21 @@
-//! The thread that sleeps until the ring has a record, and hands records on.
+//! The threads that sleep until the ring has a record, and hand records on.
+//!
+//! After it has marked a victim the kernel prints its report with preemption off, for
+//! milliseconds where the console is slow. A reader that is woken on that CPU waits for it.
+//! So there are two, each bound to one half of the CPUs: whichever half prints, the other's
+//! reader is free. One lock keeps them apart.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use oom_agent_ebpf::Record;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::mpsc::Sender;
 use tracing_log::log::Log;
 
@@ -18,13 +24,21 @@ type Logger = EbpfLogger<&'static dyn Log>;
 /// Reads until it is dropped.
 pub(super) struct Reader {
     stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the threads take turns at.
+struct Ring {
+    buffer: RingBuf<MapData>,
+    logger: Option<Logger>,
+    records: Sender<Record>,
+    malformed: Arc<AtomicU64>,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// Starts the thread. A full `records` makes it wait: the kernel's ring is the buffer,
+    /// Starts the threads. A full `records` makes them wait: the kernel's ring is the buffer,
     /// and what finds no room there is counted there.
     pub(super) fn start(
         ring: RingBuf<MapData>,
@@ -32,60 +46,96 @@ impl Reader {
         records: Sender<Record>,
         malformed: Arc<AtomicU64>,
     ) -> io::Result<Self> {
+        let mut fds = vec![ring.as_fd().try_clone_to_owned()?];
+        if let Some(logger) = &logger {
+            fds.push(logger.as_fd().try_clone_to_owned()?);
+        }
+        let fds = Arc::new(fds);
+        let ring = Arc::new(Mutex::new(Ring {
+            buffer: ring,
+            logger,
+            records,
+            malformed,
+        }));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("ring-reader".to_owned())
-            .spawn(move || read(ring, logger, &stopped, &records, &malformed))?;
-        Ok(Self {
+        let mut reader = Self {
             stop,
-            thread: Some(thread),
-        })
+            threads: Vec::new(),
+        };
+        for (n, cpus) in halves(&sched_getaffinity(None)?).into_iter().enumerate() {
+            let (ring, fds, stop) = (
+                Arc::clone(&ring),
+                Arc::clone(&fds),
+                Arc::clone(&reader.stop),
+            );
+            let thread = std::thread::Builder::new()
+                .name(format!("ring-reader-{n}"))
+                .spawn(move || {
+                    if let Err(error) = sched_setaffinity(None, &cpus) {
+                        tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
+                    }
+                    read(&ring, &fds, &stop);
+                })?;
+            reader.threads.push(thread);
+        }
+        Ok(reader)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        // Never read: once written it wakes every thread.
         if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
-            tracing::warn!(%error, "cannot wake the ring's reader to end it");
+            tracing::warn!(%error, "cannot wake the ring's readers to end them");
             return;
         }
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the ring's reader panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a reader of the ring panicked");
+            }
         }
     }
 }
 
-fn read(
-    mut ring: RingBuf<MapData>,
-    mut logger: Option<Logger>,
-    stop: &OwnedFd,
-    records: &Sender<Record>,
-    malformed: &AtomicU64,
-) {
-    loop {
-        while let Some(item) = ring.next() {
+// === impl Ring ===
+
+impl Ring {
+    /// Hands on what is there; false when nobody takes it any more.
+    fn drain(&mut self) -> bool {
+        while let Some(item) = self.buffer.next() {
             match Record::from_bytes(&item) {
-                // The receiver is gone: so is the reason to read.
                 Ok(record) => {
-                    if records.blocking_send(record).is_err() {
-                        return;
+                    if self.records.blocking_send(record).is_err() {
+                        return false;
                     }
                 }
                 Err(error) => {
-                    malformed.fetch_add(1, Ordering::Relaxed);
+                    self.malformed.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%error, "the ring holds something else than records");
                 }
             }
         }
-        if let Some(logger) = &mut logger {
+        if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        match wait(&ring, logger.as_ref(), stop) {
+        true
+    }
+}
+
+fn read(ring: &Mutex<Ring>, fds: &[OwnedFd], stop: &OwnedFd) {
+    loop {
+        // What a panicked reader left is still a ring.
+        let drain = || ring.lock().unwrap_or_else(PoisonError::into_inner).drain();
+        if !drain() {
+            return;
+        }
+        match wait(fds, stop) {
             Ok(true) => {}
-            Ok(false) => return,
+            // What came before the end was told is still handed on.
+            Ok(false) => {
+                drain();
+                return;
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot wait for the ring; no more kills are seen");
                 return;
@@ -95,10 +145,11 @@ fn read(
 }
 
 /// Sleeps until there is something to read (true) or it is time to end (false).
-fn wait(ring: &RingBuf<MapData>, logger: Option<&Logger>, stop: &OwnedFd) -> io::Result<bool> {
-    let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-    let mut fds = vec![readable(stop.as_fd()), readable(ring.as_fd())];
-    fds.extend(logger.map(|logger| readable(logger.as_fd())));
+fn wait(fds: &[OwnedFd], stop: &OwnedFd) -> io::Result<bool> {
+    let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
+        .chain(fds)
+        .map(|fd| PollFd::new(fd, PollFlags::IN))
+        .collect();
     loop {
         match poll(&mut fds, None) {
             Err(rustix::io::Errno::INTR) => {}
@@ -107,4 +158,38 @@ fn wait(ring: &RingBuf<MapData>, logger: Option<&Logger>, stop: &OwnedFd) -> io:
         }
     }
     Ok(fds.first().is_none_or(|stop| stop.revents().is_empty()))
+}
+
+/// Every other CPU, so that the two threads of a core are in different halves; all of them where there is one.
+fn halves(cpus: &CpuSet) -> Vec<CpuSet> {
+    let mut halves = [CpuSet::new(), CpuSet::new()];
+    let ours = (0..CpuSet::MAX_CPU).filter(|cpu| cpus.is_set(*cpu));
+    for (n, cpu) in ours.enumerate() {
+        if let Some(half) = halves.get_mut(n % 2) {
+            half.set(cpu);
+        }
+    }
+    halves.into_iter().filter(|half| half.count() > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_halves_are_disjoint_and_whole() {
+        let set = |cpus: &[usize]| {
+            let mut set = CpuSet::new();
+            for cpu in cpus {
+                set.set(*cpu);
+            }
+            set
+        };
+        assert_eq!(halves(&set(&[3])), [set(&[3])]);
+        assert_eq!(halves(&set(&[0, 1])), [set(&[0]), set(&[1])]);
+        assert_eq!(
+            halves(&set(&[1, 4, 5, 70, 1000])),
+            [set(&[1, 5, 1000]), set(&[4, 70])]
+        );
+    }
 }

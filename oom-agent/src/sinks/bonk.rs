@@ -202,18 +202,26 @@ impl Bonker {
         };
         let latency = Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
         let outcome = acknowledgement.outcome();
-        let count = match outcome {
-            Outcome::Accepted | Outcome::Duplicate => &self.counts.delivered,
-            _ => &self.counts.failed,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        tracing::info!(
-            incident = incident.id,
-            outcome = outcome.as_str_name(),
-            answer = %escape::terminal(escape::truncate(&acknowledgement.message, SUMMARY_LEN)),
-            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-            "bonk acknowledged"
-        );
+        let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        if matches!(outcome, Outcome::Accepted | Outcome::Duplicate) {
+            self.counts.delivered.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(
+                incident = incident.id,
+                outcome = outcome.as_str_name(),
+                latency_us,
+                "bonk acknowledged"
+            );
+        } else {
+            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                incident = incident.id,
+                outcome = outcome.as_str_name(),
+                answer = %escape::terminal(answer),
+                latency_us,
+                "bonk not taken"
+            );
+        }
     }
 
     fn drop_stale(&mut self) {

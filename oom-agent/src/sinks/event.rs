@@ -25,23 +25,23 @@ pub fn start(recorder: Recorder) -> Sink {
 
 async fn run(recorder: Recorder, mut queue: mpsc::Receiver<Arc<Incident>>, counts: Arc<Counts>) {
     while let Some(incident) = queue.recv().await {
-        let count = if record(&recorder, &incident).await {
-            &counts.delivered
-        } else {
-            &counts.failed
+        let count = match record(&recorder, &incident).await {
+            Some(Recorded::Created | Recorded::AlreadyThere) => &counts.delivered,
+            Some(Recorded::NoPod) => &counts.skipped,
+            None => &counts.failed,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// Whether the Event stands, or needs none.
-async fn record(recorder: &Recorder, incident: &Incident) -> bool {
+/// What became of it; `None` when it was given up.
+async fn record(recorder: &Recorder, incident: &Incident) -> Option<Recorded> {
     let mut backoff = Backoff::default();
     loop {
         match recorder.record(incident).await {
             Ok(Recorded::NoPod) => {
                 tracing::debug!(incident = incident.id, "no Event: the victim is in no pod");
-                return true;
+                return Some(Recorded::NoPod);
             }
             Ok(done) => {
                 let latency =
@@ -52,7 +52,7 @@ async fn record(recorder: &Recorder, incident: &Incident) -> bool {
                     latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
                     "event recorded"
                 );
-                return true;
+                return Some(done);
             }
             Err(error) if error.is_transient() && backoff.attempts() + 1 < ATTEMPTS => {
                 let wait = backoff.next(fastrand::f64());
@@ -66,7 +66,7 @@ async fn record(recorder: &Recorder, incident: &Incident) -> bool {
             }
             Err(error) => {
                 tracing::error!(incident = incident.id, error = %chain(&error), "event given up");
-                return false;
+                return None;
             }
         }
     }

@@ -42,6 +42,8 @@ pub struct Counts {
     pub overflowed: AtomicU64,
     /// Refused, or given up after all retries.
     pub failed: AtomicU64,
+    /// Nothing to say there: a host's process has no pod to write an Event on.
+    pub skipped: AtomicU64,
 }
 
 // === impl Counts ===
@@ -54,6 +56,7 @@ impl Counts {
             .saturating_sub(count(&self.delivered))
             .saturating_sub(count(&self.overflowed))
             .saturating_sub(count(&self.failed))
+            .saturating_sub(count(&self.skipped))
     }
 }
 

@@ -28,6 +28,8 @@ fn incident(n: u32) -> Arc<Incident> {
         node: "node-a".to_owned(),
         scope: Scope::Unknown,
         limit_bytes: None,
+        limit_cgroup: None,
+        oom: None,
         outcome: Fate::Unknown,
         trigger: None,
         victims: vec![Victim {

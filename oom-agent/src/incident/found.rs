@@ -1,0 +1,69 @@
+//! What the assembler finds: kills that belong together, as the kernel's records tell them.
+
+use oom_agent_ebpf::Level;
+
+use super::{Control, Trigger, Victim};
+
+/// One OOM: a kill, or the kills of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The kernel's stamp of the first mark: `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+    /// Whose allocation it was; `None` when the mark was lost.
+    pub trigger: Option<Trigger>,
+    /// What `out_of_memory` was given, where that is seen.
+    pub control: Option<Control>,
+    /// Who was killed, in the order of their marks.
+    pub killed: Vec<Killed>,
+    /// What the records should have said of all of them and did not.
+    pub degraded: Vec<String>,
+}
+
+/// One victim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Killed {
+    /// The process or, where the tracepoint tells no more, the thread that was marked.
+    pub marked: u32,
+    /// The kernel's stamp of its mark.
+    pub stamp_ns: u64,
+    /// Only the pid is set when there was no autopsy.
+    pub victim: Victim,
+    /// What became of it, as far as the records tell.
+    pub fate: Fate,
+    /// Its memory cgroup and the ancestors, leaf first.
+    pub levels: Vec<Level>,
+    /// `field: reason` for what should be known of it.
+    pub degraded: Vec<String>,
+}
+
+/// How far a victim was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It was read in its own context.
+    Autopsied,
+    /// It ended before any signal reached it.
+    AlreadyExiting,
+    /// Neither was seen in time.
+    #[default]
+    Unseen,
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process.
+    pub fn is_group(&self) -> bool {
+        self.killed.iter().any(|killed| killed.group().is_some())
+    }
+}
+
+// === impl Killed ===
+
+impl Killed {
+    /// The cgroup that dies as one, by its path: the topmost ancestor with `memory.oom.group`.
+    pub(super) fn group(&self) -> Option<&str> {
+        let path = self.victim.cgroup.as_deref()?;
+        let depth = self.levels.iter().rposition(|level| level.oom_group == 1)?;
+        super::scope::ancestor(path, depth)
+    }
+}
