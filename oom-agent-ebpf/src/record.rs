@@ -203,6 +203,10 @@ pub mod known {
     pub const START: u32 = 1 << 8;
     /// `levels`.
     pub const LEVELS: u32 = 1 << 9;
+    /// `uid`.
+    pub const UID: u32 = 1 << 10;
+    /// It was read when it was marked, by the trigger: all but the command line. Another follows.
+    pub const FROM_OUTSIDE: u32 = 1 << 11;
 }
 
 // === impl Mark ===

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cri::Socket;
@@ -45,7 +46,8 @@ pub struct Run {
     pub kubeconfig: Option<PathBuf>,
 
     /// Write no Events, whatever credentials there are.
-    #[arg(long, env = "OOM_AGENT_NO_KUBERNETES", conflicts_with = "kubeconfig")]
+    #[arg(long, env = "OOM_AGENT_NO_KUBERNETES", conflicts_with = "kubeconfig",
+        value_parser = BoolishValueParser::new())]
     pub no_kubernetes: bool,
 
     /// A bonker to tell of every incident; repeatable (in the variable: separated by commas).
@@ -63,7 +65,7 @@ pub struct Run {
 
     /// At the end, tell on standard error what was seen, what was lost, and how that agrees with
     /// the kernel's own count.
-    #[arg(long, env = "OOM_AGENT_SUMMARY")]
+    #[arg(long, env = "OOM_AGENT_SUMMARY", value_parser = BoolishValueParser::new())]
     pub summary: bool,
 
     /// Name of this node in Kubernetes [default: the host's name].
@@ -131,6 +133,10 @@ mod tests {
         refused(
             &["--bonker", "https://penguin"],
             "this version speaks plaintext only",
+        );
+        refused(
+            &["--bonker", "http://penguin:99999"],
+            "its port is not between 0 and 65535",
         );
         refused(
             &["--cri-endpoint", "tcp://1.2.3.4"],

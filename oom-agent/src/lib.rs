@@ -20,24 +20,51 @@ pub mod vmstat;
 use std::error::Error;
 use std::io;
 
+use clap::{CommandFactory as _, FromArgMatches as _};
+
 pub use args::{Cli, Command};
 pub use error_chain::chain;
+
+/// Reads the command line; an empty environment variable is as good as none.
+pub fn parse() -> Cli {
+    let unset_if_empty = |arg: clap::Arg| {
+        let empty = arg
+            .get_env()
+            .and_then(std::env::var_os)
+            .is_some_and(|value| value.is_empty());
+        if empty { arg.env(None::<&str>) } else { arg }
+    };
+    let command = Cli::command()
+        .mut_args(unset_if_empty)
+        .mut_subcommands(|subcommand| subcommand.mut_args(unset_if_empty));
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
 
 /// Does what the command line says.
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Run(args) => {
-            logging::init(args.log_level, args.log_format)?;
+            let logging = logging::init(args.log_level, args.log_format)?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            Ok(runtime.block_on(pipeline::run(args))?)
+            let done = runtime.block_on(pipeline::run(args));
+            // A thread that reads credentials may hang for ever; nothing is left to wait for.
+            runtime.shutdown_background();
+            let dropped = logging.dropped();
+            if dropped > 0 {
+                tracing::warn!(dropped, "log lines were dropped");
+            }
+            Ok(done?)
         }
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
-        Command::Cgroup { paths } => Ok(commands::cgroup::run(
-            &paths,
-            io::stdin().lock(),
-            io::BufWriter::new(io::stdout().lock()),
-        )?),
+        Command::Cgroup { paths } => {
+            let out = io::BufWriter::new(io::stdout().lock());
+            match commands::cgroup::run(&paths, io::stdin().lock(), out) {
+                // As in `| head -1`: whoever read has enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                done => Ok(done?),
+            }
+        }
     }
 }

@@ -1,8 +1,10 @@
-//! Logs go to standard error; standard output is for incidents.
+//! Logs go to standard error, by a thread of their own: a reader that stalls holds up nothing.
+//! Standard output is for incidents.
 
 use std::io::{self, IsTerminal as _};
 
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
@@ -10,8 +12,17 @@ use tracing_subscriber::util::TryInitError;
 
 use crate::args::{LogFormat, LogLevel};
 
+/// Lines that wait for a standard error that stalls; more are dropped and counted.
+const QUEUE: usize = 4096;
+
+/// Writes out what is queued when it is dropped.
+pub struct Logging {
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
 /// Installs the one subscriber. Libraries are heard from `debug` on one step quieter.
-pub fn init(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
+pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError> {
     let (own, others) = match level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
@@ -27,18 +38,36 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<(), TryInitError> {
         // aya-log gives the BPF programs' messages the name of their crate.
         .with_target("oom_agent_ebpf", own)
         .with_target("oom_agent", own);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUE)
+        .finish(io::stderr());
+    let dropped = writer.error_counter();
     let layer = match format {
         LogFormat::Plain => fmt::layer()
             .with_ansi(io::stderr().is_terminal())
-            .with_writer(io::stderr)
+            .with_writer(writer)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(io::stderr)
+            .with_writer(writer)
             .boxed(),
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
-        .try_init()
+        .try_init()?;
+    Ok(Logging {
+        dropped,
+        _guard: guard,
+    })
+}
+
+// === impl Logging ===
+
+impl Logging {
+    /// Lines that were not logged.
+    pub fn dropped(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
 }

@@ -36,11 +36,11 @@ impl Procfs {
         (namespace.as_os_str() == INITIAL_PID_NAMESPACE).then(|| Self::new("/proc"))
     }
 
-    /// Fills what is still to be read of the process or thread `victim.pid`, and says what is not.
+    /// Fills what is still missing of the process or thread `victim.pid`, and says what stays so.
     pub fn fill(&self, victim: &mut Victim, degraded: &mut Vec<String>) {
         let dir = self.root.join(victim.pid.to_string());
-        match read(&dir.join("status"), FILE_LEN) {
-            Ok(status) => fill_from_status(victim, &String::from_utf8_lossy(&status)),
+        let status = match read(&dir.join("status"), FILE_LEN) {
+            Ok(status) => String::from_utf8_lossy(&status).into_owned(),
             Err(error) => {
                 degraded.push(format!(
                     "gone before /proc could be read ({})",
@@ -48,24 +48,35 @@ impl Procfs {
                 ));
                 return;
             }
-        }
-        let mut or_say = |field: &str, result: io::Result<Vec<u8>>| match result {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
-                degraded.push(format!("{field}: gone from /proc ({})", error.kind()));
-                None
-            }
         };
-        victim.cgroup = or_say("cgroup", read(&dir.join("cgroup"), FILE_LEN))
-            .and_then(|bytes| memory_cgroup(&String::from_utf8_lossy(&bytes)));
-        victim.oom_score_adj = or_say("oom_score_adj", read(&dir.join("oom_score_adj"), FILE_LEN))
-            .and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok());
-        // Empty once the address space is gone.
-        victim.cmdline = or_say("cmdline", read(&dir.join("cmdline"), CMDLINE_LEN))
-            .filter(|bytes| !bytes.is_empty())
-            .map(|bytes| crate::incident::arguments(&bytes));
+        fill_from_status(victim, &status);
+        let text = |name: &str| {
+            let bytes = read(&dir.join(name), FILE_LEN).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        // A process that has ended is shown in the root cgroup, and without memory.
+        let ended = field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']));
+        if victim.cgroup.is_none() && !ended {
+            victim.cgroup = text("cgroup").and_then(|text| memory_cgroup(&text));
+        }
+        if victim.oom_score_adj.is_none() {
+            victim.oom_score_adj = text("oom_score_adj").and_then(|text| text.trim().parse().ok());
+        }
         if victim.cmdline.is_none() {
-            degraded.push("cmdline: the address space was given back first".to_owned());
+            // Empty once the address space is gone.
+            victim.cmdline = read(&dir.join("cmdline"), CMDLINE_LEN)
+                .ok()
+                .filter(|bytes| !bytes.is_empty())
+                .map(|bytes| crate::incident::arguments(&bytes));
+        }
+        let missing = [
+            ("cgroup", victim.cgroup.is_none()),
+            ("oom_score_adj", victim.oom_score_adj.is_none()),
+            ("cmdline", victim.cmdline.is_none()),
+            ("rss_bytes", victim.rss_bytes.is_none()),
+        ];
+        for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
+            degraded.push(format!("{field}: it had ended before /proc could be read"));
         }
     }
 }
@@ -76,39 +87,48 @@ fn read(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')
+            .map(str::trim_ascii)
+    })
+}
+
 fn fill_from_status(victim: &mut Victim, status: &str) {
-    let field = |name: &str| {
-        status.lines().find_map(|line| {
-            line.strip_prefix(name)?
-                .strip_prefix(':')
-                .map(str::trim_ascii)
-        })
-    };
     let kib = |name: &str| {
-        let digits = field(name)?.strip_suffix("kB")?.trim_ascii_end();
+        let digits = field(status, name)?.strip_suffix("kB")?.trim_ascii_end();
         digits.parse::<u64>().ok()?.checked_mul(1024)
     };
-    victim.comm = field("Name").map(str::to_owned);
+    let number = |name: &str| {
+        field(status, name)?
+            .split_ascii_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    };
     // What was marked can be a thread: an incident names its process.
-    if let Some(tgid) = field("Tgid").and_then(|tgid| tgid.parse().ok()) {
-        victim.pid = tgid;
-    }
-    victim.uid = field("Uid")
-        .and_then(|uids| uids.split_ascii_whitespace().next())
-        .and_then(|uid| uid.parse().ok());
-    victim.parent_pid = field("PPid").and_then(|pid| pid.parse().ok());
-    if let Some(pids) = field("NSpid") {
+    victim.pid = number("Tgid").unwrap_or(victim.pid);
+    victim.parent_pid = victim.parent_pid.or_else(|| number("PPid"));
+    victim.uid = victim.uid.or_else(|| number("Uid"));
+    victim.comm = victim
+        .comm
+        .take()
+        .or_else(|| field(status, "Name").map(str::to_owned));
+    if victim.namespace_pid.is_none()
+        && let Some(pids) = field(status, "NSpid")
+    {
         let mut pids = pids.split_ascii_whitespace();
         victim.namespace_pid = pids.next_back().and_then(|pid| pid.parse().ok());
         victim.namespace_level = u32::try_from(pids.count()).ok();
     }
-    victim.rss_bytes = (|| {
+    victim.rss_bytes = victim.rss_bytes.or_else(|| {
         Some(Rss {
             anon: kib("RssAnon")?,
             file: kib("RssFile")?,
             shmem: kib("RssShmem")?,
         })
-    })();
+    });
 }
 
 /// `hierarchy:controllers:path` a line: the memory controller's (cgroup v1), else the unified one's (v2).
@@ -185,8 +205,11 @@ mod tests {
     #[test]
     fn a_zombie_has_no_memory_and_no_command_line_left() {
         let (_root, procfs) = process(&[
-            ("status", b"Name:\ttail\nTgid:\t4243\nUid:\t0\t0\t0\t0\n"),
-            ("cgroup", b"0::/z\n"),
+            (
+                "status",
+                b"Name:\ttail\nState:\tZ (zombie)\nTgid:\t4243\nUid:\t0\t0\t0\t0\n",
+            ),
+            ("cgroup", b"0::/\n"),
             ("oom_score_adj", b"0\n"),
             ("cmdline", b""),
         ]);
@@ -198,11 +221,41 @@ mod tests {
         procfs.fill(&mut victim, &mut degraded);
         assert_eq!(victim.rss_bytes, None);
         assert_eq!(victim.cmdline, None);
-        assert_eq!(victim.cgroup.as_deref(), Some("/z"));
+        assert_eq!(victim.cgroup, None, "a zombie is shown in the root cgroup");
         assert_eq!(
             degraded,
-            ["cmdline: the address space was given back first"]
+            ["cgroup", "cmdline", "rss_bytes"]
+                .map(|field| format!("{field}: it had ended before /proc could be read"))
         );
+    }
+
+    #[test]
+    fn what_is_known_already_stays() {
+        let (_root, procfs) = process(&[
+            ("status", STATUS),
+            ("cgroup", b"0::/moved\n"),
+            ("oom_score_adj", b"5\n"),
+            ("cmdline", b"python3\0"),
+        ]);
+        let known = Victim {
+            pid: 4242,
+            comm: Some("py".to_owned()),
+            uid: Some(0),
+            oom_score_adj: Some(9),
+            cgroup: Some("/first".to_owned()),
+            rss_bytes: Some(Rss::default()),
+            parent_pid: Some(3),
+            namespace_pid: Some(2),
+            namespace_level: Some(2),
+            start_boot_ns: Some(1),
+            ..Victim::default()
+        };
+        std::fs::rename(procfs.root.join("4243"), procfs.root.join("4242")).unwrap();
+        let (mut victim, mut degraded) = (known.clone(), Vec::new());
+        procfs.fill(&mut victim, &mut degraded);
+        let cmdline = Some(vec!["python3".to_owned()]);
+        assert_eq!(victim, Victim { cmdline, ..known });
+        assert_eq!(degraded, Vec::<String>::new());
     }
 
     #[test]

@@ -1,26 +1,31 @@
-//! Writes one [`Autopsy`] of `current` into the ring.
+//! Writes one [`Autopsy`] into the ring.
 
 use core::ptr::addr_of_mut;
 
-use aya_ebpf::{EbpfContext, bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ktime_get_ns};
+use aya_ebpf::{bindings::BPF_RB_FORCE_WAKEUP, helpers::generated::bpf_ktime_get_ns};
 use oom_agent_ebpf::{Autopsy, drops};
 
 use super::{
-    maps::{Marked, RECORDS, count_drop},
+    maps::{RECORDS, count_drop},
     task,
 };
 
-/// `known` is what is known from the start: [`known::AT_EXIT`](oom_agent_ebpf::known::AT_EXIT) or nothing.
+/// Whom an autopsy is of.
+pub(super) struct Subject {
+    /// Its `task_struct`.
+    pub(super) task: u64,
+    pub(super) tid: u32,
+    pub(super) tgid: u32,
+    /// It is `current`: its own memory can be read.
+    pub(super) own: bool,
+}
+
+/// `known` is what is known from the start: how it was read. Gives whether it was written.
 #[inline(always)]
-pub(super) fn write<C: EbpfContext>(ctx: &C, marked: &mut Marked, known: u32) {
-    // Each thread of the process comes by; the first one speaks for all.
-    if marked.autopsied != 0 {
-        return;
-    }
-    marked.autopsied = 1;
+pub(super) fn write(subject: &Subject, mark_ns: u64, known: u32) -> bool {
     let Some(mut entry) = RECORDS.reserve::<Autopsy>(0) else {
         count_drop(drops::RING_FULL);
-        return;
+        return false;
     };
     let autopsy = entry.as_mut_ptr();
     // SAFETY: the entry is as large and as aligned as an Autopsy. The header is set whole;
@@ -28,14 +33,14 @@ pub(super) fn write<C: EbpfContext>(ctx: &C, marked: &mut Marked, known: u32) {
     unsafe {
         addr_of_mut!((*autopsy).kind).write(Autopsy::KIND);
         addr_of_mut!((*autopsy).known).write(known);
-        addr_of_mut!((*autopsy).tid).write(ctx.pid());
-        addr_of_mut!((*autopsy).tgid).write(ctx.tgid());
-        addr_of_mut!((*autopsy).mark_ns).write(marked.stamp_ns);
+        addr_of_mut!((*autopsy).tid).write(subject.tid);
+        addr_of_mut!((*autopsy).tgid).write(subject.tgid);
+        addr_of_mut!((*autopsy).mark_ns).write(mark_ns);
         addr_of_mut!((*autopsy).stamp_ns).write(bpf_ktime_get_ns());
         addr_of_mut!((*autopsy).anon_pages).write(0);
         addr_of_mut!((*autopsy).file_pages).write(0);
         addr_of_mut!((*autopsy).shmem_pages).write(0);
-        addr_of_mut!((*autopsy).uid).write(ctx.uid());
+        addr_of_mut!((*autopsy).uid).write(0);
         addr_of_mut!((*autopsy).ns_level).write(0);
         addr_of_mut!((*autopsy).ns_tgid).write(0);
         addr_of_mut!((*autopsy).oom_score_adj).write(0);
@@ -46,9 +51,10 @@ pub(super) fn write<C: EbpfContext>(ctx: &C, marked: &mut Marked, known: u32) {
         addr_of_mut!((*autopsy).parent_tgid).write(0);
         addr_of_mut!((*autopsy).levels_used).write(0);
         addr_of_mut!((*autopsy).start_boot_ns).write(0);
-        task::examine(task::current(), &mut *autopsy);
+        task::examine(subject, &mut *autopsy);
     }
     // A mark that woke nobody may lie before it, and the kernel wakes by itself only for the first
     // record that is not read yet.
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
+    true
 }

@@ -4,16 +4,16 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::{
     EbpfContext, Global,
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use oom_agent_ebpf::{Mark, drops, invoked};
+use oom_agent_ebpf::{Mark, drops, invoked, known};
 
 use super::{
-    autopsy,
+    autopsy::{self, Subject},
     maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop},
     offsets as at, task,
 };
@@ -29,9 +29,9 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
     if at::MARK_VICTIM_HAS_TASK.load() == 1 {
         let tid = task::member(argument, &at::TASK_PID).unwrap_or(0);
         let tgid = task::member(argument, &at::TASK_TGID).unwrap_or(0);
-        mark(&ctx, tid, tgid);
+        mark(&ctx, argument, tid, tgid);
     } else {
-        mark(&ctx, argument as u32, 0);
+        mark(&ctx, 0, argument as u32, 0);
     }
     0
 }
@@ -40,26 +40,62 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
     // SAFETY: within the tracepoint's own record, as its format file says.
     if let Ok(pid) = unsafe { ctx.read_at::<u32>(MARK_VICTIM_PID.load() as usize) } {
-        mark(&ctx, pid, 0);
+        write_mark(&ctx, &mark_of(pid, 0), false);
     }
     0
 }
 
+/// Where there are the other programs too: remembers the victim for them, and reads what can be
+/// read of it here. `victim` is its `task_struct`, or 0.
 #[inline(always)]
-fn mark<C: EbpfContext>(ctx: &C, tid: u32, tgid: u32) {
-    // SAFETY: takes nothing.
-    let stamp_ns = unsafe { bpf_ktime_get_ns() };
-    let key = if tgid == 0 { tid } else { tgid };
+fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     // Mostly the process that wants memory is the one that dies for it: then this is its own
     // context already, and its signal, which comes after the kernel's whole report, is not awaited.
     let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
-    let mut marked = Marked {
-        stamp_ns,
+    let mark = mark_of(tid, tgid);
+    let key = if tgid == 0 { tid } else { tgid };
+    let marked = Marked {
+        stamp_ns: mark.stamp_ns,
         autopsied: u64::from(own),
     };
     if MARKED.insert(key, marked, 0).is_err() {
         count_drop(drops::MARKS_FULL);
     }
+    // The autopsy wakes the reader for both.
+    write_mark(ctx, &mark, own || victim != 0);
+    let subject = Subject {
+        task: if own { task::current() } else { victim },
+        tid,
+        tgid: if own { ctx.tgid() } else { tgid },
+        own,
+    };
+    if own {
+        autopsy::write(&subject, mark.stamp_ns, 0);
+    } else if victim != 0 {
+        // All but its command line, in case its signal comes late: a throttled victim's can take seconds.
+        autopsy::write(&subject, mark.stamp_ns, known::FROM_OUTSIDE);
+    }
+    debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
+}
+
+struct Chosen {
+    tid: u32,
+    tgid: u32,
+    stamp_ns: u64,
+}
+
+#[inline(always)]
+fn mark_of(tid: u32, tgid: u32) -> Chosen {
+    Chosen {
+        tid,
+        tgid,
+        // SAFETY: takes nothing.
+        stamp_ns: unsafe { bpf_ktime_get_ns() },
+    }
+}
+
+#[inline(always)]
+fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, quiet: bool) {
     let Some(mut entry) = RECORDS.reserve::<Mark>(0) else {
         count_drop(drops::RING_FULL);
         return;
@@ -69,10 +105,10 @@ fn mark<C: EbpfContext>(ctx: &C, tid: u32, tgid: u32) {
     // of which only what `memcg_names_used` says is read by the other side.
     unsafe {
         addr_of_mut!((*record).kind).write(Mark::KIND);
-        addr_of_mut!((*record).tid).write(tid);
-        addr_of_mut!((*record).tgid).write(tgid);
+        addr_of_mut!((*record).tid).write(chosen.tid);
+        addr_of_mut!((*record).tgid).write(chosen.tgid);
         addr_of_mut!((*record).trigger_tgid).write(ctx.tgid());
-        addr_of_mut!((*record).stamp_ns).write(stamp_ns);
+        addr_of_mut!((*record).stamp_ns).write(chosen.stamp_ns);
         addr_of_mut!((*record).invocation_ns).write(0);
         addr_of_mut!((*record).total_pages).write(0);
         addr_of_mut!((*record).limit_pages).write(0);
@@ -85,12 +121,12 @@ fn mark<C: EbpfContext>(ctx: &C, tid: u32, tgid: u32) {
         addr_of_mut!((*record).memcg_names_cut).write(0);
         invocation(&mut *record);
     }
-    entry.submit(if own { BPF_RB_NO_WAKEUP.into() } else { 0 });
-    if own {
-        marked.autopsied = 0;
-        autopsy::write(ctx, &mut marked, 0);
-    }
-    debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
+    let wake = if quiet {
+        BPF_RB_NO_WAKEUP
+    } else {
+        BPF_RB_FORCE_WAKEUP
+    };
+    entry.submit(wake.into());
 }
 
 /// What `out_of_memory`, which this runs under, was given.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use oom_agent_ebpf::{Exit, drops, known};
 
 use super::{
-    autopsy,
+    autopsy::{self, Subject},
     maps::{MARKED, RECORDS, count_drop},
     offsets as at, task,
 };
@@ -36,7 +36,15 @@ pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let marked = unsafe { &mut *marked };
     // The kernel sends SIGKILL before it marks: a victim that ran on another CPU can have
     // taken the signal unmarked. Its cgroup and its name are still here.
-    autopsy::write(&ctx, marked, known::AT_EXIT);
+    if marked.autopsied == 0 {
+        let subject = Subject {
+            task: task::current(),
+            tid,
+            tgid,
+            own: true,
+        };
+        autopsy::write(&subject, marked.stamp_ns, known::AT_EXIT);
+    }
     let record = Exit {
         kind: Exit::KIND,
         tgid,

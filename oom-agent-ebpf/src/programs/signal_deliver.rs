@@ -4,7 +4,11 @@
 use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
 
-use super::{autopsy, maps::MARKED};
+use super::{
+    autopsy::{self, Subject},
+    maps::MARKED,
+    task,
+};
 
 const SIGKILL: u32 = 9;
 
@@ -20,7 +24,18 @@ pub(super) fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-    autopsy::write(&ctx, unsafe { &mut *marked }, 0);
+    let marked = unsafe { &mut *marked };
+    // Each thread of the process is told; the first one speaks for all.
+    if marked.autopsied != 0 {
+        return 0;
+    }
+    let subject = Subject {
+        task: task::current(),
+        tid,
+        tgid,
+        own: true,
+    };
+    marked.autopsied = u64::from(autopsy::write(&subject, marked.stamp_ns, 0));
     debug!(&ctx, "signal_deliver: tid {} tgid {}", tid, tgid);
     0
 }

@@ -12,7 +12,7 @@ use oom_agent_ebpf::{
     known,
 };
 
-use super::offsets as at;
+use super::{autopsy::Subject, offsets as at};
 
 /// `NAME_MAX` of a cgroup with its NUL.
 const NAME_LEN: usize = 256;
@@ -38,9 +38,16 @@ pub(super) fn member<T>(base: u64, offset: &Global<u32>) -> Option<T> {
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
 
-/// Fills what can be read of `task`, which must be `current` and alive: its user memory is read.
+/// Fills what can be read of the subject.
 #[inline(always)]
-pub(super) fn examine(task: u64, autopsy: &mut Autopsy) {
+pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
+    let task = subject.task;
+    if let Some(cred) = member::<u64>(task, &at::TASK_REAL_CRED)
+        && let Some(uid) = member::<u32>(cred, &at::CRED_UID)
+    {
+        autopsy.uid = uid;
+        autopsy.known |= known::UID;
+    }
     let leader = member::<u64>(task, &at::TASK_GROUP_LEADER).unwrap_or(task);
     if let Some(comm) = member::<[u8; COMM_LEN]>(leader, &at::TASK_COMM) {
         autopsy.comm = comm;
@@ -55,7 +62,9 @@ pub(super) fn examine(task: u64, autopsy: &mut Autopsy) {
     namespace_pid(leader, autopsy);
     if let Some(mm) = member::<u64>(task, &at::TASK_MM) {
         resident(mm, autopsy);
-        command_line(mm, autopsy);
+        if subject.own {
+            command_line(mm, autopsy);
+        }
     }
     if let Some(parent) = member::<u64>(leader, &at::TASK_REAL_PARENT)
         && let Some(tgid) = member::<u32>(parent, &at::TASK_TGID)
@@ -195,7 +204,8 @@ impl Names {
         let mut kn = member::<u64>(cgroup, &at::CGROUP_KN)?;
         let mut used: u64 = 0;
         let mut whole = false;
-        for _ in 0..LEVELS {
+        // Once more than there are levels: the root, which has no name, must be seen.
+        for _ in 0..=LEVELS {
             let parent = member::<u64>(kn, &at::KN_PARENT)?;
             if parent == 0 {
                 whole = true;

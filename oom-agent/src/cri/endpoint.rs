@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::CriError;
+use super::{Cri, CriError};
 
 /// Where the runtimes listen, the commonest first.
 pub const SOCKETS: [&str; 6] = [
@@ -17,13 +17,19 @@ pub const SOCKETS: [&str; 6] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket(PathBuf);
 
-/// The first of [`SOCKETS`] that exists below `root`.
-pub fn discover(root: &Path) -> Option<Socket> {
-    SOCKETS
+/// The first of [`SOCKETS`] below `root` that answers as a container runtime. containerd's socket
+/// is there on many hosts where another runtime is the kubelet's, and does not speak CRI then.
+pub async fn discover(root: &Path) -> Option<Cri> {
+    let candidates = SOCKETS
         .iter()
         .map(|socket| root.join(socket.trim_start_matches('/')))
-        .find(|path| path.exists())
-        .map(Socket)
+        .filter(|path| path.exists())
+        .map(|path| async {
+            let cri = Cri::new(Socket(path));
+            cri.answers().await.then_some(cri)
+        });
+    let answers = futures::future::join_all(candidates).await;
+    answers.into_iter().flatten().next()
 }
 
 // === impl Socket ===

@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 pub use endpoint::{SOCKETS, Socket, discover};
 pub use error::CriError;
 
+use crate::escape;
 use crate::incident::{Container, Pod};
 
 /// An incident waits this long for the runtime at most, then goes out degraded.
@@ -27,6 +28,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Room for the labels of one container; tonic's own 4 MiB would do, and is said here.
 const MESSAGE_LEN: usize = 4 << 20;
+
+/// The longest name taken over, in bytes.
+const NAME_LEN: usize = 253;
 
 /// The labels that the kubelet puts on every container.
 const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -102,6 +106,19 @@ impl Cri {
         })
     }
 
+    /// Where the runtime listens.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Whether a runtime is there, within half a second.
+    pub async fn answers(&self) -> bool {
+        matches!(
+            tokio::time::timeout(PATIENCE, self.runtime_name()).await,
+            Ok(Ok(_))
+        )
+    }
+
     async fn runtime_name(&self) -> Result<String, CriError> {
         let name = self.runtime.get_or_try_init(|| async {
             let request = VersionRequest {
@@ -124,7 +141,12 @@ impl Cri {
 }
 
 fn identity(mut found: CriContainer, runtime: String) -> Identity {
-    let mut label = |name: &str| found.labels.remove(name).filter(|value| !value.is_empty());
+    // Kubernetes allows 253 bytes; what is longer is not its own.
+    let bounded = |text: String| escape::truncate(&text, NAME_LEN).to_owned();
+    let mut label = |name: &str| {
+        let value = found.labels.remove(name).filter(|value| !value.is_empty());
+        value.map(bounded)
+    };
     let pod = Pod {
         namespace: label(POD_NAMESPACE),
         name: label(POD_NAME),
@@ -140,8 +162,9 @@ fn identity(mut found: CriContainer, runtime: String) -> Identity {
                     .metadata
                     .map(|metadata| metadata.name)
                     .filter(|name| !name.is_empty())
+                    .map(bounded)
             }),
-            runtime: Some(runtime).filter(|name| !name.is_empty()),
+            runtime: Some(runtime).filter(|name| !name.is_empty()).map(bounded),
         },
     }
 }

@@ -199,14 +199,24 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
     }
 }
 
-#[test]
-fn the_first_socket_in_order_is_taken() {
+#[tokio::test]
+async fn the_first_socket_in_order_that_answers_is_taken() {
     let root = tempfile::tempdir().unwrap();
-    assert_eq!(discover(root.path()), None);
-    for late in ["run/k3s/containerd/containerd.sock", "run/crio/crio.sock"] {
-        let path = root.path().join(late);
+    assert!(discover(root.path()).await.is_none());
+    let at = |path: &str| -> Socket {
+        let path = root.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(discover(root.path()).unwrap().path(), path);
-    }
+        path.to_str().unwrap().parse().unwrap()
+    };
+    // A file that is no socket, a runtime that answers, and a later one.
+    std::fs::write(at("run/containerd/containerd.sock").path(), "").unwrap();
+    let (crio, k3s) = (
+        at("run/crio/crio.sock"),
+        at("run/k3s/containerd/containerd.sock"),
+    );
+    let _servers = [serve(Answer::Refuse, &crio), serve(Answer::Refuse, &k3s)];
+    let found = tokio::time::timeout(Duration::from_secs(10), discover(root.path()))
+        .await
+        .unwrap();
+    assert_eq!(found.unwrap().socket(), &crio);
 }

@@ -3,15 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oom_agent_ebpf::{Autopsy, Exit, Mark, Record};
+use oom_agent_ebpf::{Autopsy, Exit, Mark, Record, known};
 
 use super::autopsy::{control, killed, text};
 use super::group::Groups;
 use super::{Fate, Found, Killed, Trigger, Victim};
 
-/// How long a mark waits for the signal to reach its victim. A victim in uninterruptible
-/// sleep gets it late; /proc still has it then.
+/// How long a victim that was read from outside waits for its command line.
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Said of what no record could tell.
+const KERNEL: &str = "not readable in this kernel";
+const AT_EXIT: &str = "read at its exit, where this was gone already";
+const LATE: &str = "its signal has not reached it in time";
+
+/// Whether there is more to come after a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Autopsies and exits; what has neither and was not read from outside is given up after this.
+    Autopsies(Duration),
+    /// Nothing: the classic tracepoint tells of marks only, and /proc must be read at once.
+    Nothing,
+}
 
 /// How long a told kill is remembered, so that its late or doubled records tell nothing new.
 const MEMORY: Duration = Duration::from_mins(1);
@@ -22,6 +35,7 @@ const CAPACITY: usize = 4096;
 /// The state: kills that wait for their autopsy, and kills lately told.
 pub struct Assembler {
     page_size: u64,
+    expect: Expect,
     /// By the stamp of the mark. The kernel kills under one lock (`oom_lock`), so no two have the
     /// same; the pid would not do, as a mark may name a thread and the exit its process.
     kills: BTreeMap<u64, Kill>,
@@ -30,17 +44,26 @@ pub struct Assembler {
 
 /// Times are the kernel's clock, in ns.
 enum Kill {
-    Waiting { mark: Box<Mark>, since_ns: u64 },
-    Told { at_ns: u64 },
+    Waiting {
+        /// `None`: its record was lost.
+        mark: Option<Box<Mark>>,
+        /// What was read from outside.
+        outside: Option<Box<Killed>>,
+        since_ns: u64,
+    },
+    Told {
+        at_ns: u64,
+    },
 }
 
 // === impl Assembler ===
 
 impl Assembler {
     /// `page_size` in bytes.
-    pub fn new(page_size: u64) -> Self {
+    pub fn new(page_size: u64, expect: Expect) -> Self {
         Self {
             page_size,
+            expect,
             kills: BTreeMap::new(),
             groups: Groups::default(),
         }
@@ -50,13 +73,22 @@ impl Assembler {
     pub fn take(&mut self, record: Record, now_ns: u64) -> Vec<Found> {
         let mut found = self.make_room(now_ns);
         found.extend(match record {
+            Record::Mark(mark) if self.expect == Expect::Nothing => Some(one(
+                Some(&mark),
+                unread(
+                    &mark,
+                    Fate::Unseen,
+                    "the classic tracepoint does not show it",
+                ),
+            )),
             Record::Mark(mark) => {
-                let stamp_ns = mark.stamp_ns;
-                let kill = Kill::Waiting {
-                    mark,
-                    since_ns: now_ns,
-                };
-                self.kills.entry(stamp_ns).or_insert(kill);
+                self.wait(mark.stamp_ns, now_ns, Some(mark), None);
+                None
+            }
+            Record::Autopsy(autopsy) if autopsy.known & known::FROM_OUTSIDE != 0 => {
+                let mut killed = killed(&autopsy, self.page_size);
+                killed.fate = Fate::Outside;
+                self.wait(autopsy.mark_ns, now_ns, None, Some(Box::new(killed)));
                 None
             }
             Record::Autopsy(autopsy) => self.autopsy(&autopsy, now_ns),
@@ -86,14 +118,28 @@ impl Assembler {
     pub fn deadline_ns(&self) -> Option<u64> {
         self.kills
             .values()
-            .filter_map(|kill| match kill {
-                Kill::Waiting { since_ns, .. } => {
-                    Some(since_ns.saturating_add(u64::try_from(PATIENCE.as_nanos()).ok()?))
-                }
-                Kill::Told { .. } => None,
-            })
+            .filter_map(|kill| kill.deadline_ns(self.expect))
             .chain(self.groups.deadline_ns())
             .min()
+    }
+
+    /// Keeps what has come of a kill until the rest has.
+    fn wait(
+        &mut self,
+        stamp_ns: u64,
+        now_ns: u64,
+        new_mark: Option<Box<Mark>>,
+        new_outside: Option<Box<Killed>>,
+    ) {
+        let kill = self.kills.entry(stamp_ns).or_insert(Kill::Waiting {
+            mark: None,
+            outside: None,
+            since_ns: now_ns,
+        });
+        if let Kill::Waiting { mark, outside, .. } = kill {
+            *mark = mark.take().or(new_mark);
+            *outside = outside.take().or(new_outside);
+        }
     }
 
     /// Holds back the kills of groups; the rest is complete.
@@ -106,63 +152,78 @@ impl Assembler {
     }
 
     fn autopsy(&mut self, autopsy: &Autopsy, now_ns: u64) -> Option<Found> {
-        let mark = match self.tell(autopsy.mark_ns, now_ns) {
-            End::Waited(mark) => Some(mark),
-            End::Unknown => None,
-            End::AlreadyTold => return None,
+        let (mark, outside) = match self.tell(autopsy.mark_ns, now_ns)? {
+            Kill::Waiting { mark, outside, .. } => (mark, outside),
+            Kill::Told { .. } => (None, None),
         };
-        Some(found(mark.as_deref(), killed(autopsy, self.page_size)))
+        let mut killed = killed(autopsy, self.page_size);
+        if let Some(outside) = outside {
+            killed.fill_from(*outside);
+        }
+        killed.say_missing(if autopsy.known & known::AT_EXIT == 0 {
+            KERNEL
+        } else {
+            AT_EXIT
+        });
+        Some(one(mark.as_deref(), killed))
     }
 
     fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
-        match self.tell(exit.mark_ns, now_ns) {
-            End::Waited(mark) => Some(from_mark(
-                &mark,
-                Fate::AlreadyExiting,
-                "it was already exiting",
+        match self.tell(exit.mark_ns, now_ns)? {
+            Kill::Waiting {
+                mark,
+                outside: Some(killed),
+                ..
+            } => Some(from_outside(mark.as_deref(), *killed, AT_EXIT)),
+            Kill::Waiting {
+                mark: Some(mark), ..
+            } => Some(one(
+                Some(&mark),
+                unread(&mark, Fate::AlreadyExiting, "it was already exiting"),
             )),
             // Its mark and its autopsy were both lost: the exit alone still tells of a kill.
-            End::Unknown => Some(found(
+            Kill::Waiting { .. } | Kill::Told { .. } => Some(one(
                 None,
-                unread(
-                    exit.tgid,
-                    exit.mark_ns,
-                    Fate::Unseen,
-                    "the autopsy's record was lost",
-                ),
+                Killed {
+                    marked: exit.tgid,
+                    stamp_ns: exit.mark_ns,
+                    victim: Victim {
+                        pid: exit.tgid,
+                        ..Victim::default()
+                    },
+                    degraded: vec!["not read in its own context: the record was lost".to_owned()],
+                    ..Killed::default()
+                },
             )),
-            End::AlreadyTold => None,
         }
     }
 
-    /// Moves a kill to the told ones.
-    fn tell(&mut self, mark_ns: u64, now_ns: u64) -> End {
-        match self.kills.insert(mark_ns, Kill::Told { at_ns: now_ns }) {
-            Some(Kill::Waiting { mark, .. }) => End::Waited(mark),
-            Some(Kill::Told { .. }) => End::AlreadyTold,
-            None => End::Unknown,
+    /// Moves a kill to the told ones. Gives what it was, `Told` for one that is new; nothing when it
+    /// was told before.
+    fn tell(&mut self, mark_ns: u64, now_ns: u64) -> Option<Kill> {
+        let told = Kill::Told { at_ns: now_ns };
+        match self.kills.insert(mark_ns, told) {
+            Some(Kill::Told { .. }) => None,
+            Some(waiting) => Some(waiting),
+            None => Some(Kill::Told { at_ns: now_ns }),
         }
     }
 
     /// The kills that have waited long enough; forgets those told long ago.
     fn overdue(&mut self, now_ns: u64) -> Vec<Found> {
-        let expired = |since: u64, bound: Duration| {
-            now_ns.saturating_sub(since) >= u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)
-        };
         let mut found = Vec::new();
-        self.kills.retain(|_, kill| match kill {
-            Kill::Told { at_ns } => !expired(*at_ns, MEMORY),
-            Kill::Waiting { mark, since_ns } => {
-                if expired(*since_ns, PATIENCE) {
-                    found.push(from_mark(
-                        mark,
-                        Fate::Unseen,
-                        "the signal has not reached it in 200 ms",
-                    ));
-                    *kill = Kill::Told { at_ns: now_ns };
+        let expect = self.expect;
+        self.kills.retain(|_, kill| {
+            match kill {
+                Kill::Told { at_ns } => {
+                    return now_ns.saturating_sub(*at_ns) < nanos(MEMORY);
                 }
-                true
+                Kill::Waiting { .. } if kill.deadline_ns(expect) > Some(now_ns) => {}
+                Kill::Waiting { .. } => {
+                    found.extend(std::mem::replace(kill, Kill::Told { at_ns: now_ns }).give_up());
+                }
             }
+            true
         });
         found
     }
@@ -172,22 +233,59 @@ impl Assembler {
             return Vec::new();
         }
         let mut found = self.overdue(now_ns);
-        if self.kills.len() >= CAPACITY
-            && let Some((_, Kill::Waiting { mark, .. })) = self.kills.pop_first()
-        {
-            found.push(from_mark(&mark, Fate::Unseen, "too many kills at once"));
+        if self.kills.len() >= CAPACITY {
+            found.extend(self.kills.pop_first().and_then(|(_, kill)| kill.give_up()));
         }
         found
     }
 }
 
-enum End {
-    Waited(Box<Mark>),
-    AlreadyTold,
-    Unknown,
+// === impl Kill ===
+
+impl Kill {
+    /// When it is given up; never, once it is told.
+    fn deadline_ns(&self, expect: Expect) -> Option<u64> {
+        let Self::Waiting {
+            outside, since_ns, ..
+        } = self
+        else {
+            return None;
+        };
+        let patience = match expect {
+            _ if outside.is_some() => PATIENCE,
+            Expect::Autopsies(patience) => patience,
+            Expect::Nothing => Duration::ZERO,
+        };
+        Some(since_ns.saturating_add(nanos(patience)))
+    }
+
+    /// What there is of it, without what it waits for.
+    fn give_up(self) -> Option<Found> {
+        match self {
+            Self::Waiting {
+                mark,
+                outside: Some(killed),
+                ..
+            } => Some(from_outside(mark.as_deref(), *killed, LATE)),
+            Self::Waiting {
+                mark: Some(mark), ..
+            } => Some(one(Some(&mark), unread(&mark, Fate::Unseen, LATE))),
+            Self::Waiting { .. } | Self::Told { .. } => None,
+        }
+    }
 }
 
-fn found(mark: Option<&Mark>, killed: Killed) -> Found {
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn from_outside(mark: Option<&Mark>, mut killed: Killed, reason: &str) -> Found {
+    killed.say_missing(reason);
+    one(mark, killed)
+}
+
+/// A kill by itself.
+fn one(mark: Option<&Mark>, killed: Killed) -> Found {
     let lost = mark
         .is_none()
         .then(|| "trigger: the mark's record was lost".to_owned());
@@ -203,16 +301,12 @@ fn found(mark: Option<&Mark>, killed: Killed) -> Found {
     }
 }
 
-fn from_mark(mark: &Mark, fate: Fate, reason: &str) -> Found {
+fn unread(mark: &Mark, fate: Fate, reason: &str) -> Killed {
     // The short layout tells the thread only; /proc tells its process.
     let pid = if mark.tgid == 0 { mark.tid } else { mark.tgid };
-    found(Some(mark), unread(pid, mark.stamp_ns, fate, reason))
-}
-
-fn unread(pid: u32, stamp_ns: u64, fate: Fate, reason: &str) -> Killed {
     Killed {
         marked: pid,
-        stamp_ns,
+        stamp_ns: mark.stamp_ns,
         victim: Victim {
             pid,
             ..Victim::default()

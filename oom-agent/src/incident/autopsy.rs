@@ -4,34 +4,28 @@ use oom_agent_ebpf::{Autopsy, CMDLINE_LEN, Mark, invoked, known};
 
 use super::{Control, Fate, Killed, Rss, Victim};
 
-/// What was read of a victim in its own context, and what should have been.
+/// What was read of a victim. What is missing is not said yet: another record may have it.
 pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
     let has = |bit| autopsy.known & bit != 0;
-    let mut degraded = Vec::new();
-    let mut want = |bit, field: &str| {
-        if !has(bit) {
-            degraded.push(format!("{field}: {}", unreadable(autopsy)));
-        }
-        has(bit)
-    };
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(page_size);
+    let mut degraded = Vec::new();
     let mut victim = Victim {
         pid: autopsy.tgid,
-        comm: want(known::COMM, "comm").then(|| text(&autopsy.comm)),
-        parent_pid: want(known::PARENT, "parent_pid").then_some(autopsy.parent_tgid),
-        namespace_pid: want(known::NS_TGID, "namespace_pid").then_some(autopsy.ns_tgid),
+        comm: has(known::COMM).then(|| text(&autopsy.comm)),
+        parent_pid: has(known::PARENT).then_some(autopsy.parent_tgid),
+        namespace_pid: has(known::NS_TGID).then_some(autopsy.ns_tgid),
         namespace_level: has(known::NS_TGID).then_some(autopsy.ns_level),
-        start_boot_ns: want(known::START, "start_boot_ns").then_some(autopsy.start_boot_ns),
-        uid: Some(autopsy.uid),
-        oom_score_adj: want(known::OOM_SCORE_ADJ, "oom_score_adj").then_some(autopsy.oom_score_adj),
-        rss_bytes: want(known::RSS, "rss_bytes").then(|| Rss {
+        start_boot_ns: has(known::START).then_some(autopsy.start_boot_ns),
+        uid: has(known::UID).then_some(autopsy.uid),
+        oom_score_adj: has(known::OOM_SCORE_ADJ).then_some(autopsy.oom_score_adj),
+        rss_bytes: has(known::RSS).then(|| Rss {
             anon: bytes(autopsy.anon_pages),
             file: bytes(autopsy.file_pages),
             shmem: bytes(autopsy.shmem_pages),
         }),
         ..Victim::default()
     };
-    if want(known::CGROUP, "cgroup") {
+    if has(known::CGROUP) {
         victim.cgroup = Some(path(
             &autopsy.cgroup_names,
             autopsy.cgroup_names_used,
@@ -44,8 +38,6 @@ pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
     }
     if has(known::CMDLINE) {
         victim.cmdline = cmdline(autopsy, &mut degraded);
-    } else {
-        degraded.push(format!("cmdline: {}", unreadable(autopsy)));
     }
     let levels = if has(known::LEVELS) {
         autopsy.levels_used as usize
@@ -81,14 +73,6 @@ pub(super) fn control(mark: &Mark) -> Option<Control> {
         order: mark.order,
         constraint: mark.constraint,
     })
-}
-
-fn unreadable(autopsy: &Autopsy) -> &'static str {
-    if autopsy.known & known::AT_EXIT == 0 {
-        "not readable in this kernel"
-    } else {
-        "read at its exit, where this was gone already"
-    }
 }
 
 /// Names leaf first become a path from the root; `cut` when some next to the root are missing.

@@ -39,8 +39,10 @@ pub struct Killed {
 /// How far a victim was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fate {
-    /// It was read in its own context.
+    /// It was read in its own context, or at its exit.
     Autopsied,
+    /// It was read by the trigger, when it was marked: all but its command line.
+    Outside,
     /// It ended before any signal reached it.
     AlreadyExiting,
     /// Neither was seen in time.
@@ -60,6 +62,50 @@ impl Found {
 // === impl Killed ===
 
 impl Killed {
+    /// Takes over what only the other reading of the same victim has.
+    pub(super) fn fill_from(&mut self, other: Self) {
+        let (mine, theirs) = (&mut self.victim, other.victim);
+        mine.comm = mine.comm.take().or(theirs.comm);
+        mine.cmdline = mine.cmdline.take().or(theirs.cmdline);
+        mine.parent_pid = mine.parent_pid.or(theirs.parent_pid);
+        mine.namespace_pid = mine.namespace_pid.or(theirs.namespace_pid);
+        mine.namespace_level = mine.namespace_level.or(theirs.namespace_level);
+        mine.start_boot_ns = mine.start_boot_ns.or(theirs.start_boot_ns);
+        mine.uid = mine.uid.or(theirs.uid);
+        mine.oom_score_adj = mine.oom_score_adj.or(theirs.oom_score_adj);
+        mine.rss_bytes = mine.rss_bytes.or(theirs.rss_bytes);
+        mine.cgroup = mine.cgroup.take().or(theirs.cgroup);
+        if self.levels.is_empty() {
+            self.levels = other.levels;
+        }
+    }
+
+    /// Says of every field that is still not known why.
+    pub(super) fn say_missing(&mut self, reason: &str) {
+        let victim = &self.victim;
+        let missing = [
+            ("comm", victim.comm.is_none()),
+            ("parent_pid", victim.parent_pid.is_none()),
+            ("namespace_pid", victim.namespace_pid.is_none()),
+            ("start_boot_ns", victim.start_boot_ns.is_none()),
+            ("uid", victim.uid.is_none()),
+            ("oom_score_adj", victim.oom_score_adj.is_none()),
+            ("rss_bytes", victim.rss_bytes.is_none()),
+            ("cgroup", victim.cgroup.is_none()),
+            ("cmdline", victim.cmdline.is_none()),
+        ];
+        for (field, missing) in missing {
+            let said = self.degraded.iter().any(|entry| {
+                entry
+                    .strip_prefix(field)
+                    .is_some_and(|rest| rest.starts_with(':'))
+            });
+            if missing && !said {
+                self.degraded.push(format!("{field}: {reason}"));
+            }
+        }
+    }
+
     /// The cgroup that dies as one, by its path: the topmost ancestor with `memory.oom.group`.
     pub(super) fn group(&self) -> Option<&str> {
         let path = self.victim.cgroup.as_deref()?;

@@ -13,7 +13,7 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use assembler::Assembler;
+pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
 pub use found::{Fate, Found, Killed};
 pub use scope::{Control, Limit, inferred, seen};

@@ -13,10 +13,14 @@ use oom_agent_ebpf::{
 };
 use proptest::prelude::*;
 
-use super::assembler::Assembler;
+use super::assembler::{Assembler, Expect};
 use super::{Fate, Found, Rss, Trigger};
 
 const PAGE: u64 = 4096;
+
+fn assembler() -> Assembler {
+    Assembler::new(PAGE, Expect::Autopsies(Duration::from_millis(200)))
+}
 
 fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
     Record::Mark(Box::new(Mark {
@@ -42,7 +46,7 @@ fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
 fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
     let mut autopsy = Autopsy {
         kind: Autopsy::KIND,
-        known: !known::AT_EXIT,
+        known: !(known::AT_EXIT | known::FROM_OUTSIDE),
         tid,
         tgid,
         mark_ns,
@@ -94,7 +98,7 @@ fn grouped(mark_ns: u64, pid: u32) -> Record {
 
 #[test]
 fn the_kills_of_a_group_are_one_incident_in_the_order_of_their_marks() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     for (stamp, pid) in [(50, 42), (51, 43), (52, 44)] {
         assert_eq!(assembler.take(mark(stamp, pid, pid), 60), []);
     }
@@ -115,7 +119,7 @@ fn the_kills_of_a_group_are_one_incident_in_the_order_of_their_marks() {
 
 #[test]
 fn a_group_without_end_is_told_in_parts() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     let mut told = Vec::new();
     for n in 0..300 {
         assembler.take(mark(u64::from(n) + 1, n + 1, n + 1), 60);
@@ -128,7 +132,7 @@ fn a_group_without_end_is_told_in_parts() {
 
 #[test]
 fn a_mark_and_its_autopsy_are_one_kill() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     assert_eq!(assembler.take(mark(50, 42, 42), 60), []);
     let found = assembler.take(autopsy(50, 42, 42), 61);
     let [found] = found.as_slice() else {
@@ -182,7 +186,7 @@ fn a_mark_and_its_autopsy_are_one_kill() {
 
 #[test]
 fn a_thread_that_was_marked_is_told_as_its_process() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     // The short layout: a tid and nothing else.
     assembler.take(mark(50, 43, 0), 60);
     let found = assembler.take(autopsy(50, 44, 42), 61);
@@ -193,7 +197,7 @@ fn a_thread_that_was_marked_is_told_as_its_process() {
 
 #[test]
 fn an_exit_without_an_autopsy_tells_the_mark() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     assembler.take(mark(50, 42, 42), 60);
     let found = assembler.take(exit(50, 42), 61);
     let killed = &found[0].killed[0];
@@ -206,7 +210,7 @@ fn an_exit_without_an_autopsy_tells_the_mark() {
 
 #[test]
 fn a_signal_that_does_not_come_is_waited_for_200_ms() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     assembler.take(mark(50, 42, 42), 60);
     let deadline = 60 + 200_000_000;
     assert_eq!(assembler.deadline_ns(), Some(deadline));
@@ -221,7 +225,7 @@ fn a_signal_that_does_not_come_is_waited_for_200_ms() {
 
 #[test]
 fn what_could_not_be_read_is_said_by_field() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.known = known::COMM | known::CMDLINE;
     autopsy.cmdline_size = 5000;
@@ -231,13 +235,14 @@ fn what_could_not_be_read_is_said_by_field() {
     assert_eq!(
         found[0].killed[0].degraded,
         [
+            "cmdline: cut at 1024 of 5000 bytes",
             "parent_pid: not readable in this kernel",
             "namespace_pid: not readable in this kernel",
             "start_boot_ns: not readable in this kernel",
+            "uid: not readable in this kernel",
             "oom_score_adj: not readable in this kernel",
             "rss_bytes: not readable in this kernel",
             "cgroup: not readable in this kernel",
-            "cmdline: cut at 1024 of 5000 bytes",
         ]
     );
     assert_eq!(found[0].killed[0].victim.cgroup, None);
@@ -246,7 +251,7 @@ fn what_could_not_be_read_is_said_by_field() {
 
 #[test]
 fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     assembler.take(mark(50, 42, 42), 60);
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.known = known::COMM
@@ -255,6 +260,7 @@ fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
         | known::OOM_SCORE_ADJ
         | known::PARENT
         | known::START
+        | known::UID
         | known::AT_EXIT;
     let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
     assert_eq!(
@@ -270,12 +276,60 @@ fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
     );
 }
 
+fn from_outside(mark_ns: u64, pid: u32) -> Record {
+    let mut autopsy = autopsy_of(mark_ns, pid, pid);
+    autopsy.known |= known::FROM_OUTSIDE;
+    autopsy.known &= !known::CMDLINE;
+    Record::Autopsy(Box::new(autopsy))
+}
+
+#[test]
+fn a_victim_whose_signal_comes_late_is_told_as_it_was_seen_from_outside() {
+    let mut assembler = assembler();
+    assembler.take(mark(50, 42, 42), 60);
+    assert_eq!(assembler.take(from_outside(50, 42), 61), []);
+    let found = assembler.expire(60 + 200_000_000);
+    let killed = &found[0].killed[0];
+    assert_eq!(killed.fate, Fate::Outside);
+    assert_eq!(killed.victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
+    assert_eq!(
+        killed.degraded,
+        ["cmdline: its signal has not reached it in time"]
+    );
+    assert_eq!(assembler.take(autopsy(50, 42, 42), 300_000_000), []);
+}
+
+#[test]
+fn what_its_own_context_has_lost_is_taken_from_outside() {
+    let mut assembler = assembler();
+    assembler.take(mark(50, 42, 42), 60);
+    assembler.take(from_outside(50, 42), 61);
+    let mut at_exit = autopsy_of(50, 42, 42);
+    at_exit.known = known::COMM | known::CGROUP | known::AT_EXIT;
+    let found = assembler.take(Record::Autopsy(Box::new(at_exit)), 62);
+    let killed = &found[0].killed[0];
+    assert_eq!(killed.victim.rss_bytes.unwrap().anon, 409_600);
+    assert_eq!(
+        killed.degraded,
+        ["cmdline: read at its exit, where this was gone already"]
+    );
+}
+
+#[test]
+fn where_nothing_follows_a_mark_it_is_told_at_once() {
+    let mut assembler = Assembler::new(PAGE, Expect::Nothing);
+    let found = assembler.take(mark(50, 42, 0), 60);
+    assert_eq!(found[0].killed[0].fate, Fate::Unseen);
+    assert_eq!(found[0].killed[0].victim.pid, 42);
+    assert_eq!(assembler.deadline_ns(), None);
+}
+
 #[test]
 fn lengths_beyond_the_arrays_are_taken_as_whole() {
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.cgroup_names_used = u32::MAX;
     autopsy.cmdline_read = u32::MAX;
-    let found = Assembler::new(PAGE).take(Record::Autopsy(Box::new(autopsy)), 60);
+    let found = assembler().take(Record::Autopsy(Box::new(autopsy)), 60);
     assert_eq!(
         found[0].killed[0]
             .victim
@@ -290,7 +344,7 @@ fn lengths_beyond_the_arrays_are_taken_as_whole() {
 
 #[test]
 fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
-    let mut assembler = Assembler::new(PAGE);
+    let mut assembler = assembler();
     let told: usize = (0..5000u32)
         .map(|n| {
             assembler
@@ -341,7 +395,7 @@ proptest! {
         let mut shuffled: Vec<_> = order.into_iter().zip(records).collect();
         shuffled.sort_by_key(|(key, _)| *key);
 
-        let mut assembler = Assembler::new(PAGE);
+        let mut assembler = assembler();
         let mut told: BTreeMap<u64, usize> = BTreeMap::new();
         let mut count = |found: Vec<Found>| {
             for found in found {

@@ -21,6 +21,13 @@ pub enum CredentialsError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
+    /// The server does not know who asks: a token that has just been replaced, or a server that has just started.
+    #[error("the API server does not accept the agent's credentials")]
+    Unauthorized {
+        /// The server's words.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// The service account may not.
     #[error(
         "the API server refuses Events in namespace {namespace}: the agent's role needs `create` and `patch` on `events` of events.k8s.io (see daemonset.yaml)"
@@ -63,18 +70,23 @@ impl RecordError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Forbidden { .. } | Self::Refused { .. } => false,
-            Self::Unreachable { .. } | Self::Slow { .. } => true,
+            Self::Unauthorized { .. } | Self::Unreachable { .. } | Self::Slow { .. } => true,
         }
     }
 
     pub(super) fn from_kube(error: kube::Error, namespace: String) -> Self {
-        let code = match &error {
-            kube::Error::Api(status) => Some(status.code),
-            _ => None,
+        let (code, terminating) = match &error {
+            kube::Error::Api(status) => (
+                Some(status.code),
+                status.message.contains("being terminated"),
+            ),
+            _ => (None, false),
         };
         let source = Box::new(error);
         match code {
-            Some(401 | 403) => Self::Forbidden { namespace, source },
+            Some(401) => Self::Unauthorized { source },
+            Some(403) if terminating => Self::Refused { namespace, source },
+            Some(403) => Self::Forbidden { namespace, source },
             Some(429 | 500..) | None => Self::Unreachable { source },
             Some(_) => Self::Refused { namespace, source },
         }

@@ -28,6 +28,8 @@ pub(super) fn on_pod(incident: &Incident, instance: &str) -> Option<(String, Eve
     // The pod's name leaves room for what tells this Event from the pod's others.
     let suffix = format!(".{}", incident.id);
     let stem = escape::truncate(&name, NAME_LEN.saturating_sub(suffix.len()));
+    // What is cut must still end as a DNS label does.
+    let stem = stem.trim_end_matches(['-', '.']);
     let event = Event {
         metadata: ObjectMeta {
             name: Some(format!("{stem}{suffix}")),

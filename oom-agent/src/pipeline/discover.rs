@@ -1,52 +1,111 @@
 //! What is there on this host; what is missing is said once and done without.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use crate::cri::{self, Cri, SOCKETS, Socket};
 use crate::error_chain::chain;
 use crate::k8s::{self, Recorder};
-use crate::sinks::{Sink, start_events};
 
-/// The container runtime.
-pub(super) fn cri(flag: Option<Socket>) -> Option<Cri> {
-    let Some(socket) = flag.or_else(|| cri::discover(Path::new("/"))) else {
-        tracing::info!(
-            looked_at = SOCKETS.join(" "),
-            "no container runtime found: containers go unnamed; --cri-endpoint names another socket"
-        );
-        return None;
-    };
+/// Given to find credentials: an exec plugin or a file on a dead mount may hang.
+const CREDENTIALS: Duration = Duration::from_secs(30);
+
+/// A runtime that was not there is looked for again after this long, when next needed.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// The container runtime, looked for when first needed and until found.
+pub(super) struct Runtime {
+    flag: Option<Socket>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    found: Option<Cri>,
+    looked: Option<Instant>,
+}
+
+// === impl Runtime ===
+
+impl Runtime {
+    pub(super) fn new(flag: Option<Socket>) -> Self {
+        Self {
+            flag,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The socket that was named, else the first in order that answers.
+    pub(super) async fn get(&self) -> Option<Cri> {
+        let mut state = self.state.lock().await;
+        if state.found.is_some() {
+            return state.found.clone();
+        }
+        let now = Instant::now();
+        let first = state.looked.is_none();
+        if state.looked.is_some_and(|looked| now - looked < AGAIN) {
+            return None;
+        }
+        state.looked = Some(now);
+        state.found = match &self.flag {
+            Some(socket) => Some(named(socket)),
+            None => cri::discover(Path::new("/")).await,
+        };
+        match &state.found {
+            Some(cri) => tracing::info!(socket = %cri.socket(), "container runtime"),
+            None if first => tracing::info!(
+                looked_at = SOCKETS.join(" "),
+                "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
+            ),
+            None => {}
+        }
+        state.found.clone()
+    }
+}
+
+fn named(socket: &Socket) -> Cri {
     if !socket.path().exists() {
         tracing::warn!(%socket, "no container runtime listens there yet: containers go unnamed until one does");
     }
-    tracing::info!(%socket, "container runtime");
-    Some(Cri::new(socket))
+    Cri::new(socket.clone())
 }
 
-/// The sink of Kubernetes Events.
-pub(super) async fn events(kubeconfig: Option<&Path>, node: &str) -> Option<Sink> {
-    let found = match k8s::find(kubeconfig).await {
-        Ok(Some(found)) => found,
-        Ok(None) => {
-            tracing::info!(
-                "no Events: no service account, no $KUBECONFIG, no ~/.kube/config; --kubeconfig names another file"
-            );
+/// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.
+pub(super) async fn recorder(kubeconfig: Option<PathBuf>, node: String) -> Option<Recorder> {
+    let handle = Handle::current();
+    let search = tokio::task::spawn_blocking(move || {
+        handle.block_on(async move { k8s::find(kubeconfig.as_deref()).await })
+    });
+    let found = match timeout(CREDENTIALS, search).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::error!(%error, "no Events: the search for credentials ended badly");
             return None;
         }
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "no Events");
+        Err(_) => {
+            tracing::error!("no Events: the credentials could not be read within {CREDENTIALS:?}");
             return None;
         }
     };
-    let (server, source) = (found.server(), found.source.clone());
-    match Recorder::new(found, node.to_owned()) {
-        Ok(recorder) => {
-            tracing::info!(server, %source, "Kubernetes API server");
-            Some(start_events(recorder))
+    match found {
+        Ok(Some(found)) => {
+            let (server, source) = (found.server(), found.source.clone());
+            match Recorder::new(found, node) {
+                Ok(recorder) => {
+                    tracing::info!(server, %source, "Kubernetes API server");
+                    return Some(recorder);
+                }
+                Err(error) => tracing::error!(error = %chain(&error), "no Events"),
+            }
         }
-        Err(error) => {
-            tracing::error!(error = %chain(&error), "no Events");
-            None
-        }
+        Ok(None) => tracing::info!(
+            "no Events: no service account, no $KUBECONFIG, no ~/.kube/config; --kubeconfig names another file"
+        ),
+        Err(error) => tracing::error!(error = %chain(&error), "no Events"),
     }
+    None
 }

@@ -19,15 +19,23 @@ use tokio::time::{Instant, timeout};
 use crate::args::{LogLevel, Run};
 use crate::clock;
 use crate::host::Host;
-use crate::incident::{Assembler, Found, Incident};
+use crate::incident::{Assembler, Expect, Found, Incident};
 use crate::probe::{Method, Probe, ProbeError};
-use crate::sinks::{Lines, Sink, start_bonker};
+use crate::procfs::Procfs;
+use crate::sinks::{Lines, Sink, start_bonker, start_events};
 use crate::vmstat;
+use discover::Runtime;
 use resolve::Resolver;
 use summary::Summary;
 
 /// Incidents whose container is being looked up at once.
 const RESOLVING: usize = 64;
+
+/// A victim of which there is only a mark is then looked for in /proc, where it still is: it sleeps uninterruptibly.
+const UNREAD: Duration = Duration::from_millis(200);
+
+/// The same where /proc is not the host's: its own records are all there is.
+const UNREADABLE: Duration = Duration::from_secs(10);
 
 /// Given to everything in flight when the agent is told to end.
 const GRACE: Duration = Duration::from_secs(3);
@@ -39,6 +47,9 @@ pub enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
     Probe(#[source] ProbeError),
+    /// No thread to write lines.
+    #[error("cannot start the thread that writes to standard output")]
+    Lines(#[source] io::Error),
     /// Signals cannot be waited for.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] io::Error),
@@ -52,15 +63,22 @@ pub async fn run(args: Run) -> Result<(), RunError> {
     let (probe, mut records) = Probe::attach(args.probe, logging).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
 
-    let sinks = sinks(&args, &host).await;
-    let resolver = Arc::new(Resolver::new(
-        host.clone(),
-        discover::cri(args.cri_endpoint),
-    ));
-    let lines = Lines::new(args.output, TimeZone::system(), io::stdout());
+    let lines =
+        Lines::start(args.output, TimeZone::system(), io::stdout()).map_err(RunError::Lines)?;
+    let procfs = Procfs::of_host();
+    let expect = match probe.method {
+        Method::Classic => Expect::Nothing,
+        _ if procfs.is_some() => Expect::Autopsies(UNREAD),
+        _ => Expect::Autopsies(UNREADABLE),
+    };
+    let runtime = Runtime::new(args.cri_endpoint.clone());
+    let resolver = Arc::new(Resolver::new(host.clone(), procfs, runtime));
+    let warming = Arc::clone(&resolver);
+    tokio::spawn(async move { warming.warm_up().await });
+    let sinks = sinks(&args, &host);
     let kills_before = kernel_kills();
     let mut pipeline = Pipeline {
-        assembler: Assembler::new(host.page_size),
+        assembler: Assembler::new(host.page_size, expect),
         resolver,
         resolving: JoinSet::new(),
         lines,
@@ -92,7 +110,7 @@ struct Pipeline {
     assembler: Assembler,
     resolver: Arc<Resolver>,
     resolving: JoinSet<Incident>,
-    lines: Lines<io::Stdout>,
+    lines: Lines,
     sinks: Vec<Sink>,
     summary: Summary,
 }
@@ -155,10 +173,7 @@ impl Pipeline {
             sink.offer(&incident);
         }
         self.summary.told(&incident);
-        if let Err(error) = self.lines.write(&incident) {
-            self.summary.unwritten += 1;
-            tracing::error!(%error, incident = incident.id, "cannot write to standard output");
-        }
+        self.lines.offer(&incident);
     }
 
     async fn finish(mut self, tell: bool) {
@@ -174,6 +189,7 @@ impl Pipeline {
             self.summary.sinks.push((name, counts));
             endings.spawn(timeout(GRACE, sink.finish()));
         }
+        self.summary.unwritten = self.lines.finish(GRACE).await;
         while endings.join_next().await.is_some() {}
         self.summary.log();
         // Standard error may be closed; the log has said it too.
@@ -183,12 +199,13 @@ impl Pipeline {
     }
 }
 
-async fn sinks(args: &Run, host: &Host) -> Vec<Sink> {
+fn sinks(args: &Run, host: &Host) -> Vec<Sink> {
     let mut sinks: Vec<Sink> = args.bonker.iter().map(start_bonker).collect();
     if args.no_kubernetes {
         tracing::info!("no Events: --no-kubernetes");
-    } else if let Some(events) = discover::events(args.kubeconfig.as_deref(), &host.node).await {
-        sinks.push(events);
+    } else {
+        let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone());
+        sinks.push(start_events(connect));
     }
     sinks
 }

@@ -2,32 +2,41 @@
 
 use jiff::Timestamp;
 
+use super::discover::Runtime;
 use crate::cgroup;
 use crate::clock;
-use crate::cri::Cri;
 use crate::error_chain::chain;
+use crate::escape;
 use crate::host::Host;
 use crate::incident::{
     self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, VERSION, Victim,
 };
 use crate::procfs::Procfs;
 
+/// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
+const REASON_LEN: usize = 512;
+
 pub(super) struct Resolver {
     host: Host,
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
-    cri: Option<Cri>,
+    runtime: Runtime,
 }
 
 // === impl Resolver ===
 
 impl Resolver {
-    pub(super) fn new(host: Host, cri: Option<Cri>) -> Self {
+    pub(super) fn new(host: Host, procfs: Option<Procfs>, runtime: Runtime) -> Self {
         Self {
             host,
-            procfs: Procfs::of_host(),
-            cri,
+            procfs,
+            runtime,
         }
+    }
+
+    /// Looks for the container runtime before it is needed.
+    pub(super) async fn warm_up(&self) {
+        self.runtime.get().await;
     }
 
     /// Never fails: what cannot be found out is said in `degraded`.
@@ -88,10 +97,12 @@ impl Resolver {
             mut degraded,
             ..
         } = killed;
-        match &self.procfs {
-            _ if fate == Fate::Autopsied => {}
-            Some(procfs) => procfs.fill(&mut victim, &mut degraded),
-            None => degraded.push("not read from /proc: it is not the host's here".to_owned()),
+        match (&self.procfs, fate) {
+            (_, Fate::Autopsied) | (None, Fate::Outside) => {}
+            (Some(procfs), _) => procfs.fill(&mut victim, &mut degraded),
+            (None, _) => {
+                degraded.push("not read from /proc: it is not the host's here".to_owned());
+            }
         }
         let identity = victim
             .cgroup
@@ -115,7 +126,7 @@ impl Resolver {
     }
 
     async fn ask_runtime(&self, id: &str, victim: &mut Victim, degraded: &mut Vec<String>) {
-        let Some(cri) = &self.cri else {
+        let Some(cri) = self.runtime.get().await else {
             degraded.push("container.name: no container runtime was found".to_owned());
             degraded.push("pod: no container runtime was found".to_owned());
             return;
@@ -129,6 +140,7 @@ impl Resolver {
             }
             Err(error) => {
                 let reason = chain(&error).to_string();
+                let reason = escape::truncate(&reason, REASON_LEN);
                 tracing::warn!(container = id, error = reason, "the container goes unnamed");
                 degraded.push(format!("container.name: {reason}"));
                 degraded.push(format!("pod: {reason}"));
@@ -152,7 +164,10 @@ fn outcome(victim: &Victim, fate: Fate, degraded: &mut Vec<String>) -> Outcome {
             degraded.push("outcome: the container shares the host's PID namespace".to_owned());
             Outcome::Unknown
         }
-        _ => Outcome::Unknown,
+        _ => {
+            degraded.push("outcome: its PID namespace is not known".to_owned());
+            Outcome::Unknown
+        }
     }
 }
 

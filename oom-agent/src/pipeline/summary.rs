@@ -34,7 +34,7 @@ impl Summary {
         self.without_mark += u64::from(found.trigger.is_none());
         for killed in &found.killed {
             let count = match killed.fate {
-                Fate::Autopsied => &mut self.autopsied,
+                Fate::Autopsied | Fate::Outside => &mut self.autopsied,
                 Fate::AlreadyExiting => &mut self.exiting,
                 Fate::Unseen => &mut self.unseen,
             };

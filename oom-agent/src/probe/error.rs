@@ -125,6 +125,9 @@ fn program_remedy(error: &ProgramError) -> &'static str {
     match error {
         ProgramError::LoadError { io_error, .. } if refused(io_error) => CAPABILITIES,
         ProgramError::SyscallError(error) if refused(&error.io_error) => CAPABILITIES,
+        ProgramError::IOError(_) | ProgramError::TracePointError(_) => {
+            ": it takes a readable tracefs (`mount -t tracefs nodev /sys/kernel/tracing`)"
+        }
         _ => "",
     }
 }

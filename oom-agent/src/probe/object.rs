@@ -221,11 +221,15 @@ impl Object {
             .ok_or(ProbeError::Missing { name: program })?
             .info()
             .map_err(failed)?;
-        let maps = info.map_ids().map_err(failed)?.unwrap_or_default();
+        // By id the kernel tells of programs and maps only to CAP_SYS_ADMIN, which nothing else here needs.
+        let maps = info.map_ids().ok().flatten().unwrap_or_default();
         let maps = maps
             .into_iter()
-            .filter_map(|id| aya::maps::MapInfo::from_id(id).ok())
-            .filter_map(|map| map.name_as_str().map(str::to_owned))
+            .map(|id| {
+                let map = aya::maps::MapInfo::from_id(id).ok();
+                map.and_then(|map| map.name_as_str().map(str::to_owned))
+                    .unwrap_or_else(|| "?".to_owned())
+            })
             .collect();
         Ok(Verified {
             program,

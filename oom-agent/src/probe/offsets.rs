@@ -30,6 +30,8 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
         "task_struct",
         &["start_boottime", "real_start_time"],
     ),
+    ("TASK_REAL_CRED", "task_struct", &["real_cred"]),
+    ("CRED_UID", "cred", &["uid"]),
     ("SIGNAL_LIVE", "signal_struct", &["live"]),
     ("SIGNAL_OOM_SCORE_ADJ", "signal_struct", &["oom_score_adj"]),
     ("PID_LEVEL", "pid", &["level"]),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome, StreamBonksRequest};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -33,6 +33,9 @@ const IN_FLIGHT: usize = 16;
 
 /// No acknowledgement for this long means that the other side hangs.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// A new bonk cuts the wait for the next attempt down to this: a storm of them makes no storm of attempts.
+const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// A quiet peer is probed this often.
 const KEEPALIVE: Duration = Duration::from_mins(1);
@@ -118,17 +121,21 @@ impl Bonker {
         }
     }
 
-    /// Waits for the time or for something new to say; false when there is nothing left to say.
+    /// Waits for the time, or a moment after something new to say; false when there is nothing left to say.
     async fn wait(&mut self, time: Duration) -> bool {
-        tokio::select! {
-            () = tokio::time::sleep(time) => true,
-            more = self.queue.recv(), if self.unanswered.len() < IN_FLIGHT => {
-                let over = more.is_none() && self.unanswered.is_empty();
-                if more.is_none() && !over {
-                    tokio::time::sleep(time).await;
-                }
-                self.unanswered.extend(more);
-                !over
+        let start = Instant::now();
+        let (mut until, mut open) = (start + time, true);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return true,
+                more = self.queue.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
+                    Some(incident) => {
+                        self.unanswered.push_back(incident);
+                        until = until.min(start + AT_ONCE);
+                    }
+                    None if self.unanswered.is_empty() => return false,
+                    None => open = false,
+                },
             }
         }
     }
@@ -145,13 +152,13 @@ impl Bonker {
             // The channel is as large as what is taken.
             let _room = requests.try_send(request(incident));
         }
-        tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
         let mut client = BonkServiceClient::new(channel);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
             .await
             .map_err(silent)?
             .map_err(Broken::Stream)?
             .into_inner();
+        tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
         loop {
             // A quiet stream is watched too, so that its end is known before the next kill.
             let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
@@ -301,6 +308,17 @@ impl FromStr for BonkerUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let endpoint = Endpoint::from_shared(text.to_owned())
             .map_err(|_| InvalidBonkerUrl("this is no URL"))?;
+        let authority = endpoint
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        // A port that is none is passed over in silence, and 80 taken.
+        let named = authority
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.ends_with(']'));
+        if named && endpoint.uri().port_u16().is_none() {
+            return Err(InvalidBonkerUrl("its port is not between 0 and 65535"));
+        }
         match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
             (Some("http"), Some(host)) if !host.is_empty() => Ok(Self(text.to_owned())),
             (Some("https"), _) => Err(InvalidBonkerUrl("this version speaks plaintext only")),

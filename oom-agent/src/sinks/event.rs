@@ -13,17 +13,28 @@ use crate::error_chain::chain;
 use crate::incident::Incident;
 use crate::k8s::{Recorded, Recorder};
 
-/// Attempts at one Event. With their waits this spans about half a minute: the restart of an API server.
+/// Attempts at one Event. Their waits span about half a minute, the restart of an API server; one that
+/// hangs costs [`k8s`](crate::k8s)'s patience at each as well.
 const ATTEMPTS: u32 = 8;
 
-/// Starts the sink.
-pub fn start(recorder: Recorder) -> Sink {
+/// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
+pub fn start(connect: impl Future<Output = Option<Recorder>> + Send + 'static) -> Sink {
     Sink::start("kubernetes".to_owned(), |queue, counts| {
-        run(recorder, queue, counts)
+        run(connect, queue, counts)
     })
 }
 
-async fn run(recorder: Recorder, mut queue: mpsc::Receiver<Arc<Incident>>, counts: Arc<Counts>) {
+async fn run(
+    connect: impl Future<Output = Option<Recorder>>,
+    mut queue: mpsc::Receiver<Arc<Incident>>,
+    counts: Arc<Counts>,
+) {
+    let Some(recorder) = connect.await else {
+        while queue.recv().await.is_some() {
+            counts.skipped.fetch_add(1, Ordering::Relaxed);
+        }
+        return;
+    };
     while let Some(incident) = queue.recv().await {
         let count = match record(&recorder, &incident).await {
             Some(Recorded::Created | Recorded::AlreadyThere) => &counts.delivered,
