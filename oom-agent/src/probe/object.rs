@@ -74,6 +74,9 @@ impl Object {
     /// Creates the maps and relocates the programs; none is in the kernel after this.
     /// `logging` turns the programs' own debug messages on.
     pub(super) fn load(method: Method, logging: bool) -> Result<Self, ProbeError> {
+        // It parses the kernel's BTF by itself; gone before that is parsed for the programs.
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
             Err(source) if method == Method::Btf => return Err(ProbeError::Btf { source }),
@@ -86,8 +89,6 @@ impl Object {
         });
 
         let level: u8 = if logging { u8::MAX } else { 0 };
-        let mut loader = EbpfLoader::new();
-        loader.btf(btf.as_ref());
         loader.override_global(aya_log::LEVEL, &level, true);
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
