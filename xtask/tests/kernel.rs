@@ -18,8 +18,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
-use support::{MIB, SOON, agent_bin, at, text};
-use xtask::lab::{Agent, Cgroup, Output, field, message, refusing_url};
+use support::{MIB, SOON, agent_bin, at, bonker_bin, text};
+use xtask::lab::{Agent, Bonker, Cgroup, Output, field, message, refusing_url};
 use xtask::process::stop;
 
 const HOG: &str = env!("CARGO_BIN_EXE_xtask");
@@ -90,6 +90,12 @@ fn a_killed_process_is_named() {
         json!({"pid": victim.pid(), "comm": "tail"})
     );
     assert_eq!(*at(&incident, "/outcome"), json!("unknown"));
+    // The cgroup's own limit, whether the kernel said so or it was inferred.
+    assert_eq!(*at(&incident, "/scope"), json!("ancestor"));
+    assert_eq!(*at(&incident, "/limit_bytes"), json!(64 * MIB));
+    assert_eq!(*at(&incident, "/limit_cgroup"), json!(cgroup.path()));
+    let parent = at(&incident, "/victims/0/parent_pid");
+    assert_eq!(*parent, json!(std::process::id()));
     let anon = at(&incident, "/victims/0/rss_bytes/anon").as_u64().unwrap();
     assert!(
         (48 * MIB..=66 * MIB).contains(&anon),
@@ -255,4 +261,90 @@ fn without_any_flag_it_runs() {
     let cgroup = Cgroup::new(16 * MIB).unwrap();
     let victim = tail(&cgroup);
     agent.incident_of(victim.pid(), SOON).unwrap();
+}
+
+#[test]
+fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
+    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let mut child = Command::new(agent_bin())
+        .args(["run", "--output", "json", "--log-format", "json"])
+        .args(["--no-kubernetes", "--bonker", bonker.url()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Room for some five lines; nobody reads them.
+    let unread = child.stdout.take().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&unread, 4096).unwrap();
+    let mut agent = Running(child);
+    let mut log = Output::new("oom-agent", agent.0.stderr.take().unwrap());
+    log.find("message that it is attached", SOON, |line| {
+        (message(line)? == "attached").then_some(())
+    })
+    .unwrap();
+    let struck: Vec<(Cgroup, Running)> = (0..20)
+        .map(|_| {
+            let cgroup = Cgroup::new(8 * MIB).unwrap();
+            let victim = tail(&cgroup);
+            (cgroup, victim)
+        })
+        .collect();
+    for (_, victim) in &struck {
+        let id = format!("-{}", victim.pid());
+        log.find("acknowledgement", SOON, |line| {
+            let ours =
+                message(line)? == "bonk acknowledged" && field(line, "incident")?.ends_with(&id);
+            ours.then_some(())
+        })
+        .unwrap();
+    }
+    let pid = rustix::process::Pid::from_child(&agent.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = xtask::process::wait_timeout(&mut agent.0, SOON).unwrap();
+    assert!(status.expect("it ends when told to").success());
+    drop(unread);
+}
+
+#[test]
+fn the_classic_tracepoint_tells_of_every_kill_and_that_it_reads_proc() {
+    let cgroup = Cgroup::new(32 * MIB).unwrap();
+    // tracefs is mounted for this agent alone.
+    let mut agent = Running::spawn(
+        Command::new("unshare")
+            .args(["--mount", "/bin/sh", "-c"])
+            .arg(r#"mount -t tracefs nodev /sys/kernel/tracing && exec "$0" "$@""#)
+            .arg(agent_bin())
+            .args([
+                "run",
+                "--probe",
+                "classic",
+                "--output",
+                "json",
+                "--no-kubernetes",
+            ])
+            .args(["--log-format", "json"])
+            .stderr(Stdio::piped()),
+    );
+    let mut incidents = agent.output();
+    let mut log = Output::new("oom-agent", agent.0.stderr.take().unwrap());
+    log.find("warning that /proc is read", SOON, |line| {
+        (field(line, "level")? == "WARN" && message(line)?.contains("/proc")).then_some(())
+    })
+    .unwrap();
+    log.find("message that it is attached", SOON, |line| {
+        (message(line)? == "attached" && field(line, "probe")? == "Classic").then_some(())
+    })
+    .unwrap();
+    let victim = tail(&cgroup);
+    let incident: serde_json::Value = incidents
+        .find("incident", SOON, |line| {
+            let incident: serde_json::Value = serde_json::from_str(line).ok()?;
+            (*incident.pointer("/victims/0/pid")? == json!(victim.pid())).then_some(incident)
+        })
+        .unwrap();
+    assert_eq!(*at(&incident, "/trigger/comm"), json!("tail"));
+    let said = "victims[0].not read in its own context: the classic tracepoint does not show it";
+    let degraded = at(&incident, "/degraded").as_array().unwrap();
+    assert!(degraded.contains(&json!(said)), "{incident:#}");
 }
