@@ -10,15 +10,16 @@ pub enum CriError {
     #[error("expected unix:///path/to/a.sock or an absolute path")]
     Endpoint,
     /// The call failed.
-    #[error("CRI call {call} on {socket} failed")]
+    #[error("CRI call {call} on {socket} failed: {message} ({code:?})")]
     Call {
         /// The RPC.
         call: &'static str,
         /// Where.
         socket: Socket,
+        /// gRPC's word for it.
+        code: tonic::Code,
         /// What the runtime or the connection says.
-        #[source]
-        source: Box<tonic::Status>,
+        message: String,
     },
     /// It did not answer in time.
     #[error("the runtime on {socket} did not answer within {patience:?}")]

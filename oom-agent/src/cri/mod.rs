@@ -87,7 +87,7 @@ impl Cri {
                 }),
             };
             let listed = self.client.clone().list_containers(request).await;
-            let listed = listed.map_err(|status| self.failed("ListContainers", status))?;
+            let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
             listed
                 .into_inner()
                 .containers
@@ -125,17 +125,18 @@ impl Cri {
                 version: "v1".to_owned(),
             };
             let version = self.client.clone().version(request).await;
-            let version = version.map_err(|status| self.failed("Version", status))?;
+            let version = version.map_err(|status| self.failed("Version", &status))?;
             Ok(version.into_inner().runtime_name)
         });
         name.await.cloned()
     }
 
-    fn failed(&self, call: &'static str, status: tonic::Status) -> CriError {
+    fn failed(&self, call: &'static str, status: &tonic::Status) -> CriError {
         CriError::Call {
             call,
             socket: self.socket.clone(),
-            source: Box::new(status),
+            code: status.code(),
+            message: status.message().to_owned(),
         }
     }
 }

@@ -79,8 +79,8 @@ struct Bonker {
 enum Broken {
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
-    #[error("the stream broke")]
-    Stream(#[source] Status),
+    #[error("the stream broke: {} ({:?})", escape::terminal(escape::truncate(.0.message(), SUMMARY_LEN)), .0.code())]
+    Stream(Status),
     #[error("the bonker ended the stream")]
     Ended,
     #[error("no answer within {0:?}")]
