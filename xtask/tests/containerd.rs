@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::cri::{Pod, run_gated};
-use support::{SOON, agent_bin, at, containerd, degraded};
+use support::{MIB, SOON, agent_bin, at, containerd, degraded};
 use xtask::lab::Agent;
 
 fn pod() -> Pod {
@@ -57,6 +57,10 @@ fn a_killed_container_is_named_within_a_second() {
         json!({"namespace": pod.namespace, "name": pod.name, "uid": pod.uid})
     );
     assert_eq!(*at(&incident, "/outcome"), json!("container-died"));
+    assert_eq!(*at(&incident, "/scope"), json!("container"));
+    assert_eq!(*at(&incident, "/limit_bytes"), json!(64 * MIB));
+    assert_eq!(*at(&incident, "/limit_cgroup"), json!(container.cgroup));
+    assert_eq!(*at(&incident, "/victims/0/namespace_pid"), json!(1));
     assert!(
         took < Duration::from_secs(1),
         "{took:?} from the first byte eaten to the incident"
