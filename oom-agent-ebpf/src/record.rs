@@ -39,7 +39,7 @@ pub struct Mark {
     pub tgid: u32,
     /// tgid of the trigger.
     pub trigger_tgid: u32,
-    /// `CLOCK_MONOTONIC`, in ns.
+    /// `CLOCK_MONOTONIC`, in ns: when SIGKILL was sent, which comes just before, or else the mark.
     pub stamp_ns: u64,
     /// When `out_of_memory` was entered, on the same clock; 0 where no probe saw it.
     /// All kills of one invocation have the same.
@@ -207,6 +207,8 @@ pub mod known {
     pub const UID: u32 = 1 << 10;
     /// It was read when it was marked, by the trigger: all but the command line. Another follows.
     pub const FROM_OUTSIDE: u32 = 1 << 11;
+    /// The kernel had sent SIGKILL and not marked yet: a mark with the same stamp makes it a kill.
+    pub const UNCONFIRMED: u32 = 1 << 12;
 }
 
 // === impl Mark ===

@@ -74,9 +74,13 @@ impl Procfs {
             ("oom_score_adj", victim.oom_score_adj.is_none()),
             ("cmdline", victim.cmdline.is_none()),
             ("rss_bytes", victim.rss_bytes.is_none()),
+            ("start_boot_ns", victim.start_boot_ns.is_none()),
         ];
         for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
-            degraded.push(format!("{field}: it had ended before /proc could be read"));
+            degraded.push(format!(
+                "{field}: not to be had from /proc{}",
+                if ended { ", it had ended" } else { "" }
+            ));
         }
     }
 }
@@ -199,7 +203,7 @@ mod tests {
                 pod: None,
             }
         );
-        assert_eq!(degraded, Vec::<String>::new());
+        assert_eq!(degraded, ["start_boot_ns: not to be had from /proc"]);
     }
 
     #[test]
@@ -224,8 +228,8 @@ mod tests {
         assert_eq!(victim.cgroup, None, "a zombie is shown in the root cgroup");
         assert_eq!(
             degraded,
-            ["cgroup", "cmdline", "rss_bytes"]
-                .map(|field| format!("{field}: it had ended before /proc could be read"))
+            ["cgroup", "cmdline", "rss_bytes", "start_boot_ns"]
+                .map(|field| format!("{field}: not to be had from /proc, it had ended"))
         );
     }
 

@@ -2,10 +2,11 @@
 //! that nothing is compiled twice.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::process::run;
+use crate::process::{capture, run, which};
 use crate::{say, workspace};
 
 /// Where they lie.
@@ -13,6 +14,81 @@ use crate::{say, workspace};
 pub(crate) struct Binaries {
     pub(crate) agent: PathBuf,
     pub(crate) bonker: PathBuf,
+}
+
+/// Static builds for other kernels' machines: the agent, and this program.
+#[derive(Debug)]
+pub(crate) struct StaticBinaries {
+    pub(crate) agent: PathBuf,
+    pub(crate) xtask: PathBuf,
+}
+
+impl StaticBinaries {
+    /// Builds both; the eBPF object must be there.
+    pub(crate) fn build() -> Result<Self> {
+        let target = static_target()?;
+        say::step(format_args!("building static test binaries for {target}"));
+        let mut command = static_cargo(&target);
+        // As fast to build as can be, while an emulated CPU runs it in good time.
+        for setting in [
+            r#"inherits="release""#,
+            "opt-level=1",
+            r#"lto="off""#,
+            "codegen-units=16",
+            "incremental=true",
+            r#"strip="symbols""#,
+        ] {
+            command.args(["--config", &format!("profile.guest.{setting}")]);
+        }
+        command.args(["--profile", "guest", "--bins"]);
+        for program in ["oom-agent", "xtask"] {
+            command.args(["--package", program]);
+        }
+        run(&mut command)?;
+        let dir = workspace::target_dir().join(&target).join("guest");
+        Ok(Self {
+            agent: dir.join("oom-agent"),
+            xtask: dir.join("xtask"),
+        })
+    }
+}
+
+/// `cargo build` of programs that load nothing at run time.
+pub(crate) fn static_cargo(target: &str) -> Command {
+    let mut command = workspace::cargo();
+    command.args(["build", "--quiet", "--target", target]);
+    // By the target's own variable: build scripts and macros stay as they are.
+    let variable = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        target.to_uppercase().replace('-', "_")
+    );
+    command.env(variable, "-Ctarget-feature=+crt-static");
+    command
+}
+
+/// musl where its target is installed, else the host's own libc linked statically.
+pub(crate) fn static_target() -> Result<String> {
+    let arch = std::env::consts::ARCH;
+    let musl = format!("{arch}-unknown-linux-musl");
+    let sysroot = capture(
+        Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .current_dir(workspace::root()),
+    )?;
+    let library = std::path::Path::new(sysroot.trim())
+        .join("lib/rustlib")
+        .join(&musl);
+    // C in dependencies wants a compiler for musl too.
+    if library.exists() && which("musl-gcc").is_some() {
+        return Ok(musl);
+    }
+    let version = capture(
+        Command::new("rustc")
+            .arg("-vV")
+            .current_dir(workspace::root()),
+    )?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("a rustc that tells its host")?.to_owned())
 }
 
 impl Binaries {

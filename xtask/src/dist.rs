@@ -1,11 +1,11 @@
 //! `cargo xtask dist`: static release binaries in `dist/`.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::process::{capture, run, which};
+use crate::binaries::{static_cargo, static_target};
+use crate::process::run;
 use crate::{build_ebpf, say, workspace};
 
 const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
@@ -13,21 +13,16 @@ const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
 /// Builds, checks that nothing is loaded at run time, and tells the sizes.
 pub fn main(args: build_ebpf::Args) -> Result<()> {
     build_ebpf::main(args)?;
-    let target = target()?;
+    let target = static_target()?;
     say::step(format_args!(
         "building static release binaries for {target}"
     ));
-    let mut command = workspace::cargo();
-    command.args(["build", "--quiet", "--release", "--target", &target]);
+    let mut command = static_cargo(&target);
+    command.arg("--release");
     for program in PROGRAMS {
         command.args(["--package", program]);
     }
-    // By the target's own variable: build scripts and macros stay as they are.
-    let variable = format!(
-        "CARGO_TARGET_{}_RUSTFLAGS",
-        target.to_uppercase().replace('-', "_")
-    );
-    run(command.env(variable, "-Ctarget-feature=+crt-static"))?;
+    run(&mut command)?;
     let out = workspace::root().join("dist");
     fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     for program in PROGRAMS {
@@ -51,31 +46,6 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// musl where its target is installed, else the host's own libc linked statically.
-fn target() -> Result<String> {
-    let arch = std::env::consts::ARCH;
-    let musl = format!("{arch}-unknown-linux-musl");
-    let sysroot = capture(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(workspace::root()),
-    )?;
-    let library = std::path::Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(&musl);
-    // C in dependencies wants a compiler for musl too.
-    if library.exists() && which("musl-gcc").is_some() {
-        return Ok(musl);
-    }
-    let version = capture(
-        Command::new("rustc")
-            .arg("-vV")
-            .current_dir(workspace::root()),
-    )?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("a rustc that tells its host")?.to_owned())
 }
 
 /// Whether a 64-bit little-endian ELF file names no interpreter, which would be

@@ -1,17 +1,30 @@
 //! `cargo xtask hog`: eats memory, for the tests to have it killed.
 
+use std::fs;
 use std::io::{self, Read as _};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
 
+use crate::lab::wait;
 use crate::say;
 
 const PAGE: usize = 4096;
 const MIB: usize = 1 << 20;
 
+/// How long a thread's end may take.
+const SOON: Duration = Duration::from_secs(30);
+
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 pub struct Args {
     /// How many MiB to touch.
     #[arg(long)]
@@ -19,19 +32,75 @@ pub struct Args {
     /// Then keep them until standard input ends.
     #[arg(long)]
     pub hold: bool,
+    /// Say `ready` and wait for a line before anything is touched.
+    #[arg(long)]
+    pub gate: bool,
     /// Let a child process touch them, and tell its fate.
     #[arg(long)]
     pub child: bool,
+    /// Let a thread touch them that is not the first one.
+    #[arg(long, conflicts_with = "child")]
+    pub thread: bool,
+    /// Let a thread touch them once the first one has ended.
+    #[arg(long, conflicts_with_all = ["child", "thread"])]
+    pub leaderless: bool,
 }
 
 /// Eats, says `touched`, and holds if told to.
 pub fn main(args: Args) -> Result<()> {
-    let eaten = if args.child {
-        child(args.mib)?;
-        Vec::new()
-    } else {
-        touch(args.mib)
-    };
+    if args.child {
+        child(args)?;
+        return hold(args, Vec::new());
+    }
+    let eater = (args.thread || args.leaderless)
+        .then(|| eater(args))
+        .transpose()?;
+    if args.gate {
+        say::line("ready");
+        io::stdin()
+            .read_line(&mut String::new())
+            .context("wait for a line on standard input")?;
+    }
+    match eater {
+        None => hold(args, touch(args.mib)),
+        Some((open, eater)) => {
+            drop(open);
+            if args.leaderless {
+                return end_this_thread();
+            }
+            eater.join().unwrap_or_else(|_| bail!("the eater died"))
+        }
+    }
+}
+
+/// A thread that eats once its gate's other end is dropped.
+fn eater(args: Args) -> Result<(std::sync::mpsc::SyncSender<()>, JoinHandle<Result<()>>)> {
+    let (open, gate): (_, Receiver<()>) = sync_channel(0);
+    let eater = thread::Builder::new()
+        .name("eater".to_owned())
+        .spawn(move || {
+            let _dropped = gate.recv();
+            if args.leaderless {
+                wait::until("end of the first thread", SOON, || {
+                    // proc_pid_stat(5): `42 (hog) Z 1 …`
+                    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+                    stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
+                })?;
+            }
+            hold(args, touch(args.mib))
+        });
+    Ok((open, eater.context("start a thread")?))
+}
+
+/// In strict mode a thread that calls what it may not is ended, and it alone
+/// (seccomp(2)): returning from `main` would take the others along.
+fn end_this_thread() -> Result<()> {
+    set_secure_computing_mode(SecureComputingMode::Strict).context("enter strict mode")?;
+    let _ended = rustix::process::getppid();
+    bail!("the first thread lives on in strict mode")
+}
+
+fn hold(args: Args, eaten: Vec<Vec<u8>>) -> Result<()> {
     say::line(format_args!("touched {} MiB", eaten.len()));
     if args.hold {
         io::stdin()
@@ -55,14 +124,17 @@ fn touch(mib: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn child(mib: usize) -> Result<()> {
+/// With a gate, it is the child that waits there.
+fn child(args: Args) -> Result<()> {
     let program = std::env::current_exe().context("find this program")?;
-    let mut child = Command::new(program)
-        .args(["hog", "--mib", &mib.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start a child")?;
+    let mut command = Command::new(program);
+    command.args(["hog", "--mib", &args.mib.to_string()]);
+    if args.gate {
+        command.arg("--gate");
+    } else {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+    let mut child = command.spawn().context("start a child")?;
     say::line(format_args!("child {}", child.id()));
     let status = child.wait().context("wait for the child")?;
     say::line(format_args!("child {}: {status}", child.id()));

@@ -8,6 +8,8 @@ mod binaries;
 pub mod build_ebpf;
 pub mod demo;
 pub mod dist;
+pub mod expect;
+pub mod guest;
 pub mod hog;
 mod interrupt;
 pub mod lab;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, demo, dist, hog, load_ebpf, say, test};
+use xtask::{build_ebpf, demo, dist, guest, hog, load_ebpf, say, test};
 
 /// What the workspace needs done beyond cargo.
 #[derive(Debug, Parser)]
@@ -28,6 +28,9 @@ enum Cmd {
     /// Eat memory
     #[command(hide = true)]
     Hog(hog::Args),
+    /// Be the first process of a virtual machine: run the cases of the tier qemu, and power off
+    #[command(hide = true)]
+    Guest,
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
         Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Guest => guest::main().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         say::error(&error);

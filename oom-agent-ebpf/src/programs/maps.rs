@@ -9,10 +9,12 @@ use aya_ebpf::{
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Marked {
-    /// When it was marked, `CLOCK_MONOTONIC`, in ns.
+    /// When it was sent SIGKILL or marked, whichever was seen first: `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
+    /// 1 once the kernel has marked it; before that it was only sent SIGKILL by the kernel.
+    pub confirmed: u32,
     /// 1 once its autopsy is written.
-    pub autopsied: u64,
+    pub autopsied: u32,
 }
 
 /// Records on their way to the agent. An autopsy takes 3.1 KiB, so this holds over 300 kills.

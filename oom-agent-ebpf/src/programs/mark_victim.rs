@@ -52,14 +52,32 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     // Mostly the process that wants memory is the one that dies for it: then this is its own
     // context already, and its signal, which comes after the kernel's whole report, is not awaited.
     let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
-    let mark = mark_of(tid, tgid);
-    let key = if tgid == 0 { tid } else { tgid };
-    let marked = Marked {
-        stamp_ns: mark.stamp_ns,
-        autopsied: u64::from(own),
+    let key = if own {
+        ctx.tgid()
+    } else if tgid == 0 {
+        tid
+    } else {
+        tgid
     };
-    if MARKED.insert(key, marked, 0).is_err() {
-        count_drop(drops::MARKS_FULL);
+    let mut mark = mark_of(tid, tgid);
+    // Its signal was sent a moment ago; it may have been read by that already.
+    let mut autopsied = u32::from(own);
+    if let Some(sent) = MARKED.get_ptr_mut(key) {
+        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+        let sent = unsafe { &mut *sent };
+        mark.stamp_ns = sent.stamp_ns;
+        autopsied |= sent.autopsied;
+        sent.confirmed = 1;
+        sent.autopsied = autopsied;
+    } else {
+        let marked = Marked {
+            stamp_ns: mark.stamp_ns,
+            confirmed: 1,
+            autopsied,
+        };
+        if MARKED.insert(key, marked, 0).is_err() {
+            count_drop(drops::MARKS_FULL);
+        }
     }
     // The autopsy wakes the reader for both.
     write_mark(ctx, &mark, own || victim != 0);

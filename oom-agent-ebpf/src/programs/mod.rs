@@ -7,4 +7,5 @@ mod offsets;
 mod out_of_memory;
 mod sched_process_exit;
 mod signal_deliver;
+mod signal_generate;
 mod task;

@@ -34,25 +34,29 @@ pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     }
     // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
     let marked = unsafe { &mut *marked };
-    // The kernel sends SIGKILL before it marks: a victim that ran on another CPU can have
-    // taken the signal unmarked. Its cgroup and its name are still here.
-    if marked.autopsied == 0 {
+    let (confirmed, mark_ns) = (marked.confirmed != 0, marked.stamp_ns);
+    // A process that was exiting already takes no signal: what is left of it is still here.
+    if confirmed && marked.autopsied == 0 {
         let subject = Subject {
             task: task::current(),
             tid,
             tgid,
             own: true,
         };
-        autopsy::write(&subject, marked.stamp_ns, known::AT_EXIT);
+        autopsy::write(&subject, mark_ns, known::AT_EXIT);
+    }
+    let _gone_already = MARKED.remove(key);
+    // The kernel kills for other reasons too: that is nobody's incident.
+    if !confirmed {
+        return 0;
     }
     let record = Exit {
         kind: Exit::KIND,
         tgid,
-        mark_ns: marked.stamp_ns,
+        mark_ns,
         // SAFETY: takes nothing.
         stamp_ns: unsafe { bpf_ktime_get_ns() },
     };
-    let _gone_already = MARKED.remove(key);
     if RECORDS.output::<Exit>(record, 0).is_err() {
         count_drop(drops::RING_FULL);
     }

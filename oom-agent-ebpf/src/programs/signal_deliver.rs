@@ -3,6 +3,7 @@
 
 use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::debug;
+use oom_agent_ebpf::known;
 
 use super::{
     autopsy::{self, Subject},
@@ -35,7 +36,12 @@ pub(super) fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         tgid,
         own: true,
     };
-    marked.autopsied = u64::from(autopsy::write(&subject, marked.stamp_ns, 0));
+    let known = if marked.confirmed == 0 {
+        known::UNCONFIRMED
+    } else {
+        0
+    };
+    marked.autopsied = u32::from(autopsy::write(&subject, marked.stamp_ns, known));
     debug!(&ctx, "signal_deliver: tid {} tgid {}", tid, tgid);
     0
 }

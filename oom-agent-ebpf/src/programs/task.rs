@@ -178,7 +178,8 @@ fn command_line(mm: u64, autopsy: &mut Autopsy) {
         let read = unsafe {
             bpf_probe_read_user(
                 autopsy.cmdline.as_mut_ptr().add(done as usize).cast(),
-                want as u32,
+                // Said once more: older verifiers forget a bound when the compiler spills its value.
+                (core::hint::black_box(want) & (2 * CMDLINE_CHUNK - 1)) as u32,
                 (start + done) as *const _,
             )
         };
@@ -212,13 +213,15 @@ impl Names {
                 break;
             }
             let name = member::<u64>(kn, &at::KN_NAME)?;
-            if used > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
+            // One value, checked and used: older verifiers do not carry a bound over to its copies.
+            let at = core::hint::black_box(used);
+            if at > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
                 break;
             }
             // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on what it cannot read.
             let len = unsafe {
                 bpf_probe_read_kernel_str(
-                    names.as_mut_ptr().add(used as usize).cast(),
+                    names.as_mut_ptr().add(at as usize).cast(),
                     NAME_LEN as u32,
                     name as *const _,
                 )
@@ -226,7 +229,7 @@ impl Names {
             if len <= 0 {
                 return None;
             }
-            used += len as u64;
+            used = at + len as u64;
             kn = parent;
         }
         Some(Self {

@@ -42,6 +42,13 @@ pub struct Assembler {
     groups: Groups,
 }
 
+/// What can be here before the rest.
+enum Part {
+    Mark(Box<Mark>),
+    Outside(Box<Killed>),
+    Early(Box<Killed>),
+}
+
 /// Times are the kernel's clock, in ns.
 enum Kill {
     Waiting {
@@ -49,6 +56,8 @@ enum Kill {
         mark: Option<Box<Mark>>,
         /// What was read from outside.
         outside: Option<Box<Killed>>,
+        /// What was read in its own context, before its mark.
+        early: Option<Box<Killed>>,
         since_ns: u64,
     },
     Told {
@@ -82,14 +91,21 @@ impl Assembler {
                 ),
             )),
             Record::Mark(mark) => {
-                self.wait(mark.stamp_ns, now_ns, Some(mark), None);
-                None
+                let stamp_ns = mark.stamp_ns;
+                self.wait(stamp_ns, now_ns, Part::Mark(mark));
+                self.confirm(stamp_ns, now_ns)
             }
             Record::Autopsy(autopsy) if autopsy.known & known::FROM_OUTSIDE != 0 => {
                 let mut killed = killed(&autopsy, self.page_size);
                 killed.fate = Fate::Outside;
-                self.wait(autopsy.mark_ns, now_ns, None, Some(Box::new(killed)));
+                self.wait(autopsy.mark_ns, now_ns, Part::Outside(Box::new(killed)));
                 None
+            }
+            Record::Autopsy(autopsy) if autopsy.known & known::UNCONFIRMED != 0 => {
+                let mut killed = killed(&autopsy, self.page_size);
+                killed.say_missing(KERNEL);
+                self.wait(autopsy.mark_ns, now_ns, Part::Early(Box::new(killed)));
+                self.confirm(autopsy.mark_ns, now_ns)
             }
             Record::Autopsy(autopsy) => self.autopsy(&autopsy, now_ns),
             Record::Exit(exit) => self.exit(&exit, now_ns),
@@ -124,21 +140,44 @@ impl Assembler {
     }
 
     /// Keeps what has come of a kill until the rest has.
-    fn wait(
-        &mut self,
-        stamp_ns: u64,
-        now_ns: u64,
-        new_mark: Option<Box<Mark>>,
-        new_outside: Option<Box<Killed>>,
-    ) {
+    fn wait(&mut self, stamp_ns: u64, now_ns: u64, part: Part) {
         let kill = self.kills.entry(stamp_ns).or_insert(Kill::Waiting {
             mark: None,
             outside: None,
+            early: None,
             since_ns: now_ns,
         });
-        if let Kill::Waiting { mark, outside, .. } = kill {
-            *mark = mark.take().or(new_mark);
-            *outside = outside.take().or(new_outside);
+        if let Kill::Waiting {
+            mark,
+            outside,
+            early,
+            ..
+        } = kill
+        {
+            match part {
+                Part::Mark(part) => *mark = mark.take().or(Some(part)),
+                Part::Outside(part) => *outside = outside.take().or(Some(part)),
+                Part::Early(part) => *early = early.take().or(Some(part)),
+            }
+        }
+    }
+
+    /// Tells a kill whose autopsy came before its mark, once both are here.
+    fn confirm(&mut self, stamp_ns: u64, now_ns: u64) -> Option<Found> {
+        let kill = self.kills.get_mut(&stamp_ns)?;
+        if !matches!(
+            kill,
+            Kill::Waiting {
+                mark: Some(_),
+                early: Some(_),
+                ..
+            }
+        ) {
+            return None;
+        }
+        match std::mem::replace(kill, Kill::Told { at_ns: now_ns }) {
+            Kill::Waiting { mark, early, .. } => Some(one(mark.as_deref(), *early?)),
+            Kill::Told { .. } => None,
         }
     }
 
@@ -246,13 +285,17 @@ impl Kill {
     /// When it is given up; never, once it is told.
     fn deadline_ns(&self, expect: Expect) -> Option<u64> {
         let Self::Waiting {
-            outside, since_ns, ..
+            mark,
+            outside,
+            since_ns,
+            ..
         } = self
         else {
             return None;
         };
         let patience = match expect {
-            _ if outside.is_some() => PATIENCE,
+            // Without a mark it was killed for another reason, unless the mark's record was lost.
+            _ if outside.is_some() || mark.is_none() => PATIENCE,
             Expect::Autopsies(patience) => patience,
             Expect::Nothing => Duration::ZERO,
         };

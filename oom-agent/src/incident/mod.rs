@@ -11,6 +11,7 @@ mod sentence;
 mod tests;
 
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 
 pub use assembler::{Assembler, Expect};
@@ -29,7 +30,8 @@ pub struct Incident {
     pub version: u32,
     /// Stable over restarts of the agent.
     pub id: String,
-    /// When the kernel marked the victim.
+    /// When the kernel killed the victim.
+    #[serde(serialize_with = "nanoseconds")]
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
@@ -169,6 +171,12 @@ pub struct Pod {
     pub name: Option<String>,
     /// Its uid; for a static pod the API server's, not the cgroup's.
     pub uid: Option<String>,
+}
+
+/// RFC 3339 in UTC, always with nine digits of the second.
+fn nanoseconds<S: serde::Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
+    to.serialize_str(&PRINTER.timestamp_to_string(time))
 }
 
 // === impl Rss ===

@@ -46,7 +46,7 @@ fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
 fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
     let mut autopsy = Autopsy {
         kind: Autopsy::KIND,
-        known: !(known::AT_EXIT | known::FROM_OUTSIDE),
+        known: !(known::AT_EXIT | known::FROM_OUTSIDE | known::UNCONFIRMED),
         tid,
         tgid,
         mark_ns,
@@ -297,6 +297,41 @@ fn a_victim_whose_signal_comes_late_is_told_as_it_was_seen_from_outside() {
         ["cmdline: its signal has not reached it in time"]
     );
     assert_eq!(assembler.take(autopsy(50, 42, 42), 300_000_000), []);
+}
+
+fn unconfirmed(stamp_ns: u64, pid: u32) -> Record {
+    let mut autopsy = autopsy_of(stamp_ns, pid, pid);
+    autopsy.known |= known::UNCONFIRMED;
+    Record::Autopsy(Box::new(autopsy))
+}
+
+#[test]
+fn a_signal_that_outran_its_mark_waits_for_it() {
+    for mark_first in [true, false] {
+        let mut assembler = assembler();
+        let (mark, autopsy) = (mark(50, 42, 42), unconfirmed(50, 42));
+        let (first, second) = if mark_first {
+            (mark, autopsy)
+        } else {
+            (autopsy, mark)
+        };
+        assert_eq!(assembler.take(first, 60), []);
+        let found = assembler.take(second, 61);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].trigger.is_some());
+        assert_eq!(found[0].killed[0].degraded, Vec::<String>::new());
+        assert_eq!(assembler.take(from_outside(50, 42), 62), []);
+        assert_eq!(assembler.take(exit(50, 42), 63), []);
+        assert_eq!(assembler.deadline_ns(), None);
+    }
+}
+
+#[test]
+fn a_kill_of_the_kernels_that_is_never_marked_is_no_incident() {
+    let mut assembler = assembler();
+    assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
+    assert_eq!(assembler.expire(60 + 200_000_000), []);
+    assert_eq!(assembler.deadline_ns(), None);
 }
 
 #[test]

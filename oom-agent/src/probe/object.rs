@@ -19,6 +19,7 @@ const BTF_PROGRAMS: &[(&str, &str)] = &[
     // Marks come last when attaching, so that no victim is marked that nobody examines.
     ("sched_process_exit", "sched_process_exit"),
     ("signal_deliver", "signal_deliver"),
+    ("signal_generate", "signal_generate"),
     ("mark_victim_btf", "mark_victim"),
 ];
 

@@ -51,6 +51,16 @@ impl Agent {
         Ok(agent)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn end(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+
     /// The incident whose victim is in that cgroup, within `limit`.
     pub fn incident_in(&mut self, cgroup: &str, limit: Duration) -> Result<Value> {
         self.incidents

@@ -111,7 +111,7 @@ fn remove(dir: &Path) -> Result<()> {
 
 /// Removes every cgroup of that name at the top of any hierarchy, with all below
 /// it, and kills what still runs there.
-pub(super) fn remove_trees(name: &str) -> Result<()> {
+pub(crate) fn remove_trees(name: &str) -> Result<()> {
     for mount in mounts(&mountinfo()?) {
         let top = mount.mount.join(name);
         let mut dirs = vec![top];

@@ -12,13 +12,17 @@ mod kubernetes;
 mod output;
 mod pki;
 mod port;
+mod qemu;
 pub mod wait;
 
 pub use agent::{Agent, Bonker, field, message, refusing_url, victim};
 pub use apiserver::ApiServer;
 pub use cache::Cache;
 pub use cgroup::Cgroup;
+pub(crate) use cgroup::remove_trees;
 pub use containerd::Containerd;
 pub use debian::{Consent, Debian};
 pub(crate) use output::Event;
 pub use output::Output;
+pub(crate) use qemu::SAYS;
+pub use qemu::{Kernels, Machine, SUITES, Serial, initrd};

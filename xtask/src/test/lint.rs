@@ -37,6 +37,8 @@ pub(super) fn run_all() -> Result<Outcome> {
             "containerd",
             "--test",
             "kubernetes",
+            "--test",
+            "qemu",
             "--",
             "-D",
             "warnings",

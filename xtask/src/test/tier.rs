@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 
 use super::lint;
 use super::report::{Outcome, counts};
-use crate::binaries::Binaries;
+use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
-use crate::lab::{ApiServer, Cache, Consent, Containerd, Debian};
+use crate::lab::{ApiServer, Cache, Consent, Containerd, Debian, Kernels};
 use crate::process::is_root;
 use crate::toolchain::Choice;
 use crate::{say, workspace};
@@ -24,6 +24,8 @@ pub enum Tier {
     Unit,
     /// This machine's kernel.
     Kernel,
+    /// Other kernels, in virtual machines.
+    Qemu,
     /// A real containerd.
     Containerd,
     /// A real API server beside it.
@@ -34,10 +36,11 @@ pub enum Tier {
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
+        Self::Qemu,
         Self::Containerd,
         Self::Kubernetes,
         Self::Demo,
@@ -52,6 +55,7 @@ impl Tier {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Kernel => "kernel",
+            Self::Qemu => "qemu",
             Self::Containerd => "containerd",
             Self::Kubernetes => "kubernetes",
             Self::Demo => "demo",
@@ -92,6 +96,7 @@ impl Bench {
             Tier::Lint => lint::run_all(),
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
             Tier::Kernel => self.real(tier),
+            Tier::Qemu => self.qemu(),
             Tier::Containerd => {
                 Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
                 self.real(tier)
@@ -123,6 +128,19 @@ impl Bench {
             self.built_ebpf = true;
         }
         Ok(())
+    }
+
+    /// The tier whose programs run elsewhere.
+    fn qemu(&mut self) -> Result<Outcome> {
+        Kernels::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+        let binaries = StaticBinaries::build()?;
+        libtest(
+            workspace::cargo()
+                .args(["test", "--workspace", "--quiet", "--test"])
+                .arg(Tier::Qemu.name())
+                .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
+                .env("XTASK_STATIC_BIN", &binaries.xtask),
+        )
     }
 
     /// A tier of `xtask/tests`.

@@ -1,0 +1,42 @@
+//! `signal:signal_generate`: the kernel itself sends SIGKILL, as its OOM killer does just before
+//! it marks. A victim that runs on another CPU takes the signal at once; noted here, under the lock
+//! that it must take first, it cannot get past the programs that are to read it.
+
+use aya_ebpf::{
+    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+};
+use oom_agent_ebpf::drops;
+
+use super::{
+    maps::{MARKED, Marked, count_drop},
+    offsets as at, task,
+};
+
+const SIGKILL: u32 = 9;
+
+/// `SEND_SIG_PRIV` of include/linux/sched/signal.h: sent by the kernel, to nobody's order.
+const SEND_SIG_PRIV: u64 = 1;
+
+/// `BPF_NOEXIST`: a mark that stands already is kept.
+const IF_NEW: u64 = 1;
+
+#[btf_tracepoint(function = "signal_generate")]
+pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
+    // Every signal of the machine passes here: leave at once.
+    if ctx.arg::<u64>(0) as u32 != SIGKILL || ctx.arg::<u64>(1) != SEND_SIG_PRIV {
+        return 0;
+    }
+    let Some(tgid) = task::member::<u32>(ctx.arg(2), &at::TASK_TGID) else {
+        return 0;
+    };
+    let marked = Marked {
+        // SAFETY: takes nothing.
+        stamp_ns: unsafe { bpf_ktime_get_ns() },
+        confirmed: 0,
+        autopsied: 0,
+    };
+    if MARKED.insert(tgid, marked, IF_NEW).is_err() && MARKED.get_ptr(tgid).is_none() {
+        count_drop(drops::MARKS_FULL);
+    }
+    0
+}

@@ -1,0 +1,146 @@
+//! A JSON value as it should be: exact, but for places that say a range or a shape.
+//!
+//! An expectation is JSON itself, so that a virtual machine can make it and its
+//! host compare.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// A number from `low` to `high`.
+pub fn between(low: u64, high: u64) -> Value {
+    json!({"$between": [low, high]})
+}
+
+/// A time of RFC 3339, UTC, in nanoseconds; the bounds in ns since 1970.
+pub fn time_between(low: u64, high: u64) -> Value {
+    json!({"$time": [low, high]})
+}
+
+/// An incident's id: of that boot, stamped from `low` to `high` ns, of that process.
+pub fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
+    json!({"$id": [boot, low, high, pid]})
+}
+
+/// Each place where `told` is not what was expected, in words; none: all is well.
+pub fn differences(expected: &Value, told: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", expected, told, &mut found);
+    found
+}
+
+fn compare(at: &str, expected: &Value, told: &Value, found: &mut Vec<String>) {
+    if let Some(fits) = matcher(expected, told) {
+        if !fits {
+            found.push(format!("{at}: {told}, expected {expected}"));
+        }
+        return;
+    }
+    match (expected, told) {
+        (Value::Object(wanted), Value::Object(present)) => {
+            let keys: BTreeSet<&String> = wanted.keys().chain(present.keys()).collect();
+            for key in keys {
+                let at = format!("{at}/{key}");
+                match (wanted.get(key), present.get(key)) {
+                    (Some(wanted), Some(present)) => compare(&at, wanted, present, found),
+                    (Some(_), None) => found.push(format!("{at}: missing")),
+                    (None, present) => {
+                        let present = present.unwrap_or(&Value::Null);
+                        found.push(format!("{at}: {present}, expected no such field"));
+                    }
+                }
+            }
+        }
+        (Value::Array(wanted), Value::Array(present)) if wanted.len() == present.len() => {
+            for (n, (wanted, present)) in wanted.iter().zip(present).enumerate() {
+                compare(&format!("{at}/{n}"), wanted, present, found);
+            }
+        }
+        _ if expected == told => {}
+        _ => found.push(format!("{at}: {told}, expected {expected}")),
+    }
+}
+
+/// `None`: the expectation is a plain value.
+fn matcher(expected: &Value, told: &Value) -> Option<bool> {
+    let (name, args) = expected.as_object()?.iter().next()?;
+    let number = |n: usize| args.get(n).and_then(Value::as_u64);
+    let within =
+        |n: usize, value: u64| Some((number(n)?..=number(n.checked_add(1)?)?).contains(&value));
+    let fits = match name.as_str() {
+        "$between" => within(0, told.as_u64()?),
+        "$time" => told
+            .as_str()
+            .filter(|text| text.len() == "2026-11-21T09:00:00.123456789Z".len())
+            .filter(|text| text.ends_with('Z'))
+            .and_then(|text| text.parse::<Timestamp>().ok())
+            .and_then(|time| within(0, u64::try_from(time.as_nanosecond()).ok()?)),
+        "$id" => told.as_str().and_then(|text| {
+            let (boot, rest) = text.split_once('-')?;
+            let (stamp, pid) = rest.split_once('-')?;
+            Some(
+                boot == args.get(0)?.as_str()?
+                    && within(1, stamp.parse().ok()?)?
+                    && pid.parse() == Ok(number(3)?),
+            )
+        }),
+        _ => return None,
+    };
+    Some(fits.unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(expected: &Value, told: &Value, says: &[&str]) {
+        assert_eq!(differences(expected, told), says);
+    }
+
+    #[test]
+    fn plain_values_are_exact() {
+        check(&json!({"a": [1, null]}), &json!({"a": [1, null]}), &[]);
+        check(
+            &json!({"a": 1, "gone": 2, "b": [1]}),
+            &json!({"a": "1", "new": null, "b": []}),
+            &[
+                "/a: \"1\", expected 1",
+                "/b: [], expected [1]",
+                "/gone: missing",
+                "/new: null, expected no such field",
+            ],
+        );
+    }
+
+    #[test]
+    fn ranges_include_their_ends() {
+        check(&between(1, 3), &json!(1), &[]);
+        check(&between(1, 3), &json!(3), &[]);
+        for wrong in [json!(0), json!(4), json!(null), json!("2"), json!(-1)] {
+            assert_eq!(differences(&between(1, 3), &wrong).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_nine_digits_and_end_in_z() {
+        let expected = time_between(1_000_000_000, 2_000_000_000);
+        check(&expected, &json!("1970-01-01T00:00:01.500000000Z"), &[]);
+        for wrong in [
+            "1970-01-01T00:00:01.5Z",
+            "1970-01-01T00:00:03.500000000Z",
+            "1970-01-01T00:00:01.500000+00Z",
+        ] {
+            assert_eq!(differences(&expected, &json!(wrong)).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_boot_stamp_and_pid() {
+        let expected = id_between("6f1c0a52", 10, 20, 7);
+        check(&expected, &json!("6f1c0a52-15-7"), &[]);
+        for wrong in ["6f1c0a53-15-7", "6f1c0a52-21-7", "6f1c0a52-15-8", "x"] {
+            assert_eq!(differences(&expected, &json!(wrong)).len(), 1, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The cases: each has the kernel kill in another way.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::pods::Group;
+use super::process::{Plan, start, start_on_host};
+use super::scene::{Scene, Story};
+
+const MIB: u64 = 1 << 20;
+
+/// Every case, in the order they run.
+pub const NAMES: [&str; 10] = [
+    "single_kill",
+    "host_process",
+    "child_kill",
+    "group_kill",
+    "thread_kill",
+    "leaderless_kill",
+    "pod_limit",
+    "ancestor_limit",
+    "node_wide",
+    "sysrq",
+];
+
+/// Runs one case: `{"expected": …, "told": …}`.
+pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
+    match name {
+        "single_kill" => single_kill(scene, &["--mib", "200", "--gate"], 1),
+        "host_process" => host_process(scene),
+        "child_kill" => child_kill(scene),
+        "group_kill" => group_kill(scene),
+        "thread_kill" => single_kill(scene, &["--mib", "200", "--gate", "--thread"], 2),
+        "leaderless_kill" => single_kill(scene, &["--mib", "200", "--gate", "--leaderless"], 3),
+        "pod_limit" => pod_limit(scene),
+        "ancestor_limit" => ancestor_limit(scene),
+        "node_wide" => node_wide(scene),
+        "sysrq" => sysrq(scene),
+        _ => bail!("no case is called {name}"),
+    }
+}
+
+fn plan<'a>(group: &'a Group, args: &'a [&'a str]) -> Plan<'a> {
+    Plan {
+        group,
+        args,
+        uid: 0,
+        oom_score_adj: 0,
+    }
+}
+
+/// A container's first process hits the container's limit.
+fn single_kill(scene: &mut Scene, args: &[&str], n: u32) -> Result<Value> {
+    let container = Group::burstable()?.pod(n)?.container(n)?.limit(48 * MIB)?;
+    let mut hogs = start(&[Plan {
+        uid: 1000,
+        oom_score_adj: 500,
+        ..plan(&container, args)
+    }])?;
+    let hog = hogs.first()?;
+    let victims = [hog.facts()?];
+    let story = Story {
+        scope: "container",
+        limit_bytes: Some(48 * MIB),
+        limit_cgroup: Some(&container.path),
+        outcome: "container-died",
+        trigger: victims.first().map(|victim| victim.pid),
+        victims: &victims,
+    };
+    scene.play(&story, || hog.go())
+}
+
+/// A process that is in no container hits its service's limit.
+fn host_process(scene: &mut Scene) -> Result<Value> {
+    // Delegates from the root, as every node does.
+    Group::burstable()?;
+    let service = Group::plain("/system")?.limit(32 * MIB)?;
+    let mut hog = start_on_host(plan(&service, &["--mib", "200", "--gate"]))?;
+    let victims = [hog.facts()?];
+    let story = Story {
+        scope: "ancestor",
+        limit_bytes: Some(32 * MIB),
+        limit_cgroup: Some(&service.path),
+        outcome: "unknown",
+        trigger: victims.first().map(|victim| victim.pid),
+        victims: &victims,
+    };
+    scene.play(&story, || hog.go())
+}
+
+/// A child of a container's first process is killed, and that one lives on.
+fn child_kill(scene: &mut Scene) -> Result<Value> {
+    let container = Group::burstable()?.pod(4)?.container(4)?.limit(48 * MIB)?;
+    let args = ["--mib", "200", "--gate", "--child", "--hold"];
+    let mut hogs = start(&[plan(&container, &args)])?;
+    let parent = hogs.first()?;
+    let victims = [parent.child_facts()?];
+    let story = Story {
+        scope: "container",
+        limit_bytes: Some(48 * MIB),
+        limit_cgroup: Some(&container.path),
+        outcome: "child-died",
+        trigger: victims.first().map(|victim| victim.pid),
+        victims: &victims,
+    };
+    let told = scene.play(&story, || parent.go())?;
+    parent.said("touched")?;
+    parent.lives()?;
+    Ok(told)
+}
+
+/// All of a container's processes are killed together.
+fn group_kill(scene: &mut Scene) -> Result<Value> {
+    let container = Group::burstable()?.pod(5)?.container(5)?;
+    let container = container.limit(64 * MIB)?.die_as_one()?;
+    let idle = plan(&container, &["--mib", "4", "--gate", "--hold"]);
+    let greedy = plan(&container, &["--mib", "200", "--gate"]);
+    let mut hogs = start(&[idle, idle, idle, greedy])?;
+    let victims = hogs
+        .0
+        .iter()
+        .map(super::process::Process::facts)
+        .collect::<Result<Vec<_>>>()?;
+    for idle in hogs.0.iter_mut().take(3) {
+        idle.go()?;
+        idle.said("touched")?;
+    }
+    let story = Story {
+        scope: "container",
+        limit_bytes: Some(64 * MIB),
+        limit_cgroup: Some(&container.path),
+        outcome: "container-died",
+        trigger: victims.last().map(|victim| victim.pid),
+        victims: &victims,
+    };
+    let greedy = hogs.0.last_mut().context("a hog")?;
+    scene.play(&story, || greedy.go())
+}
+
+/// One container allocates, the pod's limit is hit, and another container dies.
+fn pod_limit(scene: &mut Scene) -> Result<Value> {
+    let pod = Group::burstable()?.pod(6)?.limit(96 * MIB)?;
+    let (meek, greedy) = (pod.container(6)?.limit(80 * MIB)?, pod.container(7)?);
+    let mut meek = start(&[Plan {
+        oom_score_adj: 1000,
+        ..plan(&meek, &["--mib", "50", "--gate", "--hold"])
+    }])?;
+    // Spared even when the other's memory is given back late.
+    let mut greedy = start(&[Plan {
+        oom_score_adj: -1000,
+        ..plan(&greedy, &["--mib", "60", "--gate", "--hold"])
+    }])?;
+    let meek = meek.first()?;
+    let greedy = greedy.first()?;
+    meek.go()?;
+    meek.said("touched")?;
+    let victims = [meek.facts()?];
+    let story = Story {
+        scope: "pod",
+        limit_bytes: Some(96 * MIB),
+        limit_cgroup: Some(&pod.path),
+        outcome: "container-died",
+        trigger: Some(greedy.facts()?.pid),
+        victims: &victims,
+    };
+    let told = scene.play(&story, || greedy.go())?;
+    greedy.said("touched")?;
+    Ok(told)
+}
+
+/// The limit is that of all burstable pods together.
+fn ancestor_limit(scene: &mut Scene) -> Result<Value> {
+    let burstable = Group::burstable()?.limit(64 * MIB)?;
+    let container = burstable.pod(8)?.container(8)?.limit(512 * MIB)?;
+    let mut hogs = start(&[plan(&container, &["--mib", "200", "--gate"])])?;
+    let hog = hogs.first()?;
+    let victims = [hog.facts()?];
+    let story = Story {
+        scope: "ancestor",
+        limit_bytes: Some(64 * MIB),
+        limit_cgroup: Some(&burstable.path),
+        outcome: "container-died",
+        trigger: victims.first().map(|victim| victim.pid),
+        victims: &victims,
+    };
+    scene.play(&story, || hog.go())
+}
+
+/// Nobody's limit: the machine is out of memory.
+fn node_wide(scene: &mut Scene) -> Result<Value> {
+    let container = Group::burstable()?.pod(9)?.container(9)?;
+    let mut hogs = start(&[Plan {
+        oom_score_adj: 1000,
+        ..plan(&container, &["--mib", "4096", "--gate"])
+    }])?;
+    let hog = hogs.first()?;
+    let victims = [hog.facts()?];
+    let story = Story {
+        scope: "node",
+        limit_bytes: Some(memory()?),
+        limit_cgroup: None,
+        outcome: "container-died",
+        // Whoever wants a page when there is none.
+        trigger: None,
+        victims: &victims,
+    };
+    scene.play(&story, || hog.go())
+}
+
+/// Somebody asks the kernel for a kill.
+fn sysrq(scene: &mut Scene) -> Result<Value> {
+    let container = Group::burstable()?.pod(10)?.container(10)?;
+    let mut hogs = start(&[Plan {
+        oom_score_adj: 1000,
+        ..plan(&container, &["--mib", "64", "--gate", "--hold"])
+    }])?;
+    let hog = hogs.first()?;
+    hog.go()?;
+    hog.said("touched")?;
+    let victims = [hog.facts()?];
+    let story = Story {
+        scope: "sysrq",
+        limit_bytes: None,
+        limit_cgroup: None,
+        outcome: "container-died",
+        // A kernel's worker does it.
+        trigger: None,
+        victims: &victims,
+    };
+    scene.play(&story, || {
+        fs::write("/proc/sysrq-trigger", "f").context("write to /proc/sysrq-trigger")
+    })
+}
+
+/// All of this machine's, in bytes; it has no swap.
+fn memory() -> Result<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next());
+    let kib: u64 = total.context("MemTotal")?.parse().context("MemTotal")?;
+    Ok(kib.saturating_mul(1024))
+}

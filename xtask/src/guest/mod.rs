@@ -1,0 +1,80 @@
+//! What runs as the first process of a virtual machine: the cases of the tier
+//! `qemu`, each a kill that the agent tells of.
+//!
+//! Every case says what the agent should tell, from what it did itself, from
+//! /proc before the kill and from the kernel's own report of it; the host compares.
+
+mod cases;
+mod kmsg;
+mod pods;
+mod process;
+mod scene;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+use serde_json::{Value, json};
+
+use crate::lab::{SAYS, remove_trees};
+use crate::say;
+pub use cases::NAMES;
+use scene::Scene;
+
+/// Sets the machine up, runs every case, and powers off.
+pub fn main() -> Result<()> {
+    if let Err(error) = set_up().and_then(|()| run()) {
+        tell(&json!({"error": format!("{error:#}")}));
+    }
+    reboot(RebootCommand::PowerOff).context("power off")
+}
+
+fn run() -> Result<()> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the release")?;
+    tell(&json!({"kernel": release.trim()}));
+    let mut scene = Scene::open()?;
+    for name in NAMES {
+        let told = cases::run(name, &mut scene)
+            .unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
+        tell(&json!({"case": name, "outcome": told}));
+        if let Err(error) = ["kubepods", "system"]
+            .into_iter()
+            .try_for_each(remove_trees)
+        {
+            tell(&json!({"error": format!("after {name}: {error:#}")}));
+        }
+    }
+    tell(&json!({"end": scene.close()}));
+    Ok(())
+}
+
+fn tell(value: &Value) {
+    say::line(format_args!("{SAYS}{value}"));
+}
+
+/// What a distribution's own first process would do, as far as it matters here.
+fn set_up() -> Result<()> {
+    for (kind, at) in [
+        ("proc", "/proc"),
+        ("sysfs", "/sys"),
+        ("devtmpfs", "/dev"),
+        ("tmpfs", "/tmp"),
+        ("cgroup2", "/sys/fs/cgroup"),
+        ("tracefs", "/sys/kernel/tracing"),
+    ] {
+        // The kernel may have mounted /dev already.
+        if let Err(error) = mount(kind, at, kind, MountFlags::empty(), None)
+            && error != rustix::io::Errno::BUSY
+        {
+            return Err(error).with_context(|| format!("mount {at}"));
+        }
+    }
+    if !Path::new("/dev/fd").exists() {
+        symlink("/proc/self/fd", "/dev/fd").context("link /dev/fd")?;
+    }
+    // Its lines would end up within ours, and a serial line is slow.
+    fs::write("/proc/sys/kernel/printk", "1").context("quieten the kernel")
+}

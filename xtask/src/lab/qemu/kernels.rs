@@ -1,0 +1,86 @@
+//! Debian's kernels for virtual machines, one a suite.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::suites::Suites;
+use crate::lab::{Cache, Debian};
+use crate::say;
+
+/// Which suites: of 2021, 2023 and 2025, and the one to come.
+pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
+
+/// The package that depends on a suite's newest.
+const META: &str = "linux-image-cloud-amd64";
+
+/// The kernels' files.
+#[derive(Debug, Clone)]
+pub struct Kernels {
+    dir: PathBuf,
+}
+
+impl Kernels {
+    /// Installs QEMU, and downloads the kernels where they are not there yet.
+    pub fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
+        debian.install("the tier qemu", &["qemu-system-x86"])?;
+        let dir = cache.entry("debian-cloud-kernels", |dir| {
+            say::step("downloading Debian's kernels (about a minute, once)");
+            let work = tempfile::tempdir().context("make a directory for packages")?;
+            let suites = Suites::update(work.path(), &SUITES)?;
+            for suite in SUITES {
+                let kernel = fetch(&suites, suite, &work.path().join(suite))
+                    .with_context(|| format!("get the kernel of {suite}"))?;
+                let to = dir.join(suite);
+                fs::copy(&kernel, &to).with_context(|| format!("copy to {}", to.display()))?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { dir })
+    }
+
+    /// The kernel of a suite.
+    pub fn of(&self, suite: &str) -> PathBuf {
+        self.dir.join(suite)
+    }
+}
+
+fn fetch(suites: &Suites, suite: &str, root: &Path) -> Result<PathBuf> {
+    let depends = suites.depends(META, suite)?;
+    let image = image(&depends).with_context(|| format!("a kernel in {depends:?}"))?;
+    // Since 2026 the image is an empty package; the kernel is in another one.
+    let binary = image.replacen("linux-image-", "linux-binary-", 1);
+    let package = if suites.has(&binary) { &binary } else { image };
+    suites.unpack(package, root)?;
+    let release = image.trim_start_matches("linux-image-");
+    let places = [
+        root.join("boot").join(format!("vmlinuz-{release}")),
+        root.join("usr/lib/modules").join(release).join("vmlinuz"),
+    ];
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("no kernel in {package}"))
+}
+
+/// `linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1), other` names the first.
+fn image(depends: &str) -> Option<&str> {
+    depends
+        .split([',', '|'])
+        .filter_map(|one| one.split_whitespace().next())
+        .find(|name| name.starts_with("linux-image-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_among_dependencies() {
+        let check = |depends: &str, expect: Option<&str>| assert_eq!(image(depends), expect);
+        check(
+            "linux-base, linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1)",
+            Some("linux-image-6.1.0-50-cloud-amd64"),
+        );
+        check("linux-base (>= 4)", None);
+    }
+}

@@ -1,0 +1,132 @@
+//! Virtual machines with other kernels, in software: no KVM is needed.
+
+mod cpio;
+mod kernels;
+mod suites;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::process::{show, stop, wait_timeout};
+pub use kernels::{Kernels, SUITES};
+
+/// Begins a line that the guest says to its host; the kernel's own lines are others.
+pub(crate) const SAYS: &str = "@@oom-bonker ";
+
+/// How long a boot and all the guest does may take; about 8 s on an idle machine.
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// A virtual machine that is yet to be started.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// What to boot.
+    pub kernel: PathBuf,
+    /// Its root directory, see [`initrd`].
+    pub initrd: PathBuf,
+}
+
+/// What came out of the serial line.
+#[derive(Debug, Clone)]
+pub struct Serial {
+    /// What the guest's program said.
+    pub said: Vec<Value>,
+    /// All of it.
+    pub text: String,
+}
+
+impl Machine {
+    /// Boots, and waits until the guest powers off. A boot that never came to the
+    /// guest's first process is tried once more.
+    pub fn run(&self) -> Result<Serial> {
+        let first = self.attempt();
+        match first {
+            Ok(serial) if serial.said.is_empty() => self.attempt(),
+            other => other,
+        }
+    }
+
+    fn attempt(&self) -> Result<Serial> {
+        let dir = tempfile::tempdir().context("make a directory for the serial line")?;
+        let (serial, errors) = (dir.path().join("serial"), dir.path().join("stderr"));
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            // Filling a page byte by byte is what emulation is slowest at.
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm"])
+            .args(["-M", "q35", "-smp", "2", "-m", "512"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none"])
+            .arg("-serial")
+            .arg(format!("file:{}", serial.display()))
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initrd)
+            .args(["-append", "console=ttyS0 loglevel=4 panic=-1 -- guest"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors).context("make a file for QEMU's errors")?);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {}", show(&command)))?;
+        let ended = wait_timeout(&mut child, LIMIT);
+        stop(&mut child, Duration::ZERO);
+        let read = |path: &Path| {
+            fs::read(path).map_or_else(
+                |_| String::new(),
+                |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+            )
+        };
+        let text = read(&serial);
+        let status = ended?;
+        let said = said(&text);
+        match status {
+            Some(status) if !status.success() => {
+                bail!("{}: {status}: {}", show(&command), read(&errors).trim())
+            }
+            None if !said.is_empty() => {
+                bail!("the guest did not power off within {LIMIT:?}:\n{text}")
+            }
+            _ => Ok(Serial { said, text }),
+        }
+    }
+}
+
+/// Writes a root directory with `xtask` as its first process, and the agent.
+pub fn initrd(xtask: &Path, agent: &Path, to: &Path) -> Result<()> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    let mut archive = cpio::Archive::default();
+    for dir in ["bin", "dev", "proc", "sys", "tmp"] {
+        archive.directory(dir);
+    }
+    archive.program("init", &read(xtask)?)?;
+    // The kernel names a process after the file it was started by.
+    archive.link("bin/hog", "/init")?;
+    archive.program("bin/oom-agent", &read(agent)?)?;
+    fs::write(to, archive.finish()).with_context(|| format!("write {}", to.display()))
+}
+
+/// The guest's own lines among the kernel's.
+fn said(text: &str) -> Vec<Value> {
+    text.lines()
+        .filter_map(|line| line.split_once(SAYS))
+        .filter_map(|(_, json)| serde_json::from_str(json.trim_end()).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_guest_is_heard_among_the_kernel() {
+        let text = "[    0.1] Linux\r\n@@oom-bonker {\"a\":1}\r\nnoise @@oom-bonker [2]\n\
+                    @@oom-bonker {\"cut\":\n";
+        assert_eq!(said(text), [json!({"a": 1}), json!([2])]);
+    }
+}
