@@ -90,8 +90,7 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         .and_then(|latency| latency.parse().ok())
         .map(Duration::from_micros)
         .context("an acknowledgement that tells its latency")?;
-    // The agent measures from the kernel's stamp: so the acknowledgement tells when that was here.
-    let marked = acked.checked_sub(latency).unwrap_or(start);
+    let marked = stamp(&id).unwrap_or(start);
     let after = |instant: Instant| {
         let elapsed = instant.saturating_duration_since(marked);
         format!("{:>7.1} ms", elapsed.as_secs_f64() * 1000.0)
@@ -130,6 +129,14 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         latency.as_secs_f64() * 1000.0
     ));
     Ok(())
+}
+
+/// When the kernel stamped the kill: its clock's nanoseconds stand in the incident's id.
+fn stamp(id: &str) -> Option<Instant> {
+    let stamp = Duration::from_nanos(id.split('-').nth(1)?.parse().ok()?);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    Instant::now().checked_sub(now.checked_sub(stamp)?)
 }
 
 /// The process to be killed: reaped in any case.
