@@ -47,6 +47,9 @@ pub enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
     Probe(#[source] ProbeError),
+    /// The threads that read the ring have ended: nothing is seen any more.
+    #[error("the readers of the ring buffer have ended: start the agent again")]
+    Blind,
     /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
@@ -91,7 +94,7 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
         "attached"
     );
-    pipeline.run(&mut records, &mut terminated).await;
+    let ended_by = pipeline.run(&mut records, &mut terminated).await;
     tracing::info!("ending");
     pipeline.summary.kernel_kills = kernel_kills()
         .zip(kills_before)
@@ -103,7 +106,7 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         Err(error) => tracing::error!(%error, "cannot tell what was lost"),
     }
     pipeline.finish(args.summary).await;
-    Ok(())
+    ended_by
 }
 
 struct Pipeline {
@@ -118,14 +121,18 @@ struct Pipeline {
 // === impl Pipeline ===
 
 impl Pipeline {
-    async fn run(&mut self, records: &mut mpsc::Receiver<Record>, end: &mut mpsc::Receiver<()>) {
+    /// Until it is told to end, or nothing can be seen any more.
+    async fn run(
+        &mut self,
+        records: &mut mpsc::Receiver<Record>,
+        end: &mut mpsc::Receiver<()>,
+    ) -> Result<(), RunError> {
         loop {
             let deadline = self.assembler.deadline_ns();
             tokio::select! {
                 record = records.recv(), if self.resolving.len() < RESOLVING => {
                     let Some(record) = record else {
-                        tracing::error!("the ring's reader has ended");
-                        return;
+                        return Err(RunError::Blind);
                     };
                     let found = self.assembler.take(record, clock::monotonic_ns());
                     self.resolve(found);
@@ -135,7 +142,7 @@ impl Pipeline {
                     self.resolve(found);
                 }
                 Some(incident) = self.resolving.join_next() => self.tell(incident),
-                _ = end.recv() => return,
+                _ = end.recv() => return Ok(()),
             }
         }
     }
