@@ -7,18 +7,8 @@ use oom_agent_ebpf::{Autopsy, drops};
 
 use super::{
     maps::{RECORDS, count_drop},
-    task,
+    task::{self, Subject},
 };
-
-/// Whom an autopsy is of.
-pub(super) struct Subject {
-    /// Its `task_struct`.
-    pub(super) task: u64,
-    pub(super) tid: u32,
-    pub(super) tgid: u32,
-    /// It is `current`: its own memory can be read.
-    pub(super) own: bool,
-}
 
 /// `known` is what is known from the start: how it was read. Gives whether it was written.
 #[inline(always)]

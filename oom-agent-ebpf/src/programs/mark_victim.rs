@@ -13,9 +13,10 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::{Mark, drops, invoked, known};
 
 use super::{
-    autopsy::{self, Subject},
+    autopsy,
     maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop},
-    offsets as at, task,
+    offsets as at,
+    task::{self, Subject},
 };
 
 /// Offset of `pid` in both layouts of the classic tracepoint, read from its `format` file.

@@ -8,9 +8,10 @@ use aya_ebpf::{
 use oom_agent_ebpf::{Exit, drops, known};
 
 use super::{
-    autopsy::{self, Subject},
+    autopsy,
     maps::{MARKED, RECORDS, count_drop},
-    offsets as at, task,
+    offsets as at,
+    task::{self, Subject},
 };
 
 #[btf_tracepoint(function = "sched_process_exit")]

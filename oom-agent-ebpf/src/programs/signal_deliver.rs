@@ -6,9 +6,9 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::known;
 
 use super::{
-    autopsy::{self, Subject},
+    autopsy,
     maps::MARKED,
-    task,
+    task::{self, Subject},
 };
 
 const SIGKILL: u32 = 9;

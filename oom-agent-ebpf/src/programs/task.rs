@@ -12,13 +12,23 @@ use oom_agent_ebpf::{
     known,
 };
 
-use super::{autopsy::Subject, offsets as at};
+use super::offsets as at;
 
 /// `NAME_MAX` of a cgroup with its NUL.
 const NAME_LEN: usize = 256;
 
 /// One read of a command line. Small, so that a page that is not resident costs little of it.
 const CMDLINE_CHUNK: u64 = 256;
+
+/// Whom an autopsy is of.
+pub(super) struct Subject {
+    /// Its `task_struct`.
+    pub(super) task: u64,
+    pub(super) tid: u32,
+    pub(super) tgid: u32,
+    /// It is `current`: its own memory can be read.
+    pub(super) own: bool,
+}
 
 /// `current`, as an address.
 #[inline(always)]

@@ -8,6 +8,8 @@ mod scope;
 mod sentence;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use jiff::Timestamp;

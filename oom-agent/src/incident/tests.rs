@@ -1,28 +1,26 @@
-//! Records in any order, lost, doubled and late: every kill is told exactly once.
+//! What becomes of the records of one kill.
 
 #![expect(
     clippy::cast_possible_truncation,
     reason = "the numbers of these tests are small"
 )]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use oom_agent_ebpf::{
     Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, LEVELS, Level, Mark, Record, known,
 };
-use proptest::prelude::*;
 
 use super::assembler::{Assembler, Expect};
-use super::{Fate, Found, Rss, Trigger};
+use super::{Fate, Rss, Trigger};
 
 const PAGE: u64 = 4096;
 
-fn assembler() -> Assembler {
+pub(super) fn assembler() -> Assembler {
     Assembler::new(PAGE, Expect::Autopsies(Duration::from_millis(200)))
 }
 
-fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
+pub(super) fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
     Record::Mark(Box::new(Mark {
         kind: Mark::KIND,
         tid,
@@ -75,11 +73,11 @@ fn autopsy_of(mark_ns: u64, tid: u32, tgid: u32) -> Autopsy {
     autopsy
 }
 
-fn autopsy(mark_ns: u64, tid: u32, tgid: u32) -> Record {
+pub(super) fn autopsy(mark_ns: u64, tid: u32, tgid: u32) -> Record {
     Record::Autopsy(Box::new(autopsy_of(mark_ns, tid, tgid)))
 }
 
-fn exit(mark_ns: u64, tgid: u32) -> Record {
+pub(super) fn exit(mark_ns: u64, tgid: u32) -> Record {
     Record::Exit(Exit {
         kind: Exit::KIND,
         tgid,
@@ -89,7 +87,7 @@ fn exit(mark_ns: u64, tgid: u32) -> Record {
 }
 
 /// Of a cgroup that dies as one, two levels above the victim's own.
-fn grouped(mark_ns: u64, pid: u32) -> Record {
+pub(super) fn grouped(mark_ns: u64, pid: u32) -> Record {
     let mut autopsy = autopsy_of(mark_ns, pid, pid);
     autopsy.levels_used = 4;
     autopsy.levels[2].oom_group = 1;
@@ -299,7 +297,7 @@ fn a_victim_whose_signal_comes_late_is_told_as_it_was_seen_from_outside() {
     assert_eq!(assembler.take(autopsy(50, 42, 42), 300_000_000), []);
 }
 
-fn unconfirmed(stamp_ns: u64, pid: u32) -> Record {
+pub(super) fn unconfirmed(stamp_ns: u64, pid: u32) -> Record {
     let mut autopsy = autopsy_of(stamp_ns, pid, pid);
     autopsy.known |= known::UNCONFIRMED;
     Record::Autopsy(Box::new(autopsy))
@@ -389,70 +387,4 @@ fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
         .sum();
     assert_eq!(told, 5000 - 4096);
     assert_eq!(told + assembler.expire(u64::MAX).len(), 5000);
-}
-
-/// What happens to the three records of one kill.
-#[derive(Clone, Debug)]
-struct Luck {
-    copies: [u8; 3],
-    thread_marked: bool,
-    grouped: bool,
-}
-
-fn fate() -> impl Strategy<Value = Luck> {
-    ([0u8..3, 0u8..3, 0u8..3], any::<bool>(), any::<bool>()).prop_map(
-        |(copies, thread_marked, grouped)| Luck {
-            copies,
-            thread_marked,
-            grouped,
-        },
-    )
-}
-
-proptest! {
-    #[test]
-    fn every_kill_with_a_record_left_is_told_exactly_once(
-        (fates, order) in proptest::collection::vec(fate(), 1..40).prop_flat_map(|fates| {
-            let total = fates.iter().flat_map(|fate| fate.copies).map(usize::from).sum::<usize>();
-            (Just(fates), proptest::collection::vec(any::<u64>(), total))
-        }),
-    ) {
-        let mut records = Vec::new();
-        for (n, fate) in fates.iter().enumerate() {
-            let (stamp, pid) = (1 + n as u64, 100 + 10 * n as u32);
-            let marked = if fate.thread_marked { mark(stamp, pid + 1, 0) } else { mark(stamp, pid, pid) };
-            let read = if fate.grouped { grouped(stamp, pid) } else { autopsy(stamp, pid + 2, pid) };
-            let kinds = [marked, read, exit(stamp, pid)];
-            for (record, copies) in kinds.into_iter().zip(fate.copies) {
-                records.extend(std::iter::repeat_n((stamp, record), copies.into()));
-            }
-        }
-        let mut shuffled: Vec<_> = order.into_iter().zip(records).collect();
-        shuffled.sort_by_key(|(key, _)| *key);
-
-        let mut assembler = assembler();
-        let mut told: BTreeMap<u64, usize> = BTreeMap::new();
-        let mut count = |found: Vec<Found>| {
-            for found in found {
-                for killed in found.killed {
-                    *told.entry(killed.stamp_ns).or_default() += 1;
-                }
-            }
-        };
-        let mut now = 1000;
-        for (_, (_, record)) in shuffled {
-            now += 1;
-            count(assembler.take(record, now));
-        }
-        // First the marks that were left alone, then the groups they may have joined.
-        for _ in 0..2 {
-            now += Duration::from_secs(1).as_nanos() as u64;
-            count(assembler.expire(now));
-        }
-        for (n, fate) in fates.iter().enumerate() {
-            let expected = usize::from(fate.copies.iter().any(|copies| *copies > 0));
-            prop_assert_eq!(told.get(&(1 + n as u64)).copied().unwrap_or(0), expected);
-        }
-        prop_assert_eq!(assembler.deadline_ns(), None);
-    }
 }

@@ -12,10 +12,12 @@ use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use super::pods::Group;
-use super::scene::SOON;
 use crate::expect::between;
 use crate::lab::Output;
 use crate::process::stop;
+
+/// The bound on everything; emulation is slow.
+pub(super) const SOON: Duration = Duration::from_secs(15);
 
 /// In ns; `USER_HZ` is 100 wherever Linux runs.
 const TICK: u64 = 10_000_000;

@@ -8,12 +8,9 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::kmsg::{Killed, Kmsg};
-use super::process::Facts;
+use super::process::{Facts, SOON};
 use crate::expect::{between, id_between, time_between};
 use crate::lab::{Agent, wait};
-
-/// The bound on everything; emulation is slow.
-pub(super) const SOON: Duration = Duration::from_secs(15);
 
 /// The kernel reports as many kills whole in as long: `oom_rs` of its `oom_kill_process`.
 const REPORTS: usize = 10;

@@ -1,0 +1,100 @@
+//! Records in any order, lost, doubled and late: every kill is told exactly once.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the numbers of these tests are small"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::Found;
+use super::tests::{assembler, autopsy, exit, grouped, mark, unconfirmed};
+
+/// What happens to the three records of one kill.
+#[derive(Clone, Debug)]
+struct Luck {
+    copies: [u8; 3],
+    thread_marked: bool,
+    read: Reading,
+}
+
+/// How its autopsy was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Marked,
+    InGroup,
+    BeforeItsMark,
+}
+
+fn fate() -> impl Strategy<Value = Luck> {
+    let reading = prop_oneof![
+        Just(Reading::Marked),
+        Just(Reading::InGroup),
+        Just(Reading::BeforeItsMark),
+    ];
+    ([0u8..3, 0u8..3, 0u8..3], any::<bool>(), reading).prop_map(|(copies, thread_marked, read)| {
+        Luck {
+            copies,
+            thread_marked,
+            read,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_kill_with_a_record_left_is_told_exactly_once(
+        (fates, order) in proptest::collection::vec(fate(), 1..40).prop_flat_map(|fates| {
+            let total = fates.iter().flat_map(|fate| fate.copies).map(usize::from).sum::<usize>();
+            (Just(fates), proptest::collection::vec(any::<u64>(), total))
+        }),
+    ) {
+        let mut records = Vec::new();
+        for (n, fate) in fates.iter().enumerate() {
+            let (stamp, pid) = (1 + n as u64, 100 + 10 * n as u32);
+            let marked = if fate.thread_marked { mark(stamp, pid + 1, 0) } else { mark(stamp, pid, pid) };
+            let read = match fate.read {
+                Reading::Marked => autopsy(stamp, pid + 2, pid),
+                Reading::InGroup => grouped(stamp, pid),
+                Reading::BeforeItsMark => unconfirmed(stamp, pid),
+            };
+            let kinds = [marked, read, exit(stamp, pid)];
+            for (record, copies) in kinds.into_iter().zip(fate.copies) {
+                records.extend(std::iter::repeat_n((stamp, record), copies.into()));
+            }
+        }
+        let mut shuffled: Vec<_> = order.into_iter().zip(records).collect();
+        shuffled.sort_by_key(|(key, _)| *key);
+
+        let mut assembler = assembler();
+        let mut told: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut count = |found: Vec<Found>| {
+            for found in found {
+                for killed in found.killed {
+                    *told.entry(killed.stamp_ns).or_default() += 1;
+                }
+            }
+        };
+        let mut now = 1000;
+        for (_, (_, record)) in shuffled {
+            now += 1;
+            count(assembler.take(record, now));
+        }
+        // First the marks that were left alone, then the groups they may have joined.
+        for _ in 0..2 {
+            now += Duration::from_secs(1).as_nanos() as u64;
+            count(assembler.expire(now));
+        }
+        for (n, fate) in fates.iter().enumerate() {
+            let [marks, autopsies, exits] = fate.copies;
+            // What was never marked is a kill only if its exit says so.
+            let proof = fate.read != Reading::BeforeItsMark && autopsies > 0;
+            let expected = usize::from(marks > 0 || exits > 0 || proof);
+            prop_assert_eq!(told.get(&(1 + n as u64)).copied().unwrap_or(0), expected);
+        }
+        prop_assert_eq!(assembler.deadline_ns(), None);
+    }
+}
