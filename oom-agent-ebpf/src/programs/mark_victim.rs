@@ -3,7 +3,7 @@
 use core::ptr::addr_of_mut;
 
 use aya_ebpf::{
-    EbpfContext, Global,
+    EbpfContext,
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{btf_tracepoint, tracepoint},
@@ -19,9 +19,9 @@ use super::{
     task::{self, Subject},
 };
 
-/// Offset of `pid` in both layouts of the classic tracepoint, read from its `format` file.
-#[unsafe(no_mangle)]
-static MARK_VICTIM_PID: Global<u32> = Global::new(8);
+/// Offset of `pid` in both layouts of the classic tracepoint, but for kernels whose records have a
+/// `common_preempt_lazy_count` before it.
+const PID_OFFSET: usize = 8;
 
 /// Argument 0 is `int pid` before 6.9 and its backports, `struct task_struct *` after.
 #[btf_tracepoint(function = "mark_victim")]
@@ -39,8 +39,8 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 
 #[tracepoint(category = "oom", name = "mark_victim")]
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
-    // SAFETY: within the tracepoint's own record, as its format file says.
-    if let Ok(pid) = unsafe { ctx.read_at::<u32>(MARK_VICTIM_PID.load() as usize) } {
+    // SAFETY: within the tracepoint's own record.
+    if let Ok(pid) = unsafe { ctx.read_at::<u32>(PID_OFFSET) } {
         write_mark(&ctx, &mark_of(pid, 0), false);
     }
     0
@@ -53,13 +53,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     // Mostly the process that wants memory is the one that dies for it: then this is its own
     // context already, and its signal, which comes after the kernel's whole report, is not awaited.
     let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
-    let key = if own {
-        ctx.tgid()
-    } else if tgid == 0 {
-        tid
-    } else {
-        tgid
-    };
+    let key = if tgid == 0 { tid } else { tgid };
     let mut mark = mark_of(tid, tgid);
     // Its signal was sent a moment ago; it may have been read by that already.
     let mut autopsied = u32::from(own);

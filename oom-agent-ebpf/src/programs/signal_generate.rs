@@ -26,7 +26,13 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u64>(0) as u32 != SIGKILL || ctx.arg::<u64>(1) != SEND_SIG_PRIV {
         return 0;
     }
-    let Some(tgid) = task::member::<u32>(ctx.arg(2), &at::TASK_TGID) else {
+    // By what its mark will be looked up: the victim that is sent the signal is the one that is marked.
+    let id = if at::MARK_VICTIM_HAS_TASK.load() == 1 {
+        &at::TASK_TGID
+    } else {
+        &at::TASK_PID
+    };
+    let Some(key) = task::member::<u32>(ctx.arg(2), id) else {
         return 0;
     };
     let marked = Marked {
@@ -35,7 +41,7 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         confirmed: 0,
         autopsied: 0,
     };
-    if MARKED.insert(tgid, marked, IF_NEW).is_err() && MARKED.get_ptr(tgid).is_none() {
+    if MARKED.insert(key, marked, IF_NEW).is_err() && MARKED.get_ptr(key).is_none() {
         count_drop(drops::MARKS_FULL);
     }
     0
