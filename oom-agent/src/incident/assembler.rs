@@ -209,6 +209,12 @@ impl Assembler {
 
     fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
         match self.tell(exit.mark_ns, now_ns)? {
+            // Its mark's record was lost: an exit is told of marked ones only.
+            Kill::Waiting {
+                mark,
+                early: Some(killed),
+                ..
+            } => Some(one(mark.as_deref(), *killed)),
             Kill::Waiting {
                 mark,
                 outside: Some(killed),

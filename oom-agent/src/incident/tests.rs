@@ -325,6 +325,16 @@ fn a_signal_that_outran_its_mark_waits_for_it() {
 }
 
 #[test]
+fn an_early_reading_whose_mark_was_lost_is_told_at_its_exit() {
+    let mut assembler = assembler();
+    assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
+    let found = assembler.take(exit(50, 42), 61);
+    assert_eq!(found[0].degraded, ["trigger: the mark's record was lost"]);
+    let victim = &found[0].killed[0].victim;
+    assert_eq!(victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
+}
+
+#[test]
 fn a_kill_of_the_kernels_that_is_never_marked_is_no_incident() {
     let mut assembler = assembler();
     assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
