@@ -234,7 +234,9 @@ fn say_degraded(probe: &Probe, wanted: Method) {
             "--probe classic: victims are read from /proc, which loses those that end first"
         );
     }
-    if let Err(errors) = &probe.out_of_memory {
+    if let Err(errors) = &probe.out_of_memory
+        && probe.method == Method::Btf
+    {
         let reasons: Vec<String> = errors
             .iter()
             .map(|error| crate::error_chain::chain(error).to_string())

@@ -42,7 +42,7 @@ pub struct Probe {
 }
 
 /// Records that never reached the pipeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
     /// The ring was full.
     pub ring_full: u64,
