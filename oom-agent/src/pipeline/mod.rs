@@ -1,32 +1,34 @@
 //! From the kernel's records to every sink: the only room that sees all the others.
 
 mod discover;
+mod front;
 mod resolve;
 mod summary;
 
-use std::future::pending;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use oom_agent_ebpf::Record;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::args::{LogLevel, Run};
-use crate::clock;
 use crate::host::Host;
-use crate::incident::{Assembler, Expect, Found, Incident};
-use crate::probe::{Method, Probe, ProbeError};
+use crate::incident::{Assembler, Expect, Incident};
+use crate::probe::{Method, Probe, ProbeError, Take};
 use crate::procfs::Procfs;
 use crate::sinks::{Lines, Sink, start_bonker, start_events};
 use crate::vmstat;
 use discover::Runtime;
+use front::{Front, Seen, lock};
 use resolve::Resolver;
 use summary::Summary;
+
+/// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
+const QUEUE: usize = 1024;
 
 /// Incidents whose container is being looked up at once.
 const RESOLVING: usize = 64;
@@ -62,31 +64,41 @@ pub enum RunError {
 pub async fn run(args: Run) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let host = Host::read(args.node_name.clone());
-    let logging = args.log_level == LogLevel::Trace;
-    let (probe, mut records) = Probe::attach(args.probe, logging).map_err(RunError::Probe)?;
-    say_degraded(&probe, args.probe);
-
-    let lines =
-        Lines::start(args.output, TimeZone::system(), io::stdout()).map_err(RunError::Lines)?;
+    let lines = Lines::to_stdout(args.output, TimeZone::system()).map_err(RunError::Lines)?;
+    let lines = Arc::new(lines);
     let procfs = Procfs::of_host();
-    let expect = match probe.method {
-        Method::Classic => Expect::Nothing,
-        _ if procfs.is_some() => Expect::Autopsies(UNREAD),
-        _ => Expect::Autopsies(UNREADABLE),
-    };
+    let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
     let resolver = Arc::new(Resolver::new(host.clone(), procfs, runtime));
+    let summary = Arc::new(Mutex::new(Summary::default()));
+    let (seen, mut incidents) = mpsc::channel(QUEUE);
+    let front = |method| {
+        let expect = match method {
+            Method::Classic => Expect::Nothing,
+            _ => Expect::Autopsies(patience),
+        };
+        let mut front = Front {
+            assembler: Assembler::new(host.page_size, expect),
+            resolver: Arc::clone(&resolver),
+            lines: Arc::clone(&lines),
+            summary: Arc::clone(&summary),
+            seen,
+        };
+        let take: Take = Box::new(move |record| front.take(record));
+        take
+    };
+    let kills_before = kernel_kills();
+    let logging = args.log_level == LogLevel::Trace;
+    let probe = Probe::attach(args.probe, logging, front).map_err(RunError::Probe)?;
+    say_degraded(&probe, args.probe);
     let warming = Arc::clone(&resolver);
     tokio::spawn(async move { warming.warm_up().await });
-    let sinks = sinks(&args, &host);
-    let kills_before = kernel_kills();
     let mut pipeline = Pipeline {
-        assembler: Assembler::new(host.page_size, expect),
         resolver,
         resolving: JoinSet::new(),
         lines,
-        sinks,
-        summary: Summary::default(),
+        sinks: sinks(&args, &host),
+        summary,
     };
     tracing::info!(
         node = host.node,
@@ -94,15 +106,15 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
         "attached"
     );
-    let ended_by = pipeline.run(&mut records, &mut terminated).await;
+    let ended_by = pipeline.run(&mut incidents, &mut terminated).await;
     tracing::info!("ending");
-    pipeline.summary.kernel_kills = kernel_kills()
+    lock(&pipeline.summary).kernel_kills = kernel_kills()
         .zip(kills_before)
         .map(|(now, before)| now.saturating_sub(before));
     let ended = tokio::task::spawn_blocking(move || probe.end());
-    pipeline.drain(records).await;
+    pipeline.drain(incidents).await;
     match ended.await {
-        Ok(lost) => pipeline.summary.lost = lost,
+        Ok(lost) => lock(&pipeline.summary).lost = lost,
         Err(error) => tracing::error!(%error, "cannot tell what was lost"),
     }
     pipeline.finish(args.summary).await;
@@ -110,12 +122,11 @@ pub async fn run(args: Run) -> Result<(), RunError> {
 }
 
 struct Pipeline {
-    assembler: Assembler,
     resolver: Arc<Resolver>,
     resolving: JoinSet<Incident>,
-    lines: Lines,
+    lines: Arc<Lines>,
     sinks: Vec<Sink>,
-    summary: Summary,
+    summary: Arc<Mutex<Summary>>,
 }
 
 // === impl Pipeline ===
@@ -124,63 +135,57 @@ impl Pipeline {
     /// Until it is told to end, or nothing can be seen any more.
     async fn run(
         &mut self,
-        records: &mut mpsc::Receiver<Record>,
+        incidents: &mut mpsc::Receiver<Seen>,
         end: &mut mpsc::Receiver<()>,
     ) -> Result<(), RunError> {
         loop {
-            let deadline = self.assembler.deadline_ns();
             tokio::select! {
-                record = records.recv(), if self.resolving.len() < RESOLVING => {
-                    let Some(record) = record else {
-                        return Err(RunError::Blind);
-                    };
-                    let found = self.assembler.take(record, clock::monotonic_ns());
-                    self.resolve(found);
+                seen = incidents.recv(), if self.resolving.len() < RESOLVING => {
+                    self.take(seen.ok_or(RunError::Blind)?);
                 }
-                () = sleep_until(deadline) => {
-                    let found = self.assembler.expire(clock::monotonic_ns());
-                    self.resolve(found);
-                }
-                Some(incident) = self.resolving.join_next() => self.tell(incident),
+                Some(incident) = self.resolving.join_next() => self.named(incident),
                 _ = end.recv() => return Ok(()),
             }
         }
     }
 
-    /// Takes what is left, and waits for nothing that is still to come.
-    async fn drain(&mut self, mut records: mpsc::Receiver<Record>) {
-        while let Some(record) = records.recv().await {
-            let found = self.assembler.take(record, clock::monotonic_ns());
-            self.resolve(found);
-        }
-        let found = self.assembler.end();
-        self.resolve(found);
-    }
-
-    fn resolve(&mut self, found: Vec<Found>) {
-        for found in found {
-            self.summary.found(&found);
-            let resolver = Arc::clone(&self.resolver);
-            self.resolving
-                .spawn(async move { resolver.resolve(found).await });
+    /// Takes what is left.
+    async fn drain(&mut self, mut incidents: mpsc::Receiver<Seen>) {
+        while let Some(seen) = incidents.recv().await {
+            self.take(seen);
         }
     }
 
-    fn tell(&mut self, incident: Result<Incident, tokio::task::JoinError>) {
-        let incident = match incident {
-            Ok(incident) => Arc::new(incident),
-            Err(error) => {
-                self.summary.untold += 1;
-                tracing::error!(%error, "an incident was lost");
-                return;
+    fn take(&mut self, seen: Seen) {
+        match seen {
+            Seen::Whole(incident) => self.tell(&incident),
+            Seen::Unnamed(incident) => {
+                let resolver = Arc::clone(&self.resolver);
+                self.resolving
+                    .spawn(async move { resolver.name(*incident).await });
             }
-        };
-        // First of all, what may wait for nobody: the queues.
-        for sink in &self.sinks {
-            sink.offer(&incident);
         }
-        self.summary.told(&incident);
-        self.lines.offer(&incident);
+    }
+
+    fn named(&mut self, incident: Result<Incident, tokio::task::JoinError>) {
+        match incident {
+            Ok(incident) => {
+                let incident = Arc::new(incident);
+                self.tell(&incident);
+                self.lines.offer(&incident);
+            }
+            Err(error) => {
+                lock(&self.summary).untold += 1;
+                tracing::error!(%error, "an incident was lost");
+            }
+        }
+    }
+
+    fn tell(&self, incident: &Arc<Incident>) {
+        for sink in &self.sinks {
+            sink.offer(incident);
+        }
+        lock(&self.summary).told(incident);
     }
 
     async fn finish(mut self, tell: bool) {
@@ -188,19 +193,21 @@ impl Pipeline {
         while let Ok(Some(incident)) =
             tokio::time::timeout_at(deadline, self.resolving.join_next()).await
         {
-            self.tell(incident);
+            self.named(incident);
         }
         let mut endings = JoinSet::new();
         for sink in self.sinks.drain(..) {
             let (name, counts) = (sink.name().to_owned(), sink.counts());
-            self.summary.sinks.push((name, counts));
+            lock(&self.summary).sinks.push((name, counts));
             endings.spawn(timeout(GRACE, sink.finish()));
         }
-        self.summary.unwritten = self.lines.finish(GRACE).await;
+        let unwritten = self.lines.finish(GRACE).await;
         while endings.join_next().await.is_some() {}
-        self.summary.log();
+        let mut summary = lock(&self.summary);
+        summary.unwritten = unwritten;
+        summary.log();
         // Standard error may be closed; the log has said it too.
-        if tell && write!(io::stderr(), "{}", self.summary).is_err() {
+        if tell && write!(io::stderr(), "{summary}").is_err() {
             tracing::debug!("the summary could not be written");
         }
     }
@@ -269,15 +276,4 @@ fn signals() -> io::Result<mpsc::Receiver<()>> {
         let _ended = sender.send(()).await;
     });
     Ok(receiver)
-}
-
-/// Sleeps until the kernel's clock shows `deadline_ns`; for ever without one.
-async fn sleep_until(deadline_ns: Option<u64>) {
-    match deadline_ns {
-        Some(deadline) => {
-            let left = deadline.saturating_sub(clock::monotonic_ns());
-            tokio::time::sleep(Duration::from_nanos(left)).await;
-        }
-        None => pending().await,
-    }
 }

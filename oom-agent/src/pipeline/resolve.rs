@@ -1,10 +1,14 @@
 //! A found kill becomes an incident: its container, its pod, its moment.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use jiff::Timestamp;
 
 use super::discover::Runtime;
 use crate::cgroup;
 use crate::clock;
+use crate::cri;
 use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
@@ -39,8 +43,9 @@ impl Resolver {
         self.runtime.get().await;
     }
 
-    /// Never fails: what cannot be found out is said in `degraded`.
-    pub(super) async fn resolve(&self, found: Found) -> Incident {
+    /// All that this host tells by itself, at once. Never fails: what cannot be found out is said in
+    /// `degraded`.
+    pub(super) fn resolve(&self, found: Found) -> Incident {
         let Found {
             stamp_ns,
             trigger,
@@ -53,7 +58,7 @@ impl Resolver {
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
         for (n, killed) in killed.into_iter().enumerate() {
-            let (victim, outcome, reasons) = self.victim(killed).await;
+            let (victim, outcome, reasons) = self.victim(killed);
             degraded.extend(
                 reasons
                     .into_iter()
@@ -80,6 +85,45 @@ impl Resolver {
         }
     }
 
+    /// Whether the container runtime has something to say of it.
+    pub(super) fn is_named_elsewhere(incident: &Incident) -> bool {
+        incident
+            .victims
+            .iter()
+            .any(|victim| victim.container.is_some())
+    }
+
+    /// Adds what the container runtime says. Never fails, as [`resolve`](Self::resolve) does not.
+    pub(super) async fn name(&self, mut incident: Incident) -> Incident {
+        // The victims of a group are mostly of one container.
+        let mut answers: HashMap<String, Result<cri::Identity, String>> = HashMap::new();
+        for (n, victim) in incident.victims.iter_mut().enumerate() {
+            let Some(id) = victim.container.as_ref().map(|container| &container.id) else {
+                continue;
+            };
+            let answer = match answers.entry(id.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let answer = self.ask_runtime(new.key()).await;
+                    new.insert(answer)
+                }
+            };
+            match answer {
+                Ok(found) => {
+                    victim.container = Some(found.container.clone());
+                    if found.pod.is_some() {
+                        victim.pod.clone_from(&found.pod);
+                    }
+                }
+                Err(reason) => incident.degraded.extend(
+                    ["container.name", "pod"]
+                        .map(|field| format!("victims[{n}].{field}: {reason}")),
+                ),
+            }
+        }
+        incident
+    }
+
     fn limit(&self, control: Option<&Control>, killed: &[Killed]) -> Limit {
         if let Some(control) = control {
             return incident::seen(control, self.host.page_size);
@@ -90,7 +134,7 @@ impl Resolver {
         incident::inferred(path, levels, self.host.page_size)
     }
 
-    async fn victim(&self, killed: Killed) -> (Victim, Outcome, Vec<String>) {
+    fn victim(&self, killed: Killed) -> (Victim, Outcome, Vec<String>) {
         let Killed {
             mut victim,
             fate,
@@ -109,7 +153,7 @@ impl Resolver {
             .as_deref()
             .map(cgroup::parse)
             .unwrap_or_default();
-        victim.container = identity.container_id.clone().map(|id| Container {
+        victim.container = identity.container_id.map(|id| Container {
             id,
             name: None,
             runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
@@ -118,34 +162,20 @@ impl Resolver {
             uid: Some(uid),
             ..Pod::default()
         });
-        if let Some(id) = identity.container_id {
-            self.ask_runtime(&id, &mut victim, &mut degraded).await;
-        }
         let outcome = outcome(&victim, fate, &mut degraded);
         (victim, outcome, degraded)
     }
 
-    async fn ask_runtime(&self, id: &str, victim: &mut Victim, degraded: &mut Vec<String>) {
+    async fn ask_runtime(&self, id: &str) -> Result<cri::Identity, String> {
         let Some(cri) = self.runtime.get().await else {
-            degraded.push("container.name: no container runtime was found".to_owned());
-            degraded.push("pod: no container runtime was found".to_owned());
-            return;
+            return Err("no container runtime was found".to_owned());
         };
-        match cri.container(id).await {
-            Ok(found) => {
-                victim.container = Some(found.container);
-                if found.pod.is_some() {
-                    victim.pod = found.pod;
-                }
-            }
-            Err(error) => {
-                let reason = chain(&error).to_string();
-                let reason = escape::truncate(&reason, REASON_LEN);
-                tracing::warn!(container = id, error = reason, "the container goes unnamed");
-                degraded.push(format!("container.name: {reason}"));
-                degraded.push(format!("pod: {reason}"));
-            }
-        }
+        cri.container(id).await.map_err(|error| {
+            let reason = chain(&error).to_string();
+            let reason = escape::truncate(&reason, REASON_LEN);
+            tracing::warn!(container = id, error = reason, "the container goes unnamed");
+            reason.to_owned()
+        })
     }
 }
 

@@ -13,17 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{MapData, PerCpuArray};
-use oom_agent_ebpf::{Record, drops};
-use tokio::sync::mpsc;
+use oom_agent_ebpf::drops;
 
 use object::Object;
 use reader::Reader;
 
 pub use error::{BtfError, ProbeError};
 pub use object::{Method, Verified};
-
-/// Records between the reader and the pipeline; the kernel's ring takes what is more.
-const QUEUE: usize = 1024;
+pub use reader::Take;
 
 /// Attached programs. Dropping it detaches them.
 pub struct Probe {
@@ -55,24 +52,26 @@ pub struct Lost {
 // === impl Probe ===
 
 impl Probe {
-    /// Loads the programs, attaches them and starts to read. `logging` turns on the
-    /// programs' own debug messages.
+    /// Loads the programs, attaches them and gives what they record to the taker that `take` makes
+    /// for the method in use; it is dropped when nothing is seen any more. `logging` turns on
+    /// the programs' own debug messages.
     pub fn attach(
         method: Method,
         logging: bool,
-    ) -> Result<(Self, mpsc::Receiver<Record>), ProbeError> {
+        take: impl FnOnce(Method) -> Take,
+    ) -> Result<Self, ProbeError> {
         let mut object = Object::load(method, logging)?;
         let ring = object.records()?;
         let drops = object.drops()?;
         let logger = logging.then(|| object.logger()).flatten();
         let malformed = Arc::new(AtomicU64::new(0));
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let reader = Reader::start(ring, logger, sender, Arc::clone(&malformed))
-            .map_err(|source| ProbeError::Reader { source })?;
         let out_of_memory = object.attach_out_of_memory();
         let method = object.attach()?;
         object.forget_btf();
-        let probe = Self {
+        // What is recorded before the readers start waits in the ring.
+        let reader = Reader::start(ring, logger, take(method), Arc::clone(&malformed))
+            .map_err(|source| ProbeError::Reader { source })?;
+        Ok(Self {
             reader,
             drops,
             malformed,
@@ -81,8 +80,7 @@ impl Probe {
             no_btf: object.no_btf.take(),
             out_of_memory,
             object,
-        };
-        Ok((probe, receiver))
+        })
     }
 
     /// Puts every program through this kernel's verifier and attaches nothing.
@@ -90,8 +88,8 @@ impl Probe {
         Object::load(Method::Auto, false)?.verify()
     }
 
-    /// Detaches the programs, hands on the records that are still in the ring, closes the channel,
-    /// and tells what was lost meanwhile. Blocks until the channel has taken them.
+    /// Detaches the programs, hands on the records that are still in the ring, drops the taker,
+    /// and tells what was lost meanwhile. Blocks as long as the taker does.
     pub fn end(self) -> Lost {
         drop(self.object);
         drop(self.reader);

@@ -3,23 +3,37 @@
 //! After it has marked a victim the kernel prints its report with preemption off, for
 //! milliseconds where the console is slow. A reader that is woken on that CPU waits for it.
 //! So there are two, each bound to one half of the CPUs: whichever half prints, the other's
-//! reader is free. One lock keeps them apart.
+//! reader is free. One lock keeps them apart. Where they may (`CAP_SYS_NICE`), they run before
+//! all that is not as urgent: a busy CPU delays them no longer.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use oom_agent_ebpf::Record;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use tokio::sync::mpsc::Sender;
+use thread_priority::{
+    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tracing_log::log::Log;
 
+use crate::clock;
+
 type Logger = EbpfLogger<&'static dyn Log>;
+
+/// Takes the records, in the readers' own threads and never twice at once; `None` says that its
+/// deadline has come. Gives the next deadline: `CLOCK_MONOTONIC`, in ns.
+pub type Take = Box<dyn FnMut(Option<Record>) -> Option<u64> + Send>;
+
+/// The least of the real-time priorities: before everything ordinary, after everybody else's.
+const PRIORITY: u8 = 1;
 
 /// Reads until it is dropped.
 pub(super) struct Reader {
@@ -31,19 +45,19 @@ pub(super) struct Reader {
 struct Ring {
     buffer: RingBuf<MapData>,
     logger: Option<Logger>,
-    records: Sender<Record>,
+    take: Take,
     malformed: Arc<AtomicU64>,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// Starts the threads. A full `records` makes them wait: the kernel's ring is the buffer,
-    /// and what finds no room there is counted there.
+    /// Starts the threads. While `take` waits, the kernel's ring is the buffer, and what finds no
+    /// room there is counted there.
     pub(super) fn start(
         ring: RingBuf<MapData>,
         logger: Option<Logger>,
-        records: Sender<Record>,
+        take: Take,
         malformed: Arc<AtomicU64>,
     ) -> io::Result<Self> {
         let mut fds = vec![ring.as_fd().try_clone_to_owned()?];
@@ -54,7 +68,7 @@ impl Reader {
         let ring = Arc::new(Mutex::new(Ring {
             buffer: ring,
             logger,
-            records,
+            take,
             malformed,
         }));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -74,6 +88,7 @@ impl Reader {
                     if let Err(error) = sched_setaffinity(None, &cpus) {
                         tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
                     }
+                    hurry();
                     read(&ring, &fds, &stop);
                 })?;
             reader.threads.push(thread);
@@ -100,14 +115,12 @@ impl Drop for Reader {
 // === impl Ring ===
 
 impl Ring {
-    /// Hands on what is there; false when nobody takes it any more.
-    fn drain(&mut self) -> bool {
+    /// Hands on what is there. Gives when the taker wants to be called next.
+    fn drain(&mut self) -> Option<u64> {
         while let Some(item) = self.buffer.next() {
             match Record::from_bytes(&item) {
                 Ok(record) => {
-                    if self.records.blocking_send(record).is_err() {
-                        return false;
-                    }
+                    (self.take)(Some(record));
                 }
                 Err(error) => {
                     self.malformed.fetch_add(1, Ordering::Relaxed);
@@ -118,7 +131,7 @@ impl Ring {
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        true
+        (self.take)(None)
     }
 }
 
@@ -126,10 +139,8 @@ fn read(ring: &Mutex<Ring>, fds: &[OwnedFd], stop: &OwnedFd) {
     loop {
         // What a panicked reader left is still a ring.
         let drain = || ring.lock().unwrap_or_else(PoisonError::into_inner).drain();
-        if !drain() {
-            return;
-        }
-        match wait(fds, stop) {
+        let deadline_ns = drain();
+        match wait(fds, stop, deadline_ns) {
             Ok(true) => {}
             // What came before the end was told is still handed on.
             Ok(false) => {
@@ -144,20 +155,36 @@ fn read(ring: &Mutex<Ring>, fds: &[OwnedFd], stop: &OwnedFd) {
     }
 }
 
-/// Sleeps until there is something to read (true) or it is time to end (false).
-fn wait(fds: &[OwnedFd], stop: &OwnedFd) -> io::Result<bool> {
+/// Sleeps until there is something to do (true) or it is time to end (false).
+fn wait(fds: &[OwnedFd], stop: &OwnedFd, deadline_ns: Option<u64>) -> io::Result<bool> {
     let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
         .chain(fds)
         .map(|fd| PollFd::new(fd, PollFlags::IN))
         .collect();
-    loop {
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => break,
-        }
+    let timeout = deadline_ns.map(|deadline_ns| {
+        let left = Duration::from_nanos(deadline_ns.saturating_sub(clock::monotonic_ns()));
+        Timespec::try_from(left).unwrap_or_default()
+    });
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
     }
     Ok(fds.first().is_none_or(|stop| stop.revents().is_empty()))
+}
+
+/// Makes this thread a real-time one, where that is allowed.
+fn hurry() {
+    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+    let Ok(priority) = PRIORITY.try_into() else {
+        return;
+    };
+    let priority = ThreadPriority::Crossplatform(priority);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+        tracing::debug!(
+            ?error,
+            "without CAP_SYS_NICE a busy CPU delays the ring's readers"
+        );
+    }
 }
 
 /// Every other CPU, so that the two threads of a core are in different halves; all of them where there is one.

@@ -1,19 +1,25 @@
-//! Each incident as one line on standard output, written by a thread of its own: a reader that
-//! stalls holds up nothing else.
+//! Each incident as one line on standard output. A pipe that has room takes it at once; what finds
+//! none goes by a thread of its own, so that a reader that stalls holds up nothing else.
 
-use std::io::Write;
-use std::sync::Arc;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::QUEUE;
 use crate::escape;
 use crate::incident::{Incident, sentence};
+
+/// Standard output, to be opened once more.
+const STDOUT: &str = "/proc/self/fd/1";
 
 /// How incidents are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,32 +34,49 @@ pub enum Format {
 pub struct Lines {
     format: Format,
     zone: TimeZone,
-    queue: SyncSender<String>,
+    /// `None` once it has ended.
+    out: Mutex<Option<Out>>,
     unwritten: Arc<AtomicU64>,
-    ended: oneshot::Receiver<()>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+struct Out {
+    /// A pipe whose writes do not wait, where the output is one.
+    pipe: Option<File>,
+    queue: SyncSender<Vec<u8>>,
+    /// Lines in the queue, the one that is being written included.
+    queued: Arc<AtomicU64>,
 }
 
 // === impl Lines ===
 
 impl Lines {
-    /// Starts the thread. `zone` is for people's lines; JSON is always in UTC.
+    /// Lines on standard output. `zone` is for people's lines; JSON is always in UTC.
+    pub fn to_stdout(format: Format, zone: TimeZone) -> io::Result<Self> {
+        Self::start(format, zone, io::stdout(), nonblocking(STDOUT))
+    }
+
+    /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
     pub fn start(
         format: Format,
         zone: TimeZone,
         mut out: impl Write + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (queue, lines) = sync_channel::<String>(QUEUE);
+        pipe: Option<File>,
+    ) -> io::Result<Self> {
+        let (queue, lines) = sync_channel::<Vec<u8>>(QUEUE);
         let (end, ended) = oneshot::channel();
         let unwritten = Arc::new(AtomicU64::new(0));
-        let lost = Arc::clone(&unwritten);
+        let queued = Arc::new(AtomicU64::new(0));
+        let (lost, left) = (Arc::clone(&unwritten), Arc::clone(&queued));
         std::thread::Builder::new()
             .name("line-writer".to_owned())
             .spawn(move || {
                 for line in lines {
-                    if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+                    if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
                         lost.fetch_add(1, Ordering::Relaxed);
                         tracing::error!(%error, "cannot write an incident to standard output");
                     }
+                    left.fetch_sub(1, Ordering::Release);
                 }
                 // Nobody may be waiting any more.
                 let _late = end.send(());
@@ -61,31 +84,49 @@ impl Lines {
         Ok(Self {
             format,
             zone,
-            queue,
+            out: Mutex::new(Some(Out {
+                pipe,
+                queue,
+                queued,
+            })),
             unwritten,
-            ended,
+            ended: Mutex::new(Some(ended)),
         })
     }
 
     /// Never waits: a full queue drops the line and counts it.
     pub fn offer(&self, incident: &Incident) {
         let line = match self.format {
-            Format::Json => serde_json::to_string(incident),
-            Format::Human => Ok(self.human(incident)),
+            Format::Json => serde_json::to_vec(incident).map_err(io::Error::other),
+            Format::Human => Ok(self.human(incident).into_bytes()),
         };
-        let queued = line
-            .map_err(|error| error.to_string())
-            .and_then(|line| self.queue.try_send(line + "\n").map_err(|e| e.to_string()));
-        if let Err(error) = queued {
+        let written = line.and_then(|mut line| {
+            line.push(b'\n');
+            // One at a time: lines do not run into each other.
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            let ended = || io::Error::other("it came after the end");
+            out.as_mut().ok_or_else(ended)?.write(line)
+        });
+        if let Err(error) = written {
             self.unwritten.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(error, incident = incident.id, "incident not written");
+            tracing::error!(%error, incident = incident.id, "incident not written");
         }
     }
 
     /// Lets the thread write what is queued, for `patience` at most. Gives how many lines were not written.
-    pub async fn finish(self, patience: Duration) -> u64 {
-        drop(self.queue);
-        if timeout(patience, self.ended).await.is_err() {
+    pub async fn finish(&self, patience: Duration) -> u64 {
+        let take = |out: &Mutex<Option<Out>>| {
+            drop(out.lock().unwrap_or_else(PoisonError::into_inner).take());
+        };
+        take(&self.out);
+        let ended = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(ended) = ended
+            && timeout(patience, ended).await.is_err()
+        {
             tracing::error!("standard output stalls: what was queued for it is lost");
         }
         self.unwritten.load(Ordering::Relaxed)
@@ -107,5 +148,136 @@ impl Lines {
             line.push_str(&escape::terminal(&cmdline.join(" ")).to_string());
         }
         line
+    }
+}
+
+// === impl Out ===
+
+impl Out {
+    fn write(&mut self, mut line: Vec<u8>) -> io::Result<()> {
+        // Only when nothing is queued: lines keep their order.
+        if self.queued.load(Ordering::Acquire) == 0
+            && let Some(pipe) = &mut self.pipe
+        {
+            match pipe.write(&line) {
+                Ok(written) if written == line.len() => return Ok(()),
+                Ok(written) => {
+                    line.drain(..written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(line).map_err(|_| {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            io::Error::other("its reader stalls, and the queue is full")
+        })
+    }
+}
+
+/// A pipe opened once more: its flags are then its own, and whoever shares the other keeps them.
+fn nonblocking(path: &str) -> Option<File> {
+    let pipe = OpenOptions::new()
+        .write(true)
+        .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).ok()?)
+        .open(path)
+        .ok()?;
+    let is_pipe = pipe.metadata().ok()?.file_type().is_fifo();
+    is_pipe.then_some(pipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+
+    use super::*;
+    use crate::incident::{Outcome, Scope, VERSION};
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn incident(n: u64) -> Incident {
+        Incident {
+            version: VERSION,
+            id: format!("6f1c0a52-{n}-4242"),
+            time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
+            node: "n".repeat(10_000),
+            scope: Scope::Unknown,
+            limit_bytes: None,
+            limit_cgroup: None,
+            oom: None,
+            outcome: Outcome::Unknown,
+            trigger: None,
+            victims: Vec::new(),
+            degraded: Vec::new(),
+            stamp_ns: n,
+        }
+    }
+
+    fn lines() -> (Lines, File) {
+        let (far, near) = rustix::pipe::pipe().unwrap();
+        let pipe = nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
+        assert!(pipe.is_some());
+        let lines = Lines::start(Format::Json, TimeZone::UTC, File::from(near), pipe);
+        (lines.unwrap(), File::from(far))
+    }
+
+    fn ids(text: &str) -> Vec<String> {
+        text.lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_pipe_with_room_has_the_line_when_it_was_offered() {
+        let (lines, mut far) = lines();
+        lines.offer(&incident(1));
+        // Not by the thread: its end would not wait.
+        let mut first = [0; 1024];
+        let read = far.read(&mut first).unwrap();
+        assert!(first[..read].starts_with(br#"{"version":1,"id":"6f1c0a52-1-4242""#));
+        assert_eq!(
+            lines
+                .out
+                .lock()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .queued
+                .load(Ordering::Acquire),
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stalls_gets_every_line_whole_and_in_order_later() {
+        let (lines, mut far) = lines();
+        // Far more than a pipe holds, so one is cut in two.
+        for n in 0..40 {
+            lines.offer(&incident(n));
+        }
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            far.read_to_string(&mut text).unwrap();
+            text
+        });
+        assert_eq!(lines.finish(WITHIN).await, 0);
+        drop(lines);
+        let expected: Vec<String> = (0..40).map(|n| incident(n).id).collect();
+        assert_eq!(ids(&reader.await.unwrap()), expected);
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_in_the_queue_is_counted() {
+        let (lines, far) = lines();
+        let offered = QUEUE as u64 + 100;
+        for n in 0..offered {
+            lines.offer(&incident(n));
+        }
+        let lost = lines.unwritten.load(Ordering::Relaxed);
+        assert!((1..100).contains(&lost), "{lost} of {offered}");
+        drop(far);
     }
 }

@@ -1,0 +1,76 @@
+//! What is done in the thread that reads the ring: from a record to the line, as far as this host
+//! knows by itself. Whoever asks others for more, or tells others, is behind it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oom_agent_ebpf::Record;
+use tokio::sync::mpsc::Sender;
+
+use super::resolve::Resolver;
+use super::summary::Summary;
+use crate::clock;
+use crate::incident::{Assembler, Found, Incident};
+use crate::sinks::Lines;
+
+/// What goes on to the other sinks.
+pub(super) enum Seen {
+    /// Whole, and its line is offered already.
+    Whole(Arc<Incident>),
+    /// The container runtime has something to say of it first.
+    Unnamed(Box<Incident>),
+}
+
+/// The state of the ring's readers.
+pub(super) struct Front {
+    pub(super) assembler: Assembler,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) lines: Arc<Lines>,
+    pub(super) summary: Arc<Mutex<Summary>>,
+    /// A full one makes the readers wait: the kernel's ring is the buffer.
+    pub(super) seen: Sender<Seen>,
+}
+
+// === impl Front ===
+
+impl Front {
+    /// Takes a record, or looks what is overdue. Gives when it wants to look again.
+    pub(super) fn take(&mut self, record: Option<Record>) -> Option<u64> {
+        let now_ns = clock::monotonic_ns();
+        let found = match record {
+            Some(record) => self.assembler.take(record, now_ns),
+            None => self.assembler.expire(now_ns),
+        };
+        self.tell(found);
+        self.assembler.deadline_ns()
+    }
+
+    fn tell(&self, found: Vec<Found>) {
+        for found in found {
+            lock(&self.summary).found(&found);
+            let incident = self.resolver.resolve(found);
+            let seen = if Resolver::is_named_elsewhere(&incident) {
+                Seen::Unnamed(Box::new(incident))
+            } else {
+                self.lines.offer(&incident);
+                Seen::Whole(Arc::new(incident))
+            };
+            if self.seen.blocking_send(seen).is_err() {
+                lock(&self.summary).untold += 1;
+                tracing::error!("an incident came after the end");
+            }
+        }
+    }
+}
+
+impl Drop for Front {
+    /// Nothing more will come: what waits is told as it is.
+    fn drop(&mut self) {
+        let found = self.assembler.end();
+        self.tell(found);
+    }
+}
+
+/// A count that a panic interrupted is still a count.
+pub(super) fn lock(summary: &Mutex<Summary>) -> std::sync::MutexGuard<'_, Summary> {
+    summary.lock().unwrap_or_else(PoisonError::into_inner)
+}
