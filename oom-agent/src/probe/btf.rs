@@ -6,26 +6,26 @@
 use super::error::BtfError;
 
 /// BTF's own numbers of the kinds that are looked at here.
-mod kind {
-    pub(super) const INT: u32 = 1;
-    pub(super) const PTR: u32 = 2;
-    pub(super) const ARRAY: u32 = 3;
-    pub(super) const STRUCT: u32 = 4;
-    pub(super) const UNION: u32 = 5;
-    pub(super) const ENUM: u32 = 6;
-    pub(super) const FWD: u32 = 7;
-    pub(super) const TYPEDEF: u32 = 8;
-    pub(super) const VOLATILE: u32 = 9;
-    pub(super) const CONST: u32 = 10;
-    pub(super) const RESTRICT: u32 = 11;
-    pub(super) const FUNC: u32 = 12;
-    pub(super) const FUNC_PROTO: u32 = 13;
-    pub(super) const VAR: u32 = 14;
-    pub(super) const DATASEC: u32 = 15;
-    pub(super) const FLOAT: u32 = 16;
-    pub(super) const DECL_TAG: u32 = 17;
-    pub(super) const TYPE_TAG: u32 = 18;
-    pub(super) const ENUM64: u32 = 19;
+pub(super) mod kind {
+    pub(in crate::probe) const INT: u32 = 1;
+    pub(in crate::probe) const PTR: u32 = 2;
+    pub(in crate::probe) const ARRAY: u32 = 3;
+    pub(in crate::probe) const STRUCT: u32 = 4;
+    pub(in crate::probe) const UNION: u32 = 5;
+    pub(in crate::probe) const ENUM: u32 = 6;
+    pub(in crate::probe) const FWD: u32 = 7;
+    pub(in crate::probe) const TYPEDEF: u32 = 8;
+    pub(in crate::probe) const VOLATILE: u32 = 9;
+    pub(in crate::probe) const CONST: u32 = 10;
+    pub(in crate::probe) const RESTRICT: u32 = 11;
+    pub(in crate::probe) const FUNC: u32 = 12;
+    pub(in crate::probe) const FUNC_PROTO: u32 = 13;
+    pub(in crate::probe) const VAR: u32 = 14;
+    pub(in crate::probe) const DATASEC: u32 = 15;
+    pub(in crate::probe) const FLOAT: u32 = 16;
+    pub(in crate::probe) const DECL_TAG: u32 = 17;
+    pub(in crate::probe) const TYPE_TAG: u32 = 18;
+    pub(in crate::probe) const ENUM64: u32 = 19;
 }
 
 const MAGIC: u16 = 0xeb9f;
@@ -101,6 +101,16 @@ impl Btf {
         self.find(name, |ty| ty.kind == kind::STRUCT || ty.kind == kind::UNION)
     }
 
+    /// The typedef of this name.
+    pub(super) fn typedef(&self, name: &str) -> Option<u32> {
+        self.find(name, |ty| ty.kind == kind::TYPEDEF)
+    }
+
+    /// The function of this name.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        self.find(name, |ty| ty.kind == kind::FUNC)
+    }
+
     /// The member `name` of a structure, looked for in its anonymous members too.
     pub(super) fn member(&self, structure: u32, name: &str) -> Option<Member> {
         self.member_within(structure, name, MAX_NESTING)
@@ -144,8 +154,7 @@ impl Btf {
     /// Whether parameter `n` of the function pointer type of this name is a pointer to a structure.
     /// `btf_trace_NAME` is such a type for every tracepoint; its parameter 0 is the probe's own data.
     pub(super) fn takes_structure(&self, typedef: &str, n: u32) -> Option<bool> {
-        let typedef = self.find(typedef, |ty| ty.kind == kind::TYPEDEF)?;
-        let pointer = self.get(self.bare(typedef)?)?;
+        let pointer = self.get(self.bare(self.typedef(typedef)?)?)?;
         let prototype = self.get(self.bare(pointer.size_or_id)?)?;
         if prototype.kind != kind::FUNC_PROTO || n >= prototype.vlen {
             return None;

@@ -5,6 +5,7 @@ mod error;
 mod object;
 mod offsets;
 mod reader;
+mod skeleton;
 
 #[cfg(test)]
 mod tests;

@@ -4,23 +4,41 @@ use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::btf::Btf;
+use super::btf::{Btf, kind};
 use super::error::{BtfError, ProbeError};
 use super::offsets::{self, Offsets};
+use super::skeleton::{self, Named};
 
 /// Where the kernel shows its own BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// A tracepoint, and the typedef that BTF has for it.
+#[derive(Clone, Copy)]
+struct Tracepoint {
+    name: &'static str,
+    typedef: &'static str,
+}
+
+macro_rules! tracepoint {
+    ($name:literal) => {
+        Tracepoint {
+            name: $name,
+            typedef: concat!("btf_trace_", $name),
+        }
+    };
+}
+
 /// The tracepoint that each BTF program is for; all are attached where there is BTF.
-const BTF_PROGRAMS: &[(&str, &str)] = &[
+const BTF_PROGRAMS: &[(&str, Tracepoint)] = &[
     // Marks come last when attaching, so that no victim is marked that nobody examines.
-    ("sched_process_exit", "sched_process_exit"),
-    ("signal_deliver", "signal_deliver"),
-    ("signal_generate", "signal_generate"),
-    ("mark_victim_btf", "mark_victim"),
+    ("sched_process_exit", tracepoint!("sched_process_exit")),
+    ("signal_deliver", tracepoint!("signal_deliver")),
+    ("signal_generate", tracepoint!("signal_generate")),
+    ("mark_victim_btf", tracepoint!("mark_victim")),
 ];
 
 /// The program for a kernel without BTF.
@@ -48,7 +66,7 @@ pub enum Method {
 /// An object in the kernel, with nothing attached yet.
 pub(super) struct Object {
     pub(super) ebpf: Ebpf,
-    /// The kernel's BTF as aya wants it; `None` means the classic tracepoint.
+    /// What aya needs of the kernel's BTF; `None` means the classic tracepoint.
     btf: Option<aya::Btf>,
     /// Members that this kernel lacks.
     pub(super) missing: Vec<&'static str>,
@@ -75,9 +93,7 @@ impl Object {
     /// Creates the maps and relocates the programs; none is in the kernel after this.
     /// `logging` turns the programs' own debug messages on.
     pub(super) fn load(method: Method, logging: bool) -> Result<Self, ProbeError> {
-        // It parses the kernel's BTF by itself; gone before that is parsed for the programs.
-        let mut loader = EbpfLoader::new();
-        loader.btf(None);
+        let mut loader = loader();
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
             Err(source) if method == Method::Btf => return Err(ProbeError::Btf { source }),
@@ -167,7 +183,7 @@ impl Object {
         Ok(Method::Classic)
     }
 
-    /// Gives back the memory that only loading needed: some 10 MiB of BTF.
+    /// Gives back the memory that only loading needed: some 8 MiB.
     pub(super) fn forget_btf(&mut self) {
         self.btf = None;
     }
@@ -190,14 +206,14 @@ impl Object {
     fn load_btf_program(
         &mut self,
         program: &'static str,
-        tracepoint: &str,
+        tracepoint: &Tracepoint,
     ) -> Result<(), ProbeError> {
         let Some(btf) = &self.btf else {
             return Ok(());
         };
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         loaded
-            .load(tracepoint, btf)
+            .load(tracepoint.name, btf)
             .map_err(|source| ProbeError::Program {
                 program,
                 source: Box::new(source),
@@ -257,11 +273,49 @@ fn kernel_btf(method: Method) -> Result<Found, BtfError> {
         path: path.to_owned(),
         source,
     })?;
-    let offsets = offsets::resolve(&Btf::parse(blob)?);
-    let btf = aya::Btf::from_sys_fs().map_err(|source| BtfError::Aya {
-        source: Box::new(source),
-    })?;
+    let kernel = Btf::parse(blob)?;
+    let offsets = offsets::resolve(&kernel);
+    let skeleton = skeleton::blob(attach_points(&kernel));
+    let btf =
+        aya::Btf::parse(&skeleton, Endianness::default()).map_err(|source| BtfError::Aya {
+            source: Box::new(source),
+        })?;
     Ok(Some((btf, offsets)))
+}
+
+/// What aya looks up in a BTF to attach the programs.
+fn attach_points(kernel: &Btf) -> Vec<Named<'static>> {
+    let tracepoints = BTF_PROGRAMS.iter().filter_map(|(_, tracepoint)| {
+        Some(Named {
+            type_id: kernel.typedef(tracepoint.typedef)?,
+            kind: kind::TYPEDEF,
+            name: tracepoint.typedef,
+        })
+    });
+    let function = kernel.function(OUT_OF_MEMORY).map(|type_id| Named {
+        type_id,
+        kind: kind::FUNC,
+        name: OUT_OF_MEMORY,
+    });
+    tracepoints.chain(function).collect()
+}
+
+/// A loader that has not parsed the kernel's BTF, which this object has no use for: there is no way
+/// to ask for that, so for a moment no file can be opened.
+fn loader() -> EbpfLoader<'static> {
+    let limit = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        ..limit
+    };
+    let limited = setrlimit(Resource::Nofile, none);
+    let mut loader = EbpfLoader::new();
+    if let Err(error) = limited.and_then(|()| setrlimit(Resource::Nofile, limit)) {
+        // It costs memory, and no more.
+        tracing::debug!(%error, "aya parsed the kernel's BTF for nothing");
+    }
+    loader.btf(None);
+    loader
 }
 
 fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
