@@ -1,6 +1,7 @@
 //! Joins a victim's mark, autopsy and exit. A pure state machine over records and time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use oom_agent_ebpf::{Autopsy, Exit, Mark, Record, known};
@@ -38,7 +39,9 @@ pub struct Assembler {
     expect: Expect,
     /// By the stamp of the mark. The kernel kills under one lock (`oom_lock`), so no two have the
     /// same; the pid would not do, as a mark may name a thread and the exit its process.
-    kills: BTreeMap<u64, Kill>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// When each was told, by the same stamp.
+    told: BTreeMap<u64, u64>,
     groups: Groups,
 }
 
@@ -49,20 +52,16 @@ enum Part {
     Early(Box<Killed>),
 }
 
-/// Times are the kernel's clock, in ns.
-enum Kill {
-    Waiting {
-        /// `None`: its record was lost.
-        mark: Option<Box<Mark>>,
-        /// What was read from outside.
-        outside: Option<Box<Killed>>,
-        /// What was read in its own context, before its mark.
-        early: Option<Box<Killed>>,
-        since_ns: u64,
-    },
-    Told {
-        at_ns: u64,
-    },
+/// What is there of a kill. Times are the kernel's clock, in ns.
+#[derive(Default)]
+struct Waiting {
+    /// `None`: its record was lost, or is still to come.
+    mark: Option<Box<Mark>>,
+    /// What was read from outside.
+    outside: Option<Box<Killed>>,
+    /// What was read in its own context, before its mark.
+    early: Option<Box<Killed>>,
+    since_ns: u64,
 }
 
 // === impl Assembler ===
@@ -73,7 +72,8 @@ impl Assembler {
         Self {
             page_size,
             expect,
-            kills: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            told: BTreeMap::new(),
             groups: Groups::default(),
         }
     }
@@ -132,53 +132,37 @@ impl Assembler {
     /// When [`expire`](Self::expire) should be called next: `CLOCK_MONOTONIC`, in ns.
     /// `None`: nothing waits, and there is no reason to wake.
     pub fn deadline_ns(&self) -> Option<u64> {
-        self.kills
+        self.waiting
             .values()
-            .filter_map(|kill| kill.deadline_ns(self.expect))
+            .map(|kill| kill.deadline_ns(self.expect))
             .chain(self.groups.deadline_ns())
             .min()
     }
 
     /// Keeps what has come of a kill until the rest has.
     fn wait(&mut self, stamp_ns: u64, now_ns: u64, part: Part) {
-        let kill = self.kills.entry(stamp_ns).or_insert(Kill::Waiting {
-            mark: None,
-            outside: None,
-            early: None,
+        if self.told.contains_key(&stamp_ns) {
+            return;
+        }
+        let kill = self.waiting.entry(stamp_ns).or_insert_with(|| Waiting {
             since_ns: now_ns,
+            ..Waiting::default()
         });
-        if let Kill::Waiting {
-            mark,
-            outside,
-            early,
-            ..
-        } = kill
-        {
-            match part {
-                Part::Mark(part) => *mark = mark.take().or(Some(part)),
-                Part::Outside(part) => *outside = outside.take().or(Some(part)),
-                Part::Early(part) => *early = early.take().or(Some(part)),
-            }
+        match part {
+            Part::Mark(part) => kill.mark = kill.mark.take().or(Some(part)),
+            Part::Outside(part) => kill.outside = kill.outside.take().or(Some(part)),
+            Part::Early(part) => kill.early = kill.early.take().or(Some(part)),
         }
     }
 
     /// Tells a kill whose autopsy came before its mark, once both are here.
     fn confirm(&mut self, stamp_ns: u64, now_ns: u64) -> Option<Found> {
-        let kill = self.kills.get_mut(&stamp_ns)?;
-        if !matches!(
-            kill,
-            Kill::Waiting {
-                mark: Some(_),
-                early: Some(_),
-                ..
-            }
-        ) {
+        let kill = self.waiting.get(&stamp_ns)?;
+        if kill.mark.is_none() || kill.early.is_none() {
             return None;
         }
-        match std::mem::replace(kill, Kill::Told { at_ns: now_ns }) {
-            Kill::Waiting { mark, early, .. } => Some(one(mark.as_deref(), *early?)),
-            Kill::Told { .. } => None,
-        }
+        let kill = self.tell(stamp_ns, now_ns)?;
+        Some(one(kill.mark.as_deref(), *kill.early?))
     }
 
     /// Holds back the kills of groups; the rest is complete.
@@ -191,12 +175,9 @@ impl Assembler {
     }
 
     fn autopsy(&mut self, autopsy: &Autopsy, now_ns: u64) -> Option<Found> {
-        let (mark, outside) = match self.tell(autopsy.mark_ns, now_ns)? {
-            Kill::Waiting { mark, outside, .. } => (mark, outside),
-            Kill::Told { .. } => (None, None),
-        };
+        let kill = self.tell(autopsy.mark_ns, now_ns)?;
         let mut killed = killed(autopsy, self.page_size);
-        if let Some(outside) = outside {
+        if let Some(outside) = kill.outside {
             killed.fill_from(*outside);
         }
         killed.say_missing(if autopsy.known & known::AT_EXIT == 0 {
@@ -204,30 +185,26 @@ impl Assembler {
         } else {
             AT_EXIT
         });
-        Some(one(mark.as_deref(), killed))
+        Some(one(kill.mark.as_deref(), killed))
     }
 
     fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
-        match self.tell(exit.mark_ns, now_ns)? {
-            // Its mark's record was lost: an exit is told of marked ones only.
-            Kill::Waiting {
-                mark,
-                early: Some(killed),
-                ..
-            } => Some(one(mark.as_deref(), *killed)),
-            Kill::Waiting {
-                mark,
-                outside: Some(killed),
-                ..
-            } => Some(from_outside(mark.as_deref(), *killed, AT_EXIT)),
-            Kill::Waiting {
-                mark: Some(mark), ..
-            } => Some(one(
+        let Waiting {
+            mark,
+            outside,
+            early,
+            ..
+        } = self.tell(exit.mark_ns, now_ns)?;
+        // Where its mark's record was lost: an exit is told of marked ones only.
+        Some(match (mark, early, outside) {
+            (mark, Some(killed), _) => one(mark.as_deref(), *killed),
+            (mark, None, Some(killed)) => from_outside(mark.as_deref(), *killed, AT_EXIT),
+            (Some(mark), None, None) => one(
                 Some(&mark),
                 unread(&mark, Fate::AlreadyExiting, "it was already exiting"),
-            )),
-            // Its mark and its autopsy were both lost: the exit alone still tells of a kill.
-            Kill::Waiting { .. } | Kill::Told { .. } => Some(one(
+            ),
+            // Its autopsy was lost too: the exit alone still tells of a kill.
+            (None, None, None) => one(
                 None,
                 Killed {
                     marked: exit.tgid,
@@ -239,87 +216,86 @@ impl Assembler {
                     degraded: vec!["not read in its own context: the record was lost".to_owned()],
                     ..Killed::default()
                 },
-            )),
-        }
+            ),
+        })
     }
 
-    /// Moves a kill to the told ones. Gives what it was, `Told` for one that is new; nothing when it
-    /// was told before.
-    fn tell(&mut self, mark_ns: u64, now_ns: u64) -> Option<Kill> {
-        let told = Kill::Told { at_ns: now_ns };
-        match self.kills.insert(mark_ns, told) {
-            Some(Kill::Told { .. }) => None,
-            Some(waiting) => Some(waiting),
-            None => Some(Kill::Told { at_ns: now_ns }),
+    /// Moves a kill to the told ones. Gives what there was of it; nothing when it was told before.
+    fn tell(&mut self, stamp_ns: u64, now_ns: u64) -> Option<Waiting> {
+        match self.told.entry(stamp_ns) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(new) => {
+                new.insert(now_ns);
+                Some(self.waiting.remove(&stamp_ns).unwrap_or_default())
+            }
         }
     }
 
     /// The kills that have waited long enough; forgets those told long ago.
     fn overdue(&mut self, now_ns: u64) -> Vec<Found> {
-        let mut found = Vec::new();
+        // They are told nearly in the order of their stamps: the oldest stands for the rest.
+        while let Some(oldest) = self.told.first_entry()
+            && now_ns.saturating_sub(*oldest.get()) >= nanos(MEMORY)
+        {
+            oldest.remove();
+        }
         let expect = self.expect;
-        self.kills.retain(|_, kill| {
-            match kill {
-                Kill::Told { at_ns } => {
-                    return now_ns.saturating_sub(*at_ns) < nanos(MEMORY);
-                }
-                Kill::Waiting { .. } if kill.deadline_ns(expect) > Some(now_ns) => {}
-                Kill::Waiting { .. } => {
-                    found.extend(std::mem::replace(kill, Kill::Told { at_ns: now_ns }).give_up());
-                }
-            }
-            true
-        });
-        found
+        let overdue: Vec<(u64, Waiting)> = self
+            .waiting
+            .extract_if(.., |_, kill| kill.deadline_ns(expect) <= now_ns)
+            .collect();
+        overdue
+            .into_iter()
+            .filter_map(|(stamp_ns, kill)| {
+                self.told.insert(stamp_ns, now_ns);
+                kill.give_up()
+            })
+            .collect()
     }
 
     fn make_room(&mut self, now_ns: u64) -> Vec<Found> {
-        if self.kills.len() < CAPACITY {
+        let is_full = |this: &Self| this.told.len() + this.waiting.len() >= CAPACITY;
+        if !is_full(self) {
             return Vec::new();
         }
         let mut found = self.overdue(now_ns);
-        if self.kills.len() >= CAPACITY {
-            found.extend(self.kills.pop_first().and_then(|(_, kill)| kill.give_up()));
+        if is_full(self) && self.told.pop_first().is_none() {
+            found.extend(
+                self.waiting
+                    .pop_first()
+                    .and_then(|(_, kill)| kill.give_up()),
+            );
         }
         found
     }
 }
 
-// === impl Kill ===
+// === impl Waiting ===
 
-impl Kill {
-    /// When it is given up; never, once it is told.
-    fn deadline_ns(&self, expect: Expect) -> Option<u64> {
-        let Self::Waiting {
-            mark,
-            outside,
-            since_ns,
-            ..
-        } = self
-        else {
-            return None;
-        };
+impl Waiting {
+    /// When it is given up.
+    fn deadline_ns(&self, expect: Expect) -> u64 {
         let patience = match expect {
             // Without a mark it was killed for another reason, unless the mark's record was lost.
-            _ if outside.is_some() || mark.is_none() => PATIENCE,
+            _ if self.outside.is_some() || self.mark.is_none() => PATIENCE,
             Expect::Autopsies(patience) => patience,
             Expect::Nothing => Duration::ZERO,
         };
-        Some(since_ns.saturating_add(nanos(patience)))
+        self.since_ns.saturating_add(nanos(patience))
     }
 
     /// What there is of it, without what it waits for.
     fn give_up(self) -> Option<Found> {
         match self {
-            Self::Waiting {
+            Self {
                 mark,
                 outside: Some(killed),
                 ..
             } => Some(from_outside(mark.as_deref(), *killed, LATE)),
-            Self::Waiting {
+            Self {
                 mark: Some(mark), ..
             } => Some(one(Some(&mark), unread(&mark, Fate::Unseen, LATE))),
-            Self::Waiting { .. } | Self::Told { .. } => None,
+            Self { .. } => None,
         }
     }
 }
