@@ -55,9 +55,10 @@ pub fn main(args: Args) -> Result<()> {
         .args(["-Zbuild-std=core", "--target", target, "--target-dir"])
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
-    let built = target_dir.join(target).join("release/oom-agent-ebpf");
+    let release = target_dir.join(target).join("release");
+    publish(&release.join("empty"), &workspace::empty_ebpf_object())?;
     let object = workspace::ebpf_object();
-    let fresh = publish(&built, &object)?;
+    let fresh = publish(&release.join("oom-agent-ebpf"), &object)?;
     let state = if fresh { "new" } else { "unchanged" };
     let shown = object.strip_prefix(workspace::root()).unwrap_or(&object);
     say::line(format_args!("{} ({state})", shown.display()));

@@ -23,6 +23,11 @@ pub fn ebpf_object() -> PathBuf {
     root().join("target/bpf/oom-agent-ebpf.o")
 }
 
+/// The eBPF program that does nothing, for the benchmark.
+pub(crate) fn empty_ebpf_object() -> PathBuf {
+    root().join("target/bpf/empty.o")
+}
+
 /// The cargo that runs this xtask, in the workspace's root.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
