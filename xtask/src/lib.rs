@@ -4,6 +4,7 @@
 //! One file a command; [`lab`] starts the real parts that the demo and the
 //! tests share.
 
+pub mod bench;
 mod binaries;
 pub mod build_ebpf;
 pub mod demo;

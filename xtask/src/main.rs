@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, demo, dist, guest, hog, load_ebpf, say, test};
+use xtask::{bench, build_ebpf, demo, dist, guest, hog, load_ebpf, say, test};
 
 /// What the workspace needs done beyond cargo.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Cmd {
     Dist(build_ebpf::Args),
     /// Run every tier of tests that this machine can run
     Test(test::Args),
+    /// Measure what this project promises, side by side with others
+    Bench(bench::Args),
     /// Eat memory
     #[command(hide = true)]
     Hog(hog::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Cmd::Demo(args) => demo::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
+        Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Guest => guest::main().map(|()| ExitCode::SUCCESS),
     };
@@ -47,4 +50,15 @@ fn main() -> ExitCode {
         say::error(&error);
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
 }

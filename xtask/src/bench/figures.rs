@@ -1,0 +1,63 @@
+//! Many measurements as a few figures. Pure.
+
+/// Of a set of times; in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) p50: u64,
+    pub(super) p99: u64,
+    pub(super) max: u64,
+}
+
+impl Times {
+    /// `None` where there is nothing to make figures of.
+    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+        times.sort_unstable();
+        Some(Self {
+            p50: quantile(&times, 50)?,
+            p99: quantile(&times, 99)?,
+            max: *times.last()?,
+        })
+    }
+}
+
+/// The nearest rank: the smallest value that this many percent do not exceed.
+fn quantile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = sorted.len().checked_mul(percent)?.div_ceil(100);
+    sorted.get(rank.checked_sub(1)?).copied()
+}
+
+/// How many times `ours` goes into `theirs`, in tenths, rounded down.
+pub(super) fn ratio_tenths(theirs: u64, ours: u64) -> Option<u64> {
+    theirs.checked_mul(10)?.checked_div(ours)
+}
+
+/// How many times `base` goes into `cost`, in tenths, rounded up.
+pub(super) fn multiple_tenths(cost: u64, base: u64) -> Option<u64> {
+    (base > 0).then(|| cost.saturating_mul(10).div_ceil(base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_is_a_value_that_was_measured() {
+        let hundred: Vec<u64> = (1..=100).rev().collect();
+        let times = |p50, p99, max| Some(Times { p50, p99, max });
+        assert_eq!(Times::of(hundred), times(50, 99, 100));
+        assert_eq!(Times::of((1..=300).collect()), times(150, 297, 300));
+        assert_eq!(Times::of(vec![7, 5]), times(5, 7, 7));
+        assert_eq!(Times::of(vec![7]), times(7, 7, 7));
+        assert_eq!(Times::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_ratio_never_flatters() {
+        assert_eq!(ratio_tenths(299, 100), Some(29));
+        assert_eq!(ratio_tenths(50, 100), Some(5));
+        assert_eq!(ratio_tenths(1, 0), None);
+        assert_eq!(multiple_tenths(201, 100), Some(21));
+        assert_eq!(multiple_tenths(200, 100), Some(20));
+        assert_eq!(multiple_tenths(1, 0), None);
+    }
+}
