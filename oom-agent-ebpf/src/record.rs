@@ -22,6 +22,10 @@ pub const GROUP_UNKNOWN: u64 = 2;
 /// In place of a member's offset: this kernel has no such member.
 pub const UNKNOWN_OFFSET: u32 = u32::MAX;
 
+/// Where `pid` is in the record of the classic tracepoint `oom:mark_victim`, in both layouts that
+/// there are; kernels whose records have a `common_preempt_lazy_count` have it further on.
+pub const CLASSIC_PID_OFFSET: u32 = 8;
+
 /// `oom:mark_victim`: the kernel has chosen a victim. Written in the context of the
 /// task whose allocation set the OOM killer off, the *trigger*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,8 @@ pub struct Mark {
     pub limit_pages: u64,
     /// Name of the trigger's thread.
     pub trigger_comm: [u8; COMM_LEN],
-    /// Which of the fields that follow could be read: the bits of [`invoked`].
+    /// What was seen of this invocation, and which of the fields that follow could be read: the
+    /// bits of [`invoked`].
     pub invoked: u32,
     /// `oom_control.gfp_mask`.
     pub gfp_mask: u32,
@@ -169,6 +174,14 @@ pub mod drops {
     pub const MARKS_FULL: u32 = 1;
 }
 
+/// Bits of the `IN_USE` map's only value: which programs are attached. The others rely on them.
+pub mod in_use {
+    /// `sched_process_exit`: marks are forgotten, so they may be remembered.
+    pub const EXIT: u32 = 1;
+    /// `signal_generate`: what is marked without having been sent SIGKILL was exiting already.
+    pub const SENT: u32 = 1 << 1;
+}
+
 /// Bits of [`Mark::invoked`].
 pub mod invoked {
     /// The `oom_control` was seen: `total_pages`, `gfp_mask`, `order` and `constraint`.
@@ -179,6 +192,11 @@ pub mod invoked {
     pub const MEMCG: u32 = 1 << 2;
     /// `limit_pages`.
     pub const LIMIT: u32 = 1 << 3;
+    /// The same thread had just sent the victim SIGKILL: it was killed.
+    pub const KILLED: u32 = 1 << 4;
+    /// No SIGKILL came before the mark, which only lets it use the memory reserves: the victim was
+    /// on its way out already (`task_will_free_mem` in the kernel's `mm/oom_kill.c`).
+    pub const EXITING: u32 = 1 << 5;
 }
 
 /// Bits of [`Autopsy::known`].

@@ -1,6 +1,7 @@
 //! Ctrl-C ends waits instead of the process, so that guards clean up.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -12,7 +13,12 @@ use signal_hook::iterator::Signals;
 use crate::lab::Event;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static WAITING: Mutex<Vec<SyncSender<Event>>> = Mutex::new(Vec::new());
+static WAITING: Mutex<BTreeMap<u64, SyncSender<Event>>> = Mutex::new(BTreeMap::new());
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A channel that is told of a signal until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Notified(u64);
 
 /// From here on SIGINT, SIGTERM and SIGHUP end what waits for a child's output,
 /// and [`check`].
@@ -21,7 +27,11 @@ pub(crate) fn catch() -> Result<()> {
     thread::spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
-            for waiting in &*WAITING.lock().unwrap_or_else(PoisonError::into_inner) {
+            for waiting in WAITING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .values()
+            {
                 let _ = waiting.try_send(Event::Interrupted);
             }
         }
@@ -38,10 +48,19 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// Has this channel told of the first signal to come, or of one that came.
-pub(crate) fn notify(waiting: SyncSender<Event>) {
+pub(crate) fn notify(waiting: SyncSender<Event>) -> Notified {
     let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     if INTERRUPTED.load(Ordering::SeqCst) {
         let _ = waiting.try_send(Event::Interrupted);
     }
-    all.push(waiting);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    all.insert(id, waiting);
+    Notified(id)
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.0);
+    }
 }

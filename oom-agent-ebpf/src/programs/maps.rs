@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 
 /// What is remembered of a marked victim until its process has ended.
@@ -15,6 +15,8 @@ pub(super) struct Marked {
     pub confirmed: u32,
     /// 1 once its autopsy is written.
     pub autopsied: u32,
+    /// pid_tgid of who sent SIGKILL last; 0 where none was seen.
+    pub sender: u64,
 }
 
 /// Records on their way to the agent. An autopsy takes 3.1 KiB, so this holds over 300 kills.
@@ -43,6 +45,16 @@ pub(super) static INVOCATIONS: LruHashMap<u64, Invocation> = LruHashMap::with_ma
 /// What found no room, by the indexes of [`drops`](oom_agent_ebpf::drops).
 #[map]
 pub(super) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+/// Which programs are attached, by the bits of [`in_use`](oom_agent_ebpf::in_use). Set by the agent
+/// before marks are looked for: a program that this kernel refuses must not cost the others.
+#[map]
+pub(super) static IN_USE: Array<u32> = Array::with_max_entries(1, 0);
+
+#[inline(always)]
+pub(super) fn in_use(program: u32) -> bool {
+    IN_USE.get(0).is_some_and(|bits| *bits & program != 0)
+}
 
 pub(super) fn count_drop(index: u32) {
     if let Some(count) = DROPS.get_ptr_mut(index) {

@@ -10,18 +10,14 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use oom_agent_ebpf::{Mark, drops, invoked, known};
+use oom_agent_ebpf::{Mark, drops, in_use, invoked, known};
 
 use super::{
     autopsy,
-    maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop},
+    maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop, in_use},
     offsets as at,
     task::{self, Subject},
 };
-
-/// Offset of `pid` in both layouts of the classic tracepoint, but for kernels whose records have a
-/// `common_preempt_lazy_count` before it.
-const PID_OFFSET: usize = 8;
 
 /// Argument 0 is `int pid` before 6.9 and its backports, `struct task_struct *` after.
 #[btf_tracepoint(function = "mark_victim")]
@@ -40,8 +36,8 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 #[tracepoint(category = "oom", name = "mark_victim")]
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
     // SAFETY: within the tracepoint's own record.
-    if let Ok(pid) = unsafe { ctx.read_at::<u32>(PID_OFFSET) } {
-        write_mark(&ctx, &mark_of(pid, 0), false);
+    if let Ok(pid) = unsafe { ctx.read_at::<u32>(at::CLASSIC_PID.load() as usize) } {
+        write_mark(&ctx, &mark_of(pid, 0), 0, false);
     }
     0
 }
@@ -57,25 +53,35 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     let mut mark = mark_of(tid, tgid);
     // Its signal was sent a moment ago; it may have been read by that already.
     let mut autopsied = u32::from(own);
+    let mut sender = 0;
     if let Some(sent) = MARKED.get_ptr_mut(key) {
         // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
         let sent = unsafe { &mut *sent };
         mark.stamp_ns = sent.stamp_ns;
         autopsied |= sent.autopsied;
+        sender = sent.sender;
         sent.confirmed = 1;
         sent.autopsied = autopsied;
-    } else {
+    } else if in_use(in_use::EXIT) {
         let marked = Marked {
             stamp_ns: mark.stamp_ns,
             confirmed: 1,
             autopsied,
+            sender: 0,
         };
         if MARKED.insert(key, marked, 0).is_err() {
             count_drop(drops::MARKS_FULL);
         }
     }
+    let choice = if sender == bpf_get_current_pid_tgid() {
+        invoked::KILLED
+    } else if in_use(in_use::SENT) {
+        invoked::EXITING
+    } else {
+        0
+    };
     // The autopsy wakes the reader for both.
-    write_mark(ctx, &mark, own || victim != 0);
+    write_mark(ctx, &mark, choice, own || victim != 0);
     let subject = Subject {
         task: if own { task::current() } else { victim },
         tid,
@@ -108,7 +114,7 @@ fn mark_of(tid: u32, tgid: u32) -> Chosen {
 }
 
 #[inline(always)]
-fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, quiet: bool) {
+fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32, quiet: bool) {
     let Some(mut entry) = RECORDS.reserve::<Mark>(0) else {
         count_drop(drops::RING_FULL);
         return;
@@ -126,7 +132,7 @@ fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, quiet: bool) {
         addr_of_mut!((*record).total_pages).write(0);
         addr_of_mut!((*record).limit_pages).write(0);
         addr_of_mut!((*record).trigger_comm).write(ctx.command().unwrap_or_default());
-        addr_of_mut!((*record).invoked).write(0);
+        addr_of_mut!((*record).invoked).write(choice);
         addr_of_mut!((*record).gfp_mask).write(0);
         addr_of_mut!((*record).order).write(0);
         addr_of_mut!((*record).constraint).write(0);
@@ -167,7 +173,7 @@ fn invocation(record: &mut Mark) {
     record.gfp_mask = gfp_mask;
     record.order = order;
     record.constraint = constraint;
-    record.invoked = invoked::CONTROL;
+    record.invoked |= invoked::CONTROL;
     if memcg == 0 {
         record.invoked |= invoked::NODE;
         return;

@@ -2,7 +2,7 @@
 //! agent reads these from the running kernel's BTF and sets them before it loads the object.
 
 use aya_ebpf::Global;
-use oom_agent_ebpf::UNKNOWN_OFFSET;
+use oom_agent_ebpf::{CLASSIC_PID_OFFSET, UNKNOWN_OFFSET};
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident)*) => {
@@ -13,6 +13,10 @@ macro_rules! offsets {
 /// 1 where argument 0 of `mark_victim` is a `struct task_struct *`, 0 where it is `int pid`.
 #[unsafe(no_mangle)]
 pub(super) static MARK_VICTIM_HAS_TASK: Global<u32> = Global::new(0);
+
+/// Offset of `pid` in the record of the classic tracepoint, from its `format` file.
+#[unsafe(no_mangle)]
+pub(super) static CLASSIC_PID: Global<u32> = Global::new(CLASSIC_PID_OFFSET);
 
 offsets! {
     TASK_PID

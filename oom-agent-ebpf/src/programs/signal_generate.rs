@@ -3,7 +3,9 @@
 //! that it must take first, it cannot get past the programs that are to read it.
 
 use aya_ebpf::{
-    helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
 };
 use oom_agent_ebpf::drops;
 
@@ -35,14 +37,22 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     let Some(key) = task::member::<u32>(ctx.arg(2), id) else {
         return 0;
     };
+    let sender = bpf_get_current_pid_tgid();
     let marked = Marked {
         // SAFETY: takes nothing.
         stamp_ns: unsafe { bpf_ktime_get_ns() },
         confirmed: 0,
         autopsied: 0,
+        sender,
     };
-    if MARKED.insert(key, marked, IF_NEW).is_err() && MARKED.get_ptr(key).is_none() {
-        count_drop(drops::MARKS_FULL);
+    if MARKED.insert(key, marked, IF_NEW).is_ok() {
+        return 0;
+    }
+    match MARKED.get_ptr_mut(key) {
+        // The end of a PID namespace sends this signal too.
+        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+        Some(earlier) => unsafe { (*earlier).sender = sender },
+        None => count_drop(drops::MARKS_FULL),
     }
     0
 }

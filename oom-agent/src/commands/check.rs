@@ -8,7 +8,7 @@ use crate::probe::{Probe, ProbeError, Verified};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {
-    /// The kernel refuses a program; the verifier's log is in the source.
+    /// The kernel refuses a program; a verifier's log is written before.
     #[error("this kernel does not take the programs")]
     Refused(#[source] ProbeError),
     /// The table could not be shown.
@@ -18,7 +18,13 @@ pub enum CheckError {
 
 /// Loads every program, attaches none, writes a table.
 pub fn run(mut out: impl Write) -> Result<(), CheckError> {
-    let verified = Probe::verify().map_err(CheckError::Refused)?;
+    let verified = Probe::verify().map_err(|error| {
+        if let ProbeError::Verifier { log, .. } = &error {
+            // The refusal stands, whether anybody reads the log or not.
+            let _unread = writeln!(out, "{log}");
+        }
+        CheckError::Refused(error)
+    })?;
     write(&verified, &mut out).map_err(CheckError::Write)
 }
 

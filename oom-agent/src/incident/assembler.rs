@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use oom_agent_ebpf::{Autopsy, Exit, Mark, Record, known};
+use oom_agent_ebpf::{Autopsy, Exit, Mark, Record, invoked, known};
 
 use super::autopsy::{control, killed, text};
 use super::group::Groups;
@@ -84,11 +84,7 @@ impl Assembler {
         found.extend(match record {
             Record::Mark(mark) if self.expect == Expect::Nothing => Some(one(
                 Some(&mark),
-                unread(
-                    &mark,
-                    Fate::Unseen,
-                    "the classic tracepoint does not show it",
-                ),
+                unread(&mark, "the classic tracepoint does not show it"),
             )),
             Record::Mark(mark) => {
                 let stamp_ns = mark.stamp_ns;
@@ -185,6 +181,8 @@ impl Assembler {
         } else {
             AT_EXIT
         });
+        let at_exit = autopsy.known & known::AT_EXIT != 0;
+        killed.exiting = at_exit && kill.mark.as_deref().is_some_and(choice_unseen);
         Some(one(kill.mark.as_deref(), killed))
     }
 
@@ -199,10 +197,11 @@ impl Assembler {
         Some(match (mark, early, outside) {
             (mark, Some(killed), _) => one(mark.as_deref(), *killed),
             (mark, None, Some(killed)) => from_outside(mark.as_deref(), *killed, AT_EXIT),
-            (Some(mark), None, None) => one(
-                Some(&mark),
-                unread(&mark, Fate::AlreadyExiting, "it was already exiting"),
-            ),
+            (Some(mark), None, None) => {
+                let mut killed = unread(&mark, "no record has come before its exit");
+                killed.exiting = choice_unseen(&mark);
+                one(Some(&mark), killed)
+            }
             // Its autopsy was lost too: the exit alone still tells of a kill.
             (None, None, None) => one(
                 None,
@@ -294,7 +293,7 @@ impl Waiting {
             } => Some(from_outside(mark.as_deref(), *killed, LATE)),
             Self {
                 mark: Some(mark), ..
-            } => Some(one(Some(&mark), unread(&mark, Fate::Unseen, LATE))),
+            } => Some(one(Some(&mark), unread(&mark, LATE))),
             Self { .. } => None,
         }
     }
@@ -309,8 +308,15 @@ fn from_outside(mark: Option<&Mark>, mut killed: Killed, reason: &str) -> Found 
     one(mark, killed)
 }
 
+/// Whether it was not seen if the victim was sent SIGKILL. Then one that ends without having
+/// been delivered any is taken for one that was exiting.
+fn choice_unseen(mark: &Mark) -> bool {
+    mark.invoked & (invoked::KILLED | invoked::EXITING) == 0
+}
+
 /// A kill by itself.
-fn one(mark: Option<&Mark>, killed: Killed) -> Found {
+fn one(mark: Option<&Mark>, mut killed: Killed) -> Found {
+    killed.exiting |= mark.is_some_and(|mark| mark.invoked & invoked::EXITING != 0);
     let lost = mark
         .is_none()
         .then(|| "trigger: the mark's record was lost".to_owned());
@@ -326,7 +332,7 @@ fn one(mark: Option<&Mark>, killed: Killed) -> Found {
     }
 }
 
-fn unread(mark: &Mark, fate: Fate, reason: &str) -> Killed {
+fn unread(mark: &Mark, reason: &str) -> Killed {
     // The short layout tells the thread only; /proc tells its process.
     let pid = if mark.tgid == 0 { mark.tid } else { mark.tgid };
     Killed {
@@ -336,7 +342,8 @@ fn unread(mark: &Mark, fate: Fate, reason: &str) -> Killed {
             pid,
             ..Victim::default()
         },
-        fate,
+        fate: Fate::Unseen,
+        exiting: false,
         levels: Vec::new(),
         degraded: vec![format!("not read in its own context: {reason}")],
     }

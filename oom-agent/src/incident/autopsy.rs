@@ -49,6 +49,7 @@ pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
         stamp_ns: autopsy.mark_ns,
         victim,
         fate: Fate::Autopsied,
+        exiting: false,
         levels: autopsy.levels.iter().take(levels).copied().collect(),
         degraded,
     }

@@ -28,8 +28,10 @@ pub struct Killed {
     pub stamp_ns: u64,
     /// Only the pid is set when there was no autopsy.
     pub victim: Victim,
-    /// What became of it, as far as the records tell.
+    /// How far it was seen.
     pub fate: Fate,
+    /// It was on its way out before it was chosen: the kernel killed nothing.
+    pub exiting: bool,
     /// Its memory cgroup and the ancestors, leaf first.
     pub levels: Vec<Level>,
     /// `field: reason` for what should be known of it.
@@ -43,8 +45,6 @@ pub enum Fate {
     Autopsied,
     /// It was read by the trigger, when it was marked: all but its command line.
     Outside,
-    /// It ended before any signal reached it.
-    AlreadyExiting,
     /// Neither was seen in time.
     #[default]
     Unseen,
@@ -53,9 +53,11 @@ pub enum Fate {
 // === impl Found ===
 
 impl Found {
-    /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process.
+    /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process. Where the
+    /// kernel's choice is exiting already it kills no group.
     pub fn is_group(&self) -> bool {
-        self.killed.iter().any(|killed| killed.group().is_some())
+        let killed = |killed: &Killed| !killed.exiting && killed.group().is_some();
+        self.killed.iter().any(killed)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use oom_agent_ebpf::{
-    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, LEVELS, Level, Mark, Record, known,
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, LEVELS, Level, Mark, Record, invoked, known,
 };
 
 use super::assembler::{Assembler, Expect};
@@ -201,9 +201,54 @@ fn an_exit_without_an_autopsy_tells_the_mark() {
     let killed = &found[0].killed[0];
     assert_eq!(
         killed.degraded,
-        ["not read in its own context: it was already exiting"]
+        ["not read in its own context: no record has come before its exit"]
     );
-    assert_eq!(killed.fate, Fate::AlreadyExiting);
+    assert_eq!(killed.fate, Fate::Unseen);
+    assert!(killed.exiting, "nothing tells that it was killed");
+}
+
+/// What the mark tells of the kernel's choice.
+fn marked(stamp_ns: u64, pid: u32, invoked: u32) -> Record {
+    let Record::Mark(mut mark) = mark(stamp_ns, pid, pid) else {
+        unreachable!("a mark is a mark")
+    };
+    mark.invoked = invoked;
+    Record::Mark(mark)
+}
+
+fn at_exit(stamp_ns: u64, pid: u32) -> Record {
+    let mut autopsy = autopsy_of(stamp_ns, pid, pid);
+    autopsy.known |= known::AT_EXIT;
+    Record::Autopsy(Box::new(autopsy))
+}
+
+#[test]
+fn a_victim_that_was_sent_no_sigkill_was_exiting_already_however_it_was_read() {
+    let check = |invoked: u32, last: Record, exiting: bool| {
+        let mut assembler = assembler();
+        assembler.take(marked(50, 42, invoked), 60);
+        let told = format!("{invoked:#x} and {last:?}");
+        let found = assembler.take(last, 61);
+        assert_eq!(found[0].killed[0].exiting, exiting, "{told}");
+    };
+    for last in [autopsy(50, 42, 42), at_exit(50, 42), exit(50, 42)] {
+        check(invoked::EXITING, last.clone(), true);
+        check(invoked::KILLED, last, false);
+    }
+    // Where signals that are sent cannot be seen, one that takes none was exiting.
+    check(0, autopsy(50, 42, 42), false);
+    check(0, at_exit(50, 42), true);
+}
+
+#[test]
+fn a_choice_that_is_exiting_kills_no_group() {
+    for (invoked, group) in [(invoked::KILLED, true), (invoked::EXITING, false)] {
+        let mut assembler = assembler();
+        assembler.take(marked(50, 42, invoked), 60);
+        assembler.take(grouped(50, 42), 61);
+        let found = assembler.expire(u64::MAX);
+        assert_eq!(found[0].is_group(), group);
+    }
 }
 
 #[test]

@@ -234,11 +234,25 @@ fn say_degraded(probe: &Probe, wanted: Method) {
     if let Some(error) = &probe.no_btf {
         tracing::warn!(
             error = %crate::error_chain::chain(error),
-            "no BTF: victims are read from /proc, which loses those that end first"
+            "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
         );
     } else if wanted == Method::Classic {
         tracing::warn!(
             "--probe classic: victims are read from /proc, which loses those that end first"
+        );
+    }
+    for error in &probe.refused {
+        tracing::warn!(
+            error = %crate::error_chain::chain(error),
+            "less is told of each kill: a program is not in use"
+        );
+    }
+    if let Some(error) = &probe.no_format
+        && probe.method == Method::Classic
+    {
+        tracing::warn!(
+            error = %crate::error_chain::chain(error),
+            "the classic tracepoint's pid is read where most kernels have it"
         );
     }
     if let Err(errors) = &probe.out_of_memory

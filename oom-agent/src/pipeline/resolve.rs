@@ -138,6 +138,7 @@ impl Resolver {
         let Killed {
             mut victim,
             fate,
+            exiting,
             mut degraded,
             ..
         } = killed;
@@ -162,7 +163,7 @@ impl Resolver {
             uid: Some(uid),
             ..Pod::default()
         });
-        let outcome = outcome(&victim, fate, &mut degraded);
+        let outcome = outcome(&victim, exiting, &mut degraded);
         (victim, outcome, degraded)
     }
 
@@ -180,8 +181,8 @@ impl Resolver {
 }
 
 /// PID 1 of a PID namespace takes its container along.
-fn outcome(victim: &Victim, fate: Fate, degraded: &mut Vec<String>) -> Outcome {
-    if fate == Fate::AlreadyExiting {
+fn outcome(victim: &Victim, exiting: bool, degraded: &mut Vec<String>) -> Outcome {
+    if exiting {
         return Outcome::AlreadyExiting;
     }
     if victim.container.is_none() {

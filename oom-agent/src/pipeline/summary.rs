@@ -34,8 +34,8 @@ impl Summary {
         self.without_mark += u64::from(found.trigger.is_none());
         for killed in &found.killed {
             let count = match killed.fate {
+                _ if killed.exiting => &mut self.exiting,
                 Fate::Autopsied | Fate::Outside => &mut self.autopsied,
-                Fate::AlreadyExiting => &mut self.exiting,
                 Fate::Unseen => &mut self.unseen,
             };
             *count += 1;

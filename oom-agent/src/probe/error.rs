@@ -5,6 +5,8 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use crate::error_chain::chain;
+
 /// Why nothing can be captured. `Display` leaves the source out: print the chain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,14 +18,26 @@ pub enum ProbeError {
         #[source]
         source: Box<EbpfError>,
     },
-    /// The verifier, or a missing right.
+    /// A missing right, or a kernel that has no such programs.
     #[error("cannot load the program {program}{}", program_remedy(.source))]
     Program {
         /// Its name.
         program: &'static str,
-        /// What aya says, the verifier's log included.
+        /// What aya says.
         #[source]
         source: Box<ProgramError>,
+    },
+    /// The kernel's verifier does not take a program.
+    #[error(
+        "this kernel's verifier refuses the program {program} (\"{reason}\"): please report this with what `oom-agent check` and `uname -r` print"
+    )]
+    Verifier {
+        /// Its name.
+        program: &'static str,
+        /// The verifier's last word.
+        reason: String,
+        /// All its words.
+        log: String,
     },
     /// The program is in the kernel but is not called.
     #[error("cannot attach the program {program}{}", program_remedy(.source))]
@@ -33,6 +47,15 @@ pub enum ProbeError {
         /// What aya says.
         #[source]
         source: Box<ProgramError>,
+    },
+    /// Neither way to see a mark is open.
+    #[error("the classic tracepoint cannot be used either ({})", chain(.classic.as_ref()))]
+    Neither {
+        /// Why not the classic one.
+        classic: Box<ProbeError>,
+        /// Why not the BTF one.
+        #[source]
+        btf: Box<ProbeError>,
     },
     /// The object has no such program or map: it is not of this build.
     #[error("the BPF object has no {name}: build it again with `cargo xtask build-ebpf`")]
@@ -49,9 +72,9 @@ pub enum ProbeError {
         #[source]
         source: Box<MapError>,
     },
-    /// `--probe btf` on a kernel without BTF.
+    /// There is none, or it cannot be read.
     #[error(
-        "the kernel's BTF cannot be used; without `--probe btf` the classic tracepoint would be"
+        "the kernel's BTF cannot be used: it takes a kernel with CONFIG_DEBUG_INFO_BTF and a readable /sys/kernel/btf/vmlinux"
     )]
     Btf {
         /// Why.
@@ -109,13 +132,77 @@ pub enum BtfError {
     },
 }
 
-const CAPABILITIES: &str =
-    ": it takes CAP_BPF and CAP_PERFMON (run as root, or give the container both)";
+const CAPABILITIES: &str = ": it takes CAP_BPF and CAP_PERFMON, before Linux 5.11 CAP_SYS_RESOURCE too (run as root, or give the container these)";
+
+const TRACEFS: &str =
+    ": it takes CAP_PERFMON and a readable tracefs (`mount -t tracefs nodev /sys/kernel/tracing`)";
+
+const RING_BUFFER: &str = ": it takes Linux 5.8 or later, which has BPF ring buffers";
+
+/// The longest last word of a verifier that is repeated, in bytes.
+const REASON_LEN: usize = 160;
+
+// === impl ProbeError ===
+
+impl ProbeError {
+    /// Why a program was not loaded.
+    pub(super) fn program(program: &'static str, source: ProgramError) -> Self {
+        if let ProgramError::LoadError { verifier_log, .. } = &source {
+            let log = verifier_log.to_string();
+            if let Some(reason) = last_word(&log) {
+                let reason = crate::escape::truncate(reason, REASON_LEN).to_owned();
+                return Self::Verifier {
+                    program,
+                    reason,
+                    log,
+                };
+            }
+        }
+        Self::Program {
+            program,
+            source: Box::new(source),
+        }
+    }
+
+    /// Both ways to see a mark have failed. A missing right is told once: it is the same for both.
+    pub(super) fn neither(btf: Self, classic: Self) -> Self {
+        if btf.is_refused() {
+            return btf;
+        }
+        Self::Neither {
+            classic: Box::new(classic),
+            btf: Box::new(btf),
+        }
+    }
+
+    /// Whether it is a right that lacks.
+    fn is_refused(&self) -> bool {
+        match self {
+            Self::Program { source, .. } | Self::Attach { source, .. } => {
+                program_remedy(source) == CAPABILITIES
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a verifier says in the end: not its statistics, nor instructions and registers.
+fn last_word(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["processed ", "verification time", "stack depth", "old "];
+    log.lines()
+        .map(str::trim)
+        .rfind(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)))
+}
 
 fn remedy(error: &EbpfError) -> &'static str {
     match error {
         EbpfError::MapError(MapError::CreateError { io_error, .. }) if refused(io_error) => {
             CAPABILITIES
+        }
+        EbpfError::MapError(MapError::CreateError { io_error, .. })
+            if io_error.kind() == io::ErrorKind::InvalidInput =>
+        {
+            RING_BUFFER
         }
         _ => "",
     }
@@ -125,13 +212,73 @@ fn program_remedy(error: &ProgramError) -> &'static str {
     match error {
         ProgramError::LoadError { io_error, .. } if refused(io_error) => CAPABILITIES,
         ProgramError::SyscallError(error) if refused(&error.io_error) => CAPABILITIES,
-        ProgramError::IOError(_) | ProgramError::TracePointError(_) => {
-            ": it takes a readable tracefs (`mount -t tracefs nodev /sys/kernel/tracing`)"
-        }
+        ProgramError::IOError(_) | ProgramError::TracePointError(_) => TRACEFS,
         _ => "",
     }
 }
 
 fn refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(log: &str) -> ProbeError {
+        // aya does not name the type of its log; what it does not make of one is empty.
+        last_word(log).map_or(ProbeError::Missing { name: "no word" }, |reason| {
+            ProbeError::Verifier {
+                program: "signal_deliver",
+                reason: reason.to_owned(),
+                log: log.to_owned(),
+            }
+        })
+    }
+
+    #[test]
+    fn a_verifiers_refusal_is_one_sentence_with_its_last_word() {
+        let log = "func#0 @0\n0: R1=ctx() R10=fp0\n; let x\n7: (85) call bpf_probe_read_user#112\n\
+            R2 min value is negative, either use unsigned or 'var &= const'\n\
+            verification time 123 usec\nstack depth 24\n\
+            processed 123 insns (limit 1000000) max_states_per_insn 0 total_states 9\n\n";
+        let error = refusal(log);
+        assert_eq!(
+            chain(&error).to_string(),
+            "this kernel's verifier refuses the program signal_deliver (\"R2 min value is negative, \
+             either use unsigned or 'var &= const'\"): please report this with what `oom-agent check` \
+             and `uname -r` print"
+        );
+    }
+
+    #[test]
+    fn a_log_without_words_is_no_verifiers() {
+        assert_eq!(last_word(""), None);
+        assert_eq!(last_word("\nprocessed 0 insns\n"), None);
+    }
+
+    fn syscall(code: i32) -> ProbeError {
+        ProbeError::Attach {
+            program: "mark_victim",
+            source: Box::new(ProgramError::SyscallError(aya::sys::SyscallError {
+                call: "perf_event_open",
+                io_error: io::Error::from_raw_os_error(code),
+            })),
+        }
+    }
+
+    #[test]
+    fn a_missing_right_is_told_once_and_two_reasons_in_one_sentence() {
+        let (eperm, enoent) = (1, 2);
+        let told = |btf, classic| chain(&ProbeError::neither(btf, classic)).to_string();
+        let right = told(syscall(eperm), syscall(eperm));
+        assert!(right.contains("CAP_PERFMON"), "{right}");
+        assert!(!right.contains("either"), "{right}");
+        let both = told(refusal("no such thing"), syscall(enoent));
+        assert!(both.starts_with("the classic tracepoint cannot be used either (cannot attach"));
+        assert!(
+            both.contains("refuses the program signal_deliver"),
+            "{both}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 mod btf;
 mod error;
+mod format;
 mod object;
 mod offsets;
 mod reader;
@@ -20,6 +21,7 @@ use object::Object;
 use reader::Reader;
 
 pub use error::{BtfError, ProbeError};
+pub use format::FormatError;
 pub use object::{Method, Verified};
 pub use reader::Take;
 
@@ -36,7 +38,11 @@ pub struct Probe {
     /// How `out_of_memory` is probed; or why it is not, and limits are inferred.
     pub out_of_memory: Result<&'static str, Vec<ProbeError>>,
     /// Why BTF is not in use, where it was not by wish.
-    pub no_btf: Option<BtfError>,
+    pub no_btf: Option<ProbeError>,
+    /// The programs that this kernel does not take, of those that more is known by.
+    pub refused: Vec<ProbeError>,
+    /// Why it is a guess where the classic tracepoint's record has its `pid`.
+    pub no_format: Option<FormatError>,
 }
 
 /// Records that never reached the pipeline.
@@ -67,7 +73,7 @@ impl Probe {
         let logger = logging.then(|| object.logger()).flatten();
         let malformed = Arc::new(AtomicU64::new(0));
         let out_of_memory = object.attach_out_of_memory();
-        let method = object.attach()?;
+        let method = object.attach(method)?;
         object.forget_btf();
         // What is recorded before the readers start waits in the ring.
         let reader = Reader::start(ring, logger, take(method), Arc::clone(&malformed))
@@ -79,6 +85,8 @@ impl Probe {
             method,
             missing: std::mem::take(&mut object.missing),
             no_btf: object.no_btf.take(),
+            refused: std::mem::take(&mut object.refused),
+            no_format: object.no_format.take(),
             out_of_memory,
             object,
         })

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
+use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::btf::{Btf, kind};
 use super::error::{BtfError, ProbeError};
+use super::format::{self, FormatError};
 use super::offsets::{self, Offsets};
 use super::skeleton::{self, Named};
 
@@ -32,17 +34,22 @@ macro_rules! tracepoint {
     };
 }
 
-/// The tracepoint that each BTF program is for; all are attached where there is BTF.
-const BTF_PROGRAMS: &[(&str, Tracepoint)] = &[
-    // Marks come last when attaching, so that no victim is marked that nobody examines.
-    ("sched_process_exit", tracepoint!("sched_process_exit")),
-    ("signal_deliver", tracepoint!("signal_deliver")),
-    ("signal_generate", tracepoint!("signal_generate")),
-    ("mark_victim_btf", tracepoint!("mark_victim")),
-];
+/// A BTF program and its tracepoint.
+type BtfProgram = (&'static str, Tracepoint);
+
+/// Without it a mark would be remembered for ever, so nothing is where this is not.
+const EXIT: BtfProgram = ("sched_process_exit", tracepoint!("sched_process_exit"));
+const DELIVER: BtfProgram = ("signal_deliver", tracepoint!("signal_deliver"));
+const GENERATE: BtfProgram = ("signal_generate", tracepoint!("signal_generate"));
+/// Without it nothing is seen.
+const MARK: BtfProgram = ("mark_victim_btf", tracepoint!("mark_victim"));
+const BTF_PROGRAMS: [BtfProgram; 4] = [EXIT, DELIVER, GENERATE, MARK];
 
 /// The program for a kernel without BTF.
 const CLASSIC_PROGRAM: &str = "mark_victim";
+
+/// The map that says which programs are attached.
+const IN_USE: &str = "IN_USE";
 
 /// What is built in. Made by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
@@ -71,7 +78,11 @@ pub(super) struct Object {
     /// Members that this kernel lacks.
     pub(super) missing: Vec<&'static str>,
     /// Why BTF is not used, where `Auto` gave it up.
-    pub(super) no_btf: Option<BtfError>,
+    pub(super) no_btf: Option<ProbeError>,
+    /// The programs that this kernel does not take, of those that more is known by.
+    pub(super) refused: Vec<ProbeError>,
+    /// Why the offset of the classic record's `pid` is a guess.
+    pub(super) no_format: Option<FormatError>,
 }
 
 /// What the verifier made of one program.
@@ -97,7 +108,7 @@ impl Object {
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
             Err(source) if method == Method::Btf => return Err(ProbeError::Btf { source }),
-            Err(source) => (None, Some(source)),
+            Err(source) => (None, Some(ProbeError::Btf { source })),
         };
         let (btf, offsets) = btf.unzip();
         let offsets = offsets.unwrap_or(Offsets {
@@ -107,6 +118,11 @@ impl Object {
 
         let level: u8 = if logging { u8::MAX } else { 0 };
         loader.override_global(aya_log::LEVEL, &level, true);
+        let (pid, no_format) = match format::mark_victim_pid() {
+            Ok(offset) => (offset, None),
+            Err(error) => (CLASSIC_PID_OFFSET, Some(error)),
+        };
+        loader.override_global("CLASSIC_PID", &pid, true);
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
         }
@@ -119,6 +135,8 @@ impl Object {
             btf,
             missing: offsets.missing,
             no_btf,
+            refused: Vec::new(),
+            no_format,
         })
     }
 
@@ -126,9 +144,9 @@ impl Object {
     pub(super) fn verify(&mut self) -> Result<Vec<Verified>, ProbeError> {
         let mut verified = Vec::new();
         if self.btf.is_some() {
-            for (program, tracepoint) in BTF_PROGRAMS {
-                self.load_btf_program(program, tracepoint)?;
-                verified.push(self.describe(program)?);
+            for program in BTF_PROGRAMS {
+                self.load_btf_program(program)?;
+                verified.push(self.describe(program.0)?);
             }
         }
         self.load_classic_program()?;
@@ -164,23 +182,70 @@ impl Object {
     }
 
     /// Loads and attaches what this kernel can take. They are detached when this is dropped.
-    pub(super) fn attach(&mut self) -> Result<Method, ProbeError> {
+    pub(super) fn attach(&mut self, wanted: Method) -> Result<Method, ProbeError> {
         if self.btf.is_some() {
-            for (program, tracepoint) in BTF_PROGRAMS {
-                self.load_btf_program(program, tracepoint)?;
-                let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
-                loaded
-                    .attach()
-                    .map_err(|source| attach_error(program, source))?;
+            match self.attach_btf() {
+                Ok(()) => return Ok(Method::Btf),
+                Err(error) if wanted == Method::Btf => return Err(error),
+                Err(error) => self.no_btf = Some(error),
             }
-            return Ok(Method::Btf);
         }
+        self.attach_classic()
+            .map_err(|classic| match self.no_btf.take() {
+                Some(btf) => ProbeError::neither(btf, classic),
+                None => classic,
+            })?;
+        Ok(Method::Classic)
+    }
+
+    fn attach_btf(&mut self) -> Result<(), ProbeError> {
+        // Where this is refused the others are of no use.
+        self.load_btf_program(MARK)?;
+        let mut in_use = 0;
+        match self.load_and_attach(EXIT) {
+            Ok(()) => {
+                in_use |= in_use::EXIT;
+                match self.load_and_attach(GENERATE) {
+                    Ok(()) => in_use |= in_use::SENT,
+                    Err(error) => self.refused.push(error),
+                }
+                if let Err(error) = self.load_and_attach(DELIVER) {
+                    self.refused.push(error);
+                }
+            }
+            Err(error) => self.refused.push(error),
+        }
+        self.tell_in_use(in_use)?;
+        // Marks come last, so that no victim is marked that nobody examines.
+        self.attach_btf_program(MARK)
+    }
+
+    fn load_and_attach(&mut self, program: BtfProgram) -> Result<(), ProbeError> {
+        self.load_btf_program(program)?;
+        self.attach_btf_program(program)
+    }
+
+    fn attach_btf_program(&mut self, (program, _): BtfProgram) -> Result<(), ProbeError> {
+        let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
+        loaded
+            .attach()
+            .map(drop)
+            .map_err(|source| attach_error(program, source))
+    }
+
+    fn attach_classic(&mut self) -> Result<(), ProbeError> {
         self.load_classic_program()?;
         let loaded: &mut TracePoint = program_mut(&mut self.ebpf, CLASSIC_PROGRAM)?;
         loaded
             .attach("oom", "mark_victim")
-            .map_err(|source| attach_error(CLASSIC_PROGRAM, source))?;
-        Ok(Method::Classic)
+            .map(drop)
+            .map_err(|source| attach_error(CLASSIC_PROGRAM, source))
+    }
+
+    /// The programs rely on each other only as far as they are attached.
+    fn tell_in_use(&mut self, programs: u32) -> Result<(), ProbeError> {
+        let mut map = Array::try_from(self.map(IN_USE)?).map_err(|s| map_error(IN_USE, s))?;
+        map.set(0, programs, 0).map_err(|s| map_error(IN_USE, s))
     }
 
     /// Gives back the memory that only loading needed: some 8 MiB.
@@ -203,29 +268,21 @@ impl Object {
             .ok()
     }
 
-    fn load_btf_program(
-        &mut self,
-        program: &'static str,
-        tracepoint: &Tracepoint,
-    ) -> Result<(), ProbeError> {
+    fn load_btf_program(&mut self, (program, tracepoint): BtfProgram) -> Result<(), ProbeError> {
         let Some(btf) = &self.btf else {
             return Ok(());
         };
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         loaded
             .load(tracepoint.name, btf)
-            .map_err(|source| ProbeError::Program {
-                program,
-                source: Box::new(source),
-            })
+            .map_err(|source| ProbeError::program(program, source))
     }
 
     fn load_classic_program(&mut self) -> Result<(), ProbeError> {
         let loaded: &mut TracePoint = program_mut(&mut self.ebpf, CLASSIC_PROGRAM)?;
-        loaded.load().map_err(|source| ProbeError::Program {
-            program: CLASSIC_PROGRAM,
-            source: Box::new(source),
-        })
+        loaded
+            .load()
+            .map_err(|source| ProbeError::program(CLASSIC_PROGRAM, source))
     }
 
     fn describe(&self, program: &'static str) -> Result<Verified, ProbeError> {
@@ -332,6 +389,9 @@ where
 }
 
 fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
+    if matches!(source, ProgramError::LoadError { .. }) {
+        return ProbeError::program(program, source);
+    }
     ProbeError::Attach {
         program,
         source: Box::new(source),

@@ -5,24 +5,28 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::pods::Group;
-use super::process::{Plan, start, start_on_host};
+use super::pods::{Freezer, Group};
+use super::process::{Pack, Plan, start, start_on_host};
 use super::scene::{Scene, Story};
+use super::storm::storm;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "single_kill",
     "host_process",
     "child_kill",
     "group_kill",
     "thread_kill",
     "leaderless_kill",
+    "leaderless_bystander",
+    "already_exiting",
     "pod_limit",
     "ancestor_limit",
     "node_wide",
     "sysrq",
+    "storm",
 ];
 
 /// Runs one case: `{"expected": …, "told": …}`.
@@ -34,10 +38,16 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "group_kill" => group_kill(scene),
         "thread_kill" => single_kill(scene, &["--mib", "200", "--gate", "--thread"], 2),
         "leaderless_kill" => single_kill(scene, &["--mib", "200", "--gate", "--leaderless"], 3),
-        "pod_limit" => pod_limit(scene),
+        "leaderless_bystander" => {
+            let leaderless = ["--mib", "50", "--gate", "--hold", "--leaderless"];
+            pod_limit(scene, &leaderless, 11)
+        }
+        "already_exiting" => already_exiting(scene),
+        "pod_limit" => pod_limit(scene, &["--mib", "50", "--gate", "--hold"], 6),
         "ancestor_limit" => ancestor_limit(scene),
         "node_wide" => node_wide(scene),
         "sysrq" => sysrq(scene),
+        "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }
 }
@@ -140,23 +150,13 @@ fn group_kill(scene: &mut Scene) -> Result<Value> {
 }
 
 /// One container allocates, the pod's limit is hit, and another container dies.
-fn pod_limit(scene: &mut Scene) -> Result<Value> {
-    let pod = Group::burstable()?.pod(6)?.limit(96 * MIB)?;
-    let (meek, greedy) = (pod.container(6)?.limit(80 * MIB)?, pod.container(7)?);
-    let mut meek = start(&[Plan {
-        oom_score_adj: 1000,
-        ..plan(&meek, &["--mib", "50", "--gate", "--hold"])
-    }])?;
-    // Spared even when the other's memory is given back late.
-    let mut greedy = start(&[Plan {
-        oom_score_adj: -1000,
-        ..plan(&greedy, &["--mib", "60", "--gate", "--hold"])
-    }])?;
-    let meek = meek.first()?;
-    let greedy = greedy.first()?;
+fn pod_limit(scene: &mut Scene, args: &[&str], n: u32) -> Result<Value> {
+    let pod = Group::burstable()?.pod(n)?.limit(96 * MIB)?;
+    let (mut meek, mut greedy) = neighbours(&pod, args)?;
+    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    let victims = [meek.facts()?];
     meek.go()?;
     meek.said("touched")?;
-    let victims = [meek.facts()?];
     let story = Story {
         scope: "pod",
         limit_bytes: Some(96 * MIB),
@@ -168,6 +168,50 @@ fn pod_limit(scene: &mut Scene) -> Result<Value> {
     let told = scene.play(&story, || greedy.go())?;
     greedy.said("touched")?;
     Ok(told)
+}
+
+/// The victim has been sent SIGKILL before, and could not take it.
+fn already_exiting(scene: &mut Scene) -> Result<Value> {
+    let pod = Group::burstable()?.pod(13)?.limit(96 * MIB)?;
+    let (mut meek, mut greedy) = neighbours(&pod, &["--mib", "50", "--gate", "--hold"])?;
+    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    meek.go()?;
+    meek.said("touched")?;
+    let freezer = Freezer::mount()?;
+    // The kernel thaws the one that it chooses, just before it tells whom: on one CPU the other
+    // cannot get past that.
+    meek.pin()?;
+    greedy.pin()?;
+    let (victim, trigger) = (meek.facts()?, greedy.facts()?);
+    freezer.freeze(victim.pid)?;
+    meek.kill()?;
+    let victims = [victim];
+    let story = Story {
+        scope: "pod",
+        limit_bytes: Some(96 * MIB),
+        limit_cgroup: Some(&pod.path),
+        outcome: "already-exiting",
+        trigger: Some(trigger.pid),
+        victims: &victims,
+    };
+    let told = scene.play_unreported(&story, || greedy.go())?;
+    greedy.said("touched")?;
+    Ok(told)
+}
+
+/// Two containers of a pod: one that is killed first, and one that is spared.
+fn neighbours(pod: &Group, meek: &[&str]) -> Result<(Pack, Pack)> {
+    let (first, second) = (pod.container(6)?.limit(80 * MIB)?, pod.container(7)?);
+    let meek = start(&[Plan {
+        oom_score_adj: 1000,
+        ..plan(&first, meek)
+    }])?;
+    // Spared even when the other's memory is given back late.
+    let greedy = start(&[Plan {
+        oom_score_adj: -1000,
+        ..plan(&second, &["--mib", "60", "--gate", "--hold"])
+    }])?;
+    Ok((meek, greedy))
 }
 
 /// The limit is that of all burstable pods together.

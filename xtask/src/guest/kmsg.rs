@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
+use super::process::Resident;
 use crate::lab::wait;
 
 /// How long the report may take: it is printed while the victim dies.
@@ -28,14 +29,12 @@ pub(super) struct Report {
     pub(super) killed: Vec<Killed>,
 }
 
-/// One victim; resident memory in bytes.
+/// One victim.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Killed {
     /// Of a thread that still had its memory.
     pub(super) tid: u32,
-    pub(super) anon: u64,
-    pub(super) file: u64,
-    pub(super) shmem: u64,
+    pub(super) resident: Resident,
 }
 
 impl Kmsg {
@@ -105,9 +104,11 @@ impl Report {
             let bytes = |key| after::<u64>(message, key).unwrap_or(0).saturating_mul(1024);
             let killed = Killed {
                 tid,
-                anon: bytes("anon-rss:"),
-                file: bytes("file-rss:"),
-                shmem: bytes("shmem-rss:"),
+                resident: Resident {
+                    anon: bytes("anon-rss:"),
+                    file: bytes("file-rss:"),
+                    shmem: bytes("shmem-rss:"),
+                },
             };
             if !self.killed.iter().any(|other| other.tid == tid) {
                 self.killed.push(killed);
@@ -147,9 +148,11 @@ mod tests {
                 order: 0,
                 killed: vec![Killed {
                     tid: 139,
-                    anon: 48128 << 10,
-                    file: 1280 << 10,
-                    shmem: 0
+                    resident: Resident {
+                        anon: 48128 << 10,
+                        file: 1280 << 10,
+                        shmem: 0
+                    }
                 }],
             }
         );

@@ -9,10 +9,12 @@ mod kmsg;
 mod pods;
 mod process;
 mod scene;
+mod storm;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use rustix::mount::{MountFlags, mount};
@@ -23,6 +25,7 @@ use crate::lab::{SAYS, remove_trees};
 use crate::say;
 pub use cases::NAMES;
 use scene::Scene;
+pub use storm::KILLS as STORM;
 
 /// Sets the machine up, runs every case, and powers off.
 pub fn main() -> Result<()> {
@@ -37,9 +40,11 @@ fn run() -> Result<()> {
     tell(&json!({"kernel": release.trim()}));
     let mut scene = Scene::open()?;
     for name in NAMES {
+        let begun = Instant::now();
         let told = cases::run(name, &mut scene)
             .unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
-        tell(&json!({"case": name, "outcome": told}));
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tell(&json!({"case": name, "took_ms": took, "outcome": told}));
         if let Err(error) = ["kubepods", "system"]
             .into_iter()
             .try_for_each(remove_trees)
@@ -75,6 +80,8 @@ fn set_up() -> Result<()> {
     if !Path::new("/dev/fd").exists() {
         symlink("/proc/self/fd", "/dev/fd").context("link /dev/fd")?;
     }
+    // Code that was translated for one process serves the next one at the same address only.
+    fs::write("/proc/sys/kernel/randomize_va_space", "0").context("fix the addresses")?;
     // Its lines would end up within ours, and a serial line is slow.
     fs::write("/proc/sys/kernel/printk", "1").context("quieten the kernel")
 }

@@ -1,9 +1,13 @@
 //! cgroups as a kubelet makes them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
+
+use super::process::SOON;
+use crate::lab::wait;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -85,6 +89,41 @@ impl Group {
 
     fn dir(&self) -> PathBuf {
         PathBuf::from(format!("{ROOT}{}", self.path))
+    }
+}
+
+/// cgroup v1's freezer: what it holds does not even take SIGKILL.
+#[derive(Debug)]
+pub(super) struct Freezer;
+
+impl Freezer {
+    const AT: &str = "/tmp/freezer";
+
+    pub(super) fn mount() -> Result<Self> {
+        fs::create_dir(Self::AT).context("make a directory for the freezer")?;
+        mount(
+            "cgroup",
+            Self::AT,
+            "cgroup",
+            MountFlags::empty(),
+            Some(c"freezer"),
+        )
+        .context("mount cgroup v1's freezer")?;
+        Ok(Self)
+    }
+
+    /// Freezes a process until the kernel wants its memory.
+    #[expect(clippy::unused_self, reason = "it is there once it is mounted")]
+    pub(super) fn freeze(&self, pid: u32) -> Result<()> {
+        let group = Path::new(Self::AT).join(pid.to_string());
+        fs::create_dir(&group).context("make a cgroup in the freezer")?;
+        fs::write(group.join("cgroup.procs"), pid.to_string()).context("enter the freezer")?;
+        let state = group.join("freezer.state");
+        fs::write(&state, "FROZEN").context("freeze")?;
+        wait::until("frozen process", SOON, || {
+            let state = fs::read_to_string(&state).ok()?;
+            (state.trim() == "FROZEN").then_some(())
+        })
     }
 }
 

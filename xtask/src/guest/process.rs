@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use rustix::thread::UnshareFlags;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
 use serde_json::{Value, json};
 
 use super::pods::Group;
@@ -18,6 +19,9 @@ use crate::process::stop;
 
 /// The bound on everything; emulation is slow.
 pub(super) const SOON: Duration = Duration::from_secs(15);
+
+/// A hog says fewer lines than these.
+const WORDS: usize = 8;
 
 /// In ns; `USER_HZ` is 100 wherever Linux runs.
 const TICK: u64 = 10_000_000;
@@ -45,6 +49,15 @@ pub(super) struct Facts {
     /// The incident's `victims[]` entry but for `rss_bytes`.
     pub(super) told: Value,
     pub(super) in_container: bool,
+    pub(super) resident: Resident,
+}
+
+/// A process's resident memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Resident {
+    pub(super) anon: u64,
+    pub(super) file: u64,
+    pub(super) shmem: u64,
 }
 
 /// What to start.
@@ -107,7 +120,7 @@ impl Process {
         let mut process = Self {
             child,
             stdin,
-            output: Output::new("hog", stdout),
+            output: Output::with_room("hog", stdout, WORDS),
             group: plan.group.clone(),
         };
         process.said("ready")?;
@@ -140,6 +153,19 @@ impl Process {
     /// Opens the gate.
     pub(super) fn go(&mut self) -> Result<()> {
         self.stdin.write_all(b"\n").context("open a hog's gate")
+    }
+
+    /// Sends it SIGKILL.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("kill a hog")
+    }
+
+    /// Has it run on the first CPU alone.
+    pub(super) fn pin(&self) -> Result<()> {
+        let mut first = CpuSet::new();
+        first.set(0);
+        let pid = Pid::from_child(&self.child);
+        sched_setaffinity(Some(pid), &first).context("bind a hog to a CPU")
     }
 
     /// Waits until it says a line that begins so.
@@ -229,10 +255,16 @@ impl Facts {
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
+        let kib = |key| Ok::<_, anyhow::Error>(number(key, false)?.saturating_mul(1024));
         Ok(Self {
             pid,
             tids,
             told,
+            resident: Resident {
+                anon: kib("RssAnon:")?,
+                file: kib("RssFile:")?,
+                shmem: kib("RssShmem:")?,
+            },
             in_container: group.container.is_some(),
         })
     }

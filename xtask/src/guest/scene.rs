@@ -7,9 +7,9 @@ use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
-use super::kmsg::{Killed, Kmsg};
-use super::process::{Facts, SOON};
-use crate::expect::{between, id_between, time_between};
+use super::kmsg::{Kmsg, Report};
+use super::process::{Facts, Resident, SOON};
+use crate::expect::{between, differences, id_between, time_between};
 use crate::lab::{Agent, wait};
 
 /// The kernel reports as many kills whole in as long: `oom_rs` of its `oom_kill_process`.
@@ -45,6 +45,24 @@ pub(super) struct Story<'a> {
     pub(super) victims: &'a [Facts],
 }
 
+/// What was seen of one invocation of the OOM killer but by the agent.
+#[derive(Debug)]
+struct Seen {
+    /// Name of the thread whose allocation it was.
+    comm: String,
+    gfp_mask: Value,
+    order: i32,
+    /// A thread of each victim, and its resident memory.
+    killed: Vec<(u32, Value)>,
+}
+
+/// Now, in ns of both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    monotonic: u64,
+    wall: u64,
+}
+
 impl Scene {
     pub(super) fn open() -> Result<Self> {
         let args = ["--no-kubernetes", "--node-name", NODE];
@@ -70,25 +88,71 @@ impl Scene {
     ) -> Result<Value> {
         self.await_report()?;
         self.kmsg.skip()?;
-        let before = (monotonic(), wall()?);
+        let from = Moment::now()?;
         go()?;
-        let pids: Vec<u32> = story.victims.iter().map(|victim| victim.pid).collect();
-        let told =
-            self.agent
-                .incidents
-                .find(&format!("incident of one of {pids:?}"), SOON, |line| {
-                    let incident: Value = serde_json::from_str(line).ok()?;
-                    let victims = incident.get("victims")?.as_array()?;
-                    victims
-                        .iter()
-                        .filter_map(|victim| victim.get("pid")?.as_u64())
-                        .any(|pid| pids.iter().any(|ours| u64::from(*ours) == pid))
-                        .then_some(incident)
-                })?;
-        self.told.push(told.get("id").cloned().unwrap_or_default());
-        let after = (monotonic(), wall()?);
-        let expected = self.expected(story, before, after)?;
+        let told = self.told_of(story)?;
+        let span = (from, Moment::now()?);
+        let report = self.kmsg.report(story.victims.len())?;
+        let expected = self.expected(story, &Seen::from(&report), span)?;
         Ok(json!({"expected": expected, "told": told}))
+    }
+
+    /// The same of what the kernel reports nothing of. Its victims hold still until then.
+    pub(super) fn play_unreported(
+        &mut self,
+        story: &Story<'_>,
+        go: impl FnOnce() -> Result<()>,
+    ) -> Result<Value> {
+        let from = Moment::now()?;
+        go()?;
+        let told = self.told_of(story)?;
+        let span = (from, Moment::now()?);
+        let expected = self.expected(story, &Seen::unreported(story, resident), span)?;
+        Ok(json!({"expected": expected, "told": told}))
+    }
+
+    /// Has many kills happen at once: where what is told of them is not what should be.
+    pub(super) fn play_many(
+        &mut self,
+        stories: &[Story<'_>],
+        go: impl FnOnce() -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let from = Moment::now()?;
+        go()?;
+        let mut wrong = Vec::new();
+        for story in stories {
+            let told = self.told_of(story)?;
+            let span = (from, Moment::now()?);
+            // Of so many the kernel reports the first ones only.
+            let seen = Seen::unreported(
+                story,
+                |_| json!({"anon": any(), "file": any(), "shmem": any()}),
+            );
+            wrong.extend(differences(&self.expected(story, &seen, span)?, &told));
+        }
+        Ok(wrong)
+    }
+
+    /// The incident of a story's victims.
+    fn told_of(&mut self, story: &Story<'_>) -> Result<Value> {
+        let pids: Vec<u32> = story.victims.iter().map(|victim| victim.pid).collect();
+        let what = format!("incident of one of {pids:?}");
+        let told = self.agent.incidents.find(&what, SOON, |line| {
+            // An id ends with a victim's: much is spared by not parsing the others.
+            let id = |pid| line.contains(&format!("-{pid}\""));
+            if !pids.iter().any(id) {
+                return None;
+            }
+            let incident: Value = serde_json::from_str(line).ok()?;
+            let victims = incident.get("victims")?.as_array()?;
+            victims
+                .iter()
+                .filter_map(|victim| victim.get("pid")?.as_u64())
+                .any(|pid| pids.iter().any(|ours| u64::from(*ours) == pid))
+                .then_some(incident)
+        })?;
+        self.told.push(told.get("id").cloned().unwrap_or_default());
+        Ok(told)
     }
 
     /// Until the kernel is ready to report another kill.
@@ -109,25 +173,24 @@ impl Scene {
     }
 
     fn expected(
-        &mut self,
+        &self,
         story: &Story<'_>,
-        before: (u64, u64),
-        after: (u64, u64),
+        seen: &Seen,
+        (from, to): (Moment, Moment),
     ) -> Result<Value> {
-        let report = self.kmsg.report(story.victims.len())?;
         let mut victims = Vec::new();
         let mut degraded = Vec::new();
         let mut first = None;
-        for (n, killed) in report.killed.iter().enumerate() {
+        for (n, (tid, resident)) in seen.killed.iter().enumerate() {
             let facts = story
                 .victims
                 .iter()
-                .find(|facts| facts.tids.contains(&killed.tid))
-                .with_context(|| format!("the kernel killed another one: {report:?}"))?;
+                .find(|facts| facts.tids.contains(tid))
+                .with_context(|| format!("the kernel killed another one: {seen:?}"))?;
             first = first.or(Some(facts.pid));
             let mut victim = facts.told.clone();
             if let Some(rss) = victim.get_mut("rss_bytes") {
-                *rss = resident(killed);
+                rss.clone_from(resident);
             }
             victims.push(victim);
             if facts.in_container {
@@ -136,24 +199,23 @@ impl Scene {
                 }
             }
         }
-        let any = between(0, u64::MAX);
         Ok(json!({
             "version": 1,
-            "id": id_between(&self.boot, before.0, after.0, first.unwrap_or_default()),
-            "time": time_between(before.1, after.1),
+            "id": id_between(&self.boot, from.monotonic, to.monotonic, first.unwrap_or_default()),
+            "time": time_between(from.wall, to.wall),
             "node": NODE,
             "scope": story.scope,
             "limit_bytes": story.limit_bytes,
             "limit_cgroup": story.limit_cgroup,
             "oom": {
-                "gfp_mask": report.gfp_mask,
-                "order": report.order,
+                "gfp_mask": seen.gfp_mask,
+                "order": seen.order,
                 "constraint": if story.limit_cgroup.is_some() { "memcg" } else { "none" },
             },
             "outcome": story.outcome,
             "trigger": {
-                "pid": story.trigger.map_or(any, Value::from),
-                "comm": report.comm,
+                "pid": story.trigger.map_or_else(any, Value::from),
+                "comm": seen.comm,
             },
             "victims": victims,
             "degraded": degraded,
@@ -187,26 +249,62 @@ impl Scene {
     }
 }
 
-fn resident(killed: &Killed) -> Value {
+/// Within what the kernel's report of it may differ.
+fn resident(resident: Resident) -> Value {
     let about = |bytes: u64| between(bytes.saturating_sub(SLACK), bytes.saturating_add(SLACK));
     json!({
-        "anon": about(killed.anon),
-        "file": about(killed.file),
-        "shmem": about(killed.shmem),
+        "anon": about(resident.anon),
+        "file": about(resident.file),
+        "shmem": about(resident.shmem),
     })
 }
 
-fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let part = |part: i64| u64::try_from(part).unwrap_or(0);
-    part(now.tv_sec)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(part(now.tv_nsec))
+fn any() -> Value {
+    between(0, u64::MAX)
 }
 
-fn wall() -> Result<u64> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("a time after 1970")?;
-    u64::try_from(now.as_nanos()).context("a time that fits")
+impl Seen {
+    /// What is sure without a report.
+    fn unreported(story: &Story<'_>, resident: impl Fn(Resident) -> Value) -> Self {
+        let killed = story.victims.iter().filter_map(|facts| {
+            let tid = facts.tids.first()?;
+            Some((*tid, resident(facts.resident)))
+        });
+        Self {
+            comm: "hog".to_owned(),
+            gfp_mask: any(),
+            order: 0,
+            killed: killed.collect(),
+        }
+    }
+}
+
+impl From<&Report> for Seen {
+    fn from(report: &Report) -> Self {
+        let killed = report.killed.iter();
+        Self {
+            comm: report.comm.clone(),
+            gfp_mask: report.gfp_mask.into(),
+            order: report.order,
+            killed: killed
+                .map(|killed| (killed.tid, resident(killed.resident)))
+                .collect(),
+        }
+    }
+}
+
+impl Moment {
+    fn now() -> Result<Self> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let part = |part: i64| u64::try_from(part).unwrap_or(0);
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("a time after 1970")?;
+        Ok(Self {
+            monotonic: part(now.tv_sec)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(part(now.tv_nsec)),
+            wall: u64::try_from(wall.as_nanos()).context("a time that fits")?,
+        })
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::interrupt;
+use crate::interrupt::{self, Notified};
 
 /// How many lines are kept to be searched; older ones are forgotten.
 const KEPT: usize = 100_000;
@@ -33,13 +33,24 @@ pub struct Output {
     seen: VecDeque<(Instant, String)>,
     /// Why no more lines come.
     over: Option<&'static str>,
+    _interrupt: Notified,
 }
 
 impl Output {
     /// Reads `stream` on a thread of its own, until its end. `name` is for errors.
     pub fn new(name: &'static str, stream: impl Read + Send + 'static) -> Self {
-        let (sender, events) = sync_channel(KEPT);
-        interrupt::notify(sender.clone());
+        Self::with_room(name, stream, KEPT)
+    }
+
+    /// The same for a child of few words: `unread` lines wait at most, and the room for them is
+    /// taken at once.
+    pub(crate) fn with_room(
+        name: &'static str,
+        stream: impl Read + Send + 'static,
+        unread: usize,
+    ) -> Self {
+        let (sender, events) = sync_channel(unread);
+        let interrupt = interrupt::notify(sender.clone());
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
@@ -57,6 +68,7 @@ impl Output {
             events,
             seen: VecDeque::new(),
             over: None,
+            _interrupt: interrupt,
         }
     }
 
