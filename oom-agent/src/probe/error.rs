@@ -18,7 +18,16 @@ pub enum ProbeError {
         #[source]
         source: Box<EbpfError>,
     },
-    /// A missing right, or a kernel that has no such programs.
+    /// Mostly a missing right: the kernel refuses a program before it has looked at it.
+    #[error("cannot load the program {program}{}", right(.source))]
+    NotLoaded {
+        /// Its name.
+        program: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The object and this kernel do not fit together.
     #[error("cannot load the program {program}{}", program_remedy(.source))]
     Program {
         /// Its name.
@@ -49,7 +58,7 @@ pub enum ProbeError {
         source: Box<ProgramError>,
     },
     /// Neither way to see a mark is open.
-    #[error("the classic tracepoint cannot be used either ({})", chain(.classic.as_ref()))]
+    #[error("neither tracepoint can be used; the classic one: {}; the BTF one", chain(.classic.as_ref()))]
     Neither {
         /// Why not the classic one.
         classic: Box<ProbeError>,
@@ -147,20 +156,28 @@ const REASON_LEN: usize = 160;
 impl ProbeError {
     /// Why a program was not loaded.
     pub(super) fn program(program: &'static str, source: ProgramError) -> Self {
-        if let ProgramError::LoadError { verifier_log, .. } = &source {
-            let log = verifier_log.to_string();
-            if let Some(reason) = last_word(&log) {
-                let reason = crate::escape::truncate(reason, REASON_LEN).to_owned();
-                return Self::Verifier {
+        let (io_error, log) = match source {
+            ProgramError::LoadError {
+                io_error,
+                verifier_log,
+            } => (io_error, verifier_log.to_string()),
+            source => {
+                return Self::Program {
                     program,
-                    reason,
-                    log,
+                    source: Box::new(source),
                 };
             }
-        }
-        Self::Program {
-            program,
-            source: Box::new(source),
+        };
+        match last_word(&log) {
+            Some(reason) => Self::Verifier {
+                program,
+                reason: crate::escape::truncate(reason, REASON_LEN).to_owned(),
+                log,
+            },
+            None => Self::NotLoaded {
+                program,
+                source: io_error,
+            },
         }
     }
 
@@ -178,6 +195,7 @@ impl ProbeError {
     /// Whether it is a right that lacks.
     fn is_refused(&self) -> bool {
         match self {
+            Self::NotLoaded { source, .. } => refused(source),
             Self::Program { source, .. } | Self::Attach { source, .. } => {
                 program_remedy(source) == CAPABILITIES
             }
@@ -208,9 +226,13 @@ fn remedy(error: &EbpfError) -> &'static str {
     }
 }
 
+fn right(error: &io::Error) -> &'static str {
+    if refused(error) { CAPABILITIES } else { "" }
+}
+
 fn program_remedy(error: &ProgramError) -> &'static str {
     match error {
-        ProgramError::LoadError { io_error, .. } if refused(io_error) => CAPABILITIES,
+        ProgramError::LoadError { io_error, .. } => right(io_error),
         ProgramError::SyscallError(error) if refused(&error.io_error) => CAPABILITIES,
         ProgramError::IOError(_) | ProgramError::TracePointError(_) => TRACEFS,
         _ => "",
@@ -273,9 +295,9 @@ mod tests {
         let told = |btf, classic| chain(&ProbeError::neither(btf, classic)).to_string();
         let right = told(syscall(eperm), syscall(eperm));
         assert!(right.contains("CAP_PERFMON"), "{right}");
-        assert!(!right.contains("either"), "{right}");
+        assert!(!right.contains("neither"), "{right}");
         let both = told(refusal("no such thing"), syscall(enoent));
-        assert!(both.starts_with("the classic tracepoint cannot be used either (cannot attach"));
+        assert!(both.starts_with("neither tracepoint can be used; the classic one: cannot attach"));
         assert!(
             both.contains("refuses the program signal_deliver"),
             "{both}"
