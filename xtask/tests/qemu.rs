@@ -26,8 +26,8 @@ const OTHERS_OF_THE_GROUP: usize = 3;
 /// The victim of one case is on its way out already.
 const EXITING: usize = 1;
 
-/// How many lines of a guest that came to no end are shown.
-const SHOWN: usize = 12;
+/// How many lines of a guest that came to no end are shown: a whole report of a panic.
+const SHOWN: usize = 80;
 
 /// What is booted.
 struct Bench {
