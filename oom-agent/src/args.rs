@@ -1,5 +1,6 @@
 //! The command line. Each flag has an environment variable.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -58,6 +59,10 @@ pub struct Run {
         value_delimiter = ','
     )]
     pub bonker: Vec<BonkerUrl>,
+
+    /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
+    #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
+    pub http_listen: Option<SocketAddr>,
 
     /// How incidents are written to standard output.
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
@@ -142,6 +147,11 @@ mod tests {
             &["--cri-endpoint", "tcp://1.2.3.4"],
             "expected unix:///path/to/a.sock",
         );
+        refused(
+            &["--bonker", "http://me:secret@penguin:50051"],
+            "asks for no user and password",
+        );
+        refused(&["--http-listen", "9155"], "invalid socket address");
         refused(&["--output", "xml"], "possible values: human, json");
         refused(
             &["--no-kubernetes", "--kubeconfig", "x"],

@@ -1,5 +1,6 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
+pub mod admin;
 pub mod args;
 pub mod cgroup;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod host;
 pub mod incident;
 pub mod k8s;
 pub mod logging;
+pub mod metrics;
 pub mod pipeline;
 pub mod probe;
 pub mod procfs;
@@ -48,10 +50,10 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let done = runtime.block_on(pipeline::run(args));
+            let done = runtime.block_on(pipeline::run(args, logging.dropped_lines()));
             // A thread that reads credentials may hang for ever; nothing is left to wait for.
             runtime.shutdown_background();
-            let dropped = logging.dropped();
+            let dropped = logging.dropped_lines().dropped_lines();
             if dropped > 0 {
                 tracing::warn!(dropped, "log lines were dropped");
             }

@@ -66,8 +66,8 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError>
 // === impl Logging ===
 
 impl Logging {
-    /// Lines that were not logged.
-    pub fn dropped(&self) -> usize {
-        self.dropped.dropped_lines()
+    /// Counts the lines that were not logged.
+    pub fn dropped_lines(&self) -> ErrorCounter {
+        self.dropped.clone()
     }
 }

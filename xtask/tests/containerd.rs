@@ -13,9 +13,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::admin::{Admin, LISTEN};
 use support::cri::{Pod, run_gated};
 use support::{MIB, SOON, agent_bin, at, containerd, degraded};
-use xtask::lab::Agent;
+use xtask::lab::{Agent, wait};
 
 fn pod() -> Pod {
     Pod {
@@ -123,4 +124,45 @@ fn without_the_cri_socket_the_incident_is_degraded_and_told() {
         "{incident:#}"
     );
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn a_running_container_is_at_zero_before_its_kill_and_at_one_after() {
+    let containerd = containerd();
+    // The agent is there before the runtime is, as after a node's boot.
+    let late = containerd.dir().join("late.sock");
+    let endpoint = format!("unix://{}", late.display());
+    let args = [
+        "--no-kubernetes",
+        "--cri-endpoint",
+        &endpoint,
+        LISTEN[0],
+        LISTEN[1],
+    ];
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    assert_eq!(admin.get("/ready").0, 503);
+    std::os::unix::fs::symlink(containerd.socket(), &late).unwrap();
+    wait::until("readiness", SOON, || {
+        (admin.get("/ready").0 == 200).then_some(())
+    })
+    .unwrap();
+
+    let pod = pod();
+    let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
+    let series = |outcome: &str| {
+        format!(
+            r#"oom_agent_kills_total{{namespace="{}",pod="{}",container="main",scope="container",outcome="{outcome}"}}"#,
+            pod.namespace, pod.name
+        )
+    };
+    admin.until(&series("container-died"), 0.0);
+    assert_eq!(admin.series("oom_agent_running_containers"), Some(1.0));
+    container.open();
+    agent.incident_of(container.pid, SOON).unwrap();
+    admin.until(&series("container-died"), 1.0);
+    assert_eq!(admin.series(&series("child-died")), Some(0.0));
+    // Its end is seen, and its series stay.
+    admin.until("oom_agent_running_containers", 0.0);
+    assert_eq!(admin.series(&series("container-died")), Some(1.0));
 }

@@ -15,9 +15,10 @@ mod support;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::admin::{Admin, LISTEN};
 use support::{MIB, SOON, agent_bin, at, bonker_bin, text};
 use xtask::lab::{Agent, Bonker, Cgroup, Output, field, message, refusing_url};
 use xtask::process::stop;
@@ -447,4 +448,84 @@ fn the_classic_tracepoint_tells_of_every_kill_and_that_it_reads_proc() {
     let said = "victims[0].not read in its own context: the classic tracepoint does not show it";
     let degraded = at(&incident, "/degraded").as_array().unwrap();
     assert!(degraded.contains(&json!(said)), "{incident:#}");
+}
+
+#[test]
+fn a_kill_is_counted_and_nothing_is_missing() {
+    let mut agent = Agent::start(
+        &agent_bin(),
+        &["--no-kubernetes", LISTEN[0], LISTEN[1]],
+        &[],
+    )
+    .unwrap();
+    let admin = Admin::of(&mut agent);
+    assert_eq!(admin.get("/live"), (200, "yes\n".to_owned()));
+    let host = r#"oom_agent_kills_total{namespace="",pod="",container="",scope="ancestor",outcome="unknown"}"#;
+    assert!(admin.series(host).is_some());
+    let (cgroup, id) = Cgroup::of_container(32 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    assert_eq!(*at(&incident, "/victims/0/container/id"), json!(id));
+    let ours = format!(
+        r#"oom_agent_kills_total{{namespace="",pod="",container="{id}",scope="container",outcome="unknown"}}"#
+    );
+    admin.until(&ours, 1.0);
+    // Others' kills may be under way.
+    admin.until("oom_agent_drift", 0.0);
+    assert!(admin.series("oom_agent_kernel_kills_total") >= Some(1.0));
+    assert!(admin.series("oom_agent_incident_latency_seconds_count") >= Some(1.0));
+    for reason in ["ring-full", "marks-full", "malformed"] {
+        let lost = format!(r#"oom_agent_lost_total{{reason="{reason}"}}"#);
+        assert_eq!(admin.series(&lost), Some(0.0), "{reason}");
+    }
+}
+
+#[test]
+fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
+    let absent = "unix:///nonexistent/cri.sock";
+    let args = [
+        "--no-kubernetes",
+        LISTEN[0],
+        LISTEN[1],
+        "--cri-endpoint",
+        absent,
+    ];
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    assert_eq!(admin.get("/live").0, 200);
+    let (status, why) = admin.get("/ready");
+    assert!(status == 503 && why.contains(absent), "{status} {why}");
+    assert_eq!(admin.get("/metrics").0, 200);
+    drop(agent);
+
+    // One that takes connections and says nothing holds up no scrape.
+    let dir = tempfile::tempdir().unwrap();
+    let silent = dir.path().join("cri.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    let endpoint = format!("unix://{}", silent.display());
+    let args = [
+        "--no-kubernetes",
+        LISTEN[0],
+        LISTEN[1],
+        "--cri-endpoint",
+        &endpoint,
+    ];
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    for (path, expected) in [("/metrics", 200), ("/ready", 503), ("/live", 200)] {
+        let asked = Instant::now();
+        assert_eq!(admin.get(path).0, expected, "{path}");
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(3), "{path}: {took:?}");
+    }
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = Command::new(agent_bin())
+        .args(["run", "--no-kubernetes", "--http-listen", &address])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains(&address) && said.contains("in use"), "{said}");
 }

@@ -18,6 +18,8 @@ pub enum CriError {
         socket: Socket,
         /// gRPC's word for it.
         code: tonic::Code,
+        /// Whether it was the runtime that said so, not the connection to it.
+        reached: bool,
         /// What the runtime or the connection says.
         message: String,
     },

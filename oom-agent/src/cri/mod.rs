@@ -6,12 +6,14 @@ mod error;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    Container as CriContainer, ContainerFilter, ListContainersRequest, VersionRequest,
+    Container as CriContainer, ContainerFilter, ContainerState, ContainerStateValue,
+    ListContainersRequest, VersionRequest,
 };
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
@@ -29,6 +31,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Room for the labels of one container; tonic's own 4 MiB would do, and is said here.
 const MESSAGE_LEN: usize = 4 << 20;
 
+/// Room for the labels of every container that runs on a node: some 30 KiB for each of 512.
+const LIST_LEN: usize = 16 << 20;
+
 /// The longest name taken over, in bytes.
 const NAME_LEN: usize = 253;
 
@@ -43,7 +48,9 @@ const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 pub struct Cri {
     socket: Socket,
     client: RuntimeServiceClient<Channel>,
-    runtime: std::sync::Arc<OnceCell<String>>,
+    runtime: Arc<OnceCell<String>>,
+    /// Whether it answered when it was asked last, whatever it said.
+    answered: Arc<Mutex<Option<bool>>>,
 }
 
 /// What the runtime knows of a container.
@@ -71,39 +78,39 @@ impl Cri {
             .connect_with_connector_lazy(connector);
         Self {
             socket,
-            client: RuntimeServiceClient::new(channel).max_decoding_message_size(MESSAGE_LEN),
-            runtime: std::sync::Arc::default(),
+            client: RuntimeServiceClient::new(channel),
+            runtime: Arc::default(),
+            answered: Arc::default(),
         }
     }
 
     /// Asks for one container by its whole id; one that has exited is still known until it is collected.
     pub async fn container(&self, id: &str) -> Result<Identity, CriError> {
-        let asked = tokio::time::timeout(PATIENCE, async {
-            let runtime = self.runtime_name().await?;
-            let request = ListContainersRequest {
-                filter: Some(ContainerFilter {
-                    id: id.to_owned(),
-                    ..ContainerFilter::default()
-                }),
-            };
-            let listed = self.client.clone().list_containers(request).await;
-            let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
-            listed
-                .into_inner()
-                .containers
-                .into_iter()
-                .find(|container| container.id == id)
-                .map(|container| identity(container, runtime))
-                .ok_or_else(|| CriError::NotFound {
-                    socket: self.socket.clone(),
-                })
-        });
-        asked.await.unwrap_or_else(|_| {
-            Err(CriError::Slow {
-                socket: self.socket.clone(),
-                patience: PATIENCE,
-            })
+        let filter = ContainerFilter {
+            id: id.to_owned(),
+            ..ContainerFilter::default()
+        };
+        let listed = self.in_time(self.list(filter)).await?;
+        let found = listed.into_iter().find(|found| found.container.id == id);
+        found.ok_or_else(|| CriError::NotFound {
+            socket: self.socket.clone(),
         })
+    }
+
+    /// Every container that runs.
+    pub async fn running(&self) -> Result<Vec<Identity>, CriError> {
+        let filter = ContainerFilter {
+            state: Some(ContainerStateValue {
+                state: ContainerState::ContainerRunning.into(),
+            }),
+            ..ContainerFilter::default()
+        };
+        self.in_time(self.list(filter)).await
+    }
+
+    /// Whether the runtime answered when it was asked last, be it with a refusal; `None` before that.
+    pub fn answered(&self) -> Option<bool> {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the runtime listens.
@@ -113,10 +120,47 @@ impl Cri {
 
     /// Whether a runtime is there, within half a second.
     pub async fn answers(&self) -> bool {
-        matches!(
-            tokio::time::timeout(PATIENCE, self.runtime_name()).await,
-            Ok(Ok(_))
-        )
+        self.in_time(self.runtime_name()).await.is_ok()
+    }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, CriError>>,
+    ) -> Result<T, CriError> {
+        let result = tokio::time::timeout(PATIENCE, call)
+            .await
+            .unwrap_or_else(|_| {
+                Err(CriError::Slow {
+                    socket: self.socket.clone(),
+                    patience: PATIENCE,
+                })
+            });
+        let answered = match &result {
+            Ok(_) => true,
+            Err(CriError::Call { reached, .. }) => *reached,
+            Err(_) => false,
+        };
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered);
+        result
+    }
+
+    async fn list(&self, filter: ContainerFilter) -> Result<Vec<Identity>, CriError> {
+        let runtime = self.runtime_name().await?;
+        let message_len = if filter.id.is_empty() {
+            LIST_LEN
+        } else {
+            MESSAGE_LEN
+        };
+        let mut client = self.client.clone().max_decoding_message_size(message_len);
+        let request = ListContainersRequest {
+            filter: Some(filter),
+        };
+        let listed = client.list_containers(request).await;
+        let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
+        let containers = listed.into_inner().containers.into_iter();
+        Ok(containers
+            .map(|container| identity(container, runtime.clone()))
+            .collect())
     }
 
     async fn runtime_name(&self) -> Result<String, CriError> {
@@ -136,6 +180,8 @@ impl Cri {
             call,
             socket: self.socket.clone(),
             code: status.code(),
+            // What the runtime itself says has no cause on this side.
+            reached: std::error::Error::source(status).is_none(),
             message: status.message().to_owned(),
         }
     }

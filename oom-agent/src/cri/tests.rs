@@ -38,7 +38,9 @@ macro_rules! unimplemented_calls {
                 &self,
                 request: Request<ListContainersRequest>,
             ) -> Result<Response<ListContainersResponse>, Status> {
-                assert_eq!(request.into_inner().filter.unwrap().id, ID);
+                let filter = request.into_inner().filter.unwrap();
+                let running = ContainerState::ContainerRunning as i32;
+                assert!(filter.id == ID || filter.state.unwrap().state == running);
                 match self.0.clone() {
                     Answer::Containers(containers) => Ok(Response::new(ListContainersResponse { containers })),
                     Answer::Refuse => Err(Status::internal("the disk is on fire")),
@@ -167,6 +169,39 @@ async fn an_unknown_container_a_refusal_and_silence_each_have_their_word() {
         let error = ask(&Cri::new(socket)).await.unwrap_err();
         let text = crate::chain(&error).to_string();
         assert!(text.contains(says), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn every_container_that_runs_is_listed_however_many() {
+    let (_dir, socket) = socket();
+    // More than a message of one container may have: 8 MiB.
+    let label = "x".repeat(8 << 10);
+    let listed = (0..1024).map(|n| Container {
+        id: format!("{n:064}"),
+        ..container(&[("io.kubernetes.container.name", "main"), ("other", &label)])
+    });
+    let _server = serve(Answer::Containers(listed.collect()), &socket);
+    let running = Cri::new(socket).running().await.unwrap();
+    assert_eq!(running.len(), 1024);
+    assert_eq!(running[7].container.id, format!("{:064}", 7));
+    assert_eq!(running[7].container.name.as_deref(), Some("main"));
+}
+
+#[tokio::test]
+async fn whether_it_answered_last_is_known_be_it_with_a_refusal() {
+    for (answer, answered) in [
+        (Some(Answer::Containers(vec![])), true),
+        (Some(Answer::Refuse), true),
+        (Some(Answer::Never), false),
+        (None, false),
+    ] {
+        let (_dir, socket) = socket();
+        let _server = answer.map(|answer| serve(answer, &socket));
+        let cri = Cri::new(socket);
+        assert_eq!(cri.answered(), None);
+        let _result = ask(&cri).await;
+        assert_eq!(cri.answered(), Some(answered));
     }
 }
 

@@ -39,6 +39,14 @@ impl Runtime {
         }
     }
 
+    /// What [`get`](Self::get) gave last: one that was named, or was found already.
+    pub(super) async fn known(&self) -> Option<Cri> {
+        if self.flag.is_some() {
+            return self.get().await;
+        }
+        self.state.lock().await.found.clone()
+    }
+
     /// The socket that was named, else the first in order that answers.
     pub(super) async fn get(&self) -> Option<Cri> {
         let mut state = self.state.lock().await;

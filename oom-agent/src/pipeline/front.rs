@@ -1,21 +1,21 @@
 //! What is done in the thread that reads the ring: from a record to the line, as far as this host
 //! knows by itself. Whoever asks others for more, or tells others, is behind it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
 use tokio::sync::mpsc::Sender;
 
 use super::resolve::Resolver;
-use super::summary::Summary;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident};
+use crate::metrics::Metrics;
 use crate::sinks::Lines;
 
 /// What goes on to the other sinks.
 pub(super) enum Seen {
-    /// Whole, and its line is offered already.
-    Whole(Arc<Incident>),
+    /// Whole, and its line was offered at that moment (`CLOCK_MONOTONIC`, in ns).
+    Whole(Arc<Incident>, u64),
     /// The container runtime has something to say of it first.
     Unnamed(Box<Incident>),
 }
@@ -25,7 +25,7 @@ pub(super) struct Front {
     pub(super) assembler: Assembler,
     pub(super) resolver: Arc<Resolver>,
     pub(super) lines: Arc<Lines>,
-    pub(super) summary: Arc<Mutex<Summary>>,
+    pub(super) metrics: Arc<Metrics>,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
     pub(super) seen: Sender<Seen>,
 }
@@ -46,16 +46,16 @@ impl Front {
 
     fn tell(&self, found: Vec<Found>) {
         for found in found {
-            lock(&self.summary).found(&found);
+            self.metrics.found(&found);
             let incident = self.resolver.resolve(found);
             let seen = if Resolver::is_named_elsewhere(&incident) {
                 Seen::Unnamed(Box::new(incident))
             } else {
                 self.lines.offer(&incident);
-                Seen::Whole(Arc::new(incident))
+                Seen::Whole(Arc::new(incident), clock::monotonic_ns())
             };
             if self.seen.blocking_send(seen).is_err() {
-                lock(&self.summary).untold += 1;
+                self.metrics.untold();
                 tracing::error!("an incident came after the end");
             }
         }
@@ -68,9 +68,4 @@ impl Drop for Front {
         let found = self.assembler.end();
         self.tell(found);
     }
-}
-
-/// A count that a panic interrupted is still a count.
-pub(super) fn lock(summary: &Mutex<Summary>) -> std::sync::MutexGuard<'_, Summary> {
-    summary.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,28 +2,32 @@
 
 mod discover;
 mod front;
+mod health;
 mod resolve;
 mod summary;
 
-use std::io::{self, Write as _};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
+use crate::clock;
 use crate::host::Host;
 use crate::incident::{Assembler, Expect, Incident};
+use crate::metrics::{Metrics, Readings};
 use crate::probe::{Method, Probe, ProbeError, Take};
 use crate::procfs::Procfs;
 use crate::sinks::{Lines, Sink, start_bonker, start_events};
-use crate::vmstat;
 use discover::Runtime;
-use front::{Front, Seen, lock};
+use front::{Front, Seen};
+use health::{Health, Meters, kernel_kills};
 use resolve::Resolver;
 use summary::Summary;
 
@@ -52,6 +56,9 @@ pub enum RunError {
     /// The threads that read the ring have ended: nothing is seen any more.
     #[error("the readers of the ring buffer have ended: start the agent again")]
     Blind,
+    /// The admin port cannot be had.
+    #[error("cannot serve metrics and health")]
+    Listen(#[from] ListenError),
     /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
@@ -60,19 +67,28 @@ pub enum RunError {
     Signal(#[source] io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(args: Run) -> Result<(), RunError> {
+/// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
+pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
+    let listener = match args.http_listen {
+        Some(address) => Some(admin::listen(address).await?),
+        None => None,
+    };
+    let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
-    let lines = Lines::to_stdout(args.output, TimeZone::system()).map_err(RunError::Lines)?;
+    let unwritten = metrics.lines_unwritten.clone();
+    let lines =
+        Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
     let lines = Arc::new(lines);
     let procfs = Procfs::of_host();
     let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
     let resolver = Arc::new(Resolver::new(host.clone(), procfs, runtime));
-    let summary = Arc::new(Mutex::new(Summary::default()));
     let (seen, mut incidents) = mpsc::channel(QUEUE);
+    let mut kills_before = None;
     let front = |method| {
+        // What is killed from now on is seen.
+        kills_before = kernel_kills();
         let expect = match method {
             Method::Classic => Expect::Nothing,
             _ => Expect::Autopsies(patience),
@@ -81,24 +97,30 @@ pub async fn run(args: Run) -> Result<(), RunError> {
             assembler: Assembler::new(host.page_size, expect),
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
-            summary: Arc::clone(&summary),
+            metrics: Arc::clone(&metrics),
             seen,
         };
         let take: Take = Box::new(move |record| front.take(record));
         take
     };
-    let kills_before = kernel_kills();
     let logging = args.log_level == LogLevel::Trace;
     let probe = Probe::attach(args.probe, logging, front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
-    let warming = Arc::clone(&resolver);
-    tokio::spawn(async move { warming.warm_up().await });
+    let meters = Meters::new(probe.drops(), log, kills_before);
+    let health = Health::new(
+        Arc::clone(&metrics),
+        Arc::clone(&resolver),
+        meters.clone(),
+        probe.liveness(),
+    );
+    // Looks for the container runtime before it is needed.
+    tokio::spawn(Arc::clone(&health).list());
     let mut pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
         lines,
-        sinks: sinks(&args, &host),
-        summary,
+        sinks: sinks(&args, &host, &metrics),
+        metrics: Arc::clone(&metrics),
     };
     tracing::info!(
         node = host.node,
@@ -106,18 +128,24 @@ pub async fn run(args: Run) -> Result<(), RunError> {
         out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
         "attached"
     );
+    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let ended_by = pipeline.run(&mut incidents, &mut terminated).await;
     tracing::info!("ending");
-    lock(&pipeline.summary).kernel_kills = kernel_kills()
-        .zip(kills_before)
-        .map(|(now, before)| now.saturating_sub(before));
+    if let Some(served) = served {
+        served.abort();
+    }
+    let kernel_kills = meters.kernel_kills();
     let ended = tokio::task::spawn_blocking(move || probe.end());
     pipeline.drain(incidents).await;
-    match ended.await {
-        Ok(lost) => lock(&pipeline.summary).lost = lost,
-        Err(error) => tracing::error!(%error, "cannot tell what was lost"),
+    if let Err(error) = ended.await {
+        tracing::error!(%error, "the probe ended badly");
     }
-    pipeline.finish(args.summary).await;
+    pipeline.finish().await;
+    metrics.read(Readings {
+        kernel_kills,
+        ..meters.read()
+    });
+    Summary::of(&metrics).tell(args.summary);
     ended_by
 }
 
@@ -126,7 +154,7 @@ struct Pipeline {
     resolving: JoinSet<Incident>,
     lines: Arc<Lines>,
     sinks: Vec<Sink>,
-    summary: Arc<Mutex<Summary>>,
+    metrics: Arc<Metrics>,
 }
 
 // === impl Pipeline ===
@@ -158,7 +186,7 @@ impl Pipeline {
 
     fn take(&mut self, seen: Seen) {
         match seen {
-            Seen::Whole(incident) => self.tell(&incident),
+            Seen::Whole(incident, told_ns) => self.tell(&incident, told_ns),
             Seen::Unnamed(incident) => {
                 let resolver = Arc::clone(&self.resolver);
                 self.resolving
@@ -171,24 +199,24 @@ impl Pipeline {
         match incident {
             Ok(incident) => {
                 let incident = Arc::new(incident);
-                self.tell(&incident);
+                self.tell(&incident, clock::monotonic_ns());
                 self.lines.offer(&incident);
             }
             Err(error) => {
-                lock(&self.summary).untold += 1;
+                self.metrics.untold();
                 tracing::error!(%error, "an incident was lost");
             }
         }
     }
 
-    fn tell(&self, incident: &Arc<Incident>) {
+    fn tell(&self, incident: &Arc<Incident>, told_ns: u64) {
         for sink in &self.sinks {
             sink.offer(incident);
         }
-        lock(&self.summary).told(incident);
+        self.metrics.told(incident, told_ns);
     }
 
-    async fn finish(mut self, tell: bool) {
+    async fn finish(mut self) {
         let deadline = Instant::now() + GRACE;
         while let Ok(Some(incident)) =
             tokio::time::timeout_at(deadline, self.resolving.join_next()).await
@@ -197,37 +225,26 @@ impl Pipeline {
         }
         let mut endings = JoinSet::new();
         for sink in self.sinks.drain(..) {
-            let (name, counts) = (sink.name().to_owned(), sink.counts());
-            lock(&self.summary).sinks.push((name, counts));
             endings.spawn(timeout(GRACE, sink.finish()));
         }
-        let unwritten = self.lines.finish(GRACE).await;
+        self.lines.finish(GRACE).await;
         while endings.join_next().await.is_some() {}
-        let mut summary = lock(&self.summary);
-        summary.unwritten = unwritten;
-        summary.log();
-        // Standard error may be closed; the log has said it too.
-        if tell && write!(io::stderr(), "{summary}").is_err() {
-            tracing::debug!("the summary could not be written");
-        }
     }
 }
 
-fn sinks(args: &Run, host: &Host) -> Vec<Sink> {
-    let mut sinks: Vec<Sink> = args.bonker.iter().map(start_bonker).collect();
+fn sinks(args: &Run, host: &Host, metrics: &Metrics) -> Vec<Sink> {
+    let mut sinks: Vec<Sink> = args
+        .bonker
+        .iter()
+        .map(|url| start_bonker(url, metrics))
+        .collect();
     if args.no_kubernetes {
         tracing::info!("no Events: --no-kubernetes");
     } else {
         let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone());
-        sinks.push(start_events(connect));
+        sinks.push(start_events(connect, metrics));
     }
     sinks
-}
-
-fn kernel_kills() -> Option<u64> {
-    vmstat::oom_kills(Path::new("/proc"))
-        .inspect_err(|error| tracing::warn!(%error, "cannot read oom_kill of /proc/vmstat"))
-        .ok()
 }
 
 fn say_degraded(probe: &Probe, wanted: Method) {

@@ -24,7 +24,7 @@ pub(super) struct Resolver {
     host: Host,
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
 // === impl Resolver ===
@@ -36,11 +36,6 @@ impl Resolver {
             procfs,
             runtime,
         }
-    }
-
-    /// Looks for the container runtime before it is needed.
-    pub(super) async fn warm_up(&self) {
-        self.runtime.get().await;
     }
 
     /// All that this host tells by itself, at once. Never fails: what cannot be found out is said in

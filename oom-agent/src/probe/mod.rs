@@ -1,6 +1,7 @@
 //! The kernel half's door: BPF programs in, records out. The only room that names aya.
 
 mod btf;
+mod drops;
 mod error;
 mod format;
 mod object;
@@ -12,25 +13,21 @@ mod skeleton;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use aya::maps::{MapData, PerCpuArray};
-use oom_agent_ebpf::drops;
 
 use object::Object;
 use reader::Reader;
 
+pub use drops::{Drops, Lost};
 pub use error::{BtfError, ProbeError};
 pub use format::FormatError;
 pub use object::{Method, Verified};
-pub use reader::Take;
+pub use reader::{Liveness, Take};
 
 /// Attached programs. Dropping it detaches them.
 pub struct Probe {
     object: Object,
     reader: Reader,
-    drops: PerCpuArray<MapData, u64>,
-    malformed: Arc<AtomicU64>,
+    drops: Drops,
     /// What is in use.
     pub method: Method,
     /// Members that this kernel lacks, by the name of the object's global.
@@ -43,17 +40,6 @@ pub struct Probe {
     pub refused: Vec<ProbeError>,
     /// Why it is a guess where the classic tracepoint's record has its `pid`.
     pub no_format: Option<FormatError>,
-}
-
-/// Records that never reached the pipeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// The ring was full.
-    pub ring_full: u64,
-    /// A victim could not be remembered between its mark and its end.
-    pub marks_full: u64,
-    /// A ring item was no record.
-    pub malformed: u64,
 }
 
 // === impl Probe ===
@@ -69,19 +55,17 @@ impl Probe {
     ) -> Result<Self, ProbeError> {
         let mut object = Object::load(method, logging)?;
         let ring = object.records()?;
-        let drops = object.drops()?;
+        let drops = Drops::new(object.drops()?);
         let logger = logging.then(|| object.logger()).flatten();
-        let malformed = Arc::new(AtomicU64::new(0));
         let out_of_memory = object.attach_out_of_memory();
         let method = object.attach(method)?;
         object.forget_btf();
         // What is recorded before the readers start waits in the ring.
-        let reader = Reader::start(ring, logger, take(method), Arc::clone(&malformed))
+        let reader = Reader::start(ring, logger, take(method), Arc::clone(&drops.malformed))
             .map_err(|source| ProbeError::Reader { source })?;
         Ok(Self {
             reader,
             drops,
-            malformed,
             method,
             missing: std::mem::take(&mut object.missing),
             no_btf: object.no_btf.take(),
@@ -97,22 +81,20 @@ impl Probe {
         Object::load(Method::Auto, false)?.verify()
     }
 
-    /// Detaches the programs, hands on the records that are still in the ring, drops the taker,
-    /// and tells what was lost meanwhile. Blocks as long as the taker does.
-    pub fn end(self) -> Lost {
+    /// What is lost, at any time; also after the end.
+    pub fn drops(&self) -> Drops {
+        self.drops.clone()
+    }
+
+    /// Whether the ring is read, at any time.
+    pub fn liveness(&self) -> Liveness {
+        self.reader.liveness()
+    }
+
+    /// Detaches the programs, hands on the records that are still in the ring, and drops the taker.
+    /// Blocks as long as the taker does.
+    pub fn end(self) {
         drop(self.object);
         drop(self.reader);
-        let count = |index: u32| {
-            self.drops
-                .get(&index, 0)
-                .map(|cpus| cpus.iter().sum())
-                .inspect_err(|error| tracing::warn!(%error, "cannot read the count of drops"))
-                .unwrap_or(0)
-        };
-        Lost {
-            ring_full: count(drops::RING_FULL),
-            marks_full: count(drops::MARKS_FULL),
-            malformed: self.malformed.load(Ordering::Relaxed),
-        }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,7 +39,17 @@ const PRIORITY: u8 = 1;
 pub(super) struct Reader {
     stop: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
+    liveness: Liveness,
 }
+
+/// Tells whether every thread that reads the ring lives.
+#[derive(Clone, Default)]
+pub struct Liveness {
+    ended: Arc<AtomicUsize>,
+}
+
+/// Tells of its thread's end, a panic's too.
+struct Ending(Arc<AtomicUsize>);
 
 /// What the threads take turns at.
 struct Ring {
@@ -75,6 +85,7 @@ impl Reader {
         let mut reader = Self {
             stop,
             threads: Vec::new(),
+            liveness: Liveness::default(),
         };
         for (n, cpus) in halves(&sched_getaffinity(None)?).into_iter().enumerate() {
             let (ring, fds, stop) = (
@@ -82,9 +93,11 @@ impl Reader {
                 Arc::clone(&fds),
                 Arc::clone(&reader.stop),
             );
+            let ending = Ending(Arc::clone(&reader.liveness.ended));
             let thread = std::thread::Builder::new()
                 .name(format!("ring-reader-{n}"))
                 .spawn(move || {
+                    let _ending = ending;
                     if let Err(error) = sched_setaffinity(None, &cpus) {
                         tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
                     }
@@ -94,6 +107,23 @@ impl Reader {
             reader.threads.push(thread);
         }
         Ok(reader)
+    }
+
+    pub(super) fn liveness(&self) -> Liveness {
+        self.liveness.clone()
+    }
+}
+
+impl Liveness {
+    /// No thread has ended. Nothing is asked: each tells at its end.
+    pub fn is_live(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -202,6 +232,19 @@ fn halves(cpus: &CpuSet) -> Vec<CpuSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_ends_is_told_even_by_a_panic() {
+        let liveness = Liveness::default();
+        let ending = Ending(Arc::clone(&liveness.ended));
+        assert!(liveness.is_live());
+        let thread = std::thread::spawn(move || {
+            let _ending = ending;
+            panic!("as a bug would");
+        });
+        assert!(thread.join().is_err());
+        assert!(!liveness.is_live());
+    }
 
     #[test]
     fn the_halves_are_disjoint_and_whole() {

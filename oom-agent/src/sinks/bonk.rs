@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
@@ -15,12 +14,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
+use super::Sink;
 use super::backoff::Backoff;
-use super::{Counts, Sink};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::escape;
 use crate::incident::{Incident, sentence};
+use crate::metrics::{Metrics, SinkCounts};
 
 /// Given to connect, and to open the stream.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -53,9 +53,9 @@ pub struct BonkerUrl(String);
 pub struct InvalidBonkerUrl(&'static str);
 
 /// Starts the sink; it connects by itself, and again after every break.
-pub fn start(url: &BonkerUrl) -> Sink {
+pub fn start(url: &BonkerUrl, metrics: &Metrics) -> Sink {
     let endpoint = url.endpoint();
-    Sink::start(format!("bonker {url}"), |queue, counts| {
+    Sink::start(format!("bonker {url}"), metrics, |queue, counts| {
         let bonker = Bonker {
             endpoint,
             queue,
@@ -69,7 +69,7 @@ pub fn start(url: &BonkerUrl) -> Sink {
 struct Bonker {
     endpoint: Endpoint,
     queue: mpsc::Receiver<Arc<Incident>>,
-    counts: Arc<Counts>,
+    counts: SinkCounts,
     /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
     unanswered: VecDeque<Arc<Incident>>,
 }
@@ -93,11 +93,11 @@ impl Bonker {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let delivered = self.counts.delivered.load(Ordering::Relaxed);
+            let delivered = self.counts.delivered.get();
             let Err(broken) = self.stream().await else {
                 return;
             };
-            if self.counts.delivered.load(Ordering::Relaxed) > delivered {
+            if self.counts.delivered.get() > delivered {
                 backoff.reset();
             }
             self.drop_stale();
@@ -207,12 +207,13 @@ impl Bonker {
             );
             return;
         };
-        let latency = Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
+        let now_ns = clock::monotonic_ns();
+        let latency = Duration::from_nanos(now_ns.saturating_sub(incident.stamp_ns));
         let outcome = acknowledgement.outcome();
         let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         if matches!(outcome, Outcome::Accepted | Outcome::Duplicate) {
-            self.counts.delivered.fetch_add(1, Ordering::Relaxed);
+            self.counts.delivered(incident.stamp_ns, now_ns);
             tracing::info!(
                 incident = incident.id,
                 outcome = outcome.as_str_name(),
@@ -220,7 +221,7 @@ impl Bonker {
                 "bonk acknowledged"
             );
         } else {
-            self.counts.failed.fetch_add(1, Ordering::Relaxed);
+            self.counts.failed.inc();
             tracing::warn!(
                 incident = incident.id,
                 outcome = outcome.as_str_name(),
@@ -239,9 +240,7 @@ impl Bonker {
         });
         let dropped = before - self.unanswered.len();
         if dropped > 0 {
-            self.counts
-                .failed
-                .fetch_add(dropped as u64, Ordering::Relaxed);
+            self.counts.failed.inc_by(dropped as u64);
             tracing::warn!(dropped, "bonks given up: older than {STALE:?}");
         }
     }
@@ -312,6 +311,10 @@ impl FromStr for BonkerUrl {
             .uri()
             .authority()
             .map_or("", |authority| authority.as_str());
+        // The URL is in logs and labels.
+        if authority.contains('@') {
+            return Err(InvalidBonkerUrl("a bonker asks for no user and password"));
+        }
         // A port that is none is passed over in silence, and 80 taken.
         let named = authority
             .rsplit_once(':')

@@ -1,25 +1,28 @@
 //! The Kubernetes Event of each incident, one at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::Sink;
 use super::backoff::Backoff;
-use super::{Counts, Sink};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::incident::Incident;
 use crate::k8s::{Recorded, Recorder};
+use crate::metrics::{Metrics, SinkCounts};
 
 /// Attempts at one Event. Their waits span about half a minute, the restart of an API server; one that
 /// hangs costs [`k8s`](crate::k8s)'s patience at each as well.
 const ATTEMPTS: u32 = 8;
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
-pub fn start(connect: impl Future<Output = Option<Recorder>> + Send + 'static) -> Sink {
-    Sink::start("kubernetes".to_owned(), |queue, counts| {
+pub fn start(
+    connect: impl Future<Output = Option<Recorder>> + Send + 'static,
+    metrics: &Metrics,
+) -> Sink {
+    Sink::start("kubernetes".to_owned(), metrics, |queue, counts| {
         run(connect, queue, counts)
     })
 }
@@ -27,21 +30,26 @@ pub fn start(connect: impl Future<Output = Option<Recorder>> + Send + 'static) -
 async fn run(
     connect: impl Future<Output = Option<Recorder>>,
     mut queue: mpsc::Receiver<Arc<Incident>>,
-    counts: Arc<Counts>,
+    counts: SinkCounts,
 ) {
     let Some(recorder) = connect.await else {
         while queue.recv().await.is_some() {
-            counts.skipped.fetch_add(1, Ordering::Relaxed);
+            counts.skipped.inc();
         }
         return;
     };
     while let Some(incident) = queue.recv().await {
-        let count = match record(&recorder, &incident).await {
-            Some(Recorded::Created | Recorded::AlreadyThere) => &counts.delivered,
-            Some(Recorded::NoPod) => &counts.skipped,
-            None => &counts.failed,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        match record(&recorder, &incident).await {
+            Some(Recorded::Created | Recorded::AlreadyThere) => {
+                counts.delivered(incident.stamp_ns, clock::monotonic_ns());
+            }
+            Some(Recorded::NoPod) => {
+                counts.skipped.inc();
+            }
+            None => {
+                counts.failed.inc();
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::QUEUE;
 use crate::escape;
 use crate::incident::{Incident, sentence};
+use crate::metrics::Counter;
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";
@@ -36,7 +37,7 @@ pub struct Lines {
     zone: TimeZone,
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
-    unwritten: Arc<AtomicU64>,
+    unwritten: Counter,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
@@ -51,9 +52,10 @@ struct Out {
 // === impl Lines ===
 
 impl Lines {
-    /// Lines on standard output. `zone` is for people's lines; JSON is always in UTC.
-    pub fn to_stdout(format: Format, zone: TimeZone) -> io::Result<Self> {
-        Self::start(format, zone, io::stdout(), nonblocking(STDOUT))
+    /// Lines on standard output; what it does not take is counted in `unwritten`. `zone` is for
+    /// people's lines; JSON is always in UTC.
+    pub fn to_stdout(format: Format, zone: TimeZone, unwritten: Counter) -> io::Result<Self> {
+        Self::start(format, zone, io::stdout(), nonblocking(STDOUT), unwritten)
     }
 
     /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
@@ -62,18 +64,18 @@ impl Lines {
         zone: TimeZone,
         mut out: impl Write + Send + 'static,
         pipe: Option<File>,
+        unwritten: Counter,
     ) -> io::Result<Self> {
         let (queue, lines) = sync_channel::<Vec<u8>>(QUEUE);
         let (end, ended) = oneshot::channel();
-        let unwritten = Arc::new(AtomicU64::new(0));
         let queued = Arc::new(AtomicU64::new(0));
-        let (lost, left) = (Arc::clone(&unwritten), Arc::clone(&queued));
+        let (lost, left) = (unwritten.clone(), Arc::clone(&queued));
         std::thread::Builder::new()
             .name("line-writer".to_owned())
             .spawn(move || {
                 for line in lines {
                     if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
-                        lost.fetch_add(1, Ordering::Relaxed);
+                        lost.inc();
                         tracing::error!(%error, "cannot write an incident to standard output");
                     }
                     left.fetch_sub(1, Ordering::Release);
@@ -108,13 +110,13 @@ impl Lines {
             out.as_mut().ok_or_else(ended)?.write(line)
         });
         if let Err(error) = written {
-            self.unwritten.fetch_add(1, Ordering::Relaxed);
+            self.unwritten.inc();
             tracing::error!(%error, incident = incident.id, "incident not written");
         }
     }
 
-    /// Lets the thread write what is queued, for `patience` at most. Gives how many lines were not written.
-    pub async fn finish(&self, patience: Duration) -> u64 {
+    /// Lets the thread write what is queued, for `patience` at most.
+    pub async fn finish(&self, patience: Duration) {
         let take = |out: &Mutex<Option<Out>>| {
             drop(out.lock().unwrap_or_else(PoisonError::into_inner).take());
         };
@@ -129,7 +131,6 @@ impl Lines {
         {
             tracing::error!("standard output stalls: what was queued for it is lost");
         }
-        self.unwritten.load(Ordering::Relaxed)
     }
 
     fn human(&self, incident: &Incident) -> String {
@@ -219,7 +220,13 @@ mod tests {
         let (far, near) = rustix::pipe::pipe().unwrap();
         let pipe = nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
         assert!(pipe.is_some());
-        let lines = Lines::start(Format::Json, TimeZone::UTC, File::from(near), pipe);
+        let lines = Lines::start(
+            Format::Json,
+            TimeZone::UTC,
+            File::from(near),
+            pipe,
+            Counter::default(),
+        );
         (lines.unwrap(), File::from(far))
     }
 
@@ -263,7 +270,8 @@ mod tests {
             far.read_to_string(&mut text).unwrap();
             text
         });
-        assert_eq!(lines.finish(WITHIN).await, 0);
+        lines.finish(WITHIN).await;
+        assert_eq!(lines.unwritten.get(), 0);
         drop(lines);
         let expected: Vec<String> = (0..40).map(|n| incident(n).id).collect();
         assert_eq!(ids(&reader.await.unwrap()), expected);
@@ -276,7 +284,7 @@ mod tests {
         for n in 0..offered {
             lines.offer(&incident(n));
         }
-        let lost = lines.unwritten.load(Ordering::Relaxed);
+        let lost = lines.unwritten.get();
         assert!((1..100).contains(&lost), "{lost} of {offered}");
         drop(far);
     }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_server::{BonkService, BonkServiceServer};
@@ -17,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
+use crate::metrics::Metrics;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -131,14 +131,18 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 fn sink(address: SocketAddr) -> Sink {
-    start_bonker(&format!("http://{address}").parse().unwrap())
+    start_bonker(
+        &format!("http://{address}").parse().unwrap(),
+        &Metrics::default(),
+    )
 }
 
 #[tokio::test]
 async fn every_incident_is_delivered_once_in_order_and_counted() {
     let (listener, address) = listen().await;
     let (mut received, _server) = serve(listener, true);
-    let sink = sink(address);
+    let metrics = Metrics::default();
+    let sink = start_bonker(&format!("http://{address}").parse().unwrap(), &metrics);
     for n in 0..100 {
         sink.offer(&incident(n));
     }
@@ -156,8 +160,12 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
         assert_eq!(item.time.unwrap().nanos, 500_000_000);
     }
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
-    assert_eq!(counts.delivered.load(Ordering::Relaxed), 100);
+    assert_eq!(counts.delivered.get(), 100);
     assert_eq!(counts.pending(), 0);
+    let text = metrics.encode(0).unwrap();
+    let latencies =
+        format!(r#"oom_agent_sink_latency_seconds_count{{sink="bonker http://{address}"}} 100"#);
+    assert!(text.contains(&latencies), "{text}");
 }
 
 #[tokio::test]
@@ -184,7 +192,7 @@ async fn what_was_not_acknowledged_is_sent_again_after_a_break() {
     let again = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(again.id, first.id);
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
-    assert_eq!(counts.delivered.load(Ordering::Relaxed), 1);
+    assert_eq!(counts.delivered.get(), 1);
 }
 
 #[tokio::test]
@@ -196,7 +204,7 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
         sink.offer(&incident(n));
     }
     let counts = sink.counts();
-    assert_eq!(counts.overflowed.load(Ordering::Relaxed), 1000 - 256);
+    assert_eq!(counts.overflowed.get(), 1000 - 256);
     assert_eq!(counts.pending(), 256);
     // What is offered never waits, and ending does not either, once it is given up.
     drop(timeout(Duration::ZERO, sink.finish()).await);

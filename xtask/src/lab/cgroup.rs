@@ -26,15 +26,24 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes one with a limit in bytes.
     pub fn new(limit_bytes: u64) -> Result<Self> {
-        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("oom-bonker-{}-{}", std::process::id(), serial());
+        Self::make(&name, limit_bytes)
+    }
+
+    /// Makes one whose path is that of a container, and gives the container's id.
+    pub fn of_container(limit_bytes: u64) -> Result<(Self, String)> {
+        let id = format!("{:032x}{:032x}", std::process::id(), serial());
+        let cgroup = Self::make(&format!("docker-{id}.scope"), limit_bytes)?;
+        Ok((cgroup, id))
+    }
+
+    fn make(name: &str, limit_bytes: u64) -> Result<Self> {
         let hierarchy = Hierarchy::of_memory()?;
-        let serial = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("oom-bonker-{}-{serial}", std::process::id());
         if hierarchy.version == Version::V2 {
             // Fails where the controller is delegated already, or cannot be: the limit below tells.
             let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
         }
-        let dir = hierarchy.mount.join(&name);
+        let dir = hierarchy.mount.join(name);
         fs::create_dir(&dir).with_context(|| format!("make the cgroup {}", dir.display()))?;
         let cgroup = Self {
             path: format!("{}/{name}", hierarchy.root.trim_end_matches('/')),
@@ -90,6 +99,12 @@ impl Drop for Cgroup {
             crate::say::error(&error);
         }
     }
+}
+
+/// Tells this process's cgroups apart.
+fn serial() -> u32 {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    MADE.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Kills what runs in the cgroup, waits until it is gone, and removes it.

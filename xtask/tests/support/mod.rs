@@ -4,6 +4,7 @@
     reason = "each tier is a program of its own and uses a part"
 )]
 
+pub(crate) mod admin;
 pub(crate) mod cri;
 
 use std::path::PathBuf;

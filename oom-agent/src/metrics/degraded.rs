@@ -1,0 +1,109 @@
+//! What could not be found out, by field: the reasons are free text and make no labels.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The fields that `degraded` names; anything else is counted as the last.
+const FIELDS: [&str; 19] = [
+    "trigger",
+    "scope",
+    "limit_bytes",
+    "limit_cgroup",
+    "outcome",
+    "container.name",
+    "pod",
+    "comm",
+    "cmdline",
+    "parent_pid",
+    "namespace_pid",
+    "start_boot_ns",
+    "uid",
+    "oom_score_adj",
+    "rss_bytes",
+    "cgroup",
+    "oom",
+    READING,
+    "other",
+];
+
+/// The victim as a whole: not read in its own context, or from /proc.
+const READING: &str = "reading";
+
+pub(super) struct Degraded {
+    counters: Vec<(&'static str, Counter)>,
+}
+
+// === impl Degraded ===
+
+impl Degraded {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let family: Family<[(&str, &str); 1], Counter> = Family::default();
+        registry.register(
+            "degraded_fields",
+            "Incidents in which that field could not be found out, or only in part",
+            family.clone(),
+        );
+        let counter = |field| (field, family.get_or_create_owned(&[("field", field)]));
+        Self {
+            counters: FIELDS.into_iter().map(counter).collect(),
+        }
+    }
+
+    /// Counts each field of one incident once.
+    pub(super) fn count(&self, entries: &[String]) {
+        for (field, counter) in &self.counters {
+            if entries.iter().any(|entry| class(entry) == *field) {
+                counter.inc();
+            }
+        }
+    }
+}
+
+/// The field of an entry such as `victims[3].cmdline: cut at 1024 of 4096 bytes`.
+fn class(entry: &str) -> &'static str {
+    let entry = entry
+        .strip_prefix("victims[")
+        .and_then(|rest| rest.split_once("]."))
+        .map_or(entry, |(_, entry)| entry);
+    let field = entry.split(':').next().unwrap_or_default();
+    if field.starts_with("not read") || field.starts_with("gone before") {
+        return READING;
+    }
+    let known = FIELDS.into_iter().find(|known| *known == field);
+    known.unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_classed_by_their_field() {
+        for (entry, field) in [
+            ("victims[3].cmdline: cut at 1024 of 4096 bytes", "cmdline"),
+            (
+                "victims[0].container.name: no container runtime was found",
+                "container.name",
+            ),
+            ("scope: inferred from the ancestor", "scope"),
+            (
+                "victims[0].not read in its own context: the record was lost",
+                "reading",
+            ),
+            (
+                "victims[0].gone before /proc could be read (entity not found)",
+                "reading",
+            ),
+            (
+                "victims[0].not read from /proc: it is not the host's here",
+                "reading",
+            ),
+            ("what: ever", "other"),
+            ("victims[0]", "other"),
+            ("", "other"),
+        ] {
+            assert_eq!(class(entry), field, "{entry}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! What is counted, and how Prometheus reads it: `docs/metrics.md` is the contract. Counts come
+//! in from any thread and wait for nothing; whoever encodes brings what lies elsewhere as [`Readings`].
+
+mod degraded;
+mod kills;
+mod optional;
+mod sink;
+mod totals;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+pub use kills::Who;
+pub use prometheus_client::metrics::counter::Counter;
+pub use sink::SinkCounts;
+pub use totals::{Readings, Totals};
+
+use crate::incident::{Fate, Found, Incident};
+use degraded::Degraded;
+use kills::Kills;
+use optional::Optional;
+use sink::Sinks;
+
+/// What [`Metrics::encode`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// From what a line by itself takes to what a restart of an API server costs, in seconds.
+const BUCKETS: [f64; 16] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+    60.0, 300.0,
+];
+
+/// Every counter of the agent.
+pub struct Metrics {
+    registry: Registry,
+    incidents: Counter,
+    groups: Counter,
+    fates: [Counter; FATES.len()],
+    without_mark: Counter,
+    without_cgroup: Counter,
+    degraded_incidents: Counter,
+    degraded: Degraded,
+    untold: Counter,
+    /// Lines of incidents that standard output did not take.
+    pub lines_unwritten: Counter,
+    /// Connections of the admin port that were closed to make room for another.
+    pub connections_evicted: Counter,
+    latency: Histogram,
+    kills: Arc<Kills>,
+    sinks: Sinks,
+    losses: [Counter; 4],
+    kernel_kills: Optional<Counter>,
+    drift: Optional<Gauge>,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("oom_agent");
+        let kills = Kills::new(&mut registry);
+        let counter = |registry: &mut Registry, name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let family = |registry: &mut Registry, name: &str, help: &str| {
+            let family: Family<[(&str, &str); 1], Counter> = Family::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let fates = family(
+            &mut registry,
+            "victims",
+            "Victims, by how far they were seen",
+        );
+        let losses = family(
+            &mut registry,
+            "lost",
+            "Records and log lines that were lost, by where",
+        );
+        let (kernel_kills, drift) = (Optional::default(), Optional::default());
+        registry.register(
+            "kernel_kills",
+            "Kills that the kernel counted since the agent attached",
+            Optional::clone(&kernel_kills),
+        );
+        registry.register(
+            "drift",
+            "Kills that the kernel counted and the agent did not see",
+            Optional::clone(&drift),
+        );
+        let latency = Histogram::new(BUCKETS);
+        registry.register_with_unit(
+            "incident_latency",
+            "From the kernel's stamp until the incident was told",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", build);
+        Self {
+            kills,
+            incidents: counter(&mut registry, "incidents", "OOM incidents told"),
+            groups: counter(
+                &mut registry,
+                "group_kills",
+                "Incidents in which a cgroup died as one",
+            ),
+            fates: FATES.map(|fate| fates.get_or_create_owned(&[("fate", fate)])),
+            without_mark: counter(
+                &mut registry,
+                "incidents_without_mark",
+                "Incidents whose trigger is not known: its record was lost",
+            ),
+            without_cgroup: counter(
+                &mut registry,
+                "victims_without_cgroup",
+                "Victims whose cgroup could not be told",
+            ),
+            degraded_incidents: counter(
+                &mut registry,
+                "degraded_incidents",
+                "Incidents in which something could not be found out",
+            ),
+            degraded: Degraded::new(&mut registry),
+            untold: counter(
+                &mut registry,
+                "incidents_untold",
+                "Incidents lost inside the agent",
+            ),
+            lines_unwritten: counter(
+                &mut registry,
+                "lines_unwritten",
+                "Incidents that standard output did not take",
+            ),
+            connections_evicted: counter(
+                &mut registry,
+                "admin_connections_evicted",
+                "Connections closed because newer ones took their place",
+            ),
+            latency,
+            sinks: Sinks::new(&mut registry),
+            losses: LOSSES.map(|reason| losses.get_or_create_owned(&[("reason", reason)])),
+            kernel_kills,
+            drift,
+            registry,
+        }
+    }
+}
+
+/// The order of [`Metrics::fates`].
+const FATES: [&str; 4] = ["autopsied", "outside", "unseen", "exiting"];
+
+/// The order of [`Metrics::losses`].
+const LOSSES: [&str; 4] = ["ring-full", "marks-full", "malformed", "log"];
+
+impl Metrics {
+    /// A kill, or a group of them, was found.
+    pub fn found(&self, found: &Found) {
+        self.groups.inc_by(u64::from(found.is_group()));
+        self.without_mark.inc_by(u64::from(found.trigger.is_none()));
+        for killed in &found.killed {
+            let [autopsied, outside, unseen, exiting] = &self.fates;
+            let counter = match killed.fate {
+                _ if killed.exiting => exiting,
+                Fate::Autopsied => autopsied,
+                Fate::Outside => outside,
+                Fate::Unseen => unseen,
+            };
+            counter.inc();
+        }
+    }
+
+    /// An incident was told at `now_ns` (`CLOCK_MONOTONIC`).
+    pub fn told(&self, incident: &Incident, now_ns: u64) {
+        self.incidents.inc();
+        self.degraded_incidents
+            .inc_by(u64::from(!incident.degraded.is_empty()));
+        self.degraded.count(&incident.degraded);
+        for victim in &incident.victims {
+            self.without_cgroup
+                .inc_by(u64::from(victim.cgroup.is_none()));
+            let who = Who::of_victim(victim);
+            self.kills
+                .kill(who, incident.scope, incident.outcome, now_ns);
+        }
+        self.latency
+            .observe(seconds(now_ns.saturating_sub(incident.stamp_ns)));
+    }
+
+    /// An incident was found and never told.
+    pub fn untold(&self) {
+        self.untold.inc();
+    }
+
+    /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.
+    pub fn running(&self, containers: Vec<Who>, now_ns: u64) {
+        self.kills.running(containers, now_ns);
+    }
+
+    /// The counters of a sink of that name.
+    pub fn sink(&self, name: &str) -> SinkCounts {
+        self.sinks.of(name)
+    }
+
+    /// Brings what others count.
+    pub fn read(&self, readings: Readings) {
+        let Readings {
+            ring_full,
+            marks_full,
+            malformed,
+            log_lines_dropped,
+            kernel_kills,
+        } = readings;
+        let losses = [ring_full, marks_full, malformed, log_lines_dropped];
+        for (counter, loss) in self.losses.iter().zip(losses) {
+            raise(counter, loss);
+        }
+        let Some(kills) = kernel_kills else {
+            self.kernel_kills.set(None);
+            self.drift.set(None);
+            return;
+        };
+        let counter = Counter::default();
+        counter.inc_by(kills);
+        self.kernel_kills.set(Some(counter));
+        let drift = i64::try_from(kills)
+            .unwrap_or(i64::MAX)
+            .saturating_sub_unsigned(self.counted_by_kernel());
+        let gauge = Gauge::default();
+        gauge.set(drift);
+        self.drift.set(Some(gauge));
+    }
+
+    /// The text for Prometheus, at `now_ns` (`CLOCK_MONOTONIC`).
+    pub fn encode(&self, now_ns: u64) -> Result<String, fmt::Error> {
+        self.kills.expire(now_ns);
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// For people.
+    pub fn totals(&self) -> Totals {
+        let [autopsied, outside, unseen, exiting] = &self.fates;
+        let loss = |n: usize| self.losses.get(n).map_or(0, Counter::get);
+        Totals {
+            incidents: self.incidents.get(),
+            groups: self.groups.get(),
+            autopsied: autopsied.get() + outside.get(),
+            exiting: exiting.get(),
+            unseen: unseen.get(),
+            without_mark: self.without_mark.get(),
+            without_cgroup: self.without_cgroup.get(),
+            degraded: self.degraded_incidents.get(),
+            untold: self.untold.get(),
+            unwritten: self.lines_unwritten.get(),
+            drift: self.drift.map(Gauge::get),
+            readings: Readings {
+                ring_full: loss(0),
+                marks_full: loss(1),
+                malformed: loss(2),
+                log_lines_dropped: loss(3),
+                kernel_kills: self.kernel_kills.map(Counter::get),
+            },
+        }
+    }
+
+    /// The counters of every sink, by its name.
+    pub fn sinks(&self) -> Vec<(String, SinkCounts)> {
+        self.sinks.all()
+    }
+
+    /// The kernel counts no victim that was exiting already, and a group's first twice.
+    fn counted_by_kernel(&self) -> u64 {
+        let [autopsied, outside, unseen, _exiting] = &self.fates;
+        autopsied.get() + outside.get() + unseen.get() + self.groups.get()
+    }
+}
+
+/// What counts elsewhere only grows; two readings may come in either order.
+fn raise(counter: &Counter, to: u64) {
+    counter
+        .inner()
+        .fetch_max(to, std::sync::atomic::Ordering::Relaxed);
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+/// What a panicked thread left is still a count.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,447 @@
+//! The text that a scrape gets, read as Prometheus would.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::kills::{CONTAINERS, SPARED, STRUCK};
+use super::{Metrics, Readings, Who};
+use crate::incident::{
+    Container, Fate, Found, Incident, Killed, Outcome, Pod, Scope, Trigger, VERSION, Victim,
+};
+
+/// Series by name and labels; sums of seconds left out.
+type Series = BTreeMap<String, i64>;
+
+fn scrape(metrics: &Metrics, now: Duration) -> Series {
+    parse(&metrics.encode(nanos(now)).unwrap())
+}
+
+fn parse(text: &str) -> Series {
+    let lines = text.strip_suffix("# EOF\n").expect("it ends as it should");
+    let samples = lines.lines().filter(|line| !line.starts_with('#'));
+    let mut series = Series::new();
+    for line in samples {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        if name.contains("_seconds_sum") {
+            continue;
+        }
+        let twice = series.insert(name.to_owned(), value.parse().unwrap());
+        assert_eq!(twice, None, "{line}");
+    }
+    series
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap()
+}
+
+fn container(name: &str) -> (Container, Pod) {
+    let container = Container {
+        id: "0".repeat(64),
+        name: Some(name.to_owned()),
+        runtime: None,
+    };
+    let pod = Pod {
+        namespace: Some("shop".to_owned()),
+        name: Some("hungry".to_owned()),
+        uid: None,
+    };
+    (container, pod)
+}
+
+fn who(name: &str) -> Who {
+    let (container, pod) = container(name);
+    Who::new(&container, Some(&pod))
+}
+
+fn incident(victims: Vec<Victim>) -> Incident {
+    Incident {
+        version: VERSION,
+        id: "6f1c0a52-1-1".to_owned(),
+        time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
+        node: "node-a".to_owned(),
+        scope: Scope::Container,
+        limit_bytes: None,
+        limit_cgroup: None,
+        oom: None,
+        outcome: Outcome::ContainerDied,
+        trigger: None,
+        victims,
+        degraded: Vec::new(),
+        stamp_ns: 0,
+    }
+}
+
+/// A kill in the container of that name.
+fn kill(name: &str) -> Incident {
+    let (container, pod) = container(name);
+    incident(vec![Victim {
+        cgroup: Some("/a".to_owned()),
+        container: Some(container),
+        pod: Some(pod),
+        ..Victim::default()
+    }])
+}
+
+fn kills(container: &str, scope: &str, outcome: &str) -> String {
+    format!(
+        r#"oom_agent_kills_total{{namespace="shop",pod="hungry",container="{container}",scope="{scope}",outcome="{outcome}"}}"#
+    )
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Every kill told is in one of these.
+fn all_kills(series: &Series) -> i64 {
+    let of = |(name, _): &(&String, &i64)| {
+        name.starts_with("oom_agent_kills_total") || name.starts_with("oom_agent_retired_kills")
+    };
+    series.iter().filter(of).map(|(_, kills)| kills).sum()
+}
+
+#[test]
+fn a_container_is_at_zero_while_it_runs_and_kept_after_its_end() {
+    let metrics = Metrics::default();
+    metrics.running(vec![who("main"), who("side")], 0);
+    let struck = kills("main", "container", "container-died");
+    let spared = kills("side", "container", "container-died");
+    let mut series = scrape(&metrics, HOUR * 24);
+    assert_eq!((series[&struck], series[&spared]), (0, 0));
+    assert_eq!(series[&kills("main", "node", "child-died")], 0);
+    assert_eq!(series["oom_agent_running_containers"], 2);
+
+    metrics.told(&kill("main"), nanos(HOUR * 24));
+    metrics.running(vec![], nanos(HOUR * 24));
+    series = scrape(&metrics, HOUR * 24 + SPARED.saturating_sub(SECOND));
+    assert_eq!((series[&struck], series[&spared]), (1, 0));
+    series = scrape(&metrics, HOUR * 24 + SPARED);
+    assert_eq!(series[&struck], 1);
+    assert!(!series.contains_key(&spared));
+    series = scrape(&metrics, HOUR * 24 + STRUCK);
+    assert!(!series.contains_key(&struck));
+    assert_eq!(
+        series[r#"oom_agent_retired_containers_total{reason="ended"}"#],
+        2
+    );
+    assert_eq!(
+        series[r#"oom_agent_retired_kills_total{reason="ended"}"#],
+        1
+    );
+    assert_eq!(all_kills(&series), 1);
+}
+
+#[test]
+fn a_container_that_is_started_again_counts_on() {
+    let metrics = Metrics::default();
+    for minute in 0..3 {
+        metrics.running(vec![who("main")], nanos(Duration::from_mins(minute)));
+        metrics.told(&kill("main"), nanos(Duration::from_mins(minute)));
+        metrics.running(vec![], nanos(Duration::from_mins(minute)));
+    }
+    let series = scrape(&metrics, Duration::from_mins(3));
+    assert_eq!(series[&kills("main", "container", "container-died")], 3);
+}
+
+#[test]
+fn of_too_many_the_least_recently_struck_goes_and_its_kills_are_counted() {
+    let metrics = Metrics::default();
+    let limit = u64::try_from(CONTAINERS).unwrap();
+    for n in 0..limit + 10 {
+        metrics.told(&kill(&format!("c{n}")), n);
+    }
+    // Those that were struck are not given up for zeros.
+    metrics.running(vec![who("late")], limit + 10);
+    let series = scrape(&metrics, Duration::from_millis(1));
+    let kept =
+        |n: u64| series.contains_key(&kills(&format!("c{n}"), "container", "container-died"));
+    assert!(!kept(0) && !kept(9) && kept(10) && kept(limit + 9));
+    assert_eq!(
+        series[r#"oom_agent_retired_containers_total{reason="full"}"#],
+        10
+    );
+    assert_eq!(
+        series[r#"oom_agent_retired_kills_total{reason="full"}"#],
+        10
+    );
+    assert_eq!(series["oom_agent_running_containers_without_series"], 1);
+    assert_eq!(all_kills(&series), i64::try_from(limit).unwrap() + 10);
+}
+
+#[test]
+fn zeros_make_room_for_kills_and_running_ones_keep_theirs() {
+    let metrics = Metrics::default();
+    let many: Vec<Who> = (0..CONTAINERS + 5).map(|n| who(&format!("c{n}"))).collect();
+    for now in 0..3 {
+        metrics.running(many.clone(), now);
+    }
+    let series = scrape(&metrics, HOUR);
+    // The same ones stay: what flaps is of no use.
+    assert_eq!(
+        series[r#"oom_agent_retired_containers_total{reason="full"}"#],
+        0
+    );
+    assert_eq!(series["oom_agent_running_containers_without_series"], 5);
+    metrics.told(&kill("new"), nanos(HOUR));
+    let series = scrape(&metrics, HOUR);
+    assert_eq!(series[&kills("new", "container", "container-died")], 1);
+    assert_eq!(
+        series[r#"oom_agent_retired_containers_total{reason="full"}"#],
+        1
+    );
+}
+
+#[test]
+fn a_hostile_name_is_one_label_and_bounded() {
+    let metrics = Metrics::default();
+    let hostile = "x\"} 7\n# EOF\noom_agent_kills_total{pod=\"\\";
+    metrics.told(&kill(hostile), 0);
+    metrics.told(&kill(&"ö".repeat(10_000)), 0);
+    let text = metrics.encode(0).unwrap();
+    let escaped = r#"container="x\"} 7\n# EOF\noom_agent_kills_total{pod=\"\\","#;
+    assert!(text.contains(escaped), "{text}");
+    assert_eq!(text.matches("\n# EOF\n").count(), 1);
+    assert_eq!(all_kills(&parse(&text)), 2);
+    assert!(text.lines().all(|line| line.len() < 1024));
+}
+
+#[test]
+fn a_host_process_has_empty_labels_and_is_at_zero_from_the_start() {
+    let metrics = Metrics::default();
+    let host =
+        r#"oom_agent_kills_total{namespace="",pod="",container="",scope="node",outcome="unknown"}"#;
+    assert_eq!(scrape(&metrics, Duration::ZERO)[host], 0);
+    let mut told = incident(vec![Victim::default()]);
+    (told.scope, told.outcome) = (Scope::Node, Outcome::Unknown);
+    metrics.told(&told, 0);
+    assert_eq!(scrape(&metrics, HOUR * 100)[host], 1);
+}
+
+#[test]
+fn a_container_without_a_name_goes_by_its_id() {
+    let metrics = Metrics::default();
+    let id = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
+    let victim = Victim {
+        container: Some(Container {
+            id: id.to_owned(),
+            ..Container::default()
+        }),
+        ..Victim::default()
+    };
+    metrics.told(&incident(vec![victim]), 0);
+    let name = format!(
+        r#"oom_agent_kills_total{{namespace="",pod="",container="{id}",scope="container",outcome="container-died"}}"#
+    );
+    assert_eq!(scrape(&metrics, HOUR / 2)[&name], 1);
+}
+
+fn found(fates: &[Fate], trigger: bool) -> Found {
+    let killed = |fate: &Fate| Killed {
+        fate: *fate,
+        ..Killed::default()
+    };
+    Found {
+        stamp_ns: 0,
+        trigger: trigger.then(|| Trigger {
+            pid: 1,
+            comm: "a".to_owned(),
+        }),
+        control: None,
+        killed: fates.iter().map(killed).collect(),
+        degraded: Vec::new(),
+    }
+}
+
+#[test]
+fn drift_knows_how_the_kernel_counts() {
+    let metrics = Metrics::default();
+    metrics.found(&found(
+        &[Fate::Autopsied, Fate::Autopsied, Fate::Outside],
+        true,
+    ));
+    let mut exiting = found(&[Fate::Unseen, Fate::Autopsied], false);
+    exiting.killed[1].exiting = true;
+    metrics.found(&exiting);
+    let drift = |kernel_kills| {
+        metrics.read(Readings {
+            kernel_kills,
+            ..Readings::default()
+        });
+        let series = scrape(&metrics, Duration::ZERO);
+        assert_eq!(
+            metrics.totals().drift,
+            series.get("oom_agent_drift").copied()
+        );
+        metrics.totals().drift
+    };
+    assert_eq!(drift(Some(4)), Some(0));
+    assert_eq!(drift(Some(9)), Some(5));
+    assert_eq!(drift(None), None);
+    let mut group = found(&[Fate::Autopsied], true);
+    for killed in &mut group.killed {
+        killed.victim.cgroup = Some("/a".to_owned());
+        killed.levels = vec![oom_agent_ebpf::Level {
+            oom_group: 1,
+            ..Default::default()
+        }];
+    }
+    assert!(group.is_group());
+    metrics.found(&group);
+    // A group's first is counted twice.
+    assert_eq!(drift(Some(6)), Some(0));
+    let series = scrape(&metrics, Duration::ZERO);
+    for (name, value) in [
+        (r#"oom_agent_victims_total{fate="autopsied"}"#, 3),
+        (r#"oom_agent_victims_total{fate="outside"}"#, 1),
+        (r#"oom_agent_victims_total{fate="exiting"}"#, 1),
+        (r#"oom_agent_victims_total{fate="unseen"}"#, 1),
+        ("oom_agent_incidents_without_mark_total", 1),
+        ("oom_agent_group_kills_total", 1),
+    ] {
+        assert_eq!(series[name], value, "{name}");
+    }
+}
+
+#[test]
+fn what_is_lost_is_told_by_where() {
+    let metrics = Metrics::default();
+    let readings = Readings {
+        ring_full: 1,
+        marks_full: 2,
+        malformed: 3,
+        log_lines_dropped: 4,
+        kernel_kills: Some(5),
+    };
+    metrics.read(readings);
+    // A reading that was overtaken takes nothing back.
+    metrics.read(Readings {
+        ring_full: 0,
+        ..readings
+    });
+    metrics.untold();
+    metrics.lines_unwritten.inc();
+    assert_eq!(metrics.totals().readings, readings);
+    let series = scrape(&metrics, Duration::ZERO);
+    for (name, value) in [
+        (r#"oom_agent_lost_total{reason="ring-full"}"#, 1),
+        (r#"oom_agent_lost_total{reason="marks-full"}"#, 2),
+        (r#"oom_agent_lost_total{reason="malformed"}"#, 3),
+        (r#"oom_agent_lost_total{reason="log"}"#, 4),
+        ("oom_agent_incidents_untold_total", 1),
+        ("oom_agent_lines_unwritten_total", 1),
+    ] {
+        assert_eq!(series[name], value, "{name}");
+    }
+}
+
+#[test]
+fn latencies_and_what_was_degraded() {
+    let metrics = Metrics::default();
+    let mut told = kill("main");
+    told.stamp_ns = 1_000_000_000;
+    told.degraded = vec![
+        "victims[0].pod: gone".to_owned(),
+        "victims[1].pod: gone too".to_owned(),
+    ];
+    metrics.told(&told, 1_003_000_000);
+    let sink = metrics.sink("kubernetes");
+    sink.offered.inc_by(3);
+    sink.delivered(1_000_000_000, 1_200_000_000);
+    sink.failed.inc();
+    assert_eq!(sink.pending(), 1);
+    let series = scrape(&metrics, Duration::ZERO);
+    for (name, value) in [
+        (
+            r#"oom_agent_incident_latency_seconds_bucket{le="0.0025"}"#,
+            0,
+        ),
+        (
+            r#"oom_agent_incident_latency_seconds_bucket{le="0.005"}"#,
+            1,
+        ),
+        (
+            r#"oom_agent_sink_latency_seconds_bucket{le="0.1",sink="kubernetes"}"#,
+            0,
+        ),
+        (
+            r#"oom_agent_sink_latency_seconds_bucket{le="0.25",sink="kubernetes"}"#,
+            1,
+        ),
+        (r#"oom_agent_sink_offered_total{sink="kubernetes"}"#, 3),
+        (
+            r#"oom_agent_sink_done_total{sink="kubernetes",result="delivered"}"#,
+            1,
+        ),
+        (
+            r#"oom_agent_sink_done_total{sink="kubernetes",result="failed"}"#,
+            1,
+        ),
+        (
+            r#"oom_agent_sink_done_total{sink="kubernetes",result="overflowed"}"#,
+            0,
+        ),
+        (r#"oom_agent_degraded_fields_total{field="pod"}"#, 1),
+        (r#"oom_agent_degraded_fields_total{field="cgroup"}"#, 0),
+        ("oom_agent_degraded_incidents_total", 1),
+        ("oom_agent_incidents_total", 1),
+    ] {
+        assert_eq!(series.get(name), Some(&value), "{name}");
+    }
+}
+
+/// `docs/metrics.md` and the registry name the same metrics, types and labels.
+#[test]
+fn the_documented_table_is_true() {
+    let metrics = Metrics::default();
+    metrics.sink("kubernetes");
+    metrics.read(Readings {
+        kernel_kills: Some(0),
+        ..Readings::default()
+    });
+    let text = metrics.encode(0).unwrap();
+    let mut told: Vec<(String, String, String)> = Vec::new();
+    for line in text.lines() {
+        let Some((family, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|line| line.split_once(' '))
+        else {
+            continue;
+        };
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let sample = text
+            .lines()
+            .find(|line| !line.starts_with('#') && line.starts_with(family))
+            .unwrap_or_else(|| panic!("{family} has no sample"));
+        let labels: Vec<&str> = sample
+            .split_once('{')
+            .and_then(|(_, rest)| rest.rsplit_once('}'))
+            .map_or("", |(labels, _)| labels)
+            .split(',')
+            .filter_map(|label| Some(label.split_once('=')?.0))
+            .filter(|label| *label != "le")
+            .collect();
+        let labels = labels.iter().map(|label| format!("`{label}`"));
+        told.push((
+            format!("`{family}{suffix}`"),
+            kind.to_owned(),
+            labels.collect::<Vec<_>>().join(", "),
+        ));
+    }
+    let table = include_str!("../../../docs/metrics.md");
+    let mut documented: Vec<(String, String, String)> = table
+        .lines()
+        .filter(|line| line.starts_with("| `oom_agent_"))
+        .map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let mut cell = || cells.next().unwrap().to_owned();
+            (cell(), cell(), cell())
+        })
+        .collect();
+    told.sort();
+    documented.sort();
+    assert_eq!(told, documented);
+}

@@ -1,0 +1,188 @@
+//! What the admin port answers: the metrics with all that is read for them, liveness, readiness.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+use tracing_appender::non_blocking::ErrorCounter;
+
+use super::resolve::Resolver;
+use crate::admin::{self, Answer, Asked};
+use crate::clock;
+use crate::error_chain::chain;
+use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
+use crate::probe::{Drops, Liveness};
+use crate::vmstat;
+
+/// A scrape or a probe waits this long for the container runtime at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A list of the containers is good for this long, however many peers ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What others count.
+#[derive(Clone)]
+pub(super) struct Meters {
+    drops: Drops,
+    log: ErrorCounter,
+    /// The kernel's count when the programs had just been attached.
+    kills_before: Option<u64>,
+}
+
+/// All that the answers are made of.
+pub(super) struct Health {
+    metrics: Arc<Metrics>,
+    resolver: Arc<Resolver>,
+    meters: Meters,
+    liveness: Liveness,
+    /// When the containers were listed last; held while they are.
+    listed: Mutex<Option<Instant>>,
+}
+
+// === impl Meters ===
+
+impl Meters {
+    pub(super) fn new(drops: Drops, log: ErrorCounter, kills_before: Option<u64>) -> Self {
+        Self {
+            drops,
+            log,
+            kills_before,
+        }
+    }
+
+    pub(super) fn read(&self) -> Readings {
+        let lost = self.drops.read();
+        Readings {
+            ring_full: lost.ring_full,
+            marks_full: lost.marks_full,
+            malformed: lost.malformed,
+            log_lines_dropped: self.log.dropped_lines() as u64,
+            kernel_kills: self.kernel_kills(),
+        }
+    }
+
+    /// Since the programs were attached.
+    pub(super) fn kernel_kills(&self) -> Option<u64> {
+        let (now, before) = (kernel_kills()?, self.kills_before?);
+        Some(now.saturating_sub(before))
+    }
+}
+
+/// Since the host's boot.
+pub(super) fn kernel_kills() -> Option<u64> {
+    vmstat::oom_kills(Path::new("/proc"))
+        .inspect_err(|error| tracing::warn!(%error, "cannot read oom_kill of /proc/vmstat"))
+        .ok()
+}
+
+// === impl Health ===
+
+impl Health {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        resolver: Arc<Resolver>,
+        meters: Meters,
+        liveness: Liveness,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            metrics,
+            resolver,
+            meters,
+            liveness,
+            listed: Mutex::default(),
+        })
+    }
+
+    /// Until it is dropped.
+    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "metrics and health are served");
+        }
+        let evicted = self.metrics.connections_evicted.clone();
+        let answer = move |asked| Arc::clone(&self).answer(asked);
+        admin::serve(listener, answer, || {
+            evicted.inc();
+        })
+        .await;
+    }
+
+    /// Asks the container runtime what runs, unless that was done just now.
+    pub(super) async fn list(self: Arc<Self>) {
+        let mut listed = self.listed.lock().await;
+        if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
+            return;
+        }
+        if let Some(cri) = self.resolver.runtime.get().await {
+            match cri.running().await {
+                Ok(running) => {
+                    let running = running
+                        .iter()
+                        .map(|found| Who::new(&found.container, found.pod.as_ref()))
+                        .collect();
+                    self.metrics.running(running, clock::monotonic_ns());
+                }
+                Err(error) => {
+                    tracing::debug!(error = %chain(&error), "what runs here could not be listed");
+                }
+            }
+        }
+        *listed = Some(Instant::now());
+    }
+
+    async fn answer(self: Arc<Self>, asked: Asked) -> Answer {
+        match asked {
+            Asked::Live if self.liveness.is_live() => Answer::Yes,
+            Asked::Live => {
+                Answer::No("a thread that reads the kernel's records has ended".to_owned())
+            }
+            Asked::Ready => self.ready().await,
+            Asked::Metrics => self.encode().await,
+        }
+    }
+
+    async fn encode(self: Arc<Self>) -> Answer {
+        Arc::clone(&self).list_in_time().await;
+        self.metrics.read(self.meters.read());
+        match self.metrics.encode(clock::monotonic_ns()) {
+            Ok(text) => Answer::Metrics {
+                content_type: CONTENT_TYPE,
+                text,
+            },
+            Err(fmt::Error) => Answer::No("the metrics could not be written".to_owned()),
+        }
+    }
+
+    /// Attached it is, or nobody would answer. A runtime that did not answer last is asked again.
+    async fn ready(self: Arc<Self>) -> Answer {
+        if self.runtime_silent().await.is_none() {
+            return Answer::Yes;
+        }
+        Arc::clone(&self).list_in_time().await;
+        match self.runtime_silent().await {
+            None => Answer::Yes,
+            Some(socket) => Answer::No(format!(
+                "the container runtime on {socket} does not answer: containers go unnamed"
+            )),
+        }
+    }
+
+    /// The socket of a runtime that was named or found and has not answered last.
+    async fn runtime_silent(&self) -> Option<String> {
+        let cri = timeout(PATIENCE, self.resolver.runtime.known())
+            .await
+            .ok()??;
+        (cri.answered() != Some(true)).then(|| cri.socket().to_string())
+    }
+
+    /// Goes on by itself when nobody waits any more: what it finds is of use to the next.
+    async fn list_in_time(self: Arc<Self>) {
+        let listing = tokio::spawn(self.list());
+        if timeout(PATIENCE, listing).await.is_err() {
+            tracing::debug!("the container runtime is slow; a scrape did not wait for it");
+        }
+    }
+}
