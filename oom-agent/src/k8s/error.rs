@@ -1,6 +1,9 @@
 use std::time::Duration;
 
 use super::Source;
+use super::pods::LookupError;
+use super::wire::CallError;
+use crate::error_chain::chain;
 
 /// Why there is no Kubernetes side. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,7 @@ pub enum RecordError {
     Unauthorized {
         /// The server's words.
         #[source]
-        source: Box<kube::Error>,
+        source: CallError,
     },
     /// The service account may not.
     #[error(
@@ -37,7 +40,7 @@ pub enum RecordError {
         namespace: String,
         /// The server's words.
         #[source]
-        source: Box<kube::Error>,
+        source: CallError,
     },
     /// The server will not take this Event, now or later.
     #[error("the API server does not take the Event in namespace {namespace}")]
@@ -46,21 +49,33 @@ pub enum RecordError {
         namespace: String,
         /// The server's words.
         #[source]
-        source: Box<kube::Error>,
+        source: CallError,
     },
     /// The server could not be asked, or asks to come again.
     #[error("the API server cannot be reached")]
     Unreachable {
-        /// What kube says.
+        /// What went wrong.
         #[source]
-        source: Box<kube::Error>,
+        source: CallError,
     },
-    /// No answer in time.
-    #[error("the API server did not answer within {patience:?}")]
-    Slow {
-        /// How long it was given.
-        patience: Duration,
+    /// The server failed at this Event; others may do better.
+    #[error("the API server failed at the Event in namespace {namespace}")]
+    Failed {
+        /// Where it was to be written.
+        namespace: String,
+        /// The server's words.
+        #[source]
+        source: CallError,
     },
+    /// Neither the runtime nor the API server has told the pod's name yet.
+    #[error("the pod's name is not known yet: {reason}")]
+    Unnamed {
+        /// What the API server said.
+        reason: String,
+    },
+    /// The Event that is to be brought up to date is not written yet.
+    #[error("the Event that carries the series is not written yet")]
+    Early,
 }
 
 // === impl RecordError ===
@@ -68,27 +83,51 @@ pub enum RecordError {
 impl RecordError {
     /// Whether the same Event may be taken later.
     pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::Forbidden { .. } | Self::Refused { .. })
+    }
+
+    /// Whether any other Event would fare no better now.
+    pub fn is_servers(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. } | Self::Unreachable { .. })
+    }
+
+    /// Whether something is only awaited, and nobody failed.
+    pub fn is_wait(&self) -> bool {
+        matches!(self, Self::Unnamed { .. } | Self::Early)
+    }
+
+    /// When the server wants to be asked again.
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Forbidden { .. } | Self::Refused { .. } => false,
-            Self::Unauthorized { .. } | Self::Unreachable { .. } | Self::Slow { .. } => true,
+            Self::Unreachable { source } | Self::Failed { source, .. } => source.retry_after(),
+            _ => None,
         }
     }
 
-    pub(super) fn from_kube(error: kube::Error, namespace: String) -> Self {
-        let (code, terminating) = match &error {
-            kube::Error::Api(status) => (
-                Some(status.code),
-                status.message.contains("being terminated"),
-            ),
-            _ => (None, false),
-        };
-        let source = Box::new(error);
-        match code {
+    /// Whether what was to be changed is not there.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.code() == Some(404))
+    }
+
+    pub(super) fn from_lookup(error: LookupError) -> Self {
+        match error {
+            LookupError::Call(source) if source.is_servers() => Self::Unreachable { source },
+            error => Self::Unnamed {
+                reason: chain(&error).to_string(),
+            },
+        }
+    }
+
+    pub(super) fn from_call(source: CallError, namespace: String) -> Self {
+        let terminating = matches!(&source, CallError::Answer { message, .. } if message.contains("being terminated"));
+        match source.code() {
             Some(401) => Self::Unauthorized { source },
             Some(403) if terminating => Self::Refused { namespace, source },
             Some(403) => Self::Forbidden { namespace, source },
-            Some(429 | 500..) | None => Self::Unreachable { source },
-            Some(_) => Self::Refused { namespace, source },
+            _ if source.is_servers() => Self::Unreachable { source },
+            // 408 and 409 of a patch, 425: the same may do later.
+            Some(408 | 409 | 425 | 500..) => Self::Failed { namespace, source },
+            _ => Self::Refused { namespace, source },
         }
     }
 }

@@ -1,64 +1,117 @@
-//! An incident as an `events.k8s.io/v1` Event. Pure.
+//! A draft as an `events.k8s.io/v1` Event. Pure.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
+use super::draft::{Draft, On, Subject};
+use super::facts::{Facts, Kind};
+use super::{annotations, note};
 use crate::escape;
-use crate::incident::{Incident, sentence};
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
 const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
 
-/// What the API server takes at most, in bytes: `note`, `reportingInstance` and a name.
-const NOTE_LEN: usize = 1024;
+/// What the API server takes at most, in bytes: `reportingInstance` and a name.
 const INSTANCE_LEN: usize = 128;
 const NAME_LEN: usize = 253;
 
-/// The Event on the first victim's pod, and the namespace it lies in.
-pub(super) fn on_pod(incident: &Incident, instance: &str) -> Option<(String, Event)> {
-    let victim = incident.victims.first()?;
-    let pod = victim.pod.as_ref()?;
-    let (namespace, name) = (pod.namespace.clone()?, pod.name.clone()?);
-    let container = victim
-        .container
-        .as_ref()
-        .and_then(|container| container.name.as_ref());
-    let note = escape::terminal(&sentence(incident)).to_string();
-    // The pod's name leaves room for what tells this Event from the pod's others.
-    let suffix = format!(".{}", incident.id);
-    let stem = escape::truncate(&name, NAME_LEN.saturating_sub(suffix.len()));
-    // What is cut must still end as a DNS label does.
-    let stem = stem.trim_end_matches(['-', '.']);
+/// Where the Events of a Node lie: it has no namespace of its own.
+const NODES: &str = "default";
+
+/// Where an Event lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// `None` while the pod has no name. The Event's own name follows from the incident, so that a retry makes no second one.
+pub(super) fn of(
+    draft: &Draft,
+    facts: Result<&Facts, &str>,
+    instance: &str,
+) -> Option<(Place, Event)> {
+    let node = node(&draft.incident.node);
+    let (namespace, regarding, related) = match &draft.on {
+        On::Node(_) => (NODES.to_owned(), node, None),
+        On::Pod(subject) => {
+            let namespace = subject.pod.namespace.clone()?;
+            (namespace, pod(subject, facts.ok())?, Some(node))
+        }
+    };
+    let place = Place {
+        name: name(regarding.name.as_deref()?, draft),
+        namespace,
+    };
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(format!("{stem}{suffix}")),
-            namespace: Some(namespace.clone()),
+            name: Some(place.name.clone()),
+            namespace: Some(place.namespace.clone()),
+            annotations: Some(annotations::of(draft, facts)),
             ..ObjectMeta::default()
         },
         type_: Some("Warning".to_owned()),
-        reason: Some("OOMKilled".to_owned()),
+        reason: Some(note::reason(draft).to_owned()),
         action: Some("Kill".to_owned()),
-        note: Some(escape::truncate(&note, NOTE_LEN).to_owned()),
-        event_time: Some(MicroTime(incident.time)),
+        note: Some(note::note(draft)),
+        event_time: Some(MicroTime(draft.incident.time)),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
-        regarding: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(namespace.clone()),
-            name: Some(name),
-            uid: pod.uid.clone(),
-            field_path: container.map(|name| format!("spec.containers{{{name}}}")),
-            ..ObjectReference::default()
-        }),
-        related: Some(ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(incident.node.clone()),
-            ..ObjectReference::default()
-        }),
+        regarding: Some(regarding),
+        related,
         ..Event::default()
     };
-    Some((namespace, event))
+    Some((place, event))
+}
+
+fn pod(subject: &Subject, facts: Option<&Facts>) -> Option<ObjectReference> {
+    let pod = &subject.pod;
+    let name = subject
+        .container
+        .as_ref()
+        .and_then(|container| container.name.as_ref());
+    let kind = |name| facts.and_then(|facts| facts.containers.get(name).copied());
+    Some(ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: pod.namespace.clone(),
+        name: Some(pod.name.clone()?),
+        uid: facts
+            .and_then(|facts| facts.uid.clone())
+            .or_else(|| pod.uid.clone()),
+        field_path: name.map(|name| {
+            let list = kind(name).unwrap_or(Kind::Main).list();
+            format!("spec.{list}{{{name}}}")
+        }),
+        ..ObjectReference::default()
+    })
+}
+
+/// As the kubelet refers to its own node: `kubectl describe node` looks for its name in place of a uid.
+fn node(name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(name.to_owned()),
+        uid: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+fn name(object: &str, draft: &Draft) -> String {
+    // Several containers of a pod may have died in one incident.
+    let suffix = match &draft.on {
+        On::Pod(subject) if subject.victim > 0 => {
+            format!(".{}.{}", draft.incident.id, subject.victim)
+        }
+        // Beside an Event about the Node itself.
+        On::Node(Some(lost)) => format!(".{}.pod{}", draft.incident.id, lost.victim),
+        _ => format!(".{}", draft.incident.id),
+    };
+    // The object's name leaves room for what tells this Event from its others.
+    let stem = escape::truncate(object, NAME_LEN.saturating_sub(suffix.len()));
+    // What is cut must still end as a DNS label does.
+    let stem = stem.trim_end_matches(['-', '.']);
+    format!("{stem}{suffix}")
 }

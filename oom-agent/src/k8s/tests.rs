@@ -1,125 +1,450 @@
 //! The recorder against an API server of this process: the requests it makes, and what it makes of answers.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
-use tower_test::mock::Handle;
 
-use super::{RecordError, Recorded, Recorder};
-use crate::incident::{Container, Incident, Outcome, Pod, Rss, Scope, Trigger, VERSION, Victim};
+use super::fake::{Answer, Asked, Fake, UID, incident, status, takes_events};
+use super::{Job, RecordError, Recorder, Written};
+use crate::incident::{Incident, Outcome, Scope};
 
-fn incident() -> Incident {
-    let some = |text: &str| Some(text.to_owned());
-    Incident {
-        version: VERSION,
-        id: "6f1c0a52-812345678901-4242".to_owned(),
-        time: "2026-11-21T09:00:00.123456789Z".parse().unwrap(),
-        node: "node-a".to_owned(),
-        scope: Scope::Unknown,
-        limit_bytes: None,
-        limit_cgroup: None,
-        oom: None,
-        outcome: Outcome::ChildDied,
-        trigger: Some(Trigger {
-            pid: 7,
-            comm: "allocator".to_owned(),
-        }),
-        victims: vec![Victim {
-            pid: 4242,
-            comm: some("ta\x1b[31mil"),
-            rss_bytes: Some(Rss {
-                anon: 63 << 20,
-                file: 1 << 19,
-                shmem: 0,
-            }),
-            container: Some(Container {
-                id: "17db".to_owned(),
-                name: some("main"),
-                runtime: some("containerd"),
-            }),
-            pod: Some(Pod {
-                namespace: some("shop"),
-                name: some("hungry"),
-                uid: some("a38c12e8-255a-11e9-8cd9-0007cb0b2cc8"),
-            }),
-            ..Victim::default()
-        }],
-        degraded: Vec::new(),
-        stamp_ns: 812_345_678_901,
+/// One attempt at the incident's first Event.
+async fn write(recorder: &mut Recorder, incident: Incident) -> Result<Written, RecordError> {
+    write_all(recorder, incident, false).await.remove(0)
+}
+
+async fn write_all(
+    recorder: &mut Recorder,
+    incident: Incident,
+    last: bool,
+) -> Vec<Result<Written, RecordError>> {
+    let mut written = Vec::new();
+    for (mut job, _) in recorder.admit(&Arc::new(incident), Instant::now()).jobs {
+        written.push(recorder.write(&mut job, last).await);
+    }
+    written
+}
+
+/// A server with that pod, and with its node's list of it.
+fn has_pod(pod: Value) -> impl Fn(&Asked) -> Answer {
+    move |asked| match asked.line.as_str() {
+        "GET /api/v1/namespaces/shop/pods/hungry" => (200, None, pod.clone()),
+        line if line.starts_with("GET /api/v1/pods?") => {
+            let item = json!({"metadata": pod["metadata"]});
+            let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                "metadata": {}, "items": [item]});
+            (200, None, list)
+        }
+        _ => takes_events(asked),
     }
 }
 
-/// One call of the recorder, answered with `code` and `body`; gives back the request's line and JSON too.
-async fn exchange(
-    incident: &Incident,
-    code: u16,
-    body: Value,
-) -> (Result<Recorded, RecordError>, String, Value) {
-    let (service, mut handle): (_, Handle<Request<Body>, Response<Body>>) =
-        tower_test::mock::pair();
-    let recorder = Recorder::with_client(Client::new(service, "default"), "node-a");
-    let server = tokio::spawn(async move {
-        let (request, respond) = handle.next_request().await.unwrap();
-        let line = format!("{} {}", request.method(), request.uri());
-        let sent = request.into_body().collect_bytes().await.unwrap();
-        let response = Response::builder().status(code);
-        respond.send_response(
-            response
-                .body(Body::from(serde_json::to_vec(&body).unwrap()))
-                .unwrap(),
-        );
-        (line, serde_json::from_slice(&sent).unwrap())
-    });
-    let within = Duration::from_secs(10);
-    let result = tokio::time::timeout(within, recorder.record(incident))
-        .await
-        .unwrap();
-    let (line, sent) = tokio::time::timeout(within, server).await.unwrap().unwrap();
-    (result, line, sent)
+fn pod() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "hungry", "namespace": "shop", "uid": UID,
+            "labels": {"pod-template-hash": "5d4f"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "eater-5d4f",
+                "uid": "1", "controller": true}],
+        },
+        "spec": {
+            "containers": [{"name": "main"}], "initContainers": [{"name": "setup"}],
+            "ephemeralContainers": [{"name": "debug"}],
+        },
+        "status": {"containerStatuses": [{"name": "main", "containerID": "containerd://17db",
+            "image": "", "imageID": "", "ready": true, "restartCount": 0}]},
+    })
 }
 
-fn status(code: u16, reason: &str) -> Value {
-    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-        "message": "the server's own words"})
+fn annotation<'a>(event: &'a Value, key: &str) -> &'a Value {
+    &event["metadata"]["annotations"][format!("oom-bonker.dev/{key}")]
 }
 
 #[tokio::test]
 async fn the_event_is_whole_and_lies_beside_its_pod() {
-    let created = json!({"metadata": {}, "eventTime": null});
-    let (result, line, sent) = exchange(&incident(), 201, created).await;
-    assert_eq!(result.unwrap(), Recorded::Created);
-    assert_eq!(line, "POST /apis/events.k8s.io/v1/namespaces/shop/events?");
-    let note = "ta\\u{1b}[31mil (pid 4242) was OOM-killed in container main of pod shop/hungry \
-        with 63.5 MiB resident (anon 63.0 MiB, file 0.5 MiB, shmem 0.0 MiB); \
-        the container's first process was not the victim; set off by allocator (pid 7)";
+    let server = Fake::start(has_pod(pod())).await;
+    let mut recorder = server.recorder(true).await;
+    let written = write(&mut recorder, incident()).await;
+    assert_eq!(written.unwrap(), Written::Created);
+    let asked = server.asked();
+    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
     assert_eq!(
-        sent,
+        lines,
+        [
+            "GET /api/v1/namespaces/shop/pods/hungry",
+            "POST /apis/events.k8s.io/v1/namespaces/shop/events?"
+        ]
+    );
+    let mut event = server.events().remove(0);
+    let annotations = event["metadata"].as_object_mut().unwrap();
+    assert_eq!(
+        annotations.remove("annotations").unwrap(),
+        json!({
+            "oom-bonker.dev/incident": "6f1c0a52-812345678901-4242",
+            "oom-bonker.dev/scope": "container", "oom-bonker.dev/outcome": "container-died",
+            "oom-bonker.dev/limit-bytes": "67108864",
+            "oom-bonker.dev/limit-cgroup": "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db",
+            "oom-bonker.dev/trigger-pid": "4242", "oom-bonker.dev/trigger-comm": "tail",
+            "oom-bonker.dev/victims": "[{\"comm\":\"tail\",\"namespace_pid\":1,\"oom_score_adj\":null,\
+                \"pid\":4242,\"rss_bytes\":{\"anon\":66060288,\"file\":524288,\"shmem\":0},\"uid\":null}]",
+            "oom-bonker.dev/container": "main", "oom-bonker.dev/container-id": "17db",
+            "oom-bonker.dev/container-kind": "container", "oom-bonker.dev/owner": "Deployment/eater",
+        })
+    );
+    let note = event["note"].take();
+    assert!(
+        note.as_str()
+            .unwrap()
+            .starts_with("Container main was OOM-killed: tail (pid 4242)")
+    );
+    assert_eq!(
+        event,
         json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event",
             "metadata": {"name": "hungry.6f1c0a52-812345678901-4242", "namespace": "shop"},
-            "type": "Warning", "reason": "OOMKilled", "action": "Kill", "note": note,
+            "type": "Warning", "reason": "OOMKilled", "action": "Kill", "note": null,
             "eventTime": "2026-11-21T09:00:00.123456Z",
             "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
             "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
-                "uid": "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8", "fieldPath": "spec.containers{main}"},
-            "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
+                "uid": UID, "fieldPath": "spec.containers{main}"},
+            "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a", "uid": "node-a"},
         })
     );
 }
 
 #[tokio::test]
+async fn the_field_path_is_that_of_the_containers_own_list() {
+    for (name, path) in [
+        ("setup", "spec.initContainers{setup}"),
+        ("debug", "spec.ephemeralContainers{debug}"),
+        ("unheard-of", "spec.containers{unheard-of}"),
+    ] {
+        let server = Fake::start(has_pod(pod())).await;
+        let mut incident = incident();
+        incident.victims[0].container.as_mut().unwrap().name = Some(name.to_owned());
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap();
+        assert_eq!(server.events()[0]["regarding"]["fieldPath"], path);
+    }
+}
+
+#[tokio::test]
+async fn a_container_without_a_name_gets_it_from_the_pods_status() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut incident = incident();
+    incident.victims[0].container.as_mut().unwrap().name = None;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident).await.unwrap();
+    assert_eq!(
+        server.events()[0]["regarding"]["fieldPath"],
+        "spec.containers{main}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_is_looked_up_once_for_many_events() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut recorder = server.recorder(true).await;
+    for n in 0..3 {
+        let mut incident = incident();
+        incident.id = n.to_string();
+        write(&mut recorder, incident).await.unwrap();
+    }
+    assert_eq!((server.asked().len(), server.events().len()), (4, 3));
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_pods_the_event_says_so_and_nobody_asks_again() {
+    let server = Fake::start(|asked: &Asked| {
+        if asked.line.starts_with("GET") {
+            status(403)
+        } else {
+            takes_events(asked)
+        }
+    })
+    .await;
+    let mut recorder = server.recorder(true).await;
+    for n in 0..2 {
+        let mut incident = incident();
+        incident.id = n.to_string();
+        assert_eq!(
+            write(&mut recorder, incident).await.unwrap(),
+            Written::Created
+        );
+    }
+    assert_eq!(server.asked().len(), 3);
+    let event = server.events().remove(1);
+    assert_eq!(event["regarding"]["fieldPath"], "spec.containers{main}");
+    assert_eq!(event["regarding"]["uid"], UID);
+    let degraded = annotation(&event, "degraded").as_str().unwrap();
+    assert!(
+        degraded.contains("needs `get` and `list` on `pods`"),
+        "{degraded}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_has_taken_the_name_is_not_taken_for_the_victims() {
+    let mut other = pod();
+    other["metadata"]["uid"] = json!("another");
+    let server = Fake::start(has_pod(other)).await;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident()).await.unwrap();
+    let event = server.events().remove(0);
+    assert_eq!(event["regarding"]["uid"], UID);
+    assert_eq!(*annotation(&event, "owner"), Value::Null);
+    assert!(
+        annotation(&event, "degraded")
+            .as_str()
+            .unwrap()
+            .contains("taken its name")
+    );
+}
+
+#[tokio::test]
+async fn a_pod_without_a_name_is_found_among_the_nodes_by_what_the_node_calls_it() {
+    let key = "9729a196c4723b60ab401eaff722982d";
+    for (annotations, uid) in [
+        (json!({}), UID),
+        (
+            json!({"kubernetes.io/config.mirror": key, "kubernetes.io/config.hash": key}),
+            key,
+        ),
+    ] {
+        let mut stored = pod();
+        stored["metadata"]["annotations"] = annotations;
+        let server = Fake::start(has_pod(stored)).await;
+        let mut incident = incident();
+        let found = incident.victims[0].pod.as_mut().unwrap();
+        (found.name, found.namespace, found.uid) = (None, None, Some(uid.to_owned()));
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap();
+        let asked = server.asked();
+        assert_eq!(
+            asked[0].line,
+            "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&resourceVersion=0&resourceVersionMatch=NotOlderThan"
+        );
+        let event = server.events().remove(0);
+        assert_eq!(event["regarding"]["name"], "hungry");
+        assert_eq!(event["regarding"]["uid"], uid);
+    }
+}
+
+fn nameless() -> Incident {
+    let mut incident = incident();
+    let found = incident.victims[0].pod.as_mut().unwrap();
+    (found.name, found.namespace) = (None, None);
+    incident
+}
+
+#[tokio::test]
+async fn a_pod_whose_name_never_comes_is_told_of_on_the_node() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let waits = write(&mut recorder, nameless()).await.unwrap_err();
+    assert!(waits.is_transient() && waits.is_wait() && !waits.is_servers());
+    let written = write_all(&mut recorder, nameless(), true).await.remove(0);
+    assert_eq!(written.unwrap(), Written::Created);
+    let event = server.events().remove(0);
+    assert_eq!(event["regarding"]["kind"], "Node");
+    assert_eq!(
+        event["metadata"]["name"],
+        "node-a.6f1c0a52-812345678901-4242.pod0"
+    );
+    assert_eq!(*annotation(&event, "pod-uid"), UID);
+    assert!(event["note"].as_str().unwrap().contains(UID), "{event:#}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_never_becomes_part_of_a_url() {
+    for hostile in ["../../nodes", "a/b", "", "A", "x?y", "."] {
+        let server = Fake::start(takes_events).await;
+        let mut incident = incident();
+        incident.victims[0].pod.as_mut().unwrap().namespace = Some(hostile.to_owned());
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap_err();
+        let asked = server.asked();
+        assert!(
+            asked
+                .iter()
+                .all(|asked| asked.line.starts_with("GET /api/v1/pods?")),
+            "{asked:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_host_process_is_told_of_on_the_node() {
+    let mut incident = incident();
+    incident.victims[0].pod = None;
+    incident.victims[0].container = None;
+    incident.scope = Scope::Node;
+    incident.outcome = Outcome::Unknown;
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    assert_eq!(
+        write(&mut recorder, incident.clone()).await.unwrap(),
+        Written::Created
+    );
+    let asked = server.asked();
+    assert_eq!(
+        asked[0].line,
+        "POST /apis/events.k8s.io/v1/namespaces/default/events?"
+    );
+    let event = &asked[0].body;
+    assert_eq!(
+        event["metadata"]["name"],
+        "node-a.6f1c0a52-812345678901-4242"
+    );
+    assert_eq!(event["metadata"]["namespace"], "default");
+    assert_eq!(event["reason"], "NodeOutOfMemory");
+    assert_eq!(
+        event["regarding"],
+        json!({"apiVersion": "v1", "kind": "Node", "name": "node-a", "uid": "node-a"})
+    );
+    assert_eq!(event["related"], Value::Null);
+    // A name that is only guessed may be another node's.
+    let mut guesses = server.recorder(false).await;
+    let admitted = guesses.admit(&Arc::new(incident), Instant::now());
+    assert!(admitted.jobs.is_empty() && admitted.held_back == 0);
+}
+
+#[tokio::test]
+async fn a_node_without_memory_is_told_of_on_the_pod_and_on_the_node() {
+    let mut incident = incident();
+    incident.scope = Scope::Node;
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let written = write_all(&mut recorder, incident, false).await;
+    assert_eq!(written.len(), 2);
+    let events = server.events();
+    assert_eq!(events[0]["regarding"]["kind"], "Pod");
+    assert_eq!(events[0]["reason"], "OOMKilled");
+    assert_eq!(events[1]["regarding"]["kind"], "Node");
+    assert_eq!(events[1]["reason"], "NodeOutOfMemory");
+}
+
+#[tokio::test]
+async fn a_group_over_two_containers_has_an_event_on_each() {
+    let mut incident = incident();
+    let mut second = incident.victims[0].clone();
+    second.pid = 4343;
+    second.namespace_pid = Some(7);
+    second.container.as_mut().unwrap().id = "18ec".to_owned();
+    second.container.as_mut().unwrap().name = Some("side".to_owned());
+    incident.victims.push(second);
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    write_all(&mut recorder, incident, false).await;
+    let events = server.events();
+    let of = |event: &Value, path: &str| event.pointer(path).unwrap().as_str().unwrap().to_owned();
+    assert_eq!(
+        of(&events[0], "/regarding/fieldPath"),
+        "spec.containers{main}"
+    );
+    assert_eq!(
+        of(&events[1], "/regarding/fieldPath"),
+        "spec.containers{side}"
+    );
+    assert_eq!(of(&events[0], "/reason"), "OOMKilled");
+    assert_eq!(of(&events[1], "/reason"), "ProcessOOMKilled");
+    assert_ne!(
+        of(&events[0], "/metadata/name"),
+        of(&events[1], "/metadata/name")
+    );
+}
+
+/// Twenty-five with an Event each, then seven without.
+async fn many(recorder: &mut Recorder) -> Vec<(Job, Instant)> {
+    let now = Instant::now();
+    let mut updates = Vec::new();
+    let mut held_back = 0;
+    for n in 1..=32 {
+        let mut incident = incident();
+        incident.id = format!("6f1c0a52-{n}-4242");
+        let admitted = recorder.admit(&Arc::new(incident), now);
+        held_back += admitted.held_back;
+        for (mut job, due) in admitted.jobs {
+            match job {
+                Job::Event(_) => assert_eq!(
+                    recorder.write(&mut job, false).await.unwrap(),
+                    Written::Created
+                ),
+                Job::Series(_) => updates.push((job, due)),
+            }
+        }
+    }
+    assert_eq!(held_back, 7);
+    updates
+}
+
+#[tokio::test]
+async fn what_the_bucket_holds_back_is_a_series_of_the_last_event() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let mut updates = many(&mut recorder).await;
+    assert_eq!((server.events().len(), updates.len()), (25, 1));
+    let (mut update, _) = updates.remove(0);
+    assert_eq!(
+        recorder.write(&mut update, false).await.unwrap(),
+        Written::Patched
+    );
+    let patch = server.asked().pop().unwrap();
+    assert_eq!(
+        patch.line,
+        "PATCH /apis/events.k8s.io/v1/namespaces/shop/events/hungry.6f1c0a52-25-4242?"
+    );
+    assert_eq!(
+        patch.body,
+        json!({"series": {"count": 8, "lastObservedTime": "2026-11-21T09:00:00.123456Z"}})
+    );
+}
+
+#[tokio::test]
+async fn a_series_whose_event_is_gone_becomes_a_new_event() {
+    let server = Fake::start(|asked: &Asked| {
+        if asked.line.starts_with("PATCH") {
+            status(404)
+        } else {
+            takes_events(asked)
+        }
+    })
+    .await;
+    let mut recorder = server.recorder(true).await;
+    let (mut update, _) = many(&mut recorder).await.remove(0);
+    assert_eq!(
+        recorder.write(&mut update, false).await.unwrap(),
+        Written::Created
+    );
+    let event = server.events().pop().unwrap();
+    assert_eq!(event["metadata"]["name"], "hungry.6f1c0a52-32-4242");
+    assert_eq!(*annotation(&event, "held-back"), "7");
+    assert!(
+        event["note"]
+            .as_str()
+            .unwrap()
+            .contains("7 more OOM kills here"),
+        "{event:#}"
+    );
+}
+
+#[tokio::test]
 async fn an_event_that_stands_already_is_no_failure() {
-    let (result, ..) = exchange(&incident(), 409, status(409, "AlreadyExists")).await;
-    assert_eq!(result.unwrap(), Recorded::AlreadyThere);
+    let server = Fake::start(|_: &Asked| status(409)).await;
+    let mut recorder = server.recorder(true).await;
+    assert_eq!(
+        write(&mut recorder, incident()).await.unwrap(),
+        Written::AlreadyThere
+    );
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_missing_right_and_is_not_repeated() {
-    let (result, ..) = exchange(&incident(), 403, status(403, "Forbidden")).await;
-    let error = result.unwrap_err();
+    let server = Fake::start(|_: &Asked| status(403)).await;
+    let mut recorder = server.recorder(true).await;
+    let error = write(&mut recorder, incident()).await.unwrap_err();
     let text = crate::chain(&error).to_string();
     assert!(
         text.contains("needs `create` and `patch` on `events`") && text.contains("own words"),
@@ -130,25 +455,51 @@ async fn a_refusal_names_the_missing_right_and_is_not_repeated() {
 
 #[tokio::test]
 async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
-    for (code, transient) in [
-        (401, true),
-        (429, true),
-        (500, true),
-        (503, true),
-        (422, false),
+    for (code, transient, servers) in [
+        (400, false, false),
+        (401, true, true),
+        (404, false, false),
+        (413, false, false),
+        (422, false, false),
+        (429, true, true),
+        (500, true, false),
+        (503, true, true),
     ] {
-        let (result, ..) = exchange(&incident(), code, status(code, "")).await;
-        assert_eq!(result.unwrap_err().is_transient(), transient, "{code}");
+        let server = Fake::start(move |asked: &Asked| {
+            if asked.line.starts_with("POST") {
+                (code, Some(7), json!("slow down"))
+            } else {
+                status(404)
+            }
+        })
+        .await;
+        let mut recorder = server.recorder(true).await;
+        let error = write(&mut recorder, incident()).await.unwrap_err();
+        assert_eq!(
+            (error.is_transient(), error.is_servers()),
+            (transient, servers),
+            "{code}"
+        );
+        // Nobody below repeats what has its own retries.
+        assert_eq!(server.events().len(), 1, "{code}");
+        if code == 429 || code == 500 {
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+        }
     }
 }
 
 #[tokio::test]
 async fn a_namespace_that_is_being_deleted_is_no_missing_right() {
-    let mut body = status(403, "Forbidden");
-    body["message"] =
-        json!("unable to create new content in namespace shop because it is being terminated");
-    let (result, ..) = exchange(&incident(), 403, body).await;
-    assert!(matches!(result, Err(RecordError::Refused { .. })));
+    let server = Fake::start(|_: &Asked| {
+        let (code, after, mut body) = status(403);
+        body["message"] =
+            json!("unable to create new content in namespace shop because it is being terminated");
+        (code, after, body)
+    })
+    .await;
+    let mut recorder = server.recorder(true).await;
+    let refused = write(&mut recorder, incident()).await;
+    assert!(matches!(refused, Err(RecordError::Refused { .. })));
 }
 
 #[tokio::test]
@@ -157,19 +508,15 @@ async fn what_is_too_long_for_the_api_server_is_cut() {
     let victim = &mut incident.victims[0];
     victim.pod.as_mut().unwrap().name = Some("p".repeat(225) + "-" + &"q".repeat(27));
     victim.container.as_mut().unwrap().name = Some("ü".repeat(2000));
-    let (_, _, sent) = exchange(&incident, 201, json!({"metadata": {}, "eventTime": null})).await;
-    let text = |path: &str| sent.pointer(path).unwrap().as_str().unwrap().to_owned();
-    assert!((1020..=1024).contains(&text("/note").len()));
-    let name = text("/metadata/name");
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident).await.unwrap();
+    let event = server.events().remove(0);
+    assert!(event["note"].as_str().unwrap().len() <= 1024);
     // 253 less the suffix ends in the dash, which no DNS label does.
-    assert_eq!(name, "p".repeat(225) + ".6f1c0a52-812345678901-4242");
-}
-
-#[tokio::test]
-async fn without_a_pod_nothing_is_asked() {
-    let mut incident = incident();
-    incident.victims[0].pod = None;
-    let (service, _handle): (_, Handle<Request<Body>, Response<Body>>) = tower_test::mock::pair();
-    let recorder = Recorder::with_client(Client::new(service, "default"), "node-a");
-    assert_eq!(recorder.record(&incident).await.unwrap(), Recorded::NoPod);
+    assert_eq!(
+        event["metadata"]["name"],
+        "p".repeat(225) + ".6f1c0a52-812345678901-4242"
+    );
+    assert!(annotation(&event, "container").as_str().unwrap().len() <= 512);
 }

@@ -23,7 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
 pub use prometheus_client::metrics::counter::Counter;
-pub use sink::SinkCounts;
+pub use sink::{EventCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 
 use crate::incident::{Fate, Found, Incident};
@@ -56,6 +56,8 @@ pub struct Metrics {
     pub lines_unwritten: Counter,
     /// Connections of the admin port that were closed to make room for another.
     pub connections_evicted: Counter,
+    /// What was asked of the API server for Events.
+    pub events: EventCounts,
     latency: Histogram,
     kills: Arc<Kills>,
     sinks: Sinks,
@@ -110,7 +112,9 @@ impl Default for Metrics {
         );
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", build);
+        let events = EventCounts::new(&mut registry);
         Self {
+            events,
             kills,
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(

@@ -15,7 +15,7 @@ const NAME_LEN: usize = 256;
 /// What a sink did with its incidents.
 #[derive(Clone, Debug)]
 pub struct SinkCounts {
-    /// Given to the sink, whatever came of it.
+    /// Given to the sink, whatever came of it; an incident that makes several Events counts as several.
     pub offered: Counter,
     /// Taken by the other side.
     pub delivered: Counter,
@@ -23,9 +23,22 @@ pub struct SinkCounts {
     pub overflowed: Counter,
     /// Refused, or given up after all retries.
     pub failed: Counter,
-    /// Nothing to say there: a host's process has no pod to write an Event on.
+    /// Nothing to say there: there is no API server, or no object to write an Event on.
     pub skipped: Counter,
+    /// Too many of the same kind: told as a number by another.
+    pub held_back: Counter,
     latency: Histogram,
+}
+
+/// What the recorder of Events did, beside its [`SinkCounts`].
+#[derive(Clone, Debug, Default)]
+pub struct EventCounts {
+    /// Events written.
+    pub created: Counter,
+    /// Series brought up to date.
+    pub patched: Counter,
+    /// Attempts that failed and are made again.
+    pub retried: Counter,
 }
 
 /// Every sink's.
@@ -56,6 +69,26 @@ impl SinkCounts {
             .saturating_sub(self.overflowed.get())
             .saturating_sub(self.failed.get())
             .saturating_sub(self.skipped.get())
+            .saturating_sub(self.held_back.get())
+    }
+}
+
+// === impl EventCounts ===
+
+impl EventCounts {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let requests: Family<[(&str, &str); 1], Counter> = Family::default();
+        registry.register(
+            "event_requests",
+            "What the API server was asked for Events, by what came of it",
+            requests.clone(),
+        );
+        let count = |result| requests.get_or_create_owned(&[("result", result)]);
+        Self {
+            created: count("created"),
+            patched: count("patched"),
+            retried: count("retried"),
+        }
     }
 }
 
@@ -102,6 +135,7 @@ impl Sinks {
             overflowed: done("overflowed"),
             failed: done("failed"),
             skipped: done("skipped"),
+            held_back: done("held-back"),
             latency: self.latency.get_or_create_owned(&labels),
         };
         lock(&self.all).insert(name.to_owned(), counts.clone());

@@ -83,7 +83,12 @@ fn named(socket: &Socket) -> Cri {
 }
 
 /// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.
-pub(super) async fn recorder(kubeconfig: Option<PathBuf>, node: String) -> Option<Recorder> {
+/// `tell_node`: the Node's name is given, not guessed, so that Events may be written on it.
+pub(super) async fn recorder(
+    kubeconfig: Option<PathBuf>,
+    node: String,
+    tell_node: bool,
+) -> Option<Recorder> {
     let handle = Handle::current();
     let search = tokio::task::spawn_blocking(move || {
         handle.block_on(async move { k8s::find(kubeconfig.as_deref()).await })
@@ -102,9 +107,14 @@ pub(super) async fn recorder(kubeconfig: Option<PathBuf>, node: String) -> Optio
     match found {
         Ok(Some(found)) => {
             let (server, source) = (found.server(), found.source.clone());
-            match Recorder::new(found, node) {
+            match Recorder::new(found, node, tell_node) {
                 Ok(recorder) => {
                     tracing::info!(server, %source, "Kubernetes API server");
+                    if !tell_node {
+                        tracing::warn!(
+                            "no Events on the Node: the host's name may not be its name there; set NODE_NAME"
+                        );
+                    }
                     return Some(recorder);
                 }
                 Err(error) => tracing::error!(error = %chain(&error), "no Events"),

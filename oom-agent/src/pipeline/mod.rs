@@ -28,7 +28,7 @@ use crate::sinks::{Lines, Sink, start_bonker, start_events};
 use discover::Runtime;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
-use resolve::Resolver;
+use resolve::{Later, Resolver};
 use summary::Summary;
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
@@ -115,11 +115,12 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());
+    let sinks = sinks(&args, &host, Later(Arc::clone(&resolver)), &metrics);
     let mut pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
         lines,
-        sinks: sinks(&args, &host, &metrics),
+        sinks,
         metrics: Arc::clone(&metrics),
     };
     tracing::info!(
@@ -232,7 +233,7 @@ impl Pipeline {
     }
 }
 
-fn sinks(args: &Run, host: &Host, metrics: &Metrics) -> Vec<Sink> {
+fn sinks(args: &Run, host: &Host, names: Later, metrics: &Metrics) -> Vec<Sink> {
     let mut sinks: Vec<Sink> = args
         .bonker
         .iter()
@@ -241,8 +242,9 @@ fn sinks(args: &Run, host: &Host, metrics: &Metrics) -> Vec<Sink> {
     if args.no_kubernetes {
         tracing::info!("no Events: --no-kubernetes");
     } else {
-        let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone());
-        sinks.push(start_events(connect, metrics));
+        let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
+        let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
+        sinks.push(start_events(connect, names, metrics));
     }
     sinks
 }

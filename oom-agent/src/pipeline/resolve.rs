@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -16,15 +17,27 @@ use crate::incident::{
     self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, VERSION, Victim,
 };
 use crate::procfs::Procfs;
+use crate::sinks::Names;
 
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
+
+/// Names for who can wait longer than the incident could.
+pub(super) struct Later(pub(super) Arc<Resolver>);
 
 pub(super) struct Resolver {
     host: Host,
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
     pub(super) runtime: Runtime,
+}
+
+// === impl Later ===
+
+impl Names for Later {
+    async fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+        self.0.container(id).await
+    }
 }
 
 // === impl Resolver ===
@@ -117,6 +130,12 @@ impl Resolver {
             }
         }
         incident
+    }
+
+    /// A container that went unnamed: the runtime may answer by now.
+    pub(super) async fn container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+        let found = self.runtime.get().await?.container(id).await.ok()?;
+        Some((found.container, found.pod))
     }
 
     fn limit(&self, control: Option<&Control>, killed: &[Killed]) -> Limit {

@@ -55,6 +55,7 @@ impl Summary {
                 overflowed = counts.overflowed.get(),
                 failed = counts.failed.get(),
                 skipped = counts.skipped.get(),
+                held_back = counts.held_back.get(),
                 unfinished = counts.pending(),
                 "summary of a sink"
             );
@@ -108,8 +109,9 @@ impl fmt::Display for Summary {
         for (sink, counts) in &self.sinks {
             writeln!(
                 f,
-                "{sink}: {} delivered, {} overflowed, {} failed, {} unfinished",
+                "{sink}: {} delivered, {} held back, {} overflowed, {} failed, {} unfinished",
                 counts.delivered.get(),
+                counts.held_back.get(),
                 counts.overflowed.get(),
                 counts.failed.get(),
                 counts.pending()

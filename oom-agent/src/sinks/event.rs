@@ -1,36 +1,54 @@
-//! The Kubernetes Event of each incident, one at a time.
+//! The Kubernetes Events of each incident, one request at a time.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::Sink;
-use super::backoff::Backoff;
+use super::backlog::{Backlog, Entry, Setback};
 use crate::clock;
 use crate::error_chain::chain;
-use crate::incident::Incident;
-use crate::k8s::{Recorded, Recorder};
-use crate::metrics::{Metrics, SinkCounts};
+use crate::incident::{Container, Incident, Pod};
+use crate::k8s::{Job, RecordError, Recorder, Written};
+use crate::metrics::{EventCounts, Metrics, SinkCounts};
 
-/// Attempts at one Event. Their waits span about half a minute, the restart of an API server; one that
-/// hangs costs [`k8s`](crate::k8s)'s patience at each as well.
-const ATTEMPTS: u32 = 8;
+/// A pod's name is awaited this long; then the Event is written on the Node.
+const NAMELESS: Duration = Duration::from_mins(2);
+
+/// A runtime that takes longer than `PROMPT` to know nothing hangs: it is not asked again for `DEAF`,
+/// so that those who wait for it hold up no others.
+const PROMPT: Duration = Duration::from_millis(100);
+const DEAF: Duration = Duration::from_secs(10);
+
+/// Asks once more for the name of a container, by its id.
+pub trait Names: Send + Sync + 'static {
+    /// `None` while nobody knows.
+    fn name(&self, id: &str) -> impl Future<Output = Option<(Container, Option<Pod>)>> + Send;
+}
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
+/// `names` may know later what it did not when the incident was told.
 pub fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
+    names: impl Names,
     metrics: &Metrics,
 ) -> Sink {
+    let events = metrics.events.clone();
     Sink::start("kubernetes".to_owned(), metrics, |queue, counts| {
-        run(connect, queue, counts)
+        run(connect, names, queue, counts, events)
     })
 }
 
 async fn run(
     connect: impl Future<Output = Option<Recorder>>,
+    names: impl Names,
     mut queue: mpsc::Receiver<Arc<Incident>>,
     counts: SinkCounts,
+    events: EventCounts,
 ) {
     let Some(recorder) = connect.await else {
         while queue.recv().await.is_some() {
@@ -38,55 +56,196 @@ async fn run(
         }
         return;
     };
-    while let Some(incident) = queue.recv().await {
-        match record(&recorder, &incident).await {
-            Some(Recorded::Created | Recorded::AlreadyThere) => {
-                counts.delivered(incident.stamp_ns, clock::monotonic_ns());
+    let mut writer = Writer {
+        recorder,
+        names,
+        backlog: Backlog::default(),
+        deaf: None,
+        ending: false,
+        counts,
+        events,
+    };
+    while !(writer.ending && writer.backlog.is_empty()) {
+        let next = writer.backlog.next();
+        tokio::select! {
+            more = queue.recv(), if !writer.ending && writer.backlog.has_room() => {
+                if let Some(incident) = more {
+                    writer.take(&incident);
+                } else {
+                    writer.ending = true;
+                    writer.backlog.hurry(Instant::now());
+                }
             }
-            Some(Recorded::NoPod) => {
-                counts.skipped.inc();
-            }
-            None => {
-                counts.failed.inc();
+            () = sleep_until(next), if next.is_some() => {
+                if let Some(entry) = writer.backlog.take(Instant::now()) {
+                    writer.write(entry).await;
+                }
             }
         }
     }
 }
 
-/// What became of it; `None` when it was given up.
-async fn record(recorder: &Recorder, incident: &Incident) -> Option<Recorded> {
-    let mut backoff = Backoff::default();
-    loop {
-        match recorder.record(incident).await {
-            Ok(Recorded::NoPod) => {
-                tracing::debug!(incident = incident.id, "no Event: the victim is in no pod");
-                return Some(Recorded::NoPod);
-            }
-            Ok(done) => {
-                let latency =
-                    Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
-                tracing::info!(
-                    incident = incident.id,
-                    outcome = ?done,
-                    latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-                    "event recorded"
-                );
-                return Some(done);
-            }
-            Err(error) if error.is_transient() && backoff.attempts() + 1 < ATTEMPTS => {
-                let wait = backoff.next(fastrand::f64());
-                tracing::warn!(
-                    incident = incident.id,
-                    error = %chain(&error),
-                    retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                    "event not recorded yet"
-                );
-                tokio::time::sleep(wait).await;
-            }
-            Err(error) => {
-                tracing::error!(incident = incident.id, error = %chain(&error), "event given up");
-                return None;
+async fn sleep_until(next: Option<Instant>) {
+    if let Some(next) = next {
+        tokio::time::sleep_until(next.into()).await;
+    }
+}
+
+struct Writer<N> {
+    recorder: Recorder,
+    names: N,
+    backlog: Backlog<Job>,
+    /// When a runtime that hangs was asked.
+    deaf: Option<Instant>,
+    /// No more will come, and no name is waited for.
+    ending: bool,
+    counts: SinkCounts,
+    events: EventCounts,
+}
+
+// === impl Writer ===
+
+impl<N: Names> Writer<N> {
+    fn take(&mut self, incident: &Arc<Incident>) {
+        let now = Instant::now();
+        let admitted = self.recorder.admit(incident, now);
+        let is_event = |(job, _): &&(Job, Instant)| matches!(job, Job::Event(_));
+        let own = admitted.jobs.iter().filter(is_event).count() as u64;
+        let all = own + admitted.held_back;
+        // The incident itself is counted as one already.
+        self.counts.offered.inc_by(all.saturating_sub(1));
+        self.counts.held_back.inc_by(admitted.held_back);
+        if all == 0 {
+            self.counts.skipped.inc();
+            tracing::debug!(incident = incident.id, "no Event: nothing to write it on");
+        }
+        for (job, due) in admitted.jobs {
+            self.backlog.push(job, now, due);
+        }
+    }
+
+    async fn write(&mut self, mut entry: Entry<Job>) {
+        // Whoever waits for a name must not take the room of all others.
+        let last = self.ending || entry.age(Instant::now()) >= NAMELESS || !self.backlog.has_room();
+        let series = matches!(entry.job, Job::Series(_));
+        let mut written = self.recorder.write(&mut entry.job, false).await;
+        if matches!(written, Err(RecordError::Unnamed { .. })) {
+            let named = self.ask_for_name(&mut entry.job).await;
+            if named || last {
+                written = self.recorder.write(&mut entry.job, last).await;
             }
         }
+        if series && matches!(entry.job, Job::Event(_)) {
+            // One more Event than there were to be.
+            self.counts.offered.inc();
+        }
+        match written {
+            Ok(written) => {
+                self.backlog.answered();
+                self.done(&entry.job, written);
+            }
+            Err(error) if error.is_transient() => self.put_back(entry, &error),
+            Err(error) => self.give_up(&entry.job, &error),
+        }
+    }
+
+    /// The runtime may know by now what it did not when the incident was told.
+    async fn ask_for_name(&mut self, job: &mut Job) -> bool {
+        let start = Instant::now();
+        let Job::Event(draft) = job else { return false };
+        let Some(id) = draft.unnamed().map(str::to_owned) else {
+            return false;
+        };
+        if self.deaf.is_some_and(|since| start - since < DEAF) {
+            return false;
+        }
+        let Some((container, pod)) = self.names.name(&id).await else {
+            self.deaf = (start.elapsed() > PROMPT).then_some(start);
+            return false;
+        };
+        draft.name(container, pod);
+        true
+    }
+
+    fn done(&self, job: &Job, written: Written) {
+        let _count = match written {
+            Written::Created => Some(self.events.created.inc()),
+            Written::Patched => Some(self.events.patched.inc()),
+            _ => None,
+        };
+        let Job::Event(draft) = job else {
+            tracing::debug!(outcome = ?written, "series of an event brought up to date");
+            return;
+        };
+        let incident = draft.incident();
+        match written {
+            Written::HeldBack => {
+                self.counts.held_back.inc();
+            }
+            Written::Nothing => {
+                self.counts.skipped.inc();
+            }
+            _ => {
+                let now_ns = clock::monotonic_ns();
+                self.counts.delivered(incident.stamp_ns, now_ns);
+            }
+        }
+        if matches!(written, Written::Nothing | Written::HeldBack) {
+            tracing::warn!(
+                incident = incident.id,
+                "no Event: its pod's name could not be found out"
+            );
+            return;
+        }
+        let latency = Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
+        tracing::info!(
+            incident = incident.id,
+            outcome = ?written,
+            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            "event recorded"
+        );
+    }
+
+    fn put_back(&mut self, entry: Entry<Job>, error: &RecordError) {
+        if !error.is_wait() {
+            self.events.retried.inc();
+        }
+        let setback = Setback {
+            servers: error.is_servers(),
+            retry_after: error.retry_after(),
+        };
+        let news = self.backlog.is_news(&entry, setback);
+        let incident = id(&entry.job).to_owned();
+        let waits = self
+            .backlog
+            .put_back(entry, setback, Instant::now(), fastrand::f64());
+        match waits {
+            Ok(wait) => {
+                let (error, waiting) = (chain(error), self.backlog.len());
+                let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                if news {
+                    tracing::warn!(incident, %error, waiting, retry_in_ms, "event not recorded yet");
+                } else {
+                    tracing::debug!(incident, %error, waiting, retry_in_ms, "event still not recorded");
+                }
+            }
+            Err(job) => self.give_up(&job, error),
+        }
+    }
+
+    fn give_up(&mut self, job: &Job, error: &RecordError) {
+        self.recorder.give_up(job);
+        if matches!(job, Job::Event(_)) {
+            self.counts.failed.inc();
+        }
+        tracing::error!(incident = id(job), error = %chain(error), "event given up");
+    }
+}
+
+/// For logs.
+fn id(job: &Job) -> &str {
+    match job {
+        Job::Event(draft) => &draft.incident().id,
+        Job::Series(object) => object,
     }
 }

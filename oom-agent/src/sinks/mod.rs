@@ -1,5 +1,6 @@
 //! Where incidents go. Each sink has its own bounded queue and its own retries: none can hold up another.
 
+mod backlog;
 mod backoff;
 mod bonk;
 mod event;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use bonk::{BonkerUrl, start as start_bonker};
-pub use event::start as start_events;
+pub use event::{Names, start as start_events};
 pub use line::{Format, Lines};
 
 use crate::incident::Incident;

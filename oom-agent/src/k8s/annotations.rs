@@ -1,0 +1,113 @@
+//! The rest of an incident, for machines: an Event's annotations. Pure.
+//!
+//! Everybody who may look at a namespace may read its Events, so that neither command lines (they carry
+//! passwords) nor anything of an environment goes here.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::draft::{Draft, On};
+use super::facts::Facts;
+use crate::escape;
+use crate::incident::Victim;
+
+/// Before every key.
+const PREFIX: &str = "oom-bonker.dev/";
+
+/// Victims that are listed; `victims-total` tells of more.
+const VICTIMS: usize = 16;
+
+/// Reasons in `degraded`.
+const REASONS: usize = 16;
+
+/// The longest text taken over, in bytes.
+const TEXT_LEN: usize = 512;
+
+/// `facts` is what the API server told of the pod, else why it did not.
+pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
+    let incident = &draft.incident;
+    let mut all = BTreeMap::new();
+    let mut put = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            all.insert(format!("{PREFIX}{key}"), value);
+        }
+    };
+    put("incident", Some(safe(&incident.id)));
+    put("scope", word(&incident.scope));
+    put("outcome", word(&draft.outcome()));
+    put(
+        "limit-bytes",
+        incident.limit_bytes.map(|bytes| bytes.to_string()),
+    );
+    put("limit-cgroup", incident.limit_cgroup.as_deref().map(safe));
+    if let Some(oom) = &incident.oom {
+        put("constraint", Some(safe(&oom.constraint)));
+        put("gfp-mask", Some(format!("{:#x}", oom.gfp_mask)));
+        put("order", Some(oom.order.to_string()));
+    }
+    if let Some(trigger) = &incident.trigger {
+        put("trigger-pid", Some(trigger.pid.to_string()));
+        put("trigger-comm", Some(safe(&trigger.comm)));
+    }
+    let victims = draft.victims();
+    let listed: Vec<Value> = victims.iter().take(VICTIMS).map(|v| victim(v)).collect();
+    put("victims", Some(Value::Array(listed).to_string()));
+    if victims.len() > VICTIMS {
+        put("victims-total", Some(victims.len().to_string()));
+    }
+    let subject = draft.subject();
+    let container = subject.and_then(|subject| subject.container.as_ref());
+    if let Some(container) = container {
+        put("container-id", Some(safe(&container.id)));
+        put("container", container.name.as_deref().map(safe));
+    }
+    let mut degraded: Vec<String> = incident.degraded.iter().map(|text| safe(text)).collect();
+    if let (On::Pod(_), Ok(facts)) = (&draft.on, facts) {
+        let kind = container
+            .and_then(|container| container.name.as_ref())
+            .and_then(|name| facts.containers.get(name));
+        put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
+        put("owner", facts.owner.clone());
+        put("pod-api-uid", facts.api_uid.as_deref().map(safe));
+    }
+    if let Err(reason) = facts {
+        degraded.truncate(REASONS - 1);
+        degraded.push(format!("owner, container-kind: {}", safe(reason)));
+    }
+    if let On::Node(Some(lost)) = &draft.on {
+        put("pod-uid", lost.pod.uid.as_deref().map(safe));
+    }
+    if draft.held_back > 0 {
+        put("held-back", Some(draft.held_back.to_string()));
+    }
+    degraded.truncate(REASONS);
+    if !degraded.is_empty() {
+        put("degraded", Some(json!(degraded).to_string()));
+    }
+    all
+}
+
+fn victim(victim: &Victim) -> Value {
+    json!({
+        "pid": victim.pid,
+        "comm": victim.comm.as_deref().map(safe),
+        "namespace_pid": victim.namespace_pid,
+        "uid": victim.uid,
+        "oom_score_adj": victim.oom_score_adj,
+        "rss_bytes": victim.rss_bytes,
+    })
+}
+
+/// As the JSON line spells it.
+fn word(value: &impl serde::Serialize) -> Option<String> {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => Some(word),
+        _ => None,
+    }
+}
+
+fn safe(text: &str) -> String {
+    let text = escape::terminal(escape::truncate(text, TEXT_LEN)).to_string();
+    escape::truncate(&text, TEXT_LEN).to_owned()
+}

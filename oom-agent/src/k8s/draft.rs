@@ -1,0 +1,196 @@
+//! What of an incident becomes an Event: which objects it is told on. Pure.
+
+use std::sync::Arc;
+
+use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
+
+/// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
+const CONTAINERS: usize = 8;
+
+/// An Event to be.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub(super) incident: Arc<Incident>,
+    pub(super) on: On,
+    /// Kills on the same object, since its last Event, that have none of their own.
+    pub(super) held_back: u64,
+}
+
+/// The object that an Event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// A container of a pod, or the pod as a whole.
+    Pod(Subject),
+    /// The node; the subject is whom it should have been about, where its pod never had a name.
+    Node(Option<Subject>),
+}
+
+/// A container of a pod, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Index of its first victim.
+    pub(super) victim: usize,
+    pub(super) pod: Pod,
+    pub(super) container: Option<Container>,
+}
+
+/// What makes two kills on one object the same story: all that a note says but pids, sizes and the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Story {
+    container: Option<String>,
+    comm: Option<String>,
+    trigger: Option<String>,
+    scope: Scope,
+    limit_bytes: Option<u64>,
+    limit_cgroup: Option<String>,
+    outcome: Outcome,
+    victims: usize,
+}
+
+/// The Events that an incident makes: one for each container with a victim, one on the Node where the
+/// whole node is concerned. `tell_node` is false where the Node's name is only guessed.
+pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
+    let mut subjects: Vec<Subject> = Vec::new();
+    for (victim, found) in incident.victims.iter().enumerate() {
+        let Some(pod) = &found.pod else { continue };
+        let same = |subject: &Subject| {
+            subject.pod == *pod && id(subject.container.as_ref()) == id(found.container.as_ref())
+        };
+        if subjects.len() < CONTAINERS && !subjects.iter().any(same) {
+            subjects.push(Subject {
+                victim,
+                pod: pod.clone(),
+                container: found.container.clone(),
+            });
+        }
+    }
+    let whole = matches!(incident.scope, Scope::Node | Scope::Sysrq);
+    let outside = incident.victims.iter().any(|victim| victim.pod.is_none());
+    let node = tell_node && (whole || outside || incident.victims.is_empty());
+    subjects
+        .into_iter()
+        .map(On::Pod)
+        .chain(node.then_some(On::Node(None)))
+        .map(|on| Draft {
+            incident: Arc::clone(incident),
+            on,
+            held_back: 0,
+        })
+        .collect()
+}
+
+fn id(container: Option<&Container>) -> Option<&str> {
+    container.map(|container| container.id.as_str())
+}
+
+// === impl Draft ===
+
+impl Draft {
+    /// The incident that it tells of.
+    pub fn incident(&self) -> &Incident {
+        &self.incident
+    }
+
+    /// The id of a container whose pod has no name yet: somebody may still know it.
+    pub fn unnamed(&self) -> Option<&str> {
+        match &self.on {
+            On::Pod(subject) if !subject.is_named() => id(subject.container.as_ref()),
+            _ => None,
+        }
+    }
+
+    /// Fills in what somebody knew of the container in the end.
+    pub fn name(&mut self, container: Container, pod: Option<Pod>) {
+        if let On::Pod(subject) = &mut self.on {
+            subject.container = Some(container);
+            subject.pod = pod.unwrap_or_else(|| subject.pod.clone());
+        }
+    }
+
+    /// What the recorder counts Events by.
+    pub(super) fn object(&self) -> String {
+        match &self.on {
+            On::Node(_) => "node".to_owned(),
+            On::Pod(Subject { pod, .. }) => match (&pod.uid, &pod.namespace, &pod.name) {
+                (Some(uid), ..) => format!("pod {uid}"),
+                (None, namespace, name) => format!("pod {namespace:?}/{name:?}"),
+            },
+        }
+    }
+
+    pub(super) fn story(&self) -> Story {
+        let (incident, victims) = (&self.incident, self.victims());
+        let subject = self.subject();
+        let container = subject.and_then(|subject| subject.container.as_ref());
+        Story {
+            container: container
+                .map(|container| container.name.clone().unwrap_or(container.id.clone())),
+            comm: victims.first().and_then(|victim| victim.comm.clone()),
+            trigger: incident
+                .trigger
+                .as_ref()
+                .map(|trigger| trigger.comm.clone()),
+            scope: incident.scope,
+            limit_bytes: incident.limit_bytes,
+            // A container that is started again has another cgroup of the same size.
+            limit_cgroup: (incident.scope == Scope::Ancestor)
+                .then(|| incident.limit_cgroup.clone())
+                .flatten(),
+            outcome: self.outcome(),
+            victims: victims.len(),
+        }
+    }
+
+    pub(super) fn subject(&self) -> Option<&Subject> {
+        match &self.on {
+            On::Pod(subject) => Some(subject),
+            On::Node(subject) => subject.as_ref(),
+        }
+    }
+
+    /// Those that the Event is about.
+    pub(super) fn victims(&self) -> Vec<&Victim> {
+        let all = &self.incident.victims;
+        let On::Pod(subject) = &self.on else {
+            return all.iter().collect();
+        };
+        let Some(first) = all.get(subject.victim) else {
+            return Vec::new();
+        };
+        all.iter()
+            .filter(|victim| {
+                victim.pod == first.pod
+                    && id(victim.container.as_ref()) == id(first.container.as_ref())
+            })
+            .collect()
+    }
+
+    /// What became of this Event's container: the incident's outcome is that of all.
+    pub(super) fn outcome(&self) -> Outcome {
+        let victims = self.victims();
+        let whole = victims.len() == self.incident.victims.len();
+        let first = victims.iter().any(|victim| victim.namespace_pid == Some(1));
+        if whole || first || self.incident.outcome != Outcome::ContainerDied {
+            self.incident.outcome
+        } else {
+            Outcome::Unknown
+        }
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    /// Whether namespace and name are known, and are names: they become part of a URL.
+    pub(super) fn is_named(&self) -> bool {
+        [&self.pod.namespace, &self.pod.name]
+            .into_iter()
+            .all(|name| name.as_deref().is_some_and(is_name))
+    }
+}
+
+/// What Kubernetes takes for a pod's or a namespace's name, as far as a URL is concerned: a DNS subdomain.
+fn is_name(name: &str) -> bool {
+    let of_a_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(of_a_name)
+}

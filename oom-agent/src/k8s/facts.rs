@@ -1,0 +1,293 @@
+//! What the API server's word on a pod tells that the runtime's does not. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::escape;
+
+/// The longest name taken over, in bytes: that of a Kubernetes object.
+const NAME_LEN: usize = 253;
+
+/// The kubelet's key for a static pod, on its mirror in the API: what the cgroup has for a uid.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Which of the pod's lists a container is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `spec.containers`.
+    Main,
+    /// `spec.initContainers`.
+    Init,
+    /// `spec.initContainers`, with `restartPolicy: Always`.
+    Sidecar,
+    /// `spec.ephemeralContainers`.
+    Ephemeral,
+}
+
+/// A pod, cut down to what an Event needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// What `kubectl describe` looks Events up by: the uid or, of a static pod's mirror, the kubelet's key.
+    pub(super) uid: Option<String>,
+    /// The API server's own uid, where that is another.
+    pub(super) api_uid: Option<String>,
+    /// Who made it, as `Kind/name`.
+    pub(super) owner: Option<String>,
+    /// Its containers by name.
+    pub(super) containers: HashMap<String, Kind>,
+    /// Their names by the runtime's ids, as far as the kubelet has reported them.
+    pub(super) ids: HashMap<String, String>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The list's name in the pod's spec.
+    pub(super) fn list(self) -> &'static str {
+        match self {
+            Self::Main => "containers",
+            Self::Init | Self::Sidecar => "initContainers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
+
+    /// For people and annotations.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "container",
+            Self::Init => "init container",
+            Self::Sidecar => "sidecar",
+            Self::Ephemeral => "ephemeral container",
+        }
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    pub(super) fn read(pod: Pod) -> Self {
+        let mut containers = HashMap::new();
+        let mut ids = HashMap::new();
+        if let Some(spec) = pod.spec {
+            for container in spec.containers {
+                containers.insert(container.name, Kind::Main);
+            }
+            for container in spec.init_containers.into_iter().flatten() {
+                let sidecar = container.restart_policy.as_deref() == Some("Always");
+                let kind = if sidecar { Kind::Sidecar } else { Kind::Init };
+                containers.insert(container.name, kind);
+            }
+            for container in spec.ephemeral_containers.into_iter().flatten() {
+                containers.insert(container.name, Kind::Ephemeral);
+            }
+        }
+        if let Some(status) = pod.status {
+            let lists = [
+                status.container_statuses,
+                status.init_container_statuses,
+                status.ephemeral_container_statuses,
+            ];
+            for status in lists.into_iter().flatten().flatten() {
+                let ended = [status.state.as_ref(), status.last_state.as_ref()];
+                let ended = ended.map(|state| ended_id(state?));
+                let all = ended.into_iter().chain([running_id(&status)]).flatten();
+                let bare: Vec<String> = all.filter_map(bare_id).collect();
+                ids.extend(bare.into_iter().map(|id| (id, status.name.clone())));
+            }
+        }
+        let api_uid = pod.metadata.uid.clone();
+        let uid = mirror_key(&pod.metadata).or_else(|| api_uid.clone());
+        Self {
+            api_uid: api_uid.filter(|api| Some(api) != uid.as_ref()),
+            uid,
+            owner: owner(&pod.metadata),
+            containers,
+            ids,
+        }
+    }
+
+    /// Whether this is the pod that the node calls `uid`: another of the same name may have taken its place.
+    pub(super) fn is(&self, uid: &str) -> bool {
+        self.uid.as_deref() == Some(uid) || self.api_uid.as_deref() == Some(uid)
+    }
+}
+
+/// What the kubelet calls a static pod. `kubectl describe` looks for Events under it, too.
+fn mirror_key(metadata: &ObjectMeta) -> Option<String> {
+    metadata.annotations.as_ref()?.get(CONFIG_MIRROR).cloned()
+}
+
+/// Whether the node may call this pod `uid`.
+pub(super) fn answers_to(metadata: &ObjectMeta, uid: &str) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    let annotation = |key| annotations.and_then(|all| Some(all.get(key)?.as_str()));
+    [
+        metadata.uid.as_deref(),
+        annotation(CONFIG_HASH),
+        annotation(CONFIG_MIRROR),
+    ]
+    .contains(&Some(uid))
+}
+
+/// Those of a pod's annotations that may name it; the others can be large.
+pub(super) fn own_annotations(mut all: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    all.retain(|key, _| matches!(key.as_str(), CONFIG_HASH | CONFIG_MIRROR));
+    all
+}
+
+fn running_id(status: &ContainerStatus) -> Option<&str> {
+    status.container_id.as_deref()
+}
+
+fn ended_id(state: &ContainerState) -> Option<&str> {
+    state.terminated.as_ref()?.container_id.as_deref()
+}
+
+/// `containerd://<id>` without the runtime.
+fn bare_id(id: &str) -> Option<String> {
+    Some(id.split_once("://")?.1.to_owned())
+}
+
+/// The workload behind a pod. What is between them is told by names, so that no other right is needed:
+/// a `ReplicaSet` of a Deployment has the pod's template hash at its end, a Job of a `CronJob` its minute.
+fn owner(metadata: &ObjectMeta) -> Option<String> {
+    let owners = metadata.owner_references.as_ref()?;
+    let owner = owners
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+        .or(owners.first())?;
+    let (kind, name) = match owner.kind.as_str() {
+        "ReplicaSet" => deployment(metadata, &owner.name)
+            .map_or(("ReplicaSet", owner.name.as_str()), |name| {
+                ("Deployment", name)
+            }),
+        "Job" => cron_job(metadata, &owner.name)
+            .map_or(("Job", owner.name.as_str()), |name| ("CronJob", name)),
+        kind => (kind, owner.name.as_str()),
+    };
+    // A custom resource's kind and name are others' text.
+    let text = format!("{kind}/{name}");
+    let text = escape::terminal(escape::truncate(&text, NAME_LEN)).to_string();
+    Some(escape::truncate(&text, NAME_LEN).to_owned())
+}
+
+fn deployment<'a>(metadata: &ObjectMeta, replica_set: &'a str) -> Option<&'a str> {
+    let hash = metadata.labels.as_ref()?.get("pod-template-hash")?;
+    let name = replica_set.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
+/// The Job controller's `<name>-<minutes since the epoch>`, seconds before 1.21: a moment shortly before the pod's.
+fn cron_job<'a>(metadata: &ObjectMeta, job: &'a str) -> Option<&'a str> {
+    const DAY: i64 = 86_400;
+    let (name, number) = job.rsplit_once('-')?;
+    let number: i64 = number.parse().ok()?;
+    let created = metadata.creation_timestamp.as_ref()?.0.as_second();
+    let near = |moment: i64| (created.saturating_sub(DAY)..=created + DAY).contains(&moment);
+    (near(number.saturating_mul(60)) || near(number)).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize as _;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn facts(pod: &Value) -> Facts {
+        Facts::read(Pod::deserialize(pod).unwrap())
+    }
+
+    fn owned(metadata: &Value, kind: &str, name: &str) -> Option<String> {
+        let mut pod = json!({"metadata": metadata});
+        pod["metadata"]["ownerReferences"] = json!([
+            {"apiVersion": "v1", "kind": "Other", "name": "no", "uid": "1"},
+            {"apiVersion": "v1", "kind": kind, "name": name, "uid": "2", "controller": true},
+        ]);
+        facts(&pod).owner
+    }
+
+    #[test]
+    fn the_owner_is_the_workload_that_people_know() {
+        let hash = json!({"labels": {"pod-template-hash": "5d4f8c7b9"}});
+        let at = json!({"creationTimestamp": "2026-11-21T09:00:05Z"});
+        let minute = "2026-11-21T09:00:00Z".parse::<jiff::Timestamp>().unwrap();
+        let minute = minute.as_second() / 60;
+        for (metadata, kind, name, expect) in [
+            (&hash, "ReplicaSet", "web-5d4f8c7b9", "Deployment/web"),
+            (&hash, "ReplicaSet", "by-hand", "ReplicaSet/by-hand"),
+            (
+                &json!({}),
+                "ReplicaSet",
+                "web-5d4f8c7b9",
+                "ReplicaSet/web-5d4f8c7b9",
+            ),
+            (&hash, "StatefulSet", "db", "StatefulSet/db"),
+            (&hash, "DaemonSet", "log", "DaemonSet/log"),
+            (&at, "Job", &format!("nightly-{minute}"), "CronJob/nightly"),
+            (
+                &at,
+                "Job",
+                &format!("nightly-{}", minute * 60),
+                "CronJob/nightly",
+            ),
+            (&at, "Job", "import-20261121", "Job/import-20261121"),
+            (&at, "Job", "import", "Job/import"),
+            (&hash, "Ro\u{202e}llout", "x", "Ro\\u{202e}llout/x"),
+        ] {
+            assert_eq!(owned(metadata, kind, name).as_deref(), Some(expect));
+        }
+        assert_eq!(facts(&json!({"metadata": {}})).owner, None);
+    }
+
+    #[test]
+    fn every_container_is_found_in_its_list_and_by_its_id() {
+        let facts = facts(&json!({
+            "metadata": {"uid": "u"},
+            "spec": {
+                "containers": [{"name": "main"}],
+                "initContainers": [{"name": "setup"}, {"name": "mesh", "restartPolicy": "Always"}],
+                "ephemeralContainers": [{"name": "debug"}],
+            },
+            "status": {
+                "containerStatuses": [{
+                    "name": "main", "containerID": "containerd://now", "image": "", "imageID": "",
+                    "ready": true, "restartCount": 1,
+                    "lastState": {"terminated": {"exitCode": 137, "containerID": "containerd://before"}},
+                }],
+                "ephemeralContainerStatuses": [{
+                    "name": "debug", "containerID": "cri-o://d", "image": "", "imageID": "",
+                    "ready": true, "restartCount": 0,
+                }],
+            },
+        }));
+        let list = |name: &str| facts.containers[name].list();
+        assert_eq!(list("main"), "containers");
+        assert_eq!(list("setup"), "initContainers");
+        assert_eq!(list("mesh"), "initContainers");
+        assert_eq!(list("debug"), "ephemeralContainers");
+        assert_eq!(facts.containers["mesh"].as_str(), "sidecar");
+        for (id, name) in [("now", "main"), ("before", "main"), ("d", "debug")] {
+            assert_eq!(facts.ids[id], name);
+        }
+    }
+
+    #[test]
+    fn a_static_pod_goes_by_the_kubelets_key() {
+        let key = "9729a196c4723b60ab401eaff722982d";
+        let facts = facts(&json!({"metadata": {
+            "uid": "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8",
+            "annotations": {CONFIG_MIRROR: key, CONFIG_HASH: key},
+        }}));
+        assert_eq!(facts.uid.as_deref(), Some(key));
+        assert!(facts.is(key) && facts.is("a38c12e8-255a-11e9-8cd9-0007cb0b2cc8"));
+        assert!(!facts.is("another"));
+        let metadata: ObjectMeta =
+            serde_json::from_value(json!({"uid": "u", "annotations": {CONFIG_HASH: key}})).unwrap();
+        assert!(answers_to(&metadata, key) && answers_to(&metadata, "u"));
+        assert!(!answers_to(&metadata, "v"));
+    }
+}

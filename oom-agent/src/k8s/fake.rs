@@ -1,0 +1,175 @@
+//! An API server of this process, on a port of its own: HTTP as it comes over the wire.
+
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Recorder, find};
+use crate::incident::{Container, Incident, Outcome, Pod, Rss, Scope, Trigger, VERSION, Victim};
+
+pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// Method and target: `GET /api/v1/pods`.
+    pub(crate) line: String,
+    /// `null` without a body.
+    pub(crate) body: Value,
+}
+
+/// Status, `Retry-After` and body of an answer.
+pub(crate) type Answer = (u16, Option<u64>, Value);
+
+/// The server; it ends with the test's runtime.
+pub(crate) struct Fake {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    kubeconfig: tempfile::NamedTempFile,
+}
+
+impl Fake {
+    /// `answer` decides on each request.
+    pub(crate) async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "t",
+            "clusters": [{"name": "t", "cluster": {"server": server}}],
+            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u"}}],
+            "users": [{"name": "u", "user": {}}],
+        });
+        kubeconfig.write_all(config.to_string().as_bytes()).unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&answer)));
+            }
+        });
+        Self { asked, kubeconfig }
+    }
+
+    /// A recorder on `node-a` that talks to it, as the agent makes one.
+    pub(crate) async fn recorder(&self, tell_node: bool) -> Recorder {
+        let found = find(Some(self.kubeconfig.path())).await.unwrap().unwrap();
+        Recorder::new(found, "node-a".to_owned(), tell_node).unwrap()
+    }
+
+    /// What was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// The Events that were to be created.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let asked = self.asked().into_iter();
+        asked
+            .filter(|asked| asked.line.starts_with("POST"))
+            .map(|asked| asked.body)
+            .collect()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    log: Arc<Mutex<Vec<Asked>>>,
+    answer: Arc<impl Fn(&Asked) -> Answer>,
+) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return;
+        }
+        loop {
+            let mut header = String::new();
+            stream.read_line(&mut header).await.unwrap();
+            if header.trim().is_empty() {
+                break;
+            }
+            if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let asked = Asked {
+            line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        };
+        let (code, retry_after, body) = answer(&asked);
+        log.lock().unwrap().push(asked);
+        let retry = retry_after.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
+        let body = body.to_string();
+        let length = body.len();
+        let text = format!(
+            "HTTP/1.1 {code} x\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\n\r\n{body}"
+        );
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The API server's own form of a refusal.
+pub(crate) fn status(code: u16) -> Answer {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "message": "the server's own words"});
+    (code, None, body)
+}
+
+/// A server that takes Events and has no pods.
+pub(crate) fn takes_events(asked: &Asked) -> Answer {
+    match asked.line.split(' ').next() {
+        Some("POST") => (201, None, asked.body.clone()),
+        Some("PATCH") => (200, None, json!({})),
+        _ => status(404),
+    }
+}
+
+/// `tail` in container main of pod shop/hungry, at the container's limit.
+pub(crate) fn incident() -> Incident {
+    let some = |text: &str| Some(text.to_owned());
+    Incident {
+        version: VERSION,
+        id: "6f1c0a52-812345678901-4242".to_owned(),
+        time: "2026-11-21T09:00:00.123456789Z".parse().unwrap(),
+        node: "node-a".to_owned(),
+        scope: Scope::Container,
+        limit_bytes: Some(64 << 20),
+        limit_cgroup: some("/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db"),
+        oom: None,
+        outcome: Outcome::ContainerDied,
+        trigger: Some(Trigger {
+            pid: 4242,
+            comm: "tail".to_owned(),
+        }),
+        victims: vec![Victim {
+            pid: 4242,
+            namespace_pid: Some(1),
+            comm: some("tail"),
+            rss_bytes: Some(Rss {
+                anon: 63 << 20,
+                file: 1 << 19,
+                shmem: 0,
+            }),
+            container: Some(Container {
+                id: "17db".to_owned(),
+                name: some("main"),
+                runtime: some("containerd"),
+            }),
+            pod: Some(Pod {
+                namespace: some("shop"),
+                name: some("hungry"),
+                uid: some(UID),
+            }),
+            ..Victim::default()
+        }],
+        degraded: Vec::new(),
+        stamp_ns: 812_345_678_901,
+    }
+}

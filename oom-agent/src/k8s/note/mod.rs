@@ -1,0 +1,284 @@
+//! The words of an Event, for somebody who is woken by it. Pure.
+//!
+//! First who died, of what size and at whose limit; then what became of the container; at the end, and
+//! never cut off, what to do next.
+
+mod next;
+mod size;
+
+#[cfg(test)]
+mod tests;
+
+use super::draft::{Draft, On, Subject};
+use crate::escape;
+use crate::incident::{Incident, Outcome, Rss, Scope, Victim};
+use size::size;
+
+/// What the API server takes at most, in bytes.
+pub(super) const NOTE_LEN: usize = 1024;
+
+/// The longest names shown, in bytes: more than honest ones have, where Kubernetes or the kernel bounds them.
+const COMM_LEN: usize = 48;
+const CONTAINER_LEN: usize = 63;
+const OBJECT_LEN: usize = 80;
+const CGROUP_LEN: usize = 100;
+
+/// The Event's `reason`: what happened to its object.
+pub(super) fn reason(draft: &Draft) -> &'static str {
+    match (&draft.on, draft.incident.scope) {
+        (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
+        (On::Node(None), Scope::Node) => "NodeOutOfMemory",
+        (On::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
+        _ => "ProcessOOMKilled",
+    }
+}
+
+/// The Event's `note`; at most [`NOTE_LEN`] bytes.
+pub(super) fn note(draft: &Draft) -> String {
+    let next = next::step(draft);
+    let told = told(draft);
+    let room = NOTE_LEN.saturating_sub(next.len() + 1);
+    if told.len() <= room {
+        return format!("{told} {next}");
+    }
+    let cut = escape::truncate(&told, room.saturating_sub('…'.len_utf8()));
+    format!("{cut}… {next}")
+}
+
+fn told(draft: &Draft) -> String {
+    let incident = &draft.incident;
+    let victims = draft.victims();
+    let Some(&victim) = victims.first() else {
+        return "The OOM killer struck, and nothing is known of its victim.".to_owned();
+    };
+    let mut text = headline(draft, victim) + &limit(incident);
+    let mut say = |sentence: &str| {
+        text.push(' ');
+        text.push_str(sentence);
+    };
+    if let [_, others @ ..] = victims.as_slice()
+        && !others.is_empty()
+    {
+        let (n, were) = (others.len(), if others.len() == 1 { "was" } else { "were" });
+        say(&format!(
+            "{n} more of its group {were} killed with it (memory.oom.group)."
+        ));
+    }
+    if draft.subject().is_some() {
+        say(fate(draft.outcome()));
+    }
+    if let Some(hint) = hint(draft, victim) {
+        say(hint);
+    }
+    if draft.held_back > 0 {
+        let (n, kills) = (draft.held_back, plural(draft.held_back, "kill", "kills"));
+        say(&format!(
+            "{n} more OOM {kills} here since the last Event had none of their own: see the agent's output."
+        ));
+    }
+    if let Some(trigger) = &incident.trigger
+        && trigger.pid != victim.pid
+    {
+        say(&format!(
+            "Set off by an allocation of {} (pid {}).",
+            shown(&trigger.comm, COMM_LEN),
+            trigger.pid
+        ));
+    }
+    text
+}
+
+fn headline(draft: &Draft, victim: &Victim) -> String {
+    let who = format!("{} (pid {})", comm(victim), victim.pid);
+    let held = victim
+        .rss_bytes
+        .map_or_else(String::new, |rss| format!(", holding {},", resident(rss)));
+    match &draft.on {
+        On::Pod(subject) => {
+            let place = container(subject);
+            match draft.outcome() {
+                Outcome::ContainerDied => format!("{place} was OOM-killed: {who}{held} died"),
+                _ => format!(
+                    "A process in {} was OOM-killed: {who}{held} died",
+                    lower(&place)
+                ),
+            }
+        }
+        On::Node(subject) => {
+            let place = match subject.as_ref().or(whose(victim).as_ref()) {
+                Some(subject) => format!("{} of {}", lower(&container(subject)), pod(subject)),
+                None => match &victim.cgroup {
+                    Some(path) => format!("cgroup {}", cgroup(path)),
+                    None => "an unknown cgroup".to_owned(),
+                },
+            };
+            format!("A process was OOM-killed: {who} in {place}{held} died")
+        }
+    }
+}
+
+/// Whom a victim belongs to, on the Node's Event.
+fn whose(victim: &Victim) -> Option<Subject> {
+    Some(Subject {
+        victim: 0,
+        pod: victim.pod.clone()?,
+        container: victim.container.clone(),
+    })
+}
+
+fn limit(incident: &Incident) -> String {
+    let of = incident
+        .limit_bytes
+        .map(|bytes| format!(" of {}", size(bytes)))
+        .unwrap_or_default();
+    match incident.scope {
+        Scope::Container => format!(" when the container reached its memory limit{of}."),
+        Scope::Pod => format!(
+            " when the pod reached its memory limit{of}, which its containers and its memory-backed volumes share."
+        ),
+        Scope::Ancestor => {
+            let path = incident.limit_cgroup.as_deref().unwrap_or("unknown");
+            format!(
+                " when cgroup {} reached its memory limit{of}, which all below it share.",
+                cgroup(path)
+            )
+        }
+        Scope::Node => {
+            let node = shown(&incident.node, OBJECT_LEN);
+            let confined = incident.oom.as_ref().map(|oom| oom.constraint.as_str());
+            match confined {
+                Some("cpuset" | "memory-policy") => format!(
+                    " because the part of node {node}'s memory that the allocation was confined to ({}) was full; no limit was reached.",
+                    confined.unwrap_or_default()
+                ),
+                _ => format!(
+                    " because node {node} had no memory left{}; no limit was reached.",
+                    incident
+                        .limit_bytes
+                        .map(|bytes| format!(" of its {}", size(bytes)))
+                        .unwrap_or_default()
+                ),
+            }
+        }
+        Scope::Sysrq => format!(
+            " because somebody asked the kernel of node {} for it (SysRq f); no limit was reached.",
+            shown(&incident.node, OBJECT_LEN)
+        ),
+        Scope::Unknown => "; whose limit was reached is not known.".to_owned(),
+    }
+}
+
+fn fate(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::ContainerDied => {
+            "It was the container's first process, so the container died; its restartPolicy decides what follows."
+        }
+        Outcome::ChildDied => {
+            "The container's first process was not killed, so the container may go on without it, and Kubernetes may report nothing."
+        }
+        Outcome::AlreadyExiting => "It was exiting already when it was chosen.",
+        Outcome::Unknown => "Whether the container died is not known.",
+    }
+}
+
+/// What the sizes give away.
+fn hint(draft: &Draft, victim: &Victim) -> Option<&'static str> {
+    let rss = victim.rss_bytes?;
+    if rss.shmem > rss.total() / 2 {
+        return Some(
+            "Most of that is shared memory: files in memory-backed volumes and /dev/shm count.",
+        );
+    }
+    let limit = draft.incident.limit_bytes?;
+    let alone = draft.victims().len() == 1;
+    (draft.incident.scope == Scope::Container && alone && rss.total() < limit / 2).then_some(
+        "It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.",
+    )
+}
+
+fn comm(victim: &Victim) -> String {
+    victim
+        .comm
+        .as_deref()
+        .map_or_else(|| "a process".to_owned(), |comm| shown(comm, COMM_LEN))
+}
+
+/// With a capital, as a sentence begins.
+fn container(subject: &Subject) -> String {
+    match &subject.container {
+        None => "The pod".to_owned(),
+        Some(container) => match &container.name {
+            Some(name) => format!("Container {}", shown(name, CONTAINER_LEN)),
+            None => format!(
+                "Container {}",
+                shown(escape::truncate(&container.id, 12), 12)
+            ),
+        },
+    }
+}
+
+fn lower(place: &str) -> String {
+    place
+        .replacen("Container", "container", 1)
+        .replacen("The pod", "a cgroup of its own", 1)
+}
+
+fn pod(subject: &Subject) -> String {
+    let pod = &subject.pod;
+    match (&pod.namespace, &pod.name, &pod.uid) {
+        (Some(namespace), Some(name), _) => format!(
+            "pod {}/{}",
+            shown(namespace, CONTAINER_LEN),
+            shown(name, OBJECT_LEN)
+        ),
+        (_, _, Some(uid)) => format!(
+            "a pod whose name could not be found out (uid {})",
+            shown(uid, CONTAINER_LEN)
+        ),
+        _ => "an unknown pod".to_owned(),
+    }
+}
+
+fn resident(rss: Rss) -> String {
+    let parts = [
+        (rss.anon, "anonymous"),
+        (rss.file, "of files"),
+        (rss.shmem, "shared"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, kind)| format!("{} {kind}", size(bytes)))
+        .collect();
+    match parts.as_slice() {
+        [] | [_] => size(rss.total()),
+        parts => format!("{} ({})", size(rss.total()), parts.join(", ")),
+    }
+}
+
+/// The end of a path tells more than its start.
+fn cgroup(path: &str) -> String {
+    if path.len() <= CGROUP_LEN {
+        return shown(path, CGROUP_LEN);
+    }
+    let from = path.ceil_char_boundary(path.len().saturating_sub(CGROUP_LEN));
+    format!(
+        "…{}",
+        shown(path.get(from..).unwrap_or_default(), CGROUP_LEN)
+    )
+}
+
+/// Others' text, made harmless and cut to `max` bytes.
+fn shown(text: &str, max: usize) -> String {
+    let whole = escape::terminal(escape::truncate(text, max)).to_string();
+    let cut = escape::truncate(&whole, max);
+    if cut.len() < whole.len() || text.len() > max {
+        format!("{cut}…")
+    } else {
+        whole
+    }
+}
+
+fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
+}

@@ -1,0 +1,281 @@
+//! What waits to be written, and until when. Pure: time and chance are arguments.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+
+/// Jobs that wait at once.
+const ROOM: usize = 256;
+
+/// An Event that could not be written for this long is old news: the API server itself forgets them after an hour.
+const AGE: Duration = Duration::from_mins(15);
+
+/// The longest `Retry-After` that is believed.
+const LONGEST: Duration = Duration::from_mins(2);
+
+/// Jobs in the order they came, each with its own retries, and one pause for all while the server is away.
+#[derive(Debug)]
+pub(super) struct Backlog<T> {
+    waiting: VecDeque<Entry<T>>,
+    server: Backoff,
+    paused: Option<Instant>,
+}
+
+/// A job that waits.
+#[derive(Debug)]
+pub(super) struct Entry<T> {
+    pub(super) job: T,
+    born: Instant,
+    due: Instant,
+    backoff: Backoff,
+    /// It has failed before.
+    known: bool,
+}
+
+/// Why a job has to wait once more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Setback {
+    /// No other job would fare better now.
+    pub(super) servers: bool,
+    /// The server's own wish.
+    pub(super) retry_after: Option<Duration>,
+}
+
+// === impl Backlog ===
+
+impl<T> Default for Backlog<T> {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            server: Backoff::default(),
+            paused: None,
+        }
+    }
+}
+
+impl<T> Backlog<T> {
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < ROOM
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn push(&mut self, job: T, now: Instant, due: Instant) {
+        self.waiting.push_back(Entry {
+            job,
+            born: now,
+            due,
+            backoff: Backoff::default(),
+            known: false,
+        });
+    }
+
+    /// When there is something to do next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        let due = self.waiting.iter().map(|entry| entry.due).min()?;
+        Some(self.paused.map_or(due, |paused| due.max(paused)))
+    }
+
+    /// The oldest job that is due.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Entry<T>> {
+        if self.paused.is_some_and(|paused| now < paused) {
+            return None;
+        }
+        let at = self.waiting.iter().position(|entry| entry.due <= now)?;
+        self.waiting.remove(at)
+    }
+
+    /// The server does as it is asked.
+    pub(super) fn answered(&mut self) {
+        self.server.reset();
+        self.paused = None;
+    }
+
+    /// Whether that setback has not been told yet: of a server that is away, once is enough.
+    pub(super) fn is_news(&self, entry: &Entry<T>, setback: Setback) -> bool {
+        if setback.servers {
+            self.server.attempts() == 0
+        } else {
+            !entry.known
+        }
+    }
+
+    /// Puts a job back; gives how long it waits, or the job when it has waited too long.
+    pub(super) fn put_back(
+        &mut self,
+        mut entry: Entry<T>,
+        setback: Setback,
+        now: Instant,
+        chance: f64,
+    ) -> Result<Duration, T> {
+        let asked = setback.retry_after.unwrap_or_default().min(LONGEST);
+        if setback.servers {
+            let wait = self.server.next(chance).max(asked);
+            self.paused = Some(now + wait);
+        }
+        if entry.age(now) >= AGE {
+            return Err(entry.job);
+        }
+        // While the server is away, one wait is enough.
+        let wait = if setback.servers {
+            Duration::ZERO
+        } else {
+            entry.backoff.next(chance).max(asked)
+        };
+        entry.due = now + wait;
+        entry.known = true;
+        let due = self
+            .paused
+            .map_or(entry.due, |paused| entry.due.max(paused));
+        self.waiting.push_back(entry);
+        Ok(due.saturating_duration_since(now))
+    }
+
+    /// There will be no later: everything is due.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.paused = None;
+        for entry in &mut self.waiting {
+            entry.due = entry.due.min(now);
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl<T> Entry<T> {
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SERVERS: Setback = Setback {
+        servers: true,
+        retry_after: None,
+    };
+    const ITS_OWN: Setback = Setback {
+        servers: false,
+        retry_after: None,
+    };
+
+    fn backlog(jobs: &[u32], now: Instant) -> Backlog<u32> {
+        let mut backlog = Backlog::default();
+        for &job in jobs {
+            backlog.push(job, now, now);
+        }
+        backlog
+    }
+
+    #[test]
+    fn a_job_that_fails_alone_holds_up_no_other() {
+        let now = Instant::now();
+        let mut backlog = backlog(&[1, 2], now);
+        let first = backlog.take(now).unwrap();
+        let wait = backlog.put_back(first, ITS_OWN, now, 1.0).unwrap();
+        assert_eq!(wait, Duration::from_millis(250));
+        assert_eq!(backlog.take(now).unwrap().job, 2);
+        assert!(backlog.take(now).is_none());
+        assert_eq!(backlog.next(), Some(now + wait));
+        assert_eq!(backlog.take(now + wait).unwrap().job, 1);
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_asked_once_at_a_time_for_all() {
+        let now = Instant::now();
+        let mut backlog = backlog(&[1, 2], now);
+        let first = backlog.take(now).unwrap();
+        assert!(backlog.is_news(&first, SERVERS));
+        let wait = backlog.put_back(first, SERVERS, now, 1.0).unwrap();
+        assert!(backlog.take(now).is_none());
+        let later = now + wait;
+        let second = backlog.take(later).unwrap();
+        assert_eq!(second.job, 2);
+        assert!(!backlog.is_news(&second, SERVERS) && backlog.is_news(&second, ITS_OWN));
+        let longer = backlog.put_back(second, SERVERS, later, 1.0).unwrap();
+        assert_eq!(longer, wait * 2);
+        // It is back: nobody waits any longer.
+        let back = later + longer;
+        assert!(backlog.take(back).is_some());
+        backlog.answered();
+        assert!(backlog.take(back).is_some());
+    }
+
+    #[test]
+    fn the_servers_own_wish_is_honoured_within_reason() {
+        let now = Instant::now();
+        for (asked, waits) in [(7, 7), (86_400, LONGEST.as_secs())] {
+            for servers in [true, false] {
+                let mut backlog = backlog(&[1], now);
+                let entry = backlog.take(now).unwrap();
+                let setback = Setback {
+                    servers,
+                    retry_after: Some(Duration::from_secs(asked)),
+                };
+                let wait = backlog.put_back(entry, setback, now, 1.0).unwrap();
+                assert_eq!(wait.as_secs(), waits);
+                assert_eq!(backlog.next(), Some(now + wait));
+            }
+        }
+    }
+
+    #[test]
+    fn a_job_is_given_up_when_it_is_old_news() {
+        let now = Instant::now();
+        let mut backlog = backlog(&[1], now);
+        let entry = backlog.take(now).unwrap();
+        assert!(backlog.put_back(entry, ITS_OWN, now + AGE, 1.0).is_err());
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn in_a_hurry_everything_is_due() {
+        let now = Instant::now();
+        let mut backlog = backlog(&[1], now);
+        backlog.push(2, now, now + AGE);
+        let entry = backlog.take(now).unwrap();
+        backlog.put_back(entry, SERVERS, now, 1.0).unwrap();
+        backlog.hurry(now);
+        assert!(backlog.take(now).is_some() && backlog.take(now).is_some());
+    }
+
+    proptest! {
+        /// Whatever fails, and in whatever order: no job is lost or doubled, and each ends by its age.
+        #[test]
+        fn no_job_is_lost(steps in proptest::collection::vec((0_u64..120, any::<bool>(), any::<bool>()), 1..200)) {
+            let mut now = Instant::now();
+            let mut backlog = backlog(&[0, 1, 2, 3], now);
+            let mut done = Vec::new();
+            for (step, works, servers) in steps {
+                now += Duration::from_secs(step);
+                let Some(entry) = backlog.take(now) else { continue };
+                if works {
+                    backlog.answered();
+                    done.push(entry.job);
+                } else {
+                    let setback = Setback { servers, retry_after: None };
+                    done.extend(backlog.put_back(entry, setback, now, 0.5).err());
+                }
+            }
+            now += AGE * 2;
+            while let Some(next) = backlog.next() {
+                now = now.max(next);
+                let entry = backlog.take(now).unwrap();
+                done.extend(backlog.put_back(entry, ITS_OWN, now, 0.5).err());
+            }
+            done.sort_unstable();
+            prop_assert_eq!(done, [0, 1, 2, 3]);
+        }
+    }
+}

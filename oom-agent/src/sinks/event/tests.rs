@@ -1,0 +1,248 @@
+//! The sink against an API server of this process that fails in every way it can.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::{Names, start};
+use crate::incident::{Container, Incident, Pod};
+use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
+use crate::metrics::{EventCounts, Metrics};
+use crate::sinks::Sink;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// Knows every container from the second time it is asked on.
+#[derive(Default)]
+struct Later(AtomicU64);
+
+/// Never knows any.
+struct Nobody;
+
+impl Names for Later {
+    async fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+        let incident = incident();
+        let victim = incident.victims.first()?;
+        assert_eq!(id, victim.container.as_ref()?.id);
+        let asked = self.0.fetch_add(1, Ordering::Relaxed);
+        (asked > 0).then(|| Some((victim.container.clone()?, victim.pod.clone())))?
+    }
+}
+
+impl Names for Nobody {
+    async fn name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
+        None
+    }
+}
+
+/// A sink on a server that tells the test of every request.
+async fn sink(
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    names: impl Names,
+) -> (
+    Sink,
+    EventCounts,
+    mpsc::UnboundedReceiver<Asked>,
+) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let server = Fake::start(move |asked: &Asked| {
+        // The test may have seen enough.
+        let _enough = tell.send(asked.clone());
+        answer(asked)
+    })
+    .await;
+    let recorder = server.recorder(true).await;
+    let metrics = Metrics::default();
+    let sink = start(async move { Some(recorder) }, names, &metrics);
+    (sink, metrics.events, told)
+}
+
+async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
+    let find = async {
+        loop {
+            let asked = told.recv().await.unwrap();
+            if asked.line.starts_with(method) {
+                return asked;
+            }
+        }
+    };
+    timeout(WITHIN, find).await.unwrap()
+}
+
+fn numbered(n: usize, namespace: &str) -> Arc<Incident> {
+    let mut incident = incident();
+    incident.id = format!("6f1c0a52-{n}-4242");
+    incident.stamp_ns = crate::clock::monotonic_ns();
+    let pod = incident.victims[0].pod.as_mut().unwrap();
+    pod.namespace = Some(namespace.to_owned());
+    pod.uid = Some(format!("{namespace}-{n}"));
+    Arc::new(incident)
+}
+
+fn nameless() -> Arc<Incident> {
+    let mut incident = incident();
+    let victim = &mut incident.victims[0];
+    victim.container.as_mut().unwrap().name = None;
+    let pod = victim.pod.as_mut().unwrap();
+    (pod.name, pod.namespace) = (None, None);
+    Arc::new(incident)
+}
+
+fn name(asked: &Asked) -> &Value {
+    &asked.body["metadata"]["name"]
+}
+
+#[tokio::test]
+async fn an_event_is_written_when_the_server_is_back_and_only_once() {
+    let away = AtomicU64::new(0);
+    let (sink, events, mut told) = sink(
+        move |asked: &Asked| {
+            let post = asked.line.starts_with("POST");
+            if post && away.fetch_add(1, Ordering::Relaxed) < 2 {
+                status(503)
+            } else {
+                takes_events(asked)
+            }
+        },
+        Nobody,
+    )
+    .await;
+    sink.offer(&numbered(1, "shop"));
+    for _ in 0..3 {
+        assert_eq!(
+            *name(&next(&mut told, "POST").await),
+            "hungry.6f1c0a52-1-4242"
+        );
+    }
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.get(), 1);
+    assert_eq!(counts.pending(), 0);
+    assert_eq!(events.retried.get(), 2);
+    assert_eq!(events.created.get(), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_the_server_fails_at_holds_up_no_other() {
+    let (sink, _, mut told) = sink(
+        |asked: &Asked| {
+            if asked.line.contains("/namespaces/broken/") {
+                status(500)
+            } else {
+                takes_events(asked)
+            }
+        },
+        Nobody,
+    )
+    .await;
+    sink.offer(&numbered(1, "broken"));
+    for n in 2..5 {
+        sink.offer(&numbered(n, "shop"));
+    }
+    for n in 2..5 {
+        let asked = loop {
+            let asked = next(&mut told, "POST").await;
+            if asked.line.contains("/shop/") {
+                break asked;
+            }
+        };
+        assert_eq!(*name(&asked), format!("hungry.6f1c0a52-{n}-4242"));
+    }
+    let counts = sink.counts();
+    // Given up only when nobody waits any longer.
+    drop(timeout(Duration::ZERO, sink.finish()).await);
+    assert_eq!(counts.failed.get(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
+    let (sink, _, mut told) = sink(takes_events, Later::default()).await;
+    sink.offer(&nameless());
+    let asked = next(&mut told, "POST").await;
+    assert_eq!(asked.body["regarding"]["kind"], "Pod");
+    assert_eq!(asked.body["regarding"]["name"], "hungry");
+    assert_eq!(
+        asked.body["regarding"]["fieldPath"],
+        "spec.containers{main}"
+    );
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn a_name_is_waited_for_while_the_server_is_away() {
+    let away = AtomicU64::new(0);
+    let (sink, _, mut told) = sink(
+        move |asked: &Asked| {
+            if away.fetch_add(1, Ordering::Relaxed) < 2 {
+                status(503)
+            } else if asked.line.starts_with("GET /api/v1/pods?") {
+                let pod = &incident().victims[0].pod.clone().unwrap();
+                let metadata =
+                    json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid});
+                (
+                    200,
+                    None,
+                    json!({"apiVersion": "meta.k8s.io/v1", "metadata": {},
+                    "kind": "PartialObjectMetadataList", "items": [{"metadata": metadata}]}),
+                )
+            } else {
+                takes_events(asked)
+            }
+        },
+        Nobody,
+    )
+    .await;
+    sink.offer(&nameless());
+    let asked = next(&mut told, "POST").await;
+    assert_eq!(asked.body["regarding"]["name"], "hungry");
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.get(), 1);
+}
+
+#[tokio::test]
+async fn at_the_end_nobody_waits_for_a_name() {
+    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+    sink.offer(&nameless());
+    // Looked for in vain, and put back.
+    next(&mut told, "GET /api/v1/pods?").await;
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.get(), 1);
+    let asked = next(&mut told, "POST").await;
+    assert_eq!(asked.body["regarding"]["kind"], "Node");
+}
+
+#[tokio::test]
+async fn a_storm_is_held_back_counted_and_told_as_a_series() {
+    let (sink, events, mut told) = sink(takes_events, Nobody).await;
+    for n in 0..40 {
+        let mut incident = incident();
+        incident.id = format!("6f1c0a52-{n}-4242");
+        sink.offer(&Arc::new(incident));
+    }
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.delivered.get(), 25);
+    assert_eq!(counts.held_back.get(), 15);
+    assert_eq!(counts.pending(), 0);
+    assert!(events.patched.get() >= 1);
+    let mut last = Value::Null;
+    while let Ok(asked) = told.try_recv() {
+        if asked.line.starts_with("PATCH") {
+            last = asked.body["series"]["count"].clone();
+        }
+    }
+    // Itself and the fifteen, whatever they were brought up to date in between.
+    assert_eq!(last, 16);
+}
+
+#[tokio::test]
+async fn without_an_api_server_everything_is_skipped() {
+    let sink = start(async { None }, Nobody, &Metrics::default());
+    sink.offer(&numbered(1, "shop"));
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!(counts.skipped.get(), 1);
+    assert_eq!(counts.pending(), 0);
+}
