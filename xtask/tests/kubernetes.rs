@@ -13,12 +13,13 @@ mod support;
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::cri::{Gated, Pod, run_gated};
-use support::{SOON, agent_bin, api_server, at, bonker_bin, containerd, text};
-use xtask::lab::{Agent, ApiServer, Bonker, Containerd, field, message, wait};
+use support::{MIB, SOON, agent_bin, api_server, at, bonker_bin, containerd, text};
+use xtask::lab::{Agent, ApiServer, Bonker, Cgroup, Containerd, field, message, wait};
 use xtask::process::capture;
 
 const NODE: &str = "node-a";
@@ -36,6 +37,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_annotations(&json!({}))
+    }
+
+    /// As it is with a pod that has those annotations.
+    fn with_annotations(annotations: &Value) -> Self {
         let api = api_server();
         create(
             &api,
@@ -55,11 +61,12 @@ impl Scene {
         let stored = create(
             &api,
             &json!({
-                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hungry", "namespace": NAMESPACE},
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "hungry", "namespace": NAMESPACE, "annotations": annotations},
                 "spec": {
                     "nodeName": NODE,
                     "automountServiceAccountToken": false,
                     "containers": [{"name": "main", "image": "localhost/busybox:1"}],
+                    "initContainers": [{"name": "setup", "image": "localhost/busybox:1"}],
                 },
             }),
         );
@@ -75,14 +82,20 @@ impl Scene {
         }
     }
 
-    /// What the agent's manifest grants: to create and patch events, nothing else.
+    /// What the agent's manifest grants: to create and patch events, and to read pods.
     fn grant(&self) {
+        self.grant_rules(&json!([
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+        ]));
+    }
+
+    fn grant_rules(&self, rules: &Value) {
         create(
             &self.api,
             &json!({
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": ACCOUNT},
-                "rules": [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}],
+                "metadata": {"name": ACCOUNT}, "rules": rules,
             }),
         );
         create(
@@ -97,7 +110,12 @@ impl Scene {
     }
 
     fn agent(&self, kubeconfig: &Path) -> Agent {
-        let endpoint = format!("unix://{}", self.containerd.socket().display());
+        self.agent_at(kubeconfig, &self.containerd.socket())
+    }
+
+    /// With a container runtime elsewhere.
+    fn agent_at(&self, kubeconfig: &Path, socket: &Path) -> Agent {
+        let endpoint = format!("unix://{}", socket.display());
         let args: [&OsStr; 6] = [
             "--cri-endpoint".as_ref(),
             endpoint.as_ref(),
@@ -115,14 +133,23 @@ impl Scene {
 
     /// The agent's only Event, as the API has it.
     fn event(&self) -> Value {
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events");
         wait::until("an Event", SOON, || {
-            let list = self.api.get(&path).ok()?;
-            let items = list.get("items")?.as_array()?;
+            let items = self.events()?;
             assert!(items.len() < 2, "one Event for one kill: {items:#?}");
-            items.first().cloned()
+            items.into_iter().next()
         })
         .unwrap()
+    }
+
+    /// All Events beside the pod.
+    fn events(&self) -> Option<Vec<Value>> {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events");
+        let list = self.api.get(&path).ok()?;
+        Some(list.get("items")?.as_array()?.clone())
+    }
+
+    fn describe(&self, what: &[&str]) -> String {
+        capture(self.api.kubectl().arg("describe").args(what)).unwrap()
     }
 }
 
@@ -131,6 +158,10 @@ fn told_and_bonked(agent: &mut Agent, container: &Gated) {
     let incident = agent.incident_of(container.pid, SOON).unwrap();
     assert_eq!(*at(&incident, "/victims/0/pod/name"), json!("hungry"));
     agent.acknowledgement(text(&incident, "/id"), SOON).unwrap();
+}
+
+fn annotation(event: &Value, key: &str) -> Value {
+    event["metadata"]["annotations"][format!("oom-bonker.dev/{key}")].clone()
 }
 
 fn create(api: &ApiServer, object: &Value) -> Value {
@@ -180,7 +211,14 @@ fn the_event_stands_on_the_pod_within_a_second() {
         "{event:#}"
     );
     assert!(!text(&event, "/reportingInstance").is_empty());
-    assert!(text(&event, "/note").contains("tail"), "{event:#}");
+    let note = text(&event, "/note");
+    assert!(
+        note.contains("tail") && note.contains("Next: "),
+        "{event:#}"
+    );
+    assert_eq!(annotation(&event, "container-kind"), json!("container"));
+    let degraded = annotation(&event, "degraded").to_string();
+    assert!(!degraded.contains("owner"), "{degraded}");
     let incident = agent.incident_of(container.pid, SOON).unwrap();
     let marked = text(&incident, "/time").get(..26).unwrap().to_owned();
     assert_eq!(
@@ -204,16 +242,140 @@ fn the_event_stands_on_the_pod_within_a_second() {
         line.contains("Warning") && line.contains(text(&event, "/reason")),
         "{shown}"
     );
-    let described =
-        capture(
-            scene
-                .api
-                .kubectl()
-                .args(["describe", "pod", "hungry", "--namespace", NAMESPACE]),
-        )
-        .unwrap();
+    let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(described.contains(text(&event, "/reason")), "{described}");
     told_and_bonked(&mut agent, &container);
+}
+
+#[test]
+fn an_init_containers_event_names_its_own_list() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let _agent = scene.agent(&kubeconfig);
+    let container = run_gated(
+        &scene.containerd,
+        &scene.pod,
+        "setup",
+        "exec tail /dev/zero",
+    );
+    container.open();
+    let event = scene.event();
+    assert_eq!(
+        *at(&event, "/regarding/fieldPath"),
+        json!("spec.initContainers{setup}")
+    );
+}
+
+#[test]
+fn without_the_right_to_read_pods_the_event_stands_and_says_so() {
+    let scene = Scene::new();
+    scene.grant_rules(&json!([
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+    ]));
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let mut agent = scene.agent(&kubeconfig);
+    let container = scene.hungry();
+    container.open();
+    let event = scene.event();
+    assert_eq!(
+        *at(&event, "/regarding/fieldPath"),
+        json!("spec.containers{main}")
+    );
+    let degraded = annotation(&event, "degraded").to_string();
+    assert!(degraded.contains("`get` and `list` on `pods`"), "{event:#}");
+    warned(&mut agent, |line| line.contains("pods may not be read"));
+}
+
+#[test]
+fn without_a_runtime_the_api_server_names_the_pod() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let mut agent = scene.agent_at(&kubeconfig, Path::new("/nonexistent/runtime.sock"));
+    let container = scene.hungry();
+    container.open();
+    let event = scene.event();
+    assert_eq!(*at(&event, "/regarding/name"), json!("hungry"));
+    assert_eq!(*at(&event, "/regarding/uid"), json!(scene.pod.uid));
+    // The line does not wait for it.
+    let incident = agent.incident_of(container.pid, SOON).unwrap();
+    assert_eq!(*at(&incident, "/victims/0/pod/name"), json!(null));
+}
+
+#[test]
+fn a_static_pods_event_is_what_kubectl_describe_shows() {
+    let key = "9729a196c4723b60ab401eaff722982d";
+    let mut scene = Scene::with_annotations(&json!({
+        "kubernetes.io/config.mirror": key, "kubernetes.io/config.hash": key,
+        "kubernetes.io/config.source": "file",
+    }));
+    scene.grant();
+    // So the runtime and the cgroup have it.
+    let stored = std::mem::replace(&mut scene.pod.uid, key.to_owned());
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let _agent = scene.agent(&kubeconfig);
+    let container = scene.hungry();
+    container.open();
+    let event = scene.event();
+    assert_eq!(*at(&event, "/regarding/uid"), json!(key));
+    assert_eq!(annotation(&event, "pod-api-uid"), json!(stored));
+    let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
+    assert!(described.contains(text(&event, "/reason")), "{described}");
+}
+
+#[test]
+fn a_host_process_has_its_event_on_the_node() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let mut agent = scene.agent(&kubeconfig);
+    let cgroup = Cgroup::new(64 * MIB).unwrap();
+    let mut command = cgroup.command("tail");
+    command.arg("/dev/zero").stdout(Stdio::null());
+    let mut victim = command.spawn().unwrap();
+    victim.wait().unwrap();
+    let incident = agent.incident_in(cgroup.path(), SOON).unwrap();
+    let name = format!("{NODE}.{}", text(&incident, "/id"));
+    let path = format!("/apis/events.k8s.io/v1/namespaces/default/events/{name}");
+    let event = wait::until("the Node's Event", SOON, || scene.api.get(&path).ok()).unwrap();
+    assert_eq!(*at(&event, "/regarding/kind"), json!("Node"));
+    assert_eq!(*at(&event, "/regarding/uid"), json!(NODE));
+    assert_eq!(annotation(&event, "scope"), json!("ancestor"));
+    let described = scene.describe(&["node", NODE]);
+    assert!(described.contains(text(&event, "/reason")), "{described}");
+}
+
+/// Kills of one container, one after the other: as many as have an Event each, and some more.
+const KILLS: usize = 30;
+const BURST: usize = 25;
+
+#[test]
+fn each_kill_has_its_event_until_there_are_too_many() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let _agent = scene.agent(&kubeconfig);
+    let eat = format!(
+        "n=0; while [ $n -lt {KILLS} ]; do tail /dev/zero; n=$((n + 1)); done; exec sleep 600"
+    );
+    let container = run_gated(&scene.containerd, &scene.pod, "main", &eat);
+    container.open();
+    // The rest is told on the last Event, within ten seconds of the first of them.
+    let rest = KILLS - BURST + 1;
+    let events = wait::until("the series", SOON * 2, || {
+        let events = scene.events()?;
+        let count = |event: &Value| event.pointer("/series/count").and_then(Value::as_u64);
+        let series = events.iter().find_map(count)?;
+        (series == rest as u64).then_some(events)
+    })
+    .unwrap();
+    assert_eq!(events.len(), BURST);
+    let victims: std::collections::HashSet<String> = events
+        .iter()
+        .map(|event| annotation(event, "victims").to_string())
+        .collect();
+    assert_eq!(victims.len(), BURST, "each with its own pid");
 }
 
 #[test]
