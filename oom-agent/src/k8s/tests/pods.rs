@@ -1,0 +1,169 @@
+//! Pods: looked up when they have to be, and done without.
+
+use serde_json::{Value, json};
+
+use super::{annotation, has_pod, pod, write, write_all};
+use crate::incident::Incident;
+use crate::k8s::Written;
+use crate::k8s::fake::{Asked, Fake, UID, incident, status, takes_events};
+
+#[tokio::test]
+async fn the_field_path_is_that_of_the_containers_own_list() {
+    for (name, path) in [
+        ("setup", "spec.initContainers{setup}"),
+        ("debug", "spec.ephemeralContainers{debug}"),
+        ("unheard-of", "spec.containers{unheard-of}"),
+    ] {
+        let server = Fake::start(has_pod(pod())).await;
+        let mut incident = incident();
+        incident.victims[0].container.as_mut().unwrap().name = Some(name.to_owned());
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap();
+        assert_eq!(server.events()[0]["regarding"]["fieldPath"], path);
+    }
+}
+
+#[tokio::test]
+async fn a_container_without_a_name_gets_it_from_the_pods_status() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut incident = incident();
+    incident.victims[0].container.as_mut().unwrap().name = None;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident).await.unwrap();
+    assert_eq!(
+        server.events()[0]["regarding"]["fieldPath"],
+        "spec.containers{main}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_is_looked_up_once_for_many_events() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut recorder = server.recorder(true).await;
+    for n in 0..3 {
+        let mut incident = incident();
+        incident.id = n.to_string();
+        write(&mut recorder, incident).await.unwrap();
+    }
+    assert_eq!((server.asked().len(), server.events().len()), (4, 3));
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_pods_the_event_says_so_and_nobody_asks_again() {
+    let server = Fake::start(|asked: &Asked| {
+        if asked.line.starts_with("GET") {
+            status(403)
+        } else {
+            takes_events(asked)
+        }
+    })
+    .await;
+    let mut recorder = server.recorder(true).await;
+    for n in 0..2 {
+        let mut incident = incident();
+        incident.id = n.to_string();
+        assert_eq!(
+            write(&mut recorder, incident).await.unwrap(),
+            Written::Created
+        );
+    }
+    assert_eq!(server.asked().len(), 3);
+    let event = server.events().remove(1);
+    assert_eq!(event["regarding"]["fieldPath"], "spec.containers{main}");
+    assert_eq!(event["regarding"]["uid"], UID);
+    let degraded = annotation(&event, "degraded").as_str().unwrap();
+    assert!(
+        degraded.contains("needs `get` and `list` on `pods`"),
+        "{degraded}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_has_taken_the_name_is_not_taken_for_the_victims() {
+    let mut other = pod();
+    other["metadata"]["uid"] = json!("another");
+    let server = Fake::start(has_pod(other)).await;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident()).await.unwrap();
+    let event = server.events().remove(0);
+    assert_eq!(event["regarding"]["uid"], UID);
+    assert_eq!(*annotation(&event, "owner"), Value::Null);
+    assert!(
+        annotation(&event, "degraded")
+            .as_str()
+            .unwrap()
+            .contains("taken its name")
+    );
+}
+
+#[tokio::test]
+async fn a_pod_without_a_name_is_found_among_the_nodes_by_what_the_node_calls_it() {
+    let key = "9729a196c4723b60ab401eaff722982d";
+    for (annotations, uid) in [
+        (json!({}), UID),
+        (
+            json!({"kubernetes.io/config.mirror": key, "kubernetes.io/config.hash": key}),
+            key,
+        ),
+    ] {
+        let mut stored = pod();
+        stored["metadata"]["annotations"] = annotations;
+        let server = Fake::start(has_pod(stored)).await;
+        let mut incident = incident();
+        let found = incident.victims[0].pod.as_mut().unwrap();
+        (found.name, found.namespace, found.uid) = (None, None, Some(uid.to_owned()));
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap();
+        let asked = server.asked();
+        assert_eq!(
+            asked[0].line,
+            "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&resourceVersion=0&resourceVersionMatch=NotOlderThan"
+        );
+        let event = server.events().remove(0);
+        assert_eq!(event["regarding"]["name"], "hungry");
+        assert_eq!(event["regarding"]["uid"], uid);
+    }
+}
+
+fn nameless() -> Incident {
+    let mut incident = incident();
+    let found = incident.victims[0].pod.as_mut().unwrap();
+    (found.name, found.namespace) = (None, None);
+    incident
+}
+
+#[tokio::test]
+async fn a_pod_whose_name_never_comes_is_told_of_on_the_node() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let waits = write(&mut recorder, nameless()).await.unwrap_err();
+    assert!(waits.is_transient() && waits.is_wait() && !waits.is_servers());
+    let written = write_all(&mut recorder, nameless(), true).await.remove(0);
+    assert_eq!(written.unwrap(), Written::Created);
+    let event = server.events().remove(0);
+    assert_eq!(event["regarding"]["kind"], "Node");
+    assert_eq!(
+        event["metadata"]["name"],
+        "node-a.6f1c0a52-812345678901-4242.pod0"
+    );
+    assert_eq!(*annotation(&event, "pod-uid"), UID);
+    assert!(event["note"].as_str().unwrap().contains(UID), "{event:#}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_never_becomes_part_of_a_url() {
+    for hostile in ["../../nodes", "a/b", "", "A", "x?y", "."] {
+        let server = Fake::start(takes_events).await;
+        let mut incident = incident();
+        incident.victims[0].pod.as_mut().unwrap().namespace = Some(hostile.to_owned());
+        let mut recorder = server.recorder(true).await;
+        write(&mut recorder, incident).await.unwrap_err();
+        let asked = server.asked();
+        assert!(
+            asked
+                .iter()
+                .all(|asked| asked.line.starts_with("GET /api/v1/pods?")),
+            "{asked:?}"
+        );
+    }
+}
