@@ -171,7 +171,7 @@ pub struct Pod {
     pub namespace: Option<String>,
     /// Its name.
     pub name: Option<String>,
-    /// Its uid; for a static pod the API server's, not the cgroup's.
+    /// Its uid; for a static pod the kubelet's hash of its manifest, which is not the API server's uid.
     pub uid: Option<String>,
 }
 

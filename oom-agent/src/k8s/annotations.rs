@@ -51,7 +51,11 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         put("trigger-comm", Some(safe(&trigger.comm)));
     }
     let victims = draft.victims();
-    let listed: Vec<Value> = victims.iter().take(VICTIMS).map(|v| victim(v)).collect();
+    let told = victims.iter().take(VICTIMS);
+    let listed: Vec<Value> = match draft.on {
+        On::Pod(_) => told.map(|v| victim(v)).collect(),
+        On::Node(_) => told.map(|v| placed(v)).collect(),
+    };
     put("victims", Some(Value::Array(listed).to_string()));
     if victims.len() > VICTIMS {
         put("victims-total", Some(victims.len().to_string()));
@@ -97,6 +101,25 @@ fn victim(victim: &Victim) -> Value {
         "oom_score_adj": victim.oom_score_adj,
         "rss_bytes": victim.rss_bytes,
     })
+}
+
+/// On the Node, an Event's victims are anybody's.
+fn placed(found: &Victim) -> Value {
+    let mut value = victim(found);
+    let container = found.container.as_ref();
+    let pod = found.pod.as_ref();
+    let pod = pod.and_then(|pod| Some((pod.namespace.as_deref()?, pod.name.as_deref()?)));
+    if let Value::Object(fields) = &mut value {
+        let name = container.and_then(|container| container.name.as_deref());
+        fields.insert("container".to_owned(), json!(name.map(safe)));
+        let pod = pod.map(|(namespace, name)| safe(&format!("{namespace}/{name}")));
+        fields.insert("pod".to_owned(), json!(pod));
+        fields.insert(
+            "cgroup".to_owned(),
+            json!(found.cgroup.as_deref().map(safe)),
+        );
+    }
+    value
 }
 
 /// As the JSON line spells it.

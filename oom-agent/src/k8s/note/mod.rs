@@ -11,7 +11,7 @@ mod tests;
 
 use super::draft::{Draft, On, Subject};
 use crate::escape;
-use crate::incident::{Incident, Outcome, Rss, Scope, Victim};
+use crate::incident::{Container, Incident, Outcome, Rss, Scope, Victim};
 use size::size;
 
 /// What the API server takes at most, in bytes.
@@ -107,13 +107,19 @@ fn headline(draft: &Draft, victim: &Victim) -> String {
         On::Node(subject) => {
             let place = match subject.as_ref().or(whose(victim).as_ref()) {
                 Some(subject) => format!("{} of {}", lower(&container(subject)), pod(subject)),
-                None => match &victim.cgroup {
-                    Some(path) => format!("cgroup {}", cgroup(path)),
-                    None => "an unknown cgroup".to_owned(),
-                },
+                None => outside(victim),
             };
             format!("A process was OOM-killed: {who} in {place}{held} died")
         }
+    }
+}
+
+/// Where a victim is that is in no pod.
+fn outside(victim: &Victim) -> String {
+    match (&victim.container, &victim.cgroup) {
+        (Some(container), _) => format!("container {} of no pod", container_name(container)),
+        (None, Some(path)) => format!("cgroup {}", cgroup(path)),
+        (None, None) => "an unknown cgroup".to_owned(),
     }
 }
 
@@ -207,13 +213,14 @@ fn comm(victim: &Victim) -> String {
 fn container(subject: &Subject) -> String {
     match &subject.container {
         None => "The pod".to_owned(),
-        Some(container) => match &container.name {
-            Some(name) => format!("Container {}", shown(name, CONTAINER_LEN)),
-            None => format!(
-                "Container {}",
-                shown(escape::truncate(&container.id, 12), 12)
-            ),
-        },
+        Some(container) => format!("Container {}", container_name(container)),
+    }
+}
+
+fn container_name(container: &Container) -> String {
+    match &container.name {
+        Some(name) => shown(name, CONTAINER_LEN),
+        None => escape::terminal(escape::truncate(&container.id, 12)).to_string(),
     }
 }
 

@@ -16,8 +16,14 @@ pub(super) fn step(draft: &Draft) -> String {
                 .limit_bytes
                 .map(|bytes| format!(" above {}", size(bytes)))
                 .unwrap_or_default();
+            // Outside of Kubernetes there is no manifest.
+            let limit = if draft.subject().is_some() {
+                "resources.limits.memory"
+            } else {
+                "memory limit"
+            };
             format!(
-                "Next: if {} needs that much, raise its resources.limits.memory{above}; if its memory only ever grows, look for the leak{}.",
+                "Next: if {} needs that much, raise its {limit}{above}; if its memory only ever grows, look for the leak{}.",
                 name(draft).unwrap_or_else(|| "the container".to_owned()),
                 comm(draft).map(|comm| format!(" in {comm}")).unwrap_or_default()
             )

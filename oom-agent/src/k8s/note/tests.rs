@@ -126,6 +126,18 @@ fn a_service_of_the_host_at_its_limit() {
 }
 
 #[test]
+fn a_container_that_kubernetes_does_not_run() {
+    let mut incident = incident();
+    incident.victims[0].pod = None;
+    let text = note(&on_node(incident));
+    assert!(
+        text.starts_with("A process was OOM-killed: tail (pid 4242) in container main of no pod, holding 63.5 MiB")
+            && text.contains("Next: if the container needs that much, raise its memory limit above 64 MiB;"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_cgroup_that_no_service_manages() {
     let mut incident = host(Scope::Ancestor);
     incident.limit_cgroup = Some("/batch".to_owned());

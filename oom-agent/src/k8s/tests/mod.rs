@@ -147,6 +147,9 @@ async fn a_host_process_is_told_of_on_the_node() {
         json!({"apiVersion": "v1", "kind": "Node", "name": "node-a", "uid": "node-a"})
     );
     assert_eq!(event["related"], Value::Null);
+    let victims = annotation(event, "victims").as_str().unwrap();
+    let victims: Value = serde_json::from_str(victims).unwrap();
+    assert_eq!(victims[0]["pod"], Value::Null);
     // A name that is only guessed may be another node's.
     let mut guesses = server.recorder(false).await;
     let admitted = guesses.admit(&Arc::new(incident), Instant::now());
@@ -166,6 +169,12 @@ async fn a_node_without_memory_is_told_of_on_the_pod_and_on_the_node() {
     assert_eq!(events[0]["reason"], "OOMKilled");
     assert_eq!(events[1]["regarding"]["kind"], "Node");
     assert_eq!(events[1]["reason"], "NodeOutOfMemory");
+    let victims = annotation(&events[1], "victims").as_str().unwrap();
+    let victims: Value = serde_json::from_str(victims).unwrap();
+    assert_eq!(
+        (&victims[0]["pod"], &victims[0]["container"]),
+        (&json!("shop/hungry"), &json!("main"))
+    );
 }
 
 #[tokio::test]
