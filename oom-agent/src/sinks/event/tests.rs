@@ -43,11 +43,7 @@ impl Names for Nobody {
 async fn sink(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
     names: impl Names,
-) -> (
-    Sink,
-    EventCounts,
-    mpsc::UnboundedReceiver<Asked>,
-) {
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
     let (tell, told) = mpsc::unbounded_channel();
     let server = Fake::start(move |asked: &Asked| {
         // The test may have seen enough.
