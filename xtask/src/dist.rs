@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: static release binaries in `dist/`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -23,7 +24,7 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
         command.args(["--package", program]);
     }
     run(&mut command)?;
-    let out = workspace::root().join("dist");
+    let out = dir();
     fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     for program in PROGRAMS {
         let built = workspace::target_dir()
@@ -31,11 +32,7 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
             .join("release")
             .join(program);
         let bytes = fs::read(&built).with_context(|| format!("read {}", built.display()))?;
-        match is_static(&bytes) {
-            Some(true) => {}
-            Some(false) => bail!("{} is not static: it names an interpreter", built.display()),
-            None => bail!("{} is no ELF file of this host's", built.display()),
-        }
+        check_static(&built, &bytes)?;
         let to = out.join(program);
         fs::copy(&built, &to).with_context(|| format!("copy to {}", to.display()))?;
         let mib = bytes.len() / 104_858;
@@ -46,6 +43,20 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Where they lie.
+pub(crate) fn dir() -> PathBuf {
+    workspace::root().join("dist")
+}
+
+/// Fails, naming `path`, unless `program` runs without anything beside it.
+pub(crate) fn check_static(path: &Path, program: &[u8]) -> Result<()> {
+    match is_static(program) {
+        Some(true) => Ok(()),
+        Some(false) => bail!("{} is not static: it names an interpreter", path.display()),
+        None => bail!("{} is no ELF file of this host's", path.display()),
+    }
 }
 
 /// Whether a 64-bit little-endian ELF file names no interpreter, which would be

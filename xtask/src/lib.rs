@@ -1,5 +1,5 @@
 //! What the workspace needs done beyond cargo: the eBPF object, static
-//! binaries, the demo, and the tests against real parts.
+//! binaries and an image, the demo, and the tests against real parts.
 //!
 //! One file a command; [`lab`] starts the real parts that the demo and the
 //! tests share.
@@ -12,6 +12,7 @@ pub mod dist;
 pub mod expect;
 pub mod guest;
 pub mod hog;
+pub mod image;
 mod interrupt;
 pub mod lab;
 pub mod load_ebpf;

@@ -30,9 +30,19 @@ impl Containerd {
     /// Puts what it takes into the cache, where it is not there yet. Nothing is
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
-        cache.entry("containerd-debian-1", |dir| {
-            say::step("unpacking containerd, runc and busybox from Debian's packages (once)");
-            debian.unpack(&["containerd", "runc", "busybox-static"], dir)?;
+        cache.entry("containerd-debian-2", |dir| {
+            say::step(
+                "unpacking containerd, runc, CNI plugins and busybox from Debian's packages (once)",
+            );
+            debian.unpack(
+                &[
+                    "containerd",
+                    "runc",
+                    "containernetworking-plugins",
+                    "busybox-static",
+                ],
+                dir,
+            )?;
             let busybox = ["bin/busybox", "usr/bin/busybox"]
                 .iter()
                 .map(|path| dir.join(path))
