@@ -77,6 +77,10 @@ pub struct Run {
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
+    /// The host's procfs, for a container that has it mounted [default: /proc, where it is the host's].
+    #[arg(long, env = "OOM_AGENT_PROCFS", value_name = "DIR")]
+    pub procfs: Option<PathBuf>,
+
     /// How to hang on the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
     pub probe: Method,

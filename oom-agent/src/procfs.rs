@@ -15,6 +15,9 @@ const CMDLINE_LEN: u64 = 1024;
 /// `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in field 9 of `proc_pid_stat(5)`.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
 /// A mounted procfs.
 #[derive(Clone, Debug)]
 pub struct Procfs {
@@ -29,11 +32,41 @@ impl Procfs {
         Self { root: root.into() }
     }
 
-    /// `/proc`, if it numbers processes as the kernel's records do: in the initial PID namespace.
-    /// Elsewhere a victim's number is nobody's, or another process's.
-    pub fn of_host() -> Option<Self> {
-        let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-        (namespace.as_os_str() == INITIAL_PID_NAMESPACE).then(|| Self::new("/proc"))
+    /// The one at `named`, else `/proc`; if it numbers processes as the kernel's records do: in the
+    /// initial PID namespace. Elsewhere a victim's number is nobody's, or another process's.
+    pub fn of_host(named: Option<&Path>) -> Option<Self> {
+        let Some(root) = named else {
+            let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+            return (namespace.as_os_str() == INITIAL_PID_NAMESPACE).then(|| Self::new("/proc"));
+        };
+        let procfs = Self::new(root);
+        match procfs.shows_kernel_threads() {
+            Ok(true) => return Some(procfs),
+            Ok(false) => tracing::warn!(
+                path = %root.display(),
+                "this procfs is not the initial PID namespace's, and is done without: mount the host's"
+            ),
+            Err(error) => tracing::warn!(
+                %error,
+                path = %root.display(),
+                "the host's procfs cannot be read, and is done without"
+            ),
+        }
+        None
+    }
+
+    /// Whether its process 2 is kthreadd. That one is told from any other by its flags, and only in
+    /// the initial PID namespace are there threads of the kernel. (The namespace's own name, in
+    /// `1/ns/pid`, cannot be read without `CAP_SYS_PTRACE`.)
+    fn shows_kernel_threads(&self) -> io::Result<bool> {
+        let stat = read(&self.root.join("2/stat"), FILE_LEN)?;
+        let stat = String::from_utf8_lossy(&stat);
+        // After the name, which may hold anything: state ppid pgrp session tty_nr tpgid flags.
+        let flags = stat.rsplit_once(") ").and_then(|(_, rest)| {
+            let flags = rest.split_ascii_whitespace().nth(6)?;
+            flags.parse::<u64>().ok()
+        });
+        Ok(flags.is_some_and(|flags| flags & PF_KTHREAD != 0))
     }
 
     /// Fills what is still missing of the process or thread `victim.pid`, and says what stays so.
@@ -260,6 +293,24 @@ mod tests {
         let cmdline = Some(vec!["python3".to_owned()]);
         assert_eq!(victim, Victim { cmdline, ..known });
         assert_eq!(degraded, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_named_procfs_is_the_hosts_if_kthreadd_is_its_second_process() {
+        let with_second = |stat: &str| {
+            let root = tempfile::tempdir().unwrap();
+            std::fs::create_dir(root.path().join("2")).unwrap();
+            std::fs::write(root.path().join("2/stat"), stat).unwrap();
+            Procfs::of_host(Some(root.path())).is_some()
+        };
+        assert!(with_second("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0\n"));
+        assert!(!with_second("2 (kthreadd) S 1 2 2 0 -1 4194304 0 0 0 0\n"));
+        assert!(
+            !with_second("2 (a) S 0 0 0 0 -1 2129984) S 1 2 2 0 -1 0 0\n"),
+            "a process that is called so"
+        );
+        assert!(!with_second("2 (kthreadd) S 0\n"));
+        assert!(Procfs::of_host(Some(Path::new("/nowhere"))).is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const SOCKETS: [&str; 6] = [
     "/run/k3s/containerd/containerd.sock",
     "/run/k0s/containerd.sock",
     "/var/snap/microk8s/common/run/containerd.sock",
-    "/var/run/cri-dockerd.sock",
+    "/run/cri-dockerd.sock",
 ];
 
 /// A runtime's socket.

@@ -80,7 +80,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
     let lines = Arc::new(lines);
-    let procfs = Procfs::of_host();
+    let procfs = Procfs::of_host(args.procfs.as_deref());
     let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
     let resolver = Arc::new(Resolver::new(host.clone(), procfs, runtime));

@@ -1,0 +1,130 @@
+//! The manifests that are shipped: what the API knows, and what the agent understands.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
+
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory as _, Parser as _};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use oom_agent::args::{Cli, Command, LogFormat};
+use oom_agent::sinks::Format;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The objects of a file.
+fn objects(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The manifest's only object of that kind.
+fn shipped(kind: &str) -> Value {
+    let mut objects = objects(&root().join("daemonset.yaml"));
+    objects.retain(|object| object["kind"] == kind);
+    assert_eq!(objects.len(), 1, "{kind}");
+    objects.remove(0)
+}
+
+#[test]
+fn the_api_knows_every_field_of_every_manifest() {
+    let mut files = vec![root().join("daemonset.yaml")];
+    for dir in ["deploy", "deploy/hungry"] {
+        let entries = std::fs::read_dir(root().join(dir)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "yaml"));
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        for object in objects(&file) {
+            let known = match object["kind"].as_str().unwrap() {
+                "Namespace" => through::<Namespace>(&object),
+                "ServiceAccount" => through::<ServiceAccount>(&object),
+                "ClusterRole" => through::<ClusterRole>(&object),
+                "ClusterRoleBinding" => through::<ClusterRoleBinding>(&object),
+                "DaemonSet" => through::<DaemonSet>(&object),
+                "Pod" => through::<Pod>(&object),
+                "ValidatingAdmissionPolicy" => through::<ValidatingAdmissionPolicy>(&object),
+                "ValidatingAdmissionPolicyBinding" => {
+                    through::<ValidatingAdmissionPolicyBinding>(&object)
+                }
+                other => panic!("{}: a {other}", file.display()),
+            };
+            assert_eq!(known, object, "{}", file.display());
+        }
+    }
+}
+
+/// What is left of an object once it was read as a `T`: unknown fields are not.
+fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
+    let read: T = serde_json::from_value(object.clone()).unwrap();
+    serde_json::to_value(read).unwrap()
+}
+
+#[test]
+fn the_agent_understands_the_arguments_of_its_manifest() {
+    let daemonset = shipped("DaemonSet");
+    let containers = &daemonset["spec"]["template"]["spec"]["containers"];
+    assert_eq!(containers.as_array().unwrap().len(), 1);
+    let container = &containers[0];
+    let args = container["args"].as_array().unwrap().iter();
+    let args = args.map(|arg| arg.as_str().unwrap());
+    let cli = Cli::try_parse_from(std::iter::once("oom-agent").chain(args)).unwrap();
+    let Command::Run(run) = cli.command else {
+        panic!("the manifest runs something else: {cli:?}");
+    };
+    assert_eq!(run.output, Format::Json);
+    assert_eq!(run.log_format, LogFormat::Json);
+    let mounts = container["volumeMounts"].as_array().unwrap();
+    assert!(
+        mounts
+            .iter()
+            .any(|mount| mount["mountPath"].as_str().map(PathBuf::from) == run.procfs),
+        "{:?} is not mounted",
+        run.procfs
+    );
+    let command = Cli::command();
+    let known: Vec<_> = command
+        .find_subcommand("run")
+        .unwrap()
+        .get_arguments()
+        .filter_map(clap::Arg::get_env)
+        .collect();
+    for variable in container["env"].as_array().unwrap() {
+        let name = variable["name"].as_str().unwrap();
+        assert!(known.iter().any(|one| *one == name), "{name}");
+    }
+}
+
+#[test]
+fn the_policy_is_about_all_that_the_manifests_account_may_do() {
+    let account = shipped("ServiceAccount");
+    let user = format!(
+        "system:serviceaccount:{}:{}",
+        account["metadata"]["namespace"].as_str().unwrap(),
+        account["metadata"]["name"].as_str().unwrap()
+    );
+    let policy = &objects(&root().join("deploy/own-node-only.yaml"))[0];
+    let condition = policy.pointer("/spec/matchConditions/0/expression");
+    assert!(condition.unwrap().as_str().unwrap().contains(&user));
+    let role = shipped("ClusterRole");
+    assert_eq!(role["rules"].as_array().unwrap().len(), 1);
+    let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
+    for field in ["apiGroups", "resources"] {
+        assert_eq!(rule[field], role["rules"][0][field]);
+    }
+}
