@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::binaries::Binaries;
-use crate::lab::{Agent, Bonker, Cgroup, field, victim};
+use crate::lab::{Agent, Bonker, Cgroup, field, stamp, victim};
 use crate::process::{is_root, show, stop};
 use crate::{build_ebpf, interrupt, say};
 
@@ -129,14 +129,6 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         latency.as_secs_f64() * 1000.0
     ));
     Ok(())
-}
-
-/// When the kernel stamped the kill: its clock's nanoseconds stand in the incident's id.
-fn stamp(id: &str) -> Option<Instant> {
-    let stamp = Duration::from_nanos(id.split('-').nth(1)?.parse().ok()?);
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
-    Instant::now().checked_sub(now.checked_sub(stamp)?)
 }
 
 /// The process to be killed: reaped in any case.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -152,6 +152,14 @@ pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
 /// The first victim of an incident line.
 pub fn victim(incident: &Value) -> Option<&Value> {
     incident.get("victims")?.get(0)
+}
+
+/// When the kernel stamped the kill: its clock's nanoseconds stand in the incident's id.
+pub fn stamp(id: &str) -> Option<Instant> {
+    let stamp = Duration::from_nanos(id.split('-').nth(1)?.parse().ok()?);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    Instant::now().checked_sub(now.checked_sub(stamp)?)
 }
 
 /// The message of a JSON log line.

@@ -1,23 +1,24 @@
 //! A real API server with RBAC, and the etcd behind it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::containerd::last_lines;
 use super::kubernetes;
+use super::namespaces::Inside;
 use super::pki::Pki;
+use super::server::Server;
 use super::{Cache, port, wait};
-use crate::process::{capture, stop};
+use crate::process::capture;
 
 const READY: Duration = Duration::from_secs(90);
-const GRACE: Duration = Duration::from_secs(10);
+const AUDIT_LOG: &str = "audit.log";
 
 /// A running kube-apiserver on a loopback port. Dropping it ends it and its etcd.
 #[derive(Debug)]
@@ -29,12 +30,32 @@ pub struct ApiServer {
     url: String,
     pki: Pki,
     dir: tempfile::TempDir,
-    _port: OwnedFd,
+    inside: Inside,
+    _port: Option<OwnedFd>,
 }
 
+/// Where one runs, and what is on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Role {
+    /// On a loopback port, with nothing beside it: objects are what tests create.
+    Alone,
+    /// In a cluster's network, at that address and port 443, with what the other
+    /// servers of a cluster expect, and an audit log.
+    Cluster(Inside, &'static str),
+}
+
+const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  # What a kubelet tells of its pods, word for word.
+  - {level: Request, verbs: [patch, update], resources: [{group: \"\", resources: [pods/status]}]}
+  - {level: Metadata}
+";
+
 impl ApiServer {
-    /// Builds what it takes into the cache, where it is not there yet: about two
-    /// minutes. Nothing is installed.
+    /// Builds what it takes into the cache, where it is not there yet: some minutes.
+    /// Nothing is installed.
     pub fn prepare(cache: &Cache) -> Result<PathBuf> {
         kubernetes::prepare(cache)
     }
@@ -42,12 +63,23 @@ impl ApiServer {
     /// Starts one from `parts`, see [`ApiServer::prepare`], and waits until it is
     /// ready.
     pub fn start(parts: &Path) -> Result<Self> {
+        Self::start_as(parts, Role::Alone)
+    }
+
+    pub(super) fn start_as(parts: &Path, role: Role) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("oom-bonker-api-")
             .tempdir()
             .context("make a directory for an API server")?;
-        let pki = Pki::new(dir.path().join("pki"))?;
         let bin = parts.join("bin");
+        let (address, port, guard, inside) = match role {
+            Role::Alone => {
+                let (port, guard) = port::reserve()?;
+                ("127.0.0.1", port, Some(guard), Inside::Host)
+            }
+            Role::Cluster(inside, address) => (address, 443, None, inside),
+        };
+        let pki = Pki::new(dir.path().join("pki"), address)?;
         // Sockets in the working directory, whose names etcd wants to look like this: no port that could be another's.
         let etcd = Server::start(
             "etcd",
@@ -64,63 +96,65 @@ impl ApiServer {
                 .arg("--initial-cluster=t=unix://localhost:2"),
             dir.path(),
         )?;
-        let (port, guard) = port::reserve()?;
-        let api = Server::start(
-            "kube-apiserver",
-            Command::new(bin.join("kube-apiserver"))
-                .args([
-                    "--etcd-servers=unix://localhost:1",
-                    "--permit-port-sharing=true",
-                ])
-                .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1"])
-                .arg(format!("--secure-port={port}"))
-                .args([
-                    "--authorization-mode=Node,RBAC",
-                    "--enable-admission-plugins=NodeRestriction",
-                ])
-                // Its controller, which would make each namespace's default account, does not run here.
-                .arg("--disable-admission-plugins=ServiceAccount")
-                .args([
-                    "--service-cluster-ip-range=10.0.0.0/24",
-                    "--allow-privileged=true",
-                ])
-                .args(["--service-account-issuer=https://kubernetes.default.svc"])
-                .args(["--api-audiences=https://kubernetes.default.svc"])
-                .arg(flag("--client-ca-file", &pki.file("ca.crt")))
-                .arg(flag("--tls-cert-file", &pki.file("server.crt")))
-                .arg(flag("--tls-private-key-file", &pki.file("server.key")))
-                .arg(flag("--service-account-key-file", &pki.file("sa.pub")))
-                .arg(flag(
-                    "--service-account-signing-key-file",
-                    &pki.file("sa.key"),
-                ))
-                .arg(flag("--cert-dir", pki.dir())),
-            dir.path(),
-        )?;
+        let mut command = inside.command_in_network(&bin.join("kube-apiserver"));
+        command
+            .args([
+                "--etcd-servers=unix://localhost:1",
+                "--permit-port-sharing=true",
+            ])
+            .arg(format!("--bind-address={address}"))
+            .arg(format!("--advertise-address={address}"))
+            .arg(format!("--secure-port={port}"))
+            .args([
+                "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction",
+            ])
+            .args([
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--allow-privileged=true",
+            ])
+            .args(["--service-account-issuer=https://kubernetes.default.svc"])
+            .args(["--api-audiences=https://kubernetes.default.svc"])
+            .arg(flag("--client-ca-file", &pki.file("ca.crt")))
+            .arg(flag("--tls-cert-file", &pki.file("server.crt")))
+            .arg(flag("--tls-private-key-file", &pki.file("server.key")))
+            .arg(flag("--service-account-key-file", &pki.file("sa.pub")))
+            .arg(flag(
+                "--service-account-signing-key-file",
+                &pki.file("sa.key"),
+            ))
+            .arg(flag("--cert-dir", pki.dir()));
+        match role {
+            // Its controller, which would make each namespace's default account, does not run here.
+            Role::Alone => command.arg("--disable-admission-plugins=ServiceAccount"),
+            Role::Cluster(..) => {
+                let policy = dir.path().join("audit.yaml");
+                fs::write(&policy, AUDIT_POLICY)
+                    .with_context(|| format!("write {}", policy.display()))?;
+                command
+                    .arg(flag("--audit-policy-file", &policy))
+                    .arg(flag("--audit-log-path", &dir.path().join(AUDIT_LOG)))
+                    .arg("--audit-log-mode=blocking")
+            }
+        };
         let mut server = Self {
-            api,
+            api: Server::start("kube-apiserver", &mut command, dir.path())?,
             _etcd: etcd,
             kubectl: bin.join("kubectl"),
-            url: format!("https://127.0.0.1:{port}"),
+            inside,
+            url: format!("https://{address}:{port}"),
             pki,
             dir,
             _port: guard,
         };
-        let (certificate, key) = server.pki.admin.clone();
-        server.write_kubeconfig(
-            "admin",
-            &json!({
-                "client-certificate-data": base64(&certificate)?,
-                "client-key-data": base64(&key)?,
-            }),
-        )?;
+        server.kubeconfig_of("admin", "system:masters")?;
         server.wait_until_ready()?;
         Ok(server)
     }
 
     /// `kubectl` as the administrator.
     pub fn kubectl(&self) -> Command {
-        let mut command = Command::new(&self.kubectl);
+        let mut command = self.inside.command_in_network(&self.kubectl);
         command
             .arg("--kubeconfig")
             .arg(self.dir.path().join("admin.kubeconfig"))
@@ -158,10 +192,36 @@ impl ApiServer {
         self.write_kubeconfig(&format!("{namespace}-{account}"), &json!({"token": token}))
     }
 
+    /// A kubeconfig with a client certificate of that user in that group.
+    pub(super) fn kubeconfig_of(&self, user: &str, group: &str) -> Result<PathBuf> {
+        let (certificate, key) = self.pki.client(user, group)?;
+        self.write_kubeconfig(
+            user,
+            &json!({
+                "client-certificate-data": base64(&certificate)?,
+                "client-key-data": base64(&key)?,
+            }),
+        )
+    }
+
+    /// The certificate that clients are to trust, and the key that service
+    /// accounts' tokens are signed with.
+    pub(super) fn ca_and_token_key(&self) -> (PathBuf, PathBuf) {
+        (self.pki.file("ca.crt"), self.pki.file("sa.key"))
+    }
+
+    /// Every request that was answered so far; empty where none are logged.
+    pub fn audit(&self) -> Result<Vec<Value>> {
+        let log = fs::read_to_string(self.dir.path().join(AUDIT_LOG)).unwrap_or_default();
+        log.lines()
+            .map(|line| serde_json::from_str(line).context("read the audit log"))
+            .collect()
+    }
+
     /// Ends the server, so that connections to its port are refused from here on:
     /// the port stays reserved.
     pub fn end(&mut self) {
-        stop(&mut self.api.child, GRACE);
+        self.api.end();
     }
 
     fn with_input(&self, args: &[&str], input: &Value) -> Result<String> {
@@ -203,7 +263,7 @@ impl ApiServer {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let ready = wait::until("kube-apiserver's readiness", READY, || {
-            if !matches!(self.api.child.try_wait(), Ok(None)) {
+            if self.api.has_ended() {
                 return Some(false);
             }
             let answer = capture(self.kubectl().args(["get", "--raw", "/readyz"])).ok()?;
@@ -214,38 +274,6 @@ impl ApiServer {
             Ok(false) => bail!("kube-apiserver ended:\n{}", self.api.log()),
             Err(error) => Err(error.context(self.api.log())),
         }
-    }
-}
-
-/// A server process, which ends when dropped.
-#[derive(Debug)]
-struct Server {
-    child: Child,
-    log: PathBuf,
-}
-
-impl Server {
-    fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
-        let log = dir.join(format!("{name}.log"));
-        let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-        let child = command
-            .current_dir(dir)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().context("share a log file")?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("start {name}"))?;
-        Ok(Self { child, log })
-    }
-
-    fn log(&self) -> String {
-        last_lines(&fs::read_to_string(&self.log).unwrap_or_default())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
     }
 }
 

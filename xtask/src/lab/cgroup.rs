@@ -149,6 +149,22 @@ pub(crate) fn remove_trees(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
+/// memory nodes of the whole machine: a kubelet makes its own below it.
+pub(crate) fn make_tops(name: &str) -> Result<()> {
+    for mount in mounts(&mountinfo()?) {
+        let top = mount.mount.join(name);
+        fs::create_dir(&top).with_context(|| format!("make the cgroup {}", top.display()))?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(all) = fs::read_to_string(mount.mount.join(file)) {
+                fs::write(top.join(file), all)
+                    .with_context(|| format!("write {}", top.join(file).display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     V1,

@@ -1,20 +1,22 @@
 //! A containerd of this process's own: its state, socket, mounts and cgroups
 //! are apart from those of any other on the host.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::namespaces::Inside;
+use super::server::Server;
 use super::{Cache, Debian, cgroup, image, wait};
-use crate::process::{capture, run, stop};
+use crate::process::{capture, run};
 use crate::say;
 
 const READY: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A running containerd with the images `localhost/busybox:1` and
 /// `localhost/pause:1`. Dropping it kills its containers and removes all traces.
@@ -22,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Containerd {
     dir: tempfile::TempDir,
     parts: PathBuf,
-    child: Child,
+    server: Server,
     cgroup_root: String,
 }
 
@@ -55,6 +57,10 @@ impl Containerd {
     /// Starts one from `parts`, see [`Containerd::prepare`], and waits until its
     /// CRI answers.
     pub fn start(parts: &Path) -> Result<Self> {
+        Self::start_inside(parts, Inside::Host)
+    }
+
+    pub(super) fn start_inside(parts: &Path, inside: Inside) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("oom-bonker-cri-")
             .tempdir()
@@ -63,22 +69,12 @@ impl Containerd {
         let config = base.join("config.toml");
         fs::write(&config, configuration(base, parts))
             .with_context(|| format!("write {}", config.display()))?;
-        let log = File::create(base.join("containerd.log")).context("make a log file")?;
-        let path = std::env::var("PATH").unwrap_or_default();
-        let bin = parts.join("usr/bin");
-        let sbin = parts.join("usr/sbin");
-        let child = Command::new(bin.join("containerd"))
+        let mut command = inside.command(&parts.join("usr/bin/containerd"));
+        command
             .arg("--config")
             .arg(&config)
-            .env(
-                "PATH",
-                format!("{}:{}:{path}", bin.display(), sbin.display()),
-            )
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("share a log file")?)
-            .stderr(log)
-            .spawn()
-            .context("start containerd")?;
+            .env("PATH", path_with(parts)?);
+        let server = Server::start("containerd", &mut command, base)?;
         let mut containerd = Self {
             cgroup_root: format!(
                 "/{}",
@@ -86,14 +82,29 @@ impl Containerd {
             ),
             parts: parts.to_path_buf(),
             dir,
-            child,
+            server,
         };
         containerd.wait_until_ready()?;
         for name in ["pause", "busybox"] {
-            let archive = parts.join(format!("{name}.tar"));
-            capture(containerd.ctr().args(["images", "import"]).arg(archive))?;
+            containerd.import(&parts.join(format!("{name}.tar")))?;
         }
         Ok(containerd)
+    }
+
+    /// Makes the images of an archive known.
+    pub fn import(&self, archive: &Path) -> Result<()> {
+        capture(self.ctr().args(["images", "import"]).arg(archive)).map(drop)
+    }
+
+    /// The process id of a container's first process, on this host.
+    pub fn pid_of(&self, container_id: &str) -> Result<u32> {
+        let tasks = capture(self.ctr().args(["tasks", "ls"]))?;
+        tasks
+            .lines()
+            .find_map(|line| line.strip_prefix(container_id)?.split_whitespace().next())
+            .with_context(|| format!("no task {container_id} in\n{tasks}"))?
+            .parse()
+            .context("read a process id")
     }
 
     /// The CRI socket.
@@ -104,6 +115,11 @@ impl Containerd {
     /// A directory of this instance's, removed with it.
     pub fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The cgroup above those of its containers, from each hierarchy's root.
+    pub(super) fn cgroup_root(&self) -> &str {
+        &self.cgroup_root
     }
 
     /// The cgroup for a pod's sandbox, of the form the kubelet's cgroupfs driver
@@ -131,7 +147,7 @@ impl Containerd {
 
     fn wait_until_ready(&mut self) -> Result<()> {
         let ready = wait::until("containerd's CRI", READY, || {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if self.server.has_ended() {
                 return Some(false);
             }
             let plugins = capture(self.ctr().args(["plugins", "ls"])).ok()?;
@@ -143,12 +159,10 @@ impl Containerd {
         match ready {
             Ok(true) => Ok(()),
             other => {
-                let log =
-                    fs::read_to_string(self.dir.path().join("containerd.log")).unwrap_or_default();
                 let error = other
                     .err()
                     .unwrap_or_else(|| anyhow::anyhow!("containerd's CRI did not start"));
-                Err(error.context(last_lines(&log)))
+                Err(error.context(self.server.log()))
             }
         }
     }
@@ -205,7 +219,7 @@ impl Containerd {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
-        stop(&mut self.child, GRACE);
+        self.server.end();
         for mount in mounts_below(self.dir.path())? {
             run(Command::new("umount").arg("--lazy").arg(mount))?;
         }
@@ -240,8 +254,9 @@ state = "{base}/state"
   restrict_oom_score_adj = true
   disable_apparmor = true
   disable_tcp_service = true
+  netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{base}/cni/bin"
+    bin_dir = "{parts}/usr/lib/cni"
     conf_dir = "{base}/cni/net.d"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
@@ -266,9 +281,11 @@ fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(below)
 }
 
-/// The end of a server's log, for an error.
-pub(super) fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    let from = lines.len().saturating_sub(20);
-    lines.get(from..).unwrap_or_default().join("\n")
+/// `PATH` with the programs of `parts` first: containerd and the kubelet look
+/// for others there.
+pub(super) fn path_with(parts: &Path) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let first = ["usr/bin", "usr/sbin"].map(|dir| parts.join(dir));
+    std::env::join_paths(first.into_iter().chain(std::env::split_paths(&path)))
+        .context("make a PATH")
 }

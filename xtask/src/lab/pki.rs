@@ -9,19 +9,18 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// PEM files in a directory, and the admin's and the CA's in memory for a kubeconfig.
+/// PEM files in a directory, and what signs more certificates.
 #[derive(Debug)]
 pub(super) struct Pki {
     dir: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
     /// The CA's certificate, PEM.
     pub(super) ca: String,
-    /// A `system:masters` client certificate and its key, PEM.
-    pub(super) admin: (String, String),
 }
 
 impl Pki {
-    /// Makes all of it in `dir`.
-    pub(super) fn new(dir: PathBuf) -> Result<Self> {
+    /// Makes all that a server at `address` needs in `dir`.
+    pub(super) fn new(dir: PathBuf, address: &str) -> Result<Self> {
         fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
         let ca_key = KeyPair::generate()?;
         let mut ca = params("oom-bonker test CA", &[])?;
@@ -30,19 +29,11 @@ impl Pki {
         let ca_pem = ca.self_signed(&ca_key)?.pem();
         let issuer = Issuer::new(ca, ca_key);
 
-        let names = ["127.0.0.1", "localhost", "kubernetes.default.svc"];
+        let names = [address, "localhost", "kubernetes.default.svc"];
         let mut server = params("kube-apiserver", &names)?;
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let server_key = KeyPair::generate()?;
         let server_pem = server.signed_by(&server_key, &issuer)?.pem();
-
-        let mut admin = params("admin", &[])?;
-        admin
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:masters");
-        admin.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let admin_key = KeyPair::generate()?;
-        let admin_pem = admin.signed_by(&admin_key, &issuer)?.pem();
 
         // Service account tokens are signed with a key pair of no certificate.
         let tokens = KeyPair::generate()?;
@@ -58,9 +49,21 @@ impl Pki {
         }
         Ok(Self {
             dir,
+            issuer,
             ca: ca_pem,
-            admin: (admin_pem, admin_key.serialize_pem()),
         })
+    }
+
+    /// A client certificate of that user in that group, and its key, PEM.
+    pub(super) fn client(&self, user: &str, group: &str) -> Result<(String, String)> {
+        let mut client = params(user, &[])?;
+        client
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate()?;
+        let pem = client.signed_by(&key, &self.issuer)?.pem();
+        Ok((pem, key.serialize_pem()))
     }
 
     pub(super) fn file(&self, name: &str) -> PathBuf {

@@ -38,6 +38,8 @@ pub(super) fn run_all() -> Result<Outcome> {
             "--test",
             "kubernetes",
             "--test",
+            "cluster",
+            "--test",
             "qemu",
             "--",
             "-D",

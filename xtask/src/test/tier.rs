@@ -10,10 +10,10 @@ use super::lint;
 use super::report::{Outcome, counts};
 use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
-use crate::lab::{ApiServer, Cache, Consent, Containerd, Debian, Kernels};
+use crate::lab::{ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels};
 use crate::process::is_root;
 use crate::toolchain::Choice;
-use crate::{say, workspace};
+use crate::{image, say, workspace};
 
 /// A set of tests that need the same things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,19 +30,22 @@ pub enum Tier {
     Containerd,
     /// A real API server beside it.
     Kubernetes,
+    /// A whole Kubernetes, with the manifest as shipped.
+    Cluster,
     /// `cargo xtask demo`.
     Demo,
 }
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
         Self::Qemu,
         Self::Containerd,
         Self::Kubernetes,
+        Self::Cluster,
         Self::Demo,
     ];
 
@@ -58,6 +61,7 @@ impl Tier {
             Self::Qemu => "qemu",
             Self::Containerd => "containerd",
             Self::Kubernetes => "kubernetes",
+            Self::Cluster => "cluster",
             Self::Demo => "demo",
         }
     }
@@ -107,6 +111,7 @@ impl Bench {
                 ApiServer::prepare(&cache)?;
                 self.real(tier)
             }
+            Tier::Cluster => self.cluster(),
             Tier::Demo => {
                 // As the README says it; this program's file may be another by now.
                 let mut demo = workspace::cargo();
@@ -140,6 +145,21 @@ impl Bench {
                 .arg(Tier::Qemu.name())
                 .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
                 .env("XTASK_STATIC_BIN", &binaries.xtask),
+        )
+    }
+
+    /// The tier whose agent runs in a container.
+    fn cluster(&mut self) -> Result<Outcome> {
+        Cluster::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+        let binaries = StaticBinaries::build()?;
+        let image = binaries.agent.with_extension("tar");
+        image::pack(&binaries.agent, &image)?;
+        libtest(
+            workspace::cargo()
+                // Its measurements are to be read.
+                .args(["test", "--workspace", "--quiet", "--test"])
+                .args([Tier::Cluster.name(), "--", "--nocapture"])
+                .env("OOM_AGENT_IMAGE", &image),
         )
     }
 

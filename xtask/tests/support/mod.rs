@@ -29,7 +29,8 @@ pub(crate) fn bonker_bin() -> PathBuf {
     binary("BONKER_GPIO_BIN")
 }
 
-fn binary(variable: &str) -> PathBuf {
+/// What `cargo xtask test` built and named in that variable.
+pub(crate) fn binary(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable).unwrap_or_else(|| {
         panic!("{variable} is not set: run `cargo xtask test`, not the tier by itself")
     });

@@ -1,4 +1,4 @@
-//! The build of kube-apiserver, as Debian's package and Kubernetes' makefiles do it.
+//! The build of Kubernetes' programs, as Debian's package and Kubernetes' makefiles do it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -116,7 +116,8 @@ impl Build {
         fs::write(&path, text.replace(from, to)).with_context(|| format!("write {file}"))
     }
 
-    pub(super) fn apiserver(&self, out: &Path) -> Result<()> {
+    /// `programs` of `cmd/`, into the directory `out`.
+    pub(super) fn programs(&self, programs: &[&str], out: &Path) -> Result<()> {
         let mut flags = "-s -w".to_owned();
         for package in ["component-base/version", "client-go/pkg/version"] {
             let package = format!("k8s.io/kubernetes/vendor/k8s.io/{package}");
@@ -131,7 +132,11 @@ impl Build {
         run(self
             .go_build(out)
             .args(["-trimpath", "-tags=providerless", "-ldflags", &flags])
-            .arg("k8s.io/kubernetes/cmd/kube-apiserver"))
+            .args(
+                programs
+                    .iter()
+                    .map(|program| format!("k8s.io/kubernetes/cmd/{program}")),
+            ))
     }
 
     fn go_build(&self, out: &Path) -> Command {

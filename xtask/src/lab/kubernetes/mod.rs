@@ -1,4 +1,4 @@
-//! Kubernetes' API server, built from Debian's source package.
+//! Kubernetes' servers, built from Debian's source package.
 
 mod apt;
 mod build;
@@ -14,12 +14,20 @@ use self::build::Build;
 use super::Cache;
 use crate::say;
 
-/// The cache's entry with `bin/kube-apiserver`, `bin/etcd` and `bin/kubectl`.
+/// What Debian has the source of, but no package.
+const PROGRAMS: [&str; 4] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+];
+
+/// The cache's entry with [`PROGRAMS`], `etcd` and `kubectl` in `bin/`.
 pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
-    cache.entry("kubernetes-1.20.2-1", |dir| {
+    cache.entry("kubernetes-1.20.2-2", |dir| {
         let start = Instant::now();
         say::step(
-            "building kube-apiserver 1.20.2 from Debian's source package (about two minutes, once)",
+            "building Kubernetes 1.20.2 from Debian's source package (about five minutes, once)",
         );
         let work = tempfile::tempdir().context("make a directory to build in")?;
         let apt = Apt::new(work.path())?;
@@ -29,13 +37,13 @@ pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
         build.mend_events()?;
         let bin = dir.join("bin");
         fs::create_dir(&bin).with_context(|| format!("make {}", bin.display()))?;
-        build.apiserver(&bin.join("kube-apiserver"))?;
+        build.programs(&PROGRAMS, &bin)?;
         for tool in ["etcd", "kubectl"] {
             fs::copy(apt.root().join("usr/bin").join(tool), bin.join(tool))
                 .with_context(|| format!("copy {tool}"))?;
         }
         say::line(format_args!(
-            "kube-apiserver built in {} s",
+            "Kubernetes built in {} s",
             start.elapsed().as_secs()
         ));
         Ok(())

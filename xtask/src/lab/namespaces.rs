@@ -1,0 +1,101 @@
+//! A network and a view of the file systems of a cluster's own: its addresses,
+//! its ports and its mounts are nobody else's, and end with it.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{capture, stop};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A process that holds both open and waits for its standard input to end,
+/// which it does with this process at the latest.
+#[derive(Debug)]
+pub(super) struct Namespaces {
+    holder: Child,
+}
+
+/// Programs are started in the host's namespaces, or in a cluster's.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inside {
+    Host,
+    /// With the network, and the file systems, of that process.
+    Process(u32),
+}
+
+impl Namespaces {
+    /// Makes both; the loopback interface has `address` as well.
+    pub(super) fn new(busybox: &Path, address: &str) -> Result<Self> {
+        // Shared in itself, as systemd makes it: what is unmounted must go from the containers, too.
+        let setup = format!(
+            "set -e
+            busybox=$0
+            mount --make-rshared /
+            $busybox ip link set lo up
+            $busybox ip address add {address}/32 dev lo
+            echo
+            exec cat"
+        );
+        let mut holder = Command::new("unshare")
+            .args(["--net", "--mount", "--propagation=private", "--"])
+            .args(["/bin/sh", "-c", &setup])
+            .arg(busybox)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start unshare")?;
+        let mut out = holder.stdout.take().context("a piped standard output")?;
+        let namespaces = Self { holder };
+        if out.read_exact(&mut [0]).is_err() {
+            bail!("no namespaces for a cluster could be made: what is missing is said above");
+        }
+        Ok(namespaces)
+    }
+
+    pub(super) fn inside(&self) -> Inside {
+        Inside::Process(self.holder.id())
+    }
+
+    /// Runs a shell's script in there, with `args` as `$1` and so on.
+    pub(super) fn script(&self, script: &str, args: &[&Path]) -> Result<()> {
+        let mut shell = self.inside().command(Path::new("/bin/sh"));
+        capture(shell.args(["-ec", script, "sh"]).args(args)).map(drop)
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        stop(&mut self.holder, GRACE);
+    }
+}
+
+impl Inside {
+    /// A command of that program; its child's pid is the program's.
+    pub(super) fn command(self, program: &Path) -> Command {
+        self.nsenter(program, &["--net", "--mount"])
+    }
+
+    /// The same with the host's file systems, and so with a working directory.
+    pub(super) fn command_in_network(self, program: &Path) -> Command {
+        self.nsenter(program, &["--net"])
+    }
+
+    fn nsenter(self, program: &Path, namespaces: &[&str]) -> Command {
+        match self {
+            Self::Host => Command::new(program),
+            Self::Process(pid) => {
+                let mut command = Command::new("nsenter");
+                command
+                    .args(["--target", &pid.to_string()])
+                    .args(namespaces)
+                    .arg("--")
+                    .arg(program);
+                command
+            }
+        }
+    }
+}
