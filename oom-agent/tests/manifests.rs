@@ -62,6 +62,8 @@ fn the_api_knows_every_field_of_every_manifest() {
                 "ValidatingAdmissionPolicyBinding" => {
                     through::<ValidatingAdmissionPolicyBinding>(&object)
                 }
+                // An operator's own kind.
+                "PrometheusRule" => object.clone(),
                 other => panic!("{}: a {other}", file.display()),
             };
             assert_eq!(known, object, "{}", file.display());
@@ -111,7 +113,60 @@ fn the_agent_understands_the_arguments_of_its_manifest() {
 }
 
 #[test]
-fn the_policy_is_about_all_that_the_manifests_account_may_do() {
+fn the_manifests_probes_and_scrapes_go_where_the_agent_listens() {
+    let daemonset = shipped("DaemonSet");
+    let pod = &daemonset["spec"]["template"];
+    let container = &pod["spec"]["containers"][0];
+    let port = &container["ports"][0];
+    let args = container["args"].as_array().unwrap();
+    let listen = args
+        .iter()
+        .find_map(|arg| arg.as_str()?.strip_prefix("--http-listen="));
+    assert_eq!(
+        listen,
+        Some(format!("0.0.0.0:{}", port["containerPort"]).as_str())
+    );
+    assert_eq!(
+        pod["metadata"]["annotations"]["prometheus.io/port"],
+        port["containerPort"].to_string()
+    );
+    for (probe, path) in [("livenessProbe", "/live"), ("readinessProbe", "/ready")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert_eq!(container[probe]["httpGet"]["port"], port["name"]);
+    }
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let documented = read("docs/metrics.md");
+    for file in [
+        "deploy/prometheus-rule.yaml",
+        "deploy/grafana-dashboard.json",
+    ] {
+        let text = read(file);
+        let asked: Vec<_> = text
+            .match_indices("oom_agent_")
+            .map(|(at, _)| {
+                let name = |c: char| !c.is_ascii_lowercase() && c != '_';
+                let metric = text[at..].split(name).next().unwrap();
+                metric.strip_suffix("_bucket").unwrap_or(metric)
+            })
+            .collect();
+        assert!(asked.len() > 3, "{file}: {asked:?}");
+        for metric in asked {
+            assert!(
+                documented.contains(&format!("| `{metric}` |")),
+                "{file}: no {metric} is documented"
+            );
+        }
+    }
+    let dashboard: Value = serde_json::from_str(&read("deploy/grafana-dashboard.json")).unwrap();
+    assert!(dashboard["panels"].is_array());
+}
+
+#[test]
+fn the_policy_is_about_all_that_the_manifests_account_may_write() {
     let account = shipped("ServiceAccount");
     let user = format!(
         "system:serviceaccount:{}:{}",
@@ -122,9 +177,12 @@ fn the_policy_is_about_all_that_the_manifests_account_may_do() {
     let condition = policy.pointer("/spec/matchConditions/0/expression");
     assert!(condition.unwrap().as_str().unwrap().contains(&user));
     let role = shipped("ClusterRole");
-    assert_eq!(role["rules"].as_array().unwrap().len(), 1);
+    let reads = |verb: &Value| verb == "get" || verb == "list";
+    let mut writing = role["rules"].as_array().unwrap().clone();
+    writing.retain(|rule| !rule["verbs"].as_array().unwrap().iter().all(reads));
+    assert_eq!(writing.len(), 1, "{writing:#?}");
     let rule = &policy["spec"]["matchConstraints"]["resourceRules"][0];
     for field in ["apiGroups", "resources"] {
-        assert_eq!(rule[field], role["rules"][0][field]);
+        assert_eq!(rule[field], writing[0][field]);
     }
 }

@@ -129,10 +129,16 @@ impl Case {
         assert_eq!(*at(event, "/regarding/kind"), json!("Pod"));
         assert_eq!(*at(event, "/regarding/name"), json!(self.pod));
         assert_eq!(*at(event, "/regarding/uid"), *at(pod, "/metadata/uid"));
-        let container = format!("{{{}}}", self.container);
-        assert!(
-            text(event, "/regarding/fieldPath").ends_with(&container),
-            "{event:#}"
+        let of_pod = |list: &str| {
+            let containers = pod.pointer(&format!("/spec/{list}"));
+            let mut containers = containers.and_then(Value::as_array).into_iter().flatten();
+            containers.any(|container| container["name"] == self.container)
+        };
+        let mut lists = ["containers", "initContainers"].into_iter();
+        let list = lists.find(|list| of_pod(list)).unwrap();
+        assert_eq!(
+            *at(event, "/regarding/fieldPath"),
+            json!(format!("spec.{list}{{{}}}", self.container))
         );
         assert_eq!(*at(event, "/related/name"), json!(Cluster::NODE));
         assert!(text(event, "/note").contains("tail"), "{event:#}");
