@@ -143,6 +143,8 @@ pub struct Level {
     pub usage_pages: u64,
     /// `mem_cgroup.memory.max`, in pages; `i64::MAX` over the page size where there is none.
     pub max_pages: u64,
+    /// `mem_cgroup.memory.watermark`: the most that was ever used, in pages; 0 where it cannot be read.
+    pub peak_pages: u64,
     /// `mem_cgroup.oom_group`, or [`GROUP_UNKNOWN`].
     pub oom_group: u64,
 }
@@ -253,6 +255,6 @@ impl Exit {
 // The ring is read by another program than the one that wrote it: a layout that moves must not compile.
 const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
 const _: () =
-    assert!(size_of::<Autopsy>() == 104 + LEVELS * 24 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
+    assert!(size_of::<Autopsy>() == 104 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

@@ -81,6 +81,12 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_PROCFS", value_name = "DIR")]
     pub procfs: Option<PathBuf>,
 
+    /// Where the memory controller's cgroups are mounted, from the hierarchy's root on, to tell what
+    /// the memory was made of. In a container with a cgroup namespace of its own the host's
+    /// /sys/fs/cgroup must be mounted for that [default: as /proc/self/mountinfo has it].
+    #[arg(long, env = "OOM_AGENT_CGROUPFS", value_name = "DIR")]
+    pub cgroupfs: Option<PathBuf>,
+
     /// How to hang on the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
     pub probe: Method,

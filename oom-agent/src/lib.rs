@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod procfs;
 pub mod sinks;
+pub mod snapshot;
 pub mod vmstat;
 
 use std::error::Error;

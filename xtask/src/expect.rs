@@ -13,6 +13,11 @@ pub fn between(low: u64, high: u64) -> Value {
     json!({"$between": [low, high]})
 }
 
+/// A share of time: a number from 0 to 100.
+pub fn percent() -> Value {
+    json!({"$percent": []})
+}
+
 /// A time of RFC 3339, UTC, in nanoseconds; the bounds in ns since 1970.
 pub fn time_between(low: u64, high: u64) -> Value {
     json!({"$time": [low, high]})
@@ -70,6 +75,7 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
         |n: usize, value: u64| Some((number(n)?..=number(n.checked_add(1)?)?).contains(&value));
     let fits = match name.as_str() {
         "$between" => within(0, told.as_u64()?),
+        "$percent" => told.as_f64().map(|share| (0.0..=100.0).contains(&share)),
         "$time" => told
             .as_str()
             .filter(|text| text.len() == "2026-11-21T09:00:00.123456789Z".len())
@@ -119,6 +125,16 @@ mod tests {
         check(&between(1, 3), &json!(3), &[]);
         for wrong in [json!(0), json!(4), json!(null), json!("2"), json!(-1)] {
             assert_eq!(differences(&between(1, 3), &wrong).len(), 1, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_time_is_of_a_hundred() {
+        for right in [json!(0.0), json!(0), json!(99.99), json!(100.0)] {
+            check(&percent(), &right, &[]);
+        }
+        for wrong in [json!(-0.1), json!(100.1), json!(null), json!("1")] {
+            assert_eq!(differences(&percent(), &wrong).len(), 1, "{wrong}");
         }
     }
 

@@ -105,6 +105,54 @@ fn a_killed_process_is_named() {
 }
 
 #[test]
+fn what_its_memory_was_made_of_is_told() {
+    let mut agent = agent();
+    let cgroup = Cgroup::new(64 * MIB).unwrap();
+    // It lives on with its memory, so that this is there whenever the figures are read.
+    let mut holds = Running::spawn(cgroup.command("/bin/sh").args([
+        "-c",
+        r#"echo -1000 > /proc/self/oom_score_adj; exec "$0" hog --mib 40 --hold"#,
+        HOG,
+    ]));
+    holds
+        .output()
+        .find("memory touched", SOON, |line| {
+            line.starts_with("touched").then_some(())
+        })
+        .unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    let [memory] = at(&incident, "/memory").as_array().unwrap().as_slice() else {
+        panic!("the limit's cgroup and the victim's are one: {incident:#}");
+    };
+    assert_eq!(*at(memory, "/cgroup"), json!(cgroup.path()));
+    assert_eq!(*at(memory, "/limit_bytes"), json!(64 * MIB));
+    for (figure, low) in [
+        ("/usage_bytes", 62),
+        ("/peak_bytes", 62),
+        ("/stat/anon", 40),
+    ] {
+        let bytes = at(memory, figure).as_u64().unwrap();
+        assert!(
+            (low * MIB..=64 * MIB).contains(&bytes),
+            "{figure} in {memory:#}"
+        );
+    }
+}
+
+#[test]
+fn a_cgroupfs_that_is_none_costs_the_figures_only() {
+    let args = ["--no-kubernetes", "--cgroupfs", "/etc"];
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let cgroup = Cgroup::new(16 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    assert_eq!(*at(&incident, "/memory/0/stat"), json!(null));
+    assert_eq!(*at(&incident, "/memory/0/limit_bytes"), json!(16 * MIB));
+    assert!(support::degraded(&incident, "memory"), "{incident:#}");
+}
+
+#[test]
 fn the_victim_need_not_be_the_trigger() {
     let mut agent = agent();
     let cgroup = Cgroup::new(256 * MIB).unwrap();

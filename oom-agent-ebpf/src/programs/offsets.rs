@@ -54,6 +54,7 @@ offsets! {
     /// From a `mem_cgroup`, which starts with its css, to the numbers of its memory's `page_counter`.
     MEMCG_MEMORY_USAGE
     MEMCG_MEMORY_MAX
+    MEMCG_MEMORY_WATERMARK
     MEMCG_OOM_GROUP
     OC_MEMCG
     OC_GFP_MASK

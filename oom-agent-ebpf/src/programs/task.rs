@@ -114,6 +114,7 @@ fn levels(mut css: u64, autopsy: &mut Autopsy) {
         *level = Level {
             usage_pages,
             max_pages,
+            peak_pages: member(css, &at::MEMCG_MEMORY_WATERMARK).unwrap_or(0),
             oom_group: member::<u8>(css, &at::MEMCG_OOM_GROUP)
                 .map_or(GROUP_UNKNOWN, |group| u64::from(group & 1)),
         };

@@ -4,6 +4,7 @@ mod assembler;
 mod autopsy;
 mod found;
 mod group;
+mod memory;
 mod scope;
 mod sentence;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
 pub use found::{Fate, Found, Killed};
+pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
 pub use scope::{Control, Limit, inferred, seen};
 pub use sentence::sentence;
 
@@ -51,6 +53,8 @@ pub struct Incident {
     pub trigger: Option<Trigger>,
     /// Who was killed.
     pub victims: Vec<Victim>,
+    /// What memory was made of: of the cgroup or node whose limit it was, and of the first victim's cgroup.
+    pub memory: Vec<Memory>,
     /// `field: reason` for each thing that should be known and is not.
     pub degraded: Vec<String>,
     /// The kernel's stamp of the mark: `CLOCK_MONOTONIC`, in ns.

@@ -165,7 +165,7 @@ mod tests {
             .map(|(usage_pages, max_pages)| Level {
                 usage_pages: *usage_pages,
                 max_pages: *max_pages,
-                oom_group: 0,
+                ..Level::default()
             })
             .collect()
     }

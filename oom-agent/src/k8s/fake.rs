@@ -169,6 +169,7 @@ pub(crate) fn incident() -> Incident {
             }),
             ..Victim::default()
         }],
+        memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
     }

@@ -67,6 +67,7 @@ fn incident(victims: Vec<Victim>) -> Incident {
         outcome: Outcome::ContainerDied,
         trigger: None,
         victims,
+        memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: 0,
     }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use crate::cri::{self, Cri, SOCKETS, Socket};
 use crate::error_chain::chain;
 use crate::k8s::{self, Recorder};
+use crate::snapshot::{Hierarchy, Snapshots};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);
@@ -80,6 +81,23 @@ fn named(socket: &Socket) -> Cri {
         tracing::warn!(%socket, "no container runtime listens there yet: containers go unnamed until one does");
     }
     Cri::new(socket.clone())
+}
+
+/// Where a cgroup's memory is looked at.
+pub(super) fn snapshots(cgroupfs: Option<&Path>) -> Snapshots {
+    let hierarchy = Hierarchy::find(cgroupfs);
+    match &hierarchy {
+        Ok(found) => tracing::info!(
+            path = %found.path().display(),
+            version = ?found.version(),
+            "memory controller"
+        ),
+        Err(error) => tracing::warn!(
+            error = %chain(error),
+            "what the memory of cgroups was made of will not be known"
+        ),
+    }
+    Snapshots::new(hierarchy, "/proc")
 }
 
 /// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.

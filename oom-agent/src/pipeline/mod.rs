@@ -83,7 +83,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let procfs = Procfs::of_host(args.procfs.as_deref());
     let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
-    let resolver = Arc::new(Resolver::new(host.clone(), procfs, runtime));
+    let snapshots = discover::snapshots(args.cgroupfs.as_deref());
+    let resolver = Arc::new(Resolver::new(host.clone(), procfs, snapshots, runtime));
     let (seen, mut incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
     let front = |method| {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -14,13 +15,18 @@ use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
 use crate::incident::{
-    self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, VERSION, Victim,
+    self, Container, Control, Fate, Found, Incident, Killed, Limit, Memory, Outcome, Pod, VERSION,
+    Victim,
 };
 use crate::procfs::Procfs;
 use crate::sinks::Names;
+use crate::snapshot::Snapshots;
 
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
+
+/// Given to look at what memory was made of; it takes some 100 µs.
+const SNAPSHOT: Duration = Duration::from_millis(20);
 
 /// Names for who can wait longer than the incident could.
 pub(super) struct Later(pub(super) Arc<Resolver>);
@@ -29,6 +35,7 @@ pub(super) struct Resolver {
     host: Host,
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
+    snapshots: Snapshots,
     pub(super) runtime: Runtime,
 }
 
@@ -43,10 +50,16 @@ impl Names for Later {
 // === impl Resolver ===
 
 impl Resolver {
-    pub(super) fn new(host: Host, procfs: Option<Procfs>, runtime: Runtime) -> Self {
+    pub(super) fn new(
+        host: Host,
+        procfs: Option<Procfs>,
+        snapshots: Snapshots,
+        runtime: Runtime,
+    ) -> Self {
         Self {
             host,
             procfs,
+            snapshots,
             runtime,
         }
     }
@@ -58,15 +71,20 @@ impl Resolver {
             stamp_ns,
             trigger,
             control,
-            killed,
+            mut killed,
             mut degraded,
         } = found;
         let first = killed.first().map_or(0, |killed| killed.marked);
+        // All that goes stale comes first; the runtime may take its time.
+        for killed in &mut killed {
+            self.read(killed);
+        }
         let mut limit = self.limit(control.as_ref(), &killed);
+        let memory = self.memory(&mut limit, &killed);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
         for (n, killed) in killed.into_iter().enumerate() {
-            let (victim, outcome, reasons) = self.victim(killed);
+            let (victim, outcome, reasons) = victim(killed);
             degraded.extend(
                 reasons
                     .into_iter()
@@ -88,6 +106,7 @@ impl Resolver {
             outcome: combined(&outcomes),
             trigger,
             victims,
+            memory,
             degraded,
             stamp_ns,
         }
@@ -148,37 +167,24 @@ impl Resolver {
         incident::inferred(path, levels, self.host.page_size)
     }
 
-    fn victim(&self, killed: Killed) -> (Victim, Outcome, Vec<String>) {
-        let Killed {
-            mut victim,
-            fate,
-            exiting,
-            mut degraded,
-            ..
-        } = killed;
-        match (&self.procfs, fate) {
+    /// What its own context did not tell.
+    fn read(&self, killed: &mut Killed) {
+        let (victim, degraded) = (&mut killed.victim, &mut killed.degraded);
+        match (&self.procfs, killed.fate) {
             (_, Fate::Autopsied) | (None, Fate::Outside) => {}
-            (Some(procfs), _) => procfs.fill(&mut victim, &mut degraded),
+            (Some(procfs), _) => procfs.fill(victim, degraded),
             (None, _) => {
                 degraded.push("not read from /proc: it is not the host's here".to_owned());
             }
         }
-        let identity = victim
-            .cgroup
-            .as_deref()
-            .map(cgroup::parse)
-            .unwrap_or_default();
-        victim.container = identity.container_id.map(|id| Container {
-            id,
-            name: None,
-            runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
-        });
-        victim.pod = identity.pod_uid.map(|uid| Pod {
-            uid: Some(uid),
-            ..Pod::default()
-        });
-        let outcome = outcome(&victim, exiting, &mut degraded);
-        (victim, outcome, degraded)
+    }
+
+    fn memory(&self, limit: &mut Limit, killed: &[Killed]) -> Vec<Memory> {
+        let mut memory = incident::memory_of_interest(limit, killed, self.host.page_size);
+        let deadline = Instant::now() + SNAPSHOT;
+        self.snapshots
+            .take(&mut memory, deadline, &mut limit.degraded);
+        memory
     }
 
     async fn ask_runtime(&self, id: &str) -> Result<cri::Identity, String> {
@@ -192,6 +198,32 @@ impl Resolver {
             reason.to_owned()
         })
     }
+}
+
+/// A victim with its container and pod, as far as its cgroup tells, and what became of it.
+fn victim(killed: Killed) -> (Victim, Outcome, Vec<String>) {
+    let Killed {
+        mut victim,
+        exiting,
+        mut degraded,
+        ..
+    } = killed;
+    let identity = victim
+        .cgroup
+        .as_deref()
+        .map(cgroup::parse)
+        .unwrap_or_default();
+    victim.container = identity.container_id.map(|id| Container {
+        id,
+        name: None,
+        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
+    });
+    victim.pod = identity.pod_uid.map(|uid| Pod {
+        uid: Some(uid),
+        ..Pod::default()
+    });
+    let outcome = outcome(&victim, exiting, &mut degraded);
+    (victim, outcome, degraded)
 }
 
 /// PID 1 of a PID namespace takes its container along.

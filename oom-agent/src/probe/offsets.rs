@@ -78,6 +78,8 @@ pub(super) fn resolve(btf: &Btf) -> Offsets {
     }
     offsets.put("MEMCG_MEMORY_USAGE", page_counter_offset(btf, "usage"));
     offsets.put("MEMCG_MEMORY_MAX", page_counter_offset(btf, "max"));
+    let watermark = page_counter_offset(btf, "watermark");
+    offsets.put("MEMCG_MEMORY_WATERMARK", watermark);
     offsets.put("MEMCG_OOM_GROUP", memcg_offset(btf, "oom_group"));
     offsets.put("CSS_SET_MEMORY", memory_css_offset(btf));
     // Parameter 0 of a tracepoint's prototype is the probe's data; the tracepoint's own arguments follow.

@@ -211,6 +211,7 @@ mod tests {
             outcome: Outcome::Unknown,
             trigger: None,
             victims: Vec::new(),
+            memory: Vec::new(),
             degraded: Vec::new(),
             stamp_ns: n,
         }

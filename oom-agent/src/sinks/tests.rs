@@ -42,6 +42,7 @@ fn incident(n: u32) -> Arc<Incident> {
             }),
             ..Victim::default()
         }],
+        memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: crate::clock::monotonic_ns(),
     })

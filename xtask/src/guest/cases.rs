@@ -167,6 +167,13 @@ fn pod_limit(scene: &mut Scene, args: &[&str], n: u32) -> Result<Value> {
     };
     let told = scene.play(&story, || greedy.go())?;
     greedy.said("touched")?;
+    // What lives on was there all the time: the pod's memory by kind is of the right cgroup.
+    let anon = told
+        .pointer("/told/memory/0/stat/anon")
+        .and_then(Value::as_u64);
+    if anon.is_none_or(|anon| anon < 40 * MIB) {
+        bail!("the pod had at least 40 MiB of anon: {told}");
+    }
     Ok(told)
 }
 
@@ -279,7 +286,7 @@ fn sysrq(scene: &mut Scene) -> Result<Value> {
 }
 
 /// All of this machine's, in bytes; it has no swap.
-fn memory() -> Result<u64> {
+pub(super) fn memory() -> Result<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
     let total = meminfo
         .lines()

@@ -6,6 +6,7 @@
 
 mod cases;
 mod kmsg;
+mod memory;
 mod pods;
 mod process;
 mod scene;

@@ -9,7 +9,7 @@ use rustix::mount::{MountFlags, mount};
 use super::process::SOON;
 use crate::lab::wait;
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
 /// A cgroup of the unified hierarchy.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::kmsg::{Kmsg, Report};
+use super::memory;
 use super::process::{Facts, Resident, SOON};
 use crate::expect::{between, differences, id_between, time_between};
 use crate::lab::{Agent, wait};
@@ -17,7 +18,7 @@ const REPORTS: usize = 10;
 const REPORTS_IN: Duration = Duration::from_secs(5);
 
 /// The kernel counts resident memory in batches, and prints it a moment after the mark.
-const SLACK: u64 = 1 << 20;
+pub(super) const SLACK: u64 = 1 << 20;
 
 const NODE: &str = "guest";
 const NO_RUNTIME: &str = "no container runtime was found";
@@ -179,7 +180,8 @@ impl Scene {
         (from, to): (Moment, Moment),
     ) -> Result<Value> {
         let mut victims = Vec::new();
-        let mut degraded = Vec::new();
+        // The runtime is asked last.
+        let (memory, mut degraded) = memory::expected(story)?;
         let mut first = None;
         for (n, (tid, resident)) in seen.killed.iter().enumerate() {
             let facts = story
@@ -218,6 +220,7 @@ impl Scene {
                 "comm": seen.comm,
             },
             "victims": victims,
+            "memory": memory,
             "degraded": degraded,
         }))
     }

@@ -1,0 +1,273 @@
+//! Where the memory controller's hierarchy is mounted.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+
+use super::files::{Unread, directory};
+
+/// `PROC_CGROUP_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
+const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+
+const ADVICE: &str = "mount the host's /sys/fs/cgroup and name it with --cgroupfs";
+
+/// Which files it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// `memory.limit_in_bytes` and the like.
+    V1,
+    /// `memory.max` and the like.
+    V2,
+}
+
+/// The memory controller's hierarchy, open.
+#[derive(Debug)]
+pub struct Hierarchy {
+    root: OwnedFd,
+    path: PathBuf,
+    version: Version,
+}
+
+/// Why no cgroup's memory can be looked at. `Display` leaves the source out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HierarchyError {
+    /// A file of /proc/self could not be read.
+    #[error("cannot read {path} to find the memory controller's hierarchy")]
+    Mounts {
+        /// Which.
+        path: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing that would do is mounted.
+    #[error("the memory controller's hierarchy is not mounted: {ADVICE}")]
+    NotMounted,
+    /// What is mounted is a part of it, as a cgroup namespace shows.
+    #[error("only a part of the memory controller's hierarchy is mounted at {path}: {ADVICE}")]
+    Part {
+        /// Where.
+        path: PathBuf,
+    },
+    /// It is no such hierarchy.
+    #[error(
+        "{path} is not the memory controller's hierarchy: it has neither cgroup.controllers nor memory.limit_in_bytes"
+    )]
+    Strange {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It cannot be opened.
+    #[error("cannot open {path}")]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+// === impl Hierarchy ===
+
+impl Hierarchy {
+    /// The one that is named, or that has a directory `memory` where v1 is mounted; else the one that
+    /// /proc/self/mountinfo has.
+    pub fn find(named: Option<&Path>) -> Result<Self, HierarchyError> {
+        if let Some(path) = named {
+            return Self::open(path).or_else(|error| match error {
+                HierarchyError::Strange { .. } => {
+                    Self::open(&path.join("memory")).map_err(|_| error)
+                }
+                error => Err(error),
+            });
+        }
+        let read = |path: &'static str, read: io::Result<Vec<u8>>| {
+            read.map_err(|source| HierarchyError::Mounts { path, source })
+        };
+        let mountinfo = "/proc/self/mountinfo";
+        let mounts = read(mountinfo, fs::read(mountinfo))?;
+        let namespace = "/proc/self/ns/cgroup";
+        let link = fs::read_link(namespace).map(|link| link.into_os_string().into_vec());
+        let initial = read(namespace, link)? == INITIAL_CGROUP_NAMESPACE.as_bytes();
+        Self::open(&mounted(&mounts, initial)?)
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Which files it has.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    fn open(path: &Path) -> Result<Self, HierarchyError> {
+        let root = directory(CWD, path).map_err(|source| HierarchyError::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+        // Both are in the root itself, too.
+        let version = if path.join("cgroup.controllers").exists() {
+            Version::V2
+        } else if path.join("memory.limit_in_bytes").exists() {
+            Version::V1
+        } else {
+            return Err(HierarchyError::Strange {
+                path: path.to_owned(),
+            });
+        };
+        Ok(Self {
+            root,
+            path: path.to_owned(),
+            version,
+        })
+    }
+
+    /// The directory of a cgroup.
+    pub(super) fn cgroup(&self, path: &str) -> Result<OwnedFd, Unread> {
+        let below = path.trim_matches('/');
+        // `/…`: ancestors next to the root are left out.
+        if below
+            .split('/')
+            .any(|name| matches!(name, "." | ".." | "…"))
+        {
+            return Err(Unread::Path);
+        }
+        let below = if below.is_empty() { "." } else { below };
+        directory(&self.root, below).map_err(|error| Unread::Failed {
+            name: path.to_owned(),
+            error,
+        })
+    }
+}
+
+/// Where the memory controller's hierarchy is mounted from its root on: `proc_pid_mountinfo(5)`.
+fn mounted(mountinfo: &[u8], initial_namespace: bool) -> Result<PathBuf, HierarchyError> {
+    let mut found: Vec<(Version, usize, PathBuf)> = Vec::new();
+    let mut part = None;
+    for line in mountinfo.split(|byte| *byte == b'\n') {
+        let Some((version, root, path)) = memory_mount(line) else {
+            continue;
+        };
+        let names = root.split(|byte| *byte == b'/').filter(|n| !n.is_empty());
+        // From within a cgroup namespace, what lies above it is shown as `/../..`.
+        let mut above: usize = 0;
+        let whole = names
+            .inspect(|_| above = above.saturating_add(1))
+            .all(|name| name == b"..");
+        if whole && (initial_namespace || above > 0) {
+            found.push((version, above, path));
+        } else {
+            part = Some(path);
+        }
+    }
+    // On a hybrid host the controller is in the v1 hierarchy.
+    let best = found.into_iter().max_by_key(|(version, above, _)| {
+        let v1 = *version == Version::V1;
+        (v1, *above)
+    });
+    match (best, part) {
+        (Some((_, _, path)), _) => Ok(path),
+        (None, Some(path)) => Err(HierarchyError::Part { path }),
+        (None, None) => Err(HierarchyError::NotMounted),
+    }
+}
+
+/// The version, the mount's root and where it is mounted, if the line is of a hierarchy that can
+/// have the memory controller.
+fn memory_mount(line: &[u8]) -> Option<(Version, Vec<u8>, PathBuf)> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let dash = words.iter().position(|word| *word == b"-")?;
+    let kind = *words.get(dash.checked_add(1)?)?;
+    let options = *words.get(dash.checked_add(3)?)?;
+    let version = match kind {
+        b"cgroup2" => Version::V2,
+        b"cgroup" if options.split(|byte| *byte == b',').any(|o| o == b"memory") => Version::V1,
+        _ => return None,
+    };
+    let path = PathBuf::from(OsString::from_vec(unescaped(words.get(4)?)));
+    Some((version, unescaped(words.get(3)?), path))
+}
+
+/// Blanks and backslashes come as three octal digits.
+fn unescaped(word: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((byte, after)) = rest.split_first() {
+        let octal = (*byte == b'\\')
+            .then(|| after.split_first_chunk::<3>())
+            .flatten()
+            .and_then(|(digits, after)| {
+                let digits = std::str::from_utf8(digits).ok()?;
+                Some((u8::from_str_radix(digits, 8).ok()?, after))
+            });
+        let (byte, after) = octal.unwrap_or((*byte, after));
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+        31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+        35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:7 - cgroup cgroup rw,memory\n";
+    const UNIFIED: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+    const CONTAINER: &str = "\
+        30 23 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n\
+        31 23 0:26 /../../../.. /host/my\\040cgroup ro - cgroup2 cgroup2 rw\n";
+    const BOUND: &str = "30 23 0:26 /kubepods/x /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+
+    #[test]
+    fn the_mount_from_the_root_on_is_found() {
+        let check = |text: &str, initial, at: &str| {
+            let found = mounted(text.as_bytes(), initial).unwrap();
+            assert_eq!(found, Path::new(at), "{text}");
+        };
+        check(HYBRID, true, "/sys/fs/cgroup/memory");
+        check(UNIFIED, true, "/sys/fs/cgroup");
+        check(CONTAINER, false, "/host/my cgroup");
+    }
+
+    #[test]
+    fn a_part_of_it_is_told_with_what_to_do() {
+        for (text, initial) in [(UNIFIED, false), (BOUND, true), (BOUND, false)] {
+            let error = mounted(text.as_bytes(), initial).unwrap_err();
+            let says = error.to_string();
+            assert!(says.contains("part") && says.contains(ADVICE), "{says}");
+        }
+        let none = mounted(b"31 23 0:28 / /x rw - tmpfs tmpfs rw\n\ngarbage", true).unwrap_err();
+        assert!(matches!(none, HierarchyError::NotMounted), "{none}");
+    }
+
+    #[test]
+    fn a_named_directory_must_be_a_hierarchy() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Hierarchy::find(Some(dir.path())).unwrap_err();
+        assert!(matches!(error, HierarchyError::Strange { .. }), "{error}");
+        let memory = dir.path().join("memory");
+        fs::create_dir(&memory).unwrap();
+        fs::write(memory.join("memory.limit_in_bytes"), "1\n").unwrap();
+        let found = Hierarchy::find(Some(dir.path())).unwrap();
+        assert_eq!((found.path(), found.version()), (&*memory, Version::V1));
+        fs::write(dir.path().join("cgroup.controllers"), "memory\n").unwrap();
+        let found = Hierarchy::find(Some(dir.path())).unwrap();
+        assert_eq!((found.path(), found.version()), (dir.path(), Version::V2));
+        let error = Hierarchy::find(Some(&dir.path().join("gone"))).unwrap_err();
+        assert!(matches!(error, HierarchyError::Open { .. }), "{error}");
+    }
+}

@@ -1,0 +1,138 @@
+//! What the memory of a cgroup, or of the node, was made of: the memory controller's files, read
+//! at once and in bounded time. The files are described in the kernel's
+//! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+
+mod files;
+mod hierarchy;
+mod node;
+mod pressure;
+mod stat;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::error_chain::chain;
+use crate::incident::Memory;
+use files::{Dir, FILE_LEN, Gaps};
+
+pub use hierarchy::{Hierarchy, HierarchyError, Version};
+
+/// Where the figures are read.
+#[derive(Debug)]
+pub struct Snapshots {
+    hierarchy: Result<Hierarchy, String>,
+    procfs: PathBuf,
+}
+
+// === impl Snapshots ===
+
+impl Snapshots {
+    /// `procfs` is where that is mounted, for the node's own figures.
+    pub fn new(hierarchy: Result<Hierarchy, HierarchyError>, procfs: impl Into<PathBuf>) -> Self {
+        Self {
+            hierarchy: hierarchy.map_err(|error| chain(&error).to_string()),
+            procfs: procfs.into(),
+        }
+    }
+
+    /// Reads what is not known of each; what cannot be read, or not before `deadline`, is said in
+    /// `degraded`. Blocks for as long as the kernel takes to show one file.
+    pub fn take(&self, memory: &mut [Memory], deadline: Instant, degraded: &mut Vec<String>) {
+        let mut buffer = [0; FILE_LEN];
+        let mut unmounted = None;
+        for (n, memory) in memory.iter_mut().enumerate() {
+            let mut gaps = Gaps::new(n);
+            let Some(path) = memory.cgroup.clone() else {
+                match Dir::open(&self.procfs, deadline, &mut buffer) {
+                    Ok(mut proc) => node::fill(&mut proc, memory, &mut gaps),
+                    Err(unread) => gaps.all(&unread),
+                }
+                gaps.say(degraded);
+                continue;
+            };
+            match &self.hierarchy {
+                Err(reason) => unmounted = Some(reason),
+                Ok(hierarchy) => {
+                    let dir = hierarchy.cgroup(&path);
+                    match dir.map(|dir| Dir::new(dir, deadline, &mut buffer)) {
+                        Ok(mut dir) => fill(hierarchy.version(), &mut dir, memory, &mut gaps),
+                        Err(unread) => gaps.all(&unread),
+                    }
+                    gaps.say(degraded);
+                }
+            }
+        }
+        degraded.extend(unmounted.map(|reason| format!("memory: {reason}")));
+    }
+}
+
+/// Memory by kind first: a victim that dies gives it back meanwhile.
+fn fill(version: Version, dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    match version {
+        Version::V1 => fill_v1(dir, memory, gaps),
+        Version::V2 => fill_v2(dir, memory, gaps),
+    }
+}
+
+fn fill_v2(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    // The root has no limits, and no figures of its own for what a limit is for.
+    gaps.root = memory.cgroup.as_deref() == Some("/");
+    memory.stat = gaps.take("stat", dir.read("memory.stat").map(stat::v2));
+    let (limit, usage, peak) = ("memory.max", "memory.current", "memory.peak");
+    numbers(dir, memory, gaps, [usage, limit, peak]);
+    // Not there where swap is not accounted for (`swapaccount=0`, Debian's default before 6.1).
+    let swap = dir.number("memory.swap.current");
+    memory.swap_bytes = gaps.take_if_there("swap_bytes", swap);
+    let swap_limit = dir.limit("memory.swap.max");
+    memory.swap_limit_bytes = gaps.take_if_there("swap_limit_bytes", swap_limit).flatten();
+    memory.pressure = gaps.take("pressure", pressure::read(dir, "memory.pressure"));
+}
+
+fn fill_v1(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    let stat = gaps.take("stat", dir.read("memory.stat").map(stat::v1));
+    let (mut stat, swap) = stat.unzip();
+    memory.swap_bytes = swap.flatten();
+    numbers(
+        dir,
+        memory,
+        gaps,
+        [
+            "memory.usage_in_bytes",
+            "memory.limit_in_bytes",
+            "memory.max_usage_in_bytes",
+        ],
+    );
+    // Of memory and swap together: what is left for swap. Without swap accounting there is none.
+    let both = dir.limit("memory.memsw.limit_in_bytes");
+    memory.swap_limit_bytes = gaps
+        .take_if_there("swap_limit_bytes", both)
+        .flatten()
+        .zip(memory.limit_bytes)
+        .map(|(both, limit)| both.saturating_sub(limit));
+    if let Some(stat) = &mut stat {
+        let (kernel, sock) = (
+            "memory.kmem.usage_in_bytes",
+            "memory.kmem.tcp.usage_in_bytes",
+        );
+        stat.kernel = gaps.take_if_there("stat.kernel", dir.number(kernel));
+        stat.sock = gaps.take_if_there("stat.sock", dir.number(sock));
+    }
+    memory.stat = stat;
+}
+
+/// Usage, limit and peak, where the kernel's records did not tell them.
+fn numbers(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps, files: [&'static str; 3]) {
+    let [usage, limit, peak] = files;
+    if memory.usage_bytes.is_none() {
+        memory.usage_bytes = gaps.take("usage_bytes", dir.number(usage));
+    }
+    if memory.limit_bytes.is_none() {
+        memory.limit_bytes = gaps.take("limit_bytes", dir.limit(limit)).flatten();
+    }
+    if memory.peak_bytes.is_none() {
+        memory.peak_bytes = gaps.take("peak_bytes", dir.number(peak));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! PSI: Documentation/accounting/psi.rst of the kernel.
+
+use super::files::{Dir, Unread};
+use crate::incident::{Percent, Pressure, Stalled};
+
+/// A file of it.
+pub(super) fn read(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, Unread> {
+    parse(dir.read(name)?).ok_or(Unread::Strange { name })
+}
+
+/// `None` where it is something else.
+pub(super) fn parse(text: &str) -> Option<Pressure> {
+    let line = |kind: &str| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(kind))?;
+        stalled(rest.strip_prefix(' ')?)
+    };
+    Some(Pressure {
+        some: line("some")?,
+        full: line("full")?,
+    })
+}
+
+fn stalled(text: &str) -> Option<Stalled> {
+    let value = |key: &str| {
+        text.split(' ')
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    };
+    Some(Stalled {
+        avg10: percent(value("avg10")?)?,
+        avg60: percent(value("avg60")?)?,
+        avg300: percent(value("avg300")?)?,
+        total_us: value("total")?.parse().ok()?,
+    })
+}
+
+/// Always with two digits after the point.
+fn percent(text: &str) -> Option<Percent> {
+    let (whole, hundredths) = text.split_once('.')?;
+    if hundredths.len() != 2 {
+        return None;
+    }
+    let whole: u32 = whole.parse().ok()?;
+    let hundredths: u32 = hundredths.parse().ok()?;
+    Some(Percent(whole.checked_mul(100)?.checked_add(hundredths)?))
+}

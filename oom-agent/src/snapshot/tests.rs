@@ -1,0 +1,294 @@
+//! A memory controller's files, as kernels show them, in a temporary directory.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::incident::{Percent, Stat};
+
+/// Of Linux 6.12.
+const STAT_V2: &str = "anon 50331648\nfile 4096\nkernel 1048576\nkernel_stack 16384\n\
+    pagetables 131072\nsec_pagetables 0\npercpu 0\nsock 512\nvmalloc 0\nshmem 2048\n\
+    file_mapped 1024\nfile_dirty 10\nfile_writeback 20\nswapcached 0\ninactive_file 30\n\
+    active_file 40\nunevictable 50\nslab_reclaimable 60\nslab_unreclaimable 70\nslab 130\n";
+
+/// Of Linux 6.18.
+const STAT_V1: &str = "cache 1\nrss 2\nshmem 3\nhierarchical_memory_limit 9223372036854771712\n\
+    total_cache 4096\ntotal_rss 50331648\ntotal_shmem 2048\ntotal_mapped_file 1024\n\
+    total_dirty 10\ntotal_writeback 20\ntotal_swap 8192\ntotal_inactive_file 30\n\
+    total_active_file 40\ntotal_unevictable 50\n";
+
+const PRESSURE: &str = "some avg10=12.34 avg60=5.00 avg300=0.07 total=987654\n\
+    full avg10=100.00 avg60=0.00 avg300=0.00 total=5\n";
+
+const KINDS: Stat = Stat {
+    anon: Some(50_331_648),
+    file: Some(4096),
+    shmem: Some(2048),
+    file_mapped: Some(1024),
+    file_dirty: Some(10),
+    file_writeback: Some(20),
+    active_file: Some(40),
+    inactive_file: Some(30),
+    unevictable: Some(50),
+    kernel: Some(1_048_576),
+    kernel_stack: None,
+    page_tables: None,
+    slab: None,
+    percpu: None,
+    sock: Some(512),
+};
+
+const UNIFIED: &[(&str, &str)] = &[
+    ("memory.stat", STAT_V2),
+    ("memory.max", "67108864\n"),
+    ("memory.current", "67100000\n"),
+    ("memory.peak", "67108864\n"),
+    ("memory.swap.current", "8192\n"),
+    ("memory.swap.max", "max\n"),
+    ("memory.pressure", PRESSURE),
+];
+
+fn host(marker: &str, path: &str, files: &[(&str, &str)]) -> (TempDir, Snapshots) {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join(marker), "memory\n").unwrap();
+    let dir = root.path().join(path.trim_start_matches('/'));
+    fs::create_dir_all(&dir).unwrap();
+    for (name, text) in files {
+        fs::write(dir.join(name), text).unwrap();
+    }
+    let procfs = root.path().join("proc");
+    let snapshots = Snapshots::new(Hierarchy::find(Some(root.path())), procfs);
+    (root, snapshots)
+}
+
+fn of(path: &str) -> Memory {
+    Memory {
+        cgroup: Some(path.to_owned()),
+        ..Memory::default()
+    }
+}
+
+fn take(snapshots: &Snapshots, memory: Memory) -> (Memory, Vec<String>) {
+    let (mut memory, mut degraded) = ([memory], Vec::new());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    snapshots.take(&mut memory, deadline, &mut degraded);
+    let [memory] = memory;
+    (memory, degraded)
+}
+
+#[test]
+fn a_cgroup_of_v2_is_read_whole() {
+    let (_root, snapshots) = host("cgroup.controllers", "/kube/pod", UNIFIED);
+    let (memory, degraded) = take(&snapshots, of("/kube/pod"));
+    assert_eq!(degraded, Vec::<String>::new());
+    let pressure = memory.pressure.unwrap();
+    assert_eq!(pressure.some.avg10, Percent(1234));
+    assert_eq!(pressure.some.avg300, Percent(7));
+    assert_eq!(pressure.some.total_us, 987_654);
+    assert_eq!(pressure.full.avg10, Percent(10_000));
+    assert_eq!(
+        memory,
+        Memory {
+            limit_bytes: Some(67_108_864),
+            usage_bytes: Some(67_100_000),
+            peak_bytes: Some(67_108_864),
+            swap_bytes: Some(8192),
+            swap_limit_bytes: None,
+            stat: Some(Stat {
+                kernel_stack: Some(16384),
+                page_tables: Some(131_072),
+                slab: Some(130),
+                percpu: Some(0),
+                ..KINDS
+            }),
+            pressure: Some(pressure),
+            ..of("/kube/pod")
+        }
+    );
+}
+
+#[test]
+fn a_cgroup_of_v1_is_read_in_the_same_words() {
+    let files = [
+        ("memory.stat", STAT_V1),
+        ("memory.limit_in_bytes", "67108864\n"),
+        ("memory.usage_in_bytes", "67100000\n"),
+        ("memory.max_usage_in_bytes", "67108000\n"),
+        ("memory.memsw.limit_in_bytes", "100663296\n"),
+        ("memory.kmem.usage_in_bytes", "1048576\n"),
+        ("memory.kmem.tcp.usage_in_bytes", "512\n"),
+    ];
+    let (root, snapshots) = host("memory.limit_in_bytes", "/docker/c", &files);
+    let (memory, degraded) = take(&snapshots, of("/docker/c"));
+    assert_eq!(degraded, Vec::<String>::new());
+    let expected = Memory {
+        limit_bytes: Some(67_108_864),
+        usage_bytes: Some(67_100_000),
+        peak_bytes: Some(67_108_000),
+        swap_bytes: Some(8192),
+        swap_limit_bytes: Some(33_554_432),
+        stat: Some(KINDS),
+        pressure: None,
+        ..of("/docker/c")
+    };
+    assert_eq!(memory, expected);
+
+    for name in ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
+        let path = root.path().join("docker/c").join(name);
+        fs::write(path, "9223372036854771712\n").unwrap();
+    }
+    let (memory, degraded) = take(&snapshots, of("/docker/c"));
+    assert_eq!(degraded, Vec::<String>::new());
+    assert_eq!((memory.limit_bytes, memory.swap_limit_bytes), (None, None));
+}
+
+#[test]
+fn what_the_kernels_records_told_is_kept() {
+    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
+    let told = Memory {
+        limit_bytes: Some(1),
+        usage_bytes: Some(2),
+        peak_bytes: Some(3),
+        ..of("/c")
+    };
+    let (memory, _) = take(&snapshots, told);
+    let figures = (memory.limit_bytes, memory.usage_bytes, memory.peak_bytes);
+    assert_eq!(figures, (Some(1), Some(2), Some(3)));
+    assert_eq!(memory.swap_bytes, Some(8192));
+}
+
+#[test]
+fn a_cgroup_that_is_gone_is_said_once() {
+    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
+    for (path, says) in [
+        (
+            "/gone",
+            "memory[0]: cannot read /gone: No such file or directory (os error 2)",
+        ),
+        ("/…/c", "memory[0]: its path is not known whole"),
+        ("/../c", "memory[0]: its path is not known whole"),
+    ] {
+        assert_eq!(
+            take(&snapshots, of(path)),
+            (of(path), vec![says.to_owned()])
+        );
+    }
+}
+
+#[test]
+fn each_file_that_says_nothing_is_told() {
+    let files = [
+        ("memory.stat", "anon 1\n"),
+        ("memory.max", "much\n"),
+        ("memory.current", "5\n"),
+    ];
+    let (_root, snapshots) = host("cgroup.controllers", "/c", &files);
+    let (memory, degraded) = take(&snapshots, of("/c"));
+    assert_eq!(memory.usage_bytes, Some(5));
+    assert_eq!(memory.stat.unwrap().anon, Some(1));
+    let absent = "No such file or directory (os error 2)";
+    let expected = [
+        "memory[0].limit_bytes: memory.max is not what it should be".to_owned(),
+        format!("memory[0].peak_bytes: cannot read memory.peak: {absent}"),
+        format!("memory[0].pressure: cannot read memory.pressure: {absent}"),
+    ];
+    assert_eq!(degraded, expected);
+}
+
+#[test]
+fn the_root_lacks_what_only_others_have() {
+    let (_root, snapshots) = host("cgroup.controllers", "/", &[("memory.stat", STAT_V2)]);
+    let (memory, degraded) = take(&snapshots, of("/"));
+    assert_eq!(memory.stat.unwrap().anon, Some(50_331_648));
+    assert_eq!(degraded, Vec::<String>::new());
+}
+
+#[test]
+fn once_the_time_is_over_nothing_more_is_read() {
+    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
+    let (mut memory, mut degraded) = ([of("/c"), of("/c")], Vec::new());
+    snapshots.take(&mut memory, Instant::now(), &mut degraded);
+    assert_eq!(memory, [of("/c"), of("/c")]);
+    let fields =
+        "stat, usage_bytes, limit_bytes, peak_bytes, swap_bytes, swap_limit_bytes, pressure";
+    let expected = [0, 1].map(|n| format!("memory[{n}]: no time was left for {fields}"));
+    assert_eq!(degraded, expected);
+}
+
+#[test]
+fn without_a_hierarchy_there_is_one_reason_for_all() {
+    let snapshots = Snapshots::new(Err(HierarchyError::NotMounted), "/nonexistent");
+    let (mut memory, mut degraded) = ([of("/c"), of("/d")], Vec::new());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    snapshots.take(&mut memory, deadline, &mut degraded);
+    assert_eq!(degraded.len(), 1, "{degraded:?}");
+    assert!(
+        degraded[0].starts_with("memory: ") && degraded[0].contains("--cgroupfs"),
+        "{degraded:?}"
+    );
+}
+
+#[test]
+fn the_nodes_own_memory_is_read_from_proc() {
+    let (root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
+    let proc = root.path().join("proc");
+    fs::create_dir_all(proc.join("pressure")).unwrap();
+    let meminfo = "MemTotal:        1000 kB\nMemFree:           50 kB\nMemAvailable:    100 kB\n\
+        Buffers:             5 kB\nCached:            200 kB\nActive(file):       11 kB\n\
+        Inactive(file):     12 kB\nUnevictable:        13 kB\nSwapTotal:         400 kB\n\
+        SwapFree:          100 kB\nDirty:               1 kB\nWriteback:           2 kB\n\
+        AnonPages:         600 kB\nMapped:             14 kB\nShmem:              15 kB\n\
+        Slab:               16 kB\nKernelStack:        17 kB\nPageTables:         18 kB\n\
+        Percpu:             19 kB\n";
+    fs::write(proc.join("meminfo"), meminfo).unwrap();
+    fs::write(proc.join("pressure/memory"), PRESSURE).unwrap();
+    let (memory, degraded) = take(&snapshots, Memory::default());
+    assert_eq!(degraded, Vec::<String>::new());
+    let kib = |kib: u64| Some(kib << 10);
+    assert_eq!(
+        memory,
+        Memory {
+            cgroup: None,
+            limit_bytes: kib(1000),
+            usage_bytes: kib(900),
+            peak_bytes: None,
+            swap_bytes: kib(300),
+            swap_limit_bytes: kib(400),
+            stat: Some(Stat {
+                anon: kib(600),
+                file: kib(205),
+                shmem: kib(15),
+                file_mapped: kib(14),
+                file_dirty: kib(1),
+                file_writeback: kib(2),
+                active_file: kib(11),
+                inactive_file: kib(12),
+                unevictable: kib(13),
+                kernel: None,
+                kernel_stack: kib(17),
+                page_tables: kib(18),
+                slab: kib(16),
+                percpu: kib(19),
+                sock: None,
+            }),
+            pressure: memory.pressure,
+        }
+    );
+    fs::write(proc.join("meminfo"), "\u{1}").unwrap();
+    fs::remove_file(proc.join("pressure/memory")).unwrap();
+    let (_, degraded) = take(&snapshots, Memory::default());
+    assert_eq!(degraded.len(), 2, "{degraded:?}");
+}
+
+proptest::proptest! {
+    /// The files are the kernel's, but a mount can be anyone's.
+    #[test]
+    fn any_text_gives_an_answer(text in "(\\PC|[ \n=.0-9]){0,200}") {
+        let _stat = stat::v2(&text);
+        let _stat = stat::v1(&text);
+        let _pressure = pressure::parse(&text);
+    }
+}

@@ -1,0 +1,138 @@
+//! What the agent should tell of the memory of the cgroups that a kill is about.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use super::pods::ROOT;
+use super::scene::{SLACK, Story};
+use crate::expect::{between, percent};
+
+/// More than the machine has.
+const MOST: u64 = 1 << 30;
+
+/// The contract's kinds and the kernel's words of them.
+const KINDS: [(&str, &str); 15] = [
+    ("anon", "anon"),
+    ("file", "file"),
+    ("shmem", "shmem"),
+    ("file_mapped", "file_mapped"),
+    ("file_dirty", "file_dirty"),
+    ("file_writeback", "file_writeback"),
+    ("active_file", "active_file"),
+    ("inactive_file", "inactive_file"),
+    ("unevictable", "unevictable"),
+    ("kernel", "kernel"),
+    ("kernel_stack", "kernel_stack"),
+    ("page_tables", "pagetables"),
+    ("slab", "slab"),
+    ("percpu", "percpu"),
+    ("sock", "sock"),
+];
+
+/// `memory`, and what is said of it in `degraded`.
+pub(super) fn expected(story: &Story<'_>) -> Result<(Vec<Value>, Vec<String>)> {
+    let (mut memory, mut degraded) = (Vec::new(), Vec::new());
+    let victim = story
+        .victims
+        .first()
+        .and_then(|victim| victim.told.get("cgroup")?.as_str());
+    if story.scope == "node" {
+        memory.push(node(&mut degraded)?);
+    }
+    let others = victim.filter(|path| story.limit_cgroup != Some(path));
+    for path in story.limit_cgroup.into_iter().chain(others) {
+        let at = memory.len();
+        memory.push(cgroup(path, at, story, &mut degraded)?);
+    }
+    Ok((memory, degraded))
+}
+
+fn cgroup(path: &str, at: usize, story: &Story<'_>, degraded: &mut Vec<String>) -> Result<Value> {
+    let dir = format!("{ROOT}{path}");
+    let limit = text(&format!("{dir}/memory.max"))?
+        .trim()
+        .parse::<u64>()
+        .ok();
+    // What is full, is.
+    let full = limit.filter(|_| story.limit_cgroup == Some(path));
+    // Some may have given their memory back by the time the first is read.
+    let usage = between(1, full.unwrap_or(MOST));
+    let peak = full.map_or(between(1, MOST), |limit| {
+        between(limit.saturating_sub(2 * SLACK), limit)
+    });
+    let stat = text(&format!("{dir}/memory.stat"))?;
+    let kinds: Map<String, Value> = KINDS
+        .iter()
+        .map(|(kind, word)| {
+            let there = stat
+                .lines()
+                .any(|line| line.split(' ').next() == Some(word));
+            let value = if there { between(0, MOST) } else { Value::Null };
+            ((*kind).to_owned(), value)
+        })
+        .collect();
+    let swap = Path::new(&dir).join("memory.swap.current").exists();
+    let pressure = pressure(&dir, "memory.pressure", at, degraded);
+    Ok(json!({
+        "cgroup": path,
+        "limit_bytes": limit,
+        "usage_bytes": usage,
+        "peak_bytes": peak,
+        "swap_bytes": swap.then_some(0),
+        "swap_limit_bytes": null,
+        "stat": kinds,
+        "pressure": pressure,
+    }))
+}
+
+/// It has no swap, and it is full.
+fn node(degraded: &mut Vec<String>) -> Result<Value> {
+    let total = super::cases::memory()?;
+    let kinds: Map<String, Value> = KINDS
+        .iter()
+        .map(|(kind, _)| {
+            let value = match *kind {
+                "kernel" | "sock" => Value::Null,
+                // No kernel is without any.
+                "kernel_stack" | "page_tables" | "slab" => between(1, total),
+                _ => between(0, total),
+            };
+            ((*kind).to_owned(), value)
+        })
+        .collect();
+    Ok(json!({
+        "cgroup": null,
+        "limit_bytes": total,
+        "usage_bytes": between(1, total),
+        "peak_bytes": null,
+        "swap_bytes": 0,
+        "swap_limit_bytes": 0,
+        "stat": kinds,
+        "pressure": pressure("/proc", "pressure/memory", 0, degraded),
+    }))
+}
+
+fn pressure(dir: &str, name: &str, at: usize, degraded: &mut Vec<String>) -> Value {
+    if let Err(error) = fs::read(format!("{dir}/{name}")) {
+        degraded.push(format!(
+            "memory[{at}].pressure: cannot read {name}: {error}"
+        ));
+        return Value::Null;
+    }
+    let stalled = || {
+        json!({
+            "avg10": percent(),
+            "avg60": percent(),
+            "avg300": percent(),
+            "total_us": between(0, u64::MAX),
+        })
+    };
+    json!({"some": stalled(), "full": stalled()})
+}
+
+fn text(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("read {path}"))
+}
