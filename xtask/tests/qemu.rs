@@ -201,6 +201,7 @@ macro_rules! every_case_on {
                 already_exiting,
                 pod_limit,
                 ancestor_limit,
+                counted_limit,
                 node_wide,
                 sysrq,
                 storm,

@@ -21,7 +21,7 @@ pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
 pub use found::{Fate, Found, Killed};
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
-pub use scope::{Control, Limit, inferred, seen};
+pub use scope::{Control, Limit, Rose, counted, inferred, seen};
 pub use sentence::sentence;
 
 /// The version of the JSON line; `docs/incident.md` is the contract.

@@ -9,6 +9,9 @@ use crate::cgroup;
 /// cgroup stands at its limit when less than this, or than a 64th of it, is left.
 const SLACK_PAGES: u64 = 512;
 
+const EVENTS: &str = "memory.events.local";
+const UNPROBED: &str = "out_of_memory cannot be probed here";
+
 /// What the probe of `out_of_memory` saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -84,13 +87,75 @@ pub fn seen(control: &Control, page_size: u64) -> Limit {
     }
 }
 
+/// Whether the kernel counted, by the time of a kill, that a cgroup had hit its limit: `oom` of its
+/// `memory.events.local`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rose {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+    /// It did at some time, and it is not known when.
+    Perhaps,
+    /// It could not be read.
+    Unread,
+}
+
+/// The limit that was hit, by what the kernel counted of the victim's cgroup and of each ancestor but
+/// the root, leaf first; where that decides nothing, by their usage.
+pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> Limit {
+    let depths = |wanted: Rose| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
+    let full = |depth: &usize| {
+        let level = levels.get(*depth);
+        level.is_some_and(|level| is_full(level, page_size))
+    };
+    let nearest = depths(Rose::Yes).find(full);
+    let (depth, how) = match (depths(Rose::Yes).count(), depths(Rose::Perhaps).find(full)) {
+        (1, _) => (depths(Rose::Yes).next(), "which has risen there alone"),
+        (2.., _) => (
+            nearest.or_else(|| depths(Rose::Yes).next()),
+            "which has risen there, and elsewhere too",
+        ),
+        (0, Some(depth)) => (
+            Some(depth),
+            "which is not 0 there, while it stands at its limit",
+        ),
+        (0, None) if rose.iter().all(|rose| *rose == Rose::No) => {
+            return Limit {
+                scope: Scope::Node,
+                bytes: None,
+                cgroup: None,
+                oom: None,
+                degraded: vec![format!(
+                    "scope: told by oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
+                     sysrq. {UNPROBED}"
+                )],
+            };
+        }
+        (0, None) => (None, ""),
+    };
+    let Some((depth, path)) = depth.and_then(|depth| Some((depth, ancestor(path, depth)?))) else {
+        return inferred(Some(path), levels, page_size);
+    };
+    let bytes = levels
+        .get(depth)
+        .map(|level| level.max_pages.saturating_mul(page_size));
+    let mut degraded = vec![format!("scope: told by oom of {EVENTS}, {how}; {UNPROBED}")];
+    if bytes.is_none() {
+        degraded.push(format!("limit_bytes: {UNPROBED}"));
+    }
+    Limit {
+        scope: scope_of(path),
+        bytes,
+        cgroup: Some(path.to_owned()),
+        oom: None,
+        degraded,
+    }
+}
+
 /// The limit that was most likely hit: of the nearest ancestor that stood at its own when the victim was read.
 pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
-    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
-    let full = levels.iter().position(|level| {
-        let left = level.max_pages.saturating_sub(level.usage_pages);
-        level.max_pages < unlimited && left <= SLACK_PAGES.max(level.max_pages / 64)
-    });
+    let full = levels.iter().position(|level| is_full(level, page_size));
     let found = full.and_then(|depth| {
         let path = ancestor(path?, depth)?;
         Some((path, levels.get(depth)?.max_pages))
@@ -117,6 +182,12 @@ pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
                 .to_owned(),
         ],
     }
+}
+
+fn is_full(level: &Level, page_size: u64) -> bool {
+    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
+    let left = level.max_pages.saturating_sub(level.usage_pages);
+    level.max_pages < unlimited && left <= SLACK_PAGES.max(level.max_pages / 64)
 }
 
 /// A cgroup by what the path says of it.
@@ -202,6 +273,42 @@ mod tests {
             infer([9_000, 9_000, 9_000, 9_000], [16_384, none, none, none]),
             (Scope::Unknown, None, None)
         );
+    }
+
+    #[test]
+    fn what_the_kernel_counted_is_believed_before_usage() {
+        use Rose::{No, Perhaps, Unread, Yes};
+        let container = format!("{POD}/{ID}");
+        let none = UNLIMITED;
+        // The container stands at its limit, and the pod's was hit.
+        let usage = levels(&[(16_380, 16_384), (32_700, 32_768), (99, none), (99, none)]);
+        let check = |rose: [Rose; 3], scope, bytes, cgroup: Option<&str>, says: &str| {
+            let limit = counted(&container, &rose, &usage, PAGE);
+            let told = (limit.scope, limit.bytes, limit.cgroup.as_deref());
+            assert_eq!(told, (scope, bytes, cgroup), "{rose:?}");
+            assert!(limit.degraded[0].contains(says), "{:?}", limit.degraded);
+        };
+        let pod = (Some(128 << 20), Some(POD));
+        check([No, Yes, No], Scope::Pod, pod.0, pod.1, "there alone");
+        check([Unread, Yes, Unread], Scope::Pod, pod.0, pod.1, "alone");
+        check([Perhaps, Yes, No], Scope::Pod, pod.0, pod.1, "alone");
+        let own = (Some(64 << 20), Some(&*container));
+        check([Yes, Yes, No], Scope::Container, own.0, own.1, "elsewhere");
+        check([No, Yes, Yes], Scope::Pod, pod.0, pod.1, "elsewhere");
+        check([No, Perhaps, No], Scope::Pod, pod.0, pod.1, "not 0");
+        check([No, No, No], Scope::Node, None, None, "nowhere");
+        // Nothing can be told: the nearest that is full.
+        let usage = "the ancestor that stands at its limit";
+        check([No, No, Unread], Scope::Container, own.0, own.1, usage);
+        check([No, No, Perhaps], Scope::Container, own.0, own.1, usage);
+    }
+
+    #[test]
+    fn without_figures_of_usage_the_count_alone_tells() {
+        let rose = [Rose::No, Rose::Yes];
+        let limit = counted(&format!("{POD}/{ID}"), &rose, &[], PAGE);
+        assert_eq!((limit.scope, limit.bytes), (Scope::Pod, None));
+        assert_eq!(limit.degraded.len(), 2, "{:?}", limit.degraded);
     }
 
     #[test]

@@ -107,6 +107,9 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let logging = args.log_level == LogLevel::Trace;
     let probe = Probe::attach(args.probe, logging, front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
+    if probe.out_of_memory.is_err() {
+        resolver.count_limits();
+    }
     let meters = Meters::new(probe.drops(), log, kills_before);
     let health = Health::new(
         Arc::clone(&metrics),
@@ -277,6 +280,7 @@ fn say_degraded(probe: &Probe, wanted: Method) {
     }
     if let Err(errors) = &probe.out_of_memory
         && probe.method == Method::Btf
+        && wanted != Method::Tracepoints
     {
         let reasons: Vec<String> = errors
             .iter()
@@ -284,7 +288,7 @@ fn say_degraded(probe: &Probe, wanted: Method) {
             .collect();
         tracing::warn!(
             reasons = reasons.join("; "),
-            "out_of_memory cannot be probed here: whose limit was hit is inferred from the cgroups' usage"
+            "out_of_memory cannot be probed here: whose limit was hit is told by memory.events.local on cgroup v2, else inferred from the cgroups' usage"
         );
     }
     for member in &probe.missing {

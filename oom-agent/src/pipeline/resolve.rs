@@ -15,8 +15,8 @@ use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
 use crate::incident::{
-    self, Container, Control, Fate, Found, Incident, Killed, Limit, Memory, Outcome, Pod, VERSION,
-    Victim,
+    self, Container, Control, Fate, Found, Incident, Killed, Limit, Memory, Outcome, Pod, Scope,
+    VERSION, Victim,
 };
 use crate::procfs::Procfs;
 use crate::sinks::Names;
@@ -64,6 +64,11 @@ impl Resolver {
         }
     }
 
+    /// Has limits told by what the kernel counts: for those who cannot probe `out_of_memory`.
+    pub(super) fn count_limits(&self) {
+        self.snapshots.count_limits(clock::monotonic_ns());
+    }
+
     /// All that this host tells by itself, at once. Never fails: what cannot be found out is said in
     /// `degraded`.
     pub(super) fn resolve(&self, found: Found) -> Incident {
@@ -79,7 +84,7 @@ impl Resolver {
         for killed in &mut killed {
             self.read(killed);
         }
-        let mut limit = self.limit(control.as_ref(), &killed);
+        let mut limit = self.limit(control.as_ref(), stamp_ns, &killed);
         let memory = self.memory(&mut limit, &killed);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
@@ -157,13 +162,20 @@ impl Resolver {
         Some((found.container, found.pod))
     }
 
-    fn limit(&self, control: Option<&Control>, killed: &[Killed]) -> Limit {
+    fn limit(&self, control: Option<&Control>, stamp_ns: u64, killed: &[Killed]) -> Limit {
         if let Some(control) = control {
             return incident::seen(control, self.host.page_size);
         }
-        let fullest = killed.iter().find(|killed| !killed.levels.is_empty());
-        let path = fullest.and_then(|killed| killed.victim.cgroup.as_deref());
-        let levels = fullest.map_or(&[][..], |killed| &killed.levels);
+        let read = killed
+            .iter()
+            .max_by_key(|killed| (!killed.levels.is_empty(), killed.victim.cgroup.is_some()));
+        let path = read.and_then(|killed| killed.victim.cgroup.as_deref());
+        let levels = read.map_or(&[][..], |killed| &killed.levels);
+        let (now_ns, deadline) = (clock::monotonic_ns(), Instant::now() + SNAPSHOT);
+        let rose = path.and_then(|path| self.snapshots.rose(path, stamp_ns, now_ns, deadline));
+        if let (Some(path), Some(rose)) = (path, rose) {
+            return incident::counted(path, &rose, levels, self.host.page_size);
+        }
         incident::inferred(path, levels, self.host.page_size)
     }
 
@@ -184,6 +196,11 @@ impl Resolver {
         let deadline = Instant::now() + SNAPSHOT;
         self.snapshots
             .take(&mut memory, deadline, &mut limit.degraded);
+        if let (Scope::Node, None, Some(node)) = (limit.scope, limit.bytes, memory.first()) {
+            // As the kernel's own `totalpages`.
+            let sizes = node.limit_bytes.zip(node.swap_limit_bytes);
+            limit.bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
+        }
         memory
     }
 

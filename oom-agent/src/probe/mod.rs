@@ -57,7 +57,10 @@ impl Probe {
         let ring = object.records()?;
         let drops = Drops::new(object.drops()?);
         let logger = logging.then(|| object.logger()).flatten();
-        let out_of_memory = object.attach_out_of_memory();
+        let out_of_memory = match method {
+            Method::Tracepoints => Err(Vec::new()),
+            _ => object.attach_out_of_memory(),
+        };
         let method = object.attach(method)?;
         object.forget_btf();
         // What is recorded before the readers start waits in the ring.

@@ -66,6 +66,9 @@ pub enum Method {
     Auto,
     /// BTF tracepoints: the victim is read in its own context.
     Btf,
+    /// `btf` without anything on the kernel's functions, for hosts whose policy allows neither fentry
+    /// nor kprobes: whose limit was hit is told by `memory.events.local`, or inferred.
+    Tracepoints,
     /// The classic tracepoint: the victim is read from /proc, which can come too late.
     Classic,
 }
@@ -107,7 +110,9 @@ impl Object {
         let mut loader = loader();
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
-            Err(source) if method == Method::Btf => return Err(ProbeError::Btf { source }),
+            Err(source) if matches!(method, Method::Btf | Method::Tracepoints) => {
+                return Err(ProbeError::Btf { source });
+            }
             Err(source) => (None, Some(ProbeError::Btf { source })),
         };
         let (btf, offsets) = btf.unzip();
@@ -186,7 +191,9 @@ impl Object {
         if self.btf.is_some() {
             match self.attach_btf() {
                 Ok(()) => return Ok(Method::Btf),
-                Err(error) if wanted == Method::Btf => return Err(error),
+                Err(error) if matches!(wanted, Method::Btf | Method::Tracepoints) => {
+                    return Err(error);
+                }
                 Err(error) => self.no_btf = Some(error),
             }
         }

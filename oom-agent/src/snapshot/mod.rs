@@ -2,6 +2,8 @@
 //! at once and in bounded time. The files are described in the kernel's
 //! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 
+mod counts;
+mod events;
 mod files;
 mod hierarchy;
 mod node;
@@ -9,10 +11,12 @@ mod pressure;
 mod stat;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::error_chain::chain;
-use crate::incident::Memory;
+use crate::incident::{Memory, Rose};
+use events::Events;
 use files::{Dir, FILE_LEN, Gaps};
 
 pub use hierarchy::{Hierarchy, HierarchyError, Version};
@@ -22,6 +26,7 @@ pub use hierarchy::{Hierarchy, HierarchyError, Version};
 pub struct Snapshots {
     hierarchy: Result<Hierarchy, String>,
     procfs: PathBuf,
+    events: OnceLock<Events>,
 }
 
 // === impl Snapshots ===
@@ -32,7 +37,32 @@ impl Snapshots {
         Self {
             hierarchy: hierarchy.map_err(|error| chain(&error).to_string()),
             procfs: procfs.into(),
+            events: OnceLock::new(),
         }
+    }
+
+    /// From now on [`rose`](Self::rose) tells. Reads a file of every cgroup, once: for those who
+    /// cannot probe `out_of_memory`.
+    pub fn count_limits(&self, now_ns: u64) {
+        let hierarchy = self.hierarchy.as_ref().ok();
+        if let Some(events) = hierarchy.and_then(|found| Events::begin(found, now_ns)) {
+            // Only the first beginning counts.
+            let _begun = self.events.set(events);
+        }
+    }
+
+    /// For the cgroup and each of its ancestors but the root, leaf first: whether its limit was hit
+    /// by the time of the kill. Times are `CLOCK_MONOTONIC`, in ns. `None` on cgroup v1, and where
+    /// nothing is counted.
+    pub fn rose(
+        &self,
+        path: &str,
+        stamp_ns: u64,
+        now_ns: u64,
+        deadline: Instant,
+    ) -> Option<Vec<Rose>> {
+        let (events, hierarchy) = (self.events.get()?, self.hierarchy.as_ref().ok()?);
+        Some(events.rose(hierarchy, path, stamp_ns, now_ns, deadline))
     }
 
     /// Reads what is not known of each; what cannot be read, or not before `deadline`, is said in

@@ -292,3 +292,32 @@ proptest::proptest! {
         let _pressure = pressure::parse(&text);
     }
 }
+
+#[test]
+fn each_ancestors_count_is_held_against_what_it_was() {
+    let (root, snapshots) = host("cgroup.controllers", "/kube/pod/c", &[]);
+    let write = |path: &str, count: u64| {
+        let text = format!("low 0\nhigh 0\nmax 9\noom {count}\noom_kill 5\n");
+        fs::write(root.path().join(path).join("memory.events.local"), text).unwrap();
+    };
+    write("kube", 2);
+    write("kube/pod", 0);
+    write("kube/pod/c", 1);
+    let rose = |path: &str, now_ns: u64| {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        snapshots.rose(path, now_ns - 1, now_ns, deadline)
+    };
+    assert_eq!(rose("/kube/pod/c", 10_000_000_000), None);
+    snapshots.count_limits(10_000_000_000);
+    let (no, yes) = (Rose::No, Rose::Yes);
+    assert_eq!(rose("/kube/pod/c", 20_000_000_000), Some(vec![no, no, no]));
+    write("kube/pod", 1);
+    assert_eq!(rose("/kube/pod/c", 30_000_000_000), Some(vec![no, yes, no]));
+    fs::create_dir(root.path().join("kube/new")).unwrap();
+    write("kube/new", 1);
+    assert_eq!(rose("/kube/new", 40_000_000_000), Some(vec![yes, no]));
+    assert_eq!(
+        rose("/kube/gone/", 50_000_000_000),
+        Some(vec![Rose::Unread, no])
+    );
+}

@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::pods::{Freezer, Group};
-use super::process::{Pack, Plan, start, start_on_host};
+use super::process::{Pack, Plan, SOON, start, start_on_host};
 use super::scene::{Scene, Story};
 use super::storm::storm;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -24,6 +24,7 @@ pub const NAMES: [&str; 13] = [
     "already_exiting",
     "pod_limit",
     "ancestor_limit",
+    "counted_limit",
     "node_wide",
     "sysrq",
     "storm",
@@ -45,6 +46,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "already_exiting" => already_exiting(scene),
         "pod_limit" => pod_limit(scene, &["--mib", "50", "--gate", "--hold"], 6),
         "ancestor_limit" => ancestor_limit(scene),
+        "counted_limit" => counted_limit(scene),
         "node_wide" => node_wide(scene),
         "sysrq" => sysrq(scene),
         "storm" => storm(scene),
@@ -237,6 +239,50 @@ fn ancestor_limit(scene: &mut Scene) -> Result<Value> {
         victims: &victims,
     };
     scene.play(&story, || hog.go())
+}
+
+/// The pod's limit is hit while the victim's container stands at its own, too: an agent that hangs
+/// nothing on the kernel's functions tells it by what the kernel counts.
+fn counted_limit(scene: &mut Scene) -> Result<Value> {
+    let mut unprobed = Scene::another(&["--probe", "tracepoints"])?;
+    let pod = Group::burstable()?.pod(21)?.limit(96 * MIB)?;
+    let (meek, greedy) = (pod.container(21)?.limit(52 * MIB)?, pod.container(22)?);
+    let mut meek = start(&[Plan {
+        oom_score_adj: 1000,
+        ..plan(&meek, &["--mib", "50", "--gate", "--hold"])
+    }])?;
+    let mut greedy = start(&[Plan {
+        oom_score_adj: -1000,
+        ..plan(&greedy, &["--mib", "60", "--gate", "--hold"])
+    }])?;
+    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    meek.go()?;
+    meek.said("touched")?;
+    let victims = [meek.facts()?];
+    let story = Story {
+        scope: "pod",
+        limit_bytes: Some(96 * MIB),
+        limit_cgroup: Some(&pod.path),
+        outcome: "container-died",
+        trigger: Some(greedy.facts()?.pid),
+        victims: &victims,
+    };
+    let probed = scene.play(&story, || greedy.go())?;
+    let told = unprobed.incident_of(victims.first().context("a victim")?.pid, SOON)?;
+    let part = |name: &str| probed.get(name).cloned().unwrap_or_default();
+    let shown = |incident: &Value| {
+        let fields = ["scope", "limit_bytes", "limit_cgroup", "oom"];
+        let all = fields.map(|field| (field.to_owned(), incident.get(field).cloned()));
+        serde_json::json!(std::collections::BTreeMap::from(all))
+    };
+    let mut expected = shown(&part("expected"));
+    if let Some(oom) = expected.get_mut("oom") {
+        *oom = Value::Null;
+    }
+    Ok(serde_json::json!({
+        "expected": {"probed": part("expected"), "counted": expected},
+        "told": {"probed": part("told"), "counted": shown(&told)},
+    }))
 }
 
 /// Nobody's limit: the machine is out of memory.

@@ -81,6 +81,13 @@ impl Scene {
         })
     }
 
+    /// An agent beside the first one.
+    pub(super) fn another(more: &[&str]) -> Result<Agent> {
+        let mut args = vec!["--no-kubernetes", "--node-name", NODE];
+        args.extend(more);
+        Agent::start("/bin/oom-agent".as_ref(), &args, &[])
+    }
+
     /// Has it happen by `go`: what the agent should tell of it, and what it tells.
     pub(super) fn play(
         &mut self,
