@@ -1,6 +1,6 @@
 use zerocopy::FromBytes;
 
-use crate::{Autopsy, Exit, Mark};
+use crate::{Autopsy, Environment, Exit, Mark};
 
 /// One item of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub enum Record {
     Mark(Box<Mark>),
     /// A victim was read, in its own context.
     Autopsy(Box<Autopsy>),
+    /// What a victim's environment was, where that is wanted.
+    Environment(Box<Environment>),
     /// A victim is gone.
     Exit(Exit),
 }
@@ -35,6 +37,9 @@ impl Record {
             Some(Autopsy::KIND) => Autopsy::read_from_bytes(bytes)
                 .ok()
                 .map(|autopsy| Self::Autopsy(Box::new(autopsy))),
+            Some(Environment::KIND) => Environment::read_from_bytes(bytes)
+                .ok()
+                .map(|environment| Self::Environment(Box::new(environment))),
             Some(Exit::KIND) => Exit::read_from_bytes(bytes).ok().map(Self::Exit),
             _ => None,
         };
@@ -111,19 +116,33 @@ mod tests {
         refused(&bytes[..bytes.len() - 2]);
     }
 
+    #[test]
+    fn what_is_in_an_environment_is_never_shown() {
+        let mut bytes = vec![b's'; size_of::<Environment>()];
+        bytes[..4].copy_from_slice(&Environment::KIND.to_ne_bytes());
+        let shown = format!("{:?}", Record::from_bytes(&bytes).unwrap());
+        assert!(!shown.contains("115, 115"), "{shown}");
+        assert!(shown.ends_with("read: 1936946035, .. })"), "{shown}");
+    }
+
     proptest! {
         #[test]
-        fn any_bytes_give_an_answer(kind in 0u32..5, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        fn any_bytes_give_an_answer(kind in 0u32..6, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(rest);
-            let sizes = [size_of::<Mark>(), size_of::<Autopsy>(), size_of::<Exit>()];
+            let sizes = [
+                size_of::<Mark>(),
+                size_of::<Autopsy>(),
+                size_of::<Exit>(),
+                size_of::<Environment>(),
+            ];
             let right_size = sizes.get((kind as usize).wrapping_sub(1)) == Some(&bytes.len());
             prop_assert_eq!(Record::from_bytes(&bytes).is_ok(), right_size);
         }
 
         #[test]
         fn every_record_of_the_right_size_is_taken(fill in any::<u8>()) {
-            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>())] {
+            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>())] {
                 let mut bytes = vec![fill; size];
                 bytes[..4].copy_from_slice(&kind.to_ne_bytes());
                 prop_assert!(Record::from_bytes(&bytes).is_ok());

@@ -11,6 +11,7 @@ mod record;
 #[cfg(not(target_arch = "bpf"))]
 pub use from_bytes::{Malformed, Record};
 pub use record::{
-    Autopsy, CGROUP_NAMES_LEN, CLASSIC_PID_OFFSET, CMDLINE_LEN, COMM_LEN, Exit, GROUP_UNKNOWN,
-    LEVELS, Level, Mark, UNKNOWN_OFFSET, drops, in_use, invoked, known,
+    Autopsy, CGROUP_NAMES_LEN, CLASSIC_PID_OFFSET, CMDLINE_LEN, COMM_LEN, ENVIRONMENT_LEN,
+    Environment, Exit, GROUP_UNKNOWN, LEVELS, Level, Mark, UNKNOWN_OFFSET, drops, in_use, invoked,
+    known,
 };

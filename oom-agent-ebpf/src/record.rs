@@ -10,6 +10,9 @@ pub const COMM_LEN: usize = 16;
 /// [`Autopsy::cmdline_size`] has the whole length.
 pub const CMDLINE_LEN: usize = 1024;
 
+/// How many bytes of an environment are read, where it is.
+pub const ENVIRONMENT_LEN: usize = 8192;
+
 /// Room for the names of a cgroup and its ancestors, each with its NUL.
 pub const CGROUP_NAMES_LEN: usize = 2048;
 
@@ -149,6 +152,29 @@ pub struct Level {
     pub oom_group: u64,
 }
 
+/// A victim's environment, read in its own context where the agent is told to: comes before its
+/// autopsy. Holds secrets, so `Debug` leaves the bytes out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct Environment {
+    /// [`Environment::KIND`].
+    pub kind: u32,
+    /// The victim.
+    pub tgid: u32,
+    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    pub mark_ns: u64,
+    /// Length of the environment, in bytes; more than [`ENVIRONMENT_LEN`] when it was cut.
+    pub size: u32,
+    /// How many bytes were read.
+    pub read: u32,
+    /// `NAME=value`, each with its NUL.
+    pub bytes: [u8; ENVIRONMENT_LEN],
+}
+
 /// `sched:sched_process_exit` of the last thread of a marked process: its address space
 /// is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,9 +278,28 @@ impl Exit {
     pub const KIND: u32 = 3;
 }
 
+// === impl Environment ===
+
+impl Environment {
+    /// The first word of an environment.
+    pub const KIND: u32 = 4;
+}
+
+impl core::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Environment")
+            .field("tgid", &self.tgid)
+            .field("mark_ns", &self.mark_ns)
+            .field("size", &self.size)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
 // The ring is read by another program than the one that wrote it: a layout that moves must not compile.
 const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
 const _: () =
     assert!(size_of::<Autopsy>() == 104 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
+const _: () = assert!(size_of::<Environment>() == 24 + ENVIRONMENT_LEN);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

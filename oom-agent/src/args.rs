@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cri::Socket;
+use crate::incident::Pattern;
 use crate::probe::Method;
 use crate::sinks::{BonkerUrl, Format};
 
@@ -87,6 +88,17 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_CGROUPFS", value_name = "DIR")]
     pub cgroupfs: Option<PathBuf>,
 
+    /// A variable of the victims' environments to tell, `*` and `?` standing for any bytes or one;
+    /// repeatable (in the variable: separated by commas). Without any, no environment is ever read.
+    /// Incident lines show the values: name none that may hold a secret.
+    #[arg(
+        long,
+        env = "OOM_AGENT_ENV",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub env: Vec<Pattern>,
+
     /// How to hang on the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
     pub probe: Method,
@@ -162,6 +174,7 @@ mod tests {
             "asks for no user and password",
         );
         refused(&["--http-listen", "9155"], "invalid socket address");
+        refused(&["--env", "A=B"], "expected the name of a variable");
         refused(&["--output", "xml"], "possible values: human, json");
         refused(
             &["--no-kubernetes", "--kubeconfig", "x"],

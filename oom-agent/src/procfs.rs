@@ -228,6 +228,7 @@ mod tests {
                     shmem: 8 << 10
                 }),
                 cgroup: Some("/a:b".to_owned()),
+                environment: None,
                 parent_pid: Some(7),
                 namespace_pid: Some(17),
                 namespace_level: Some(1),

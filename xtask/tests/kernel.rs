@@ -141,6 +141,35 @@ fn what_its_memory_was_made_of_is_told() {
 }
 
 #[test]
+fn of_its_environment_only_what_is_allowed_is_told() {
+    for (args, told) in [
+        (&["--env", "APP_*,HOME"][..], json!({"APP_NAME": "hungry"})),
+        (&[], json!(null)),
+    ] {
+        let mut agent = Agent::start(
+            &agent_bin(),
+            &[&["--no-kubernetes", "--log-level", "trace"], args].concat(),
+            &[],
+        )
+        .unwrap();
+        let cgroup = Cgroup::new(32 * MIB).unwrap();
+        let mut command = cgroup.command("tail");
+        command.arg("/dev/zero").env_clear();
+        command.envs([("APP_NAME", "hungry"), ("SECRET", "hunter2-of-the-test")]);
+        let victim = Running::spawn(&mut command);
+        let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+        assert_eq!(*at(&incident, "/victims/0/environment"), told);
+        agent.end();
+        let never = |_: &str| None::<()>;
+        let _ended = agent.incidents.find("its end", SOON, never);
+        let _ended = agent.log.find("its end", SOON, never);
+        for line in agent.incidents.so_far().chain(agent.log.so_far()) {
+            assert!(!line.contains("hunter2-of-the-test"), "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_cgroupfs_that_is_none_costs_the_figures_only() {
     let args = ["--no-kubernetes", "--cgroupfs", "/etc"];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();

@@ -13,7 +13,7 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::{Mark, drops, in_use, invoked, known};
 
 use super::{
-    autopsy,
+    autopsy, environment,
     maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop, in_use},
     offsets as at,
     task::{self, Subject},
@@ -89,6 +89,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         own,
     };
     if own {
+        environment::write(subject.tgid, mark.stamp_ns);
         autopsy::write(&subject, mark.stamp_ns, 0);
     } else if victim != 0 {
         // All but its command line, in case its signal comes late: a throttled victim's can take seconds.

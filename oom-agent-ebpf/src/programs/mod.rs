@@ -1,6 +1,7 @@
 //! One file a program; what they share is in `autopsy`, `maps`, `offsets` and `task`.
 
 mod autopsy;
+mod environment;
 mod maps;
 mod mark_victim;
 mod offsets;

@@ -18,6 +18,10 @@ pub(super) static MARK_VICTIM_HAS_TASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(super) static CLASSIC_PID: Global<u32> = Global::new(CLASSIC_PID_OFFSET);
 
+/// 1 where the victims' environments are wanted: only then is any read.
+#[unsafe(no_mangle)]
+pub(super) static READ_ENVIRONMENT: Global<u32> = Global::new(0);
+
 offsets! {
     TASK_PID
     TASK_TGID
@@ -40,6 +44,8 @@ offsets! {
     UPID_SIZE
     MM_ARG_START
     MM_ARG_END
+    MM_ENV_START
+    MM_ENV_END
     /// From the `mm_struct` to the number in each of its counters.
     MM_RSS_ANON
     MM_RSS_FILE

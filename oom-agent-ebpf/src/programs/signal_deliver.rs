@@ -6,7 +6,7 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::known;
 
 use super::{
-    autopsy,
+    autopsy, environment,
     maps::MARKED,
     task::{self, Subject},
 };
@@ -41,6 +41,7 @@ pub(super) fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
     } else {
         0
     };
+    environment::write(tgid, marked.stamp_ns);
     marked.autopsied = u32::from(autopsy::write(&subject, marked.stamp_ns, known));
     debug!(&ctx, "signal_deliver: tid {} tgid {}", tid, tgid);
     0

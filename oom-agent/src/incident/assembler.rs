@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use oom_agent_ebpf::{Autopsy, Exit, Mark, Record, invoked, known};
+use oom_agent_ebpf::{Autopsy, Environment, Exit, Mark, Record, invoked, known};
+use zeroize::Zeroize as _;
 
 use super::autopsy::{control, killed, text};
+use super::environment::{Allow, Kept};
 use super::group::Groups;
 use super::{Fate, Found, Killed, Trigger, Victim};
 
@@ -33,6 +35,9 @@ const MEMORY: Duration = Duration::from_mins(1);
 /// Kills remembered at once, waiting ones included.
 const CAPACITY: usize = 4096;
 
+/// Environments whose autopsy is still to come; it follows at once, or was lost.
+const ENVIRONMENTS: usize = 64;
+
 /// The state: kills that wait for their autopsy, and kills lately told.
 pub struct Assembler {
     page_size: u64,
@@ -43,6 +48,9 @@ pub struct Assembler {
     /// When each was told, by the same stamp.
     told: BTreeMap<u64, u64>,
     groups: Groups,
+    allow: Allow,
+    /// What is allowed of those that have come, by the stamp of the mark.
+    environments: BTreeMap<u64, Kept>,
 }
 
 /// What can be here before the rest.
@@ -75,7 +83,15 @@ impl Assembler {
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             groups: Groups::default(),
+            allow: Allow::default(),
+            environments: BTreeMap::new(),
         }
+    }
+
+    /// Tells what is allowed of the victims' environments.
+    #[must_use]
+    pub fn allowing(self, allow: Allow) -> Self {
+        Self { allow, ..self }
     }
 
     /// Takes one record; `now_ns` is `CLOCK_MONOTONIC`. Gives what is complete by it.
@@ -91,6 +107,10 @@ impl Assembler {
                 self.wait(stamp_ns, now_ns, Part::Mark(mark));
                 self.confirm(stamp_ns, now_ns)
             }
+            Record::Environment(environment) => {
+                self.environment(environment);
+                None
+            }
             Record::Autopsy(autopsy) if autopsy.known & known::FROM_OUTSIDE != 0 => {
                 let mut killed = killed(&autopsy, self.page_size);
                 killed.fate = Fate::Outside;
@@ -99,6 +119,7 @@ impl Assembler {
             }
             Record::Autopsy(autopsy) if autopsy.known & known::UNCONFIRMED != 0 => {
                 let mut killed = killed(&autopsy, self.page_size);
+                self.add_environment(&mut killed);
                 killed.say_missing(KERNEL);
                 self.wait(autopsy.mark_ns, now_ns, Part::Early(Box::new(killed)));
                 self.confirm(autopsy.mark_ns, now_ns)
@@ -161,8 +182,35 @@ impl Assembler {
         Some(one(kill.mark.as_deref(), *kill.early?))
     }
 
+    /// Keeps what is allowed, and forgets the rest at once.
+    fn environment(&mut self, mut environment: Box<Environment>) {
+        let read = (environment.read as usize).min(environment.bytes.len());
+        let bytes = environment.bytes.get(..read).unwrap_or_default();
+        let kept = self.allow.keep(bytes, environment.size as usize);
+        environment.bytes.zeroize();
+        if self.environments.len() >= ENVIRONMENTS {
+            self.environments.pop_first();
+        }
+        self.environments.insert(environment.mark_ns, kept);
+    }
+
+    fn add_environment(&mut self, killed: &mut Killed) {
+        if let Some(kept) = self.environments.remove(&killed.stamp_ns) {
+            killed.victim.environment = Some(kept.environment);
+            let cut = kept.degraded.map(|reason| format!("environment: {reason}"));
+            killed.degraded.extend(cut);
+        }
+    }
+
     /// Holds back the kills of groups; the rest is complete.
-    fn fold(&mut self, found: Vec<Found>, now_ns: u64) -> Vec<Found> {
+    fn fold(&mut self, mut found: Vec<Found>, now_ns: u64) -> Vec<Found> {
+        let killed = found.iter_mut().flat_map(|found| &mut found.killed);
+        for killed in killed.filter(|_| !self.allow.is_empty()) {
+            if killed.victim.environment.is_none() {
+                let reason = "environment: not read in its own context".to_owned();
+                killed.degraded.push(reason);
+            }
+        }
         let groups = &mut self.groups;
         found
             .into_iter()
@@ -173,6 +221,7 @@ impl Assembler {
     fn autopsy(&mut self, autopsy: &Autopsy, now_ns: u64) -> Option<Found> {
         let kill = self.tell(autopsy.mark_ns, now_ns)?;
         let mut killed = killed(autopsy, self.page_size);
+        self.add_environment(&mut killed);
         if let Some(outside) = kill.outside {
             killed.fill_from(*outside);
         }
@@ -187,6 +236,7 @@ impl Assembler {
     }
 
     fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
+        self.environments.remove(&exit.mark_ns);
         let Waiting {
             mark,
             outside,

@@ -2,6 +2,7 @@
 
 mod assembler;
 mod autopsy;
+mod environment;
 mod found;
 mod group;
 mod memory;
@@ -13,12 +14,15 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 
 pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
+pub use environment::{Allow, Pattern, PatternError};
 pub use found::{Fate, Found, Killed};
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
 pub use scope::{Control, Limit, Rose, counted, inferred, seen};
@@ -123,6 +127,8 @@ pub struct Victim {
     pub comm: Option<String>,
     /// The arguments, at most 1 KiB in all.
     pub cmdline: Option<Vec<String>>,
+    /// The variables that may be told, by name; `None` where none may.
+    pub environment: Option<BTreeMap<String, String>>,
     /// tgid of its parent, as the host sees it.
     pub parent_pid: Option<u32>,
     /// Its pid in its own PID namespace.

@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use oom_agent_ebpf::{
-    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, Exit, LEVELS, Level, Mark, Record, invoked, known,
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, ENVIRONMENT_LEN, Environment, Exit, LEVELS, Level,
+    Mark, Record, invoked, known,
 };
 
 use super::assembler::{Assembler, Expect};
-use super::{Fate, Rss, Trigger};
+use super::{Allow, Fate, Rss, Trigger};
 
 const PAGE: u64 = 4096;
 
@@ -442,4 +443,48 @@ fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
         .sum();
     assert_eq!(told, 5000 - 4096);
     assert_eq!(told + assembler.expire(u64::MAX).len(), 5000);
+}
+
+fn environment(mark_ns: u64, text: &[u8]) -> Record {
+    let mut bytes = [b'x'; ENVIRONMENT_LEN];
+    bytes[..text.len()].copy_from_slice(text);
+    Record::Environment(Box::new(Environment {
+        kind: Environment::KIND,
+        tgid: 42,
+        mark_ns,
+        size: text.len() as u32,
+        read: text.len() as u32,
+        bytes,
+    }))
+}
+
+#[test]
+fn an_environment_goes_with_its_victim_as_far_as_it_is_allowed() {
+    let allow = Allow::new(vec!["APP*".parse().unwrap()]);
+    let mut assembler = assembler().allowing(allow);
+    assembler.take(mark(50, 42, 42), 60);
+    let read = environment(50, b"SECRET=hunter2\0APP=a\0");
+    assert_eq!(assembler.take(read, 60), []);
+    let found = assembler.take(autopsy(50, 42, 42), 61);
+    let killed = &found[0].killed[0];
+    let expected = [("APP".to_owned(), "a".to_owned())].into();
+    assert_eq!(killed.victim.environment, Some(expected));
+    assert!(!format!("{found:?}").contains("hunter2"));
+
+    assembler.take(mark(70, 43, 43), 80);
+    let found = assembler.take(autopsy(70, 43, 43), 81);
+    let killed = &found[0].killed[0];
+    assert_eq!(killed.victim.environment, None);
+    let said = "environment: not read in its own context".to_owned();
+    assert!(killed.degraded.contains(&said), "{:?}", killed.degraded);
+}
+
+#[test]
+fn where_nothing_is_allowed_an_environment_is_no_gap() {
+    let mut assembler = assembler();
+    assembler.take(mark(50, 42, 42), 60);
+    let found = assembler.take(autopsy(50, 42, 42), 61);
+    let killed = &found[0].killed[0];
+    assert_eq!(killed.victim.environment, None);
+    assert!(!format!("{:?}", killed.degraded).contains("environment"));
 }

@@ -20,7 +20,7 @@ use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
 use crate::clock;
 use crate::host::Host;
-use crate::incident::{Assembler, Expect, Incident};
+use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::metrics::{Metrics, Readings};
 use crate::probe::{Method, Probe, ProbeError, Take};
 use crate::procfs::Procfs;
@@ -87,6 +87,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let resolver = Arc::new(Resolver::new(host.clone(), procfs, snapshots, runtime));
     let (seen, mut incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
+    let allow = Allow::new(args.env.clone());
+    let environments = !allow.is_empty();
     let front = |method| {
         // What is killed from now on is seen.
         kills_before = kernel_kills();
@@ -95,7 +97,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             _ => Expect::Autopsies(patience),
         };
         let mut front = Front {
-            assembler: Assembler::new(host.page_size, expect),
+            assembler: Assembler::new(host.page_size, expect).allowing(allow),
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
@@ -105,7 +107,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         take
     };
     let logging = args.log_level == LogLevel::Trace;
-    let probe = Probe::attach(args.probe, logging, front).map_err(RunError::Probe)?;
+    let probe = Probe::attach(args.probe, logging, environments, front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
     if probe.out_of_memory.is_err() {
         resolver.count_limits();

@@ -25,8 +25,8 @@ use crate::snapshot::Snapshots;
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
 
-/// Given to look at what memory was made of; it takes some 100 µs.
-const SNAPSHOT: Duration = Duration::from_millis(20);
+/// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
+const SNAPSHOT: Duration = Duration::from_millis(50);
 
 /// Names for who can wait longer than the incident could.
 pub(super) struct Later(pub(super) Arc<Resolver>);

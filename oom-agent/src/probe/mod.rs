@@ -47,13 +47,14 @@ pub struct Probe {
 impl Probe {
     /// Loads the programs, attaches them and gives what they record to the taker that `take` makes
     /// for the method in use; it is dropped when nothing is seen any more. `logging` turns on
-    /// the programs' own debug messages.
+    /// the programs' own debug messages, `environment` has them read the victims' environments.
     pub fn attach(
         method: Method,
         logging: bool,
+        environment: bool,
         take: impl FnOnce(Method) -> Take,
     ) -> Result<Self, ProbeError> {
-        let mut object = Object::load(method, logging)?;
+        let mut object = Object::load(method, logging, environment)?;
         let ring = object.records()?;
         let drops = Drops::new(object.drops()?);
         let logger = logging.then(|| object.logger()).flatten();
@@ -79,9 +80,9 @@ impl Probe {
         })
     }
 
-    /// Puts every program through this kernel's verifier and attaches nothing.
+    /// Puts every program through this kernel's verifier, with all it could do, and attaches nothing.
     pub fn verify() -> Result<Vec<Verified>, ProbeError> {
-        Object::load(Method::Auto, false)?.verify()
+        Object::load(Method::Auto, false, true)?.verify()
     }
 
     /// What is lost, at any time; also after the end.

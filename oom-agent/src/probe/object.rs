@@ -59,6 +59,9 @@ const OUT_OF_MEMORY: &str = "out_of_memory";
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
 const KPROBE_PROGRAM: &str = "out_of_memory";
 
+/// Bytes of the ring that has environments, too: of 8 KiB each.
+const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
+
 /// How the programs hang on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Method {
@@ -105,8 +108,12 @@ pub struct Verified {
 
 impl Object {
     /// Creates the maps and relocates the programs; none is in the kernel after this.
-    /// `logging` turns the programs' own debug messages on.
-    pub(super) fn load(method: Method, logging: bool) -> Result<Self, ProbeError> {
+    /// `logging` turns the programs' own debug messages on, `environment` the reading of environments.
+    pub(super) fn load(
+        method: Method,
+        logging: bool,
+        environment: bool,
+    ) -> Result<Self, ProbeError> {
         let mut loader = loader();
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
@@ -128,6 +135,11 @@ impl Object {
             Err(error) => (CLASSIC_PID_OFFSET, Some(error)),
         };
         loader.override_global("CLASSIC_PID", &pid, true);
+        let environment = u32::from(environment);
+        loader.override_global("READ_ENVIRONMENT", &environment, true);
+        if environment == 1 {
+            loader.map_max_entries("RECORDS", RING_WITH_ENVIRONMENTS);
+        }
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
         }

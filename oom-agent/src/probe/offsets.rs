@@ -39,6 +39,8 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("UPID_NR", "upid", &["nr"]),
     ("MM_ARG_START", "mm_struct", &["arg_start"]),
     ("MM_ARG_END", "mm_struct", &["arg_end"]),
+    ("MM_ENV_START", "mm_struct", &["env_start"]),
+    ("MM_ENV_END", "mm_struct", &["env_end"]),
     ("CSS_CGROUP", "cgroup_subsys_state", &["cgroup"]),
     ("CGROUP_KN", "cgroup", &["kn"]),
     // 6.15 marked it __rcu and renamed it with that.

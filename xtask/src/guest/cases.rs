@@ -244,7 +244,7 @@ fn ancestor_limit(scene: &mut Scene) -> Result<Value> {
 /// The pod's limit is hit while the victim's container stands at its own, too: an agent that hangs
 /// nothing on the kernel's functions tells it by what the kernel counts.
 fn counted_limit(scene: &mut Scene) -> Result<Value> {
-    let mut unprobed = Scene::another(&["--probe", "tracepoints"])?;
+    let mut unprobed = Scene::another(&["--probe", "tracepoints", "--env", "APP_*"])?;
     let pod = Group::burstable()?.pod(21)?.limit(96 * MIB)?;
     let (meek, greedy) = (pod.container(21)?.limit(52 * MIB)?, pod.container(22)?);
     let mut meek = start(&[Plan {
@@ -272,12 +272,18 @@ fn counted_limit(scene: &mut Scene) -> Result<Value> {
     let part = |name: &str| probed.get(name).cloned().unwrap_or_default();
     let shown = |incident: &Value| {
         let fields = ["scope", "limit_bytes", "limit_cgroup", "oom"];
+        let environment = incident.pointer("/victims/0/environment").cloned();
         let all = fields.map(|field| (field.to_owned(), incident.get(field).cloned()));
-        serde_json::json!(std::collections::BTreeMap::from(all))
+        let mut all = std::collections::BTreeMap::from(all);
+        all.insert("environment".to_owned(), environment);
+        serde_json::json!(all)
     };
     let mut expected = shown(&part("expected"));
     if let Some(oom) = expected.get_mut("oom") {
         *oom = Value::Null;
+    }
+    if let Some(environment) = expected.get_mut("environment") {
+        *environment = serde_json::json!({"APP_NAME": "hog"});
     }
     Ok(serde_json::json!({
         "expected": {"probed": part("expected"), "counted": expected},

@@ -106,6 +106,8 @@ fn spawn(plan: &Plan<'_>) -> Result<Child> {
         .arg("hog")
         .args(plan.args)
         .uid(plan.uid)
+        .env("APP_NAME", "hog")
+        .env("SECRET", "hunter2")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -240,6 +242,7 @@ impl Facts {
             "pid": pid,
             "comm": read("comm")?.trim_end(),
             "cmdline": arguments,
+            "environment": null,
             "parent_pid": number("PPid:", false)?,
             "namespace_pid": number("NSpid:", true)?,
             "start_boot_ns": between(start, start.saturating_add(TICK)),
