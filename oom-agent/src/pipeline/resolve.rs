@@ -26,7 +26,7 @@ use crate::snapshot::Snapshots;
 const REASON_LEN: usize = 512;
 
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
-const SNAPSHOT: Duration = Duration::from_millis(50);
+const SNAPSHOT: Duration = Duration::from_millis(100);
 
 /// Names for who can wait longer than the incident could.
 pub(super) struct Later(pub(super) Arc<Resolver>);
