@@ -87,7 +87,7 @@ fn named(socket: &Socket) -> Cri {
 pub(super) fn snapshots(cgroupfs: Option<&Path>) -> Snapshots {
     let hierarchy = Hierarchy::find(cgroupfs);
     match &hierarchy {
-        Ok(found) => tracing::info!(
+        Ok(found) => tracing::debug!(
             path = %found.path().display(),
             version = ?found.version(),
             "memory controller"
