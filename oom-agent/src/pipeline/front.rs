@@ -8,9 +8,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::resolve::Resolver;
 use crate::clock;
-use crate::incident::{Assembler, Found, Incident};
+use crate::incident::{Assembler, Found, Incident, Scope};
 use crate::metrics::Metrics;
-use crate::sinks::Lines;
+use crate::sinks::{Format, Lines};
 
 /// What goes on to the other sinks.
 pub(super) enum Seen {
@@ -47,11 +47,21 @@ impl Front {
     fn tell(&self, found: Vec<Found>) {
         for found in found {
             self.metrics.found(&found);
-            let incident = self.resolver.resolve(found);
-            let seen = if Resolver::is_named_elsewhere(&incident) {
+            let mut incident = self.resolver.resolve(found);
+            let unnamed = Resolver::is_named_elsewhere(&incident);
+            // A sentence has no more to say, but of a node whose limit nobody told.
+            let whole = incident.scope != Scope::Node || incident.limit_bytes.is_some();
+            let at_once = !unnamed && whole && self.lines.format() == Format::Human;
+            if at_once {
+                self.lines.offer(&incident);
+            }
+            self.resolver.look(&mut incident);
+            let seen = if unnamed {
                 Seen::Unnamed(Box::new(incident))
             } else {
-                self.lines.offer(&incident);
+                if !at_once {
+                    self.lines.offer(&incident);
+                }
                 Seen::Whole(Arc::new(incident), clock::monotonic_ns())
             };
             if self.seen.blocking_send(seen).is_err() {

@@ -15,8 +15,8 @@ use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
 use crate::incident::{
-    self, Container, Control, Fate, Found, Incident, Killed, Limit, Memory, Outcome, Pod, Scope,
-    VERSION, Victim,
+    self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, Scope, VERSION,
+    Victim,
 };
 use crate::procfs::Procfs;
 use crate::sinks::Names;
@@ -69,8 +69,8 @@ impl Resolver {
         self.snapshots.count_limits(clock::monotonic_ns());
     }
 
-    /// All that this host tells by itself, at once. Never fails: what cannot be found out is said in
-    /// `degraded`.
+    /// All that this host tells by itself, at once, but for what memory is made of. Never fails: what
+    /// cannot be found out is said in `degraded`.
     pub(super) fn resolve(&self, found: Found) -> Incident {
         let Found {
             stamp_ns,
@@ -85,7 +85,7 @@ impl Resolver {
             self.read(killed);
         }
         let mut limit = self.limit(control.as_ref(), stamp_ns, &killed);
-        let memory = self.memory(&mut limit, &killed);
+        let memory = incident::memory_of_interest(&limit, &killed, self.host.page_size);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
         for (n, killed) in killed.into_iter().enumerate() {
@@ -114,6 +114,24 @@ impl Resolver {
             memory,
             degraded,
             stamp_ns,
+        }
+    }
+
+    /// Adds what the memory is made of, which changes from now on.
+    pub(super) fn look(&self, incident: &mut Incident) {
+        self.snapshots.take(
+            &mut incident.memory,
+            Instant::now() + SNAPSHOT,
+            &mut incident.degraded,
+        );
+        if let (Scope::Node, None, Some(node)) = (
+            incident.scope,
+            incident.limit_bytes,
+            incident.memory.first(),
+        ) {
+            // As the kernel's own `totalpages`.
+            let sizes = node.limit_bytes.zip(node.swap_limit_bytes);
+            incident.limit_bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
         }
     }
 
@@ -189,19 +207,6 @@ impl Resolver {
                 degraded.push("not read from /proc: it is not the host's here".to_owned());
             }
         }
-    }
-
-    fn memory(&self, limit: &mut Limit, killed: &[Killed]) -> Vec<Memory> {
-        let mut memory = incident::memory_of_interest(limit, killed, self.host.page_size);
-        let deadline = Instant::now() + SNAPSHOT;
-        self.snapshots
-            .take(&mut memory, deadline, &mut limit.degraded);
-        if let (Scope::Node, None, Some(node)) = (limit.scope, limit.bytes, memory.first()) {
-            // As the kernel's own `totalpages`.
-            let sizes = node.limit_bytes.zip(node.swap_limit_bytes);
-            limit.bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
-        }
-        memory
     }
 
     async fn ask_runtime(&self, id: &str) -> Result<cri::Identity, String> {

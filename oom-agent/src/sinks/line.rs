@@ -96,6 +96,11 @@ impl Lines {
         })
     }
 
+    /// How they are written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// Never waits: a full queue drops the line and counts it.
     pub fn offer(&self, incident: &Incident) {
         let line = match self.format {
