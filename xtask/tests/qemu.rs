@@ -129,7 +129,8 @@ fn check(suite: &'static str, case: &str) {
     );
 }
 
-/// Nothing was told twice or of others, nothing was lost, nothing went wrong.
+/// Nothing was told twice or of others, nothing was lost, nothing went wrong: not in the kernel
+/// either.
 fn check_end(suite: &'static str, release: &str) {
     let serial = serial(suite);
     let kernel = said(serial, "kernel").and_then(Value::as_str);
@@ -139,6 +140,9 @@ fn check_end(suite: &'static str, release: &str) {
     );
     let error = said(serial, "error").is_some();
     assert!(!error, "{}", log(serial));
+    // Its bits are in the kernel's Documentation/admin-guide/tainted-kernels.rst: a warning is one.
+    let tainted = said(serial, "tainted");
+    assert_eq!(tainted, Some(&json!("0")), "{}", log(serial));
     let end = said(serial, "end").unwrap_or_else(|| panic!("no end:{}", log(serial)));
     assert_eq!(end.get("stray"), Some(&json!([])), "{}", log(serial));
     let summary = end

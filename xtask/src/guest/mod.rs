@@ -54,6 +54,8 @@ fn run() -> Result<()> {
         }
     }
     tell(&json!({"end": scene.close()}));
+    let tainted = fs::read_to_string("/proc/sys/kernel/tainted").context("read the taint")?;
+    tell(&json!({"tainted": tainted.trim()}));
     Ok(())
 }
 
