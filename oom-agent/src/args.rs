@@ -26,6 +26,9 @@ pub enum Command {
     /// Watch this host and report every OOM kill. Finds by itself what is there: a container
     /// runtime, a Kubernetes API server; whatever is missing is done without.
     Run(Run),
+    /// Watch the pods of a whole cluster by its API server alone, and report every container that Kubernetes
+    /// calls `OOMKilled`: for nodes where eBPF cannot go. Needs no node, no capability and no root.
+    WatchPods(WatchPods),
     /// Put every BPF program through this kernel's verifier, and attach nothing.
     Check,
     /// Show what is read out of cgroup paths: one JSON line each.
@@ -112,8 +115,76 @@ pub struct Run {
     pub log_format: LogFormat,
 }
 
+/// `oom-agent watch-pods`
+#[derive(Args, Debug)]
+pub struct WatchPods {
+    /// Credentials for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// A bonker to tell of every kill; repeatable (in the variable: separated by commas).
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub bonker: Vec<BonkerUrl>,
+
+    /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
+    #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
+    pub http_listen: Option<SocketAddr>,
+
+    /// How incidents are written to standard output.
+    #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
+    pub output: Format,
+
+    /// When it begins, kills of that long ago are told, too, unless their Events stand; keep it below the API
+    /// server's --event-ttl (an hour).
+    #[arg(long, env = "OOM_AGENT_LOOKBACK", value_name = "SECONDS", default_value_t = 600,
+        value_parser = clap::value_parser!(u32).range(0..=3000))]
+    pub lookback: u32,
+
+    /// Leave a kill to the agent of its node for that long, and tell it only if that has not.
+    #[arg(long, env = "OOM_AGENT_GRACE", value_name = "SECONDS", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(0..=600))]
+    pub grace: u32,
+
+    /// Name of the Lease by which one of several replicas acts, in the service account's namespace.
+    #[arg(
+        long,
+        env = "OOM_AGENT_LEASE",
+        value_name = "NAME",
+        default_value = "oom-agent-watch-pods"
+    )]
+    pub lease: String,
+
+    /// Act without a Lease: there is no other replica.
+    #[arg(long, env = "OOM_AGENT_NO_LEASE", conflicts_with = "lease",
+        value_parser = BoolishValueParser::new())]
+    pub no_lease: bool,
+
+    /// As kubernetes-oom-event-generator's: from 1 on at least `debug` is logged, from 3 on `trace`.
+    #[arg(
+        long,
+        short,
+        env = "VERBOSE",
+        value_name = "LEVEL",
+        default_value_t = 0
+    )]
+    pub verbose: u8,
+
+    /// How much is logged to standard error.
+    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// How it is logged.
+    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
+    pub log_format: LogFormat,
+}
+
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum LogLevel {
     /// What was lost.
     Error,
@@ -136,6 +207,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// The level, and no less than a number that glog would take asks for.
+pub fn verbose(level: LogLevel, number: u8) -> LogLevel {
+    level.max(match number {
+        0 => LogLevel::Error,
+        1 | 2 => LogLevel::Debug,
+        3.. => LogLevel::Trace,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +224,14 @@ mod tests {
     #[test]
     fn the_flags_agree_with_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_number_of_verbosity_only_ever_raises_the_level() {
+        assert_eq!(verbose(LogLevel::Warn, 0), LogLevel::Warn);
+        assert_eq!(verbose(LogLevel::Info, 2), LogLevel::Debug);
+        assert_eq!(verbose(LogLevel::Trace, 1), LogLevel::Trace);
+        assert_eq!(verbose(LogLevel::Info, 4), LogLevel::Trace);
     }
 
     fn refused(args: &[&str], says: &str) {

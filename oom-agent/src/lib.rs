@@ -16,9 +16,11 @@ pub mod metrics;
 pub mod pipeline;
 pub mod probe;
 pub mod procfs;
+pub mod signals;
 pub mod sinks;
 pub mod snapshot;
 pub mod vmstat;
+pub mod watch_pods;
 
 use std::error::Error;
 use std::io;
@@ -48,17 +50,14 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Run(args) => {
             let logging = logging::init(args.log_level, args.log_format)?;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            let done = runtime.block_on(pipeline::run(args, logging.dropped_lines()));
-            // A thread that reads credentials may hang for ever; nothing is left to wait for.
-            runtime.shutdown_background();
-            let dropped = logging.dropped_lines().dropped_lines();
-            if dropped > 0 {
-                tracing::warn!(dropped, "log lines were dropped");
-            }
-            Ok(done?)
+            let log = logging.dropped_lines();
+            Ok(on_tokio(&logging, pipeline::run(args, log))??)
+        }
+        Command::WatchPods(args) => {
+            let level = args::verbose(args.log_level, args.verbose);
+            let logging = logging::init(level, args.log_format)?;
+            let log = logging.dropped_lines();
+            Ok(on_tokio(&logging, watch_pods::run(args, log))??)
         }
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
         Command::Cgroup { paths } => {
@@ -70,4 +69,18 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
             }
         }
     }
+}
+
+fn on_tokio<T>(logging: &logging::Logging, work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let done = runtime.block_on(work);
+    // A thread that reads credentials may hang for ever; nothing is left to wait for.
+    runtime.shutdown_background();
+    let dropped = logging.dropped_lines().dropped_lines();
+    if dropped > 0 {
+        tracing::warn!(dropped, "log lines were dropped");
+    }
+    Ok(done)
 }

@@ -10,6 +10,7 @@
 )]
 
 mod support;
+mod watch_pods;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -245,6 +246,25 @@ fn the_event_stands_on_the_pod_within_a_second() {
     let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(described.contains(text(&event, "/reason")), "{described}");
     told_and_bonked(&mut agent, &container);
+}
+
+#[test]
+fn what_the_agent_tells_the_controller_only_counts() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let mut agent = scene.agent(&kubeconfig);
+    let container = scene.hungry();
+    container.open();
+    let event = scene.event();
+    let incident = agent.incident_of(container.pid, SOON).unwrap();
+    let id = text(&incident, "/victims/0/container/id");
+    let second = text(&event, "/eventTime").get(..19).unwrap();
+    let mut controller = watch_pods::controller(&scene.api, &["--grace", "0", "--no-lease"]);
+    watch_pods::kill(&scene.api, NAMESPACE, "hungry", id, &format!("{second}Z"));
+    let fate = watch_pods::fate(&mut controller, id.get(..16).unwrap());
+    assert_eq!(fate, "oomkilled_told_by_agent");
+    scene.event();
 }
 
 #[test]

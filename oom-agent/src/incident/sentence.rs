@@ -10,11 +10,13 @@ pub fn sentence(incident: &Incident) -> String {
     let Some(victim) = incident.victims.first() else {
         return "The OOM killer struck, and nothing is known of its victim".to_owned();
     };
-    let mut text = format!(
-        "{} (pid {}) was OOM-killed",
-        victim.comm.as_deref().unwrap_or("A process"),
-        victim.pid
-    );
+    let mut text = victim.comm.as_deref().unwrap_or("A process").to_owned();
+    // No process has it: Kubernetes' own story knows of none.
+    let anonymous = victim.pid == 0;
+    if !anonymous {
+        let _infallible = write!(text, " (pid {})", victim.pid);
+    }
+    text.push_str(" was OOM-killed");
     text.push_str(&place(victim));
     if incident.victims.len() > 1 {
         let _infallible = write!(
@@ -35,6 +37,7 @@ pub fn sentence(incident: &Incident) -> String {
     }
     text.push_str(&limit(incident));
     text.push_str(match incident.outcome {
+        Outcome::ContainerDied if anonymous => "; the container died",
         Outcome::ContainerDied => "; it was the container's first process, so the container died",
         Outcome::ChildDied => "; the container's first process was not the victim",
         Outcome::AlreadyExiting => "; it was exiting already",

@@ -10,7 +10,7 @@ use super::{annotations, note};
 use crate::escape;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
-const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
+pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
 
 /// What the API server takes at most, in bytes: `reportingInstance` and a name.
 const INSTANCE_LEN: usize = 128;

@@ -2,6 +2,7 @@
 
 mod annotations;
 mod bucket;
+mod cluster;
 mod credentials;
 mod draft;
 mod error;
@@ -27,6 +28,12 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde_json::json;
 
+#[cfg(test)]
+pub(crate) use cluster::fake as cluster_fake;
+pub use cluster::{
+    AgentEvent, ApiError, Change, Cluster, ContainerStatus, Ended, Lease, List, Note, Page,
+    PodStatus, PodStream,
+};
 pub use credentials::{Credentials, Source, find};
 pub use draft::Draft;
 pub use error::{CredentialsError, RecordError};

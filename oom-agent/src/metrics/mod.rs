@@ -64,6 +64,7 @@ pub struct Metrics {
     losses: [Counter; 4],
     kernel_kills: Optional<Counter>,
     drift: Optional<Gauge>,
+    watch_updates: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 // === impl Metrics ===
@@ -91,6 +92,12 @@ impl Default for Metrics {
             &mut registry,
             "lost",
             "Records and log lines that were lost, by where",
+        );
+        let watch_updates = Family::default();
+        registry.register(
+            "watch_updates",
+            "Containers' statuses that watch-pods has seen, and the kills in them, by what came of them",
+            Family::clone(&watch_updates),
         );
         let (kernel_kills, drift) = (Optional::default(), Optional::default());
         registry.register(
@@ -159,6 +166,7 @@ impl Default for Metrics {
             losses: LOSSES.map(|reason| losses.get_or_create_owned(&[("reason", reason)])),
             kernel_kills,
             drift,
+            watch_updates,
             registry,
         }
     }
@@ -212,6 +220,12 @@ impl Metrics {
     /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.
     pub fn running(&self, containers: Vec<Who>, now_ns: u64) {
         self.kills.running(containers, now_ns);
+    }
+
+    /// What `watch-pods` counts as that type.
+    pub fn watch_update(&self, update_type: &'static str) -> Counter {
+        self.watch_updates
+            .get_or_create_owned(&[("update_type", update_type)])
     }
 
     /// The counters of a sink of that name.

@@ -395,6 +395,7 @@ fn latencies_and_what_was_degraded() {
 fn the_documented_table_is_true() {
     let metrics = Metrics::default();
     metrics.sink("kubernetes");
+    metrics.watch_update("not_oomkilled");
     metrics.read(Readings {
         kernel_kills: Some(0),
         ..Readings::default()

@@ -24,6 +24,7 @@ use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::metrics::{Metrics, Readings};
 use crate::probe::{Method, Probe, ProbeError, Take};
 use crate::procfs::Procfs;
+use crate::signals::signals;
 use crate::sinks::{Lines, Sink, start_bonker, start_events};
 use discover::Runtime;
 use front::{Front, Seen};
@@ -299,21 +300,4 @@ fn say_degraded(probe: &Probe, wanted: Method) {
             "this kernel's BTF lacks a member: what is read there is degraded"
         );
     }
-}
-
-/// SIGTERM and SIGINT, as messages.
-fn signals() -> io::Result<mpsc::Receiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        // A receiver that is gone has ended already.
-        let _ended = sender.send(()).await;
-    });
-    Ok(receiver)
 }

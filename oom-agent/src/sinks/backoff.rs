@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Doubles from `FIRST` to `LONGEST`, each wait drawn from its upper half, so that
 /// many agents do not come back at one moment.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub struct Backoff {
     attempts: u32,
 }
 
@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 // === impl Backoff ===
 
 impl Backoff {
-    /// `chance` is from 0 to 1.
-    pub(super) fn next(&mut self, chance: f64) -> Duration {
+    /// How long to wait now; `chance` is from 0 to 1.
+    pub fn next(&mut self, chance: f64) -> Duration {
         let doubled = FIRST.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
         doubled
@@ -24,11 +24,13 @@ impl Backoff {
             .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    pub(super) fn attempts(&self) -> u32 {
+    /// Waits so far.
+    pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    pub(super) fn reset(&mut self) {
+    /// It went well.
+    pub fn reset(&mut self) {
         self.attempts = 0;
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub use backoff::Backoff;
 pub use bonk::{BonkerUrl, start as start_bonker};
 pub use event::{Names, start as start_events};
 pub use line::{Format, Lines};

@@ -12,7 +12,7 @@ use super::Output;
 use crate::process::stop;
 
 /// How long a program may take to be ready, and to end when told to.
-const READY: Duration = Duration::from_secs(30);
+pub(super) const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
@@ -180,7 +180,7 @@ pub fn field(line: &str, name: &str) -> Option<String> {
     })
 }
 
-fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
+pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -169,6 +169,12 @@ impl ApiServer {
         serde_json::from_str(&stored).context("read an object as stored")
     }
 
+    /// PUTs an object to a path of the API, which may be a subresource.
+    pub fn put(&self, path: &str, object: &Value) -> Result<()> {
+        self.with_input(&["replace", "--raw", path, "--filename=-"], object)?;
+        Ok(())
+    }
+
     /// GETs a path of the API.
     pub fn get(&self, path: &str) -> Result<Value> {
         let body = capture(self.kubectl().args(["get", "--raw", path]))?;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use xtask::lab::{Agent, field, message, wait};
+use xtask::lab::{Agent, Output, field, message, wait};
 
 use super::SOON;
 
@@ -17,7 +17,12 @@ pub(crate) struct Admin(SocketAddr);
 impl Admin {
     /// As its log tells.
     pub(crate) fn of(agent: &mut Agent) -> Self {
-        let address = agent.log.find("address of the admin port", SOON, |line| {
+        Self::told_by(&mut agent.log)
+    }
+
+    /// As a log tells.
+    pub(crate) fn told_by(log: &mut Output) -> Self {
+        let address = log.find("address of the admin port", SOON, |line| {
             let served = message(line)? == "metrics and health are served";
             served.then(|| field(line, "address"))?
         });

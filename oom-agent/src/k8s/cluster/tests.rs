@@ -1,0 +1,299 @@
+//! What goes over the wire, and what is made of answers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fake::{Answer, Asked, Fake, status};
+use super::*;
+
+fn pod(name: &str, version: &str, status: &Value) -> Value {
+    json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": version,
+            "annotations": {"much": "text"}, "managedFields": [{"fieldsV1": {"f:metadata": {}}}]},
+        "spec": {"nodeName": "node-a", "containers": [{"name": "main", "image": "i"}]},
+        "status": status,
+    })
+}
+
+fn killed(id: &str) -> Value {
+    json!({"terminated": {"containerID": id, "reason": "OOMKilled", "exitCode": 137,
+        "startedAt": "2026-11-21T08:59:00Z", "finishedAt": "2026-11-21T09:00:00Z"}})
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
+    let status = json!({
+        "phase": "Running",
+        "initContainerStatuses": [{"name": "fill", "state": killed("containerd://1"), "lastState": {}}],
+        "containerStatuses": [{"name": "main", "ready": false, "state": {"running": {"startedAt": null}},
+            "lastState": killed("containerd://2")}],
+        "ephemeralContainerStatuses": [{"name": "debug", "state": killed("containerd://3")}],
+    });
+    let answer = move |asked: &Asked| {
+        if asked.line.contains("continue=more") {
+            let items = [pod("b", "8", &json!({}))];
+            let list =
+                json!({"metadata": {"resourceVersion": "9", "continue": ""}, "items": items});
+            return Answer::json(200, &list);
+        }
+        let items = [pod("a", "7", &status)];
+        Answer::json(
+            200,
+            &json!({"metadata": {"resourceVersion": "9", "continue": "more"}, "items": items}),
+        )
+    };
+    let (fake, cluster) = Fake::start(answer).await;
+    let first = cluster.list_pods(None).await.unwrap();
+    assert_eq!(first.next.as_deref(), Some("more"));
+    let a = &first.pods[0];
+    assert_eq!(
+        (a.namespace.as_str(), a.uid.as_str(), a.node.as_deref()),
+        ("shop", "uid-a", Some("node-a"))
+    );
+    let ended: Vec<_> = a
+        .containers
+        .iter()
+        .map(|container| (container.list, container.ended[0].container_id.as_str()))
+        .collect();
+    let all = [
+        (List::InitContainers, "containerd://1"),
+        (List::Containers, "containerd://2"),
+        (List::EphemeralContainers, "containerd://3"),
+    ];
+    assert_eq!(ended, all);
+    let finished = a.containers[0].ended[0].finished_at.unwrap();
+    assert_eq!(finished.to_string(), "2026-11-21T09:00:00Z");
+    let last = cluster.list_pods(first.next.as_deref()).await.unwrap();
+    assert_eq!((last.next, last.version.as_str()), (None, "9"));
+    assert_eq!(last.pods[0].containers, []);
+    assert_eq!(fake.asked()[0].line, "GET /api/v1/pods?&limit=100");
+}
+
+#[tokio::test]
+async fn a_watch_gives_changes_and_where_to_go_on() {
+    let changes = [
+        json!({"type": "ADDED", "object": pod("a", "10", &json!({}))}),
+        json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"resourceVersion": "11"}, "spec": {"containers": null}, "status": {}}}),
+        json!({"type": "DELETED", "object": pod("a", "12", &json!({}))}),
+        json!({"type": "ERROR", "object": status(410)}),
+    ];
+    let (fake, cluster) = Fake::start(move |_| Answer::open(&changes)).await;
+    let mut stream = cluster.watch_pods("9").await.unwrap();
+    assert!(matches!(stream.next().await, Ok(Some(Change::Applied(_)))));
+    assert_eq!(stream.next().await.unwrap(), Some(Change::Passed));
+    assert_eq!(stream.version, "11");
+    assert!(matches!(stream.next().await, Ok(Some(Change::Deleted(_)))));
+    assert!(matches!(stream.next().await, Err(ApiError::Expired)));
+    let line = &fake.asked()[0].line;
+    assert!(
+        line.contains("watch=true")
+            && line.contains("resourceVersion=9")
+            && line.contains("allowWatchBookmarks=true"),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_that_is_cut_off_is_not_given() {
+    let change = json!({"type": "ADDED", "object": pod("a", "10", &json!({}))});
+    let whole = change.to_string().len() + 1;
+    let answer =
+        move |_: &Asked| Answer::changes(&[change.clone(), change.clone()]).cut_to(whole + 40);
+    let (_fake, cluster) = Fake::start(answer).await;
+    let mut stream = cluster.watch_pods("9").await.unwrap();
+    assert!(stream.next().await.unwrap().is_some());
+    assert_eq!(stream.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_refused() {
+    let endless = " ".repeat(5 << 20);
+    let (_fake, cluster) = Fake::start(move |_| Answer::changes(&[json!(endless)])).await;
+    let mut stream = cluster.watch_pods("9").await.unwrap();
+    assert!(matches!(stream.next().await, Err(ApiError::Broken { .. })));
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_an_error() {
+    let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
+    let listed = cluster.list_pods(None).await;
+    assert!(
+        matches!(listed, Err(ApiError::Malformed { .. })),
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_missing_right() {
+    let (_fake, cluster) = Fake::start(|_| Answer::status(403)).await;
+    let refusals = [
+        cluster.list_pods(None).await.err(),
+        cluster.watch_pods("1").await.err(),
+        cluster.agent_events("shop", "a").await.err(),
+        cluster.lease("penguins", "l").await.err(),
+    ];
+    let rights = [
+        "`list` on `pods`",
+        "`watch` on `pods`",
+        "`list` on `events`",
+        "`get` on `leases`",
+    ];
+    for (refusal, right) in refusals.into_iter().zip(rights) {
+        let refusal = refusal.unwrap();
+        let text = crate::chain(&refusal).to_string();
+        assert!(text.contains(right) && text.contains("own words"), "{text}");
+        assert!(!refusal.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_busy_server_is_asked_again_and_an_old_version_is_not() {
+    for (code, transient) in [(401, true), (429, true), (503, true), (422, false)] {
+        let (_fake, cluster) = Fake::start(move |_| Answer::status(code)).await;
+        let error = cluster.list_pods(None).await.unwrap_err();
+        assert_eq!(error.is_transient(), transient, "{code}");
+    }
+    let (_fake, cluster) = Fake::start(|_| Answer::status(410)).await;
+    let watched = cluster.watch_pods("1").await;
+    assert!(matches!(watched.err(), Some(ApiError::Expired)));
+}
+
+#[tokio::test]
+async fn an_agents_event_is_read_as_far_as_it_tells() {
+    let answer = |_: &Asked| {
+        let event = json!({
+            "metadata": {"name": "a.1", "namespace": "shop", "annotations": {
+                "oom-bonker.dev/container-id": "17db", "oom-bonker.dev/pod-api-uid": "other"}},
+            "eventTime": "2026-11-21T09:00:00.123456Z",
+            "series": {"count": 2, "lastObservedTime": "2026-11-21T09:05:00.000000Z"},
+            "regarding": {"kind": "Pod", "name": "a", "uid": "uid-a", "fieldPath": "spec.containers{main}"},
+        });
+        let bare = json!({"metadata": {}, "eventTime": null});
+        Answer::json(200, &json!({"metadata": {}, "items": [event, bare]}))
+    };
+    let (fake, cluster) = Fake::start(answer).await;
+    let events = cluster.agent_events("shop", "a").await.unwrap();
+    let whole = AgentEvent {
+        pod_uid: Some("other".to_owned()),
+        container: Some("main".to_owned()),
+        container_id: Some("17db".to_owned()),
+        time: Some("2026-11-21T09:00:00.123456Z".parse().unwrap()),
+        counted: Some("2026-11-21T09:05:00Z".parse().unwrap()),
+    };
+    assert_eq!(events, [whole, AgentEvent::default()]);
+    let line = &fake.asked()[0].line;
+    let selector = "regarding.kind%3DPod%2Cregarding.name%3Da%2CreportingController%3Doom-bonker.dev%2Foom-agent";
+    assert!(line.contains(selector), "{line}");
+}
+
+fn note() -> Note {
+    Note {
+        namespace: "shop".to_owned(),
+        pod: "hungry".to_owned(),
+        uid: "a38c".to_owned(),
+        node: Some("node-a".to_owned()),
+        container: (List::InitContainers, "fill".to_owned()),
+        suffix: "k8s-a38c-17db-1".to_owned(),
+        time: "2026-11-21T09:00:00Z".parse().unwrap(),
+        reason: "PreviousContainerWasOOMKilled",
+        text: "killed\u{1b}[31m".to_owned(),
+        container_id: "17db".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn the_event_is_whole_and_one_that_stands_already_is_no_failure() {
+    let mut stands = false;
+    let answer = move |asked: &Asked| {
+        if std::mem::replace(&mut stands, true) {
+            Answer::status(409)
+        } else {
+            Answer::json(201, &asked.body)
+        }
+    };
+    let (fake, cluster) = Fake::start(answer).await;
+    assert!(cluster.write_note(&note(), "me").await.unwrap());
+    assert!(!cluster.write_note(&note(), "me").await.unwrap());
+    let asked = &fake.asked()[0];
+    assert_eq!(
+        asked.line,
+        "POST /apis/events.k8s.io/v1/namespaces/shop/events?"
+    );
+    assert_eq!(
+        asked.body,
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"name": "hungry.k8s-a38c-17db-1", "namespace": "shop",
+                "annotations": {"oom-bonker.dev/container-id": "17db"}},
+            "type": "Warning", "reason": "PreviousContainerWasOOMKilled", "action": "Kill",
+            "note": "killed\\u{1b}[31m", "eventTime": "2026-11-21T09:00:00.000000Z",
+            "reportingController": "oom-bonker.dev/watch-pods", "reportingInstance": "me",
+            "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
+                "uid": "a38c", "fieldPath": "spec.initContainers{fill}"},
+            "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_is_no_missing_right() {
+    let mut body = status(403);
+    body["message"] = json!("namespace shop because it is being terminated");
+    let (_fake, cluster) = Fake::start(move |_| Answer::json(403, &body)).await;
+    let refused = cluster.write_note(&note(), "me").await;
+    assert!(matches!(refused, Err(ApiError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn a_lease_is_replaced_only_as_it_was_read() {
+    let answer = |asked: &Asked| {
+        if asked.line.starts_with("GET") {
+            return Answer::json(
+                200,
+                &json!({"metadata": {"name": "l", "resourceVersion": "41"},
+                    "spec": {"holderIdentity": "other", "leaseDurationSeconds": 15, "leaseTransitions": 3,
+                        "renewTime": "2026-11-21T09:00:00.000000Z"}}),
+            );
+        }
+        Answer::status(409)
+    };
+    let (fake, cluster) = Fake::start(answer).await;
+    assert_eq!(cluster.namespace(), "penguins");
+    let lease = cluster.lease("penguins", "l").await.unwrap().unwrap();
+    assert_eq!(
+        (lease.holder.as_str(), lease.version.as_str()),
+        ("other", "41")
+    );
+    assert_eq!(lease.duration, Duration::from_secs(15));
+    let written = cluster.write_lease("penguins", "l", &lease).await.unwrap();
+    assert!(!written);
+    let put = &fake.asked()[1];
+    let path = "/apis/coordination.k8s.io/v1/namespaces/penguins/leases/l?";
+    assert_eq!(put.line, format!("PUT {path}"));
+    assert_eq!(put.body["metadata"]["resourceVersion"], "41");
+    assert_eq!(put.body["spec"]["leaseTransitions"], 3);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_there_is_created() {
+    let answer = |asked: &Asked| {
+        if asked.line.starts_with("GET") {
+            Answer::status(404)
+        } else {
+            Answer::json(201, &asked.body)
+        }
+    };
+    let (fake, cluster) = Fake::start(answer).await;
+    assert_eq!(cluster.lease("penguins", "l").await.unwrap(), None);
+    let first = Lease {
+        holder: "me".to_owned(),
+        ..Lease::default()
+    };
+    let written = cluster.write_lease("penguins", "l", &first).await.unwrap();
+    assert!(written);
+    let line = &fake.asked()[1].line;
+    assert!(line.starts_with("POST"), "{line}");
+}

@@ -1,0 +1,344 @@
+//! From the API server's wire to its Events, lines and leases.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+use super::counts::UpdateType;
+use super::health::Trouble;
+use super::lead::Lead;
+use super::teller::Teller;
+use super::term;
+use crate::k8s::Cluster;
+use crate::k8s::cluster_fake::{Answer, Asked, Fake, status};
+use crate::metrics::Metrics;
+use crate::sinks::{Format, Lines};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// A pod of which those containers were killed, and one that was not.
+fn pod(name: &str, killed: &[&str]) -> Value {
+    let now = Timestamp::now();
+    let container = |(n, id): (usize, &&str)| {
+        json!({"name": format!("c{n}"), "state": {"running": {}}, "lastState": {"terminated": {
+            "containerID": format!("containerd://{id}"), "reason": "OOMKilled", "exitCode": 137,
+            "startedAt": now.strftime("%Y-%m-%dT00:00:00Z").to_string(),
+            "finishedAt": now.strftime("%Y-%m-%dT%H:%M:00Z").to_string()}}})
+    };
+    let statuses: Vec<Value> = killed.iter().enumerate().map(container).collect();
+    json!({"metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "resourceVersion": "5"},
+        "spec": {"nodeName": "node-a"}, "status": {"containerStatuses": statuses}})
+}
+
+fn list(pods: &[Value]) -> Answer {
+    Answer::json(
+        200,
+        &json!({"metadata": {"resourceVersion": "5"}, "items": pods}),
+    )
+}
+
+fn change(kind: &str, version: &str, mut pod: Value) -> Value {
+    pod["metadata"]["resourceVersion"] = json!(version);
+    json!({"type": kind, "object": pod})
+}
+
+/// Takes each Event once, as the API server does.
+#[derive(Default)]
+struct Events(HashSet<String>);
+
+impl Events {
+    fn create(&mut self, asked: &Asked) -> Answer {
+        let name = asked.body["metadata"]["name"].as_str().unwrap().to_owned();
+        if self.0.insert(name) {
+            Answer::json(201, &asked.body)
+        } else {
+            Answer::status(409)
+        }
+    }
+}
+
+fn none() -> Answer {
+    Answer::json(200, &json!({"metadata": {}, "items": []}))
+}
+
+/// The containers that Events were to be created for.
+fn told(asked: &[Asked]) -> Vec<String> {
+    let posts = asked.iter().filter(|asked| asked.line.starts_with("POST"));
+    let id = |asked: &Asked| {
+        let annotations = &asked.body["metadata"]["annotations"];
+        annotations["oom-bonker.dev/container-id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    posts.map(id).collect()
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn teller(cluster: &Cluster) -> (Teller, Written) {
+    let written = Written::default();
+    let metrics = Arc::new(Metrics::default());
+    let unwritten = metrics.lines_unwritten.clone();
+    let out = written.clone();
+    let lines = Lines::start(Format::Json, TimeZone::UTC, out, None, unwritten).unwrap();
+    let me = "me".to_owned();
+    let teller = Teller::new(
+        Duration::ZERO,
+        cluster.clone(),
+        me,
+        lines,
+        Vec::new(),
+        metrics,
+    );
+    (teller, written)
+}
+
+fn an_hour_ago() -> Timestamp {
+    Timestamp::now() - Duration::from_hours(1)
+}
+
+/// Leads until as many Events were to be created; gives the lines.
+async fn lead(fake: &mut Fake, cluster: &Cluster, events: usize) -> (Teller, String) {
+    let ((mut teller, written), trouble) = (teller(cluster), Trouble::default());
+    let done = async {
+        tokio::select! {
+            () = term::run(cluster, &mut teller, an_hour_ago(), &trouble) => {}
+            () = fake.until(|asked| told(asked).len() == events) => {}
+        }
+        teller.told().await;
+    };
+    timeout(WITHIN, done).await.unwrap();
+    // The line's own thread.
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    (teller, text)
+}
+
+#[tokio::test]
+async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
+    let (mut lists, mut watches, mut events) = (0, 0, Events::default());
+    let answer = move |asked: &Asked| {
+        if asked.line.starts_with("POST") {
+            return events.create(asked);
+        }
+        if asked.line.contains("/events?") {
+            return none();
+        }
+        if asked.line.contains("watch=true") {
+            watches += 1;
+            return match watches {
+                // A sibling is killed, then the same again; the stream breaks.
+                1 => Answer::changes(&[
+                    change("MODIFIED", "6", pod("a", &["1", "2"])),
+                    change("MODIFIED", "7", pod("a", &["1", "2"])),
+                ]),
+                // It went on from there; what changed since is not kept.
+                2 => Answer::changes(&[json!({"type": "ERROR", "object": status(410)})]),
+                _ => Answer::open(&[
+                    change("MODIFIED", "8", pod("a", &["1", "2"])),
+                    change("DELETED", "9", pod("z", &["9"])),
+                ]),
+            };
+        }
+        lists += 1;
+        match lists {
+            1 => list(&[pod("a", &["1"]), pod("b", &[])]),
+            _ => list(&[pod("a", &["1", "2"]), pod("c", &["3"])]),
+        }
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    let (teller, _) = lead(&mut fake, &cluster, 4).await;
+    let mut all = told(&fake.asked());
+    all.sort();
+    assert_eq!(all, ["1", "2", "3", "9"]);
+    let asked = fake.asked().into_iter().map(|asked| asked.line);
+    let watched: Vec<String> = asked.filter(|line| line.contains("watch=true")).collect();
+    assert!(watched[1].ends_with("resourceVersion=7"), "{watched:?}");
+    let counts = teller.counts();
+    assert_eq!(counts.get(UpdateType::EventSent), 4);
+    assert!(counts.get(UpdateType::SeenBefore) >= 5);
+}
+
+#[tokio::test]
+async fn what_stood_before_a_restart_is_counted_and_makes_no_line() {
+    let mut events = Events::default();
+    let answer = move |asked: &Asked| {
+        if asked.line.starts_with("POST") {
+            return events.create(asked);
+        }
+        match asked.line.contains("watch=true") {
+            true => Answer::open(&[]),
+            false if asked.line.contains("/events?") => none(),
+            false => list(&[pod("a", &["1"])]),
+        }
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    let (first, _) = lead(&mut fake, &cluster, 1).await;
+    assert_eq!(first.counts().get(UpdateType::EventSent), 1);
+    let (second, text) = lead(&mut fake, &cluster, 2).await;
+    assert_eq!(second.counts().get(UpdateType::ToldBefore), 1);
+    assert_eq!(second.counts().get(UpdateType::EventSent), 0);
+    assert_eq!(text, "");
+}
+
+#[tokio::test]
+async fn what_the_agent_has_told_is_left_to_it() {
+    let answer = |asked: &Asked| {
+        if asked.line.starts_with("POST") {
+            return Answer::json(201, &asked.body);
+        }
+        if asked.line.contains("/events?") {
+            let event = json!({"metadata": {"annotations": {"oom-bonker.dev/container-id": "1"}},
+                "eventTime": null, "regarding": {"name": "a"}});
+            return Answer::json(200, &json!({"metadata": {}, "items": [event]}));
+        }
+        if asked.line.contains("watch=true") {
+            Answer::open(&[])
+        } else {
+            list(&[pod("a", &["1", "2"])])
+        }
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    let (teller, _) = lead(&mut fake, &cluster, 1).await;
+    assert_eq!(told(&fake.asked()), ["2"]);
+    assert_eq!(teller.counts().get(UpdateType::ToldByAgent), 1);
+}
+
+#[tokio::test]
+async fn a_kill_whose_event_is_refused_still_makes_its_line() {
+    let answer = |asked: &Asked| {
+        if asked.line.starts_with("POST") || asked.line.contains("/events?") {
+            return Answer::status(403);
+        }
+        if asked.line.contains("watch=true") {
+            Answer::open(&[])
+        } else {
+            list(&[pod("a", &["17db"])])
+        }
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    let ((mut teller, written), trouble) = (teller(&cluster), Trouble::default());
+    let done = async {
+        tokio::select! {
+            () = term::run(&cluster, &mut teller, an_hour_ago(), &trouble) => {}
+            () = fake.until(|asked| told(asked).len() == 1) => {}
+        }
+        teller.told().await;
+        assert_eq!(teller.counts().get(UpdateType::EventFailed), 1);
+        teller.finish().await;
+    };
+    timeout(WITHIN, done).await.unwrap();
+    let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
+    assert_eq!(line["victims"][0]["container"]["id"], "17db");
+    let degraded = line["degraded"].as_array().unwrap();
+    assert!(
+        degraded
+            .iter()
+            .any(|entry| entry.as_str().unwrap().starts_with("event: "))
+    );
+}
+
+/// Stores one lease as the API server does.
+#[derive(Default)]
+struct Leases {
+    lease: Option<Value>,
+    version: u64,
+}
+
+impl Leases {
+    fn answer(&mut self, asked: &Asked) -> Answer {
+        if asked.line.starts_with("GET") {
+            return match &self.lease {
+                Some(lease) => Answer::json(200, lease),
+                None => Answer::status(404),
+            };
+        }
+        let stands = self
+            .lease
+            .as_ref()
+            .map(|lease| &lease["metadata"]["resourceVersion"]);
+        let over = asked.body["metadata"].get("resourceVersion");
+        if stands != over {
+            return Answer::status(409);
+        }
+        self.version += 1;
+        let mut lease = asked.body.clone();
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.lease = Some(lease.clone());
+        Answer::json(200, &lease)
+    }
+}
+
+fn candidate(
+    cluster: &Cluster,
+    name: &str,
+) -> (watch::Receiver<Option<Instant>>, mpsc::Sender<()>) {
+    let (sender, until) = watch::channel(None);
+    let (end, ended) = mpsc::channel(1);
+    let lead = Lead::new(
+        cluster.clone(),
+        "l".to_owned(),
+        name.to_owned(),
+        Trouble::default(),
+    );
+    tokio::spawn(lead.run(sender, ended));
+    (until, end)
+}
+
+#[tokio::test]
+async fn of_two_one_leads_and_the_other_follows_when_it_ends() {
+    let mut leases = Leases::default();
+    let (mut fake, cluster) = Fake::start(move |asked| leases.answer(asked)).await;
+    let (mut first, end) = candidate(&cluster, "first");
+    timeout(WITHIN, first.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+    let (mut second, _end) = candidate(&cluster, "second");
+    let reads = |asked: &Vec<Asked>| {
+        asked
+            .iter()
+            .filter(|asked| asked.line.starts_with("GET"))
+            .count()
+    };
+    timeout(WITHIN, fake.until(|asked| reads(asked) >= 2))
+        .await
+        .unwrap();
+    assert!(second.borrow().is_none());
+    end.send(()).await.unwrap();
+    timeout(WITHIN, second.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+    // Its sender has gone with the task.
+    assert!(first.wait_for(Option::is_none).await.is_ok());
+    let writes: Vec<Value> = fake
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.line.starts_with('P'))
+        .map(|asked| asked.body["spec"]["holderIdentity"].clone())
+        .collect();
+    assert_eq!(
+        (&writes[0], writes.last().unwrap()),
+        (&json!("first"), &json!("second"))
+    );
+    assert!(writes.contains(&json!("")), "released: {writes:?}");
+}
