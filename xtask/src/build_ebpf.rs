@@ -56,7 +56,7 @@ pub fn main(args: Args) -> Result<()> {
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
     let release = target_dir.join(target).join("release");
-    publish(&release.join("empty"), &workspace::empty_ebpf_object())?;
+    publish(&release.join("bench"), &workspace::bench_ebpf_object())?;
     let object = workspace::ebpf_object();
     let fresh = publish(&release.join("oom-agent-ebpf"), &object)?;
     let state = if fresh { "new" } else { "unchanged" };

@@ -24,8 +24,8 @@ pub fn ebpf_object() -> PathBuf {
 }
 
 /// The eBPF program that does nothing, for the benchmark.
-pub(crate) fn empty_ebpf_object() -> PathBuf {
-    root().join("target/bpf/empty.o")
+pub(crate) fn bench_ebpf_object() -> PathBuf {
+    root().join("target/bpf/bench.o")
 }
 
 /// The cargo that runs this xtask, in the workspace's root.

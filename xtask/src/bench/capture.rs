@@ -1,8 +1,9 @@
-//! `cargo xtask bench capture`: every tool at once, on the same kills.
+//! `cargo xtask bench capture`: the agent and its rivals at once, on the same kills; once for each
+//! of its outputs.
 
 mod running;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::footprint::{Activity, Cpus, Memory, oom_kills};
 use super::page::{Machine, Report, Rest, Stretch, page, tables};
 use super::signals;
 use super::spin::Spinners;
+use super::stamps::Stamps;
 use super::tool::Tool;
 use crate::lab::{Consent, Debian};
 use crate::process::{capture, is_root};
@@ -83,7 +85,7 @@ pub(super) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn measure(args: &Args, agent: &std::path::Path) -> Result<Report> {
+fn measure(args: &Args, agent: &Path) -> Result<Report> {
     let cores = std::thread::available_parallelism()
         .context("count the CPUs")?
         .get();
@@ -101,51 +103,77 @@ fn measure(args: &Args, agent: &std::path::Path) -> Result<Report> {
         command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
     };
 
-    let tools = Tool::ALL.into_iter();
+    let mut report = Report {
+        machine,
+        spinners,
+        harness_first: false,
+        phases: Vec::new(),
+        stretch: Stretch::default(),
+        rests: Vec::new(),
+        signals: Vec::new(),
+    };
+    // Before any tool's program.
+    let mut stamps = Stamps::start()?;
+    for ours in Tool::OURS {
+        if !args.without.contains(&ours) {
+            pass(ours, args, agent, &mut stamps, &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
+/// The agent in one of its outputs, and its rivals.
+fn pass(
+    ours: Tool,
+    args: &Args,
+    agent: &Path,
+    stamps: &mut Stamps,
+    report: &mut Report,
+) -> Result<()> {
+    let tools = [ours].into_iter().chain(Tool::RIVALS);
     let tools: Vec<Tool> = tools.filter(|tool| !args.without.contains(tool)).collect();
     let names: Vec<_> = tools.iter().map(|tool| tool.name()).collect();
     say::step(format_args!("starting {}", names.join("; ")));
     let mut running = Running::start(&tools, agent)?;
+    for (_, pid) in running.pids() {
+        stamps.watch(pid)?;
+    }
     running.warm_up()?;
     let length = Duration::from_secs(args.quiet);
     say::step(format_args!("watching them do nothing for {length:?}"));
     let (idle, stretch) = quiet(&running, length)?;
+    report.stretch = report.stretch.and(stretch);
 
-    let mut phases = Vec::new();
     say::step(format_args!("{} kills on an idle machine", args.kills));
-    phases.push(running.phase("idle", args.kills)?);
-    if spinners > 0 {
+    report
+        .phases
+        .push(running.phase("idle", args.kills, stamps)?);
+    if report.spinners > 0 {
+        let spinners = report.spinners;
         say::step(format_args!(
             "{} kills while {spinners} threads spin",
             args.kills
         ));
         let _spinning = Spinners::start(spinners)?;
-        phases.push(running.phase("busy", args.kills)?);
+        report
+            .phases
+            .push(running.phase("busy", args.kills, stamps)?);
     }
 
-    let rests = running.pids().zip(idle);
-    let rests = rests
-        .map(|((tool, pid), activity)| {
+    for ((tool, pid), activity) in running.pids().zip(idle) {
+        if report.rests.iter().all(|(told, _)| *told != tool) {
             let memory = Memory::of(pid)?;
-            Ok((tool, Rest { memory, activity }))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut signals = Vec::new();
-    if args.signals > 0 {
-        say::step(format_args!("{} signals", args.signals));
-        let ours = running.pids().find(|(tool, _)| *tool == Tool::AgentJson);
-        let (_, pid) = ours.context("a running agent")?;
-        signals = signals::measure(pid, args.signals)?;
+            report.rests.push((tool, Rest { memory, activity }));
+        }
     }
-    Ok(Report {
-        machine,
-        spinners,
-        harness_first: running.harness_first(),
-        phases,
-        stretch,
-        rests,
-        signals,
-    })
+    if args.signals > 0 && report.signals.is_empty() {
+        say::step(format_args!("{} signals", args.signals));
+        let agent = running.pids().find(|(tool, _)| *tool == ours);
+        let (_, pid) = agent.context("a running agent")?;
+        report.signals = signals::measure(pid, args.signals)?;
+    }
+    report.harness_first = running.harness_first();
+    Ok(())
 }
 
 /// What each tool did in a stretch, and what else went on.

@@ -78,21 +78,20 @@ impl Journal {
         self.account(kill).is_some()
     }
 
-    /// The kernel's stamp of a kill, where this tool is one that tells it.
-    pub(super) fn stamp_ns(&self, kill: &Kill) -> Option<u64> {
-        self.tool.stamp_ns(&self.account(kill)?.text)
-    }
-
-    /// What it told of these kills, each with the kernel's stamp.
-    pub(super) fn told(&self, kills: &[(Kill, Option<u64>)]) -> Told {
+    /// What it told of these kills, each with the stamp of its mark; `written` is when the tool wrote
+    /// last before the next kill.
+    pub(super) fn told(&self, kills: &[(Kill, Option<u64>)], written: &[Option<u64>]) -> Told {
         let mut told = Told::default();
         let mut times = Vec::new();
-        for (kill, stamp_ns) in kills {
+        for ((kill, stamp_ns), written) in kills.iter().zip(written) {
             let Some(account) = self.account(kill) else {
                 continue;
             };
             told.count(self.tool.facts(&account.text, kill));
-            let took = stamp_ns.and_then(|stamp| account.at_ns.checked_sub(stamp));
+            // What it wrote after this line was read is another one.
+            let written = written.filter(|at_ns| *at_ns <= account.at_ns);
+            let at_ns = written.unwrap_or(account.at_ns);
+            let took = stamp_ns.and_then(|stamp| at_ns.checked_sub(stamp));
             times.extend(took);
         }
         told.times = Times::of(times);
@@ -113,7 +112,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tool::tests::{HUMAN, JSON, KMSG, kill};
+    use super::super::tool::tests::{HUMAN, KMSG, kill};
     use super::*;
 
     fn line(at_ns: u64, text: &str) -> Line {
@@ -135,7 +134,7 @@ mod tests {
     #[test]
     fn a_kill_is_told_of_by_its_pid_and_timed_by_its_stamp() {
         let journal = journal(Tool::AgentHuman, &[(120, "43 other"), (170, HUMAN)]);
-        let told = journal.told(&[(kill(42), Some(110)), (kill(44), Some(110))]);
+        let told = journal.told(&[(kill(42), Some(110)), (kill(44), Some(110))], &[None; 2]);
         assert_eq!((told.seen, told.full), (1, 1));
         assert_eq!(told.times.unwrap().max, 60);
         assert!(journal.tells_of(&kill(42)) && !journal.tells_of(&kill(44)));
@@ -144,14 +143,17 @@ mod tests {
     #[test]
     fn a_line_from_before_a_kill_is_of_another_process() {
         let journal = journal(Tool::Bpftrace, &[(99, "42 old"), (180, "42 idle-7")]);
-        let told = journal.told(&[(kill(42), Some(110))]);
+        let told = journal.told(&[(kill(42), Some(110))], &[Some(150)]);
         assert_eq!((told.seen, told.comm), (1, 1));
-        assert_eq!(told.times.unwrap().p50, 70);
+        assert_eq!(told.times.unwrap().p50, 40);
+        let later = journal.told(&[(kill(42), Some(110))], &[Some(181)]);
+        assert_eq!(later.times.unwrap().p50, 70, "that was another line");
     }
 
     #[test]
     fn without_a_stamp_a_kill_is_seen_and_not_timed() {
-        let told = journal(Tool::Bpftrace, &[(180, "42 idle-7")]).told(&[(kill(42), None)]);
+        let told =
+            journal(Tool::Bpftrace, &[(180, "42 idle-7")]).told(&[(kill(42), None)], &[Some(150)]);
         assert_eq!((told.seen, told.times), (1, None));
     }
 
@@ -159,15 +161,9 @@ mod tests {
     fn the_report_before_a_kill_is_part_of_its_account() {
         let other = "Killed process 43 (x)";
         let lines = [(101, KMSG[0]), (102, KMSG[1]), (103, KMSG[2]), (104, other)];
-        let told = journal(Tool::Kmsg, &lines).told(&[(kill(42), Some(100)), (kill(43), None)]);
+        let told = journal(Tool::Kmsg, &lines)
+            .told(&[(kill(42), Some(100)), (kill(43), None)], &[None; 2]);
         assert_eq!((told.seen, told.cgroup, told.limit), (2, 1, 1));
         assert_eq!(told.times.unwrap().max, 3);
-    }
-
-    #[test]
-    fn the_agents_stamp_is_for_everybody() {
-        let journal = journal(Tool::AgentJson, &[(812_345_678_999, JSON)]);
-        assert_eq!(journal.stamp_ns(&kill(42)), Some(812_345_678_901));
-        assert_eq!(journal.stamp_ns(&kill(43)), None);
     }
 }

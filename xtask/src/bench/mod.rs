@@ -10,6 +10,7 @@ mod kmsg;
 mod page;
 mod signals;
 mod spin;
+mod stamps;
 mod stopwatch;
 mod tool;
 mod victim;

@@ -51,14 +51,32 @@ pub(super) struct Phase {
     pub(super) harness: Option<Times>,
 }
 
+impl Phase {
+    fn times(&self, tool: Tool) -> Option<Times> {
+        let found = self.told.iter().find(|(other, _)| *other == tool)?;
+        found.1.times
+    }
+}
+
 /// The time in which the tools were watched doing nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stretch {
     pub(super) length: Duration,
     /// OOM kills of others meanwhile.
     pub(super) kills: u64,
     /// What others took of the CPUs meanwhile.
     pub(super) busy_percent: u64,
+}
+
+impl Stretch {
+    /// Two of them: what was worse.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            length: self.length.max(other.length),
+            kills: self.kills.saturating_add(other.kills),
+            busy_percent: self.busy_percent.max(other.busy_percent),
+        }
+    }
 }
 
 /// What a tool takes.
@@ -152,7 +170,7 @@ fn kills(phase: &Phase, report: &Report) -> String {
         ]
     });
     let mut text = format!(
-        "## {} kills, {title}\n\nFrom the kernel's stamp of the kill to the line read; \
+        "## {} kills, {title}\n\nFrom the kernel's mark of the victim to the line written; \
          and how many lines told what of the victim, rightly.\n\n{}",
         phase.kills,
         table(&head, &rows.collect::<Vec<_>>())
@@ -165,7 +183,7 @@ fn kills(phase: &Phase, report: &Report) -> String {
         };
         let _infallible = writeln!(
             text,
-            "\nThe harness's own part ({by}): p50 {}, p99 {}, max {} ms.",
+            "\nUntil a line is read ({by}): p50 {}, p99 {}, max {} ms.",
             milliseconds(harness.p50),
             milliseconds(harness.p99),
             milliseconds(harness.max)
@@ -183,20 +201,24 @@ fn kills(phase: &Phase, report: &Report) -> String {
 /// How far ahead the agent is.
 fn ahead(report: &Report) -> String {
     let mut rows = Vec::new();
-    for phase in &report.phases {
-        let times = |tool: Tool| {
-            let found = phase.told.iter().find(|(other, _)| *other == tool)?;
-            found.1.times
+    let mut names: Vec<_> = report.phases.iter().map(|phase| phase.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.reverse();
+    for name in names {
+        // Both as they were on the same kills.
+        let times = |ours: Tool, rival: Tool| {
+            let mut phases = report.phases.iter().filter(|phase| phase.name == name);
+            phases.find_map(|phase| phase.times(rival).zip(phase.times(ours)))
         };
         for rival in Tool::RIVALS {
-            for (name, of, wanted) in FIGURES {
+            for (figure, of, wanted) in FIGURES {
                 let mut row = vec![
-                    format!("{} {name}, {}", phase.name, rival.name()),
+                    format!("{name} {figure}, {}", rival.name()),
                     format!("≥ {}", ratio(wanted)),
                 ];
                 row.extend(Tool::OURS.map(|ours| {
-                    let both = times(rival).zip(times(ours));
-                    cell(both.and_then(|(theirs, ours)| {
+                    cell(times(ours, rival).and_then(|(theirs, ours)| {
                         Some(verdict(ratio_tenths(of(theirs), of(ours))?, |r| {
                             r >= wanted
                         }))

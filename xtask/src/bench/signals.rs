@@ -109,7 +109,7 @@ pub(super) fn measure(agent: u32, signals: u32) -> Result<Vec<Cost>> {
 impl Pair {
     fn attach(program: &'static str, agent: u32, btf: &Btf) -> Result<Self> {
         let ours = fdinfo_of(agent, program)?;
-        let path = workspace::empty_ebpf_object();
+        let path = workspace::bench_ebpf_object();
         let mut object =
             Ebpf::load_file(&path).with_context(|| format!("load {}", path.display()))?;
         let empty: &mut BtfTracePoint = object

@@ -14,8 +14,8 @@ pub(super) enum Tool {
     /// `oom-agent run --output human`
     #[value(name = "human")]
     AgentHuman,
-    /// `oom-agent run --output json`; the kernel's stamps in it are for all.
-    #[value(skip)]
+    /// `oom-agent run --output json`
+    #[value(name = "json")]
     AgentJson,
     /// `bpftrace -e 'tracepoint:oom:mark_victim …'`
     Bpftrace,
@@ -45,13 +45,6 @@ const WITH_COMM: &str =
 const WITHOUT_COMM: &str = r#"tracepoint:oom:mark_victim { printf("%d\n", args->pid); }"#;
 
 impl Tool {
-    pub(super) const ALL: [Self; 4] = [
-        Self::AgentHuman,
-        Self::AgentJson,
-        Self::Bpftrace,
-        Self::Kmsg,
-    ];
-
     /// This project's own.
     pub(super) const OURS: [Self; 2] = [Self::AgentHuman, Self::AgentJson];
     /// The others.
@@ -111,16 +104,6 @@ impl Tool {
             Self::Bpftrace => line.split(' ').next()?.parse().ok(),
             Self::Kmsg => number_after(line, "Killed process "),
         }
-    }
-
-    /// The kernel's stamp of the kill, `CLOCK_MONOTONIC` in ns: the middle of an incident's id.
-    pub(super) fn stamp_ns(self, line: &str) -> Option<u64> {
-        if self != Self::AgentJson {
-            return None;
-        }
-        let incident: Value = serde_json::from_str(line).ok()?;
-        let id = incident.pointer("/id")?.as_str()?;
-        id.split('-').nth(1)?.parse().ok()
     }
 
     /// What an account tells of a kill, by comparing with the truth.
@@ -210,8 +193,6 @@ pub(super) mod tests {
             assert_eq!(tool.pid(line), Some(42), "{tool:?}");
             assert!(tool.facts(line, &kill(42)).full(), "{tool:?}");
         }
-        assert_eq!(Tool::AgentJson.stamp_ns(JSON), Some(812_345_678_901));
-        assert_eq!(Tool::AgentHuman.stamp_ns(HUMAN), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::bench::figures::Times;
 use crate::bench::footprint::oom_kills;
 use crate::bench::join::Journal;
 use crate::bench::page::Phase;
+use crate::bench::stamps::Stamps;
 use crate::bench::stopwatch::{Stopwatch, now_ns};
 use crate::bench::tool::Tool;
 use crate::bench::victim::{Kill, Victims};
@@ -118,40 +119,41 @@ impl Running {
     }
 
     /// That many kills, one after another, and what was told of them.
-    pub(super) fn phase(&mut self, name: &'static str, count: u32) -> Result<Phase> {
+    pub(super) fn phase(
+        &mut self,
+        name: &'static str,
+        count: u32,
+        stamps: &Stamps,
+    ) -> Result<Phase> {
         let all = oom_kills()?;
         self.pings.clear();
         let mut kills = Vec::new();
+        let mut written = vec![Vec::new(); self.tools.len()];
         for n in 0..count {
             interrupt::check()?;
             self.ping
                 .write_all(format!("{}\n", now_ns()).as_bytes())
                 .context("write to a pipe")?;
-            kills.push(self.strike(&format!("{name}-{n}"))?);
+            let kill = self.strike(&format!("{name}-{n}"))?;
+            let fresh = |stamp: &u64| *stamp >= kill.begun_ns;
+            let marked = stamps.mark_ns(kill.pid).filter(fresh);
+            for ((_, child), written) in self.tools.iter().zip(&mut written) {
+                written.push(stamps.write_ns(child.0.id()).filter(fresh));
+            }
+            kills.push((kill, marked));
             if (n + 1) % 100 == 0 {
                 say::line(format_args!("    {}", n + 1));
             }
         }
         let others = (oom_kills()?.saturating_sub(all)).saturating_sub(u64::from(count));
-        let stamp = |kill: &Kill| {
-            let mut stamps = self.journals.iter();
-            stamps.find_map(|journal| journal.stamp_ns(kill))
-        };
-        let kills: Vec<_> = kills
-            .into_iter()
-            .map(|kill| {
-                let stamp = stamp(&kill);
-                (kill, stamp)
-            })
-            .collect();
-        let told = self.tools.iter().zip(&self.journals);
+        let told = self.tools.iter().zip(&self.journals).zip(&written);
         Ok(Phase {
             name,
             kills: kills.len(),
             unstamped: kills.iter().filter(|(_, stamp)| stamp.is_none()).count(),
             others,
             told: told
-                .map(|((tool, _), journal)| (*tool, journal.told(&kills)))
+                .map(|(((tool, _), journal), written)| (*tool, journal.told(&kills, written)))
                 .collect(),
             harness: Times::of(self.pings.clone()),
         })
