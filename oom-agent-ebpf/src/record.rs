@@ -225,6 +225,8 @@ pub mod invoked {
     /// No SIGKILL came before the mark, which only lets it use the memory reserves: the victim was
     /// on its way out already (`task_will_free_mem` in the kernel's `mm/oom_kill.c`).
     pub const EXITING: u32 = 1 << 5;
+    /// An autopsy of it is being written at this moment.
+    pub const EXAMINED: u32 = 1 << 6;
 }
 
 /// Bits of [`Autopsy::known`].

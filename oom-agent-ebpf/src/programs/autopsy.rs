@@ -43,8 +43,8 @@ pub(super) fn write(subject: &Subject, mark_ns: u64, known: u32) -> bool {
         addr_of_mut!((*autopsy).start_boot_ns).write(0);
         task::examine(subject, &mut *autopsy);
     }
-    // A mark that woke nobody may lie before it, and the kernel wakes by itself only for the first
-    // record that is not read yet.
+    // The kernel wakes by itself only for the first record that is not read yet; an environment, which
+    // wakes nobody, may lie before it.
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
     true
 }

@@ -4,7 +4,7 @@ use core::ptr::addr_of_mut;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
@@ -37,7 +37,7 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
     // SAFETY: within the tracepoint's own record.
     if let Ok(pid) = unsafe { ctx.read_at::<u32>(at::CLASSIC_PID.load() as usize) } {
-        write_mark(&ctx, &mark_of(pid, 0), 0, false);
+        write_mark(&ctx, &mark_of(pid, 0), 0);
     }
     0
 }
@@ -80,8 +80,13 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     } else {
         0
     };
-    // The autopsy wakes the reader for both.
-    write_mark(ctx, &mark, choice, own || victim != 0);
+    let examined = if own || victim != 0 {
+        invoked::EXAMINED
+    } else {
+        0
+    };
+    // Wakes the reader at once, which takes as long to come as the autopsy takes to be written.
+    write_mark(ctx, &mark, choice | examined);
     let subject = Subject {
         task: if own { task::current() } else { victim },
         tid,
@@ -115,7 +120,7 @@ fn mark_of(tid: u32, tgid: u32) -> Chosen {
 }
 
 #[inline(always)]
-fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32, quiet: bool) {
+fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32) {
     let Some(mut entry) = RECORDS.reserve::<Mark>(0) else {
         count_drop(drops::RING_FULL);
         return;
@@ -141,12 +146,7 @@ fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32, quiet: bool
         addr_of_mut!((*record).memcg_names_cut).write(0);
         invocation(&mut *record);
     }
-    let wake = if quiet {
-        BPF_RB_NO_WAKEUP
-    } else {
-        BPF_RB_FORCE_WAKEUP
-    };
-    entry.submit(wake.into());
+    entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
 /// What `out_of_memory`, which this runs under, was given.

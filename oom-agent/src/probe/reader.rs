@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use oom_agent_ebpf::Record;
+use oom_agent_ebpf::{Record, invoked};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use thread_priority::{
@@ -31,6 +31,9 @@ type Logger = EbpfLogger<&'static dyn Log>;
 /// Takes the records, in the readers' own threads and never twice at once; `None` says that its
 /// deadline has come. Gives the next deadline: `CLOCK_MONOTONIC`, in ns.
 pub type Take = Box<dyn FnMut(Option<Record>) -> Option<u64> + Send>;
+
+/// A victim is read within some 15 µs of its mark: less than it takes to fall asleep and be woken again.
+const FOLLOWS_NS: u64 = 50_000;
 
 /// The least of the real-time priorities: before everything ordinary, after everybody else's.
 const PRIORITY: u8 = 1;
@@ -147,9 +150,23 @@ impl Drop for Reader {
 impl Ring {
     /// Hands on what is there. Gives when the taker wants to be called next.
     fn drain(&mut self) -> Option<u64> {
-        while let Some(item) = self.buffer.next() {
+        // Until when what follows is awaited.
+        let mut until_ns = 0;
+        loop {
+            let Some(item) = self.buffer.next() else {
+                if clock::monotonic_ns() < until_ns {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                break;
+            };
+            until_ns = 0;
             match Record::from_bytes(&item) {
                 Ok(record) => {
+                    if matches!(&record, Record::Mark(mark) if mark.invoked & invoked::EXAMINED != 0)
+                    {
+                        until_ns = clock::monotonic_ns().saturating_add(FOLLOWS_NS);
+                    }
                     (self.take)(Some(record));
                 }
                 Err(error) => {
