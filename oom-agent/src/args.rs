@@ -72,6 +72,11 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
     pub output: Format,
 
+    /// Write a line, too, where Kubernetes does not tell of a kill, or tells of one that never was: a
+    /// few seconds after the incident's.
+    #[arg(long, env = "OOM_AGENT_VERDICTS", value_parser = BoolishValueParser::new())]
+    pub verdicts: bool,
+
     /// At the end, tell on standard error what was seen, what was lost, and how that agrees with
     /// the kernel's own count.
     #[arg(long, env = "OOM_AGENT_SUMMARY", value_parser = BoolishValueParser::new())]

@@ -19,6 +19,7 @@ pub mod procfs;
 pub mod signals;
 pub mod sinks;
 pub mod snapshot;
+pub mod story;
 pub mod vmstat;
 pub mod watch_pods;
 

@@ -12,11 +12,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use proto::cri::ContainerState;
+use serde_json::{Value, json};
 use support::admin::{Admin, LISTEN};
-use support::cri::{Pod, run_gated};
+use support::cri::{Gated, Pod, Sandbox, run_gated};
 use support::{MIB, SOON, agent_bin, at, containerd, degraded};
-use xtask::lab::{Agent, wait};
+use xtask::lab::{Agent, Containerd, wait};
 
 fn pod() -> Pod {
     Pod {
@@ -94,6 +95,109 @@ fn a_killed_child_of_a_living_container_is_named() {
     );
     assert_eq!(*at(&incident, "/victims/0/container/name"), json!("main"));
     assert_eq!(*at(&incident, "/outcome"), json!("child-died"));
+}
+
+/// An agent that tells verdicts, too.
+fn judging(containerd: &Containerd) -> (Agent, Admin) {
+    let endpoint = format!("unix://{}", containerd.socket().display());
+    let args = [
+        "--no-kubernetes",
+        "--verdicts",
+        "--cri-endpoint",
+        &endpoint,
+        LISTEN[0],
+        LISTEN[1],
+    ];
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    (agent, admin)
+}
+
+/// The verdict on that container, some seconds after the kill.
+fn verdict(agent: &mut Agent, container: &Gated) -> Value {
+    let ours = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line.get("verdict")?;
+        (*line.pointer("/container/id")? == json!(container.id)).then_some(line)
+    };
+    agent.incidents.find("verdict", SOON, ours).unwrap()
+}
+
+fn verdicts(kind: &str) -> String {
+    format!(r#"oom_agent_verdicts_total{{verdict="{kind}"}}"#)
+}
+
+#[test]
+fn a_kill_that_the_container_survives_is_missed_by_the_runtimes_status() {
+    let containerd = containerd();
+    let (mut agent, admin) = judging(&containerd);
+    let mut sandbox = Sandbox::run(&containerd, &pod());
+    let container = sandbox.run_gated("main", "tail /dev/zero; sleep 2147483647");
+    container.open();
+    let incident = agent.incident_in(&container.cgroup, SOON).unwrap();
+    let verdict = verdict(&mut agent, &container);
+    assert_eq!(*at(&verdict, "/verdict"), json!("missed"));
+    assert_eq!(*at(&verdict, "/incident"), *at(&incident, "/id"));
+    assert_eq!(
+        *at(&verdict, "/victims/0"),
+        *at(&incident, "/victims/0/pid")
+    );
+    assert_eq!(*at(&verdict, "/pod/name"), json!("hungry"));
+    // What this containerd says itself: it runs, and has been OOM-killed.
+    let status = sandbox.status(&container);
+    assert_eq!(status.state(), ContainerState::ContainerRunning);
+    assert_eq!(
+        *at(&verdict, "/status"),
+        json!({"state": "running", "reason": status.reason, "exit_code": null, "finished_at": null})
+    );
+    admin.until(&verdicts("missed"), 1.0);
+}
+
+#[test]
+fn an_idle_sibling_that_the_runtime_calls_killed_is_a_phantom() {
+    let containerd = containerd();
+    let (mut agent, admin) = judging(&containerd);
+    let pod = pod();
+    let mut sandbox = Sandbox::run(&containerd, &pod);
+    let idle = sandbox.run_gated("idle", "true");
+    let main = sandbox.run_gated("main", "exec tail /dev/zero");
+    containerd.limit_pod(&pod.uid, 40 * MIB).unwrap();
+    main.open();
+    let incident = agent.incident_of(main.pid, SOON).unwrap();
+    assert_eq!(*at(&incident, "/scope"), json!("pod"));
+    let verdict = verdict(&mut agent, &idle);
+    assert_eq!(*at(&verdict, "/verdict"), json!("phantom"));
+    assert_eq!(*at(&verdict, "/incident"), *at(&incident, "/id"));
+    assert_eq!(*at(&verdict, "/victims"), json!([]));
+    assert_eq!(*at(&verdict, "/container/name"), json!("idle"));
+    let status = sandbox.status(&idle);
+    assert_eq!(
+        (status.state(), status.reason.as_str()),
+        (ContainerState::ContainerRunning, "OOMKilled")
+    );
+    // And the one that was struck is told of well.
+    admin.until(&verdicts("agrees"), 1.0);
+    admin.until(&verdicts("phantom"), 1.0);
+    assert_eq!(admin.series(&verdicts("missed")), Some(0.0));
+}
+
+#[test]
+fn a_first_process_that_was_killed_is_told_of_well() {
+    let containerd = containerd();
+    let (mut agent, admin) = judging(&containerd);
+    let container = run_gated(&containerd, &pod(), "main", "exec tail /dev/zero");
+    container.open();
+    agent.incident_of(container.pid, SOON).unwrap();
+    admin.until(&verdicts("agrees"), 1.0);
+    for kind in ["missed", "phantom", "undecided"] {
+        assert_eq!(admin.series(&verdicts(kind)), Some(0.0), "{kind}");
+    }
+    agent.end();
+    let more = agent
+        .incidents
+        .so_far()
+        .find(|line| line.contains("\"verdict\""));
+    assert_eq!(more, None);
 }
 
 #[test]

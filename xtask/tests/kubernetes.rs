@@ -149,6 +149,12 @@ impl Scene {
         Some(list.get("items")?.as_array()?.clone())
     }
 
+    /// Those of kills, and those of what Kubernetes makes of them.
+    fn events_and_verdicts(&self) -> Option<(Vec<Value>, Vec<Value>)> {
+        let is_kill = |event: &Value| event["action"] == "Kill";
+        Some(self.events()?.into_iter().partition(is_kill))
+    }
+
     fn describe(&self, what: &[&str]) -> String {
         capture(self.api.kubectl().arg("describe").args(what)).unwrap()
     }
@@ -366,6 +372,43 @@ fn a_host_process_has_its_event_on_the_node() {
     assert!(described.contains(text(&event, "/reason")), "{described}");
 }
 
+#[test]
+fn a_kill_that_kubernetes_does_not_tell_of_has_a_verdict_beside_its_event() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let mut agent = scene.agent(&kubeconfig);
+    let container = run_gated(
+        &scene.containerd,
+        &scene.pod,
+        "main",
+        "tail /dev/zero; sleep 2147483647",
+    );
+    container.open();
+    let incident = agent.incident_in(&container.cgroup, SOON).unwrap();
+    let verdict = wait::until("the verdict", SOON, || {
+        scene.events_and_verdicts()?.1.into_iter().next()
+    })
+    .unwrap();
+    assert_eq!(*at(&verdict, "/reason"), json!("OOMKillMissed"));
+    assert_eq!(*at(&verdict, "/type"), json!("Warning"));
+    assert_eq!(*at(&verdict, "/regarding/name"), json!("hungry"));
+    assert_eq!(*at(&verdict, "/regarding/uid"), json!(scene.pod.uid));
+    assert_eq!(
+        *at(&verdict, "/regarding/fieldPath"),
+        json!("spec.containers{main}")
+    );
+    assert_eq!(annotation(&verdict, "incident"), *at(&incident, "/id"));
+    assert_eq!(annotation(&verdict, "verdict"), json!("missed"));
+    assert_eq!(annotation(&verdict, "status-state"), json!("running"));
+    let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
+    assert!(
+        described.contains("Kubernetes does not tell of this kill: tail"),
+        "{described}"
+    );
+    assert_eq!(scene.events_and_verdicts().unwrap().0.len(), 1);
+}
+
 /// Kills of one container, one after the other: as many as have an Event each, and some more.
 const KILLS: usize = 30;
 const BURST: usize = 25;
@@ -383,14 +426,21 @@ fn each_kill_has_its_event_until_there_are_too_many() {
     container.open();
     // The rest is told on the last Event, within ten seconds of the first of them.
     let rest = KILLS - BURST + 1;
+    let count = |event: &Value| event.pointer("/series/count").and_then(Value::as_u64);
     let events = wait::until("the series", SOON * 2, || {
-        let events = scene.events()?;
-        let count = |event: &Value| event.pointer("/series/count").and_then(Value::as_u64);
+        let (events, _) = scene.events_and_verdicts()?;
         let series = events.iter().find_map(count)?;
         (series == rest as u64).then_some(events)
     })
     .unwrap();
     assert_eq!(events.len(), BURST);
+    // What Kubernetes does not tell of all of them is one Event.
+    let verdicts = wait::until("the verdicts' series", SOON * 2, || {
+        let (_, verdicts) = scene.events_and_verdicts()?;
+        (verdicts.iter().find_map(count)? == KILLS as u64).then_some(verdicts)
+    })
+    .unwrap();
+    assert_eq!(verdicts.len(), 1);
     let victims: std::collections::HashSet<String> = events
         .iter()
         .map(|event| annotation(event, "victims").to_string())

@@ -2,18 +2,19 @@
 
 mod endpoint;
 mod error;
+mod status;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    Container as CriContainer, ContainerFilter, ContainerState, ContainerStateValue,
-    ListContainersRequest, VersionRequest,
+    ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, VersionRequest,
 };
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
@@ -159,7 +160,10 @@ impl Cri {
         let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
         let containers = listed.into_inner().containers.into_iter();
         Ok(containers
-            .map(|container| identity(container, runtime.clone()))
+            .map(|found| {
+                let name = found.metadata.map(|metadata| metadata.name);
+                identity(found.id, name, found.labels, runtime.clone())
+            })
             .collect())
     }
 
@@ -187,11 +191,17 @@ impl Cri {
     }
 }
 
-fn identity(mut found: CriContainer, runtime: String) -> Identity {
+/// Of what the runtime has of a container: `name` is its own, `labels` are mostly the kubelet's.
+fn identity(
+    id: String,
+    name: Option<String>,
+    mut labels: HashMap<String, String>,
+    runtime: String,
+) -> Identity {
     // Kubernetes allows 253 bytes; what is longer is not its own.
     let bounded = |text: String| escape::truncate(&text, NAME_LEN).to_owned();
     let mut label = |name: &str| {
-        let value = found.labels.remove(name).filter(|value| !value.is_empty());
+        let value = labels.remove(name).filter(|value| !value.is_empty());
         value.map(bounded)
     };
     let pod = Pod {
@@ -199,18 +209,12 @@ fn identity(mut found: CriContainer, runtime: String) -> Identity {
         name: label(POD_NAME),
         uid: label(POD_UID),
     };
-    let name = label(CONTAINER_NAME);
+    let labelled = label(CONTAINER_NAME);
     Identity {
         pod: (pod != Pod::default()).then_some(pod),
         container: Container {
-            id: found.id,
-            name: name.or_else(|| {
-                found
-                    .metadata
-                    .map(|metadata| metadata.name)
-                    .filter(|name| !name.is_empty())
-                    .map(bounded)
-            }),
+            id,
+            name: labelled.or_else(|| name.filter(|name| !name.is_empty()).map(bounded)),
             runtime: Some(runtime).filter(|name| !name.is_empty()).map(bounded),
         },
     }

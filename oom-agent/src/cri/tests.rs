@@ -11,8 +11,11 @@ use tonic::{Request, Response, Status};
 
 use super::{Cri, CriError, Identity, Socket, discover};
 use crate::incident::{Container as OurContainer, Pod};
+use crate::story::State;
 
 const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
+
+const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
 /// How the server answers a list of containers.
 #[derive(Clone)]
@@ -40,12 +43,45 @@ macro_rules! unimplemented_calls {
             ) -> Result<Response<ListContainersResponse>, Status> {
                 let filter = request.into_inner().filter.unwrap();
                 let running = ContainerState::ContainerRunning as i32;
-                assert!(filter.id == ID || filter.state.unwrap().state == running);
+                let of_pod = filter.label_selector.get("io.kubernetes.pod.uid");
+                assert!(
+                    filter.id == ID
+                        || of_pod.is_some_and(|uid| uid == UID)
+                        || filter.state.unwrap().state == running
+                );
                 match self.0.clone() {
                     Answer::Containers(containers) => Ok(Response::new(ListContainersResponse { containers })),
                     Answer::Refuse => Err(Status::internal("the disk is on fire")),
                     Answer::Never => std::future::pending().await,
                 }
+            }
+            async fn container_status(
+                &self,
+                request: Request<ContainerStatusRequest>,
+            ) -> Result<Response<ContainerStatusResponse>, Status> {
+                let id = request.into_inner().container_id;
+                let Answer::Containers(containers) = &self.0 else {
+                    return Err(Status::internal("the disk is on fire"));
+                };
+                let found = containers.iter().find(|container| container.id == id);
+                let found = found.ok_or_else(|| Status::not_found("no such container"))?;
+                let mut status = ContainerStatus {
+                    id,
+                    metadata: found.metadata.clone(),
+                    created_at: 1_760_000_000_000_000_000,
+                    labels: found.labels.clone(),
+                    ..ContainerStatus::default()
+                };
+                status.set_state(found.state());
+                if found.state() == ContainerState::ContainerExited {
+                    status.exit_code = 137;
+                    status.reason = "OOMKilled".repeat(1000);
+                    status.finished_at = 1_760_000_001_500_000_000;
+                } else {
+                    // containerd's word for never: the year 1.
+                    status.finished_at = -6_795_364_578_871_345_152;
+                }
+                Ok(Response::new(ContainerStatusResponse { status: Some(status), ..Default::default() }))
             }
             $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
                 Err(Status::unimplemented("not asked for here"))
@@ -61,7 +97,6 @@ unimplemented_calls! {
     list_pod_sandbox(ListPodSandboxRequest) -> ListPodSandboxResponse;
     create_container(CreateContainerRequest) -> CreateContainerResponse;
     start_container(StartContainerRequest) -> StartContainerResponse;
-    container_status(ContainerStatusRequest) -> ContainerStatusResponse;
 }
 
 /// A server with a runtime of its own, so that its connections end with it too.
@@ -186,6 +221,80 @@ async fn every_container_that_runs_is_listed_however_many() {
     assert_eq!(running.len(), 1024);
     assert_eq!(running[7].container.id, format!("{:064}", 7));
     assert_eq!(running[7].container.name.as_deref(), Some("main"));
+}
+
+/// `number` makes the id, and when it was made.
+fn numbered(number: i64, state: ContainerState) -> Container {
+    let mut container = Container {
+        id: format!("{number:064}"),
+        created_at: number,
+        ..container(&[
+            ("io.kubernetes.pod.name", "hungry"),
+            ("io.kubernetes.container.name", "main"),
+        ])
+    };
+    container.set_state(state);
+    container
+}
+
+#[tokio::test]
+async fn the_statuses_are_of_the_whole_pod_and_of_who_is_asked_for() {
+    let (_dir, socket) = socket();
+    let listed = vec![
+        numbered(1, ContainerState::ContainerExited),
+        numbered(2, ContainerState::ContainerRunning),
+    ];
+    let _server = serve(Answer::Containers(listed), &socket);
+    let cri = Cri::new(socket);
+    // The first is there, the other is collected.
+    let ids = vec![format!("{:064}", 1), format!("{:064}", 9)];
+    let statuses = cri.statuses(Some(UID), ids).await.unwrap();
+    let [exited, running] = statuses.as_slice() else {
+        panic!("{statuses:?}");
+    };
+    assert_eq!(exited.container.id, format!("{:064}", 1));
+    assert_eq!(exited.container.name.as_deref(), Some("main"));
+    assert_eq!(exited.container.runtime.as_deref(), Some("containerd"));
+    let pod = exited.pod.as_ref().unwrap();
+    assert_eq!(pod.name.as_deref(), Some("hungry"));
+    assert_eq!((exited.state, exited.exit_code), (State::Exited, 137));
+    assert_eq!(exited.reason.len(), 253);
+    assert_eq!(
+        (
+            exited.created.to_string(),
+            exited.finished.unwrap().to_string()
+        ),
+        (
+            "2025-10-09T08:53:20Z".to_owned(),
+            "2025-10-09T08:53:21.5Z".to_owned()
+        )
+    );
+    assert_eq!(
+        (running.state, running.finished, running.is_oom_killed()),
+        (State::Running, None, false)
+    );
+    // Of no pod, only who is asked for.
+    let alone = cri
+        .statuses(None, vec![format!("{:064}", 2)])
+        .await
+        .unwrap();
+    assert_eq!(alone.as_slice(), std::slice::from_ref(running));
+}
+
+#[tokio::test]
+async fn of_a_crowded_pod_the_asked_for_and_the_newest_are_looked_at() {
+    let (_dir, socket) = socket();
+    let crowd = (0..100).map(|n| numbered(n, ContainerState::ContainerRunning));
+    let _server = serve(Answer::Containers(crowd.collect()), &socket);
+    let statuses = Cri::new(socket)
+        .statuses(Some(UID), vec![format!("{:064}", 3)])
+        .await
+        .unwrap();
+    let ids: Vec<&str> = statuses
+        .iter()
+        .map(|status| status.container.id.trim_start_matches('0'))
+        .collect();
+    assert_eq!((ids.len(), ids[0], ids[1], ids[31]), (32, "3", "99", "69"));
 }
 
 #[tokio::test]

@@ -186,7 +186,10 @@ pub struct Pod {
 }
 
 /// RFC 3339 in UTC, always with nine digits of the second.
-fn nanoseconds<S: serde::Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn nanoseconds<S: serde::Serializer>(
+    time: &Timestamp,
+    to: S,
+) -> Result<S::Ok, S::Error> {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
     to.serialize_str(&PRINTER.timestamp_to_string(time))
 }

@@ -11,6 +11,7 @@ use super::draft::{Draft, On};
 use super::facts::Facts;
 use crate::escape;
 use crate::incident::Victim;
+use crate::story::State;
 
 /// Before every key.
 const PREFIX: &str = "oom-bonker.dev/";
@@ -34,6 +35,16 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         }
     };
     put("incident", Some(safe(&incident.id)));
+    if let Some(finding) = &draft.finding {
+        put("verdict", word(&finding.verdict));
+        let status = &finding.status;
+        put("status-state", word(&status.state));
+        let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
+        put("status-reason", reason.map(|reason| safe(reason)));
+        if status.state == State::Exited {
+            put("status-exit-code", Some(status.exit_code.to_string()));
+        }
+    }
     put("scope", word(&incident.scope));
     put("outcome", word(&draft.outcome()));
     put(

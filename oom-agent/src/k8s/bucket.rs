@@ -8,7 +8,10 @@ pub(super) const BURST: u32 = 25;
 /// Then one in this time.
 pub(super) const REFILL: Duration = Duration::from_mins(5);
 
-/// A token bucket: [`BURST`] tokens, one more every [`REFILL`].
+/// Of verdicts on one container: the first says all, the others are counted on it.
+pub(super) const VERDICTS: u32 = 1;
+
+/// A token bucket: some tokens, one more every [`REFILL`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bucket {
     /// When it is full again; `None` is full.
@@ -18,10 +21,10 @@ pub(super) struct Bucket {
 // === impl Bucket ===
 
 impl Bucket {
-    /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    /// Takes a token, if there is one of `burst`.
+    pub(super) fn take(&mut self, burst: u32, now: Instant) -> bool {
         let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
-        if full_at.saturating_duration_since(now) > REFILL * (BURST - 1) {
+        if full_at.saturating_duration_since(now) > REFILL * burst.saturating_sub(1) {
             return false;
         }
         self.full_at = Some(full_at + REFILL);
@@ -39,15 +42,15 @@ mod tests {
     fn a_burst_passes_then_one_for_each_refill() {
         let (mut bucket, start) = (Bucket::default(), Instant::now());
         for _ in 0..BURST {
-            assert!(bucket.take(start));
+            assert!(bucket.take(BURST, start));
         }
         let second = Duration::from_secs(1);
-        assert!(!bucket.take(start));
-        assert!(!bucket.take(start + REFILL.saturating_sub(second)));
-        assert!(bucket.take(start + REFILL));
-        assert!(!bucket.take(start + REFILL + second));
+        assert!(!bucket.take(BURST, start));
+        assert!(!bucket.take(BURST, start + REFILL.saturating_sub(second)));
+        assert!(bucket.take(BURST, start + REFILL));
+        assert!(!bucket.take(BURST, start + REFILL + second));
         let rested = start + REFILL * 100;
-        assert_eq!((0..100).filter(|_| bucket.take(rested)).count(), 25);
+        assert_eq!((0..100).filter(|_| bucket.take(BURST, rested)).count(), 25);
     }
 
     proptest! {
@@ -60,7 +63,7 @@ mod tests {
             let mut passed = Vec::new();
             for step in steps {
                 now += Duration::from_secs(step);
-                if bucket.take(now) {
+                if bucket.take(BURST, now) {
                     passed.push(now);
                 }
             }

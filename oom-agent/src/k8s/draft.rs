@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
+use crate::story::Finding;
 
 /// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
 const CONTAINERS: usize = 8;
@@ -12,7 +15,9 @@ const CONTAINERS: usize = 8;
 pub struct Draft {
     pub(super) incident: Arc<Incident>,
     pub(super) on: On,
-    /// Kills on the same object, since its last Event, that have none of their own.
+    /// It is not the kill that is told, but what Kubernetes makes of it.
+    pub(super) finding: Option<Arc<Finding>>,
+    /// Kills on the same object (or verdicts of the same kind on it), since its last Event, that have none of their own.
     pub(super) held_back: u64,
 }
 
@@ -74,9 +79,31 @@ pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
         .map(|on| Draft {
             incident: Arc::clone(incident),
             on,
+            finding: None,
             held_back: 0,
         })
         .collect()
+}
+
+/// The Event that a verdict makes, on its pod; `None` for a container that is no pod's.
+pub(super) fn of_finding(finding: &Arc<Finding>) -> Option<Draft> {
+    let incident = &finding.incident;
+    let container = &finding.status.container;
+    let of_it = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
+    let victim = incident.victims.iter().position(of_it);
+    let known = victim.and_then(|victim| incident.victims.get(victim));
+    let known = known.and_then(|victim| victim.pod.as_ref());
+    let pod = finding.status.pod.as_ref().or(known)?;
+    Some(Draft {
+        incident: Arc::clone(incident),
+        on: On::Pod(Subject {
+            victim: victim.unwrap_or_default(),
+            pod: pod.clone(),
+            container: Some(container.clone()),
+        }),
+        finding: Some(Arc::clone(finding)),
+        held_back: 0,
+    })
 }
 
 fn id(container: Option<&Container>) -> Option<&str> {
@@ -107,8 +134,23 @@ impl Draft {
         }
     }
 
+    /// Whether it tells of a verdict, not of a kill.
+    pub fn is_verdict(&self) -> bool {
+        self.finding.is_some()
+    }
+
+    /// When it happened.
+    pub(super) fn time(&self) -> Timestamp {
+        let found = self.finding.as_ref().map(|finding| finding.time);
+        found.unwrap_or(self.incident.time)
+    }
+
     /// What the recorder counts Events by.
     pub(super) fn object(&self) -> String {
+        if let Some(finding) = &self.finding {
+            // Apart from the kills: their Events come first, and neither takes the others' room.
+            return format!("{:?} {}", finding.verdict, finding.status.container.id);
+        }
         match &self.on {
             On::Node(_) => "node".to_owned(),
             On::Pod(Subject { pod, .. }) => match (&pod.uid, &pod.namespace, &pod.name) {
@@ -118,11 +160,15 @@ impl Draft {
         }
     }
 
-    pub(super) fn story(&self) -> Story {
+    /// `None` of a verdict: all on its object are the same, whoever was struck.
+    pub(super) fn story(&self) -> Option<Story> {
+        if self.is_verdict() {
+            return None;
+        }
         let (incident, victims) = (&self.incident, self.victims());
         let subject = self.subject();
         let container = subject.and_then(|subject| subject.container.as_ref());
-        Story {
+        Some(Story {
             container: container
                 .map(|container| container.name.clone().unwrap_or(container.id.clone())),
             comm: victims.first().and_then(|victim| victim.comm.clone()),
@@ -138,7 +184,7 @@ impl Draft {
                 .flatten(),
             outcome: self.outcome(),
             victims: victims.len(),
-        }
+        })
     }
 
     pub(super) fn subject(&self) -> Option<&Subject> {
@@ -150,6 +196,9 @@ impl Draft {
 
     /// Those that the Event is about.
     pub(super) fn victims(&self) -> Vec<&Victim> {
+        if let Some(finding) = &self.finding {
+            return finding.victims().collect();
+        }
         let all = &self.incident.victims;
         let On::Pod(subject) = &self.on else {
             return all.iter().collect();

@@ -8,6 +8,7 @@ use super::draft::{Draft, On, Subject};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
 use crate::escape;
+use crate::story::Verdict;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
 pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
@@ -15,6 +16,9 @@ pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
 /// What the API server takes at most, in bytes: `reportingInstance` and a name.
 const INSTANCE_LEN: usize = 128;
 const NAME_LEN: usize = 253;
+
+/// As much of a container's id as tells it from others.
+const ID_LEN: usize = 12;
 
 /// Where the Events of a Node lie: it has no namespace of its own.
 const NODES: &str = "default";
@@ -51,11 +55,11 @@ pub(super) fn of(
             annotations: Some(annotations::of(draft, facts)),
             ..ObjectMeta::default()
         },
-        type_: Some("Warning".to_owned()),
+        type_: Some(note::kind(draft).to_owned()),
         reason: Some(note::reason(draft).to_owned()),
-        action: Some("Kill".to_owned()),
+        action: Some(note::action(draft).to_owned()),
         note: Some(note::note(draft)),
-        event_time: Some(MicroTime(draft.incident.time)),
+        event_time: Some(MicroTime(draft.time())),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
         regarding: Some(regarding),
@@ -102,6 +106,14 @@ fn node(name: &str) -> ObjectReference {
 fn name(object: &str, draft: &Draft) -> String {
     // Several containers of a pod may have died in one incident.
     let suffix = match &draft.on {
+        On::Pod(_) if let Some(finding) = &draft.finding => {
+            let container = escape::truncate(&finding.status.container.id, ID_LEN);
+            let verdict = match finding.verdict {
+                Verdict::Missed => "missed",
+                Verdict::Phantom => "phantom",
+            };
+            format!(".{}.{verdict}.{container}", draft.incident.id)
+        }
         On::Pod(subject) if subject.victim > 0 => {
             format!(".{}.{}", draft.incident.id, subject.victim)
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::bucket::Bucket;
+use super::bucket::{BURST, Bucket, VERDICTS};
 use super::draft::{Draft, Story};
 use super::event::Place;
 
@@ -36,7 +36,7 @@ struct Object {
 /// The last Event on an object, and the kills that are counted on it.
 #[derive(Debug)]
 struct Series {
-    story: Story,
+    story: Option<Story>,
     /// Its incident's id.
     id: String,
     /// Where it lies, once it does.
@@ -95,7 +95,8 @@ impl Ledger {
         });
         object.used = now;
         let story = draft.story();
-        if object.bucket.take(now) {
+        let burst = if draft.is_verdict() { VERDICTS } else { BURST };
+        if object.bucket.take(burst, now) {
             object.series = Some(Series {
                 story,
                 id: draft.incident.id.clone(),
@@ -160,7 +161,7 @@ impl Ledger {
             }) => Update::Patch {
                 place: place.clone(),
                 count: *count,
-                observed: latest.incident.time,
+                observed: latest.time(),
             },
             None => Update::Gone,
         }

@@ -41,6 +41,7 @@ pub use wire::CallError;
 
 use crate::error_chain::chain;
 use crate::incident::Incident;
+use crate::story::Finding;
 use draft::On;
 use event::Place;
 use facts::Facts;
@@ -119,8 +120,12 @@ impl Recorder {
 
     /// Decides what is to be written of an incident. Pure but for the memory of what was written before.
     pub fn admit(&mut self, incident: &Arc<Incident>, now: Instant) -> Admitted {
+        self.admit_drafts(draft::of(incident, self.tell_node), now)
+    }
+
+    fn admit_drafts(&mut self, drafts: impl IntoIterator<Item = Draft>, now: Instant) -> Admitted {
         let mut admitted = Admitted::default();
-        for mut draft in draft::of(incident, self.tell_node) {
+        for mut draft in drafts {
             match self.ledger.admit(&draft, now) {
                 Verdict::Write { held_back } => {
                     draft.held_back = held_back;
@@ -135,6 +140,12 @@ impl Recorder {
             }
         }
         admitted
+    }
+
+    /// Decides the same of a verdict.
+    pub fn admit_finding(&mut self, finding: &Arc<Finding>, now: Instant) -> Admitted {
+        let drafts = draft::of_finding(finding);
+        self.admit_drafts(drafts, now)
     }
 
     /// One attempt. `last` is one that waits no longer for a pod's name: the Event is written on the Node then.
@@ -170,7 +181,7 @@ impl Recorder {
             if error.is_servers() || !last {
                 return Err(error);
             }
-            if !self.tell_node {
+            if !self.tell_node || draft.is_verdict() {
                 self.ledger.given_up(draft);
                 return Ok(Written::Nothing);
             }

@@ -6,6 +6,7 @@ mod kills;
 mod optional;
 mod sink;
 mod totals;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;
@@ -27,10 +28,12 @@ pub use sink::{EventCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 
 use crate::incident::{Fate, Found, Incident};
+use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use kills::Kills;
 use optional::Optional;
 use sink::Sinks;
+use verdicts::Verdicts;
 
 /// What [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,6 +61,7 @@ pub struct Metrics {
     pub connections_evicted: Counter,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
+    verdicts: Verdicts,
     latency: Histogram,
     kills: Arc<Kills>,
     sinks: Sinks,
@@ -122,6 +126,7 @@ impl Default for Metrics {
         let events = EventCounts::new(&mut registry);
         Self {
             events,
+            verdicts: Verdicts::new(&mut registry),
             kills,
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(
@@ -215,6 +220,16 @@ impl Metrics {
     /// An incident was found and never told.
     pub fn untold(&self) {
         self.untold.inc();
+    }
+
+    /// A container's status was compared with the kernel's kills.
+    pub fn judged(&self, judgement: &Judgement) {
+        self.verdicts.count(judgement, 1);
+    }
+
+    /// Containers that will not be compared.
+    pub fn unjudged(&self, why: Why, containers: u64) {
+        self.verdicts.count(&Judgement::Undecided(why), containers);
     }
 
     /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.

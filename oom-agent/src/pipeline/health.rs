@@ -65,6 +65,12 @@ impl Meters {
         }
     }
 
+    /// Records that were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        let lost = self.drops.read();
+        lost.ring_full + lost.marks_full + lost.malformed
+    }
+
     /// Since the programs were attached.
     pub(super) fn kernel_kills(&self) -> Option<u64> {
         let (now, before) = (kernel_kills()?, self.kills_before?);

@@ -5,6 +5,7 @@ mod front;
 mod health;
 mod resolve;
 mod summary;
+mod verdicts;
 
 use std::io;
 use std::sync::Arc;
@@ -25,12 +26,14 @@ use crate::metrics::{Metrics, Readings};
 use crate::probe::{Method, Probe, ProbeError, Take};
 use crate::procfs::Procfs;
 use crate::signals::signals;
-use crate::sinks::{Lines, Sink, start_bonker, start_events};
+use crate::sinks::{EVENTS, Lines, Sink, start_bonker, start_events};
+use crate::story::Finding;
 use discover::Runtime;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
 use resolve::{Later, Resolver};
 use summary::Summary;
+use verdicts::{Findings, Verdicts};
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
 const QUEUE: usize = 1024;
@@ -122,12 +125,20 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());
-    let sinks = sinks(&args, &host, Later(Arc::clone(&resolver)), &metrics);
+    let (events, findings) = mpsc::channel(verdicts::QUEUE);
+    let findings_to = Findings {
+        lines: args.verdicts.then(|| Arc::clone(&lines)),
+        events: (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS))),
+    };
+    let verdicts = Verdicts::start(&resolver, &metrics, meters.clone(), findings_to);
+    let names = Later(Arc::clone(&resolver));
+    let sinks = sinks(&args, &host, names, findings, &metrics);
     let mut pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
         lines,
         sinks,
+        verdicts,
         metrics: Arc::clone(&metrics),
     };
     tracing::info!(
@@ -162,6 +173,7 @@ struct Pipeline {
     resolving: JoinSet<Incident>,
     lines: Arc<Lines>,
     sinks: Vec<Sink>,
+    verdicts: Verdicts,
     metrics: Arc<Metrics>,
 }
 
@@ -221,6 +233,7 @@ impl Pipeline {
         for sink in &self.sinks {
             sink.offer(incident);
         }
+        self.verdicts.offer(incident);
         self.metrics.told(incident, told_ns);
     }
 
@@ -231,6 +244,7 @@ impl Pipeline {
         {
             self.named(incident);
         }
+        self.verdicts.finish(GRACE).await;
         let mut endings = JoinSet::new();
         for sink in self.sinks.drain(..) {
             endings.spawn(timeout(GRACE, sink.finish()));
@@ -240,7 +254,13 @@ impl Pipeline {
     }
 }
 
-fn sinks(args: &Run, host: &Host, names: Later, metrics: &Metrics) -> Vec<Sink> {
+fn sinks(
+    args: &Run,
+    host: &Host,
+    names: Later,
+    findings: mpsc::Receiver<Arc<Finding>>,
+    metrics: &Metrics,
+) -> Vec<Sink> {
     let mut sinks: Vec<Sink> = args
         .bonker
         .iter()
@@ -251,7 +271,7 @@ fn sinks(args: &Run, host: &Host, names: Later, metrics: &Metrics) -> Vec<Sink> 
     } else {
         let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
         let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
-        sinks.push(start_events(connect, names, metrics));
+        sinks.push(start_events(connect, names, findings, metrics));
     }
     sinks
 }

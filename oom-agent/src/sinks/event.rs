@@ -15,6 +15,7 @@ use crate::error_chain::chain;
 use crate::incident::{Container, Incident, Pod};
 use crate::k8s::{Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
+use crate::story::Finding;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);
@@ -24,6 +25,9 @@ const NAMELESS: Duration = Duration::from_mins(2);
 const PROMPT: Duration = Duration::from_millis(100);
 const DEAF: Duration = Duration::from_secs(10);
 
+/// The sink's name.
+pub const NAME: &str = "kubernetes";
+
 /// Asks once more for the name of a container, by its id.
 pub trait Names: Send + Sync + 'static {
     /// `None` while nobody knows.
@@ -31,15 +35,17 @@ pub trait Names: Send + Sync + 'static {
 }
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
-/// `names` may know later what it did not when the incident was told.
+/// `names` may know later what it did not when the incident was told. Whoever sends findings counts them
+/// as offered.
 pub fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
     names: impl Names,
+    findings: mpsc::Receiver<Arc<Finding>>,
     metrics: &Metrics,
 ) -> Sink {
     let events = metrics.events.clone();
-    Sink::start("kubernetes".to_owned(), metrics, |queue, counts| {
-        run(connect, names, queue, counts, events)
+    Sink::start(NAME.to_owned(), metrics, |queue, counts| {
+        run(connect, names, queue, findings, counts, events)
     })
 }
 
@@ -47,14 +53,20 @@ async fn run(
     connect: impl Future<Output = Option<Recorder>>,
     names: impl Names,
     mut queue: mpsc::Receiver<Arc<Incident>>,
+    mut findings: mpsc::Receiver<Arc<Finding>>,
     counts: SinkCounts,
     events: EventCounts,
 ) {
     let Some(recorder) = connect.await else {
-        while queue.recv().await.is_some() {
-            counts.skipped.inc();
+        loop {
+            tokio::select! {
+                incident = queue.recv() => match incident {
+                    Some(_) => counts.skipped.inc(),
+                    None => return,
+                },
+                Some(_) = findings.recv() => counts.skipped.inc(),
+            };
         }
-        return;
     };
     let mut writer = Writer {
         recorder,
@@ -75,6 +87,9 @@ async fn run(
                     writer.ending = true;
                     writer.backlog.hurry(Instant::now());
                 }
+            }
+            Some(finding) = findings.recv(), if !writer.ending && writer.backlog.has_room() => {
+                writer.take_finding(&finding);
             }
             () = sleep_until(next), if next.is_some() => {
                 if let Some(entry) = writer.backlog.take(Instant::now()) {
@@ -119,6 +134,15 @@ impl<N: Names> Writer<N> {
             self.counts.skipped.inc();
             tracing::debug!(incident = incident.id, "no Event: nothing to write it on");
         }
+        for (job, due) in admitted.jobs {
+            self.backlog.push(job, now, due);
+        }
+    }
+
+    fn take_finding(&mut self, finding: &Arc<Finding>) {
+        let now = Instant::now();
+        let admitted = self.recorder.admit_finding(finding, now);
+        self.counts.held_back.inc_by(admitted.held_back);
         for (job, due) in admitted.jobs {
             self.backlog.push(job, now, due);
         }
@@ -184,6 +208,9 @@ impl<N: Names> Writer<N> {
             }
             Written::Nothing => {
                 self.counts.skipped.inc();
+            }
+            _ if draft.is_verdict() => {
+                self.counts.delivered.inc();
             }
             _ => {
                 let now_ns = clock::monotonic_ns();

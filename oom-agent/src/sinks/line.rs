@@ -18,6 +18,7 @@ use super::QUEUE;
 use crate::escape;
 use crate::incident::{Incident, sentence};
 use crate::metrics::Counter;
+use crate::story::{self, Finding};
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";
@@ -107,6 +108,24 @@ impl Lines {
             Format::Json => serde_json::to_vec(incident).map_err(io::Error::other),
             Format::Human => Ok(self.human(incident).into_bytes()),
         };
+        self.write(line, &incident.id);
+    }
+
+    /// A verdict on how Kubernetes tells of an incident; as [`offer`](Self::offer).
+    pub fn offer_verdict(&self, finding: &Finding) {
+        let line = match self.format {
+            Format::Json => serde_json::to_vec(finding).map_err(io::Error::other),
+            Format::Human => {
+                let time = finding.time.to_zoned(self.zone.clone());
+                let text = story::sentence(finding);
+                let text = escape::terminal(&text);
+                Ok(format!("{} {text}", time.strftime("%H:%M:%S%.3f")).into_bytes())
+            }
+        };
+        self.write(line, &finding.incident.id);
+    }
+
+    fn write(&self, line: io::Result<Vec<u8>>, incident: &str) {
         let written = line.and_then(|mut line| {
             line.push(b'\n');
             // One at a time: lines do not run into each other.
@@ -116,7 +135,7 @@ impl Lines {
         });
         if let Err(error) = written {
             self.unwritten.inc();
-            tracing::error!(%error, incident = incident.id, "incident not written");
+            tracing::error!(%error, incident, "incident not written");
         }
     }
 

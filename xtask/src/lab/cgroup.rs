@@ -149,6 +149,21 @@ pub(crate) fn remove_trees(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Limits the memory of a cgroup that is there, by its path from the hierarchy's
+/// root.
+pub(super) fn limit(path: &str, bytes: u64) -> Result<()> {
+    let hierarchy = Hierarchy::of_memory()?;
+    let file = match hierarchy.version {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    };
+    let file = hierarchy
+        .mount
+        .join(path.trim_start_matches('/'))
+        .join(file);
+    fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
+}
+
 /// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
 /// memory nodes of the whole machine: a kubelet makes its own below it.
 pub(crate) fn make_tops(name: &str) -> Result<()> {

@@ -128,6 +128,12 @@ impl Containerd {
         format!("{}/kubepods/burstable/pod{pod_uid}", self.cgroup_root)
     }
 
+    /// Limits the memory of a pod whose sandbox is there, as a kubelet does where
+    /// all of its containers have limits.
+    pub fn limit_pod(&self, pod_uid: &str, bytes: u64) -> Result<()> {
+        cgroup::limit(&self.pod_cgroup(pod_uid), bytes)
+    }
+
     /// A running container's root file system on this host.
     pub fn rootfs(&self, container_id: &str) -> PathBuf {
         self.dir

@@ -173,8 +173,23 @@ impl Case {
         format!("/api/v1/namespaces/hungry/pods/{}", self.pod)
     }
 
-    /// The agent's Events on this pod.
+    /// The agent's Events of kills on this pod.
     pub(crate) fn events(&self, cluster: &Cluster) -> Vec<Value> {
+        let mut events = self.all_events(cluster);
+        events.retain(|event| event["action"] == "Kill");
+        events
+    }
+
+    /// The reasons of those that tell what Kubernetes makes of its kills.
+    pub(crate) fn verdicts(&self, cluster: &Cluster) -> Vec<String> {
+        let events = self.all_events(cluster).into_iter();
+        events
+            .filter(|event| event["action"] != "Kill")
+            .map(|event| text(&event, "/reason").to_owned())
+            .collect()
+    }
+
+    fn all_events(&self, cluster: &Cluster) -> Vec<Value> {
         let path = "/apis/events.k8s.io/v1/namespaces/hungry/events";
         let list = cluster.api.get(path).unwrap();
         let ours = |event: &&Value| {

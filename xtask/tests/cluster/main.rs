@@ -66,7 +66,10 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
     for case in &CASES {
         assert_eq!(case.incidents(&cluster).len(), 1, "lines on {}", case.pod);
         assert_eq!(case.events(&cluster).len(), 1, "Events on {}", case.pod);
-        if !case.told_by_kubelet {
+        if case.told_by_kubelet {
+            assert_eq!(case.verdicts(&cluster), [""; 0], "{}", case.pod);
+        } else {
+            assert_eq!(case.verdicts(&cluster), ["OOMKillMissed"], "{}", case.pod);
             let pod = cluster.api.get(&case.path()).unwrap();
             assert_eq!(*at(&pod, "/status/phase"), json!("Running"));
             assert_eq!(case.told_by_kubelet(&cluster), None, "{pod:#}");

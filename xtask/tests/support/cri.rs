@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, StartContainerRequest,
+    ContainerConfig, ContainerMetadata, ContainerStatus, ContainerStatusRequest,
+    CreateContainerRequest, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
+    StartContainerRequest,
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -52,19 +53,69 @@ impl Gated {
 /// Runs one container of `pod` under a limit of 64 MiB: it waits at its gate and
 /// then runs `eat`, a shell's command.
 pub(crate) fn run_gated(containerd: &Containerd, pod: &Pod, container: &str, eat: &str) -> Gated {
-    let script = format!("mkfifo /gate; read _ < /gate; {eat}");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let mut client = connect(&runtime, &containerd.socket());
-    let (id, pid) = runtime.block_on(run(
-        &mut client,
-        containerd,
-        pod,
-        container,
-        &["/bin/sh", "-c", &script],
-    ));
+    let mut sandbox = Sandbox::run(containerd, pod);
+    sandbox.run_gated(container, eat)
+}
+
+/// A pod that runs, for any number of containers.
+pub(crate) struct Sandbox<'a> {
+    containerd: &'a Containerd,
+    pod: Pod,
+    runtime: Runtime,
+    client: RuntimeServiceClient<Channel>,
+    id: String,
+}
+
+impl<'a> Sandbox<'a> {
+    pub(crate) fn run(containerd: &'a Containerd, pod: &Pod) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let mut client = connect(&runtime, &containerd.socket());
+        let request = RunPodSandboxRequest {
+            config: Some(sandbox_config(containerd, pod)),
+            ..Default::default()
+        };
+        let answer = runtime.block_on(client.run_pod_sandbox(request)).unwrap();
+        Self {
+            containerd,
+            pod: pod.clone(),
+            runtime,
+            client,
+            id: answer.into_inner().pod_sandbox_id,
+        }
+    }
+
+    /// As [`run_gated`].
+    pub(crate) fn run_gated(&mut self, container: &str, eat: &str) -> Gated {
+        let script = format!("mkfifo /gate; read _ < /gate; {eat}");
+        let (id, pid) = self.runtime.block_on(run(
+            &mut self.client,
+            self.containerd,
+            &self.pod,
+            &self.id,
+            container,
+            &["/bin/sh", "-c", &script],
+        ));
+        gated(self.containerd, &self.pod, id, pid)
+    }
+
+    /// What the runtime says of a container, as a kubelet asks.
+    pub(crate) fn status(&mut self, container: &Gated) -> ContainerStatus {
+        let request = ContainerStatusRequest {
+            container_id: container.id.clone(),
+            verbose: false,
+        };
+        let answer = self
+            .runtime
+            .block_on(self.client.container_status(request))
+            .unwrap();
+        answer.into_inner().status.unwrap()
+    }
+}
+
+fn gated(containerd: &Containerd, pod: &Pod, id: String, pid: u32) -> Gated {
     let gate = containerd.rootfs(&id).join("gate");
     wait::until("the container's gate", Duration::from_secs(10), || {
         gate.exists().then_some(())
@@ -89,19 +140,10 @@ async fn run(
     client: &mut RuntimeServiceClient<Channel>,
     containerd: &Containerd,
     pod: &Pod,
+    sandbox_id: &str,
     container: &str,
     command: &[&str],
 ) -> (String, u32) {
-    let sandbox = sandbox_config(containerd, pod);
-    let sandbox_id = client
-        .run_pod_sandbox(RunPodSandboxRequest {
-            config: Some(sandbox.clone()),
-            ..Default::default()
-        })
-        .await
-        .unwrap()
-        .into_inner()
-        .pod_sandbox_id;
     let mut labels = labels(pod);
     labels.insert(
         "io.kubernetes.container.name".to_owned(),
@@ -109,9 +151,9 @@ async fn run(
     );
     let id = client
         .create_container(CreateContainerRequest {
-            pod_sandbox_id: sandbox_id,
+            pod_sandbox_id: sandbox_id.to_owned(),
             config: Some(container_config(container, command, labels)),
-            sandbox_config: Some(sandbox),
+            sandbox_config: Some(sandbox_config(containerd, pod)),
         })
         .await
         .unwrap()

@@ -12,6 +12,7 @@ mod tests;
 use super::draft::{Draft, On, Subject};
 use crate::escape;
 use crate::incident::{Container, Incident, Outcome, Rss, Scope, Victim};
+use crate::story::{self, Finding, Verdict};
 use size::size;
 
 /// What the API server takes at most, in bytes.
@@ -23,8 +24,31 @@ const CONTAINER_LEN: usize = 63;
 const OBJECT_LEN: usize = 80;
 const CGROUP_LEN: usize = 100;
 
+/// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
+pub(super) fn kind(draft: &Draft) -> &'static str {
+    match &draft.finding {
+        Some(finding) if finding.verdict == Verdict::Phantom => "Normal",
+        _ => "Warning",
+    }
+}
+
+/// The Event's `action`.
+pub(super) fn action(draft: &Draft) -> &'static str {
+    if draft.is_verdict() {
+        "CompareStatus"
+    } else {
+        "Kill"
+    }
+}
+
 /// The Event's `reason`: what happened to its object.
 pub(super) fn reason(draft: &Draft) -> &'static str {
+    if let Some(finding) = &draft.finding {
+        return match finding.verdict {
+            Verdict::Missed => "OOMKillMissed",
+            Verdict::Phantom => "OOMKillPhantom",
+        };
+    }
     match (&draft.on, draft.incident.scope) {
         (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
         (On::Node(None), Scope::Node) => "NodeOutOfMemory",
@@ -35,6 +59,9 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
 
 /// The Event's `note`; at most [`NOTE_LEN`] bytes.
 pub(super) fn note(draft: &Draft) -> String {
+    if let Some(finding) = &draft.finding {
+        return verdict(finding, draft.held_back);
+    }
     let next = next::step(draft);
     let told = told(draft);
     let room = NOTE_LEN.saturating_sub(next.len() + 1);
@@ -43,6 +70,15 @@ pub(super) fn note(draft: &Draft) -> String {
     }
     let cut = escape::truncate(&told, room.saturating_sub('…'.len_utf8()));
     format!("{cut}… {next}")
+}
+
+fn verdict(finding: &Finding, held_back: u64) -> String {
+    let mut text = story::sentence(finding);
+    if held_back > 0 {
+        let before = format!(" The same was found {held_back} times more since the last Event.");
+        text.push_str(&before);
+    }
+    escape::truncate(&text, NOTE_LEN).to_owned()
 }
 
 fn told(draft: &Draft) -> String {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod pods;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -13,6 +13,7 @@ use crate::incident::{Container, Incident, Pod};
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, Metrics};
 use crate::sinks::Sink;
+use crate::story::Finding;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -53,8 +54,13 @@ async fn sink(
     .await;
     let recorder = server.recorder(true).await;
     let metrics = Metrics::default();
-    let sink = start(async move { Some(recorder) }, names, &metrics);
+    let sink = start(async move { Some(recorder) }, names, findings(), &metrics);
     (sink, metrics.events, told)
+}
+
+/// None.
+fn findings() -> mpsc::Receiver<Arc<Finding>> {
+    mpsc::channel(1).1
 }
 
 async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
@@ -236,7 +242,7 @@ async fn a_storm_is_held_back_counted_and_told_as_a_series() {
 
 #[tokio::test]
 async fn without_an_api_server_everything_is_skipped() {
-    let sink = start(async { None }, Nobody, &Metrics::default());
+    let sink = start(async { None }, Nobody, findings(), &Metrics::default());
     sink.offer(&numbered(1, "shop"));
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.skipped.get(), 1);

@@ -1,0 +1,62 @@
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use crate::story::{Judgement, Verdict, Why};
+
+/// How the runtimes' statuses agree with the kernel's kills.
+pub(super) struct Verdicts {
+    agrees: Counter,
+    missed: Counter,
+    phantom: Counter,
+    undecided: Counter,
+    /// In the order of [`Why::ALL`].
+    whys: [Counter; Why::ALL.len()],
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let mut family = |name: &str, help: &str| {
+            let family: Family<[(&str, &str); 1], Counter> = Family::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let verdicts = family(
+            "verdicts",
+            "Containers whose status was compared with the kernel's kills",
+        );
+        let undecided = family(
+            "undecided_verdicts",
+            "Containers on which there is no verdict, by why",
+        );
+        let verdict = |name| verdicts.get_or_create_owned(&[("verdict", name)]);
+        Self {
+            agrees: verdict("agrees"),
+            missed: verdict("missed"),
+            phantom: verdict("phantom"),
+            undecided: verdict("undecided"),
+            whys: Why::ALL.map(|why| undecided.get_or_create_owned(&[("reason", why.as_str())])),
+        }
+    }
+
+    pub(super) fn count(&self, judgement: &Judgement, containers: u64) {
+        let counter = match judgement {
+            Judgement::Agrees => &self.agrees,
+            Judgement::Differs(finding) => match finding.verdict {
+                Verdict::Missed => &self.missed,
+                Verdict::Phantom => &self.phantom,
+            },
+            Judgement::Undecided(why) => {
+                for (known, counter) in Why::ALL.iter().zip(&self.whys) {
+                    if known == why {
+                        counter.inc_by(containers);
+                    }
+                }
+                &self.undecided
+            }
+        };
+        counter.inc_by(containers);
+    }
+}

@@ -1,0 +1,214 @@
+//! Some seconds after each kill: what the container runtime made of it, beside what the kernel did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::health::Meters;
+use super::resolve::Resolver;
+use crate::error_chain::chain;
+use crate::incident::Incident;
+use crate::metrics::{Metrics, SinkCounts};
+use crate::sinks::Lines;
+use crate::story::{Check, Finding, Judgement, Status, Verdict, Watch, Why};
+
+/// Incidents on their way to the comparison, and findings on theirs to the Events.
+pub(super) const QUEUE: usize = 256;
+
+/// The statuses of one pod's containers are had within this time, or not at all.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The near end of the comparison. Dropping it ends that.
+pub(super) struct Verdicts {
+    queue: Sender<Arc<Incident>>,
+    overflowed: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
+    task: JoinHandle<()>,
+}
+
+/// Where findings go.
+pub(super) struct Findings {
+    /// Where lines of them are wished for.
+    pub(super) lines: Option<Arc<Lines>>,
+    /// `None` without Events.
+    pub(super) events: Option<(Sender<Arc<Finding>>, SinkCounts)>,
+}
+
+struct Task {
+    watch: Watch,
+    resolver: Arc<Resolver>,
+    metrics: Arc<Metrics>,
+    findings: Findings,
+    meters: Meters,
+    overflowed: Arc<AtomicU64>,
+    /// Records and incidents that were lost when last looked.
+    lost: u64,
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    /// Every kill from now on will be offered.
+    pub(super) fn start(
+        resolver: &Arc<Resolver>,
+        metrics: &Arc<Metrics>,
+        meters: Meters,
+        findings: Findings,
+    ) -> Self {
+        let (queue, incidents) = mpsc::channel(QUEUE);
+        let overflowed = Arc::new(AtomicU64::new(0));
+        let task = Task {
+            watch: Watch::new(Timestamp::now()),
+            resolver: Arc::clone(resolver),
+            metrics: Arc::clone(metrics),
+            findings,
+            meters,
+            overflowed: Arc::clone(&overflowed),
+            lost: 0,
+        };
+        Self {
+            queue,
+            overflowed,
+            metrics: Arc::clone(metrics),
+            task: tokio::spawn(task.run(incidents)),
+        }
+    }
+
+    /// Never waits: what finds no room is counted, and no verdict.
+    pub(super) fn offer(&self, incident: &Arc<Incident>) {
+        if !Resolver::is_named_elsewhere(incident) && incident.victims.iter().all(has_cgroup) {
+            return;
+        }
+        if self.queue.try_send(Arc::clone(incident)).is_err() {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+            self.metrics.unjudged(Why::TooMany, 1);
+        }
+    }
+
+    /// What was not looked at is counted.
+    pub(super) async fn finish(self, patience: Duration) {
+        drop(self.queue);
+        let mut task = self.task;
+        if timeout(patience, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+fn has_cgroup(victim: &crate::incident::Victim) -> bool {
+    victim.cgroup.is_some()
+}
+
+// === impl Task ===
+
+impl Task {
+    async fn run(mut self, mut incidents: Receiver<Arc<Incident>>) {
+        loop {
+            let next = self.watch.next();
+            tokio::select! {
+                incident = incidents.recv() => match incident {
+                    Some(incident) => self.take(&incident),
+                    None => break,
+                },
+                () = sleep_until(next), if next.is_some() => {
+                    if let Some(check) = self.watch.due(Instant::now()) {
+                        self.look(check, &mut incidents).await;
+                    }
+                }
+            }
+        }
+        self.metrics.unjudged(Why::Ended, self.watch.open());
+    }
+
+    fn take(&mut self, incident: &Arc<Incident>) {
+        let dropped = self.watch.take(incident, Instant::now());
+        if dropped > 0 {
+            self.metrics.unjudged(Why::TooMany, dropped);
+            tracing::warn!(
+                incident = incident.id,
+                containers = dropped,
+                "too many kills: not compared with what the container runtime says"
+            );
+        }
+    }
+
+    async fn look(&mut self, check: Check, incidents: &mut Receiver<Arc<Incident>>) {
+        let statuses = self.ask(&check).await;
+        // What was killed before the runtime spoke has to be known before it is judged.
+        while let Ok(incident) = incidents.try_recv() {
+            self.take(&incident);
+        }
+        let time = Timestamp::now();
+        self.mind_losses(time);
+        let statuses = statuses.as_deref().map_err(|why| *why);
+        for judgement in self.watch.judge(check, statuses, Instant::now(), time) {
+            self.metrics.judged(&judgement);
+            match judgement {
+                Judgement::Agrees => {}
+                Judgement::Undecided(why) => {
+                    tracing::debug!(why = why.as_str(), "no verdict on a container");
+                }
+                Judgement::Differs(finding) => self.tell(&Arc::new(*finding)),
+            }
+        }
+    }
+
+    /// A kill that was lost on its way may have been anybody's.
+    fn mind_losses(&mut self, now: Timestamp) {
+        let lost = self.meters.lost()
+            + self.metrics.totals().untold
+            + self.overflowed.load(Ordering::Relaxed);
+        if lost > self.lost {
+            self.lost = lost;
+            self.watch.blind(now);
+        }
+    }
+
+    async fn ask(&self, check: &Check) -> Result<Vec<Status>, Why> {
+        let asked = async {
+            let cri = self.resolver.runtime.get().await.ok_or(Why::NoRuntime)?;
+            let statuses = cri.statuses(check.pod_uid(), check.containers()).await;
+            statuses.map_err(|error| {
+                tracing::debug!(error = %chain(&error), "how containers are could not be asked");
+                Why::Unanswered
+            })
+        };
+        timeout(PATIENCE, asked)
+            .await
+            .unwrap_or(Err(Why::Unanswered))
+    }
+
+    fn tell(&self, finding: &Arc<Finding>) {
+        let container = &finding.status.container;
+        tracing::info!(
+            incident = finding.incident.id,
+            verdict = match finding.verdict {
+                Verdict::Missed => "missed",
+                Verdict::Phantom => "phantom",
+            },
+            container = container.name.as_deref().unwrap_or(&container.id),
+            reason = finding.status.reason,
+            "the container runtime's story is not the kernel's"
+        );
+        if let Some(lines) = &self.findings.lines {
+            lines.offer_verdict(finding);
+        }
+        if let Some((events, counts)) = &self.findings.events {
+            counts.offered.inc();
+            if events.try_send(Arc::clone(finding)).is_err() {
+                counts.overflowed.inc();
+            }
+        }
+    }
+}
+
+async fn sleep_until(next: Option<Instant>) {
+    if let Some(next) = next {
+        tokio::time::sleep_until(next.into()).await;
+    }
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{State, Status, Verdict, sentence};
+use crate::incident::{Container, Incident, Pod, VERSION, Victim, nanoseconds};
+
+/// A status that does not agree with the kernel. Serializes to the verdict's line of `docs/incident.md`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub verdict: Verdict,
+    /// The kill that it was compared with.
+    pub incident: Arc<Incident>,
+    /// What the runtime says.
+    pub status: Status,
+    /// When it said so.
+    pub time: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    version: u32,
+    verdict: Verdict,
+    incident: &'a str,
+    #[serde(serialize_with = "nanoseconds")]
+    time: Timestamp,
+    node: &'a str,
+    container: &'a Container,
+    pod: &'a Option<Pod>,
+    victims: Vec<u32>,
+    status: Told<'a>,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    state: State,
+    reason: Option<&'a str>,
+    exit_code: Option<i32>,
+    finished_at: Option<String>,
+}
+
+// === impl Finding ===
+
+impl Finding {
+    /// Those of the incident's victims that were in this container.
+    pub fn victims(&self) -> impl Iterator<Item = &Victim> {
+        let id = &self.status.container.id;
+        self.incident.victims.iter().filter(move |victim| {
+            let container = victim.container.as_ref();
+            container.is_some_and(|container| container.id == *id)
+        })
+    }
+}
+
+impl Serialize for Finding {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let status = &self.status;
+        let exited = status.state == State::Exited;
+        let line = Line {
+            version: VERSION,
+            verdict: self.verdict,
+            incident: &self.incident.id,
+            time: self.time,
+            node: &self.incident.node,
+            container: &status.container,
+            pod: &status.pod,
+            victims: self.victims().map(|victim| victim.pid).collect(),
+            status: Told {
+                state: status.state,
+                reason: Some(status.reason.as_str()).filter(|reason| !reason.is_empty()),
+                exit_code: exited.then_some(status.exit_code),
+                finished_at: status.finished.map(|time| format!("{time:.9}")),
+            },
+            text: sentence(self),
+        };
+        line.serialize(serializer)
+    }
+}

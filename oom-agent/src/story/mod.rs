@@ -1,0 +1,140 @@
+//! Whether the container runtime tells of a kill, and whether of the right one: `docs/incident.md` has
+//! the verdicts. Pure: time is an argument.
+//!
+//! What the kubelet reports of a container comes from its runtime, and the runtime's word on an OOM kill
+//! is a guess: it sees a counter move, not who was struck.
+
+mod decide;
+mod finding;
+mod sentence;
+mod watch;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use finding::Finding;
+pub use sentence::sentence;
+pub use watch::{Check, Watch};
+
+use crate::incident::{Container, Pod};
+
+/// What the container runtime says of one container: the CRI's `ContainerStatus`, of which the kubelet
+/// makes the pod's `containerStatuses`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which container.
+    pub container: Container,
+    /// Its pod, where Kubernetes made it.
+    pub pod: Option<Pod>,
+    /// Whether it runs.
+    pub state: State,
+    /// `OOMKilled`, `Error`, `Completed`, … Empty where the runtime gives none.
+    pub reason: String,
+    /// Of a container that has exited.
+    pub exit_code: i32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ended, if it has.
+    pub finished: Option<Timestamp>,
+}
+
+/// The CRI's `ContainerState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Made, and never started.
+    Created,
+    /// The kubelet reports nothing but that of it, whatever the reason says.
+    Running,
+    /// The kubelet reports reason and exit code.
+    Exited,
+    /// The runtime has lost it.
+    Unknown,
+}
+
+/// What is wrong with the runtime's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The kernel killed, and the container's status does not tell.
+    Missed,
+    /// The status says `OOMKilled`, and the kernel killed no process of the container, or it ended otherwise.
+    Phantom,
+}
+
+/// What came of comparing one container's status with the kernel's kills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The status tells of the kill.
+    Agrees,
+    /// It does not, or it tells of one that never was.
+    Differs(Box<Finding>),
+    /// Nothing can be said.
+    Undecided(Why),
+}
+
+/// Why nothing can be said of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No container runtime was found.
+    NoRuntime,
+    /// It did not answer, or not in time.
+    Unanswered,
+    /// It does not know the container any more.
+    Collected,
+    /// The container's first process was killed, and the runtime has not taken note of its end.
+    Unsettled,
+    /// The container had ended before the kill, or the victim was exiting already.
+    Exiting,
+    /// The container is older than this agent, or than the last record that was lost: it may have been
+    /// struck unseen.
+    Unwatched,
+    /// Too many containers were to be looked at.
+    TooMany,
+    /// The agent was told to end first.
+    Ended,
+}
+
+// === impl Why ===
+
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NoRuntime,
+        Self::Unanswered,
+        Self::Collected,
+        Self::Unsettled,
+        Self::Exiting,
+        Self::Unwatched,
+        Self::TooMany,
+        Self::Ended,
+    ];
+
+    /// For metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRuntime => "no-runtime",
+            Self::Unanswered => "unanswered",
+            Self::Collected => "collected",
+            Self::Unsettled => "unsettled",
+            Self::Exiting => "exiting",
+            Self::Unwatched => "unwatched",
+            Self::TooMany => "too-many",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    /// Whether the runtime calls it OOM-killed. All runtimes spell it so.
+    pub fn is_oom_killed(&self) -> bool {
+        self.reason == "OOMKilled"
+    }
+}

@@ -1,0 +1,123 @@
+//! A finding in plain words.
+
+use super::decide::TERMINATED;
+use super::{Finding, State, Verdict};
+use crate::escape;
+use crate::incident::{Container, Scope};
+
+/// The longest names shown, in bytes: more than honest ones have.
+const NAME_LEN: usize = 80;
+
+/// What Kubernetes says, what happened, and what to do next. Others' text in it is escaped and bounded.
+pub fn sentence(finding: &Finding) -> String {
+    let container = name(&finding.status.container);
+    match finding.verdict {
+        Verdict::Missed => missed(finding, &container),
+        Verdict::Phantom => phantom(finding, &container),
+    }
+}
+
+fn missed(finding: &Finding, container: &str) -> String {
+    let status = &finding.status;
+    let who = victims(finding);
+    if status.state == State::Running {
+        let later = if status.is_oom_killed() {
+            " The runtime has taken note of it, though: when the container ends, for whatever reason, it will be shown as OOMKilled."
+        } else {
+            ""
+        };
+        return format!(
+            "Kubernetes does not tell of this kill: {who} in container {container} was OOM-killed, and the container runs on; its status shows neither the kill nor a restart.{later} \
+             Next: see whether {container} works without that process; nothing restarts it but {container} itself or a liveness probe."
+        );
+    }
+    format!(
+        "Kubernetes does not tell of this kill: {who} in container {container} was OOM-killed, and its status says {} with exit code {}, not OOMKilled. \
+         Next: take this end for an OOM kill, not for a fault of the program.",
+        reason(&status.reason),
+        status.exit_code
+    )
+}
+
+fn phantom(finding: &Finding, container: &str) -> String {
+    let status = &finding.status;
+    if finding.victims().next().is_some() {
+        return format!(
+            "Container {container} is shown as OOMKilled, and that is not how it ended: it was told to end (exit code {TERMINATED}, SIGTERM). \
+             Before that, {} in it was OOM-killed, and the runtime counts over the container's whole life. \
+             Next: look for who ended it; the earlier kill has an Event of its own.",
+            victims(finding)
+        );
+    }
+    let limit = match finding.incident.scope {
+        Scope::Pod => " when the pod reached its memory limit, which its containers share",
+        Scope::Node => " when the node had no memory left",
+        _ => "",
+    };
+    let real = struck(finding);
+    let told = if status.state == State::Running {
+        format!(
+            "The container runtime has marked container {container} as OOMKilled, and no process of it was killed: {real}{limit}. When {container} ends, for whatever reason, Kubernetes will show OOMKilled."
+        )
+    } else {
+        let ended = if status.exit_code == TERMINATED {
+            " It was told to end (exit code 143, SIGTERM)."
+        } else {
+            ""
+        };
+        format!(
+            "Container {container} is shown as OOMKilled, and no process of it was killed: {real}{limit}.{ended}"
+        )
+    };
+    format!(
+        "{told} Next: do not resize {container} for this; look at the container that was struck."
+    )
+}
+
+/// Who was really killed, of a finding about another container.
+fn struck(finding: &Finding) -> String {
+    let Some(victim) = finding.incident.victims.first() else {
+        return "another was struck".to_owned();
+    };
+    let comm = victim.comm.as_deref().map_or("a process".to_owned(), shown);
+    let pid = victim.pid;
+    match &victim.container {
+        Some(container) => {
+            format!("{comm} (pid {pid}) in container {} was", name(container))
+        }
+        None => format!("{comm} (pid {pid}) was"),
+    }
+}
+
+fn victims(finding: &Finding) -> String {
+    let mut victims = finding.victims();
+    let Some(first) = victims.next() else {
+        return "a process".to_owned();
+    };
+    let comm = first.comm.as_deref().map_or("a process".to_owned(), shown);
+    let pid = first.pid;
+    match victims.count() {
+        0 => format!("{comm} (pid {pid})"),
+        n => format!("{comm} (pid {pid}), with {n} more,"),
+    }
+}
+
+fn name(container: &Container) -> String {
+    match &container.name {
+        Some(name) => shown(name),
+        None => shown(escape::truncate(&container.id, 12)),
+    }
+}
+
+fn reason(reason: &str) -> String {
+    if reason.is_empty() {
+        "nothing".to_owned()
+    } else {
+        shown(reason)
+    }
+}
+
+fn shown(text: &str) -> String {
+    let text = escape::terminal(escape::truncate(text, NAME_LEN)).to_string();
+    escape::truncate(&text, NAME_LEN).to_owned()
+}

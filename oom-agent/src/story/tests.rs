@@ -1,0 +1,496 @@
+//! Statuses as runtimes gave them after real kills, beside what the kernel did.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Finding, Judgement, State, Status, Verdict, Watch, Why, sentence};
+use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
+
+const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
+const FIRST: Duration = Duration::from_secs(2);
+const LAST: Duration = Duration::from_secs(10);
+
+pub(super) fn killed_at() -> Timestamp {
+    "2026-11-21T09:00:00.123456789Z".parse().unwrap()
+}
+
+/// In seconds from the kill.
+fn after(seconds: i64) -> Timestamp {
+    killed_at() + SignedDuration::from_secs(seconds)
+}
+
+fn container(name: &str) -> Container {
+    Container {
+        id: name.repeat(16),
+        name: Some(name.to_owned()),
+        runtime: Some("containerd".to_owned()),
+    }
+}
+
+fn pod() -> Pod {
+    Pod {
+        namespace: Some("shop".to_owned()),
+        name: Some("hungry".to_owned()),
+        uid: Some(UID.to_owned()),
+    }
+}
+
+pub(super) fn victim(name: &str, namespace_pid: u32) -> Victim {
+    Victim {
+        pid: 4242,
+        comm: Some("tail".to_owned()),
+        namespace_pid: Some(namespace_pid),
+        namespace_level: Some(1),
+        cgroup: Some(format!("/kubepods/pod{UID}/{name}")),
+        container: Some(container(name)),
+        pod: Some(pod()),
+        ..Victim::default()
+    }
+}
+
+pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
+    let first = victims.iter().any(|victim| victim.namespace_pid == Some(1));
+    Arc::new(Incident {
+        version: VERSION,
+        id: "6f1c0a52-812345678901-4242".to_owned(),
+        time: killed_at(),
+        node: "node-a".to_owned(),
+        scope,
+        limit_bytes: Some(64 << 20),
+        limit_cgroup: None,
+        oom: None,
+        outcome: if first {
+            Outcome::ContainerDied
+        } else {
+            Outcome::ChildDied
+        },
+        trigger: None,
+        victims,
+        memory: Vec::new(),
+        degraded: Vec::new(),
+        stamp_ns: 812_345_678_901,
+    })
+}
+
+/// `exit`: its code and when, in seconds from the kill.
+pub(super) fn status(name: &str, reason: &str, exit: Option<(i32, i64)>) -> Status {
+    Status {
+        container: container(name),
+        pod: Some(pod()),
+        state: exit.map_or(State::Running, |_| State::Exited),
+        reason: reason.to_owned(),
+        exit_code: exit.map_or(0, |(code, _)| code),
+        created: after(-60),
+        finished: exit.map(|(_, at)| after(at)),
+    }
+}
+
+/// An agent that has seen all of every container's life.
+fn watch() -> Watch {
+    Watch::new(after(-3600))
+}
+
+/// What is said at both looks, in short.
+fn looks(watch: &mut Watch, incident: &Arc<Incident>, at: [&[Status]; 2]) -> [Vec<Judgement>; 2] {
+    let start = Instant::now();
+    assert_eq!(watch.take(incident, start), 0);
+    let mut judged = [Vec::new(), Vec::new()];
+    for ((passed, statuses), judged) in [FIRST, LAST].into_iter().zip(at).zip(&mut judged) {
+        let now = start + passed;
+        let early = now.checked_sub(Duration::from_millis(1)).unwrap();
+        assert!(watch.due(early).is_none(), "looked before {passed:?}");
+        while let Some(check) = watch.due(now) {
+            let time = after(i64::try_from(passed.as_secs()).unwrap());
+            judged.extend(watch.judge(check, Ok(statuses), now, time));
+        }
+    }
+    assert_eq!(watch.next(), None, "no timer is left");
+    judged
+}
+
+fn short(judged: &[Judgement]) -> Vec<String> {
+    judged
+        .iter()
+        .map(|judgement| match judgement {
+            Judgement::Agrees => "agrees".to_owned(),
+            Judgement::Undecided(why) => why.as_str().to_owned(),
+            Judgement::Differs(finding) => format!(
+                "{:?} {}",
+                finding.verdict,
+                finding.status.container.name.as_deref().unwrap()
+            ),
+        })
+        .collect()
+}
+
+fn finding(judged: &[Judgement]) -> &Finding {
+    match judged {
+        [Judgement::Differs(finding)] => finding,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn check(victims: Vec<Victim>, at: [&[Status]; 2], expect: [&[&str]; 2]) {
+    let judged = looks(&mut watch(), &incident(victims, Scope::Pod), at);
+    assert_eq!(
+        judged.map(|judged| short(&judged)),
+        expect.map(<[_]>::to_vec)
+    );
+}
+
+#[test]
+fn a_first_process_that_is_reported_agrees() {
+    // containerd and CRI-O.
+    let told = [status("main", "OOMKilled", Some((137, 0)))];
+    check(vec![victim("main", 1)], [&told, &[]], [&["agrees"], &[]]);
+}
+
+#[test]
+fn right_after_a_kill_running_is_no_answer() {
+    let early = [status("main", "OOMKilled", None)];
+    let told = [status("main", "OOMKilled", Some((137, 3)))];
+    check(vec![victim("main", 1)], [&early, &told], [&[], &["agrees"]]);
+    check(
+        vec![victim("main", 1)],
+        [&early, &early],
+        [&[], &["unsettled"]],
+    );
+}
+
+#[test]
+fn a_first_process_that_is_reported_as_an_error_is_missed() {
+    // systemd's scope was collected before the runtime read its counter.
+    let told = [status("main", "Error", Some((137, 0)))];
+    check(
+        vec![victim("main", 1)],
+        [&told, &[]],
+        [&["Missed main"], &[]],
+    );
+}
+
+#[test]
+fn a_child_of_a_container_that_runs_on_is_missed() {
+    // containerd marks it, CRI-O does not: the kubelet passes on neither.
+    for reason in ["OOMKilled", ""] {
+        let runs = [status("main", reason, None)];
+        check(
+            vec![victim("main", 7)],
+            [&runs, &runs],
+            [&[], &["Missed main"]],
+        );
+    }
+}
+
+#[test]
+fn a_container_that_ends_of_its_childs_death_is_told_by_its_reason() {
+    let runs = [status("main", "OOMKilled", None)];
+    for (reason, code, says) in [
+        ("OOMKilled", 1, "agrees"),
+        ("OOMKilled", 137, "agrees"),
+        ("Error", 137, "Missed main"),
+        ("Completed", 0, "Missed main"),
+        ("OOMKilled", 143, "Phantom main"),
+    ] {
+        let ended = [status("main", reason, Some((code, 5)))];
+        check(vec![victim("main", 7)], [&runs, &ended], [&[], &[says]]);
+    }
+}
+
+#[test]
+fn an_idle_sibling_that_is_called_killed_is_a_phantom() {
+    // containerd 1.6, 1.7 and 2.1, at a pod's limit.
+    let dead = status("main", "OOMKilled", Some((137, 0)));
+    for idle in [
+        status("idle", "OOMKilled", None),
+        status("idle", "OOMKilled", Some((143, 5))),
+    ] {
+        let both = [dead.clone(), idle];
+        check(
+            vec![victim("main", 1)],
+            [&both, &both],
+            [&["agrees"], &["Phantom idle"]],
+        );
+    }
+    // CRI-O marks who was struck.
+    let both = [dead, status("idle", "", None)];
+    check(vec![victim("main", 1)], [&both, &[]], [&["agrees"], &[]]);
+}
+
+#[test]
+fn a_sibling_that_ended_long_before_is_left_alone() {
+    let both = [
+        status("main", "OOMKilled", Some((137, 0))),
+        status("setup", "OOMKilled", Some((137, -30))),
+    ];
+    check(vec![victim("main", 1)], [&both, &both], [&["agrees"], &[]]);
+}
+
+#[test]
+fn a_container_that_was_struck_by_another_incident_is_no_phantom() {
+    let both = [
+        status("main", "OOMKilled", Some((137, 0))),
+        status("idle", "OOMKilled", None),
+    ];
+    let idle = incident(vec![victim("idle", 7)], Scope::Container);
+    let main = incident(vec![victim("main", 1)], Scope::Pod);
+    // Struck before, or between the looks: its record may come late.
+    let mut watch = watch();
+    watch.take(&idle, Instant::now());
+    while watch.due(Instant::now() + LAST).is_some() {}
+    let judged = looks(&mut watch, &main, [&both, &[]]);
+    assert_eq!(short(&judged[0]), ["agrees"]);
+
+    let mut watch = self::watch();
+    let start = Instant::now();
+    watch.take(&main, start);
+    let check = watch.due(start + FIRST).unwrap();
+    let first = watch.judge(check, Ok(&both), start + FIRST, after(2));
+    assert_eq!(short(&first), ["agrees"]);
+    watch.take(&idle, start + FIRST);
+    let check = watch.due(start + LAST).unwrap();
+    let last = watch.judge(check, Ok(&both), start + LAST, after(10));
+    assert_eq!(short(&last), [""; 0]);
+}
+
+#[test]
+fn who_may_have_been_struck_unseen_is_accused_of_nothing() {
+    let both = [
+        status("main", "OOMKilled", Some((137, 0))),
+        status("idle", "OOMKilled", None),
+    ];
+    let main = incident(vec![victim("main", 1)], Scope::Pod);
+    // The agent began after the container did.
+    let judged = looks(&mut Watch::new(after(-59)), &main, [&both, &both]);
+    assert_eq!(short(&judged[1]), ["unwatched"]);
+    // A record was lost.
+    let mut lost = watch();
+    lost.blind(after(-59));
+    let judged = looks(&mut lost, &main, [&both, &both]);
+    assert_eq!(short(&judged[1]), ["unwatched"]);
+    // A victim of which it is not known whose it was.
+    let mut nobodys = victim("main", 1);
+    (nobodys.cgroup, nobodys.container, nobodys.pod) = (None, None, None);
+    let main = incident(vec![victim("main", 1), nobodys], Scope::Pod);
+    let judged = looks(&mut watch(), &main, [&both, &both]);
+    assert_eq!(short(&judged[1]), ["unwatched"]);
+}
+
+#[test]
+fn a_phantom_is_told_once() {
+    let both = [
+        status("main", "OOMKilled", None),
+        status("idle", "OOMKilled", None),
+    ];
+    let main = incident(vec![victim("main", 7)], Scope::Pod);
+    let mut watch = watch();
+    let judged = looks(&mut watch, &main, [&both, &both]);
+    assert_eq!(short(&judged[1]), ["Missed main", "Phantom idle"]);
+    let judged = looks(&mut watch, &main, [&both, &both]);
+    assert_eq!(short(&judged[1]), ["Missed main"]);
+}
+
+#[test]
+fn a_container_that_was_started_again_goes_by_its_id() {
+    let mut again = status("main", "", None);
+    again.container.id = "another".to_owned();
+    let dead = status("main", "OOMKilled", Some((137, 0)));
+    check(
+        vec![victim("main", 1)],
+        [&[again.clone(), dead], &[]],
+        [&["agrees"], &[]],
+    );
+    // The dead one is collected already.
+    check(
+        vec![victim("main", 1)],
+        [&[again], &[]],
+        [&["collected"], &[]],
+    );
+}
+
+#[test]
+fn a_victim_that_was_exiting_already_is_no_kill() {
+    let mut exiting = Arc::unwrap_or_clone(incident(vec![victim("main", 7)], Scope::Container));
+    exiting.outcome = Outcome::AlreadyExiting;
+    let exiting = Arc::new(exiting);
+    for (told, says) in [
+        (status("main", "Completed", Some((0, 1))), "agrees"),
+        (status("main", "OOMKilled", Some((0, 1))), "exiting"),
+        // It ended before.
+        (status("main", "Error", Some((1, -30))), "exiting"),
+    ] {
+        let judged = looks(&mut watch(), &exiting, [&[told], &[]]);
+        assert_eq!(short(&judged[0]), [says]);
+    }
+}
+
+#[test]
+fn a_runtime_that_does_not_answer_is_asked_once_more() {
+    let mut watch = watch();
+    let start = Instant::now();
+    watch.take(&incident(vec![victim("main", 1)], Scope::Pod), start);
+    let check = watch.due(start + FIRST).unwrap();
+    assert!(
+        watch
+            .judge(check, Err(Why::Unanswered), start + FIRST, after(2))
+            .is_empty()
+    );
+    let check = watch.due(start + LAST).unwrap();
+    let judged = watch.judge(check, Err(Why::NoRuntime), start + LAST, after(10));
+    assert_eq!(short(&judged), ["no-runtime"]);
+    assert_eq!((watch.next(), watch.open()), (None, 0));
+}
+
+#[test]
+fn what_finds_no_room_is_counted() {
+    let mut watch = watch();
+    let victims = (0..20).map(|n| victim(&format!("c{n}"), 1)).collect();
+    assert_eq!(
+        watch.take(&incident(victims, Scope::Pod), Instant::now()),
+        4
+    );
+    let one = incident(vec![victim("main", 1)], Scope::Pod);
+    let dropped: u64 = (0..300).map(|_| watch.take(&one, Instant::now())).sum();
+    assert_eq!((dropped, watch.open()), (300 - 255, 16 + 255));
+}
+
+#[test]
+fn a_container_of_no_pod_is_asked_for_by_its_id() {
+    let mut victim = victim("main", 7);
+    victim.pod = None;
+    let mut watch = watch();
+    let start = Instant::now();
+    watch.take(&incident(vec![victim], Scope::Container), start);
+    let check = watch.due(start + FIRST).unwrap();
+    assert_eq!(check.pod_uid(), None);
+    assert_eq!(check.containers(), [container("main").id]);
+}
+
+#[test]
+fn the_line_is_as_documented() {
+    let runs = [status("main", "OOMKilled", None)];
+    let main = incident(vec![victim("main", 7)], Scope::Container);
+    let judged = looks(&mut watch(), &main, [&runs, &runs]);
+    let mut line: Value = serde_json::to_value(finding(&judged[1])).unwrap();
+    assert!(
+        line["text"]
+            .take()
+            .as_str()
+            .unwrap()
+            .starts_with("Kubernetes does not tell")
+    );
+    let documented = include_str!("../../../docs/incident.md");
+    let (_, example) = documented.rsplit_once("```json\n").unwrap();
+    let mut documented: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+    assert!(documented["text"].take().is_string());
+    assert_eq!(
+        line,
+        json!({
+            "version": 1, "verdict": "missed", "incident": "6f1c0a52-812345678901-4242",
+            "time": "2026-11-21T09:00:10.123456789Z", "node": "node-a",
+            "container": {"id": container("main").id, "name": "main", "runtime": "containerd"},
+            "pod": {"namespace": "shop", "name": "hungry", "uid": UID}, "victims": [4242],
+            "status": {"state": "running", "reason": "OOMKilled", "exit_code": null, "finished_at": null},
+            "text": null,
+        })
+    );
+    let names =
+        |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(names(&line), names(&documented));
+    assert_eq!(names(&line["status"]), names(&documented["status"]));
+}
+
+#[test]
+fn an_end_has_its_code_and_its_time() {
+    let ended = [status("main", "Error", Some((137, 1)))];
+    let main = incident(vec![victim("main", 1)], Scope::Container);
+    let judged = looks(&mut watch(), &main, [&ended, &[]]);
+    let line = serde_json::to_value(finding(&judged[0])).unwrap();
+    assert_eq!(
+        line["status"],
+        json!({"state": "exited", "reason": "Error", "exit_code": 137,
+            "finished_at": "2026-11-21T09:00:01.123456789Z"})
+    );
+}
+
+#[test]
+fn the_words() {
+    let words = |victims: Vec<Victim>, statuses: &[Status]| {
+        let judged = looks(&mut watch(), &incident(victims, Scope::Pod), [statuses; 2]).concat();
+        let differs = |judgement: &Judgement| matches!(judgement, Judgement::Differs(_));
+        let judged: Vec<Judgement> = judged.into_iter().filter(differs).collect();
+        sentence(finding(&judged))
+    };
+    assert_eq!(
+        words(
+            vec![victim("main", 7)],
+            &[status("main", "OOMKilled", None)]
+        ),
+        "Kubernetes does not tell of this kill: tail (pid 4242) in container main was OOM-killed, and the container runs on; \
+         its status shows neither the kill nor a restart. The runtime has taken note of it, though: when the container ends, \
+         for whatever reason, it will be shown as OOMKilled. \
+         Next: see whether main works without that process; nothing restarts it but main itself or a liveness probe."
+    );
+    assert_eq!(
+        words(
+            vec![victim("main", 1)],
+            &[status("main", "Error", Some((137, 0)))]
+        ),
+        "Kubernetes does not tell of this kill: tail (pid 4242) in container main was OOM-killed, and its status says Error \
+         with exit code 137, not OOMKilled. Next: take this end for an OOM kill, not for a fault of the program."
+    );
+    let dead = status("main", "OOMKilled", Some((137, 0)));
+    assert_eq!(
+        words(
+            vec![victim("main", 1)],
+            &[dead.clone(), status("idle", "OOMKilled", None)]
+        ),
+        "The container runtime has marked container idle as OOMKilled, and no process of it was killed: \
+         tail (pid 4242) in container main was when the pod reached its memory limit, which its containers share. \
+         When idle ends, for whatever reason, Kubernetes will show OOMKilled. \
+         Next: do not resize idle for this; look at the container that was struck."
+    );
+    assert_eq!(
+        words(
+            vec![victim("main", 1)],
+            &[dead, status("idle", "OOMKilled", Some((143, 4)))]
+        ),
+        "Container idle is shown as OOMKilled, and no process of it was killed: \
+         tail (pid 4242) in container main was when the pod reached its memory limit, which its containers share. \
+         It was told to end (exit code 143, SIGTERM). \
+         Next: do not resize idle for this; look at the container that was struck."
+    );
+    assert_eq!(
+        words(
+            vec![victim("main", 7)],
+            &[status("main", "OOMKilled", Some((143, 5)))]
+        ),
+        "Container main is shown as OOMKilled, and that is not how it ended: it was told to end (exit code 143, SIGTERM). \
+         Before that, tail (pid 4242) in it was OOM-killed, and the runtime counts over the container's whole life. \
+         Next: look for who ended it; the earlier kill has an Event of its own."
+    );
+}
+
+#[test]
+fn hostile_words_are_harmless_and_short() {
+    let mut hostile = victim("main", 7);
+    hostile.comm = Some("\x1b[2J\n".repeat(1000));
+    let mut ended = status("main", &"\x1b]0;x\x07".repeat(1000), Some((1, 1)));
+    ended.container.name = Some("\u{202e}".repeat(5000));
+    let judged = looks(
+        &mut watch(),
+        &incident(vec![hostile], Scope::Container),
+        [&[ended], &[]],
+    );
+    let finding = finding(&judged[0]);
+    assert_eq!(finding.verdict, Verdict::Missed);
+    let text = sentence(finding);
+    assert!(text.len() < 1024, "{}", text.len());
+    assert!(
+        !text.chars().any(char::is_control) && !text.contains('\u{202e}'),
+        "{text}"
+    );
+}
