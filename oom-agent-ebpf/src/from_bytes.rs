@@ -1,4 +1,4 @@
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes as _};
 
 use crate::{Autopsy, Environment, Exit, Mark};
 
@@ -47,6 +47,16 @@ impl Record {
             kind,
             len: bytes.len(),
         })
+    }
+
+    /// As it was in the ring.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Mark(mark) => mark.as_bytes(),
+            Self::Autopsy(autopsy) => autopsy.as_bytes(),
+            Self::Environment(environment) => environment.as_bytes(),
+            Self::Exit(exit) => exit.as_bytes(),
+        }
     }
 }
 

@@ -298,10 +298,17 @@ impl core::fmt::Debug for Environment {
     }
 }
 
+/// How many records of kills that are not told yet are kept where maps are pinned.
+pub const KEPT_RECORDS: u32 = 256;
+
+/// Room for one of them, in bytes: an [`Autopsy`] is the largest.
+pub const KEPT_LEN: usize = size_of::<Autopsy>();
+
 // The ring is read by another program than the one that wrote it: a layout that moves must not compile.
 const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
 const _: () =
     assert!(size_of::<Autopsy>() == 104 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
+const _: () = assert!(size_of::<Mark>() <= KEPT_LEN);
 const _: () = assert!(size_of::<Environment>() == 24 + ENVIRONMENT_LEN);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

@@ -29,6 +29,13 @@ pub enum Command {
     /// Watch the pods of a whole cluster by its API server alone, and report every container that Kubernetes
     /// calls `OOMKilled`: for nodes where eBPF cannot go. Needs no node, no capability and no root.
     WatchPods(WatchPods),
+    /// Detach and remove what `run --pin` has left in a directory, of every version. Kills that wait
+    /// there are not told.
+    Unpin {
+        /// The same as `run` was given.
+        #[arg(long, env = "OOM_AGENT_PIN", value_name = "DIR")]
+        pin: PathBuf,
+    },
     /// Put every BPF program through this kernel's verifier, and attach nothing.
     Check,
     /// Show what is read out of cgroup paths: one JSON line each.
@@ -110,6 +117,12 @@ pub struct Run {
     /// How to hang on the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
     pub probe: Method,
+
+    /// Keep the programs attached when the agent ends, pinned in this directory on a bpffs, and take
+    /// over what they recorded meanwhile: `/sys/fs/bpf/oom-agent`. They stay until `oom-agent unpin`
+    /// or a reboot [default: off].
+    #[arg(long, env = "OOM_AGENT_PIN", value_name = "DIR")]
+    pub pin: Option<PathBuf>,
 
     /// How much is logged to standard error; `trace` includes the BPF programs' own messages.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]

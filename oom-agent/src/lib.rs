@@ -60,6 +60,7 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
             let log = logging.dropped_lines();
             Ok(on_tokio(&logging, watch_pods::run(args, log))??)
         }
+        Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
         Command::Cgroup { paths } => {
             let out = io::BufWriter::new(io::stdout().lock());

@@ -10,6 +10,8 @@
     reason = "a failed expectation is a failed test, in helpers too"
 )]
 
+#[path = "kernel/pins.rs"]
+mod pins;
 mod support;
 
 use std::ffi::OsStr;

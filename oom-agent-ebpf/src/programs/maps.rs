@@ -4,6 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
+use oom_agent_ebpf::{KEPT_LEN, KEPT_RECORDS};
 
 /// What is remembered of a marked victim until its process has ended.
 #[derive(Clone, Copy)]
@@ -50,6 +51,17 @@ pub(super) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 /// before marks are looked for: a program that this kernel refuses must not cost the others.
 #[map]
 pub(super) static IN_USE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Records of kills that are not told yet, by the stamp of the mark and which part it is. Only the
+/// agent uses it and [`TOLD`]: where maps are pinned they outlive it, a SIGKILL too. Not allocated
+/// when needed, as memory is short then.
+#[map]
+pub(super) static UNTOLD: HashMap<[u64; 2], [u8; KEPT_LEN]> =
+    HashMap::with_max_entries(KEPT_RECORDS, 0);
+
+/// Kills that were told lately, by the stamp of the mark.
+#[map]
+pub(super) static TOLD: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
 #[inline(always)]
 pub(super) fn in_use(program: u32) -> bool {

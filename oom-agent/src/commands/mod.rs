@@ -2,3 +2,4 @@
 
 pub mod cgroup;
 pub mod check;
+pub mod unpin;

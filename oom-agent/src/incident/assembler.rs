@@ -48,6 +48,8 @@ pub struct Assembler {
     /// When each was told, by the same stamp.
     told: BTreeMap<u64, u64>,
     groups: Groups,
+    /// Stamps of what turned out to be no OOM kill.
+    dismissed: Vec<u64>,
     allow: Allow,
     /// What is allowed of those that have come, by the stamp of the mark.
     environments: BTreeMap<u64, Kept>,
@@ -83,6 +85,7 @@ impl Assembler {
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
             groups: Groups::default(),
+            dismissed: Vec::new(),
             allow: Allow::default(),
             environments: BTreeMap::new(),
         }
@@ -92,6 +95,17 @@ impl Assembler {
     #[must_use]
     pub fn allowing(self, allow: Allow) -> Self {
         Self { allow, ..self }
+    }
+
+    /// Kills that another agent has told, by their stamps: their late or doubled records tell nothing new.
+    pub fn remember(&mut self, told: impl IntoIterator<Item = u64>, now_ns: u64) {
+        let told = told.into_iter().map(|stamp_ns| (stamp_ns, now_ns));
+        self.told.extend(told.take(CAPACITY / 2));
+    }
+
+    /// The stamps of what turned out to be no OOM kill, since this was asked last.
+    pub fn dismissed(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.dismissed)
     }
 
     /// Takes one record; `now_ns` is `CLOCK_MONOTONIC`. Gives what is complete by it.
@@ -297,9 +311,17 @@ impl Assembler {
             .into_iter()
             .filter_map(|(stamp_ns, kill)| {
                 self.told.insert(stamp_ns, now_ns);
-                kill.give_up()
+                self.give_up(stamp_ns, kill)
             })
             .collect()
+    }
+
+    fn give_up(&mut self, stamp_ns: u64, kill: Waiting) -> Option<Found> {
+        let found = kill.give_up();
+        if found.is_none() {
+            self.dismissed.push(stamp_ns);
+        }
+        found
     }
 
     fn make_room(&mut self, now_ns: u64) -> Vec<Found> {
@@ -309,11 +331,8 @@ impl Assembler {
         }
         let mut found = self.overdue(now_ns);
         if is_full(self) && self.told.pop_first().is_none() {
-            found.extend(
-                self.waiting
-                    .pop_first()
-                    .and_then(|(_, kill)| kill.give_up()),
-            );
+            let oldest = self.waiting.pop_first();
+            found.extend(oldest.and_then(|(stamp_ns, kill)| self.give_up(stamp_ns, kill)));
         }
         found
     }

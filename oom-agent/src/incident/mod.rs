@@ -64,6 +64,9 @@ pub struct Incident {
     /// The kernel's stamp of the mark: `CLOCK_MONOTONIC`, in ns.
     #[serde(skip)]
     pub stamp_ns: u64,
+    /// The stamps of all its victims.
+    #[serde(skip)]
+    pub stamps: Vec<u64>,
 }
 
 /// Whose memory limit was hit.

@@ -488,3 +488,27 @@ fn where_nothing_is_allowed_an_environment_is_no_gap() {
     assert_eq!(killed.victim.environment, None);
     assert!(!format!("{:?}", killed.degraded).contains("environment"));
 }
+
+#[test]
+fn what_another_agent_has_told_is_not_told_again() {
+    let mut assembler = assembler();
+    assembler.remember([100], 150);
+    for late in [mark(100, 9, 9), autopsy(100, 9, 9), exit(100, 9)] {
+        assert_eq!(assembler.take(late, 200), []);
+    }
+    assert_eq!(assembler.end(), []);
+    assert_eq!(assembler.take(exit(300, 9), 400).len(), 1);
+}
+
+#[test]
+fn the_stamp_of_what_is_no_incident_is_told_once() {
+    let mut assembler = assembler();
+    let mut early = autopsy_of(100, 9, 9);
+    early.known |= known::UNCONFIRMED;
+    assembler.take(Record::Autopsy(Box::new(early)), 100);
+    assembler.take(mark(200, 8, 8), 100);
+    assert_eq!(assembler.dismissed(), []);
+    assert_eq!(assembler.expire(10_000_000_000).len(), 1);
+    assert_eq!(assembler.dismissed(), [100]);
+    assert_eq!(assembler.dismissed(), []);
+}

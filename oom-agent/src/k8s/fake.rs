@@ -172,5 +172,6 @@ pub(crate) fn incident() -> Incident {
         memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
+        stamps: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ mod verdicts;
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +66,12 @@ pub struct Metrics {
     latency: Histogram,
     kills: Arc<Kills>,
     sinks: Sinks,
-    losses: [Counter; 4],
+    losses: [Counter; LOSSES.len()],
+    /// Incidents of before the programs were attached.
+    waited: Counter,
+    /// Of these, what the kernel has counted before too.
+    waited_kills: AtomicU64,
+    attached_ns: AtomicU64,
     kernel_kills: Optional<Counter>,
     drift: Optional<Gauge>,
     watch_updates: Family<[(&'static str, &'static str); 1], Counter>,
@@ -166,6 +172,13 @@ impl Default for Metrics {
                 "admin_connections_evicted",
                 "Connections closed because newer ones took their place",
             ),
+            waited: counter(
+                &mut registry,
+                "incidents_waited",
+                "Incidents of kills that waited for the agent to be started again",
+            ),
+            waited_kills: AtomicU64::new(0),
+            attached_ns: AtomicU64::new(0),
             latency,
             sinks: Sinks::new(&mut registry),
             losses: LOSSES.map(|reason| losses.get_or_create_owned(&[("reason", reason)])),
@@ -181,11 +194,29 @@ impl Default for Metrics {
 const FATES: [&str; 4] = ["autopsied", "outside", "unseen", "exiting"];
 
 /// The order of [`Metrics::losses`].
-const LOSSES: [&str; 4] = ["ring-full", "marks-full", "malformed", "log"];
+const LOSSES: [&str; 6] = [
+    "ring-full",
+    "marks-full",
+    "malformed",
+    "not-kept",
+    "ring-discarded",
+    "log",
+];
 
 impl Metrics {
+    /// When the programs were attached: `CLOCK_MONOTONIC`, in ns.
+    pub fn attached(&self, now_ns: u64) {
+        self.attached_ns.store(now_ns, Ordering::Relaxed);
+    }
+
     /// A kill, or a group of them, was found.
     pub fn found(&self, found: &Found) {
+        if found.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
+            self.waited.inc();
+            let killed = found.killed.iter().filter(|killed| !killed.exiting).count();
+            let counted = killed as u64 + u64::from(found.is_group());
+            self.waited_kills.fetch_add(counted, Ordering::Relaxed);
+        }
         self.groups.inc_by(u64::from(found.is_group()));
         self.without_mark.inc_by(u64::from(found.trigger.is_none()));
         for killed in &found.killed {
@@ -254,10 +285,19 @@ impl Metrics {
             ring_full,
             marks_full,
             malformed,
+            not_kept,
+            rings_discarded,
             log_lines_dropped,
             kernel_kills,
         } = readings;
-        let losses = [ring_full, marks_full, malformed, log_lines_dropped];
+        let losses = [
+            ring_full,
+            marks_full,
+            malformed,
+            not_kept,
+            rings_discarded,
+            log_lines_dropped,
+        ];
         for (counter, loss) in self.losses.iter().zip(losses) {
             raise(counter, loss);
         }
@@ -292,6 +332,7 @@ impl Metrics {
         Totals {
             incidents: self.incidents.get(),
             groups: self.groups.get(),
+            waited: self.waited.get(),
             autopsied: autopsied.get() + outside.get(),
             exiting: exiting.get(),
             unseen: unseen.get(),
@@ -305,7 +346,9 @@ impl Metrics {
                 ring_full: loss(0),
                 marks_full: loss(1),
                 malformed: loss(2),
-                log_lines_dropped: loss(3),
+                not_kept: loss(3),
+                rings_discarded: loss(4),
+                log_lines_dropped: loss(5),
                 kernel_kills: self.kernel_kills.map(Counter::get),
             },
         }
@@ -316,18 +359,18 @@ impl Metrics {
         self.sinks.all()
     }
 
-    /// The kernel counts no victim that was exiting already, and a group's first twice.
+    /// The kernel counts no victim that was exiting already, and a group's first twice. What it
+    /// counted before the programs were attached is not in the count that is held against this.
     fn counted_by_kernel(&self) -> u64 {
         let [autopsied, outside, unseen, _exiting] = &self.fates;
-        autopsied.get() + outside.get() + unseen.get() + self.groups.get()
+        let all = autopsied.get() + outside.get() + unseen.get() + self.groups.get();
+        all.saturating_sub(self.waited_kills.load(Ordering::Relaxed))
     }
 }
 
 /// What counts elsewhere only grows; two readings may come in either order.
 fn raise(counter: &Counter, to: u64) {
-    counter
-        .inner()
-        .fetch_max(to, std::sync::atomic::Ordering::Relaxed);
+    counter.inner().fetch_max(to, Ordering::Relaxed);
 }
 
 fn seconds(nanos: u64) -> f64 {

@@ -70,6 +70,7 @@ fn incident(victims: Vec<Victim>) -> Incident {
         memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: 0,
+        stamps: Vec::new(),
     }
 }
 
@@ -304,12 +305,33 @@ fn drift_knows_how_the_kernel_counts() {
 }
 
 #[test]
+fn a_kill_that_waited_is_in_no_drift() {
+    let metrics = Metrics::default();
+    metrics.attached(1_000);
+    let mut waited = found(&[Fate::Autopsied, Fate::Autopsied], true);
+    waited.stamp_ns = 999;
+    waited.killed[1].exiting = true;
+    metrics.found(&waited);
+    let mut seen = found(&[Fate::Autopsied], true);
+    seen.stamp_ns = 1_000;
+    metrics.found(&seen);
+    metrics.read(Readings {
+        kernel_kills: Some(1),
+        ..Readings::default()
+    });
+    assert_eq!(metrics.totals().drift, Some(0));
+    assert_eq!(metrics.totals().waited, 1);
+}
+
+#[test]
 fn what_is_lost_is_told_by_where() {
     let metrics = Metrics::default();
     let readings = Readings {
         ring_full: 1,
         marks_full: 2,
         malformed: 3,
+        not_kept: 6,
+        rings_discarded: 7,
         log_lines_dropped: 4,
         kernel_kills: Some(5),
     };
@@ -327,6 +349,8 @@ fn what_is_lost_is_told_by_where() {
         (r#"oom_agent_lost_total{reason="ring-full"}"#, 1),
         (r#"oom_agent_lost_total{reason="marks-full"}"#, 2),
         (r#"oom_agent_lost_total{reason="malformed"}"#, 3),
+        (r#"oom_agent_lost_total{reason="not-kept"}"#, 6),
+        (r#"oom_agent_lost_total{reason="ring-discarded"}"#, 7),
         (r#"oom_agent_lost_total{reason="log"}"#, 4),
         ("oom_agent_incidents_untold_total", 1),
         ("oom_agent_lines_unwritten_total", 1),

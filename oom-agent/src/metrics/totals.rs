@@ -7,6 +7,10 @@ pub struct Readings {
     pub marks_full: u64,
     /// Ring items that were no record.
     pub malformed: u64,
+    /// Records that were not kept for the case that the agent is killed.
+    pub not_kept: u64,
+    /// Rings of another version that were removed unread.
+    pub rings_discarded: u64,
     /// Lines that the log could not take.
     pub log_lines_dropped: u64,
     /// The kernel's own count of kills since the agent attached; `None` where it cannot be read.
@@ -20,6 +24,8 @@ pub struct Totals {
     pub incidents: u64,
     /// Of them, group kills.
     pub groups: u64,
+    /// Of all, those of kills from before the agent attached.
+    pub waited: u64,
     /// Victims read, in their own context or by the trigger.
     pub autopsied: u64,
     /// Victims that were exiting already.

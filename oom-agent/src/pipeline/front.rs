@@ -1,6 +1,7 @@
 //! What is done in the thread that reads the ring: from a record to the line, as far as this host
 //! knows by itself. Whoever asks others for more, or tells others, is behind it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
@@ -10,14 +11,15 @@ use super::resolve::Resolver;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident, Scope};
 use crate::metrics::Metrics;
+use crate::probe::{Kept, Left};
 use crate::sinks::{Format, Lines};
 
 /// What goes on to the other sinks.
 pub(super) enum Seen {
     /// Whole, and its line was offered at that moment (`CLOCK_MONOTONIC`, in ns).
     Whole(Arc<Incident>, u64),
-    /// The container runtime has something to say of it first.
-    Unnamed(Box<Incident>),
+    /// The container runtime has something to say of it first. Whether its line is still to be written.
+    Unnamed(Box<Incident>, bool),
 }
 
 /// The state of the ring's readers.
@@ -26,6 +28,10 @@ pub(super) struct Front {
     pub(super) resolver: Arc<Resolver>,
     pub(super) lines: Arc<Lines>,
     pub(super) metrics: Arc<Metrics>,
+    /// Where the next agent finds what this one has not told; `None` where nothing is pinned.
+    pub(super) kept: Option<Arc<Kept>>,
+    /// Kills whose lines the last agent has written, and no more: by their stamps.
+    pub(super) half_told: BTreeSet<u64>,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
     pub(super) seen: Sender<Seen>,
 }
@@ -37,11 +43,28 @@ impl Front {
     pub(super) fn take(&mut self, record: Option<Record>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
         let found = match record {
-            Some(record) => self.assembler.take(record, now_ns),
+            Some(record) => {
+                if let Some(kept) = &self.kept {
+                    kept.keep(&record);
+                }
+                self.assembler.take(record, now_ns)
+            }
             None => self.assembler.expire(now_ns),
         };
         self.tell(found);
+        if let Some(kept) = &self.kept {
+            kept.settle(&self.assembler.dismissed());
+        }
         self.assembler.deadline_ns()
+    }
+
+    /// Takes over what another agent has left, before anything else.
+    pub(super) fn take_over(&mut self, left: Left) {
+        self.half_told = left.told;
+        self.assembler.remember(left.settled, clock::monotonic_ns());
+        for record in left.records {
+            self.take(Some(record));
+        }
     }
 
     fn tell(&self, found: Vec<Found>) {
@@ -51,16 +74,20 @@ impl Front {
             let unnamed = Resolver::is_named_elsewhere(&incident);
             // A sentence has no more to say, but of a node whose limit nobody told.
             let whole = incident.scope != Scope::Node || incident.limit_bytes.is_some();
+            let half_told = self.half_told.contains(&incident.stamp_ns);
             let at_once = !unnamed && whole && self.lines.format() == Format::Human;
-            if at_once {
+            if at_once && !half_told {
                 self.lines.offer(&incident);
             }
             self.resolver.look(&mut incident);
             let seen = if unnamed {
-                Seen::Unnamed(Box::new(incident))
+                Seen::Unnamed(Box::new(incident), !half_told)
             } else {
-                if !at_once {
+                if !at_once && !half_told {
                     self.lines.offer(&incident);
+                }
+                if let Some(kept) = &self.kept {
+                    kept.told(&incident.stamps);
                 }
                 Seen::Whole(Arc::new(incident), clock::monotonic_ns())
             };
@@ -73,8 +100,11 @@ impl Front {
 }
 
 impl Drop for Front {
-    /// Nothing more will come: what waits is told as it is.
+    /// Nothing more will come: what waits is told as it is, but where the next agent is to get the rest.
     fn drop(&mut self) {
+        if self.kept.is_some() {
+            return;
+        }
         let found = self.assembler.end();
         self.tell(found);
     }

@@ -60,6 +60,8 @@ impl Meters {
             ring_full: lost.ring_full,
             marks_full: lost.marks_full,
             malformed: lost.malformed,
+            not_kept: lost.not_kept,
+            rings_discarded: lost.discarded,
             log_lines_dropped: self.log.dropped_lines() as u64,
             kernel_kills: self.kernel_kills(),
         }

@@ -7,6 +7,7 @@ mod resolve;
 mod summary;
 mod verdicts;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::clock;
 use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::metrics::{Metrics, Readings};
-use crate::probe::{Method, Probe, ProbeError, Take};
+use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Take, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{EVENTS, Lines, Sink, start_bonker, start_events};
@@ -93,9 +94,14 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
-    let front = |method| {
+    let mut kept = None;
+    let front = |method, pinned: Option<Arc<Kept>>| {
         // What is killed from now on is seen.
         kills_before = kernel_kills();
+        let attached_ns = clock::monotonic_ns();
+        resolver.attached(attached_ns);
+        metrics.attached(attached_ns);
+        kept.clone_from(&pinned);
         let expect = match method {
             Method::Classic => Expect::Nothing,
             _ => Expect::Autopsies(patience),
@@ -105,14 +111,32 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
+            kept: pinned,
+            half_told: BTreeSet::new(),
             seen,
         };
-        let take: Take = Box::new(move |record| front.take(record));
+        let mut left = front.kept.as_ref().map(|kept| kept.left());
+        let take: Take = Box::new(move |record| {
+            // In the readers' thread: whoever takes what is told runs by then.
+            if let Some(left) = left.take() {
+                front.take_over(left);
+            }
+            front.take(record)
+        });
         take
     };
     let logging = args.log_level == LogLevel::Trace;
-    let probe = Probe::attach(args.probe, logging, environments, front).map_err(RunError::Probe)?;
+    let wanted = Wanted {
+        method: args.probe,
+        logging,
+        environment: environments,
+        pin: args.pin.as_deref(),
+    };
+    let probe = Probe::attach(wanted, front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
+    if let Some(pinned) = &probe.pinned {
+        say_pinned(pinned);
+    }
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }
@@ -140,6 +164,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         sinks,
         verdicts,
         metrics: Arc::clone(&metrics),
+        kept,
     };
     tracing::info!(
         node = host.node,
@@ -170,11 +195,13 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
 
 struct Pipeline {
     resolver: Arc<Resolver>,
-    resolving: JoinSet<Incident>,
+    /// With whether the line is still to be written.
+    resolving: JoinSet<(Incident, bool)>,
     lines: Arc<Lines>,
     sinks: Vec<Sink>,
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
+    kept: Option<Arc<Kept>>,
 }
 
 // === impl Pipeline ===
@@ -207,20 +234,26 @@ impl Pipeline {
     fn take(&mut self, seen: Seen) {
         match seen {
             Seen::Whole(incident, told_ns) => self.tell(&incident, told_ns),
-            Seen::Unnamed(incident) => {
+            Seen::Unnamed(incident, line) => {
                 let resolver = Arc::clone(&self.resolver);
                 self.resolving
-                    .spawn(async move { resolver.name(*incident).await });
+                    .spawn(async move { (resolver.name(*incident).await, line) });
             }
         }
     }
 
-    fn named(&mut self, incident: Result<Incident, tokio::task::JoinError>) {
+    fn named(&mut self, incident: Result<(Incident, bool), tokio::task::JoinError>) {
         match incident {
-            Ok(incident) => {
+            Ok((incident, line)) => {
                 let incident = Arc::new(incident);
-                self.tell(&incident, clock::monotonic_ns());
-                self.lines.offer(&incident);
+                let told_ns = clock::monotonic_ns();
+                if line {
+                    self.lines.offer(&incident);
+                }
+                if let Some(kept) = &self.kept {
+                    kept.told(&incident.stamps);
+                }
+                self.tell(&incident, told_ns);
             }
             Err(error) => {
                 self.metrics.untold();
@@ -235,6 +268,9 @@ impl Pipeline {
         }
         self.verdicts.offer(incident);
         self.metrics.told(incident, told_ns);
+        if let Some(kept) = &self.kept {
+            kept.settle(&incident.stamps);
+        }
     }
 
     async fn finish(mut self) {
@@ -320,4 +356,29 @@ fn say_degraded(probe: &Probe, wanted: Method) {
             "this kernel's BTF lacks a member: what is read there is degraded"
         );
     }
+}
+
+fn say_pinned(pinned: &Pinned) {
+    if pinned.discarded > 0 {
+        tracing::warn!(
+            rings = pinned.discarded,
+            "what an agent of another version has left was removed unread: kills may be missing"
+        );
+    }
+    if !pinned.lasting {
+        tracing::warn!(
+            "nothing is pinned: what the classic tracepoint records cannot wait for an agent"
+        );
+        return;
+    }
+    for program in &pinned.unpinned {
+        tracing::warn!(
+            program,
+            "this kernel keeps a program only while the agent runs: what it tells is missing of kills that wait"
+        );
+    }
+    tracing::info!(
+        took_over = pinned.took_over,
+        "pinned: the programs record on when the agent ends; `oom-agent unpin` removes them"
+    );
 }

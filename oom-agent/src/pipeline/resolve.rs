@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -36,6 +37,8 @@ pub(super) struct Resolver {
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
     snapshots: Snapshots,
+    /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
+    attached_ns: AtomicU64,
     pub(super) runtime: Runtime,
 }
 
@@ -60,6 +63,7 @@ impl Resolver {
             host,
             procfs,
             snapshots,
+            attached_ns: AtomicU64::new(0),
             runtime,
         }
     }
@@ -67,6 +71,16 @@ impl Resolver {
     /// Has limits told by what the kernel counts: for those who cannot probe `out_of_memory`.
     pub(super) fn count_limits(&self) {
         self.snapshots.count_limits(clock::monotonic_ns());
+    }
+
+    /// What was killed before has waited in pinned maps: /proc and the cgroups' files tell of another moment.
+    pub(super) fn attached(&self, attached_ns: u64) {
+        self.attached_ns.store(attached_ns, Ordering::Relaxed);
+    }
+
+    /// Whether it was killed before the programs were attached.
+    pub(super) fn has_waited(&self, stamp_ns: u64) -> bool {
+        stamp_ns < self.attached_ns.load(Ordering::Relaxed)
     }
 
     /// All that this host tells by itself, at once, but for what memory is made of. Never fails: what
@@ -80,6 +94,7 @@ impl Resolver {
             mut degraded,
         } = found;
         let first = killed.first().map_or(0, |killed| killed.marked);
+        let stamps = killed.iter().map(|killed| killed.stamp_ns).collect();
         // All that goes stale comes first; the runtime may take its time.
         for killed in &mut killed {
             self.read(killed);
@@ -114,11 +129,17 @@ impl Resolver {
             memory,
             degraded,
             stamp_ns,
+            stamps,
         }
     }
 
     /// Adds what the memory is made of, which changes from now on.
     pub(super) fn look(&self, incident: &mut Incident) {
+        if self.has_waited(incident.stamp_ns) {
+            let reason = "memory: the kill waited for the agent to be started again";
+            incident.degraded.push(reason.to_owned());
+            return;
+        }
         self.snapshots.take(
             &mut incident.memory,
             Instant::now() + SNAPSHOT,
@@ -199,9 +220,13 @@ impl Resolver {
 
     /// What its own context did not tell.
     fn read(&self, killed: &mut Killed) {
+        let waited = self.has_waited(killed.stamp_ns);
         let (victim, degraded) = (&mut killed.victim, &mut killed.degraded);
         match (&self.procfs, killed.fate) {
             (_, Fate::Autopsied) | (None, Fate::Outside) => {}
+            (Some(_), _) if waited => degraded.push(
+                "not read from /proc: the kill waited for the agent to be started again".to_owned(),
+            ),
             (Some(procfs), _) => procfs.fill(victim, degraded),
             (None, _) => {
                 degraded.push("not read from /proc: it is not the host's here".to_owned());

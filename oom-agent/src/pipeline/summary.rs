@@ -33,6 +33,7 @@ impl Summary {
         let totals = &self.totals;
         tracing::info!(
             incidents = totals.incidents,
+            waited = totals.waited,
             autopsied = totals.autopsied,
             already_exiting = totals.exiting,
             unseen = totals.unseen,
@@ -44,6 +45,8 @@ impl Summary {
             ring_full = totals.readings.ring_full,
             marks_full = totals.readings.marks_full,
             malformed = totals.readings.malformed,
+            not_kept = totals.readings.not_kept,
+            rings_discarded = totals.readings.rings_discarded,
             kernel_kills = totals.readings.kernel_kills,
             drift = totals.drift,
             "summary"

@@ -9,6 +9,9 @@ use oom_agent_ebpf::drops;
 pub struct Drops {
     kernel: Arc<PerCpuArray<MapData, u64>>,
     pub(super) malformed: Arc<AtomicU64>,
+    pub(super) not_kept: Arc<AtomicU64>,
+    /// Told once, when the programs are attached.
+    pub(super) discarded: u64,
 }
 
 /// Records that never reached the pipeline.
@@ -20,6 +23,10 @@ pub struct Lost {
     pub marks_full: u64,
     /// A ring item was no record.
     pub malformed: u64,
+    /// A record found no room among those that are kept until their kill is told.
+    pub not_kept: u64,
+    /// Rings of another version that were removed with what was in them.
+    pub discarded: u64,
 }
 
 // === impl Drops ===
@@ -29,6 +36,8 @@ impl Drops {
         Self {
             kernel: Arc::new(kernel),
             malformed: Arc::default(),
+            not_kept: Arc::default(),
+            discarded: 0,
         }
     }
 
@@ -45,6 +54,8 @@ impl Drops {
             ring_full: count(drops::RING_FULL),
             marks_full: count(drops::MARKS_FULL),
             malformed: self.malformed.load(Ordering::Relaxed),
+            not_kept: self.not_kept.load(Ordering::Relaxed),
+            discarded: self.discarded,
         }
     }
 }

@@ -5,6 +5,7 @@ use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 
+use super::pins::PinError;
 use crate::error_chain::chain;
 
 /// Why nothing can be captured. `Display` leaves the source out: print the chain.
@@ -90,6 +91,9 @@ pub enum ProbeError {
         #[source]
         source: BtfError,
     },
+    /// The programs cannot outlive the agent.
+    #[error("the programs cannot be pinned")]
+    Pin(#[from] PinError),
     /// The reader of the ring could not start.
     #[error("cannot start the thread that reads the ring buffer")]
     Reader {

@@ -4,14 +4,17 @@ mod btf;
 mod drops;
 mod error;
 mod format;
+mod kept;
 mod object;
 mod offsets;
+mod pins;
 mod reader;
 mod skeleton;
 
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use object::Object;
@@ -20,7 +23,9 @@ use reader::Reader;
 pub use drops::{Drops, Lost};
 pub use error::{BtfError, ProbeError};
 pub use format::FormatError;
+pub use kept::{Kept, Left};
 pub use object::{Method, Verified};
+pub use pins::{PinError, unpin};
 pub use reader::{Liveness, Take};
 
 /// Attached programs. Dropping it detaches them.
@@ -40,33 +45,67 @@ pub struct Probe {
     pub refused: Vec<ProbeError>,
     /// Why it is a guess where the classic tracepoint's record has its `pid`.
     pub no_format: Option<FormatError>,
+    /// What became of the wish to pin them; `None` where there was none.
+    pub pinned: Option<Pinned>,
+}
+
+/// What is wished for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// How the programs are to hang on the kernel.
+    pub method: Method,
+    /// The programs' own debug messages.
+    pub logging: bool,
+    /// Have them read the victims' environments.
+    pub environment: bool,
+    /// Where links and maps are pinned, a directory on a bpffs: the programs then go on recording
+    /// while no agent runs, and the next one takes their ring over.
+    pub pin: Option<&'a Path>,
+}
+
+/// How far the programs outlive the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pinned {
+    /// False where the classic tracepoint is in use: what it records must be looked up at once.
+    pub lasting: bool,
+    /// There was a predecessor, and its ring was taken over.
+    pub took_over: bool,
+    /// Rings that were removed with what was in them, as their layout was another's.
+    pub discarded: u64,
+    /// The programs that this kernel keeps attached for as long as the agent lives only.
+    pub unpinned: Vec<&'static str>,
 }
 
 // === impl Probe ===
 
 impl Probe {
     /// Loads the programs, attaches them and gives what they record to the taker that `take` makes
-    /// for the method in use; it is dropped when nothing is seen any more. `logging` turns on
-    /// the programs' own debug messages, `environment` has them read the victims' environments.
+    /// for the method in use and what is kept in pinned maps; it is dropped when nothing is seen
+    /// any more.
     pub fn attach(
-        method: Method,
-        logging: bool,
-        environment: bool,
-        take: impl FnOnce(Method) -> Take,
+        wanted: Wanted<'_>,
+        take: impl FnOnce(Method, Option<Arc<Kept>>) -> Take,
     ) -> Result<Self, ProbeError> {
-        let mut object = Object::load(method, logging, environment)?;
+        let mut object = Object::load(wanted)?;
         let ring = object.records()?;
-        let drops = Drops::new(object.drops()?);
-        let logger = logging.then(|| object.logger()).flatten();
-        let out_of_memory = match method {
+        let mut drops = Drops::new(object.drops()?);
+        let logger = wanted.logging.then(|| object.logger()).flatten();
+        let out_of_memory = match wanted.method {
             Method::Tracepoints => Err(Vec::new()),
             _ => object.attach_out_of_memory(),
         };
-        let method = object.attach(method)?;
+        let method = object.attach(wanted.method)?;
+        let (pinned, kept) = object.keep(&mut drops)?;
+        let pinned = wanted.pin.is_some().then_some(pinned);
         object.forget_btf();
         // What is recorded before the readers start waits in the ring.
-        let reader = Reader::start(ring, logger, take(method), Arc::clone(&drops.malformed))
-            .map_err(|source| ProbeError::Reader { source })?;
+        let reader = Reader::start(
+            ring,
+            logger,
+            take(method, kept),
+            Arc::clone(&drops.malformed),
+        )
+        .map_err(|source| ProbeError::Reader { source })?;
         Ok(Self {
             reader,
             drops,
@@ -76,13 +115,20 @@ impl Probe {
             refused: std::mem::take(&mut object.refused),
             no_format: object.no_format.take(),
             out_of_memory,
+            pinned,
             object,
         })
     }
 
     /// Puts every program through this kernel's verifier, with all it could do, and attaches nothing.
     pub fn verify() -> Result<Vec<Verified>, ProbeError> {
-        Object::load(Method::Auto, false, true)?.verify()
+        Object::load(Wanted {
+            method: Method::Auto,
+            logging: false,
+            environment: true,
+            pin: None,
+        })?
+        .verify()
     }
 
     /// What is lost, at any time; also after the end.
@@ -95,7 +141,7 @@ impl Probe {
         self.reader.liveness()
     }
 
-    /// Detaches the programs, hands on the records that are still in the ring, and drops the taker.
+    /// Detaches the programs that are not pinned, hands on the records that are still in the ring, and drops the taker.
     /// Blocks as long as the taker does.
     pub fn end(self) {
         drop(self.object);

@@ -1,8 +1,10 @@
 //! The BPF object: loaded with this kernel's offsets, its programs put through the verifier.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
 use aya::{Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
@@ -10,10 +12,14 @@ use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::btf::{Btf, kind};
+use super::drops::Drops;
 use super::error::{BtfError, ProbeError};
 use super::format::{self, FormatError};
+use super::kept::Kept;
 use super::offsets::{self, Offsets};
+use super::pins::{self, Pins};
 use super::skeleton::{self, Named};
+use super::{Pinned, Wanted};
 
 /// Where the kernel shows its own BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -61,6 +67,7 @@ const KPROBE_PROGRAM: &str = "out_of_memory";
 
 /// Bytes of the ring that has environments, too: of 8 KiB each.
 const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
+const RING: u32 = 1 << 20;
 
 /// How the programs hang on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -89,6 +96,9 @@ pub(super) struct Object {
     pub(super) refused: Vec<ProbeError>,
     /// Why the offset of the classic record's `pid` is a guess.
     pub(super) no_format: Option<FormatError>,
+    /// Where all that is to outlive this is; `None` where nothing is.
+    pins: Option<Pins>,
+    discarded: u64,
 }
 
 /// What the verifier made of one program.
@@ -108,12 +118,13 @@ pub struct Verified {
 
 impl Object {
     /// Creates the maps and relocates the programs; none is in the kernel after this.
-    /// `logging` turns the programs' own debug messages on, `environment` the reading of environments.
-    pub(super) fn load(
-        method: Method,
-        logging: bool,
-        environment: bool,
-    ) -> Result<Self, ProbeError> {
+    pub(super) fn load(wanted: Wanted<'_>) -> Result<Self, ProbeError> {
+        let Wanted {
+            method,
+            logging,
+            environment,
+            pin,
+        } = wanted;
         let mut loader = loader();
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
@@ -137,8 +148,30 @@ impl Object {
         loader.override_global("CLASSIC_PID", &pid, true);
         let environment = u32::from(environment);
         loader.override_global("READ_ENVIRONMENT", &environment, true);
-        if environment == 1 {
-            loader.map_max_entries("RECORDS", RING_WITH_ENVIRONMENTS);
+        let ring = if environment == 1 {
+            RING_WITH_ENVIRONMENTS
+        } else {
+            RING
+        };
+        loader.map_max_entries("RECORDS", ring);
+        let mut pins = pin.map(|root| Pins::open(root, ring)).transpose()?;
+        let mut discarded = 0;
+        if let Some(classic) = pins.as_mut().filter(|_| btf.is_none()) {
+            classic.discard()?;
+            discarded = classic.discarded;
+            pins = None;
+        }
+        match &pins {
+            Some(pins) => {
+                for name in pins::MAPS {
+                    loader.map_pin_path(name, pins.map(name));
+                }
+            }
+            None => {
+                // Nobody keeps anything: no memory for it.
+                loader.map_max_entries("UNTOLD", 1);
+                loader.map_max_entries("TOLD", 1);
+            }
         }
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
@@ -154,6 +187,8 @@ impl Object {
             no_btf,
             refused: Vec::new(),
             no_format,
+            pins,
+            discarded,
         })
     }
 
@@ -181,10 +216,17 @@ impl Object {
             program
                 .load(OUT_OF_MEMORY, btf)
                 .and_then(|()| program.attach())
+                .and_then(|link| pinnable(&self.pins, || program.take_link(link)))
                 .map_err(|source| attach_error(FENTRY_PROGRAM, source))
         });
-        let Err(no_fentry) = fentry else {
-            return Ok("fentry");
+        let no_fentry = match fentry {
+            Ok(link) => {
+                return self
+                    .pin(FENTRY_PROGRAM, link)
+                    .map(|()| "fentry")
+                    .map_err(|error| vec![error]);
+            }
+            Err(error) => error,
         };
         let kprobe = program_mut::<KProbe>(&mut self.ebpf, KPROBE_PROGRAM).and_then(|program| {
             program
@@ -193,7 +235,13 @@ impl Object {
                 .map_err(|source| attach_error(KPROBE_PROGRAM, source))
         });
         match kprobe {
-            Ok(_) => Ok("kprobe"),
+            Ok(_) => {
+                // Its link is one of the kernel's from 5.15 on only, and there is mostly fentry there.
+                if let Some(pins) = &mut self.pins {
+                    pins.unpinned.push(KPROBE_PROGRAM);
+                }
+                Ok("kprobe")
+            }
             Err(no_kprobe) => Err(vec![no_fentry, no_kprobe]),
         }
     }
@@ -208,6 +256,11 @@ impl Object {
                 }
                 Err(error) => self.no_btf = Some(error),
             }
+        }
+        // What the classic tracepoint records must be looked up at once: it cannot wait.
+        if let Some(mut pins) = self.pins.take() {
+            pins.discard()?;
+            self.discarded = pins.discarded;
         }
         self.attach_classic()
             .map_err(|classic| match self.no_btf.take() {
@@ -246,10 +299,49 @@ impl Object {
 
     fn attach_btf_program(&mut self, (program, _): BtfProgram) -> Result<(), ProbeError> {
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
-        loaded
+        let link = loaded
             .attach()
-            .map(drop)
-            .map_err(|source| attach_error(program, source))
+            .and_then(|link| pinnable(&self.pins, || loaded.take_link(link)))
+            .map_err(|source| attach_error(program, source))?;
+        self.pin(program, link)
+    }
+
+    fn pin<L: Into<FdLink>>(
+        &self,
+        program: &'static str,
+        link: Option<L>,
+    ) -> Result<(), ProbeError> {
+        if let (Some(pins), Some(link)) = (&self.pins, link) {
+            pins.pin(program, link.into())?;
+        }
+        Ok(())
+    }
+
+    /// After all is attached: the programs of the agent before this one are not needed any more.
+    /// What they have recorded is still in the ring, which is this one's now.
+    pub(super) fn keep(
+        &mut self,
+        drops: &mut Drops,
+    ) -> Result<(Pinned, Option<Arc<Kept>>), ProbeError> {
+        let Some(mut pins) = self.pins.take() else {
+            drops.discarded = self.discarded;
+            let pinned = Pinned {
+                discarded: self.discarded,
+                ..Pinned::default()
+            };
+            return Ok((pinned, None));
+        };
+        drops.discarded = pins.discarded;
+        let pinned = Pinned {
+            lasting: true,
+            took_over: pins.take_over()?,
+            discarded: pins.discarded,
+            unpinned: std::mem::take(&mut pins.unpinned),
+        };
+        let untold = HashMap::try_from(self.map("UNTOLD")?).map_err(|s| map_error("UNTOLD", s))?;
+        let told = HashMap::try_from(self.map("TOLD")?).map_err(|s| map_error("TOLD", s))?;
+        let kept = Kept::new(untold, told, Arc::clone(&drops.not_kept), pins.take_lock());
+        Ok((pinned, Some(Arc::new(kept))))
     }
 
     fn attach_classic(&mut self) -> Result<(), ProbeError> {
@@ -405,6 +497,14 @@ where
             program: name,
             source: Box::new(source),
         })
+}
+
+/// Takes a link out of its program, where it is to outlive it.
+fn pinnable<L>(
+    pins: &Option<Pins>,
+    take: impl FnOnce() -> Result<L, ProgramError>,
+) -> Result<Option<L>, ProgramError> {
+    pins.is_some().then(take).transpose()
 }
 
 fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {

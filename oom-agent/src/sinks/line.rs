@@ -238,6 +238,7 @@ mod tests {
             memory: Vec::new(),
             degraded: Vec::new(),
             stamp_ns: n,
+            stamps: Vec::new(),
         }
     }
 

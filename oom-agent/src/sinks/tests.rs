@@ -45,6 +45,7 @@ fn incident(n: u32) -> Arc<Incident> {
         memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: crate::clock::monotonic_ns(),
+        stamps: Vec::new(),
     })
 }
 

@@ -90,6 +90,7 @@ pub(super) fn incident(kill: &Kill, now: Timestamp, now_ns: u64) -> Incident {
         memory: Vec::new(),
         degraded,
         stamp_ns: now_ns.saturating_sub(age_ns),
+        stamps: Vec::new(),
     }
 }
 

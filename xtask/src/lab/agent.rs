@@ -61,6 +61,12 @@ impl Agent {
         stop(&mut self.child, GRACE);
     }
 
+    /// Kills it on the spot, and gives all the lines that it has written.
+    pub fn kill(&mut self) -> Vec<String> {
+        stop(&mut self.child, Duration::ZERO);
+        self.incidents.to_end(GRACE)
+    }
+
     /// The incident whose victim is in that cgroup, within `limit`.
     pub fn incident_in(&mut self, cgroup: &str, limit: Duration) -> Result<Value> {
         self.incidents

@@ -128,6 +128,20 @@ impl Output {
         self.seen.iter().map(|(_, line)| line.as_str())
     }
 
+    /// Every line, once there are no more.
+    pub fn to_end(&mut self, limit: Duration) -> Vec<String> {
+        let deadline = Instant::now() + limit;
+        while self.over.is_none() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Line(at, line)) => self.keep(at, line),
+                Ok(Event::Interrupted) => self.over = Some("interrupted"),
+                Ok(Event::End) | Err(_) => self.over = Some("ended"),
+            }
+        }
+        self.seen.iter().map(|(_, line)| line.clone()).collect()
+    }
+
     fn keep(&mut self, at: Instant, line: String) {
         if self.seen.len() == KEPT {
             self.seen.pop_front();
