@@ -124,6 +124,11 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_PIN", value_name = "DIR")]
     pub pin: Option<PathBuf>,
 
+    /// Keep there what Events and bonks are still owed, so that the next agent offers them again when
+    /// this one is ended or killed [default: that is lost].
+    #[arg(long, env = "OOM_AGENT_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
     /// How much is logged to standard error; `trace` includes the BPF programs' own messages.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,

@@ -10,6 +10,7 @@ pub mod error_chain;
 pub mod escape;
 pub mod host;
 pub mod incident;
+pub mod journal;
 pub mod k8s;
 pub mod logging;
 pub mod metrics;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
@@ -32,7 +32,7 @@ pub use sentence::sentence;
 pub const VERSION: u32 = 1;
 
 /// One OOM kill, told whole. Serializes to the JSON line of `docs/incident.md`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// [`VERSION`].
     pub version: u32,
@@ -58,6 +58,7 @@ pub struct Incident {
     /// Who was killed.
     pub victims: Vec<Victim>,
     /// What memory was made of: of the cgroup or node whose limit it was, and of the first victim's cgroup.
+    #[serde(skip_deserializing)]
     pub memory: Vec<Memory>,
     /// `field: reason` for each thing that should be known and is not.
     pub degraded: Vec<String>,
@@ -70,7 +71,7 @@ pub struct Incident {
 }
 
 /// Whose memory limit was hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// A container's.
@@ -88,7 +89,7 @@ pub enum Scope {
 }
 
 /// What `out_of_memory` was given: the kernel's `struct oom_control`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfMemory {
     /// `gfp_mask` of the allocation.
     pub gfp_mask: u32,
@@ -99,7 +100,7 @@ pub struct OutOfMemory {
 }
 
 /// What became of the victim's container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The victim was PID 1 of its own PID namespace.
@@ -113,7 +114,7 @@ pub enum Outcome {
 }
 
 /// The process whose allocation set the OOM killer off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trigger {
     /// tgid, as the host sees it.
     pub pid: u32,
@@ -122,7 +123,7 @@ pub struct Trigger {
 }
 
 /// A process that was killed. What is not known is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victim {
     /// tgid, as the host sees it.
     pub pid: u32,
@@ -156,7 +157,7 @@ pub struct Victim {
 }
 
 /// Resident memory by kind, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rss {
     /// Anonymous memory.
     pub anon: u64,
@@ -167,7 +168,7 @@ pub struct Rss {
 }
 
 /// A container as its runtime knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// 64 hex digits.
     pub id: String,
@@ -178,7 +179,7 @@ pub struct Container {
 }
 
 /// A pod as Kubernetes knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Its namespace.
     pub namespace: Option<String>,

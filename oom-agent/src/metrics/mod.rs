@@ -25,7 +25,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
 pub use prometheus_client::metrics::counter::Counter;
-pub use sink::{EventCounts, SinkCounts};
+pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 
 use crate::incident::{Fate, Found, Incident};
@@ -63,6 +63,8 @@ pub struct Metrics {
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
+    /// What became of what is owed over restarts.
+    pub journal: JournalCounts,
     latency: Histogram,
     kills: Arc<Kills>,
     sinks: Sinks,
@@ -109,17 +111,7 @@ impl Default for Metrics {
             "Containers' statuses that watch-pods has seen, and the kills in them, by what came of them",
             Family::clone(&watch_updates),
         );
-        let (kernel_kills, drift) = (Optional::default(), Optional::default());
-        registry.register(
-            "kernel_kills",
-            "Kills that the kernel counted since the agent attached",
-            Optional::clone(&kernel_kills),
-        );
-        registry.register(
-            "drift",
-            "Kills that the kernel counted and the agent did not see",
-            Optional::clone(&drift),
-        );
+        let (kernel_kills, drift) = by_kernel(&mut registry);
         let latency = Histogram::new(BUCKETS);
         registry.register_with_unit(
             "incident_latency",
@@ -130,9 +122,11 @@ impl Default for Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", build);
         let events = EventCounts::new(&mut registry);
+        let journal = JournalCounts::new(&mut registry);
         Self {
             events,
             verdicts: Verdicts::new(&mut registry),
+            journal,
             kills,
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(
@@ -188,6 +182,22 @@ impl Default for Metrics {
             registry,
         }
     }
+}
+
+/// How the kernel's own count agrees.
+fn by_kernel(registry: &mut Registry) -> (Optional<Counter>, Optional<Gauge>) {
+    let (kernel_kills, drift) = (Optional::default(), Optional::default());
+    registry.register(
+        "kernel_kills",
+        "Kills that the kernel counted since the agent attached",
+        Optional::clone(&kernel_kills),
+    );
+    registry.register(
+        "drift",
+        "Kills that the kernel counted and the agent did not see",
+        Optional::clone(&drift),
+    );
+    (kernel_kills, drift)
 }
 
 /// The order of [`Metrics::fates`].

@@ -41,6 +41,19 @@ pub struct EventCounts {
     pub retried: Counter,
 }
 
+/// What became of what is owed over restarts.
+#[derive(Clone, Debug, Default)]
+pub struct JournalCounts {
+    /// Offered again, to one sink each.
+    pub again: Counter,
+    /// Too old to be offered again, or for a sink that is not there any more.
+    pub stale: Counter,
+    /// Not written, as too much was owed or waited for the disk.
+    pub lost: Counter,
+    /// Writes that the disk did not take.
+    pub failed: Counter,
+}
+
 /// Every sink's.
 pub(super) struct Sinks {
     offered: Family<Labels, Counter>,
@@ -70,6 +83,26 @@ impl SinkCounts {
             .saturating_sub(self.failed.get())
             .saturating_sub(self.skipped.get())
             .saturating_sub(self.held_back.get())
+    }
+}
+
+// === impl JournalCounts ===
+
+impl JournalCounts {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let entries: Family<[(&str, &str); 1], Counter> = Family::default();
+        registry.register(
+            "journal_entries",
+            "Incidents owed over a restart, by what became of them",
+            entries.clone(),
+        );
+        let count = |result| entries.get_or_create_owned(&[("result", result)]);
+        Self {
+            again: count("again"),
+            stale: count("stale"),
+            lost: count("lost"),
+            failed: count("failed"),
+        }
     }
 }
 

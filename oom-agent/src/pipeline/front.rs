@@ -11,7 +11,7 @@ use super::resolve::Resolver;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident, Scope};
 use crate::metrics::Metrics;
-use crate::probe::{Kept, Left};
+use crate::probe::{Kept, Left, Take};
 use crate::sinks::{Format, Lines};
 
 /// What goes on to the other sinks.
@@ -39,8 +39,20 @@ pub(super) struct Front {
 // === impl Front ===
 
 impl Front {
+    /// The taker of the ring's records, which begins with what another agent has left.
+    pub(super) fn taker(mut self) -> Take {
+        let mut left = self.kept.as_ref().map(|kept| kept.left());
+        Box::new(move |record| {
+            // In the readers' thread: whoever takes what is told runs by then.
+            if let Some(left) = left.take() {
+                self.take_over(left);
+            }
+            self.take(record)
+        })
+    }
+
     /// Takes a record, or looks what is overdue. Gives when it wants to look again.
-    pub(super) fn take(&mut self, record: Option<Record>) -> Option<u64> {
+    fn take(&mut self, record: Option<Record>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
         let found = match record {
             Some(record) => {
@@ -59,7 +71,7 @@ impl Front {
     }
 
     /// Takes over what another agent has left, before anything else.
-    pub(super) fn take_over(&mut self, left: Left) {
+    fn take_over(&mut self, left: Left) {
         self.half_told = left.told;
         self.assembler.remember(left.settled, clock::monotonic_ns());
         for record in left.records {

@@ -3,6 +3,7 @@
 mod discover;
 mod front;
 mod health;
+mod owed;
 mod resolve;
 mod summary;
 mod verdicts;
@@ -23,8 +24,9 @@ use crate::args::{LogLevel, Run};
 use crate::clock;
 use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
+use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
-use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Take, Wanted};
+use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{EVENTS, Lines, Sink, start_bonker, start_events};
@@ -106,7 +108,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             Method::Classic => Expect::Nothing,
             _ => Expect::Autopsies(patience),
         };
-        let mut front = Front {
+        let front = Front {
             assembler: Assembler::new(host.page_size, expect).allowing(allow),
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
@@ -115,28 +117,10 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             half_told: BTreeSet::new(),
             seen,
         };
-        let mut left = front.kept.as_ref().map(|kept| kept.left());
-        let take: Take = Box::new(move |record| {
-            // In the readers' thread: whoever takes what is told runs by then.
-            if let Some(left) = left.take() {
-                front.take_over(left);
-            }
-            front.take(record)
-        });
-        take
+        front.taker()
     };
-    let logging = args.log_level == LogLevel::Trace;
-    let wanted = Wanted {
-        method: args.probe,
-        logging,
-        environment: environments,
-        pin: args.pin.as_deref(),
-    };
-    let probe = Probe::attach(wanted, front).map_err(RunError::Probe)?;
+    let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
-    if let Some(pinned) = &probe.pinned {
-        say_pinned(pinned);
-    }
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }
@@ -149,6 +133,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());
+    let (journal, owed) = owed::open(args.state.as_deref(), &metrics.journal);
     let (events, findings) = mpsc::channel(verdicts::QUEUE);
     let findings_to = Findings {
         lines: args.verdicts.then(|| Arc::clone(&lines)),
@@ -156,7 +141,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     };
     let verdicts = Verdicts::start(&resolver, &metrics, meters.clone(), findings_to);
     let names = Later(Arc::clone(&resolver));
-    let sinks = sinks(&args, &host, names, findings, &metrics);
+    let sinks = sinks(&args, &host, names, findings, &metrics, journal.as_ref());
+    owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let mut pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
@@ -165,13 +151,9 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         verdicts,
         metrics: Arc::clone(&metrics),
         kept,
+        journal,
     };
-    tracing::info!(
-        node = host.node,
-        probe = ?probe.method,
-        out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
-        "attached"
-    );
+    say_attached(&host, &probe);
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let ended_by = pipeline.run(&mut incidents, &mut terminated).await;
     tracing::info!("ending");
@@ -202,6 +184,7 @@ struct Pipeline {
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
     kept: Option<Arc<Kept>>,
+    journal: Option<Journal>,
 }
 
 // === impl Pipeline ===
@@ -263,13 +246,28 @@ impl Pipeline {
     }
 
     fn tell(&self, incident: &Arc<Incident>, told_ns: u64) {
+        self.owe(incident);
         for sink in &self.sinks {
             sink.offer(incident);
         }
         self.verdicts.offer(incident);
         self.metrics.told(incident, told_ns);
-        if let Some(kept) = &self.kept {
-            kept.settle(&incident.stamps);
+    }
+
+    /// Its records are kept until it is written down what is owed.
+    fn owe(&self, incident: &Arc<Incident>) {
+        let (kept, told) = (self.kept.clone(), Arc::clone(incident));
+        let settle = move || {
+            if let Some(kept) = kept {
+                kept.settle(&told.stamps);
+            }
+        };
+        match &self.journal {
+            Some(journal) if !self.sinks.is_empty() => {
+                let sinks = self.sinks.iter().map(|sink| sink.name().to_owned());
+                journal.owe(sinks.collect(), incident, Box::new(settle));
+            }
+            _ => settle(),
         }
     }
 
@@ -287,6 +285,9 @@ impl Pipeline {
         }
         self.lines.finish(GRACE).await;
         while endings.join_next().await.is_some() {}
+        if let Some(journal) = self.journal.take() {
+            journal.finish(GRACE).await;
+        }
     }
 }
 
@@ -296,23 +297,56 @@ fn sinks(
     names: Later,
     findings: mpsc::Receiver<Arc<Finding>>,
     metrics: &Metrics,
+    journal: Option<&Journal>,
 ) -> Vec<Sink> {
+    let debts = |sink: &str| {
+        journal
+            .map(|journal| journal.debts(sink))
+            .unwrap_or_default()
+    };
     let mut sinks: Vec<Sink> = args
         .bonker
         .iter()
-        .map(|url| start_bonker(url, metrics))
+        .map(|url| start_bonker(url, metrics, debts(&url.sink())))
         .collect();
     if args.no_kubernetes {
         tracing::info!("no Events: --no-kubernetes");
     } else {
         let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
         let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
-        sinks.push(start_events(connect, names, findings, metrics));
+        sinks.push(start_events(
+            connect,
+            names,
+            findings,
+            metrics,
+            debts(EVENTS),
+        ));
     }
     sinks
 }
 
+fn wanted(args: &Run, environment: bool) -> Wanted<'_> {
+    Wanted {
+        method: args.probe,
+        logging: args.log_level == LogLevel::Trace,
+        environment,
+        pin: args.pin.as_deref(),
+    }
+}
+
+fn say_attached(host: &Host, probe: &Probe) {
+    tracing::info!(
+        node = host.node,
+        probe = ?probe.method,
+        out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
+        "attached"
+    );
+}
+
 fn say_degraded(probe: &Probe, wanted: Method) {
+    if let Some(pinned) = &probe.pinned {
+        say_pinned(pinned);
+    }
     if let Some(error) = &probe.no_btf {
         tracing::warn!(
             error = %crate::error_chain::chain(error),

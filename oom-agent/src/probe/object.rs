@@ -161,17 +161,14 @@ impl Object {
             discarded = classic.discarded;
             pins = None;
         }
-        match &pins {
-            Some(pins) => {
-                for name in pins::MAPS {
-                    loader.map_pin_path(name, pins.map(name));
-                }
+        if let Some(pins) = &pins {
+            for name in pins::MAPS {
+                loader.map_pin_path(name, pins.map(name));
             }
-            None => {
-                // Nobody keeps anything: no memory for it.
-                loader.map_max_entries("UNTOLD", 1);
-                loader.map_max_entries("TOLD", 1);
-            }
+        } else {
+            // Nobody keeps anything: no memory for it.
+            loader.map_max_entries("UNTOLD", 1);
+            loader.map_max_entries("TOLD", 1);
         }
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
@@ -216,7 +213,7 @@ impl Object {
             program
                 .load(OUT_OF_MEMORY, btf)
                 .and_then(|()| program.attach())
-                .and_then(|link| pinnable(&self.pins, || program.take_link(link)))
+                .and_then(|link| pinnable(self.pins.as_ref(), || program.take_link(link)))
                 .map_err(|source| attach_error(FENTRY_PROGRAM, source))
         });
         let no_fentry = match fentry {
@@ -301,7 +298,7 @@ impl Object {
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         let link = loaded
             .attach()
-            .and_then(|link| pinnable(&self.pins, || loaded.take_link(link)))
+            .and_then(|link| pinnable(self.pins.as_ref(), || loaded.take_link(link)))
             .map_err(|source| attach_error(program, source))?;
         self.pin(program, link)
     }
@@ -501,7 +498,7 @@ where
 
 /// Takes a link out of its program, where it is to outlive it.
 fn pinnable<L>(
-    pins: &Option<Pins>,
+    pins: Option<&Pins>,
     take: impl FnOnce() -> Result<L, ProgramError>,
 ) -> Result<Option<L>, ProgramError> {
     pins.is_some().then(take).transpose()

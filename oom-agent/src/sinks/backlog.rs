@@ -9,7 +9,7 @@ use super::backoff::Backoff;
 const ROOM: usize = 256;
 
 /// An Event that could not be written for this long is old news: the API server itself forgets them after an hour.
-const AGE: Duration = Duration::from_mins(15);
+pub(super) const AGE: Duration = Duration::from_mins(15);
 
 /// The longest `Retry-After` that is believed.
 const LONGEST: Duration = Duration::from_mins(2);

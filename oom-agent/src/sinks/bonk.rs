@@ -20,6 +20,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::escape;
 use crate::incident::{Incident, sentence};
+use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts};
 
 /// Given to connect, and to open the stream.
@@ -27,6 +28,9 @@ const CONNECT: Duration = Duration::from_secs(3);
 
 /// An item that has waited longer is old news: a penguin need not be bonked for it.
 const STALE: Duration = Duration::from_mins(5);
+
+/// After a restart of the agent, too: then people have mostly seen what there was to see.
+const OWED: Duration = Duration::from_secs(30);
 
 /// Sent and not acknowledged yet; more wait in the sink's queue.
 const IN_FLIGHT: usize = 16;
@@ -53,13 +57,14 @@ pub struct BonkerUrl(String);
 pub struct InvalidBonkerUrl(&'static str);
 
 /// Starts the sink; it connects by itself, and again after every break.
-pub fn start(url: &BonkerUrl, metrics: &Metrics) -> Sink {
+pub fn start(url: &BonkerUrl, metrics: &Metrics, debts: Debts) -> Sink {
     let endpoint = url.endpoint();
-    Sink::start(format!("bonker {url}"), metrics, |queue, counts| {
+    Sink::start(url.sink(), OWED, metrics, |queue, counts| {
         let bonker = Bonker {
             endpoint,
             queue,
             counts,
+            debts,
             unanswered: VecDeque::new(),
         };
         bonker.run()
@@ -70,6 +75,7 @@ struct Bonker {
     endpoint: Endpoint,
     queue: mpsc::Receiver<Arc<Incident>>,
     counts: SinkCounts,
+    debts: Debts,
     /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
     unanswered: VecDeque<Arc<Incident>>,
 }
@@ -207,6 +213,7 @@ impl Bonker {
             );
             return;
         };
+        self.debts.done(&incident.id);
         let now_ns = clock::monotonic_ns();
         let latency = Duration::from_nanos(now_ns.saturating_sub(incident.stamp_ns));
         let outcome = acknowledgement.outcome();
@@ -235,8 +242,13 @@ impl Bonker {
     fn drop_stale(&mut self) {
         let now = clock::monotonic_ns();
         let before = self.unanswered.len();
+        let debts = &self.debts;
         self.unanswered.retain(|incident| {
-            u128::from(now.saturating_sub(incident.stamp_ns)) < STALE.as_nanos()
+            let news = u128::from(now.saturating_sub(incident.stamp_ns)) < STALE.as_nanos();
+            if !news {
+                debts.done(&incident.id);
+            }
+            news
         });
         let dropped = before - self.unanswered.len();
         if dropped > 0 {
@@ -291,6 +303,11 @@ fn request(incident: &Incident) -> StreamBonksRequest {
 // === impl BonkerUrl ===
 
 impl BonkerUrl {
+    /// The name of its sink.
+    pub fn sink(&self) -> String {
+        format!("bonker {self}")
+    }
+
     fn endpoint(&self) -> Endpoint {
         // Checked when it was made; a static one stands in so that nothing here can panic.
         Endpoint::from_shared(self.0.clone())

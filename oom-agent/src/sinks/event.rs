@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,16 @@ use super::backlog::{Backlog, Entry, Setback};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::incident::{Container, Incident, Pod};
+use crate::journal::Debts;
 use crate::k8s::{Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
 use crate::story::Finding;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);
+
+/// After a restart of the agent, as long as before it: see the backlog.
+const OWED: Duration = super::backlog::AGE;
 
 /// A runtime that takes longer than `PROMPT` to know nothing hangs: it is not asked again for `DEAF`,
 /// so that those who wait for it hold up no others.
@@ -42,10 +47,11 @@ pub fn start(
     names: impl Names,
     findings: mpsc::Receiver<Arc<Finding>>,
     metrics: &Metrics,
+    debts: Debts,
 ) -> Sink {
     let events = metrics.events.clone();
-    Sink::start(NAME.to_owned(), metrics, |queue, counts| {
-        run(connect, names, queue, findings, counts, events)
+    Sink::start(NAME.to_owned(), OWED, metrics, |queue, counts| {
+        run(connect, names, queue, findings, counts, events, debts)
     })
 }
 
@@ -56,12 +62,16 @@ async fn run(
     mut findings: mpsc::Receiver<Arc<Finding>>,
     counts: SinkCounts,
     events: EventCounts,
+    debts: Debts,
 ) {
     let Some(recorder) = connect.await else {
         loop {
             tokio::select! {
                 incident = queue.recv() => match incident {
-                    Some(_) => counts.skipped.inc(),
+                    Some(incident) => {
+                        debts.done(&incident.id);
+                        counts.skipped.inc()
+                    }
                     None => return,
                 },
                 Some(_) = findings.recv() => counts.skipped.inc(),
@@ -76,6 +86,8 @@ async fn run(
         ending: false,
         counts,
         events,
+        debts,
+        open: HashMap::new(),
     };
     while !(writer.ending && writer.backlog.is_empty()) {
         let next = writer.backlog.next();
@@ -116,6 +128,9 @@ struct Writer<N> {
     ending: bool,
     counts: SinkCounts,
     events: EventCounts,
+    debts: Debts,
+    /// Events that are still to be written, by the incident. Bounded by the backlog.
+    open: HashMap<String, u64>,
 }
 
 // === impl Writer ===
@@ -133,6 +148,11 @@ impl<N: Names> Writer<N> {
         if all == 0 {
             self.counts.skipped.inc();
             tracing::debug!(incident = incident.id, "no Event: nothing to write it on");
+        }
+        if own == 0 {
+            self.debts.done(&incident.id);
+        } else {
+            *self.open.entry(incident.id.clone()).or_default() += own;
         }
         for (job, due) in admitted.jobs {
             self.backlog.push(job, now, due);
@@ -166,6 +186,7 @@ impl<N: Names> Writer<N> {
         match written {
             Ok(written) => {
                 self.backlog.answered();
+                self.close(&entry.job);
                 self.done(&entry.job, written);
             }
             Err(error) if error.is_transient() => self.put_back(entry, &error),
@@ -189,6 +210,20 @@ impl<N: Names> Writer<N> {
         };
         draft.name(container, pod);
         true
+    }
+
+    /// With its last Event the incident is owed no more.
+    fn close(&mut self, job: &Job) {
+        let Job::Event(draft) = job else { return };
+        let id = &draft.incident().id;
+        let Some(open) = self.open.get_mut(id) else {
+            return;
+        };
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            self.open.remove(id);
+            self.debts.done(id);
+        }
     }
 
     fn done(&self, job: &Job, written: Written) {
@@ -262,6 +297,7 @@ impl<N: Names> Writer<N> {
 
     fn give_up(&mut self, job: &Job, error: &RecordError) {
         self.recorder.give_up(job);
+        self.close(job);
         if matches!(job, Job::Event(_)) {
             self.counts.failed.inc();
         }

@@ -10,6 +10,7 @@ mod line;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,6 +32,7 @@ pub struct Sink {
     queue: mpsc::Sender<Arc<Incident>>,
     counts: SinkCounts,
     task: JoinHandle<()>,
+    owed_for: Duration,
 }
 
 // === impl Sink ===
@@ -38,6 +40,7 @@ pub struct Sink {
 impl Sink {
     fn start<F>(
         name: String,
+        owed_for: Duration,
         metrics: &Metrics,
         run: impl FnOnce(mpsc::Receiver<Arc<Incident>>, SinkCounts) -> F,
     ) -> Self
@@ -52,6 +55,7 @@ impl Sink {
             queue,
             counts,
             task,
+            owed_for,
         }
     }
 
@@ -74,7 +78,12 @@ impl Sink {
         self.counts
     }
 
-    /// For logs.
+    /// An incident that is older is not offered again after a restart.
+    pub fn owed_for(&self) -> Duration {
+        self.owed_for
+    }
+
+    /// For logs and the journal.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
+use crate::journal::Debts;
 use crate::metrics::Metrics;
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -136,6 +137,7 @@ fn sink(address: SocketAddr) -> Sink {
     start_bonker(
         &format!("http://{address}").parse().unwrap(),
         &Metrics::default(),
+        Debts::default(),
     )
 }
 
@@ -144,7 +146,11 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
     let (listener, address) = listen().await;
     let (mut received, _server) = serve(listener, true);
     let metrics = Metrics::default();
-    let sink = start_bonker(&format!("http://{address}").parse().unwrap(), &metrics);
+    let sink = start_bonker(
+        &format!("http://{address}").parse().unwrap(),
+        &metrics,
+        Debts::default(),
+    );
     for n in 0..100 {
         sink.offer(&incident(n));
     }

@@ -72,6 +72,7 @@ pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
         memory: Vec::new(),
         degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
+        stamps: Vec::new(),
     })
 }
 

@@ -31,6 +31,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::admin::{self, ListenError};
 use crate::args::WatchPods;
 use crate::host::Host;
+use crate::journal::Debts;
 use crate::k8s::{self, Cluster, Credentials, CredentialsError};
 use crate::metrics::Metrics;
 use crate::signals::signals;
@@ -97,8 +98,9 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let unwritten = metrics.lines_unwritten.clone();
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(WatchError::Lines)?;
-    let bonkers = args.bonker.iter().map(|url| start_bonker(url, &metrics));
-    let bonkers = bonkers.collect();
+    // Another replica may have told meanwhile: what is owed is not this one's to remember.
+    let bonker = |url| start_bonker(url, &metrics, Debts::default());
+    let bonkers = args.bonker.iter().map(bonker).collect();
     let grace = Duration::from_secs(args.grace.into());
     let mut teller = Teller::new(grace, cluster.clone(), me.clone(), lines, bonkers, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");

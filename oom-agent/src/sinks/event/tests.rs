@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
+use crate::journal::Debts;
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, Metrics};
 use crate::sinks::Sink;
@@ -54,7 +55,13 @@ async fn sink(
     .await;
     let recorder = server.recorder(true).await;
     let metrics = Metrics::default();
-    let sink = start(async move { Some(recorder) }, names, findings(), &metrics);
+    let sink = start(
+        async move { Some(recorder) },
+        names,
+        findings(),
+        &metrics,
+        Debts::default(),
+    );
     (sink, metrics.events, told)
 }
 
@@ -242,7 +249,13 @@ async fn a_storm_is_held_back_counted_and_told_as_a_series() {
 
 #[tokio::test]
 async fn without_an_api_server_everything_is_skipped() {
-    let sink = start(async { None }, Nobody, findings(), &Metrics::default());
+    let sink = start(
+        async { None },
+        Nobody,
+        findings(),
+        &Metrics::default(),
+        Debts::default(),
+    );
     sink.offer(&numbered(1, "shop"));
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.skipped.get(), 1);

@@ -1,0 +1,106 @@
+//! The journal on a real file system.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::mpsc::channel;
+
+use super::*;
+use crate::k8s::fake::incident;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn numbered(n: usize) -> Arc<Incident> {
+    let mut incident = incident();
+    incident.id = format!("6f1c0a52-{n}-1");
+    Arc::new(incident)
+}
+
+fn sinks() -> BTreeSet<String> {
+    BTreeSet::from(["kubernetes".to_owned()])
+}
+
+fn open(dir: &Path) -> (Journal, Vec<String>) {
+    let (journal, debts) = Journal::open(dir, JournalCounts::default()).unwrap();
+    let ids = debts.into_iter().map(|debt| debt.incident.id).collect();
+    (journal, ids)
+}
+
+/// Everything so far is written.
+fn written(journal: &Journal, n: usize) {
+    let (tell, told) = channel();
+    let then = Box::new(move || tell.send(()).unwrap());
+    journal.owe(sinks(), &numbered(n), then);
+    told.recv_timeout(WITHIN).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_owed_is_found_by_the_next_agent_and_only_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let (journal, owed) = open(&state);
+    assert_eq!(owed, [""; 0]);
+    written(&journal, 1);
+    written(&journal, 2);
+    let debts = journal.debts("kubernetes");
+    debts.done("6f1c0a52-1-1");
+    drop(debts);
+    journal.finish(WITHIN).await;
+    let mode = fs::metadata(state.join("owed.jsonl"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    // A line that a killed agent has not finished.
+    let mut torn = fs::read(state.join("owed.jsonl")).unwrap();
+    torn.extend(br#"{"owed":{"sinks":["kuber"#);
+    fs::write(state.join("owed.jsonl"), torn).unwrap();
+    let (journal, owed) = open(&state);
+    assert_eq!(owed, ["6f1c0a52-2-1"]);
+    written(&journal, 3);
+    journal.debts("kubernetes").done("6f1c0a52-2-1");
+    journal.finish(WITHIN).await;
+    let (journal, owed) = open(&state);
+    assert_eq!(owed, ["6f1c0a52-3-1"]);
+    assert!(matches!(
+        Journal::open(&state, JournalCounts::default()),
+        Err(StateError::InUse { .. })
+    ));
+    journal.finish(WITHIN).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_past_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let debts = journal.debts("kubernetes");
+    for n in 0..2000 {
+        written(&journal, n);
+        debts.done(&format!("6f1c0a52-{n}-1"));
+    }
+    drop(debts);
+    written(&journal, 5000);
+    journal.finish(WITHIN).await;
+    let len = fs::metadata(dir.path().join("owed.jsonl")).unwrap().len();
+    assert!(len < 400 << 10, "{len} bytes");
+    assert_eq!(open(dir.path()).1, ["6f1c0a52-5000-1"]);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    // The next file cannot be made where a directory is, nor the old one be appended to.
+    fs::create_dir(dir.path().join("owed.new")).unwrap();
+    let counts = journal.counts.clone();
+    let debts = journal.debts("kubernetes");
+    for n in 0..2000 {
+        written(&journal, n);
+        debts.done(&format!("6f1c0a52-{n}-1"));
+    }
+    drop(debts);
+    assert!(counts.failed.get() > 0);
+    fs::remove_dir(dir.path().join("owed.new")).unwrap();
+    written(&journal, 3000);
+    journal.finish(WITHIN).await;
+    assert_eq!(open(dir.path()).1, ["6f1c0a52-3000-1"]);
+}
