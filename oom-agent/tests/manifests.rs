@@ -99,6 +99,11 @@ fn the_agent_understands_the_arguments_of_its_manifest() {
         "{:?} is not mounted",
         run.procfs
     );
+    let below = |path: &Path| {
+        let points = mounts.iter().map(|mount| mount["mountPath"].as_str());
+        points.flatten().any(|point| path.starts_with(point))
+    };
+    assert!(below(&run.pin.unwrap()) && below(&run.state.unwrap()));
     let command = Cli::command();
     let known: Vec<_> = command
         .find_subcommand("run")

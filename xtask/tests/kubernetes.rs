@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::cri::{Gated, Pod, run_gated};
 use support::{MIB, SOON, agent_bin, api_server, at, bonker_bin, containerd, text};
-use xtask::lab::{Agent, ApiServer, Bonker, Cgroup, Containerd, field, message, wait};
+use xtask::lab::{
+    Agent, ApiServer, Bonker, Cgroup, Containerd, field, message, refusing_url, wait,
+};
 use xtask::process::capture;
 
 const NODE: &str = "node-a";
@@ -459,6 +461,57 @@ fn a_refusal_is_told_and_costs_nothing_else() {
     warned(&mut agent, |line| {
         line.contains("403") || line.to_lowercase().contains("forbidden")
     });
+}
+
+#[test]
+fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_once() {
+    let scene = Scene::new();
+    scene.grant();
+    let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    // The same server, where nobody listens yet.
+    let (url, _port) = refusing_url().unwrap();
+    let away = dir.path().join("away");
+    let text_of = std::fs::read_to_string(&kubeconfig).unwrap();
+    let config: Value = serde_json::from_str(&text_of).unwrap();
+    let server = text(&config, "/clusters/0/cluster/server");
+    std::fs::write(&away, text_of.replace(server, &url)).unwrap();
+    let endpoint = format!("unix://{}", scene.containerd.socket().display());
+    let agent = |kubeconfig: &Path| {
+        let args: [&OsStr; 6] = [
+            "--cri-endpoint".as_ref(),
+            endpoint.as_ref(),
+            "--kubeconfig".as_ref(),
+            kubeconfig.as_ref(),
+            "--state".as_ref(),
+            state.as_ref(),
+        ];
+        Agent::start(&agent_bin(), &args, &[("NODE_NAME", NODE.as_ref())]).unwrap()
+    };
+    let mut first = agent(&away);
+    let container = scene.hungry();
+    container.open();
+    first.incident_of(container.pid, SOON).unwrap();
+    warned(&mut first, |line| line.contains("not recorded yet"));
+    first.kill();
+
+    let mut second = agent(&kubeconfig);
+    let event = scene.event();
+    assert_eq!(*at(&event, "/regarding/name"), json!("hungry"));
+    second
+        .log
+        .find("record of the Event", SOON, |line| {
+            (message(line)? == "event recorded").then_some(())
+        })
+        .unwrap();
+    second.end();
+    let mut third = agent(&kubeconfig);
+    third.end();
+    let again = third.log.to_end(SOON);
+    let offered = again.iter().any(|line| line.contains("offered again"));
+    assert!(!offered, "it is owed no more");
+    assert_eq!(scene.events().unwrap().len(), 1);
 }
 
 #[test]

@@ -184,6 +184,7 @@ fn furnish(namespaces: &Namespaces, base: &Path, containerd: &Path) -> Result<()
         r#"mkdir --parents "$1/log/pods" "$1/log/containers" "$1/sys" "$1/kubelet"
         mount --bind "$1/log" /var/log
         mount --types tmpfs run /run
+        mount --types bpf bpf /sys/fs/bpf
         mkdir /run/containerd
         # Where libcni notes what it did; nothing else can be said to it.
         mkdir --parents /var/lib/cni

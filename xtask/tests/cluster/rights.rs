@@ -41,6 +41,12 @@ pub(crate) fn are_those_of_the_manifest(cluster: &Cluster, agent: &Value) {
         let options = options.unwrap_or_else(|| panic!("no mount {point} in\n{mounts}"));
         assert_eq!(options.split(',').next(), Some("ro"), "{point} {options}");
     }
+    let type_of = |point: &str| {
+        let of = |line: &&str| line.split(' ').nth(4) == Some(point);
+        let line = mounts.lines().find(of)?;
+        line.split_once(" - ")?.1.split(' ').next()
+    };
+    assert_eq!(type_of("/sys/fs/bpf"), Some("bpf"));
     for namespace in ["pid", "net", "ipc", "uts", "mnt"] {
         let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
         assert_ne!(of(&pid.to_string()), of("self"), "{namespace}");
