@@ -5,7 +5,6 @@ mod running;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -186,7 +185,7 @@ fn quiet(running: &Running, length: Duration) -> Result<(Vec<Activity>, Stretch)
     loop {
         let (kills, cpus) = (oom_kills()?, Cpus::now()?);
         let before = look()?;
-        pause(length)?;
+        super::pause(length)?;
         let after = look()?;
         let stretch = Stretch {
             length,
@@ -204,12 +203,4 @@ fn quiet(running: &Running, length: Duration) -> Result<(Vec<Activity>, Stretch)
         ));
         tries += 1;
     }
-}
-
-/// Lets time pass, asleep; a signal ends it.
-fn pause(stretch: Duration) -> Result<()> {
-    let (sender, interruption) = sync_channel(1);
-    interrupt::notify(sender);
-    let _ = interruption.recv_timeout(stretch);
-    interrupt::check()
 }

@@ -15,7 +15,12 @@ mod stopwatch;
 mod tool;
 mod victim;
 
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
 use anyhow::Result;
+
+use crate::interrupt;
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -43,5 +48,27 @@ pub fn main(args: Args) -> Result<()> {
         Which::Capture(args) => capture::main(&args),
         Which::Kmsg => kmsg::main(),
         Which::Signals(args) => signals::send(args),
+    }
+}
+
+/// Lets time pass, asleep; a signal ends it.
+fn pause(stretch: Duration) -> Result<()> {
+    let (sender, interruption) = sync_channel(1);
+    let _told = interrupt::notify(sender);
+    let _ = interruption.recv_timeout(stretch);
+    interrupt::check()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_lasts() {
+        let (start, stretch) = (Instant::now(), Duration::from_millis(50));
+        pause(stretch).unwrap();
+        assert!(start.elapsed() >= stretch);
     }
 }
