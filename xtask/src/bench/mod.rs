@@ -3,12 +3,20 @@
 //! nobody's push should wait for them or fail by them.
 
 mod capture;
+mod chaos;
+mod checks;
+mod compare;
 mod figures;
+mod flood;
 mod footprint;
 mod join;
 mod kmsg;
+mod machine;
+mod mill;
 mod page;
+mod scrape;
 mod signals;
+mod site;
 mod spin;
 mod stamps;
 mod stopwatch;
@@ -34,6 +42,11 @@ enum Which {
     /// How soon, how fully and at what cost OOM kills are told of: this agent, bpftrace and a
     /// reader of the kernel's log, on the same kills
     Capture(capture::Args),
+    /// Thousands of kills in a minute: what is told of each, and at what cost to all who are told
+    Flood(flood::Args),
+    /// Kill and restart the agent and all it talks to under a stream of kills: what is lost, what
+    /// is told twice
+    Chaos(chaos::Args),
     /// Pass on what the kernel logs of OOM kills
     #[command(hide = true)]
     Kmsg,
@@ -46,6 +59,8 @@ enum Which {
 pub fn main(args: Args) -> Result<()> {
     match args.which {
         Which::Capture(args) => capture::main(&args),
+        Which::Flood(args) => flood::main(&args),
+        Which::Chaos(args) => chaos::main(&args),
         Which::Kmsg => kmsg::main(),
         Which::Signals(args) => signals::send(args),
     }

@@ -10,7 +10,7 @@ use super::footprint::{Activity, Memory};
 use super::join::Told;
 use super::signals::Cost;
 use super::tool::Tool;
-use table::table;
+pub(super) use table::table;
 
 /// All of one run.
 #[derive(Debug)]

@@ -67,6 +67,12 @@ impl Agent {
         self.incidents.to_end(GRACE)
     }
 
+    /// Ends it as a crash does, by SIGKILL.
+    pub fn crash(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// The incident whose victim is in that cgroup, within `limit`.
     pub fn incident_in(&mut self, cgroup: &str, limit: Duration) -> Result<Value> {
         self.incidents
@@ -134,6 +140,11 @@ impl Bonker {
             }
         }
         Ok(bonker)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it serves: `http://127.0.0.1:PORT`.

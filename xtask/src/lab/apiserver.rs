@@ -19,12 +19,14 @@ use crate::process::capture;
 
 const READY: Duration = Duration::from_secs(90);
 const AUDIT_LOG: &str = "audit.log";
+const NAME: &str = "kube-apiserver";
 
 /// A running kube-apiserver on a loopback port. Dropping it ends it and its etcd.
 #[derive(Debug)]
 pub struct ApiServer {
     // Declared in the order they are to be ended.
     api: Server,
+    command: Command,
     _etcd: Server,
     kubectl: PathBuf,
     url: String,
@@ -138,7 +140,8 @@ impl ApiServer {
             }
         };
         let mut server = Self {
-            api: Server::start("kube-apiserver", &mut command, dir.path())?,
+            api: Server::start(NAME, &mut command, dir.path())?,
+            command,
             _etcd: etcd,
             kubectl: bin.join("kubectl"),
             inside,
@@ -228,6 +231,29 @@ impl ApiServer {
     /// the port stays reserved.
     pub fn end(&mut self) {
         self.api.end();
+    }
+
+    /// Ends the server as a crash does, by SIGKILL; etcd lives on.
+    pub fn crash(&mut self) {
+        self.api.crash();
+    }
+
+    /// Starts it again, after [`ApiServer::crash`] or [`ApiServer::end`], at the same
+    /// address with all that it knew, and waits until it is ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.api.end();
+        self.api = Server::start(NAME, &mut self.command, self.dir.path())?;
+        self.wait_until_ready()
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> u32 {
+        self.api.pid()
+    }
+
+    /// The server's own metrics.
+    pub fn metrics(&self) -> Result<String> {
+        capture(self.kubectl().args(["get", "--raw", "/metrics"]))
     }
 
     fn with_input(&self, args: &[&str], input: &Value) -> Result<String> {

@@ -79,6 +79,16 @@ impl Cgroup {
         command
     }
 
+    /// The file that a process's id is written to, to have it enter.
+    pub fn procs(&self) -> PathBuf {
+        self.dir.join("cgroup.procs")
+    }
+
+    /// How many processes in it were OOM-killed, by the kernel's own count.
+    pub fn oom_kills(&self) -> Result<u64> {
+        count_kills(&self.dir)
+    }
+
     fn set(&self, file: &str, value: &str) -> Result<()> {
         let path = self.dir.join(file);
         fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
@@ -91,6 +101,32 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// How many processes were OOM-killed in the cgroup of that path, see [`Cgroup::path`].
+pub fn oom_kills_in(path: &str) -> Result<u64> {
+    let hierarchy = Hierarchy::of_memory()?;
+    let root = hierarchy.root.trim_end_matches('/');
+    let below = path.strip_prefix(root).unwrap_or(path);
+    count_kills(&hierarchy.mount.join(below.trim_start_matches('/')))
+}
+
+/// `oom_kill N` in v1's `memory.oom_control` (Linux 4.13), in v2's `memory.events.local` (5.2).
+fn count_kills(dir: &Path) -> Result<u64> {
+    let files = ["memory.oom_control", "memory.events.local"];
+    let text = files
+        .iter()
+        .find_map(|file| fs::read_to_string(dir.join(file)).ok());
+    text.as_deref()
+        .and_then(kills)
+        .with_context(|| format!("the kernel's count of kills in {}", dir.display()))
+}
+
+fn kills(text: &str) -> Option<u64> {
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
 }
 
 impl Drop for Cgroup {
@@ -244,6 +280,19 @@ fn mounts(mountinfo: &str) -> Vec<Hierarchy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kills_are_counted_in_either_version() {
+        assert_eq!(
+            kills("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"),
+            Some(7)
+        );
+        assert_eq!(
+            kills("low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"),
+            Some(2)
+        );
+        assert_eq!(kills("oom_kill_disable 0\n"), None);
+    }
 
     #[test]
     fn hierarchies_of_a_hybrid_host() {

@@ -17,6 +17,7 @@ use crate::process::{capture, run};
 use crate::say;
 
 const READY: Duration = Duration::from_secs(30);
+const NAME: &str = "containerd";
 
 /// A running containerd with the images `localhost/busybox:1` and
 /// `localhost/pause:1`. Dropping it kills its containers and removes all traces.
@@ -25,6 +26,7 @@ pub struct Containerd {
     dir: tempfile::TempDir,
     parts: PathBuf,
     server: Server,
+    command: Command,
     cgroup_root: String,
 }
 
@@ -74,7 +76,7 @@ impl Containerd {
             .arg("--config")
             .arg(&config)
             .env("PATH", path_with(parts)?);
-        let server = Server::start("containerd", &mut command, base)?;
+        let server = Server::start(NAME, &mut command, base)?;
         let mut containerd = Self {
             cgroup_root: format!(
                 "/{}",
@@ -83,12 +85,30 @@ impl Containerd {
             parts: parts.to_path_buf(),
             dir,
             server,
+            command,
         };
         containerd.wait_until_ready()?;
         for name in ["pause", "busybox"] {
             containerd.import(&parts.join(format!("{name}.tar")))?;
         }
         Ok(containerd)
+    }
+
+    /// Ends it as a crash does, by SIGKILL; its containers live on.
+    pub fn crash(&mut self) {
+        self.server.crash();
+    }
+
+    /// Starts it again after [`Containerd::crash`], and waits until its CRI answers.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.end();
+        self.server = Server::start(NAME, &mut self.command, self.dir.path())?;
+        self.wait_until_ready()
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     /// Makes the images of an archive known.

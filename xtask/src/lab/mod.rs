@@ -1,6 +1,7 @@
 //! The real parts that the demo and the tests run against, each set up and
 //! started here and removed again when its handle is dropped.
 
+mod admin;
 mod agent;
 mod apiserver;
 mod cache;
@@ -8,6 +9,7 @@ mod cgroup;
 mod cluster;
 mod containerd;
 mod controller;
+mod cri;
 mod debian;
 mod image;
 mod kubernetes;
@@ -19,14 +21,16 @@ mod qemu;
 mod server;
 pub mod wait;
 
+pub use admin::Admin;
 pub use agent::{Agent, Bonker, field, message, refusing_url, stamp, victim};
 pub use apiserver::ApiServer;
 pub use cache::Cache;
-pub use cgroup::Cgroup;
 pub(crate) use cgroup::remove_trees;
+pub use cgroup::{Cgroup, oom_kills_in};
 pub use cluster::Cluster;
 pub use containerd::Containerd;
 pub use controller::Controller;
+pub use cri::{Gated, Pod, run_gated};
 pub use debian::{Consent, Debian};
 pub(crate) use output::Event;
 pub use output::Output;

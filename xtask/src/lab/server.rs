@@ -1,6 +1,6 @@
 //! A server process with its log in a file.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -22,7 +22,11 @@ impl Server {
     /// Starts it in the directory `dir`, where its log is `name.log`.
     pub(super) fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
-        let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("make {}", log.display()))?;
         let child = command
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -31,6 +35,16 @@ impl Server {
             .spawn()
             .with_context(|| format!("start {name}"))?;
         Ok(Self { child, log })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash does, by SIGKILL.
+    pub(super) fn crash(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     pub(super) fn has_ended(&mut self) -> bool {

@@ -1,18 +1,15 @@
 //! A client of the agent's admin port.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-
-use xtask::lab::{Agent, Output, field, message, wait};
+use xtask::lab::{self, Agent, Output, wait};
 
 use super::SOON;
 
 /// What makes an agent serve, on a port of its own.
-pub(crate) const LISTEN: [&str; 2] = ["--http-listen", "127.0.0.1:0"];
+pub(crate) const LISTEN: [&str; 2] = lab::Admin::LISTEN;
 
 /// Where an agent serves metrics and health.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Admin(SocketAddr);
+pub(crate) struct Admin(lab::Admin);
 
 impl Admin {
     /// As its log tells.
@@ -22,23 +19,12 @@ impl Admin {
 
     /// As a log tells.
     pub(crate) fn told_by(log: &mut Output) -> Self {
-        let address = log.find("address of the admin port", SOON, |line| {
-            let served = message(line)? == "metrics and health are served";
-            served.then(|| field(line, "address"))?
-        });
-        Self(address.unwrap().parse().unwrap())
+        Self(lab::Admin::told_by(log).unwrap())
     }
 
     /// The status and the body of what GET gives.
     pub(crate) fn get(self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect_timeout(&self.0, SOON).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.0).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        self.0.get(path).unwrap()
     }
 
     /// The value of that series, name and labels, where it is there.

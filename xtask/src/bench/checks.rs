@@ -1,0 +1,60 @@
+//! What has to hold, and whether it did. Pure.
+
+use std::fmt::Write as _;
+
+/// Promises, each with what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Checks(Vec<Check>);
+
+#[derive(Debug)]
+struct Check {
+    what: &'static str,
+    found: String,
+    holds: bool,
+}
+
+// === impl Checks ===
+
+impl Checks {
+    pub(super) fn add(&mut self, what: &'static str, found: impl Into<String>, holds: bool) {
+        self.0.push(Check {
+            what,
+            found: found.into(),
+            holds,
+        });
+    }
+
+    /// Two counts that are to be the same.
+    pub(super) fn same(&mut self, what: &'static str, found: u64, wanted: u64) {
+        self.add(what, format!("{found} of {wanted}"), found == wanted);
+    }
+
+    pub(super) fn broken(&self) -> Vec<&'static str> {
+        let broken = self.0.iter().filter(|check| !check.holds);
+        broken.map(|check| check.what).collect()
+    }
+
+    /// As a list in Markdown.
+    pub(super) fn list(&self) -> String {
+        let mut text = String::new();
+        for check in &self.0 {
+            let mark = if check.holds { "" } else { " **(broken)**" };
+            let _infallible = writeln!(text, "- {}: {}{mark}", check.what, check.found);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_broken_is_named_and_marked() {
+        let mut checks = Checks::default();
+        checks.same("told", 3, 3);
+        checks.add("drift", "2", false);
+        assert_eq!(checks.broken(), ["drift"]);
+        assert_eq!(checks.list(), "- told: 3 of 3\n- drift: 2 **(broken)**\n");
+    }
+}

@@ -1,0 +1,216 @@
+//! Kills that were made against what was told of them. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// A kill as whoever had it done knows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Struck {
+    pub(super) cgroup: String,
+    /// In the victim's own PID namespace.
+    pub(super) pid: u32,
+    /// A moment before: ms since the host's boot.
+    pub(super) at_ms: u64,
+}
+
+/// An incident line, as far as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The incident's.
+    pub(super) id: String,
+    pub(super) cgroup: String,
+    pub(super) pid: u32,
+}
+
+/// An Event, as far as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// `Kind/name`.
+    pub(super) object: String,
+    pub(super) incident: String,
+    /// How many kills it tells: its own and those of its series.
+    pub(super) count: u64,
+    /// Kills before it that had no Event of their own.
+    pub(super) held_back: u64,
+}
+
+/// What of the kills was told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Comparison {
+    /// Kills with one incident.
+    pub(super) once: u64,
+    /// Kills with several incidents.
+    pub(super) doubled: Vec<Struck>,
+    pub(super) missing: Vec<Struck>,
+    /// Incidents in the same cgroups that are of no kill.
+    pub(super) invented: Vec<Told>,
+}
+
+/// Joins both by cgroup and pid. Incidents of other cgroups are others' business.
+pub(super) fn compare(kills: &[Struck], told: &[Told]) -> Comparison {
+    let key = |cgroup: &str, pid: u32| (cgroup.to_owned(), pid);
+    let mut lines: BTreeMap<(String, u32), Vec<&Told>> = BTreeMap::new();
+    for one in told {
+        let lines = lines.entry(key(&one.cgroup, one.pid)).or_default();
+        lines.push(one);
+    }
+    let mut comparison = Comparison::default();
+    for kill in kills {
+        let lines = lines.remove(&key(&kill.cgroup, kill.pid));
+        match lines.as_ref().map_or(0, Vec::len) {
+            0 => comparison.missing.push(kill.clone()),
+            1 => comparison.once = comparison.once.saturating_add(1),
+            _ => comparison.doubled.push(kill.clone()),
+        }
+    }
+    let ours = |one: &&Told| kills.iter().any(|kill| kill.cgroup == one.cgroup);
+    let rest = lines.into_values().flatten();
+    comparison.invented = rest.filter(ours).cloned().collect();
+    comparison
+}
+
+/// Incidents with more than one Event on the same object.
+pub(super) fn doubled_events(events: &[Noted]) -> Vec<String> {
+    let mut count: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for event in events {
+        let key = (event.object.as_str(), event.incident.as_str());
+        let seen = count.entry(key).or_default();
+        *seen = seen.saturating_add(1);
+    }
+    let several = count.into_iter().filter(|(_, count)| *count > 1);
+    several
+        .map(|((object, incident), count)| format!("{count} × {incident} on {object}"))
+        .collect()
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Of a whole line; `None` where it is none.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let incident: Value = serde_json::from_str(line).ok()?;
+        let victim = incident.pointer("/victims/0")?;
+        let number = |key| victim.get(key).and_then(Value::as_u64);
+        let pid = number("namespace_pid").or_else(|| number("pid"))?;
+        Some(Self {
+            id: incident.get("id")?.as_str()?.to_owned(),
+            cgroup: victim.get("cgroup")?.as_str()?.to_owned(),
+            pid: u32::try_from(pid).ok()?,
+        })
+    }
+}
+
+// === impl Noted ===
+
+impl Noted {
+    /// Of an object of `events.k8s.io/v1`; `None` where it is not the agent's.
+    pub(super) fn parse(event: &Value) -> Option<Self> {
+        let annotation = |key: &str| {
+            let all = event.pointer("/metadata/annotations")?;
+            all.get(format!("oom-bonker.dev/{key}"))?.as_str()
+        };
+        let regarding = event.get("regarding")?;
+        let text = |key: &str| regarding.get(key).and_then(Value::as_str);
+        let count = event.pointer("/series/count").and_then(Value::as_u64);
+        let held_back = annotation("held-back").and_then(|count| count.parse().ok());
+        Some(Self {
+            object: format!("{}/{}", text("kind")?, text("name")?),
+            incident: annotation("incident")?.to_owned(),
+            count: count.unwrap_or(1),
+            held_back: held_back.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn struck(cgroup: &str, pid: u32) -> Struck {
+        Struck {
+            cgroup: cgroup.into(),
+            pid,
+            at_ms: 0,
+        }
+    }
+
+    fn told(id: &str, cgroup: &str, pid: u32) -> Told {
+        Told {
+            id: id.into(),
+            cgroup: cgroup.into(),
+            pid,
+        }
+    }
+
+    #[test]
+    fn each_kill_is_told_once_or_is_named() {
+        // The same pid is another process in another namespace.
+        let kills = [
+            struck("/a", 1),
+            struck("/a", 2),
+            struck("/a", 3),
+            struck("/b", 1),
+        ];
+        let lines = [
+            told("w", "/a", 1),
+            told("x", "/a", 2),
+            told("y", "/a", 2),
+            told("z", "/b", 9),
+            told("others", "/c", 1),
+        ];
+        let comparison = compare(&kills, &lines);
+        assert_eq!(
+            comparison,
+            Comparison {
+                once: 1,
+                doubled: vec![struck("/a", 2)],
+                missing: vec![struck("/a", 3), struck("/b", 1)],
+                invented: vec![told("z", "/b", 9)],
+            }
+        );
+    }
+
+    #[test]
+    fn an_incident_may_have_an_event_on_each_of_its_objects_but_one() {
+        let event = |object: &str, incident: &str| Noted {
+            object: object.into(),
+            incident: incident.into(),
+            count: 1,
+            held_back: 0,
+        };
+        let all = [
+            event("Pod/a", "1"),
+            event("Pod/b", "1"),
+            event("Pod/a", "2"),
+            event("Pod/a", "2"),
+        ];
+        assert_eq!(doubled_events(&all), ["2 × 2 on Pod/a"]);
+    }
+
+    #[test]
+    fn a_line_is_read_by_the_pid_that_the_victim_knows() {
+        let line = r#"{"id":"b-1-9","victims":[{"pid":9,"namespace_pid":4,"cgroup":"/a"}]}"#;
+        assert_eq!(Told::parse(line), Some(told("b-1-9", "/a", 4)));
+        let host = r#"{"id":"b-1-9","victims":[{"pid":9,"namespace_pid":null,"cgroup":"/a"}]}"#;
+        assert_eq!(Told::parse(host), Some(told("b-1-9", "/a", 9)));
+        assert_eq!(Told::parse(line.get(..40).unwrap()), None);
+    }
+
+    #[test]
+    fn an_event_is_read_with_all_that_it_tells() {
+        let event = json!({
+            "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-9", "oom-bonker.dev/held-back": "5"}},
+            "regarding": {"kind": "Pod", "name": "hungry"}, "series": {"count": 3},
+        });
+        let noted = Noted::parse(&event).unwrap();
+        assert_eq!(
+            (noted.object.as_str(), noted.incident.as_str()),
+            ("Pod/hungry", "b-1-9")
+        );
+        assert_eq!((noted.count, noted.held_back), (3, 5));
+        assert_eq!(Noted::parse(&json!({"regarding": {}})), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! A client of the CRI, as much of one as a kubelet is to its runtime.
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use proto::cri::runtime_service_client::RuntimeServiceClient;
+use proto::cri::{
+    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
+    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, StartContainerRequest,
+};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Containerd, wait};
+
+const IMAGE: &str = "localhost/busybox:1";
+
+/// Who a pod is.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name in there.
+    pub name: String,
+    /// As the API server, or the kubelet, gave it.
+    pub uid: String,
+}
+
+/// A container that waits to be let go.
+#[derive(Debug)]
+pub struct Gated {
+    /// The runtime's.
+    pub id: String,
+    /// Of its first process, on this host.
+    pub pid: u32,
+    /// Path in the memory controller's hierarchy.
+    pub cgroup: String,
+    gate: PathBuf,
+}
+
+impl Gated {
+    /// Lets it eat memory until it is killed; tells when.
+    pub fn open(&self) -> Result<Instant> {
+        let opened = Instant::now();
+        OpenOptions::new()
+            .write(true)
+            .open(&self.gate)
+            .with_context(|| format!("open {}", self.gate.display()))?;
+        Ok(opened)
+    }
+}
+
+/// Runs one container of `pod` under a limit in bytes: it waits at its gate and
+/// then runs `eat`, a shell's command.
+pub fn run_gated(
+    containerd: &Containerd,
+    pod: &Pod,
+    container: &str,
+    limit_bytes: u64,
+    eat: &str,
+) -> Result<Gated> {
+    let script = format!("mkfifo /gate; read _ < /gate; {eat}");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
+    let mut client = connect(&runtime, &containerd.socket())?;
+    let (id, pid) = runtime.block_on(run(
+        &mut client,
+        containerd,
+        pod,
+        container,
+        limit_bytes,
+        &["/bin/sh", "-c", &script],
+    ))?;
+    let gate = containerd.rootfs(&id).join("gate");
+    wait::until("the container's gate", Duration::from_secs(10), || {
+        gate.exists().then_some(())
+    })?;
+    Ok(Gated {
+        cgroup: format!("{}/{id}", containerd.pod_cgroup(&pod.uid)),
+        id,
+        pid,
+        gate,
+    })
+}
+
+fn connect(runtime: &Runtime, socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+        .context("the URL of a socket")?
+        .timeout(Duration::from_secs(30));
+    let channel = runtime.block_on(endpoint.connect());
+    Ok(RuntimeServiceClient::new(
+        channel.context("connect to the container runtime")?,
+    ))
+}
+
+async fn run(
+    client: &mut RuntimeServiceClient<Channel>,
+    containerd: &Containerd,
+    pod: &Pod,
+    container: &str,
+    limit_bytes: u64,
+    command: &[&str],
+) -> Result<(String, u32)> {
+    let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
+    let sandbox = sandbox_config(containerd, pod);
+    let sandbox_id = client
+        .run_pod_sandbox(RunPodSandboxRequest {
+            config: Some(sandbox.clone()),
+            ..Default::default()
+        })
+        .await
+        .context("run a sandbox")?
+        .into_inner()
+        .pod_sandbox_id;
+    let mut labels = labels(pod);
+    labels.insert(
+        "io.kubernetes.container.name".to_owned(),
+        container.to_owned(),
+    );
+    let id = client
+        .create_container(CreateContainerRequest {
+            pod_sandbox_id: sandbox_id,
+            config: Some(container_config(container, limit, command, labels)),
+            sandbox_config: Some(sandbox),
+        })
+        .await
+        .context("create a container")?
+        .into_inner()
+        .container_id;
+    client
+        .start_container(StartContainerRequest {
+            container_id: id.clone(),
+        })
+        .await
+        .context("start a container")?;
+    let status = client
+        .container_status(ContainerStatusRequest {
+            container_id: id.clone(),
+            verbose: true,
+        })
+        .await
+        .context("ask for a container's status")?
+        .into_inner();
+    let info = status.info.get("info").context("a status with details")?;
+    let info: Value = serde_json::from_str(info).context("read a container's details")?;
+    let pid = info.get("pid").and_then(Value::as_u64);
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+    Ok((id, pid.context("a container's process id")?))
+}
+
+fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            namespace: pod.namespace.clone(),
+            attempt: 0,
+        }),
+        log_directory: containerd
+            .dir()
+            .join("log")
+            .join(&pod.uid)
+            .display()
+            .to_string(),
+        labels: labels(pod),
+        linux: Some(LinuxPodSandboxConfig {
+            cgroup_parent: containerd.pod_cgroup(&pod.uid),
+            security_context: Some(LinuxSandboxSecurityContext {
+                namespace_options: Some(namespaces()),
+            }),
+        }),
+        ..Default::default()
+    }
+}
+
+fn container_config(
+    name: &str,
+    limit: i64,
+    command: &[&str],
+    labels: HashMap<String, String>,
+) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata {
+            name: name.to_owned(),
+            attempt: 0,
+        }),
+        image: Some(ImageSpec {
+            image: IMAGE.to_owned(),
+            user_specified_image: IMAGE.to_owned(),
+        }),
+        command: command.iter().map(ToString::to_string).collect(),
+        labels,
+        log_path: format!("{name}_0.log"),
+        linux: Some(LinuxContainerConfig {
+            resources: Some(LinuxContainerResources {
+                cpu_shares: 102,
+                memory_limit_in_bytes: limit,
+                oom_score_adj: 999,
+            }),
+            security_context: Some(LinuxContainerSecurityContext {
+                namespace_options: Some(namespaces()),
+            }),
+        }),
+    }
+}
+
+/// The host's network: no CNI plugin is needed.
+fn namespaces() -> NamespaceOption {
+    NamespaceOption {
+        network: NamespaceMode::Node.into(),
+        pid: NamespaceMode::Container.into(),
+        ipc: NamespaceMode::Pod.into(),
+    }
+}
+
+/// As the kubelet labels sandboxes and containers.
+fn labels(pod: &Pod) -> HashMap<String, String> {
+    [
+        ("io.kubernetes.pod.name", &pod.name),
+        ("io.kubernetes.pod.namespace", &pod.namespace),
+        ("io.kubernetes.pod.uid", &pod.uid),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value.clone()))
+    .collect()
+}
