@@ -1,7 +1,7 @@
 //! Agents, one after another.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +11,7 @@ use super::lives::Life;
 use crate::bench::compare::Told;
 use crate::bench::site::Site;
 use crate::lab::{Admin, Agent, field, message};
+use crate::process::capture;
 use crate::say;
 
 /// For the last lines of an agent that is gone.
@@ -27,11 +28,15 @@ pub(super) struct Crew {
 /// What an agent may leave to the next one.
 #[derive(Debug)]
 pub(super) struct Keeps {
-    /// On the BPF file system: records of the kernel's that no agent has read.
-    pub(super) pin: Option<PathBuf>,
-    /// Events that are owed.
+    /// Records of the kernel's that no agent has read.
+    pub(super) pin: Option<Bpffs>,
+    /// Events and bonks that are owed.
     pub(super) state: Option<tempfile::TempDir>,
 }
+
+/// A BPF file system of this process's own. Dropping it detaches what is pinned there.
+#[derive(Debug)]
+pub(super) struct Bpffs(tempfile::TempDir);
 
 /// How an agent is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +45,29 @@ pub(super) enum End {
     Kill,
 }
 
-const BPFFS: &str = "/sys/fs/bpf";
+// === impl Bpffs ===
+
+impl Bpffs {
+    fn mount() -> Result<Self> {
+        let dir = tempfile::tempdir().context("make a directory for pins")?;
+        capture(
+            Command::new("mount")
+                .args(["-t", "bpf", "bpf"])
+                .arg(dir.path()),
+        )?;
+        Ok(Self(dir))
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        // Its pins go with it.
+        let mut umount = Command::new("umount");
+        if let Err(error) = capture(umount.arg("--lazy").arg(self.0.path())) {
+            say::error(&error);
+        }
+    }
+}
 
 // === impl Keeps ===
 
@@ -49,10 +76,9 @@ impl Keeps {
     pub(super) fn of(site: &Site) -> Result<Self> {
         let pin = site.agent_has("--pin")?;
         let state = site.agent_has("--state")?;
-        let name = format!("oom-bonker-chaos-{}", std::process::id());
         let dir = || tempfile::tempdir().context("make a directory for an agent's state");
         Ok(Self {
-            pin: pin.then(|| PathBuf::from(BPFFS).join(name)),
+            pin: pin.then(Bpffs::mount).transpose()?,
             state: state.then(dir).transpose()?,
         })
     }
@@ -60,25 +86,12 @@ impl Keeps {
     fn args(&self) -> Vec<OsString> {
         let mut args = Vec::new();
         if let Some(pin) = &self.pin {
-            args.extend(["--pin".into(), pin.into()]);
+            args.extend(["--pin".into(), pin.0.path().join("oom-agent").into()]);
         }
         if let Some(state) = &self.state {
             args.extend(["--state".into(), state.path().into()]);
         }
         args
-    }
-}
-
-impl Drop for Keeps {
-    fn drop(&mut self) {
-        // Pins are files; what is pinned goes with the last of them.
-        if let Some(pin) = &self.pin
-            && pin.exists()
-            && let Err(error) = std::fs::remove_dir_all(pin)
-        {
-            let what = format!("remove {}", pin.display());
-            say::error(&anyhow::Error::from(error).context(what));
-        }
     }
 }
 
