@@ -14,7 +14,7 @@ mod watch_pods;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -525,17 +525,4 @@ fn an_api_server_that_is_down_is_told_and_costs_nothing_else() {
     container.open();
     told_and_bonked(&mut agent, &container);
     warned(&mut agent, |line| line.to_lowercase().contains("event"));
-}
-
-/// The command fails unless what an agent promises is kept: it knows by the agent's flags what that is.
-#[test]
-fn nothing_is_told_twice_while_everything_is_killed_and_restarted() {
-    let mut chaos = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    chaos
-        .args(["bench", "chaos", "--minutes", "0.7", "--seed", "1"])
-        .arg("--agent")
-        .arg(agent_bin())
-        .arg("--bonker")
-        .arg(bonker_bin());
-    println!("{}", capture(&mut chaos).unwrap());
 }

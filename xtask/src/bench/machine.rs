@@ -25,7 +25,7 @@ impl Machine {
             kernel: release.split('-').next().unwrap_or_default().to_owned(),
             arch: uname.machine().to_string_lossy().into_owned(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            command: command(std::env::args().skip(1)),
         })
     }
 
@@ -47,5 +47,26 @@ impl Machine {
             date: "2026-11-21".to_owned(),
             command: "bench flood".to_owned(),
         }
+    }
+}
+
+/// As it was typed, with files by their names: where they lay is nobody's business.
+fn command(args: impl Iterator<Item = String>) -> String {
+    let args = args.map(|arg| match arg.rsplit_once('/') {
+        Some((_, name)) => name.to_owned(),
+        None => arg,
+    });
+    args.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_names_no_directory() {
+        let args = ["bench", "flood", "--agent", "/home/me/oom-agent"];
+        let args = args.into_iter().map(str::to_owned);
+        assert_eq!(command(args), "bench flood --agent oom-agent");
     }
 }
