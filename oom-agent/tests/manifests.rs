@@ -14,9 +14,9 @@ use clap::{CommandFactory as _, Parser as _};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use oom_agent::args::{Cli, Command, LogFormat};
 use oom_agent::sinks::Format;
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,6 +56,9 @@ fn the_api_knows_every_field_of_every_manifest() {
                 "ServiceAccount" => through::<ServiceAccount>(&object),
                 "ClusterRole" => through::<ClusterRole>(&object),
                 "ClusterRoleBinding" => through::<ClusterRoleBinding>(&object),
+                "Role" => through::<Role>(&object),
+                "RoleBinding" => through::<RoleBinding>(&object),
+                "Deployment" => through::<Deployment>(&object),
                 "DaemonSet" => through::<DaemonSet>(&object),
                 "Pod" => through::<Pod>(&object),
                 "ValidatingAdmissionPolicy" => through::<ValidatingAdmissionPolicy>(&object),

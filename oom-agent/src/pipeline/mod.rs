@@ -399,6 +399,13 @@ fn say_pinned(pinned: &Pinned) {
             "what an agent of another version has left was removed unread: kills may be missing"
         );
     }
+    if let Some(error) = &pinned.refused {
+        tracing::warn!(
+            error = %crate::error_chain::chain(error),
+            "nothing is pinned: what is killed while no agent runs is missed"
+        );
+        return;
+    }
     if !pinned.lasting {
         tracing::warn!(
             "nothing is pinned: what the classic tracepoint records cannot wait for an agent"

@@ -64,10 +64,13 @@ pub struct Wanted<'a> {
 }
 
 /// How far the programs outlive the agent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Pinned {
-    /// False where the classic tracepoint is in use: what it records must be looked up at once.
+    /// False where the classic tracepoint is in use, as what it records must be looked up at once, and
+    /// where there is no bpffs.
     pub lasting: bool,
+    /// Why not, in the latter case.
+    pub refused: Option<PinError>,
     /// There was a predecessor, and its ring was taken over.
     pub took_over: bool,
     /// Rings that were removed with what was in them, as their layout was another's.

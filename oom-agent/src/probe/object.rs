@@ -17,7 +17,7 @@ use super::error::{BtfError, ProbeError};
 use super::format::{self, FormatError};
 use super::kept::Kept;
 use super::offsets::{self, Offsets};
-use super::pins::{self, Pins};
+use super::pins::{self, PinError, Pins};
 use super::skeleton::{self, Named};
 use super::{Pinned, Wanted};
 
@@ -98,6 +98,8 @@ pub(super) struct Object {
     pub(super) no_format: Option<FormatError>,
     /// Where all that is to outlive this is; `None` where nothing is.
     pins: Option<Pins>,
+    /// Why nothing is pinned, where that was wished for.
+    no_pins: Option<PinError>,
     discarded: u64,
 }
 
@@ -154,7 +156,13 @@ impl Object {
             RING
         };
         loader.map_max_entries("RECORDS", ring);
-        let mut pins = pin.map(|root| Pins::open(root, ring)).transpose()?;
+        let opened = pin.map(|root| Pins::open(root, ring)).transpose();
+        let (mut pins, no_pins) = match opened {
+            Ok(pins) => (pins, None),
+            // A node without a bpffs is told of all but what is killed during a restart.
+            Err(error @ PinError::NotBpffs { .. }) => (None, Some(error)),
+            Err(error) => return Err(error.into()),
+        };
         let mut discarded = 0;
         if let Some(classic) = pins.as_mut().filter(|_| btf.is_none()) {
             classic.discard()?;
@@ -185,6 +193,7 @@ impl Object {
             refused: Vec::new(),
             no_format,
             pins,
+            no_pins,
             discarded,
         })
     }
@@ -324,6 +333,7 @@ impl Object {
             drops.discarded = self.discarded;
             let pinned = Pinned {
                 discarded: self.discarded,
+                refused: self.no_pins.take(),
                 ..Pinned::default()
             };
             return Ok((pinned, None));
@@ -331,6 +341,7 @@ impl Object {
         drops.discarded = pins.discarded;
         let pinned = Pinned {
             lasting: true,
+            refused: None,
             took_over: pins.take_over()?,
             discarded: pins.discarded,
             unpinned: std::mem::take(&mut pins.unpinned),

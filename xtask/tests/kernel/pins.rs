@@ -219,10 +219,24 @@ fn a_directory_that_cannot_be_used_is_told_with_the_remedy() {
     let unpin = &mut Command::new(agent_bin());
     let said = fails(unpin.args(["unpin", "--pin"]).arg(bpffs.pins()));
     assert!(said.contains("end that one first"), "{said}");
+}
 
+#[test]
+fn without_a_bpffs_all_is_told_but_what_a_restart_misses() {
     let elsewhere = tempfile::tempdir().unwrap();
-    let said = fails(&mut run(elsewhere.path()));
-    assert!(said.contains("mount -t bpf bpf /sys/fs/bpf"), "{said}");
+    let pin = elsewhere.path().as_os_str();
+    let args = ["--no-kubernetes", "--pin"].map(AsRef::<OsStr>::as_ref);
+    let mut agent = Agent::start(&agent_bin(), &[&args[..], &[pin]].concat(), &[]).unwrap();
+    let says = |line: &str| {
+        let both =
+            line.contains("nothing is pinned") && line.contains("mount -t bpf bpf /sys/fs/bpf");
+        both.then_some(())
+    };
+    agent.log.find("why nothing is pinned", SOON, says).unwrap();
+    let cgroup = Cgroup::new(32 * MIB).unwrap();
+    let mut victim = tail(&cgroup);
+    agent.incident_in(cgroup.path(), SOON).unwrap();
+    victim.0.wait().unwrap();
 }
 
 #[test]
