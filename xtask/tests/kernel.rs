@@ -271,6 +271,47 @@ fn fifty_quick_kills_are_all_told() {
     }
 }
 
+/// The children of a process, or none while it has none.
+fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+/// Its end sends SIGKILL to all of its processes, as the OOM killer does: nobody is to pay for that.
+#[test]
+fn the_end_of_a_pid_namespace_is_nothing_to_read() {
+    let trace = &["--no-kubernetes", "--log-level", "trace"];
+    let mut agent = Agent::start(&agent_bin(), trace, &[]).unwrap();
+    let script = "sleep 1000 & sleep 1000 & read line";
+    let unshare = ["--pid", "--fork", "sh", "-c", script];
+    let mut namespace = Running::spawn(Command::new("unshare").args(unshare));
+    let sleeping = xtask::lab::wait::until("the processes of a PID namespace", SOON, || {
+        let first = *children(namespace.pid()).first()?;
+        let sleeping = children(first);
+        (sleeping.len() == 2).then_some(sleeping)
+    });
+    let sleeping = sleeping.unwrap();
+    drop(namespace.0.stdin.take());
+    namespace.0.wait().unwrap();
+    // A kill after it is told after it.
+    let cgroup = Cgroup::new(32 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    agent.incident_of(victim.pid(), SOON).unwrap();
+    let marked = format!("tgid {}", victim.pid());
+    let of_victim = |line: &str| line.contains(&marked).then_some(());
+    agent
+        .log
+        .find("the victim's own message", SOON, of_victim)
+        .unwrap();
+    for pid in sleeping {
+        let read = |line: &&str| line.contains(&format!("tgid {pid}"));
+        assert_eq!(agent.log.so_far().find(read), None);
+    }
+}
+
 #[test]
 fn a_bonker_that_is_down_costs_no_incident() {
     let (url, _port) = refusing_url().unwrap();

@@ -75,7 +75,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     }
     let choice = if sender == bpf_get_current_pid_tgid() {
         invoked::KILLED
-    } else if in_use(in_use::SENT) {
+    } else if in_use(in_use::SENT) && (own || !task::current_is_exiting()) {
         invoked::EXITING
     } else {
         0

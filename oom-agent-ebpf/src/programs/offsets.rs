@@ -23,6 +23,7 @@ pub(super) static CLASSIC_PID: Global<u32> = Global::new(CLASSIC_PID_OFFSET);
 pub(super) static READ_ENVIRONMENT: Global<u32> = Global::new(0);
 
 offsets! {
+    TASK_FLAGS
     TASK_PID
     TASK_TGID
     TASK_GROUP_LEADER

@@ -28,6 +28,11 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u64>(0) as u32 != SIGKILL || ctx.arg::<u64>(1) != SEND_SIG_PRIV {
         return 0;
     }
+    // The first process of a PID namespace, and a tracer, take others along when they end, by the same
+    // signal. Anybody can have that done to thousands.
+    if task::current_is_exiting() {
+        return 0;
+    }
     // By what its mark will be looked up: the victim that is sent the signal is the one that is marked.
     let id = if at::MARK_VICTIM_HAS_TASK.load() == 1 {
         &at::TASK_TGID
@@ -49,7 +54,7 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     match MARKED.get_ptr_mut(key) {
-        // The end of a PID namespace sends this signal too.
+        // It was sent one before, and lives on: it sleeps uninterruptibly.
         // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
         Some(earlier) => unsafe { (*earlier).sender = sender },
         None => count_drop(drops::MARKS_FULL),

@@ -30,6 +30,15 @@ pub(super) struct Subject {
     pub(super) own: bool,
 }
 
+/// `PF_EXITING` of include/linux/sched.h.
+const PF_EXITING: u32 = 4;
+
+/// Whether `current` is on its way out.
+#[inline(always)]
+pub(super) fn current_is_exiting() -> bool {
+    member::<u32>(current(), &at::TASK_FLAGS).is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 /// `current`, as an address.
 #[inline(always)]
 pub(super) fn current() -> u64 {

@@ -5,8 +5,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// The fields that `degraded` names; anything else is counted as the last.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 21] = [
     "trigger",
+    "memory",
+    "environment",
     "scope",
     "limit_bytes",
     "limit_cgroup",
@@ -62,6 +64,9 @@ impl Degraded {
 
 /// The field of an entry such as `victims[3].cmdline: cut at 1024 of 4096 bytes`.
 fn class(entry: &str) -> &'static str {
+    if entry.starts_with("memory[") {
+        return "memory";
+    }
     let entry = entry
         .strip_prefix("victims[")
         .and_then(|rest| rest.split_once("]."))
@@ -82,6 +87,12 @@ mod tests {
     fn entries_are_classed_by_their_field() {
         for (entry, field) in [
             ("victims[3].cmdline: cut at 1024 of 4096 bytes", "cmdline"),
+            ("memory: cannot open /nonexistent", "memory"),
+            ("memory[0].stat: cannot read memory.stat", "memory"),
+            (
+                "victims[0].environment: cut at 8192 of 9000 bytes",
+                "environment",
+            ),
             (
                 "victims[0].container.name: no container runtime was found",
                 "container.name",

@@ -121,6 +121,9 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     };
     let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
     say_degraded(&probe, args.probe);
+    if environments && probe.method == Method::Classic {
+        tracing::warn!("--env: the classic tracepoint reads no environment");
+    }
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }

@@ -2,8 +2,13 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use crate::metrics::{Metrics, SinkCounts, Totals};
+
+/// Given to a standard error that stalls.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Summary {
     totals: Totals,
@@ -23,10 +28,16 @@ impl Summary {
     /// To the log and, where that is wished for, to standard error in a form for people.
     pub(super) fn tell(&self, on_stderr: bool) {
         self.log();
-        // Standard error may be closed; the log has said it too.
-        if on_stderr && write!(io::stderr(), "{self}").is_err() {
-            tracing::debug!("the summary could not be written");
+        if !on_stderr {
+            return;
         }
+        // Standard error may be closed or stall; the log has said it too.
+        let (text, (written, wait)) = (self.to_string(), sync_channel(1));
+        std::thread::spawn(move || {
+            let _closed = io::stderr().write_all(text.as_bytes());
+            let _late = written.send(());
+        });
+        let _stalls = wait.recv_timeout(PATIENCE);
     }
 
     fn log(&self) {

@@ -15,6 +15,7 @@ pub(super) struct Offsets {
 
 /// A global of the object, the structure, and the member by its names over time.
 const MEMBERS: &[(&str, &str, &[&str])] = &[
+    ("TASK_FLAGS", "task_struct", &["flags"]),
     ("TASK_PID", "task_struct", &["pid"]),
     ("TASK_TGID", "task_struct", &["tgid"]),
     ("TASK_GROUP_LEADER", "task_struct", &["group_leader"]),

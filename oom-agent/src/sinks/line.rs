@@ -39,6 +39,7 @@ pub struct Lines {
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
     unwritten: Counter,
+    queued: Arc<AtomicU64>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
@@ -56,7 +57,14 @@ impl Lines {
     /// Lines on standard output; what it does not take is counted in `unwritten`. `zone` is for
     /// people's lines; JSON is always in UTC.
     pub fn to_stdout(format: Format, zone: TimeZone, unwritten: Counter) -> io::Result<Self> {
-        Self::start(format, zone, io::stdout(), nonblocking(STDOUT), unwritten)
+        match nonblocking(STDOUT) {
+            // Opened once more for waiting, too: whoever gave it to the agent may have it not wait.
+            Some(pipe) => {
+                let out = OpenOptions::new().write(true).open(STDOUT)?;
+                Self::start(format, zone, out, Some(pipe), unwritten)
+            }
+            None => Self::start(format, zone, io::stdout(), None, unwritten),
+        }
     }
 
     /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
@@ -74,8 +82,10 @@ impl Lines {
         std::thread::Builder::new()
             .name("line-writer".to_owned())
             .spawn(move || {
+                // The last line was cut by an error, and has no end.
+                let mut torn = false;
                 for line in lines {
-                    if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
+                    if let Err(error) = write_whole(&mut out, &line, &mut torn) {
                         lost.inc();
                         tracing::error!(%error, "cannot write an incident to standard output");
                     }
@@ -90,8 +100,9 @@ impl Lines {
             out: Mutex::new(Some(Out {
                 pipe,
                 queue,
-                queued,
+                queued: Arc::clone(&queued),
             })),
+            queued,
             unwritten,
             ended: Mutex::new(Some(ended)),
         })
@@ -153,7 +164,12 @@ impl Lines {
         if let Some(ended) = ended
             && timeout(patience, ended).await.is_err()
         {
-            tracing::error!("standard output stalls: what was queued for it is lost");
+            let lost = self.queued.load(Ordering::Relaxed);
+            self.unwritten.inc_by(lost);
+            tracing::error!(
+                lost,
+                "standard output stalls: what was queued for it is lost"
+            );
         }
     }
 
@@ -199,6 +215,27 @@ impl Out {
             io::Error::other("its reader stalls, and the queue is full")
         })
     }
+}
+
+/// `torn`: a line was cut before, and is ended first; or this one was.
+fn write_whole(out: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> {
+    if *torn {
+        out.write_all(b"\n")?;
+        *torn = false;
+    }
+    let mut left = line;
+    while !left.is_empty() {
+        match out.write(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => left = left.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                *torn = left.len() < line.len();
+                return Err(error);
+            }
+        }
+    }
+    out.flush()
 }
 
 /// A pipe opened once more: its flags are then its own, and whoever shares the other keeps them.
@@ -301,6 +338,50 @@ mod tests {
         drop(lines);
         let expected: Vec<String> = (0..40).map(|n| incident(n).id).collect();
         assert_eq!(ids(&reader.await.unwrap()), expected);
+    }
+
+    #[tokio::test]
+    async fn what_a_stalled_reader_leaves_in_the_queue_is_counted() {
+        let (lines, _far) = lines();
+        for n in 0..40 {
+            lines.offer(&incident(n));
+        }
+        let queued = lines.queued.load(Ordering::Relaxed);
+        assert!(queued > 0);
+        lines.finish(Duration::from_millis(50)).await;
+        assert_eq!(lines.unwritten.get(), queued);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_does_not_take_the_next_one_along() {
+        // A disk that is full after so many bytes, once.
+        struct Full(Vec<u8>, Option<usize>);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let room = match &mut self.1 {
+                    Some(0) => {
+                        self.1 = None;
+                        return Err(io::ErrorKind::StorageFull.into());
+                    }
+                    Some(room) => {
+                        let taken = bytes.len().min(*room);
+                        *room -= taken;
+                        taken
+                    }
+                    None => bytes.len(),
+                };
+                self.0.extend_from_slice(&bytes[..room]);
+                Ok(room)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (mut out, mut torn) = (Full(Vec::new(), Some(6)), false);
+        write_whole(&mut out, b"one\n", &mut torn).unwrap();
+        write_whole(&mut out, b"two\n", &mut torn).unwrap_err();
+        write_whole(&mut out, b"three\n", &mut torn).unwrap();
+        assert_eq!(out.0, b"one\ntw\nthree\n");
     }
 
     #[tokio::test]
