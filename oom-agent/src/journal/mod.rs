@@ -130,6 +130,11 @@ impl Journal {
 // === impl Debts ===
 
 impl Debts {
+    /// Whether the next agent offers again what this one is not done with.
+    pub fn are_kept(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Delivered, or given up: it is not to be offered again.
     pub fn done(&self, id: &str) {
         let Some(queue) = &self.queue else { return };

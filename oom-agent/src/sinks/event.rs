@@ -170,7 +170,9 @@ impl<N: Names> Writer<N> {
 
     async fn write(&mut self, mut entry: Entry<Job>) {
         // Whoever waits for a name must not take the room of all others.
-        let last = self.ending || entry.age(Instant::now()) >= NAMELESS || !self.backlog.has_room();
+        let left = self.ending && self.debts.are_kept();
+        let late = entry.age(Instant::now()) >= NAMELESS || !self.backlog.has_room();
+        let last = late || (self.ending && !left);
         let series = matches!(entry.job, Job::Series(_));
         let mut written = self.recorder.write(&mut entry.job, false).await;
         if matches!(written, Err(RecordError::Unnamed { .. })) {
@@ -178,6 +180,15 @@ impl<N: Names> Writer<N> {
             if named || last {
                 written = self.recorder.write(&mut entry.job, last).await;
             }
+        }
+        if left && matches!(written, Err(RecordError::Unnamed { .. })) {
+            // It is owed still, and the next agent may hear its name.
+            tracing::info!(
+                incident = id(&entry.job),
+                "event left to the next agent: its pod has no name yet"
+            );
+            self.recorder.give_up(&entry.job);
+            return;
         }
         if series && matches!(entry.job, Job::Event(_)) {
             // One more Event than there were to be.
@@ -215,6 +226,9 @@ impl<N: Names> Writer<N> {
     /// With its last Event the incident is owed no more.
     fn close(&mut self, job: &Job) {
         let Job::Event(draft) = job else { return };
+        if draft.is_verdict() {
+            return;
+        }
         let id = &draft.incident().id;
         let Some(open) = self.open.get_mut(id) else {
             return;

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
-use crate::journal::Debts;
+use crate::journal::{Debts, Journal};
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
-use crate::metrics::{EventCounts, Metrics};
+use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::sinks::Sink;
 use crate::story::Finding;
 
@@ -46,6 +46,15 @@ async fn sink(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
     names: impl Names,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
+    sink_with(answer, names, Debts::default()).await
+}
+
+/// The same, and what it is done with is written down.
+async fn sink_with(
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    names: impl Names,
+    debts: Debts,
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
     let (tell, told) = mpsc::unbounded_channel();
     let server = Fake::start(move |asked: &Asked| {
         // The test may have seen enough.
@@ -60,7 +69,7 @@ async fn sink(
         names,
         findings(),
         &metrics,
-        Debts::default(),
+        debts,
     );
     (sink, metrics.events, told)
 }
@@ -222,6 +231,25 @@ async fn at_the_end_nobody_waits_for_a_name() {
     assert_eq!(counts.delivered.get(), 1);
     let asked = next(&mut told, "POST").await;
     assert_eq!(asked.body["regarding"]["kind"], "Node");
+}
+
+#[tokio::test]
+async fn at_the_end_a_name_is_left_to_the_next_agent_where_it_will_know_what_is_owed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), JournalCounts::default()).unwrap();
+    let (sink, _, mut told) = sink_with(takes_events, Nobody, journal.debts("kubernetes")).await;
+    let incident = nameless();
+    journal.owe(["kubernetes".to_owned()].into(), &incident, Box::new(|| {}));
+    sink.offer(&incident);
+    next(&mut told, "GET /api/v1/pods?").await;
+    timeout(WITHIN, sink.finish()).await.unwrap();
+    while let Ok(asked) = told.try_recv() {
+        assert!(!asked.line.starts_with("POST"), "{}", asked.line);
+    }
+    journal.finish(WITHIN).await;
+    let (_, owed) = Journal::open(dir.path(), JournalCounts::default()).unwrap();
+    let owed: Vec<&str> = owed.iter().map(|debt| &*debt.incident.id).collect();
+    assert_eq!(owed, [&*incident.id]);
 }
 
 #[tokio::test]
