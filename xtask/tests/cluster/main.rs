@@ -62,6 +62,11 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         apply(&cluster, &format!("deploy/hungry/{}.yaml", case.pod));
         case.is_told(&cluster);
     }
+    let [.., missed] = &CASES;
+    wait::until("the verdict on the last pod", PATIENCE, || {
+        missed.verdicts(&cluster).pop()
+    })
+    .unwrap();
     // After all of it: had there been a second story of any, it would have come.
     for case in &CASES {
         assert_eq!(case.incidents(&cluster).len(), 1, "lines on {}", case.pod);

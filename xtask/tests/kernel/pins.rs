@@ -67,7 +67,7 @@ fn listed(dir: &Path) -> Vec<String> {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     // Of the kernel's own, where it is built with them.
-    names.retain(|name| !name.ends_with(".debug"));
+    names.retain(|name| Path::new(name).extension() != Some(OsStr::new("debug")));
     names.sort();
     names
 }
