@@ -84,6 +84,9 @@ pub(super) fn doubled_events(events: &[Noted]) -> Vec<String> {
         .collect()
 }
 
+/// The `action` of an Event that is a verdict.
+const VERDICT: &str = "CompareStatus";
+
 // === impl Told ===
 
 impl Told {
@@ -104,12 +107,16 @@ impl Told {
 // === impl Noted ===
 
 impl Noted {
-    /// Of an object of `events.k8s.io/v1`; `None` where it is not the agent's.
+    /// Of an object of `events.k8s.io/v1`; `None` where it is not the agent's word on a kill. Its
+    /// verdict on what Kubernetes tells of one is another matter.
     pub(super) fn parse(event: &Value) -> Option<Self> {
         let annotation = |key: &str| {
             let all = event.pointer("/metadata/annotations")?;
             all.get(format!("oom-bonker.dev/{key}"))?.as_str()
         };
+        if event.get("action").and_then(Value::as_str) == Some(VERDICT) {
+            return None;
+        }
         let regarding = event.get("regarding")?;
         let text = |key: &str| regarding.get(key).and_then(Value::as_str);
         let count = event.pointer("/series/count").and_then(Value::as_u64);
@@ -212,5 +219,8 @@ mod tests {
         );
         assert_eq!((noted.count, noted.held_back), (3, 5));
         assert_eq!(Noted::parse(&json!({"regarding": {}})), None);
+        let mut verdict = event;
+        verdict["action"] = json!("CompareStatus");
+        assert_eq!(Noted::parse(&verdict), None);
     }
 }
