@@ -1,5 +1,6 @@
 //! The kernel half's door: BPF programs in, records out. The only room that names aya.
 
+mod attach_points;
 mod btf;
 mod drops;
 mod error;

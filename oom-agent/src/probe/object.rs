@@ -1,55 +1,24 @@
 //! The BPF object: loaded with this kernel's offsets, its programs put through the verifier.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
-use aya::{Ebpf, EbpfLoader, Endianness};
 use aya_log::EbpfLogger;
 use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::btf::{Btf, kind};
+use super::attach_points::{
+    BTF_PROGRAMS, BtfProgram, DELIVER, EXIT, GENERATE, MARK, OUT_OF_MEMORY, kernel_btf, loader,
+};
 use super::drops::Drops;
-use super::error::{BtfError, ProbeError};
+use super::error::ProbeError;
 use super::format::{self, FormatError};
 use super::kept::Kept;
-use super::offsets::{self, Offsets};
+use super::offsets::Offsets;
 use super::pins::{self, PinError, Pins};
-use super::skeleton::{self, Named};
 use super::{Pinned, Wanted};
-
-/// Where the kernel shows its own BTF.
-const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
-
-/// A tracepoint, and the typedef that BTF has for it.
-#[derive(Clone, Copy)]
-struct Tracepoint {
-    name: &'static str,
-    typedef: &'static str,
-}
-
-macro_rules! tracepoint {
-    ($name:literal) => {
-        Tracepoint {
-            name: $name,
-            typedef: concat!("btf_trace_", $name),
-        }
-    };
-}
-
-/// A BTF program and its tracepoint.
-type BtfProgram = (&'static str, Tracepoint);
-
-/// Without it a mark would be remembered for ever, so nothing is where this is not.
-const EXIT: BtfProgram = ("sched_process_exit", tracepoint!("sched_process_exit"));
-const DELIVER: BtfProgram = ("signal_deliver", tracepoint!("signal_deliver"));
-const GENERATE: BtfProgram = ("signal_generate", tracepoint!("signal_generate"));
-/// Without it nothing is seen.
-const MARK: BtfProgram = ("mark_victim_btf", tracepoint!("mark_victim"));
-const BTF_PROGRAMS: [BtfProgram; 4] = [EXIT, DELIVER, GENERATE, MARK];
 
 /// The program for a kernel without BTF.
 const CLASSIC_PROGRAM: &str = "mark_victim";
@@ -60,8 +29,7 @@ const IN_USE: &str = "IN_USE";
 /// What is built in. Made by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
 
-/// The kernel's function that every OOM goes through, and the programs for it.
-const OUT_OF_MEMORY: &str = "out_of_memory";
+/// The programs for [`OUT_OF_MEMORY`].
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
 const KPROBE_PROGRAM: &str = "out_of_memory";
 
@@ -436,62 +404,6 @@ impl Object {
     fn map(&mut self, name: &'static str) -> Result<Map, ProbeError> {
         self.ebpf.take_map(name).ok_or(ProbeError::Missing { name })
     }
-}
-
-type Found = Option<(aya::Btf, Offsets)>;
-
-fn kernel_btf(method: Method) -> Result<Found, BtfError> {
-    if method == Method::Classic {
-        return Ok(None);
-    }
-    let path = Path::new(VMLINUX);
-    let blob = std::fs::read(path).map_err(|source| BtfError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let kernel = Btf::parse(blob)?;
-    let offsets = offsets::resolve(&kernel);
-    let skeleton = skeleton::blob(attach_points(&kernel));
-    let btf =
-        aya::Btf::parse(&skeleton, Endianness::default()).map_err(|source| BtfError::Aya {
-            source: Box::new(source),
-        })?;
-    Ok(Some((btf, offsets)))
-}
-
-/// What aya looks up in a BTF to attach the programs.
-fn attach_points(kernel: &Btf) -> Vec<Named<'static>> {
-    let tracepoints = BTF_PROGRAMS.iter().filter_map(|(_, tracepoint)| {
-        Some(Named {
-            type_id: kernel.typedef(tracepoint.typedef)?,
-            kind: kind::TYPEDEF,
-            name: tracepoint.typedef,
-        })
-    });
-    let function = kernel.function(OUT_OF_MEMORY).map(|type_id| Named {
-        type_id,
-        kind: kind::FUNC,
-        name: OUT_OF_MEMORY,
-    });
-    tracepoints.chain(function).collect()
-}
-
-/// A loader that has not parsed the kernel's BTF, which this object has no use for: there is no way
-/// to ask for that, so for a moment no file can be opened.
-fn loader() -> EbpfLoader<'static> {
-    let limit = getrlimit(Resource::Nofile);
-    let none = Rlimit {
-        current: Some(0),
-        ..limit
-    };
-    let limited = setrlimit(Resource::Nofile, none);
-    let mut loader = EbpfLoader::new();
-    if let Err(error) = limited.and_then(|()| setrlimit(Resource::Nofile, limit)) {
-        // It costs memory, and no more.
-        tracing::debug!(%error, "aya parsed the kernel's BTF for nothing");
-    }
-    loader.btf(None);
-    loader
 }
 
 fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
