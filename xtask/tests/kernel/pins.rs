@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 use xtask::lab::{Agent, Cgroup, message};
 
-use super::{Running, fails, tail};
+use super::start::fails;
+use super::{Running, tail};
 use crate::support::admin::{Admin, LISTEN};
 use crate::support::{MIB, SOON, agent_bin, at};
 
