@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    ContainerConfig, ContainerMetadata, ContainerStatusRequest, CreateContainerRequest, ImageSpec,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest, StartContainerRequest,
+    ContainerConfig, ContainerMetadata, ContainerStatus, ContainerStatusRequest,
+    CreateContainerRequest, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
+    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
+    StartContainerRequest,
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -65,30 +66,77 @@ pub fn run_gated(
     limit_bytes: u64,
     eat: &str,
 ) -> Result<Gated> {
-    let script = format!("mkfifo /gate; read _ < /gate; {eat}");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start a runtime")?;
-    let mut client = connect(&runtime, &containerd.socket())?;
-    let (id, pid) = runtime.block_on(run(
-        &mut client,
-        containerd,
-        pod,
-        container,
-        limit_bytes,
-        &["/bin/sh", "-c", &script],
-    ))?;
-    let gate = containerd.rootfs(&id).join("gate");
-    wait::until("the container's gate", Duration::from_secs(10), || {
-        gate.exists().then_some(())
-    })?;
-    Ok(Gated {
-        cgroup: format!("{}/{id}", containerd.pod_cgroup(&pod.uid)),
-        id,
-        pid,
-        gate,
-    })
+    Sandbox::run(containerd, pod)?.run_gated(container, limit_bytes, eat)
+}
+
+/// A pod that runs, for any number of containers.
+#[derive(Debug)]
+pub struct Sandbox<'a> {
+    containerd: &'a Containerd,
+    pod: Pod,
+    runtime: Runtime,
+    client: RuntimeServiceClient<Channel>,
+    id: String,
+}
+
+impl<'a> Sandbox<'a> {
+    /// Has the runtime run it.
+    pub fn run(containerd: &'a Containerd, pod: &Pod) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start a runtime")?;
+        let mut client = connect(&runtime, &containerd.socket())?;
+        let request = RunPodSandboxRequest {
+            config: Some(sandbox_config(containerd, pod)),
+            ..Default::default()
+        };
+        let answer = runtime.block_on(client.run_pod_sandbox(request));
+        Ok(Self {
+            containerd,
+            pod: pod.clone(),
+            runtime,
+            client,
+            id: answer.context("run a sandbox")?.into_inner().pod_sandbox_id,
+        })
+    }
+
+    /// As [`run_gated`].
+    pub fn run_gated(&mut self, container: &str, limit_bytes: u64, eat: &str) -> Result<Gated> {
+        let script = format!("mkfifo /gate; read _ < /gate; {eat}");
+        let (id, pid) = self.runtime.block_on(run(
+            &mut self.client,
+            self.containerd,
+            &self.pod,
+            &self.id,
+            container,
+            limit_bytes,
+            &["/bin/sh", "-c", &script],
+        ))?;
+        let gate = self.containerd.rootfs(&id).join("gate");
+        wait::until("the container's gate", Duration::from_secs(10), || {
+            gate.exists().then_some(())
+        })?;
+        Ok(Gated {
+            cgroup: format!("{}/{id}", self.containerd.pod_cgroup(&self.pod.uid)),
+            id,
+            pid,
+            gate,
+        })
+    }
+
+    /// What the runtime says of a container, as a kubelet asks.
+    pub fn status(&mut self, container: &Gated) -> Result<ContainerStatus> {
+        let request = ContainerStatusRequest {
+            container_id: container.id.clone(),
+            verbose: false,
+        };
+        let answer = self
+            .runtime
+            .block_on(self.client.container_status(request))
+            .context("ask for a container's status")?;
+        answer.into_inner().status.context("a status")
+    }
 }
 
 fn connect(runtime: &Runtime, socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
@@ -105,21 +153,12 @@ async fn run(
     client: &mut RuntimeServiceClient<Channel>,
     containerd: &Containerd,
     pod: &Pod,
+    sandbox_id: &str,
     container: &str,
     limit_bytes: u64,
     command: &[&str],
 ) -> Result<(String, u32)> {
     let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
-    let sandbox = sandbox_config(containerd, pod);
-    let sandbox_id = client
-        .run_pod_sandbox(RunPodSandboxRequest {
-            config: Some(sandbox.clone()),
-            ..Default::default()
-        })
-        .await
-        .context("run a sandbox")?
-        .into_inner()
-        .pod_sandbox_id;
     let mut labels = labels(pod);
     labels.insert(
         "io.kubernetes.container.name".to_owned(),
@@ -127,9 +166,9 @@ async fn run(
     );
     let id = client
         .create_container(CreateContainerRequest {
-            pod_sandbox_id: sandbox_id,
+            pod_sandbox_id: sandbox_id.to_owned(),
             config: Some(container_config(container, limit, command, labels)),
-            sandbox_config: Some(sandbox),
+            sandbox_config: Some(sandbox_config(containerd, pod)),
         })
         .await
         .context("create a container")?

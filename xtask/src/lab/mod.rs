@@ -30,7 +30,7 @@ pub use cgroup::{Cgroup, oom_kills_in};
 pub use cluster::Cluster;
 pub use containerd::Containerd;
 pub use controller::Controller;
-pub use cri::{Gated, Pod, run_gated};
+pub use cri::{Gated, Pod, Sandbox, run_gated};
 pub use debian::{Consent, Debian};
 pub(crate) use output::Event;
 pub use output::Output;
