@@ -1,5 +1,7 @@
 //! One reason to swing, as every room but `wire` knows it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::text::cut;
@@ -10,6 +12,13 @@ pub const MAX_ID_BYTES: usize = 128;
 /// The longest of the other strings, in bytes. A longer one is cut between two characters:
 /// an overlong name is no reason to spare the penguin.
 pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// How many labels are kept of one bonk, the first by name.
+pub const MAX_LABELS: usize = 64;
+
+/// The longest name and the longest value of a label, in bytes: what Kubernetes allows a
+/// name with its prefix. Longer ones are cut.
+pub const MAX_LABEL_BYTES: usize = 317;
 
 /// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +42,24 @@ pub struct Bonk {
     pub comm: String,
     /// One sentence for people.
     pub summary: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Labels of the pod or of the alert.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How bad the reason is, from mild to worst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Severity {
+    /// Memory runs short.
+    Warning,
+    /// A kill is near.
+    Critical,
+    /// Something was killed at a limit of its own.
+    #[default]
+    Kill,
+    /// The whole node ran out of memory.
+    Node,
 }
 
 /// Why something is no [`Bonk`].
@@ -69,6 +96,13 @@ impl Bonk {
             container: text(self.container),
             comm: text(self.comm),
             summary: text(self.summary),
+            severity: self.severity,
+            labels: self
+                .labels
+                .into_iter()
+                .take(MAX_LABELS)
+                .map(|(name, value)| (cut(name, MAX_LABEL_BYTES), cut(value, MAX_LABEL_BYTES)))
+                .collect(),
         })
     }
 
@@ -86,7 +120,9 @@ impl Bonk {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bonk, MAX_ID_BYTES, MAX_TEXT_BYTES, Malformed};
+    use super::{
+        Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Malformed, Severity,
+    };
 
     #[test]
     fn ids_are_held_to_their_bounds() {
@@ -116,7 +152,11 @@ mod tests {
             pod: long.clone(),
             container: long.clone(),
             comm: long.clone(),
-            summary: long,
+            summary: long.clone(),
+            severity: Severity::Kill,
+            labels: (0..=MAX_LABELS)
+                .map(|n| (format!("{n:03}{long}"), long.clone()))
+                .collect(),
         };
         let b = bonk.bounded().unwrap();
         for field in [
@@ -129,6 +169,10 @@ mod tests {
             b.summary,
         ] {
             assert_eq!(field.len(), MAX_TEXT_BYTES);
+        }
+        assert_eq!(b.labels.len(), MAX_LABELS);
+        for (name, value) in b.labels {
+            assert!(name.len() <= MAX_LABEL_BYTES && value.len() <= MAX_LABEL_BYTES);
         }
     }
 }

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::args::{Cli, Command, ServeArgs};
+use crate::args::{Cli, Command, ReadError, ServeArgs};
 use crate::arm::Arm;
-use crate::logs::{self, Logs};
+use crate::logs::{self, LogFormat, Logs};
 use crate::report::chain;
 use crate::servo::{self, Choice, PickError};
 use crate::swing::{Calibration, Limits, LimitsError, Tempo};
@@ -47,15 +48,19 @@ enum CommandError {
 pub fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
-        Err(usage) => {
+        Err(ReadError::Usage(usage)) => {
             // Nothing can be said if standard error is gone.
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
+        Err(why @ ReadError::File(_)) => {
+            logs::start(LevelFilter::INFO, LogFormat::Plain).say(&why);
+            return ExitCode::from(USAGE);
+        }
     };
     let logs = logs::start(cli.logs.log_level, cli.logs.log_format);
     if let Command::Serve(args) = &cli.command
-        && let Err(exposed) = args.check()
+        && let Err(exposed) = args.listen.check()
     {
         logs.say(&exposed);
         return ExitCode::from(USAGE);
@@ -99,22 +104,31 @@ async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
     let limits = Limits::try_from(Calibration::default()).map_err(CommandError::Limits)?;
-    let picked = servo::pick(args.backend, args.gpio_pin, limits, logs.screen())
-        .map_err(CommandError::Pick)?;
+    let picked = servo::pick(
+        args.servo.backend,
+        args.servo.gpio_pin,
+        limits,
+        logs.screen(),
+    )
+    .map_err(CommandError::Pick)?;
+    let tempo = Tempo {
+        strike: args.servo.hold,
+        ..Tempo::default()
+    };
     let (backend, reason) = (picked.name, picked.reason.as_str());
-    if args.backend == Choice::Auto && backend != "rppal" {
+    if args.servo.backend == Choice::Auto && backend != "rppal" {
         warn!(backend, reason, "picked the backend; no servo will move");
     } else {
         info!(backend, reason, "picked the backend");
     }
-    let address = args.listen;
+    let address = args.listen.listen;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Listen { address, source })?;
-    if args.insecure {
+    if args.listen.insecure {
         warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
     }
-    let arm = Arm::new(picked, limits, Tempo::default());
+    let arm = Arm::new(picked, limits, tempo);
     server::run(listener, arm, announce, stop)
         .await
         .map_err(CommandError::Serve)

@@ -22,7 +22,7 @@ mod text;
 mod wire;
 
 pub use arm::{Arm, ArmHandle, QUEUE_CAPACITY, Swung, WATCH_CAPACITY};
-pub use bonk::{Bonk, MAX_ID_BYTES, MAX_TEXT_BYTES};
+pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Severity};
 pub use command::main;
 pub use server::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, MEMORY_CAPACITY, PREFACE_DEADLINE,

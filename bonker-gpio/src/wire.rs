@@ -1,9 +1,9 @@
 //! Between the generated messages and [`Bonk`].
 
 use jiff::Timestamp;
-use proto::bonk::BonkItem;
+use proto::bonk::{self as wire, BonkItem};
 
-use crate::bonk::{Bonk, Malformed};
+use crate::bonk::{Bonk, Malformed, Severity};
 
 /// What came in, with its strings held to their bounds.
 pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
@@ -14,6 +14,7 @@ pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
 /// What came in, as it came. A time that no clock can show counts as none.
 pub(crate) fn bonk(item: BonkItem) -> Bonk {
     Bonk {
+        severity: severity(item.severity()),
         id: item.id,
         time: item.time.and_then(timestamp),
         source: item.source,
@@ -23,6 +24,16 @@ pub(crate) fn bonk(item: BonkItem) -> Bonk {
         container: item.container,
         comm: item.comm,
         summary: item.summary,
+        labels: item.labels,
+    }
+}
+
+fn severity(said: wire::Severity) -> Severity {
+    match said {
+        wire::Severity::Warning => Severity::Warning,
+        wire::Severity::Critical => Severity::Critical,
+        wire::Severity::Unspecified | wire::Severity::Kill => Severity::Kill,
+        wire::Severity::Node => Severity::Node,
     }
 }
 
@@ -38,6 +49,14 @@ pub(crate) fn item(bonk: &Bonk) -> BonkItem {
         container: bonk.container.clone(),
         comm: bonk.comm.clone(),
         summary: bonk.summary.clone(),
+        severity: match bonk.severity {
+            Severity::Warning => wire::Severity::Warning,
+            Severity::Critical => wire::Severity::Critical,
+            Severity::Kill => wire::Severity::Kill,
+            Severity::Node => wire::Severity::Node,
+        }
+        .into(),
+        labels: bonk.labels.clone(),
     }
 }
 
@@ -62,6 +81,27 @@ pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::{bonk, item, timestamp, wire_time};
+    use crate::bonk::{Bonk, Severity};
+
+    #[test]
+    fn every_severity_survives_the_wire() {
+        for severity in [
+            Severity::Warning,
+            Severity::Critical,
+            Severity::Kill,
+            Severity::Node,
+        ] {
+            let labels = [("app".to_owned(), "web".to_owned())].into();
+            let sent = Bonk {
+                severity,
+                labels,
+                ..Bonk::default()
+            };
+            assert_eq!(bonk(item(&sent)), sent);
+        }
+        let unsaid = proto::bonk::BonkItem::default();
+        assert_eq!(bonk(unsaid).severity, Severity::Kill);
+    }
 
     #[test]
     fn times_survive_the_wire() {

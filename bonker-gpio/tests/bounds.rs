@@ -106,10 +106,10 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
     let mut clients = [server.client().await, server.client().await];
     for n in 0..MAX_WATCHERS {
         let client = &mut clients[n % 2];
-        let watcher = within(client.watch_bonks(WatchBonksRequest {})).await;
+        let watcher = within(client.watch_bonks(WatchBonksRequest::default())).await;
         watchers.push(watcher.unwrap());
     }
-    let refused = within(client.watch_bonks(WatchBonksRequest {})).await;
+    let refused = within(client.watch_bonks(WatchBonksRequest::default())).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     let says_how_many = refused.message().contains(&MAX_WATCHERS.to_string());
@@ -117,7 +117,7 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
     drop(watchers.pop());
     // The server learns of it on another connection than the one that asks.
     within(async {
-        while let Err(refused) = client.watch_bonks(WatchBonksRequest {}).await {
+        while let Err(refused) = client.watch_bonks(WatchBonksRequest::default()).await {
             assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
         }
     })

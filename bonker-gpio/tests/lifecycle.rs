@@ -49,7 +49,7 @@ async fn open_streams_are_answered_to_the_end_and_do_not_hold_it_up() {
     let (send, items) = mpsc::channel(8);
     let call = client.stream_bonks(ReceiverStream::new(items));
     let mut answers = within(call).await.unwrap().into_inner();
-    let call = client.watch_bonks(WatchBonksRequest {});
+    let call = client.watch_bonks(WatchBonksRequest::default());
     let mut swings = within(call).await.unwrap().into_inner();
     // Nobody can end a health watch but its client: it must not hold the end up either.
     let mut health = HealthClient::new(server.channel().await);

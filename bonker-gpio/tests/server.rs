@@ -125,9 +125,9 @@ async fn a_watcher_is_told_of_every_swing_and_of_what_it_missed() {
     server.ready().await;
     let mut client = server.client().await;
     let mut own = server.arm.watch();
-    let call = client.watch_bonks(WatchBonksRequest {});
+    let call = client.watch_bonks(WatchBonksRequest::default());
     let mut attentive = within(call).await.unwrap().into_inner();
-    let call = client.watch_bonks(WatchBonksRequest {});
+    let call = client.watch_bonks(WatchBonksRequest::default());
     let mut idle = within(call).await.unwrap().into_inner();
 
     // More than the flow control's windows and the server's buffers hold.

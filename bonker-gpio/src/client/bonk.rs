@@ -12,7 +12,7 @@ use crate::wire;
 
 /// Sends the bonk and prints the answer; an error unless it was accepted.
 pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
-    let url = args.to.clone();
+    let url = args.server.url.clone();
     let item = wire::item(&test_bonk(args));
     let call = async {
         let mut client = connect(&url).await?;
@@ -44,6 +44,8 @@ fn test_bonk(args: BonkArgs) -> Bonk {
         container: args.container,
         comm: args.comm,
         summary: args.summary,
+        severity: args.severity,
+        labels: args.label.into_iter().collect(),
     }
 }
 

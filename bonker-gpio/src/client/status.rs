@@ -9,7 +9,7 @@ use crate::text::escape;
 
 /// Prints one `name: value` a line.
 pub(crate) async fn status(args: StatusArgs) -> Result<(), ClientError> {
-    let url = args.from;
+    let url = args.server.url;
     let call = async {
         let mut client = connect(&url).await?;
         let answer = client.get_status(GetStatusRequest {}).await;

@@ -78,6 +78,7 @@ mod tests {
                 nanos: 500_000_000,
             }),
             missed: 2,
+            ..WatchBonksResponse::default()
         }
     }
 

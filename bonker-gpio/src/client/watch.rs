@@ -15,7 +15,7 @@ use crate::report::chain;
 /// Prints until standard output closes or the server says that it will never do. Says once
 /// that the connection broke, and once that it is back.
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
-    let url = args.from.as_str();
+    let url = args.server.url.as_str();
     let mut backoff = Backoff::default();
     let mut said = false;
     loop {
@@ -46,10 +46,10 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
 
 /// One connection's worth; `watching` is called when the server has taken the call.
 async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientError> {
-    let url = args.from.as_str();
+    let url = args.server.url.as_str();
     let call = async {
         let mut client = connect(url).await?;
-        let answer = client.watch_bonks(WatchBonksRequest {}).await;
+        let answer = client.watch_bonks(WatchBonksRequest::default()).await;
         Ok(answer.map_err(refused(url))?.into_inner())
     };
     let mut swings = in_time(url, call).await?;

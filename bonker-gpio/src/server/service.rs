@@ -7,7 +7,8 @@ use futures::stream::{self, Stream};
 use proto::bonk::bonk_service_server::BonkService;
 use proto::bonk::{
     Acknowledgement, BonkItem, BonkRequest, BonkResponse, GetStatusRequest, GetStatusResponse,
-    Outcome, StreamBonksRequest, StreamBonksResponse, WatchBonksRequest, WatchBonksResponse,
+    Outcome, SnoozeRequest, SnoozeResponse, StreamBonksRequest, StreamBonksResponse,
+    WatchBonksRequest, WatchBonksResponse,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -167,7 +168,15 @@ impl BonkService for Service {
             full: tally.full,
             rejected: tally.rejected,
             failed_swings: self.arm.failed_swings(),
+            ..GetStatusResponse::default()
         }))
+    }
+
+    async fn snooze(
+        &self,
+        _request: Request<SnoozeRequest>,
+    ) -> Result<Response<SnoozeResponse>, Status> {
+        Err(Status::unimplemented("this bonker cannot be snoozed"))
     }
 }
 
@@ -195,6 +204,7 @@ fn told(swung: &Swung, missed: u64) -> WatchBonksResponse {
         swings: swung.swings,
         swung_at: Some(wire::wire_time(swung.swung_at)),
         missed,
+        ..WatchBonksResponse::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
-use proto::bonk::{Acknowledgement, BonkItem, Outcome, StreamBonksRequest};
+use proto::bonk::{Acknowledgement, BonkItem, Outcome, Severity, StreamBonksRequest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::escape;
-use crate::incident::{Incident, sentence};
+use crate::incident::{Incident, Scope, sentence};
 use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts};
 
@@ -219,7 +219,11 @@ impl Bonker {
         let outcome = acknowledgement.outcome();
         let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        if matches!(outcome, Outcome::Accepted | Outcome::Duplicate) {
+        let taken = matches!(
+            outcome,
+            Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet
+        );
+        if taken {
             self.counts.delivered(incident.stamp_ns, now_ns);
             tracing::info!(
                 incident = incident.id,
@@ -276,6 +280,16 @@ async fn next(
     }
 }
 
+/// A node that ran out of memory is worse than a container at its limit.
+fn severity(scope: Scope) -> Severity {
+    match scope {
+        Scope::Node => Severity::Node,
+        Scope::Container | Scope::Pod | Scope::Ancestor | Scope::Sysrq | Scope::Unknown => {
+            Severity::Kill
+        }
+    }
+}
+
 fn request(incident: &Incident) -> StreamBonksRequest {
     let victim = incident.victims.first();
     let pod = victim.and_then(|victim| victim.pod.as_ref());
@@ -296,6 +310,8 @@ fn request(incident: &Incident) -> StreamBonksRequest {
             container: text(container.and_then(|container| container.name.as_ref())),
             comm: text(victim.and_then(|victim| victim.comm.as_ref())),
             summary: escape::truncate(&summary, SUMMARY_LEN).to_owned(),
+            severity: severity(incident.scope).into(),
+            ..BonkItem::default()
         }),
     }
 }

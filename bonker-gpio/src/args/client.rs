@@ -1,0 +1,132 @@
+//! What the client commands are told.
+
+use clap::{Args, ValueEnum};
+
+use crate::bonk::Severity;
+
+/// Which bonker a client talks to.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The bonker
+    #[arg(long = "server", visible_aliases = ["to", "from"], env = "BONKER_URL", default_value = "http://127.0.0.1:50051", value_name = "URL", value_parser = url)]
+    pub(crate) url: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BonkArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Namespace to blame
+    #[arg(long, default_value = "")]
+    pub(crate) namespace: String,
+    /// Pod to blame
+    #[arg(long, default_value = "")]
+    pub(crate) pod: String,
+    /// Container to blame
+    #[arg(long, default_value = "")]
+    pub(crate) container: String,
+    /// Process name to blame
+    #[arg(long, default_value = "")]
+    pub(crate) comm: String,
+    /// One sentence for people
+    #[arg(long, default_value = "a test bonk")]
+    pub(crate) summary: String,
+    /// How bad it is, which picks the gesture
+    #[arg(long, default_value = "kill")]
+    pub(crate) severity: Severity,
+    /// A label, as NAME=VALUE; may be given more than once
+    #[arg(long, value_parser = label)]
+    pub(crate) label: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// How a swing is printed
+    #[arg(long, default_value = "human")]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// How a swing is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A sentence.
+    Human,
+    /// An object.
+    Json,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    if text.starts_with("https://") {
+        return Err("this version speaks plaintext only: use http://HOST:PORT".to_owned());
+    }
+    let uri: tonic::codegen::http::Uri = text
+        .parse()
+        .map_err(|why| format!("{why}: use http://HOST:PORT"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => {
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            let address = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
+            let port = address.strip_prefix(host).unwrap_or_default();
+            sound_port(port).map(|()| text.to_owned())
+        }
+        _ => Err("use http://HOST:PORT".to_owned()),
+    }
+}
+
+/// Whether `port` is nothing or a colon and a port. The URI's own parser takes any digits,
+/// and counts a port that is none as not given.
+fn sound_port(port: &str) -> Result<(), String> {
+    let Some(digits) = port.strip_prefix(':') else {
+        return Ok(());
+    };
+    match digits.parse() {
+        Ok(1..=u16::MAX) => Ok(()),
+        _ => Err(format!(
+            "a port is a number from 1 to 65535, not {digits:?}: use http://HOST:PORT"
+        )),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("use NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn only_plain_http_is_spoken() {
+        let check = |url: &str, fine: bool| {
+            let parsed = Cli::try_parse_from(["bonker-gpio", "bonk", "--to", url]);
+            assert_eq!(parsed.is_ok(), fine, "{url}");
+        };
+        check("http://127.0.0.1:50051", true);
+        check("http://[::1]:50051", true);
+        check("http://pi.local", true);
+        check("https://pi.local", false);
+        check("pi.local:50051", false);
+        check("", false);
+        check("http://pi.local:1", true);
+        check("http://pi.local:65535/", true);
+        check("http://[::1]", true);
+        check("http://127.0.0.1:99999", false);
+        check("http://[::1]:65536", false);
+        check("http://pi.local:0", false);
+        check("http://pi.local:", false);
+        check("http://me@1:99991", false);
+    }
+}

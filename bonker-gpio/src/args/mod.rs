@@ -1,0 +1,157 @@
+//! The command line, the environment and the settings file, in this order of precedence:
+//! every flag of `serve` has a variable and a key in the file.
+
+mod client;
+mod duration;
+mod file;
+mod listen;
+mod servo;
+
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::logs::LogFormat;
+pub(crate) use client::{BonkArgs, Output, StatusArgs, WatchArgs};
+pub(crate) use file::FileError;
+pub(crate) use listen::ListenArgs;
+pub(crate) use servo::ServoArgs;
+
+/// Bonks a toy penguin with a servo whenever the OOM killer struck
+#[derive(Debug, Parser)]
+#[command(name = "bonker-gpio", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// off, error, warn, info, debug or trace
+    #[arg(
+        long,
+        global = true,
+        env = "BONKER_LOG_LEVEL",
+        default_value = "info",
+        value_name = "LEVEL"
+    )]
+    pub(crate) log_level: LevelFilter,
+    /// How log lines on standard error look
+    #[arg(
+        long,
+        global = true,
+        env = "BONKER_LOG_FORMAT",
+        default_value = "plain",
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves bonk.v1 and swings
+    Serve(ServeArgs),
+    /// Sends one test bonk and prints the answer
+    Bonk(BonkArgs),
+    /// Prints a line for every swing
+    Watch(WatchArgs),
+    /// Prints what a server drives and how it fares
+    Status(StatusArgs),
+}
+
+/// Where each setting of the server comes from is the business of its room.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A TOML file with settings, by the names of these flags; a flag or a variable goes first
+    #[arg(long, env = "BONKER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) servo: ServoArgs,
+}
+
+/// Why the command line cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// It is wrong by itself, or asks for help; says so by itself.
+    #[error("the command line cannot be followed")]
+    Usage(#[source] clap::Error),
+    /// The settings file is.
+    #[error(transparent)]
+    File(FileError),
+}
+
+// === impl Cli ===
+
+impl Cli {
+    /// The process's own command line and environment, and the file they name.
+    pub(crate) fn read() -> Result<Self, ReadError> {
+        let args: Vec<_> = std::env::args_os().collect();
+        let mut command = without_empty_variables(Self::command());
+        let matches = |command: &mut clap::Command| {
+            command
+                .try_get_matches_from_mut(&args)
+                .map_err(ReadError::Usage)
+        };
+        let mut matched = matches(&mut command)?;
+        if let Some((name, path)) = config(&matched) {
+            let file = file::read(&path).map_err(ReadError::File)?;
+            command = file::apply(command, &name, &file).map_err(ReadError::File)?;
+            matched = matches(&mut command)?;
+        }
+        Self::from_arg_matches_mut(&mut matched)
+            .map_err(|why| ReadError::Usage(why.format(&mut command)))
+    }
+}
+
+/// The subcommand, and the file it is to read its settings from.
+fn config(matched: &clap::ArgMatches) -> Option<(String, PathBuf)> {
+    let (name, matched) = matched.subcommand()?;
+    let path = matched.try_get_one::<PathBuf>("config").ok().flatten()?;
+    Some((name.to_owned(), path.clone()))
+}
+
+/// An empty variable counts as unset: a manifest has no other way to take one back.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg: Arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_of_the_server_has_a_variable() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
+            let variable = arg.get_env().and_then(|name| name.to_str());
+            assert!(
+                variable.is_some_and(|name| name.starts_with("BONKER_")),
+                "{arg}"
+            );
+            assert!(arg.get_long().is_some(), "{arg}");
+        }
+    }
+}
