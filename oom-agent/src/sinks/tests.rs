@@ -109,6 +109,10 @@ impl BonkService for Bonker {
     ) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
+
+    async fn snooze(&self, _: Request<SnoozeRequest>) -> Result<Response<SnoozeResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 }
 
 fn serve(
