@@ -1,5 +1,6 @@
 //! The door from the command line to the rooms.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use crate::args::{Cli, Command, ReadError, ServeArgs};
 use crate::arm::Arm;
 use crate::logs::{self, LogFormat, Logs};
 use crate::report::chain;
+use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
 use crate::swing::{Calibration, Limits, LimitsError, Tempo};
 use crate::{client, server, signals};
@@ -38,6 +40,15 @@ enum CommandError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error(
+        "cannot listen on {address}: --http-listen takes an address of this host and a free port"
+    )]
+    HttpListen {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("cannot tell which address HTTP is served on")]
+    HttpAddress(#[source] io::Error),
     #[error(transparent)]
     Serve(server::ServeError),
     #[error(transparent)]
@@ -59,11 +70,15 @@ pub fn main() -> ExitCode {
         }
     };
     let logs = logs::start(cli.logs.log_level, cli.logs.log_format);
-    if let Command::Serve(args) = &cli.command
-        && let Err(exposed) = args.listen.check()
-    {
-        logs.say(&exposed);
-        return ExitCode::from(USAGE);
+    if let Command::Serve(args) = &cli.command {
+        if let Err(exposed) = args.listen.check() {
+            logs.say(&exposed);
+            return ExitCode::from(USAGE);
+        }
+        if let Err(exposed) = args.web.check(args.listen.insecure) {
+            logs.say(&exposed);
+            return ExitCode::from(USAGE);
+        }
     }
     match run(cli.command, &logs) {
         Ok(()) => ExitCode::SUCCESS,
@@ -122,22 +137,40 @@ async fn serve(
         info!(backend, reason, "picked the backend");
     }
     let address = args.listen.listen;
-    let listener = TcpListener::bind(address)
+    let grpc = TcpListener::bind(address)
         .await
         .map_err(|source| CommandError::Listen { address, source })?;
+    let http = match args.web.http_listen {
+        Some(address) => Some(http(address).await?),
+        None => None,
+    };
     if args.listen.insecure {
         warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
     }
     let arm = Arm::new(picked, limits, tempo);
-    server::run(listener, arm, announce, stop)
+    let (http, web) = http.unzip();
+    let ready = |address| announce(address, web);
+    server::run(Ports { grpc, http }, arm, ready, stop)
         .await
         .map_err(CommandError::Serve)
 }
 
-/// The one line on standard output: whoever started this reads the port from it.
-fn announce(address: SocketAddr) {
+async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandError> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::HttpListen { address, source })?;
+    let address = listener.local_addr().map_err(CommandError::HttpAddress)?;
+    Ok((listener, address))
+}
+
+/// All there is on standard output: whoever started this reads the ports from it.
+fn announce(address: SocketAddr, web: Option<SocketAddr>) {
     let mut stdout = io::stdout().lock();
-    let line = format!("listening on http://{address}\n");
+    let mut line = format!("listening on http://{address}\n");
+    if let Some(web) = web {
+        // Writing to a String cannot fail.
+        let _ = writeln!(line, "web on http://{web}/");
+    }
     if let Err(why) = stdout
         .write_all(line.as_bytes())
         .and_then(|()| stdout.flush())

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! client ─gRPC→ server ─Bonk→ arm ─Step→ servo (rppal │ sim │ null)
+//! peers  ─HTTP→ web ───────↗
 //! ```
 //!
 //! What decides (`swing`, the server's `desk`, `client::backoff`) is synchronous; only the
@@ -10,6 +11,7 @@
 mod args;
 mod arm;
 mod bonk;
+mod bounds;
 mod client;
 mod command;
 mod logs;
@@ -19,6 +21,7 @@ mod servo;
 mod signals;
 mod swing;
 mod text;
+mod web;
 mod wire;
 
 pub use arm::{Arm, ArmHandle, QUEUE_CAPACITY, Swung, WATCH_CAPACITY};
@@ -26,10 +29,11 @@ pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, 
 pub use command::main;
 pub use server::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, MEMORY_CAPACITY, PREFACE_DEADLINE,
-    STOP_DEADLINE, ServeError, run,
+    Ports, STOP_DEADLINE, ServeError, run,
 };
 pub use servo::{Choice, PickError, Picked, Screen, Servo, ServoError, pick};
 pub use swing::{
     Calibration, FRAME_US, Gesture, Limits, LimitsError, MAX_HOLD, Step, Tempo, steps,
 };
 pub use text::{escape, escape_json};
+pub use web::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER};

@@ -3,10 +3,7 @@
 mod connections;
 mod desk;
 mod health;
-mod peers;
-mod places;
 mod service;
-mod throttle;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -22,11 +19,11 @@ use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::arm::Arm;
+use crate::bounds::{Peers, Places};
+use crate::web;
 pub use connections::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PREFACE_DEADLINE};
 pub use desk::MEMORY_CAPACITY;
 use health::Health;
-use peers::Peers;
-use places::Places;
 pub use service::MAX_WATCHERS;
 use service::Service;
 
@@ -40,6 +37,14 @@ const GOODBYE: Duration = Duration::from_millis(250);
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 const MAX_STREAMS_PER_CONNECTION: u32 = 64;
+
+/// Where to serve.
+pub struct Ports {
+    /// `bonk.v1`, health and reflection.
+    pub grpc: TcpListener,
+    /// The web side; off without.
+    pub http: Option<TcpListener>,
+}
 
 /// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -61,21 +66,34 @@ pub enum ServeError {
     /// The arm's task ended.
     #[error("the arm's task ended unasked; the servo may not be at rest")]
     Arm,
+    /// The task of the web side ended.
+    #[error("the HTTP server's task ended unasked")]
+    Web,
 }
 
-/// Serves on `listener` until `shutdown` resolves, then stops within [`STOP_DEADLINE`].
+// === impl Ports ===
+
+/// gRPC alone.
+impl From<TcpListener> for Ports {
+    fn from(grpc: TcpListener) -> Self {
+        Self { grpc, http: None }
+    }
+}
+
+/// Serves on `ports` until `shutdown` resolves, then stops within [`STOP_DEADLINE`].
 ///
-/// `ready` is called once, with the real address, after the boot motion, when health says
+/// `ready` is called once, with gRPC's real address, after the boot motion, when health says
 /// SERVING. At `shutdown` health says `NOT_SERVING`, no connection is accepted, every new item
 /// is rejected and watchers are sent away; the arm finishes its swing, rests and detaches;
 /// then the remaining streams are ended.
 pub async fn run(
-    listener: TcpListener,
+    ports: impl Into<Ports>,
     arm: Arm,
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let address = listener.local_addr().map_err(ServeError::Address)?;
+    let Ports { grpc, http } = ports.into();
+    let address = grpc.local_addr().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
@@ -85,6 +103,7 @@ pub async fn run(
 
     let stopping = CancellationToken::new();
     let closing = CancellationToken::new();
+    let site = web::Site::new(arm.handle(), stopping.clone());
     let service = Service::new(arm.handle(), stopping.clone(), closing.clone());
     let bonk = BonkServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -97,16 +116,18 @@ pub async fn run(
         .add_service(health_service)
         .add_service(reflection)
         .serve_with_incoming_shutdown(
-            connections::accept(listener, places, peers),
+            connections::accept(grpc, places, peers),
             stopping.clone().cancelled_owned(),
         );
     let mut serving = pin!(serving);
 
     let (booted_tx, booted) = oneshot::channel();
     let mut arm = tokio::spawn(arm.run(booted_tx, stopping.clone()));
+    let mut web = web::start(http, site.clone());
     let life = async {
         if booted.await.is_ok() {
             health.serving().await;
+            site.booted();
             ready(address);
         }
         std::future::pending::<Infallible>().await
@@ -116,6 +137,7 @@ pub async fn run(
     let mut result = tokio::select! {
         served = &mut serving => { served_out = true; served.map_err(failed) }
         _ = &mut arm => { arm_ended = true; Err(ServeError::Arm) }
+        () = web.ended() => Err(ServeError::Web),
         never = life => match never {},
         () = shutdown => Ok(()),
     };
@@ -141,13 +163,16 @@ pub async fn run(
         () = &mut rest => (),
     }
     closing.cancel();
+    let last = deadline.min(Instant::now() + GOODBYE);
     if !served_out {
-        let last = deadline.min(Instant::now() + GOODBYE);
         if let Ok(served) = timeout_at(last, &mut serving).await {
             result = result.and(served.map_err(failed));
         } else {
             info!("some connections are still open and are dropped");
         }
+    }
+    if web.is_on() && timeout_at(last, web.ended()).await.is_err() {
+        info!("some HTTP connections are still open and are dropped");
     }
     result
 }

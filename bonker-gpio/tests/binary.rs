@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use common::program::{Running, finish, program, within};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn serves_a_bonk_and_ends_at_sigterm() {
@@ -35,6 +36,37 @@ async fn serves_a_bonk_and_ends_at_sigterm() {
     let rests = said.matches("swing step pulse_us=1000 hold_ms=350").count();
     assert_eq!(rests, 3, "boot, the way back and the end: {said}");
     assert!(!said.contains('\x1b'), "{said}");
+}
+
+#[tokio::test]
+async fn http_is_served_beside_grpc_and_its_port_told() {
+    let web = ["--http-listen", "127.0.0.1:0"];
+    let (mut server, _) = Running::serve("127.0.0.1:0", &web).await;
+    let line = server.line().await;
+    let address = line.strip_prefix("web on http://").expect(&line);
+    let address = address.strip_suffix('/').expect(&line).to_owned();
+    let mut stream = within(TcpStream::connect(&address)).await.unwrap();
+    let request = b"GET /ready HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let taken = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        &address,
+    ];
+    let (code, _, stderr) = finish(&taken).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("--http-listen takes"), "{stderr}");
+    let exposed = ["serve", "--http-listen", "0.0.0.0:0"];
+    let (code, _, stderr) = finish(&exposed).await;
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("--http-listen can be reached"), "{stderr}");
+    let (status, _, said) = server.end(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0), "{said}");
 }
 
 #[tokio::test]

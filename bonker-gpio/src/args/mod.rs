@@ -6,6 +6,7 @@ mod duration;
 mod file;
 mod listen;
 mod servo;
+mod web;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) use client::{BonkArgs, Output, StatusArgs, WatchArgs};
 pub(crate) use file::FileError;
 pub(crate) use listen::ListenArgs;
 pub(crate) use servo::ServoArgs;
+pub(crate) use web::WebArgs;
 
 /// Bonks a toy penguin with a servo whenever the OOM killer struck
 #[derive(Debug, Parser)]
@@ -73,6 +75,8 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) servo: ServoArgs,
+    #[command(flatten)]
+    pub(crate) web: WebArgs,
 }
 
 /// Why the command line cannot be followed.

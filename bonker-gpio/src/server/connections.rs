@@ -12,8 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
-use super::peers::{Guest, Peers};
-use super::places::{Place, Places};
+use crate::bounds::{Guest, Peers, Place, Places};
 
 /// How many connections may be open. More wait, unaccepted, until one closes.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -168,7 +167,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::{PROBE_AFTER, PROBE_EVERY, PROBES, accept};
-    use crate::server::{peers::Peers, places::Places};
+    use crate::bounds::{Peers, Places};
 
     const SOON: Duration = Duration::from_secs(10);
 

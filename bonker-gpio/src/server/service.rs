@@ -16,10 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::desk::{Answer, Desk};
-use super::places::Places;
-use super::throttle::Throttle;
 use crate::arm::{ArmHandle, QUEUE_CAPACITY, Swung};
 use crate::bonk::MAX_ID_BYTES;
+use crate::bounds::{Places, Throttle};
 use crate::text::{cut, escape};
 use crate::wire;
 

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Arm, ArmHandle, Calibration, Limits, Picked, ServeError, Servo, ServoError, Step, Tempo, run,
+    Arm, ArmHandle, Calibration, Limits, Picked, Ports, ServeError, Servo, ServoError, Step, Tempo,
+    run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -89,6 +90,8 @@ impl Servo for GatedServo {
 
 pub struct Server {
     pub address: SocketAddr,
+    /// Of the web side.
+    pub web: SocketAddr,
     pub arm: ArmHandle,
     ready: Option<oneshot::Receiver<SocketAddr>>,
     stop: Option<oneshot::Sender<()>>,
@@ -110,12 +113,15 @@ impl Server {
         };
         let arm = Arm::new(picked, limits, tempo);
         let handle = arm.handle();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = grpc.local_addr().unwrap();
+        let web = http.local_addr().unwrap();
+        let http = Some(http);
         let (ready_tx, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(run(
-            listener,
+            Ports { grpc, http },
             arm,
             move |address| ready_tx.send(address).unwrap(),
             async move {
@@ -124,6 +130,7 @@ impl Server {
         ));
         Self {
             address,
+            web,
             arm: handle,
             ready: Some(ready),
             stop: Some(stop),

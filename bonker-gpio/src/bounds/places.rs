@@ -9,7 +9,7 @@ use super::throttle::Throttle;
 
 /// A fixed number of places. Cheap to clone; clones share the places.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     what: &'static str,
     most: usize,
     free: Arc<Semaphore>,
@@ -18,13 +18,13 @@ pub(super) struct Places {
 }
 
 /// One of the [`Places`], free again when dropped.
-pub(super) struct Place(#[expect(dead_code, reason = "held, not used")] OwnedSemaphorePermit);
+pub(crate) struct Place(#[expect(dead_code, reason = "held, not used")] OwnedSemaphorePermit);
 
 // === impl Places ===
 
 impl Places {
     /// `most` places for `what`, a plural.
-    pub(super) fn new(what: &'static str, most: usize) -> Self {
+    pub(crate) fn new(what: &'static str, most: usize) -> Self {
         Self {
             what,
             most,
@@ -34,7 +34,7 @@ impl Places {
     }
 
     /// A place, if one is free.
-    pub(super) fn try_take(&self) -> Option<Place> {
+    pub(crate) fn try_take(&self) -> Option<Place> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let place = permit.ok().map(Place);
         if place.is_none() {
@@ -44,7 +44,7 @@ impl Places {
     }
 
     /// A place, as soon as one is free.
-    pub(super) async fn take(&self) -> Place {
+    pub(crate) async fn take(&self) -> Place {
         if let Some(place) = self.try_take() {
             return place;
         }

@@ -10,14 +10,14 @@ use super::throttle::Throttle;
 
 /// Open connections by the address they come from. Cheap to clone; clones share them.
 #[derive(Clone)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     most: usize,
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
     refused: Throttle,
 }
 
 /// One connection of a peer, forgotten when dropped.
-pub(super) struct Guest {
+pub(crate) struct Guest {
     peer: IpAddr,
     peers: Peers,
 }
@@ -26,7 +26,7 @@ pub(super) struct Guest {
 
 impl Peers {
     /// `most` connections from each address.
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             open: Arc::default(),
@@ -35,7 +35,7 @@ impl Peers {
     }
 
     /// Counts a connection from `peer`, unless it has as many as it may.
-    pub(super) fn admit(&self, peer: IpAddr) -> Option<Guest> {
+    pub(crate) fn admit(&self, peer: IpAddr) -> Option<Guest> {
         // The same machine may come as IPv4 and as IPv4 in IPv6.
         let peer = peer.to_canonical();
         let mut open = self.open();

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Counts an event that is worth saying the 1st, 2nd, 4th, 8th … time. Clones share the
 /// count.
 #[derive(Clone, Default)]
-pub(super) struct Throttle(Arc<AtomicU64>);
+pub(crate) struct Throttle(Arc<AtomicU64>);
 
 // === impl Throttle ===
 
 impl Throttle {
     /// Counts once; how many times that makes, if it is to be said.
-    pub(super) fn count(&self) -> Option<u64> {
+    pub(crate) fn count(&self) -> Option<u64> {
         let times = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         times.is_power_of_two().then_some(times)
     }

@@ -1,0 +1,15 @@
+//! The web side on `--http-listen`: HTTP/1.1 for people, monitors and Alertmanager.
+//!
+//! `connections` bounds every peer, `site` is what the routes share; each route is a file of
+//! its own that `router` knows.
+
+mod connections;
+mod health;
+mod router;
+mod site;
+
+pub(crate) use connections::start;
+pub use connections::{
+    HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER,
+};
+pub(crate) use site::Site;

@@ -1,0 +1,116 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
+//! The web side from outside, over real sockets.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use bonker_gpio::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS_PER_PEER, STOP_DEADLINE};
+use common::{REST_US, Server, servo, within};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What comes back until the other side closes.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    // A reset is an end, too.
+    let _reset = within(stream.read_to_end(&mut answer)).await;
+    String::from_utf8(answer).unwrap()
+}
+
+async fn say(server: &Server, words: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.web).await.unwrap();
+    let _reset = stream.write_all(words.as_bytes()).await;
+    stream
+}
+
+async fn get(server: &Server, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    rest(&mut say(server, &request).await).await
+}
+
+#[tokio::test]
+async fn probes_follow_the_boot_motion() {
+    let (servo, mut gate) = servo(Some(REST_US));
+    let mut server = Server::start(servo).await;
+    gate.reached(REST_US).await;
+    let live = get(&server, "/live").await;
+    assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
+    assert!(live.ends_with("\r\n\r\nyes\n"), "{live}");
+    assert!(live.contains("x-content-type-options: nosniff"), "{live}");
+    let early = get(&server, "/ready").await;
+    assert!(early.starts_with("HTTP/1.1 503 "), "{early}");
+    gate.open = None;
+    server.ready().await;
+    let ready = get(&server, "/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    let nowhere = get(&server, "/nowhere").await;
+    assert!(nowhere.starts_with("HTTP/1.1 404 "), "{nowhere}");
+    server.stop();
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn who_says_too_much_or_too_little_is_hung_up_on() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let begun = Instant::now();
+    let mut slow = say(&server, "GET /live HTTP/1.1\r\n").await;
+    let mut silent = say(&server, "").await;
+    let long = "y".repeat(2 * MAX_HEAD_BYTES);
+    let long = get(&server, &format!("/live?{long}")).await;
+    assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
+    assert!(get(&server, "/live").await.starts_with("HTTP/1.1 200 "));
+    let patience = HEAD_DEADLINE + Duration::from_secs(5);
+    for stream in [&mut slow, &mut silent] {
+        let mut answer = Vec::new();
+        let _reset = timeout(patience, stream.read_to_end(&mut answer))
+            .await
+            .unwrap();
+    }
+    assert!(begun.elapsed() + Duration::from_secs(1) >= HEAD_DEADLINE);
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let mut idle = Vec::new();
+    for _ in 0..MAX_HTTP_CONNECTIONS_PER_PEER {
+        let mut stream = say(&server, "GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        // Answered means accepted.
+        within(stream.read_u8()).await.unwrap();
+        idle.push(stream);
+    }
+    assert_eq!(get(&server, "/live").await, "");
+    let begun = Instant::now();
+    server.stop();
+    server.stopped().await;
+    assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
+    for mut stream in idle {
+        let answer = rest(&mut stream).await;
+        assert!(answer.ends_with("yes\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_the_end_up() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let _half = say(&server, "GET /live HTTP/1.1\r\n").await;
+    assert!(get(&server, "/live").await.starts_with("HTTP/1.1 200 "));
+    let (begun, web) = (Instant::now(), server.web);
+    server.stop();
+    server.stopped().await;
+    assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
+    assert!(TcpStream::connect(web).await.is_err(), "still listening");
+}
