@@ -1,144 +1,97 @@
-//! The one task that owns the servo, and the handle through which everybody else asks it.
+//! The one task that owns the servo. It asks the desk what to do next.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use crate::bonk::Bonk;
+use crate::desk::{DeskHandle, Job};
 use crate::report::chain;
 use crate::servo::{Picked, Servo, ServoError};
 use crate::swing::{Gesture, Limits, Step, Tempo, steps};
 use crate::text::escape;
-
-/// How many bonks may wait for the servo.
-pub const QUEUE_CAPACITY: usize = 64;
-
-/// How many swings a watcher may lag behind before it misses some.
-pub const WATCH_CAPACITY: usize = 64;
 
 /// Owns the servo; does nothing until [`Arm::run`].
 pub struct Arm {
     servo: Arc<Mutex<Box<dyn Servo>>>,
     limits: Limits,
     tempo: Tempo,
-    queue: mpsc::Receiver<Bonk>,
-    handle: ArmHandle,
+    desk: DeskHandle,
+    backend: Backend,
 }
 
-/// Asks the arm, and tells how it fares. Cheap to clone.
-#[derive(Clone)]
-pub struct ArmHandle {
-    queue: mpsc::Sender<Bonk>,
-    swung: broadcast::Sender<Swung>,
-    shared: Arc<Shared>,
-}
-
-/// A swing, told to watchers once its first pulse is under way.
+/// What moves the servo.
 #[derive(Clone, Debug)]
-pub struct Swung {
-    /// Why the arm swung.
-    pub bonk: Arc<Bonk>,
-    /// Swings so far, this one included.
-    pub swings: u64,
-    /// When the first pulse began.
-    pub swung_at: Timestamp,
-}
-
-/// Why a bonk was not queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotQueued {
-    Full,
-    Stopped,
-}
-
-struct Shared {
-    backend: &'static str,
-    reason: String,
-    swings: AtomicU64,
-    failed: AtomicU64,
+pub struct Backend {
+    /// Its name.
+    pub name: &'static str,
+    /// Why it was picked.
+    pub reason: String,
 }
 
 // === impl Arm ===
 
 impl Arm {
-    /// An arm for `picked` that keeps within `limits`.
-    pub fn new(picked: Picked, limits: Limits, tempo: Tempo) -> Self {
-        let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
-        let (swung, _) = broadcast::channel(WATCH_CAPACITY);
-        let shared = Arc::new(Shared {
-            backend: picked.name,
-            reason: picked.reason,
-            swings: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-        });
+    /// An arm for `picked` that keeps within `limits` and swings for `desk`.
+    pub fn new(picked: Picked, limits: Limits, tempo: Tempo, desk: DeskHandle) -> Self {
         Self {
             servo: Arc::new(Mutex::new(picked.servo)),
             limits,
             tempo,
-            queue,
-            handle: ArmHandle {
-                queue: sender,
-                swung,
-                shared,
+            desk,
+            backend: Backend {
+                name: picked.name,
+                reason: picked.reason,
             },
         }
     }
 
-    /// A handle to this arm.
-    pub fn handle(&self) -> ArmHandle {
-        self.handle.clone()
+    /// The desk it swings for.
+    pub fn desk(&self) -> DeskHandle {
+        self.desk.clone()
     }
 
-    /// Goes to rest and says `booted`; then swings for whatever is queued until `stop`,
+    /// What it moves the servo with.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Goes to rest and says `booted`; then swings for whatever the desk has until `stop`,
     /// finishes the swing it is in, rests and detaches. What still waits is dropped.
-    pub async fn run(mut self, booted: oneshot::Sender<()>, stop: CancellationToken) {
+    pub async fn run(self, booted: oneshot::Sender<()>, stop: CancellationToken) {
         self.rest("boot").await;
         // Nobody listens if the server was stopped during the motion.
         let _ = booted.send(());
         loop {
-            let bonk = tokio::select! {
+            let job = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                bonk = self.queue.recv() => bonk,
+                job = self.desk.next() => job,
             };
-            let Some(bonk) = bonk else { break };
-            self.swing(bonk).await;
+            let fine = self.swing(&job).await;
+            self.desk.rested(fine);
         }
-        self.queue.close();
-        let dropped = self.queue.len();
-        if dropped > 0 {
-            warn!(dropped, "stopping: the bonks that still waited are dropped");
-        }
+        self.desk.stop();
         self.rest("stop").await;
     }
 
-    async fn swing(&self, bonk: Bonk) {
-        let shared = &self.handle.shared;
-        let bonk = Arc::new(bonk);
-        let moved = |swung_at| {
-            let swings = shared.swings.fetch_add(1, Ordering::Relaxed) + 1;
-            // An error means that nobody watches.
-            let _ = self.handle.swung.send(Swung {
-                bonk: Arc::clone(&bonk),
-                swings,
-                swung_at,
-            });
-        };
-        let fine = self.perform(Gesture::Bonk, moved).await;
+    /// True if nothing failed.
+    async fn swing(&self, job: &Job) -> bool {
+        let gesture = Gesture::Bonk;
+        let moved = |swung_at| self.desk.swung(job, gesture, swung_at);
+        let fine = self.perform(gesture, moved).await;
         // Said after the swing: a line in the middle would tear the simulator's drawing.
+        let bonk = &job.bonk;
         let (id, place) = (escape(&bonk.id), escape(&bonk.place()));
-        let comm = escape(&bonk.comm);
+        let (comm, others) = (escape(&bonk.comm), job.coalesced);
         if fine {
-            let swings = self.handle.swings();
-            info!(swings, id, place, comm, "bonked");
+            info!(id, place, comm, others, "bonked");
         } else {
-            let failed = shared.failed.fetch_add(1, Ordering::Relaxed) + 1;
-            error!(failed, id, place, comm, "the swing failed");
+            error!(id, place, comm, others, "the swing failed");
         }
+        fine
     }
 
     async fn rest(&self, when: &'static str) {
@@ -199,48 +152,6 @@ impl Arm {
 
 async fn hold(step: &Step) {
     tokio::time::sleep(step.hold).await;
-}
-
-// === impl ArmHandle ===
-
-impl ArmHandle {
-    /// Queues `bonk`, or says why not; never waits.
-    pub(crate) fn queue(&self, bonk: Bonk) -> Result<(), NotQueued> {
-        self.queue.try_send(bonk).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => NotQueued::Full,
-            mpsc::error::TrySendError::Closed(_) => NotQueued::Stopped,
-        })
-    }
-
-    /// The swings from now on.
-    pub fn watch(&self) -> broadcast::Receiver<Swung> {
-        self.swung.subscribe()
-    }
-
-    /// Bonks that wait, the one being swung for not included.
-    pub fn queue_length(&self) -> usize {
-        QUEUE_CAPACITY.saturating_sub(self.queue.capacity())
-    }
-
-    /// Swings whose first pulse the backend took.
-    pub fn swings(&self) -> u64 {
-        self.shared.swings.load(Ordering::Relaxed)
-    }
-
-    /// Swings of which the backend failed a step.
-    pub fn failed_swings(&self) -> u64 {
-        self.shared.failed.load(Ordering::Relaxed)
-    }
-
-    /// Name of the backend.
-    pub fn backend(&self) -> &str {
-        self.shared.backend
-    }
-
-    /// Why that backend was picked.
-    pub fn backend_reason(&self) -> &str {
-        &self.shared.reason
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use tracing::{info, warn};
 
 use crate::args::{Cli, Command, ReadError, ServeArgs};
 use crate::arm::Arm;
+use crate::desk::{DeskHandle, Settings};
+use crate::history::History;
 use crate::logs::{self, LogFormat, Logs};
 use crate::report::chain;
 use crate::server::Ports;
@@ -147,7 +149,8 @@ async fn serve(
     if args.listen.insecure {
         warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
     }
-    let arm = Arm::new(picked, limits, tempo);
+    let desk = DeskHandle::new(Settings::default(), History::in_memory());
+    let arm = Arm::new(picked, limits, tempo, desk);
     let (http, web) = http.unzip();
     let ready = |address| announce(address, web);
     server::run(Ports { grpc, http }, arm, ready, stop)

@@ -1,7 +1,6 @@
 //! `run`: serves `bonk.v1`, health and reflection until it is told to stop.
 
 mod connections;
-mod desk;
 mod health;
 mod service;
 
@@ -22,7 +21,6 @@ use crate::arm::Arm;
 use crate::bounds::{Peers, Places};
 use crate::web;
 pub use connections::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PREFACE_DEADLINE};
-pub use desk::MEMORY_CAPACITY;
 use health::Health;
 pub use service::MAX_WATCHERS;
 use service::Service;
@@ -103,8 +101,14 @@ pub async fn run(
 
     let stopping = CancellationToken::new();
     let closing = CancellationToken::new();
-    let site = web::Site::new(arm.handle(), stopping.clone());
-    let service = Service::new(arm.handle(), stopping.clone(), closing.clone());
+    let desk = arm.desk();
+    let site = web::Site::new(desk.clone(), arm.backend().clone(), stopping.clone());
+    let service = Service::new(
+        desk.clone(),
+        arm.backend().clone(),
+        stopping.clone(),
+        closing.clone(),
+    );
     let bonk = BonkServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -145,6 +149,7 @@ pub async fn run(
     let deadline = Instant::now() + STOP_DEADLINE;
     info!("stopping: new bonks are rejected, the arm goes to rest");
     health.not_serving().await;
+    desk.stop();
     stopping.cancel();
     let rest = async {
         if !arm_ended && timeout_at(deadline - GOODBYE, &mut arm).await.is_err() {

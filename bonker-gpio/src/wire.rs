@@ -1,9 +1,12 @@
 //! Between the generated messages and [`Bonk`].
 
 use jiff::Timestamp;
-use proto::bonk::{self as wire, BonkItem};
+use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 
 use crate::bonk::{Bonk, Malformed, Severity};
+use crate::desk::{Answer, Outcome};
+use crate::history::Swung;
+use crate::swing::Gesture;
 
 /// What came in, with its strings held to their bounds.
 pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
@@ -57,6 +60,56 @@ pub(crate) fn item(bonk: &Bonk) -> BonkItem {
         }
         .into(),
         labels: bonk.labels.clone(),
+    }
+}
+
+/// The answer to the item of that id.
+pub(crate) fn acknowledgement(id: String, answer: Answer) -> Acknowledgement {
+    Acknowledgement {
+        id,
+        outcome: outcome(answer.outcome).into(),
+        first_outcome: answer
+            .first
+            .map_or(wire::Outcome::Unspecified, outcome)
+            .into(),
+        message: answer.message,
+    }
+}
+
+fn outcome(outcome: Outcome) -> wire::Outcome {
+    match outcome {
+        Outcome::Accepted => wire::Outcome::Accepted,
+        Outcome::Coalesced => wire::Outcome::Coalesced,
+        Outcome::Duplicate => wire::Outcome::Duplicate,
+        Outcome::RateLimited => wire::Outcome::RateLimited,
+        Outcome::Quiet => wire::Outcome::Quiet,
+        Outcome::Expired => wire::Outcome::Expired,
+        Outcome::Full => wire::Outcome::Full,
+        Outcome::Rejected => wire::Outcome::Rejected,
+    }
+}
+
+/// A swing, for a watcher that was not told of `missed` before it.
+pub(crate) fn swung(swung: &Swung, missed: u64) -> WatchBonksResponse {
+    WatchBonksResponse {
+        item: Some(item(&swung.bonk)),
+        swings: swung.swings,
+        swung_at: Some(wire_time(swung.swung_at)),
+        missed,
+        position: Some(wire::Position {
+            history: swung.position.history.to_string(),
+            sequence: swung.position.sequence,
+        }),
+        gesture: gesture(swung.gesture).into(),
+        coalesced: swung.coalesced,
+    }
+}
+
+fn gesture(gesture: Gesture) -> wire::Gesture {
+    match gesture {
+        // Nobody is told of it.
+        Gesture::Rest => wire::Gesture::Unspecified,
+        Gesture::Bonk => wire::Gesture::Bonk,
     }
 }
 

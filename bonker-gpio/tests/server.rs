@@ -2,7 +2,7 @@
 
 mod common;
 
-use bonker_gpio::{MAX_ID_BYTES, MAX_TEXT_BYTES, QUEUE_CAPACITY};
+use bonker_gpio::{MAX_ID_BYTES, MAX_TEXT_BYTES, Settings};
 use common::{STRIKE_US, Server, item, servo, short, within};
 use proto::bonk::{
     BonkItem, BonkRequest, GetStatusRequest, Outcome, StreamBonksRequest, WatchBonksRequest,
@@ -64,7 +64,11 @@ async fn a_stream_is_answered_item_by_item_while_the_servo_is_busy() {
     }
     drop(send);
     assert!(within(answers.message()).await.unwrap().is_none());
-    assert_eq!(server.arm.swings(), 0, "the servo was held all the time");
+    assert_eq!(
+        server.desk.status().swings,
+        0,
+        "the servo was held all the time"
+    );
 }
 
 #[tokio::test]
@@ -80,7 +84,8 @@ async fn a_full_queue_says_so_and_status_counts_everything() {
     };
     assert_eq!(bonk("in the works").await, Outcome::Accepted);
     gate.reached(STRIKE_US).await;
-    for n in 0..QUEUE_CAPACITY {
+    let waiting = Settings::default().queue;
+    for n in 0..waiting {
         assert_eq!(bonk(&n.to_string()).await, Outcome::Accepted);
     }
     assert_eq!(bonk("late").await, Outcome::Full);
@@ -93,7 +98,7 @@ async fn a_full_queue_says_so_and_status_counts_everything() {
     assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(status.backend, "gated");
     assert_eq!(status.backend_reason, "a test");
-    let capacity = u32::try_from(QUEUE_CAPACITY).unwrap();
+    let capacity = u32::try_from(waiting).unwrap();
     assert_eq!(status.queue_length, capacity);
     assert_eq!(status.queue_capacity, capacity);
     assert_eq!(status.accepted, u64::from(capacity) + 1);
@@ -124,7 +129,7 @@ async fn a_watcher_is_told_of_every_swing_and_of_what_it_missed() {
     let mut server = Server::start(servo).await;
     server.ready().await;
     let mut client = server.client().await;
-    let mut own = server.arm.watch();
+    let mut own = server.desk.watch();
     let call = client.watch_bonks(WatchBonksRequest::default());
     let mut attentive = within(call).await.unwrap().into_inner();
     let call = client.watch_bonks(WatchBonksRequest::default());
@@ -138,7 +143,8 @@ async fn a_watcher_is_told_of_every_swing_and_of_what_it_missed() {
             node: text.clone(),
             namespace: text.clone(),
             pod: text.clone(),
-            container: text.clone(),
+            // Else all would be one container.
+            container: n.to_string() + &text,
             comm: text.clone(),
             summary: text.clone() + "cut off",
             ..item(&n.to_string())

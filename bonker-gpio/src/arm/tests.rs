@@ -6,8 +6,10 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Arm, ArmHandle, NotQueued, QUEUE_CAPACITY};
+use super::Arm;
 use crate::bonk::Bonk;
+use crate::desk::{DeskHandle, Outcome, Settings};
+use crate::history::History;
 use crate::servo::{Picked, Servo, ServoError};
 use crate::swing::{Calibration, Limits, Step, Tempo};
 
@@ -49,7 +51,7 @@ impl Servo for Recorder {
 
 struct Running {
     moves: Arc<Mutex<Vec<Move>>>,
-    arm: ArmHandle,
+    desk: DeskHandle,
     booted: oneshot::Receiver<()>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -66,14 +68,14 @@ fn start(trouble: fn(Move, usize) -> Result<(), ServoError>) -> Running {
         reason: "a test".to_owned(),
     };
     let limits = Limits::try_from(Calibration::default()).unwrap();
-    let arm = Arm::new(picked, limits, Tempo::default());
-    let handle = arm.handle();
+    let desk = DeskHandle::new(Settings::default(), History::in_memory());
+    let arm = Arm::new(picked, limits, Tempo::default(), desk.clone());
     let (booted_tx, booted) = oneshot::channel();
     let stop = CancellationToken::new();
     let task = tokio::spawn(arm.run(booted_tx, stop.clone()));
     Running {
         moves,
-        arm: handle,
+        desk,
         booted,
         stop,
         task,
@@ -81,8 +83,19 @@ fn start(trouble: fn(Move, usize) -> Result<(), ServoError>) -> Running {
 }
 
 impl Running {
-    fn bonk(&self) -> Result<(), NotQueued> {
-        self.arm.queue(Bonk::default())
+    fn bonk(&self, id: &str) -> Outcome {
+        let id = id.to_owned();
+        let bonk = Bonk {
+            id,
+            ..Bonk::default()
+        };
+        self.desk.submit(Ok(bonk), None).outcome
+    }
+
+    /// Swings, and failed ones.
+    fn swings(&self) -> (u64, u64) {
+        let status = self.desk.status();
+        (status.swings, status.failed_swings)
     }
 
     async fn booted(&mut self) {
@@ -112,11 +125,10 @@ async fn boots_to_rest_swings_and_ends_at_rest_detached() {
     let mut running = start(|_, _| Ok(()));
     running.booted().await;
     assert_eq!(*running.moves.lock().unwrap(), REST);
-    let mut swings = running.arm.watch();
-    running.bonk().unwrap();
+    let mut swings = running.desk.watch();
+    running.bonk("a");
     assert_eq!(within(swings.recv()).await.unwrap().swings, 1);
-    assert_eq!(running.arm.swings(), 1);
-    assert_eq!(running.arm.failed_swings(), 0);
+    assert_eq!(running.swings(), (1, 0));
     // Stopped in mid-swing: the swing is finished all the same.
     let moves = running.stopped().await;
     assert_eq!(moves, [&REST[..], &BONK, &REST].concat());
@@ -127,8 +139,8 @@ async fn each_step_is_held() {
     let mut running = start(|_, _| Ok(()));
     running.booted().await;
     let begun = tokio::time::Instant::now();
-    running.bonk().unwrap();
-    within(running.arm.watch().recv()).await.unwrap();
+    running.bonk("a");
+    within(running.desk.watch().recv()).await.unwrap();
     running.stopped().await;
     let tempo = Tempo::default();
     let held = tempo.strike + tempo.rest + tempo.rest;
@@ -147,12 +159,12 @@ async fn a_failed_strike_is_counted_and_the_arm_goes_on() {
         _ => Ok(()),
     });
     running.booted().await;
-    let mut swings = running.arm.watch();
-    running.bonk().unwrap();
-    running.bonk().unwrap();
+    let mut swings = running.desk.watch();
+    running.bonk("a");
+    running.bonk("b");
     // The first one never moved: watchers are told of the second alone.
     assert_eq!(within(swings.recv()).await.unwrap().swings, 1);
-    assert_eq!(running.arm.failed_swings(), 1);
+    assert_eq!(running.swings().1, 1);
     let moves = running.stopped().await;
     assert_eq!(moves, [&REST[..], &BONK, &BONK, &REST].concat());
 }
@@ -164,11 +176,11 @@ async fn a_panic_in_the_backend_costs_one_swing() {
         Ok(())
     });
     running.booted().await;
-    let mut swings = running.arm.watch();
-    running.bonk().unwrap();
-    running.bonk().unwrap();
+    let mut swings = running.desk.watch();
+    running.bonk("a");
+    running.bonk("b");
     assert_eq!(within(swings.recv()).await.unwrap().swings, 1);
-    assert_eq!(running.arm.failed_swings(), 1);
+    assert_eq!(running.swings().1, 1);
     let moves = running.stopped().await;
     assert_eq!(moves, [&REST[..], &BONK, &BONK, &REST].concat());
 }
@@ -180,27 +192,27 @@ async fn a_swing_that_cannot_detach_counts_as_both_swung_and_failed() {
         _ => Ok(()),
     });
     running.booted().await;
-    let mut swings = running.arm.watch();
-    running.bonk().unwrap();
-    running.bonk().unwrap();
+    let mut swings = running.desk.watch();
+    running.bonk("a");
+    running.bonk("b");
     within(swings.recv()).await.unwrap();
     within(swings.recv()).await.unwrap();
-    assert_eq!((running.arm.swings(), running.arm.failed_swings()), (2, 1));
+    assert_eq!(running.swings(), (2, 1));
     running.stopped().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_is_bounded_and_closed_at_the_end() {
+async fn what_waits_at_the_end_is_dropped_and_nothing_follows() {
     // The arm has not run yet, so that nothing leaves the queue.
     let running = start(|_, _| Ok(()));
-    for _ in 0..QUEUE_CAPACITY {
-        running.bonk().unwrap();
-    }
-    assert_eq!(running.bonk(), Err(NotQueued::Full));
-    assert_eq!(running.arm.queue_length(), QUEUE_CAPACITY);
-    let arm = running.arm.clone();
-    // What waits when it is stopped is not swung for.
+    assert_eq!(running.bonk("a"), Outcome::Accepted);
+    let desk = running.desk.clone();
     assert_eq!(running.stopped().await, [REST, REST].concat());
-    assert_eq!(arm.queue(Bonk::default()), Err(NotQueued::Stopped));
-    assert_eq!(arm.swings(), 0);
+    let late = Bonk {
+        id: "b".to_owned(),
+        ..Bonk::default()
+    };
+    assert_eq!(desk.submit(Ok(late), None).outcome, Outcome::Rejected);
+    let status = desk.status();
+    assert_eq!((status.swings, status.queue_length), (0, 0));
 }

@@ -1,25 +1,24 @@
 //! `bonk.v1.BonkService`: generated messages in, the desk's answers out.
 
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream};
 use proto::bonk::bonk_service_server::BonkService;
 use proto::bonk::{
     Acknowledgement, BonkItem, BonkRequest, BonkResponse, GetStatusRequest, GetStatusResponse,
-    Outcome, SnoozeRequest, SnoozeResponse, StreamBonksRequest, StreamBonksResponse,
-    WatchBonksRequest, WatchBonksResponse,
+    SnoozeRequest, SnoozeResponse, StreamBonksRequest, StreamBonksResponse, WatchBonksRequest,
+    WatchBonksResponse,
 };
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, warn};
 
-use super::desk::{Answer, Desk};
-use crate::arm::{ArmHandle, QUEUE_CAPACITY, Swung};
+use crate::arm::Backend;
 use crate::bonk::MAX_ID_BYTES;
-use crate::bounds::{Places, Throttle};
-use crate::text::{cut, escape};
+use crate::bounds::Places;
+use crate::desk::{DeskHandle, MAX_SNOOZE, Outcome};
+use crate::text::cut;
 use crate::wire;
 
 /// How many calls may watch the swings.
@@ -29,12 +28,10 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Clone)]
 pub(super) struct Service {
-    arm: ArmHandle,
-    desk: Arc<Mutex<Desk>>,
+    desk: DeskHandle,
+    backend: Backend,
     watchers: Places,
-    full: Throttle,
-    rejected: Throttle,
-    /// New items are rejected, watchers sent away.
+    /// Watchers are sent away.
     stopping: CancellationToken,
     /// Open streams of items end.
     closing: CancellationToken,
@@ -44,46 +41,26 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(
-        arm: ArmHandle,
+        desk: DeskHandle,
+        backend: Backend,
         stopping: CancellationToken,
         closing: CancellationToken,
     ) -> Self {
         Self {
-            arm,
-            desk: Arc::default(),
+            desk,
+            backend,
             watchers: Places::new("watchers", MAX_WATCHERS),
-            full: Throttle::default(),
-            rejected: Throttle::default(),
             stopping,
             closing,
         }
     }
 
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The answer carries the id that came, cut to the bound of a valid one.
-    fn acknowledge(&self, item: Option<BonkItem>) -> Acknowledgement {
+    fn acknowledge(&self, item: Option<BonkItem>, peer: Option<IpAddr>) -> Acknowledgement {
         let id = item.as_ref().map(|item| item.id.clone());
         let id = cut(id.unwrap_or_default(), MAX_ID_BYTES);
-        let stopping = self.stopping.is_cancelled();
-        let queue = |bonk| self.arm.queue(bonk);
-        let answer = self.desk().answer(wire::read(item), stopping, queue);
-        match &answer {
-            Answer::Accepted | Answer::Duplicate => debug!(id = escape(&id), ?answer),
-            Answer::Full => {
-                if let Some(times) = self.full.count() {
-                    warn!(id = escape(&id), times, "the queue is full: dropped a bonk");
-                }
-            }
-            Answer::Rejected(why) => {
-                if let Some(times) = self.rejected.count() {
-                    warn!(id = escape(&id), why, times, "rejected a bonk");
-                }
-            }
-        }
-        acknowledgement(id, answer)
+        let answer = self.desk.submit(wire::read(item), peer);
+        wire::acknowledgement(id, answer)
     }
 }
 
@@ -96,8 +73,9 @@ impl BonkService for Service {
         &self,
         request: Request<Streaming<StreamBonksRequest>>,
     ) -> Result<Response<Self::StreamBonksStream>, Status> {
+        let peer = peer(&request);
         let start = Some((self.clone(), request.into_inner()));
-        let answers = stream::unfold(start, |state| async {
+        let answers = stream::unfold(start, move |state| async move {
             let (service, mut items) = state?;
             tokio::select! {
                 biased;
@@ -105,7 +83,7 @@ impl BonkService for Service {
                 item = items.message() => match item {
                     Ok(Some(request)) => {
                         let answer = StreamBonksResponse {
-                            acknowledgement: Some(service.acknowledge(request.item)),
+                            acknowledgement: Some(service.acknowledge(request.item, peer)),
                         };
                         Some((Ok(answer), Some((service, items))))
                     }
@@ -118,7 +96,8 @@ impl BonkService for Service {
     }
 
     async fn bonk(&self, request: Request<BonkRequest>) -> Result<Response<BonkResponse>, Status> {
-        let acknowledgement = Some(self.acknowledge(request.into_inner().item));
+        let peer = peer(&request);
+        let acknowledgement = Some(self.acknowledge(request.into_inner().item, peer));
         Ok(Response::new(BonkResponse { acknowledgement }))
     }
 
@@ -127,7 +106,7 @@ impl BonkService for Service {
         _request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
         let place = self.watchers.try_take().ok_or_else(too_many_watchers)?;
-        let start = Some((self.arm.watch(), self.stopping.clone(), place));
+        let start = Some((self.desk.watch(), self.stopping.clone(), place));
         let swings = stream::unfold(start, |state| async {
             let (mut swings, stopping, place) = state?;
             let mut missed = 0;
@@ -140,7 +119,7 @@ impl BonkService for Service {
                 match swung {
                     Ok(swung) => {
                         let state = Some((swings, stopping, place));
-                        return Some((Ok(told(&swung, missed)), state));
+                        return Some((Ok(wire::swung(&swung, missed)), state));
                     }
                     Err(RecvError::Lagged(more)) => missed += more,
                     Err(RecvError::Closed) => return Some((Err(shutting_down()), None)),
@@ -154,57 +133,48 @@ impl BonkService for Service {
         &self,
         _request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let tally = self.desk().tally();
+        let status = self.desk.status();
+        let tally = &status.tally;
         Ok(Response::new(GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: self.arm.backend().to_owned(),
-            backend_reason: self.arm.backend_reason().to_owned(),
-            swings: self.arm.swings(),
-            queue_length: count(self.arm.queue_length()),
-            queue_capacity: count(QUEUE_CAPACITY),
-            accepted: tally.accepted,
-            duplicates: tally.duplicates,
-            full: tally.full,
-            rejected: tally.rejected,
-            failed_swings: self.arm.failed_swings(),
-            ..GetStatusResponse::default()
+            backend: self.backend.name.to_owned(),
+            backend_reason: self.backend.reason.clone(),
+            swings: status.swings,
+            queue_length: count(status.queue_length),
+            queue_capacity: count(status.queue_capacity),
+            accepted: tally.of(Outcome::Accepted),
+            duplicates: tally.of(Outcome::Duplicate),
+            full: tally.of(Outcome::Full),
+            rejected: tally.of(Outcome::Rejected),
+            failed_swings: status.failed_swings,
+            coalesced: tally.of(Outcome::Coalesced),
+            rate_limited: tally.of(Outcome::RateLimited),
+            quiet: tally.of(Outcome::Quiet) + tally.quiet_waiting,
+            expired: tally.of(Outcome::Expired) + tally.expired_waiting,
+            total_swings: status.total_swings,
+            last_swing_at: status.last_swing_at.map(wire::wire_time),
+            snoozed_until: status.snoozed_until.map(wire::wire_time),
         }))
     }
 
     async fn snooze(
         &self,
-        _request: Request<SnoozeRequest>,
+        request: Request<SnoozeRequest>,
     ) -> Result<Response<SnoozeResponse>, Status> {
-        Err(Status::unimplemented("this bonker cannot be snoozed"))
+        let span = request.into_inner().duration.unwrap_or_default();
+        let span = std::time::Duration::try_from(span).ok();
+        let span = span.filter(|span| *span <= MAX_SNOOZE);
+        let span = span.ok_or_else(|| {
+            Status::invalid_argument("a snooze lasts from 0 seconds, which ends it, to a week")
+        })?;
+        let until = self.desk.snooze(span).map(wire::wire_time);
+        Ok(Response::new(SnoozeResponse { until }))
     }
 }
 
-fn acknowledgement(id: String, answer: Answer) -> Acknowledgement {
-    let (outcome, first, message) = match answer {
-        Answer::Accepted => (Outcome::Accepted, Outcome::Unspecified, String::new()),
-        Answer::Duplicate => (Outcome::Duplicate, Outcome::Accepted, String::new()),
-        Answer::Full => {
-            let message = format!("{QUEUE_CAPACITY} bonks wait for the servo already");
-            (Outcome::Full, Outcome::Unspecified, message)
-        }
-        Answer::Rejected(why) => (Outcome::Rejected, Outcome::Unspecified, why),
-    };
-    Acknowledgement {
-        id,
-        outcome: outcome.into(),
-        first_outcome: first.into(),
-        message,
-    }
-}
-
-fn told(swung: &Swung, missed: u64) -> WatchBonksResponse {
-    WatchBonksResponse {
-        item: Some(wire::item(&swung.bonk)),
-        swings: swung.swings,
-        swung_at: Some(wire::wire_time(swung.swung_at)),
-        missed,
-        ..WatchBonksResponse::default()
-    }
+/// Whose rate a call counts against.
+fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.remote_addr().map(|address| address.ip())
 }
 
 fn shutting_down() -> Status {

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::arm::ArmHandle;
+use crate::arm::Backend;
+use crate::desk::DeskHandle;
 
 /// The state of the routes. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Site {
-    #[expect(dead_code, reason = "for the routes that ask the arm")]
-    pub(super) arm: ArmHandle,
+    pub(super) desk: DeskHandle,
+    pub(super) backend: Backend,
     /// Responses that have no end of their own end with this.
     pub(super) stopping: CancellationToken,
     booted: Arc<AtomicBool>,
@@ -20,9 +21,10 @@ pub(crate) struct Site {
 // === impl Site ===
 
 impl Site {
-    pub(crate) fn new(arm: ArmHandle, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(desk: DeskHandle, backend: Backend, stopping: CancellationToken) -> Self {
         Self {
-            arm,
+            desk,
+            backend,
             stopping,
             booted: Arc::default(),
         }

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Arm, ArmHandle, Calibration, Limits, Picked, Ports, ServeError, Servo, ServoError, Step, Tempo,
-    run,
+    Arm, Calibration, DeskHandle, History, Limits, PeerRate, Picked, Ports, ServeError, Servo,
+    ServoError, Settings, Step, Tempo, run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -88,11 +88,22 @@ impl Servo for GatedServo {
     }
 }
 
+/// The default, but for the rate of a peer, which all clients of a test share.
+pub fn settings() -> Settings {
+    Settings {
+        peer_rate: PeerRate {
+            per_minute: u32::MAX,
+            burst: u32::MAX,
+        },
+        ..Settings::default()
+    }
+}
+
 pub struct Server {
     pub address: SocketAddr,
     /// Of the web side.
     pub web: SocketAddr,
-    pub arm: ArmHandle,
+    pub desk: DeskHandle,
     ready: Option<oneshot::Receiver<SocketAddr>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), ServeError>>,
@@ -101,6 +112,10 @@ pub struct Server {
 impl Server {
     /// Returns as soon as it listens, which is before the boot motion.
     pub async fn start(servo: GatedServo) -> Self {
+        Self::with(servo, settings(), History::in_memory()).await
+    }
+
+    pub async fn with(servo: GatedServo, settings: Settings, history: History) -> Self {
         let picked = Picked {
             servo: Box::new(servo),
             name: "gated",
@@ -111,8 +126,8 @@ impl Server {
             strike: Duration::ZERO,
             rest: Duration::ZERO,
         };
-        let arm = Arm::new(picked, limits, tempo);
-        let handle = arm.handle();
+        let desk = DeskHandle::new(settings, history);
+        let arm = Arm::new(picked, limits, tempo, desk.clone());
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();
@@ -131,7 +146,7 @@ impl Server {
         Self {
             address,
             web,
-            arm: handle,
+            desk,
             ready: Some(ready),
             stop: Some(stop),
             task,

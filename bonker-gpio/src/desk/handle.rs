@@ -1,0 +1,206 @@
+//! The desk, shared: the one door for all that submit, ask or watch, and for the arm.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::answer::{Answer, Outcome, Tally};
+use super::decide::{Desk, Next};
+use super::moment::Moment;
+use super::queue::Job;
+use super::settings::Settings;
+use crate::bonk::{Bonk, Malformed};
+use crate::history::{History, Position, Swung};
+use crate::swing::Gesture;
+use crate::text::escape;
+use crate::bounds::Throttle;
+
+/// How many swings a watcher may lag behind before it misses some.
+pub const WATCH_CAPACITY: usize = 64;
+
+/// Cheap to clone; clones share the desk.
+#[derive(Clone)]
+pub struct DeskHandle(Arc<Shared>);
+
+/// How the desk fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Swings since the start whose first pulse the servo took.
+    pub swings: u64,
+    /// Swings since the start of which the servo failed a step.
+    pub failed_swings: u64,
+    /// Jobs that wait, the one being swung for not included.
+    pub queue_length: usize,
+    /// How many may wait.
+    pub queue_capacity: usize,
+    /// Answers since the start.
+    pub tally: Tally,
+    /// Swings in the whole history.
+    pub total_swings: u64,
+    /// When the last of them began.
+    pub last_swing_at: Option<Timestamp>,
+    /// Until when the penguin is left in peace.
+    pub snoozed_until: Option<Timestamp>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Something changed that the arm may want to know.
+    changed: Notify,
+    swung: broadcast::Sender<Swung>,
+    history: History,
+    opened: Instant,
+    dropped: [Throttle; Outcome::ALL.len()],
+}
+
+struct State {
+    desk: Desk,
+    swings: u64,
+    failed: u64,
+}
+
+// === impl DeskHandle ===
+
+impl DeskHandle {
+    /// An empty desk that writes into `history`.
+    pub fn new(settings: Settings, history: History) -> Self {
+        let (swung, _) = broadcast::channel(WATCH_CAPACITY);
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                desk: Desk::new(settings),
+                swings: 0,
+                failed: 0,
+            }),
+            changed: Notify::new(),
+            swung,
+            history,
+            opened: Instant::now(),
+            dropped: Default::default(),
+        }))
+    }
+
+    /// Answers an item at once. `peer` is whose rate it counts against; what comes from
+    /// this process itself has none.
+    pub(crate) fn submit(&self, item: Result<Bonk, Malformed>, peer: Option<IpAddr>) -> Answer {
+        let id = item.as_ref().map(|bonk| escape(&bonk.id));
+        let id = id.unwrap_or_default();
+        let answer = self.state().desk.submit(item, peer, self.now());
+        match answer.outcome {
+            Outcome::Accepted => self.0.changed.notify_one(),
+            Outcome::Full | Outcome::RateLimited | Outcome::Rejected => {
+                let times = self.0.dropped.get(answer.outcome as usize);
+                if let Some(times) = times.and_then(Throttle::count) {
+                    let (outcome, why) = (answer.outcome.name(), escape(&answer.message));
+                    warn!(id, outcome, why, times, "turned a bonk away");
+                }
+            }
+            _ => (),
+        }
+        debug!(id, outcome = answer.outcome.name(), "answered");
+        answer
+    }
+
+    /// Leaves the penguin in peace for `span`, at most [`MAX_SNOOZE`](super::MAX_SNOOZE);
+    /// zero ends it. Returns until when.
+    pub fn snooze(&self, span: Duration) -> Option<Timestamp> {
+        let until = self.state().desk.snooze(span, self.now());
+        if let Some(until) = until {
+            info!(%until, "snoozed");
+        } else {
+            info!("the snooze is over");
+        }
+        until
+    }
+
+    /// How the desk fares.
+    pub fn status(&self) -> Status {
+        let state = self.state();
+        Status {
+            swings: state.swings,
+            failed_swings: state.failed,
+            queue_length: state.desk.queue_length(),
+            queue_capacity: state.desk.queue_capacity(),
+            tally: state.desk.tally(),
+            total_swings: self.0.history.total(),
+            last_swing_at: self.0.history.last(),
+            snoozed_until: state.desk.snoozed_until(self.now()),
+        }
+    }
+
+    /// The swings from now on.
+    pub fn watch(&self) -> broadcast::Receiver<Swung> {
+        self.0.swung.subscribe()
+    }
+
+    /// The swings so far.
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
+    /// Rejects whatever comes from now on, and drops what waits.
+    pub(crate) fn stop(&self) {
+        let dropped = self.state().desk.stop();
+        if dropped > 0 {
+            warn!(dropped, "stopping: the bonks that still waited are dropped");
+        }
+    }
+
+    /// The next job, as soon as there is one and the arm may. The arm says
+    /// [`DeskHandle::rested`] before it asks again.
+    pub(crate) async fn next(&self) -> Job {
+        loop {
+            // Before the desk is asked: what changes after that is not slept through.
+            let changed = self.0.changed.notified();
+            let next = self.state().desk.next(self.now());
+            match next {
+                Next::Swing(job) => return *job,
+                Next::Idle => changed.await,
+                Next::WaitUntil(up) => tokio::select! {
+                    () = changed => (),
+                    () = tokio::time::sleep_until(self.0.opened + up) => (),
+                },
+            }
+        }
+    }
+
+    /// The first pulse for `job` is under way, since `swung_at`.
+    pub(crate) fn swung(&self, job: &Job, gesture: Gesture, swung_at: Timestamp) {
+        let mut state = self.state();
+        state.swings += 1;
+        let swung = self.0.history.record(Swung {
+            bonk: Arc::new(job.bonk.clone()),
+            swings: state.swings,
+            swung_at,
+            gesture,
+            coalesced: job.coalesced,
+            position: Position::default(),
+        });
+        // In the state's lock, so that watchers are told in the history's order. An error
+        // means that nobody watches.
+        let _ = self.0.swung.send(swung);
+    }
+
+    /// The arm is back at rest; whether everything went `fine`.
+    pub(crate) fn rested(&self, fine: bool) {
+        let now = self.now();
+        let mut state = self.state();
+        state.failed += u64::from(!fine);
+        state.desk.rested(now);
+    }
+
+    fn now(&self) -> Moment {
+        Moment {
+            wall: Timestamp::now(),
+            up: self.0.opened.elapsed(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

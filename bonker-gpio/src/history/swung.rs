@@ -1,0 +1,55 @@
+//! A swing, and where it is in the history.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::bonk::Bonk;
+use crate::swing::Gesture;
+
+/// A swing, told to watchers once its first pulse is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swung {
+    /// Why the arm swung.
+    pub bonk: Arc<Bonk>,
+    /// Swings since the server started, this one included.
+    pub swings: u64,
+    /// When the first pulse began.
+    pub swung_at: Timestamp,
+    /// What the arm did.
+    pub gesture: Gesture,
+    /// Items of the same place that came while this one waited.
+    pub coalesced: u64,
+    /// Where it is in the history.
+    pub position: Position,
+}
+
+/// A place in a history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which history.
+    pub history: Arc<str>,
+    /// Number of the swing in it; the first is 1.
+    pub sequence: u64,
+}
+
+/// What came after a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Swings between the position and the first of these that are not held any more.
+    pub missed: u64,
+    /// The swings, oldest first.
+    pub swings: Vec<Swung>,
+}
+
+// === impl Position ===
+
+impl Default for Position {
+    /// Nowhere.
+    fn default() -> Self {
+        Self {
+            history: "".into(),
+            sequence: 0,
+        }
+    }
+}
