@@ -1,14 +1,13 @@
 //! A client of the agent's admin port.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use super::{Agent, Output, field, message};
+use super::{Agent, Output, field, http, message};
 
-/// How long the port may take to be named, and an answer to come.
+/// How long the port may take to be named.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Where an agent serves metrics and health.
@@ -33,19 +32,13 @@ impl Admin {
         Ok(Self(address.parse().context("read an address")?))
     }
 
+    /// Where that is.
+    pub fn address(self) -> SocketAddr {
+        self.0
+    }
+
     /// The status and the body of what GET gives.
     pub fn get(self, path: &str) -> Result<(u16, String)> {
-        let attempt = || format!("GET http://{}{path}", self.0);
-        let mut stream = TcpStream::connect_timeout(&self.0, SOON).with_context(attempt)?;
-        stream.set_read_timeout(Some(SOON)).with_context(attempt)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.0).with_context(attempt)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).with_context(attempt)?;
-        let (head, body) = answer.split_once("\r\n\r\n").with_context(attempt)?;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        Ok((status.with_context(attempt)?, body.to_owned()))
+        http::get(self.0, path)
     }
 }

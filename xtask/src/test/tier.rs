@@ -10,7 +10,7 @@ use super::lint;
 use super::report::{Outcome, counts};
 use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
-use crate::lab::{ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels};
+use crate::lab::{ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, Prometheus};
 use crate::process::is_root;
 use crate::toolchain::Choice;
 use crate::{image, say, workspace};
@@ -28,6 +28,8 @@ pub enum Tier {
     Qemu,
     /// A real containerd.
     Containerd,
+    /// A real Prometheus, too: alerts and dashboard.
+    Prometheus,
     /// A real API server beside it.
     Kubernetes,
     /// A whole Kubernetes, with the manifest as shipped.
@@ -38,12 +40,13 @@ pub enum Tier {
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
         Self::Qemu,
         Self::Containerd,
+        Self::Prometheus,
         Self::Kubernetes,
         Self::Cluster,
         Self::Demo,
@@ -60,6 +63,7 @@ impl Tier {
             Self::Kernel => "kernel",
             Self::Qemu => "qemu",
             Self::Containerd => "containerd",
+            Self::Prometheus => "prometheus",
             Self::Kubernetes => "kubernetes",
             Self::Cluster => "cluster",
             Self::Demo => "demo",
@@ -103,6 +107,12 @@ impl Bench {
             Tier::Qemu => self.qemu(),
             Tier::Containerd => {
                 Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+                self.real(tier)
+            }
+            Tier::Prometheus => {
+                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
+                Containerd::prepare(&cache, debian)?;
+                Prometheus::prepare(&cache, debian)?;
                 self.real(tier)
             }
             Tier::Kubernetes => {

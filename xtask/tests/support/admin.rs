@@ -1,5 +1,7 @@
 //! A client of the agent's admin port.
 
+use std::net::SocketAddr;
+
 use xtask::lab::{self, Agent, Output, wait};
 
 use super::SOON;
@@ -20,6 +22,11 @@ impl Admin {
     /// As a log tells.
     pub(crate) fn told_by(log: &mut Output) -> Self {
         Self(lab::Admin::told_by(log).unwrap())
+    }
+
+    /// Where that is.
+    pub(crate) fn address(self) -> SocketAddr {
+        self.0.address()
     }
 
     /// The status and the body of what GET gives.
