@@ -257,6 +257,31 @@ mod tests {
         assert_eq!(verbose(LogLevel::Info, 4), LogLevel::Trace);
     }
 
+    #[test]
+    fn verbosity_has_the_names_it_always_had() {
+        let cli = Cli::try_parse_from(["oom-agent", "watch-pods", "-v", "3"]).unwrap();
+        let Command::WatchPods(args) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(args.verbose, 3);
+        let command = Cli::command();
+        let watch_pods = command.find_subcommand("watch-pods").unwrap();
+        let verbose = watch_pods
+            .get_arguments()
+            .find(|arg| arg.get_id() == "verbose");
+        assert_eq!(verbose.unwrap().get_env().unwrap(), "VERBOSE");
+    }
+
+    #[test]
+    fn the_version_is_told() {
+        let told = Cli::try_parse_from(["oom-agent", "--version"]).unwrap_err();
+        assert_eq!(told.kind(), clap::error::ErrorKind::DisplayVersion);
+        assert!(
+            told.to_string().contains(env!("CARGO_PKG_VERSION")),
+            "{told}"
+        );
+    }
+
     fn refused(args: &[&str], says: &str) {
         let error = Cli::try_parse_from([&["oom-agent", "run"], args].concat()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
