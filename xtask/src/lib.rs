@@ -7,6 +7,7 @@
 pub mod bench;
 mod binaries;
 pub mod build_ebpf;
+pub mod cross;
 pub mod demo;
 pub mod dist;
 pub mod expect;

@@ -22,7 +22,7 @@ enum Cmd {
     /// Have a real process OOM-killed, named by the agent and bonked for
     Demo(build_ebpf::Args),
     /// Build static release binaries in dist/
-    Dist(build_ebpf::Args),
+    Dist(dist::Args),
     /// Pack the agent into a container image FROM scratch, in dist/
     Image(image::Args),
     /// Run every tier of tests that this machine can run

@@ -1,4 +1,5 @@
-//! Which compiler and linker build the eBPF object on this machine.
+//! Which compiler and linker build for other targets than this machine's own: the eBPF object, and
+//! programs for a Raspberry Pi.
 
 mod linker;
 
@@ -33,8 +34,7 @@ pub enum Choice {
 /// A compiler with its library's source, and a linker that reads its bitcode.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
-    rustc: PathBuf,
-    cargo: PathBuf,
+    compiler: Compiler,
     linker: PathBuf,
     /// For people: what was taken and why.
     pub(crate) why: String,
@@ -45,8 +45,7 @@ impl Toolchain {
         let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
         let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
         Ok(Self {
-            rustc: compiler.rustc,
-            cargo: compiler.cargo,
+            compiler,
             linker,
             why: format!("{why}; {why_linker}"),
         })
@@ -60,36 +59,23 @@ impl Toolchain {
             path.push(":");
             path.push(inherited);
         }
-        let mut command = Command::new(&self.cargo);
-        for key in [
-            "CARGO",
-            "RUSTFLAGS",
-            "RUSTC_WRAPPER",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "RUSTUP_TOOLCHAIN",
-            "CARGO_BUILD_TARGET",
-            "CARGO_TARGET_DIR",
-        ] {
-            command.env_remove(key);
-        }
-        command
-            .env("RUSTC", &self.rustc)
-            // Debian's rustc is a release: build-std is a nightly's feature.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("PATH", path)
-            .current_dir(workspace::root());
+        let mut command = self.compiler.cargo();
+        command.env("PATH", path);
         Ok(command)
     }
 }
 
-struct Compiler {
+/// A compiler with its library's source: `-Zbuild-std` makes a standard library of it for any target.
+#[derive(Debug)]
+pub(crate) struct Compiler {
     rustc: PathBuf,
     cargo: PathBuf,
     llvm: u32,
 }
 
 impl Compiler {
-    fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
+    /// One that is there or can be had, and why it was taken.
+    pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
         let mut not_nightly = "asked for".to_owned();
         if choice != Choice::Debian {
             match Self::nightly() {
@@ -122,10 +108,32 @@ impl Compiler {
         Debian::new(consent)
             .with_context(|| not_nightly.clone())?
             .install(
-                "Debian's rustc, to build the eBPF object,",
+                "Debian's rustc, to build for another target,",
                 &["rustc-web", "cargo-web", "rust-web-src"],
             )?;
         Ok((Self::debian()?, format!("Debian's rustc: {not_nightly}")))
+    }
+
+    /// Its cargo, with nothing of the host build's in its environment.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = Command::new(&self.cargo);
+        for key in [
+            "CARGO",
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "RUSTUP_TOOLCHAIN",
+            "CARGO_BUILD_TARGET",
+            "CARGO_TARGET_DIR",
+        ] {
+            command.env_remove(key);
+        }
+        command
+            .env("RUSTC", &self.rustc)
+            // Debian's rustc is a release: build-std is a nightly's feature.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .current_dir(workspace::root());
+        command
     }
 
     fn nightly() -> Result<Self> {

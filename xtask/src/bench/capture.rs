@@ -68,7 +68,7 @@ pub(super) fn main(args: &Args) -> Result<()> {
         build_ebpf::main(args.ebpf)?;
         agent.clone()
     } else {
-        dist::main(args.ebpf)?;
+        dist::host(args.ebpf)?;
         workspace::root().join("dist/oom-agent")
     };
     interrupt::check()?;

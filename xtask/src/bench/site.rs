@@ -57,7 +57,7 @@ impl Built {
                 bonker: bonker.clone(),
             });
         }
-        dist::main(self.ebpf)?;
+        dist::host(self.ebpf)?;
         let dir = workspace::root().join("dist");
         Ok(Programs {
             agent: dir.join("oom-agent"),

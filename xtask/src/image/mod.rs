@@ -48,7 +48,7 @@ pub fn main(args: Args) -> Result<()> {
         build_ebpf::main(build)?;
         StaticBinaries::build()?.agent
     } else {
-        dist::main(build)?;
+        dist::host(build)?;
         dist::dir().join("oom-agent")
     };
     let out = args.out.unwrap_or_else(|| {

@@ -38,4 +38,4 @@ pub(crate) use output::Event;
 pub use output::Output;
 pub use prometheus::{Prometheus, Watch, check_rules, test_rules};
 pub(crate) use qemu::SAYS;
-pub use qemu::{Kernels, Machine, SUITES, Serial, initrd};
+pub use qemu::{Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, runs};

@@ -10,7 +10,10 @@ use super::lint;
 use super::report::{Outcome, counts};
 use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
-use crate::lab::{ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, Prometheus};
+use crate::cross::{self, Board};
+use crate::lab::{
+    ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, PiParts, Prometheus,
+};
 use crate::process::is_root;
 use crate::toolchain::Choice;
 use crate::{image, say, workspace};
@@ -26,6 +29,8 @@ pub enum Tier {
     Kernel,
     /// Other kernels, in virtual machines.
     Qemu,
+    /// bonker-gpio on emulated Raspberry Pis.
+    Pi,
     /// A real containerd.
     Containerd,
     /// A real Prometheus, too: alerts and dashboard.
@@ -40,11 +45,12 @@ pub enum Tier {
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
         Self::Qemu,
+        Self::Pi,
         Self::Containerd,
         Self::Prometheus,
         Self::Kubernetes,
@@ -62,6 +68,7 @@ impl Tier {
             Self::Unit => "unit",
             Self::Kernel => "kernel",
             Self::Qemu => "qemu",
+            Self::Pi => "pi",
             Self::Containerd => "containerd",
             Self::Prometheus => "prometheus",
             Self::Kubernetes => "kubernetes",
@@ -105,6 +112,7 @@ impl Bench {
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
             Tier::Kernel => self.real(tier),
             Tier::Qemu => self.qemu(),
+            Tier::Pi => self.pi(),
             Tier::Containerd => {
                 Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
                 self.real(tier)
@@ -158,6 +166,24 @@ impl Bench {
         )
     }
 
+    /// The tier whose bonker runs on another architecture.
+    fn pi(&mut self) -> Result<Outcome> {
+        PiParts::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+        let pi = |board| cross::bonker(board, Choice::Auto, self.consent);
+        let (aarch64, armv6) = (pi(Board::Aarch64)?, pi(Board::Armv6)?);
+        let binaries = self.binaries()?;
+        libtest(
+            workspace::cargo()
+                // One at a time: a pulse is as long as its emulator has a CPU.
+                .args(["test", "--workspace", "--quiet", "--test"])
+                .args([Tier::Pi.name(), "--", "--test-threads=1"])
+                .env("OOM_AGENT_BIN", &binaries.agent)
+                .env("BONKER_GPIO_BIN", &binaries.bonker)
+                .env("BONKER_GPIO_AARCH64_BIN", aarch64)
+                .env("BONKER_GPIO_ARMV6_BIN", armv6),
+        )
+    }
+
     /// The tier whose agent runs in a container.
     fn cluster(&mut self) -> Result<Outcome> {
         Cluster::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
@@ -173,13 +199,17 @@ impl Bench {
         )
     }
 
-    /// A tier of `xtask/tests`.
-    fn real(&mut self, tier: Tier) -> Result<Outcome> {
+    fn binaries(&mut self) -> Result<&Binaries> {
         let binaries = match self.binaries.take() {
             Some(binaries) => binaries,
             None => Binaries::build()?,
         };
-        let binaries = self.binaries.insert(binaries);
+        Ok(self.binaries.insert(binaries))
+    }
+
+    /// A tier of `xtask/tests`.
+    fn real(&mut self, tier: Tier) -> Result<Outcome> {
+        let binaries = self.binaries()?;
         libtest(
             workspace::cargo()
                 // One at a time: each makes the kernel kill, and some measure how soon that is told.

@@ -28,7 +28,7 @@ impl Kernels {
         let dir = cache.entry("debian-cloud-kernels", |dir| {
             say::step("downloading Debian's kernels (about a minute, once)");
             let work = tempfile::tempdir().context("make a directory for packages")?;
-            let suites = Suites::update(work.path(), &SUITES)?;
+            let suites = Suites::update(work.path(), &SUITES, "amd64")?;
             for suite in SUITES {
                 let kernel = fetch(&suites, suite, &work.path().join(suite))
                     .with_context(|| format!("get the kernel of {suite}"))?;
@@ -63,7 +63,7 @@ fn fetch(suites: &Suites, suite: &str, root: &Path) -> Result<PathBuf> {
 }
 
 /// `linux-image-6.1.0-50-cloud-amd64 (= 6.1.176-1), other` names the first.
-fn image(depends: &str) -> Option<&str> {
+pub(super) fn image(depends: &str) -> Option<&str> {
     depends
         .split([',', '|'])
         .filter_map(|one| one.split_whitespace().next())

@@ -2,6 +2,7 @@
 
 mod cpio;
 mod kernels;
+mod pi;
 mod suites;
 
 use std::fs::{self, File};
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::process::{show, stop, wait_timeout};
 pub use kernels::{Kernels, SUITES};
+pub use pi::{Pi, PiParts, Pulse, Run, runs};
 
 /// Begins a line that the guest says to its host; the kernel's own lines are others.
 pub(crate) const SAYS: &str = "@@oom-bonker ";

@@ -18,11 +18,12 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// apt with lists of its own, so that nothing of the host's apt is changed.
 pub(super) struct Suites {
     dir: PathBuf,
+    architecture: &'static str,
 }
 
 impl Suites {
-    /// Fetches the lists of `suites` into `dir`.
-    pub(super) fn update(dir: &Path, suites: &[&str]) -> Result<Self> {
+    /// Fetches the lists of `suites` for `architecture`, as Debian calls it, into `dir`.
+    pub(super) fn update(dir: &Path, suites: &[&str], architecture: &'static str) -> Result<Self> {
         for sub in ["lists/partial", "cache/archives/partial", "deb"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
@@ -40,6 +41,7 @@ impl Suites {
         fs::write(dir.join("status"), "").context("write an empty list of packages")?;
         let suites = Self {
             dir: dir.to_owned(),
+            architecture,
         };
         capture(suites.apt("apt-get").arg("update"))?;
         Ok(suites)
@@ -85,7 +87,9 @@ impl Suites {
             ("Dir::State::status", self.dir.join("status")),
             ("Dir::Cache", self.dir.join("cache")),
             ("APT::Sandbox::User", "root".into()),
-            ("APT::Architecture", "amd64".into()),
+            ("APT::Architecture", self.architecture.into()),
+            // In place of dpkg's own.
+            ("APT::Architectures", self.architecture.into()),
         ] {
             let mut pair = OsString::from(option);
             pair.push("=");
