@@ -79,9 +79,15 @@ impl Pi {
         fs::write(&initrd, archive).with_context(|| format!("write {}", initrd.display()))?;
         // Whoever takes the port between here and QEMU's start makes QEMU say so.
         let (port, _) = port::reserve()?;
-        let (program, machine, uart) = match board {
-            Board::Aarch64 => ("qemu-system-aarch64", "raspi3b", "0x3f201000"),
-            Board::Armv6 => ("qemu-system-arm", "raspi1ap", "0x20201000"),
+        let (program, machine, uart, more) = match board {
+            Board::Aarch64 => ("qemu-system-aarch64", "raspi3b", "0x3f201000", ""),
+            Board::Armv6 => (
+                "qemu-system-arm",
+                "raspi1ap",
+                "0x20201000",
+                // QEMU has none of the registers that this driver takes for granted on a Pi 1.
+                "initcall_blacklist=bcm2835_power_driver_init",
+            ),
         };
         let now = SystemTime::UNIX_EPOCH
             .elapsed()
@@ -89,7 +95,7 @@ impl Pi {
         let line = format!(
             // rppal maps the pins' registers, which the kernel's driver has already.
             "earlycon=pl011,{uart} console=ttyAMA0,115200 loglevel=3 panic=-1 iomem=relaxed \
-             bonker_epoch={} -- serve --listen 0.0.0.0:50051 --insecure {}",
+             {more} bonker_epoch={} -- serve --listen 0.0.0.0:50051 --insecure {}",
             now.as_secs(),
             args.join(" ")
         );
