@@ -1,5 +1,7 @@
 //! The one task that owns the servo. It asks the desk what to do next.
 
+mod heartbeat;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::report::chain;
 use crate::servo::{Picked, Servo, ServoError};
 use crate::swing::{Gesture, Limits, Step, Tempo, steps};
 use crate::text::escape;
+use heartbeat::Asked;
+pub use heartbeat::Heartbeat;
 
 /// Owns the servo; does nothing until [`Arm::run`].
 pub struct Arm {
@@ -20,6 +24,8 @@ pub struct Arm {
     tempo: Tempo,
     desk: DeskHandle,
     backend: Backend,
+    heartbeat: Heartbeat,
+    asked: Asked,
 }
 
 /// What moves the servo.
@@ -36,6 +42,7 @@ pub struct Backend {
 impl Arm {
     /// An arm for `picked` that keeps within `limits` and swings for `desk`.
     pub fn new(picked: Picked, limits: Limits, tempo: Tempo, desk: DeskHandle) -> Self {
+        let (heartbeat, asked) = Heartbeat::new();
         Self {
             servo: Arc::new(Mutex::new(picked.servo)),
             limits,
@@ -45,6 +52,8 @@ impl Arm {
                 name: picked.name,
                 reason: picked.reason,
             },
+            heartbeat,
+            asked,
         }
     }
 
@@ -58,9 +67,14 @@ impl Arm {
         &self.backend
     }
 
+    /// Whether its task answers.
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
     /// Goes to rest and says `booted`; then swings for whatever the desk has until `stop`,
     /// finishes the swing it is in, rests and detaches. What still waits is dropped.
-    pub async fn run(self, booted: oneshot::Sender<()>, stop: CancellationToken) {
+    pub async fn run(mut self, booted: oneshot::Sender<()>, stop: CancellationToken) {
         self.rest("boot").await;
         // Nobody listens if the server was stopped during the motion.
         let _ = booted.send(());
@@ -68,6 +82,11 @@ impl Arm {
             let job = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                Some(asked) = self.asked.recv() => {
+                    // Whoever asked may have given up.
+                    let _ = asked.send(());
+                    continue;
+                }
                 job = self.desk.next() => job,
             };
             let fine = self.swing(&job).await;

@@ -19,7 +19,7 @@ use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
 use crate::swing::{Calibration, Limits, LimitsError, Tempo};
-use crate::{client, server, signals};
+use crate::{client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
 const USAGE: u8 = 2;
@@ -152,10 +152,19 @@ async fn serve(
     let desk = DeskHandle::new(Settings::default(), History::in_memory());
     let arm = Arm::new(picked, limits, tempo, desk);
     let (http, web) = http.unzip();
-    let ready = |address| announce(address, web);
-    server::run(Ports { grpc, http }, arm, ready, stop)
-        .await
-        .map_err(CommandError::Serve)
+    let ready = |address| {
+        announce(address, web);
+        systemd::ready();
+    };
+    let stop = async {
+        stop.await;
+        systemd::stopping();
+    };
+    let watchdog = systemd::watchdog(arm.heartbeat());
+    tokio::select! {
+        served = server::run(Ports { grpc, http }, arm, ready, stop) => served.map_err(CommandError::Serve),
+        never = watchdog => match never {},
+    }
 }
 
 async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandError> {

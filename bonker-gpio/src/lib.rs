@@ -22,11 +22,12 @@ mod server;
 mod servo;
 mod signals;
 mod swing;
+mod systemd;
 mod text;
 mod web;
 mod wire;
 
-pub use arm::{Arm, Backend};
+pub use arm::{Arm, Backend, Heartbeat};
 pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Severity};
 pub use command::main;
 pub use desk::{

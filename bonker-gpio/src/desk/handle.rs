@@ -15,10 +15,10 @@ use super::moment::Moment;
 use super::queue::Job;
 use super::settings::Settings;
 use crate::bonk::{Bonk, Malformed};
+use crate::bounds::Throttle;
 use crate::history::{History, Position, Swung};
 use crate::swing::Gesture;
 use crate::text::escape;
-use crate::bounds::Throttle;
 
 /// How many swings a watcher may lag behind before it misses some.
 pub const WATCH_CAPACITY: usize = 64;

@@ -1,0 +1,104 @@
+//! What systemd is told, by the protocol of sd_notify(3), where it started this process with
+//! `Type=notify`; nobody is told otherwise.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::warn;
+
+use crate::arm::Heartbeat;
+use crate::report::chain;
+
+/// The boot motion is over, and health says SERVING.
+pub(crate) fn ready() {
+    tell("ready", &NotifyState::Ready);
+}
+
+/// The last swing and the way to rest are under way.
+pub(crate) fn stopping() {
+    tell("stopping", &NotifyState::Stopping);
+}
+
+/// Where `WATCHDOG_USEC` is set (sd_watchdog_enabled(3)), says twice in that time that all is
+/// well, as long as the arm answers; sleeps for ever otherwise.
+pub(crate) async fn watchdog(arm: Heartbeat) -> Infallible {
+    match sd_notify::watchdog_enabled() {
+        Some(within) => {
+            let well = || tell("alive", &NotifyState::Watchdog);
+            watch(within / 2, arm, well).await
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infallible {
+    // An interval of nothing is none: one that is shorter than a swing would end the process anyway.
+    let mut ticks = interval(every.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match timeout(every, arm.beats()).await {
+            Ok(true) => well(),
+            // It has stopped; the process is about to.
+            Ok(false) => std::future::pending().await,
+            Err(_) => warn!(
+                waited = ?every,
+                "the arm does not answer; systemd restarts this service unless it does soon"
+            ),
+        }
+    }
+}
+
+fn tell(what: &'static str, state: &NotifyState<'_>) {
+    // Without NOTIFY_SOCKET this does nothing.
+    if let Err(why) = sd_notify::notify(std::slice::from_ref(state)) {
+        warn!(error = chain(&why), what, "cannot tell systemd");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
+    use super::watch;
+    use crate::arm::Arm;
+    use crate::desk::{DeskHandle, Settings};
+    use crate::history::History;
+    use crate::servo::{Choice, pick};
+    use crate::swing::{Calibration, Limits, Tempo};
+
+    /// The clock is paused: time passes when all wait for it.
+    #[tokio::test(start_paused = true)]
+    async fn all_is_well_while_the_arm_answers() {
+        let limits = Limits::try_from(Calibration::default()).unwrap();
+        let desk = DeskHandle::new(Settings::default(), History::in_memory());
+        let picked = pick(Choice::Null, 18, limits, None).unwrap();
+        let arm = Arm::new(picked, limits, Tempo::default(), desk);
+        let heartbeat = arm.heartbeat();
+        let told = AtomicU32::new(0);
+        let watch = async |seconds| {
+            let every = Duration::from_secs(10);
+            let well = || {
+                told.fetch_add(1, Ordering::Relaxed);
+            };
+            let watch = watch(every, heartbeat.clone(), well);
+            let _ = timeout(Duration::from_secs(seconds), watch).await;
+            told.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(watch(100).await, 0, "its task does not run");
+        let stop = CancellationToken::new();
+        let (booted, _) = oneshot::channel();
+        let running = tokio::spawn(arm.run(booted, stop.clone()));
+        assert_eq!(watch(95).await, 10);
+        stop.cancel();
+        running.await.unwrap();
+        assert_eq!(watch(100).await, 0, "it has stopped");
+    }
+}
