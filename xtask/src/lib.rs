@@ -8,6 +8,7 @@ pub mod bench;
 mod binaries;
 pub mod build_ebpf;
 pub mod cross;
+pub mod deb;
 pub mod demo;
 pub mod dist;
 pub mod expect;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, demo, dist, guest, hog, image, load_ebpf, say, test};
+use xtask::{bench, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, test};
 
 /// What the workspace needs done beyond cargo.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Cmd {
     Demo(build_ebpf::Args),
     /// Build static release binaries in dist/
     Dist(dist::Args),
+    /// Pack bonker-gpio into Debian packages for the Raspberry Pi, in dist/
+    Deb(deb::Args),
     /// Pack the agent into a container image FROM scratch, in dist/
     Image(image::Args),
     /// Run every tier of tests that this machine can run
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Cmd::LoadEbpf(args) => load_ebpf::main(args),
         Cmd::Demo(args) => demo::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Image(args) => image::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
         Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),

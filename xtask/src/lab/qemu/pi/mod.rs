@@ -94,7 +94,7 @@ impl Pi {
             .context("a clock past the epoch")?;
         let line = format!(
             // rppal maps the pins' registers, which the kernel's driver has already.
-            "earlycon=pl011,{uart} console=ttyAMA0,115200 loglevel=3 panic=-1 iomem=relaxed \
+            "earlycon=pl011,{uart} console=ttyAMA0,115200 loglevel=3 printk.devkmsg=on panic=-1 iomem=relaxed \
              {more} bonker_epoch={} -- serve --listen 0.0.0.0:50051 --insecure {}",
             now.as_secs(),
             args.join(" ")
