@@ -1,7 +1,7 @@
 //! Static programs for a Raspberry Pi, built on any Debian machine.
 //!
 //! The standard library is built from its source, since no Rust that Debian packages has one for
-//! ARMv6; C, and the linking against a static libc, is Debian's cross gcc's.
+//! an `ARMv6`; C, and the linking against a static libc, is Debian's cross gcc's.
 
 use std::path::PathBuf;
 

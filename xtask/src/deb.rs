@@ -12,7 +12,7 @@ use crate::process::capture;
 use crate::{build_ebpf, dist, say, workspace};
 
 /// Flags of the command.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 // The flattened one is called Args, too.
 #[group(skip)]
 pub struct Args {

@@ -14,7 +14,7 @@ use crate::{build_ebpf, say, workspace};
 const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
 
 /// Flags of the command.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args)]
 // The flattened one is called Args, too.
 #[group(skip)]
 pub struct Args {
