@@ -119,15 +119,23 @@ impl RecordError {
     }
 
     pub(super) fn from_call(source: CallError, namespace: String) -> Self {
-        let terminating = matches!(&source, CallError::Answer { message, .. } if message.contains("being terminated"));
+        let admitted =
+            !matches!(&source, CallError::Answer { message, .. } if is_admissions(message));
         match source.code() {
             Some(401) => Self::Unauthorized { source },
-            Some(403) if terminating => Self::Refused { namespace, source },
-            Some(403) => Self::Forbidden { namespace, source },
+            Some(403) if admitted => Self::Forbidden { namespace, source },
             _ if source.is_servers() => Self::Unreachable { source },
             // 408 and 409 of a patch, 425: the same may do later.
             Some(408 | 409 | 425 | 500..) => Self::Failed { namespace, source },
             _ => Self::Refused { namespace, source },
         }
     }
+}
+
+/// Whether a 403 with that message is no matter of rights: the namespace is being deleted, or a
+/// policy or a webhook has denied this very object. Only the server's words tell.
+pub(super) fn is_admissions(message: &str) -> bool {
+    ["being terminated", "denied request", "denied the request"]
+        .iter()
+        .any(|words| message.contains(words))
 }

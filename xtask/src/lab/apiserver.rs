@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::etcd;
 use super::kubernetes;
 use super::namespaces::Inside;
 use super::pki::Pki;
@@ -244,6 +245,16 @@ impl ApiServer {
         self.api.end();
         self.api = Server::start(NAME, &mut self.command, self.dir.path())?;
         self.wait_until_ready()
+    }
+
+    /// Has etcd forget every change so far but the newest of each object, as it is told to every
+    /// few minutes: a watch from before is answered by 410. A running server remembers some itself.
+    pub fn compact(&self) -> Result<()> {
+        let pods = self.get("/api/v1/pods?limit=1")?;
+        let revision = pods
+            .pointer("/metadata/resourceVersion")
+            .context("a list without a version")?;
+        etcd::compact(&self.dir.path().join(etcd::SOCKET), revision)
     }
 
     /// The server's process id.

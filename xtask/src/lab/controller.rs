@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rustix::process::{Signal, kill_process};
 
 use super::Output;
 use super::agent::{READY, message, spawn};
-use crate::process::stop;
+use crate::process::{pid, stop};
 
 /// Longer than it gives itself.
 const GRACE: Duration = Duration::from_secs(15);
@@ -50,9 +51,24 @@ impl Controller {
         })
     }
 
+    /// Has it stand still, by SIGSTOP, as one whose node is frozen or cut off.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on, after [`Controller::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Tells it to end, and waits until it has.
     pub fn end(&mut self) {
         stop(&mut self.child, GRACE);
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(pid(&self.child)?, signal)
+            .with_context(|| format!("send {signal:?} to oom-agent watch-pods"))
     }
 }
 

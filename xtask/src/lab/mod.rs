@@ -11,6 +11,7 @@ mod containerd;
 mod controller;
 mod cri;
 mod debian;
+mod etcd;
 mod http;
 mod image;
 mod kubernetes;

@@ -218,6 +218,41 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
 }
 
 #[test]
+fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
+    let mut scene = Scene::new();
+    scene.pod("hungry");
+    let mut controller = scene.controller(&["--grace", "0", "--no-lease"]);
+    let none = json!({});
+    let killed = |id, restarts| status("main", restarts, &killed(id, &scene.now), &none);
+    let [first, second, third] = [killed("dead1", 0), killed("dead2", 1), killed("dead3", 2)];
+    scene.set("hungry", "containerStatuses", &[first]);
+    assert_eq!(fate(&mut controller, "dead1"), "oomkilled_event_sent");
+
+    // Its watch breaks before the kill, whose change neither etcd nor the next server keeps.
+    controller.freeze().unwrap();
+    scene.api.crash();
+    scene.api.restart().unwrap();
+    scene.set("hungry", "containerStatuses", &[second]);
+    scene.api.compact().unwrap();
+    scene.api.crash();
+    scene.api.restart().unwrap();
+    controller.thaw().unwrap();
+    controller.says("pods are listed again", SOON).unwrap();
+    assert_eq!(fate(&mut controller, "dead2"), "oomkilled_event_sent");
+
+    scene.set("hungry", "containerStatuses", &[third]);
+    assert_eq!(fate(&mut controller, "dead3"), "oomkilled_event_sent");
+    assert_eq!(scene.told(3), ["dead1", "dead2", "dead3"]);
+    controller.end();
+    let mut lines = Vec::new();
+    for line in controller.incidents.so_far() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        lines.push(text(&line, "/victims/0/container/id").to_owned());
+    }
+    assert_eq!(lines, ["dead1", "dead2", "dead3"]);
+}
+
+#[test]
 fn of_two_replicas_one_tells_and_the_other_goes_on_when_it_ends() {
     let scene = Scene::new();
     scene.pod("hungry");

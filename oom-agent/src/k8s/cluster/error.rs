@@ -1,6 +1,8 @@
 use std::io;
 use std::time::Duration;
 
+use super::super::error::is_admissions;
+
 /// Why the API server gave nothing. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,17 +90,14 @@ impl ApiError {
 impl Attempt {
     pub(super) fn failed(self, error: kube::Error) -> ApiError {
         let attempt = self.to;
-        let (code, terminating) = match &error {
-            kube::Error::Api(status) => (
-                Some(status.code),
-                status.message.contains("being terminated"),
-            ),
-            _ => (None, false),
+        let (code, admitted) = match &error {
+            kube::Error::Api(status) => (Some(status.code), !is_admissions(&status.message)),
+            _ => (None, true),
         };
         let source = Box::new(error);
         match code {
             Some(410) => ApiError::Expired,
-            Some(403) if !terminating => ApiError::Forbidden {
+            Some(403) if admitted => ApiError::Forbidden {
                 attempt,
                 right: self.right,
                 source,

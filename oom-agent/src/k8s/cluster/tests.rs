@@ -239,12 +239,17 @@ async fn the_event_is_whole_and_one_that_stands_already_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_being_deleted_is_no_missing_right() {
-    let mut body = status(403);
-    body["message"] = json!("namespace shop because it is being terminated");
-    let (_fake, cluster) = Fake::start(move |_| Answer::json(403, &body)).await;
-    let refused = cluster.write_note(&note(), "me").await;
-    assert!(matches!(refused, Err(ApiError::Refused { .. })));
+async fn what_admission_denies_is_no_missing_right() {
+    for denial in [
+        "namespace shop because it is being terminated",
+        "admission webhook \"w.example\" denied the request: no",
+    ] {
+        let mut body = status(403);
+        body["message"] = json!(denial);
+        let (_fake, cluster) = Fake::start(move |_| Answer::json(403, &body)).await;
+        let refused = cluster.write_note(&note(), "me").await;
+        assert!(matches!(refused, Err(ApiError::Refused { .. })), "{denial}");
+    }
 }
 
 #[tokio::test]

@@ -67,15 +67,24 @@ async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_being_deleted_is_no_missing_right() {
-    let server = Fake::start(|_: &Asked| {
-        let (code, after, mut body) = status(403);
-        body["message"] =
-            json!("unable to create new content in namespace shop because it is being terminated");
-        (code, after, body)
-    })
-    .await;
-    let mut recorder = server.recorder(true).await;
-    let refused = write(&mut recorder, incident()).await;
-    assert!(matches!(refused, Err(RecordError::Refused { .. })));
+async fn what_admission_denies_is_no_missing_right() {
+    for denial in [
+        "unable to create new content in namespace shop because it is being terminated",
+        // As Kubernetes 1.36 words it.
+        "events.events.k8s.io \"a.1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+        "admission webhook \"w.example\" denied the request: no",
+    ] {
+        let server = Fake::start(move |_: &Asked| {
+            let (code, after, mut body) = status(403);
+            body["message"] = json!(denial);
+            (code, after, body)
+        })
+        .await;
+        let mut recorder = server.recorder(true).await;
+        let refused = write(&mut recorder, incident()).await;
+        assert!(
+            matches!(refused, Err(RecordError::Refused { .. })),
+            "{denial}"
+        );
+    }
 }
