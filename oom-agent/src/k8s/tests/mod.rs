@@ -2,6 +2,7 @@
 
 mod answers;
 mod pods;
+mod policy;
 mod verdicts;
 
 use std::sync::Arc;

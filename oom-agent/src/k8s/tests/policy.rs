@@ -1,0 +1,90 @@
+//! What deploy/own-node-only.yaml says to the Events that are written.
+
+use cel::parser::Parser;
+use cel::{Context, Value as Cel};
+use serde_json::{Value, json};
+
+use super::write_all;
+use crate::incident::Scope;
+use crate::k8s::fake::{Fake, incident, takes_events};
+
+const AGENT: &str = "system:serviceaccount:oom-bonker:oom-agent";
+
+/// Who asks, as the API server makes it of a token.
+fn user(name: &str, node: Option<&str>) -> Value {
+    let mut extra = json!({"authentication.kubernetes.io/credential-id": ["JTI=1"]});
+    if let Some(node) = node {
+        extra["authentication.kubernetes.io/node-name"] = json!([node]);
+    }
+    json!({"username": name, "extra": extra})
+}
+
+fn eval(expression: &Value, context: &Context) -> Cel {
+    let text = expression.as_str().unwrap();
+    // The API server has it on since 1.29.
+    let parser = Parser::new().enable_optional_syntax(true);
+    let expression = parser.parse(text).unwrap();
+    Cel::resolve(&expression, context).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Why the policy denies it; `None` where it is not asked, or has nothing against it.
+fn denial(event: &Value, user: &Value) -> Option<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/own-node-only.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let spec = &objects[0]["spec"];
+    let list = |field: &str| spec[field].as_array().unwrap();
+    let mut context = Context::default();
+    context.add_variable("object", event.clone()).unwrap();
+    let request = json!({"userInfo": user});
+    context.add_variable("request", request).unwrap();
+    let is_met = |condition: &Value| eval(&condition["expression"], &context) == Cel::Bool(true);
+    if !list("matchConditions").iter().all(is_met) {
+        return None;
+    }
+    let mut variables = json!({});
+    for variable in list("variables") {
+        let Cel::String(value) = eval(&variable["expression"], &context) else {
+            panic!("{variable} is no text");
+        };
+        variables[variable["name"].as_str().unwrap()] = json!(value.as_str());
+    }
+    context.add_variable("variables", variables).unwrap();
+    let mut validations = list("validations").iter();
+    let failed = validations.find(|one| eval(&one["expression"], &context) != Cel::Bool(true))?;
+    Some(match failed["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => match eval(&failed["messageExpression"], &context) {
+            Cel::String(message) => message.to_string(),
+            other => panic!("{other:?} is no message"),
+        },
+    })
+}
+
+#[tokio::test]
+async fn an_agent_may_write_its_own_nodes_events_and_no_others() {
+    let mut incident = incident();
+    incident.scope = Scope::Node;
+    let server = Fake::start(takes_events).await;
+    write_all(&mut server.recorder(true).await, incident, false).await;
+    let events = server.events();
+    let on = |event: &Value| event["regarding"]["kind"].as_str().unwrap().to_owned();
+    assert_eq!(
+        events.iter().map(on).collect::<Vec<_>>(),
+        ["Pod", "Node"],
+        "{events:#?}"
+    );
+    for event in &events {
+        assert_eq!(denial(event, &user(AGENT, Some("node-a"))), None);
+        assert_eq!(
+            denial(event, &user(AGENT, Some("node-b"))).as_deref(),
+            Some("the agent of node node-b may not write Events of node node-a")
+        );
+        let unbound = denial(event, &user(AGENT, None)).unwrap();
+        assert!(unbound.contains("names no node"), "{unbound}");
+        assert_eq!(denial(event, &user("kubernetes-admin", None)), None);
+    }
+    let mut nowhere = events[0].clone();
+    nowhere.as_object_mut().unwrap().remove("related");
+    assert!(denial(&nowhere, &user(AGENT, Some("node-a"))).is_some());
+}
