@@ -1,4 +1,4 @@
-//! What systemd is told, by the protocol of sd_notify(3), where it started this process with
+//! What systemd is told, by the protocol of `sd_notify(3)`, where it started this process with
 //! `Type=notify`; nobody is told otherwise.
 
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ pub(crate) fn stopping() {
     tell("stopping", &NotifyState::Stopping);
 }
 
-/// Where `WATCHDOG_USEC` is set (sd_watchdog_enabled(3)), says twice in that time that all is
+/// Where `WATCHDOG_USEC` is set (`sd_watchdog_enabled(3)`), says twice in that time that all is
 /// well, as long as the arm answers; sleeps for ever otherwise.
 pub(crate) async fn watchdog(arm: Heartbeat) -> Infallible {
     match sd_notify::watchdog_enabled() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
-use crate::throttle::Throttle;
+use super::throttle::Throttle;
 
 /// Open connections by the address they come from. Cheap to clone; clones share them.
 #[derive(Clone)]

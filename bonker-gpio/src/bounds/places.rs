@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
-use crate::throttle::Throttle;
+use super::throttle::Throttle;
 
 /// A fixed number of places. Cheap to clone; clones share the places.
 #[derive(Clone)]
