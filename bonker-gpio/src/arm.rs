@@ -2,7 +2,9 @@
 
 mod heartbeat;
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -10,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::desk::{DeskHandle, Job};
+use crate::motion::{Motion, Move, cut_short};
 use crate::report::chain;
-use crate::servo::{Picked, Servo, ServoError};
-use crate::swing::{Gesture, Limits, Step, Tempo, steps};
+use crate::servo::{Picked, Servo, ServoError, WATCHDOG, watched};
 use crate::text::escape;
 use heartbeat::Asked;
 pub use heartbeat::Heartbeat;
@@ -20,8 +22,7 @@ pub use heartbeat::Heartbeat;
 /// Owns the servo; does nothing until [`Arm::run`].
 pub struct Arm {
     servo: Arc<Mutex<Box<dyn Servo>>>,
-    limits: Limits,
-    tempo: Tempo,
+    motion: Motion,
     desk: DeskHandle,
     backend: Backend,
     heartbeat: Heartbeat,
@@ -40,13 +41,13 @@ pub struct Backend {
 // === impl Arm ===
 
 impl Arm {
-    /// An arm for `picked` that keeps within `limits` and swings for `desk`.
-    pub fn new(picked: Picked, limits: Limits, tempo: Tempo, desk: DeskHandle) -> Self {
+    /// An arm for `picked` that moves as `motion` says and swings for `desk`. Fails if the
+    /// system gives no thread for the servo's watchdog.
+    pub fn new(picked: Picked, motion: Motion, desk: DeskHandle) -> io::Result<Self> {
         let (heartbeat, asked) = Heartbeat::new();
-        Self {
-            servo: Arc::new(Mutex::new(picked.servo)),
-            limits,
-            tempo,
+        Ok(Self {
+            servo: Arc::new(Mutex::new(watched(picked.servo, WATCHDOG)?)),
+            motion,
             desk,
             backend: Backend {
                 name: picked.name,
@@ -54,7 +55,7 @@ impl Arm {
             },
             heartbeat,
             asked,
-        }
+        })
     }
 
     /// The desk it swings for.
@@ -73,12 +74,14 @@ impl Arm {
     }
 
     /// Goes to rest and says `booted`; then swings for whatever the desk has until `stop`,
-    /// finishes the swing it is in, rests and detaches. What still waits is dropped.
+    /// cuts the swing it is in short, rests and detaches. What still waits is dropped.
     pub async fn run(mut self, booted: oneshot::Sender<()>, stop: CancellationToken) {
-        self.rest("boot").await;
+        let boot = self.motion.boot();
+        self.settle("boot", &boot, &stop).await;
         // Nobody listens if the server was stopped during the motion.
         let _ = booted.send(());
         loop {
+            // While the servo cools down, bonks stay on the desk: they coalesce and expire.
             let job = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -87,34 +90,37 @@ impl Arm {
                     let _ = asked.send(());
                     continue;
                 }
-                job = self.desk.next() => job,
+                job = cooled(&self.desk, self.motion.wait(now())) => job,
             };
-            let fine = self.swing(&job).await;
+            let fine = self.swing(&job, &stop).await;
             self.desk.rested(fine);
         }
         self.desk.stop();
-        self.rest("stop").await;
+        let settle = self.motion.settle();
+        self.settle("stop", &settle, &stop).await;
     }
 
     /// True if nothing failed.
-    async fn swing(&self, job: &Job) -> bool {
-        let gesture = Gesture::Bonk;
-        let moved = |swung_at| self.desk.swung(job, gesture, swung_at);
-        let fine = self.perform(gesture, moved).await;
+    async fn swing(&mut self, job: &Job, stop: &CancellationToken) -> bool {
+        let gesture = self.motion.gesture(job.bonk.severity);
+        let moves = self.motion.begin(gesture);
+        let desk = self.desk.clone();
+        let moved = |swung_at| desk.swung(job, gesture, swung_at);
+        let fine = self.perform(&moves, moved, stop).await;
         // Said after the swing: a line in the middle would tear the simulator's drawing.
-        let bonk = &job.bonk;
+        let (bonk, gesture) = (&job.bonk, gesture.name());
         let (id, place) = (escape(&bonk.id), escape(&bonk.place()));
         let (comm, others) = (escape(&bonk.comm), job.coalesced);
         if fine {
-            info!(id, place, comm, others, "bonked");
+            info!(gesture, id, place, comm, others, "bonked");
         } else {
-            error!(id, place, comm, others, "the swing failed");
+            error!(gesture, id, place, comm, others, "the swing failed");
         }
         fine
     }
 
-    async fn rest(&self, when: &'static str) {
-        if !self.perform(Gesture::Rest, |_| ()).await {
+    async fn settle(&mut self, when: &'static str, moves: &[Move], stop: &CancellationToken) {
+        if !self.perform(moves, |_| (), stop).await {
             error!(
                 when,
                 "the arm may not be at rest: check the servo and its supply"
@@ -122,34 +128,63 @@ impl Arm {
         }
     }
 
-    /// Tries every step even after one failed, since the last one is the way back to rest;
-    /// always detaches. Calls `moved` if and when the first pulse is under way. True if
-    /// nothing failed.
-    async fn perform(&self, gesture: Gesture, moved: impl FnOnce(Timestamp)) -> bool {
+    /// Tries every move even after one failed, since the last one is the way back to rest;
+    /// once `stop` came, that one alone. Always detaches. Calls `moved` if and when the first
+    /// pulse is under way. True if nothing failed.
+    async fn perform(
+        &mut self,
+        moves: &[Move],
+        moved: impl FnOnce(Timestamp),
+        stop: &CancellationToken,
+    ) -> bool {
         let mut fine = true;
         let mut moved = Some(moved);
-        for step in steps(gesture, self.limits, self.tempo) {
+        let mut on = None;
+        let mut left = moves;
+        while let [next, rest @ ..] = left {
             let began = Timestamp::now();
-            let attempt = format!("move to {} µs", step.pulse_us);
-            match self.ask(attempt, move |servo| servo.drive(&step)).await {
+            let (done, hold) = match *next {
+                Move::Pulse(step) => {
+                    on.get_or_insert_with(now);
+                    let attempt = format!("move to {} µs", step.pulse_us);
+                    let drive = move |servo: &mut dyn Servo| servo.drive(&step);
+                    (self.ask(attempt, drive).await, step.hold)
+                }
+                Move::Pause(pause) => (self.detach(&mut on).await, pause),
+            };
+            match done {
                 Ok(()) => {
                     if let Some(moved) = moved.take() {
                         moved(began);
                     }
-                    hold(&step).await;
+                    tokio::time::sleep(hold).await;
                 }
                 Err(why) => {
-                    error!(error = chain(&why), ?gesture, "a step failed");
+                    error!(error = chain(&why), "a move failed");
                     moved = None;
                     fine = false;
                 }
             }
+            left = if stop.is_cancelled() {
+                cut_short(rest)
+            } else {
+                rest
+            };
         }
-        if let Err(why) = self.ask("detach".to_owned(), Servo::detach).await {
-            error!(error = chain(&why), ?gesture, "the pulses may still be on");
+        if let Err(why) = self.detach(&mut on).await {
+            error!(error = chain(&why), "the pulses may still be on");
             fine = false;
         }
         fine
+    }
+
+    /// Stops the pulses, which were on since `on`.
+    async fn detach(&mut self, on: &mut Option<Instant>) -> Result<(), ServoError> {
+        let done = self.ask("detach".to_owned(), Servo::detach).await;
+        if let Some(began) = on.take() {
+            self.motion.spent(began, now());
+        }
+        done
     }
 
     /// Runs `call` where it may block. A panic there costs this call, not the arm.
@@ -169,8 +204,18 @@ impl Arm {
     }
 }
 
-async fn hold(step: &Step) {
-    tokio::time::sleep(step.hold).await;
+/// The desk's next job, once the servo's duty has room for it.
+async fn cooled(desk: &DeskHandle, wait: Duration) -> Job {
+    if !wait.is_zero() {
+        info!(?wait, "the servo's duty is used up; the next bonk waits");
+        tokio::time::sleep(wait).await;
+    }
+    desk.next().await
+}
+
+/// Tokio's, which tests can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

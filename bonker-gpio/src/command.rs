@@ -15,10 +15,10 @@ use crate::arm::Arm;
 use crate::desk::{DeskHandle, Settings};
 use crate::history::History;
 use crate::logs::{self, LogFormat, Logs};
+use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
-use crate::swing::{Calibration, Limits, LimitsError, Tempo};
 use crate::{client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
@@ -35,8 +35,12 @@ enum CommandError {
     Signals(#[source] io::Error),
     #[error("the servo's calibration does not hold")]
     Limits(#[source] LimitsError),
+    #[error("the servo's settings do not hold")]
+    Duty(#[source] DutyError),
     #[error(transparent)]
     Pick(PickError),
+    #[error("cannot start the servo's thread")]
+    Thread(#[source] io::Error),
     #[error("cannot listen on {address}: is another bonker running? --listen takes another one")]
     Listen {
         address: SocketAddr,
@@ -120,20 +124,13 @@ async fn serve(
     logs: &Logs,
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
-    let limits = Limits::try_from(Calibration::default()).map_err(CommandError::Limits)?;
-    let picked = servo::pick(
-        args.servo.backend,
-        args.servo.gpio_pin,
-        limits,
-        logs.screen(),
-    )
-    .map_err(CommandError::Pick)?;
-    let tempo = Tempo {
-        strike: args.servo.hold,
-        ..Tempo::default()
-    };
+    let plan = args.servo.choreography().map_err(CommandError::Limits)?;
+    let motion = Motion::new(plan, End::Rest).map_err(CommandError::Duty)?;
+    let hardware = args.servo.hardware();
+    let picked = servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
+        .map_err(CommandError::Pick)?;
     let (backend, reason) = (picked.name, picked.reason.as_str());
-    if args.servo.backend == Choice::Auto && backend != "rppal" {
+    if args.servo.backend == Choice::Auto && backend == "sim" {
         warn!(backend, reason, "picked the backend; no servo will move");
     } else {
         info!(backend, reason, "picked the backend");
@@ -150,7 +147,7 @@ async fn serve(
         warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
     }
     let desk = DeskHandle::new(Settings::default(), History::in_memory());
-    let arm = Arm::new(picked, limits, tempo, desk);
+    let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
         announce(address, web);

@@ -1,11 +1,11 @@
 //! A servo, a toy penguin and a `bonk.v1` server that brings them together.
 //!
 //! ```text
-//! client ─gRPC→ server ─Bonk→ desk ─Job→ arm ─Step→ servo (rppal │ sim │ null)
+//! client ─gRPC→ server ─Bonk→ desk ─Job→ arm ─Step→ servo (sysfs-pwm │ rppal │ …)
 //! peers  ─HTTP→ web ────────↗   ↑ history ←Swung┘
 //! ```
 //!
-//! What decides (`swing`, `desk`, `client::backoff`) is synchronous; only the
+//! What decides (`motion`, `desk`, `client::backoff`) is synchronous; only the
 //! arm touches the servo, and only `server`, `client` and `wire` know the generated types.
 
 mod args;
@@ -17,11 +17,11 @@ mod command;
 mod desk;
 mod history;
 mod logs;
+mod motion;
 mod report;
 mod server;
 mod servo;
 mod signals;
-mod swing;
 mod systemd;
 mod text;
 mod web;
@@ -35,13 +35,18 @@ pub use desk::{
     Settings, Status, Tally, WATCH_CAPACITY,
 };
 pub use history::{HISTORY_CAPACITY, History, Position, Replay, Swung};
+pub use motion::{
+    Calibration, Choreography, Duty, DutyError, End, FRAME_US, Gesture, LONGEST_US, Limits,
+    LimitsError, MAX_HOLD, Motion, Move, Percent, SHORTEST_US, Step, Style, Tempo, cut_short,
+    time_on,
+};
 pub use server::{
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, PREFACE_DEADLINE, Ports,
     STOP_DEADLINE, ServeError, run,
 };
-pub use servo::{Choice, PickError, Picked, Screen, Servo, ServoError, pick};
-pub use swing::{
-    Calibration, FRAME_US, Gesture, Limits, LimitsError, MAX_HOLD, Step, Tempo, steps,
+pub use servo::{
+    Choice, Hardware, PickError, Picked, PwmWish, Screen, Servo, ServoError, WATCHDOG, pick,
+    watched,
 };
 pub use text::{escape, escape_json};
 pub use web::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER};

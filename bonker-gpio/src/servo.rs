@@ -6,12 +6,16 @@ mod penguin;
 mod pi;
 mod pick;
 mod sim;
+#[cfg(target_os = "linux")]
+mod sysfs_pwm;
+mod watched;
 
 use std::error::Error;
 
-use crate::swing::Step;
+use crate::motion::Step;
 
-pub use pick::{Choice, PickError, Picked, Screen, pick};
+pub use pick::{Choice, Hardware, PickError, Picked, PwmWish, Screen, pick};
+pub use watched::{WATCHDOG, watched};
 
 /// Something that can be sent pulses. Calls may block for some tens of milliseconds.
 pub trait Servo: Send + 'static {
@@ -37,6 +41,12 @@ pub enum ServoError {
     #[error("the servo's backend panicked when asked to {attempt}")]
     Panicked {
         /// What was tried: completes "asked to …".
+        attempt: String,
+    },
+    /// The backend's thread has ended.
+    #[error("the servo's thread is gone and cannot {attempt}: restart the bonker")]
+    Gone {
+        /// What was tried: completes "cannot …".
         attempt: String,
     },
 }

@@ -6,7 +6,7 @@ use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 use crate::bonk::{Bonk, Malformed, Severity};
 use crate::desk::{Answer, Outcome};
 use crate::history::Swung;
-use crate::swing::Gesture;
+use crate::motion::Gesture;
 
 /// What came in, with its strings held to their bounds.
 pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
@@ -107,9 +107,11 @@ pub(crate) fn swung(swung: &Swung, missed: u64) -> WatchBonksResponse {
 
 fn gesture(gesture: Gesture) -> wire::Gesture {
     match gesture {
-        // Nobody is told of it.
-        Gesture::Rest => wire::Gesture::Unspecified,
+        Gesture::Nudge => wire::Gesture::Nudge,
+        Gesture::DoubleNudge => wire::Gesture::DoubleNudge,
         Gesture::Bonk => wire::Gesture::Bonk,
+        Gesture::Frenzy => wire::Gesture::Frenzy,
+        Gesture::Toggle => wire::Gesture::Toggle,
     }
 }
 

@@ -1,12 +1,15 @@
-//! What is moved, and within which limits.
+//! What is moved, how, and within which limits.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::duration::duration;
-use crate::servo::Choice;
-use crate::swing::MAX_HOLD;
+use crate::motion::{
+    Calibration, Choreography, Limits, LimitsError, MAX_HOLD, Percent, Style, Tempo,
+};
+use crate::servo::{Choice, Hardware, PwmWish};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServoArgs {
@@ -17,15 +20,100 @@ pub(crate) struct ServoArgs {
     #[arg(long, env = "BONKER_GPIO_PIN", default_value_t = 18, value_name = "PIN",
           value_parser = clap::value_parser!(u8).range(0..=27))]
     pub(crate) gpio_pin: u8,
+    /// N of the pwmchipN to be used by sysfs-pwm; auto finds the one that has the pin
+    #[arg(long, env = "BONKER_PWM_CHIP", default_value = "auto", value_name = "auto|N",
+          value_parser = number)]
+    pwm_chip: Wish,
+    /// The channel of that chip; auto finds it by the pin
+    #[arg(long, env = "BONKER_PWM_CHANNEL", default_value = "auto", value_name = "auto|N",
+          value_parser = number)]
+    pwm_channel: Wish,
+    /// Shortest pulse the linkage can take, in µs
+    #[arg(long, env = "BONKER_MIN_US", default_value_t = Calibration::default().min_us,
+          value_name = "US")]
+    min_us: u16,
+    /// Longest pulse the linkage can take, in µs
+    #[arg(long, env = "BONKER_MAX_US", default_value_t = Calibration::default().max_us,
+          value_name = "US")]
+    max_us: u16,
+    /// Pulse at which the hammer is up, in µs
+    #[arg(long, env = "BONKER_REST_US", default_value_t = Calibration::default().rest_us,
+          value_name = "US")]
+    rest_us: u16,
+    /// Pulse at which the hammer meets the penguin, in µs
+    #[arg(long, env = "BONKER_STRIKE_US", default_value_t = Calibration::default().strike_us,
+          value_name = "US")]
+    strike_us: u16,
     /// How long a strike lasts, the way to the penguin included; 500ms at most
     #[arg(long, env = "BONKER_HOLD", default_value = "250ms", value_name = "TIME", value_parser = hold)]
-    pub(crate) hold: Duration,
+    hold: Duration,
+    /// How long the way back lasts before the pulses stop; 500ms at most
+    #[arg(long, env = "BONKER_SETTLE", default_value = "350ms", value_name = "TIME", value_parser = hold)]
+    settle: Duration,
+    /// Which gesture a bonk is
+    #[arg(long, env = "BONKER_GESTURE", default_value = "by-severity")]
+    gesture: Style,
+    /// How much of the way to the penguin a nudge goes
+    #[arg(long, env = "BONKER_NUDGE", default_value_t = Percent::NUDGE, value_name = "PERCENT")]
+    nudge: Percent,
+    /// How much of any minute the servo may be driven; bonks wait for the next one
+    #[arg(long, env = "BONKER_DUTY", default_value_t = Percent::DUTY, value_name = "PERCENT")]
+    duty: Percent,
+}
+
+/// A number, or `None` for `auto`.
+#[derive(Clone, Copy, Debug)]
+struct Wish(Option<u32>);
+
+// === impl ServoArgs ===
+
+impl ServoArgs {
+    pub(crate) fn choreography(&self) -> Result<Choreography, LimitsError> {
+        Ok(Choreography {
+            limits: Limits::try_from(self.calibration())?,
+            tempo: Tempo {
+                strike: self.hold,
+                rest: self.settle,
+            },
+            nudge: self.nudge,
+            style: self.gesture,
+            duty: self.duty,
+        })
+    }
+
+    pub(crate) fn calibration(&self) -> Calibration {
+        Calibration {
+            min_us: self.min_us,
+            max_us: self.max_us,
+            rest_us: self.rest_us,
+            strike_us: self.strike_us,
+        }
+    }
+
+    pub(crate) fn hardware(&self) -> Hardware {
+        Hardware {
+            pin: self.gpio_pin,
+            pwm: PwmWish {
+                chip: self.pwm_chip.0,
+                channel: self.pwm_channel.0,
+            },
+            sysfs_pwm: PathBuf::from("/sys/class/pwm"),
+        }
+    }
 }
 
 fn hold(text: &str) -> Result<Duration, String> {
     let hold = duration(text)?;
     if hold.is_zero() || hold > MAX_HOLD {
-        return Err(format!("a strike lasts 1ms to {}ms", MAX_HOLD.as_millis()));
+        return Err(format!("use 1ms to {}ms", MAX_HOLD.as_millis()));
     }
     Ok(hold)
+}
+
+fn number(text: &str) -> Result<Wish, String> {
+    if text == "auto" {
+        return Ok(Wish(None));
+    }
+    let number = text.parse().map(Some).map(Wish);
+    number.map_err(|_| "use auto, or the number, as in 0".to_owned())
 }

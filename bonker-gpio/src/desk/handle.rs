@@ -17,7 +17,7 @@ use super::settings::Settings;
 use crate::bonk::{Bonk, Malformed};
 use crate::bounds::Throttle;
 use crate::history::{History, Position, Swung};
-use crate::swing::Gesture;
+use crate::motion::Gesture;
 use crate::text::escape;
 
 /// How many swings a watcher may lag behind before it misses some.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::bonk::Bonk;
-use crate::swing::Gesture;
+use crate::motion::Gesture;
 
 /// A swing, told to watchers once its first pulse is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A servo that is not there: for a server that is only to be watched.
 
 use super::{Servo, ServoError};
-use crate::swing::Step;
+use crate::motion::Step;
 
 pub(super) struct Null;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rppal::gpio::{Error, Gpio, OutputPin};
 
 use super::{Servo, ServoError};
-use crate::swing::{FRAME_US, Step};
+use crate::motion::{FRAME_US, Step};
 
 pub(super) struct Pi {
     pin: OutputPin,

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use tracing::info;
 
 use super::{Servo, ServoError, penguin};
-use crate::swing::{Limits, Step};
+use crate::motion::{Limits, Step};
 
 pub(super) struct Sim {
     screen: Option<Box<dyn Write + Send>>,
@@ -76,8 +76,8 @@ mod tests {
     use std::time::Duration;
 
     use super::{Servo, Sim};
+    use crate::motion::{Calibration, Limits, Step};
     use crate::servo::penguin::{HEIGHT, frame};
-    use crate::swing::{Calibration, Gesture, Limits, Step, Tempo, steps};
 
     #[derive(Clone, Default)]
     struct Screen(Arc<Mutex<Vec<u8>>>);
@@ -96,12 +96,19 @@ mod tests {
         Limits::try_from(Calibration::default()).unwrap()
     }
 
+    fn step(pulse_us: u16) -> Step {
+        Step {
+            pulse_us,
+            hold: Duration::ZERO,
+        }
+    }
+
     #[test]
     fn a_swing_is_drawn_in_place() {
         let screen = Screen::default();
         let mut sim = Sim::on(Some(Box::new(screen.clone())), limits());
-        for step in steps(Gesture::Bonk, limits(), Tempo::default()) {
-            sim.drive(&step).unwrap();
+        for pulse_us in [2000, 1000] {
+            sim.drive(&step(pulse_us)).unwrap();
         }
         sim.detach().unwrap();
         let drawn = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
@@ -114,11 +121,7 @@ mod tests {
             }
         }
         // The next swing starts below, whatever was logged since.
-        let rest = Step {
-            pulse_us: 1000,
-            hold: Duration::ZERO,
-        };
-        sim.drive(&rest).unwrap();
+        sim.drive(&step(1000)).unwrap();
         let drawn = String::from_utf8(screen.0.lock().unwrap().clone()).unwrap();
         assert_eq!(drawn.matches(&up).count(), 1);
     }
@@ -135,8 +138,6 @@ mod tests {
             }
         }
         let mut sim = Sim::on(Some(Box::new(Gone)), limits());
-        for step in steps(Gesture::Rest, limits(), Tempo::default()) {
-            assert!(sim.drive(&step).is_err());
-        }
+        assert!(sim.drive(&step(1000)).is_err());
     }
 }

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Arm, Calibration, DeskHandle, History, Limits, PeerRate, Picked, Ports, ServeError, Servo,
-    ServoError, Settings, Step, Tempo, run,
+    Arm, Calibration, Choreography, DeskHandle, End, History, Limits, Motion, PeerRate, Picked,
+    Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -27,6 +27,12 @@ use tonic::transport::{Channel, Endpoint};
 
 pub const REST_US: u16 = 1000;
 pub const STRIKE_US: u16 = 2000;
+
+/// Three bursts, and the way to rest.
+pub const BOOT: [Option<u16>; 8] = {
+    let rest = Some(REST_US);
+    [rest, None, rest, None, rest, None, rest, None]
+};
 
 /// Waits at the pulse `held_us` until the [`Gate`]'s `open` is dropped or sent to.
 pub struct GatedServo {
@@ -127,7 +133,12 @@ impl Server {
             rest: Duration::ZERO,
         };
         let desk = DeskHandle::new(settings, history);
-        let arm = Arm::new(picked, limits, tempo, desk.clone());
+        let plan = Choreography {
+            tempo,
+            ..Choreography::within(limits)
+        };
+        let motion = Motion::new(plan, End::Rest).unwrap();
+        let arm = Arm::new(picked, motion, desk.clone()).unwrap();
         let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();

@@ -1,22 +1,19 @@
-//! Pure: a gesture becomes pulses and holds that stay within the calibrated limits.
+//! Where the hammer may go.
 
 use std::time::Duration;
 
 /// A servo's frame in µs: one pulse is sent every 20 ms, so a pulse has to be shorter.
 pub const FRAME_US: u16 = 20_000;
 
-/// The longest a single step is held. Two steps of a bonk and the final rest still fit
-/// the server's deadline for stopping, and a stalled servo has no time to heat up.
-pub const MAX_HOLD: Duration = Duration::from_millis(500);
+/// The shortest pulse that any hobby servo is made for, in µs; beyond it most hit their stop.
+pub const SHORTEST_US: u16 = 500;
 
-/// What the arm can be asked to do. Every gesture ends at rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gesture {
-    /// Go to rest: at boot, and before the process ends.
-    Rest,
-    /// Strike, hold, return to rest.
-    Bonk,
-}
+/// The longest one, in µs.
+pub const LONGEST_US: u16 = 2500;
+
+/// The longest a single step is held. One step, the way to rest and the last rest fit the
+/// server's deadline for stopping, and a stalled servo has no time to heat up.
+pub const MAX_HOLD: Duration = Duration::from_millis(500);
 
 /// One pulse width, and how long the arm sends it before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,27 +37,19 @@ pub struct Calibration {
     pub strike_us: u16,
 }
 
-/// A [`Calibration`] that holds: 0 < min < max < frame, rest and strike within.
+/// A [`Calibration`] that holds: min below max, both within [`SHORTEST_US`] and
+/// [`LONGEST_US`], rest and strike within them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(Calibration);
-
-/// How long the steps of a bonk are held; longer than [`MAX_HOLD`] is cut to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tempo {
-    /// Time to reach the penguin and stay there.
-    pub strike: Duration,
-    /// Time to get back to rest before the pulses stop.
-    pub rest: Duration,
-}
 
 /// Why a [`Calibration`] was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitsError {
-    /// A pulse of 0 µs is none.
-    #[error("the shortest pulse is 0 µs, which is no pulse: set it to at least 1 µs")]
-    Zero,
     /// The range is empty.
-    #[error("the shortest pulse ({min_us} µs) must be below the longest ({max_us} µs)")]
+    #[error(
+        "the shortest pulse ({min_us} µs) must be below the longest ({max_us} µs): set --min-us \
+         and --max-us; where the hammer turns the other way, swap --rest-us and --strike-us"
+    )]
     Empty {
         /// Shortest pulse in µs.
         min_us: u16,
@@ -68,13 +57,30 @@ pub enum LimitsError {
         max_us: u16,
     },
     /// The pulse would fill its frame.
-    #[error("the longest pulse ({max_us} µs) must be below the frame of {FRAME_US} µs")]
+    #[error(
+        "the longest pulse ({max_us} µs) must be below the frame of {FRAME_US} µs: --max-us is \
+         in µs, and 2000 is usual"
+    )]
     Frame {
         /// Longest pulse in µs.
         max_us: u16,
     },
+    /// No hobby servo takes such pulses.
+    #[error(
+        "a pulse of {pulse_us} µs (--{what}-us) would drive a servo against its stop: keep within \
+         {SHORTEST_US} to {LONGEST_US} µs"
+    )]
+    Beyond {
+        /// `min` or `max`.
+        what: &'static str,
+        /// The pulse in µs.
+        pulse_us: u16,
+    },
     /// Rest or strike is out of range.
-    #[error("the {what} pulse ({pulse_us} µs) is outside {min_us} to {max_us} µs")]
+    #[error(
+        "the {what} pulse ({pulse_us} µs) is outside {min_us} to {max_us} µs: set --{what}-us, \
+         or widen --min-us and --max-us if the linkage can take it"
+    )]
     Outside {
         /// `rest` or `strike`.
         what: &'static str,
@@ -85,19 +91,6 @@ pub enum LimitsError {
         /// Longest pulse in µs.
         max_us: u16,
     },
-}
-
-/// The steps of `gesture`, in order. Never empty; the last one is at rest.
-pub fn steps(gesture: Gesture, limits: Limits, tempo: Tempo) -> Vec<Step> {
-    let step = |pulse_us, hold: Duration| Step {
-        pulse_us,
-        hold: hold.min(MAX_HOLD),
-    };
-    let rest = step(limits.rest_us(), tempo.rest);
-    match gesture {
-        Gesture::Rest => vec![rest],
-        Gesture::Bonk => vec![step(limits.strike_us(), tempo.strike), rest],
-    }
 }
 
 // === impl Calibration ===
@@ -126,6 +119,16 @@ impl Limits {
     pub fn strike_us(self) -> u16 {
         self.0.strike_us
     }
+
+    /// Whether the linkage can take `pulse_us`.
+    pub fn contains(self, pulse_us: u16) -> bool {
+        (self.0.min_us..=self.0.max_us).contains(&pulse_us)
+    }
+
+    /// `pulse_us`, or the bound that is nearest.
+    pub(super) fn clamp(self, pulse_us: u16) -> u16 {
+        pulse_us.clamp(self.0.min_us, self.0.max_us)
+    }
 }
 
 impl TryFrom<Calibration> for Limits {
@@ -138,14 +141,16 @@ impl TryFrom<Calibration> for Limits {
             rest_us,
             strike_us,
         } = wanted;
-        if min_us == 0 {
-            return Err(LimitsError::Zero);
-        }
         if min_us >= max_us {
             return Err(LimitsError::Empty { min_us, max_us });
         }
         if max_us >= FRAME_US {
             return Err(LimitsError::Frame { max_us });
+        }
+        for (what, pulse_us) in [("min", min_us), ("max", max_us)] {
+            if !(SHORTEST_US..=LONGEST_US).contains(&pulse_us) {
+                return Err(LimitsError::Beyond { what, pulse_us });
+            }
         }
         for (what, pulse_us) in [("rest", rest_us), ("strike", strike_us)] {
             if !(min_us..=max_us).contains(&pulse_us) {
@@ -158,16 +163,5 @@ impl TryFrom<Calibration> for Limits {
             }
         }
         Ok(Self(wanted))
-    }
-}
-
-// === impl Tempo ===
-
-impl Default for Tempo {
-    fn default() -> Self {
-        Self {
-            strike: Duration::from_millis(250),
-            rest: Duration::from_millis(350),
-        }
     }
 }

@@ -1,0 +1,260 @@
+//! What the arm does, as pure lists of moves: a gesture becomes pulses, holds and pauses
+//! that stay within calibrated limits and a duty.
+
+mod duty;
+mod gesture;
+mod limits;
+
+use std::time::{Duration, Instant};
+
+pub use duty::{Duty, Percent};
+pub use gesture::{End, Gesture, Style};
+pub use limits::{
+    Calibration, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step,
+};
+
+/// How often the servo is nudged towards its first place before it is held there.
+const SOFT_STARTS: usize = 3;
+
+/// Three frames: what a servo takes up as an order, and too short to draw its full current.
+const SOFT_START_ON: Duration = Duration::from_millis(60);
+const SOFT_START_OFF: Duration = Duration::from_millis(60);
+
+/// Blows of a frenzy.
+const FRENZY: usize = 4;
+
+/// One thing that is done with the servo. Between two pulses of different width nothing is
+/// stopped; at the end of a gesture, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Send pulses for as long as the step is held.
+    Pulse(Step),
+    /// Send none for this long.
+    Pause(Duration),
+}
+
+/// How long the steps of a gesture are held; longer than [`MAX_HOLD`] is cut to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tempo {
+    /// Time to reach the penguin and stay there.
+    pub strike: Duration,
+    /// Time to get back to rest before the pulses stop.
+    pub rest: Duration,
+}
+
+/// How somebody wants their penguin bonked; [`Motion`] is the checked form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choreography {
+    /// Where the hammer may go.
+    pub limits: Limits,
+    /// How long it stays there.
+    pub tempo: Tempo,
+    /// How much of the way from rest to strike a nudge goes.
+    pub nudge: Percent,
+    /// Which gesture a bonk is.
+    pub style: Style,
+    /// How much of any minute pulses may be on.
+    pub duty: Percent,
+}
+
+/// A [`Choreography`] whose longest gesture fits its duty, the end the hammer is at, and the
+/// pulses of the last minute. Pure: takes the time as an argument.
+#[derive(Clone, Debug)]
+pub struct Motion {
+    plan: Choreography,
+    end: End,
+    duty: Duty,
+    /// Time with pulses of the longest gesture it can be asked for.
+    longest: Duration,
+}
+
+/// The duty has no room for one gesture.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "a duty of {duty} lets pulses be on for {allowed:?} a minute, and the longest gesture with \
+     its way to rest takes {needed:?}: raise the duty or shorten the holds"
+)]
+pub struct DutyError {
+    /// The duty that was asked for.
+    pub duty: Percent,
+    /// Time with pulses that it allows in a minute.
+    pub allowed: Duration,
+    /// Time with pulses that one gesture needs.
+    pub needed: Duration,
+}
+
+// === impl Motion ===
+
+impl Motion {
+    /// A hammer that was left at `end`; only [`Style::Toggle`] leaves it anywhere but at rest.
+    pub fn new(plan: Choreography, end: End) -> Result<Self, DutyError> {
+        let settle = plan.tempo.rest.min(MAX_HOLD);
+        let boot = time_on(&plan.boot(End::Rest));
+        let gestures = plan.style.gestures().iter();
+        let times = gestures.map(|gesture| time_on(&plan.moves(*gesture, End::Rest)));
+        let longest = times.fold(boot, Duration::max);
+        let needed = longest + settle;
+        let duty = Duty::new(plan.duty, settle);
+        if needed > duty.allowed() {
+            return Err(DutyError {
+                duty: plan.duty,
+                allowed: duty.allowed(),
+                needed,
+            });
+        }
+        let end = if plan.style == Style::Toggle {
+            end
+        } else {
+            End::Rest
+        };
+        Ok(Self {
+            plan,
+            end,
+            duty,
+            longest,
+        })
+    }
+
+    /// Which gesture answers something this bad.
+    pub fn gesture(&self, severity: crate::bonk::Severity) -> Gesture {
+        self.plan.style.gesture(severity)
+    }
+
+    /// Where the hammer is, or will be once what was begun is done.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// How long the next gesture, whichever it is, has to wait for the servo to cool down;
+    /// zero if it may begin.
+    pub fn wait(&mut self, now: Instant) -> Duration {
+        self.duty.wait(self.longest, now)
+    }
+
+    /// Begins `gesture`: never empty, and the last move is a pulse at an end.
+    pub fn begin(&mut self, gesture: Gesture) -> Vec<Move> {
+        let moves = self.plan.moves(gesture, self.end);
+        self.end = gesture.end(self.end);
+        moves
+    }
+
+    /// The way from wherever the hammer was left to its end.
+    ///
+    /// A hobby servo tells nobody where it is, so that no ramp can be made from there. It is
+    /// called by a few short bursts instead: an analog servo comes in stages and each draws
+    /// current for three frames, which a weak supply survives where one long haul would
+    /// reset the Pi; a digital one goes at the first burst and has the pauses to recover.
+    pub fn boot(&self) -> Vec<Move> {
+        self.plan.boot(self.end)
+    }
+
+    /// To the end the hammer is at, once more: before the process ends.
+    pub fn settle(&self) -> Vec<Move> {
+        vec![self.plan.settle(self.end)]
+    }
+
+    /// Takes down that pulses were on from `began` to `ended`.
+    pub fn spent(&mut self, began: Instant, ended: Instant) {
+        self.duty.spent(began, ended);
+    }
+}
+
+/// What of the moves that are `left` is done once the process is to stop: the last one
+/// alone, which leads to an end.
+pub fn cut_short(left: &[Move]) -> &[Move] {
+    left.get(left.len().saturating_sub(1)..).unwrap_or_default()
+}
+
+/// For how long pulses are on during `moves`.
+pub fn time_on(moves: &[Move]) -> Duration {
+    let on = |made: &Move| match made {
+        Move::Pulse(step) => step.hold,
+        Move::Pause(_) => Duration::ZERO,
+    };
+    moves.iter().map(on).sum()
+}
+
+// === impl Choreography ===
+
+impl Choreography {
+    fn moves(&self, gesture: Gesture, from: End) -> Vec<Move> {
+        let strike = self.tempo.strike.min(MAX_HOLD);
+        let nudged = |hold| self.pulse(self.nudge_us(), hold);
+        let struck = |hold| self.pulse(self.limits.strike_us(), hold);
+        let rested = |hold| self.pulse(self.limits.rest_us(), hold);
+        let mut moves = match gesture {
+            Gesture::Nudge => vec![nudged(strike)],
+            Gesture::DoubleNudge => vec![nudged(strike), rested(strike), nudged(strike)],
+            Gesture::Bonk => vec![struck(strike)],
+            Gesture::Frenzy => {
+                let beat = strike * 3 / 5;
+                [struck(beat), nudged(beat)].repeat(FRENZY)
+            }
+            Gesture::Toggle => Vec::new(),
+        };
+        moves.push(self.settle(gesture.end(from)));
+        moves
+    }
+
+    fn boot(&self, end: End) -> Vec<Move> {
+        let burst = self.pulse(self.end_us(end), SOFT_START_ON);
+        let mut moves = [burst, Move::Pause(SOFT_START_OFF)].repeat(SOFT_STARTS);
+        moves.push(self.settle(end));
+        moves
+    }
+
+    fn settle(&self, end: End) -> Move {
+        self.pulse(self.end_us(end), self.tempo.rest)
+    }
+
+    fn pulse(&self, pulse_us: u16, hold: Duration) -> Move {
+        Move::Pulse(Step {
+            pulse_us: self.limits.clamp(pulse_us),
+            hold: hold.min(MAX_HOLD),
+        })
+    }
+
+    fn end_us(&self, end: End) -> u16 {
+        match end {
+            End::Rest => self.limits.rest_us(),
+            End::Strike => self.limits.strike_us(),
+        }
+    }
+
+    fn nudge_us(&self) -> u16 {
+        let (rest, strike) = (self.limits.rest_us(), self.limits.strike_us());
+        let way = self.nudge.of(rest.abs_diff(strike));
+        if strike > rest {
+            rest + way
+        } else {
+            rest - way
+        }
+    }
+}
+
+impl Choreography {
+    /// The defaults within `limits`.
+    pub fn within(limits: Limits) -> Self {
+        Self {
+            limits,
+            tempo: Tempo::default(),
+            nudge: Percent::NUDGE,
+            style: Style::BySeverity,
+            duty: Percent::DUTY,
+        }
+    }
+}
+
+// === impl Tempo ===
+
+impl Default for Tempo {
+    fn default() -> Self {
+        Self {
+            strike: Duration::from_millis(250),
+            rest: Duration::from_millis(350),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

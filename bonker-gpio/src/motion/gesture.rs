@@ -1,0 +1,91 @@
+//! What the hammer can be asked to do, and which of it a bonk is.
+
+use crate::bonk::Severity;
+
+/// One motion of the hammer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Gesture {
+    /// Part of the way, and back.
+    Nudge,
+    /// Twice part of the way, and back.
+    DoubleNudge,
+    /// Strike, hold, return.
+    Bonk,
+    /// Strikes one after the other without coming to rest between them.
+    Frenzy,
+    /// To the other end, and stay there, as the original toy did.
+    Toggle,
+}
+
+/// Where the hammer is when nothing moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// Up.
+    #[default]
+    Rest,
+    /// Down on the penguin.
+    Strike,
+}
+
+/// Which gesture a bonk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Style {
+    /// The worse the reason, the worse the bonk: nudge, double nudge, bonk, frenzy
+    #[default]
+    BySeverity,
+    /// Strike, hold, return, whatever the reason
+    Bonk,
+    /// Every bonk goes to the other end and stays there
+    Toggle,
+}
+
+// === impl Gesture ===
+
+impl Gesture {
+    /// Its name, in metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nudge => "nudge",
+            Self::DoubleNudge => "double-nudge",
+            Self::Bonk => "bonk",
+            Self::Frenzy => "frenzy",
+            Self::Toggle => "toggle",
+        }
+    }
+
+    /// Where the hammer is after it, if it was at `from`.
+    pub fn end(self, from: End) -> End {
+        match (self, from) {
+            (Self::Toggle, End::Rest) => End::Strike,
+            _ => End::Rest,
+        }
+    }
+}
+
+// === impl Style ===
+
+impl Style {
+    pub(super) fn gesture(self, severity: Severity) -> Gesture {
+        match (self, severity) {
+            (Self::Toggle, _) => Gesture::Toggle,
+            (Self::Bonk, _) | (Self::BySeverity, Severity::Kill) => Gesture::Bonk,
+            (Self::BySeverity, Severity::Warning) => Gesture::Nudge,
+            (Self::BySeverity, Severity::Critical) => Gesture::DoubleNudge,
+            (Self::BySeverity, Severity::Node) => Gesture::Frenzy,
+        }
+    }
+
+    /// All that it can ask for.
+    pub(super) fn gestures(self) -> &'static [Gesture] {
+        match self {
+            Self::BySeverity => &[
+                Gesture::Nudge,
+                Gesture::DoubleNudge,
+                Gesture::Bonk,
+                Gesture::Frenzy,
+            ],
+            Self::Bonk => &[Gesture::Bonk],
+            Self::Toggle => &[Gesture::Toggle],
+        }
+    }
+}

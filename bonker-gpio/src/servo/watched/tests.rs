@@ -1,0 +1,128 @@
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::{WATCHDOG, watched};
+use crate::motion::Step;
+use crate::servo::{Servo, ServoError};
+
+const SHORT: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_mins(1);
+/// How long a test waits for what has to happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A pulse, and when; `None` is detached.
+type Said = (Option<u16>, Instant);
+
+/// Tells what it is told.
+struct Told {
+    moves: Sender<Said>,
+    /// How many more times it fails to detach.
+    stuck: usize,
+}
+
+impl Servo for Told {
+    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+        assert_ne!(step.pulse_us, 13, "a backend that panics");
+        let _ = self.moves.send((Some(step.pulse_us), Instant::now()));
+        Ok(())
+    }
+
+    fn detach(&mut self) -> Result<(), ServoError> {
+        let _ = self.moves.send((None, Instant::now()));
+        if self.stuck == 0 {
+            return Ok(());
+        }
+        self.stuck -= 1;
+        Err(ServoError::Backend {
+            attempt: "stop its pulses".to_owned(),
+            source: "it is stuck".into(),
+        })
+    }
+}
+
+fn start(limit: Duration, stuck: usize) -> (Box<dyn Servo>, Receiver<Said>) {
+    let (moves, told) = channel();
+    let servo = watched(Box::new(Told { moves, stuck }), limit).unwrap();
+    (servo, told)
+}
+
+fn step(pulse_us: u16) -> Step {
+    Step {
+        pulse_us,
+        hold: Duration::ZERO,
+    }
+}
+
+#[test]
+fn pulses_nobody_stops_end_by_themselves_once() {
+    let (mut servo, told) = start(SHORT, 0);
+    servo.drive(&step(1500)).unwrap();
+    let (pulse, began) = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(pulse, Some(1500));
+    let (pulse, ended) = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(pulse, None);
+    assert!(ended - began >= SHORT);
+    // Off is off: the thread sleeps.
+    assert_eq!(told.recv_timeout(4 * SHORT), Err(RecvTimeoutError::Timeout));
+}
+
+#[test]
+fn they_end_though_the_runtime_hangs() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (mut servo, told) = start(SHORT, 0);
+    runtime.block_on(async {
+        servo.drive(&step(1500)).unwrap();
+        // Nothing of this runtime runs until the pulses are off.
+        let pulses: Vec<_> = (0..2)
+            .map(|_| told.recv_timeout(PATIENCE).unwrap().0)
+            .collect();
+        assert_eq!(pulses, [Some(1500), None]);
+    });
+}
+
+#[test]
+fn orders_in_time_are_left_alone() {
+    let (mut servo, told) = start(LONG, 0);
+    servo.drive(&step(1500)).unwrap();
+    servo.drive(&step(1000)).unwrap();
+    servo.detach().unwrap();
+    drop(servo);
+    let pulses: Vec<_> = told.iter().map(|(pulse, _)| pulse).collect();
+    assert_eq!(pulses, [Some(1500), Some(1000), None]);
+}
+
+#[test]
+fn whoever_goes_leaves_no_pulses() {
+    let (mut servo, told) = start(LONG, 0);
+    servo.drive(&step(1500)).unwrap();
+    drop(servo);
+    let pulses: Vec<_> = told.iter().map(|(pulse, _)| pulse).collect();
+    assert_eq!(pulses, [Some(1500), None]);
+}
+
+#[test]
+fn what_cannot_be_stopped_is_tried_again() {
+    let (mut servo, told) = start(SHORT, 2);
+    servo.drive(&step(1500)).unwrap();
+    let next = || told.recv_timeout(PATIENCE).unwrap().0;
+    let pulses: Vec<_> = (0..4).map(|_| next()).collect();
+    assert_eq!(pulses, [Some(1500), None, None, None]);
+    assert_eq!(told.recv_timeout(4 * SHORT), Err(RecvTimeoutError::Timeout));
+}
+
+#[test]
+fn a_panic_costs_one_order_and_is_watched_like_pulses() {
+    let (mut servo, told) = start(SHORT, 0);
+    let why = servo.drive(&step(13)).unwrap_err();
+    assert!(matches!(why, ServoError::Panicked { .. }), "{why}");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().0, None);
+    servo.drive(&step(1500)).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().0, Some(1500));
+}
+
+#[test]
+fn the_bound_leaves_every_hold_alone() {
+    assert!(WATCHDOG > 2 * crate::motion::MAX_HOLD);
+}
