@@ -19,7 +19,7 @@ use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
-use crate::{client, server, signals, systemd};
+use crate::{calibrate, client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
 const USAGE: u8 = 2;
@@ -59,6 +59,8 @@ enum CommandError {
     Serve(server::ServeError),
     #[error(transparent)]
     Client(client::ClientError),
+    #[error(transparent)]
+    Calibrate(calibrate::CalibrateError),
 }
 
 /// Runs the program on the process's own command line.
@@ -106,6 +108,9 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
             Command::Serve(args) => serve(args, logs, stop()?).await,
+            Command::Calibrate(args) => calibrate::calibrate(args, stop()?)
+                .await
+                .map_err(CommandError::Calibrate),
             Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
             Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
             Command::Watch(args) => tokio::select! {

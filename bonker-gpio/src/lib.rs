@@ -12,6 +12,7 @@ mod args;
 mod arm;
 mod bonk;
 mod bounds;
+mod calibrate;
 mod client;
 mod command;
 mod desk;

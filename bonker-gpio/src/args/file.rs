@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use crate::text::escape;
 
 /// The largest file that is read, in bytes.
-const MAX_BYTES: u64 = 64 * 1024;
+pub(crate) const MAX_BYTES: u64 = 64 * 1024;
 
 /// The flag that names the file, and what clap adds, are no settings.
 const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
@@ -194,7 +194,10 @@ fn alone(command: &Command, subcommand: &str, arg: &Arg, texts: &[String]) -> Re
     let flag = arg.get_long().unwrap_or_default();
     let mut line = vec!["bonker-gpio".to_owned(), subcommand.to_owned()];
     line.extend(texts.iter().map(|text| format!("--{flag}={text}")));
-    let tried = command.clone().try_get_matches_from(line);
+    // What else the command needs is not this value's business.
+    let lenient = |sub: Command| sub.mut_args(|arg| arg.required(false));
+    let tried = command.clone().mut_subcommand(subcommand, lenient);
+    let tried = tried.try_get_matches_from(line);
     tried.map(|_| ()).map_err(|why| {
         let said = why.to_string();
         let first = said.lines().next().unwrap_or_default();

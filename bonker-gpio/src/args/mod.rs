@@ -1,6 +1,7 @@
 //! The command line, the environment and the settings file, in this order of precedence:
 //! every flag of `serve` has a variable and a key in the file.
 
+mod calibrate;
 mod client;
 mod duration;
 mod file;
@@ -15,8 +16,9 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
+pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use client::{BonkArgs, Output, StatusArgs, WatchArgs};
-pub(crate) use file::FileError;
+pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
 pub(crate) use listen::ListenArgs;
 pub(crate) use servo::ServoArgs;
 pub(crate) use web::WebArgs;
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Watch(WatchArgs),
     /// Prints what a server drives and how it fares
     Status(StatusArgs),
+    /// Walks the servo to its limits by keyboard and writes them into the settings file
+    Calibrate(CalibrateArgs),
 }
 
 /// Where each setting of the server comes from is the business of its room.
@@ -117,6 +121,10 @@ impl Cli {
 fn config(matched: &clap::ArgMatches) -> Option<(String, PathBuf)> {
     let (name, matched) = matched.subcommand()?;
     let path = matched.try_get_one::<PathBuf>("config").ok().flatten()?;
+    // That one makes the file.
+    if name == "calibrate" && !path.exists() {
+        return None;
+    }
     Some((name.to_owned(), path.clone()))
 }
 

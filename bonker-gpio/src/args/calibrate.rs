@@ -1,0 +1,16 @@
+//! What is calibrated, and where the result goes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::ServoArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// The settings file that gets the pulses; made if there is none
+    #[arg(long, env = "BONKER_CONFIG", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) servo: ServoArgs,
+}

@@ -1,0 +1,119 @@
+//! `calibrate`: walks the servo to its limits by keyboard, and writes them down.
+
+mod dial;
+mod save;
+mod screen;
+
+use std::io;
+use std::time::Duration;
+
+use crossterm::event::EventStream;
+use futures::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+
+use crate::args::CalibrateArgs;
+use crate::motion::{Limits, LimitsError, MAX_HOLD, Step};
+use crate::servo::{self, PickError, Servo, ServoError, WATCHDOG, watched};
+use dial::{Act, Dial};
+use save::{SaveError, save};
+use screen::Screen;
+
+/// Pulses end this long after the last key: a servo against its stop heats up.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Why nothing was calibrated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CalibrateError {
+    #[error(
+        "calibrate needs a terminal for its keys and its picture: run it in one, on the machine \
+         that has the servo (ssh -t)"
+    )]
+    NoTerminal,
+    #[error("the terminal cannot be used")]
+    Terminal(#[source] io::Error),
+    #[error("the calibration does not hold")]
+    Limits(#[source] LimitsError),
+    #[error(transparent)]
+    Pick(PickError),
+    #[error("cannot start the servo's thread")]
+    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Servo(ServoError),
+    #[error(transparent)]
+    Save(SaveError),
+}
+
+/// Until the user saves or leaves, or `stop`, which leaves. The servo gets no pulse before
+/// the first key, and none after the last.
+pub(crate) async fn calibrate(
+    args: CalibrateArgs,
+    stop: impl Future<Output = ()>,
+) -> Result<(), CalibrateError> {
+    if !screen::is_there() {
+        return Err(CalibrateError::NoTerminal);
+    }
+    let mut dial = Dial::new(args.servo.calibration());
+    let limits = Limits::try_from(dial.calibration()).map_err(CalibrateError::Limits)?;
+    // The simulator would draw over the dial, which shows the same.
+    let nowhere: servo::Screen = Some(Box::new(io::sink()));
+    let picked = servo::pick(args.servo.backend, &args.servo.hardware(), limits, nowhere)
+        .map_err(CalibrateError::Pick)?;
+    let (backend, reason) = (picked.name, picked.reason.as_str());
+    info!(backend, reason, "picked the backend");
+    let servo = watched(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
+    let saved = walk(&mut dial, servo, stop).await?;
+    let config = args.config.display();
+    // Nothing can be said if standard output is gone; the file tells.
+    if let Some(calibration) = saved {
+        save(&args.config, calibration).map_err(CalibrateError::Save)?;
+        let _ = screen::say(&format!("saved in {config}"));
+    } else {
+        let _ = screen::say(&format!("left; {config} is as it was"));
+    }
+    Ok(())
+}
+
+/// What to save, if anything.
+async fn walk(
+    dial: &mut Dial,
+    mut servo: Box<dyn Servo>,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<crate::motion::Calibration>, CalibrateError> {
+    let mut screen = Screen::open().map_err(CalibrateError::Terminal)?;
+    let mut keys = EventStream::new();
+    let mut stop = std::pin::pin!(stop);
+    let mut off_at: Option<Instant> = None;
+    let saved = loop {
+        let lines = dial.lines(off_at.is_some());
+        screen.draw(&lines).map_err(CalibrateError::Terminal)?;
+        let event = tokio::select! {
+            biased;
+            () = &mut stop => break None,
+            () = sleep_until(off_at.unwrap_or_else(Instant::now)), if off_at.is_some() => {
+                servo.detach().map_err(CalibrateError::Servo)?;
+                off_at = None;
+                continue;
+            }
+            event = keys.next() => event,
+        };
+        // The terminal went away: nobody confirmed anything.
+        let Some(event) = event else { break None };
+        let event = event.map_err(CalibrateError::Terminal)?;
+        match screen::key(&event).map(|key| dial.press(key)) {
+            None => (),
+            Some(Act::Leave) => break None,
+            Some(Act::Save(calibration)) => break Some(calibration),
+            Some(Act::Move(pulse_us)) => {
+                let step = Step {
+                    pulse_us,
+                    hold: MAX_HOLD,
+                };
+                servo.drive(&step).map_err(CalibrateError::Servo)?;
+                off_at = Some(Instant::now() + IDLE);
+            }
+        }
+    };
+    servo.detach().map_err(CalibrateError::Servo)?;
+    Ok(saved)
+}
