@@ -196,6 +196,15 @@ async fn a_refusal_says_what_to_do() {
     )
     .await;
     check(&["serve", "--gpio-pin", "28"], 2, &["0..=27"]).await;
+    let empty = ["serve", "--min-us", "2000", "--max-us", "1000"];
+    check(&empty, 1, &["2000 µs", "1000 µs", "--min-us"]).await;
+    let outside = ["serve", "--rest-us", "900"];
+    check(&outside, 1, &["900 µs", "--rest-us", "widen --min-us"]).await;
+    let beyond = ["serve", "--max-us", "3000"];
+    check(&beyond, 1, &["3000 µs", "500 to 2500 µs"]).await;
+    check(&["serve", "--duty", "2%"], 1, &["duty of 2%", "raise"]).await;
+    check(&["serve", "--duty", "0%"], 2, &["1% to 100%"]).await;
+    check(&["serve", "--pwm-chip", "x"], 2, &["auto, or the number"]).await;
     check(&["bonk", "--to", "https://x"], 2, &["plaintext"]).await;
     let port = ["status", "--from", "http://127.0.0.1:99999"];
     check(&port, 2, &["1 to 65535", "99999"]).await;

@@ -7,9 +7,9 @@ use rustix::fs::inotify;
 use tempfile::TempDir;
 
 use super::{SysfsPwm, SysfsPwmError};
-use crate::motion::Step;
+use crate::motion::{Calibration, Limits, Step};
 use crate::report::chain;
-use crate::servo::{PwmWish, Servo};
+use crate::servo::{Choice, Hardware, PwmWish, Servo, pick};
 
 const AUTO: PwmWish = PwmWish {
     chip: None,
@@ -267,4 +267,35 @@ fn a_channel_of_another_driver_is_said_so() {
         channel: 0,
     };
     assert!(why.to_string().contains("dtparam=audio=off"));
+}
+
+#[test]
+fn auto_takes_the_channel_and_says_what_it_passed_over() {
+    let limits = Limits::try_from(Calibration::default()).unwrap();
+    let pick = |machine: &Machine, choice| {
+        let hardware = Hardware {
+            pin: 18,
+            pwm: AUTO,
+            sysfs_pwm: machine.root(),
+        };
+        pick(choice, &hardware, limits, None)
+    };
+    let with = Machine::new().with(0, "fe20c000.pwm", 2, None);
+    let with = with.exported(0, 0, ["0", "0", "0"]);
+    let picked = pick(&with, Choice::Auto).unwrap();
+    assert_eq!(picked.name, "sysfs-pwm");
+    assert!(picked.reason.contains("pwmchip0/pwm0"), "{}", picked.reason);
+    assert_eq!(pick(&with, Choice::SysfsPwm).unwrap().name, "sysfs-pwm");
+
+    let without = Machine::new();
+    let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap());
+    assert!(why.contains("--backend rppal") && why.contains("dtoverlay"), "{why}");
+    // True of any machine but a Raspberry Pi.
+    if !Path::new("/proc/device-tree/model").exists() {
+        let picked = pick(&without, Choice::Auto).unwrap();
+        assert_eq!(picked.name, "sim");
+        for word in ["not sysfs-pwm: no PWM chip", "not rppal: this is not a Raspberry Pi"] {
+            assert!(picked.reason.contains(word), "{}", picked.reason);
+        }
+    }
 }
