@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::desk::{DeskHandle, Job};
-use crate::motion::{Motion, Move, cut_short};
+use crate::motion::{End, Motion, Move, cut_short};
 use crate::report::chain;
 use crate::servo::{Picked, Servo, ServoError, WATCHDOG, watched};
 use crate::text::escape;
@@ -104,6 +104,8 @@ impl Arm {
     async fn swing(&mut self, job: &Job, stop: &CancellationToken) -> bool {
         let gesture = self.motion.gesture(job.bonk.severity);
         let moves = self.motion.begin(gesture);
+        let toggled = self.motion.end() == End::Strike;
+        self.desk.history().keep_toggled(toggled);
         let desk = self.desk.clone();
         let moved = |swung_at| desk.swung(job, gesture, swung_at);
         let fine = self.perform(&moves, moved, stop).await;

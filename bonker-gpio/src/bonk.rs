@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::text::cut;
 
@@ -21,7 +22,8 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_BYTES: usize = 317;
 
 /// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Bonk {
     /// Chosen by the sender, stable over its retries; 1 to [`MAX_ID_BYTES`] bytes.
     pub id: String,
@@ -49,7 +51,20 @@ pub struct Bonk {
 }
 
 /// How bad the reason is, from mild to worst.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Memory runs short.
     Warning,

@@ -4,6 +4,7 @@ mod backoff;
 mod bonk;
 mod connect;
 mod refusal;
+mod snooze;
 mod status;
 mod swing_line;
 mod watch;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 pub(crate) use bonk::bonk;
 use refusal::Refusal;
+pub(crate) use snooze::snooze;
 pub(crate) use status::status;
 pub(crate) use watch::watch;
 

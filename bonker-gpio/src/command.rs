@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
@@ -12,8 +13,8 @@ use tracing::{info, warn};
 
 use crate::args::{Cli, Command, ReadError, ServeArgs};
 use crate::arm::Arm;
-use crate::desk::{DeskHandle, Settings};
-use crate::history::History;
+use crate::desk::DeskHandle;
+use crate::history::{History, HistoryError};
 use crate::logs::{self, LogFormat, Logs};
 use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::report::chain;
@@ -55,6 +56,8 @@ enum CommandError {
     },
     #[error("cannot tell which address HTTP is served on")]
     HttpAddress(#[source] io::Error),
+    #[error(transparent)]
+    History(HistoryError),
     #[error(transparent)]
     Serve(server::ServeError),
     #[error(transparent)]
@@ -107,12 +110,13 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
         // The short commands leave SIGINT as it is: it ends them.
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
-            Command::Serve(args) => serve(args, logs, stop()?).await,
+            Command::Serve(args) => serve(*args, logs, stop()?).await,
             Command::Calibrate(args) => calibrate::calibrate(args, stop()?)
                 .await
                 .map_err(CommandError::Calibrate),
             Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
             Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
+            Command::Snooze(args) => client::snooze(args).await.map_err(CommandError::Client),
             Command::Watch(args) => tokio::select! {
                 () = stop()? => Ok(()),
                 ended = client::watch(args) => ended.map_err(CommandError::Client),
@@ -130,7 +134,13 @@ async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
     let plan = args.servo.choreography().map_err(CommandError::Limits)?;
-    let motion = Motion::new(plan, End::Rest).map_err(CommandError::Duty)?;
+    let history = history(args.desk.state.as_deref())?;
+    let end = if history.toggled() {
+        End::Strike
+    } else {
+        End::Rest
+    };
+    let motion = Motion::new(plan, end).map_err(CommandError::Duty)?;
     let hardware = args.servo.hardware();
     let picked = servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
         .map_err(CommandError::Pick)?;
@@ -140,6 +150,12 @@ async fn serve(
     } else {
         info!(backend, reason, "picked the backend");
     }
+    let settings = args.desk.settings();
+    if !settings.quiet.hours.is_empty() {
+        let zone = settings.quiet.zone.iana_name().unwrap_or("UTC");
+        info!(zone, "keeping quiet hours");
+    }
+    let desk = DeskHandle::new(settings, history.clone());
     let address = args.listen.listen;
     let grpc = TcpListener::bind(address)
         .await
@@ -151,7 +167,6 @@ async fn serve(
     if args.listen.insecure {
         warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
     }
-    let desk = DeskHandle::new(Settings::default(), History::in_memory());
     let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
@@ -163,10 +178,20 @@ async fn serve(
         systemd::stopping();
     };
     let watchdog = systemd::watchdog(arm.heartbeat());
-    tokio::select! {
-        served = server::run(Ports { grpc, http }, arm, ready, stop) => served.map_err(CommandError::Serve),
+    let served = tokio::select! {
+        served = server::run(Ports { grpc, http }, arm, ready, stop) => served,
         never = watchdog => match never {},
+    };
+    history.close();
+    served.map_err(CommandError::Serve)
+}
+
+fn history(state: Option<&Path>) -> Result<History, CommandError> {
+    if let Some(dir) = state {
+        return History::open(dir).map_err(CommandError::History);
     }
+    warn!("no --state: the counter and the history begin anew with every start");
+    Ok(History::in_memory())
 }
 
 async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandError> {

@@ -9,6 +9,7 @@ mod memory;
 mod moment;
 mod place;
 mod queue;
+mod quiet;
 mod rate;
 mod settings;
 
@@ -17,5 +18,9 @@ pub use filter::{Filter, LabelRule};
 pub use handle::{DeskHandle, Status, WATCH_CAPACITY};
 pub use memory::MEMORY_CAPACITY;
 pub(crate) use queue::Job;
+pub use quiet::{Hours, QuietHours};
 pub use rate::PeerRate;
 pub use settings::{MAX_SNOOZE, Settings};
+
+#[cfg(test)]
+mod tests;

@@ -1,66 +1,196 @@
-//! What the penguin suffered: every swing, in order, and what has to outlive the process.
+//! What the penguin suffered: every swing in order, and what else has to outlive the process.
+//! A thread writes to a database what the rest of the process only notes in memory.
 
+mod board;
+mod error;
+mod head;
+mod record;
+mod runs;
+mod shared;
+mod store;
 mod swung;
 mod tail;
+mod writer;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tracing::{error, info};
 
+pub use error::HistoryError;
+pub(crate) use head::Kept;
+use shared::{Shared, State};
+use store::Store;
 pub use swung::{Position, Replay, Swung};
-use tail::Tail;
+pub use tail::MEMORY_CAPACITY as SWINGS_IN_MEMORY;
 
-/// How many swings are kept; the oldest is forgotten first.
-pub const HISTORY_CAPACITY: usize = 10_000;
+use crate::report::chain;
+
+/// How many swings the database keeps; the oldest is forgotten first.
+pub const HISTORY_CAPACITY: u64 = 10_000;
+
+/// How long the end may wait for the last write.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The swings so far. Cheap to clone; clones share them.
 #[derive(Clone)]
-pub struct History(Arc<Mutex<Tail>>);
+pub struct History(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    store: Option<Arc<Store>>,
+}
 
 // === impl History ===
 
 impl History {
-    /// A history that ends with the process.
+    /// A history that ends with the process, of the last [`SWINGS_IN_MEMORY`] swings.
     pub fn in_memory() -> Self {
-        Self(Arc::new(Mutex::new(Tail::new())))
+        let shared = Arc::new(Shared::new(State::in_memory()));
+        let store = None;
+        Self(Arc::new(Handle { shared, store }))
     }
 
-    /// Which history positions are in.
+    /// The history in the directory `dir`, which is made if need be. A database that cannot be
+    /// read is moved aside, and a new one begun.
+    pub fn open(dir: &Path) -> Result<Self, HistoryError> {
+        let (store, head) = Store::open(dir)?;
+        let store = Arc::new(store);
+        let shared = Arc::new(Shared::new(State::of(head)));
+        writer::start(Arc::clone(&shared), Arc::clone(&store))?;
+        let total = shared.state().head().total;
+        info!(dir = %dir.display(), total, "opened the history");
+        let store = Some(store);
+        Ok(Self(Arc::new(Handle { shared, store })))
+    }
+
+    /// Which history positions of this run are in. Another one starts with each run, since the
+    /// last moments of one that ended in a power cut are lost; those of the runs before are
+    /// still known.
     pub fn id(&self) -> Arc<str> {
-        self.tail().id()
+        self.0.shared.state().id()
     }
 
     /// Swings ever.
     pub fn total(&self) -> u64 {
-        self.tail().total()
+        self.0.shared.state().head().total
     }
 
     /// When the last swing began.
     pub fn last(&self) -> Option<Timestamp> {
-        self.tail().last()
+        self.0.shared.state().head().last
     }
 
-    /// The last `limit` swings, newest first.
+    /// The last `limit` swings, newest first. May read from the disk.
     pub fn recent(&self, limit: usize) -> Vec<Swung> {
-        self.tail().recent(limit)
+        let mut swings = self.0.shared.state().recent(limit);
+        let wanted = limit.saturating_sub(swings.len());
+        let before = swings.last().map(|swung| swung.position.sequence);
+        let before = before.unwrap_or(u64::MAX);
+        if wanted > 0 {
+            swings.extend(self.read(|store| store.before(before, wanted)));
+        }
+        swings
     }
 
-    /// The first `limit` swings after `position`, oldest first.
+    /// The first `limit` swings after `position`, oldest first. What comes from no history
+    /// that is known here is before all there is. May read from the disk.
     pub fn after(&self, position: &Position, limit: usize) -> Replay {
-        self.tail().after(position, limit)
+        let (after, first, tail) = {
+            let state = self.0.shared.state();
+            let after = state.runs().sequence_of(position);
+            (after, state.first_in_memory(), state.after(after, limit))
+        };
+        let mut swings = Vec::new();
+        if after + 1 < first {
+            swings = self.read(|store| store.between(after, first, limit));
+        }
+        let room = limit.saturating_sub(swings.len());
+        swings.extend(tail.into_iter().take(room));
+        Replay { after, swings }
     }
 
-    /// The `limit` namespaces that were swung for most, and how often.
+    /// The position of the swing number `sequence`.
+    pub fn position(&self, sequence: u64) -> Position {
+        self.0.shared.state().runs().position_of(sequence)
+    }
+
+    /// The `limit` namespaces that were swung for most, and how often; the worst first.
     pub fn leaderboard(&self, limit: usize) -> Vec<(String, u64)> {
-        self.tail().leaderboard(limit)
+        self.0.shared.state().head().board.top(limit)
+    }
+
+    /// Whether the toggle was left at its other end.
+    pub fn toggled(&self) -> bool {
+        self.0.shared.state().head().toggled
+    }
+
+    /// Keeps at which end the toggle was left.
+    pub fn keep_toggled(&self, toggled: bool) {
+        self.0.shared.change(|state| state.keep_toggled(toggled));
+    }
+
+    /// What the desk is to know again after a restart.
+    pub(crate) fn kept(&self) -> Kept {
+        self.0.shared.state().take_kept()
     }
 
     /// Keeps a swing, and gives it its position.
     pub(crate) fn record(&self, swung: Swung) -> Swung {
-        self.tail().record(swung)
+        self.0.shared.change(|state| state.record(swung))
     }
 
-    fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps the answer to an id.
+    pub(crate) fn keep_answer(&self, id: &str, outcome: &'static str) {
+        self.0.shared.change(|state| state.keep_answer(id, outcome));
+    }
+
+    /// Keeps until when the penguin is left in peace.
+    pub(crate) fn keep_snooze(&self, until: Option<Timestamp>) {
+        self.0.shared.change(|state| state.keep_snooze(until));
+    }
+
+    /// Writes what is not written yet, and lets go of the database; waits a second at most.
+    /// What is noted after that is not kept.
+    pub fn close(&self) {
+        if self.0.store.is_some() && !self.0.shared.close(Instant::now() + CLOSE_DEADLINE) {
+            error!("the history did not get to the disk in time: its last moments are lost");
+        }
+    }
+
+    fn read<F>(&self, ask: F) -> Vec<Swung>
+    where
+        F: FnOnce(&Store) -> Result<Vec<(u64, record::Record)>, HistoryError>,
+    {
+        let Some(store) = &self.0.store else {
+            return Vec::new();
+        };
+        match ask(store) {
+            Ok(records) => {
+                let state = self.0.shared.state();
+                let runs = state.runs();
+                let swung = |(sequence, record): (u64, record::Record)| {
+                    record.swung(runs.position_of(sequence))
+                };
+                records.into_iter().map(swung).collect()
+            }
+            Err(why) => {
+                error!(error = chain(&why), "cannot read the history");
+                Vec::new()
+            }
+        }
     }
 }
+
+// === impl Handle ===
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_to_close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,10 +32,12 @@ pub use arm::{Arm, Backend, Heartbeat};
 pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Severity};
 pub use command::main;
 pub use desk::{
-    Answer, DeskHandle, Filter, LabelRule, MAX_SNOOZE, MEMORY_CAPACITY, Outcome, PeerRate,
-    Settings, Status, Tally, WATCH_CAPACITY,
+    Answer, DeskHandle, Filter, Hours, LabelRule, MAX_SNOOZE, MEMORY_CAPACITY, Outcome, PeerRate,
+    QuietHours, Settings, Status, Tally, WATCH_CAPACITY,
 };
-pub use history::{HISTORY_CAPACITY, History, Position, Replay, Swung};
+pub use history::{
+    HISTORY_CAPACITY, History, HistoryError, Position, Replay, SWINGS_IN_MEMORY, Swung,
+};
 pub use motion::{
     Calibration, Choreography, Duty, DutyError, End, FRAME_US, Gesture, LONGEST_US, Limits,
     LimitsError, MAX_HOLD, Motion, Move, Percent, SHORTEST_US, Step, Style, Tempo, cut_short,

@@ -3,6 +3,7 @@
 mod connections;
 mod health;
 mod service;
+mod watcher;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -71,16 +71,22 @@ mod tests {
     use crate::arm::Arm;
     use crate::desk::{DeskHandle, Settings};
     use crate::history::History;
-    use crate::servo::{Choice, pick};
-    use crate::swing::{Calibration, Limits, Tempo};
+    use crate::motion::{Calibration, Choreography, End, Limits, Motion};
+    use crate::servo::{Choice, Hardware, PwmWish, pick};
 
     /// The clock is paused: time passes when all wait for it.
     #[tokio::test(start_paused = true)]
     async fn all_is_well_while_the_arm_answers() {
         let limits = Limits::try_from(Calibration::default()).unwrap();
         let desk = DeskHandle::new(Settings::default(), History::in_memory());
-        let picked = pick(Choice::Null, 18, limits, None).unwrap();
-        let arm = Arm::new(picked, limits, Tempo::default(), desk);
+        let hardware = Hardware {
+            pin: 18,
+            pwm: PwmWish::default(),
+            sysfs_pwm: std::path::PathBuf::new(),
+        };
+        let picked = pick(Choice::Null, &hardware, limits, None).unwrap();
+        let motion = Motion::new(Choreography::within(limits), End::Rest).unwrap();
+        let arm = Arm::new(picked, motion, desk).unwrap();
         let heartbeat = arm.heartbeat();
         let told = AtomicU32::new(0);
         let watch = async |seconds| {

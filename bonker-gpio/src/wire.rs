@@ -5,7 +5,7 @@ use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 
 use crate::bonk::{Bonk, Malformed, Severity};
 use crate::desk::{Answer, Outcome};
-use crate::history::Swung;
+use crate::history::{Position, Swung};
 use crate::motion::Gesture;
 
 /// What came in, with its strings held to their bounds.
@@ -112,6 +112,14 @@ fn gesture(gesture: Gesture) -> wire::Gesture {
         Gesture::Bonk => wire::Gesture::Bonk,
         Gesture::Frenzy => wire::Gesture::Frenzy,
         Gesture::Toggle => wire::Gesture::Toggle,
+    }
+}
+
+/// Where a watcher wants to go on.
+pub(crate) fn position(position: wire::Position) -> Position {
+    Position {
+        history: position.history.into(),
+        sequence: position.sequence,
     }
 }
 

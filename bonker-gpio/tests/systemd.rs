@@ -1,4 +1,9 @@
 //! What a service manager hears, on a real socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod common;
 

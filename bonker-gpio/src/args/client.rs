@@ -1,8 +1,12 @@
 //! What the client commands are told.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
+use super::duration::duration;
 use crate::bonk::Severity;
+use crate::desk::MAX_SNOOZE;
 
 /// Which bonker a client talks to.
 #[derive(Debug, Args)]
@@ -54,6 +58,15 @@ pub(crate) struct StatusArgs {
     pub(crate) server: ServerArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct SnoozeArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// For how long, as 2h, at most a week; off ends it
+    #[arg(value_parser = snooze, value_name = "TIME|off")]
+    pub(crate) span: Duration,
+}
+
 /// How a swing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -93,6 +106,18 @@ fn sound_port(port: &str) -> Result<(), String> {
             "a port is a number from 1 to 65535, not {digits:?}: use http://HOST:PORT"
         )),
     }
+}
+
+/// Zero for `off`.
+fn snooze(text: &str) -> Result<Duration, String> {
+    if text == "off" {
+        return Ok(Duration::ZERO);
+    }
+    let span = duration(text).map_err(|why| format!("{why}, or off"))?;
+    if span.is_zero() || span > MAX_SNOOZE {
+        return Err("a snooze lasts up to a week (168h); off ends it".to_owned());
+    }
+    Ok(span)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

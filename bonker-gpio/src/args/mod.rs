@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod client;
+mod desk;
 mod duration;
 mod file;
 mod listen;
@@ -17,7 +18,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
 pub(crate) use calibrate::CalibrateArgs;
-pub(crate) use client::{BonkArgs, Output, StatusArgs, WatchArgs};
+pub(crate) use client::{BonkArgs, Output, SnoozeArgs, StatusArgs, WatchArgs};
+pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
 pub(crate) use listen::ListenArgs;
 pub(crate) use servo::ServoArgs;
@@ -58,7 +60,7 @@ pub(crate) struct LogArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serves bonk.v1 and swings
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Sends one test bonk and prints the answer
     Bonk(BonkArgs),
     /// Prints a line for every swing
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Walks the servo to its limits by keyboard and writes them into the settings file
     Calibrate(CalibrateArgs),
+    /// Leaves the penguin in peace for a while
+    Snooze(SnoozeArgs),
 }
 
 /// Where each setting of the server comes from is the business of its room.
@@ -81,6 +85,8 @@ pub(crate) struct ServeArgs {
     pub(crate) servo: ServoArgs,
     #[command(flatten)]
     pub(crate) web: WebArgs,
+    #[command(flatten)]
+    pub(crate) desk: DeskArgs,
 }
 
 /// Why the command line cannot be followed.
@@ -141,6 +147,9 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         })
         .mut_subcommands(without_empty_variables)
 }
+
+#[cfg(test)]
+mod table;
 
 #[cfg(test)]
 mod tests {

@@ -73,9 +73,14 @@ impl Outcome {
         }
     }
 
+    /// The outcome of that [`Outcome::name`].
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
+    }
+
     /// Whether the item's fate is sealed: its id gets the same answer ever after, where
     /// one that was dropped may try again.
-    pub(crate) fn is_final(self) -> bool {
+    pub(super) fn is_final(self) -> bool {
         matches!(
             self,
             Self::Accepted | Self::Coalesced | Self::Quiet | Self::Expired

@@ -12,6 +12,7 @@ use super::queue::{Job, Queue};
 use super::rate::Rates;
 use super::settings::{MAX_SNOOZE, Settings};
 use crate::bonk::{Bonk, Malformed};
+use crate::history::Kept;
 
 /// Every decision, and all it takes to make them.
 #[derive(Debug)]
@@ -55,6 +56,17 @@ impl Desk {
             stopping: false,
             settings,
         }
+    }
+
+    /// Knows again what it knew before a restart.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        for (id, outcome) in kept.answers {
+            // One that is not known comes from a later version.
+            if let Some(outcome) = Outcome::from_name(&outcome) {
+                self.memory.keep(id, outcome);
+            }
+        }
+        self.snoozed = kept.snoozed;
     }
 
     /// Answers an item. The checks, of which the first that applies answers: malformed
@@ -136,8 +148,12 @@ impl Desk {
     }
 
     /// Why the penguin is left in peace.
-    fn quiet(&self, now: Moment) -> Option<&'static str> {
-        self.snoozed_until(now).map(|_| "snoozed")
+    fn quiet(&self, now: Moment) -> Option<String> {
+        if let Some(until) = self.snoozed_until(now) {
+            return Some(format!("snoozed until {until:.0}"));
+        }
+        let until = self.settings.quiet.until(now.wall)?;
+        Some(format!("quiet hours (--quiet-hours) until {until:.0}"))
     }
 
     /// What the arm is to do; what got too old meanwhile, or comes into quiet hours, is
@@ -199,6 +215,12 @@ impl Desk {
 
     pub(super) fn queue_length(&self) -> usize {
         self.queue.len()
+    }
+
+    /// Items that wait, those that were coalesced included.
+    #[cfg(test)]
+    pub(super) fn queue_items(&self) -> u64 {
+        self.queue.items()
     }
 
     pub(super) fn queue_capacity(&self) -> usize {

@@ -67,12 +67,14 @@ struct State {
 // === impl DeskHandle ===
 
 impl DeskHandle {
-    /// An empty desk that writes into `history`.
+    /// A desk that goes on where `history` ends, and writes into it.
     pub fn new(settings: Settings, history: History) -> Self {
         let (swung, _) = broadcast::channel(WATCH_CAPACITY);
+        let mut desk = Desk::new(settings);
+        desk.restore(history.kept());
         Self(Arc::new(Shared {
             state: Mutex::new(State {
-                desk: Desk::new(settings),
+                desk,
                 swings: 0,
                 failed: 0,
             }),
@@ -87,21 +89,29 @@ impl DeskHandle {
     /// Answers an item at once. `peer` is whose rate it counts against; what comes from
     /// this process itself has none.
     pub(crate) fn submit(&self, item: Result<Bonk, Malformed>, peer: Option<IpAddr>) -> Answer {
-        let id = item.as_ref().map(|bonk| escape(&bonk.id));
+        let id = item.as_ref().ok().map(|bonk| bonk.id.clone());
         let id = id.unwrap_or_default();
         let answer = self.state().desk.submit(item, peer, self.now());
+        if answer.outcome.is_final() {
+            self.0.history.keep_answer(&id, answer.outcome.name());
+        }
         match answer.outcome {
             Outcome::Accepted => self.0.changed.notify_one(),
             Outcome::Full | Outcome::RateLimited | Outcome::Rejected => {
                 let times = self.0.dropped.get(answer.outcome as usize);
                 if let Some(times) = times.and_then(Throttle::count) {
                     let (outcome, why) = (answer.outcome.name(), escape(&answer.message));
+                    let id = escape(&id);
                     warn!(id, outcome, why, times, "turned a bonk away");
                 }
             }
             _ => (),
         }
-        debug!(id, outcome = answer.outcome.name(), "answered");
+        debug!(
+            id = escape(&id),
+            outcome = answer.outcome.name(),
+            "answered"
+        );
         answer
     }
 
@@ -109,6 +119,7 @@ impl DeskHandle {
     /// zero ends it. Returns until when.
     pub fn snooze(&self, span: Duration) -> Option<Timestamp> {
         let until = self.state().desk.snooze(span, self.now());
+        self.0.history.keep_snooze(until);
         if let Some(until) = until {
             info!(%until, "snoozed");
         } else {

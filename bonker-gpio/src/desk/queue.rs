@@ -132,6 +132,12 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// What waits stands for so many items.
+    #[cfg(test)]
+    pub(super) fn items(&self) -> u64 {
+        self.waiting.iter().map(Job::items).sum()
+    }
+
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }

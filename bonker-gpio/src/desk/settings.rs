@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::filter::Filter;
+use super::quiet::QuietHours;
 use super::rate::PeerRate;
 use crate::bonk::Severity;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub min_severity: Severity,
     /// Which namespaces and labels may bonk.
     pub filter: Filter,
+    /// When nothing swings.
+    pub quiet: QuietHours,
 }
 
 // === impl Settings ===
@@ -40,6 +43,7 @@ impl Default for Settings {
             peer_rate: PeerRate::default(),
             min_severity: Severity::Warning,
             filter: Filter::default(),
+            quiet: QuietHours::default(),
         }
     }
 }

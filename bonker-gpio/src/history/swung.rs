@@ -36,8 +36,9 @@ pub struct Position {
 /// What came after a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
-    /// Swings between the position and the first of these that are not held any more.
-    pub missed: u64,
+    /// The position's sequence in this run. Sequences that are missing between it and the
+    /// first swing, or between two swings, are no longer in the history.
+    pub after: u64,
     /// The swings, oldest first.
     pub swings: Vec<Swung>,
 }
@@ -45,7 +46,7 @@ pub struct Replay {
 // === impl Position ===
 
 impl Default for Position {
-    /// Nowhere.
+    /// Nowhere: before all there is.
     fn default() -> Self {
         Self {
             history: "".into(),

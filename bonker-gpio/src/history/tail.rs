@@ -1,91 +1,82 @@
-//! Pure: the latest swings in memory.
+//! Pure: the latest swings, which need not be read from the disk, and may not be on it yet.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use super::swung::Swung;
 
-use super::HISTORY_CAPACITY;
-use super::swung::{Position, Replay, Swung};
+/// How many swings are kept in memory.
+pub const MEMORY_CAPACITY: usize = 1000;
 
-#[derive(Debug)]
+/// And how much text, in bytes, so that long names do not take all of a Pi's memory.
+const MAX_BYTES: usize = 2 << 20;
+
+/// What a swing takes beside its text, in bytes.
+const OVERHEAD: usize = 512;
+
+#[derive(Debug, Default)]
 pub(super) struct Tail {
-    id: Arc<str>,
-    total: u64,
     swings: VecDeque<Swung>,
-    namespaces: HashMap<String, u64>,
+    bytes: usize,
 }
 
 // === impl Tail ===
 
 impl Tail {
-    pub(super) fn new() -> Self {
-        let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-        Self {
-            id: id.into(),
-            total: 0,
-            swings: VecDeque::new(),
-            namespaces: HashMap::new(),
+    /// Adds the newest; gives back the sequence of the last one that made room for it.
+    pub(super) fn push(&mut self, swung: Swung) -> Option<u64> {
+        self.bytes += size(&swung);
+        self.swings.push_back(swung);
+        let mut gone = None;
+        while self.swings.len() > MEMORY_CAPACITY || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.swings.pop_front() else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(size(&oldest));
+            gone = Some(oldest.position.sequence);
         }
+        gone
     }
 
-    pub(super) fn id(&self) -> Arc<str> {
-        Arc::clone(&self.id)
+    /// The sequence of the oldest.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.swings.front().map(|swung| swung.position.sequence)
     }
 
-    pub(super) fn total(&self) -> u64 {
-        self.total
-    }
-
-    pub(super) fn last(&self) -> Option<Timestamp> {
-        self.swings.back().map(|swung| swung.swung_at)
-    }
-
+    /// The `limit` newest, newest first.
     pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
         self.swings.iter().rev().take(limit).cloned().collect()
     }
 
-    pub(super) fn after(&self, position: &Position, limit: usize) -> Replay {
-        let after = if position.history == self.id {
-            position.sequence
-        } else {
-            0
-        };
-        let later = |swung: &&Swung| swung.position.sequence > after;
-        let swings: Vec<Swung> = self
+    /// The first `limit` after `sequence`, oldest first.
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
+        let begin = self
             .swings
+            .partition_point(|swung| swung.position.sequence <= sequence);
+        self.swings
             .iter()
-            .filter(later)
+            .skip(begin)
             .take(limit)
             .cloned()
-            .collect();
-        let first = swings.first().map(|swung| swung.position.sequence);
-        let missed = first.map_or(0, |first| first.saturating_sub(after + 1));
-        Replay { missed, swings }
+            .collect()
     }
+}
 
-    pub(super) fn leaderboard(&self, limit: usize) -> Vec<(String, u64)> {
-        let mut board: Vec<_> = self.namespaces.clone().into_iter().collect();
-        board.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        board.truncate(limit);
-        board
-    }
-
-    pub(super) fn record(&mut self, swung: Swung) -> Swung {
-        self.total += 1;
-        let position = Position {
-            history: self.id(),
-            sequence: self.total,
-        };
-        let swung = Swung { position, ..swung };
-        *self
-            .namespaces
-            .entry(swung.bonk.namespace.clone())
-            .or_default() += 1;
-        self.swings.push_back(swung.clone());
-        if self.swings.len() > HISTORY_CAPACITY {
-            self.swings.pop_front();
-        }
-        swung
-    }
+fn size(swung: &Swung) -> usize {
+    let bonk = &swung.bonk;
+    let texts = [
+        &bonk.id,
+        &bonk.source,
+        &bonk.node,
+        &bonk.namespace,
+        &bonk.pod,
+        &bonk.container,
+        &bonk.comm,
+        &bonk.summary,
+    ];
+    let labels = bonk.labels.iter();
+    texts.into_iter().map(String::len).sum::<usize>()
+        + labels
+            .map(|(name, value)| name.len() + value.len() + 64)
+            .sum::<usize>()
+        + OVERHEAD
 }

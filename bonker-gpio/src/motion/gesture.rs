@@ -42,7 +42,16 @@ pub enum Style {
 // === impl Gesture ===
 
 impl Gesture {
-    /// Its name, in metrics and logs.
+    /// Every gesture there is.
+    pub const ALL: [Self; 5] = [
+        Self::Nudge,
+        Self::DoubleNudge,
+        Self::Bonk,
+        Self::Frenzy,
+        Self::Toggle,
+    ];
+
+    /// Its name, in metrics, in the history and in logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nudge => "nudge",

@@ -10,10 +10,10 @@ use proto::bonk::{
     SnoozeRequest, SnoozeResponse, StreamBonksRequest, StreamBonksResponse, WatchBonksRequest,
     WatchBonksResponse,
 };
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::watcher::Watcher;
 use crate::arm::Backend;
 use crate::bonk::MAX_ID_BYTES;
 use crate::bounds::Places;
@@ -103,28 +103,24 @@ impl BonkService for Service {
 
     async fn watch_bonks(
         &self,
-        _request: Request<WatchBonksRequest>,
+        request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
         let place = self.watchers.try_take().ok_or_else(too_many_watchers)?;
-        let start = Some((self.desk.watch(), self.stopping.clone(), place));
+        let after = request.into_inner().after.map(wire::position);
+        let watcher = Watcher::new(&self.desk, after);
+        let start = Some((watcher, self.stopping.clone(), place));
         let swings = stream::unfold(start, |state| async {
-            let (mut swings, stopping, place) = state?;
-            let mut missed = 0;
-            loop {
-                let swung = tokio::select! {
-                    biased;
-                    () = stopping.cancelled() => return Some((Err(shutting_down()), None)),
-                    swung = swings.recv() => swung,
-                };
-                match swung {
-                    Ok(swung) => {
-                        let state = Some((swings, stopping, place));
-                        return Some((Ok(wire::swung(&swung, missed)), state));
-                    }
-                    Err(RecvError::Lagged(more)) => missed += more,
-                    Err(RecvError::Closed) => return Some((Err(shutting_down()), None)),
-                }
-            }
+            let (mut watcher, stopping, place) = state?;
+            let told = tokio::select! {
+                biased;
+                () = stopping.cancelled() => None,
+                told = watcher.next() => told,
+            };
+            let Some((swung, missed)) = told else {
+                return Some((Err(shutting_down()), None));
+            };
+            let state = Some((watcher, stopping, place));
+            Some((Ok(wire::swung(&swung, missed)), state))
         });
         Ok(Response::new(Box::pin(swings)))
     }

@@ -21,7 +21,7 @@ fn serve(text: &str, flags: &[&str]) -> Result<(ServeArgs, Cli), FileError> {
     let Command::Serve(args) = Cli::from_arg_matches(&matches).unwrap().command else {
         panic!("not serve");
     };
-    Ok((args, cli))
+    Ok((*args, cli))
 }
 
 #[test]

@@ -289,12 +289,18 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
 
     let without = Machine::new();
     let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap());
-    assert!(why.contains("--backend rppal") && why.contains("dtoverlay"), "{why}");
+    assert!(
+        why.contains("--backend rppal") && why.contains("dtoverlay"),
+        "{why}"
+    );
     // True of any machine but a Raspberry Pi.
     if !Path::new("/proc/device-tree/model").exists() {
         let picked = pick(&without, Choice::Auto).unwrap();
         assert_eq!(picked.name, "sim");
-        for word in ["not sysfs-pwm: no PWM chip", "not rppal: this is not a Raspberry Pi"] {
+        for word in [
+            "not sysfs-pwm: no PWM chip",
+            "not rppal: this is not a Raspberry Pi",
+        ] {
             assert!(picked.reason.contains(word), "{}", picked.reason);
         }
     }

@@ -1,0 +1,225 @@
+//! What may bonk, when, and how often.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use wildmatch::WildMatch;
+
+use super::duration::duration;
+use crate::bonk::Severity;
+use crate::desk::{Filter, Hours, LabelRule, PeerRate, QuietHours, Settings};
+
+/// More jobs than this would swing for hours.
+const MAX_QUEUE: u32 = 10_000;
+
+#[derive(Debug, Args)]
+pub(crate) struct DeskArgs {
+    /// Directory for the history, the counter and what was answered; without it a restart
+    /// begins anew
+    #[arg(long, env = "BONKER_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// How long after a swing more of the same container only counts; 0s: everything swings
+    #[arg(long, env = "BONKER_WINDOW", default_value = "10s", value_name = "TIME", value_parser = duration)]
+    pub(crate) window: Duration,
+    /// How many bonks may wait for the servo
+    #[arg(long, env = "BONKER_QUEUE", default_value_t = 64, value_name = "NUMBER",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_QUEUE)))]
+    pub(crate) queue: u32,
+    /// How old a kill may get before it is too late to swing
+    #[arg(long, env = "BONKER_EXPIRE", default_value = "5m", value_name = "TIME", value_parser = some_time)]
+    pub(crate) expire: Duration,
+    /// How long the arm rests between two swings
+    #[arg(long, env = "BONKER_COOLDOWN", default_value = "0s", value_name = "TIME", value_parser = duration)]
+    pub(crate) cooldown: Duration,
+    /// Hours in which nothing swings, as 22:00-07:00; may be given more than once
+    #[arg(long, env = "BONKER_QUIET_HOURS", value_delimiter = ',', value_name = "HH:MM-HH:MM", value_parser = hours)]
+    pub(crate) quiet_hours: Vec<Hours>,
+    /// Time zone of the quiet hours, as Europe/Berlin; the system's if not given
+    #[arg(long, env = "BONKER_TIME_ZONE", value_name = "NAME", value_parser = zone)]
+    pub(crate) time_zone: Option<TimeZone>,
+    /// A namespace that may bonk, with * and ?; may be given more than once; all if not given
+    #[arg(long, env = "BONKER_ALLOW_NAMESPACE", value_delimiter = ',', value_name = "PATTERN", value_parser = pattern)]
+    pub(crate) allow_namespace: Vec<WildMatch>,
+    /// A namespace that may not bonk, whatever is allowed; may be given more than once
+    #[arg(long, env = "BONKER_DENY_NAMESPACE", value_delimiter = ',', value_name = "PATTERN", value_parser = pattern)]
+    pub(crate) deny_namespace: Vec<WildMatch>,
+    /// A label of which one is needed to bonk; its value may have * and ?
+    #[arg(long, env = "BONKER_ALLOW_LABEL", value_delimiter = ',', value_name = "NAME=PATTERN", value_parser = label)]
+    pub(crate) allow_label: Vec<LabelRule>,
+    /// A label that may not bonk, whatever is allowed; its value may have * and ?
+    #[arg(long, env = "BONKER_DENY_LABEL", value_delimiter = ',', value_name = "NAME=PATTERN", value_parser = label)]
+    pub(crate) deny_label: Vec<LabelRule>,
+    /// What is milder than this is counted and moves nothing
+    #[arg(
+        long,
+        env = "BONKER_MIN_SEVERITY",
+        default_value = "warning",
+        value_name = "SEVERITY"
+    )]
+    pub(crate) min_severity: Severity,
+    /// How many bonks a minute one peer may send in the long run
+    #[arg(long, env = "BONKER_PEER_RATE", default_value = "600/min", value_name = "NUMBER/min", value_parser = rate)]
+    pub(crate) peer_rate: u32,
+    /// How many bonks one peer may send at once
+    #[arg(long, env = "BONKER_PEER_BURST", default_value_t = 64, value_name = "NUMBER",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) peer_burst: u32,
+}
+
+// === impl DeskArgs ===
+
+impl DeskArgs {
+    /// How the desk decides.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            window: self.window,
+            queue: usize::try_from(self.queue).unwrap_or(usize::MAX),
+            expire: self.expire,
+            cooldown: self.cooldown,
+            peer_rate: PeerRate {
+                per_minute: self.peer_rate,
+                burst: self.peer_burst,
+            },
+            min_severity: self.min_severity,
+            filter: Filter {
+                allow_namespaces: self.allow_namespace.clone(),
+                deny_namespaces: self.deny_namespace.clone(),
+                allow_labels: self.allow_label.clone(),
+                deny_labels: self.deny_label.clone(),
+            },
+            quiet: QuietHours {
+                hours: self.quiet_hours.clone(),
+                zone: self.time_zone.clone().unwrap_or_else(TimeZone::system),
+            },
+        }
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() {
+        return Err("it has to be longer than nothing".to_owned());
+    }
+    Ok(time)
+}
+
+fn hours(text: &str) -> Result<Hours, String> {
+    let usage = "use HH:MM-HH:MM, as in 22:00-07:00, or 00:00-24:00 for the whole day";
+    let (from, to) = text.split_once('-').ok_or(usage)?;
+    let time = |text: &str| -> Result<Time, String> {
+        let (hour, minute) = text.split_once(':').ok_or(usage)?;
+        let digits = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits(hour) || !digits(minute) {
+            return Err(usage.to_owned());
+        }
+        let read = |text: &str| text.parse().map_err(|_| usage.to_owned());
+        Time::new(read(hour)?, read(minute)?, 0, 0).map_err(|why| format!("{why}: {usage}"))
+    };
+    let from = time(from)?;
+    let whole = to == "24:00";
+    let to = if whole { Time::midnight() } else { time(to)? };
+    if from == to && !whole {
+        return Err(format!("they end when they begin: {usage}"));
+    }
+    Ok(Hours { from, to })
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|why| format!("{why}: use a name as Europe/Berlin or UTC"))
+}
+
+fn pattern(text: &str) -> Result<WildMatch, String> {
+    if text.is_empty() {
+        return Err("use a name, or a pattern as team-*".to_owned());
+    }
+    Ok(WildMatch::new(text))
+}
+
+fn label(text: &str) -> Result<LabelRule, String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok(LabelRule {
+            name: name.to_owned(),
+            value: WildMatch::new(value),
+        }),
+        _ => Err("use NAME=PATTERN, as in bonk=yes".to_owned()),
+    }
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/min").and_then(|n| n.parse().ok());
+    let number = number.filter(|number: &u32| *number > 0);
+    number.ok_or_else(|| "use a number a minute, as in 600/min".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+    use crate::desk::Settings;
+
+    fn settings(flags: &[&str]) -> Result<Settings, String> {
+        let line = ["bonker-gpio", "serve"];
+        let cli = Cli::try_parse_from(line.iter().chain(flags)).map_err(|why| why.to_string())?;
+        let Command::Serve(serve) = cli.command else {
+            panic!("not serve");
+        };
+        Ok(serve.desk.settings())
+    }
+
+    #[test]
+    fn the_defaults_are_the_desks() {
+        let (said, own) = (settings(&[]).unwrap(), Settings::default());
+        assert_eq!((said.window, said.queue), (own.window, own.queue));
+        assert_eq!((said.expire, said.cooldown), (own.expire, own.cooldown));
+        assert_eq!(said.peer_rate, own.peer_rate);
+        assert_eq!(said.min_severity, own.min_severity);
+        assert_eq!(said.filter, own.filter);
+        assert!(said.quiet.hours.is_empty());
+    }
+
+    #[test]
+    fn each_flag_is_followed_or_says_how_to_put_it() {
+        let check = |flag: &str, value: &str, usage: Option<&str>| {
+            let read = settings(&[&format!("{flag}={value}")]);
+            match usage {
+                None => assert!(read.is_ok(), "{flag} {value}: {read:?}"),
+                Some(usage) => {
+                    let said = read.unwrap_err();
+                    assert!(said.contains(usage), "{flag} {value}: {said}");
+                }
+            }
+        };
+        check("--quiet-hours", "22:00-07:00", None);
+        check("--quiet-hours", "22:00-07:00,12:00-13:00", None);
+        check("--quiet-hours", "00:00-24:00", None);
+        for wrong in [
+            "22-7",
+            "22:00",
+            "24:00-07:00",
+            "7:00-8:00",
+            "08:00-08:00",
+            "08:60-09:00",
+        ] {
+            check("--quiet-hours", wrong, Some("use HH:MM-HH:MM"));
+        }
+        check("--time-zone", "Europe/Berlin", None);
+        check("--time-zone", "Berlin/Europe", Some("as Europe/Berlin"));
+        check("--allow-namespace", "a-*,b", None);
+        check("--allow-namespace", "", Some("as team-*"));
+        check("--deny-label", "bonk=no*", None);
+        check("--deny-label", "bonk", Some("use NAME=PATTERN"));
+        check("--allow-label", "=x", Some("use NAME=PATTERN"));
+        check("--peer-rate", "60/min", None);
+        for wrong in ["60", "0/min", "-1/min", "60/s"] {
+            check("--peer-rate", wrong, Some("as in 600/min"));
+        }
+        check("--expire", "0s", Some("longer than nothing"));
+        check("--queue", "0", Some("1..=10000"));
+        check("--min-severity", "critical", None);
+        check("--window", "-1s", Some("--window"));
+    }
+}

@@ -1,0 +1,25 @@
+//! `bonker-gpio snooze`: some peace for the penguin.
+
+use proto::bonk::SnoozeRequest;
+
+use super::connect::{connect, in_time, refused};
+use super::{ClientError, print};
+use crate::args::SnoozeArgs;
+use crate::wire;
+
+/// Prints until when nothing swings.
+pub(crate) async fn snooze(args: SnoozeArgs) -> Result<(), ClientError> {
+    let url = args.server.url;
+    // The command line's own bound is far below what the wire can say.
+    let duration = prost_types::Duration::try_from(args.span).ok();
+    let call = async {
+        let mut client = connect(&url).await?;
+        let answer = client.snooze(SnoozeRequest { duration }).await;
+        Ok(answer.map_err(refused(&url))?.into_inner())
+    };
+    let until = in_time(&url, call).await?.until.and_then(wire::timestamp);
+    match until {
+        Some(until) => print(&format!("snoozed until {until:.0}")),
+        None => print("not snoozed"),
+    }
+}

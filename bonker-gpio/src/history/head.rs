@@ -1,0 +1,31 @@
+//! What is kept beside the swings, and changes with them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::board::Board;
+
+/// Written as a whole in the transaction of the swings it counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Head {
+    /// Swings ever, and the sequence of the last.
+    pub(super) total: u64,
+    /// When the last one began.
+    pub(super) last: Option<Timestamp>,
+    /// Until when the penguin is left in peace.
+    pub(super) snoozed: Option<Timestamp>,
+    /// The toggle was left at its other end.
+    pub(super) toggled: bool,
+    /// Swings by namespace.
+    pub(super) board: Board,
+}
+
+/// What the desk has to know again after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Ids and the names of their outcomes, oldest first.
+    pub(crate) answers: Vec<(String, String)>,
+    /// Until when the penguin is left in peace.
+    pub(crate) snoozed: Option<Timestamp>,
+}

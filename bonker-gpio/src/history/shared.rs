@@ -1,0 +1,264 @@
+//! What the writer and everybody else share: what is so by now, and what is not on the disk.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::head::{Head, Kept};
+use super::runs::Runs;
+use super::store::Opened;
+use super::swung::{Position, Swung};
+use super::tail::{MEMORY_CAPACITY, Tail};
+
+/// How many answers may wait to be written: more than the desk remembers make no sense.
+pub(super) const MAX_ANSWERS: usize = 4096;
+
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Something is to be written, or the end is near; or it was written.
+    changed: Condvar,
+}
+
+/// How far the history's end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    Closing,
+    Closed,
+}
+
+pub(super) struct State {
+    runs: Runs,
+    head: Head,
+    tail: Tail,
+    answers: VecDeque<(String, &'static str)>,
+    /// What the database had at the start, for the desk.
+    kept: Kept,
+    /// Up to which swing the disk has them; none in a history without one.
+    written: Option<u64>,
+    /// Swings that made room for others before they were on the disk.
+    lost: u64,
+    dirty: bool,
+    life: Life,
+}
+
+/// One transaction's worth.
+pub(super) struct Batch {
+    pub(super) head: Head,
+    pub(super) swings: Vec<Swung>,
+    pub(super) answers: Vec<(String, &'static str)>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new(state: State) -> Self {
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `change`, and has it written.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        if !std::mem::replace(&mut state.dirty, true) {
+            self.changed.notify_all();
+        }
+        result
+    }
+
+    pub(super) fn begin_to_close(&self) {
+        let mut state = self.state();
+        if state.life == Life::Open {
+            state.life = Life::Closing;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until everything is on the disk; false if that took too long.
+    pub(super) fn close(&self, deadline: Instant) -> bool {
+        self.begin_to_close();
+        let mut state = self.state();
+        while state.life != Life::Closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// The next batch, as soon as there is something, and `linger` after that, so that more
+    /// of it goes at once. `None` at the end.
+    pub(super) fn next_batch(&self, linger: Duration) -> Option<Batch> {
+        let mut state = self.state();
+        while !state.dirty && state.life == Life::Open {
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        let ready = Instant::now() + linger;
+        while state.life == Life::Open {
+            let left = ready.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.dirty.then(|| state.take_batch())
+    }
+
+    /// The swings up to `sequence` are on the disk.
+    pub(super) fn written(&self, sequence: u64) {
+        self.state().written = Some(sequence);
+        self.changed.notify_all();
+    }
+
+    /// Waits until every swing is on the disk.
+    #[cfg(test)]
+    pub(super) fn flush(&self) {
+        let mut state = self.state();
+        while state
+            .written
+            .is_some_and(|written| written < state.head.total)
+        {
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub(super) fn closed(&self) {
+        self.state().life = Life::Closed;
+        self.changed.notify_all();
+    }
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn in_memory() -> Self {
+        let mut runs = Runs::default();
+        runs.begin(random_id(), 0);
+        Self {
+            runs,
+            head: Head::default(),
+            tail: Tail::default(),
+            answers: VecDeque::new(),
+            kept: Kept::default(),
+            written: None,
+            lost: 0,
+            dirty: false,
+            life: Life::Open,
+        }
+    }
+
+    pub(super) fn of(opened: Opened) -> Self {
+        Self {
+            written: Some(opened.head.total),
+            runs: opened.runs,
+            kept: Kept {
+                answers: opened.answers,
+                snoozed: opened.head.snoozed,
+            },
+            head: opened.head,
+            ..Self::in_memory()
+        }
+    }
+
+    pub(super) fn id(&self) -> Arc<str> {
+        self.runs.id()
+    }
+
+    pub(super) fn runs(&self) -> &Runs {
+        &self.runs
+    }
+
+    pub(super) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(super) fn take_kept(&mut self) -> Kept {
+        std::mem::take(&mut self.kept)
+    }
+
+    /// The sequence of the oldest swing in memory, or of the next.
+    pub(super) fn first_in_memory(&self) -> u64 {
+        self.tail.first().unwrap_or(self.head.total + 1)
+    }
+
+    pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
+        self.tail.recent(limit)
+    }
+
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
+        self.tail.after(sequence, limit)
+    }
+
+    pub(super) fn record(&mut self, swung: Swung) -> Swung {
+        self.head.total += 1;
+        self.head.last = Some(swung.swung_at);
+        self.head.board.count(&swung.bonk.namespace);
+        let position = Position {
+            history: self.id(),
+            sequence: self.head.total,
+        };
+        let swung = Swung { position, ..swung };
+        let gone = self.tail.push(swung.clone());
+        if let (Some(gone), Some(written)) = (gone, self.written)
+            && gone > written
+        {
+            self.lost += 1;
+            if self.lost.is_power_of_two() {
+                let (lost, capacity) = (self.lost, MEMORY_CAPACITY);
+                warn!(
+                    lost,
+                    capacity, "the disk is too slow for the history: lost a swing"
+                );
+            }
+        }
+        swung
+    }
+
+    pub(super) fn keep_answer(&mut self, id: &str, outcome: &'static str) {
+        if self.written.is_none() {
+            return;
+        }
+        if self.answers.len() >= MAX_ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((id.to_owned(), outcome));
+    }
+
+    pub(super) fn keep_snooze(&mut self, until: Option<Timestamp>) {
+        self.head.snoozed = until;
+    }
+
+    pub(super) fn keep_toggled(&mut self, toggled: bool) {
+        self.head.toggled = toggled;
+    }
+
+    fn take_batch(&mut self) -> Batch {
+        self.dirty = false;
+        Batch {
+            head: self.head.clone(),
+            swings: self.tail.after(self.written.unwrap_or(0), MEMORY_CAPACITY),
+            answers: self.answers.drain(..).collect(),
+        }
+    }
+}
+
+/// What no other run has had.
+pub(super) fn random_id() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}

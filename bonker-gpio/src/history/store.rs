@@ -1,0 +1,323 @@
+//! The database: one file, written by one thread, read by any.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    ReadableTable, ReadableTableMetadata, StorageError, TableDefinition, TableError,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::error;
+
+use super::HISTORY_CAPACITY;
+use super::error::HistoryError;
+use super::head::Head;
+use super::record::Record;
+use super::runs::Runs;
+use super::shared::{Batch, MAX_ANSWERS, random_id};
+use crate::report::chain;
+
+/// Swings by sequence, each a [`Record`].
+const SWINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("swings");
+
+/// Ids by the order they were answered in, and the names of their outcomes.
+const ANSWERS: TableDefinition<u64, (&str, &str)> = TableDefinition::new("answers");
+
+/// [`Head`] and [`Runs`].
+const DOCUMENTS: TableDefinition<&str, &[u8]> = TableDefinition::new("documents");
+const HEAD: &str = "head";
+const RUNS: &str = "runs";
+
+/// Bytes of all swings.
+const SIZES: TableDefinition<&str, u64> = TableDefinition::new("sizes");
+const SWINGS_BYTES: &str = "swings";
+
+/// How many bytes of swings are kept, beside how many swings.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// What the database may keep in memory, in bytes.
+const CACHE_BYTES: usize = 4 << 20;
+
+const FILE: &str = "history.redb";
+const ASIDE: &str = "history.redb.corrupt";
+
+pub(super) struct Store(Mutex<Option<Database>>);
+
+/// What was in the database, and this run.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) head: Head,
+    pub(super) runs: Runs,
+    pub(super) answers: Vec<(String, String)>,
+}
+
+/// Why a database was not opened.
+enum Refused {
+    /// It may be read once the reason is gone.
+    For(HistoryError),
+    /// It never will be: what it says is told.
+    Corrupt(String),
+}
+
+type Result<T, E = HistoryError> = std::result::Result<T, E>;
+
+// === impl Store ===
+
+impl Store {
+    /// Opens the database in `dir`, or makes it, and begins a run in it.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Opened)> {
+        let fail = |attempt, path: &Path| {
+            let path = path.display().to_string();
+            move |source| HistoryError::Directory {
+                attempt,
+                path,
+                source,
+            }
+        };
+        fs::create_dir_all(dir).map_err(fail("make the directory", dir))?;
+        let path = dir.join(FILE);
+        let opened = match begin(&path) {
+            Ok(opened) => opened,
+            Err(Refused::For(why)) => return Err(why),
+            Err(Refused::Corrupt(why)) => {
+                let aside = dir.join(ASIDE);
+                fs::rename(&path, &aside).map_err(fail("move aside", &path))?;
+                let aside = aside.display().to_string();
+                error!(
+                    why,
+                    aside, "the history is damaged: it was moved aside, and a new one begins"
+                );
+                begin(&path).map_err(|refused| match refused {
+                    Refused::For(why) => why,
+                    Refused::Corrupt(why) => fail("make", &path)(std::io::Error::other(why)),
+                })?
+            }
+        };
+        // The file's name is to survive a power cut, too.
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(fail("write to the directory", dir))?;
+        let (database, opened) = opened;
+        Ok((Self(Mutex::new(Some(database))), opened))
+    }
+
+    /// Writes a batch, and forgets what is too much.
+    pub(super) fn write(&self, batch: &Batch) -> Result<()> {
+        let head = bytes("the counters", &batch.head)?;
+        let mut swings = Vec::with_capacity(batch.swings.len());
+        for swung in &batch.swings {
+            let record = bytes("a swing", &Record::of(swung))?;
+            swings.push((swung.position.sequence, record));
+        }
+        let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            return Ok(());
+        };
+        write(database, &head, &swings, &batch.answers).map_err(failed("write to"))
+    }
+
+    /// The last `limit` swings before `sequence`, newest first.
+    pub(super) fn before(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Record)>> {
+        self.read(|swings| {
+            let range = swings.range(..sequence)?.rev().take(limit);
+            range.map(|entry| entry.map(owned)).collect()
+        })
+    }
+
+    /// The first `limit` swings after `after` and before `before`, oldest first.
+    pub(super) fn between(
+        &self,
+        after: u64,
+        before: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Record)>> {
+        self.read(|swings| {
+            let range = swings.range(after + 1..before)?.take(limit);
+            range.map(|entry| entry.map(owned)).collect()
+        })
+    }
+
+    /// Lets go of the file.
+    pub(super) fn close(&self) {
+        let mut database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(why)) = database.take().map(Database::close) {
+            error!(error = chain(&why), "cannot close the history");
+        }
+    }
+
+    fn read<F>(&self, ask: F) -> Result<Vec<(u64, Record)>>
+    where
+        F: FnOnce(&ReadOnlyTable<u64, &'static [u8]>) -> Result<Vec<(u64, Vec<u8>)>, StorageError>,
+    {
+        let transaction = {
+            let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(database) = database.as_ref() else {
+                return Ok(Vec::new());
+            };
+            database.begin_read().map_err(failed("read"))?
+        };
+        let swings = transaction.open_table(SWINGS).map_err(failed("read"))?;
+        let found = ask(&swings).map_err(failed("read"))?;
+        found
+            .into_iter()
+            .map(|(sequence, record)| Ok((sequence, parsed("a swing", &record)?)))
+            .collect()
+    }
+}
+
+/// Opens the file, reads what it has, and begins a run.
+fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
+    // A damaged file can make the library panic.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create(path)
+    }));
+    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
+    let database = opened.map_err(|why| refused(path, why))?;
+    let opened = catch_unwind(AssertUnwindSafe(|| begin_run(&database)));
+    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
+    match opened {
+        Ok(opened) => Ok((database, opened)),
+        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why))),
+        Err(why) => Err(Refused::For(why)),
+    }
+}
+
+fn refused(path: &Path, why: DatabaseError) -> Refused {
+    let path = path.display().to_string();
+    match why {
+        DatabaseError::DatabaseAlreadyOpen => Refused::For(HistoryError::InUse { path }),
+        DatabaseError::RepairAborted
+        | DatabaseError::Storage(StorageError::Corrupted(_))
+        | DatabaseError::UpgradeRequired(_) => Refused::Corrupt(why.to_string()),
+        DatabaseError::Storage(StorageError::Io(io))
+            if matches!(
+                io.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Refused::Corrupt(io.to_string())
+        }
+        why => {
+            let source = Box::new(why.into());
+            Refused::For(HistoryError::Open { path, source })
+        }
+    }
+}
+
+fn begin_run(database: &Database) -> Result<Opened> {
+    let transaction = database.begin_read().map_err(failed("read"))?;
+    let head: Head = document(&transaction, HEAD, "the counters")?;
+    let mut runs: Runs = document(&transaction, RUNS, "the runs")?;
+    let answers = answers(&transaction).map_err(failed("read"))?;
+    runs.begin(random_id(), head.total);
+    let begun = bytes("the runs", &runs)?;
+    save(database, &begun).map_err(failed("write to"))?;
+    Ok(Opened {
+        head,
+        runs,
+        answers,
+    })
+}
+
+fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb::Error> {
+    let table = match transaction.open_table(ANSWERS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(why) => return Err(why.into()),
+    };
+    let mut answers = Vec::new();
+    for entry in table.iter()? {
+        let (_, answer) = entry?;
+        let (id, outcome) = answer.value();
+        answers.push((id.to_owned(), outcome.to_owned()));
+    }
+    Ok(answers)
+}
+
+/// Makes what is not there yet, and keeps `runs`.
+fn save(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(SWINGS)?;
+    transaction.open_table(ANSWERS)?;
+    transaction.open_table(DOCUMENTS)?.insert(RUNS, runs)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn write(
+    database: &Database,
+    head: &[u8],
+    swings: &[(u64, Vec<u8>)],
+    answers: &[(String, &str)],
+) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(SWINGS)?;
+        let mut sizes = transaction.open_table(SIZES)?;
+        let mut size = sizes.get(SWINGS_BYTES)?.map_or(0, |size| size.value());
+        for (sequence, record) in swings {
+            size += record.len() as u64;
+            table.insert(sequence, record.as_slice())?;
+        }
+        while table.len()? > HISTORY_CAPACITY || size > MAX_BYTES {
+            let Some((_, oldest)) = table.pop_first()? else {
+                break;
+            };
+            size = size.saturating_sub(oldest.value().len() as u64);
+        }
+        sizes.insert(SWINGS_BYTES, size)?;
+        let mut table = transaction.open_table(ANSWERS)?;
+        let next = table.last()?.map_or(0, |(last, _)| last.value() + 1);
+        for (order, (id, outcome)) in (next..).zip(answers) {
+            table.insert(order, (id.as_str(), *outcome))?;
+        }
+        while table.len()? > MAX_ANSWERS as u64 {
+            table.pop_first()?;
+        }
+        transaction.open_table(DOCUMENTS)?.insert(HEAD, head)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn document<T: DeserializeOwned + Default>(
+    transaction: &ReadTransaction,
+    key: &str,
+    what: &'static str,
+) -> Result<T> {
+    let table = match transaction.open_table(DOCUMENTS) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(T::default()),
+        Err(why) => return Err(failed("read")(why)),
+    };
+    let found = table.get(key).map_err(failed("read"))?;
+    found.map_or_else(|| Ok(T::default()), |found| parsed(what, found.value()))
+}
+
+fn owned(
+    (key, value): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>),
+) -> (u64, Vec<u8>) {
+    (key.value(), value.value().to_owned())
+}
+
+fn bytes<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|source| HistoryError::Form { what, source })
+}
+
+fn parsed<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(|source| HistoryError::Form { what, source })
+}
+
+fn failed<E: Into<redb::Error>>(attempt: &'static str) -> impl Fn(E) -> HistoryError {
+    move |why| HistoryError::Transaction {
+        attempt,
+        source: Box::new(why.into()),
+    }
+}
