@@ -224,3 +224,50 @@ async fn a_refusal_says_what_to_do() {
         check(&["serve", "--backend", "rppal"], 1, &["not a Raspberry Pi"]).await;
     }
 }
+
+#[tokio::test]
+async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = ["--state", dir.path().to_str().unwrap()];
+    let (server, url) = Running::serve("127.0.0.1:0", &state).await;
+    let (code, stdout, _) = finish(&["bonk", "--to", &url, "--pod", "web"]).await;
+    assert!(
+        code == Some(0) && stdout.starts_with("ACCEPTED"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = finish(&["bonk", "--to", &url, "--pod", "web"]).await;
+    assert!(
+        code == Some(0) && stdout.starts_with("COALESCED"),
+        "{stdout}"
+    );
+    let (code, stdout, _) = finish(&["snooze", "2h", "--to", &url]).await;
+    assert!(
+        code == Some(0) && stdout.starts_with("snoozed until 20"),
+        "{stdout}"
+    );
+    let second = ["serve", "--listen", "127.0.0.1:0", "--backend", "null"];
+    let (code, _, said) = finish(&[&second[..], &state].concat()).await;
+    assert!(
+        code == Some(1) && said.contains("another bonker-gpio"),
+        "{said}"
+    );
+    server.end(Signal::TERM).await;
+
+    let (server, url) = Running::serve("127.0.0.1:0", &state).await;
+    let (code, stdout, said) = finish(&["bonk", "--to", &url]).await;
+    assert!(code == Some(1) && stdout.starts_with("QUIET"), "{stdout}");
+    assert!(said.contains("snoozed until 20"), "{said}");
+    let (_, stdout, _) = finish(&["status", "--from", &url]).await;
+    assert!(
+        stdout.contains("history: 1 swings, the last 0 days ago"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("snoozed: until 20"), "{stdout}");
+    let (code, stdout, _) = finish(&["snooze", "off", "--to", &url]).await;
+    assert_eq!((code, stdout.as_str()), (Some(0), "not snoozed\n"));
+    for wrong in ["8d", "0s", "soon", "-1h"] {
+        let (code, _, said) = finish(&["snooze", "--to", &url, "--", wrong]).await;
+        assert!(code == Some(2) && said.contains("off"), "{wrong}: {said}");
+    }
+    server.end(Signal::TERM).await;
+}

@@ -10,7 +10,7 @@ use crate::bonk::Bonk;
 use crate::text::escape;
 use crate::wire;
 
-/// Sends the bonk and prints the answer; an error unless it was accepted.
+/// Sends the bonk and prints the answer; an error unless it swings, or counts with one that does.
 pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
     let url = args.server.url.clone();
     let item = wire::item(&test_bonk(args));
@@ -22,7 +22,7 @@ pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
     };
     let answer = in_time(&url, call).await?;
     print(&describe(&answer))?;
-    if answer.outcome() == Outcome::Accepted {
+    if matches!(answer.outcome(), Outcome::Accepted | Outcome::Coalesced) {
         return Ok(());
     }
     let why = match answer.message.as_str() {

@@ -91,10 +91,15 @@ impl DeskHandle {
     pub(crate) fn submit(&self, item: Result<Bonk, Malformed>, peer: Option<IpAddr>) -> Answer {
         let id = item.as_ref().ok().map(|bonk| bonk.id.clone());
         let id = id.unwrap_or_default();
-        let answer = self.state().desk.submit(item, peer, self.now());
-        if answer.outcome.is_final() {
-            self.0.history.keep_answer(&id, answer.outcome.name());
-        }
+        let answer = {
+            let mut state = self.state();
+            let answer = state.desk.submit(item, peer, self.now());
+            if answer.outcome.is_final() {
+                // Before the arm can ask: a swing that is kept has its answer kept.
+                self.0.history.keep_answer(&id, answer.outcome.name());
+            }
+            answer
+        };
         match answer.outcome {
             Outcome::Accepted => self.0.changed.notify_one(),
             Outcome::Full | Outcome::RateLimited | Outcome::Rejected => {
@@ -118,8 +123,12 @@ impl DeskHandle {
     /// Leaves the penguin in peace for `span`, at most [`MAX_SNOOZE`](super::MAX_SNOOZE);
     /// zero ends it. Returns until when.
     pub fn snooze(&self, span: Duration) -> Option<Timestamp> {
-        let until = self.state().desk.snooze(span, self.now());
-        self.0.history.keep_snooze(until);
+        let until = {
+            let mut state = self.state();
+            let until = state.desk.snooze(span, self.now());
+            self.0.history.keep_snooze(until);
+            until
+        };
         if let Some(until) = until {
             info!(%until, "snoozed");
         } else {

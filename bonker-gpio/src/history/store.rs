@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase,
@@ -45,7 +45,7 @@ const CACHE_BYTES: usize = 4 << 20;
 const FILE: &str = "history.redb";
 const ASIDE: &str = "history.redb.corrupt";
 
-pub(super) struct Store(Mutex<Option<Database>>);
+pub(super) struct Store(Mutex<Option<Arc<Database>>>);
 
 /// What was in the database, and this run.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Store {
             .and_then(|dir| dir.sync_all())
             .map_err(fail("write to the directory", dir))?;
         let (database, opened) = opened;
-        Ok((Self(Mutex::new(Some(database))), opened))
+        Ok((Self(Mutex::new(Some(Arc::new(database)))), opened))
     }
 
     /// Writes a batch, and forgets what is too much.
@@ -113,11 +113,10 @@ impl Store {
             let record = bytes("a swing", &Record::of(swung))?;
             swings.push((swung.position.sequence, record));
         }
-        let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_ref() else {
+        let Some(database) = self.database() else {
             return Ok(());
         };
-        write(database, &head, &swings, &batch.answers).map_err(failed("write to"))
+        write(&database, &head, &swings, &batch.answers).map_err(failed("write to"))
     }
 
     /// The last `limit` swings before `sequence`, newest first.
@@ -144,22 +143,30 @@ impl Store {
     /// Lets go of the file.
     pub(super) fn close(&self) {
         let mut database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(why)) = database.take().map(Database::close) {
+        // Who reads at this moment lets go of it a little later.
+        let closed = database
+            .take()
+            .and_then(Arc::into_inner)
+            .map(Database::close);
+        if let Some(Err(why)) = closed {
             error!(error = chain(&why), "cannot close the history");
         }
+    }
+
+    /// Not locked while it is used: who reads does not wait for who writes.
+    fn database(&self) -> Option<Arc<Database>> {
+        let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        database.clone()
     }
 
     fn read<F>(&self, ask: F) -> Result<Vec<(u64, Record)>>
     where
         F: FnOnce(&ReadOnlyTable<u64, &'static [u8]>) -> Result<Vec<(u64, Vec<u8>)>, StorageError>,
     {
-        let transaction = {
-            let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(database) = database.as_ref() else {
-                return Ok(Vec::new());
-            };
-            database.begin_read().map_err(failed("read"))?
+        let Some(database) = self.database() else {
+            return Ok(Vec::new());
         };
+        let transaction = database.begin_read().map_err(failed("read"))?;
         let swings = transaction.open_table(SWINGS).map_err(failed("read"))?;
         let found = ask(&swings).map_err(failed("read"))?;
         found
