@@ -7,9 +7,11 @@ mod refusal;
 mod snooze;
 mod status;
 mod swing_line;
+mod trouble;
 mod watch;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use bonk::bonk;
@@ -18,12 +20,46 @@ pub(crate) use snooze::snooze;
 pub(crate) use status::status;
 pub(crate) use watch::watch;
 
+use crate::auth::TokenError;
+use crate::text::escape;
+
 /// How long one call may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
+    #[error(
+        "an https:// URL needs --ca: the ca.crt that `bonker-gpio certs` made, or \
+             /etc/ssl/certs/ca-certificates.crt for a bonker with a public certificate"
+    )]
+    NoCa,
+    #[error("--ca and --cert are for TLS, and {url} is plaintext: use https://, or leave them out")]
+    NoTls { url: String },
+    #[error("cannot read {}: check --{flag}", escape(&path.display().to_string()))]
+    File {
+        path: PathBuf,
+        flag: &'static str,
+        source: io::Error,
+    },
+    #[error("{} has no {what} in PEM: check --{flag}", escape(&path.display().to_string()))]
+    Pem {
+        path: PathBuf,
+        flag: &'static str,
+        what: &'static str,
+    },
+    #[error(
+        "the certificates cannot be used: check --ca, --cert, and that --key belongs to --cert"
+    )]
+    Tls(#[source] tonic::transport::Error),
+    #[error("no token to show: check --token-file")]
+    Token(#[source] TokenError),
+    #[error("no TLS with {url}: {advice}")]
+    Handshake {
+        url: String,
+        advice: &'static str,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error(
         "cannot reach {url}: check that `bonker-gpio serve` runs there, that it listens on this \
          address and port, and that no firewall or NetworkPolicy is in between"

@@ -13,6 +13,8 @@ use tracing::{info, warn};
 
 use crate::args::{Cli, Command, ReadError, ServeArgs};
 use crate::arm::Arm;
+use crate::auth::TokenError;
+use crate::certs::{self, CertsError};
 use crate::desk::DeskHandle;
 use crate::history::{History, HistoryError};
 use crate::logs::{self, LogFormat, Logs};
@@ -20,6 +22,7 @@ use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
+use crate::tls::{Protocol, TlsError};
 use crate::{calibrate, client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
@@ -56,6 +59,12 @@ enum CommandError {
     },
     #[error("cannot tell which address HTTP is served on")]
     HttpAddress(#[source] io::Error),
+    #[error("no TLS by these files")]
+    Tls(#[source] TlsError),
+    #[error("no token by this file")]
+    Token(#[source] TokenError),
+    #[error(transparent)]
+    Certs(CertsError),
     #[error(transparent)]
     History(HistoryError),
     #[error(transparent)]
@@ -82,13 +91,18 @@ pub fn main() -> ExitCode {
     };
     let logs = logs::start(cli.logs.log_level, cli.logs.log_format);
     if let Command::Serve(args) = &cli.command {
-        if let Err(exposed) = args.listen.check() {
-            logs.say(&exposed);
-            return ExitCode::from(USAGE);
-        }
-        if let Err(exposed) = args.web.check(args.listen.insecure) {
-            logs.say(&exposed);
-            return ExitCode::from(USAGE);
+        let insecure = args.listen.insecure;
+        let mut ports = vec![("listen", args.listen.listen, Protocol::Http2)];
+        ports.extend(
+            args.web
+                .http_listen
+                .map(|address| ("http-listen", address, Protocol::Http1)),
+        );
+        for (flag, address, protocol) in ports {
+            if let Err(why) = args.security.check(flag, address, protocol, insecure) {
+                logs.say(&why);
+                return ExitCode::from(USAGE);
+            }
         }
     }
     match run(cli.command, &logs) {
@@ -117,6 +131,7 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
             Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
             Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
             Command::Snooze(args) => client::snooze(args).await.map_err(CommandError::Client),
+            Command::Certs(args) => certs::certs(&args).map_err(CommandError::Certs),
             Command::Watch(args) => tokio::select! {
                 () = stop()? => Ok(()),
                 ended = client::watch(args) => ended.map_err(CommandError::Client),
@@ -156,6 +171,15 @@ async fn serve(
         info!(zone, "keeping quiet hours");
     }
     let desk = DeskHandle::new(settings, history.clone());
+    let tls = |protocol| args.security.acceptor(protocol).map_err(CommandError::Tls);
+    let access = server::Access {
+        grpc: tls(Protocol::Http2)?,
+        http: tls(Protocol::Http1)?,
+        token: args.security.token().map_err(CommandError::Token)?,
+        limits: args.limits.port(),
+        idle_timeout: args.limits.idle_timeout,
+    };
+    let scheme = access.grpc.scheme();
     let address = args.listen.listen;
     let grpc = TcpListener::bind(address)
         .await
@@ -165,12 +189,12 @@ async fn serve(
         None => None,
     };
     if args.listen.insecure {
-        warn!(%address, "insecure: plaintext, and whoever reaches this address may bonk");
+        warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
     }
     let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
-        announce(address, web);
+        announce(scheme, address, web);
         systemd::ready();
     };
     let stop = async {
@@ -179,7 +203,7 @@ async fn serve(
     };
     let watchdog = systemd::watchdog(arm.heartbeat());
     let served = tokio::select! {
-        served = server::run(Ports { grpc, http }, arm, ready, stop) => served,
+        served = server::run(Ports { grpc, http, access }, arm, ready, stop) => served,
         never = watchdog => match never {},
     };
     history.close();
@@ -203,12 +227,12 @@ async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandE
 }
 
 /// All there is on standard output: whoever started this reads the ports from it.
-fn announce(address: SocketAddr, web: Option<SocketAddr>) {
+fn announce(scheme: &str, address: SocketAddr, web: Option<SocketAddr>) {
     let mut stdout = io::stdout().lock();
-    let mut line = format!("listening on http://{address}\n");
+    let mut line = format!("listening on {scheme}://{address}\n");
     if let Some(web) = web {
         // Writing to a String cannot fail.
-        let _ = writeln!(line, "web on http://{web}/");
+        let _ = writeln!(line, "web on {scheme}://{web}/");
     }
     if let Err(why) = stdout
         .write_all(line.as_bytes())

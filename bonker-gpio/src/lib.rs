@@ -10,25 +10,30 @@
 
 mod args;
 mod arm;
+mod auth;
 mod bonk;
 mod bounds;
 mod calibrate;
+mod certs;
 mod client;
 mod command;
 mod desk;
 mod history;
 mod logs;
 mod motion;
+mod port;
 mod report;
 mod server;
 mod servo;
 mod signals;
 mod systemd;
 mod text;
+mod tls;
 mod web;
 mod wire;
 
 pub use arm::{Arm, Backend, Heartbeat};
+pub use auth::{MIN_TOKEN_BYTES, Token, TokenError};
 pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Severity};
 pub use command::main;
 pub use desk::{
@@ -43,13 +48,12 @@ pub use motion::{
     LimitsError, MAX_HOLD, Motion, Move, Percent, SHORTEST_US, Step, Style, Tempo, cut_short,
     time_on,
 };
-pub use server::{
-    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, PREFACE_DEADLINE, Ports,
-    STOP_DEADLINE, ServeError, run,
-};
+pub use port::{Connection, Port, PortLimits};
+pub use server::{Access, MAX_WATCHERS, PREFACE_DEADLINE, Ports, STOP_DEADLINE, ServeError, run};
 pub use servo::{
     Choice, Hardware, PickError, Picked, PwmWish, Screen, Servo, ServoError, WATCHDOG, pick,
     watched,
 };
 pub use text::{escape, escape_json};
+pub use tls::{Acceptor, HANDSHAKE_DEADLINE, Protocol, Stream, TlsError, TlsFiles};
 pub use web::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER};

@@ -1,8 +1,10 @@
 //! `run`: serves `bonk.v1`, health and reflection until it is told to stop.
 
+mod access;
 mod connections;
 mod health;
 mod service;
+mod streams;
 mod watcher;
 
 use std::convert::Infallible;
@@ -15,16 +17,19 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::arm::Arm;
-use crate::bounds::{Peers, Places};
+use crate::port::Port;
 use crate::web;
-pub use connections::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PREFACE_DEADLINE};
+pub use access::Access;
+pub use connections::PREFACE_DEADLINE;
 use health::Health;
 pub use service::MAX_WATCHERS;
 use service::Service;
+use streams::Streams;
 
 /// How long stopping may take in all: the swing, the rest, and the goodbyes.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -37,12 +42,24 @@ const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 const MAX_STREAMS_PER_CONNECTION: u32 = 64;
 
-/// Where to serve.
+/// What a client may send before the service takes it: HTTP/2's own default, which one
+/// message of [`MAX_MESSAGE_BYTES`] just fits. Each connection may hold as much.
+const WINDOW_BYTES: u32 = 65_535;
+
+/// A token, and what gRPC and proxies add.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// The answer, or a stream's first headers, come by then.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where to serve, and for whom.
 pub struct Ports {
     /// `bonk.v1`, health and reflection.
     pub grpc: TcpListener,
     /// The web side; off without.
     pub http: Option<TcpListener>,
+    /// Who is let in.
+    pub access: Access,
 }
 
 /// Why serving ended before it was told to.
@@ -72,10 +89,14 @@ pub enum ServeError {
 
 // === impl Ports ===
 
-/// gRPC alone.
+/// gRPC alone, in plaintext for everybody.
 impl From<TcpListener> for Ports {
     fn from(grpc: TcpListener) -> Self {
-        Self { grpc, http: None }
+        Self {
+            grpc,
+            http: None,
+            access: Access::default(),
+        }
     }
 }
 
@@ -91,8 +112,9 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let Ports { grpc, http } = ports.into();
-    let address = grpc.local_addr().map_err(ServeError::Address)?;
+    let Ports { grpc, http, access } = ports.into();
+    let port = Port::new(grpc, access.grpc.clone(), access.limits).map_err(ServeError::Address)?;
+    let address = port.address();
     let (health, health_service) = Health::new().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
@@ -107,28 +129,33 @@ pub async fn run(
     let service = Service::new(
         desk.clone(),
         arm.backend().clone(),
+        Streams::new(access.limits.per_peer, access.idle_timeout),
         stopping.clone(),
         closing.clone(),
     );
     let bonk = BonkServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let places = Places::new("connections", MAX_CONNECTIONS);
-    let peers = Peers::new(MAX_CONNECTIONS_PER_PEER);
+    let key = access.key();
     let serving = Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .add_service(bonk)
+        .timeout(CALL_DEADLINE)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .add_service(InterceptedService::new(bonk, key.clone()))
+        // Probes have no token.
         .add_service(health_service)
-        .add_service(reflection)
+        .add_service(InterceptedService::new(reflection, key))
         .serve_with_incoming_shutdown(
-            connections::accept(grpc, places, peers),
+            connections::accept(port),
             stopping.clone().cancelled_owned(),
         );
     let mut serving = pin!(serving);
 
     let (booted_tx, booted) = oneshot::channel();
     let mut arm = tokio::spawn(arm.run(booted_tx, stopping.clone()));
-    let mut web = web::start(http, site.clone());
+    let mut web = web::start(http, access, site.clone());
     let life = async {
         if booted.await.is_ok() {
             health.serving().await;

@@ -4,6 +4,7 @@
 //! its own that `router` knows.
 
 mod connections;
+mod guard;
 mod health;
 mod router;
 mod site;

@@ -64,7 +64,10 @@ async fn http_is_served_beside_grpc_and_its_port_told() {
     let exposed = ["serve", "--http-listen", "0.0.0.0:0"];
     let (code, _, stderr) = finish(&exposed).await;
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("--http-listen can be reached"), "{stderr}");
+    assert!(
+        stderr.contains("--http-listen 0.0.0.0:0 can be reached"),
+        "{stderr}"
+    );
     let (status, _, said) = server.end(Signal::TERM).await;
     assert_eq!(status.code(), Some(0), "{said}");
 }
@@ -205,7 +208,7 @@ async fn a_refusal_says_what_to_do() {
     check(&["serve", "--duty", "2%"], 1, &["duty of 2%", "raise"]).await;
     check(&["serve", "--duty", "0%"], 2, &["1% to 100%"]).await;
     check(&["serve", "--pwm-chip", "x"], 2, &["auto, or the number"]).await;
-    check(&["bonk", "--to", "https://x"], 2, &["plaintext"]).await;
+    check(&["bonk", "--to", "https://x"], 1, &["--ca"]).await;
     let port = ["status", "--from", "http://127.0.0.1:99999"];
     check(&port, 2, &["1 to 65535", "99999"]).await;
     check(

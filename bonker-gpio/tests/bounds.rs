@@ -10,8 +10,8 @@ mod common;
 
 use std::time::Duration;
 
-use bonker_gpio::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, MAX_WATCHERS, PREFACE_DEADLINE};
-use common::{Server, servo, within};
+use bonker_gpio::{MAX_WATCHERS, PREFACE_DEADLINE};
+use common::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, Server, access, servo, within};
 use proto::bonk::{GetStatusRequest, WatchBonksRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -141,4 +141,61 @@ async fn a_quiet_peer_stays_and_is_left_in_peace() {
     // Neither a ping nor a goodbye, which it would not answer, nor an end.
     let more = tokio::time::timeout(QUIET, peer.read_buf(&mut heard)).await;
     assert!(more.is_err(), "heard {more:?}");
+}
+
+#[tokio::test]
+async fn a_peer_with_too_many_streams_is_told_so_until_one_ends() {
+    let (servo, _gate) = servo(None);
+    let mut few = access();
+    few.limits.per_peer = 2;
+    let mut server = Server::guarded(servo, few).await;
+    server.ready().await;
+    let mut client = server.client().await;
+    let (_first, second) = (
+        within(client.stream_bonks(tokio_stream::pending())).await,
+        within(client.watch_bonks(WatchBonksRequest::default())).await,
+    );
+    let second = second.unwrap();
+    let refused = within(client.stream_bonks(tokio_stream::pending())).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("2 streams"), "{refused}");
+    drop(second);
+    within(async {
+        while let Err(refused) = client.stream_bonks(tokio_stream::pending()).await {
+            assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        }
+    })
+    .await;
+}
+
+/// The clock is paused: it moves as soon as nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn a_stream_without_items_ends_without_an_error_and_one_with_them_stays() {
+    const IDLE: Duration = Duration::from_mins(10);
+    const ALMOST: Duration = Duration::from_mins(9);
+    let (servo, _gate) = servo(None);
+    let mut short = access();
+    short.idle_timeout = IDLE;
+    let mut server = Server::guarded(servo, short).await;
+    server.ready().await;
+    let mut client = server.client().await;
+    let (send, items) = tokio::sync::mpsc::channel(1);
+    let items = tokio_stream::wrappers::ReceiverStream::new(items);
+    let mut answers = client.stream_bonks(items).await.unwrap().into_inner();
+    for n in 0..3 {
+        tokio::time::sleep(ALMOST).await;
+        let item = Some(common::item(&n.to_string()));
+        send.send(proto::bonk::StreamBonksRequest { item })
+            .await
+            .unwrap();
+        answers.message().await.unwrap().unwrap();
+    }
+    let begun = Instant::now();
+    assert_eq!(answers.message().await.unwrap(), None);
+    let took = begun.elapsed();
+    assert!(
+        (IDLE..IDLE + Duration::from_secs(1)).contains(&took),
+        "{took:?}"
+    );
 }

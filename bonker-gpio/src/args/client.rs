@@ -1,5 +1,6 @@
 //! What the client commands are told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -8,12 +9,24 @@ use super::duration::duration;
 use crate::bonk::Severity;
 use crate::desk::MAX_SNOOZE;
 
-/// Which bonker a client talks to.
-#[derive(Debug, Args)]
+/// Which bonker a client talks to, and what it shows there.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
     /// The bonker
     #[arg(long = "server", visible_aliases = ["to", "from"], env = "BONKER_URL", default_value = "http://127.0.0.1:50051", value_name = "URL", value_parser = url)]
     pub(crate) url: String,
+    /// The CA of the bonker's certificate, PEM; an https:// URL needs it
+    #[arg(long, env = "BONKER_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// The certificate to show the bonker, PEM
+    #[arg(long, env = "BONKER_CERT", value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The key of --cert, PEM
+    #[arg(long, env = "BONKER_KEY", value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// The token to show the bonker is in this file
+    #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -77,20 +90,17 @@ pub(crate) enum Output {
 }
 
 fn url(text: &str) -> Result<String, String> {
-    if text.starts_with("https://") {
-        return Err("this version speaks plaintext only: use http://HOST:PORT".to_owned());
-    }
     let uri: tonic::codegen::http::Uri = text
         .parse()
-        .map_err(|why| format!("{why}: use http://HOST:PORT"))?;
+        .map_err(|why| format!("{why}: use http:// or https://HOST:PORT"))?;
     match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => {
             let authority = uri.authority().map_or("", |authority| authority.as_str());
             let address = authority.rsplit_once('@').map_or(authority, |(_, at)| at);
             let port = address.strip_prefix(host).unwrap_or_default();
             sound_port(port).map(|()| text.to_owned())
         }
-        _ => Err("use http://HOST:PORT".to_owned()),
+        _ => Err("use http:// or https://HOST:PORT".to_owned()),
     }
 }
 
@@ -103,7 +113,7 @@ fn sound_port(port: &str) -> Result<(), String> {
     match digits.parse() {
         Ok(1..=u16::MAX) => Ok(()),
         _ => Err(format!(
-            "a port is a number from 1 to 65535, not {digits:?}: use http://HOST:PORT"
+            "a port is a number from 1 to 65535, not {digits:?}: use http:// or https://HOST:PORT"
         )),
     }
 }
@@ -134,7 +144,7 @@ mod tests {
     use crate::args::Cli;
 
     #[test]
-    fn only_plain_http_is_spoken() {
+    fn only_urls_of_http_are_taken() {
         let check = |url: &str, fine: bool| {
             let parsed = Cli::try_parse_from(["bonker-gpio", "bonk", "--to", url]);
             assert_eq!(parsed.is_ok(), fine, "{url}");
@@ -142,7 +152,9 @@ mod tests {
         check("http://127.0.0.1:50051", true);
         check("http://[::1]:50051", true);
         check("http://pi.local", true);
-        check("https://pi.local", false);
+        check("https://pi.local", true);
+        check("https://pi.local:70000", false);
+        check("ftp://pi.local", false);
         check("pi.local:50051", false);
         check("", false);
         check("http://pi.local:1", true);

@@ -2,11 +2,14 @@
 //! every flag of `serve` has a variable and a key in the file.
 
 mod calibrate;
+mod certs;
 mod client;
 mod desk;
 mod duration;
 mod file;
+mod limits;
 mod listen;
+mod security;
 mod servo;
 mod web;
 
@@ -18,10 +21,13 @@ use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
 pub(crate) use calibrate::CalibrateArgs;
-pub(crate) use client::{BonkArgs, Output, SnoozeArgs, StatusArgs, WatchArgs};
+pub(crate) use certs::CertsArgs;
+pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
 pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
+pub(crate) use limits::LimitArgs;
 pub(crate) use listen::ListenArgs;
+pub(crate) use security::SecurityArgs;
 pub(crate) use servo::ServoArgs;
 pub(crate) use web::WebArgs;
 
@@ -71,6 +77,8 @@ pub(crate) enum Command {
     Calibrate(CalibrateArgs),
     /// Leaves the penguin in peace for a while
     Snooze(SnoozeArgs),
+    /// Makes a CA, and certificates of the server and its clients
+    Certs(CertsArgs),
 }
 
 /// Where each setting of the server comes from is the business of its room.
@@ -81,6 +89,10 @@ pub(crate) struct ServeArgs {
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) servo: ServoArgs,
     #[command(flatten)]

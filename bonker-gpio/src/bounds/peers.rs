@@ -1,4 +1,4 @@
-//! So many connections from one address, so that one machine cannot take all of them.
+//! So many connections or streams from one address, so that one machine cannot take all.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use super::throttle::Throttle;
 /// Open connections by the address they come from. Cheap to clone; clones share them.
 #[derive(Clone)]
 pub(crate) struct Peers {
+    what: &'static str,
     most: usize,
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
     refused: Throttle,
@@ -25,9 +26,10 @@ pub(crate) struct Guest {
 // === impl Peers ===
 
 impl Peers {
-    /// `most` connections from each address.
-    pub(crate) fn new(most: usize) -> Self {
+    /// `most` of `what`, a plural, from each address.
+    pub(crate) fn new(what: &'static str, most: usize) -> Self {
         Self {
+            what,
             most,
             open: Arc::default(),
             refused: Throttle::default(),
@@ -42,8 +44,8 @@ impl Peers {
         let connections = open.entry(peer).or_default();
         if *connections >= self.most {
             if let Some(times) = self.refused.count() {
-                let most = self.most;
-                warn!(%peer, most, times, "hung up on a peer with too many connections");
+                let (what, most) = (self.what, self.most);
+                warn!(%peer, what, most, times, "refused a peer that has as many as it may");
             }
             return None;
         }
@@ -77,7 +79,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_bound_and_is_forgotten() {
-        let peers = Peers::new(2);
+        let peers = Peers::new("tests", 2);
         let admit = |peer: &str| peers.admit(peer.parse().unwrap());
         let first = admit("192.0.2.1");
         let second = admit("::ffff:192.0.2.1");

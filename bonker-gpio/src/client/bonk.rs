@@ -12,10 +12,11 @@ use crate::wire;
 
 /// Sends the bonk and prints the answer; an error unless it swings, or counts with one that does.
 pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
-    let url = args.server.url.clone();
+    let server = args.server.clone();
+    let url = server.url.clone();
     let item = wire::item(&test_bonk(args));
     let call = async {
-        let mut client = connect(&url).await?;
+        let mut client = connect(&server).await?;
         let request = BonkRequest { item: Some(item) };
         let answer = client.bonk(request).await.map_err(refused(&url))?;
         Ok(answer.into_inner().acknowledgement.unwrap_or_default())

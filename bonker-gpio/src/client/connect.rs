@@ -1,30 +1,58 @@
 //! A connection to a bonker, or a sentence that says what to check.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
 
-use super::{ClientError, DEADLINE, Refusal};
+use super::{ClientError, DEADLINE, Refusal, trouble};
+use crate::args::ServerArgs;
+use crate::auth::Token;
 
 /// A stream on a dead network ends, instead of staying silent for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn connect(url: &str) -> Result<BonkServiceClient<Channel>, ClientError> {
-    let failed = |source| ClientError::Connect {
-        url: url.to_owned(),
-        source,
+/// A bonker, and the token with every call.
+pub(super) type Client = BonkServiceClient<InterceptedService<Channel, Shown>>;
+
+/// The token, if there is one to show.
+#[derive(Clone)]
+pub(super) struct Shown(Option<MetadataValue<Ascii>>);
+
+/// Connects as `server` has it; the files are read anew each time.
+pub(super) async fn connect(server: &ServerArgs) -> Result<Client, ClientError> {
+    let url = &server.url;
+    let failed = |source: tonic::transport::Error| match advice(url, &source) {
+        Some(advice) => ClientError::Handshake {
+            url: url.clone(),
+            advice,
+            source: source.into(),
+        },
+        None => ClientError::Connect {
+            url: url.clone(),
+            source,
+        },
     };
-    let channel = Endpoint::from_shared(url.to_owned())
+    let mut endpoint = Endpoint::from_shared(url.clone())
         .map_err(failed)?
         .connect_timeout(DEADLINE)
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
-        .keep_alive_timeout(KEEPALIVE_PATIENCE)
-        .connect()
-        .await
-        .map_err(failed)?;
-    Ok(BonkServiceClient::new(channel))
+        .keep_alive_timeout(KEEPALIVE_PATIENCE);
+    if let Some(tls) = tls(server)? {
+        endpoint = endpoint.tls_config(tls).map_err(ClientError::Tls)?;
+    }
+    let shown = shown(server)?;
+    let channel = endpoint.connect().await.map_err(failed)?;
+    Ok(BonkServiceClient::with_interceptor(channel, shown))
 }
 
 /// `call`, connecting included, held to the deadline.
@@ -41,13 +69,101 @@ pub(super) async fn in_time<T>(
 }
 
 /// Makes a refused call an error of this room.
-pub(super) fn refused(url: &str) -> impl Fn(tonic::Status) -> ClientError {
+pub(super) fn refused(url: &str) -> impl Fn(Status) -> ClientError {
     move |status| {
+        // A server tells only after its client's handshake that it wants another certificate.
+        let advice = advice(url, &status);
         let (url, source) = (url.to_owned(), Refusal::from(status));
-        if source.is_transport() {
+        if let Some(advice) = advice {
+            let source = source.into();
+            ClientError::Handshake {
+                url,
+                advice,
+                source,
+            }
+        } else if source.is_transport() {
             ClientError::HungUp { url, source }
         } else {
             ClientError::Call { url, source }
         }
+    }
+}
+
+fn advice(url: &str, error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    trouble::advice(error, is_tls(url))
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("https:")
+}
+
+fn tls(server: &ServerArgs) -> Result<Option<ClientTlsConfig>, ClientError> {
+    if !is_tls(&server.url) {
+        let given = server.ca.is_some() || server.cert.is_some();
+        let url = server.url.clone();
+        return if given {
+            Err(ClientError::NoTls { url })
+        } else {
+            Ok(None)
+        };
+    }
+    let ca = server.ca.as_deref().ok_or(ClientError::NoCa)?;
+    let roots = certificates(ca, "ca")?;
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
+    if let (Some(cert), Some(key)) = (&server.cert, &server.key) {
+        let (chain, secret) = (certificates(cert, "cert")?, read(key, "key")?);
+        if PrivateKeyDer::from_pem_slice(&secret).is_err() {
+            return Err(no_pem(key, "key", "private key"));
+        }
+        tls = tls.identity(Identity::from_pem(chain, secret));
+    }
+    Ok(Some(tls))
+}
+
+fn certificates(path: &Path, flag: &'static str) -> Result<Vec<u8>, ClientError> {
+    let pem = read(path, flag)?;
+    match CertificateDer::pem_slice_iter(&pem).next() {
+        Some(Ok(_)) => Ok(pem),
+        _ => Err(no_pem(path, flag, "certificate")),
+    }
+}
+
+fn no_pem(path: &Path, flag: &'static str, what: &'static str) -> ClientError {
+    ClientError::Pem {
+        path: path.to_owned(),
+        flag,
+        what,
+    }
+}
+
+fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, ClientError> {
+    fs::read(path).map_err(|source| ClientError::File {
+        path: path.to_owned(),
+        flag,
+        source,
+    })
+}
+
+fn shown(server: &ServerArgs) -> Result<Shown, ClientError> {
+    let Some(file) = &server.token_file else {
+        return Ok(Shown(None));
+    };
+    let token = Token::read(file).map_err(ClientError::Token)?;
+    // A token is visible ASCII.
+    let mut header = token.header().parse::<MetadataValue<Ascii>>().ok();
+    if let Some(header) = &mut header {
+        header.set_sensitive(true);
+    }
+    Ok(Shown(header))
+}
+
+impl Interceptor for Shown {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", header.clone());
+        }
+        Ok(request)
     }
 }

@@ -9,11 +9,12 @@ use crate::wire;
 
 /// Prints until when nothing swings.
 pub(crate) async fn snooze(args: SnoozeArgs) -> Result<(), ClientError> {
-    let url = args.server.url;
+    let server = args.server;
+    let url = server.url.clone();
     // The command line's own bound is far below what the wire can say.
     let duration = prost_types::Duration::try_from(args.span).ok();
     let call = async {
-        let mut client = connect(&url).await?;
+        let mut client = connect(&server).await?;
         let answer = client.snooze(SnoozeRequest { duration }).await;
         Ok(answer.map_err(refused(&url))?.into_inner())
     };

@@ -11,9 +11,10 @@ use crate::wire;
 
 /// Prints one `name: value` a line.
 pub(crate) async fn status(args: StatusArgs) -> Result<(), ClientError> {
-    let url = args.server.url;
+    let server = args.server;
+    let url = server.url.clone();
     let call = async {
-        let mut client = connect(&url).await?;
+        let mut client = connect(&server).await?;
         let answer = client.get_status(GetStatusRequest {}).await;
         Ok(answer.map_err(refused(&url))?.into_inner())
     };

@@ -48,7 +48,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
 async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientError> {
     let url = args.server.url.as_str();
     let call = async {
-        let mut client = connect(url).await?;
+        let mut client = connect(&args.server).await?;
         let answer = client.watch_bonks(WatchBonksRequest::default()).await;
         Ok(answer.map_err(refused(url))?.into_inner())
     };
@@ -66,7 +66,14 @@ async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientE
 
 fn hopeless(why: &ClientError) -> bool {
     match why {
-        ClientError::Output(_) => true,
+        ClientError::Output(_)
+        | ClientError::NoCa
+        | ClientError::NoTls { .. }
+        | ClientError::File { .. }
+        | ClientError::Pem { .. }
+        | ClientError::Tls(_)
+        | ClientError::Token(_)
+        | ClientError::Handshake { .. } => true,
         ClientError::Call { source, .. } => matches!(
             source.code(),
             Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied

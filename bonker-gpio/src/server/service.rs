@@ -13,6 +13,7 @@ use proto::bonk::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::streams::Streams;
 use super::watcher::Watcher;
 use crate::arm::Backend;
 use crate::bonk::MAX_ID_BYTES;
@@ -31,6 +32,7 @@ pub(super) struct Service {
     desk: DeskHandle,
     backend: Backend,
     watchers: Places,
+    streams: Streams,
     /// Watchers are sent away.
     stopping: CancellationToken,
     /// Open streams of items end.
@@ -43,6 +45,7 @@ impl Service {
     pub(super) fn new(
         desk: DeskHandle,
         backend: Backend,
+        streams: Streams,
         stopping: CancellationToken,
         closing: CancellationToken,
     ) -> Self {
@@ -50,6 +53,7 @@ impl Service {
             desk,
             backend,
             watchers: Places::new("watchers", MAX_WATCHERS),
+            streams,
             stopping,
             closing,
         }
@@ -74,9 +78,11 @@ impl BonkService for Service {
         request: Request<Streaming<StreamBonksRequest>>,
     ) -> Result<Response<Self::StreamBonksStream>, Status> {
         let peer = peer(&request);
-        let start = Some((self.clone(), request.into_inner()));
+        let guest = self.streams.open(peer)?;
+        let start = Some((self.clone(), request.into_inner(), guest));
         let answers = stream::unfold(start, move |state| async move {
-            let (service, mut items) = state?;
+            let (service, mut items, guest) = state?;
+            let idle = service.streams.idle_timeout();
             tokio::select! {
                 biased;
                 () = service.closing.cancelled() => Some((Err(shutting_down()), None)),
@@ -85,11 +91,13 @@ impl BonkService for Service {
                         let answer = StreamBonksResponse {
                             acknowledgement: Some(service.acknowledge(request.item, peer)),
                         };
-                        Some((Ok(answer), Some((service, items))))
+                        Some((Ok(answer), Some((service, items, guest))))
                     }
                     Ok(None) => None,
                     Err(status) => Some((Err(status), None)),
                 },
+                // No error: the client opens a new one.
+                () = tokio::time::sleep(idle) => None,
             }
         });
         Ok(Response::new(Box::pin(answers)))
@@ -105,12 +113,13 @@ impl BonkService for Service {
         &self,
         request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
+        let guest = self.streams.open(peer(&request))?;
         let place = self.watchers.try_take().ok_or_else(too_many_watchers)?;
         let after = request.into_inner().after.map(wire::position);
         let watcher = Watcher::new(&self.desk, after);
-        let start = Some((watcher, self.stopping.clone(), place));
+        let start = Some((watcher, self.stopping.clone(), (place, guest)));
         let swings = stream::unfold(start, |state| async {
-            let (mut watcher, stopping, place) = state?;
+            let (mut watcher, stopping, places) = state?;
             let told = tokio::select! {
                 biased;
                 () = stopping.cancelled() => None,
@@ -119,7 +128,7 @@ impl BonkService for Service {
             let Some((swung, missed)) = told else {
                 return Some((Err(shutting_down()), None));
             };
-            let state = Some((watcher, stopping, place));
+            let state = Some((watcher, stopping, places));
             Some((Ok(wire::swung(&swung, missed)), state))
         });
         Ok(Response::new(Box::pin(swings)))

@@ -22,9 +22,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use super::guard;
 use super::router::router;
 use super::site::Site;
 use crate::bounds::{Guest, Peers, Place, Places};
+use crate::server::Access;
+use crate::tls::Acceptor;
 
 /// How many HTTP connections may be open. More wait, unaccepted, until one closes.
 pub const MAX_HTTP_CONNECTIONS: usize = 1024;
@@ -51,17 +54,18 @@ pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Serves on `listener`, if there is one, until the site's `stopping`: then it accepts
 /// nobody, lets each answer end that is under way, and is done.
-pub(crate) fn start(listener: Option<TcpListener>, site: Site) -> Web {
-    let task = listener.map(|listener| AbortOnDropHandle::new(tokio::spawn(serve(listener, site))));
+pub(crate) fn start(listener: Option<TcpListener>, access: Access, site: Site) -> Web {
+    let task = listener
+        .map(|listener| AbortOnDropHandle::new(tokio::spawn(serve(listener, access, site))));
     Web(task)
 }
 
-async fn serve(listener: TcpListener, site: Site) {
+async fn serve(listener: TcpListener, access: Access, site: Site) {
     let stopping = site.stopping.clone();
-    let routes = router(site);
+    let routes = guard::demand(access.token, router(site));
     let mut open = JoinSet::new();
     let places = Places::new("HTTP connections", MAX_HTTP_CONNECTIONS);
-    let peers = Peers::new(MAX_HTTP_CONNECTIONS_PER_PEER);
+    let peers = Peers::new("HTTP connections", MAX_HTTP_CONNECTIONS_PER_PEER);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -69,7 +73,12 @@ async fn serve(listener: TcpListener, site: Site) {
             Some(_) = open.join_next() => continue,
             accepted = accept(&listener, &places, &peers) => accepted,
         };
-        let connection = converse(accepted, routes.clone(), stopping.clone());
+        let connection = converse(
+            accepted,
+            access.http.clone(),
+            routes.clone(),
+            stopping.clone(),
+        );
         open.spawn(connection);
     }
     drop(listener);
@@ -100,7 +109,7 @@ async fn accept(listener: &TcpListener, places: &Places, peers: &Peers) -> Accep
     }
 }
 
-async fn converse(accepted: Accepted, routes: Router, stopping: CancellationToken) {
+async fn converse(accepted: Accepted, tls: Acceptor, routes: Router, stopping: CancellationToken) {
     let Accepted { tcp, peer, places } = accepted;
     // An error means that the peer is gone already.
     let _ = tcp.set_nodelay(true);
@@ -109,7 +118,7 @@ async fn converse(accepted: Accepted, routes: Router, stopping: CancellationToke
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(tcp), service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(tls.accept(tcp, peer)), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = stopping.cancelled() => {

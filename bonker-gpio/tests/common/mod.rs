@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Arm, Calibration, Choreography, DeskHandle, End, History, Limits, Motion, PeerRate, Picked,
-    Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
+    Access, Arm, Calibration, Choreography, DeskHandle, End, History, Limits, Motion, PeerRate,
+    Picked, PortLimits, Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -105,6 +105,21 @@ pub fn settings() -> Settings {
     }
 }
 
+/// What a test fills up.
+pub const MAX_CONNECTIONS: usize = 256;
+pub const MAX_CONNECTIONS_PER_PEER: usize = 128;
+
+/// Open to everybody within small limits.
+pub fn access() -> Access {
+    Access {
+        limits: PortLimits {
+            connections: MAX_CONNECTIONS,
+            per_peer: MAX_CONNECTIONS_PER_PEER,
+        },
+        ..Access::default()
+    }
+}
+
 pub struct Server {
     pub address: SocketAddr,
     /// Of the web side.
@@ -122,6 +137,20 @@ impl Server {
     }
 
     pub async fn with(servo: GatedServo, settings: Settings, history: History) -> Self {
+        Self::serve(servo, settings, history, access()).await
+    }
+
+    /// As [`Server::start`], for those whom `access` lets in.
+    pub async fn guarded(servo: GatedServo, access: Access) -> Self {
+        Self::serve(servo, settings(), History::in_memory(), access).await
+    }
+
+    async fn serve(
+        servo: GatedServo,
+        settings: Settings,
+        history: History,
+        access: Access,
+    ) -> Self {
         let picked = Picked {
             servo: Box::new(servo),
             name: "gated",
@@ -147,7 +176,7 @@ impl Server {
         let (ready_tx, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(run(
-            Ports { grpc, http },
+            Ports { grpc, http, access },
             arm,
             move |address| ready_tx.send(address).unwrap(),
             async move {

@@ -1,0 +1,204 @@
+//! Who may come in, and by which proof.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::auth::{Token, TokenError};
+use crate::tls::{Acceptor, Protocol, TlsError, TlsFiles};
+
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct SecurityArgs {
+    /// The server's certificate, PEM; `bonker-gpio certs` makes one. Read at start
+    #[arg(long, env = "BONKER_TLS_CERT", value_name = "FILE")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert, PEM
+    #[arg(long, env = "BONKER_TLS_KEY", value_name = "FILE")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let gRPC clients in only with a certificate of this CA, PEM
+    #[arg(long, env = "BONKER_TLS_CLIENT_CA", value_name = "FILE")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
+    /// Let clients in only with the token in this file, as a bearer or as the password of
+    /// basic authentication. Read at start; with --tls-client-ca, gRPC clients need both
+    #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// What of the settings does not go together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Unsafe {
+    #[error("--{given} does nothing without --{missing}: give both, or neither")]
+    Alone {
+        given: &'static str,
+        missing: &'static str,
+    },
+    #[error(
+        "--{flag} {address} can be reached from other machines, and nothing would be encrypted: \
+         make certificates with `bonker-gpio certs` and give --tls-cert, --tls-key and \
+         --tls-client-ca, listen on 127.0.0.1, or add --insecure (BONKER_INSECURE=true) if the \
+         network is trusted"
+    )]
+    Plaintext {
+        flag: &'static str,
+        address: SocketAddr,
+    },
+    #[error(
+        "--{flag} {address} can be reached from other machines, and anybody there might bonk: \
+         give {proof}, or add --insecure (BONKER_INSECURE=true) if the network is trusted"
+    )]
+    Anybody {
+        flag: &'static str,
+        address: SocketAddr,
+        proof: &'static str,
+    },
+}
+
+// === impl SecurityArgs ===
+
+impl SecurityArgs {
+    /// Whether `flag`'s `address` may be listened on; `insecure` allows what is unsafe and
+    /// not what is contradictory. Loopback needs no proof.
+    pub(crate) fn check(
+        &self,
+        flag: &'static str,
+        address: SocketAddr,
+        protocol: Protocol,
+        insecure: bool,
+    ) -> Result<(), Unsafe> {
+        let pairs = [
+            ("tls-key", &self.tls_key, "tls-cert", &self.tls_cert),
+            ("tls-cert", &self.tls_cert, "tls-key", &self.tls_key),
+            (
+                "tls-client-ca",
+                &self.tls_client_ca,
+                "tls-cert",
+                &self.tls_cert,
+            ),
+        ];
+        for (given, file, missing, other) in pairs {
+            if file.is_some() && other.is_none() {
+                return Err(Unsafe::Alone { given, missing });
+            }
+        }
+        if insecure || address.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        if self.tls_cert.is_none() {
+            return Err(Unsafe::Plaintext { flag, address });
+        }
+        // Browsers and webhooks are asked for no certificate.
+        let (proven, proof) = match protocol {
+            Protocol::Http2 => (
+                self.tls_client_ca.is_some() || self.token_file.is_some(),
+                "--tls-client-ca or --token-file",
+            ),
+            Protocol::Http1 => (self.token_file.is_some(), "--token-file"),
+        };
+        if proven {
+            Ok(())
+        } else {
+            Err(Unsafe::Anybody {
+                flag,
+                address,
+                proof,
+            })
+        }
+    }
+
+    /// TLS as the files have it; plaintext without them.
+    pub(crate) fn acceptor(&self, protocol: Protocol) -> Result<Acceptor, TlsError> {
+        let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(Acceptor::plaintext());
+        };
+        let files = TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            client_ca: match protocol {
+                Protocol::Http2 => self.tls_client_ca.clone(),
+                Protocol::Http1 => None,
+            },
+        };
+        Acceptor::new(&files, protocol)
+    }
+
+    /// The token, if one is demanded.
+    pub(crate) fn token(&self) -> Result<Option<Token>, TokenError> {
+        self.token_file.as_deref().map(Token::read).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+    use crate::tls::Protocol;
+
+    fn check(listen: &str, more: &[&str], protocol: Protocol) -> Result<(), String> {
+        let args = ["bonker-gpio", "serve", "--listen", listen];
+        let cli = Cli::try_parse_from(args.iter().chain(more)).unwrap();
+        let Command::Serve(serve) = cli.command else {
+            panic!("not serve");
+        };
+        let (address, insecure) = (serve.listen.listen, serve.listen.insecure);
+        let checked = serve.security.check("listen", address, protocol, insecure);
+        checked.map_err(|why| why.to_string())
+    }
+
+    const TLS: [&str; 4] = ["--tls-cert", "c", "--tls-key", "k"];
+    const CA: [&str; 2] = ["--tls-client-ca", "ca"];
+    const FINE: [Option<&str>; 2] = [None; 2];
+    const TOKEN: [&str; 2] = ["--token-file", "t"];
+
+    #[test]
+    fn only_loopback_is_open_without_proof_and_encryption() {
+        let check = |listen: &str, more: &[&[&str]], wanted: [Option<&str>; 2]| {
+            let more = more.concat();
+            for (protocol, wanted) in [Protocol::Http2, Protocol::Http1].into_iter().zip(wanted) {
+                match (check(listen, &more, protocol), wanted) {
+                    (Ok(()), None) => (),
+                    (Err(why), Some(part)) if why.contains(part) => (),
+                    (got, _) => panic!("{listen} {more:?} {protocol:?}: {got:?}"),
+                }
+            }
+        };
+        let both = |part| [Some(part); 2];
+        check("127.0.0.1:0", &[], FINE);
+        check("[::1]:0", &[], FINE);
+        check("[::ffff:127.0.0.1]:0", &[], FINE);
+        check("127.0.0.1:0", &[&TLS, &CA, &TOKEN], FINE);
+        for open in ["0.0.0.0:50051", "[::]:50051", "192.168.1.4:1"] {
+            check(open, &[], both("nothing would be encrypted"));
+            check(open, &[&TOKEN], both("nothing would be encrypted"));
+            check(open, &[&["--insecure"]], FINE);
+            check(open, &[&TLS], both("anybody there might bonk"));
+            check(open, &[&TLS, &["--insecure"]], FINE);
+            check(open, &[&TLS, &CA], [None, Some("give --token-file,")]);
+            check(open, &[&TLS, &TOKEN], FINE);
+        }
+    }
+
+    #[test]
+    fn halves_are_refused_everywhere() {
+        for listen in ["127.0.0.1:0", "0.0.0.0:0"] {
+            for (more, sentence) in [
+                (
+                    &["--tls-key", "k"][..],
+                    "--tls-key does nothing without --tls-cert",
+                ),
+                (
+                    &["--tls-cert", "c", "--insecure"],
+                    "--tls-cert does nothing without --tls-key",
+                ),
+                (
+                    &["--tls-client-ca", "a"],
+                    "--tls-client-ca does nothing without --tls-cert",
+                ),
+            ] {
+                let why = check(listen, more, Protocol::Http2).unwrap_err();
+                assert!(why.starts_with(sentence), "{why}");
+            }
+        }
+    }
+}

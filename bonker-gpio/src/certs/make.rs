@@ -1,0 +1,119 @@
+//! What is in the certificates.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use rustls::crypto::ring;
+
+use super::CertsError;
+
+const CA_DAYS: i64 = 3650;
+
+/// The most that Apple's systems take of a server with a CA of one's own.
+const LEAF_DAYS: i64 = 825;
+
+/// A Pi without a clock of its own may be behind.
+const BACK_DAYS: i64 = 2;
+
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// The CA.
+pub(super) struct Authority(Issuer<'static, KeyPair>);
+
+/// A certificate and its key, PEM.
+pub(super) struct Pair {
+    pub(super) cert: String,
+    pub(super) key: String,
+}
+
+// === impl Authority ===
+
+impl Authority {
+    pub(super) fn new(now: Timestamp) -> Result<(Self, Pair), CertsError> {
+        const NAME: &str = "bonker-gpio CA";
+        let failed = failed(NAME);
+        let mut params = params(NAME, &[], now, CA_DAYS)?;
+        // It signs certificates of servers and clients, and no further CA.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(&failed)?;
+        let pair = Pair {
+            cert: params.self_signed(&key).map_err(&failed)?.pem(),
+            key: key.serialize_pem(),
+        };
+        Ok((Self(Issuer::new(params, key)), pair))
+    }
+
+    pub(super) fn read(cert: &str, key: &str) -> Result<Self, rcgen::Error> {
+        let key = KeyPair::from_pem(key)?;
+        Ok(Self(Issuer::from_ca_cert_pem(cert, key)?))
+    }
+
+    pub(super) fn server(&self, hosts: &[String], now: Timestamp) -> Result<Pair, CertsError> {
+        let name = hosts.first().map_or("server", String::as_str);
+        let mut names = hosts.to_vec();
+        names.extend(LOCAL.map(str::to_owned));
+        names.dedup();
+        self.sign(name, &names, ExtendedKeyUsagePurpose::ServerAuth, now)
+    }
+
+    pub(super) fn client(&self, name: &str, now: Timestamp) -> Result<Pair, CertsError> {
+        self.sign(name, &[], ExtendedKeyUsagePurpose::ClientAuth, now)
+    }
+
+    fn sign(
+        &self,
+        name: &str,
+        names: &[String],
+        usage: ExtendedKeyUsagePurpose,
+        now: Timestamp,
+    ) -> Result<Pair, CertsError> {
+        let failed = failed(name);
+        let mut params = params(name, names, now, LEAF_DAYS)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().map_err(&failed)?;
+        Ok(Pair {
+            cert: params.signed_by(&key, &self.0).map_err(&failed)?.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+fn params(
+    name: &str,
+    names: &[String],
+    now: Timestamp,
+    days: i64,
+) -> Result<CertificateParams, CertsError> {
+    let mut params = CertificateParams::new(names).map_err(failed(name))?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let today = now.to_zoned(TimeZone::UTC).date();
+    let (year, month, day) = parts(today.saturating_sub(Span::new().days(BACK_DAYS)));
+    params.not_before = date_time_ymd(year, month, day);
+    let (year, month, day) = parts(today.saturating_add(Span::new().days(days)));
+    params.not_after = date_time_ymd(year, month, day);
+    let mut serial = [0; 16];
+    let random = ring::default_provider().secure_random;
+    random.fill(&mut serial).map_err(|_| CertsError::Random)?;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(params)
+}
+
+fn parts(date: Date) -> (i32, u8, u8) {
+    let number = |part: i8| u8::try_from(part).unwrap_or(1);
+    (date.year().into(), number(date.month()), number(date.day()))
+}
+
+fn failed(name: &str) -> impl Fn(rcgen::Error) -> CertsError {
+    move |source| CertsError::Make {
+        name: name.to_owned(),
+        source,
+    }
+}
