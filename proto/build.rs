@@ -11,6 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bonk = protox::compile(["bonk/v1/bonk.proto"], ["."])?;
     tonic_prost_build::configure()
         .btree_map(".bonk.v1")
+        .codec_path("crate::codec::SmallCodec")
         .file_descriptor_set_path(out.join("bonk.bin"))
         .compile_fds(bonk.clone())?;
     std::fs::write(out.join("bonk.bin"), prost::Message::encode_to_vec(&bonk))?;

@@ -1,5 +1,7 @@
 //! The two protocols this project speaks, generated at build time.
 
+mod codec;
+
 /// `bonk.v1`: what a bonker serves. Defined in `bonk/v1/bonk.proto`.
 pub mod bonk {
     #![allow(
