@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cri::Socket;
 use crate::incident::Pattern;
 use crate::probe::Method;
-use crate::sinks::{BonkerUrl, Format};
+use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
 
 /// Names what the Linux OOM killer struck.
 #[derive(Debug, Parser)]
@@ -70,6 +70,10 @@ pub struct Run {
         value_delimiter = ','
     )]
     pub bonker: Vec<BonkerUrl>,
+
+    /// What is shown to bonkers.
+    #[command(flatten)]
+    pub secrets: BonkerSecrets,
 
     /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
     #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
@@ -138,6 +142,52 @@ pub struct Run {
     pub log_format: LogFormat,
 }
 
+/// What is shown to bonkers, and by what they are known.
+#[derive(Args, Debug)]
+pub struct BonkerSecrets {
+    /// The CA of the bonkers' certificates, PEM; an https:// URL needs it. This and the next three are read anew for every connection.
+    #[arg(long, env = "OOM_AGENT_BONKER_CA", value_name = "FILE")]
+    pub bonker_ca: Option<PathBuf>,
+
+    /// The certificate to show bonkers that demand one, PEM.
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER_CERT",
+        value_name = "FILE",
+        requires = "bonker_key"
+    )]
+    pub bonker_cert: Option<PathBuf>,
+
+    /// The key of --bonker-cert, PEM.
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER_KEY",
+        value_name = "FILE",
+        requires = "bonker_cert"
+    )]
+    pub bonker_key: Option<PathBuf>,
+
+    /// The token to show bonkers that demand one is in this file.
+    #[arg(long, env = "OOM_AGENT_BONKER_TOKEN_FILE", value_name = "FILE")]
+    pub bonker_token_file: Option<PathBuf>,
+}
+
+// === impl BonkerSecrets ===
+
+impl BonkerSecrets {
+    /// The files, if they go with those bonkers.
+    pub fn of(&self, bonkers: &[BonkerUrl]) -> Result<Secrets, Contradiction> {
+        let secrets = Secrets {
+            ca: self.bonker_ca.clone(),
+            cert: self.bonker_cert.clone(),
+            key: self.bonker_key.clone(),
+            token: self.bonker_token_file.clone(),
+        };
+        secrets.check(bonkers)?;
+        Ok(secrets)
+    }
+}
+
 /// `oom-agent watch-pods`
 #[derive(Args, Debug)]
 pub struct WatchPods {
@@ -153,6 +203,10 @@ pub struct WatchPods {
         value_delimiter = ','
     )]
     pub bonker: Vec<BonkerUrl>,
+
+    /// What is shown to bonkers.
+    #[command(flatten)]
+    pub secrets: BonkerSecrets,
 
     /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
     #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
@@ -291,12 +345,9 @@ mod tests {
     fn a_malformed_flag_is_refused_with_what_was_expected() {
         refused(
             &["--bonker", "penguin:50051"],
-            "expected http://HOST:PORT, as in http://penguin.local:50051",
+            "expected http://HOST:PORT or https://HOST:PORT",
         );
-        refused(
-            &["--bonker", "https://penguin"],
-            "this version speaks plaintext only",
-        );
+        refused(&["--bonker-cert", "c"], "--bonker-key <FILE>");
         refused(
             &["--bonker", "http://penguin:99999"],
             "its port is not between 0 and 65535",

@@ -342,6 +342,43 @@ fn without_any_flag_it_runs() {
     agent.incident_of(victim.pid(), SOON).unwrap();
 }
 
+/// As a user would have it: `certs` makes the files, `serve` and the agent take them.
+#[test]
+fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let made = Command::new(bonker_bin())
+        .args(["certs", "--dir", dir.path().to_str().unwrap()])
+        .args(["--host", "penguin.test", "--client", "node"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(file("token"), "0123456789abcdef\n").unwrap();
+    let flags = [
+        ["--tls-cert", &file("server.crt")],
+        ["--tls-key", &file("server.key")],
+        ["--tls-client-ca", &file("ca.crt")],
+        ["--token-file", &file("token")],
+    ];
+    let bonker = Bonker::start_with(&bonker_bin(), flags.as_flattened()).unwrap();
+    assert!(bonker.url().starts_with("https://"), "{}", bonker.url());
+    let flags = [
+        ["--bonker", bonker.url()],
+        ["--bonker-ca", &file("ca.crt")],
+        ["--bonker-cert", &file("node.crt")],
+        ["--bonker-key", &file("node.key")],
+        ["--bonker-token-file", &file("token")],
+    ];
+    let flags = [&["--no-kubernetes"], flags.as_flattened()].concat();
+    let mut agent = Agent::start(&agent_bin(), &flags, &[]).unwrap();
+    let cgroup = Cgroup::new(16 * MIB).unwrap();
+    let victim = tail(&cgroup);
+    let incident = agent.incident_of(victim.pid(), SOON).unwrap();
+    agent
+        .acknowledgement(text(&incident, "/id"), SOON)
+        .unwrap();
+}
+
 #[test]
 fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
     let bonker = Bonker::start(&bonker_bin()).unwrap();

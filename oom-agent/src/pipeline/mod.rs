@@ -29,7 +29,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
-use crate::sinks::{EVENTS, Lines, Sink, start_bonker, start_events};
+use crate::sinks::{Contradiction, EVENTS, Lines, Secrets, Sink, start_bonker, start_events};
 use crate::story::Finding;
 use discover::Runtime;
 use front::{Front, Seen};
@@ -66,6 +66,9 @@ pub enum RunError {
     /// The admin port cannot be had.
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
+    /// The flags for bonkers contradict each other.
+    #[error(transparent)]
+    Bonker(#[from] Contradiction),
     /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
@@ -77,6 +80,7 @@ pub enum RunError {
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
+    let secrets = args.secrets.of(&args.bonker)?;
     let listener = match args.http_listen {
         Some(address) => Some(admin::listen(address).await?),
         None => None,
@@ -144,7 +148,15 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     };
     let verdicts = Verdicts::start(&resolver, &metrics, meters.clone(), findings_to);
     let names = Later(Arc::clone(&resolver));
-    let sinks = sinks(&args, &host, names, findings, &metrics, journal.as_ref());
+    let sinks = sinks(
+        &args,
+        &secrets,
+        &host,
+        names,
+        findings,
+        &metrics,
+        journal.as_ref(),
+    );
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let mut pipeline = Pipeline {
         resolver,
@@ -296,6 +308,7 @@ impl Pipeline {
 
 fn sinks(
     args: &Run,
+    secrets: &Secrets,
     host: &Host,
     names: Later,
     findings: mpsc::Receiver<Arc<Finding>>,
@@ -310,7 +323,7 @@ fn sinks(
     let mut sinks: Vec<Sink> = args
         .bonker
         .iter()
-        .map(|url| start_bonker(url, metrics, debts(&url.sink())))
+        .map(|url| start_bonker(url, secrets.clone(), metrics, debts(&url.sink())))
         .collect();
     if args.no_kubernetes {
         tracing::info!("no Events: --no-kubernetes");

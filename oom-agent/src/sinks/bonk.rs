@@ -1,8 +1,9 @@
 //! Bonks over one bidirectional stream to a bonker, each acknowledged.
 
+mod secrets;
+mod url;
+
 use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use crate::escape;
 use crate::incident::{Incident, Scope, sentence};
 use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts};
+use secrets::SecretsError;
+pub use secrets::{Contradiction, Secrets};
+pub use url::BonkerUrl;
 
 /// Given to connect, and to open the stream.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -41,27 +45,24 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A new bonk cuts the wait for the next attempt down to this: a storm of them makes no storm of attempts.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
+/// A stream that lived for so long and ends in order has not failed.
+const LIVED: Duration = Duration::from_secs(1);
+
 /// A quiet peer is probed this often.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// The longest sentence sent, in bytes.
 const SUMMARY_LEN: usize = 1024;
 
-/// Where a bonker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BonkerUrl(String);
-
-/// Not a URL that can be connected to.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}: expected http://HOST:PORT, as in http://penguin.local:50051")]
-pub struct InvalidBonkerUrl(&'static str);
-
 /// Starts the sink; it connects by itself, and again after every break.
-pub fn start(url: &BonkerUrl, metrics: &Metrics, debts: Debts) -> Sink {
+pub fn start(url: &BonkerUrl, secrets: Secrets, metrics: &Metrics, debts: Debts) -> Sink {
     let endpoint = url.endpoint();
+    let tls = url.is_tls();
     Sink::start(url.sink(), OWED, metrics, |queue, counts| {
         let bonker = Bonker {
             endpoint,
+            tls,
+            secrets,
             queue,
             counts,
             debts,
@@ -73,6 +74,9 @@ pub fn start(url: &BonkerUrl, metrics: &Metrics, debts: Debts) -> Sink {
 
 struct Bonker {
     endpoint: Endpoint,
+    tls: bool,
+    /// Read anew for every connection, so that those that were rotated are taken up.
+    secrets: Secrets,
     queue: mpsc::Receiver<Arc<Incident>>,
     counts: SinkCounts,
     debts: Debts,
@@ -83,6 +87,8 @@ struct Bonker {
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
+    #[error(transparent)]
+    Secrets(SecretsError),
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
     #[error("the stream broke: {} ({:?})", escape::terminal(escape::truncate(.0.message(), SUMMARY_LEN)), .0.code())]
@@ -98,13 +104,25 @@ enum Broken {
 impl Bonker {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut quiet = false;
         loop {
             let delivered = self.counts.delivered.get();
-            let Err(broken) = self.stream().await else {
+            let begun = Instant::now();
+            let Err(broken) = self.stream(quiet).await else {
                 return;
             };
             if self.counts.delivered.get() > delivered {
                 backoff.reset();
+            }
+            // A bonker ends in order what was idle for long. What was just on its way then is
+            // said again on the next stream; one that ends this, too, is a broken one.
+            quiet = matches!(broken, Broken::Ended)
+                && begun.elapsed() >= LIVED
+                && (self.unanswered.is_empty() || !quiet);
+            if quiet {
+                backoff.reset();
+                tracing::debug!(bonker = %self.endpoint.uri(), "the bonker ended a stream in order; opening a new one");
+                continue;
             }
             self.drop_stale();
             let first = backoff.attempts() == 0;
@@ -146,10 +164,19 @@ impl Bonker {
         }
     }
 
-    /// One stream, until it breaks or there is nothing left to say.
-    async fn stream(&mut self) -> Result<(), Broken> {
+    /// One stream, until it breaks or there is nothing left to say; `again` after a quiet one.
+    async fn stream(&mut self, again: bool) -> Result<(), Broken> {
         let silent = |_| Broken::Silent(CONNECT);
-        let channel: Channel = timeout(CONNECT, self.endpoint.connect())
+        let endpoint = match self.secrets.tls(self.tls).map_err(Broken::Secrets)? {
+            Some(tls) => self
+                .endpoint
+                .clone()
+                .tls_config(tls)
+                .map_err(Broken::Connect)?,
+            None => self.endpoint.clone(),
+        };
+        let token = self.secrets.token().map_err(Broken::Secrets)?;
+        let channel: Channel = timeout(CONNECT, endpoint.connect())
             .await
             .map_err(silent)?
             .map_err(Broken::Connect)?;
@@ -158,13 +185,17 @@ impl Bonker {
             // The channel is as large as what is taken.
             let _room = requests.try_send(request(incident));
         }
-        let mut client = BonkServiceClient::new(channel);
+        let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
             .await
             .map_err(silent)?
             .map_err(Broken::Stream)?
             .into_inner();
-        tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
+        if again {
+            tracing::debug!(bonker = %self.endpoint.uri(), "bonker reached again");
+        } else {
+            tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
+        }
         loop {
             // A quiet stream is watched too, so that its end is known before the next kill.
             let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
@@ -313,60 +344,5 @@ fn request(incident: &Incident) -> StreamBonksRequest {
             severity: severity(incident.scope).into(),
             ..BonkItem::default()
         }),
-    }
-}
-
-// === impl BonkerUrl ===
-
-impl BonkerUrl {
-    /// The name of its sink.
-    pub fn sink(&self) -> String {
-        format!("bonker {self}")
-    }
-
-    fn endpoint(&self) -> Endpoint {
-        // Checked when it was made; a static one stands in so that nothing here can panic.
-        Endpoint::from_shared(self.0.clone())
-            .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
-            .connect_timeout(CONNECT)
-            // The kernel's own, so that a quiet stream wakes nobody here.
-            .tcp_keepalive(Some(KEEPALIVE))
-    }
-}
-
-impl FromStr for BonkerUrl {
-    type Err = InvalidBonkerUrl;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let endpoint = Endpoint::from_shared(text.to_owned())
-            .map_err(|_| InvalidBonkerUrl("this is no URL"))?;
-        let authority = endpoint
-            .uri()
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        // The URL is in logs and labels.
-        if authority.contains('@') {
-            return Err(InvalidBonkerUrl("a bonker asks for no user and password"));
-        }
-        // A port that is none is passed over in silence, and 80 taken.
-        let named = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.ends_with(']'));
-        if named && endpoint.uri().port_u16().is_none() {
-            return Err(InvalidBonkerUrl("its port is not between 0 and 65535"));
-        }
-        match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
-            (Some("http"), Some(host)) if !host.is_empty() => Ok(Self(text.to_owned())),
-            (Some("https"), _) => Err(InvalidBonkerUrl("this version speaks plaintext only")),
-            _ => Err(InvalidBonkerUrl(
-                "this URL has no http:// scheme or no host",
-            )),
-        }
-    }
-}
-
-impl fmt::Display for BonkerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub use backoff::Backoff;
-pub use bonk::{BonkerUrl, start as start_bonker};
+pub use bonk::{BonkerUrl, Contradiction, Secrets, start as start_bonker};
 pub use event::{NAME as EVENTS, Names, start as start_events};
 pub use line::{Format, Lines};
 

@@ -1,5 +1,7 @@
 //! The bonk sink against a bonker of this process, on a port of its own.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,12 +16,13 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Sink, start_bonker};
+use super::{Secrets, Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
 use crate::journal::Debts;
 use crate::metrics::Metrics;
 
 const WITHIN: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_mins(10);
 
 fn incident(n: u32) -> Arc<Incident> {
     Arc::new(Incident {
@@ -54,6 +57,8 @@ fn incident(n: u32) -> Arc<Incident> {
 struct Bonker {
     items: mpsc::Sender<BonkItem>,
     acknowledges: bool,
+    /// Ends a stream in order that has no item for so long.
+    idle: Duration,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -68,10 +73,10 @@ impl BonkService for Bonker {
         request: Request<Streaming<StreamBonksRequest>>,
     ) -> Result<Response<Self::StreamBonksStream>, Status> {
         let (mut requests, items) = (request.into_inner(), self.items.clone());
-        let acknowledges = self.acknowledges;
+        let (acknowledges, idle) = (self.acknowledges, self.idle);
         let (answers, stream) = mpsc::channel(1);
         tokio::spawn(async move {
-            while let Some(Ok(request)) = requests.next().await {
+            while let Ok(Some(Ok(request))) = timeout(idle, requests.next()).await {
                 let item = request.item.unwrap();
                 let id = item.id.clone();
                 items.send(item).await.unwrap();
@@ -123,6 +128,7 @@ fn serve(
     let bonker = Bonker {
         items,
         acknowledges,
+        idle: IDLE,
     };
     let server = tonic::transport::Server::builder()
         .add_service(BonkServiceServer::new(bonker))
@@ -140,6 +146,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 fn sink(address: SocketAddr) -> Sink {
     start_bonker(
         &format!("http://{address}").parse().unwrap(),
+        Secrets::default(),
         &Metrics::default(),
         Debts::default(),
     )
@@ -152,6 +159,7 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
     let metrics = Metrics::default();
     let sink = start_bonker(
         &format!("http://{address}").parse().unwrap(),
+        Secrets::default(),
         &metrics,
         Debts::default(),
     );
@@ -220,4 +228,22 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
     assert_eq!(counts.pending(), 256);
     // What is offered never waits, and ending does not either, once it is given up.
     drop(timeout(Duration::ZERO, sink.finish()).await);
+}
+
+/// The clock is paused: the hours pass as soon as nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
+    let (listener, address) = listen().await;
+    let (mut received, _server) = serve(listener, true);
+    let sink = sink(address);
+    for n in 0..3 {
+        sink.offer(&incident(n));
+        let wanted = format!("6f1c0a52-{n}-4242");
+        // Again, if the clock ran ahead of an acknowledgement.
+        let told = async { while received.recv().await.unwrap().id != wanted {} };
+        timeout(WITHIN, told).await.unwrap();
+        tokio::time::sleep(IDLE * 7 / 2).await;
+    }
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (3, 0));
 }

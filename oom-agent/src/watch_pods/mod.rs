@@ -35,7 +35,7 @@ use crate::journal::Debts;
 use crate::k8s::{self, Cluster, Credentials, CredentialsError};
 use crate::metrics::Metrics;
 use crate::signals::signals;
-use crate::sinks::{Lines, start_bonker};
+use crate::sinks::{Contradiction, Lines, start_bonker};
 use health::Health;
 use lead::Lead;
 use teller::Teller;
@@ -64,6 +64,9 @@ pub enum WatchError {
     /// The admin port cannot be had.
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
+    /// The flags for bonkers contradict each other.
+    #[error(transparent)]
+    Bonker(#[from] Contradiction),
     /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
@@ -99,7 +102,8 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
-    let bonker = |url| start_bonker(url, &metrics, Debts::default());
+    let secrets = args.secrets.of(&args.bonker)?;
+    let bonker = |url| start_bonker(url, secrets.clone(), &metrics, Debts::default());
     let bonkers = args.bonker.iter().map(bonker).collect();
     let grace = Duration::from_secs(args.grace.into());
     let mut teller = Teller::new(grace, cluster.clone(), me.clone(), lines, bonkers, metrics);

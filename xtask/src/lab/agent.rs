@@ -120,8 +120,15 @@ pub struct Bonker {
 impl Bonker {
     /// Starts it on a port of the kernel's choice and waits until it listens.
     pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, &[])
+    }
+
+    /// As [`Bonker::start`], with these flags, too.
+    pub fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--backend", "sim"]);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--backend", "sim"])
+            .args(flags);
         let (child, out, log) = spawn("bonker-gpio", &mut command)?;
         let mut bonker = Self {
             child,
@@ -147,7 +154,7 @@ impl Bonker {
         self.child.id()
     }
 
-    /// Where it serves: `http://127.0.0.1:PORT`.
+    /// Where it serves: `http://127.0.0.1:PORT`, or `https:`.
     pub fn url(&self) -> &str {
         &self.url
     }

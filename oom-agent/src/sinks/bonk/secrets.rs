@@ -1,0 +1,130 @@
+//! What is shown to a bonker, and by what it is known: files that may be rotated.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+use tonic::{Request, Status};
+
+use super::BonkerUrl;
+
+/// A bundle of public CAs has some 200 KiB.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The files for all bonkers; of those in plaintext, the token only.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// The CA of the bonkers' certificates, PEM.
+    pub ca: Option<PathBuf>,
+    /// The agent's certificate, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// A token in a file.
+    pub token: Option<PathBuf>,
+}
+
+/// Flags that make no sense together.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Contradiction {
+    /// Nobody's certificate would be trusted.
+    #[error(
+        "{0} needs --bonker-ca: the ca.crt that `bonker-gpio certs` made, or \
+         /etc/ssl/certs/ca-certificates.crt for a bonker with a public certificate"
+    )]
+    NoCa(String),
+    /// A token in plaintext is everybody's on the way.
+    #[error("--bonker-token-file would be sent to {0} in plaintext: use https://, or leave it out")]
+    PlainToken(String),
+}
+
+/// A file that cannot be used, now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretsError {
+    #[error("cannot read {} (--{flag})", .path.display())]
+    Read {
+        path: PathBuf,
+        flag: &'static str,
+        source: io::Error,
+    },
+    #[error("{} holds no token (--bonker-token-file): one line of visible ASCII", .0.display())]
+    Token(PathBuf),
+}
+
+/// Shows the token with each call, if there is one.
+#[derive(Clone)]
+pub(super) struct Token(Option<MetadataValue<Ascii>>);
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Whether these go with those bonkers.
+    pub fn check(&self, bonkers: &[BonkerUrl]) -> Result<(), Contradiction> {
+        for bonker in bonkers {
+            if bonker.is_tls() && self.ca.is_none() {
+                return Err(Contradiction::NoCa(bonker.to_string()));
+            }
+            if !bonker.is_tls() && !bonker.is_loopback() && self.token.is_some() {
+                return Err(Contradiction::PlainToken(bonker.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the files for a bonker that speaks TLS.
+    pub(super) fn tls(&self, tls: bool) -> Result<Option<ClientTlsConfig>, SecretsError> {
+        let Some(ca) = self.ca.as_deref().filter(|_| tls) else {
+            return Ok(None);
+        };
+        let roots = Certificate::from_pem(read(ca, "bonker-ca")?);
+        let mut config = ClientTlsConfig::new().ca_certificate(roots);
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            let identity = Identity::from_pem(read(cert, "bonker-cert")?, read(key, "bonker-key")?);
+            config = config.identity(identity);
+        }
+        Ok(Some(config))
+    }
+
+    /// Reads the token.
+    pub(super) fn token(&self) -> Result<Token, SecretsError> {
+        let Some(path) = &self.token else {
+            return Ok(Token(None));
+        };
+        let bytes = read(path, "bonker-token-file")?;
+        let line = bytes.trim_ascii();
+        let text = str::from_utf8(line).ok();
+        let text =
+            text.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()));
+        let header = text.and_then(|text| format!("Bearer {text}").parse().ok());
+        let mut header: MetadataValue<Ascii> =
+            header.ok_or_else(|| SecretsError::Token(path.clone()))?;
+        header.set_sensitive(true);
+        Ok(Token(Some(header)))
+    }
+}
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, SecretsError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
+        .map_err(|source| SecretsError::Read {
+            path: path.to_owned(),
+            flag,
+            source,
+        })?;
+    Ok(bytes)
+}
