@@ -155,6 +155,7 @@ fn control(board: Board, kib: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::which;
 
     fn packed(board: Board) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -265,5 +266,29 @@ mod tests {
                 "{wanted}"
             );
         }
+    }
+
+    /// systemd's own judgement, where it is installed: of 10, the less the better.
+    #[test]
+    fn systemd_takes_the_unit() {
+        const EXPOSURE: &str = "--threshold=20";
+        if which("systemd-analyze").is_none() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let unit = dir.path().join("bonker-gpio.service");
+        let text = fs::read_to_string(workspace::root().join("deploy/bonker-gpio.service"));
+        // It is not installed here.
+        let text = text.unwrap().replace("/usr/bin/bonker-gpio", "/bin/true");
+        fs::write(&unit, text).unwrap();
+        let analyze = |args: &[&str]| {
+            let mut command = Command::new("systemd-analyze");
+            let output = command.args(args).arg(&unit).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), said)
+        };
+        assert_eq!(analyze(&["verify"]), (true, String::new()));
+        let (fine, said) = analyze(&["security", "--offline=true", EXPOSURE]);
+        assert!(fine, "{said}");
     }
 }
