@@ -16,7 +16,7 @@ mod common;
 use std::os::unix::net::UnixDatagram as Std;
 use std::time::Duration;
 
-use common::program::{program, within};
+use common::program::{Running, program, within};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
@@ -90,4 +90,22 @@ async fn without_a_watchdog_it_sleeps() {
     terminate(&child);
     assert_eq!(manager.hears().await, "STOPPING=1");
     assert!(within(child.wait()).await.unwrap().success());
+}
+
+/// Every line that the package's settings file has commented out is a setting.
+#[tokio::test]
+async fn the_packaged_settings_hold() {
+    let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bonker-gpio.toml");
+    let text = std::fs::read_to_string(packaged).unwrap();
+    let uncommented: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+        .collect();
+    assert!(uncommented.len() > 4, "{uncommented:?}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), uncommented.join("\n")).unwrap();
+    let path = file.path().to_str().unwrap();
+    let (mut running, _url) = Running::serve("127.0.0.1:0", &["--config", path]).await;
+    running.child.kill().await.unwrap();
 }

@@ -118,7 +118,9 @@ impl Cli {
     /// The process's own command line and environment, and the file they name.
     pub(crate) fn read() -> Result<Self, ReadError> {
         let args: Vec<_> = std::env::args_os().collect();
-        let mut command = without_empty_variables(Self::command());
+        // clap finds other flags than those meant once a command has parsed and is changed.
+        let fresh = without_empty_variables(Self::command());
+        let mut command = fresh.clone();
         let matches = |command: &mut clap::Command| {
             command
                 .try_get_matches_from_mut(&args)
@@ -127,7 +129,7 @@ impl Cli {
         let mut matched = matches(&mut command)?;
         if let Some((name, path)) = config(&matched) {
             let file = file::read(&path).map_err(ReadError::File)?;
-            command = file::apply(command, &name, &file).map_err(ReadError::File)?;
+            command = file::apply(fresh, &name, &file).map_err(ReadError::File)?;
             matched = matches(&mut command)?;
         }
         Self::from_arg_matches_mut(&mut matched)
