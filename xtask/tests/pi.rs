@@ -117,12 +117,7 @@ fn armv6_moves_the_pin_too() {
     assert_detached(&pi);
     assert_eq!(pi.pulses().len(), booted, "it was ready before it rested");
     bonk(&mut pi);
-    // Two positions instead of one.
-    let moved = pi.pulses().len() - booted;
-    assert!(
-        moved > booted,
-        "{booted} pulses at boot, {moved} for a bonk"
-    );
+    assert!(pi.pulses().len() > booted, "no pulse for a bonk");
     assert_detached(&pi);
 }
 
