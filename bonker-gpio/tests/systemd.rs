@@ -5,12 +5,6 @@
     reason = "a test may panic"
 )]
 
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "a failed expectation is a failed test, in helpers too"
-)]
-
 mod common;
 
 use std::os::unix::net::UnixDatagram as Std;

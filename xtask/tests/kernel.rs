@@ -374,9 +374,7 @@ fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
     let cgroup = Cgroup::new(16 * MIB).unwrap();
     let victim = tail(&cgroup);
     let incident = agent.incident_of(victim.pid(), SOON).unwrap();
-    agent
-        .acknowledgement(text(&incident, "/id"), SOON)
-        .unwrap();
+    agent.acknowledgement(text(&incident, "/id"), SOON).unwrap();
 }
 
 #[test]

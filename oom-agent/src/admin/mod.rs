@@ -68,10 +68,14 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Takes the port. Peers wait in its backlog until it is [served](serve).
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+/// Takes the port, if one is wanted. Peers wait in its backlog until it is [served](serve).
+pub async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ListenError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
     TcpListener::bind(address)
         .await
+        .map(Some)
         .map_err(|source| ListenError { address, source })
 }
 

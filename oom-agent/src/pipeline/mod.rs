@@ -81,10 +81,7 @@ pub enum RunError {
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.secrets.of(&args.bonker)?;
-    let listener = match args.http_listen {
-        Some(address) => Some(admin::listen(address).await?),
-        None => None,
-    };
+    let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
     let unwritten = metrics.lines_unwritten.clone();
@@ -124,10 +121,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         front.taker()
     };
     let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
-    say_degraded(&probe, args.probe);
-    if environments && probe.method == Method::Classic {
-        tracing::warn!("--env: the classic tracepoint reads no environment");
-    }
+    say_degraded(&probe, args.probe, environments);
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }
@@ -148,15 +142,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     };
     let verdicts = Verdicts::start(&resolver, &metrics, meters.clone(), findings_to);
     let names = Later(Arc::clone(&resolver));
-    let sinks = sinks(
-        &args,
-        &secrets,
-        &host,
-        names,
-        findings,
-        &metrics,
-        journal.as_ref(),
-    );
+    let debts = journal.as_ref();
+    let sinks = sinks(&args, &secrets, &host, names, findings, &metrics, debts);
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let mut pipeline = Pipeline {
         resolver,
@@ -359,7 +346,10 @@ fn say_attached(host: &Host, probe: &Probe) {
     );
 }
 
-fn say_degraded(probe: &Probe, wanted: Method) {
+fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
+    if environments && probe.method == Method::Classic {
+        tracing::warn!("--env: the classic tracepoint reads no environment");
+    }
     if let Some(pinned) = &probe.pinned {
         say_pinned(pinned);
     }

@@ -81,10 +81,7 @@ pub enum WatchError {
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let credentials = credentials(&args).await?;
-    let listener = match args.http_listen {
-        Some(address) => Some(admin::listen(address).await?),
-        None => None,
-    };
+    let listener = admin::listen(args.http_listen).await?;
     let mut end = signals().map_err(WatchError::Signal)?;
     let (server, source) = (credentials.server(), credentials.source.clone());
     let cluster = Cluster::new(credentials)?;
