@@ -56,4 +56,7 @@ pub use servo::{
 };
 pub use text::{escape, escape_json};
 pub use tls::{Acceptor, HANDSHAKE_DEADLINE, Protocol, Stream, TlsError, TlsFiles};
-pub use web::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER};
+pub use web::{
+    BODY_DEADLINE, HEAD_DEADLINE, MAX_ALERTS, MAX_HEAD_BYTES, MAX_HOOK_BYTES, MAX_HOOKS,
+    MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER,
+};

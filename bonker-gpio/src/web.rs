@@ -6,11 +6,14 @@
 mod connections;
 mod guard;
 mod health;
+mod hook;
 mod router;
+mod shrug;
 mod site;
 
 pub(crate) use connections::start;
 pub use connections::{
     HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER,
 };
+pub use hook::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS};
 pub(crate) use site::Site;

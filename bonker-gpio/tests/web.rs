@@ -11,46 +11,28 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bonker_gpio::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS_PER_PEER, STOP_DEADLINE};
+use common::http::{get, rest, say};
 use common::{REST_US, Server, servo, within};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// What comes back until the other side closes.
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // A reset is an end, too.
-    let _reset = within(stream.read_to_end(&mut answer)).await;
-    String::from_utf8(answer).unwrap()
-}
-
-async fn say(server: &Server, words: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(server.web).await.unwrap();
-    let _reset = stream.write_all(words.as_bytes()).await;
-    stream
-}
-
-async fn get(server: &Server, path: &str) -> String {
-    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    rest(&mut say(server, &request).await).await
-}
 
 #[tokio::test]
 async fn probes_follow_the_boot_motion() {
     let (servo, mut gate) = servo(Some(REST_US));
     let mut server = Server::start(servo).await;
     gate.reached(REST_US).await;
-    let live = get(&server, "/live").await;
+    let live = get(server.web, "/live").await;
     assert!(live.starts_with("HTTP/1.1 200 "), "{live}");
     assert!(live.ends_with("\r\n\r\nyes\n"), "{live}");
     assert!(live.contains("x-content-type-options: nosniff"), "{live}");
-    let early = get(&server, "/ready").await;
+    let early = get(server.web, "/ready").await;
     assert!(early.starts_with("HTTP/1.1 503 "), "{early}");
     gate.open = None;
     server.ready().await;
-    let ready = get(&server, "/ready").await;
+    let ready = get(server.web, "/ready").await;
     assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
-    let nowhere = get(&server, "/nowhere").await;
+    let nowhere = get(server.web, "/nowhere").await;
     assert!(nowhere.starts_with("HTTP/1.1 404 "), "{nowhere}");
     server.stop();
     server.stopped().await;
@@ -62,12 +44,12 @@ async fn who_says_too_much_or_too_little_is_hung_up_on() {
     let mut server = Server::start(servo).await;
     server.ready().await;
     let begun = Instant::now();
-    let mut slow = say(&server, "GET /live HTTP/1.1\r\n").await;
-    let mut silent = say(&server, "").await;
+    let mut slow = say(server.web, "GET /live HTTP/1.1\r\n").await;
+    let mut silent = say(server.web, "").await;
     let long = "y".repeat(2 * MAX_HEAD_BYTES);
-    let long = get(&server, &format!("/live?{long}")).await;
+    let long = get(server.web, &format!("/live?{long}")).await;
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
-    assert!(get(&server, "/live").await.starts_with("HTTP/1.1 200 "));
+    assert!(get(server.web, "/live").await.starts_with("HTTP/1.1 200 "));
     let patience = HEAD_DEADLINE + Duration::from_secs(5);
     for stream in [&mut slow, &mut silent] {
         let mut answer = Vec::new();
@@ -85,12 +67,12 @@ async fn one_address_cannot_take_all_connections() {
     server.ready().await;
     let mut idle = Vec::new();
     for _ in 0..MAX_HTTP_CONNECTIONS_PER_PEER {
-        let mut stream = say(&server, "GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut stream = say(server.web, "GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
         // Answered means accepted.
         within(stream.read_u8()).await.unwrap();
         idle.push(stream);
     }
-    assert_eq!(get(&server, "/live").await, "");
+    assert_eq!(get(server.web, "/live").await, "");
     let begun = Instant::now();
     server.stop();
     server.stopped().await;
@@ -106,8 +88,8 @@ async fn half_a_request_does_not_hold_the_end_up() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    let _half = say(&server, "GET /live HTTP/1.1\r\n").await;
-    assert!(get(&server, "/live").await.starts_with("HTTP/1.1 200 "));
+    let _half = say(server.web, "GET /live HTTP/1.1\r\n").await;
+    assert!(get(server.web, "/live").await.starts_with("HTTP/1.1 200 "));
     let (begun, web) = (Instant::now(), server.web);
     server.stop();
     server.stopped().await;

@@ -49,7 +49,6 @@ pub(crate) struct Web(Option<AbortOnDropHandle<()>>);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "for the routes that tell peers apart")]
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Serves on `listener`, if there is one, until the site's `stopping`: then it accepts

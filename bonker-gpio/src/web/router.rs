@@ -1,17 +1,22 @@
 //! Which path is whose.
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 
-use super::health;
+use super::hook::{self, MAX_HOOK_BYTES};
 use super::site::Site;
+use super::{health, shrug};
 
 /// Every route there is.
 pub(super) fn router(site: Site) -> Router {
+    let hook = post(hook::post).layer(DefaultBodyLimit::max(MAX_HOOK_BYTES));
     Router::new()
+        .route("/", get(shrug::shrug))
+        .route("/hook", hook)
         .route("/live", get(health::live))
         .route("/ready", get(health::ready))
         .layer(map_response(as_said))

@@ -5,16 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::hook::MAX_HOOKS;
 use crate::arm::Backend;
+use crate::bounds::{Places, Throttle};
 use crate::desk::DeskHandle;
 
 /// The state of the routes. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(super) desk: DeskHandle,
+    #[expect(dead_code, reason = "for the routes that tell of it")]
     pub(super) backend: Backend,
     /// Responses that have no end of their own end with this.
     pub(super) stopping: CancellationToken,
+    /// Bodies of the hook that are on their way.
+    pub(super) hooks: Places,
+    pub(super) hooks_refused: Throttle,
     booted: Arc<AtomicBool>,
 }
 
@@ -26,6 +32,8 @@ impl Site {
             desk,
             backend,
             stopping,
+            hooks: Places::new("payloads of the hook", MAX_HOOKS),
+            hooks_refused: Throttle::default(),
             booted: Arc::default(),
         }
     }

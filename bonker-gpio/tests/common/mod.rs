@@ -8,6 +8,7 @@
 
 //! A real server on a free port, around a servo that can be held.
 
+pub mod http;
 pub mod program;
 
 use std::net::SocketAddr;

@@ -1,0 +1,167 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
+//! Alertmanager's webhook over real sockets.
+
+mod common;
+
+use bonker_gpio::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES};
+use common::{STRIKE_US, Server, http, servo, within};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+const JSON: &str = "application/json";
+
+/// How many bonks may wait.
+const CAPACITY: usize = 64;
+
+fn alert(fingerprint: &str) -> Value {
+    json!({
+        "status": "firing",
+        "labels": {"alertname": "OOMKilled", "namespace": "shop", "pod": fingerprint},
+        "annotations": {"summary": "killed"},
+        "startsAt": Timestamp::now(),
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": fingerprint,
+    })
+}
+
+fn payload(alerts: &[Value]) -> String {
+    json!({"version": "4", "status": "firing", "alerts": alerts}).to_string()
+}
+
+/// Status and body of the answer to a post.
+async fn post(server: &Server, kind: &str, body: &str) -> (u16, String) {
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {kind}\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    answer(&http::rest(&mut http::say(server.web, &(head + body)).await).await)
+}
+
+fn answer(raw: &str) -> (u16, String) {
+    let (head, body) = raw.split_once("\r\n\r\n").expect(raw);
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[tokio::test]
+async fn each_firing_alert_swings_once_however_often_it_comes() {
+    let (servo, mut gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let mut swings = server.desk.watch();
+    let mut resolved = alert("c");
+    resolved["status"] = json!("resolved");
+    let body = payload(&[alert("a"), resolved, alert("b")]);
+    for _ in 0..3 {
+        assert_eq!(post(&server, JSON, &body).await, (200, "OK".to_owned()));
+    }
+    for wanted in ["a", "b"] {
+        let swung = within(swings.recv()).await.unwrap();
+        assert_eq!(swung.bonk.pod, wanted);
+        assert_eq!(swung.bonk.source, "alertmanager");
+    }
+    let json = "Application/JSON; charset=utf-8";
+    let last = payload(&[alert("d")]);
+    assert_eq!(post(&server, json, &last).await.0, 200);
+    let swung = within(swings.recv()).await.unwrap();
+    assert_eq!((swung.bonk.pod.as_str(), swung.swings), ("d", 3));
+    gate.reached(STRIKE_US).await;
+    server.stop();
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn what_is_no_payload_moves_nothing_and_is_told_why() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let check = async |kind: &str, body: &str, status: u16, words: &str| {
+        let (got, said) = post(&server, kind, body).await;
+        assert_eq!(got, status, "{said}");
+        assert!(said.contains(words), "{said}");
+    };
+    let fine = payload(&[alert("a")]);
+    check(JSON, "{", 400, "not an Alertmanager payload").await;
+    check(JSON, r#"{"status":"unknown"}"#, 400, "unknown variant").await;
+    check("text/plain", &fine, 415, "application/json").await;
+    check(
+        "application/x-www-form-urlencoded",
+        &fine,
+        415,
+        "application/json",
+    )
+    .await;
+    check(JSON, &" ".repeat(MAX_HOOK_BYTES + 1), 413, "max_alerts").await;
+    let many = vec![json!({"startsAt": "2026-11-21T09:00:00Z"}); MAX_ALERTS + 1];
+    check(JSON, &payload(&many), 413, "max_alerts").await;
+    let get = "GET /hook HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let raw = http::rest(&mut http::say(server.web, get).await).await;
+    assert!(raw.starts_with("HTTP/1.1 405 "), "{raw}");
+    assert!(raw.contains("allow: POST"), "{raw}");
+    // Asked for last: whatever was queued would have swung first.
+    let mut swings = server.desk.watch();
+    assert_eq!(post(&server, JSON, &payload(&[alert("z")])).await.0, 200);
+    let swung = within(swings.recv()).await.unwrap();
+    assert_eq!((swung.bonk.pod.as_str(), swung.swings), ("z", 1));
+}
+
+#[tokio::test]
+async fn a_full_queue_is_a_reason_to_come_again() {
+    let (servo, mut gate) = servo(Some(STRIKE_US));
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    assert_eq!(
+        post(&server, JSON, &payload(&[alert("first")])).await.0,
+        200
+    );
+    gate.reached(STRIKE_US).await;
+    let alerts = (0..=CAPACITY).map(|n| alert(&format!("n{n}")));
+    let body = payload(&alerts.collect::<Vec<_>>());
+    let (status, said) = post(&server, JSON, &body).await;
+    assert_eq!(status, 503, "{said}");
+    assert!(said.contains("no room for 1 of"), "{said}");
+    gate.open = None;
+    let mut swings = server.desk.watch();
+    while within(swings.recv()).await.unwrap().swings <= CAPACITY as u64 {}
+    // The same once more: only the one that was left out swings.
+    assert_eq!(post(&server, JSON, &body).await.0, 200);
+    let swung = within(swings.recv()).await.unwrap();
+    assert_eq!(swung.bonk.pod, format!("n{CAPACITY}"));
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nhost: a\r\ncontent-type: {JSON}\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    let mut slow = http::say(server.web, &head).await;
+    assert_eq!(post(&server, JSON, &payload(&[])).await.0, 200);
+    let mut raw = String::new();
+    let patience = BODY_DEADLINE * 2;
+    let _reset = tokio::time::timeout(patience, slow.read_to_string(&mut raw))
+        .await
+        .unwrap();
+    assert!(raw.starts_with("HTTP/1.1 408 "), "{raw}");
+}
+
+#[tokio::test]
+async fn a_plain_client_gets_its_shrug() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    assert!(
+        http::get(server.web, "/")
+            .await
+            .ends_with("\r\n\r\n¯\\_(ツ)_/¯")
+    );
+}
