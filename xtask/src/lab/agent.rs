@@ -1,6 +1,7 @@
 //! The two programs under test, as child processes.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -115,12 +116,18 @@ pub struct Bonker {
     /// Standard error: the log, with every step of a swing.
     pub log: Output,
     url: String,
+    web: Option<SocketAddr>,
 }
 
 impl Bonker {
     /// Starts it on a port of the kernel's choice and waits until it listens.
     pub fn start(binary: &Path) -> Result<Self> {
         Self::start_with(binary, &[])
+    }
+
+    /// The same, with HTTP on another such port; `flags` are more of `serve`'s.
+    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_with(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
     }
 
     /// As [`Bonker::start`], with these flags, too.
@@ -134,6 +141,7 @@ impl Bonker {
             child,
             log,
             url: String::new(),
+            web: None,
         };
         let mut out = out;
         let ready = out.find("message that it listens", READY, |line| {
@@ -146,6 +154,12 @@ impl Bonker {
                 return Err(error.context(log.join("\n")));
             }
         }
+        if flags.contains(&"--http-listen") {
+            bonker.web = Some(out.find("address of its web side", READY, |line| {
+                let address = line.strip_prefix("web on http://")?;
+                address.trim_end_matches('/').parse().ok()
+            })?);
+        }
         Ok(bonker)
     }
 
@@ -157,6 +171,11 @@ impl Bonker {
     /// Where it serves: `http://127.0.0.1:PORT`, or `https:`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it serves HTTP, if it was asked to.
+    pub fn web(&self) -> Option<SocketAddr> {
+        self.web
     }
 }
 

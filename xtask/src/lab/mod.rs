@@ -3,6 +3,7 @@
 
 mod admin;
 mod agent;
+mod alertmanager;
 mod apiserver;
 mod cache;
 mod cgroup;
@@ -26,6 +27,7 @@ pub mod wait;
 
 pub use admin::Admin;
 pub use agent::{Agent, Bonker, field, message, refusing_url, stamp, victim};
+pub use alertmanager::{Alertmanager, check_configuration};
 pub use apiserver::ApiServer;
 pub use cache::Cache;
 pub(crate) use cgroup::remove_trees;

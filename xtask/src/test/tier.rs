@@ -12,7 +12,8 @@ use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
 use crate::cross::{self, Board};
 use crate::lab::{
-    ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, PiParts, Prometheus,
+    Alertmanager, ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, PiParts,
+    Prometheus,
 };
 use crate::process::is_root;
 use crate::toolchain::Choice;
@@ -35,6 +36,8 @@ pub enum Tier {
     Containerd,
     /// A real Prometheus, too: alerts and dashboard.
     Prometheus,
+    /// A real Alertmanager behind a real Prometheus, and the bonker as its receiver.
+    Alertmanager,
     /// A real API server beside it.
     Kubernetes,
     /// A whole Kubernetes, with the manifest as shipped.
@@ -45,7 +48,7 @@ pub enum Tier {
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
@@ -53,6 +56,7 @@ impl Tier {
         Self::Pi,
         Self::Containerd,
         Self::Prometheus,
+        Self::Alertmanager,
         Self::Kubernetes,
         Self::Cluster,
         Self::Demo,
@@ -71,6 +75,7 @@ impl Tier {
             Self::Pi => "pi",
             Self::Containerd => "containerd",
             Self::Prometheus => "prometheus",
+            Self::Alertmanager => "alertmanager",
             Self::Kubernetes => "kubernetes",
             Self::Cluster => "cluster",
             Self::Demo => "demo",
@@ -121,6 +126,12 @@ impl Bench {
                 let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
                 Containerd::prepare(&cache, debian)?;
                 Prometheus::prepare(&cache, debian)?;
+                self.real(tier)
+            }
+            Tier::Alertmanager => {
+                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
+                Prometheus::prepare(&cache, debian)?;
+                Alertmanager::prepare(&cache, debian)?;
                 self.real(tier)
             }
             Tier::Kubernetes => {
