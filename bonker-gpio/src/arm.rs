@@ -184,7 +184,10 @@ impl Arm {
     async fn detach(&mut self, on: &mut Option<Instant>) -> Result<(), ServoError> {
         let done = self.ask("detach".to_owned(), Servo::detach).await;
         if let Some(began) = on.take() {
-            self.motion.spent(began, now());
+            let ended = now();
+            self.motion.spent(began, ended);
+            let on = ended.saturating_duration_since(began);
+            self.desk.counts().pulsed(on);
         }
         done
     }

@@ -20,6 +20,7 @@ mod command;
 mod desk;
 mod history;
 mod logs;
+mod metrics;
 mod motion;
 mod port;
 mod report;

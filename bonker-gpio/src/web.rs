@@ -7,6 +7,7 @@ mod connections;
 mod guard;
 mod health;
 mod hook;
+mod metrics;
 mod router;
 mod shrug;
 mod site;

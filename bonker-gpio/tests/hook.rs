@@ -165,3 +165,62 @@ async fn a_plain_client_gets_its_shrug() {
             .ends_with("\r\n\r\n¯\\_(ツ)_/¯")
     );
 }
+
+#[tokio::test]
+async fn metrics_tell_what_came_and_what_swung() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let before = http::get(server.web, "/metrics").await;
+    assert!(before.contains("content-type: application/openmetrics-text; version=1.0.0"));
+    let value = |text: &str, series: &str| {
+        let line = text.lines().find(|line| line.starts_with(series));
+        line.and_then(|line| line.rsplit(' ').next().map(str::to_owned))
+    };
+    let bonks = r#"bonker_bonks_total{gesture="bonk",source="alertmanager"}"#;
+    assert_eq!(value(&before, bonks).unwrap(), "0");
+    assert_eq!(value(&before, "bonker_last_bonk_timestamp_seconds"), None);
+    let mut swings = server.desk.watch();
+    let body = payload(&[alert("a")]);
+    for _ in 0..3 {
+        post(&server, JSON, &body).await;
+    }
+    post(&server, JSON, "{").await;
+    within(swings.recv()).await.unwrap();
+    let after = http::get(server.web, "/metrics").await;
+    for (series, wanted) in [
+        (bonks, "1"),
+        (
+            r#"bonker_bonks_total{gesture="bonk",source="oom-agent"}"#,
+            "0",
+        ),
+        (r#"bonker_requests_total{outcome="accepted"}"#, "1"),
+        (r#"bonker_requests_total{outcome="duplicate"}"#, "2"),
+        (r#"bonker_requests_total{outcome="rate_limited"}"#, "0"),
+        (r#"bonker_hook_requests_total{status="200"}"#, "3"),
+        (r#"bonker_hook_requests_total{status="400"}"#, "1"),
+        ("bonker_history_swings ", "1"),
+        ("bonker_watchers ", "1"),
+        ("bonker_failed_swings_total ", "0"),
+        (r#"bonker_backend_info{name="gated"}"#, "1"),
+    ] {
+        assert_eq!(value(&after, series).as_deref(), Some(wanted), "{series}");
+    }
+    let last = value(&after, "bonker_last_bonk_timestamp_seconds").unwrap();
+    let age = Timestamp::now().as_duration().as_secs_f64() - last.parse::<f64>().unwrap();
+    assert!((0.0..60.0).contains(&age), "{last}");
+    let pulses = value(&after, "bonker_pulses_seconds_total").unwrap();
+    assert!(pulses.parse::<f64>().unwrap() > 0.0, "{pulses}");
+    assert!(after.ends_with("# EOF\n"));
+    let page = include_str!("../../docs/bonker-metrics.md");
+    for name in after
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+    {
+        let name = name.split(' ').next().unwrap();
+        assert!(
+            page.contains(&format!("| `{name}")),
+            "{name} is not on the page"
+        );
+    }
+}

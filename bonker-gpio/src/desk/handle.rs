@@ -17,6 +17,7 @@ use super::settings::Settings;
 use crate::bonk::{Bonk, Malformed};
 use crate::bounds::Throttle;
 use crate::history::{History, Position, Swung};
+use crate::metrics::SwingCounts;
 use crate::motion::Gesture;
 use crate::text::escape;
 
@@ -56,6 +57,7 @@ struct Shared {
     history: History,
     opened: Instant,
     dropped: [Throttle; Outcome::ALL.len()],
+    counts: SwingCounts,
 }
 
 struct State {
@@ -83,6 +85,7 @@ impl DeskHandle {
             history,
             opened: Instant::now(),
             dropped: Default::default(),
+            counts: SwingCounts::default(),
         }))
     }
 
@@ -157,6 +160,16 @@ impl DeskHandle {
         self.0.swung.subscribe()
     }
 
+    /// How many are told of each swing.
+    pub(crate) fn watchers(&self) -> usize {
+        self.0.swung.receiver_count()
+    }
+
+    /// The swings since the start, counted for Prometheus.
+    pub(crate) fn counts(&self) -> &SwingCounts {
+        &self.0.counts
+    }
+
     /// The swings so far.
     pub fn history(&self) -> &History {
         &self.0.history
@@ -192,6 +205,7 @@ impl DeskHandle {
     pub(crate) fn swung(&self, job: &Job, gesture: Gesture, swung_at: Timestamp) {
         let mut state = self.state();
         state.swings += 1;
+        self.0.counts.count(gesture, &job.bonk.source);
         let swung = self.0.history.record(Swung {
             bonk: Arc::new(job.bonk.clone()),
             swings: state.swings,

@@ -46,8 +46,12 @@ pub(super) async fn post(
     request: Request,
 ) -> Response {
     match take(&site, peer, request).await {
-        Ok(()) => "OK".into_response(),
+        Ok(()) => {
+            site.hook_counts.count(StatusCode::OK.as_u16());
+            "OK".into_response()
+        }
         Err((status, why)) => {
+            site.hook_counts.count(status.as_u16());
             if let Some(times) = site.hooks_refused.count() {
                 let status = status.as_u16();
                 warn!(%peer, status, why, times, "refused a payload of the hook");

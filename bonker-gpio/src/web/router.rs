@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 
 use super::hook::{self, MAX_HOOK_BYTES};
 use super::site::Site;
-use super::{health, shrug};
+use super::{health, metrics, shrug};
 
 /// Every route there is.
 pub(super) fn router(site: Site) -> Router {
@@ -18,6 +18,7 @@ pub(super) fn router(site: Site) -> Router {
         .route("/", get(shrug::shrug))
         .route("/hook", hook)
         .route("/live", get(health::live))
+        .route("/metrics", get(metrics::metrics))
         .route("/ready", get(health::ready))
         .layer(map_response(as_said))
         .with_state(site)

@@ -9,18 +9,19 @@ use super::hook::MAX_HOOKS;
 use crate::arm::Backend;
 use crate::bounds::{Places, Throttle};
 use crate::desk::DeskHandle;
+use crate::metrics::HookCounts;
 
 /// The state of the routes. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(super) desk: DeskHandle,
-    #[expect(dead_code, reason = "for the routes that tell of it")]
     pub(super) backend: Backend,
     /// Responses that have no end of their own end with this.
     pub(super) stopping: CancellationToken,
     /// Bodies of the hook that are on their way.
     pub(super) hooks: Places,
     pub(super) hooks_refused: Throttle,
+    pub(super) hook_counts: HookCounts,
     booted: Arc<AtomicBool>,
 }
 
@@ -34,6 +35,7 @@ impl Site {
             stopping,
             hooks: Places::new("payloads of the hook", MAX_HOOKS),
             hooks_refused: Throttle::default(),
+            hook_counts: HookCounts::default(),
             booted: Arc::default(),
         }
     }
