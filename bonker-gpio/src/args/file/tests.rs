@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
+use proptest::prelude::*;
+use toml::Value;
 
 use super::{FileError, MAX_BYTES, Settings, apply, read};
 use crate::args::{Cli, Command, ServeArgs};
@@ -92,4 +94,52 @@ fn files_that_cannot_be_had_are_told_by_name() {
     check("syntax", Some("listen = ".into()), "is no TOML");
     let large = usize::try_from(MAX_BYTES).unwrap() + 1;
     check("large", Some("#".repeat(large)), "bytes");
+}
+
+/// A file's text, put together of what settings are made of and of what they are not.
+fn any_file() -> impl Strategy<Value = String> {
+    let flags: Vec<String> = Cli::command()
+        .find_subcommand("serve")
+        .unwrap()
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect();
+    let key = prop_oneof![
+        4 => prop::sample::select(flags),
+        1 => "[a-z_-]{1,12}",
+        1 => any::<String>().prop_map(|key| Value::from(key).to_string()),
+    ];
+    let value = prop_oneof![
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<bool>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        "[0-9]{1,6}(ms|s|m|h)|127\\.0\\.0\\.1:[0-9]{1,5}|--[a-z]{1,9}(=x)?".prop_map(Value::from),
+        prop::collection::vec(any::<String>(), 0..3).prop_map(Value::from),
+    ];
+    let line = prop_oneof![
+        8 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => any::<String>(),
+    ];
+    prop::collection::vec(line, 0..5).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    /// Whatever is in the file: settings that hold, or a reason that names the file.
+    #[test]
+    fn any_file_is_followed_or_refused(text in any_file()) {
+        let Ok(table) = text.parse() else { return Ok(()) };
+        let settings = Settings { path: PathBuf::from("b.toml"), table };
+        match apply(Cli::command(), "serve", &settings) {
+            Ok(command) => {
+                // Flags may still contradict each other; that is said, too.
+                let _ = command.try_get_matches_from(["bonker-gpio", "serve"]);
+            }
+            Err(why) => {
+                let why = chain(&why);
+                prop_assert!(why.contains("b.toml"), "{}", why);
+                prop_assert!(!why.contains(['\n', '\u{1b}', '\u{202e}']), "{}", why);
+            }
+        }
+    }
 }
