@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::desk::{DeskHandle, Job};
-use crate::motion::{End, Motion, Move, cut_short};
+use crate::motion::{End, Gesture, Motion, Move, Pose, cut_short};
 use crate::report::chain;
 use crate::servo::{Picked, Servo, ServoError, WATCHDOG, watched};
 use crate::text::escape;
@@ -61,6 +61,11 @@ impl Arm {
     /// The desk it swings for.
     pub fn desk(&self) -> DeskHandle {
         self.desk.clone()
+    }
+
+    /// How each gesture that it may be asked for looks, beginning at rest.
+    pub(crate) fn poses(&self) -> Vec<(Gesture, Vec<Pose>)> {
+        self.motion.poses()
     }
 
     /// What it moves the servo with.

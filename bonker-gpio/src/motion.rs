@@ -68,6 +68,15 @@ pub struct Motion {
     longest: Duration,
 }
 
+/// A pulse without its servo: what somebody would see.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pose {
+    /// 0 at rest, 1 at the strike.
+    pub(crate) place: f64,
+    /// The way there included.
+    pub(crate) hold: Duration,
+}
+
 /// The duty has no room for one gesture.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
@@ -138,6 +147,14 @@ impl Motion {
         moves
     }
 
+    /// How each gesture of this style looks, beginning at rest.
+    pub(crate) fn poses(&self) -> Vec<(Gesture, Vec<Pose>)> {
+        let gestures = self.plan.style.gestures().iter();
+        gestures
+            .map(|gesture| (*gesture, self.plan.poses(*gesture)))
+            .collect()
+    }
+
     /// The way from wherever the hammer was left to its end.
     ///
     /// A hobby servo tells nobody where it is, so that no ramp can be made from there. It is
@@ -194,6 +211,20 @@ impl Choreography {
         };
         moves.push(self.settle(gesture.end(from)));
         moves
+    }
+
+    fn poses(&self, gesture: Gesture) -> Vec<Pose> {
+        let (rest, strike) = (self.limits.rest_us(), self.limits.strike_us());
+        let way = f64::from(rest.abs_diff(strike).max(1));
+        let pose = |made: Move| match made {
+            Move::Pulse(step) => Some(Pose {
+                place: f64::from(step.pulse_us.abs_diff(rest)) / way,
+                hold: step.hold,
+            }),
+            Move::Pause(_) => None,
+        };
+        let moves = self.moves(gesture, End::Rest);
+        moves.into_iter().filter_map(pose).collect()
     }
 
     fn boot(&self, end: End) -> Vec<Move> {

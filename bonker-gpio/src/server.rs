@@ -125,7 +125,7 @@ pub async fn run(
     let stopping = CancellationToken::new();
     let closing = CancellationToken::new();
     let desk = arm.desk();
-    let site = web::Site::new(desk.clone(), arm.backend().clone(), stopping.clone());
+    let site = web::Site::new(&arm, access.token.is_some(), stopping.clone());
     let service = Service::new(
         desk.clone(),
         arm.backend().clone(),

@@ -8,6 +8,7 @@ mod guard;
 mod health;
 mod hook;
 mod metrics;
+mod page;
 mod router;
 mod shrug;
 mod site;
@@ -17,4 +18,5 @@ pub use connections::{
     HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER,
 };
 pub use hook::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS};
+pub use page::MAX_LISTENERS;
 pub(crate) use site::Site;

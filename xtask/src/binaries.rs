@@ -53,6 +53,13 @@ impl StaticBinaries {
     }
 }
 
+/// Builds the bonker alone, which takes no eBPF object.
+pub(crate) fn bonker() -> Result<PathBuf> {
+    say::step("building bonker-gpio");
+    run(workspace::cargo().args(["build", "--package", "bonker-gpio", "--quiet"]))?;
+    Ok(workspace::target_dir().join("debug/bonker-gpio"))
+}
+
 /// `cargo build` of programs that load nothing at run time.
 pub(crate) fn static_cargo(target: &str) -> Command {
     let mut command = workspace::cargo();

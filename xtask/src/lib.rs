@@ -20,6 +20,7 @@ pub mod lab;
 pub mod load_ebpf;
 pub mod process;
 pub mod say;
+pub mod screenshots;
 pub mod test;
 mod toolchain;
 pub mod workspace;

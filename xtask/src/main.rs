@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, test};
+use xtask::{
+    bench, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, screenshots, test,
+};
 
 /// What the workspace needs done beyond cargo.
 #[derive(Debug, Parser)]
@@ -29,6 +31,8 @@ enum Cmd {
     Image(image::Args),
     /// Run every tier of tests that this machine can run
     Test(test::Args),
+    /// Take the pictures of the bonker's page that the README shows
+    Screenshots(screenshots::Args),
     /// Measure what this project promises, side by side with others
     Bench(bench::Args),
     /// Eat memory
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Image(args) => image::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
+        Cmd::Screenshots(args) => screenshots::main(&args).map(|()| ExitCode::SUCCESS),
         Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Guest => guest::main().map(|()| ExitCode::SUCCESS),

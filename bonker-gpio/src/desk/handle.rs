@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -54,6 +54,7 @@ struct Shared {
     /// Something changed that the arm may want to know.
     changed: Notify,
     swung: broadcast::Sender<Swung>,
+    snoozed: watch::Sender<Option<Timestamp>>,
     history: History,
     opened: Instant,
     dropped: [Throttle; Outcome::ALL.len()],
@@ -82,6 +83,7 @@ impl DeskHandle {
             }),
             changed: Notify::new(),
             swung,
+            snoozed: watch::Sender::default(),
             history,
             opened: Instant::now(),
             dropped: Default::default(),
@@ -130,6 +132,8 @@ impl DeskHandle {
             let mut state = self.state();
             let until = state.desk.snooze(span, self.now());
             self.0.history.keep_snooze(until);
+            // In the state's lock: who watches is told in the order of the calls.
+            self.0.snoozed.send_replace(until);
             until
         };
         if let Some(until) = until {
@@ -168,6 +172,12 @@ impl DeskHandle {
     /// The swings since the start, counted for Prometheus.
     pub(crate) fn counts(&self) -> &SwingCounts {
         &self.0.counts
+    }
+
+    /// Until when the penguin is left in peace, as somebody last said; the end of a snooze
+    /// by itself is not told.
+    pub(crate) fn watch_snooze(&self) -> watch::Receiver<Option<Timestamp>> {
+        self.0.snoozed.subscribe()
     }
 
     /// The swings so far.

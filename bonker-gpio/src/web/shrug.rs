@@ -1,6 +1,4 @@
 //! What the original toy said to whoever asked for `/`.
 
 /// Without a line break, as it was.
-pub(super) async fn shrug() -> &'static str {
-    r"¯\_(ツ)_/¯"
-}
+pub(super) const SHRUG: &str = r"¯\_(ツ)_/¯";

@@ -6,16 +6,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::hook::MAX_HOOKS;
-use crate::arm::Backend;
+use super::page::MAX_LISTENERS;
+use crate::arm::{Arm, Backend};
 use crate::bounds::{Places, Throttle};
 use crate::desk::DeskHandle;
 use crate::metrics::HookCounts;
+use crate::motion::{Gesture, Pose};
 
 /// The state of the routes. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub(crate) struct Site {
     pub(super) desk: DeskHandle,
     pub(super) backend: Backend,
+    /// Nobody comes this far without the server's token.
+    pub(super) locked: bool,
+    /// How each gesture looks.
+    pub(super) poses: Arc<[(Gesture, Vec<Pose>)]>,
+    /// Of the pages that listen.
+    pub(super) listeners: Places,
     /// Responses that have no end of their own end with this.
     pub(super) stopping: CancellationToken,
     /// Bodies of the hook that are on their way.
@@ -28,10 +36,13 @@ pub(crate) struct Site {
 // === impl Site ===
 
 impl Site {
-    pub(crate) fn new(desk: DeskHandle, backend: Backend, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(arm: &Arm, locked: bool, stopping: CancellationToken) -> Self {
         Self {
-            desk,
-            backend,
+            desk: arm.desk(),
+            locked,
+            backend: arm.backend().clone(),
+            poses: arm.poses().into(),
+            listeners: Places::new("event streams", MAX_LISTENERS),
             stopping,
             hooks: Places::new("payloads of the hook", MAX_HOOKS),
             hooks_refused: Throttle::default(),

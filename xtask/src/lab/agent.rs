@@ -163,6 +163,11 @@ impl Bonker {
         Ok(bonker)
     }
 
+    /// Where its page is, if it was started with `--http-listen`: `http://127.0.0.1:PORT/`.
+    pub fn page(&self) -> Option<String> {
+        self.web.map(|web| format!("http://{web}/"))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

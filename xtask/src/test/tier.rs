@@ -12,8 +12,8 @@ use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
 use crate::cross::{self, Board};
 use crate::lab::{
-    Alertmanager, ApiServer, Cache, Cluster, Consent, Containerd, Debian, Kernels, PiParts,
-    Prometheus,
+    Alertmanager, ApiServer, Cache, Chromium, Cluster, Consent, Containerd, Debian, Kernels,
+    PiParts, Prometheus,
 };
 use crate::process::is_root;
 use crate::toolchain::Choice;
@@ -42,13 +42,15 @@ pub enum Tier {
     Kubernetes,
     /// A whole Kubernetes, with the manifest as shipped.
     Cluster,
+    /// A real browser in front of the bonker's page.
+    Browser,
     /// `cargo xtask demo`.
     Demo,
 }
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
@@ -59,6 +61,7 @@ impl Tier {
         Self::Alertmanager,
         Self::Kubernetes,
         Self::Cluster,
+        Self::Browser,
         Self::Demo,
     ];
 
@@ -78,6 +81,7 @@ impl Tier {
             Self::Alertmanager => "alertmanager",
             Self::Kubernetes => "kubernetes",
             Self::Cluster => "cluster",
+            Self::Browser => "browser",
             Self::Demo => "demo",
         }
     }
@@ -141,6 +145,10 @@ impl Bench {
                 self.real(tier)
             }
             Tier::Cluster => self.cluster(),
+            Tier::Browser => {
+                Chromium::prepare(Debian::new(self.consent)?)?;
+                self.real(tier)
+            }
             Tier::Demo => {
                 // As the README says it; this program's file may be another by now.
                 let mut demo = workspace::cargo();

@@ -1,0 +1,25 @@
+//! A penguin anyone can watch: the page, its events, and its two buttons.
+//!
+//! `view` makes what is shown of what is known, `guard` says who may press: pure. `events`
+//! and `actions` carry it. Everything the browser loads lies in `assets` and is compiled in.
+
+mod actions;
+mod assets;
+mod events;
+mod guard;
+mod view;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::site::Site;
+pub(super) use assets::page;
+pub use events::MAX_LISTENERS;
+
+/// All but `/` itself, which plain clients have too.
+pub(super) fn routes() -> Router<Site> {
+    assets::routes()
+        .route("/events", get(events::events))
+        .route("/api/bonk", post(actions::bonk))
+        .route("/api/snooze", post(actions::snooze))
+}
