@@ -67,9 +67,9 @@ impl Listener {
         loop {
             let line = self.line().await.expect("an event");
             if let Some(id) = line.strip_prefix("id: ") {
-                event.1 = id.to_owned();
+                id.clone_into(&mut event.1);
             } else if let Some(name) = line.strip_prefix("event: ") {
-                event.0 = name.to_owned();
+                name.clone_into(&mut event.0);
             } else if let Some(data) = line.strip_prefix("data: ") {
                 event.2 = serde_json::from_str(data).unwrap();
                 return event;
@@ -163,7 +163,7 @@ async fn every_page_hears_of_a_snooze_and_streams_end_with_the_server() {
     let (mut server, _gate) = started().await;
     let mut page = Listener::new(&server, None).await;
     page.expect("state").await;
-    server.desk.snooze(std::time::Duration::from_secs(60));
+    server.desk.snooze(std::time::Duration::from_mins(1));
     let snooze = page.expect("snooze").await;
     assert!(snooze.2.get("snoozed_until").is_some_and(Value::is_string));
     server.desk.snooze(std::time::Duration::ZERO);
