@@ -78,7 +78,7 @@ pub enum Severity {
 }
 
 /// Why something is no [`Bonk`].
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Malformed {
     #[error("the request carries no item")]
     NoItem,

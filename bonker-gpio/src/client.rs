@@ -7,6 +7,7 @@ mod refusal;
 mod snooze;
 mod status;
 mod swing_line;
+mod swings;
 mod trouble;
 mod watch;
 
@@ -14,10 +15,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
 use refusal::Refusal;
 pub(crate) use snooze::snooze;
 pub(crate) use status::status;
+pub(crate) use swings::{Swings, Told};
 pub(crate) use watch::watch;
 
 use crate::auth::TokenError;
@@ -80,6 +83,8 @@ pub(crate) enum ClientError {
     HungUp { url: String, source: Refusal },
     #[error("the stream of swings from {url} broke")]
     Broken { url: String, source: Refusal },
+    #[error("{url} ended the stream of swings")]
+    Ended { url: String },
     #[error("the bonk was not accepted: {0}")]
     NotAccepted(String),
     #[error("cannot write to standard output")]

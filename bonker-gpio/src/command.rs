@@ -16,6 +16,7 @@ use crate::arm::Arm;
 use crate::auth::TokenError;
 use crate::certs::{self, CertsError};
 use crate::desk::DeskHandle;
+use crate::follow::Follow;
 use crate::history::{History, HistoryError};
 use crate::logs::{self, LogFormat, Logs};
 use crate::motion::{DutyError, End, LimitsError, Motion};
@@ -191,14 +192,22 @@ async fn serve(
     if args.listen.insecure {
         warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
     }
+    let following = args
+        .follow
+        .hub()
+        .map(|hub| tokio::spawn(Follow::of(hub, desk.clone()).run()));
     let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
         announce(scheme, address, web);
         systemd::ready();
     };
-    let stop = async {
+    let stop = async move {
         stop.await;
+        // Before the desk rejects what comes, as if that was its word on it.
+        if let Some(following) = following {
+            following.abort();
+        }
         systemd::stopping();
     };
     let watchdog = systemd::watchdog(arm.heartbeat());

@@ -137,9 +137,24 @@ impl History {
         self.0.shared.state().take_kept()
     }
 
-    /// Keeps a swing, and gives it its position.
-    pub(crate) fn record(&self, swung: Swung) -> Swung {
-        self.0.shared.change(|state| state.record(swung))
+    /// Up to where a hub is followed; nowhere yet if there is none.
+    pub(crate) fn followed(&self) -> Option<Position> {
+        self.0.shared.state().head().followed.clone()
+    }
+
+    /// Keeps up to where a hub is followed. It gets to the disk no sooner than the swings that
+    /// were recorded before.
+    pub(crate) fn keep_followed(&self, position: Position) {
+        self.0.shared.change(|state| state.keep_followed(position));
+    }
+
+    /// Keeps a swing, gives it its position, and keeps the answer to the item `id` that was
+    /// swung for: both or neither get to the disk.
+    pub(crate) fn record(&self, id: &str, outcome: &'static str, swung: Swung) -> Swung {
+        self.0.shared.change(|state| {
+            state.keep_answer(id, outcome);
+            state.record(swung)
+        })
     }
 
     /// Keeps the answer to an id.

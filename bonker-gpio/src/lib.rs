@@ -18,6 +18,7 @@ mod certs;
 mod client;
 mod command;
 mod desk;
+mod follow;
 mod history;
 mod logs;
 mod metrics;
@@ -41,6 +42,7 @@ pub use desk::{
     Answer, DeskHandle, Filter, Hours, LabelRule, MAX_SNOOZE, MEMORY_CAPACITY, Outcome, PeerRate,
     QuietHours, Settings, Status, Tally, WATCH_CAPACITY,
 };
+pub use follow::{Follow, Following};
 pub use history::{
     HISTORY_CAPACITY, History, HistoryError, Position, Replay, SWINGS_IN_MEMORY, Swung,
 };

@@ -96,10 +96,7 @@ pub(crate) fn swung(swung: &Swung, missed: u64) -> WatchBonksResponse {
         swings: swung.swings,
         swung_at: Some(wire_time(swung.swung_at)),
         missed,
-        position: Some(wire::Position {
-            history: swung.position.history.to_string(),
-            sequence: swung.position.sequence,
-        }),
+        position: Some(wire_position(&swung.position)),
         gesture: gesture(swung.gesture).into(),
         coalesced: swung.coalesced,
     }
@@ -115,7 +112,15 @@ fn gesture(gesture: Gesture) -> wire::Gesture {
     }
 }
 
-/// Where a watcher wants to go on.
+/// A place in this server's history.
+pub(crate) fn wire_position(position: &Position) -> wire::Position {
+    wire::Position {
+        history: position.history.to_string(),
+        sequence: position.sequence,
+    }
+}
+
+/// Where a watcher wants to go on, or a hub is.
 pub(crate) fn position(position: wire::Position) -> Position {
     Position {
         history: position.history.into(),

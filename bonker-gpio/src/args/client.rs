@@ -89,7 +89,7 @@ pub(crate) enum Output {
     Json,
 }
 
-fn url(text: &str) -> Result<String, String> {
+pub(super) fn url(text: &str) -> Result<String, String> {
     let uri: tonic::codegen::http::Uri = text
         .parse()
         .map_err(|why| format!("{why}: use http:// or https://HOST:PORT"))?;

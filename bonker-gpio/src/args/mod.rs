@@ -7,6 +7,7 @@ mod client;
 mod desk;
 mod duration;
 mod file;
+mod follow;
 mod limits;
 mod listen;
 mod security;
@@ -25,6 +26,7 @@ pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
 pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
+pub(crate) use follow::FollowArgs;
 pub(crate) use limits::LimitArgs;
 pub(crate) use listen::ListenArgs;
 pub(crate) use security::SecurityArgs;
@@ -99,6 +101,8 @@ pub(crate) struct ServeArgs {
     pub(crate) web: WebArgs,
     #[command(flatten)]
     pub(crate) desk: DeskArgs,
+    #[command(flatten)]
+    pub(crate) follow: FollowArgs,
 }
 
 /// Why the command line cannot be followed.

@@ -7,7 +7,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Doubles with every attempt that failed since the last one that did not, up to a bound.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The next wait: between half the current step and all of it, as `jitter` (0 to 1)
     /// says, so that many watchers do not come back as one.
-    pub(super) fn next(&mut self, jitter: f64) -> Duration {
+    pub(crate) fn next(&mut self, jitter: f64) -> Duration {
         let step = FIRST
             .saturating_mul(2_u32.saturating_pow(self.failures))
             .min(LONGEST);
@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// An attempt succeeded.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Desk {
     rates: Rates,
     tally: Tally,
     snoozed: Option<Timestamp>,
+    /// Id of the item that the arm was given, and nobody was told of yet.
+    in_hand: Option<String>,
     /// The arm is under way, and asks again when it is back.
     swinging: bool,
     /// Before that the arm cools down.
@@ -51,6 +53,7 @@ impl Desk {
             rates: Rates::new(settings.peer_rate),
             tally: Tally::default(),
             snoozed: None,
+            in_hand: None,
             swinging: false,
             ready: Duration::ZERO,
             stopping: false,
@@ -172,6 +175,7 @@ impl Desk {
                 self.tally.quiet_waiting += job.items();
             } else {
                 self.queue.swings(&job, now);
+                self.in_hand = Some(job.accepted.clone());
                 self.swinging = true;
                 return Next::Swing(Box::new(job));
             }
@@ -179,8 +183,24 @@ impl Desk {
         Next::Idle
     }
 
+    /// The swing for what the arm was given is in the history.
+    pub(super) fn told(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// Whether an item that was ACCEPTED is still to be swung for.
+    pub(super) fn waits(&self, id: &str) -> bool {
+        self.in_hand.as_deref() == Some(id) || self.queue.has(id)
+    }
+
+    /// Whether an item that stands alone would be ACCEPTED.
+    pub(super) fn has_room(&self) -> bool {
+        !self.stopping && self.queue.len() < self.queue.capacity()
+    }
+
     /// The arm is back at rest.
     pub(super) fn rested(&mut self, now: Moment) {
+        self.in_hand = None;
         self.swinging = false;
         self.ready = now.up.saturating_add(self.settings.cooldown);
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -45,6 +46,8 @@ pub struct Status {
     pub total_swings: u64,
     /// When the last of them began.
     pub last_swing_at: Option<Timestamp>,
+    /// Where the history ends.
+    pub position: Position,
     /// Until when the penguin is left in peace.
     pub snoozed_until: Option<Timestamp>,
 }
@@ -53,6 +56,8 @@ struct Shared {
     state: Mutex<State>,
     /// Something changed that the arm may want to know.
     changed: Notify,
+    /// An item left the queue, or its swing is in the history.
+    progress: Notify,
     swung: broadcast::Sender<Swung>,
     snoozed: watch::Sender<Option<Timestamp>>,
     history: History,
@@ -82,6 +87,7 @@ impl DeskHandle {
                 failed: 0,
             }),
             changed: Notify::new(),
+            progress: Notify::new(),
             swung,
             snoozed: watch::Sender::default(),
             history,
@@ -98,31 +104,70 @@ impl DeskHandle {
         let id = id.unwrap_or_default();
         let answer = {
             let mut state = self.state();
-            let answer = state.desk.submit(item, peer, self.now());
-            if answer.outcome.is_final() {
-                // Before the arm can ask: a swing that is kept has its answer kept.
-                self.0.history.keep_answer(&id, answer.outcome.name());
-            }
-            answer
+            self.decide(&mut state, item, peer)
         };
+        self.answered(&id, &answer);
+        answer
+    }
+
+    /// Answers an item that another bonker swung for, if there is room for it; else
+    /// [`DeskHandle::progress`] tells when to offer it again.
+    pub(crate) fn offer(&self, item: &Result<Bonk, Malformed>) -> Option<Answer> {
+        let id = item.as_ref().map_or("", |bonk| &bonk.id);
+        let answer = {
+            let mut state = self.state();
+            if !state.desk.has_room() {
+                return None;
+            }
+            self.decide(&mut state, item.clone(), None)
+        };
+        self.answered(id, &answer);
+        Some(answer)
+    }
+
+    fn decide(
+        &self,
+        state: &mut State,
+        item: Result<Bonk, Malformed>,
+        peer: Option<IpAddr>,
+    ) -> Answer {
+        let id = item.as_ref().ok().map(|bonk| bonk.id.clone());
+        let answer = state.desk.submit(item, peer, self.now());
+        // That an item was accepted is kept together with its swing: until then it waits in
+        // memory only, and whoever sends it again after a crash is to be heard.
+        if let Some(id) = id
+            && answer.outcome.is_final()
+            && answer.outcome != Outcome::Accepted
+        {
+            self.0.history.keep_answer(&id, answer.outcome.name());
+        }
+        answer
+    }
+
+    fn answered(&self, id: &str, answer: &Answer) {
         match answer.outcome {
             Outcome::Accepted => self.0.changed.notify_one(),
             Outcome::Full | Outcome::RateLimited | Outcome::Rejected => {
                 let times = self.0.dropped.get(answer.outcome as usize);
                 if let Some(times) = times.and_then(Throttle::count) {
                     let (outcome, why) = (answer.outcome.name(), escape(&answer.message));
-                    let id = escape(&id);
+                    let id = escape(id);
                     warn!(id, outcome, why, times, "turned a bonk away");
                 }
             }
             _ => (),
         }
-        debug!(
-            id = escape(&id),
-            outcome = answer.outcome.name(),
-            "answered"
-        );
-        answer
+        debug!(id = escape(id), outcome = answer.outcome.name(), "answered");
+    }
+
+    /// Whether an item that was ACCEPTED is still to be swung for.
+    pub(crate) fn waits(&self, id: &str) -> bool {
+        self.state().desk.waits(id)
+    }
+
+    /// Resolves when, from now on, an item leaves the queue or is swung for.
+    pub(crate) fn progress(&self) -> Notified<'_> {
+        self.0.progress.notified()
     }
 
     /// Leaves the penguin in peace for `span`, at most [`MAX_SNOOZE`](super::MAX_SNOOZE);
@@ -155,6 +200,7 @@ impl DeskHandle {
             tally: state.desk.tally(),
             total_swings: self.0.history.total(),
             last_swing_at: self.0.history.last(),
+            position: self.0.history.position(self.0.history.total()),
             snoozed_until: state.desk.snoozed_until(self.now()),
         }
     }
@@ -200,6 +246,7 @@ impl DeskHandle {
             // Before the desk is asked: what changes after that is not slept through.
             let changed = self.0.changed.notified();
             let next = self.state().desk.next(self.now());
+            self.0.progress.notify_waiters();
             match next {
                 Next::Swing(job) => return *job,
                 Next::Idle => changed.await,
@@ -216,17 +263,24 @@ impl DeskHandle {
         let mut state = self.state();
         state.swings += 1;
         self.0.counts.count(gesture, &job.bonk.source);
-        let swung = self.0.history.record(Swung {
-            bonk: Arc::new(job.bonk.clone()),
-            swings: state.swings,
-            swung_at,
-            gesture,
-            coalesced: job.coalesced,
-            position: Position::default(),
-        });
+        let name = Outcome::Accepted.name();
+        let swung = self.0.history.record(
+            &job.accepted,
+            name,
+            Swung {
+                bonk: Arc::new(job.bonk.clone()),
+                swings: state.swings,
+                swung_at,
+                gesture,
+                coalesced: job.coalesced,
+                position: Position::default(),
+            },
+        );
+        state.desk.told();
         // In the state's lock, so that watchers are told in the history's order. An error
         // means that nobody watches.
         let _ = self.0.swung.send(swung);
+        self.0.progress.notify_waiters();
     }
 
     /// The arm is back at rest; whether everything went `fine`.
@@ -235,6 +289,7 @@ impl DeskHandle {
         let mut state = self.state();
         state.failed += u64::from(!fine);
         state.desk.rested(now);
+        self.0.progress.notify_waiters();
     }
 
     fn now(&self) -> Moment {

@@ -14,6 +14,8 @@ pub(crate) struct Job {
     pub(crate) bonk: Bonk,
     /// Further items of the same place that came while it waited.
     pub(crate) coalesced: u64,
+    /// Id of the item that was ACCEPTED for it, also when a worse one took its place.
+    pub(super) accepted: String,
     pub(super) place: Option<Place>,
     /// From then on it is too old, by the clock that is never set.
     pub(super) expires: Duration,
@@ -89,12 +91,18 @@ impl Queue {
             return false;
         }
         self.waiting.push_back(Job {
+            accepted: bonk.id.clone(),
             place: Place::of(&bonk),
             bonk,
             coalesced: 0,
             expires,
         });
         true
+    }
+
+    /// Whether the item of that id waits in a job of its own.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.waiting.iter().any(|job| job.accepted == id)
     }
 
     pub(super) fn pop(&mut self) -> Option<Job> {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
+use super::swung::Position;
 
 /// Written as a whole in the transaction of the swings it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub(super) struct Head {
     pub(super) snoozed: Option<Timestamp>,
     /// The toggle was left at its other end.
     pub(super) toggled: bool,
+    /// Up to where a hub is followed.
+    pub(super) followed: Option<Position>,
     /// Swings by namespace.
     pub(super) board: Board,
 }

@@ -248,6 +248,10 @@ impl State {
         self.head.toggled = toggled;
     }
 
+    pub(super) fn keep_followed(&mut self, position: Position) {
+        self.head.followed = Some(position);
+    }
+
     fn take_batch(&mut self) -> Batch {
         self.dirty = false;
         Batch {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::bonk::Bonk;
 use crate::motion::Gesture;
@@ -25,9 +26,10 @@ pub struct Swung {
 }
 
 /// A place in a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Which history.
+    #[serde(with = "text")]
     pub history: Arc<str>,
     /// Number of the swing in it; the first is 1.
     pub sequence: u64,
@@ -41,6 +43,21 @@ pub struct Replay {
     pub after: u64,
     /// The swings, oldest first.
     pub swings: Vec<Swung>,
+}
+
+/// An `Arc<str>` is written as the string it is.
+mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+        Ok(String::deserialize(from)?.into())
+    }
 }
 
 // === impl Position ===

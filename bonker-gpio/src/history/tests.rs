@@ -49,7 +49,9 @@ fn everything_is_there_again_after_a_restart() {
     let dir = dir.path().join("made/on demand");
     let history = History::open(&dir).unwrap();
     let swings = 2 * SWINGS_IN_MEMORY as u64 + 7;
-    let first: Vec<Swung> = (1..=swings).map(|n| history.record(swung(n))).collect();
+    let first: Vec<Swung> = (1..=swings)
+        .map(|n| history.record("", "ACCEPTED", swung(n)))
+        .collect();
     history.keep_answer("a", "ACCEPTED");
     history.keep_answer("b", "QUIET");
     let until = "2030-01-01T00:00:00Z".parse().unwrap();
@@ -77,7 +79,7 @@ fn everything_is_there_again_after_a_restart() {
     assert_eq!(read.last(), first.last());
 
     // The next run goes on where this one ended, on disk and in memory.
-    let next = history.record(swung(1));
+    let next = history.record("", "ACCEPTED", swung(1));
     assert_eq!(next.position.sequence, swings + 1);
     assert_eq!(next.position.history, history.id());
     assert_eq!(
@@ -99,7 +101,7 @@ fn memory_alone_keeps_the_latest() {
     let history = History::in_memory();
     let swings = SWINGS_IN_MEMORY as u64 + 2;
     for n in 1..=swings {
-        history.record(swung(n));
+        history.record("", "ACCEPTED", swung(n));
     }
     let read = sequences(&all(&history));
     assert_eq!(read, (3..=swings).collect::<Vec<_>>());
@@ -109,7 +111,7 @@ fn memory_alone_keeps_the_latest() {
     for n in 1..=SWINGS_IN_MEMORY as u64 {
         let mut long = swung(n);
         Arc::make_mut(&mut long.bonk).summary = "x".repeat(64 << 10);
-        history.record(long);
+        history.record("", "ACCEPTED", long);
     }
     assert!(all(&history).len() < 40);
 }
@@ -150,7 +152,7 @@ fn a_damaged_file_is_moved_aside() {
     for (n, damage) in damage.into_iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         let history = History::open(dir.path()).unwrap();
-        history.record(swung(1));
+        history.record("", "ACCEPTED", swung(1));
         history.close();
         let mut bytes = fs::read(database(dir.path())).unwrap();
         damage(&mut bytes);
@@ -158,7 +160,10 @@ fn a_damaged_file_is_moved_aside() {
 
         let history = History::open(dir.path()).unwrap();
         assert_eq!(history.total(), 0, "damage {n}");
-        assert_eq!(history.record(swung(1)).position.sequence, 1);
+        assert_eq!(
+            history.record("", "ACCEPTED", swung(1)).position.sequence,
+            1
+        );
         history.close();
         assert_eq!(
             fs::read(dir.path().join("history.redb.corrupt")).unwrap(),
@@ -176,7 +181,7 @@ fn the_oldest_go_when_there_are_too_many() {
     let history = History::open(dir.path()).unwrap();
     let swings = super::HISTORY_CAPACITY + 10;
     for n in 1..=swings {
-        history.record(swung(n));
+        history.record("", "ACCEPTED", swung(n));
         if n % 500 == 0 {
             // So that memory does not outrun the disk.
             history.0.shared.flush();

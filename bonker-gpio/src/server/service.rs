@@ -23,7 +23,7 @@ use crate::text::cut;
 use crate::wire;
 
 /// How many calls may watch the swings.
-pub const MAX_WATCHERS: usize = 64;
+pub const MAX_WATCHERS: usize = 8192;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -159,6 +159,7 @@ impl BonkService for Service {
             total_swings: status.total_swings,
             last_swing_at: status.last_swing_at.map(wire::wire_time),
             snoozed_until: status.snoozed_until.map(wire::wire_time),
+            position: Some(wire::wire_position(&status.position)),
         }))
     }
 

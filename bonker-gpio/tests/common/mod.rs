@@ -138,15 +138,26 @@ impl Server {
     }
 
     pub async fn with(servo: GatedServo, settings: Settings, history: History) -> Self {
-        Self::serve(servo, settings, history, access()).await
+        let anywhere = "127.0.0.1:0".parse().unwrap();
+        Self::at(anywhere, servo, settings, history).await
+    }
+
+    pub async fn at(
+        address: SocketAddr,
+        servo: GatedServo,
+        settings: Settings,
+        history: History,
+    ) -> Self {
+        Self::serve(address, servo, settings, history, access()).await
     }
 
     /// As [`Server::start`], for those whom `access` lets in.
     pub async fn guarded(servo: GatedServo, access: Access) -> Self {
-        Self::serve(servo, settings(), History::in_memory(), access).await
+        Self::serve("127.0.0.1:0".parse().unwrap(), servo, settings(), History::in_memory(), access).await
     }
 
     async fn serve(
+        address: SocketAddr,
         servo: GatedServo,
         settings: Settings,
         history: History,
@@ -169,7 +180,7 @@ impl Server {
         };
         let motion = Motion::new(plan, End::Rest).unwrap();
         let arm = Arm::new(picked, motion, desk.clone()).unwrap();
-        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc = TcpListener::bind(address).await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();
         let web = http.local_addr().unwrap();

@@ -1,0 +1,310 @@
+//! Followers of real bonkers, across breaks.
+
+mod common;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bonker_gpio::{DeskHandle, Follow, Following, History, Settings};
+use common::{STRIKE_US, Server, item, servo, settings, short, within};
+use proto::bonk::{BonkItem, BonkRequest, Outcome};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+
+/// With room for all of a test's bonks, none of which gets too old.
+fn patient() -> Settings {
+    Settings {
+        queue: 1000,
+        expire: Duration::from_hours(24),
+        ..settings()
+    }
+}
+
+const ANYWHERE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A bonker whose servo moves, with its state in `dir`.
+async fn bonker(address: SocketAddr, dir: &Path) -> Server {
+    let (servo, _gate) = servo(None);
+    let history = History::open(dir).unwrap();
+    let mut server = Server::at(address, servo, patient(), history).await;
+    server.ready().await;
+    server
+}
+
+/// Stops as the program does: follows no more, stops, keeps its state.
+async fn stop(mut server: Server, follower: Option<Follower>) {
+    if let Some(follower) = follower {
+        follower.end().await;
+    }
+    let history = server.desk.history().clone();
+    server.stop();
+    server.stopped().await;
+    history.close();
+}
+
+struct Follower {
+    task: JoinHandle<Infallible>,
+    following: Following,
+}
+
+impl Follower {
+    fn start(hub: SocketAddr, own: &Server) -> Self {
+        let follow = Follow::new(&format!("http://{hub}"), own.desk.clone());
+        let following = follow.following();
+        let task = tokio::spawn(follow.run());
+        Self { task, following }
+    }
+
+    /// Waits until it is told of all there is from now on.
+    async fn connected(&self) {
+        within(async {
+            while !self.following.is_connected() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn end(self) {
+        self.task.abort();
+        let _cancelled = within(self.task).await;
+    }
+}
+
+async fn bonk(server: &Server, ids: impl IntoIterator<Item = u64>) {
+    let mut client = server.client().await;
+    for id in ids {
+        let item = Some(item(&id.to_string()));
+        let answer = within(client.bonk(BonkRequest { item })).await.unwrap();
+        let outcome = short(answer.into_inner().acknowledgement).1;
+        assert_eq!(outcome, Outcome::Accepted);
+    }
+}
+
+/// Waits until the bonker swung `swings` times in its life.
+async fn swung(desk: &DeskHandle, swings: u64) {
+    let mut told = desk.watch();
+    within(async {
+        while desk.history().total() < swings {
+            match told.recv().await {
+                Ok(_) | Err(RecvError::Lagged(_)) => (),
+                Err(RecvError::Closed) => panic!("it ended"),
+            }
+        }
+    })
+    .await;
+}
+
+/// What it ever swung for, oldest first.
+fn ids(desk: &DeskHandle) -> Vec<String> {
+    let recent = desk.history().recent(10_000);
+    let ids = recent.iter().rev().map(|swung| swung.bonk.id.clone());
+    ids.collect()
+}
+
+fn up_to(last: u64) -> Vec<String> {
+    (1..=last).map(|id| id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn each_swing_is_followed_once_and_in_order_over_restarts_of_both() {
+    let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut hub = bonker(ANYWHERE, hub_dir.path()).await;
+    let address = hub.address;
+    let mut own = bonker(ANYWHERE, own_dir.path()).await;
+    let mut follower = Follower::start(address, &own);
+    follower.connected().await;
+    let mut sent = 0;
+    for round in 0..3 {
+        bonk(&hub, sent + 1..=sent + 40).await;
+        sent += 40;
+        // In the middle of them.
+        swung(&own.desk, sent - 20).await;
+        swung(&hub.desk, sent).await;
+        if round == 1 {
+            stop(own, Some(follower)).await;
+            own = bonker(ANYWHERE, own_dir.path()).await;
+            follower = Follower::start(address, &own);
+        } else {
+            stop(hub, None).await;
+            hub = bonker(address, hub_dir.path()).await;
+        }
+        bonk(&hub, sent + 1..=sent + 5).await;
+        sent += 5;
+    }
+    swung(&own.desk, sent).await;
+    assert_eq!(ids(&own.desk), up_to(sent));
+    assert_eq!(own.desk.status().swings, own.desk.history().total() - 65);
+    let following = &follower.following;
+    assert_eq!((following.missed(), following.histories_lost()), (0, 0));
+    assert_eq!(following.reconnects(), 1);
+    stop(own, Some(follower)).await;
+    stop(hub, None).await;
+}
+
+#[tokio::test]
+async fn what_waited_for_the_own_arm_is_asked_for_again() {
+    let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = bonker(ANYWHERE, hub_dir.path()).await;
+    let (held, mut gate) = servo(Some(STRIKE_US));
+    let history = History::open(own_dir.path()).unwrap();
+    let small = Settings {
+        queue: 3,
+        ..patient()
+    };
+    let mut own = Server::with(held, small, history).await;
+    own.ready().await;
+    let follower = Follower::start(hub.address, &own);
+    follower.connected().await;
+    bonk(&hub, 1..=20).await;
+    gate.reached(STRIKE_US).await;
+    swung(&hub.desk, 20).await;
+    // The first is under way, three wait, and the hub keeps the others.
+    within(async {
+        while follower.following.taken() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let status = own.desk.status();
+    assert_eq!(status.queue_length, 3);
+    assert_eq!(status.tally.of(bonker_gpio::Outcome::Full), 0);
+    follower.end().await;
+    own.stop();
+    gate.open = None;
+    let history = own.desk.history().clone();
+    own.stopped().await;
+    history.close();
+
+    let own = bonker(ANYWHERE, own_dir.path()).await;
+    let follower = Follower::start(hub.address, &own);
+    swung(&own.desk, 20).await;
+    assert_eq!(ids(&own.desk), up_to(20));
+    follower.end().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
+    let own_dir = tempfile::tempdir().unwrap();
+    let own = bonker(ANYWHERE, own_dir.path()).await;
+    let hub_dir = tempfile::tempdir().unwrap();
+    let hub = bonker(ANYWHERE, hub_dir.path()).await;
+    let address = hub.address;
+    let follower = Follower::start(address, &own);
+    follower.connected().await;
+    bonk(&hub, 1..=3).await;
+    swung(&own.desk, 3).await;
+    stop(hub, None).await;
+    let hub_dir = tempfile::tempdir().unwrap();
+    let hub = bonker(address, hub_dir.path()).await;
+    bonk(&hub, 4..=5).await;
+    swung(&own.desk, 5).await;
+    assert_eq!(ids(&own.desk), up_to(5));
+    assert_eq!(follower.following.histories_lost(), 1);
+    assert_eq!(follower.following.missed(), 0);
+    follower.end().await;
+}
+
+#[tokio::test]
+async fn what_the_hub_forgot_is_counted() {
+    let own_dir = tempfile::tempdir().unwrap();
+    let mut own = bonker(ANYWHERE, own_dir.path()).await;
+    let (moves, _gate) = servo(None);
+    let mut hub = Server::with(moves, patient(), History::in_memory()).await;
+    hub.ready().await;
+    let follower = Follower::start(hub.address, &own);
+    follower.connected().await;
+    bonk(&hub, 1..=1).await;
+    swung(&own.desk, 1).await;
+    stop(own, Some(follower)).await;
+    let kept = bonker_gpio::SWINGS_IN_MEMORY as u64;
+    let forgotten = 7;
+    let mut sent = 1;
+    while sent < 1 + forgotten + kept {
+        let next = (sent + 500).min(1 + forgotten + kept);
+        bonk(&hub, sent + 1..=next).await;
+        sent = next;
+        swung(&hub.desk, sent).await;
+    }
+    own = bonker(ANYWHERE, own_dir.path()).await;
+    let follower = Follower::start(hub.address, &own);
+    swung(&own.desk, 1 + kept).await;
+    assert_eq!(follower.following.missed(), forgotten);
+    assert_eq!(follower.following.histories_lost(), 0);
+    follower.end().await;
+}
+
+#[tokio::test]
+async fn a_chain_ends_and_a_ring_stops_by_itself() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut ring = Vec::new();
+    for dir in &dirs {
+        ring.push(bonker(ANYWHERE, dir.path()).await);
+    }
+    let mut followers = Vec::new();
+    for (n, own) in ring.iter().enumerate() {
+        let hub = ring[(n + ring.len() - 1) % ring.len()].address;
+        let follower = Follower::start(hub, own);
+        follower.connected().await;
+        followers.push(follower);
+    }
+    bonk(&ring[0], 1..=30).await;
+    for server in &ring {
+        swung(&server.desk, 30).await;
+    }
+    // Each was offered its own bonks by the last one, and no bonk went round twice.
+    within(async {
+        while followers[0].following.taken() < 30 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    bonk(&ring[1], 31..=31).await;
+    for server in &ring {
+        swung(&server.desk, 31).await;
+        assert_eq!(ids(&server.desk), up_to(31));
+    }
+    let taken: Vec<u64> = followers.iter().map(|f| f.following.taken()).collect();
+    assert!(taken.iter().sum::<u64>() <= 3 * 31, "{taken:?}");
+}
+
+#[tokio::test]
+async fn the_own_desk_has_the_last_word() {
+    let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let hub = bonker(ANYWHERE, dirs[0].path()).await;
+    let own = bonker(ANYWHERE, dirs[1].path()).await;
+    let follower = Follower::start(hub.address, &own);
+    follower.connected().await;
+    own.desk.snooze(Duration::from_secs(60));
+    bonk(&hub, 1..=2).await;
+    within(async {
+        while follower.following.taken() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    own.desk.snooze(Duration::ZERO);
+    let mut client = hub.client().await;
+    let old = BonkItem {
+        time: Some(prost_types::Timestamp::default()),
+        ..item("old")
+    };
+    let answer = within(client.bonk(BonkRequest { item: Some(old) })).await;
+    let outcome = short(answer.unwrap().into_inner().acknowledgement).1;
+    assert_eq!(outcome, Outcome::Expired);
+    bonk(&hub, 3..=3).await;
+    swung(&own.desk, 1).await;
+    assert_eq!(ids(&own.desk), ["3"]);
+    // What was quiet is not asked for again.
+    stop(own, Some(follower)).await;
+    let own = bonker(ANYWHERE, dirs[1].path()).await;
+    let follower = Follower::start(hub.address, &own);
+    bonk(&hub, 4..=4).await;
+    swung(&own.desk, 2).await;
+    assert_eq!(ids(&own.desk), ["3", "4"]);
+    assert_eq!(follower.following.taken(), 1);
+    follower.end().await;
+}
