@@ -8,10 +8,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use bonker_gpio::{DeskHandle, Follow, Following, History, Settings};
+use common::program::Running;
 use common::{STRIKE_US, Server, item, servo, settings, short, within};
-use proto::bonk::{BonkItem, BonkRequest, Outcome};
+use proto::bonk::bonk_service_client::BonkServiceClient;
+use proto::bonk::{
+    BonkItem, BonkRequest, Outcome, Position, WatchBonksRequest, WatchBonksResponse,
+};
+use rustix::process::Signal;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
 
 /// With room for all of a test's bonks, none of which gets too old.
 fn patient() -> Settings {
@@ -307,4 +314,58 @@ async fn the_own_desk_has_the_last_word() {
     assert_eq!(ids(&own.desk), ["3", "4"]);
     assert_eq!(follower.following.taken(), 1);
     follower.end().await;
+}
+
+#[tokio::test]
+async fn a_follower_that_is_killed_goes_on_where_its_state_is() {
+    let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let hub = bonker(ANYWHERE, hub_dir.path()).await;
+    let url = format!("http://{}", hub.address);
+    let state = own_dir.path().to_str().unwrap();
+    let more = ["--hold=1ms", "--follow", &url, "--state", state];
+    let (follower, own) = Running::serve("127.0.0.1:0", &more).await;
+    let mut watched = watch(&own).await;
+    // The first is sent until it is heard: there is nothing to go on from before that.
+    let mut first = 0;
+    let begun = async {
+        loop {
+            first += 1;
+            bonk(&hub, [first]).await;
+            let told = tokio::time::timeout(Duration::from_millis(500), watched.message());
+            if told.await.is_ok() {
+                return;
+            }
+        }
+    };
+    within(begun).await;
+    bonk(&hub, first + 1..=first + 6).await;
+    for _ in 0..3 {
+        within(watched.message()).await.unwrap().unwrap();
+    }
+    let (status, _) = follower.stop(Signal::KILL).await;
+    assert!(!status.success());
+    bonk(&hub, first + 7..=first + 9).await;
+    swung(&hub.desk, first + 9).await;
+    let (follower, own) = Running::serve("127.0.0.1:0", &more).await;
+    let mut watched = watch(&own).await;
+    let mut told = Vec::new();
+    while told.last() != Some(&(first + 9)) {
+        let swing = within(watched.message()).await.unwrap().unwrap();
+        told.push(swing.item.unwrap().id.parse::<u64>().unwrap());
+    }
+    assert!(told[0] <= first);
+    assert_eq!(told, (told[0]..=first + 9).collect::<Vec<_>>());
+    let (_, _, said) = follower.end(Signal::TERM).await;
+    assert!(said.contains("following url="), "{said}");
+}
+
+/// What the bonker at `url` ever swung for, and swings for from now on.
+async fn watch(url: &str) -> Streaming<WatchBonksResponse> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    let channel = within(endpoint.connect()).await.unwrap();
+    let after = Some(Position::default());
+    let request = WatchBonksRequest { after };
+    let mut client = BonkServiceClient::new(channel);
+    let call = client.watch_bonks(request);
+    within(call).await.unwrap().into_inner()
 }

@@ -132,9 +132,14 @@ impl Bonker {
 
     /// As [`Bonker::start`], with these flags, too.
     pub fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_as(binary, &[&["--backend", "sim"], flags].concat())
+    }
+
+    /// As [`Bonker::start_with`], with the backend among the flags.
+    pub fn start_as(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--backend", "sim"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
             .args(flags);
         let (child, out, log) = spawn("bonker-gpio", &mut command)?;
         let mut bonker = Self {
