@@ -3,6 +3,7 @@
 mod backoff;
 mod bonk;
 mod connect;
+mod picture;
 mod refusal;
 mod snooze;
 mod status;
@@ -15,6 +16,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::picture::ScreenError;
 pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
 use refusal::Refusal;
@@ -87,6 +89,8 @@ pub(crate) enum ClientError {
     Ended { url: String },
     #[error("the bonk was not accepted: {0}")]
     NotAccepted(String),
+    #[error(transparent)]
+    Screen(ScreenError),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }

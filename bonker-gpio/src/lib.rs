@@ -23,6 +23,7 @@ mod history;
 mod logs;
 mod metrics;
 mod motion;
+mod picture;
 mod port;
 mod report;
 mod server;

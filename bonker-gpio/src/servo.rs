@@ -1,7 +1,7 @@
 //! The one trait, and what implements it. Only `pi` knows the Raspberry Pi's library.
 
 mod null;
-mod penguin;
+pub(crate) mod penguin;
 #[cfg(target_os = "linux")]
 mod pi;
 mod pick;

@@ -112,6 +112,13 @@ fn gesture(gesture: Gesture) -> wire::Gesture {
     }
 }
 
+/// The gesture somebody made; `None` if it is of a later version.
+pub(crate) fn known_gesture(made: wire::Gesture) -> Option<Gesture> {
+    Gesture::ALL
+        .into_iter()
+        .find(|known| gesture(*known) == made)
+}
+
 /// A place in this server's history.
 pub(crate) fn wire_position(position: &Position) -> wire::Position {
     wire::Position {

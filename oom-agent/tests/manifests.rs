@@ -15,7 +15,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use oom_agent::args::{Cli, Command, LogFormat};
 use oom_agent::sinks::Format;
@@ -53,6 +53,7 @@ fn the_api_knows_every_field_of_every_manifest() {
         for object in objects(&file) {
             let known = match object["kind"].as_str().unwrap() {
                 "Namespace" => through::<Namespace>(&object),
+                "Service" => through::<Service>(&object),
                 "ServiceAccount" => through::<ServiceAccount>(&object),
                 "ClusterRole" => through::<ClusterRole>(&object),
                 "ClusterRoleBinding" => through::<ClusterRoleBinding>(&object),

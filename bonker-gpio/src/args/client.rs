@@ -60,9 +60,9 @@ pub(crate) struct BonkArgs {
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// How a swing is printed
-    #[arg(long, default_value = "human")]
-    pub(crate) output: Output,
+    /// How a swing is shown [default: picture on a terminal, human elsewhere]
+    #[arg(long)]
+    pub(crate) output: Option<Output>,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +83,8 @@ pub(crate) struct SnoozeArgs {
 /// How a swing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
+    /// The penguin, the history and a leaderboard.
+    Picture,
     /// A sentence.
     Human,
     /// An object.

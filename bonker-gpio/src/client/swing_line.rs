@@ -30,7 +30,7 @@ pub(super) fn line(swing: WatchBonksResponse, output: Output) -> String {
             })
             .to_string(),
         ),
-        Output::Human => {
+        Output::Human | Output::Picture => {
             let when = swung_at.map_or_else(|| "?".to_owned(), |time| format!("{time:.3}"));
             let mut line = format!("{when} swing {}", swing.swings);
             let place = bonk.place();

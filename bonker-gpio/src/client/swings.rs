@@ -9,6 +9,7 @@ use super::connect::{connect, in_time, refused};
 use crate::args::ServerArgs;
 use crate::bonk::{Bonk, Malformed};
 use crate::history::Position;
+use crate::motion::Gesture;
 use crate::wire;
 
 /// One call of `WatchBonks`.
@@ -26,6 +27,22 @@ pub(crate) struct Told {
     pub(crate) position: Position,
     /// Swings before it that were not told of.
     pub(crate) missed: u64,
+    /// When its first pulse began.
+    pub(crate) swung_at: Option<Timestamp>,
+    /// What the servo did, if this version knows it.
+    pub(crate) gesture: Option<Gesture>,
+    /// Further items of the same place that it stands for.
+    pub(crate) coalesced: u64,
+}
+
+/// Where a bonker's history ends.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// Swings in all.
+    pub(crate) total: u64,
+    /// When the last one was.
+    pub(crate) last: Option<Timestamp>,
+    position: Position,
 }
 
 // === impl Swings ===
@@ -37,24 +54,49 @@ impl Swings {
         hub: &ServerArgs,
         seen: Option<Position>,
     ) -> Result<(Self, Position), ClientError> {
-        let url = &hub.url;
-        let call = async {
-            let mut client = connect(hub).await?;
-            let seen = match seen {
-                Some(seen) => seen,
-                None => {
-                    let status = client.get_status(GetStatusRequest {}).await;
-                    let end = status.map_err(refused(url))?.into_inner().position;
-                    end.map(wire::position).unwrap_or_default()
-                }
+        let known = seen.clone();
+        let (swings, end) =
+            Self::connect(hub, |end| seen.unwrap_or_else(|| end.position.clone())).await?;
+        Ok((swings, known.unwrap_or(end.position)))
+    }
+
+    /// As [`Swings::after`]; if `seen` is nowhere, the last `limit` swings come first.
+    pub(crate) async fn latest(
+        server: &ServerArgs,
+        seen: Option<Position>,
+        limit: u64,
+    ) -> Result<(Self, End), ClientError> {
+        Self::connect(server, |end| {
+            let before = || Position {
+                sequence: end.total.saturating_sub(limit),
+                ..Position::default()
             };
-            let after = Some(wire::wire_position(&seen));
+            seen.unwrap_or_else(before)
+        })
+        .await
+    }
+
+    async fn connect(
+        server: &ServerArgs,
+        after: impl FnOnce(&End) -> Position,
+    ) -> Result<(Self, End), ClientError> {
+        let url = &server.url;
+        let call = async {
+            let mut client = connect(server).await?;
+            let status = client.get_status(GetStatusRequest {}).await;
+            let status = status.map_err(refused(url))?.into_inner();
+            let end = End {
+                total: status.total_swings,
+                last: status.last_swing_at.and_then(wire::timestamp),
+                position: status.position.map(wire::position).unwrap_or_default(),
+            };
+            let after = Some(wire::wire_position(&after(&end)));
             let watched = client.watch_bonks(WatchBonksRequest { after }).await;
-            Ok((watched.map_err(refused(url))?.into_inner(), seen))
+            Ok((watched.map_err(refused(url))?.into_inner(), end))
         };
-        let (stream, seen) = in_time(url, call).await?;
+        let (stream, end) = in_time(url, call).await?;
         let url = url.clone();
-        Ok((Self { url, stream }, seen))
+        Ok((Self { url, stream }, end))
     }
 
     /// The next swing. May be called anew if it was dropped meanwhile.
@@ -73,7 +115,8 @@ impl Swings {
 }
 
 fn told(swing: WatchBonksResponse) -> Told {
-    let swung_at: Option<Timestamp> = swing.swung_at.and_then(wire::timestamp);
+    let swung_at = swing.swung_at.and_then(wire::timestamp);
+    let gesture = wire::known_gesture(swing.gesture());
     let bonk = wire::read(swing.item).map(|bonk| Bonk {
         time: bonk.time.or(swung_at),
         ..bonk
@@ -82,5 +125,8 @@ fn told(swing: WatchBonksResponse) -> Told {
         bonk,
         position: swing.position.map(wire::position).unwrap_or_default(),
         missed: swing.missed,
+        swung_at,
+        gesture,
+        coalesced: swing.coalesced,
     }
 }

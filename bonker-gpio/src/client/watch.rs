@@ -1,6 +1,6 @@
 //! `bonker-gpio watch`: a line for every swing, across the server's restarts.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use proto::bonk::WatchBonksRequest;
 use tonic::Code;
@@ -8,18 +8,27 @@ use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::connect::{connect, in_time, refused};
+use super::picture::picture;
 use super::{ClientError, print, swing_line::line};
-use crate::args::WatchArgs;
+use crate::args::{Output, WatchArgs};
 use crate::report::chain;
 
 /// Prints until standard output closes or the server says that it will never do. Says once
 /// that the connection broke, and once that it is back.
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
+    let output = match args.output {
+        Some(output) => output,
+        None if io::stdout().is_terminal() => Output::Picture,
+        None => Output::Human,
+    };
+    if output == Output::Picture {
+        return picture(&args).await;
+    }
     let url = args.server.url.as_str();
     let mut backoff = Backoff::default();
     let mut said = false;
     loop {
-        let watched = follow(&args, || {
+        let watched = follow(&args, output, || {
             backoff.reset();
             if said {
                 info!(url, "watching again");
@@ -45,7 +54,11 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
 }
 
 /// One connection's worth; `watching` is called when the server has taken the call.
-async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientError> {
+async fn follow(
+    args: &WatchArgs,
+    output: Output,
+    watching: impl FnOnce(),
+) -> Result<(), ClientError> {
     let url = args.server.url.as_str();
     let call = async {
         let mut client = connect(&args.server).await?;
@@ -59,12 +72,12 @@ async fn follow(args: &WatchArgs, watching: impl FnOnce()) -> Result<(), ClientE
         source: status.into(),
     };
     while let Some(swing) = swings.message().await.map_err(broken)? {
-        print(&line(swing, args.output))?;
+        print(&line(swing, output))?;
     }
     Ok(())
 }
 
-fn hopeless(why: &ClientError) -> bool {
+pub(super) fn hopeless(why: &ClientError) -> bool {
     match why {
         ClientError::Output(_)
         | ClientError::NoCa

@@ -41,8 +41,12 @@ impl Runs {
             .map_or_else(|| "".into(), |run| run.id.as_str().into())
     }
 
-    /// Where `position` is in the order of all runs; 0 if it is of none of them.
+    /// Where `position` is in the order of all runs; 0 if it is of none of them. One that
+    /// names no run counts as it is.
     pub(super) fn sequence_of(&self, position: &Position) -> u64 {
+        if position.history.is_empty() {
+            return position.sequence;
+        }
         let known = self.0.iter().position(|run| *run.id == *position.history);
         let Some((run, n)) = known.and_then(|n| Some((self.0.get(n)?, n))) else {
             return 0;
@@ -89,6 +93,7 @@ mod tests {
         check("c", 9, 9);
         check("stranger", 9, 0);
         check("", 0, 0);
+        check("", 6, 6);
         for (sequence, history) in [(1, "a"), (5, "a"), (6, "b"), (8, "b"), (9, "c")] {
             assert_eq!(runs.position_of(sequence), at(history, sequence));
         }

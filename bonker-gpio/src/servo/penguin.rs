@@ -1,10 +1,10 @@
 //! The toy, drawn.
 
 /// Lines of a [`frame`].
-pub(super) const HEIGHT: usize = 6;
+pub(crate) const HEIGHT: usize = 6;
 
 /// The hammer up, or down on the penguin's head.
-pub(super) fn frame(struck: bool) -> [&'static str; HEIGHT] {
+pub(crate) fn frame(struck: bool) -> [&'static str; HEIGHT] {
     if struck {
         [
             r"                        ",

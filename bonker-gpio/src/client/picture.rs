@@ -1,0 +1,86 @@
+//! `bonker-gpio watch` on a terminal: the picture, across the server's restarts.
+
+use super::ClientError;
+use super::backoff::Backoff;
+use super::swings::{Swings, Told};
+use super::watch::hopeless;
+use crate::args::WatchArgs;
+use crate::history::Position;
+use crate::motion::Gesture;
+use crate::picture::{Entry, Link, Picture, Screen};
+use crate::report::chain;
+
+/// Draws until somebody leaves, or the server says that it will never do.
+pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
+    let mut picture = Picture::new(&args.server.url);
+    let mut screen = Screen::take().map_err(ClientError::Screen)?;
+    let mut backoff = Backoff::default();
+    let mut seen = None;
+    loop {
+        screen.draw(&picture).map_err(ClientError::Screen)?;
+        let why = match watch(args, &mut picture, &mut screen, &mut seen, &mut backoff).await {
+            Ok(Left) => return Ok(()),
+            Err(why @ ClientError::Screen(_)) => return Err(why),
+            Err(why) if hopeless(&why) => return Err(why),
+            Err(why) => why,
+        };
+        if picture.link(Link::Broken(chain(&why))) {
+            screen.draw(&picture).map_err(ClientError::Screen)?;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next(fastrand::f64())) => (),
+            left = screen.live(&picture) => return left.map_err(ClientError::Screen),
+        }
+    }
+}
+
+/// Somebody left the screen.
+struct Left;
+
+/// One connection's worth.
+async fn watch(
+    args: &WatchArgs,
+    picture: &mut Picture,
+    screen: &mut Screen,
+    seen: &mut Option<Position>,
+    backoff: &mut Backoff,
+) -> Result<Left, ClientError> {
+    let calling = Swings::latest(&args.server, seen.clone(), Picture::CAPACITY);
+    let (mut swings, end) = tokio::select! {
+        called = calling => called?,
+        left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),
+    };
+    backoff.reset();
+    if seen.is_none() {
+        picture.history(end.total, end.last);
+    }
+    picture.link(Link::Watching);
+    screen.draw(picture).map_err(ClientError::Screen)?;
+    loop {
+        let told = tokio::select! {
+            told = swings.next() => told?,
+            left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),
+        };
+        let Told {
+            bonk,
+            position,
+            missed,
+            swung_at,
+            gesture,
+            coalesced,
+        } = told;
+        *seen = Some(position.clone());
+        let Ok(bonk) = bonk else {
+            continue;
+        };
+        let entry = Entry {
+            bonk,
+            swung_at,
+            gesture: gesture.unwrap_or(Gesture::Bonk),
+            coalesced,
+            sequence: position.sequence,
+        };
+        picture.swung(entry, missed, screen.now());
+        screen.draw(picture).map_err(ClientError::Screen)?;
+    }
+}

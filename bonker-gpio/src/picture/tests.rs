@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::draw::draw;
+use super::{Entry, Link, Picture};
+use crate::bonk::Bonk;
+use crate::motion::Gesture;
+
+const BEGIN: Duration = Duration::ZERO;
+
+fn rendered(picture: &Picture, struck: bool, (width, height): (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+    terminal
+        .draw(|frame| draw(frame, picture, struck, now))
+        .unwrap();
+    terminal.backend().to_string()
+}
+
+fn entry(sequence: u64, namespace: &str, comm: &str) -> Entry {
+    Entry {
+        bonk: Bonk {
+            id: sequence.to_string(),
+            namespace: namespace.to_owned(),
+            pod: "web-0".to_owned(),
+            comm: comm.to_owned(),
+            summary: format!("{comm} was OOM-killed"),
+            ..Bonk::default()
+        },
+        swung_at: Some("2026-11-21T09:00:00Z".parse().unwrap()),
+        gesture: Gesture::Bonk,
+        coalesced: sequence % 2,
+        sequence,
+    }
+}
+
+fn busy() -> Picture {
+    let mut picture = Picture::new("http://pi:50051");
+    picture.history(2, None);
+    picture.link(Link::Watching);
+    picture.swung(entry(1, "shop", "java"), 0, BEGIN);
+    picture.swung(entry(2, "shop", "node"), 0, BEGIN);
+    assert_eq!(
+        picture.hammer(BEGIN),
+        (false, None),
+        "history moves nothing"
+    );
+    picture.swung(entry(5, "\u{202e}evil\x1b[2J", "a\nb"), 2, BEGIN);
+    picture
+}
+
+#[test]
+fn it_shows_who_died_and_how_often() {
+    let picture = busy();
+    assert!(picture.hammer(BEGIN).0);
+    let said = rendered(&picture, true, (100, 24));
+    println!("{said}");
+    for part in [
+        "watching http://pi:50051",
+        "BONK",
+        "3 days since the last bonk",
+        "5 bonks in all, 2 not seen here",
+        "2026-11-21T09:00:00Z bonk \\u{202e}evil\\u{1b}[2J/web-0 — a\\u{a}b (and 1 more)",
+        "bonk shop/web-0 — node",
+        "2 shop",
+        "1 \\u{202e}evil",
+    ] {
+        assert!(said.contains(part), "{part}:\n{said}");
+    }
+    assert!(!said.contains(['\x1b', '\u{202e}']));
+    assert!(!rendered(&picture, false, (100, 24)).contains("BONK"));
+}
+
+#[test]
+fn it_says_that_nothing_happened_and_that_nobody_answers() {
+    let mut picture = Picture::new("http://pi:50051");
+    assert!(rendered(&picture, false, (80, 24)).contains("connecting to http://pi:50051"));
+    assert!(picture.link(Link::Broken("no\x1broute".to_owned())));
+    assert!(!picture.link(Link::Broken("no\x1broute".to_owned())));
+    let said = rendered(&picture, false, (80, 24));
+    assert!(said.contains("trying again: no\\u{1b}route"), "{said}");
+    assert!(said.contains("no bonk yet"), "{said}");
+}
+
+#[test]
+fn no_terminal_is_too_small_or_too_large() {
+    let mut picture = busy();
+    for n in 0..200 {
+        picture.swung(entry(6 + n, &format!("ns-{n}"), &"x".repeat(500)), 0, BEGIN);
+    }
+    assert_eq!(picture.entries.len() as u64, Picture::CAPACITY);
+    for width in [1, 2, 3, 10, 29, 40, 80, 400] {
+        for height in [1, 2, 3, 8, 9, 24, 200] {
+            rendered(&picture, true, (width, height));
+        }
+    }
+}

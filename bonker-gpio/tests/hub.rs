@@ -1,0 +1,124 @@
+//! The hub as it is shipped, and the picture on a real terminal.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::program::{Running, within};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+/// The flags of the manifest's container.
+fn shipped() -> Vec<String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/hub.yaml");
+    let text = std::fs::read_to_string(manifest).unwrap();
+    let (_, args) = text.split_once("          args:\n").unwrap();
+    let lines = args
+        .lines()
+        .map_while(|line| line.strip_prefix("            "));
+    let flags = lines.filter_map(|line| line.strip_prefix("- ").map(str::to_owned));
+    flags.collect()
+}
+
+#[tokio::test]
+async fn the_hub_starts_with_the_flags_of_its_manifest() {
+    let state = tempfile::tempdir().unwrap();
+    let flags = shipped();
+    assert_eq!(flags[0], "serve");
+    let flags: Vec<String> = flags
+        .into_iter()
+        .map(|flag| match flag.split_once('=') {
+            Some(("--state", _)) => format!("--state={}", state.path().display()),
+            Some(("--listen", at)) => {
+                assert!(at.ends_with(":50051"));
+                "--listen=127.0.0.1:0".to_owned()
+            }
+            _ => flag,
+        })
+        .collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let mut hub = Running::start(&flags);
+    assert!(
+        hub.line()
+            .await
+            .starts_with("listening on http://127.0.0.1:")
+    );
+    let (status, _, said) = hub.end(Signal::TERM).await;
+    assert!(status.success(), "{said}");
+}
+
+fn terminal() -> (std::fs::File, std::fs::File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let outer: OwnedFd = openpt(flags).unwrap();
+    grantpt(&outer).unwrap();
+    unlockpt(&outer).unwrap();
+    let name = ptsname(&outer, Vec::new()).unwrap();
+    let path = Path::new(name.to_str().unwrap());
+    let inner = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: 100,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(&inner, size).unwrap();
+    (outer.into(), inner)
+}
+
+#[tokio::test]
+async fn watch_draws_on_a_terminal_and_gives_it_back() {
+    let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
+    for leave in ["q", "\x03", "\x1b"] {
+        let (mut outer, inner) = terminal();
+        let cooked = tcgetattr(&inner).unwrap().local_modes;
+        let mut watch = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"))
+            .args(["watch", "--from", &url])
+            .stdin(inner.try_clone().unwrap())
+            .stdout(inner.try_clone().unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let bonk = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"))
+            .args([
+                "bonk",
+                "--to",
+                &url,
+                "--namespace",
+                "shop",
+                "--comm",
+                "\x1b[31mjava",
+            ])
+            .output();
+        assert!(bonk.unwrap().status.success());
+        let seen = tokio::task::spawn_blocking(move || {
+            let mut seen = String::new();
+            let mut bytes = [0; 4096];
+            while !(seen.contains("BONK") && seen.contains("shop")) {
+                let n = outer.read(&mut bytes).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+            outer.write_all(leave.as_bytes()).unwrap();
+            while !seen.contains("\x1b[?1049l") {
+                let n = outer.read(&mut bytes).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+            seen
+        });
+        let seen = within(seen).await.unwrap();
+        assert!(seen.contains("\x1b[?1049h") && seen.contains("\\u{1b}[31mjava"));
+        let ended = tokio::task::spawn_blocking(move || watch.wait());
+        assert!(within(ended).await.unwrap().unwrap().success());
+        let now = tcgetattr(&inner).unwrap().local_modes;
+        assert_eq!(now, cooked);
+        assert!(now.contains(LocalModes::ICANON | LocalModes::ECHO));
+    }
+    server.end(Signal::TERM).await;
+}
