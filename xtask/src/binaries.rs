@@ -16,15 +16,17 @@ pub(crate) struct Binaries {
     pub(crate) bonker: PathBuf,
 }
 
-/// Static builds for other kernels' machines: the agent, and this program.
+/// Static builds for other kernels' machines and for images: the agent, the bonker, and this
+/// program.
 #[derive(Debug)]
 pub(crate) struct StaticBinaries {
     pub(crate) agent: PathBuf,
+    pub(crate) bonker: PathBuf,
     pub(crate) xtask: PathBuf,
 }
 
 impl StaticBinaries {
-    /// Builds both; the eBPF object must be there.
+    /// Builds them; the eBPF object must be there.
     pub(crate) fn build() -> Result<Self> {
         let target = static_target()?;
         say::step(format_args!("building static test binaries for {target}"));
@@ -41,13 +43,14 @@ impl StaticBinaries {
             command.args(["--config", &format!("profile.guest.{setting}")]);
         }
         command.args(["--profile", "guest", "--bins"]);
-        for program in ["oom-agent", "xtask"] {
+        for program in ["oom-agent", "bonker-gpio", "xtask"] {
             command.args(["--package", program]);
         }
         run(&mut command)?;
         let dir = workspace::target_dir().join(&target).join("guest");
         Ok(Self {
             agent: dir.join("oom-agent"),
+            bonker: dir.join("bonker-gpio"),
             xtask: dir.join("xtask"),
         })
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: the agent as a container image FROM scratch, in an
+//! `cargo xtask image`: the agent, or the bonker for a hub, as a container image FROM scratch, in an
 //! archive that runtimes import; no registry, no daemon.
 
 mod archive;
@@ -18,8 +18,34 @@ pub(crate) use archive::{File, Image, architecture};
 /// image was not imported, none of a stranger's is pulled in its place.
 pub const NAME: &str = concat!("localhost/oom-bonker/oom-agent:", env!("CARGO_PKG_VERSION"));
 
-/// Where it lies in the image.
-const ENTRYPOINT: &str = "/oom-agent";
+/// What `deploy/hub.yaml` asks for.
+pub const HUB_NAME: &str = concat!(
+    "localhost/oom-bonker/bonker-gpio:",
+    env!("CARGO_PKG_VERSION")
+);
+
+/// A program, and who it is in its image.
+struct Packed {
+    name: &'static str,
+    program: &'static str,
+    /// As a number: runAsNonRoot and the like cannot judge a name.
+    user: &'static str,
+    description: &'static str,
+}
+
+const AGENT: Packed = Packed {
+    name: NAME,
+    program: "oom-agent",
+    user: "0",
+    description: "Names what the Linux OOM killer struck",
+};
+
+const HUB: Packed = Packed {
+    name: HUB_NAME,
+    program: "bonker-gpio",
+    user: "65532",
+    description: "Swings, or has others swing, for every OOM kill",
+};
 
 /// Flags of the command.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,7 +53,10 @@ pub struct Args {
     /// Pack the agent as the tests build it: in a fraction of the time, and slower
     #[arg(long)]
     pub debug: bool,
-    /// Where to [default: dist/oom-agent-VERSION-ARCHITECTURE.tar]
+    /// Pack bonker-gpio for deploy/hub.yaml instead of the agent
+    #[arg(long)]
+    pub hub: bool,
+    /// Where to [default: dist/PROGRAM-VERSION-ARCHITECTURE.tar]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Install what is missing without asking.
@@ -38,30 +67,34 @@ pub struct Args {
     pub toolchain: Choice,
 }
 
-/// Builds the agent, packs it, and tells what to do with it.
+/// Builds the program, packs it, and tells what to do with it.
 pub fn main(args: Args) -> Result<()> {
     let build = build_ebpf::Args {
         yes: args.yes,
         toolchain: args.toolchain,
     };
-    let agent = if args.debug {
+    let packed = if args.hub { HUB } else { AGENT };
+    let program = if args.debug {
         build_ebpf::main(build)?;
-        StaticBinaries::build()?.agent
+        let built = StaticBinaries::build()?;
+        if args.hub { built.bonker } else { built.agent }
     } else {
         dist::host(build)?;
-        dist::dir().join("oom-agent")
+        dist::dir().join(packed.program)
     };
     let out = args.out.unwrap_or_else(|| {
         let version = env!("CARGO_PKG_VERSION");
-        dist::dir().join(format!("oom-agent-{version}-{}.tar", architecture()))
+        let program = packed.program;
+        dist::dir().join(format!("{program}-{version}-{}.tar", architecture()))
     });
     if let Some(dir) = out.parent() {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
-    pack(&agent, &out)?;
+    write(&packed, &program, &out)?;
     say::line(format_args!(
-        "{}: {NAME}\nimport it on every node: ctr --namespace k8s.io images import {}",
+        "{}: {}\nimport it on every node: ctr --namespace k8s.io images import {}",
         out.display(),
+        packed.name,
         out.display()
     ));
     Ok(())
@@ -69,23 +102,31 @@ pub fn main(args: Args) -> Result<()> {
 
 /// Packs a static agent.
 pub fn pack(agent: &Path, out: &Path) -> Result<()> {
-    let program = fs::read(agent).with_context(|| format!("read {}", agent.display()))?;
-    dist::check_static(agent, &program)?;
+    write(&AGENT, agent, out)
+}
+
+/// Packs a static bonker.
+pub fn pack_hub(bonker: &Path, out: &Path) -> Result<()> {
+    write(&HUB, bonker, out)
+}
+
+fn write(packed: &Packed, program: &Path, out: &Path) -> Result<()> {
+    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    dist::check_static(program, &bytes)?;
     Image {
-        names: &[NAME],
+        names: &[packed.name],
         config: json!({
-            // Said as a number: runAsNonRoot and the like cannot judge a name.
-            "User": "0",
-            "Entrypoint": [ENTRYPOINT],
+            "User": packed.user,
+            "Entrypoint": [format!("/{}", packed.program)],
             "WorkingDir": "/",
             "Labels": {
-                "org.opencontainers.image.title": "oom-agent",
-                "org.opencontainers.image.description": "Names what the Linux OOM killer struck",
+                "org.opencontainers.image.title": packed.program,
+                "org.opencontainers.image.description": packed.description,
                 "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
                 "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
             },
         }),
-        files: vec![File::Program(ENTRYPOINT.trim_start_matches('/'), &program)],
+        files: vec![File::Program(packed.program, &bytes)],
     }
     .write(out)
 }
@@ -102,6 +143,13 @@ mod tests {
     #[test]
     fn the_manifest_asks_for_this_image() {
         assert!(text("daemonset.yaml").contains(&format!("image: {NAME}\n")));
+    }
+
+    #[test]
+    fn the_hub_asks_for_its_image_and_its_user() {
+        let hub = text("deploy/hub.yaml");
+        assert!(hub.contains(&format!("image: {HUB_NAME}\n")));
+        assert!(hub.contains(&format!("runAsUser: {}\n", HUB.user)));
     }
 
     #[test]
