@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::arm::Backend;
 use crate::desk::{Outcome, Status};
+use crate::follow::Following;
 use crate::motion::Gesture;
 
 /// What [`encode`] writes.
@@ -61,6 +62,7 @@ pub(crate) struct Readings<'a> {
     pub(crate) watchers: usize,
     pub(crate) swings: &'a SwingCounts,
     pub(crate) hooks: &'a HookCounts,
+    pub(crate) following: Option<&'a Following>,
     pub(crate) backend: &'a Backend,
 }
 
@@ -148,11 +150,49 @@ fn registry(readings: &Readings<'_>) -> Registry {
         "Until when the penguin is left in peace; absent when it is not",
         status.snoozed_until,
     );
+    if let Some(following) = readings.following {
+        follow(&mut registry, following);
+    }
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The program", build);
     let backend = Info::new([("name", readings.backend.name)]);
     registry.register("backend", "What moves the servo", backend);
     registry
+}
+
+/// Of a bonker that follows another one.
+fn follow(registry: &mut Registry, following: &Following) {
+    registry.register(
+        "follow_connected",
+        "1 while the hub tells of its swings, else 0",
+        ConstGauge::new(i64::from(following.is_connected())),
+    );
+    for (name, help, value) in [
+        (
+            "follow_taken",
+            "Swings of the hub that the own desk decided on",
+            following.taken(),
+        ),
+        (
+            "follow_missed",
+            "Swings that the hub no longer had when asked",
+            following.missed(),
+        ),
+        (
+            "follow_reconnects",
+            "Connections to the hub after the first",
+            following.reconnects(),
+        ),
+        (
+            "follow_histories_lost",
+            "How often the hub had lost history that was followed already",
+            following.histories_lost(),
+        ),
+    ] {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    }
 }
 
 fn count<const N: usize>(family: &Family<Labels<N>, Counter>, labels: &Labels<N>, by: u64) {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::program::{Running, within};
+use common::program::{Running, finish, within};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
@@ -27,6 +27,10 @@ fn shipped() -> Vec<String> {
 #[tokio::test]
 async fn the_hub_starts_with_the_flags_of_its_manifest() {
     let state = tempfile::tempdir().unwrap();
+    let certs = state.path().join("certs");
+    let dir = certs.to_str().unwrap();
+    let (code, _, said) = finish(&["certs", "--dir", dir, "--host", "bonker-hub.bonker-hub"]).await;
+    assert_eq!(code, Some(0), "{said}");
     let flags = shipped();
     assert_eq!(flags[0], "serve");
     let flags: Vec<String> = flags
@@ -37,7 +41,7 @@ async fn the_hub_starts_with_the_flags_of_its_manifest() {
                 assert!(at.ends_with(":50051"));
                 "--listen=127.0.0.1:0".to_owned()
             }
-            _ => flag,
+            _ => flag.replace("=/tls/", &format!("={dir}/")),
         })
         .collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -45,7 +49,7 @@ async fn the_hub_starts_with_the_flags_of_its_manifest() {
     assert!(
         hub.line()
             .await
-            .starts_with("listening on http://127.0.0.1:")
+            .starts_with("listening on https://127.0.0.1:")
     );
     let (status, _, said) = hub.end(Signal::TERM).await;
     assert!(status.success(), "{said}");
@@ -110,9 +114,10 @@ async fn watch_draws_on_a_terminal_and_gives_it_back() {
                 let n = outer.read(&mut bytes).unwrap();
                 seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
-            seen
+            // As long as it is open, the other end can be asked.
+            (seen, outer)
         });
-        let seen = within(seen).await.unwrap();
+        let (seen, _outer) = within(seen).await.unwrap();
         assert!(seen.contains("\x1b[?1049h") && seen.contains("\\u{1b}[31mjava"));
         let ended = tokio::task::spawn_blocking(move || watch.wait());
         assert!(within(ended).await.unwrap().unwrap().success());

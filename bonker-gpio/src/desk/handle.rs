@@ -1,7 +1,7 @@
 //! The desk, shared: the one door for all that submit, ask or watch, and for the arm.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use super::queue::Job;
 use super::settings::Settings;
 use crate::bonk::{Bonk, Malformed};
 use crate::bounds::Throttle;
+use crate::follow::Following;
 use crate::history::{History, Position, Swung};
 use crate::metrics::SwingCounts;
 use crate::motion::Gesture;
@@ -64,6 +65,8 @@ struct Shared {
     opened: Instant,
     dropped: [Throttle; Outcome::ALL.len()],
     counts: SwingCounts,
+    /// If another bonker is followed.
+    following: OnceLock<Following>,
 }
 
 struct State {
@@ -94,6 +97,7 @@ impl DeskHandle {
             opened: Instant::now(),
             dropped: Default::default(),
             counts: SwingCounts::default(),
+            following: OnceLock::new(),
         }))
     }
 
@@ -213,6 +217,17 @@ impl DeskHandle {
     /// How many are told of each swing.
     pub(crate) fn watchers(&self) -> usize {
         self.0.swung.receiver_count()
+    }
+
+    /// Another bonker is followed.
+    pub(crate) fn follows(&self, following: Following) {
+        // One is, at most; the first stays.
+        let _ = self.0.following.set(following);
+    }
+
+    /// How following another bonker fares, if one is followed.
+    pub(crate) fn following(&self) -> Option<&Following> {
+        self.0.following.get()
     }
 
     /// The swings since the start, counted for Prometheus.

@@ -35,10 +35,12 @@ impl Follow {
     }
 
     pub(crate) fn of(hub: ServerArgs, desk: DeskHandle) -> Self {
+        let following = Following::default();
+        desk.follows(following.clone());
         Self {
             hub,
             desk,
-            following: Following::default(),
+            following,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::text::cut;
 use crate::wire;
 
 /// How many calls may watch the swings.
-pub const MAX_WATCHERS: usize = 8192;
+pub const MAX_WATCHERS: usize = 1024;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 

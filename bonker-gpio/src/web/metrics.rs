@@ -14,6 +14,7 @@ pub(super) async fn metrics(State(site): State<Site>) -> Response {
         watchers: site.desk.watchers(),
         swings: site.desk.counts(),
         hooks: &site.hook_counts,
+        following: site.desk.following(),
         backend: &site.backend,
     });
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE))];

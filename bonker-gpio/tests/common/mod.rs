@@ -153,7 +153,14 @@ impl Server {
 
     /// As [`Server::start`], for those whom `access` lets in.
     pub async fn guarded(servo: GatedServo, access: Access) -> Self {
-        Self::serve("127.0.0.1:0".parse().unwrap(), servo, settings(), History::in_memory(), access).await
+        Self::serve(
+            "127.0.0.1:0".parse().unwrap(),
+            servo,
+            settings(),
+            History::in_memory(),
+            access,
+        )
+        .await
     }
 
     async fn serve(
