@@ -15,6 +15,7 @@ pub mod k8s;
 pub mod logging;
 pub mod metrics;
 pub mod pipeline;
+pub mod pressure;
 pub mod probe;
 pub mod procfs;
 pub mod signals;
