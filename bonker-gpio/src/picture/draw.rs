@@ -1,5 +1,7 @@
 //! Pure: the picture as cells of a terminal, of whatever size it is.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -99,7 +101,8 @@ fn entry(entry: &Entry) -> String {
         line.push_str(&escape(&entry.bonk.comm));
     }
     if entry.coalesced > 0 {
-        line.push_str(&format!(" (and {} more)", entry.coalesced));
+        // Writing to a String cannot fail.
+        let _ = write!(line, " (and {} more)", entry.coalesced);
     }
     line
 }

@@ -24,7 +24,7 @@ pub(super) fn moment(gesture: Gesture, since: Duration) -> Option<(bool, Duratio
         for (down, span) in [(true, DOWN), (false, UP)] {
             end += span;
             if since < end {
-                return Some((down, end - since));
+                return Some((down, end.saturating_sub(since)));
             }
         }
     }
