@@ -177,6 +177,7 @@ async fn serve(
         grpc: tls(Protocol::Http2)?,
         http: tls(Protocol::Http1)?,
         token: args.security.token().map_err(CommandError::Token)?,
+        private: args.security.private,
         limits: args.limits.port(),
         idle_timeout: args.limits.idle_timeout,
     };

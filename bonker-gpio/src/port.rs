@@ -69,8 +69,13 @@ impl Default for PortLimits {
 // === impl Port ===
 
 impl Port {
-    /// Accepts what `listener` gets.
-    pub fn new(listener: TcpListener, acceptor: Acceptor, limits: PortLimits) -> io::Result<Self> {
+    /// Accepts what `listener` gets. `what` its connections are is for the log, a plural.
+    pub fn new(
+        what: &'static str,
+        listener: TcpListener,
+        acceptor: Acceptor,
+        limits: PortLimits,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let incoming = TcpIncoming::from(listener)
             .with_nodelay(Some(true))
@@ -81,8 +86,8 @@ impl Port {
             incoming,
             address,
             acceptor,
-            places: Places::new("connections", limits.connections),
-            peers: Peers::new("connections", limits.per_peer),
+            places: Places::new(what, limits.connections),
+            peers: Peers::new(what, limits.per_peer),
             failed: Throttle::default(),
         })
     }
@@ -206,7 +211,7 @@ mod tests {
             connections,
             per_peer,
         };
-        Port::new(listener, Acceptor::plaintext(), limits).unwrap()
+        Port::new("tests", listener, Acceptor::plaintext(), limits).unwrap()
     }
 
     /// The clock is paused: time passes only when no connection waits to be accepted.

@@ -113,8 +113,11 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let Ports { grpc, http, access } = ports.into();
-    let port = Port::new(grpc, access.grpc.clone(), access.limits).map_err(ServeError::Address)?;
+    let port = Port::new("connections", grpc, access.grpc.clone(), access.limits)
+        .map_err(ServeError::Address)?;
     let address = port.address();
+    let http = http.map(|http| web::port(http, access.http.clone()));
+    let http = http.transpose().map_err(ServeError::Address)?;
     let (health, health_service) = Health::new().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
@@ -155,7 +158,8 @@ pub async fn run(
 
     let (booted_tx, booted) = oneshot::channel();
     let mut arm = tokio::spawn(arm.run(booted_tx, stopping.clone()));
-    let mut web = web::start(http, access, site.clone());
+    let guard = web::Guard::new(access.token, access.private);
+    let mut web = web::start(http, &guard, site.clone());
     let life = async {
         if booted.await.is_ok() {
             health.serving().await;

@@ -13,10 +13,11 @@ mod router;
 mod shrug;
 mod site;
 
-pub(crate) use connections::start;
 pub use connections::{
     HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER,
 };
+pub(crate) use connections::{port, start};
+pub(crate) use guard::Guard;
 pub use hook::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS};
 pub use page::MAX_LISTENERS;
 pub(crate) use site::Site;

@@ -67,7 +67,7 @@ async fn who_speaks_http_to_tls_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let acceptor = acceptor(dir.path(), Protocol::Http1);
-    let port = Port::new(listener, acceptor, access().limits).unwrap();
+    let port = Port::new("tests", listener, acceptor, access().limits).unwrap();
     let address = port.address();
     let server = tokio::spawn(async move { axum::serve(port, axum::Router::new()).await });
     let mut browser = TcpStream::connect(address).await.unwrap();

@@ -96,3 +96,37 @@ async fn half_a_request_does_not_hold_the_end_up() {
     assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
     assert!(TcpStream::connect(web).await.is_err(), "still listening");
 }
+
+/// By what the kernel shows of its sockets (`Documentation/networking/proc_net_tcp.rst`): a
+/// timer of kind 2 runs for a connection that says nothing only if it is probed.
+#[tokio::test]
+async fn a_browser_that_vanished_is_probed_for() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let mut page = say(server.web, "GET /events HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    within(page.read_u8()).await.unwrap();
+    let port = |address: &str| u16::from_str_radix(address.split(':').nth(1)?, 16).ok();
+    let (ours, theirs) = (server.web.port(), page.local_addr().unwrap().port());
+    let timer = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let of_ours = |line: &str| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let [_, local, remote, _, _, timer, ..] = fields.as_slice() else {
+                return None;
+            };
+            (port(local) == Some(ours) && port(remote) == Some(theirs)).then(|| (*timer).to_owned())
+        };
+        table.lines().find_map(of_ours).unwrap()
+    };
+    within(async {
+        while timer().starts_with("01:") {
+            // What was sent last is not acknowledged yet.
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(timer().starts_with("02:"), "{}", timer());
+    server.stop();
+    server.stopped().await;
+}

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use crate::auth::{Token, TokenError};
 use crate::tls::{Acceptor, Protocol, TlsError, TlsFiles};
@@ -20,9 +21,13 @@ pub(crate) struct SecurityArgs {
     #[arg(long, env = "BONKER_TLS_CLIENT_CA", value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
     /// Let clients in only with the token in this file, as a bearer or as the password of
-    /// basic authentication. Read at start; with --tls-client-ca, gRPC clients need both
+    /// basic authentication; anyone may watch the page. Read at start; with --tls-client-ca,
+    /// gRPC clients need both
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Demand the token of who watches the page, too; browsers ask for it as a password
+    #[arg(long, env = "BONKER_PRIVATE", value_parser = BoolishValueParser::new())]
+    pub(crate) private: bool,
 }
 
 /// What of the settings does not go together.
@@ -80,6 +85,12 @@ impl SecurityArgs {
             if file.is_some() && other.is_none() {
                 return Err(Unsafe::Alone { given, missing });
             }
+        }
+        if self.private && self.token_file.is_none() {
+            return Err(Unsafe::Alone {
+                given: "private",
+                missing: "token-file",
+            });
         }
         if insecure || address.ip().to_canonical().is_loopback() {
             return Ok(());
@@ -194,6 +205,10 @@ mod tests {
                 (
                     &["--tls-client-ca", "a"],
                     "--tls-client-ca does nothing without --tls-cert",
+                ),
+                (
+                    &["--private"],
+                    "--private does nothing without --token-file",
                 ),
             ] {
                 let why = check(listen, more, Protocol::Http2).unwrap_err();

@@ -21,8 +21,10 @@ pub struct Access {
     pub grpc: Acceptor,
     /// Plaintext or TLS, for the web side.
     pub http: Acceptor,
-    /// Demanded of every call and request but those of health.
+    /// Demanded of every call but those of health, and of who acts on the web side.
     pub token: Option<Token>,
+    /// It is demanded of who watches the page, too.
+    pub private: bool,
     /// Bounds the connections of gRPC, and per peer the open streams, too.
     pub limits: PortLimits,
     /// A stream of bonks without one for this long is ended, with the status OK.
@@ -45,6 +47,7 @@ impl Default for Access {
             grpc: Acceptor::plaintext(),
             http: Acceptor::plaintext(),
             token: None,
+            private: false,
             limits: PortLimits::default(),
             idle_timeout: IDLE_TIMEOUT,
         }

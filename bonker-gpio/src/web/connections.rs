@@ -1,7 +1,7 @@
-//! The accepted connections: so many at a time and from one address, none of them to a peer
-//! that will not say what it wants.
+//! The accepted connections: none of them to a peer that will not say what it wants.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -14,19 +14,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::guard;
+use super::guard::Guard;
 use super::router::router;
 use super::site::Site;
-use crate::bounds::{Guest, Peers, Place, Places};
-use crate::server::Access;
+use crate::port::{Connection, Port, PortLimits};
 use crate::tls::Acceptor;
 
 /// How many HTTP connections may be open. More wait, unaccepted, until one closes.
@@ -41,9 +39,6 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// The longest head of a request, in bytes.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// After an `accept` that failed (no file descriptors are left), before the next.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// The web side at work. Dropped, it hangs up on everybody.
 pub(crate) struct Web(Option<AbortOnDropHandle<()>>);
 
@@ -51,73 +46,47 @@ pub(crate) struct Web(Option<AbortOnDropHandle<()>>);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// Serves on `listener`, if there is one, until the site's `stopping`: then it accepts
-/// nobody, lets each answer end that is under way, and is done.
-pub(crate) fn start(listener: Option<TcpListener>, access: Access, site: Site) -> Web {
-    let task = listener
-        .map(|listener| AbortOnDropHandle::new(tokio::spawn(serve(listener, access, site))));
-    Web(task)
+/// Accepts what `listener` gets, within the bounds of the web side.
+pub(crate) fn port(listener: TcpListener, acceptor: Acceptor) -> io::Result<Port> {
+    let limits = PortLimits {
+        connections: MAX_HTTP_CONNECTIONS,
+        per_peer: MAX_HTTP_CONNECTIONS_PER_PEER,
+    };
+    Port::new("HTTP connections", listener, acceptor, limits)
 }
 
-async fn serve(listener: TcpListener, access: Access, site: Site) {
+/// Serves on `port`, if there is one, until the site's `stopping`: then it accepts nobody,
+/// lets each answer end that is under way, and is done.
+pub(crate) fn start(port: Option<Port>, guard: &Guard, site: Site) -> Web {
     let stopping = site.stopping.clone();
-    let routes = guard::demand(access.token, router(site));
+    let routes = router(site, guard);
+    let serve = |port| AbortOnDropHandle::new(tokio::spawn(serve(port, routes, stopping)));
+    Web(port.map(serve))
+}
+
+async fn serve(mut port: Port, routes: Router, stopping: CancellationToken) {
     let mut open = JoinSet::new();
-    let places = Places::new("HTTP connections", MAX_HTTP_CONNECTIONS);
-    let peers = Peers::new("HTTP connections", MAX_HTTP_CONNECTIONS_PER_PEER);
     loop {
-        let accepted = tokio::select! {
+        let connection = tokio::select! {
             biased;
             () = stopping.cancelled() => break,
             Some(_) = open.join_next() => continue,
-            accepted = accept(&listener, &places, &peers) => accepted,
+            connection = port.next() => connection,
         };
-        let connection = converse(
-            accepted,
-            access.http.clone(),
-            routes.clone(),
-            stopping.clone(),
-        );
-        open.spawn(connection);
+        open.spawn(converse(connection, routes.clone(), stopping.clone()));
     }
-    drop(listener);
+    drop(port);
     while open.join_next().await.is_some() {}
 }
 
-struct Accepted {
-    tcp: TcpStream,
-    peer: SocketAddr,
-    places: (Place, Guest),
-}
-
-async fn accept(listener: &TcpListener, places: &Places, peers: &Peers) -> Accepted {
-    let place = places.take().await;
-    loop {
-        match listener.accept().await {
-            Ok((tcp, peer)) => {
-                if let Some(guest) = peers.admit(peer.ip()) {
-                    let places = (place, guest);
-                    return Accepted { tcp, peer, places };
-                }
-            }
-            Err(error) => {
-                warn!(%error, "the HTTP port takes no connection");
-                sleep(AGAIN).await;
-            }
-        }
-    }
-}
-
-async fn converse(accepted: Accepted, tls: Acceptor, routes: Router, stopping: CancellationToken) {
-    let Accepted { tcp, peer, places } = accepted;
-    // An error means that the peer is gone already.
-    let _ = tcp.set_nodelay(true);
+async fn converse(connection: Connection, routes: Router, stopping: CancellationToken) {
+    let peer = connection.peer();
     let service = service_fn(|request| answer(routes.clone(), Peer(peer), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MAX_HEAD_BYTES);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(tls.accept(tcp, peer)), service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(connection), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = stopping.cancelled() => {
@@ -128,7 +97,6 @@ async fn converse(accepted: Accepted, tls: Acceptor, routes: Router, stopping: C
     if let Err(error) = ended {
         debug!(%peer, %error, "an HTTP connection was cut off");
     }
-    drop(places);
 }
 
 async fn answer(

@@ -16,10 +16,14 @@ use super::site::Site;
 pub(super) use assets::page;
 pub use events::MAX_LISTENERS;
 
-/// All but `/` itself, which plain clients have too.
-pub(super) fn routes() -> Router<Site> {
-    assets::routes()
-        .route("/events", get(events::events))
+/// What shows: all but `/` itself, which plain clients have too.
+pub(super) fn watching() -> Router<Site> {
+    assets::routes().route("/events", get(events::events))
+}
+
+/// What the buttons do.
+pub(super) fn pressing() -> Router<Site> {
+    Router::new()
         .route("/api/bonk", post(actions::bonk))
         .route("/api/snooze", post(actions::snooze))
 }

@@ -7,20 +7,26 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
+use super::guard::Guard;
 use super::hook::{self, MAX_HOOK_BYTES};
 use super::site::Site;
 use super::{health, metrics, page, shrug};
 
-/// Every route there is.
-pub(super) fn router(site: Site) -> Router {
-    let hook = post(hook::post).layer(DefaultBodyLimit::max(MAX_HOOK_BYTES));
-    Router::new()
-        .route("/", get(root))
-        .route("/hook", hook)
-        .merge(page::routes())
+/// Every route there is, for whom `guard` lets through to it.
+pub(super) fn router(site: Site, guard: &Guard) -> Router {
+    let probes = Router::new()
         .route("/live", get(health::live))
-        .route("/metrics", get(metrics::metrics))
-        .route("/ready", get(health::ready))
+        .route("/ready", get(health::ready));
+    let watching = Router::new().route("/", get(root)).merge(page::watching());
+    let hook = post(hook::post).layer(DefaultBodyLimit::max(MAX_HOOK_BYTES));
+    let acting = Router::new()
+        .route("/hook", hook)
+        // Who scrapes does not act, but can show a token as Alertmanager does.
+        .route("/metrics", get(metrics::metrics));
+    probes
+        .merge(guard.watching(watching))
+        .merge(guard.acting(acting))
+        .merge(guard.pressing(page::pressing()))
         .layer(map_response(as_said))
         .with_state(site)
 }

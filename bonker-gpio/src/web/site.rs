@@ -18,7 +18,7 @@ use crate::motion::{Gesture, Pose};
 pub(crate) struct Site {
     pub(super) desk: DeskHandle,
     pub(super) backend: Backend,
-    /// Nobody comes this far without the server's token.
+    /// Nobody presses a button without the server's token.
     pub(super) locked: bool,
     /// How each gesture looks.
     pub(super) poses: Arc<[(Gesture, Vec<Pose>)]>,

@@ -161,7 +161,7 @@ impl Bonker {
         }
         if flags.contains(&"--http-listen") {
             bonker.web = Some(out.find("address of its web side", READY, |line| {
-                let address = line.strip_prefix("web on http://")?;
+                let (_, address) = line.strip_prefix("web on ")?.split_once("://")?;
                 address.trim_end_matches('/').parse().ok()
             })?);
         }
@@ -176,6 +176,11 @@ impl Bonker {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn end(&mut self) {
+        stop(&mut self.child, GRACE);
     }
 
     /// Where it serves: `http://127.0.0.1:PORT`, or `https:`.

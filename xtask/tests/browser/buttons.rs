@@ -2,15 +2,16 @@
 
 use crate::desk::{Desk, item};
 
-const FOCUS: &str = "document.activeElement.id || document.activeElement.textContent.trim()";
+pub(crate) const FOCUS: &str =
+    "document.activeElement.id || document.activeElement.textContent.trim()";
 
-fn answer(desk: &mut Desk, is: &str) {
+pub(crate) fn answer(desk: &mut Desk, is: &str) {
     let answered = format!("document.getElementById('answer').textContent === '{is}'");
     desk.page.until(&answered).unwrap();
 }
 
 /// Presses Tab until the focus is there.
-fn tab_to(desk: &mut Desk, what: &str) {
+pub(crate) fn tab_to(desk: &mut Desk, what: &str) {
     for _ in 0..12 {
         if desk.page.eval(FOCUS).unwrap() == what {
             return;

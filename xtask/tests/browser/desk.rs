@@ -21,20 +21,33 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn set_up(flags: &[&str]) -> Self {
+        let mut desk = Self::start(flags);
+        let url = desk.bonker.page().unwrap();
+        desk.page.visit(&url).unwrap();
+        desk.live();
+        desk
+    }
+
+    /// The same, but nobody looks at the page yet.
+    pub(crate) fn start(flags: &[&str]) -> Self {
         let flags = [&["--http-listen", "127.0.0.1:0"], flags].concat();
         let bonker = Bonker::start_with(&bonker_bin(), &flags).unwrap();
         let bonks = Bonks::to(bonker.url()).unwrap();
         let mut browser = Chromium::start().unwrap();
-        let mut page = browser.page().unwrap();
-        page.visit(&bonker.page().unwrap()).unwrap();
-        let mut desk = Self {
+        let page = browser.page().unwrap();
+        Self {
             page,
             _browser: browser,
             bonks,
             bonker,
-        };
-        desk.live();
-        desk
+        }
+    }
+
+    /// Ends the server, and starts another.
+    pub(crate) fn restart(&mut self, flags: &[&str]) {
+        self.bonker.end();
+        self.bonker = Bonker::start_with(&bonker_bin(), flags).unwrap();
+        self.bonks = Bonks::to(self.bonker.url()).unwrap();
     }
 
     /// Waits until the page hears of bonks.

@@ -11,4 +11,6 @@ mod buttons;
 mod desk;
 mod look;
 mod names;
+mod restart;
+mod token;
 mod watching;

@@ -86,10 +86,12 @@ impl Page {
     pub fn visit(&mut self, url: &str) -> Result<()> {
         self.drain();
         let went = self.call("Page.navigate", &json!({"url": url}))?;
-        if let Some(error) = went.get("errorText").and_then(Value::as_str) {
-            bail!("{url}: {error}");
+        // That it failed is told by a page, too.
+        self.pipe.event("Page.loadEventFired")?;
+        match went.get("errorText").and_then(Value::as_str) {
+            Some(error) => bail!("{url}: {error}"),
+            None => Ok(()),
         }
-        self.pipe.event("Page.loadEventFired").map(drop)
     }
 
     /// As a person does, by F5.

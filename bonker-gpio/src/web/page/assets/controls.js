@@ -2,19 +2,17 @@
 import { plain, span } from './words.js';
 
 const $ = id => document.getElementById(id);
-const KEY = 'bonker-token';
 const WORDS = {
   accepted: 'Accepted: here it comes.', coalesced: 'Counted with the one before.', full: 'Too many wait already. Try again later.',
   rate_limited: 'Not so fast. Try again later.', quiet: 'Counted, but the penguin is left in peace now.',
   expired: 'Too late.', duplicate: 'That one was told before.',
 };
 
-let locked = false;
+let token = null;
 let told = () => {};
 
-/** Says whether a token is wanted, and whom to tell of a snooze. */
-export function controls(wanted, snoozed) {
-  locked = wanted;
+/** Says whom to tell of a snooze. */
+export function controls(snoozed) {
   told = snoozed;
 }
 
@@ -25,21 +23,22 @@ function answer(text, bad = false) {
 
 async function post(path, body) {
   const headers = { 'content-type': 'application/json' };
-  const token = sessionStorage.getItem(KEY);
-  if (token) headers.authorization = `Bearer ${token}`;
+  if (token !== null) headers.authorization = `Bearer ${token}`;
   return fetch(path, { method: 'POST', headers, body: JSON.stringify(body), credentials: 'same-origin' });
 }
 
-/** Posts, and asks for a token where one is wanted; null where nothing came of it. */
+/** Posts, and asks for the token until it is right; null where nothing came of it. */
 async function ask(path, body) {
   try {
-    if (locked && !sessionStorage.getItem(KEY) && !(await token())) return null;
-    const response = await post(path, body);
-    if (response.status === 401) {
-      sessionStorage.removeItem(KEY);
-      locked = true;
-      answer('That token is not the right one.', true);
-      return null;
+    let response = await post(path, body);
+    while (response.status === 401) {
+      const wrong = token !== null;
+      token = await given(wrong);
+      if (token === null) {
+        answer('That takes the token. Nothing was moved.', true);
+        return null;
+      }
+      response = await post(path, body);
     }
     const said = await response.json();
     if (!response.ok) {
@@ -53,16 +52,17 @@ async function ask(path, body) {
   }
 }
 
-/** Resolves to whether one was given. */
-function token() {
+/** What somebody types into the dialog; null if nobody does. It is kept in memory alone. */
+function given(wrong) {
   const dialog = $('token');
+  $('token-wrong').hidden = !wrong;
+  $('token-text').setAttribute('aria-invalid', wrong);
   dialog.returnValue = '';
   dialog.showModal();
   return new Promise(resolve => dialog.addEventListener('close', () => {
-    const given = dialog.returnValue === 'ok' && $('token-text').value.trim();
-    if (given) sessionStorage.setItem(KEY, given);
+    const typed = $('token-text').value.trim();
     $('token-text').value = '';
-    resolve(Boolean(given));
+    resolve(dialog.returnValue === 'ok' && typed ? typed : null);
   }, { once: true }));
 }
 
@@ -92,6 +92,6 @@ button($('try'), async () => {
 button($('snooze'), () => rest(Number($('span').value)));
 $('wake').addEventListener('click', async () => {
   await rest(0);
-  $('span').focus();
+  ($('snoozed').hidden ? $('span') : $('wake')).focus();
 });
 $('token-cancel').addEventListener('click', () => $('token').close(''));

@@ -58,7 +58,7 @@ const on = {
     if (view.incidents) seen.incidents = view.incidents;
     counts(view);
     learn(view.gestures);
-    controls(view.locked, snoozed);
+    controls(snoozed);
     $('server').textContent = `bonker-gpio ${view.version}, servo: ${view.backend} (${view.backend_reason})`;
     tick();
   },
