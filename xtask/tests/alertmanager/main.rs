@@ -10,36 +10,16 @@
 )]
 
 mod kube_state_metrics;
+mod scene;
+mod secured;
 mod shipped;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use kube_state_metrics::KubeStateMetrics;
-use serde_json::{Value, json};
-use support::{at, bonker_bin, text};
-use xtask::lab::{
-    Alertmanager, Bonker, Cache, Consent, Debian, Prometheus, Watch, check_configuration,
-    check_rules, test_rules, wait,
-};
-
-/// Scraping, judging and posting take a second each, and the window of the rule has to pass.
-const SOON: Duration = Duration::from_secs(60);
-
-/// In place of the shipped 10 minutes: ten intervals of scraping.
-const WINDOW: &str = "[10s]";
-
-fn prometheus() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
-    Prometheus::prepare(&Cache::open().unwrap(), debian).unwrap()
-}
-
-fn alertmanager() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
-    Alertmanager::prepare(&Cache::open().unwrap(), debian).unwrap()
-}
+use scene::{SOON, Scene, alertmanager, impatient, prometheus, swing};
+use serde_json::json;
+use support::{at, bonker_bin};
+use xtask::lab::{Alertmanager, Bonker, check_configuration, check_rules, test_rules, wait};
 
 #[test]
 fn the_shipped_files_are_accepted_and_agree() {
@@ -97,23 +77,16 @@ fn the_rule_fires_for_a_kill_and_clears() {
 
 #[test]
 fn a_scraped_kill_swings_once_and_the_next_one_again() {
-    let mut bonker = Bonker::start_with_web(&bonker_bin(), &[]).unwrap();
-    let kubernetes = KubeStateMetrics::start();
+    // The second kill may come within the window of the first one's swing.
+    let mut bonker = Bonker::start_with_web(&bonker_bin(), &["--window", "1s"]).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let configuration = impatient(&format!("http://{}/hook", bonker.web().unwrap()));
+    let url = format!("http://{}/hook", bonker.web().unwrap());
+    let configuration = impatient(shipped::alertmanager(), &url);
     let alertmanager = Alertmanager::start(&alertmanager(), &configuration, dir).unwrap();
-    let groups = with_a_short_window(&shipped::groups());
-    let watch = Watch {
-        targets: &[kubernetes.address],
-        groups: &groups,
-        alertmanagers: &[alertmanager.address()],
-    };
-    let prometheus = Prometheus::start(&prometheus(), watch).unwrap();
-    wait::until("the first scrape", SOON, || {
-        let series = prometheus.query("kube_pod_container_status_restarts_total");
-        series.is_ok_and(|series| !series.is_empty()).then_some(())
-    })
-    .unwrap();
+    let Scene {
+        kubernetes,
+        prometheus,
+    } = Scene::start(&[alertmanager.address()]);
 
     kubernetes.oom_kill();
     let first = swing(&mut bonker, 1);
@@ -143,43 +116,4 @@ fn a_scraped_kill_swings_once_and_the_next_one_again() {
     assert_ne!(first, second, "nothing may swing for the first kill again");
     let (_, failed) = alertmanager.notifications().unwrap();
     assert_eq!(failed, 0, "the hook turned some away");
-}
-
-/// Waits for that swing and says its id; fails if there were others before.
-fn swing(bonker: &mut Bonker, number: usize) -> String {
-    let mut seen = 0;
-    let line = bonker.log.find("swing", SOON, |line| {
-        seen += usize::from(line.contains(" bonked "));
-        (seen == number).then(|| line.to_owned())
-    });
-    let line = line.unwrap();
-    assert!(line.contains("shop/cart-1/cart"), "{line}");
-    let id = line
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix("id="));
-    let id = id.unwrap().trim_matches('"').to_owned();
-    assert!(id.starts_with("am-"), "{line}");
-    id
-}
-
-/// The shipped configuration, posting to `url`, and each second what it has posted before.
-fn impatient(url: &str) -> Value {
-    let mut configuration = shipped::alertmanager();
-    let mut set = |pointer: &str, to: &str| {
-        *configuration.pointer_mut(pointer).unwrap() = to.into();
-    };
-    set("/receivers/1/webhook_configs/0/url", url);
-    set("/route/routes/0/group_interval", "1s");
-    set("/route/routes/0/repeat_interval", "1s");
-    configuration
-}
-
-fn with_a_short_window(groups: &[Value]) -> Vec<Value> {
-    let mut groups = groups.to_vec();
-    let expression = groups[0].pointer_mut("/rules/0/expr").unwrap();
-    let short = expression.as_str().unwrap().replace("[10m]", WINDOW);
-    assert!(short.contains(WINDOW), "{short}");
-    *expression = short.into();
-    assert_eq!(text(&groups[0], "/rules/0/alert"), "OOMKilled");
-    groups
 }

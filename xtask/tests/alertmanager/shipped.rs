@@ -24,6 +24,11 @@ pub(crate) fn alertmanager() -> Value {
     yaml("alertmanager.yml")
 }
 
+/// The receiver for a bonker beyond loopback.
+pub(crate) fn receiver_over_tls() -> Value {
+    yaml("receiver-tls.yml")
+}
+
 /// The route and the receiver of the operator's `AlertmanagerConfig`, in the words of
 /// Alertmanager's own file.
 pub(crate) fn operators_route_and_receiver() -> (Value, Value) {
