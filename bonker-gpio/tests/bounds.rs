@@ -98,7 +98,9 @@ async fn a_connection_too_many_waits_until_another_closes() {
 #[tokio::test]
 async fn a_watcher_too_many_is_told_so_until_another_leaves() {
     let (servo, _gate) = servo(None);
-    let mut server = Server::start(servo).await;
+    let mut all = access();
+    all.limits.per_peer = 2 * MAX_WATCHERS;
+    let mut server = Server::guarded(servo, all).await;
     server.ready().await;
     let mut client = server.client().await;
     let mut watchers = Vec::new();

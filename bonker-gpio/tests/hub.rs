@@ -80,7 +80,7 @@ fn terminal() -> (std::fs::File, std::fs::File) {
 #[tokio::test]
 async fn watch_draws_on_a_terminal_and_gives_it_back() {
     let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
-    for leave in ["q", "\x03", "\x1b"] {
+    for (pod, leave) in [("a", "q"), ("b", "\x03"), ("c", "\x1b")] {
         let (mut outer, inner) = terminal();
         let cooked = tcgetattr(&inner).unwrap().local_modes;
         let mut watch = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"))
@@ -90,21 +90,32 @@ async fn watch_draws_on_a_terminal_and_gives_it_back() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let bonk = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"))
-            .args([
-                "bonk",
-                "--to",
-                &url,
-                "--namespace",
-                "shop",
-                "--comm",
-                "\x1b[31mjava",
-            ])
-            .output();
-        assert!(bonk.unwrap().status.success());
-        let seen = tokio::task::spawn_blocking(move || {
+        let to = url.clone();
+        let (tell, seen) = tokio::sync::oneshot::channel();
+        // Not one of the runtime's threads, which would be waited for if nothing is drawn.
+        std::thread::spawn(move || {
             let mut seen = String::new();
             let mut bytes = [0; 4096];
+            // The last cells that change when it watches.
+            while !seen.contains("leaves") {
+                let n = outer.read(&mut bytes).unwrap();
+                seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            }
+            let bonk = Command::new(env!("CARGO_BIN_EXE_bonker-gpio"))
+                .args([
+                    "bonk",
+                    "--to",
+                    &to,
+                    "--namespace",
+                    "shop",
+                    // Another of the same would be coalesced.
+                    "--pod",
+                    pod,
+                    "--comm",
+                    "\x1b[31mjava",
+                ])
+                .output();
+            assert!(bonk.unwrap().status.success());
             while !(seen.contains("BONK") && seen.contains("shop")) {
                 let n = outer.read(&mut bytes).unwrap();
                 seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
@@ -115,7 +126,7 @@ async fn watch_draws_on_a_terminal_and_gives_it_back() {
                 seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
             // As long as it is open, the other end can be asked.
-            (seen, outer)
+            tell.send((seen, outer)).unwrap();
         });
         let (seen, _outer) = within(seen).await.unwrap();
         assert!(seen.contains("\x1b[?1049h") && seen.contains("\\u{1b}[31mjava"));
