@@ -1,5 +1,13 @@
 //! Followers of real bonkers, across breaks.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
+
 mod common;
 
 use std::convert::Infallible;
@@ -284,7 +292,7 @@ async fn the_own_desk_has_the_last_word() {
     let own = bonker(ANYWHERE, dirs[1].path()).await;
     let follower = Follower::start(hub.address, &own);
     follower.connected().await;
-    own.desk.snooze(Duration::from_secs(60));
+    own.desk.snooze(Duration::from_mins(1));
     bonk(&hub, 1..=2).await;
     within(async {
         while follower.following.taken() < 2 {

@@ -1,5 +1,13 @@
 //! The hub as it is shipped, and the picture on a real terminal.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed expectation is a failed test, in helpers too"
+)]
+
 mod common;
 
 use std::io::{Read, Write};
