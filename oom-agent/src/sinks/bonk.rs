@@ -1,5 +1,7 @@
 //! Bonks over one bidirectional stream to a bonker, each acknowledged.
 
+mod item;
+mod later;
 mod secrets;
 mod url;
 
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
-use proto::bonk::{Acknowledgement, BonkItem, Outcome, Severity, StreamBonksRequest};
+use proto::bonk::{Acknowledgement, Outcome, StreamBonksRequest};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,9 +22,11 @@ use super::backoff::Backoff;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::escape;
-use crate::incident::{Incident, Scope, sentence};
+use crate::incident::Incident;
 use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts};
+use item::request;
+use later::{Later, Owed};
 use secrets::SecretsError;
 pub use secrets::{Contradiction, Secrets};
 pub use url::BonkerUrl;
@@ -67,6 +71,7 @@ pub fn start(url: &BonkerUrl, secrets: Secrets, metrics: &Metrics, debts: Debts)
             counts,
             debts,
             unanswered: VecDeque::new(),
+            later: Later::default(),
         };
         bonker.run()
     })
@@ -81,7 +86,9 @@ struct Bonker {
     counts: SinkCounts,
     debts: Debts,
     /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
-    unanswered: VecDeque<Arc<Incident>>,
+    unanswered: VecDeque<Owed>,
+    /// Answered FULL or RATE_LIMITED: what comes meanwhile does not wait for them.
+    later: Later,
 }
 
 /// Why a stream ended.
@@ -154,10 +161,10 @@ impl Bonker {
                 () = tokio::time::sleep_until(until) => return true,
                 more = self.queue.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
                     Some(incident) => {
-                        self.unanswered.push_back(incident);
+                        self.unanswered.push_back(Owed::new(incident));
                         until = until.min(start + AT_ONCE);
                     }
-                    None if self.unanswered.is_empty() => return false,
+                    None if self.is_done() => return false,
                     None => open = false,
                 },
             }
@@ -181,9 +188,9 @@ impl Bonker {
             .map_err(silent)?
             .map_err(Broken::Connect)?;
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
-        for incident in self.unanswered.iter().take(IN_FLIGHT) {
+        for owed in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
-            let _room = requests.try_send(request(incident));
+            let _room = requests.try_send(request(&owed.incident));
         }
         let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
@@ -196,36 +203,41 @@ impl Bonker {
         } else {
             tracing::info!(bonker = %self.endpoint.uri(), "bonker reached");
         }
-        loop {
+        let mut open = true;
+        while open || !self.is_done() {
             // A quiet stream is watched too, so that its end is known before the next kill.
             let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
+            let room = self.unanswered.len() < IN_FLIGHT;
             tokio::select! {
                 biased;
                 answer = next(&mut answers, patience) => self.acknowledged(answer?),
-                more = self.queue.recv(), if self.unanswered.len() < IN_FLIGHT => {
-                    let Some(incident) = more else {
-                        return self.drain(requests, answers).await;
-                    };
-                    self.unanswered.push_back(Arc::clone(&incident));
-                    if requests.try_send(request(&incident)).is_err() {
-                        return Err(Broken::Ended);
-                    }
-                }
+                more = self.queue.recv(), if open && room => match more {
+                    Some(incident) => self.send(Owed::new(incident), &requests)?,
+                    None => open = false,
+                },
+                () = at(self.later.due()), if room => match self.later.take(Instant::now()) {
+                    Some(owed) if is_news(&owed.incident) => self.send(owed, &requests)?,
+                    Some(owed) => self.give_up(&owed, "it is too old to be sent again"),
+                    None => {}
+                },
             }
         }
+        Ok(())
     }
 
-    async fn drain(
+    fn send(
         &mut self,
-        requests: mpsc::Sender<StreamBonksRequest>,
-        mut answers: Streaming<proto::bonk::StreamBonksResponse>,
+        owed: Owed,
+        requests: &mpsc::Sender<StreamBonksRequest>,
     ) -> Result<(), Broken> {
-        while !self.unanswered.is_empty() {
-            let answer = next(&mut answers, Some(SILENCE)).await?;
-            self.acknowledged(answer);
-        }
-        drop(requests);
-        Ok(())
+        let request = request(&owed.incident);
+        self.unanswered.push_back(owed);
+        requests.try_send(request).map_err(|_| Broken::Ended)
+    }
+
+    /// Nothing that was offered is without its last answer.
+    fn is_done(&self) -> bool {
+        self.unanswered.is_empty() && self.later.is_empty()
     }
 
     fn acknowledged(&mut self, acknowledgement: Option<Acknowledgement>) {
@@ -236,56 +248,82 @@ impl Bonker {
         let position = self
             .unanswered
             .iter()
-            .position(|incident| incident.id == acknowledgement.id);
-        let Some(incident) = position.and_then(|position| self.unanswered.remove(position)) else {
+            .position(|owed| owed.incident.id == acknowledgement.id);
+        let Some(owed) = position.and_then(|position| self.unanswered.remove(position)) else {
             tracing::warn!(
                 id = %escape::terminal(escape::truncate(&acknowledgement.id, 128)),
                 "the bonker acknowledged what was not sent"
             );
             return;
         };
-        self.debts.done(&incident.id);
-        let now_ns = clock::monotonic_ns();
-        let latency = Duration::from_nanos(now_ns.saturating_sub(incident.stamp_ns));
         let outcome = acknowledgement.outcome();
-        let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
-        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        let taken = matches!(
-            outcome,
-            Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet
-        );
-        if taken {
-            self.counts.delivered(incident.stamp_ns, now_ns);
-            tracing::info!(
-                incident = incident.id,
-                outcome = outcome.as_str_name(),
-                latency_us,
-                "bonk acknowledged"
-            );
-        } else {
-            self.counts.failed.inc();
-            tracing::warn!(
-                incident = incident.id,
-                outcome = outcome.as_str_name(),
-                answer = %escape::terminal(answer),
-                latency_us,
-                "bonk not taken"
-            );
+        match outcome {
+            Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet => {
+                self.delivered(&owed.incident, outcome);
+            }
+            Outcome::Full | Outcome::RateLimited => self.refused(owed, outcome),
+            _ => {
+                self.debts.done(&owed.incident.id);
+                self.counts.failed.inc();
+                let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
+                tracing::warn!(
+                    incident = owed.incident.id,
+                    outcome = outcome.as_str_name(),
+                    answer = %escape::terminal(answer),
+                    "bonk not taken"
+                );
+            }
         }
     }
 
+    fn delivered(&self, incident: &Incident, outcome: Outcome) {
+        self.debts.done(&incident.id);
+        let now_ns = clock::monotonic_ns();
+        let latency = Duration::from_nanos(now_ns.saturating_sub(incident.stamp_ns));
+        let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.counts.delivered(incident.stamp_ns, now_ns);
+        tracing::info!(
+            incident = incident.id,
+            outcome = outcome.as_str_name(),
+            latency_us,
+            "bonk acknowledged"
+        );
+    }
+
+    /// For now: the bonker has no room, or wants fewer from here.
+    fn refused(&mut self, mut owed: Owed, answer: Outcome) {
+        owed.answer = answer;
+        let (incident, outcome) = (&owed.incident.id, answer.as_str_name());
+        tracing::debug!(incident, outcome, "bonk refused for now");
+        if !is_news(&owed.incident) {
+            self.give_up(&owed, "it is too old to be sent again");
+            return;
+        }
+        if let Some(owed) = self.later.push(owed, Instant::now(), fastrand::f64()) {
+            self.give_up(&owed, "too many wait to be sent again");
+        }
+    }
+
+    fn give_up(&self, owed: &Owed, why: &'static str) {
+        let (incident, outcome) = (&owed.incident.id, owed.answer.as_str_name());
+        self.debts.done(incident);
+        self.counts.failed.inc();
+        tracing::warn!(incident, outcome, why, "bonk not taken");
+    }
+
     fn drop_stale(&mut self) {
-        let now = clock::monotonic_ns();
-        let before = self.unanswered.len();
+        let before = self.unanswered.len() + self.later.len();
         let debts = &self.debts;
-        self.unanswered.retain(|incident| {
-            let news = u128::from(now.saturating_sub(incident.stamp_ns)) < STALE.as_nanos();
+        let keep = |owed: &Owed| {
+            let news = is_news(&owed.incident);
             if !news {
-                debts.done(&incident.id);
+                debts.done(&owed.incident.id);
             }
             news
-        });
-        let dropped = before - self.unanswered.len();
+        };
+        self.unanswered.retain(keep);
+        self.later.retain(keep);
+        let dropped = before - self.unanswered.len() - self.later.len();
         if dropped > 0 {
             self.counts.failed.inc_by(dropped as u64);
             tracing::warn!(dropped, "bonks given up: older than {STALE:?}");
@@ -311,38 +349,16 @@ async fn next(
     }
 }
 
-/// A node that ran out of memory is worse than a container at its limit.
-fn severity(scope: Scope) -> Severity {
-    match scope {
-        Scope::Node => Severity::Node,
-        Scope::Container | Scope::Pod | Scope::Ancestor | Scope::Sysrq | Scope::Unknown => {
-            Severity::Kill
-        }
+/// At that time; never where there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 
-fn request(incident: &Incident) -> StreamBonksRequest {
-    let victim = incident.victims.first();
-    let pod = victim.and_then(|victim| victim.pod.as_ref());
-    let container = victim.and_then(|victim| victim.container.as_ref());
-    let text = |value: Option<&String>| value.cloned().unwrap_or_default();
-    let summary = sentence(incident);
-    StreamBonksRequest {
-        item: Some(BonkItem {
-            id: incident.id.clone(),
-            time: Some(prost_types::Timestamp {
-                seconds: incident.time.as_second(),
-                nanos: incident.time.subsec_nanosecond(),
-            }),
-            source: "oom-agent".to_owned(),
-            node: incident.node.clone(),
-            namespace: text(pod.and_then(|pod| pod.namespace.as_ref())),
-            pod: text(pod.and_then(|pod| pod.name.as_ref())),
-            container: text(container.and_then(|container| container.name.as_ref())),
-            comm: text(victim.and_then(|victim| victim.comm.as_ref())),
-            summary: escape::truncate(&summary, SUMMARY_LEN).to_owned(),
-            severity: severity(incident.scope).into(),
-            ..BonkItem::default()
-        }),
-    }
+/// Whether a penguin may still be bonked for it.
+fn is_news(incident: &Incident) -> bool {
+    let age = clock::monotonic_ns().saturating_sub(incident.stamp_ns);
+    u128::from(age) < STALE.as_nanos()
 }

@@ -4,7 +4,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::bonk::bonk_service_server::{BonkService, BonkServiceServer};
@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 const WITHIN: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_mins(10);
 
-fn incident(n: u32) -> Arc<Incident> {
+pub(super) fn incident(n: u32) -> Arc<Incident> {
     Arc::new(Incident {
         version: VERSION,
         id: format!("6f1c0a52-{n}-4242"),
@@ -53,12 +53,40 @@ fn incident(n: u32) -> Arc<Incident> {
     })
 }
 
+/// What a bonker answers to an item that it sees for the n-th time, from 0.
+type Answer = fn(&BonkItem, usize) -> Outcome;
+
 /// Hands every item on, and acknowledges it only if it should.
+#[derive(Clone)]
 struct Bonker {
     items: mpsc::Sender<BonkItem>,
     acknowledges: bool,
+    answer: Answer,
+    seen: Arc<Mutex<Vec<String>>>,
+    /// Says that a stream was opened.
+    streams: mpsc::Sender<()>,
     /// Ends a stream in order that has no item for so long.
     idle: Duration,
+    /// And after so many items.
+    items_a_stream: usize,
+}
+
+impl Bonker {
+    /// Takes everything.
+    fn new() -> (Self, mpsc::Receiver<BonkItem>, mpsc::Receiver<()>) {
+        let (items, received) = mpsc::channel(1000);
+        let (streams, opened) = mpsc::channel(1000);
+        let bonker = Self {
+            items,
+            acknowledges: true,
+            answer: |_, _| Outcome::Accepted,
+            seen: Arc::default(),
+            streams,
+            idle: IDLE,
+            items_a_stream: usize::MAX,
+        };
+        (bonker, received, opened)
+    }
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -72,20 +100,30 @@ impl BonkService for Bonker {
         &self,
         request: Request<Streaming<StreamBonksRequest>>,
     ) -> Result<Response<Self::StreamBonksStream>, Status> {
-        let (mut requests, items) = (request.into_inner(), self.items.clone());
-        let (acknowledges, idle) = (self.acknowledges, self.idle);
+        let (mut requests, bonker) = (request.into_inner(), self.clone());
         let (answers, stream) = mpsc::channel(1);
+        let _opened = self.streams.try_send(());
         tokio::spawn(async move {
-            while let Ok(Some(Ok(request))) = timeout(idle, requests.next()).await {
+            for _ in 0..bonker.items_a_stream {
+                let Ok(Some(Ok(request))) = timeout(bonker.idle, requests.next()).await else {
+                    return;
+                };
                 let item = request.item.unwrap();
                 let id = item.id.clone();
-                items.send(item).await.unwrap();
-                if !acknowledges {
+                let times = {
+                    let mut seen = bonker.seen.lock().unwrap();
+                    let times = seen.iter().filter(|seen| **seen == id).count();
+                    seen.push(id.clone());
+                    times
+                };
+                let outcome = (bonker.answer)(&item, times);
+                bonker.items.send(item).await.unwrap();
+                if !bonker.acknowledges {
                     return;
                 }
                 let acknowledgement = Acknowledgement {
                     id,
-                    outcome: Outcome::Accepted.into(),
+                    outcome: outcome.into(),
                     ..Acknowledgement::default()
                 };
                 let answer = StreamBonksResponse {
@@ -124,17 +162,16 @@ fn serve(
     listener: TcpListener,
     acknowledges: bool,
 ) -> (mpsc::Receiver<BonkItem>, tokio::task::JoinHandle<()>) {
-    let (items, received) = mpsc::channel(1000);
-    let bonker = Bonker {
-        items,
-        acknowledges,
-        idle: IDLE,
-    };
+    let (mut bonker, received, _) = Bonker::new();
+    bonker.acknowledges = acknowledges;
+    (received, run(bonker, listener))
+}
+
+fn run(bonker: Bonker, listener: TcpListener) -> tokio::task::JoinHandle<()> {
     let server = tonic::transport::Server::builder()
         .add_service(BonkServiceServer::new(bonker))
         .serve_with_incoming(TcpListenerStream::new(listener));
-    let task = tokio::spawn(async move { server.await.unwrap() });
-    (received, task)
+    tokio::spawn(async move { server.await.unwrap() })
 }
 
 async fn listen() -> (TcpListener, SocketAddr) {
@@ -230,20 +267,102 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
     drop(timeout(Duration::ZERO, sink.finish()).await);
 }
 
-/// The clock is paused: the hours pass as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+/// Runs on the real clock: a paused one runs ahead of whatever is on its way between two sockets,
+/// and then answers are late that are not.
+#[tokio::test]
 async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
     let (listener, address) = listen().await;
-    let (mut received, _server) = serve(listener, true);
+    let (mut bonker, mut received, mut opened) = Bonker::new();
+    bonker.idle = Duration::from_millis(1200);
+    let _server = run(bonker, listener);
     let sink = sink(address);
     for n in 0..3 {
+        // The one before has ended, without anything to say.
+        timeout(WITHIN, opened.recv()).await.unwrap().unwrap();
         sink.offer(&incident(n));
-        let wanted = format!("6f1c0a52-{n}-4242");
-        // Again, if the clock ran ahead of an acknowledgement.
-        let told = async { while received.recv().await.unwrap().id != wanted {} };
-        timeout(WITHIN, told).await.unwrap();
-        tokio::time::sleep(IDLE * 7 / 2).await;
+        let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+        assert_eq!(item.id, incident(n).id, "each comes once, in order");
     }
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!((counts.delivered.get(), counts.failed.get()), (3, 0));
+    assert!(received.try_recv().is_err(), "nothing is sent again");
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_not_sent_again_although_its_stream_ends_with_it() {
+    let (listener, address) = listen().await;
+    let (mut bonker, mut received, _) = Bonker::new();
+    // Fewer than are under way at once: the others are lost with the stream.
+    bonker.items_a_stream = 5;
+    let _server = run(bonker, listener);
+    let sink = sink(address);
+    for n in 0..40 {
+        sink.offer(&incident(n));
+    }
+    for n in 0..40 {
+        let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+        assert_eq!(item.id, incident(n).id, "each comes once, in order");
+    }
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (40, 0));
+    assert!(received.try_recv().is_err(), "nothing is sent again");
+}
+
+#[tokio::test]
+async fn what_is_refused_for_now_is_sent_again_and_delays_nobody() {
+    let (listener, address) = listen().await;
+    let (mut bonker, mut received, _) = Bonker::new();
+    bonker.answer = |item, times| match (item.id == incident(0).id, times) {
+        (true, 0) => Outcome::Full,
+        (true, 1) => Outcome::RateLimited,
+        _ => Outcome::Accepted,
+    };
+    let _server = run(bonker, listener);
+    let sink = sink(address);
+    for n in 0..40 {
+        sink.offer(&incident(n));
+    }
+    let mut ids = Vec::new();
+    while ids.len() < 42 {
+        ids.push(timeout(WITHIN, received.recv()).await.unwrap().unwrap().id);
+    }
+    let refused = incident(0).id.clone();
+    let places = (0..42).filter(|&place| ids[place] == refused);
+    assert_eq!(places.collect::<Vec<_>>(), [0, 40, 41], "{ids:?}");
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (40, 0));
+}
+
+#[tokio::test]
+async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
+    let (listener, address) = listen().await;
+    let (mut bonker, mut received, _) = Bonker::new();
+    bonker.answer = |_, _| Outcome::Full;
+    let _server = run(bonker, listener);
+    let sink = sink(address);
+    let now = crate::clock::monotonic_ns();
+    let mut kill = Arc::unwrap_or_clone(incident(1));
+    // Old in a second; on a machine that was just started, as soon as five minutes have passed.
+    kill.stamp_ns = now.saturating_sub(299_000_000_000);
+    sink.offer(&Arc::new(kill));
+    for _ in 0..2 {
+        timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    }
+    let counts = timeout(IDLE, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (0, 1));
+    assert_eq!(counts.pending(), 0);
+}
+
+#[tokio::test]
+async fn what_is_rejected_is_not_sent_again() {
+    let (listener, address) = listen().await;
+    let (mut bonker, mut received, _) = Bonker::new();
+    bonker.answer = |_, _| Outcome::Rejected;
+    let _server = run(bonker, listener);
+    let sink = sink(address);
+    sink.offer(&incident(1));
+    timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (0, 1));
+    assert!(received.try_recv().is_err());
 }

@@ -15,7 +15,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Status};
 
 use super::super::{BonkerUrl, Contradiction, Secrets, start_bonker};
-use super::{Bonker, IDLE, WITHIN, incident, listen};
+use super::{Bonker, WITHIN, incident, listen};
 use crate::journal::Debts;
 use crate::metrics::Metrics;
 
@@ -75,12 +75,7 @@ impl Mounted {
 }
 
 fn serve(listener: TcpListener, authority: &Authority) -> mpsc::Receiver<BonkItem> {
-    let (items, received) = mpsc::channel(10);
-    let bonker = Bonker {
-        items,
-        acknowledges: true,
-        idle: IDLE,
-    };
+    let (bonker, received, _) = Bonker::new();
     let (cert, key) = authority.sign();
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(cert, key))
