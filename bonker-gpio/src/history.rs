@@ -96,11 +96,13 @@ impl History {
     }
 
     /// The first `limit` swings after `position`, oldest first. What comes from no history
-    /// that is known here is before all there is. May read from the disk.
+    /// that is known here is before all there is, and what is beyond the end is the end. May
+    /// read from the disk.
     pub fn after(&self, position: &Position, limit: usize) -> Replay {
         let (after, first, tail) = {
             let state = self.0.shared.state();
             let after = state.runs().sequence_of(position);
+            let after = after.min(state.head().total);
             (after, state.first_in_memory(), state.after(after, limit))
         };
         let mut swings = Vec::new();

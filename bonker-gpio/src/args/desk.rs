@@ -15,6 +15,8 @@ use crate::desk::{Filter, Hours, LabelRule, PeerRate, QuietHours, Settings};
 /// More jobs than this would swing for hours.
 const MAX_QUEUE: u32 = 10_000;
 
+const MAX_SPAN: Duration = Duration::from_hours(24 * 365);
+
 #[derive(Debug, Args)]
 pub(crate) struct DeskArgs {
     /// Directory for the history, the counter and what was answered; without it a restart
@@ -22,7 +24,7 @@ pub(crate) struct DeskArgs {
     #[arg(long, env = "BONKER_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// How long after a swing more of the same container only counts; 0s: everything swings
-    #[arg(long, env = "BONKER_WINDOW", default_value = "10s", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "BONKER_WINDOW", default_value = "10s", value_name = "TIME", value_parser = span)]
     pub(crate) window: Duration,
     /// How many bonks may wait for the servo
     #[arg(long, env = "BONKER_QUEUE", default_value_t = 64, value_name = "NUMBER",
@@ -32,7 +34,7 @@ pub(crate) struct DeskArgs {
     #[arg(long, env = "BONKER_EXPIRE", default_value = "5m", value_name = "TIME", value_parser = some_time)]
     pub(crate) expire: Duration,
     /// How long the arm rests between two swings
-    #[arg(long, env = "BONKER_COOLDOWN", default_value = "0s", value_name = "TIME", value_parser = duration)]
+    #[arg(long, env = "BONKER_COOLDOWN", default_value = "0s", value_name = "TIME", value_parser = span)]
     pub(crate) cooldown: Duration,
     /// Hours in which nothing swings, as 22:00-07:00; may be given more than once
     #[arg(long, env = "BONKER_QUIET_HOURS", value_delimiter = ',', value_name = "HH:MM-HH:MM", value_parser = hours)]
@@ -98,8 +100,17 @@ impl DeskArgs {
     }
 }
 
+/// No clock reaches the end of every span that can be written.
+fn span(text: &str) -> Result<Duration, String> {
+    let span = duration(text)?;
+    if span > MAX_SPAN {
+        return Err("it lasts a year at most".to_owned());
+    }
+    Ok(span)
+}
+
 fn some_time(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
+    let time = span(text)?;
     if time.is_zero() {
         return Err("it has to be longer than nothing".to_owned());
     }
@@ -218,6 +229,11 @@ mod tests {
             check("--peer-rate", wrong, Some("as in 600/min"));
         }
         check("--expire", "0s", Some("longer than nothing"));
+        for flag in ["--window", "--expire", "--cooldown"] {
+            check(flag, "8760h", None);
+            check(flag, "8760h1s", Some("a year at most"));
+            check(flag, "2562047788015215h", Some("a year at most"));
+        }
         check("--queue", "0", Some("1..=10000"));
         check("--min-severity", "critical", None);
         check("--window", "-1s", Some("--window"));

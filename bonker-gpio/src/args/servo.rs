@@ -11,6 +11,9 @@ use crate::motion::{
 };
 use crate::servo::{Choice, Hardware, PwmWish};
 
+/// Nobody's servo knows a shorter one.
+const MIN_HOLD: Duration = Duration::from_millis(1);
+
 #[derive(Debug, Args)]
 pub(crate) struct ServoArgs {
     /// What moves the penguin
@@ -104,7 +107,7 @@ impl ServoArgs {
 
 fn hold(text: &str) -> Result<Duration, String> {
     let hold = duration(text)?;
-    if hold.is_zero() || hold > MAX_HOLD {
+    if hold < MIN_HOLD || hold > MAX_HOLD {
         return Err(format!("use 1ms to {}ms", MAX_HOLD.as_millis()));
     }
     Ok(hold)

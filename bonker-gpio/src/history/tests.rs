@@ -195,3 +195,23 @@ fn the_oldest_go_when_there_are_too_many() {
     assert_eq!(history.total(), swings);
     history.close();
 }
+
+/// Neither panics nor silences the one who asks.
+#[test]
+fn a_position_beyond_the_end_is_the_end() {
+    let history = History::in_memory();
+    for n in 1..=3 {
+        history.record("", "ACCEPTED", swung(n));
+    }
+    for id in ["".into(), history.id()] {
+        for sequence in [4, u64::MAX - 1, u64::MAX] {
+            let history_id = std::sync::Arc::clone(&id);
+            let beyond = Position {
+                history: history_id,
+                sequence,
+            };
+            let replay = history.after(&beyond, 10);
+            assert_eq!((replay.after, replay.swings), (3, Vec::new()), "{beyond:?}");
+        }
+    }
+}
