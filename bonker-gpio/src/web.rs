@@ -18,6 +18,6 @@ pub use connections::{
 };
 pub(crate) use connections::{port, start};
 pub(crate) use guard::Guard;
-pub use hook::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS};
+pub use hook::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS, MAX_HOOKS_PER_PEER};
 pub use page::MAX_LISTENERS;
 pub(crate) use site::Site;

@@ -8,11 +8,11 @@
 
 mod common;
 
-use bonker_gpio::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES};
+use bonker_gpio::{BODY_DEADLINE, MAX_ALERTS, MAX_HOOK_BYTES, MAX_HOOKS, MAX_HOOKS_PER_PEER};
 use common::{STRIKE_US, Server, http, servo, within};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const JSON: &str = "application/json";
 
@@ -223,4 +223,63 @@ async fn metrics_tell_what_came_and_what_swung() {
             "{name} is not on the page"
         );
     }
+}
+
+/// Connects from `from`, one of loopback's many addresses.
+async fn say_from(from: &str, server: &Server, words: &str) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(server.web).await.unwrap();
+    stream.write_all(words.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn who_dawdles_keeps_nobody_else_out() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let head = format!("POST /hook HTTP/1.1\r\nhost: a\r\ncontent-type: {JSON}\r\n");
+    let late = format!("{head}expect: 100-continue\r\ncontent-length: 19\r\n\r\n");
+    let mut slow = Vec::new();
+    for _ in 0..MAX_HOOKS_PER_PEER {
+        let mut stream = say_from("127.0.0.2", &server, &late).await;
+        // It is being read from when the server asks it to go on.
+        let mut said = [0; 25];
+        within(stream.read_exact(&mut said)).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+        slow.push(stream);
+    }
+    let body = r#"{"status":"firing"}"#;
+    let whole = format!("{head}connection: close\r\ncontent-length: 19\r\n\r\n{body}");
+    let post =
+        async |from: &str| answer(&http::rest(&mut say_from(from, &server, &whole).await).await);
+    let (status, why) = post("127.0.0.2").await;
+    assert_eq!(status, 503, "{why}");
+    assert!(why.contains("of this address"), "{why}");
+    assert_eq!(post("127.0.0.3").await.0, 200);
+    slow.pop()
+        .unwrap()
+        .write_all(body.as_bytes())
+        .await
+        .unwrap();
+    const { assert!(MAX_HOOKS_PER_PEER < MAX_HOOKS) };
+    server.stop();
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn what_is_compressed_is_told_so() {
+    let (servo, _gate) = servo(None);
+    let mut server = Server::start(servo).await;
+    server.ready().await;
+    let words = format!(
+        "POST /hook HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {JSON}\r\n\
+         content-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x0b"
+    );
+    let (status, why) = answer(&http::rest(&mut http::say(server.web, &words).await).await);
+    assert_eq!(status, 415);
+    assert!(why.contains("content-encoding"), "{why}");
+    server.stop();
+    server.stopped().await;
 }

@@ -30,6 +30,9 @@ pub const MAX_HOOK_BYTES: usize = 1024 * 1024;
 /// How many bodies may be on their way at once.
 pub const MAX_HOOKS: usize = 16;
 
+/// And of those from one address: who dawdles leaves room for others.
+pub const MAX_HOOKS_PER_PEER: usize = 4;
+
 /// A body has come in whole after this, or is refused.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -70,6 +73,18 @@ async fn take(site: &Site, peer: std::net::SocketAddr, request: Request) -> Resu
         let why = "send application/json, as Alertmanager does";
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
     }
+    // What is packed is no JSON, which would be said of it otherwise.
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let why = "send it without content-encoding, as Alertmanager does";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
+    }
+    let guest = site.hook_peers.admit(peer.ip());
+    let _guest = guest.ok_or_else(|| {
+        let most = MAX_HOOKS_PER_PEER;
+        later(&format!(
+            "{most} payloads of this address are on their way already: try again"
+        ))
+    })?;
     let place = site.hooks.try_take();
     let _place = place.ok_or_else(|| later("too many payloads are on their way: try again"))?;
     let body = body(request).await?;

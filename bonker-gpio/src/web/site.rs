@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use super::hook::MAX_HOOKS;
+use super::hook::{MAX_HOOKS, MAX_HOOKS_PER_PEER};
 use super::page::MAX_LISTENERS;
 use crate::arm::{Arm, Backend};
-use crate::bounds::{Places, Throttle};
+use crate::bounds::{Peers, Places, Throttle};
 use crate::desk::DeskHandle;
 use crate::metrics::HookCounts;
 use crate::motion::{Gesture, Pose};
@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(super) stopping: CancellationToken,
     /// Bodies of the hook that are on their way.
     pub(super) hooks: Places,
+    /// And whose they are.
+    pub(super) hook_peers: Peers,
     pub(super) hooks_refused: Throttle,
     pub(super) hook_counts: HookCounts,
     booted: Arc<AtomicBool>,
@@ -45,6 +47,7 @@ impl Site {
             listeners: Places::new("event streams", MAX_LISTENERS),
             stopping,
             hooks: Places::new("payloads of the hook", MAX_HOOKS),
+            hook_peers: Peers::new("payloads of the hook", MAX_HOOKS_PER_PEER),
             hooks_refused: Throttle::default(),
             hook_counts: HookCounts::default(),
             booted: Arc::default(),
