@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::picture::ScreenError;
 pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
+pub(crate) use connect::check;
 use refusal::Refusal;
 pub(crate) use snooze::snooze;
 pub(crate) use status::status;
@@ -30,6 +31,9 @@ use crate::text::escape;
 
 /// How long one call may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The largest file of certificates: a bundle of public CAs has some 200 KiB.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -44,21 +48,23 @@ pub(crate) enum ClientError {
     #[error("cannot read {}: check --{flag}", escape(&path.display().to_string()))]
     File {
         path: PathBuf,
-        flag: &'static str,
+        flag: String,
         source: io::Error,
     },
     #[error("{} has no {what} in PEM: check --{flag}", escape(&path.display().to_string()))]
     Pem {
         path: PathBuf,
-        flag: &'static str,
+        flag: String,
         what: &'static str,
     },
     #[error(
         "the certificates cannot be used: check --ca, --cert, and that --key belongs to --cert"
     )]
     Tls(#[source] tonic::transport::Error),
-    #[error("no token to show: check --token-file")]
-    Token(#[source] TokenError),
+    #[error("no token to show: check --{flag}")]
+    Token { flag: String, source: TokenError },
+    #[error("{} has over {MAX_FILE_BYTES} bytes: check --{flag}", escape(&path.display().to_string()))]
+    Large { path: PathBuf, flag: String },
     #[error("no TLS with {url}: {advice}")]
     Handshake {
         url: String,

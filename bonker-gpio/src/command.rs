@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::args::{Cli, Command, ReadError, ServeArgs};
+use crate::args::{Cli, Command, FollowError, ReadError, ServeArgs, ServerArgs};
 use crate::arm::Arm;
 use crate::auth::TokenError;
 use crate::certs::{self, CertsError};
@@ -64,6 +64,10 @@ enum CommandError {
     Tls(#[source] TlsError),
     #[error("no token by this file")]
     Token(#[source] TokenError),
+    #[error("nothing to follow by these settings")]
+    Follow(#[source] FollowError),
+    #[error("nothing to follow with these files")]
+    FollowFiles(#[source] client::ClientError),
     #[error(transparent)]
     Certs(CertsError),
     #[error(transparent)]
@@ -150,6 +154,7 @@ async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
     let plan = args.servo.choreography().map_err(CommandError::Limits)?;
+    let hub = hub(&args)?;
     let history = history(args.desk.state.as_deref())?;
     let end = if history.toggled() {
         End::Strike
@@ -193,10 +198,7 @@ async fn serve(
     if args.listen.insecure {
         warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
     }
-    let following = args
-        .follow
-        .hub()
-        .map(|hub| tokio::spawn(Follow::of(hub, desk.clone()).run()));
+    let following = hub.map(|hub| tokio::spawn(Follow::of(hub, desk.clone()).run()));
     let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
@@ -218,6 +220,15 @@ async fn serve(
     };
     history.close();
     served.map_err(CommandError::Serve)
+}
+
+/// Whom to follow. A hub that is not there may come; a file that is not there is a mistake.
+fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
+    let hub = args.follow.hub().map_err(CommandError::Follow)?;
+    if let Some(hub) = &hub {
+        client::check(hub).map_err(CommandError::FollowFiles)?;
+    }
+    Ok(hub)
 }
 
 fn history(state: Option<&Path>) -> Result<History, CommandError> {

@@ -274,3 +274,39 @@ async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
     }
     server.end(Signal::TERM).await;
 }
+
+#[tokio::test]
+async fn who_cannot_be_followed_is_told_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("b.toml");
+    let check = async |settings: &str, said: &str| {
+        std::fs::write(&config, settings).unwrap();
+        let config = config.to_str().unwrap();
+        let serve = [
+            "serve",
+            "--listen=127.0.0.1:0",
+            "--backend=null",
+            "--config",
+        ];
+        let (code, out, why) = finish(&[&serve[..], &[config]].concat()).await;
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{settings}: {why}");
+        assert!(why.contains(said), "{settings}: {why}");
+    };
+    let https = "follow = 'https://127.0.0.1:1'\n";
+    check(https, "needs --follow-ca").await;
+    let ca = "follow-ca = '/nonexistent'\n";
+    check(&format!("{https}{ca}"), "check --follow-ca").await;
+    check(
+        "follow-ca = '/dev/zero'\nfollow = 'https://a:1'",
+        "check --follow-ca",
+    )
+    .await;
+    check(
+        "follow-ca = '/etc/hosts'\nfollow = 'https://a:1'",
+        "no certificate in PEM",
+    )
+    .await;
+    check(ca, "does nothing without --follow").await;
+    let token = "follow = 'http://127.0.0.1:1'\nfollow-token-file = '/nonexistent'\n";
+    check(token, "check --follow-token-file").await;
+}

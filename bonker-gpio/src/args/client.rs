@@ -27,6 +27,9 @@ pub(crate) struct ServerArgs {
     /// The token to show the bonker is in this file
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// What the names of these flags begin with where they are not a client's.
+    #[arg(skip)]
+    pub(crate) prefix: &'static str,
 }
 
 #[derive(Debug, Args)]

@@ -26,7 +26,7 @@ pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
 pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
-pub(crate) use follow::FollowArgs;
+pub(crate) use follow::{FollowArgs, FollowError};
 pub(crate) use limits::LimitArgs;
 pub(crate) use listen::ListenArgs;
 pub(crate) use security::SecurityArgs;

@@ -1,6 +1,7 @@
 //! A connection to a bonker, or a sentence that says what to check.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use super::{ClientError, DEADLINE, Refusal, trouble};
+use super::{ClientError, DEADLINE, MAX_FILE_BYTES, Refusal, trouble};
 use crate::args::ServerArgs;
 use crate::auth::Token;
 
 /// A stream on a dead network ends, instead of staying silent for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a bonker sends at most: a position of one that lies would be kept, and sent back.
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// A bonker, and the token with every call.
 pub(super) type Client = BonkServiceClient<InterceptedService<Channel, Shown>>;
@@ -52,7 +56,17 @@ pub(super) async fn connect(server: &ServerArgs) -> Result<Client, ClientError> 
     }
     let shown = shown(server)?;
     let channel = endpoint.connect().await.map_err(failed)?;
-    Ok(BonkServiceClient::with_interceptor(channel, shown))
+    let client = BonkServiceClient::with_interceptor(channel, shown);
+    Ok(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
+}
+
+/// Whether the files of `server` can be used; asks nobody.
+pub(crate) fn check(server: &ServerArgs) -> Result<(), ClientError> {
+    if let Some(tls) = tls(server)? {
+        let endpoint = Endpoint::from_static("https://localhost");
+        endpoint.tls_config(tls).map_err(ClientError::Tls)?;
+    }
+    shown(server).map(|_| ())
 }
 
 /// `call`, connecting included, held to the deadline.
@@ -108,27 +122,28 @@ fn tls(server: &ServerArgs) -> Result<Option<ClientTlsConfig>, ClientError> {
         };
     }
     let ca = server.ca.as_deref().ok_or(ClientError::NoCa)?;
-    let roots = certificates(ca, "ca")?;
+    let flag = |name| format!("{}{name}", server.prefix);
+    let roots = certificates(ca, flag("ca"))?;
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
     if let (Some(cert), Some(key)) = (&server.cert, &server.key) {
-        let (chain, secret) = (certificates(cert, "cert")?, read(key, "key")?);
+        let (chain, secret) = (certificates(cert, flag("cert"))?, read(key, flag("key"))?);
         if PrivateKeyDer::from_pem_slice(&secret).is_err() {
-            return Err(no_pem(key, "key", "private key"));
+            return Err(no_pem(key, flag("key"), "private key"));
         }
         tls = tls.identity(Identity::from_pem(chain, secret));
     }
     Ok(Some(tls))
 }
 
-fn certificates(path: &Path, flag: &'static str) -> Result<Vec<u8>, ClientError> {
-    let pem = read(path, flag)?;
+fn certificates(path: &Path, flag: String) -> Result<Vec<u8>, ClientError> {
+    let pem = read(path, flag.clone())?;
     match CertificateDer::pem_slice_iter(&pem).next() {
         Some(Ok(_)) => Ok(pem),
         _ => Err(no_pem(path, flag, "certificate")),
     }
 }
 
-fn no_pem(path: &Path, flag: &'static str, what: &'static str) -> ClientError {
+fn no_pem(path: &Path, flag: String, what: &'static str) -> ClientError {
     ClientError::Pem {
         path: path.to_owned(),
         flag,
@@ -136,19 +151,26 @@ fn no_pem(path: &Path, flag: &'static str, what: &'static str) -> ClientError {
     }
 }
 
-fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, ClientError> {
-    fs::read(path).map_err(|source| ClientError::File {
-        path: path.to_owned(),
-        flag,
-        source,
-    })
+fn read(path: &Path, flag: String) -> Result<Vec<u8>, ClientError> {
+    let mut bytes = Vec::new();
+    let file = File::open(path);
+    let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+    let path = path.to_owned();
+    match read {
+        Ok(_) if bytes.len() as u64 > MAX_FILE_BYTES => Err(ClientError::Large { path, flag }),
+        Ok(_) => Ok(bytes),
+        Err(source) => Err(ClientError::File { path, flag, source }),
+    }
 }
 
 fn shown(server: &ServerArgs) -> Result<Shown, ClientError> {
     let Some(file) = &server.token_file else {
         return Ok(Shown(None));
     };
-    let token = Token::read(file).map_err(ClientError::Token)?;
+    let token = Token::read(file).map_err(|source| {
+        let flag = format!("{}token-file", server.prefix);
+        ClientError::Token { flag, source }
+    })?;
     // A token is visible ASCII.
     let mut header = token.header().parse::<MetadataValue<Ascii>>().ok();
     if let Some(header) = &mut header {

@@ -85,7 +85,8 @@ pub(super) fn hopeless(why: &ClientError) -> bool {
         | ClientError::File { .. }
         | ClientError::Pem { .. }
         | ClientError::Tls(_)
-        | ClientError::Token(_)
+        | ClientError::Large { .. }
+        | ClientError::Token { .. }
         | ClientError::Handshake { .. } => true,
         ClientError::Call { source, .. } => matches!(
             source.code(),

@@ -30,6 +30,7 @@ impl Follow {
             cert: None,
             key: None,
             token_file: None,
+            prefix: "follow-",
         };
         Self::of(hub, desk)
     }

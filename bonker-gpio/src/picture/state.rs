@@ -86,7 +86,7 @@ impl Picture {
     pub(crate) fn swung(&mut self, entry: Entry, missed: u64, now: Duration) {
         if entry.sequence > self.total {
             self.total = entry.sequence;
-            self.missed += missed;
+            self.missed = self.missed.saturating_add(missed);
             self.last = entry.swung_at.or(self.last);
             self.playing = Some((entry.gesture, now));
         }

@@ -39,6 +39,16 @@ fn the_file_sets_what_no_flag_does() {
     );
 }
 
+/// clap's `requires` counts no default, which is what the file's values are.
+#[test]
+fn settings_that_belong_together_may_come_from_file_and_flags() {
+    let text = "follow = 'https://a:1'\nfollow-ca = 'ca'\nfollow-cert = 'c'\nfollow-key = 'k'";
+    let (args, _) = serve(text, &[]).unwrap();
+    assert!(args.follow.hub().unwrap().is_some());
+    let (args, _) = serve("follow = 'https://a:1'", &["--follow-ca=ca"]).unwrap();
+    assert!(args.follow.hub().unwrap().is_some());
+}
+
 #[test]
 fn each_wrong_key_and_value_is_named() {
     let check = |text: &str, said: &str| {
