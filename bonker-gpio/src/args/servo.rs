@@ -72,8 +72,15 @@ struct Wish(Option<u32>);
 
 impl ServoArgs {
     pub(crate) fn choreography(&self) -> Result<Choreography, LimitsError> {
+        let calibration = self.calibration();
+        let limits = Limits::try_from(calibration)?;
+        // Safe, and not what anybody wants; `calibrate` may begin there.
+        if calibration.rest_us == calibration.strike_us {
+            let pulse_us = calibration.rest_us;
+            return Err(LimitsError::Same { pulse_us });
+        }
         Ok(Choreography {
-            limits: Limits::try_from(self.calibration())?,
+            limits,
             tempo: Tempo {
                 strike: self.hold,
                 rest: self.settle,
@@ -119,4 +126,39 @@ fn number(text: &str) -> Result<Wish, String> {
     }
     let number = text.parse().map(Some).map(Wish);
     number.map_err(|_| "use auto, or the number, as in 0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+
+    fn refusal(flags: &[&str]) -> Option<String> {
+        let line = ["bonker-gpio", "serve"];
+        let cli = match Cli::try_parse_from(line.iter().chain(flags)) {
+            Ok(cli) => cli,
+            Err(why) => return Some(why.to_string()),
+        };
+        let Command::Serve(serve) = cli.command else {
+            panic!("not serve");
+        };
+        let plan = serve.servo.choreography();
+        plan.err().map(|why| why.to_string())
+    }
+
+    #[test]
+    fn what_would_not_move_is_refused() {
+        let check = |flags: &[&str], said: &str| {
+            let why = refusal(flags).unwrap_or_default();
+            assert!(why.contains(said), "{flags:?}: {why}");
+        };
+        assert_eq!(refusal(&["--hold=1ms", "--settle=500ms"]), None);
+        assert_eq!(refusal(&["--rest-us=2000", "--strike-us=1000"]), None);
+        for hold in ["--hold=1ns", "--hold=0s", "--settle=999us", "--hold=501ms"] {
+            check(&[hold], "use 1ms to 500ms");
+        }
+        check(&["--strike-us=1000"], "rest and strike are the same pulse");
+        check(&["--rest-us=900"], "outside 1000 to 2000");
+    }
 }

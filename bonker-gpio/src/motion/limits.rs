@@ -76,6 +76,15 @@ pub enum LimitsError {
         /// The pulse in µs.
         pulse_us: u16,
     },
+    /// The hammer would never move.
+    #[error(
+        "rest and strike are the same pulse ({pulse_us} µs), and nothing would move: set \
+         --rest-us and --strike-us apart"
+    )]
+    Same {
+        /// Both, in µs.
+        pulse_us: u16,
+    },
     /// Rest or strike is out of range.
     #[error(
         "the {what} pulse ({pulse_us} µs) is outside {min_us} to {max_us} µs: set --{what}-us, \
