@@ -87,7 +87,7 @@ struct Bonker {
     debts: Debts,
     /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
     unanswered: VecDeque<Owed>,
-    /// Answered FULL or RATE_LIMITED: what comes meanwhile does not wait for them.
+    /// Answered FULL or `RATE_LIMITED`: what comes meanwhile does not wait for them.
     later: Later,
 }
 
