@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::footprint::{Activity, Cpus, Memory, oom_kills};
 use super::page::{Machine, Report, Rest, Stretch, page, tables};
+use super::sections::{Section, write};
 use super::signals;
 use super::spin::Spinners;
 use super::stamps::Stamps;
@@ -76,10 +77,7 @@ pub(super) fn main(args: &Args) -> Result<()> {
     let report = measure(args, &agent)?;
     say::line(format_args!("\n{}", tables(&report)));
     if args.write {
-        let path = workspace::root().join("docs/benchmarks.md");
-        std::fs::write(&path, page(&report))
-            .with_context(|| format!("write {}", path.display()))?;
-        say::line("docs/benchmarks.md is written");
+        write(Section::Capture, &page(&report))?;
     }
     Ok(())
 }

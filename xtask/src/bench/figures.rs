@@ -20,6 +20,26 @@ impl Times {
     }
 }
 
+/// Of a few times, too few for a p99; in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spread {
+    pub(super) min: u64,
+    pub(super) median: u64,
+    pub(super) max: u64,
+}
+
+impl Spread {
+    /// `None` where there is nothing to make figures of.
+    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+        times.sort_unstable();
+        Some(Self {
+            min: *times.first()?,
+            median: quantile(&times, 50)?,
+            max: *times.last()?,
+        })
+    }
+}
+
 /// The nearest rank: the smallest value that this many percent do not exceed.
 fn quantile(sorted: &[u64], percent: usize) -> Option<u64> {
     let rank = sorted.len().checked_mul(percent)?.div_ceil(100);
@@ -49,6 +69,14 @@ mod tests {
         assert_eq!(Times::of(vec![7, 5]), times(5, 7, 7));
         assert_eq!(Times::of(vec![7]), times(7, 7, 7));
         assert_eq!(Times::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_few_have_ends_and_a_middle() {
+        let spread = |min, median, max| Some(Spread { min, median, max });
+        assert_eq!(Spread::of(vec![9, 1, 5, 3]), spread(1, 3, 9));
+        assert_eq!(Spread::of(vec![7]), spread(7, 7, 7));
+        assert_eq!(Spread::of(Vec::new()), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! what else there is. Never part of the tests: figures are of one machine, and
 //! nobody's push should wait for them or fail by them.
 
+mod bonk;
 mod capture;
 mod chaos;
 mod checks;
@@ -15,6 +16,7 @@ mod machine;
 mod mill;
 mod page;
 mod scrape;
+mod sections;
 mod signals;
 mod site;
 mod spin;
@@ -42,6 +44,9 @@ enum Which {
     /// How soon, how fully and at what cost OOM kills are told of: this agent, bpftrace and a
     /// reader of the kernel's log, on the same kills
     Capture(capture::Args),
+    /// From the kernel's stamp to the first pulse: by the agent, and by Prometheus and
+    /// Alertmanager, on the same kills
+    Bonk(bonk::Args),
     /// Thousands of kills in a minute: what is told of each, and at what cost to all who are told
     Flood(flood::Args),
     /// Kill and restart the agent and all it talks to under a stream of kills: what is lost, what
@@ -59,6 +64,7 @@ enum Which {
 pub fn main(args: Args) -> Result<()> {
     match args.which {
         Which::Capture(args) => capture::main(&args),
+        Which::Bonk(args) => bonk::main(&args),
         Which::Flood(args) => flood::main(&args),
         Which::Chaos(args) => chaos::main(&args),
         Which::Kmsg => kmsg::main(),

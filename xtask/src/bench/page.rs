@@ -310,7 +310,8 @@ fn tenths(value: u64) -> String {
     format!("{}.{}", value / 10, value % 10)
 }
 
-fn milliseconds(ns: u64) -> String {
+/// Of nanoseconds.
+pub(super) fn milliseconds(ns: u64) -> String {
     format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
 }
 

@@ -49,6 +49,11 @@ pub(super) struct Site {
 }
 
 impl Built {
+    /// Builds the BPF objects, the benchmark's own among them.
+    pub(super) fn objects(&self) -> Result<()> {
+        build_ebpf::main(self.ebpf)
+    }
+
     /// Builds what is not built yet.
     pub(super) fn programs(&self) -> Result<Programs> {
         if let (Some(agent), Some(bonker)) = (&self.agent, &self.bonker) {
@@ -180,35 +185,44 @@ impl Site {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Answers {
     pub(super) accepted: u64,
+    pub(super) coalesced: u64,
     pub(super) duplicates: u64,
+    pub(super) rate_limited: u64,
     pub(super) full: u64,
+    /// Rejected, expired, or in a quiet time.
     pub(super) rejected: u64,
 }
 
 // === impl Answers ===
 
 impl Answers {
-    /// `answers: 1 accepted, 2 duplicates, 3 full, 4 rejected`
+    /// `answers: 1 accepted, 2 coalesced, …`
     fn parse(status: &str) -> Option<Self> {
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("answers: "))?;
-        let of = |kind: &str| {
+        let of = |kind: &str| -> Option<u64> {
             let mut all = line.split(", ");
             let count = all.find_map(|one| one.strip_suffix(kind))?;
             count.trim().parse().ok()
         };
         Some(Self {
             accepted: of("accepted")?,
+            coalesced: of("coalesced")?,
             duplicates: of("duplicates")?,
+            rate_limited: of("rate-limited")?,
             full: of("full")?,
-            rejected: of("rejected")?,
+            rejected: of("rejected")?
+                .saturating_add(of("expired")?)
+                .saturating_add(of("quiet")?),
         })
     }
 
     pub(super) fn all(self) -> u64 {
-        let sum = self.accepted.saturating_add(self.duplicates);
-        sum.saturating_add(self.full).saturating_add(self.rejected)
+        [self.coalesced, self.duplicates, self.rate_limited]
+            .into_iter()
+            .chain([self.full, self.rejected])
+            .fold(self.accepted, u64::saturating_add)
     }
 }
 
@@ -230,10 +244,18 @@ mod tests {
 
     #[test]
     fn a_bonkers_answers_are_read() {
-        let status = "queue: 0 of 16\nanswers: 1 accepted, 2 duplicates, 3 full, 4 rejected\n";
-        let answers = Answers::parse(status).unwrap();
-        assert_eq!((answers.accepted, answers.duplicates), (1, 2));
-        assert_eq!((answers.full, answers.rejected, answers.all()), (3, 4, 10));
+        let status = "queue: 0 of 16\nanswers: 1 accepted, 2 coalesced, 3 duplicates, \
+                      4 rate-limited, 5 quiet, 6 expired, 7 full, 8 rejected\n";
+        let answers = Answers {
+            accepted: 1,
+            coalesced: 2,
+            duplicates: 3,
+            rate_limited: 4,
+            full: 7,
+            rejected: 19,
+        };
+        assert_eq!(Answers::parse(status), Some(answers));
+        assert_eq!(answers.all(), 36);
         assert_eq!(Answers::parse("answers: 1 accepted"), None);
     }
 

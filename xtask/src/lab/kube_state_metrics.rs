@@ -1,63 +1,172 @@
-//! A mock of kube-state-metrics: the two metrics of one container, as they change with its kills.
+//! A mock of kube-state-metrics: two metrics of some containers, as they change with kills.
 
-use std::io::{Read as _, Write as _};
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-/// Serves until the test's process ends.
-pub(crate) struct KubeStateMetrics {
-    pub(crate) address: SocketAddr,
-    restarts: Arc<AtomicU64>,
+use anyhow::{Context as _, Result};
+
+/// A scraper that says nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest request.
+const REQUEST: usize = 16 << 10;
+
+/// Serves on a loopback port until it is dropped.
+#[derive(Debug)]
+pub struct KubeStateMetrics {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    containers: Mutex<Vec<(Container, u64)>>,
+    over: AtomicBool,
+}
+
+/// Which container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Of the pod.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// Its own name.
+    pub name: String,
 }
 
 impl KubeStateMetrics {
-    /// The container runs, and was never restarted.
-    pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let restarts: Arc<AtomicU64> = Arc::default();
-        let count = Arc::clone(&restarts);
+    /// The containers run, and were never restarted.
+    pub fn start(containers: Vec<Container>) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("listen for scrapers")?;
+        let address = listener.local_addr().context("ask for an own address")?;
+        let containers = containers.into_iter().map(|container| (container, 0));
+        let shared = Arc::new(Shared {
+            containers: Mutex::new(containers.collect()),
+            ..Shared::default()
+        });
+        let served = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A scraper that went away is none of the test's business.
-                let _ = answer(stream, count.load(Ordering::Relaxed));
+                if served.over.load(Ordering::Relaxed) {
+                    break;
+                }
+                // A scraper that went away is nobody's business here.
+                let _ = answer(stream, &served);
             }
         });
-        Self { address, restarts }
+        Ok(Self { address, shared })
     }
 
-    /// The container was OOM-killed, and is started again.
-    pub(crate) fn oom_kill(&self) {
-        self.restarts.fetch_add(1, Ordering::Relaxed);
+    /// Where it serves.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// That container was OOM-killed, and is started again.
+    pub fn oom_kill(&self, killed: &Container) {
+        for (container, restarts) in self.shared.containers().iter_mut() {
+            if container == killed {
+                *restarts = restarts.saturating_add(1);
+            }
+        }
     }
 }
 
-fn answer(mut stream: TcpStream, restarts: u64) -> std::io::Result<()> {
+impl Drop for KubeStateMetrics {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        // For the thread to see it; that it is gone already does no harm.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn containers(&self) -> std::sync::MutexGuard<'_, Vec<(Container, u64)>> {
+        let containers = self.containers.lock();
+        containers.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut head = Vec::new();
     let mut some = [0; 1024];
-    while !head.ends_with(b"\r\n\r\n") {
+    while !head.ends_with(b"\r\n\r\n") && head.len() < REQUEST {
         match stream.read(&mut some)? {
             0 => return Ok(()),
-            read => head.extend_from_slice(&some[..read]),
+            read => head.extend(some.iter().take(read)),
         }
     }
-    let labels = r#"namespace="shop",pod="cart-1",uid="5f3d",container="cart""#;
-    let mut body = format!(
-        "# TYPE kube_pod_container_status_restarts_total counter\n\
-         kube_pod_container_status_restarts_total{{{labels}}} {restarts}\n"
-    );
-    if restarts > 0 {
-        body += &format!(
-            "# TYPE kube_pod_container_status_last_terminated_reason gauge\n\
-             kube_pod_container_status_last_terminated_reason{{{labels},reason=\"OOMKilled\"}} 1\n"
-        );
-    }
+    let body = exposition(&shared.containers());
     write!(
         stream,
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Of each container its number of restarts, and of those that were killed why.
+fn exposition(containers: &[(Container, u64)]) -> String {
+    let labels = |container: &Container| {
+        let Container {
+            namespace,
+            pod,
+            name,
+        } = container;
+        format!(r#"namespace="{namespace}",pod="{pod}",uid="5f3d",container="{name}""#)
+    };
+    let mut text = "# TYPE kube_pod_container_status_restarts_total counter\n".to_owned();
+    for (container, restarts) in containers {
+        let _infallible = writeln!(
+            text,
+            "kube_pod_container_status_restarts_total{{{}}} {restarts}",
+            labels(container)
+        );
+    }
+    text.push_str("# TYPE kube_pod_container_status_last_terminated_reason gauge\n");
+    for (container, _) in containers.iter().filter(|(_, restarts)| *restarts > 0) {
+        let _infallible = writeln!(
+            text,
+            "kube_pod_container_status_last_terminated_reason{{{},reason=\"OOMKilled\"}} 1",
+            labels(container)
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_container_has_a_reason_and_another_restart() {
+        let container = |name: &str| Container {
+            namespace: "shop".to_owned(),
+            pod: "cart-1".to_owned(),
+            name: name.to_owned(),
+        };
+        let mock = KubeStateMetrics::start(vec![container("a"), container("b")]).unwrap();
+        mock.oom_kill(&container("b"));
+        let (status, text) = super::super::http::get(mock.address(), "/metrics").unwrap();
+        assert_eq!(status, 200);
+        let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let of =
+            |name: &str| format!(r#"namespace="shop",pod="cart-1",uid="5f3d",container="{name}""#);
+        let restarts = "kube_pod_container_status_restarts_total";
+        let reason = "kube_pod_container_status_last_terminated_reason";
+        assert_eq!(
+            series,
+            [
+                format!("{restarts}{{{}}} 0", of("a")),
+                format!("{restarts}{{{}}} 1", of("b")),
+                format!("{reason}{{{},reason=\"OOMKilled\"}} 1", of("b")),
+            ]
+        );
+    }
 }

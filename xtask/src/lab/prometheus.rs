@@ -19,15 +19,28 @@ const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What one is to scrape, to judge and to whom it is to tell.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
-    /// Where `/metrics` are served; scraped every second.
+    /// Where `/metrics` are served.
     pub targets: &'a [SocketAddr],
     /// Groups of rules, as a rule file has them below `groups` and a `PrometheusRule` below `spec`.
-    /// Judged every second.
     pub groups: &'a [Value],
     /// Alertmanagers that are told of alerts.
     pub alertmanagers: &'a [SocketAddr],
+    /// From one scrape to the next, and from one judgement to the next, in seconds.
+    pub interval_s: u32,
+}
+
+/// Nothing, every second.
+impl Default for Watch<'_> {
+    fn default() -> Self {
+        Self {
+            targets: &[],
+            groups: &[],
+            alertmanagers: &[],
+            interval_s: 1,
+        }
+    }
 }
 
 /// A running Prometheus on a loopback port. Dropping it ends it.
@@ -56,10 +69,7 @@ impl Prometheus {
             .tempdir()
             .context("make a directory for Prometheus")?;
         write(&dir.path().join("rules.json"), &rule_file(watch.groups))?;
-        write(
-            &dir.path().join("prometheus.json"),
-            &configuration(watch.targets, watch.alertmanagers),
-        )?;
+        write(&dir.path().join("prometheus.json"), &configuration(watch))?;
         let mut command = Command::new(parts.join("usr/bin/prometheus"));
         command
             .current_dir(dir.path())
@@ -168,13 +178,16 @@ fn rule_file(groups: &[Value]) -> Value {
     json!({ "groups": groups })
 }
 
-fn configuration(targets: &[SocketAddr], alertmanagers: &[SocketAddr]) -> Value {
+fn configuration(watch: Watch<'_>) -> Value {
+    let interval = format!("{}s", watch.interval_s);
     json!({
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {
+            "scrape_interval": interval, "scrape_timeout": "1s", "evaluation_interval": interval,
+        },
         "rule_files": ["rules.json"],
         "scrape_configs": [{
-            "job_name": "oom-agent", "static_configs": [{"targets": targets}],
+            "job_name": "oom-agent", "static_configs": [{"targets": watch.targets}],
         }],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": alertmanagers}]}]},
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": watch.alertmanagers}]}]},
     })
 }

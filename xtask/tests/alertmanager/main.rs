@@ -9,14 +9,13 @@
     reason = "a failed expectation is a failed test, in helpers too"
 )]
 
-mod kube_state_metrics;
 mod scene;
 mod secured;
 mod shipped;
 #[path = "../support/mod.rs"]
 mod support;
 
-use scene::{SOON, Scene, alertmanager, impatient, prometheus, swing};
+use scene::{SOON, Scene, alertmanager, cart, impatient, prometheus, swing};
 use serde_json::json;
 use support::{at, bonker_bin};
 use xtask::lab::{Alertmanager, Bonker, check_configuration, check_rules, test_rules, wait};
@@ -88,7 +87,7 @@ fn a_scraped_kill_swings_once_and_the_next_one_again() {
         prometheus,
     } = Scene::start(&[alertmanager.address()]);
 
-    kubernetes.oom_kill();
+    kubernetes.oom_kill(&cart());
     let first = swing(&mut bonker, 1);
     // Told over and over, as Alertmanager does while an alert stays.
     wait::until("repeated notifications", SOON, || {
@@ -105,7 +104,7 @@ fn a_scraped_kill_swings_once_and_the_next_one_again() {
     let swings = log.filter(|line| line.contains(" bonked ")).count();
     assert_eq!(swings, 1, "a repeat has swung");
 
-    kubernetes.oom_kill();
+    kubernetes.oom_kill(&cart());
     let second = swing(&mut bonker, 2);
     let alert = |id: &str| id.split('-').nth(1).unwrap().to_owned();
     assert_eq!(

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
-use xtask::lab::{Alertmanager, Bonker, Cache, Consent, Debian, Prometheus, Watch, wait};
+use xtask::lab::{
+    Alertmanager, Bonker, Cache, Consent, Container, Debian, KubeStateMetrics, Prometheus, Watch,
+    wait,
+};
 
-use crate::kube_state_metrics::KubeStateMetrics;
 use crate::shipped;
 use crate::support::text;
 
@@ -25,12 +27,13 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn start(alertmanagers: &[SocketAddr]) -> Self {
-        let kubernetes = KubeStateMetrics::start();
+        let kubernetes = KubeStateMetrics::start(vec![cart()]).unwrap();
         let groups = with_a_short_window(&shipped::groups());
         let watch = Watch {
-            targets: &[kubernetes.address],
+            targets: &[kubernetes.address()],
             groups: &groups,
             alertmanagers,
+            ..Watch::default()
         };
         let prometheus = Prometheus::start(&prometheus(), watch).unwrap();
         wait::until("the first scrape", SOON, || {
@@ -42,6 +45,15 @@ impl Scene {
             kubernetes,
             prometheus,
         }
+    }
+}
+
+/// Of whose kills Prometheus is told.
+pub(crate) fn cart() -> Container {
+    Container {
+        namespace: "shop".to_owned(),
+        pod: "cart-1".to_owned(),
+        name: "cart".to_owned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use xtask::lab::{Alertmanager, Bonker, check_configuration, wait};
 
-use crate::scene::{SOON, Scene, alertmanager, impatient, swing};
+use crate::scene::{SOON, Scene, alertmanager, cart, impatient, swing};
 use crate::shipped;
 use crate::support::{at, bonker_bin, text};
 
@@ -39,7 +39,7 @@ fn a_kill_comes_over_tls_with_the_token_and_not_without() {
     };
     let (known, stranger) = (start(&token), start(&other));
     let scene = Scene::start(&[stranger.address()]);
-    scene.kubernetes.oom_kill();
+    scene.kubernetes.oom_kill(&cart());
     wait::until("the stranger's failure", SOON, || {
         let (tried, failed) = stranger.notifications().ok()?;
         (failed > 0 && failed == tried).then_some(())
@@ -51,7 +51,7 @@ fn a_kill_comes_over_tls_with_the_token_and_not_without() {
     drop((scene, stranger));
 
     let scene = Scene::start(&[known.address()]);
-    scene.kubernetes.oom_kill();
+    scene.kubernetes.oom_kill(&cart());
     // The first there is: nothing swung for the stranger.
     swing(&mut bonker, 1);
     assert_eq!(known.notifications().unwrap().1, 0, "some were turned away");

@@ -26,12 +26,20 @@ pub(crate) struct Case {
 }
 
 /// Without `group.yaml`: this kubelet is older than `memory.oom.group` in pods.
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 5] = [
     Case {
         pod: "main-process",
         container: "eater",
         scope: "container",
         limit: 48 * MIB,
+        outcome: "container-died",
+        told_by_kubelet: true,
+    },
+    Case {
+        pod: "ten-seconds",
+        container: "eater",
+        scope: "container",
+        limit: 100 * MIB,
         outcome: "container-died",
         told_by_kubelet: true,
     },

@@ -106,6 +106,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
             targets: &[admin.address()],
             groups: &shipped::groups(),
             alertmanagers: &[alertmanager.local_addr().unwrap()],
+            ..Watch::default()
         },
     )
     .unwrap();

@@ -147,13 +147,15 @@ fn sinks(report: &Report) -> String {
     let answers = report.answers;
     format!(
         "## What the sinks did\n\n{}\n\
-         The bonker answered {}: {} accepted, {} full, {} duplicates, {} rejected. \
+         The bonker answered {}: {} accepted, {} coalesced, {} rate-limited, {} full, {} duplicates, {} rejected. \
          Its arm takes its time for a swing, and its queue is short: what finds no room is answered so, \
-         and counts as failed here. The API has {} Events at the end.\n\n\
+         and asked again for five minutes. The API has {} Events at the end.\n\n\
          Of {} scrapes meanwhile: at most {} waited in one sink, at most {} kills were counted by the kernel and not found yet.\n\n",
         table(&head, &rows.collect::<Vec<_>>()),
         answers.all(),
         answers.accepted,
+        answers.coalesced,
+        answers.rate_limited,
         answers.full,
         answers.duplicates,
         answers.rejected,
