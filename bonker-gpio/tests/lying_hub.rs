@@ -1,0 +1,146 @@
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a helper of tests may panic"
+)]
+
+//! A hub that lies harms nobody who follows it.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bonker_gpio::{Follow, History};
+use common::{Server, item, servo, settings, within};
+use futures::{Stream, stream};
+use proto::bonk::bonk_service_server::{BonkService, BonkServiceServer};
+use proto::bonk::{
+    BonkItem, BonkRequest, BonkResponse, GetStatusRequest, GetStatusResponse, Position,
+    SnoozeRequest, SnoozeResponse, StreamBonksRequest, StreamBonksResponse, WatchBonksRequest,
+    WatchBonksResponse,
+};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, Streaming};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Tells each caller the same, and then nothing.
+struct Liar {
+    tells: Vec<WatchBonksResponse>,
+    asked: mpsc::UnboundedSender<Option<Position>>,
+}
+
+fn position(history: &str, sequence: u64) -> Position {
+    let history = history.to_owned();
+    Position { history, sequence }
+}
+
+#[tonic::async_trait]
+impl BonkService for Liar {
+    type StreamBonksStream = Answers<StreamBonksResponse>;
+    type WatchBonksStream = Answers<WatchBonksResponse>;
+
+    async fn stream_bonks(
+        &self,
+        _: Request<Streaming<StreamBonksRequest>>,
+    ) -> Result<Response<Self::StreamBonksStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn bonk(&self, _: Request<BonkRequest>) -> Result<Response<BonkResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn watch_bonks(
+        &self,
+        request: Request<WatchBonksRequest>,
+    ) -> Result<Response<Self::WatchBonksStream>, Status> {
+        self.asked.send(request.into_inner().after).unwrap();
+        let tells = stream::iter(self.tells.clone().into_iter().map(Ok));
+        Ok(Response::new(Box::pin(tells)))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        Ok(Response::new(GetStatusResponse {
+            position: Some(position("\x1b[2J", u64::MAX)),
+            total_swings: u64::MAX,
+            ..GetStatusResponse::default()
+        }))
+    }
+
+    async fn snooze(&self, _: Request<SnoozeRequest>) -> Result<Response<SnoozeResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+async fn liar(
+    tells: Vec<WatchBonksResponse>,
+) -> (SocketAddr, mpsc::UnboundedReceiver<Option<Position>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, hears) = mpsc::unbounded_channel();
+    let serving = tonic::transport::Server::builder()
+        .add_service(BonkServiceServer::new(Liar { tells, asked }))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(serving);
+    (address, hears)
+}
+
+fn tells(item: Option<BonkItem>, history: &str, sequence: u64, missed: u64) -> WatchBonksResponse {
+    WatchBonksResponse {
+        item,
+        position: Some(position(history, sequence)),
+        missed,
+        ..WatchBonksResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn what_a_hub_makes_up_is_turned_away_and_the_rest_is_swung_for() {
+    let impossible = Some(prost_types::Timestamp {
+        seconds: i64::MAX,
+        nanos: i32::MIN,
+    });
+    let odd = BonkItem {
+        time: impossible,
+        severity: 99,
+        ..item("odd")
+    };
+    let (hub, mut asked) = liar(vec![
+        tells(None, "a", u64::MAX, u64::MAX),
+        tells(Some(item("")), "", 0, u64::MAX),
+        tells(Some(item(&"x".repeat(2000))), "b", 3, 0),
+        WatchBonksResponse::default(),
+        tells(Some(odd), "c", u64::MAX, u64::MAX),
+        tells(Some(item("last")), "kept", 7, 0),
+        // Too large to be kept, or to be sent back.
+        tells(Some(item("large")), &"h".repeat(1 << 20), 8, 0),
+    ])
+    .await;
+    let (servo, _gate) = servo(None);
+    let mut own = Server::with(servo, settings(), History::in_memory()).await;
+    own.ready().await;
+    let mut swings = own.desk.watch();
+    let follow = tokio::spawn(Follow::new(&format!("http://{hub}"), own.desk.clone()).run());
+    for wanted in ["odd", "last"] {
+        let swung = within(swings.recv()).await.unwrap();
+        assert_eq!(swung.bonk.id, wanted);
+    }
+    let first = within(asked.recv()).await.unwrap();
+    assert_eq!(first, Some(position("\x1b[2J", u64::MAX)));
+    // It called again, from where it was.
+    for _ in 0..2 {
+        let again = within(asked.recv()).await.unwrap();
+        assert_eq!(again, Some(position("kept", 7)));
+    }
+    assert!(swings.try_recv().is_err());
+    follow.abort();
+    own.stop();
+    own.stopped().await;
+}
