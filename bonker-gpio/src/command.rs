@@ -89,7 +89,7 @@ pub fn main() -> ExitCode {
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
-        Err(why @ ReadError::File(_)) => {
+        Err(why @ (ReadError::File(_) | ReadError::Variable { .. })) => {
             logs::start(LevelFilter::INFO, LogFormat::Plain).say(&why);
             return ExitCode::from(USAGE);
         }

@@ -310,3 +310,27 @@ async fn who_cannot_be_followed_is_told_at_start() {
     let token = "follow = 'http://127.0.0.1:1'\nfollow-token-file = '/nonexistent'\n";
     check(token, "check --follow-token-file").await;
 }
+
+#[tokio::test]
+async fn what_is_no_text_is_named_and_stays_harmless() {
+    let garbled = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff\xfe");
+    let garbled: &std::ffi::OsStr = garbled;
+    let mut serve = program(&["serve", "--listen=127.0.0.1:0", "--backend=null"]);
+    let ended = within(serve.env("BONKER_QUEUE", garbled).output())
+        .await
+        .unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("BONKER_QUEUE is not UTF-8"), "{said}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("b.toml");
+    std::fs::write(&config, format!("a\x1b[31m = {}", "[".repeat(50_000))).unwrap();
+    let (code, _, said) = finish(&["serve", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("is no TOML") && said.contains("line 1, column"),
+        "{said}"
+    );
+    assert!(!said.contains('\x1b') && said.len() < 1000, "{said}");
+}

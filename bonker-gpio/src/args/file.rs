@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
-use crate::text::escape;
+use crate::text::{cut, escape};
 
 /// The largest file that is read, in bytes.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024;
+
+/// The longest line of the file that is quoted, in bytes.
+const MAX_QUOTED: usize = 200;
 
 /// The flag that names the file, and what clap adds, are no settings.
 const NOT_IN_FILE: [&str; 3] = ["config", "help", "version"];
@@ -29,11 +32,8 @@ pub(crate) enum FileError {
     Read { path: String, source: io::Error },
     #[error("the settings file {path} has over {MAX_BYTES} bytes")]
     Large { path: String },
-    #[error("the settings file {path} is no TOML")]
-    Syntax {
-        path: String,
-        source: Box<toml::de::Error>,
-    },
+    #[error("the settings file {path} is no TOML: {why}")]
+    Syntax { path: String, why: String },
     #[error("the settings file {path} has {key:?}, which is no setting: known are {known}")]
     Unknown {
         path: String,
@@ -71,9 +71,9 @@ pub(super) fn read(path: &Path) -> Result<Settings, FileError> {
     if text.len() as u64 > MAX_BYTES {
         return Err(FileError::Large { path: name() });
     }
-    let table = text.parse().map_err(|source| FileError::Syntax {
+    let table = text.parse().map_err(|why| FileError::Syntax {
         path: name(),
-        source: Box::new(source),
+        why: harmless(&why),
     })?;
     Ok(Settings {
         path: path.to_owned(),
@@ -203,6 +203,14 @@ fn alone(command: &Command, subcommand: &str, arg: &Arg, texts: &[String]) -> Re
         let first = said.lines().next().unwrap_or_default();
         escape(first.trim_start_matches("error: "))
     })
+}
+
+/// It quotes the file, on lines of its own: as much of each as a terminal shows.
+fn harmless(why: &toml::de::Error) -> String {
+    let said = why.to_string();
+    let lines = said.trim_end().lines();
+    let lines = lines.map(|line| escape(&cut(line.to_owned(), MAX_QUOTED)));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn shown(path: &Path) -> String {

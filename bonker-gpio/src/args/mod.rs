@@ -16,7 +16,7 @@ mod web;
 
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
+use clap::builder::{Resettable, ValueParser};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
@@ -111,6 +111,9 @@ pub(crate) enum ReadError {
     /// It is wrong by itself, or asks for help; says so by itself.
     #[error("the command line cannot be followed")]
     Usage(#[source] clap::Error),
+    /// A variable is no text.
+    #[error("the variable {name} is not UTF-8: set it anew, or unset it")]
+    Variable { name: String },
     /// The settings file is.
     #[error(transparent)]
     File(FileError),
@@ -124,6 +127,9 @@ impl Cli {
         let args: Vec<_> = std::env::args_os().collect();
         // clap finds other flags than those meant once a command has parsed and is changed.
         let fresh = without_empty_variables(Self::command());
+        if let Some(name) = garbled_variable(&fresh) {
+            return Err(ReadError::Variable { name });
+        }
         let mut command = fresh.clone();
         let matches = |command: &mut clap::Command| {
             command
@@ -150,6 +156,19 @@ fn config(matched: &clap::ArgMatches) -> Option<(String, PathBuf)> {
         return None;
     }
     Some((name.to_owned(), path.clone()))
+}
+
+/// A variable whose setting has to be text, and is none: clap does not say which.
+fn garbled_variable(command: &clap::Command) -> Option<String> {
+    let path = ValueParser::path_buf().type_id();
+    let own = command.get_arguments().filter_map(|arg| {
+        let name = arg.get_env()?;
+        let garbled = std::env::var_os(name)?.to_str().is_none();
+        let text = arg.get_value_parser().type_id() != path;
+        (garbled && text).then(|| name.to_string_lossy().into_owned())
+    });
+    let mut all = own.chain(command.get_subcommands().filter_map(garbled_variable));
+    all.next()
 }
 
 /// An empty variable counts as unset: a manifest has no other way to take one back.
