@@ -186,6 +186,8 @@ async fn serve(
         limits: args.limits.port(),
         idle_timeout: args.limits.idle_timeout,
     };
+    #[cfg(target_os = "linux")]
+    crate::files::allow(args.limits.max_connections);
     let scheme = access.grpc.scheme();
     let address = args.listen.listen;
     let grpc = TcpListener::bind(address)

@@ -18,6 +18,8 @@ mod certs;
 mod client;
 mod command;
 mod desk;
+#[cfg(target_os = "linux")]
+mod files;
 mod follow;
 mod history;
 mod logs;

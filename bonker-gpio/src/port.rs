@@ -97,6 +97,11 @@ impl Port {
         self.address
     }
 
+    /// The places of its connections.
+    pub(crate) fn places(&self) -> Places {
+        self.places.clone()
+    }
+
     /// The next connection, as soon as there is a place for it. Its TLS handshake is still
     /// to come: reading from it or writing to it drives that, so that nobody waits here.
     pub async fn next(&mut self) -> Connection {

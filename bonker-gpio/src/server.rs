@@ -9,19 +9,20 @@ mod watcher;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use proto::bonk::bonk_service_server::BonkServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
 use crate::arm::Arm;
+use crate::bounds::Places;
 use crate::port::Port;
 use crate::web;
 pub use access::Access;
@@ -34,8 +35,14 @@ use streams::Streams;
 /// How long stopping may take in all: the swing, the rest, and the goodbyes.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What of [`STOP_DEADLINE`] is kept for the goodbyes.
+/// What of [`STOP_DEADLINE`] is kept for the goodbyes: thousands of them take their time.
+const GOODBYES: Duration = Duration::from_secs(1);
+
+/// Connections that do not close, and no other either for so long, are waited for no more.
 const GOODBYE: Duration = Duration::from_millis(250);
+
+/// What of [`STOP_DEADLINE`] is kept for the history, and for letting go of everything.
+const EXIT: Duration = Duration::from_millis(150);
 
 /// Room for an item whose eight strings are all far over their bounds.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -105,7 +112,7 @@ impl From<TcpListener> for Ports {
 /// `ready` is called once, with gRPC's real address, after the boot motion, when health says
 /// SERVING. At `shutdown` health says `NOT_SERVING`, no connection is accepted, every new item
 /// is rejected and watchers are sent away; the arm finishes its swing, rests and detaches;
-/// then the remaining streams are ended.
+/// then, or halfway to the deadline, the remaining streams are ended.
 pub async fn run(
     ports: impl Into<Ports>,
     arm: Arm,
@@ -118,6 +125,7 @@ pub async fn run(
     let address = port.address();
     let http = http.map(|http| web::port(http, access.http.clone()));
     let http = http.transpose().map_err(ServeError::Address)?;
+    let connections = port.places();
     let (health, health_service) = Health::new().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
@@ -189,27 +197,57 @@ pub async fn run(
             arm.abort();
         }
     };
-    // The transport is driven meanwhile, so that items still get their answers.
     let mut rest = pin!(rest);
+    let mut rested = false;
+    // The transport is driven meanwhile, so that items still get their answers.
     tokio::select! {
         served = &mut serving, if !served_out => {
             served_out = true;
             result = result.and(served.map_err(failed));
-            rest.await;
         }
-        () = &mut rest => (),
+        () = &mut rest => rested = true,
+        () = sleep_until(deadline - GOODBYES) => (),
     }
     closing.cancel();
-    let last = deadline.min(Instant::now() + GOODBYE);
-    if !served_out {
-        if let Ok(served) = timeout_at(last, &mut serving).await {
-            result = result.and(served.map_err(failed));
-        } else {
-            info!("some connections are still open and are dropped");
+    let last = deadline - EXIT;
+    let goodbyes = async {
+        if served_out {
+            return Ok(());
         }
-    }
+        match parted(serving, &connections, last).await {
+            Some(served) => served.map_err(failed),
+            None => Ok(info!("some connections are still open and are dropped")),
+        }
+    };
+    let rest = async {
+        if !rested {
+            rest.await;
+        }
+    };
+    let (parted, ()) = tokio::join!(goodbyes, rest);
+    result = result.and(parted);
+    let last = last.min(Instant::now() + GOODBYE);
     if web.is_on() && timeout_at(last, web.ended()).await.is_err() {
         info!("some HTTP connections are still open and are dropped");
     }
     result
+}
+
+/// Drives `serving` as long as one of its `connections` closes now and then, but not for
+/// longer than `until`; `None` if it did not end.
+async fn parted<T>(
+    mut serving: Pin<&mut impl Future<Output = T>>,
+    connections: &Places,
+    until: Instant,
+) -> Option<T> {
+    loop {
+        let open = connections.taken();
+        let pause = until.min(Instant::now() + GOODBYE);
+        if let Ok(served) = timeout_at(pause, &mut serving).await {
+            return Some(served);
+        }
+        if pause == until || connections.taken() == open {
+            return None;
+        }
+    }
 }

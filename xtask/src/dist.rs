@@ -53,6 +53,18 @@ pub(crate) fn host(args: build_ebpf::Args) -> Result<()> {
     Ok(())
 }
 
+/// bonker-gpio alone, for this machine: where it lies.
+pub(crate) fn bonker() -> Result<PathBuf> {
+    let target = static_target()?;
+    say::step(format_args!(
+        "building a static bonker-gpio for {target}, in release"
+    ));
+    let mut command = static_cargo(&target);
+    run(command.args(["--release", "--package", "bonker-gpio"]))?;
+    let release = workspace::target_dir().join(&target).join("release");
+    Ok(release.join("bonker-gpio"))
+}
+
 /// bonker-gpio for `board`: `dist/bonker-gpio-BOARD`, whose path is given.
 pub(crate) fn pi(board: Board, args: build_ebpf::Args) -> Result<PathBuf> {
     let built = cross::bonker(board, args.toolchain, Consent::new(args.yes))?;

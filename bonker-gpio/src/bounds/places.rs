@@ -55,6 +55,11 @@ impl Places {
         }
     }
 
+    /// How many are not free.
+    pub(crate) fn taken(&self) -> usize {
+        self.most.saturating_sub(self.free.available_permits())
+    }
+
     fn fell_short(&self) {
         if let Some(times) = self.short.count() {
             let (what, most) = (self.what, self.most);
@@ -73,8 +78,10 @@ mod tests {
         let (first, second) = (places.try_take(), places.try_take());
         assert!(first.is_some() && second.is_some());
         assert!(places.clone().try_take().is_none());
+        assert_eq!(places.taken(), 2);
         assert!(places.try_take().is_none());
         drop(first);
+        assert_eq!(places.taken(), 1);
         assert!(places.try_take().is_some());
         assert_eq!(places.short.count(), None, "the third");
         assert_eq!(places.short.count(), Some(4));

@@ -116,6 +116,12 @@ impl Cpus {
     }
 }
 
+/// The most memory a process had resident so far; in KiB.
+pub(super) fn peak_kib(pid: u32) -> Result<u64> {
+    let status = read(format!("/proc/{pid}/status"))?;
+    field(&status, "VmHWM:").with_context(|| format!("the peak of process {pid}"))
+}
+
 /// OOM kills of the whole machine so far, by the kernel's count.
 pub(super) fn oom_kills() -> Result<u64> {
     field(&read("/proc/vmstat")?, "oom_kill ").context("oom_kill in /proc/vmstat")
@@ -179,6 +185,7 @@ mod tests {
     fn this_process_has_threads_and_memory() {
         let pid = std::process::id();
         assert!(Memory::of(pid).unwrap().rss > 0);
+        assert!(peak_kib(pid).unwrap() > 0);
         assert!(Activity::of(pid).unwrap().switches > 0);
         oom_kills().unwrap();
         Cpus::now().unwrap();

@@ -3,6 +3,7 @@
 //! nobody's push should wait for them or fail by them.
 
 mod bonk;
+mod bonker;
 mod capture;
 mod chaos;
 mod checks;
@@ -52,6 +53,9 @@ enum Which {
     /// Kill and restart the agent and all it talks to under a stream of kills: what is lost, what
     /// is told twice
     Chaos(chaos::Args),
+    /// Thousands of clients of one bonker at a time: what each is answered, what the servo does,
+    /// and at what cost
+    Bonker(bonker::Args),
     /// Pass on what the kernel logs of OOM kills
     #[command(hide = true)]
     Kmsg,
@@ -67,6 +71,7 @@ pub fn main(args: Args) -> Result<()> {
         Which::Bonk(args) => bonk::main(&args),
         Which::Flood(args) => flood::main(&args),
         Which::Chaos(args) => chaos::main(&args),
+        Which::Bonker(args) => bonker::main(&args),
         Which::Kmsg => kmsg::main(),
         Which::Signals(args) => signals::send(args),
     }

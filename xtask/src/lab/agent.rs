@@ -1,5 +1,6 @@
 //! The two programs under test, as child processes.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use super::Output;
-use crate::process::stop;
+use crate::process::{self, stop};
 
 /// How long a program may take to be ready, and to end when told to.
 pub(super) const READY: Duration = Duration::from_secs(30);
@@ -192,6 +194,22 @@ impl Bonker {
     pub fn web(&self) -> Option<SocketAddr> {
         self.web
     }
+
+    /// How often it gave each answer, by its `/metrics`, on which there is nothing in TLS.
+    pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        let web = self.web.context("a bonker with --http-listen")?;
+        let (_, text) = super::http::get(web, "/metrics")?;
+        Ok(requests(&text))
+    }
+
+    /// Tells it to end; how long that takes, and whether it ends well.
+    pub fn end(&mut self) -> Result<(Duration, bool)> {
+        let told = Instant::now();
+        kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
+        let status = process::wait_timeout(&mut self.child, GRACE)?;
+        let took = told.elapsed();
+        Ok((took, status.context("an end")?.success()))
+    }
 }
 
 impl Drop for Bonker {
@@ -205,6 +223,15 @@ impl Drop for Bonker {
 pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
     let (port, guard) = super::port::reserve()?;
     Ok((format!("http://127.0.0.1:{port}"), guard))
+}
+
+fn requests(metrics: &str) -> BTreeMap<String, u64> {
+    let series = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix("bonker_requests_total{outcome=\"")?;
+        let (outcome, count) = rest.split_once("\"} ")?;
+        Some((outcome.to_owned(), count.parse().ok()?))
+    });
+    series.collect()
 }
 
 /// The first victim of an incident line.
@@ -248,4 +275,18 @@ pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<(Child,
     let out = child.stdout.take().context("a piped standard output")?;
     let log = child.stderr.take().context("a piped standard error")?;
     Ok((child, Output::new(name, out), Output::new(name, log)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_by_their_outcome() {
+        let metrics = "# TYPE bonker_requests counter\n\
+            bonker_requests_total{outcome=\"full\"} 9870\n\
+            bonker_requests_total{outcome=\"rate_limited\"} 0\n# EOF\n";
+        let wanted = [("full".to_owned(), 9870), ("rate_limited".to_owned(), 0)];
+        assert_eq!(requests(metrics), BTreeMap::from(wanted));
+    }
 }
