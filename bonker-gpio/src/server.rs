@@ -216,7 +216,10 @@ pub async fn run(
         }
         match parted(serving, &connections, last).await {
             Some(served) => served.map_err(failed),
-            None => Ok(info!("some connections are still open and are dropped")),
+            None => {
+                info!("some connections are still open and are dropped");
+                Ok(())
+            }
         }
     };
     let rest = async {
