@@ -16,7 +16,7 @@ use crate::args::CalibrateArgs;
 use crate::motion::{Limits, LimitsError, MAX_HOLD, Step};
 use crate::servo::{self, PickError, Servo, ServoError, WATCHDOG, watched};
 use dial::{Act, Dial};
-use save::{SaveError, save};
+use save::{SaveError, save, try_out};
 use screen::Screen;
 
 /// Pulses end this long after the last key: a servo against its stop heats up.
@@ -53,6 +53,7 @@ pub(crate) async fn calibrate(
     if !screen::is_there() {
         return Err(CalibrateError::NoTerminal);
     }
+    try_out(&args.config).map_err(CalibrateError::Save)?;
     let mut dial = Dial::new(args.servo.calibration());
     let limits = Limits::try_from(dial.calibration()).map_err(CalibrateError::Limits)?;
     // The simulator would draw over the dial, which shows the same.

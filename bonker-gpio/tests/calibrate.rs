@@ -156,3 +156,14 @@ async fn without_a_terminal_it_says_so() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("--config"), "{stderr}");
 }
+
+#[tokio::test]
+async fn what_could_not_be_saved_is_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&dir.path().join("nowhere/b.toml"));
+    assert_eq!(terminal.ends().await, Some(1));
+    let shown: Vec<u8> = terminal.shown.iter().flatten().collect();
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("cannot write the settings file"), "{shown}");
+    assert!(!shown.contains("enter: save"), "{shown}");
+}

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, TomlError, Value};
 
 use crate::args::MAX_FILE_BYTES;
@@ -25,6 +26,20 @@ pub(crate) enum SaveError {
         "cannot write the settings file {path}, which is as it was: may this user write in its directory?"
     )]
     Write { path: String, source: io::Error },
+}
+
+/// Whether [`save`] is likely to: who has walked the servo to its limits is not to lose them.
+pub(super) fn try_out(path: &Path) -> Result<(), SaveError> {
+    let name = || escape(&path.display().to_string());
+    let found = open(path).map_err(|source| SaveError::Read {
+        path: name(),
+        source,
+    })?;
+    let target = found.map_or_else(|| path.to_owned(), |(target, _)| target);
+    let path = name();
+    // Gone when it is dropped.
+    let begun = begin(&target).map(drop);
+    begun.map_err(|source| SaveError::Write { path, source })
 }
 
 /// Sets the four pulses in the file at `path` and keeps all else, comments too; makes the
@@ -90,11 +105,24 @@ fn set(settings: &mut DocumentMut, flag: &str, pulse_us: u16) {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = begin(path)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The new name is on the disk, too.
+    File::open(directory(path))?.sync_all()
+}
+
+fn directory(path: &Path) -> &Path {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
+    dir.unwrap_or(Path::new("."))
+}
+
+/// What is to replace the file, beside it, and as whose it is.
+fn begin(path: &Path) -> io::Result<NamedTempFile> {
+    let file = tempfile::Builder::new()
         .prefix(".bonker-gpio-")
-        .tempfile_in(dir)?;
+        .tempfile_in(directory(path))?;
     if let Ok(old) = fs::metadata(path) {
         file.as_file().set_permissions(old.permissions())?;
         fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
@@ -102,11 +130,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         file.as_file()
             .set_permissions(Permissions::from_mode(0o644))?;
     }
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // The new name is on the disk, too.
-    File::open(dir)?.sync_all()
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -114,7 +138,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::{SaveError, save};
+    use super::{SaveError, save, try_out};
     use crate::motion::Calibration;
 
     const MADE: Calibration = Calibration {
@@ -162,7 +186,11 @@ mod tests {
         let why = save(&path, MADE).unwrap_err();
         assert!(matches!(why, SaveError::Syntax { .. }), "{why}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "rest-us = =");
+        try_out(&path).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let gone = dir.path().join("nowhere/b.toml");
+        let why = try_out(&gone).unwrap_err();
+        assert!(matches!(why, SaveError::Write { .. }), "{why}");
         let why = save(&gone, MADE).unwrap_err();
         assert!(matches!(why, SaveError::Write { .. }), "{why}");
     }
