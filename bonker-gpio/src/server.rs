@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use tracing::{info, warn};
 
 use crate::arm::Arm;
@@ -127,11 +128,7 @@ pub async fn run(
     let http = http.transpose().map_err(ServeError::Address)?;
     let connections = port.places();
     let (health, health_service) = Health::new().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(ServeError::Reflection)?;
+    let reflection = reflection().map_err(ServeError::Reflection)?;
 
     let stopping = CancellationToken::new();
     let closing = CancellationToken::new();
@@ -148,12 +145,7 @@ pub async fn run(
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let key = access.key();
-    let serving = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .timeout(CALL_DEADLINE)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
+    let serving = transport()
         .add_service(InterceptedService::new(bonk, key.clone()))
         // Probes have no token.
         .add_service(health_service)
@@ -214,26 +206,41 @@ pub async fn run(
         if served_out {
             return Ok(());
         }
-        match parted(serving, &connections, last).await {
-            Some(served) => served.map_err(failed),
-            None => {
-                info!("some connections are still open and are dropped");
-                Ok(())
-            }
-        }
+        let Some(served) = parted(serving, &connections, last).await else {
+            info!("some connections are still open and are dropped");
+            return Ok(());
+        };
+        served.map_err(failed)
     };
-    let rest = async {
+    let (parted, ()) = tokio::join!(goodbyes, async {
         if !rested {
             rest.await;
         }
-    };
-    let (parted, ()) = tokio::join!(goodbyes, rest);
+    });
     result = result.and(parted);
     let last = last.min(Instant::now() + GOODBYE);
     if web.is_on() && timeout_at(last, web.ended()).await.is_err() {
         info!("some HTTP connections are still open and are dropped");
     }
     result
+}
+
+/// With the bounds of each connection and call.
+fn transport() -> Server {
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .timeout(CALL_DEADLINE)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+}
+
+fn reflection()
+-> Result<ServerReflectionServer<impl ServerReflection>, tonic_reflection::server::Error> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::bonk::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
 }
 
 /// Drives `serving` as long as one of its `connections` closes now and then, but not for

@@ -180,11 +180,6 @@ impl Bonker {
         self.child.id()
     }
 
-    /// Tells it to end, and waits until it has.
-    pub fn end(&mut self) {
-        stop(&mut self.child, GRACE);
-    }
-
     /// Where it serves: `http://127.0.0.1:PORT`, or `https:`.
     pub fn url(&self) -> &str {
         &self.url

@@ -45,7 +45,7 @@ impl Desk {
 
     /// Ends the server, and starts another.
     pub(crate) fn restart(&mut self, flags: &[&str]) {
-        self.bonker.end();
+        self.bonker.end().unwrap();
         self.bonker = Bonker::start_with(&bonker_bin(), flags).unwrap();
         self.bonks = Bonks::to(self.bonker.url()).unwrap();
     }
