@@ -33,6 +33,53 @@ fn shipped() -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_follower_shows_its_certificate_and_swings_for_what_the_hub_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let certs = dir.path().to_str().unwrap();
+    let (code, _, said) = finish(&["certs", "--dir", certs, "--host", "127.0.0.1"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let file = |flag: &str, name: &str| format!("--{flag}={certs}/{name}");
+    let own = [
+        file("tls-cert", "server.crt"),
+        file("tls-key", "server.key"),
+        file("tls-client-ca", "ca.crt"),
+    ];
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    let (_hub, hub) = Running::serve("127.0.0.1:0", &own).await;
+    let shown = [
+        format!("--follow={hub}"),
+        file("follow-ca", "ca.crt"),
+        file("follow-cert", "client.crt"),
+        file("follow-key", "client.key"),
+    ];
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let (_desk, desk) = Running::serve("127.0.0.1:0", &shown).await;
+    let mut watch = Running::start(&["watch", "--server", &desk, "--output", "json"]);
+
+    // Until both are connected, a bonk may be too early to be seen; each has its own id.
+    let client = [
+        file("ca", "ca.crt"),
+        file("cert", "client.crt"),
+        file("key", "client.key"),
+    ];
+    let mut bonk = vec!["bonk", "--server", &hub, "--summary", "by way of the hub"];
+    bonk.extend(client.iter().map(String::as_str));
+    let told = async {
+        tokio::select! {
+            line = watch.line() => line,
+            never = async {
+                loop {
+                    let (code, _, said) = finish(&bonk).await;
+                    assert_eq!(code, Some(0), "{said}");
+                }
+            } => never,
+        }
+    };
+    let line = within(told).await;
+    assert!(line.contains("by way of the hub"), "{line}");
+}
+
+#[tokio::test]
 async fn the_hub_starts_with_the_flags_of_its_manifest() {
     let state = tempfile::tempdir().unwrap();
     let certs = state.path().join("certs");
