@@ -309,7 +309,7 @@ mod tests {
             "at most 12: 1.05",
             "with all streams open, under 2: 1.23",
             "| 3 ACCEPTED, 7 FULL |    1.2 |",
-            " 8.0 |           9.0 |             10.0 |        204.8 |",
+            " 8.0 |           9.0 |            10.0 |        204.8 |",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
         }
