@@ -71,7 +71,7 @@ impl Desk {
     pub(crate) fn was_well(mut self, expected: &[&str]) {
         let complaints = self.page.complaints(expected);
         assert!(complaints.is_empty(), "{complaints:#?}");
-        let own = self.bonker.page().unwrap().to_owned();
+        let own = self.bonker.page().unwrap();
         let requests = self.page.requests();
         assert!(requests.len() > 5, "{requests:?}");
         let foreign: Vec<_> = requests

@@ -246,7 +246,7 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
     controller.end();
     let mut lines = Vec::new();
     for line in controller.incidents.so_far() {
-        let line: Value = serde_json::from_str(&line).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
         lines.push(text(&line, "/victims/0/container/id").to_owned());
     }
     assert_eq!(lines, ["dead1", "dead2", "dead3"]);
