@@ -33,7 +33,7 @@ fn a_kill_comes_over_tls_with_the_token_and_not_without() {
     let mut bonker = Bonker::start_with_web(&bonker_bin(), flags.as_flattened()).unwrap();
     let url = format!("https://{}/hook", bonker.web().unwrap());
     let start = |token: &str| {
-        let configuration = secured(&url, token, &file("ca.crt"));
+        let configuration = secured(&url, token, file("ca.crt"));
         let dir = tempfile::tempdir().unwrap();
         Alertmanager::start(&alertmanager(), &configuration, dir).unwrap()
     };
