@@ -72,7 +72,7 @@ pub struct Pressure {
 }
 
 /// The share of time that was waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stalled {
     /// Over the last 10 s.
     pub avg10: Percent,

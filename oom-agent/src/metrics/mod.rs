@@ -4,6 +4,7 @@
 mod degraded;
 mod kills;
 mod optional;
+mod sampler;
 mod sink;
 mod totals;
 mod verdicts;
@@ -25,6 +26,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
 pub use prometheus_client::metrics::counter::Counter;
+pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 
@@ -60,6 +62,8 @@ pub struct Metrics {
     pub lines_unwritten: Counter,
     /// Connections of the admin port that were closed to make room for another.
     pub connections_evicted: Counter,
+    /// What the sampler of the containers' usage does.
+    pub sampler: SamplerCounts,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
@@ -127,6 +131,7 @@ impl Default for Metrics {
             events,
             verdicts: Verdicts::new(&mut registry),
             journal,
+            sampler: SamplerCounts::new(&mut registry),
             kills,
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(

@@ -1,5 +1,17 @@
-//! How near containers are to their memory limits, before anything is killed.
+//! How near containers are to their memory limits, before anything is killed: `docs/pressure.md`.
+//!
+//! One thread looks at every container with a limit once a second, and sooner at those that change
+//! fast; without any it sleeps until the kernel tells of one.
 
+mod files;
+mod marks;
+mod pace;
+mod read;
+mod sampler;
+mod table;
+mod tree;
 mod usage;
 
+pub use sampler::{Sampler, SamplerError};
+pub use tree::Source;
 pub use usage::{Key, Pass, Pressure, Stall, Take, Usage};

@@ -1,6 +1,7 @@
 //! Small files of one directory, each read whole before a deadline.
 
 use std::fmt;
+use std::num::ParseIntError;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
@@ -99,13 +100,18 @@ impl<'a> Dir<'a> {
 
     /// A file of one limit; `None` where there is none.
     pub(super) fn limit(&mut self, name: &'static str) -> Result<Option<u64>, Unread> {
-        let text = self.read(name)?.trim_ascii();
-        if text == "max" {
-            return Ok(None);
-        }
-        let limit: u64 = text.parse().map_err(|_| Unread::Strange { name })?;
-        Ok((limit < UNLIMITED).then_some(limit))
+        limit(self.read(name)?).map_err(|_| Unread::Strange { name })
     }
+}
+
+/// A limit in bytes as either version writes it; `None` where there is none.
+pub fn limit(text: &str) -> Result<Option<u64>, ParseIntError> {
+    let text = text.trim_ascii();
+    if text == "max" {
+        return Ok(None);
+    }
+    let limit: u64 = text.parse()?;
+    Ok((limit < UNLIMITED).then_some(limit))
 }
 
 /// Opens a directory for what is in it.

@@ -19,7 +19,9 @@ use crate::incident::{Memory, Rose};
 use events::Events;
 use files::{Dir, FILE_LEN, Gaps};
 
+pub use files::limit;
 pub use hierarchy::{Hierarchy, HierarchyError, Version};
+pub use pressure::{parse as psi, parse_cpu as cpu_psi};
 
 /// Where the figures are read.
 #[derive(Debug)]

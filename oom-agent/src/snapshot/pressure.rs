@@ -9,15 +9,24 @@ pub(super) fn read(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, Un
 }
 
 /// `None` where it is something else.
-pub(super) fn parse(text: &str) -> Option<Pressure> {
-    let line = |kind: &str| {
-        let rest = text.lines().find_map(|line| line.strip_prefix(kind))?;
-        stalled(rest.strip_prefix(' ')?)
-    };
+pub fn parse(text: &str) -> Option<Pressure> {
     Some(Pressure {
-        some: line("some")?,
-        full: line("full")?,
+        some: line(text, "some")?,
+        full: line(text, "full")?,
     })
+}
+
+/// The same of `cpu.pressure`, which has no line `full` before 5.13: that is zero.
+pub fn parse_cpu(text: &str) -> Option<Pressure> {
+    Some(Pressure {
+        some: line(text, "some")?,
+        full: line(text, "full").unwrap_or_default(),
+    })
+}
+
+fn line(text: &str, kind: &str) -> Option<Stalled> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(kind))?;
+    stalled(rest.strip_prefix(' ')?)
 }
 
 fn stalled(text: &str) -> Option<Stalled> {

@@ -1,0 +1,279 @@
+//! The containers that are watched, and how each is read.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::marks;
+use super::pace::Pace;
+use super::read::{Buffer, Cgroup, ReadError, own_limit};
+use super::tree::Source;
+use super::usage::{Key, Usage};
+use crate::clock;
+use crate::error_chain::chain;
+use crate::metrics::SamplerCounts;
+use crate::snapshot::Version;
+
+/// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
+const MOST: usize = 1000;
+
+/// Looks between passes, in one go.
+const BETWEEN: usize = 16;
+
+/// All of them.
+pub(super) struct Table {
+    entries: Vec<Entry>,
+    /// With a limit, and without room; paths, to be known when they go.
+    left_out: Vec<String>,
+    buffer: Buffer,
+    /// What the last pass has read.
+    usages: Vec<(Key, Usage)>,
+    counts: SamplerCounts,
+    /// Marks cannot be set here: said once.
+    unmarked: bool,
+}
+
+struct Entry {
+    cgroup: Cgroup,
+    pace: Pace,
+    marks: Option<Marks>,
+}
+
+/// What the kernel was asked to tell, on cgroup v1.
+struct Marks {
+    limit: u64,
+    told: OwnedFd,
+}
+
+// === impl Table ===
+
+impl Table {
+    pub(super) fn new(counts: SamplerCounts) -> Self {
+        Self {
+            entries: Vec::new(),
+            left_out: Vec::new(),
+            buffer: Buffer::default(),
+            usages: Vec::new(),
+            counts,
+            unmarked: false,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A cgroup is there, or its limit was written.
+    pub(super) fn limit(&mut self, source: &Source, path: &str) {
+        let dir = source.dir(path);
+        let known = self.find(path);
+        let limited = self.is_limited(source, path, &dir);
+        match (known, limited) {
+            (Some(at), true) => {
+                if let Some(entry) = self.entries.get_mut(at) {
+                    entry.cgroup.forget_limit();
+                    entry.pace.tell();
+                }
+            }
+            (Some(_), false) => self.gone(source, path),
+            (None, true) if self.entries.len() >= MOST => {
+                if !self.left_out.iter().any(|left| left == path) {
+                    self.left_out.push(path.to_owned());
+                }
+            }
+            (None, true) => match Cgroup::open(&dir, path, source.version()) {
+                Ok(cgroup) => self.entries.push(Entry {
+                    cgroup,
+                    pace: Pace::default(),
+                    marks: None,
+                }),
+                Err(error) => self.say(&error),
+            },
+            (None, false) => self.left_out.retain(|left| left != path),
+        }
+        self.show();
+    }
+
+    /// A cgroup's `memory.events` changed.
+    pub(super) fn hit(&mut self, path: &str) {
+        let at = self.find(path);
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            entry.pace.tell();
+        }
+    }
+
+    /// A mark was crossed in the cgroup of that inode, or it is gone.
+    pub(super) fn crossed(&mut self, inode: u64) {
+        let mut entries = self.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| entry.cgroup.key().inode() == inode) {
+            entry.pace.tell();
+            if let Some(marks) = &entry.marks {
+                marks::reset(&marks.told);
+            }
+        }
+    }
+
+    /// It is gone, or has no limit any more: there may be room for another.
+    pub(super) fn gone(&mut self, source: &Source, path: &str) {
+        if let Some(at) = self.find(path) {
+            self.entries.swap_remove(at);
+        }
+        self.left_out.retain(|left| left != path);
+        if self.entries.len() < MOST
+            && let Some(next) = self.left_out.pop()
+        {
+            self.limit(source, &next);
+        }
+        self.show();
+    }
+
+    /// Keeps those that are among `noticed`: all that there are.
+    pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
+        let same = |entry: &Entry| {
+            let now = entry.cgroup.dir().metadata();
+            let inode = now.map(|now| std::os::unix::fs::MetadataExt::ino(&now));
+            inode.is_ok_and(|inode| inode == entry.cgroup.key().inode())
+        };
+        self.entries
+            .retain(|entry| is_there(entry.cgroup.key().path()) && same(entry));
+        self.left_out.clear();
+        self.show();
+    }
+
+    /// Looks at all. Those that are gone are forgotten.
+    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> &[(Key, Usage)] {
+        self.look(epoll, |_| true)
+    }
+
+    /// Looks at those that are worth it by now, the longest due first.
+    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> &[(Key, Usage)] {
+        let due = |entry: &Entry| entry.pace.next_ns().filter(|due| *due <= now_ns);
+        let mut dues: Vec<u64> = self.entries.iter().filter_map(due).collect();
+        dues.sort_unstable();
+        let postponed = dues.len().saturating_sub(BETWEEN);
+        self.counts.postponed.inc_by(postponed as u64);
+        // More that are due at the same moment wait for the next time.
+        let until_ns = dues.get(BETWEEN.saturating_sub(1)).copied();
+        let mut left = BETWEEN;
+        self.look(epoll, |entry| {
+            let wanted = due(entry).is_some_and(|due| until_ns.is_none_or(|until| due <= until));
+            let looked = wanted && left > 0;
+            left = left.saturating_sub(usize::from(looked));
+            looked
+        })
+    }
+
+    /// When the next is worth a look.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.pace.next_ns())
+            .min()
+    }
+
+    fn look(
+        &mut self,
+        epoll: &impl AsFd,
+        mut wanted: impl FnMut(&Entry) -> bool,
+    ) -> &[(Key, Usage)] {
+        self.usages.clear();
+        let (usages, buffer, counts) = (&mut self.usages, &mut self.buffer, &self.counts);
+        let unmarked = &mut self.unmarked;
+        self.entries.retain_mut(|entry| {
+            if !wanted(entry) {
+                return true;
+            }
+            match entry.cgroup.read(buffer, clock::monotonic_ns()) {
+                Ok(usage) => {
+                    entry.pace.look(&usage);
+                    entry.mark(usage.limit, epoll, unmarked);
+                    usages.push((entry.cgroup.key().clone(), usage));
+                    true
+                }
+                Err(error) if error.is_gone() => false,
+                Err(error) => {
+                    counts.failed.inc();
+                    tracing::debug!(error = %chain(&error), "a container was not looked at");
+                    true
+                }
+            }
+        });
+        self.counts.watched.set(count(self.entries.len()));
+        &self.usages
+    }
+
+    fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {
+        let limit = if source.wants_own_limit() {
+            own_limit(dir, source.version(), &mut self.buffer)
+        } else {
+            Cgroup::open(dir, path, source.version())
+                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit))
+        };
+        match limit {
+            Ok(limit) => limit.is_some(),
+            Err(error) => {
+                self.say(&error);
+                false
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        let mut entries = self.entries.iter();
+        entries.position(|entry| entry.cgroup.key().path() == path)
+    }
+
+    fn say(&self, error: &ReadError) {
+        if !error.is_gone() {
+            self.counts.failed.inc();
+            tracing::warn!(error = %chain(error), "a container's memory is not watched");
+        }
+    }
+
+    fn show(&self) {
+        self.counts.watched.set(count(self.entries.len()));
+        self.counts.no_room.set(count(self.left_out.len()));
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// Has the kernel tell of marks of that limit, where it does. What cannot be had is done without.
+    fn mark(&mut self, limit: Option<u64>, epoll: &impl AsFd, unmarked: &mut bool) {
+        if self.cgroup.version() != Version::V1
+            || *unmarked
+            || self.marks.as_ref().map(|marks| marks.limit) == limit
+        {
+            return;
+        }
+        // Closed, the kernel forgets the old ones.
+        self.marks = None;
+        let Some(limit) = limit else { return };
+        match self.set_marks(limit, epoll) {
+            Ok(told) => self.marks = Some(Marks { limit, told }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                *unmarked = true;
+                tracing::info!(
+                    %error,
+                    "the kernel does not tell when a container crosses a mark: fast growth is seen by reading it more often"
+                );
+            }
+        }
+    }
+
+    fn set_marks(&self, limit: u64, epoll: &impl AsFd) -> std::io::Result<OwnedFd> {
+        let told = marks::register(self.cgroup.dir(), limit)?;
+        let data = epoll::EventData::new_u64(self.cgroup.key().inode());
+        match epoll::add(epoll, &told, data, epoll::EventFlags::IN) {
+            Ok(()) | Err(Errno::EXIST) => Ok(told),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn count(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
