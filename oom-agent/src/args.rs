@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cri::Socket;
 use crate::incident::Pattern;
+use crate::pressure::Every;
 use crate::probe::Method;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
 
@@ -106,6 +107,16 @@ pub struct Run {
     /// /sys/fs/cgroup must be mounted for that [default: as /proc/self/mountinfo has it].
     #[arg(long, env = "OOM_AGENT_CGROUPFS", value_name = "DIR")]
     pub cgroupfs: Option<PathBuf>,
+
+    /// How often the memory of every container with a limit is looked at, from 100ms to 60s, or off;
+    /// without any such container nothing runs.
+    #[arg(
+        long,
+        env = "OOM_AGENT_SAMPLE",
+        value_name = "SPAN",
+        default_value = "1s"
+    )]
+    pub sample: Every,
 
     /// A variable of the victims' environments to tell, `*` and `?` standing for any bytes or one;
     /// repeatable (in the variable: separated by commas). Without any, no environment is ever read.
@@ -362,6 +373,10 @@ mod tests {
         );
         refused(&["--http-listen", "9155"], "invalid socket address");
         refused(&["--env", "A=B"], "expected the name of a variable");
+        refused(
+            &["--sample", "10"],
+            "expected off, or a span between 100ms and 60s",
+        );
         refused(&["--output", "xml"], "possible values: human, json");
         refused(
             &["--no-kubernetes", "--kubeconfig", "x"],

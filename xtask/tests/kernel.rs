@@ -18,6 +18,8 @@ mod hub;
 mod people;
 #[path = "kernel/pins.rs"]
 mod pins;
+#[path = "kernel/pressure.rs"]
+mod pressure;
 #[path = "kernel/start.rs"]
 mod start;
 mod support;

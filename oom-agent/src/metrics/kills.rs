@@ -104,6 +104,15 @@ impl Who {
         Self::new(&container, victim.pod.as_ref())
     }
 
+    /// As every metric of a container has them.
+    pub(super) fn labels(&self) -> [(&'static str, &str); 3] {
+        [
+            ("namespace", &self.namespace),
+            ("pod", &self.pod),
+            ("container", &self.container),
+        ]
+    }
+
     fn is_host(&self) -> bool {
         *self == Self::default()
     }

@@ -7,6 +7,7 @@ mod optional;
 mod sampler;
 mod sink;
 mod totals;
+mod usages;
 mod verdicts;
 
 #[cfg(test)]
@@ -31,11 +32,13 @@ pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 
 use crate::incident::{Fate, Found, Incident};
+use crate::pressure::Usage;
 use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use kills::Kills;
 use optional::Optional;
 use sink::Sinks;
+use usages::Usages;
 use verdicts::Verdicts;
 
 /// What [`Metrics::encode`] writes.
@@ -71,6 +74,7 @@ pub struct Metrics {
     pub journal: JournalCounts,
     latency: Histogram,
     kills: Arc<Kills>,
+    usages: Arc<Usages>,
     sinks: Sinks,
     losses: [Counter; LOSSES.len()],
     /// Incidents of before the programs were attached.
@@ -133,6 +137,7 @@ impl Default for Metrics {
             journal,
             sampler: SamplerCounts::new(&mut registry),
             kills,
+            usages: Usages::new(&mut registry),
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(
                 &mut registry,
@@ -281,6 +286,11 @@ impl Metrics {
     /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.
     pub fn running(&self, containers: Vec<Who>, now_ns: u64) {
         self.kills.running(containers, now_ns);
+    }
+
+    /// How much memory containers use, all that are known of.
+    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
+        self.usages.set(usages);
     }
 
     /// What `watch-pods` counts as that type.

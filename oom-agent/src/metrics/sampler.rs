@@ -79,7 +79,7 @@ impl SamplerCounts {
             &counts.unwatched,
         );
         registry.register_with_unit(
-            "sampler_passes_duration",
+            "sampler",
             "Time spent in passes",
             Unit::Seconds,
             counts.seconds.clone(),

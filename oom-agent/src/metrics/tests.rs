@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
 use crate::incident::{
-    Container, Fate, Found, Incident, Killed, Outcome, Pod, Scope, Trigger, VERSION, Victim,
+    Container, Fate, Found, Incident, Killed, Outcome, Pod, Scope, Stalled, Trigger, VERSION,
+    Victim,
 };
+use crate::pressure::{Pressure, Stall, Usage};
 
 /// Series by name and labels; sums of seconds left out.
 type Series = BTreeMap<String, i64>;
@@ -22,7 +24,7 @@ fn parse(text: &str) -> Series {
     let mut series = Series::new();
     for line in samples {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        if name.contains("_seconds_sum") {
+        if name.contains("_seconds_sum") || name.contains("_seconds_total") {
             continue;
         }
         let twice = series.insert(name.to_owned(), value.parse().unwrap());
@@ -415,11 +417,31 @@ fn latencies_and_what_was_degraded() {
 }
 
 /// `docs/metrics.md` and the registry name the same metrics, types and labels.
+/// With all that can be known.
+fn pressed() -> Usage {
+    let stall = Stall {
+        some: Stalled::default(),
+        full: Stalled::default(),
+    };
+    Usage {
+        at_ns: 1,
+        current: 2,
+        working_set: 1,
+        limit: Some(3),
+        psi: Some(Pressure {
+            memory: stall,
+            io: stall,
+            cpu: stall,
+        }),
+    }
+}
+
 #[test]
 fn the_documented_table_is_true() {
     let metrics = Metrics::default();
     metrics.sink("kubernetes");
     metrics.watch_update("not_oomkilled");
+    metrics.usages([(who("app"), pressed())]);
     metrics.read(Readings {
         kernel_kills: Some(0),
         ..Readings::default()

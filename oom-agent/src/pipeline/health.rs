@@ -1,8 +1,9 @@
 //! What the admin port answers: the metrics with all that is read for them, liveness, readiness.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,7 +15,9 @@ use super::resolve::Resolver;
 use crate::admin::{self, Answer, Asked};
 use crate::clock;
 use crate::error_chain::chain;
+use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
+use crate::pressure::{Latest, Usage};
 use crate::probe::{Drops, Liveness};
 use crate::vmstat;
 
@@ -39,6 +42,9 @@ pub(super) struct Health {
     resolver: Arc<Resolver>,
     meters: Meters,
     liveness: Liveness,
+    latest: Latest,
+    /// The containers that ran when they were listed last, by their ids.
+    names: std::sync::Mutex<HashMap<String, Who>>,
     /// When the containers were listed last; held while they are.
     listed: Mutex<Option<Instant>>,
 }
@@ -95,12 +101,15 @@ impl Health {
         resolver: Arc<Resolver>,
         meters: Meters,
         liveness: Liveness,
+        latest: Latest,
     ) -> Arc<Self> {
         Arc::new(Self {
             metrics,
             resolver,
             meters,
             liveness,
+            latest,
+            names: std::sync::Mutex::default(),
             listed: Mutex::default(),
         })
     }
@@ -127,11 +136,14 @@ impl Health {
         if let Some(cri) = self.resolver.runtime.get().await {
             match cri.running().await {
                 Ok(running) => {
-                    let running = running
-                        .iter()
-                        .map(|found| Who::new(&found.container, found.pod.as_ref()))
-                        .collect();
+                    let named = running.into_iter().map(|found| {
+                        let who = Who::new(&found.container, found.pod.as_ref());
+                        (found.container.id, who)
+                    });
+                    let names: HashMap<String, Who> = named.collect();
+                    let running = names.values().cloned().collect();
                     self.metrics.running(running, clock::monotonic_ns());
+                    *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
                 }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "what runs here could not be listed");
@@ -155,6 +167,7 @@ impl Health {
     async fn encode(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
         self.metrics.read(self.meters.read());
+        self.metrics.usages(self.usages());
         match self.metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,
@@ -162,6 +175,23 @@ impl Health {
             },
             Err(fmt::Error) => Answer::No("the metrics could not be written".to_owned()),
         }
+    }
+
+    /// The last look at each container; one that the runtime does not know goes by its id.
+    fn usages(&self) -> Vec<(Who, Usage)> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = self.latest.get().into_iter().map(|(key, usage)| {
+            let id = key.identity().container_id.unwrap_or_default();
+            let who = names.get(&id).cloned().unwrap_or_else(|| {
+                let container = Container {
+                    id,
+                    ..Container::default()
+                };
+                Who::new(&container, None)
+            });
+            (who, usage)
+        });
+        named.collect()
     }
 
     /// Attached it is, or nobody would answer. A runtime that did not answer last is asked again.

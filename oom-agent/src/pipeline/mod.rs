@@ -5,6 +5,7 @@ mod front;
 mod health;
 mod owed;
 mod resolve;
+mod sampling;
 mod summary;
 mod verdicts;
 
@@ -26,6 +27,7 @@ use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
+use crate::pressure::Latest;
 use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
@@ -126,11 +128,14 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         resolver.count_limits();
     }
     let meters = Meters::new(probe.drops(), log, kills_before);
+    let latest = Latest::default();
+    let sampler = sampling::start(&args, metrics.sampler.clone(), latest.clone());
     let health = Health::new(
         Arc::clone(&metrics),
         Arc::clone(&resolver),
         meters.clone(),
         probe.liveness(),
+        latest,
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());
@@ -162,6 +167,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     if let Some(served) = served {
         served.abort();
     }
+    drop(sampler);
     let kernel_kills = meters.kernel_kills();
     let ended = tokio::task::spawn_blocking(move || probe.end());
     pipeline.drain(incidents).await;

@@ -3,7 +3,9 @@
 //! One thread looks at every container with a limit once a second, and sooner at those that change
 //! fast; without any it sleeps until the kernel tells of one.
 
+mod every;
 mod files;
+mod latest;
 mod marks;
 mod pace;
 mod read;
@@ -12,6 +14,11 @@ mod table;
 mod tree;
 mod usage;
 
+pub use every::{Every, NoSpan};
+pub use latest::Latest;
 pub use sampler::{Sampler, SamplerError};
 pub use tree::Source;
 pub use usage::{Key, Pass, Pressure, Stall, Take, Usage};
+
+#[cfg(test)]
+mod tests;

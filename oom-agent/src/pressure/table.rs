@@ -83,11 +83,16 @@ impl Table {
                 }
             }
             (None, true) => match Cgroup::open(&dir, path, source.version()) {
-                Ok(cgroup) => self.entries.push(Entry {
-                    cgroup,
-                    pace: Pace::default(),
-                    marks: None,
-                }),
+                Ok(cgroup) => {
+                    let mut pace = Pace::default();
+                    // It is looked at without waiting for the next pass.
+                    pace.tell();
+                    self.entries.push(Entry {
+                        cgroup,
+                        pace,
+                        marks: None,
+                    });
+                }
                 Err(error) => self.say(&error),
             },
             (None, false) => self.left_out.retain(|left| left != path),

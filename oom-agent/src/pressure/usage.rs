@@ -46,8 +46,8 @@ pub struct Key {
 pub struct Pass<'a> {
     /// Each once, in no order.
     pub usages: &'a [(Key, Usage)],
-    /// All that are watched were looked at: one that is missing is gone. Else some that change fast,
-    /// in between.
+    /// All that are watched were looked at: one that is missing is gone. Else some in
+    /// between, that change fast or are new.
     pub whole: bool,
 }
 

@@ -16,6 +16,7 @@ mod kmsg;
 mod machine;
 mod mill;
 mod page;
+mod pressure;
 mod scrape;
 mod sections;
 mod signals;
@@ -56,6 +57,15 @@ enum Which {
     /// Thousands of clients of one bonker at a time: what each is answered, what the servo does,
     /// and at what cost
     Bonker(bonker::Args),
+    /// What it costs to watch how near containers are to their limits: the agent beside a poll of
+    /// each ten times a second
+    Pressure(pressure::Args),
+    /// Poll containers' cgroups
+    #[command(hide = true)]
+    Poll(pressure::PollArgs),
+    /// Use more memory and less of it
+    #[command(hide = true)]
+    Breathe,
     /// Pass on what the kernel logs of OOM kills
     #[command(hide = true)]
     Kmsg,
@@ -72,6 +82,9 @@ pub fn main(args: Args) -> Result<()> {
         Which::Flood(args) => flood::main(&args),
         Which::Chaos(args) => chaos::main(&args),
         Which::Bonker(args) => bonker::main(&args),
+        Which::Pressure(args) => pressure::main(&args),
+        Which::Poll(args) => pressure::poll(&args),
+        Which::Breathe => pressure::breathe(),
         Which::Kmsg => kmsg::main(),
         Which::Signals(args) => signals::send(args),
     }

@@ -1,4 +1,4 @@
-//! docs/benchmarks.md is of two benchmarks: each writes its part and leaves the other's. Pure, but
+//! docs/benchmarks.md is of three benchmarks: each writes its part and leaves the others'. Pure, but
 //! for [`write`].
 
 use std::fs;
@@ -16,10 +16,13 @@ pub(super) enum Section {
     Capture,
     /// `bench bonk`.
     Bonk,
+    /// `bench pressure`.
+    Pressure,
 }
 
-/// Between the two.
-const BORDER: &str = "\n<!-- bench bonk -->\n";
+/// Before the second part, and before the third.
+const BONK: &str = "\n<!-- bench bonk -->\n";
+const PRESSURE: &str = "\n<!-- bench pressure -->\n";
 
 /// Writes one part.
 pub(super) fn write(section: Section, text: &str) -> Result<()> {
@@ -33,16 +36,21 @@ pub(super) fn write(section: Section, text: &str) -> Result<()> {
 }
 
 fn with(page: &str, section: Section, text: &str) -> String {
-    let (capture, bonk) = page.split_once(BORDER).unwrap_or((page, ""));
-    let (capture, bonk) = match section {
-        Section::Capture => (text, bonk),
-        Section::Bonk => (capture, text),
+    let (rest, pressure) = page.split_once(PRESSURE).unwrap_or((page, ""));
+    let (capture, bonk) = rest.split_once(BONK).unwrap_or((rest, ""));
+    let (capture, bonk, pressure) = match section {
+        Section::Capture => (text, bonk, pressure),
+        Section::Bonk => (capture, text, pressure),
+        Section::Pressure => (capture, bonk, text),
     };
-    if bonk.is_empty() {
-        capture.to_owned()
-    } else {
-        format!("{capture}{BORDER}{bonk}")
+    let mut page = capture.to_owned();
+    for (border, part) in [(BONK, bonk), (PRESSURE, pressure)] {
+        if !part.is_empty() {
+            page.push_str(border);
+            page.push_str(part);
+        }
     }
+    page
 }
 
 #[cfg(test)]
@@ -56,6 +64,9 @@ mod tests {
         let both = with(&first, Section::Bonk, "# B\n");
         assert_eq!(both, "# A\n\n<!-- bench bonk -->\n# B\n");
         assert_eq!(with(&both, Section::Bonk, "# B\n"), both);
+        let all = with(&both, Section::Pressure, "# P\n");
+        assert_eq!(all, format!("{both}\n<!-- bench pressure -->\n# P\n"));
+        assert_eq!(with(&all, Section::Bonk, "# B\n"), all);
         let newer = with(&both, Section::Capture, "# C\n");
         assert_eq!(newer, "# C\n\n<!-- bench bonk -->\n# B\n");
     }

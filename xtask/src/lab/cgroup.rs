@@ -79,6 +79,11 @@ impl Cgroup {
         command
     }
 
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The file that a process's id is written to, to have it enter.
     pub fn procs(&self) -> PathBuf {
         self.dir.join("cgroup.procs")
@@ -187,7 +192,7 @@ pub(crate) fn remove_trees(name: &str) -> Result<()> {
 
 /// Limits the memory of a cgroup that is there, by its path from the hierarchy's
 /// root.
-pub(super) fn limit(path: &str, bytes: u64) -> Result<()> {
+pub fn limit(path: &str, bytes: u64) -> Result<()> {
     let hierarchy = Hierarchy::of_memory()?;
     let file = match hierarchy.version {
         Version::V1 => "memory.limit_in_bytes",

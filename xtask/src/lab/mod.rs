@@ -37,7 +37,7 @@ pub use apiserver::ApiServer;
 pub use bonks::Bonks;
 pub use cache::Cache;
 pub(crate) use cgroup::remove_trees;
-pub use cgroup::{Cgroup, oom_kills_in};
+pub use cgroup::{Cgroup, limit, oom_kills_in};
 pub use chromium::{Chromium, Look, Page};
 pub use cluster::Cluster;
 pub use containerd::Containerd;

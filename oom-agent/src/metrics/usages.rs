@@ -1,0 +1,187 @@
+//! How much memory the watched containers use, as of the last look.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::kills::{CONTAINERS, Who};
+use super::lock;
+use crate::pressure::Usage;
+
+/// The metrics; as many containers as the kills have.
+#[derive(Debug, Default)]
+pub(super) struct Usages(Mutex<BTreeMap<Who, Usage>>);
+
+/// A figure of a container, by the name of its metric.
+type Figure = (&'static str, &'static str, fn(&Usage) -> Option<u64>);
+
+const FIGURES: [Figure; 3] = [
+    (
+        "container_memory_usage_bytes",
+        "Memory charged to a container with a limit",
+        |usage| Some(usage.current),
+    ),
+    (
+        "container_memory_working_set_bytes",
+        "The same without inactive page cache",
+        |usage| Some(usage.working_set),
+    ),
+    (
+        "container_memory_limit_bytes",
+        "The lowest limit on the container's memory",
+        |usage| usage.limit,
+    ),
+];
+
+// === impl Usages ===
+
+impl Usages {
+    pub(super) fn new(registry: &mut Registry) -> Arc<Self> {
+        let usages = Arc::new(Self::default());
+        registry.register_collector(Box::new(Shared(Arc::clone(&usages))));
+        usages
+    }
+
+    /// All of them; of two by the same name the one that was looked at last.
+    pub(super) fn set(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
+        let mut table: BTreeMap<Who, Usage> = BTreeMap::new();
+        for (who, usage) in usages {
+            if table.len() < CONTAINERS || table.contains_key(&who) {
+                let known = table.entry(who).or_insert(usage);
+                if usage.at_ns > known.at_ns {
+                    *known = usage;
+                }
+            }
+        }
+        *lock(&self.0) = table;
+    }
+}
+
+#[derive(Debug)]
+struct Shared(Arc<Usages>);
+
+impl Collector for Shared {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let table = lock(&self.0.0);
+        for (name, help, of) in FIGURES {
+            let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (who, usage) in table.iter() {
+                let Some(bytes) = of(usage) else { continue };
+                let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+                gauge.encode(encoder.encode_family(&who.labels())?)?;
+            }
+        }
+        let mut encoder = encoder.encode_descriptor(
+            "container_pressure_seconds",
+            "Time in which some or all of a container's tasks waited for a resource",
+            None,
+            MetricType::Counter,
+        )?;
+        for (who, usage) in table.iter() {
+            let Some(psi) = &usage.psi else { continue };
+            let [namespace, pod, container] = who.labels();
+            for (resource, stall) in [("memory", psi.memory), ("io", psi.io), ("cpu", psi.cpu)] {
+                for (kind, stalled) in [("some", stall.some), ("full", stall.full)] {
+                    let labels = [
+                        namespace,
+                        pod,
+                        container,
+                        ("resource", resource),
+                        ("kind", kind),
+                    ];
+                    let waited = Duration::from_micros(stalled.total_us).as_secs_f64();
+                    ConstCounter::new(waited).encode(encoder.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+    use crate::incident::{Container, Stalled};
+    use crate::pressure::{Pressure, Stall};
+
+    fn who(id: &str) -> Who {
+        let container = Container {
+            id: id.to_owned(),
+            ..Container::default()
+        };
+        Who::new(&container, None)
+    }
+
+    fn usage(current: u64, at_ns: u64) -> Usage {
+        Usage {
+            at_ns,
+            current,
+            working_set: 1,
+            limit: Some(100),
+            psi: None,
+        }
+    }
+
+    fn told(usages: Vec<(Who, Usage)>) -> String {
+        let mut registry = Registry::default();
+        Usages::new(&mut registry).set(usages);
+        let mut text = String::new();
+        text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn each_container_has_one_series_of_each() {
+        let text = told(vec![(who("a"), usage(7, 2)), (who("a"), usage(5, 1))]);
+        let series = r#"container_memory_usage_bytes{namespace="",pod="",container="a"}"#;
+        assert!(text.contains(&format!("{series} 7\n")), "{text}");
+        assert_eq!(text.matches(series).count(), 1, "{text}");
+        assert!(!text.contains("container_pressure_seconds_total"), "{text}");
+    }
+
+    #[test]
+    fn what_was_waited_is_in_seconds() {
+        let stalled = Stalled {
+            total_us: 2_500_000,
+            ..Stalled::default()
+        };
+        let none = Stall {
+            some: Stalled::default(),
+            full: Stalled::default(),
+        };
+        let memory = Stall {
+            some: stalled,
+            ..none
+        };
+        let psi = Pressure {
+            memory,
+            io: none,
+            cpu: none,
+        };
+        let pressed = Usage {
+            psi: Some(psi),
+            ..usage(1, 1)
+        };
+        let text = told(vec![(who("a"), pressed)]);
+        let series = r#"container_pressure_seconds_total{namespace="",pod="",container="a",resource="memory",kind="some"} 2.5"#;
+        assert!(text.contains(series), "{text}");
+    }
+
+    #[test]
+    fn no_more_containers_are_shown_than_kills_have() {
+        let many = (0..=CONTAINERS).map(|n| (who(&format!("{n:04}")), usage(1, 1)));
+        let text = told(many.collect());
+        let shown = text.matches("container_memory_limit_bytes{").count();
+        assert_eq!(shown, CONTAINERS);
+    }
+}

@@ -1,0 +1,26 @@
+//! The sampler of the containers' memory, and who is told of each pass.
+
+use crate::args::Run;
+use crate::error_chain::chain;
+use crate::metrics::SamplerCounts;
+use crate::pressure::{Every, Latest, Pass, Sampler, Source};
+use crate::snapshot::Hierarchy;
+
+/// `None` where it is turned off or cannot be had: what it adds is done without.
+pub(super) fn start(args: &Run, counts: SamplerCounts, latest: Latest) -> Option<Sampler> {
+    let Every::Span(period) = args.sample else {
+        return None;
+    };
+    // Why there is none was said already.
+    let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
+    let source = Source::Containers {
+        root: hierarchy.path().to_owned(),
+        version: hierarchy.version(),
+    };
+    let take = Box::new(move |pass: &Pass<'_>| latest.take(pass));
+    Sampler::start(source, period, counts, take)
+        .inspect_err(
+            |error| tracing::warn!(error = %chain(error), "no container's memory is sampled"),
+        )
+        .ok()
+}

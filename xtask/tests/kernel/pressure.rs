@@ -1,0 +1,102 @@
+//! What containers use of their limits, before anything is killed.
+
+use std::io::Write as _;
+
+use xtask::lab::{Agent, Cgroup, Output, limit, wait};
+
+use super::{HOG, Running};
+use crate::support::admin::{Admin, LISTEN};
+use crate::support::{MIB, SOON, agent_bin};
+
+fn sampling(period: &str) -> (Agent, Admin) {
+    let args = [&["--no-kubernetes", "--sample", period][..], &LISTEN].concat();
+    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    (agent, admin)
+}
+
+fn series(figure: &str, container: &str) -> String {
+    format!(
+        r#"oom_agent_container_memory_{figure}_bytes{{namespace="",pod="",container="{container}"}}"#
+    )
+}
+
+/// Scrapes until it is in between, and gives it.
+fn until_between(admin: Admin, name: &str, least: u64, most: u64) -> u64 {
+    wait::until(name, SOON, || {
+        let value = admin.series(name)?;
+        (least..=most)
+            .contains(&(value as u64))
+            .then_some(value as u64)
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", admin.get("/metrics").1))
+}
+
+/// In a container, waiting to eat.
+fn hog(cgroup: &Cgroup, mib: &str) -> (Running, Output) {
+    let mut hog = Running::spawn(
+        cgroup
+            .command(HOG)
+            .args(["hog", "--mib", mib, "--gate", "--hold"]),
+    );
+    let mut said = hog.output();
+    said.find("ready", SOON, |line| (line == "ready").then_some(()))
+        .unwrap();
+    (hog, said)
+}
+
+fn go(hog: &mut Running) {
+    let stdin = hog.0.stdin.as_mut().unwrap();
+    stdin.write_all(b"\n").unwrap();
+}
+
+#[test]
+fn a_container_is_watched_from_its_first_to_its_last_moment() {
+    let (_agent, admin) = sampling("1s");
+    let (cgroup, id) = Cgroup::of_container(256 * MIB).unwrap();
+    let (mut eater, _said) = hog(&cgroup, "100");
+    let usage = series("usage", &id);
+    until_between(admin, &usage, 0, 90 * MIB);
+    go(&mut eater);
+    until_between(admin, &usage, 100 * MIB, 256 * MIB);
+    let working_set = until_between(admin, &series("working_set", &id), 100 * MIB, 256 * MIB);
+    assert!(working_set <= admin.series(&usage).unwrap() as u64 + MIB);
+    until_between(admin, &series("limit", &id), 256 * MIB, 256 * MIB);
+    limit(cgroup.path(), 200 * MIB).unwrap();
+    until_between(admin, &series("limit", &id), 200 * MIB, 200 * MIB);
+    drop(cgroup);
+    wait::until("the end of its series", SOON, || {
+        admin.series(&usage).is_none().then_some(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn one_that_is_there_before_the_agent_is_watched_too_and_off_is_off() {
+    let (_cgroup, id) = Cgroup::of_container(64 * MIB).unwrap();
+    let (_agent, admin) = sampling("1s");
+    let limit = series("limit", &id);
+    until_between(admin, &limit, 64 * MIB, 64 * MIB);
+    let (_agent, off) = sampling("off");
+    assert_eq!(off.series(&limit), None);
+    assert_eq!(off.series("oom_agent_watched_containers"), Some(0.0));
+    until_between(admin, "oom_agent_sampler_passes_total", 2, u64::MAX);
+    assert_eq!(off.series("oom_agent_sampler_passes_total"), Some(0.0));
+}
+
+/// With a minute between passes only the kernel's word can be the reason for a look.
+#[test]
+fn what_crosses_a_mark_is_seen_before_the_next_pass() {
+    let (_agent, admin) = sampling("60s");
+    let (cgroup, id) = Cgroup::of_container(128 * MIB).unwrap();
+    let (mut eater, mut said) = hog(&cgroup, "100");
+    let usage = series("usage", &id);
+    until_between(admin, &usage, 0, 60 * MIB);
+    go(&mut eater);
+    said.find("touched", SOON, |line| {
+        line.starts_with("touched").then_some(())
+    })
+    .unwrap();
+    until_between(admin, &usage, 95 * MIB, 128 * MIB);
+    assert!(admin.series("oom_agent_sampler_passes_total").unwrap() < 3.0);
+}
