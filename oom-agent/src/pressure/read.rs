@@ -264,14 +264,16 @@ fn strange(dir: &Path, name: &str) -> ReadError {
 impl ReadError {
     /// The cgroup is not there any more.
     pub(super) fn is_gone(&self) -> bool {
-        let Self::File { source, .. } = self else {
-            return false;
-        };
-        matches!(
-            Errno::from_io_error(source),
-            Some(Errno::NODEV | Errno::NOENT)
-        )
+        matches!(self, Self::File { source, .. } if is_gone(source))
     }
+}
+
+/// So it is with the files of a cgroup that is removed.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NODEV | Errno::NOENT)
+    )
 }
 
 #[cfg(test)]

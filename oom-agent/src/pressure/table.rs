@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::marks;
 use super::pace::Pace;
-use super::read::{Buffer, Cgroup, ReadError, own_limit};
+use super::read::{Buffer, Cgroup, ReadError, is_gone, own_limit};
 use super::tree::Source;
 use super::usage::{Key, Usage};
 use crate::clock;
@@ -37,13 +37,10 @@ pub(super) struct Table {
 struct Entry {
     cgroup: Cgroup,
     pace: Pace,
-    marks: Option<Marks>,
-}
-
-/// What the kernel was asked to tell, on cgroup v1.
-struct Marks {
-    limit: u64,
-    told: OwnedFd,
+    /// The limit of which the kernel was asked to tell marks, on cgroup v1.
+    marked: Option<u64>,
+    /// Readable when one was crossed; `None` where the kernel was not to be had for it.
+    told: Option<OwnedFd>,
 }
 
 // === impl Table ===
@@ -90,7 +87,8 @@ impl Table {
                     self.entries.push(Entry {
                         cgroup,
                         pace,
-                        marks: None,
+                        marked: None,
+                        told: None,
                     });
                 }
                 Err(error) => self.say(&error),
@@ -113,8 +111,8 @@ impl Table {
         let mut entries = self.entries.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.cgroup.key().inode() == inode) {
             entry.pace.tell();
-            if let Some(marks) = &entry.marks {
-                marks::reset(&marks.told);
+            if let Some(told) = &entry.told {
+                marks::reset(told);
             }
         }
     }
@@ -245,26 +243,28 @@ impl Table {
 // === impl Entry ===
 
 impl Entry {
-    /// Has the kernel tell of marks of that limit, where it does. What cannot be had is done without.
+    /// Has the kernel tell of marks of that limit, where it does. What cannot be had is done without
+    /// until the limit is another.
     fn mark(&mut self, limit: Option<u64>, epoll: &impl AsFd, unmarked: &mut bool) {
-        if self.cgroup.version() != Version::V1
-            || *unmarked
-            || self.marks.as_ref().map(|marks| marks.limit) == limit
-        {
+        if self.cgroup.version() != Version::V1 || self.marked == limit {
             return;
         }
         // Closed, the kernel forgets the old ones.
-        self.marks = None;
+        self.told = None;
+        self.marked = limit;
         let Some(limit) = limit else { return };
         match self.set_marks(limit, epoll) {
-            Ok(told) => self.marks = Some(Marks { limit, told }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(told) => self.told = Some(told),
+            // It is about to be noticed that it is gone.
+            Err(error) if is_gone(&error) => {}
             Err(error) => {
+                if !*unmarked {
+                    tracing::info!(
+                        %error,
+                        "the kernel does not tell when a container crosses a mark: fast growth is seen by reading it more often"
+                    );
+                }
                 *unmarked = true;
-                tracing::info!(
-                    %error,
-                    "the kernel does not tell when a container crosses a mark: fast growth is seen by reading it more often"
-                );
             }
         }
     }
