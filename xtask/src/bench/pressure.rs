@@ -113,10 +113,13 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
     let containers = (0..args.containers)
         .map(|n| inhabit(&program, n < args.busy))
         .collect::<Result<Vec<_>>>()?;
-    let all = format!("oom_agent_watched_containers {}\n", args.containers);
     wait::until("watch of all containers", SOON, || {
         let (_, text) = admin.get("/metrics").ok()?;
-        text.contains(&all).then_some(())
+        // Others on this machine may have containers, too.
+        let watched = text
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_agent_watched_containers "))?;
+        (watched.parse::<u16>().ok()? >= args.containers).then_some(())
     })?;
     say::step(format_args!("{length:?} of the agent"));
     let ours = watch(agent.pid(), length)?;

@@ -98,5 +98,10 @@ fn what_crosses_a_mark_is_seen_before_the_next_pass() {
     })
     .unwrap();
     until_between(admin, &usage, 95 * MIB, 128 * MIB);
-    assert!(admin.series("oom_agent_sampler_looks_between_total").unwrap() > 0.0);
+    assert!(
+        admin
+            .series("oom_agent_sampler_looks_between_total")
+            .unwrap()
+            > 0.0
+    );
 }
