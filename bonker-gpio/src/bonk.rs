@@ -21,6 +21,15 @@ pub const MAX_LABELS: usize = 64;
 /// name with its prefix. Longer ones are cut.
 pub const MAX_LABEL_BYTES: usize = 317;
 
+/// How many samples of usage are kept of one bonk, the last.
+pub const MAX_SAMPLES: usize = 60;
+
+/// The longest verdict, in bytes. A longer one is cut.
+pub const MAX_VERDICT_BYTES: usize = 64;
+
+/// The limit, in the unit of [`Bonk::usage_permille`]; what is more counts as that.
+pub const FULL_PERMILLE: u32 = 1000;
+
 /// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -48,6 +57,13 @@ pub struct Bonk {
     pub severity: Severity,
     /// Labels of the pod or of the alert.
     pub labels: BTreeMap<String, String>,
+    /// The memory in use in the last minute, in thousandths of the limit, oldest first; at most
+    /// [`MAX_SAMPLES`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub usage_permille: Vec<u32>,
+    /// What that looks like.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub verdict: String,
 }
 
 /// How bad the reason is, from mild to worst.
@@ -101,6 +117,7 @@ impl Bonk {
             return Err(Malformed::LongId { bytes });
         }
         let text = |field| cut(field, MAX_TEXT_BYTES);
+        let early = self.usage_permille.len().saturating_sub(MAX_SAMPLES);
         Ok(Self {
             id: self.id,
             time: self.time,
@@ -118,6 +135,13 @@ impl Bonk {
                 .take(MAX_LABELS)
                 .map(|(name, value)| (cut(name, MAX_LABEL_BYTES), cut(value, MAX_LABEL_BYTES)))
                 .collect(),
+            usage_permille: self
+                .usage_permille
+                .into_iter()
+                .skip(early)
+                .map(|permille| permille.min(FULL_PERMILLE))
+                .collect(),
+            verdict: cut(self.verdict, MAX_VERDICT_BYTES),
         })
     }
 
@@ -136,7 +160,8 @@ impl Bonk {
 #[cfg(test)]
 mod tests {
     use super::{
-        Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Malformed, Severity,
+        Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, MAX_VERDICT_BYTES,
+        Malformed, Severity,
     };
 
     #[test]
@@ -156,6 +181,23 @@ mod tests {
     }
 
     #[test]
+    fn the_last_samples_are_kept_and_none_is_above_the_limit() {
+        let bonk = Bonk {
+            id: "x".into(),
+            usage_permille: (0..2000).rev().collect(),
+            ..Bonk::default()
+        };
+        let kept = bonk.bounded().unwrap().usage_permille;
+        assert_eq!(kept, (0..60).rev().collect::<Vec<_>>());
+        let above = Bonk {
+            id: "x".into(),
+            usage_permille: vec![999, 1001, u32::MAX],
+            ..Bonk::default()
+        };
+        assert_eq!(above.bounded().unwrap().usage_permille, [999, 1000, 1000]);
+    }
+
+    #[test]
     fn every_other_string_is_cut() {
         let long = "ü".repeat(MAX_TEXT_BYTES);
         let bonk = Bonk {
@@ -172,6 +214,8 @@ mod tests {
             labels: (0..=MAX_LABELS)
                 .map(|n| (format!("{n:03}{long}"), long.clone()))
                 .collect(),
+            usage_permille: Vec::new(),
+            verdict: long.clone(),
         };
         let b = bonk.bounded().unwrap();
         for field in [
@@ -185,6 +229,7 @@ mod tests {
         ] {
             assert_eq!(field.len(), MAX_TEXT_BYTES);
         }
+        assert_eq!(b.verdict.len(), MAX_VERDICT_BYTES);
         assert_eq!(b.labels.len(), MAX_LABELS);
         for (name, value) in b.labels {
             assert!(name.len() <= MAX_LABEL_BYTES && value.len() <= MAX_LABEL_BYTES);

@@ -40,6 +40,7 @@ mod wire;
 pub use arm::{Arm, Backend, Heartbeat};
 pub use auth::{MIN_TOKEN_BYTES, Token, TokenError};
 pub use bonk::{Bonk, MAX_ID_BYTES, MAX_LABEL_BYTES, MAX_LABELS, MAX_TEXT_BYTES, Severity};
+pub use bonk::{FULL_PERMILLE, MAX_SAMPLES, MAX_VERDICT_BYTES};
 pub use command::main;
 pub use desk::{
     Answer, DeskHandle, Filter, Hours, LabelRule, MAX_SNOOZE, MEMORY_CAPACITY, Outcome, PeerRate,

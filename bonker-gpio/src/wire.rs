@@ -28,6 +28,8 @@ pub(crate) fn bonk(item: BonkItem) -> Bonk {
         comm: item.comm,
         summary: item.summary,
         labels: item.labels,
+        usage_permille: item.usage_permille,
+        verdict: item.verdict,
     }
 }
 
@@ -60,6 +62,8 @@ pub(crate) fn item(bonk: &Bonk) -> BonkItem {
         }
         .into(),
         labels: bonk.labels.clone(),
+        usage_permille: bonk.usage_permille.clone(),
+        verdict: bonk.verdict.clone(),
     }
 }
 
@@ -170,6 +174,8 @@ mod tests {
             let sent = Bonk {
                 severity,
                 labels,
+                usage_permille: vec![50, 500, 1000],
+                verdict: "leak".into(),
                 ..Bonk::default()
             };
             assert_eq!(bonk(item(&sent)), sent);

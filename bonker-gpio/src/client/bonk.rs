@@ -47,6 +47,7 @@ fn test_bonk(args: BonkArgs) -> Bonk {
         summary: args.summary,
         severity: args.severity,
         labels: args.label.into_iter().collect(),
+        ..Bonk::default()
     }
 }
 

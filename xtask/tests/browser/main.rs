@@ -10,6 +10,7 @@ mod access;
 mod buttons;
 mod desk;
 mod look;
+mod minute;
 mod names;
 mod restart;
 mod token;

@@ -78,6 +78,7 @@ pub(super) fn bonk(alert: Alert, group: State) -> Result<Option<Bonk>, Unusable>
         summary: summary.unwrap_or_default(),
         severity: severity(&labels),
         labels,
+        ..Bonk::default()
     };
     Ok(Some(bonk.bounded()?))
 }

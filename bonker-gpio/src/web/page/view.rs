@@ -78,6 +78,9 @@ pub(super) struct Incident<'a> {
     container: &'a str,
     comm: &'a str,
     summary: &'a str,
+    /// The last minute's memory, in thousandths of the limit.
+    usage: &'a [u32],
+    verdict: &'a str,
 }
 
 /// One server-sent event. With a position, a browser that comes back names it.
@@ -161,6 +164,8 @@ impl<'a> From<&'a Swung> for Incident<'a> {
             container: &bonk.container,
             comm: &bonk.comm,
             summary: &bonk.summary,
+            usage: &bonk.usage_permille,
+            verdict: &bonk.verdict,
         }
     }
 }

@@ -1,8 +1,11 @@
 // From facts to elements; text by textContent only.
-import { ago, bonks, gesture, headline, plain, who } from './words.js';
+import { ago, bonks, gesture, headline, looks, plain, usage, who } from './words.js';
 
 const $ = id => document.getElementById(id);
 const clone = id => $(id).content.firstElementChild.cloneNode(true);
+
+const SVG = 'http://www.w3.org/2000/svg';
+const WIDTH = 120, HEIGHT = 24, FULL = 1000;
 
 /** The latest incident, told large. */
 export function tale(incident, now) {
@@ -11,6 +14,9 @@ export function tale(incident, now) {
   $('eyebrow').textContent = where.filter(Boolean).join(' · ');
   $('headline').replaceChildren(...headline(incident).map(element));
   $('why').textContent = plain(incident.summary);
+  if ($('usage').dataset.key === incident.position) return;
+  $('usage').dataset.key = incident.position;
+  $('usage').replaceChildren(...minute(incident));
 }
 
 /** The history, newest first. Rows that are there already are kept, with their focus. */
@@ -50,10 +56,32 @@ function row(incident) {
   text('.where', [incident.container, incident.node].filter(Boolean).map(plain).join(' on '));
   text('.because bdi', plain(incident.summary));
   made.querySelector('.because bdi').title = plain(incident.summary);
+  made.querySelector('.usage').append(...minute(incident));
   text('.chip', gesture(incident));
   made.querySelector('.chip').dataset.gesture = incident.gesture;
   text('.more', incident.coalesced > 0 ? `and ${incident.coalesced} more` : '');
   return made;
+}
+
+/** The memory of the minute before as a line, and what it looks like; nothing where nobody looked. */
+function minute(incident) {
+  if (!(incident.usage?.length > 1)) return [];
+  const figure = document.createElementNS(SVG, 'svg');
+  const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+  set(figure, { class: 'spark', viewBox: `0 -2 ${WIDTH} ${HEIGHT + 4}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': usage(incident) });
+  const step = WIDTH / (incident.usage.length - 1);
+  const points = incident.usage.map((permille, n) => `${(n * step).toFixed(1)},${(HEIGHT * (1 - permille / FULL)).toFixed(1)}`);
+  const area = document.createElementNS(SVG, 'polygon');
+  set(area, { class: 'spark-area', points: [`0,${HEIGHT}`, ...points, `${WIDTH},${HEIGHT}`].join(' ') });
+  const limit = document.createElementNS(SVG, 'line');
+  set(limit, { class: 'spark-limit', x1: 0, y1: 0, x2: WIDTH, y2: 0 });
+  const line = document.createElementNS(SVG, 'polyline');
+  set(line, { class: 'spark-line', points: points.join(' ') });
+  figure.append(area, limit, line);
+  const verdict = document.createElement('bdi');
+  verdict.className = 'verdict';
+  verdict.textContent = looks(incident);
+  return [figure, verdict];
 }
 
 function element(part) {

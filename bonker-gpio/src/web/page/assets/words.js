@@ -2,6 +2,7 @@
 export const GESTURES = { nudge: 'Nudge', 'double-nudge': 'Double nudge', bonk: 'Bonk', frenzy: 'Frenzy', toggle: 'Toggle' };
 
 const SHOUTS = { nudge: 'tap', 'double-nudge': 'tap tap', bonk: 'BONK!', frenzy: 'BONK BONK', toggle: 'CLONK!' };
+const VERDICTS = { leak: 'a leak', burst: 'a burst', 'at-the-limit': 'at the limit', unknown: '' };
 const UNITS = [[86_400_000, 'day'], [3_600_000, 'hour'], [60_000, 'minute']];
 const DAY_MS = UNITS[0][0];
 const TOYS = ['page', 'bonker-gpio'];
@@ -53,6 +54,17 @@ export function headline(incident) {
   if (incident.severity === 'critical') return [name, ' is about to be killed'];
   if (incident.comm && incident.comm !== name.name) return [name, ' lost ', { name: incident.comm, died: true }];
   return [name, ' was ', { name: 'OOM-killed', died: true }];
+}
+
+/** What the minute before looks like. */
+export const looks = incident => VERDICTS[incident.verdict] ?? plain(incident.verdict);
+
+/** The same for who cannot see its picture. */
+export function usage(incident) {
+  const percent = permille => `${Math.round(permille / 10)} %`;
+  const [first, last] = [incident.usage[0], incident.usage[incident.usage.length - 1]];
+  const range = `Memory in the minute before: from ${percent(first)} to ${percent(last)} of the limit, ${percent(Math.max(...incident.usage))} at most`;
+  return [range, looks(incident)].filter(Boolean).join('; ');
 }
 
 /** One sentence for those who listen. */
