@@ -29,6 +29,9 @@ pub struct Args {
     /// How many MiB to touch.
     #[arg(long)]
     pub mib: usize,
+    /// Wait so many ms after each.
+    #[arg(long, default_value_t = 0)]
+    pub every_ms: u64,
     /// Then keep them until standard input ends.
     #[arg(long)]
     pub hold: bool,
@@ -62,7 +65,7 @@ pub fn main(args: Args) -> Result<()> {
             .context("wait for a line on standard input")?;
     }
     match eater {
-        None => hold(args, touch(args.mib)),
+        None => hold(args, touch(args)),
         Some((open, eater)) => {
             drop(open);
             if args.leaderless {
@@ -87,7 +90,7 @@ fn eater(args: Args) -> Result<(std::sync::mpsc::SyncSender<()>, JoinHandle<Resu
                     stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
                 })?;
             }
-            hold(args, touch(args.mib))
+            hold(args, touch(args))
         });
     Ok((open, eater.context("start a thread")?))
 }
@@ -112,12 +115,16 @@ fn hold(args: Args, eaten: Vec<Vec<u8>>) -> Result<()> {
 }
 
 /// Memory that is really there: every page written to.
-fn touch(mib: usize) -> Vec<Vec<u8>> {
-    (0..mib)
+fn touch(args: Args) -> Vec<Vec<u8>> {
+    (0..args.mib)
         .map(|_| {
             let mut chunk = vec![0_u8; MIB];
             for byte in chunk.iter_mut().step_by(PAGE) {
                 *byte = 1;
+            }
+            if args.every_ms > 0 {
+                #[expect(clippy::disallowed_methods, reason = "a leak takes its time")]
+                thread::sleep(Duration::from_millis(args.every_ms));
             }
             std::hint::black_box(chunk)
         })

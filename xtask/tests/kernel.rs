@@ -10,6 +10,8 @@
     reason = "a failed expectation is a failed test, in helpers too"
 )]
 
+#[path = "kernel/before.rs"]
+mod before;
 #[path = "kernel/crowd.rs"]
 mod crowd;
 #[path = "kernel/hub.rs"]

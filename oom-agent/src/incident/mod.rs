@@ -2,6 +2,7 @@
 
 mod assembler;
 mod autopsy;
+mod before;
 mod environment;
 mod found;
 mod group;
@@ -22,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
+pub(crate) use before::is_near;
+pub use before::{Before, Growth, SAMPLES};
 pub use environment::{Allow, Pattern, PatternError};
 pub use found::{Fate, Found, Killed};
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
@@ -60,6 +63,9 @@ pub struct Incident {
     /// What memory was made of: of the cgroup or node whose limit it was, and of the first victim's cgroup.
     #[serde(skip_deserializing)]
     pub memory: Vec<Memory>,
+    /// How the memory came to the kill; `None` where nobody looked.
+    #[serde(default)]
+    pub before: Option<Before>,
     /// `field: reason` for each thing that should be known and is not.
     pub degraded: Vec<String>,
     /// The kernel's stamp of the mark: `CLOCK_MONOTONIC`, in ns.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Incident, Outcome, Scope, Victim};
+use super::{Before, Incident, Outcome, Scope, Victim};
 
 /// Who died, where, of what size, and what became of the container. The strings of
 /// victims and pods are as they came: the place this goes to escapes them.
@@ -47,6 +47,9 @@ pub fn sentence(incident: &Incident) -> String {
         && trigger.pid != victim.pid
     {
         let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
+    }
+    if let Some(words) = incident.before.as_ref().and_then(Before::words) {
+        let _infallible = write!(text, " — {words}");
     }
     text
 }

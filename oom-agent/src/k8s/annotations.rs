@@ -61,6 +61,15 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         put("trigger-pid", Some(trigger.pid.to_string()));
         put("trigger-comm", Some(safe(&trigger.comm)));
     }
+    if let Some(before) = &incident.before {
+        put("growth", word(&before.verdict));
+        let slope = before.slope_bytes_per_second;
+        put("slope-bytes-per-second", slope.map(|it| it.to_string()));
+        let half = before.half_to_limit_ms;
+        put("half-to-limit-ms", half.map(|ms| ms.to_string()));
+        let permille: Vec<u32> = before.permille().collect();
+        put("usage-permille", Some(json!(permille).to_string()));
+    }
     let victims = draft.victims();
     let told = victims.iter().take(VICTIMS);
     let listed: Vec<Value> = match draft.on {
@@ -144,4 +153,28 @@ fn word(value: &impl serde::Serialize) -> Option<String> {
 fn safe(text: &str) -> String {
     let text = escape::terminal(escape::truncate(text, TEXT_LEN)).to_string();
     escape::truncate(&text, TEXT_LEN).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::k8s::draft;
+    use crate::k8s::fake::{incident, leak};
+
+    #[test]
+    fn the_minute_before_is_there_in_figures() {
+        let mut incident = incident();
+        incident.before = Some(leak());
+        let drafts = draft::of(&Arc::new(incident), true);
+        let all = super::of(&drafts[0], Err("not asked"));
+        let check = |key: &str, value: &str| {
+            let found = all.get(&format!("oom-bonker.dev/{key}"));
+            assert_eq!(found.map(String::as_str), Some(value), "{key}");
+        };
+        check("growth", "leak");
+        check("slope-bytes-per-second", "1048576");
+        check("half-to-limit-ms", "32000");
+        check("usage-permille", "[500,750,1000]");
+    }
 }

@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Recorder, find};
-use crate::incident::{Container, Incident, Outcome, Pod, Rss, Scope, Trigger, VERSION, Victim};
+use crate::incident::{
+    Before, Container, Growth, Incident, Outcome, Pod, Rss, Scope, Trigger, VERSION, Victim,
+};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
@@ -131,6 +133,18 @@ pub(crate) fn takes_events(asked: &Asked) -> Answer {
     }
 }
 
+/// How it came to that, where it leaks 1 MiB a second.
+pub(crate) fn leak() -> Before {
+    Before {
+        cgroup: "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db".to_owned(),
+        limit_bytes: Some(64 << 20),
+        samples: vec![(32_000, 32 << 20), (16_000, 48 << 20), (0, 64 << 20)],
+        slope_bytes_per_second: Some(1 << 20),
+        half_to_limit_ms: Some(32_000),
+        verdict: Growth::Leak,
+    }
+}
+
 /// `tail` in container main of pod shop/hungry, at the container's limit.
 pub(crate) fn incident() -> Incident {
     let some = |text: &str| Some(text.to_owned());
@@ -170,6 +184,7 @@ pub(crate) fn incident() -> Incident {
             ..Victim::default()
         }],
         memory: Vec::new(),
+        before: None,
         degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
         stamps: Vec::new(),

@@ -2,6 +2,7 @@
 //! in from any thread and wait for nothing; whoever encodes brings what lies elsewhere as [`Readings`].
 
 mod degraded;
+mod forecast;
 mod kills;
 mod optional;
 mod sampler;
@@ -35,6 +36,7 @@ use crate::incident::{Fate, Found, Incident};
 use crate::pressure::Usage;
 use crate::story::{Judgement, Why};
 use degraded::Degraded;
+use forecast::Forecasts;
 use kills::Kills;
 use optional::Optional;
 use sink::Sinks;
@@ -75,6 +77,7 @@ pub struct Metrics {
     latency: Histogram,
     kills: Arc<Kills>,
     usages: Arc<Usages>,
+    forecasts: Arc<Forecasts>,
     sinks: Sinks,
     losses: [Counter; LOSSES.len()],
     /// Incidents of before the programs were attached.
@@ -92,7 +95,6 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("oom_agent");
-        let kills = Kills::new(&mut registry);
         let counter = |registry: &mut Registry, name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -136,8 +138,9 @@ impl Default for Metrics {
             verdicts: Verdicts::new(&mut registry),
             journal,
             sampler: SamplerCounts::new(&mut registry),
-            kills,
+            kills: Kills::new(&mut registry),
             usages: Usages::new(&mut registry),
+            forecasts: Forecasts::new(&mut registry),
             incidents: counter(&mut registry, "incidents", "OOM incidents told"),
             groups: counter(
                 &mut registry,
@@ -291,6 +294,12 @@ impl Metrics {
     /// How much memory containers use, all that are known of.
     pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
         self.usages.set(usages);
+    }
+
+    /// When containers come to their limits; the others do not grow. `unrecorded` is how many looks
+    /// at memory found no room so far.
+    pub fn forecasts(&self, forecasts: Vec<(Who, Duration)>, unrecorded: u64) {
+        self.forecasts.set(forecasts, unrecorded);
     }
 
     /// What `watch-pods` counts as that type.

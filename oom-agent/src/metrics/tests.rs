@@ -70,6 +70,7 @@ fn incident(victims: Vec<Victim>) -> Incident {
         trigger: None,
         victims,
         memory: Vec::new(),
+        before: None,
         degraded: Vec::new(),
         stamp_ns: 0,
         stamps: Vec::new(),
@@ -442,6 +443,8 @@ fn the_documented_table_is_true() {
     metrics.sink("kubernetes");
     metrics.watch_update("not_oomkilled");
     metrics.usages([(who("app"), pressed())]);
+    let somebody = Who::new(&Container::default(), None);
+    metrics.forecasts(vec![(somebody, Duration::ZERO)], 0);
     metrics.read(Readings {
         kernel_kills: Some(0),
         ..Readings::default()
@@ -492,4 +495,40 @@ fn the_documented_table_is_true() {
     told.sort();
     documented.sort();
     assert_eq!(told, documented);
+}
+
+#[test]
+fn only_what_grows_has_time_left_and_the_nearest_have_series() {
+    let metrics = Metrics::default();
+    let name = "oom_agent_container_seconds_to_limit";
+    let who = |n: usize| {
+        let container = Container {
+            id: format!("c{n:04}"),
+            ..Container::default()
+        };
+        Who::new(&container, None)
+    };
+    assert!(!metrics.encode(0).unwrap().contains(name));
+    metrics.forecasts(vec![(who(7), Duration::from_millis(1500))], 5);
+    let text = metrics.encode(0).unwrap();
+    let line = format!("{name}{{namespace=\"\",pod=\"\",container=\"c0007\"}} 1.5\n");
+    assert!(text.contains(&line), "{text}");
+    assert!(
+        text.contains("oom_agent_unrecorded_samples_total 5\n"),
+        "{text}"
+    );
+    let all = (0..1000).map(|n| (who(n), Duration::from_millis(2000 - n as u64)));
+    // Another instance of the same container.
+    let again = (who(999), Duration::from_secs(40));
+    metrics.forecasts(all.chain([again]).collect(), 5);
+    let text = metrics.encode(0).unwrap();
+    let series: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+    assert_eq!(series.len(), 512);
+    assert!(
+        series[0].ends_with("container=\"c0999\"} 1.001"),
+        "{}",
+        series[0]
+    );
+    metrics.forecasts(Vec::new(), 5);
+    assert!(!metrics.encode(0).unwrap().contains(name));
 }

@@ -12,12 +12,14 @@ use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::resolve::Resolver;
+use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
+use crate::cgroup::{self, Identity};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
-use crate::pressure::{Latest, Usage};
+use crate::pressure::Usage;
 use crate::probe::{Drops, Liveness};
 use crate::vmstat;
 
@@ -42,7 +44,7 @@ pub(super) struct Health {
     resolver: Arc<Resolver>,
     meters: Meters,
     liveness: Liveness,
-    latest: Latest,
+    watched: Watched,
     /// The containers that ran when they were listed last, by their ids.
     names: std::sync::Mutex<HashMap<String, Who>>,
     /// When the containers were listed last; held while they are.
@@ -101,14 +103,14 @@ impl Health {
         resolver: Arc<Resolver>,
         meters: Meters,
         liveness: Liveness,
-        latest: Latest,
+        watched: Watched,
     ) -> Arc<Self> {
         Arc::new(Self {
             metrics,
             resolver,
             meters,
             liveness,
-            latest,
+            watched,
             names: std::sync::Mutex::default(),
             listed: Mutex::default(),
         })
@@ -168,6 +170,8 @@ impl Health {
         Arc::clone(&self).list_in_time().await;
         self.metrics.read(self.meters.read());
         self.metrics.usages(self.usages());
+        self.metrics
+            .forecasts(self.forecasts(), self.watched.recorder.refused());
         match self.metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,
@@ -179,9 +183,24 @@ impl Health {
 
     /// The last look at each container; one that the runtime does not know goes by its id.
     fn usages(&self) -> Vec<(Who, Usage)> {
+        let all = self.watched.latest.get().into_iter();
+        self.named(all.map(|(key, usage)| (key.identity(), usage)))
+    }
+
+    /// Those that grow, and how long they may do so.
+    fn forecasts(&self) -> Vec<(Who, Duration)> {
+        let all = self
+            .watched
+            .recorder
+            .forecasts(clock::monotonic_ns())
+            .into_iter();
+        self.named(all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit)))
+    }
+
+    fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = self.latest.get().into_iter().map(|(key, usage)| {
-            let id = key.identity().container_id.unwrap_or_default();
+        let named = all.map(|(identity, value)| {
+            let id = identity.container_id.unwrap_or_default();
             let who = names.get(&id).cloned().unwrap_or_else(|| {
                 let container = Container {
                     id,
@@ -189,7 +208,7 @@ impl Health {
                 };
                 Who::new(&container, None)
             });
-            (who, usage)
+            (who, value)
         });
         named.collect()
     }

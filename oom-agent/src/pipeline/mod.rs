@@ -27,7 +27,6 @@ use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
-use crate::pressure::Latest;
 use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
@@ -37,6 +36,7 @@ use discover::Runtime;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
 use resolve::{Later, Resolver};
+use sampling::Watched;
 use summary::Summary;
 use verdicts::{Findings, Verdicts};
 
@@ -94,7 +94,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
     let snapshots = discover::snapshots(args.cgroupfs.as_deref());
-    let resolver = Arc::new(Resolver::new(host.clone(), procfs, snapshots, runtime));
+    let watched = Watched::default();
+    let resolver = Resolver::new(host.clone(), procfs, snapshots, &watched, runtime);
     let (seen, mut incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
@@ -128,14 +129,13 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         resolver.count_limits();
     }
     let meters = Meters::new(probe.drops(), log, kills_before);
-    let latest = Latest::default();
-    let sampler = sampling::start(&args, metrics.sampler.clone(), latest.clone());
+    let sampler = sampling::start(&args, metrics.sampler.clone(), &watched);
     let health = Health::new(
         Arc::clone(&metrics),
         Arc::clone(&resolver),
         meters.clone(),
         probe.liveness(),
-        latest,
+        watched,
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());

@@ -3,11 +3,20 @@
 use crate::args::Run;
 use crate::error_chain::chain;
 use crate::metrics::SamplerCounts;
-use crate::pressure::{Every, Latest, Pass, Sampler, Source};
+use crate::pressure::{Every, Latest, Pass, Recorder, Sampler, Source};
 use crate::snapshot::Hierarchy;
 
+/// What is known of containers' memory; a clone is the same.
+#[derive(Clone, Default)]
+pub(super) struct Watched {
+    /// For whoever scrapes.
+    pub(super) latest: Latest,
+    /// For incidents, and to look ahead.
+    pub(super) recorder: Recorder,
+}
+
 /// `None` where it is turned off or cannot be had: what it adds is done without.
-pub(super) fn start(args: &Run, counts: SamplerCounts, latest: Latest) -> Option<Sampler> {
+pub(super) fn start(args: &Run, counts: SamplerCounts, watched: &Watched) -> Option<Sampler> {
     let Every::Span(period) = args.sample else {
         return None;
     };
@@ -17,7 +26,11 @@ pub(super) fn start(args: &Run, counts: SamplerCounts, latest: Latest) -> Option
         root: hierarchy.path().to_owned(),
         version: hierarchy.version(),
     };
-    let take = Box::new(move |pass: &Pass<'_>| latest.take(pass));
+    let Watched { latest, recorder } = watched.clone();
+    let take = Box::new(move |pass: &Pass<'_>| {
+        recorder.take(pass.usages);
+        latest.take(pass);
+    });
     Sampler::start(source, period, counts, take)
         .inspect_err(
             |error| tracing::warn!(error = %chain(error), "no container's memory is sampled"),

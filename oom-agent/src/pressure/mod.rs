@@ -5,17 +5,21 @@
 
 mod every;
 mod files;
+mod growth;
 mod latest;
 mod marks;
 mod pace;
 mod read;
+mod recorder;
 mod sampler;
 mod table;
 mod tree;
 mod usage;
 
 pub use every::{Every, NoSpan};
+pub use growth::{Judgement, Sample, forecast, judge};
 pub use latest::Latest;
+pub use recorder::{Forecast, Recorder};
 pub use sampler::{Sampler, SamplerError};
 pub use tree::Source;
 pub use usage::{Key, Pass, Pressure, Stall, Take, Usage};

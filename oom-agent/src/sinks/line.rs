@@ -23,6 +23,9 @@ use crate::story::{self, Finding};
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";
 
+/// Characters of the last minute's picture.
+const CELLS: usize = 30;
+
 /// How incidents are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -180,6 +183,12 @@ impl Lines {
             time.strftime("%H:%M:%S%.3f"),
             escape::terminal(&sentence(incident))
         );
+        let before = incident.before.as_ref();
+        let picture = before.map_or_else(String::new, |before| before.sparkline(CELLS));
+        if !picture.is_empty() {
+            line.push(' ');
+            line.push_str(&picture);
+        }
         if let Some(cmdline) = incident
             .victims
             .first()
@@ -255,7 +264,8 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
-    use crate::incident::{Outcome, Scope, VERSION};
+    use crate::incident::{Outcome, Scope, VERSION, Victim};
+    use crate::k8s::fake::leak;
 
     const WITHIN: Duration = Duration::from_secs(20);
 
@@ -273,6 +283,7 @@ mod tests {
             trigger: None,
             victims: Vec::new(),
             memory: Vec::new(),
+            before: None,
             degraded: Vec::new(),
             stamp_ns: n,
             stamps: Vec::new(),
@@ -298,6 +309,24 @@ mod tests {
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
             .map(|line| line["id"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    #[test]
+    fn people_see_the_minute_before() {
+        let (mut lines, _far) = lines();
+        lines.format = Format::Human;
+        let mut incident = incident(1);
+        incident.victims = vec![Victim {
+            pid: 4242,
+            comm: Some("tail".to_owned()),
+            cmdline: Some(vec!["tail".to_owned(), "/dev/zero".to_owned()]),
+            ..Victim::default()
+        }];
+        incident.before = Some(leak());
+        assert_eq!(
+            lines.human(&incident),
+            "09:00:00.500 tail (pid 4242) was OOM-killed — a leak: +1.0 MiB/s, from half to the limit in 32 s ▅▇█ — command line: tail /dev/zero"
+        );
     }
 
     #[test]

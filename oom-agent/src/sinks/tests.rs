@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{Secrets, Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
 use crate::journal::Debts;
+use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -47,6 +48,7 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
             ..Victim::default()
         }],
         memory: Vec::new(),
+        before: None,
         degraded: Vec::new(),
         stamp_ns: crate::clock::monotonic_ns(),
         stamps: Vec::new(),
@@ -223,6 +225,22 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
     let latencies =
         format!(r#"oom_agent_sink_latency_seconds_count{{sink="bonker http://{address}"}} 100"#);
     assert!(text.contains(&latencies), "{text}");
+}
+
+#[tokio::test]
+async fn a_bonk_carries_the_minute_before() {
+    let (listener, address) = listen().await;
+    let (mut received, _server) = serve(listener, true);
+    let sink = sink(address);
+    let mut told = Incident::clone(&incident(1));
+    told.before = Some(leak());
+    sink.offer(&Arc::new(told));
+    let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(item.usage_permille, [500, 750, 1000]);
+    assert_eq!(item.verdict, "leak");
+    let words = " — a leak: +1.0 MiB/s, from half to the limit in 32 s";
+    assert!(item.summary.ends_with(words), "{}", item.summary);
+    timeout(WITHIN, sink.finish()).await.unwrap();
 }
 
 #[tokio::test]

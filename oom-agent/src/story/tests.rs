@@ -70,6 +70,7 @@ pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
         trigger: None,
         victims,
         memory: Vec::new(),
+        before: None,
         degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
         stamps: Vec::new(),

@@ -10,8 +10,9 @@ use crate::k8s::Note;
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
 /// What an incident tells and the API server does not know.
-const UNKNOWN: [&str; 15] = [
+const UNKNOWN: [&str; 16] = [
     "memory",
+    "before",
     "scope",
     "limit_bytes",
     "limit_cgroup",
@@ -88,6 +89,7 @@ pub(super) fn incident(kill: &Kill, now: Timestamp, now_ns: u64) -> Incident {
             ..Victim::default()
         }],
         memory: Vec::new(),
+        before: None,
         degraded,
         stamp_ns: now_ns.saturating_sub(age_ns),
         stamps: Vec::new(),

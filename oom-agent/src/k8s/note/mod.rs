@@ -18,6 +18,9 @@ use size::size;
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
 
+/// Characters of the last minute's picture, of three bytes each.
+const CELLS: usize = 20;
+
 /// The longest names shown, in bytes: more than honest ones have, where Kubernetes or the kernel bounds them.
 const COMM_LEN: usize = 48;
 const CONTAINER_LEN: usize = 63;
@@ -105,6 +108,12 @@ fn told(draft: &Draft) -> String {
     }
     if let Some(hint) = hint(draft, victim) {
         say(hint);
+    }
+    if let Some(before) = &incident.before
+        && let Some(words) = before.words()
+    {
+        let picture = before.sparkline(CELLS);
+        say(&format!("In the minute before: {picture} {words}."));
     }
     if draft.held_back > 0 {
         let (n, kills) = (draft.held_back, plural(draft.held_back, "kill", "kills"));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::incident::{Incident, OutOfMemory, Outcome, Rss, Scope, Trigger};
+use crate::incident::{Growth, Incident, OutOfMemory, Outcome, Rss, Scope, Trigger};
 use crate::k8s::draft::{self, Draft, On};
-use crate::k8s::fake::incident;
+use crate::k8s::fake::{incident, leak};
 
 use super::{NOTE_LEN, note, reason};
 
@@ -47,6 +47,20 @@ fn a_container_at_its_limit() {
          Next: if main needs that much, raise its resources.limits.memory above 64 MiB; \
          if its memory only ever grows, look for the leak in tail.",
     );
+}
+
+#[test]
+fn the_minute_before_is_a_picture_with_words() {
+    let mut incident = incident();
+    incident.before = Some(leak());
+    let told = "its restartPolicy decides what follows. In the minute before: ▅▇█ a leak: +1.0 MiB/s, \
+                from half to the limit in 32 s. Next: ";
+    let text = note(&on_pod(incident.clone()));
+    assert!(text.contains(told), "{text}");
+    // A picture without a verdict only takes room.
+    incident.before.as_mut().unwrap().verdict = Growth::Unknown;
+    let text = note(&on_pod(incident));
+    assert!(!text.contains("minute before"), "{text}");
 }
 
 #[test]
@@ -287,6 +301,9 @@ fn whatever_the_names_the_next_step_is_whole() {
             pid: 7,
             comm: long.clone(),
         });
+        let mut before = leak();
+        before.samples = (0..60).map(|age| ((59 - age) * 1000, u64::MAX)).collect();
+        incident.before = Some(before);
         let second = incident.victims[0].clone();
         incident.victims.push(second);
         for victim in &mut incident.victims {

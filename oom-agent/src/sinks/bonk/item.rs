@@ -22,6 +22,7 @@ pub(super) fn request(incident: &Incident) -> StreamBonksRequest {
     let container = victim.and_then(|victim| victim.container.as_ref());
     let text = |value: Option<&String>| value.cloned().unwrap_or_default();
     let summary = sentence(incident);
+    let before = incident.before.as_ref();
     StreamBonksRequest {
         item: Some(BonkItem {
             id: incident.id.clone(),
@@ -37,6 +38,8 @@ pub(super) fn request(incident: &Incident) -> StreamBonksRequest {
             comm: text(victim.and_then(|victim| victim.comm.as_ref())),
             summary: escape::truncate(&summary, SUMMARY_LEN).to_owned(),
             severity: severity(incident.scope).into(),
+            usage_permille: before.map_or_else(Vec::new, |it| it.permille().collect()),
+            verdict: before.map_or_else(String::new, |it| it.verdict.as_str().to_owned()),
             ..BonkItem::default()
         }),
     }
