@@ -14,6 +14,7 @@ mod recorder;
 mod sampler;
 mod table;
 mod tree;
+pub mod threshold;
 mod usage;
 
 pub use every::{Every, NoSpan};

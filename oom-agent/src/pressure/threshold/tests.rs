@@ -1,0 +1,279 @@
+use std::time::Duration;
+
+use super::*;
+use crate::incident::{self, Percent};
+use crate::pressure::{Pressure, Usage};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn figures(at_s: u64, current: u64, limit: Option<u64>) -> Figures {
+    let usage = Usage {
+        at_ns: at_s * SECOND,
+        current,
+        working_set: current,
+        limit,
+        psi: None,
+    };
+    Figures {
+        usage,
+        scores: Scores::default(),
+    }
+}
+
+fn settings(warning: &str, critical: &str) -> Settings {
+    Settings {
+        warning: Some(warning.parse().unwrap()),
+        critical: Some(critical.parse().unwrap()),
+        ..Settings::default()
+    }
+}
+
+/// What each look at a container with a limit of 100 says: `w`, `c`, in capitals where it is new.
+fn told(settings: &Settings, looks: &[(u64, u64)]) -> String {
+    let mut watch = Watch::default();
+    let tell = |(at, current): &(u64, u64)| {
+        let crossing = watch.look(settings, &figures(*at, *current, Some(100)), None);
+        match crossing.map(|crossing| (crossing.level, crossing.again)) {
+            None => '.',
+            Some((Level::Warning, false)) => 'W',
+            Some((Level::Warning, true)) => 'w',
+            Some((Level::Critical, false)) => 'C',
+            Some((Level::Critical, true)) => 'c',
+        }
+    };
+    looks.iter().map(tell).collect()
+}
+
+#[test]
+fn each_level_is_told_at_its_mark() {
+    let looks = [(0, 74), (1, 75), (2, 89), (3, 90), (4, 99)];
+    assert_eq!(told(&settings("75", "90%"), &looks), ".W.C.");
+    // At once at the higher one.
+    assert_eq!(told(&settings("75", "90"), &[(0, 50), (1, 95)]), ".C");
+}
+
+#[test]
+fn a_level_that_lasts_is_told_again_after_the_cooldown() {
+    let looks = [(0, 80), (1, 80), (29, 80), (30, 80), (59, 80), (60, 80)];
+    assert_eq!(told(&settings("75", "90"), &looks), "W..w.w");
+    let hasty = Settings {
+        cooldown: Duration::ZERO,
+        ..settings("75", "90")
+    };
+    assert_eq!(told(&hasty, &looks), "Wwwwww");
+}
+
+#[test]
+fn the_cooldown_holds_across_a_way_down_and_up() {
+    let looks = [(0, 80), (10, 20), (11, 80), (29, 80), (40, 80)];
+    // What has come up again was not told yet: it is told as new, later.
+    assert_eq!(told(&settings("75", "90"), &looks), "W...W");
+}
+
+#[test]
+fn within_the_hysteresis_a_level_is_not_left() {
+    let hasty = Settings {
+        cooldown: Duration::ZERO,
+        ..settings("75", "90")
+    };
+    // 70 is five points below; 69 is more.
+    let around = [(0, 75), (1, 70), (2, 75), (3, 69), (4, 75)];
+    assert_eq!(told(&hasty, &around), "W.w.W");
+    // Nor is the warning told anew where critical is nearly left.
+    assert_eq!(told(&hasty, &[(0, 91), (1, 86), (2, 90)]), "C.c");
+    let none = Settings {
+        hysteresis: 0.0,
+        ..hasty
+    };
+    assert_eq!(told(&none, &around), "W.W.W");
+}
+
+#[test]
+fn what_nothing_came_of_is_told_again_sooner_and_as_new() {
+    let (mut watch, settings) = (Watch::default(), Settings::default());
+    let look = |watch: &mut Watch, at: u64| {
+        // As long as the machine is up, and no longer.
+        watch.look(&settings, &figures(100 + at, 80, Some(100)), None)
+    };
+    let crossing = look(&mut watch, 0).unwrap();
+    watch.undone(&crossing, &Settings::default(), Duration::from_secs(1));
+    assert_eq!(look(&mut watch, 0), None);
+    assert!(!look(&mut watch, 1).unwrap().again);
+    assert_eq!(look(&mut watch, 30), None);
+    assert!(look(&mut watch, 31).unwrap().again);
+}
+
+#[test]
+fn the_way_down_is_no_news() {
+    let looks = [(0, 95), (1, 80), (2, 80), (31, 80), (32, 95)];
+    assert_eq!(told(&settings("75", "90"), &looks), "C..wC");
+}
+
+#[test]
+fn an_expression_has_hysteresis_in_points_of_the_limit_too() {
+    let hasty = Settings {
+        cooldown: Duration::ZERO,
+        ..settings("memory_current >= 75", "memory_usage > 90")
+    };
+    let around = [(0, 75), (1, 70), (2, 75), (3, 69), (4, 75)];
+    assert_eq!(told(&hasty, &around), "W.w.W");
+}
+
+#[test]
+fn without_a_limit_there_is_no_warning() {
+    let mut watch = Watch::default();
+    for settings in [
+        settings("1", "2"),
+        settings("memory_usage > 1", "memory_current > 1"),
+        settings("memory_current > memory_max * 0.5", "memory_usage >= 2"),
+    ] {
+        let crossing = watch.look(&settings, &figures(0, u64::MAX, None), None);
+        assert_eq!(crossing, None);
+    }
+}
+
+#[test]
+fn what_was_seen_and_the_forecast_are_told_with_it() {
+    let (mut watch, seen) = (Watch::default(), figures(7, 80, Some(100)));
+    let forecast = Some(Duration::from_secs(12));
+    let crossing = watch.look(&Settings::default(), &seen, forecast).unwrap();
+    let expected = Crossing {
+        level: Level::Warning,
+        usage: seen.usage,
+        forecast,
+        again: false,
+    };
+    assert_eq!((crossing, watch.level()), (expected, Some(Level::Warning)));
+}
+
+fn stall(tenths: u32) -> incident::Pressure {
+    let of = |from: u32| incident::Stalled {
+        avg10: Percent(from * 100),
+        avg60: Percent((from + 1) * 100),
+        avg300: Percent((from + 2) * 100),
+        total_us: u64::from(from + 3),
+    };
+    incident::Pressure {
+        some: of(tenths),
+        full: of(tenths + 4),
+    }
+}
+
+#[test]
+fn every_name_of_the_third_oomhero_has_its_value() {
+    let mut figures = figures(0, 150, Some(200));
+    figures.scores = Scores {
+        oom_score: 667,
+        oom_score_adj: -3,
+    };
+    figures.usage.psi = Some(Pressure {
+        memory: stall(10),
+        io: stall(20),
+        cpu: stall(30),
+    });
+    let mut names = vec![
+        ("memory_usage".to_owned(), 75),
+        ("memory_current".to_owned(), 150),
+        ("memory_max".to_owned(), 200),
+        ("oom_score".to_owned(), 667),
+        ("oom_score_adj".to_owned(), -3),
+    ];
+    for (resource, from) in [("memory", 10), ("io", 20), ("cpu", 30)] {
+        for (severity, from) in [("some", from), ("full", from + 4)] {
+            for (window, value) in (from..)
+                .zip(["avg10", "avg60", "avg300", "total"])
+                .map(|(v, w)| (w, v))
+            {
+                names.push((format!("{resource}_pressure_{severity}_{window}"), value));
+            }
+        }
+    }
+    for (name, value) in names {
+        let is = |text: String| text.parse::<Expression>().unwrap().holds(&figures);
+        assert!(is(format!("{name} == {value}")), "{name} == {value}");
+        assert!(!is(format!("{name} == {value} + 1")), "{name}");
+    }
+}
+
+#[test]
+fn operators_are_those_of_the_third_oomhero() {
+    let figures = figures(0, 75, Some(100));
+    for (text, holds) in [
+        ("memory_usage > 74 && memory_usage < 76", true),
+        ("memory_usage>=75&&memory_usage<=75", true),
+        ("memory_usage > 80 || memory_current == 75", true),
+        ("!(memory_usage > 80)", true),
+        ("!memory_usage", false),
+        ("1 - 1", false),
+        ("1 + 1 == 2", true),
+        ("2 + 3 * 4 == 14", true),
+        ("2 * 3 ^ 2 == 18", true),
+        ("7 % 4 == 3", true),
+        ("1 / 2 == 0.5", true),
+        ("8 - 4 - 2 == 2", true),
+        ("-1 + 2 == 1", true),
+        ("memory_max * 3 / 4 <= memory_current", true),
+        ("1 || 1 && 0", true),
+        ("1 != 2 && 2 != 2", false),
+        ("0 / 0", false),
+        ("1 / 0", true),
+        ("0.5", false),
+    ] {
+        let expression: Expression = text.parse().unwrap();
+        assert_eq!(expression.holds(&figures), holds, "{text}");
+    }
+}
+
+#[test]
+fn a_bad_expression_is_named_with_its_position() {
+    for (text, at, says) in [
+        (">", 1, "expected a number, a name or `(`, found `>`"),
+        ("", 1, "missing at the end"),
+        ("memory_usage >", 15, "missing at the end"),
+        ("memory_usage 75", 14, "expected `)` or one of"),
+        ("memory_usge > 75", 1, "nothing is called `memory_usge`"),
+        (
+            "1 < oom_scor",
+            5,
+            "memory_pressure".trim_end_matches("_pressure"),
+        ),
+        ("(1 > 2", 1, "not closed"),
+        ("1 > 2)", 6, "closes nothing"),
+        ("1 > 2 & 3", 7, "found `&`"),
+        ("1 = 1", 3, "found `=`"),
+        ("1 > 1x", 5, "`1x` is no number"),
+        ("1 > 1.2.3", 5, "is no number"),
+        ("1 > ü", 5, "found `ü`"),
+        ("max(1, 2)", 1, "nothing is called `max`"),
+        ("1 > 2\n", 6, "found `\\n`"),
+        ("101", 1, "at most 100"),
+        ("0%", 1, "above 0"),
+        (&"(".repeat(20), 17, "more than 16 parentheses"),
+        (&"1+".repeat(300), 513, "longer than 512"),
+    ] {
+        let error = text.parse::<Mark>().unwrap_err();
+        assert_eq!(error.at, at, "{text}: {error}");
+        let whole = error.to_string();
+        assert!(whole.contains(says), "{whole}");
+        assert!(
+            whole.contains(&format!("at character {at} of: ")),
+            "{whole}"
+        );
+    }
+}
+
+#[test]
+fn a_number_is_a_percentage_of_the_limit() {
+    for (text, percent) in [("75", 75.0), ("75%", 75.0), (" 90 % ", 90.0), ("0.5", 0.5)] {
+        assert_eq!(text.parse(), Ok(Mark::Percent(percent)), "{text}");
+    }
+    let words: Mark = "75 > memory_usage".parse().unwrap();
+    assert!(matches!(words, Mark::Expression(_)), "{words}");
+}
+
+#[test]
+fn scores_are_asked_for_where_they_are_named() {
+    assert!(settings("75", "oom_score > 800").needs_scores());
+    assert!(settings("1 > oom_score_adj", "90").needs_scores());
+    assert!(!settings("memory_usage > 75", "90").needs_scores());
+}
