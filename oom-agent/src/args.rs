@@ -1,5 +1,8 @@
 //! The command line. Each flag has an environment variable.
 
+mod sidecar;
+pub(crate) mod span;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +14,8 @@ use crate::incident::Pattern;
 use crate::pressure::Every;
 use crate::probe::Method;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
+
+pub use sidecar::Sidecar;
 
 /// Names what the Linux OOM killer struck.
 #[derive(Debug, Parser)]
@@ -30,6 +35,10 @@ pub enum Command {
     /// Watch the pods of a whole cluster by its API server alone, and report every container that Kubernetes
     /// calls `OOMKilled`: for nodes where eBPF cannot go. Needs no node, no capability and no root.
     WatchPods(WatchPods),
+    /// Beside the containers of one pod, that share their PID namespace: signal each process whose
+    /// container comes near its memory limit, as `OOMHero` does, with its variables and flags. Without eBPF.
+    #[command(version)]
+    Sidecar(Sidecar),
     /// Detach and remove what `run --pin` has left in a directory, of every version. Kills that wait
     /// there are not told.
     Unpin {

@@ -1,5 +1,6 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
+pub mod act;
 pub mod admin;
 pub mod args;
 pub mod cgroup;
@@ -18,6 +19,7 @@ pub mod pipeline;
 pub mod pressure;
 pub mod probe;
 pub mod procfs;
+pub mod sidecar;
 pub mod signals;
 pub mod sinks;
 pub mod snapshot;
@@ -61,6 +63,10 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
             let logging = logging::init(level, args.log_format)?;
             let log = logging.dropped_lines();
             Ok(on_tokio(&logging, watch_pods::run(args, log))??)
+        }
+        Command::Sidecar(args) => {
+            let logging = logging::init(args.log_level, args.log_format)?;
+            Ok(on_tokio(&logging, sidecar::run(args))??)
         }
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),

@@ -169,7 +169,7 @@ fn fill_from_status(victim: &mut Victim, status: &str) {
 }
 
 /// `hierarchy:controllers:path` a line: the memory controller's (cgroup v1), else the unified one's (v2).
-fn memory_cgroup(text: &str) -> Option<String> {
+pub(crate) fn memory_cgroup(text: &str) -> Option<String> {
     let lines = || {
         text.lines().filter_map(|line| {
             let (_, rest) = line.split_once(':')?;

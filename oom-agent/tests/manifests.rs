@@ -82,6 +82,25 @@ fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Value {
 }
 
 #[test]
+fn the_example_pod_is_oomheros_with_another_image() {
+    let pods = objects(&root().join("deploy/sidecar.yaml"));
+    let spec = &pods[0]["spec"];
+    assert_eq!(spec["shareProcessNamespace"], true);
+    let container = &spec["containers"][1];
+    // Its image's entry point names the command.
+    assert!(container["command"].is_null());
+    let args = container["args"].as_array().unwrap().iter();
+    let args = args.map(|arg| arg.as_str().unwrap());
+    let cli = Cli::try_parse_from(["oom-agent", "sidecar"].into_iter().chain(args)).unwrap();
+    let Command::Sidecar(sidecar) = cli.command else {
+        panic!("{cli:?}");
+    };
+    assert_eq!(sidecar.critical.to_string(), "memory_usage > 90");
+    let port = container["ports"][0]["containerPort"].as_u64();
+    assert_eq!(port, Some(u64::from(sidecar.http_listen.port())));
+}
+
+#[test]
 fn the_agent_understands_the_arguments_of_its_manifest() {
     let daemonset = shipped("DaemonSet");
     let containers = &daemonset["spec"]["template"]["spec"]["containers"];

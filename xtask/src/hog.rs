@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
+use signal_hook::consts::{SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
 
 use crate::lab::wait;
 use crate::say;
@@ -47,6 +49,9 @@ pub struct Args {
     /// Let a thread touch them once the first one has ended.
     #[arg(long, conflicts_with_all = ["child", "thread"])]
     pub leaderless: bool,
+    /// Touch one MiB every so many milliseconds; on SIGUSR1 say so, on SIGUSR2 let go of all and hold.
+    #[arg(long, value_name = "MS", conflicts_with_all = ["child", "thread", "leaderless"])]
+    pub careful: Option<u64>,
 }
 
 /// Eats, says `touched`, and holds if told to.
@@ -64,6 +69,9 @@ pub fn main(args: Args) -> Result<()> {
             .read_line(&mut String::new())
             .context("wait for a line on standard input")?;
     }
+    if let Some(step) = args.careful {
+        return careful(args, Duration::from_millis(step));
+    }
     match eater {
         None => hold(args, touch(args)),
         Some((open, eater)) => {
@@ -74,6 +82,26 @@ pub fn main(args: Args) -> Result<()> {
             eater.join().unwrap_or_else(|_| bail!("the eater died"))
         }
     }
+}
+
+/// Grows by steps, until it is told that it comes near its limit.
+fn careful(args: Args, step: Duration) -> Result<()> {
+    let mut signals = Signals::new([SIGUSR1, SIGUSR2]).context("catch signals")?;
+    let (sender, received) = sync_channel(8);
+    thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
+    let mut eaten = Vec::new();
+    say::line("growing");
+    while eaten.len() < args.mib {
+        match received.recv_timeout(step) {
+            Ok(SIGUSR2) => {
+                say::line(format_args!("let go at {} MiB", eaten.len()));
+                return hold(args, Vec::new());
+            }
+            Ok(_) => say::line(format_args!("warned at {} MiB", eaten.len())),
+            Err(_) => eaten.extend(touch(1)),
+        }
+    }
+    hold(args, eaten)
 }
 
 /// A thread that eats once its gate's other end is dropped.

@@ -22,6 +22,8 @@ mod people;
 mod pins;
 #[path = "kernel/pressure.rs"]
 mod pressure;
+#[path = "kernel/sidecar.rs"]
+mod sidecar;
 #[path = "kernel/start.rs"]
 mod start;
 mod support;

@@ -1,4 +1,4 @@
-//! docs/peers.md names a test for each feature: the tests are there.
+//! docs/peers.md and docs/oomhero.md name a test for each feature: the tests are there.
 
 #![allow(
     clippy::expect_used,
@@ -14,10 +14,13 @@ use xtask::workspace;
 
 #[test]
 fn every_row_names_tests_that_there_are() {
-    let page = fs::read_to_string(workspace::root().join("docs/peers.md")).unwrap();
-    let rows = rows(&page);
-    assert!(rows.len() > 30, "{} rows", rows.len());
-    for row in rows {
+    let all = [("docs/peers.md", 30), ("docs/oomhero.md", 15)].map(|(page, least)| {
+        let text = fs::read_to_string(workspace::root().join(page)).unwrap();
+        let rows: Vec<String> = rows(&text).into_iter().map(str::to_owned).collect();
+        assert!(rows.len() > least, "{} rows in {page}", rows.len());
+        rows
+    });
+    for row in all.iter().flatten() {
         let tests = tests(row);
         assert!(!tests.is_empty(), "no test in: {row}");
         for (path, name) in tests {

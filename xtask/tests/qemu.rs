@@ -208,6 +208,7 @@ macro_rules! every_case_on {
                 counted_limit,
                 node_wide,
                 sysrq,
+                sidecar,
                 storm,
             ]);
         )+

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::pods::{Freezer, Group};
 use super::process::{Pack, Plan, SOON, start, start_on_host};
 use super::scene::{Scene, Story};
+use super::sidecar::sidecar;
 use super::storm::storm;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -27,6 +28,7 @@ pub const NAMES: [&str; 14] = [
     "counted_limit",
     "node_wide",
     "sysrq",
+    "sidecar",
     "storm",
 ];
 
@@ -49,6 +51,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "counted_limit" => counted_limit(scene),
         "node_wide" => node_wide(scene),
         "sysrq" => sysrq(scene),
+        "sidecar" => sidecar(scene),
         "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }

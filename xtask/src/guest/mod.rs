@@ -10,6 +10,7 @@ mod memory;
 mod pods;
 mod process;
 mod scene;
+mod sidecar;
 mod storm;
 
 use std::fs;

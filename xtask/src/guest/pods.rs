@@ -87,7 +87,7 @@ impl Group {
         fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         PathBuf::from(format!("{ROOT}{}", self.path))
     }
 }

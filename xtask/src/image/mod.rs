@@ -1,4 +1,4 @@
-//! `cargo xtask image`: the agent, or the bonker for a hub, as a container image FROM scratch, in an
+//! `cargo xtask image`: the agent, the same as a sidecar, or the bonker for a hub, as a container image FROM scratch, in an
 //! archive that runtimes import; no registry, no daemon.
 
 mod archive;
@@ -24,10 +24,18 @@ pub const HUB_NAME: &str = concat!(
     env!("CARGO_PKG_VERSION")
 );
 
+/// What `deploy/sidecar.yaml` asks for: the agent, started as `OOMHero`'s image is, without a command.
+pub const SIDECAR_NAME: &str = concat!(
+    "localhost/oom-bonker/oom-agent-sidecar:",
+    env!("CARGO_PKG_VERSION")
+);
+
 /// A program, and who it is in its image.
 struct Packed {
     name: &'static str,
     program: &'static str,
+    /// What it is told before anything that a container says.
+    command: Option<&'static str>,
     /// As a number: runAsNonRoot and the like cannot judge a name.
     user: &'static str,
     description: &'static str,
@@ -36,19 +44,32 @@ struct Packed {
 const AGENT: Packed = Packed {
     name: NAME,
     program: "oom-agent",
+    command: None,
     user: "0",
     description: "Names what the Linux OOM killer struck",
+};
+
+const SIDECAR: Packed = Packed {
+    name: SIDECAR_NAME,
+    command: Some("sidecar"),
+    description: "Signals processes that come near their memory limit",
+    ..AGENT
 };
 
 const HUB: Packed = Packed {
     name: HUB_NAME,
     program: "bonker-gpio",
+    command: None,
     user: "65532",
     description: "Swings, or has others swing, for every OOM kill",
 };
 
 /// Flags of the command.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 pub struct Args {
     /// Pack the agent as the tests build it: in a fraction of the time, and slower
     #[arg(long)]
@@ -56,6 +77,9 @@ pub struct Args {
     /// Pack bonker-gpio for deploy/hub.yaml instead of the agent
     #[arg(long)]
     pub hub: bool,
+    /// Pack the agent for deploy/sidecar.yaml, in the place of `OOMHero`'s image
+    #[arg(long, conflicts_with = "hub")]
+    pub sidecar: bool,
     /// Where to [default: dist/PROGRAM-VERSION-ARCHITECTURE.tar]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -73,7 +97,11 @@ pub fn main(args: Args) -> Result<()> {
         yes: args.yes,
         toolchain: args.toolchain,
     };
-    let packed = if args.hub { HUB } else { AGENT };
+    let packed = match (args.hub, args.sidecar) {
+        (true, _) => HUB,
+        (_, true) => SIDECAR,
+        _ => AGENT,
+    };
     let program = if args.debug {
         build_ebpf::main(build)?;
         let built = StaticBinaries::build()?;
@@ -84,7 +112,7 @@ pub fn main(args: Args) -> Result<()> {
     };
     let out = args.out.unwrap_or_else(|| {
         let version = env!("CARGO_PKG_VERSION");
-        let program = packed.program;
+        let program = packed.file();
         dist::dir().join(format!("{program}-{version}-{}.tar", architecture()))
     });
     if let Some(dir) = out.parent() {
@@ -110,6 +138,29 @@ pub fn pack_hub(bonker: &Path, out: &Path) -> Result<()> {
     write(&HUB, bonker, out)
 }
 
+/// Packs a static agent as a sidecar.
+pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
+    write(&SIDECAR, agent, out)
+}
+
+// === impl Packed ===
+
+impl Packed {
+    /// What its archive is called, but for version and architecture.
+    fn file(&self) -> String {
+        let command = self.command.map(|command| format!("-{command}"));
+        format!("{}{}", self.program, command.unwrap_or_default())
+    }
+
+    fn entrypoint(&self) -> Vec<String> {
+        let command = self.command.map(str::to_owned);
+        [format!("/{}", self.program)]
+            .into_iter()
+            .chain(command)
+            .collect()
+    }
+}
+
 fn write(packed: &Packed, program: &Path, out: &Path) -> Result<()> {
     let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     dist::check_static(program, &bytes)?;
@@ -117,7 +168,7 @@ fn write(packed: &Packed, program: &Path, out: &Path) -> Result<()> {
         names: &[packed.name],
         config: json!({
             "User": packed.user,
-            "Entrypoint": [format!("/{}", packed.program)],
+            "Entrypoint": packed.entrypoint(),
             "WorkingDir": "/",
             "Labels": {
                 "org.opencontainers.image.title": packed.program,
@@ -150,6 +201,16 @@ mod tests {
         let hub = text("deploy/hub.yaml");
         assert!(hub.contains(&format!("image: {HUB_NAME}\n")));
         assert!(hub.contains(&format!("runAsUser: {}\n", HUB.user)));
+    }
+
+    #[test]
+    fn the_sidecars_image_needs_no_command() {
+        assert!(text("deploy/sidecar.yaml").contains(&format!("image: {SIDECAR_NAME}\n")));
+        assert_eq!(SIDECAR.entrypoint(), ["/oom-agent", "sidecar"]);
+        assert_eq!(
+            (SIDECAR.file(), AGENT.file()),
+            ("oom-agent-sidecar".into(), "oom-agent".into())
+        );
     }
 
     #[test]

@@ -1,0 +1,11 @@
+//! What is done when a container comes near its limit.
+
+mod members;
+mod post;
+mod process;
+mod signal;
+
+pub use members::{Signalled, Whom, signal as signal_cgroup};
+pub use post::{ConfigError, Notice, Post, PostError, Process as Noticed};
+pub use process::{Held, Identity, Processes};
+pub use signal::{BadSignal, SendError, Sig};

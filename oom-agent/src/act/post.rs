@@ -1,0 +1,113 @@
+//! Notices by HTTP POST, as the third `OOMHero` sends them.
+
+mod body;
+mod config;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::timeout;
+
+use config::Config;
+
+pub use body::{Notice, Process};
+pub use config::ConfigError;
+
+/// Given to one notice in all, as with `OOMHero`.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The most that is read of an answer, so that its connection can be used again, in bytes.
+const ANSWER_LEN: usize = 64 << 10;
+
+/// Where notices go.
+pub struct Post {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Why a notice was not taken. `Display` leaves the source out; neither shows a header.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostError {
+    /// It could not be written as JSON.
+    #[error("the notice could not be written")]
+    Body(#[source] serde_json::Error),
+    /// No request can be made of it.
+    #[error("the request could not be made")]
+    Request(#[source] http::Error),
+    /// It did not come to an answer.
+    #[error("no answer")]
+    Call(#[source] hyper_util::client::legacy::Error),
+    /// It took too long.
+    #[error("no answer within {PATIENCE:?}")]
+    Silent,
+    /// The other side would not have it.
+    #[error("answered {0}")]
+    Refused(StatusCode),
+}
+
+// === impl Post ===
+
+impl Post {
+    /// Reads the file of `--http-file-path`.
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let Config { uri, headers, tls } = Config::read(path)?;
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new()).build(https),
+            uri,
+            headers,
+        })
+    }
+
+    /// Sends one.
+    pub async fn send(&self, notice: &Notice) -> Result<(), PostError> {
+        let body = serde_json::to_vec(notice).map_err(PostError::Body)?;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(self.uri.clone())
+            .body(Full::new(Bytes::from(body)))
+            .map_err(PostError::Request)?;
+        *request.headers_mut() = self.headers.clone();
+        let exchange = async {
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(PostError::Call)?;
+            let status = answer.status();
+            // Its text is for nobody; read, it frees the connection for the next notice.
+            let _unread = Limited::new(answer.into_body(), ANSWER_LEN).collect().await;
+            if status.is_success() {
+                Ok(())
+            } else {
+                Err(PostError::Refused(status))
+            }
+        };
+        timeout(PATIENCE, exchange)
+            .await
+            .unwrap_or(Err(PostError::Silent))
+    }
+
+    /// Where to, for logs: without its path and query, which may hold a token.
+    pub fn host(&self) -> &str {
+        self.uri
+            .authority()
+            .map_or("", |authority| authority.host())
+    }
+}

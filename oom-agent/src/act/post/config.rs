@@ -1,0 +1,172 @@
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use hyper_rustls::ConfigBuilderExt as _;
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+
+/// The largest file that is read, in bytes: a bundle of public CAs has some 200 KiB.
+const FILE_LEN: u64 = 1 << 20;
+
+/// The file, read and checked.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) tls: ClientConfig,
+}
+
+/// Why it cannot be used. Neither `Display` nor the source shows the value of a header.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It or the CA cannot be read.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no such file. The parser's own words would quote it.
+    #[error(
+        "{} is not as it should be{}: expected `url: https://HOST/PATH`, and if need be `headers:`, a list of `name:` and `value:`, and `ca: FILE`",
+        .path.display(), at(*.line)
+    )]
+    Strange {
+        /// Which.
+        path: PathBuf,
+        /// Where, from 1 on.
+        line: Option<u64>,
+    },
+    /// Notices cannot be sent there.
+    #[error("the url in {} is no http:// or https:// URL with a host", .0.display())]
+    Url(PathBuf),
+    /// That cannot be a header.
+    #[error("header {nth} of {} has a name or a value that HTTP does not allow", .path.display())]
+    Header {
+        /// Which file.
+        path: PathBuf,
+        /// Which header, from 1 on.
+        nth: usize,
+    },
+    /// Nobody's certificate would be trusted.
+    #[error("no certificate of a CA is in {}", .0.display())]
+    Ca(PathBuf),
+    /// The same, of the system's.
+    #[error("this system has no CAs: name a file with `ca:` in {}", .0.display())]
+    NoCas(PathBuf),
+    /// rustls has no use for what it was given.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map_or_else(String::new, |line| format!(" in line {line}"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    url: String,
+    #[serde(default)]
+    headers: Vec<Header>,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let written: Written =
+            serde_saphyr::from_slice(&text).map_err(|error| ConfigError::Strange {
+                path: path.to_owned(),
+                line: error.location().map(|at| at.line()),
+            })?;
+        let url = || ConfigError::Url(path.to_owned());
+        let uri: Uri = written.url.parse().map_err(|_| url())?;
+        let host = uri.authority().map(http::uri::Authority::host);
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none_or(str::is_empty) {
+            return Err(url());
+        }
+        let secure = uri.scheme_str() == Some("https");
+        Ok(Self {
+            headers: headers(written.headers, path)?,
+            tls: tls(secure, written.ca.as_deref(), path)?,
+            uri,
+        })
+    }
+}
+
+fn headers(written: Vec<Header>, path: &Path) -> Result<HeaderMap, ConfigError> {
+    let mut headers = HeaderMap::new();
+    for (nth, Header { name, value }) in (1..).zip(written) {
+        let pair = HeaderName::try_from(name)
+            .ok()
+            .zip(HeaderValue::try_from(value).ok());
+        let (name, mut value) = pair.ok_or_else(|| ConfigError::Header {
+            path: path.to_owned(),
+            nth,
+        })?;
+        // Debug output shows none of them.
+        value.set_sensitive(true);
+        headers.append(name, value);
+    }
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    Ok(headers)
+}
+
+fn tls(secure: bool, ca: Option<&Path>, config: &Path) -> Result<ClientConfig, ConfigError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(ConfigError::Tls)?;
+    let roots = match ca {
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            let text = read(ca)?;
+            let (added, _) = roots.add_parsable_certificates(
+                CertificateDer::pem_slice_iter(&text).filter_map(Result::ok),
+            );
+            if added == 0 {
+                return Err(ConfigError::Ca(ca.to_owned()));
+            }
+            roots
+        }
+        None if secure => {
+            let builder = builder
+                .with_native_roots()
+                .map_err(|_| ConfigError::NoCas(config.to_owned()))?;
+            return Ok(builder.with_no_client_auth());
+        }
+        None => RootCertStore::empty(),
+    };
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_LEN).read_to_end(&mut bytes));
+    read.map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,218 @@
+//! `oom-agent sidecar`: in the words of `OOMHero`, of its first version and its third.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::span::{points, time};
+use super::{LogFormat, LogLevel};
+use crate::act::Sig;
+use crate::pressure::threshold::{Mark, Settings};
+
+/// `oom-agent sidecar`
+#[derive(Args, Debug)]
+pub struct Sidecar {
+    /// When to warn: a percentage of the memory limit, or an expression over `memory_usage`,
+    /// `memory_current`, `memory_max`, `oom_score`, `oom_score_adj` and
+    /// `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`: `memory_usage > 75 ||
+    /// memory_pressure_full_avg10 > 20`.
+    #[arg(long, env = "WARNING", value_name = "MARK", default_value = "75")]
+    pub warning: Mark,
+
+    /// When it is critical: likewise.
+    #[arg(long, env = "CRITICAL", value_name = "MARK", default_value = "90")]
+    pub critical: Mark,
+
+    /// The same is not said again sooner: `30s`, `1m30s`, or a number of seconds.
+    #[arg(long, env = "COOLDOWN", value_name = "TIME", default_value = "30s", value_parser = time)]
+    pub cooldown_interval: Duration,
+
+    /// How many points of the limit below its mark a level is left.
+    #[arg(long, env = "OOM_AGENT_HYSTERESIS", value_name = "POINTS", default_value = "5",
+        value_parser = points)]
+    pub hysteresis: f64,
+
+    /// How often to look.
+    #[arg(long, env = "OOM_AGENT_LOOP_INTERVAL", value_name = "TIME", default_value = "100ms",
+        value_parser = interval)]
+    pub loop_interval: Duration,
+
+    /// What a process gets at --warning.
+    #[arg(
+        long,
+        env = "WARNING_SIGNAL",
+        value_name = "SIGNAL",
+        default_value = "SIGUSR1"
+    )]
+    pub warning_signal: Sig,
+
+    /// What it gets at --critical.
+    #[arg(
+        long,
+        env = "CRITICAL_SIGNAL",
+        value_name = "SIGNAL",
+        default_value = "SIGUSR2"
+    )]
+    pub critical_signal: Sig,
+
+    /// Send a POST request instead of signals, as this YAML file says: `url:`, `headers:` (a list of
+    /// `name:` and `value:`), `ca:` (a file).
+    #[arg(
+        long,
+        env = "OOM_AGENT_HTTP_FILE_PATH",
+        value_name = "FILE",
+        conflicts_with_all = ["warning_signal", "critical_signal"]
+    )]
+    pub http_file_path: Option<PathBuf>,
+
+    /// Watch this cgroup and the processes in it, instead of all in this PID namespace but the first.
+    #[arg(long, env = "OOM_AGENT_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+
+    /// Serve /metrics over HTTP there.
+    #[arg(
+        long,
+        env = "OOM_AGENT_HTTP_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:9000"
+    )]
+    pub http_listen: SocketAddr,
+
+    /// How much is logged to standard error.
+    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// How it is logged.
+    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
+    pub log_format: LogFormat,
+}
+
+// === impl Sidecar ===
+
+impl Sidecar {
+    /// When to warn.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            warning: Some(self.warning.clone()),
+            critical: Some(self.critical.clone()),
+            cooldown: self.cooldown_interval,
+            hysteresis: self.hysteresis,
+        }
+    }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = time(text)?;
+    let allowed = Duration::from_millis(10)..=Duration::from_hours(1);
+    if allowed.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("it is from 10ms to 1h".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parsed(args: &[&str]) -> Result<Sidecar, clap::Error> {
+        let cli = Cli::try_parse_from([&["oom-agent", "sidecar"], args].concat())?;
+        match cli.command {
+            Command::Sidecar(sidecar) => Ok(sidecar),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_third_oomheros_flags_work_unchanged() {
+        let sidecar = parsed(&[
+            "--warning=memory_usage > 70 || memory_pressure_full_avg60 > 50",
+            "--critical",
+            "oom_score > 800",
+            "--loop-interval=200ms",
+            "--cooldown-interval=1m",
+            "--warning-signal",
+            "SIGHUP",
+            "--critical-signal=SIGTERM",
+        ])
+        .unwrap();
+        let said = (sidecar.warning.to_string(), sidecar.critical.to_string());
+        let expected = "memory_usage > 70 || memory_pressure_full_avg60 > 50";
+        assert_eq!(said, (expected.to_owned(), "oom_score > 800".to_owned()));
+        let times = (sidecar.loop_interval, sidecar.cooldown_interval);
+        assert_eq!(times, (Duration::from_millis(200), Duration::from_mins(1)));
+        let signals = (sidecar.warning_signal, sidecar.critical_signal);
+        assert_eq!(format!("{signals:?}"), "(SIGHUP, SIGTERM)");
+        let version = parsed(&["--version"]).unwrap_err();
+        assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
+    }
+
+    #[test]
+    fn its_defaults_are_the_first_oomheros_marks_and_the_thirds_times() {
+        let sidecar = parsed(&[]).unwrap();
+        assert_eq!(sidecar.settings(), Settings::default());
+        assert_eq!(sidecar.loop_interval, Duration::from_millis(100));
+        assert_eq!(
+            (sidecar.warning_signal, sidecar.critical_signal),
+            (Sig::USR1, Sig::USR2)
+        );
+        assert_eq!(sidecar.http_listen.to_string(), "0.0.0.0:9000");
+    }
+
+    #[test]
+    fn the_first_oomheros_variables_are_the_flags() {
+        let command = Cli::command();
+        let sidecar = command.find_subcommand("sidecar").unwrap();
+        for (variable, flag) in [
+            ("WARNING", "warning"),
+            ("CRITICAL", "critical"),
+            ("COOLDOWN", "cooldown_interval"),
+            ("WARNING_SIGNAL", "warning_signal"),
+            ("CRITICAL_SIGNAL", "critical_signal"),
+        ] {
+            let arg = sidecar.get_arguments().find(|arg| arg.get_id() == flag);
+            assert_eq!(arg.unwrap().get_env().unwrap(), variable);
+        }
+    }
+
+    #[test]
+    fn the_first_oomheros_times_are_read() {
+        for (text, millis) in [
+            ("1m30s", 90_000),
+            ("45", 45_000),
+            ("1.5h", 5_400_000),
+            ("0", 0),
+        ] {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["-1s", "soon", ""] {
+            assert!(time(bad).unwrap_err().contains("as in 250ms"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        for (args, says) in [
+            (
+                &["--warning", "memory_usge > 75"][..],
+                "at character 1 of: memory_usge",
+            ),
+            (&["--critical", "101"], "at most 100"),
+            (&["--loop-interval", "1ms"], "from 10ms to 1h"),
+            (&["--hysteresis", "100"], "less than 100"),
+            (&["--warning-signal", "10"], "no signal is called `10`"),
+            (
+                &["--http-file-path", "x", "--warning-signal", "SIGHUP"],
+                "cannot be used with",
+            ),
+        ] {
+            let error = parsed(args).unwrap_err().to_string();
+            assert!(error.contains(says), "{args:?}: {error}");
+        }
+    }
+}

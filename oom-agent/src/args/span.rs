@@ -1,0 +1,23 @@
+//! Times and points, as people write them.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// Go's durations, of the first version, and bare seconds, which it took too.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let usage = "use a number and a unit, as in 250ms, 30s or 1m30s";
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let span: SignedDuration = text.parse().map_err(|why| format!("{why}: {usage}"))?;
+    Duration::try_from(span).map_err(|_| format!("it may not be negative: {usage}"))
+}
+
+/// Of the limit.
+pub(crate) fn points(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(points) if (0.0..100.0).contains(&points) => Ok(points),
+        _ => Err("points are from 0 to less than 100".to_owned()),
+    }
+}

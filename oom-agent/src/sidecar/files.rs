@@ -1,0 +1,222 @@
+//! The files of a cgroup that a sidecar reads: its own container sees no more than those.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::pressure::{Pressure, Stall, Usage};
+use crate::snapshot::psi;
+
+/// From here on a limit of cgroup v1 is none: it shows `PAGE_COUNTER_MAX` pages.
+const UNLIMITED: u64 = i64::MAX.unsigned_abs() - (64 << 10);
+
+/// A cgroup's directory, with the files of its version, and the directories above it that may have
+/// a lower limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Files {
+    dir: PathBuf,
+    above: Vec<PathBuf>,
+    names: &'static Names,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Names {
+    current: &'static str,
+    limit: &'static str,
+    inactive_file: &'static str,
+    pressure: bool,
+}
+
+const V1: Names = Names {
+    current: "memory.usage_in_bytes",
+    limit: "memory.limit_in_bytes",
+    inactive_file: "total_inactive_file ",
+    pressure: false,
+};
+const V2: Names = Names {
+    current: "memory.current",
+    limit: "memory.max",
+    inactive_file: "inactive_file ",
+    pressure: true,
+};
+
+const NO_FULL: &str = "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+
+/// A directory is no cgroup with a memory controller.
+#[derive(Debug, thiserror::Error)]
+#[error("{} has neither memory.current nor memory.usage_in_bytes: name a directory of the memory controller", .0.display())]
+pub struct FilesError(PathBuf);
+
+// === impl Files ===
+
+impl Files {
+    /// Of one cgroup; limits above it are not looked for.
+    pub(super) fn of(dir: &Path) -> Result<Self, FilesError> {
+        let names = [&V1, &V2]
+            .into_iter()
+            .find(|names| dir.join(names.current).exists())
+            .ok_or_else(|| FilesError(dir.to_owned()))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            above: Vec::new(),
+            names,
+        })
+    }
+
+    /// Of a process, as its own mount of the cgroups shows it: in a container of a private cgroup
+    /// namespace the mount is the container's cgroup; else it lies at `path` below the mount.
+    pub(super) fn seen_by(root: &Path, path: &str) -> Option<Self> {
+        let mount = root.join("sys/fs/cgroup");
+        let below = path.trim_matches('/');
+        let plain = !below.split('/').any(|name| matches!(name, "." | ".."));
+        [mount.join("memory"), mount].into_iter().find_map(|mount| {
+            if !below.is_empty()
+                && plain
+                && let Ok(mut files) = Self::of(&mount.join(below))
+            {
+                let above = Path::new(below).ancestors().skip(1);
+                files.above = above.map(|above| mount.join(above)).collect();
+                return Some(files);
+            }
+            Self::of(&mount).ok()
+        })
+    }
+
+    /// The same for all processes of a cgroup, by whatever path it is seen.
+    pub(super) fn key(&self) -> Option<(u64, u64)> {
+        let dir = fs::metadata(&self.dir).ok()?;
+        Some((dir.dev(), dir.ino()))
+    }
+
+    /// Where its processes are listed.
+    pub(super) fn procs(&self) -> io::Result<Vec<u32>> {
+        let text = fs::read_to_string(self.dir.join("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
+    }
+
+    /// One look. What is reclaimed for nothing is [asked for](Self::working_set) apart: it costs more
+    /// than all the rest.
+    pub(super) fn usage(&self, at_ns: u64) -> Option<Usage> {
+        let current = number(&self.dir.join(self.names.current))?;
+        let dirs = std::iter::once(&self.dir).chain(&self.above);
+        let limits = dirs.filter_map(|dir| number(&dir.join(self.names.limit)));
+        Some(Usage {
+            at_ns,
+            current,
+            working_set: current,
+            limit: limits.filter(|limit| *limit < UNLIMITED).min(),
+            psi: self.pressure(),
+        })
+    }
+
+    /// `current` without `inactive_file`.
+    pub(super) fn working_set(&self, current: u64) -> u64 {
+        let stat = fs::read_to_string(self.dir.join("memory.stat")).unwrap_or_default();
+        let value = stat
+            .lines()
+            .find_map(|line| line.strip_prefix(self.names.inactive_file));
+        let inactive: u64 = value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_default();
+        current.saturating_sub(inactive)
+    }
+
+    fn pressure(&self) -> Option<Pressure> {
+        if !self.names.pressure {
+            return None;
+        }
+        let stall = |name| -> Option<Stall> {
+            let text = fs::read_to_string(self.dir.join(name)).ok()?;
+            // Of CPUs there is no line `full` before 5.13.
+            psi(&text).or_else(|| psi(&format!("{text}{NO_FULL}")))
+        };
+        Some(Pressure {
+            memory: stall("memory.pressure")?,
+            io: stall("io.pressure")?,
+            cpu: stall("cpu.pressure")?,
+        })
+    }
+}
+
+/// A file of one number; `max` is none.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim_ascii().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(dir: &Path, files: &[(&str, &str)]) {
+        fs::create_dir_all(dir).unwrap();
+        for (name, text) in files {
+            fs::write(dir.join(name), text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_private_namespaces_mount_is_the_containers_cgroup() {
+        let root = tempfile::tempdir().unwrap();
+        let psi = "some avg10=1.50 avg60=0.00 avg300=0.00 total=7\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+        let files = [
+            ("memory.current", "75\n"),
+            ("memory.max", "100\n"),
+            ("memory.stat", "anon 1\ninactive_file 25\n"),
+            ("memory.pressure", psi),
+            ("io.pressure", psi),
+            ("cpu.pressure", psi),
+        ];
+        cgroup(&root.path().join("sys/fs/cgroup"), &files);
+        for path in ["/", "/../x", "/kubepods/x"] {
+            let files = Files::seen_by(root.path(), path).unwrap();
+            let usage = files.usage(9).unwrap();
+            assert_eq!(
+                (usage.current, usage.limit, usage.at_ns),
+                (75, Some(100), 9)
+            );
+            assert_eq!(usage.psi.unwrap().io.some.avg10.0, 150);
+            assert_eq!(files.working_set(75), 50);
+        }
+    }
+
+    #[test]
+    fn on_v1_and_in_a_whole_hierarchy_the_path_and_the_lowest_limit_above_count() {
+        let root = tempfile::tempdir().unwrap();
+        let memory = root.path().join("sys/fs/cgroup/memory");
+        let none = "9223372036854771712\n";
+        let file = |limit| {
+            [
+                ("memory.usage_in_bytes", "60\n"),
+                ("memory.limit_in_bytes", limit),
+            ]
+        };
+        cgroup(&memory, &file(none));
+        cgroup(&memory.join("pod"), &file("80\n"));
+        cgroup(&memory.join("pod/a"), &file(none));
+        cgroup(&memory.join("free"), &file(none));
+        let limit = |path| {
+            Files::seen_by(root.path(), path)
+                .unwrap()
+                .usage(0)
+                .unwrap()
+                .limit
+        };
+        assert_eq!(limit("/pod/a"), Some(80));
+        assert_eq!(limit("/free"), None);
+        assert_eq!(limit("/gone"), None);
+        let usage = Files::of(&memory.join("pod")).unwrap().usage(0).unwrap();
+        assert_eq!((usage.limit, usage.psi), (Some(80), None));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_none_and_what_is_no_cgroup_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("sys/fs/cgroup");
+        cgroup(&dir, &[("memory.current", "75\n"), ("memory.max", "max\n")]);
+        let usage = Files::of(&dir).unwrap().usage(0).unwrap();
+        assert_eq!((usage.limit, usage.psi), (None, None));
+        let error = Files::of(root.path()).unwrap_err();
+        assert!(error.to_string().contains("memory controller"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! Which processes are near their limit: one pass at a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+use std::time::Duration;
+
+use super::files::{Files, FilesError};
+use super::pod;
+use crate::act::{Held, Identity, Processes};
+use crate::pressure::Usage;
+use crate::pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
+
+/// Processes that are watched; of more, none.
+const PROCESSES: usize = 1024;
+
+/// Metrics are that old at most, and a process that could not be looked at is tried again then.
+const STALE_NS: u64 = 1_000_000_000;
+
+/// The processes beside this one.
+pub(super) struct Beside {
+    settings: Settings,
+    /// The one cgroup to watch; else those of the pod's processes.
+    only: Option<Files>,
+    again: Duration,
+    processes: Processes,
+    known: HashMap<u32, Known>,
+    looked_up_ns: Option<u64>,
+    crowded: bool,
+    fresh: bool,
+}
+
+/// One process, from pass to pass.
+struct Known {
+    identity: Identity,
+    /// Its cgroup, and that cgroup's key.
+    files: Option<(Files, (u64, u64))>,
+    watch: Watch,
+    command: String,
+    seen: Option<Figures>,
+}
+
+/// A process to do something about.
+pub(super) struct Told {
+    pub(super) crossing: Crossing,
+    pub(super) scores: Scores,
+    pub(super) identity: Identity,
+    pub(super) held: Held,
+    pub(super) command: String,
+}
+
+/// A process as metrics show it.
+pub(super) struct Shown {
+    pub(super) pid: u32,
+    pub(super) command: String,
+    pub(super) figures: Figures,
+}
+
+// === impl Beside ===
+
+impl Beside {
+    /// All processes of this PID namespace, or those of a cgroup. What nothing came of is due `again` so soon.
+    pub(super) fn new(
+        settings: Settings,
+        cgroup: Option<&Path>,
+        again: Duration,
+    ) -> Result<Self, FilesError> {
+        Ok(Self {
+            settings,
+            only: cgroup.map(Files::of).transpose()?,
+            again,
+            processes: Processes::new("/proc"),
+            known: HashMap::new(),
+            looked_up_ns: None,
+            crowded: false,
+            fresh: false,
+        })
+    }
+
+    /// One pass: who has come to a level, or is to be reminded.
+    pub(super) fn look(&mut self, now_ns: u64) -> Vec<Told> {
+        let stale = self
+            .looked_up_ns
+            .is_none_or(|at| now_ns.saturating_sub(at) >= STALE_NS);
+        if stale {
+            self.looked_up_ns = Some(now_ns);
+        }
+        self.fresh = stale;
+        self.list(stale);
+        let with_scores = stale || self.settings.needs_scores();
+        let mut usages: HashMap<(u64, u64), Usage> = HashMap::new();
+        let mut told = Vec::new();
+        for (pid, known) in &mut self.known {
+            let Some((files, key)) = &known.files else {
+                continue;
+            };
+            let usage = match usages.entry(*key) {
+                Entry::Occupied(read) => *read.get(),
+                Entry::Vacant(unread) => match files.usage(now_ns) {
+                    Some(usage) => *unread.insert(usage),
+                    // The process is gone, and what it showed of the cgroup with it.
+                    None => continue,
+                },
+            };
+            let read = |pid| self.processes.open(pid).ok()?.scores();
+            let before = known.seen.map(|seen| seen.scores);
+            let scores = with_scores.then(|| read(*pid)).flatten().or(before);
+            let mut figures = Figures {
+                usage,
+                scores: scores.unwrap_or_default(),
+            };
+            known.seen = Some(figures);
+            let before = known.watch;
+            let Some(mut crossing) = known.watch.look(&self.settings, &figures, None) else {
+                continue;
+            };
+            let held = self.processes.open(*pid).ok();
+            let Some(held) = held.filter(|held| held.identity().as_ref() == Some(&known.identity))
+            else {
+                // Ended, or moved: whoever it is now is looked at anew.
+                known.watch = before;
+                known.files = None;
+                continue;
+            };
+            figures.usage.working_set = files.working_set(usage.current);
+            crossing.usage = figures.usage;
+            told.push(Told {
+                crossing,
+                scores: held.scores().unwrap_or_default(),
+                identity: known.identity.clone(),
+                held,
+                command: known.command.clone(),
+            });
+        }
+        told
+    }
+
+    /// Nothing came of that.
+    pub(super) fn again(&mut self, told: &Told) {
+        if let Some(known) = self.known.get_mut(&told.identity.pid)
+            && known.identity == told.identity
+        {
+            known
+                .watch
+                .undone(&told.crossing, &self.settings, self.again);
+        }
+    }
+
+    /// What the last pass has seen, if it has read all that metrics show.
+    pub(super) fn seen(&self) -> Option<impl Iterator<Item = Shown>> {
+        self.fresh.then(|| self.all())
+    }
+
+    fn all(&self) -> impl Iterator<Item = Shown> {
+        self.known.iter().filter_map(|(pid, known)| {
+            Some(Shown {
+                pid: *pid,
+                command: known.command.clone(),
+                figures: known.seen?,
+            })
+        })
+    }
+
+    /// Finds who is there, and forgets who has gone.
+    fn list(&mut self, stale: bool) {
+        let pids = match &self.only {
+            Some(files) => files.procs(),
+            None => self.processes.all(),
+        };
+        let mut pids = match pids {
+            Ok(pids) => pids,
+            Err(error) => {
+                tracing::warn!(%error, "the processes cannot be listed");
+                Vec::new()
+            }
+        };
+        let own = std::process::id();
+        pids.retain(|pid| pod::may_be_told(*pid, own, self.only.is_some()));
+        if pids.len() > PROCESSES && !self.crowded {
+            tracing::warn!(
+                processes = pids.len(),
+                "only {PROCESSES} processes are watched"
+            );
+        }
+        self.crowded = pids.len() > PROCESSES;
+        pids.truncate(PROCESSES);
+        self.known.retain(|pid, _| pids.contains(pid));
+        for pid in pids {
+            let known = self.known.get(&pid);
+            // Its start is read in each pass: the number may be another's by now. Its cgroup now and then:
+            // it may have been moved.
+            let Ok(held) = self.processes.open(pid) else {
+                self.known.remove(&pid);
+                continue;
+            };
+            let started = known.is_some_and(|known| held.started() == Some(known.identity.started));
+            if started && !stale {
+                continue;
+            }
+            let Some(identity) = held.identity() else {
+                self.known.remove(&pid);
+                continue;
+            };
+            let same = known.is_some_and(|known| known.identity == identity);
+            if same && known.is_some_and(|known| known.files.is_some()) {
+                continue;
+            }
+            let files = self.files(&identity);
+            if files.is_none() && !same {
+                tracing::debug!(
+                    pid,
+                    "its cgroup's memory cannot be read: SYS_PTRACE may be missing"
+                );
+            }
+            let known = Known {
+                files,
+                identity,
+                watch: Watch::default(),
+                command: held.command(),
+                seen: None,
+            };
+            self.known.insert(pid, known);
+        }
+    }
+
+    fn files(&self, identity: &Identity) -> Option<(Files, (u64, u64))> {
+        let files = if let Some(files) = &self.only {
+            files.clone()
+        } else {
+            let root = self.processes.root().join(identity.pid.to_string());
+            Files::seen_by(&root.join("root"), &identity.cgroup)?
+        };
+        let key = files.key()?;
+        Some((files, key))
+    }
+}
