@@ -25,6 +25,7 @@ pub mod sinks;
 pub mod snapshot;
 pub mod story;
 pub mod vmstat;
+pub mod warn;
 pub mod watch_pods;
 
 use std::error::Error;

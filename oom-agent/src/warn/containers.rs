@@ -1,0 +1,325 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::annotations::Marks;
+use crate::cgroup::Identity;
+use crate::pressure::threshold::{Crossing, Figures, Level, Mark, Scores, Watch};
+use crate::pressure::{Key, Pass};
+
+/// A pod is asked for once a container of it has come so near its limit, in parts, or to the node's
+/// warning if that is sooner: what it is annotated with is known by the time that it matters.
+const ASK_AT: f64 = 0.5;
+
+/// After a lookup that failed, or found no room, the next.
+const ASK_AGAIN_NS: u64 = 30_000_000_000;
+
+/// What a pod is annotated with is known for so long at most.
+const RENEW_NS: u64 = 300_000_000_000;
+
+/// Pods whose annotations are remembered.
+const PODS: usize = 1024;
+
+/// A crossing waits so long for the annotations of its pod; then the node's marks hold.
+const PATIENCE_NS: u64 = 3_000_000_000;
+
+/// Every container of the node that has a limit.
+pub struct Containers {
+    node: Arc<Marks>,
+    heed: bool,
+    all: HashMap<Key, Container>,
+    pods: HashMap<String, Pod>,
+}
+
+/// What was found out of a pod.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Its marks, annotations heeded.
+    Marks(Arc<Marks>),
+    /// Nothing, for now: the node's hold.
+    Nothing,
+}
+
+/// What one pass gives.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Who has come to a level, and by which marks.
+    pub crossings: Vec<(Key, Crossing, Arc<Marks>)>,
+    /// Pods to look up, by their uids: each is to be [told](Containers::known).
+    pub ask: Vec<String>,
+}
+
+struct Container {
+    watch: Watch,
+    identity: Identity,
+    /// Since when a crossing waits for the pod's annotations.
+    waits: Option<u64>,
+}
+
+struct Pod {
+    known: Option<Known>,
+    asked_ns: u64,
+}
+
+// === impl Containers ===
+
+impl Containers {
+    /// With the node's marks; `heed` says whether pods can be asked for their annotations.
+    pub fn new(node: Marks, heed: bool) -> Self {
+        Self {
+            node: Arc::new(node),
+            heed,
+            all: HashMap::new(),
+            pods: HashMap::new(),
+        }
+    }
+
+    /// A lookup has come to its end.
+    pub fn known(&mut self, uid: &str, known: Known) {
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.known = Some(known);
+        }
+    }
+
+    /// Takes a pass. What is no container is passed over. `scores` are asked for where marks need them,
+    /// and `forecast` for who is told of.
+    pub fn take(
+        &mut self,
+        pass: &Pass<'_>,
+        mut scores: impl FnMut(&Key) -> Scores,
+        forecast: impl Fn(&Key) -> Option<Duration>,
+    ) -> Seen {
+        let mut seen = Seen::default();
+        if pass.whole {
+            let there: std::collections::HashSet<&Key> =
+                pass.usages.iter().map(|(key, _)| key).collect();
+            self.all.retain(|key, _| there.contains(key));
+        }
+        for (key, usage) in pass.usages {
+            let Some(ratio) = usage.ratio() else { continue };
+            let container = self.all.entry(key.clone()).or_insert_with(|| Container {
+                watch: Watch::default(),
+                identity: key.identity(),
+                waits: None,
+            });
+            if container.identity.container_id.is_none() {
+                continue;
+            }
+            let uid = container.identity.pod_uid.clone().filter(|_| self.heed);
+            let near = ratio >= ask_at(&self.node);
+            let now = usage.at_ns;
+            let known = match &uid {
+                Some(uid) if near => self.pods.lookup(uid, now, &mut seen.ask),
+                Some(uid) => self.pods.get(uid).and_then(|pod| pod.known.clone()),
+                None => Some(Known::Nothing),
+            };
+            let marks = match &known {
+                Some(Known::Marks(marks)) => marks,
+                Some(Known::Nothing) | None => &self.node,
+            };
+            let needs = marks.settings.needs_scores();
+            let figures = Figures {
+                usage: *usage,
+                scores: if needs {
+                    scores(key)
+                } else {
+                    Scores::default()
+                },
+            };
+            let before = container.watch;
+            let crossing = container.watch.look(&marks.settings, &figures, None);
+            let Some(mut crossing) = crossing else {
+                continue;
+            };
+            // By the node's marks, and its pod is being asked for its own.
+            if known.is_none()
+                && now.saturating_sub(*container.waits.get_or_insert(now)) < PATIENCE_NS
+            {
+                container.watch = before;
+                continue;
+            }
+            container.waits = None;
+            crossing.forecast = forecast(key);
+            seen.crossings
+                .push((key.clone(), crossing, Arc::clone(marks)));
+        }
+        seen
+    }
+
+    /// How many containers are at each level, the lower first.
+    pub fn at_level(&self) -> [usize; 2] {
+        Level::ALL.map(|level| {
+            let at = |container: &&Container| container.watch.level() == Some(level);
+            self.all.values().filter(at).count()
+        })
+    }
+}
+
+/// From which part of the limit on pods are asked for.
+fn ask_at(node: &Marks) -> f64 {
+    match node.settings.warning {
+        Some(Mark::Percent(percent)) => ASK_AT.min(percent / 100.0),
+        _ => ASK_AT,
+    }
+}
+
+trait Lookup {
+    fn lookup(&mut self, uid: &str, now_ns: u64, ask: &mut Vec<String>) -> Option<Known>;
+}
+
+impl Lookup for HashMap<String, Pod> {
+    /// `None` while a first lookup is under way.
+    fn lookup(&mut self, uid: &str, now_ns: u64, ask: &mut Vec<String>) -> Option<Known> {
+        if !self.contains_key(uid) {
+            if self.len() >= PODS {
+                self.retain(|_, pod| now_ns.saturating_sub(pod.asked_ns) < RENEW_NS);
+            }
+            if self.len() >= PODS {
+                return Some(Known::Nothing);
+            }
+        }
+        let pod = self.entry(uid.to_owned()).or_insert(Pod {
+            known: None,
+            asked_ns: 0,
+        });
+        let age = match pod.known {
+            Some(Known::Marks(_)) => RENEW_NS,
+            Some(Known::Nothing) | None => ASK_AGAIN_NS,
+        };
+        if pod.asked_ns == 0 || now_ns.saturating_sub(pod.asked_ns) >= age {
+            pod.asked_ns = now_ns.max(1);
+            ask.push(uid.to_owned());
+        }
+        pod.known.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pressure::Usage;
+    use crate::pressure::threshold::Settings;
+
+    const SECOND: u64 = 1_000_000_000;
+    const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+
+    fn container(n: u64) -> Key {
+        Key::new(&format!("/kubepods/burstable/pod{UID}/{n:064x}"), n)
+    }
+
+    fn usage(at_s: u64, percent: u64) -> Usage {
+        Usage {
+            at_ns: at_s * SECOND,
+            current: percent,
+            working_set: percent,
+            limit: Some(100),
+            psi: None,
+        }
+    }
+
+    struct Node(Containers);
+
+    impl Node {
+        fn new(heed: bool) -> Self {
+            Self(Containers::new(Marks::of_node(Settings::default()), heed))
+        }
+
+        /// Levels that are told, and pods that are asked for.
+        fn pass(&mut self, usages: &[(Key, Usage)]) -> (Vec<Level>, usize) {
+            let pass = Pass {
+                usages,
+                whole: true,
+            };
+            let forecast = Some(Duration::from_secs(9));
+            let seen = self.0.take(&pass, |_| Scores::default(), |_| forecast);
+            let levels = seen.crossings.iter().map(|(_, crossing, _)| {
+                assert_eq!(crossing.forecast, forecast);
+                crossing.level
+            });
+            (levels.collect(), seen.ask.len())
+        }
+    }
+
+    fn annotated(warning: &str) -> Known {
+        let settings = Settings {
+            warning: Some(warning.parse().unwrap()),
+            ..Settings::default()
+        };
+        Known::Marks(Arc::new(Marks::of_node(settings)))
+    }
+
+    #[test]
+    fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
+        let mut node = Node::new(false);
+        let service = Key::new("/system.slice/sshd.service", 9);
+        let pass = [
+            (container(1), usage(1, 80)),
+            (container(2), usage(1, 95)),
+            (container(3), usage(1, 20)),
+            (service, usage(1, 99)),
+        ];
+        let expected = vec![Level::Warning, Level::Critical];
+        assert_eq!(node.pass(&pass), (expected, 0));
+        assert_eq!(node.0.at_level(), [1, 1]);
+        assert_eq!(node.pass(&[]), (vec![], 0));
+        assert_eq!(node.0.at_level(), [0, 0]);
+    }
+
+    #[test]
+    fn a_pod_is_asked_for_once_and_before_it_matters() {
+        let mut node = Node::new(true);
+        assert_eq!(node.pass(&[(container(1), usage(1, 49))]), (vec![], 0));
+        let two = [(container(1), usage(2, 50)), (container(2), usage(2, 60))];
+        assert_eq!(node.pass(&two), (vec![], 1));
+        node.0.known(UID, annotated("55"));
+        // By the pod's own mark.
+        assert_eq!(
+            node.pass(&[(container(1), usage(3, 55))]),
+            (vec![Level::Warning], 0)
+        );
+        // And anew after five minutes.
+        assert_eq!(node.pass(&[(container(1), usage(303, 20))]), (vec![], 0));
+        assert_eq!(node.pass(&[(container(1), usage(304, 50))]).1, 1);
+    }
+
+    #[test]
+    fn a_crossing_waits_for_its_pod_but_not_for_long() {
+        let mut node = Node::new(true);
+        assert_eq!(node.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+        node.0.known(UID, annotated("85"));
+        assert_eq!(node.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+        let mut silent = Node::new(true);
+        assert_eq!(silent.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+        assert_eq!(silent.pass(&[(container(1), usage(3, 80))]), (vec![], 0));
+        assert_eq!(
+            silent.pass(&[(container(1), usage(4, 80))]),
+            (vec![Level::Warning], 0)
+        );
+    }
+
+    #[test]
+    fn a_lookup_that_failed_is_tried_again_and_the_nodes_marks_hold_meanwhile() {
+        let mut node = Node::new(true);
+        assert_eq!(node.pass(&[(container(1), usage(1, 50))]).1, 1);
+        node.0.known(UID, Known::Nothing);
+        assert_eq!(
+            node.pass(&[(container(1), usage(2, 80))]),
+            (vec![Level::Warning], 0)
+        );
+        assert_eq!(node.pass(&[(container(1), usage(30, 60))]).1, 0);
+        assert_eq!(node.pass(&[(container(1), usage(31, 60))]).1, 1);
+    }
+
+    #[test]
+    fn remembered_pods_are_bounded() {
+        let mut node = Node::new(true);
+        let many: Vec<(Key, Usage)> = (0..2000_u64)
+            .map(|n| {
+                let path = format!("/kubepods/pod6a4ce4a0-ba47-11ea-b2a7-{n:012x}/{n:064x}");
+                (Key::new(&path, n), usage(1, 60))
+            })
+            .collect();
+        assert_eq!(node.pass(&many).1, PODS);
+        assert_eq!(node.0.pods.len(), PODS);
+    }
+}
