@@ -98,7 +98,7 @@ fn careful(args: Args, step: Duration) -> Result<()> {
                 return hold(args, Vec::new());
             }
             Ok(_) => say::line(format_args!("warned at {} MiB", eaten.len())),
-            Err(_) => eaten.extend(touch(1)),
+            Err(_) => eaten.push(chunk()),
         }
     }
     hold(args, eaten)
@@ -146,17 +146,22 @@ fn hold(args: Args, eaten: Vec<Vec<u8>>) -> Result<()> {
 fn touch(args: Args) -> Vec<Vec<u8>> {
     (0..args.mib)
         .map(|_| {
-            let mut chunk = vec![0_u8; MIB];
-            for byte in chunk.iter_mut().step_by(PAGE) {
-                *byte = 1;
-            }
+            let chunk = chunk();
             if args.every_ms > 0 {
                 #[expect(clippy::disallowed_methods, reason = "a leak takes its time")]
                 thread::sleep(Duration::from_millis(args.every_ms));
             }
-            std::hint::black_box(chunk)
+            chunk
         })
         .collect()
+}
+
+fn chunk() -> Vec<u8> {
+    let mut chunk = vec![0_u8; MIB];
+    for byte in chunk.iter_mut().step_by(PAGE) {
+        *byte = 1;
+    }
+    std::hint::black_box(chunk)
 }
 
 /// With a gate, it is the child that waits there.
