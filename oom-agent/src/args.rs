@@ -2,6 +2,7 @@
 
 mod sidecar;
 pub(crate) mod span;
+pub(crate) mod warnings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::probe::Method;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
 
 pub use sidecar::Sidecar;
+pub use warnings::{Action, Warnings};
 
 /// Names what the Linux OOM killer struck.
 #[derive(Debug, Parser)]
@@ -31,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Watch this host and report every OOM kill. Finds by itself what is there: a container
     /// runtime, a Kubernetes API server; whatever is missing is done without.
-    Run(Run),
+    Run(Box<Run>),
     /// Watch the pods of a whole cluster by its API server alone, and report every container that Kubernetes
     /// calls `OOMKilled`: for nodes where eBPF cannot go. Needs no node, no capability and no root.
     WatchPods(WatchPods),
@@ -126,6 +128,10 @@ pub struct Run {
         default_value = "1s"
     )]
     pub sample: Every,
+
+    /// Who is told of containers near their limits.
+    #[command(flatten)]
+    pub warnings: Warnings,
 
     /// A variable of the victims' environments to tell, `*` and `?` standing for any bytes or one;
     /// repeatable (in the variable: separated by commas). Without any, no environment is ever read.

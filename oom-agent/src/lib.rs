@@ -22,6 +22,7 @@ pub mod procfs;
 pub mod sidecar;
 pub mod signals;
 pub mod sinks;
+mod size;
 pub mod snapshot;
 pub mod story;
 pub mod vmstat;
@@ -57,7 +58,7 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Run(args) => {
             let logging = logging::init(args.log_level, args.log_format)?;
             let log = logging.dropped_lines();
-            Ok(on_tokio(&logging, pipeline::run(args, log))??)
+            Ok(on_tokio(&logging, pipeline::run(*args, log))??)
         }
         Command::WatchPods(args) => {
             let level = args::verbose(args.log_level, args.verbose);

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use rustix::thread::CapabilitySet;
+
 use crate::incident::{Rss, Victim};
 
 /// The most that is read of one file, in bytes.
@@ -24,6 +26,18 @@ pub struct Procfs {
     root: PathBuf,
 }
 
+/// Whether this process sees all of the host's processes, under the numbers that the kernel has for them.
+pub fn is_initial_pid_namespace() -> bool {
+    let namespace = std::fs::read_link("/proc/self/ns/pid");
+    namespace.is_ok_and(|namespace| namespace.as_os_str() == INITIAL_PID_NAMESPACE)
+}
+
+/// Whether this process may signal those of other users.
+pub fn may_kill() -> bool {
+    let sets = rustix::thread::capabilities(None);
+    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL))
+}
+
 // === impl Procfs ===
 
 impl Procfs {
@@ -36,8 +50,7 @@ impl Procfs {
     /// initial PID namespace. Elsewhere a victim's number is nobody's, or another process's.
     pub fn of_host(named: Option<&Path>) -> Option<Self> {
         let Some(root) = named else {
-            let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-            return (namespace.as_os_str() == INITIAL_PID_NAMESPACE).then(|| Self::new("/proc"));
+            return is_initial_pid_namespace().then(|| Self::new("/proc"));
         };
         let procfs = Self::new(root);
         match procfs.shows_kernel_threads() {

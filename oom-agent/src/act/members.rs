@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::post::Process;
 use super::process::Processes;
 use super::signal::{SendError, Sig};
+use crate::pressure::threshold::Scores;
 
 /// Processes that are signalled at most, and cgroups that are looked into: a container may make its own.
 const PROCESSES: usize = 1024;
@@ -68,6 +70,25 @@ pub fn signal(processes: &Processes, dir: &Path, whom: Whom, signal: Sig) -> io:
         }
     }
     Ok(done)
+}
+
+/// Of the cgroup's processes the one that the kernel would rather kill, by its `oom_score`, with its
+/// scores. `None` where there is none, or none that can be seen: see [`signal`].
+pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, Scores)> {
+    let mut best: Option<(u32, Scores)> = None;
+    let all = with_descendants(dir).into_iter();
+    let pids = all.flat_map(|cgroup| listed(&cgroup).unwrap_or_default());
+    for pid in pids.take(PROCESSES) {
+        let Some(scores) = processes.open(pid).ok().and_then(|held| held.scores()) else {
+            continue;
+        };
+        if best.is_none_or(|(_, best)| scores.oom_score > best.oom_score) {
+            best = Some((pid, scores));
+        }
+    }
+    let (pid, scores) = best?;
+    let cmdline = processes.open(pid).ok()?.command();
+    Some((Process { pid, cmdline }, scores))
 }
 
 /// Processes of another PID namespace than the mount's are 0.
@@ -140,6 +161,27 @@ mod tests {
         // This test's processes are no container's.
         assert_eq!(done.sent, [0_u32; 0]);
         assert_eq!(kill(child), Some(9));
+    }
+
+    #[test]
+    fn the_likeliest_is_the_one_with_the_highest_score() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two, three] = [sleeper(), sleeper(), sleeper()];
+        let score = |child: &Child, adj| {
+            fs::write(format!("/proc/{}/oom_score_adj", child.id()), adj).unwrap();
+        };
+        score(&one, "100");
+        score(&two, "900");
+        score(&three, "500");
+        cgroup(dir.path(), &[one.id(), three.id()]);
+        cgroup(&dir.path().join("below"), &[two.id()]);
+        let (process, scores) = likeliest(&Processes::new("/proc"), dir.path()).unwrap();
+        assert_eq!((process.pid, scores.oom_score_adj), (two.id(), 900));
+        assert!(process.cmdline.ends_with("sleep"), "{}", process.cmdline);
+        for child in [one, two, three] {
+            assert_eq!(kill(child), Some(9));
+        }
+        assert!(likeliest(&Processes::new("/proc"), &dir.path().join("gone")).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod error;
+mod sandbox;
 mod status;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use endpoint::{SOCKETS, Socket, discover};
 pub use error::CriError;
+pub use sandbox::Sandbox;
 
 use crate::escape;
 use crate::incident::{Container, Pod};

@@ -55,6 +55,29 @@ macro_rules! unimplemented_calls {
                     Answer::Never => std::future::pending().await,
                 }
             }
+            async fn list_pod_sandbox(
+                &self,
+                request: Request<ListPodSandboxRequest>,
+            ) -> Result<Response<ListPodSandboxResponse>, Status> {
+                let filter = request.into_inner().filter.unwrap();
+                assert_eq!(filter.label_selector["io.kubernetes.pod.uid"], UID);
+                let Answer::Containers(containers) = &self.0 else {
+                    return Err(Status::internal("the disk is on fire"));
+                };
+                let sandbox = |attempt: u32| PodSandbox {
+                    metadata: Some(PodSandboxMetadata {
+                        name: "hungry".to_owned(),
+                        namespace: "shop".to_owned(),
+                        uid: UID.to_owned(),
+                        attempt,
+                    }),
+                    created_at: i64::from(attempt),
+                    annotations: [("attempt".to_owned(), attempt.to_string())].into(),
+                    ..PodSandbox::default()
+                };
+                let items = containers.iter().flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
+                Ok(Response::new(ListPodSandboxResponse { items: items.collect() }))
+            }
             async fn container_status(
                 &self,
                 request: Request<ContainerStatusRequest>,
@@ -94,7 +117,6 @@ unimplemented_calls! {
     run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
     stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
     remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
-    list_pod_sandbox(ListPodSandboxRequest) -> ListPodSandboxResponse;
     create_container(CreateContainerRequest) -> CreateContainerResponse;
     start_container(StartContainerRequest) -> StartContainerResponse;
 }
@@ -190,6 +212,21 @@ async fn a_container_without_labels_has_its_own_name_and_no_pod() {
     let found = ask(&Cri::new(socket)).await.unwrap();
     assert_eq!(found.pod, None);
     assert_eq!(found.container.name.as_deref(), Some("from-metadata"));
+}
+
+#[tokio::test]
+async fn a_pod_is_what_its_newest_sandbox_says() {
+    let (_dir, socket) = socket();
+    let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
+    let sandbox = Cri::new(socket.clone()).sandbox(UID).await.unwrap();
+    assert_eq!(sandbox.pod.name.as_deref(), Some("hungry"));
+    assert_eq!(sandbox.pod.namespace.as_deref(), Some("shop"));
+    assert_eq!(sandbox.pod.uid.as_deref(), Some(UID));
+    assert_eq!(sandbox.annotations["attempt"], "2");
+    let (_dir, socket) = self::socket();
+    let _server = serve(Answer::Containers(vec![]), &socket);
+    let unknown = Cri::new(socket).sandbox(UID).await.unwrap_err();
+    assert!(matches!(unknown, CriError::NotFound { .. }), "{unknown}");
 }
 
 #[tokio::test]

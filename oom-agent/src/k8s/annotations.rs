@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::draft::{Draft, On};
+use super::draft::{Aside, Draft, On, Told};
 use super::facts::Facts;
 use crate::escape;
-use crate::incident::Victim;
-use crate::story::State;
+use crate::incident::{Incident, Victim};
+use crate::story::{Finding, State};
+use crate::warn::Warning;
 
 /// Before every key.
 const PREFIX: &str = "oom-bonker.dev/";
@@ -27,24 +28,64 @@ const TEXT_LEN: usize = 512;
 
 /// `facts` is what the API server told of the pod, else why it did not.
 pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
-    let incident = &draft.incident;
     let mut all = BTreeMap::new();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {
             all.insert(format!("{PREFIX}{key}"), value);
         }
     };
-    put("incident", Some(safe(&incident.id)));
-    if let Some(finding) = &draft.finding {
-        put("verdict", word(&finding.verdict));
-        let status = &finding.status;
-        put("status-state", word(&status.state));
-        let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
-        put("status-reason", reason.map(|reason| safe(reason)));
-        if status.state == State::Exited {
-            put("status-exit-code", Some(status.exit_code.to_string()));
+    match &draft.told {
+        Told::Kill(incident) => kill(draft, incident, &mut put),
+        Told::Aside(Aside::Verdict(finding)) => {
+            verdict(finding, &mut put);
+            kill(draft, &finding.incident, &mut put);
+        }
+        Told::Aside(Aside::Warning(of)) => warning(of, &mut put),
+        Told::Aside(Aside::Unheeded(unheeded)) => {
+            let names = unheeded.complaints.iter().map(|complaint| complaint.name);
+            put(
+                "not-heeded",
+                Some(json!(names.collect::<Vec<_>>()).to_string()),
+            );
         }
     }
+    let subject = draft.subject();
+    let container = subject.and_then(|subject| subject.container.as_ref());
+    if let Some(container) = container {
+        put("container-id", Some(safe(&container.id)));
+        put("container", container.name.as_deref().map(safe));
+    }
+    let degraded = draft
+        .incident()
+        .map_or(&[][..], |incident| &incident.degraded);
+    let mut degraded: Vec<String> = degraded.iter().map(|text| safe(text)).collect();
+    if let (On::Pod(_), Ok(facts)) = (&draft.on, facts) {
+        let kind = container
+            .and_then(|container| container.name.as_ref())
+            .and_then(|name| facts.containers.get(name));
+        put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
+        put("owner", facts.owner.clone());
+        put("pod-api-uid", facts.api_uid.as_deref().map(safe));
+    }
+    if let Err(reason) = facts {
+        degraded.truncate(REASONS - 1);
+        degraded.push(format!("owner, container-kind: {}", safe(reason)));
+    }
+    if let On::Node(Some(lost)) = &draft.on {
+        put("pod-uid", lost.pod.uid.as_deref().map(safe));
+    }
+    if draft.held_back > 0 {
+        put("held-back", Some(draft.held_back.to_string()));
+    }
+    degraded.truncate(REASONS);
+    if !degraded.is_empty() {
+        put("degraded", Some(json!(degraded).to_string()));
+    }
+    all
+}
+
+fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<String>)) {
+    put("incident", Some(safe(&incident.id)));
     put("scope", word(&incident.scope));
     put("outcome", word(&draft.outcome()));
     put(
@@ -80,36 +121,34 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
     if victims.len() > VICTIMS {
         put("victims-total", Some(victims.len().to_string()));
     }
-    let subject = draft.subject();
-    let container = subject.and_then(|subject| subject.container.as_ref());
-    if let Some(container) = container {
-        put("container-id", Some(safe(&container.id)));
-        put("container", container.name.as_deref().map(safe));
+}
+
+fn verdict(finding: &Finding, put: &mut impl FnMut(&str, Option<String>)) {
+    put("verdict", word(&finding.verdict));
+    let status = &finding.status;
+    put("status-state", word(&status.state));
+    let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
+    put("status-reason", reason.map(|reason| safe(reason)));
+    if status.state == State::Exited {
+        put("status-exit-code", Some(status.exit_code.to_string()));
     }
-    let mut degraded: Vec<String> = incident.degraded.iter().map(|text| safe(text)).collect();
-    if let (On::Pod(_), Ok(facts)) = (&draft.on, facts) {
-        let kind = container
-            .and_then(|container| container.name.as_ref())
-            .and_then(|name| facts.containers.get(name));
-        put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
-        put("owner", facts.owner.clone());
-        put("pod-api-uid", facts.api_uid.as_deref().map(safe));
-    }
-    if let Err(reason) = facts {
-        degraded.truncate(REASONS - 1);
-        degraded.push(format!("owner, container-kind: {}", safe(reason)));
-    }
-    if let On::Node(Some(lost)) = &draft.on {
-        put("pod-uid", lost.pod.uid.as_deref().map(safe));
-    }
-    if draft.held_back > 0 {
-        put("held-back", Some(draft.held_back.to_string()));
-    }
-    degraded.truncate(REASONS);
-    if !degraded.is_empty() {
-        put("degraded", Some(json!(degraded).to_string()));
-    }
-    all
+}
+
+fn warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
+    let (crossing, usage) = (&warning.crossing, &warning.crossing.usage);
+    put("warning", word(&crossing.level));
+    put("mark", Some(safe(&warning.mark)));
+    put("usage-bytes", Some(usage.current.to_string()));
+    put("working-set-bytes", Some(usage.working_set.to_string()));
+    put("limit-bytes", usage.limit.map(|bytes| bytes.to_string()));
+    let left = crossing.forecast.map(|left| left.as_secs_f64());
+    put(
+        "seconds-to-limit",
+        left.map(|seconds| format!("{seconds:.1}")),
+    );
+    let signal = warning.signal.as_ref();
+    put("signal", signal.map(|signal| safe(&signal.name)));
+    put("signalled", signal.map(|signal| signal.sent.to_string()));
 }
 
 fn victim(victim: &Victim) -> Value {

@@ -8,8 +8,11 @@ pub(super) const BURST: u32 = 25;
 /// Then one in this time.
 pub(super) const REFILL: Duration = Duration::from_mins(5);
 
-/// Of verdicts on one container: the first says all, the others are counted on it.
-pub(super) const VERDICTS: u32 = 1;
+/// Of warnings of one level on one container.
+pub(super) const WARNINGS: u32 = 3;
+
+/// Of verdicts on one container, and complaints about one pod: the first says all, the others are counted on it.
+pub(super) const ONCE: u32 = 1;
 
 /// A token bucket: some tokens, one more every [`REFILL`].
 #[derive(Clone, Copy, Debug, Default)]

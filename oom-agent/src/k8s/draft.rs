@@ -1,11 +1,13 @@
-//! What of an incident becomes an Event: which objects it is told on. Pure.
+//! What becomes an Event: which objects it is told on. Pure.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::story::Finding;
+use crate::warn::{Unheeded, Warning};
 
 /// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
 const CONTAINERS: usize = 8;
@@ -13,12 +15,28 @@ const CONTAINERS: usize = 8;
 /// An Event to be.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    pub(super) incident: Arc<Incident>,
+    pub(super) told: Told,
     pub(super) on: On,
-    /// It is not the kill that is told, but what Kubernetes makes of it.
-    pub(super) finding: Option<Arc<Finding>>,
-    /// Kills on the same object (or verdicts of the same kind on it), since its last Event, that have none of their own.
+    /// Of the same kind on the same object, since its last Event, that have none of their own.
     pub(super) held_back: u64,
+}
+
+/// What an Event tells.
+#[derive(Clone, Debug)]
+pub(super) enum Told {
+    Kill(Arc<Incident>),
+    Aside(Aside),
+}
+
+/// What is told beside the kills, on a pod.
+#[derive(Clone, Debug)]
+pub enum Aside {
+    /// What Kubernetes makes of a kill.
+    Verdict(Arc<Finding>),
+    /// A container is near its limit.
+    Warning(Arc<Warning>),
+    /// The pod asks for what cannot be heeded.
+    Unheeded(Arc<Unheeded>),
 }
 
 /// The object that an Event is about.
@@ -77,16 +95,36 @@ pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
         .map(On::Pod)
         .chain(node.then_some(On::Node(None)))
         .map(|on| Draft {
-            incident: Arc::clone(incident),
+            told: Told::Kill(Arc::clone(incident)),
             on,
-            finding: None,
             held_back: 0,
         })
         .collect()
 }
 
-/// The Event that a verdict makes, on its pod; `None` for a container that is no pod's.
-pub(super) fn of_finding(finding: &Arc<Finding>) -> Option<Draft> {
+/// The Event that something else makes, on its pod; `None` for a container that is no pod's.
+pub(super) fn aside(aside: &Aside) -> Option<Draft> {
+    let subject = match aside {
+        Aside::Verdict(finding) => of_finding(finding)?,
+        Aside::Warning(warning) => Subject {
+            victim: 0,
+            pod: warning.pod.clone()?,
+            container: Some(warning.container.clone()),
+        },
+        Aside::Unheeded(unheeded) => Subject {
+            victim: 0,
+            pod: unheeded.pod.clone(),
+            container: None,
+        },
+    };
+    Some(Draft {
+        told: Told::Aside(aside.clone()),
+        on: On::Pod(subject),
+        held_back: 0,
+    })
+}
+
+fn of_finding(finding: &Finding) -> Option<Subject> {
     let incident = &finding.incident;
     let container = &finding.status.container;
     let of_it = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
@@ -94,15 +132,10 @@ pub(super) fn of_finding(finding: &Arc<Finding>) -> Option<Draft> {
     let known = victim.and_then(|victim| incident.victims.get(victim));
     let known = known.and_then(|victim| victim.pod.as_ref());
     let pod = finding.status.pod.as_ref().or(known)?;
-    Some(Draft {
-        incident: Arc::clone(incident),
-        on: On::Pod(Subject {
-            victim: victim.unwrap_or_default(),
-            pod: pod.clone(),
-            container: Some(container.clone()),
-        }),
-        finding: Some(Arc::clone(finding)),
-        held_back: 0,
+    Some(Subject {
+        victim: victim.unwrap_or_default(),
+        pod: pod.clone(),
+        container: Some(container.clone()),
     })
 }
 
@@ -113,9 +146,23 @@ fn id(container: Option<&Container>) -> Option<&str> {
 // === impl Draft ===
 
 impl Draft {
-    /// The incident that it tells of.
-    pub fn incident(&self) -> &Incident {
-        &self.incident
+    /// The incident that it tells of, or judges.
+    pub fn incident(&self) -> Option<&Incident> {
+        match &self.told {
+            Told::Kill(incident) => Some(incident),
+            Told::Aside(Aside::Verdict(finding)) => Some(&finding.incident),
+            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => None,
+        }
+    }
+
+    /// Of what it tells: a retry has the same.
+    pub fn id(&self) -> &str {
+        match &self.told {
+            Told::Kill(incident) => &incident.id,
+            Told::Aside(Aside::Verdict(finding)) => &finding.incident.id,
+            Told::Aside(Aside::Warning(warning)) => &warning.id,
+            Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.id,
+        }
     }
 
     /// The id of a container whose pod has no name yet: somebody may still know it.
@@ -134,22 +181,57 @@ impl Draft {
         }
     }
 
-    /// Whether it tells of a verdict, not of a kill.
-    pub fn is_verdict(&self) -> bool {
-        self.finding.is_some()
+    /// The kill that it tells of; `None` where it tells something else.
+    pub fn kill(&self) -> Option<&Incident> {
+        match &self.told {
+            Told::Kill(incident) => Some(incident),
+            Told::Aside(_) => None,
+        }
+    }
+
+    /// When it was seen in the kernel, in ns of `CLOCK_MONOTONIC`; `None` where it was not.
+    pub fn stamp_ns(&self) -> Option<u64> {
+        match &self.told {
+            Told::Aside(Aside::Warning(warning)) => Some(warning.crossing.usage.at_ns),
+            _ => Some(self.incident()?.stamp_ns),
+        }
     }
 
     /// When it happened.
     pub(super) fn time(&self) -> Timestamp {
-        let found = self.finding.as_ref().map(|finding| finding.time);
-        found.unwrap_or(self.incident.time)
+        match &self.told {
+            Told::Kill(incident) => incident.time,
+            Told::Aside(Aside::Verdict(finding)) => finding.time,
+            Told::Aside(Aside::Warning(warning)) => warning.time,
+            Told::Aside(Aside::Unheeded(unheeded)) => unheeded.time,
+        }
     }
 
-    /// What the recorder counts Events by.
+    /// Where it happened.
+    pub(super) fn node(&self) -> &str {
+        match &self.told {
+            Told::Kill(incident) => &incident.node,
+            Told::Aside(Aside::Verdict(finding)) => &finding.incident.node,
+            Told::Aside(Aside::Warning(warning)) => &warning.node,
+            Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.node,
+        }
+    }
+
+    /// What the recorder counts Events by. What is no kill goes apart from the kills: their Events come
+    /// first, and neither takes the others' room.
     pub(super) fn object(&self) -> String {
-        if let Some(finding) = &self.finding {
-            // Apart from the kills: their Events come first, and neither takes the others' room.
-            return format!("{:?} {}", finding.verdict, finding.status.container.id);
+        match &self.told {
+            Told::Kill(_) => {}
+            Told::Aside(Aside::Verdict(finding)) => {
+                return format!("{:?} {}", finding.verdict, finding.status.container.id);
+            }
+            Told::Aside(Aside::Warning(warning)) => {
+                let level = warning.crossing.level.as_str();
+                return format!("{level} {}", warning.container.id);
+            }
+            Told::Aside(Aside::Unheeded(unheeded)) => {
+                return format!("annotations {:?}", unheeded.pod.uid);
+            }
         }
         match &self.on {
             On::Node(_) => "node".to_owned(),
@@ -160,12 +242,18 @@ impl Draft {
         }
     }
 
-    /// `None` of a verdict: all on its object are the same, whoever was struck.
-    pub(super) fn story(&self) -> Option<Story> {
-        if self.is_verdict() {
-            return None;
+    /// How many Events there may be at once of that kind on that object.
+    pub(super) fn burst(&self) -> u32 {
+        match &self.told {
+            Told::Kill(_) => BURST,
+            Told::Aside(Aside::Warning(_)) => WARNINGS,
+            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_)) => ONCE,
         }
-        let (incident, victims) = (&self.incident, self.victims());
+    }
+
+    /// `None` of what is no kill: all on its object are the same, whoever was struck.
+    pub(super) fn story(&self) -> Option<Story> {
+        let (incident, victims) = (self.kill()?, self.victims());
         let subject = self.subject();
         let container = subject.and_then(|subject| subject.container.as_ref());
         Some(Story {
@@ -196,10 +284,11 @@ impl Draft {
 
     /// Those that the Event is about.
     pub(super) fn victims(&self) -> Vec<&Victim> {
-        if let Some(finding) = &self.finding {
-            return finding.victims().collect();
-        }
-        let all = &self.incident.victims;
+        let all = match &self.told {
+            Told::Kill(incident) => &incident.victims,
+            Told::Aside(Aside::Verdict(finding)) => return finding.victims().collect(),
+            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => return Vec::new(),
+        };
         let On::Pod(subject) = &self.on else {
             return all.iter().collect();
         };
@@ -216,11 +305,14 @@ impl Draft {
 
     /// What became of this Event's container: the incident's outcome is that of all.
     pub(super) fn outcome(&self) -> Outcome {
+        let Some(incident) = self.incident() else {
+            return Outcome::Unknown;
+        };
         let victims = self.victims();
-        let whole = victims.len() == self.incident.victims.len();
+        let whole = victims.len() == incident.victims.len();
         let first = victims.iter().any(|victim| victim.namespace_pid == Some(1));
-        if whole || first || self.incident.outcome != Outcome::ContainerDied {
-            self.incident.outcome
+        if whole || first || incident.outcome != Outcome::ContainerDied {
+            incident.outcome
         } else {
             Outcome::Unknown
         }
@@ -239,7 +331,7 @@ impl Subject {
 }
 
 /// What Kubernetes takes for a pod's or a namespace's name, as far as a URL is concerned: a DNS subdomain.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let of_a_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(of_a_name)
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
-use super::draft::{Draft, On, Subject};
+use super::draft::{Aside, Draft, On, Subject, Told};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
 use crate::escape;
@@ -30,13 +30,13 @@ pub(super) struct Place {
     pub(super) name: String,
 }
 
-/// `None` while the pod has no name. The Event's own name follows from the incident, so that a retry makes no second one.
+/// `None` while the pod has no name. The Event's own name follows from the id of what it tells, so that a retry makes no second one.
 pub(super) fn of(
     draft: &Draft,
     facts: Result<&Facts, &str>,
     instance: &str,
 ) -> Option<(Place, Event)> {
-    let node = node(&draft.incident.node);
+    let node = node(draft.node());
     let (namespace, regarding, related) = match &draft.on {
         On::Node(_) => (NODES.to_owned(), node, None),
         On::Pod(subject) => {
@@ -105,21 +105,22 @@ fn node(name: &str) -> ObjectReference {
 
 fn name(object: &str, draft: &Draft) -> String {
     // Several containers of a pod may have died in one incident.
-    let suffix = match &draft.on {
-        On::Pod(_) if let Some(finding) = &draft.finding => {
+    let id = draft.id();
+    let suffix = match (&draft.told, &draft.on) {
+        (Told::Aside(Aside::Verdict(finding)), _) => {
             let container = escape::truncate(&finding.status.container.id, ID_LEN);
             let verdict = match finding.verdict {
                 Verdict::Missed => "missed",
                 Verdict::Phantom => "phantom",
             };
-            format!(".{}.{verdict}.{container}", draft.incident.id)
+            format!(".{id}.{verdict}.{container}")
         }
-        On::Pod(subject) if subject.victim > 0 => {
-            format!(".{}.{}", draft.incident.id, subject.victim)
+        (Told::Kill(_), On::Pod(subject)) if subject.victim > 0 => {
+            format!(".{id}.{}", subject.victim)
         }
         // Beside an Event about the Node itself.
-        On::Node(Some(lost)) => format!(".{}.pod{}", draft.incident.id, lost.victim),
-        _ => format!(".{}", draft.incident.id),
+        (Told::Kill(_), On::Node(Some(lost))) => format!(".{id}.pod{}", lost.victim),
+        _ => format!(".{id}"),
     };
     // The object's name leaves room for what tells this Event from its others.
     let stem = escape::truncate(object, NAME_LEN.saturating_sub(suffix.len()));

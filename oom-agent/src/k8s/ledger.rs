@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::bucket::{BURST, Bucket, VERDICTS};
+use super::bucket::Bucket;
 use super::draft::{Draft, Story};
 use super::event::Place;
 
@@ -37,7 +37,7 @@ struct Object {
 #[derive(Debug)]
 struct Series {
     story: Option<Story>,
-    /// Its incident's id.
+    /// Of what that Event tells.
     id: String,
     /// Where it lies, once it does.
     place: Option<Place>,
@@ -95,11 +95,11 @@ impl Ledger {
         });
         object.used = now;
         let story = draft.story();
-        let burst = if draft.is_verdict() { VERDICTS } else { BURST };
+        let burst = draft.burst();
         if object.bucket.take(burst, now) {
             object.series = Some(Series {
                 story,
-                id: draft.incident.id.clone(),
+                id: draft.id().to_owned(),
                 place: None,
                 count: 1,
                 latest: draft.clone(),
@@ -140,7 +140,7 @@ impl Ledger {
             if object
                 .series
                 .as_ref()
-                .is_some_and(|series| series.id == draft.incident.id)
+                .is_some_and(|series| series.id == draft.id())
             {
                 object.series = None;
             }
@@ -181,7 +181,7 @@ impl Ledger {
         let series = self.objects.get_mut(object)?.series.as_mut()?;
         let mut draft = series.latest.clone();
         draft.held_back = u64::try_from(series.count).unwrap_or(1).saturating_sub(1);
-        series.id.clone_from(&draft.incident.id);
+        draft.id().clone_into(&mut series.id);
         series.place = None;
         series.count = 1;
         series.queued = false;
@@ -190,7 +190,7 @@ impl Ledger {
 
     fn series_of(&mut self, draft: &Draft) -> Option<&mut Series> {
         let series = self.objects.get_mut(&draft.object())?.series.as_mut()?;
-        (series.id == draft.incident.id).then_some(series)
+        (series.id == draft.id()).then_some(series)
     }
 
     #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) mod fake;
 mod ledger;
 mod note;
 mod pods;
+mod reader;
 mod wire;
 
 #[cfg(test)]
@@ -35,18 +36,19 @@ pub use cluster::{
     PodStatus, PodStream,
 };
 pub use credentials::{Credentials, Source, find};
-pub use draft::Draft;
+pub use draft::{Aside, Draft};
 pub use error::{CredentialsError, RecordError};
+pub use pods::LookupError;
+pub use reader::PodReader;
 pub use wire::CallError;
 
 use crate::error_chain::chain;
 use crate::incident::Incident;
-use crate::story::Finding;
 use draft::On;
 use event::Place;
 use facts::Facts;
 use ledger::{Ledger, Update, Verdict};
-use pods::{LookupError, Pods};
+use pods::Pods;
 
 /// What the API server is given to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,6 +120,11 @@ impl Recorder {
         }
     }
 
+    /// Asks the same API server for pods.
+    pub fn pod_reader(&self) -> PodReader {
+        PodReader::new(self.client.clone())
+    }
+
     /// Decides what is to be written of an incident. Pure but for the memory of what was written before.
     pub fn admit(&mut self, incident: &Arc<Incident>, now: Instant) -> Admitted {
         self.admit_drafts(draft::of(incident, self.tell_node), now)
@@ -142,10 +149,9 @@ impl Recorder {
         admitted
     }
 
-    /// Decides the same of a verdict.
-    pub fn admit_finding(&mut self, finding: &Arc<Finding>, now: Instant) -> Admitted {
-        let drafts = draft::of_finding(finding);
-        self.admit_drafts(drafts, now)
+    /// Decides the same of what is told beside the kills.
+    pub fn admit_aside(&mut self, aside: &Aside, now: Instant) -> Admitted {
+        self.admit_drafts(draft::aside(aside), now)
     }
 
     /// One attempt. `last` is one that waits no longer for a pod's name: the Event is written on the Node then.
@@ -181,7 +187,7 @@ impl Recorder {
             if error.is_servers() || !last {
                 return Err(error);
             }
-            if !self.tell_node || draft.is_verdict() {
+            if !self.tell_node || draft.kill().is_none() {
                 self.ledger.given_up(draft);
                 return Ok(Written::Nothing);
             }

@@ -31,17 +31,22 @@ const PODS: usize = 256;
 /// A missing right is not asked for again before.
 const REFUSED: Duration = Duration::from_mins(5);
 
-/// Why the API server told nothing of a pod.
+/// Why the API server told nothing of a pod. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LookupError {
+#[non_exhaustive]
+pub enum LookupError {
+    /// It would not.
     #[error(
         "the agent may not read pods: its role needs `get` and `list` on `pods` (see daemonset.yaml)"
     )]
     Forbidden,
+    /// It knows none of that name or uid.
     #[error("the pod is gone")]
     Gone,
+    /// The one of that name has another uid.
     #[error("another pod has taken its name")]
     Replaced,
+    /// It could not be asked.
     #[error("the pod could not be looked up")]
     Call(#[source] CallError),
 }

@@ -21,7 +21,7 @@ fn draft(pod: u8, container: u8, n: usize) -> Draft {
 fn place(draft: &Draft) -> Place {
     Place {
         namespace: "shop".to_owned(),
-        name: draft.incident.id.clone(),
+        name: draft.id().to_owned(),
     }
 }
 
@@ -41,7 +41,7 @@ proptest! {
                 Verdict::Write { held_back } => {
                     prop_assert_eq!(held_back, std::mem::take(&mut owed[at]));
                     ledger.written(&draft, place(&draft));
-                    series[at] = Some((draft.incident.id.clone(), container, 1));
+                    series[at] = Some((draft.id().to_owned(), container, 1));
                 }
                 Verdict::Repeat { update } => {
                     owed[at] += 1;

@@ -10,6 +10,7 @@ mod sink;
 mod totals;
 mod usages;
 mod verdicts;
+mod warnings;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use prometheus_client::metrics::counter::Counter;
 pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
+pub use warnings::WarningCounts;
 
 use crate::incident::{Fate, Found, Incident};
 use crate::pressure::Usage;
@@ -69,6 +71,8 @@ pub struct Metrics {
     pub connections_evicted: Counter,
     /// What the sampler of the containers' usage does.
     pub sampler: SamplerCounts,
+    /// What became of containers that came near their limits.
+    pub warnings: WarningCounts,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
@@ -131,13 +135,12 @@ impl Default for Metrics {
         );
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The program", build);
-        let events = EventCounts::new(&mut registry);
-        let journal = JournalCounts::new(&mut registry);
         Self {
-            events,
+            events: EventCounts::new(&mut registry),
+            journal: JournalCounts::new(&mut registry),
             verdicts: Verdicts::new(&mut registry),
-            journal,
             sampler: SamplerCounts::new(&mut registry),
+            warnings: WarningCounts::new(&mut registry),
             kills: Kills::new(&mut registry),
             usages: Usages::new(&mut registry),
             forecasts: Forecasts::new(&mut registry),

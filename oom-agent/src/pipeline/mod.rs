@@ -1,13 +1,16 @@
 //! From the kernel's records to every sink: the only room that sees all the others.
 
+mod annotated;
 mod discover;
 mod front;
 mod health;
+mod outlets;
 mod owed;
 mod resolve;
 mod sampling;
 mod summary;
 mod verdicts;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,10 +19,11 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
+use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
 use crate::clock;
@@ -27,18 +31,20 @@ use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
+use crate::pressure::Sampler;
 use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
-use crate::sinks::{Contradiction, EVENTS, Lines, Secrets, Sink, start_bonker, start_events};
-use crate::story::Finding;
+use crate::sinks::{Contradiction, Lines, Sink};
 use discover::Runtime;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
-use resolve::{Later, Resolver};
+use outlets::{Outlets, Parts};
+use resolve::Resolver;
 use sampling::Watched;
 use summary::Summary;
-use verdicts::{Findings, Verdicts};
+use verdicts::Verdicts;
+use warnings::Warner;
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
 const QUEUE: usize = 1024;
@@ -71,6 +77,12 @@ pub enum RunError {
     /// The flags for bonkers contradict each other.
     #[error(transparent)]
     Bonker(#[from] Contradiction),
+    /// Nobody would be warned.
+    #[error("--warn and --warn-post take the sampler: leave out --sample off")]
+    Unsampled,
+    /// Warnings cannot be posted.
+    #[error("cannot send the warnings of --warn-post")]
+    Post(#[from] ConfigError),
     /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
@@ -83,6 +95,7 @@ pub enum RunError {
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.secrets.of(&args.bonker)?;
+    let post = warnings::post(&args)?;
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
@@ -96,7 +109,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let snapshots = discover::snapshots(args.cgroupfs.as_deref());
     let watched = Watched::default();
     let resolver = Resolver::new(host.clone(), procfs, snapshots, &watched, runtime);
-    let (seen, mut incidents) = mpsc::channel(QUEUE);
+    let (seen, incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
@@ -129,58 +142,109 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         resolver.count_limits();
     }
     let meters = Meters::new(probe.drops(), log, kills_before);
-    let sampler = sampling::start(&args, metrics.sampler.clone(), &watched);
     let health = Health::new(
         Arc::clone(&metrics),
         Arc::clone(&resolver),
         meters.clone(),
         probe.liveness(),
-        watched,
+        watched.clone(),
     );
     // Looks for the container runtime before it is needed.
     tokio::spawn(Arc::clone(&health).list());
     let (journal, owed) = owed::open(args.state.as_deref(), &metrics.journal);
-    let (events, findings) = mpsc::channel(verdicts::QUEUE);
-    let findings_to = Findings {
-        lines: args.verdicts.then(|| Arc::clone(&lines)),
-        events: (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS))),
+    let outlets = Parts {
+        args: &args,
+        secrets: &secrets,
+        host: &host,
+        lines: &lines,
+        resolver: &resolver,
+        watched: &watched,
+        metrics: &metrics,
+        meters: &meters,
+        journal: journal.as_ref(),
     };
-    let verdicts = Verdicts::start(&resolver, &metrics, meters.clone(), findings_to);
-    let names = Later(Arc::clone(&resolver));
-    let debts = journal.as_ref();
-    let sinks = sinks(&args, &secrets, &host, names, findings, &metrics, debts);
+    let Outlets {
+        sinks,
+        verdicts,
+        sampling,
+    } = outlets.start(post);
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
-    let mut pipeline = Pipeline {
+    let pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
         lines,
         sinks,
         verdicts,
-        metrics: Arc::clone(&metrics),
+        metrics,
         kept,
         journal,
     };
     say_attached(&host, &probe);
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
-    let ended_by = pipeline.run(&mut incidents, &mut terminated).await;
-    tracing::info!("ending");
-    if let Some(served) = served {
-        served.abort();
+    let running = Running {
+        pipeline,
+        probe,
+        sampling,
+        served,
+        meters,
+    };
+    running
+        .until_ended(incidents, &mut terminated, args.summary)
+        .await
+}
+
+/// All that has to be ended in order.
+struct Running {
+    pipeline: Pipeline,
+    probe: Probe,
+    sampling: Option<(Sampler, Warner)>,
+    served: Option<JoinHandle<()>>,
+    meters: Meters,
+}
+
+// === impl Running ===
+
+impl Running {
+    async fn until_ended(
+        self,
+        mut incidents: mpsc::Receiver<Seen>,
+        terminated: &mut mpsc::Receiver<()>,
+        summary: bool,
+    ) -> Result<(), RunError> {
+        let Self {
+            mut pipeline,
+            probe,
+            sampling,
+            served,
+            meters,
+        } = self;
+        let ended_by = pipeline.run(&mut incidents, terminated).await;
+        tracing::info!("ending");
+        if let Some(served) = served {
+            served.abort();
+        }
+        let warner = sampling.map(|(sampler, warner)| {
+            drop(sampler);
+            warner
+        });
+        let kernel_kills = meters.kernel_kills();
+        let ended = tokio::task::spawn_blocking(move || probe.end());
+        pipeline.drain(incidents).await;
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "the probe ended badly");
+        }
+        if let Some(warner) = warner {
+            warner.finish(GRACE).await;
+        }
+        let metrics = Arc::clone(&pipeline.metrics);
+        pipeline.finish().await;
+        metrics.read(Readings {
+            kernel_kills,
+            ..meters.read()
+        });
+        Summary::of(&metrics).tell(summary);
+        ended_by
     }
-    drop(sampler);
-    let kernel_kills = meters.kernel_kills();
-    let ended = tokio::task::spawn_blocking(move || probe.end());
-    pipeline.drain(incidents).await;
-    if let Err(error) = ended.await {
-        tracing::error!(%error, "the probe ended badly");
-    }
-    pipeline.finish().await;
-    metrics.read(Readings {
-        kernel_kills,
-        ..meters.read()
-    });
-    Summary::of(&metrics).tell(args.summary);
-    ended_by
 }
 
 struct Pipeline {
@@ -297,41 +361,6 @@ impl Pipeline {
             journal.finish(GRACE).await;
         }
     }
-}
-
-fn sinks(
-    args: &Run,
-    secrets: &Secrets,
-    host: &Host,
-    names: Later,
-    findings: mpsc::Receiver<Arc<Finding>>,
-    metrics: &Metrics,
-    journal: Option<&Journal>,
-) -> Vec<Sink> {
-    let debts = |sink: &str| {
-        journal
-            .map(|journal| journal.debts(sink))
-            .unwrap_or_default()
-    };
-    let mut sinks: Vec<Sink> = args
-        .bonker
-        .iter()
-        .map(|url| start_bonker(url, secrets.clone(), metrics, debts(&url.sink())))
-        .collect();
-    if args.no_kubernetes {
-        tracing::info!("no Events: --no-kubernetes");
-    } else {
-        let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
-        let connect = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
-        sinks.push(start_events(
-            connect,
-            names,
-            findings,
-            metrics,
-            debts(EVENTS),
-        ));
-    }
-    sinks
 }
 
 fn wanted(args: &Run, environment: bool) -> Wanted<'_> {

@@ -6,6 +6,8 @@ use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Pass, Recorder, Sampler, Source};
 use crate::snapshot::Hierarchy;
 
+use super::warnings::{Plan, Warner};
+
 /// What is known of containers' memory; a clone is the same.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
@@ -16,7 +18,12 @@ pub(super) struct Watched {
 }
 
 /// `None` where it is turned off or cannot be had: what it adds is done without.
-pub(super) fn start(args: &Run, counts: SamplerCounts, watched: &Watched) -> Option<Sampler> {
+pub(super) fn start(
+    args: &Run,
+    counts: SamplerCounts,
+    watched: &Watched,
+    warnings: Plan,
+) -> Option<(Sampler, Warner)> {
     let Every::Span(period) = args.sample else {
         return None;
     };
@@ -27,13 +34,16 @@ pub(super) fn start(args: &Run, counts: SamplerCounts, watched: &Watched) -> Opt
         version: hierarchy.version(),
     };
     let Watched { latest, recorder } = watched.clone();
+    let (mut watcher, warner) = warnings.start(hierarchy.path());
     let take = Box::new(move |pass: &Pass<'_>| {
         recorder.take(pass.usages);
         latest.take(pass);
+        watcher.take(pass);
     });
-    Sampler::start(source, period, counts, take)
+    let sampler = Sampler::start(source, period, counts, take)
         .inspect_err(
             |error| tracing::warn!(error = %chain(error), "no container's memory is sampled"),
         )
-        .ok()
+        .ok()?;
+    Some((sampler, warner))
 }

@@ -13,11 +13,12 @@ use super::health::Meters;
 use super::resolve::Resolver;
 use crate::error_chain::chain;
 use crate::incident::Incident;
+use crate::k8s::Aside;
 use crate::metrics::{Metrics, SinkCounts};
 use crate::sinks::Lines;
 use crate::story::{Check, Finding, Judgement, Status, Verdict, Watch, Why};
 
-/// Incidents on their way to the comparison, and findings on theirs to the Events.
+/// Incidents on their way to the comparison, and what it and the warnings tell on its to the Events.
 pub(super) const QUEUE: usize = 256;
 
 /// The statuses of one pod's containers are had within this time, or not at all.
@@ -36,7 +37,7 @@ pub(super) struct Findings {
     /// Where lines of them are wished for.
     pub(super) lines: Option<Arc<Lines>>,
     /// `None` without Events.
-    pub(super) events: Option<(Sender<Arc<Finding>>, SinkCounts)>,
+    pub(super) events: Option<(Sender<Aside>, SinkCounts)>,
 }
 
 struct Task {
@@ -200,7 +201,10 @@ impl Task {
         }
         if let Some((events, counts)) = &self.findings.events {
             counts.offered.inc();
-            if events.try_send(Arc::clone(finding)).is_err() {
+            if events
+                .try_send(Aside::Verdict(Arc::clone(finding)))
+                .is_err()
+            {
                 counts.overflowed.inc();
             }
         }

@@ -13,8 +13,8 @@ mod read;
 mod recorder;
 mod sampler;
 mod table;
-mod tree;
 pub mod threshold;
+mod tree;
 mod usage;
 
 pub use every::{Every, NoSpan};

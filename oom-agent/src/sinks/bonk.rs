@@ -1,6 +1,6 @@
 //! Bonks over one bidirectional stream to a bonker, each acknowledged.
 
-mod item;
+mod cause;
 mod later;
 mod secrets;
 mod url;
@@ -25,7 +25,8 @@ use crate::escape;
 use crate::incident::Incident;
 use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts};
-use item::request;
+use crate::warn::Warning;
+use cause::{Cause, STALE};
 use later::{Later, Owed};
 use secrets::SecretsError;
 pub use secrets::{Contradiction, Secrets};
@@ -34,14 +35,14 @@ pub use url::BonkerUrl;
 /// Given to connect, and to open the stream.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// An item that has waited longer is old news: a penguin need not be bonked for it.
-const STALE: Duration = Duration::from_mins(5);
-
 /// After a restart of the agent, too: then people have mostly seen what there was to see.
 const OWED: Duration = Duration::from_secs(30);
 
 /// Sent and not acknowledged yet; more wait in the sink's queue.
 const IN_FLIGHT: usize = 16;
+
+/// Warnings are sent only while no more than that is: the rest is for kills.
+const WARNINGS_IN_FLIGHT: usize = 8;
 
 /// No acknowledgement for this long means that the other side hangs.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -59,7 +60,15 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 const SUMMARY_LEN: usize = 1024;
 
 /// Starts the sink; it connects by itself, and again after every break.
-pub fn start(url: &BonkerUrl, secrets: Secrets, metrics: &Metrics, debts: Debts) -> Sink {
+/// `warnings` come by a way of their own, so that they take no room of the kills'; whoever sends them
+/// counts them as offered.
+pub fn start(
+    url: &BonkerUrl,
+    secrets: Secrets,
+    warnings: mpsc::Receiver<Arc<Warning>>,
+    metrics: &Metrics,
+    debts: Debts,
+) -> Sink {
     let endpoint = url.endpoint();
     let tls = url.is_tls();
     Sink::start(url.sink(), OWED, metrics, |queue, counts| {
@@ -68,6 +77,7 @@ pub fn start(url: &BonkerUrl, secrets: Secrets, metrics: &Metrics, debts: Debts)
             tls,
             secrets,
             queue,
+            warnings,
             counts,
             debts,
             unanswered: VecDeque::new(),
@@ -83,9 +93,10 @@ struct Bonker {
     /// Read anew for every connection, so that those that were rotated are taken up.
     secrets: Secrets,
     queue: mpsc::Receiver<Arc<Incident>>,
+    warnings: mpsc::Receiver<Arc<Warning>>,
     counts: SinkCounts,
     debts: Debts,
-    /// Offered and not acknowledged, oldest first; they are sent again on a new stream.
+    /// Sent and not acknowledged, oldest first; they are sent again on a new stream.
     unanswered: VecDeque<Owed>,
     /// Answered FULL or `RATE_LIMITED`: what comes meanwhile does not wait for them.
     later: Later,
@@ -161,7 +172,7 @@ impl Bonker {
                 () = tokio::time::sleep_until(until) => return true,
                 more = self.queue.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
                     Some(incident) => {
-                        self.unanswered.push_back(Owed::new(incident));
+                        self.unanswered.push_back(Owed::new(Cause::Kill(incident)));
                         until = until.min(start + AT_ONCE);
                     }
                     None if self.is_done() => return false,
@@ -190,7 +201,7 @@ impl Bonker {
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
         for owed in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
-            let _room = requests.try_send(request(&owed.incident));
+            let _room = requests.try_send(owed.cause.request());
         }
         let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
@@ -208,15 +219,24 @@ impl Bonker {
             // A quiet stream is watched too, so that its end is known before the next kill.
             let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
             let room = self.unanswered.len() < IN_FLIGHT;
+            let warns = self.unanswered.len() < WARNINGS_IN_FLIGHT;
             tokio::select! {
                 biased;
                 answer = next(&mut answers, patience) => self.acknowledged(answer?),
                 more = self.queue.recv(), if open && room => match more {
-                    Some(incident) => self.send(Owed::new(incident), &requests)?,
+                    Some(incident) => self.send(Owed::new(Cause::Kill(incident)), &requests)?,
                     None => open = false,
                 },
+                Some(warning) = self.warnings.recv(), if open && warns => {
+                    let owed = Owed::new(Cause::Warning(warning));
+                    if owed.cause.is_news() {
+                        self.send(owed, &requests)?;
+                    } else {
+                        self.give_up(&owed, "a warning that is no news any more");
+                    }
+                }
                 () = at(self.later.due()), if room => match self.later.take(Instant::now()) {
-                    Some(owed) if is_news(&owed.incident) => self.send(owed, &requests)?,
+                    Some(owed) if owed.cause.is_news() => self.send(owed, &requests)?,
                     Some(owed) => self.give_up(&owed, "it is too old to be sent again"),
                     None => {}
                 },
@@ -230,7 +250,7 @@ impl Bonker {
         owed: Owed,
         requests: &mpsc::Sender<StreamBonksRequest>,
     ) -> Result<(), Broken> {
-        let request = request(&owed.incident);
+        let request = owed.cause.request();
         self.unanswered.push_back(owed);
         requests.try_send(request).map_err(|_| Broken::Ended)
     }
@@ -248,7 +268,7 @@ impl Bonker {
         let position = self
             .unanswered
             .iter()
-            .position(|owed| owed.incident.id == acknowledgement.id);
+            .position(|owed| owed.cause.id() == acknowledgement.id);
         let Some(owed) = position.and_then(|position| self.unanswered.remove(position)) else {
             tracing::warn!(
                 id = %escape::terminal(escape::truncate(&acknowledgement.id, 128)),
@@ -259,15 +279,15 @@ impl Bonker {
         let outcome = acknowledgement.outcome();
         match outcome {
             Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet => {
-                self.delivered(&owed.incident, outcome);
+                self.delivered(&owed.cause, outcome);
             }
             Outcome::Full | Outcome::RateLimited => self.refused(owed, outcome),
             _ => {
-                self.debts.done(&owed.incident.id);
+                self.debts.done(owed.cause.id());
                 self.counts.failed.inc();
                 let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
                 tracing::warn!(
-                    incident = owed.incident.id,
+                    incident = owed.cause.id(),
                     outcome = outcome.as_str_name(),
                     answer = %escape::terminal(answer),
                     "bonk not taken"
@@ -276,14 +296,18 @@ impl Bonker {
         }
     }
 
-    fn delivered(&self, incident: &Incident, outcome: Outcome) {
-        self.debts.done(&incident.id);
+    fn delivered(&self, cause: &Cause, outcome: Outcome) {
+        self.debts.done(cause.id());
         let now_ns = clock::monotonic_ns();
-        let latency = Duration::from_nanos(now_ns.saturating_sub(incident.stamp_ns));
+        let latency = Duration::from_nanos(now_ns.saturating_sub(cause.stamp_ns()));
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.counts.delivered(incident.stamp_ns, now_ns);
+        if cause.is_warning() {
+            self.counts.delivered.inc();
+        } else {
+            self.counts.delivered(cause.stamp_ns(), now_ns);
+        }
         tracing::info!(
-            incident = incident.id,
+            incident = cause.id(),
             outcome = outcome.as_str_name(),
             latency_us,
             "bonk acknowledged"
@@ -293,9 +317,13 @@ impl Bonker {
     /// For now: the bonker has no room, or wants fewer from here.
     fn refused(&mut self, mut owed: Owed, answer: Outcome) {
         owed.answer = answer;
-        let (incident, outcome) = (&owed.incident.id, answer.as_str_name());
+        let (incident, outcome) = (owed.cause.id(), answer.as_str_name());
         tracing::debug!(incident, outcome, "bonk refused for now");
-        if !is_news(&owed.incident) {
+        if owed.cause.is_warning() {
+            self.give_up(&owed, "a warning is sent once");
+            return;
+        }
+        if !owed.cause.is_news() {
             self.give_up(&owed, "it is too old to be sent again");
             return;
         }
@@ -305,7 +333,7 @@ impl Bonker {
     }
 
     fn give_up(&self, owed: &Owed, why: &'static str) {
-        let (incident, outcome) = (&owed.incident.id, owed.answer.as_str_name());
+        let (incident, outcome) = (owed.cause.id(), owed.answer.as_str_name());
         self.debts.done(incident);
         self.counts.failed.inc();
         tracing::warn!(incident, outcome, why, "bonk not taken");
@@ -315,9 +343,9 @@ impl Bonker {
         let before = self.unanswered.len() + self.later.len();
         let debts = &self.debts;
         let keep = |owed: &Owed| {
-            let news = is_news(&owed.incident);
+            let news = owed.cause.is_news();
             if !news {
-                debts.done(&owed.incident.id);
+                debts.done(owed.cause.id());
             }
             news
         };
@@ -326,7 +354,10 @@ impl Bonker {
         let dropped = before - self.unanswered.len() - self.later.len();
         if dropped > 0 {
             self.counts.failed.inc_by(dropped as u64);
-            tracing::warn!(dropped, "bonks given up: older than {STALE:?}");
+            tracing::warn!(
+                dropped,
+                "bonks given up: no news any more (of kills, after {STALE:?})"
+            );
         }
     }
 }
@@ -355,10 +386,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// Whether a penguin may still be bonked for it.
-fn is_news(incident: &Incident) -> bool {
-    let age = clock::monotonic_ns().saturating_sub(incident.stamp_ns);
-    u128::from(age) < STALE.as_nanos()
 }

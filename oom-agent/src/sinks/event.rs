@@ -15,9 +15,8 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::incident::{Container, Incident, Pod};
 use crate::journal::Debts;
-use crate::k8s::{Job, RecordError, Recorder, Written};
+use crate::k8s::{Aside, Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
-use crate::story::Finding;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);
@@ -40,18 +39,18 @@ pub trait Names: Send + Sync + 'static {
 }
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
-/// `names` may know later what it did not when the incident was told. Whoever sends findings counts them
+/// `names` may know later what it did not when the incident was told. Whoever sends asides counts them
 /// as offered.
 pub fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
     names: impl Names,
-    findings: mpsc::Receiver<Arc<Finding>>,
+    asides: mpsc::Receiver<Aside>,
     metrics: &Metrics,
     debts: Debts,
 ) -> Sink {
     let events = metrics.events.clone();
     Sink::start(NAME.to_owned(), OWED, metrics, |queue, counts| {
-        run(connect, names, queue, findings, counts, events, debts)
+        run(connect, names, queue, asides, counts, events, debts)
     })
 }
 
@@ -59,7 +58,7 @@ async fn run(
     connect: impl Future<Output = Option<Recorder>>,
     names: impl Names,
     mut queue: mpsc::Receiver<Arc<Incident>>,
-    mut findings: mpsc::Receiver<Arc<Finding>>,
+    mut asides: mpsc::Receiver<Aside>,
     counts: SinkCounts,
     events: EventCounts,
     debts: Debts,
@@ -74,7 +73,7 @@ async fn run(
                     }
                     None => return,
                 },
-                Some(_) = findings.recv() => counts.skipped.inc(),
+                Some(_) = asides.recv() => counts.skipped.inc(),
             };
         }
     };
@@ -100,8 +99,8 @@ async fn run(
                     writer.backlog.hurry(Instant::now());
                 }
             }
-            Some(finding) = findings.recv(), if !writer.ending && writer.backlog.has_room() => {
-                writer.take_finding(&finding);
+            Some(aside) = asides.recv(), if !writer.ending && writer.backlog.has_room() => {
+                writer.take_aside(&aside);
             }
             () = sleep_until(next), if next.is_some() => {
                 if let Some(entry) = writer.backlog.take(Instant::now()) {
@@ -159,9 +158,9 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    fn take_finding(&mut self, finding: &Arc<Finding>) {
+    fn take_aside(&mut self, aside: &Aside) {
         let now = Instant::now();
-        let admitted = self.recorder.admit_finding(finding, now);
+        let admitted = self.recorder.admit_aside(aside, now);
         self.counts.held_back.inc_by(admitted.held_back);
         for (job, due) in admitted.jobs {
             self.backlog.push(job, now, due);
@@ -226,10 +225,10 @@ impl<N: Names> Writer<N> {
     /// With its last Event the incident is owed no more.
     fn close(&mut self, job: &Job) {
         let Job::Event(draft) = job else { return };
-        if draft.is_verdict() {
+        if draft.kill().is_none() {
             return;
         }
-        let id = &draft.incident().id;
+        let id = draft.id();
         let Some(open) = self.open.get_mut(id) else {
             return;
         };
@@ -250,7 +249,6 @@ impl<N: Names> Writer<N> {
             tracing::debug!(outcome = ?written, "series of an event brought up to date");
             return;
         };
-        let incident = draft.incident();
         match written {
             Written::HeldBack => {
                 self.counts.held_back.inc();
@@ -258,26 +256,25 @@ impl<N: Names> Writer<N> {
             Written::Nothing => {
                 self.counts.skipped.inc();
             }
-            _ if draft.is_verdict() => {
-                self.counts.delivered.inc();
-            }
-            _ => {
-                let now_ns = clock::monotonic_ns();
-                self.counts.delivered(incident.stamp_ns, now_ns);
-            }
+            _ => match draft.kill() {
+                Some(kill) => self.counts.delivered(kill.stamp_ns, clock::monotonic_ns()),
+                None => {
+                    self.counts.delivered.inc();
+                }
+            },
         }
         if matches!(written, Written::Nothing | Written::HeldBack) {
             tracing::warn!(
-                incident = incident.id,
+                incident = draft.id(),
                 "no Event: its pod's name could not be found out"
             );
             return;
         }
-        let latency = Duration::from_nanos(clock::monotonic_ns().saturating_sub(incident.stamp_ns));
+        let since = |stamp_ns| clock::monotonic_ns().saturating_sub(stamp_ns);
         tracing::info!(
-            incident = incident.id,
+            incident = draft.id(),
             outcome = ?written,
-            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            latency_us = draft.stamp_ns().map(|stamp_ns| since(stamp_ns) / 1000),
             "event recorded"
         );
     }
@@ -322,7 +319,7 @@ impl<N: Names> Writer<N> {
 /// For logs.
 fn id(job: &Job) -> &str {
     match job {
-        Job::Event(draft) => &draft.incident().id,
+        Job::Event(draft) => draft.id(),
         Job::Series(object) => object,
     }
 }

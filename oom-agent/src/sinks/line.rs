@@ -9,6 +9,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::escape;
 use crate::incident::{Incident, sentence};
 use crate::metrics::Counter;
 use crate::story::{self, Finding};
+use crate::warn::Warning;
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";
@@ -129,14 +131,28 @@ impl Lines {
     pub fn offer_verdict(&self, finding: &Finding) {
         let line = match self.format {
             Format::Json => serde_json::to_vec(finding).map_err(io::Error::other),
-            Format::Human => {
-                let time = finding.time.to_zoned(self.zone.clone());
-                let text = story::sentence(finding);
-                let text = escape::terminal(&text);
-                Ok(format!("{} {text}", time.strftime("%H:%M:%S%.3f")).into_bytes())
-            }
+            Format::Human => Ok(self.plain(finding.time, &story::sentence(finding))),
         };
         self.write(line, &finding.incident.id);
+    }
+
+    /// A container near its limit; as [`offer`](Self::offer).
+    pub fn offer_warning(&self, warning: &Warning) {
+        let line = match self.format {
+            Format::Json => serde_json::to_vec(warning).map_err(io::Error::other),
+            Format::Human => Ok(self.plain(warning.time, &warning.sentence())),
+        };
+        self.write(line, &warning.id);
+    }
+
+    fn plain(&self, time: Timestamp, text: &str) -> Vec<u8> {
+        let time = time.to_zoned(self.zone.clone());
+        format!(
+            "{} {}",
+            time.strftime("%H:%M:%S%.3f"),
+            escape::terminal(text)
+        )
+        .into_bytes()
     }
 
     fn write(&self, line: io::Result<Vec<u8>>, incident: &str) {

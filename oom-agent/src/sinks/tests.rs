@@ -21,6 +21,9 @@ use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
 use crate::journal::Debts;
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
+use crate::pressure::threshold::Level;
+use crate::warn::Warning;
+use crate::warn::tests::near;
 
 const WITHIN: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_mins(10);
@@ -182,10 +185,16 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// None.
+fn warnings() -> mpsc::Receiver<Arc<Warning>> {
+    mpsc::channel(1).1
+}
+
 fn sink(address: SocketAddr) -> Sink {
     start_bonker(
         &format!("http://{address}").parse().unwrap(),
         Secrets::default(),
+        warnings(),
         &Metrics::default(),
         Debts::default(),
     )
@@ -199,6 +208,7 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
     let sink = start_bonker(
         &format!("http://{address}").parse().unwrap(),
         Secrets::default(),
+        warnings(),
         &metrics,
         Debts::default(),
     );
@@ -241,6 +251,47 @@ async fn a_bonk_carries_the_minute_before() {
     let words = " — a leak: +1.0 MiB/s, from half to the limit in 32 s";
     assert!(item.summary.ends_with(words), "{}", item.summary);
     timeout(WITHIN, sink.finish()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
+    let (listener, address) = listen().await;
+    let (mut bonker, mut received, _opened) = Bonker::new();
+    bonker.answer = |item, _| match item.id.as_str() {
+        "refused" => Outcome::Full,
+        _ => Outcome::Accepted,
+    };
+    let _server = run(bonker, listener);
+    let metrics = Metrics::default();
+    let (warnings, warned) = mpsc::channel(8);
+    let url = format!("http://{address}").parse().unwrap();
+    let sink = start_bonker(&url, Secrets::default(), warned, &metrics, Debts::default());
+    let mut old = near(Level::Warning);
+    old.crossing.usage.at_ns = 1;
+    let refused = Warning {
+        id: "refused".to_owned(),
+        ..near(Level::Warning)
+    };
+    for warning in [old, refused, near(Level::Critical)] {
+        warnings.send(Arc::new(warning)).await.unwrap();
+    }
+    let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(item.id, "refused");
+    assert_eq!(item.severity(), Severity::Warning);
+    let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(item.severity(), Severity::Critical);
+    assert_eq!(
+        [item.namespace, item.pod, item.container, item.source],
+        ["shop", "hungry", "main", "oom-agent"]
+    );
+    assert!(item.summary.contains("at 94 % of its memory limit"));
+    // A kill goes on as ever.
+    sink.offer(&incident(1));
+    let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(item.severity(), Severity::Kill);
+    let counts = timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (2, 2));
+    assert!(received.try_recv().is_err(), "nothing is sent again");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::act::{Sig, Whom};
 use crate::args::span;
+use crate::args::warnings::cooldown;
 use crate::escape;
-use crate::pressure::threshold::{Mark, Settings};
+use crate::pressure::threshold::{Level, Mark, Settings};
 
 /// Before each annotation's name.
 pub const PREFIX: &str = "oom-bonker.dev/";
@@ -23,6 +23,8 @@ pub struct Marks {
     pub warning_signal: Sig,
     /// What a critical one does.
     pub critical_signal: Sig,
+    /// Whether this node's agent sends any.
+    may_signal: bool,
 }
 
 /// An annotation that cannot be heeded: the node's setting holds in its place.
@@ -38,14 +40,24 @@ pub struct Complaint {
 // === impl Marks ===
 
 impl Marks {
-    /// The node's: nobody is signalled who has not asked for it.
-    pub fn of_node(settings: Settings) -> Self {
+    /// The node's: nobody is signalled who has not asked for it, and nobody at all unless `may_signal`.
+    pub fn of_node(settings: Settings, may_signal: bool) -> Self {
         Self {
+            may_signal,
             settings,
             signals: None,
             warning_signal: Sig::USR1,
             critical_signal: Sig::USR2,
         }
+    }
+
+    /// Whom to signal at that level, and with what; `None`: nobody.
+    pub fn signal(&self, level: Level) -> Option<(Whom, Sig)> {
+        let signal = match level {
+            Level::Warning => self.warning_signal,
+            Level::Critical => self.critical_signal,
+        };
+        self.signals.map(|whom| (whom, signal))
     }
 
     /// What a pod's annotations make of these.
@@ -80,12 +92,16 @@ impl Marks {
             Ok(())
         });
         heed("signals", &mut |value| {
-            marks.signals = match value {
+            let whom = match value {
                 "first" => Some(Whom::First),
                 "all" => Some(Whom::All),
                 "none" => None,
                 other => return Err(choice(other, "first, all and none")),
             };
+            if whom.is_some() && !marks.may_signal {
+                return Err("this node's agent sends no signals: see --warn".to_owned());
+            }
+            marks.signals = whom;
             Ok(())
         });
         heed("warning-signal", &mut |value| {
@@ -111,15 +127,6 @@ fn signal(value: &str, signal: &mut Sig) -> Result<(), String> {
     Ok(())
 }
 
-/// A pod's owner must not have the node do something all the time.
-fn cooldown(value: &str) -> Result<Duration, String> {
-    let cooldown = span::time(value)?;
-    if cooldown < Duration::from_secs(1) {
-        return Err("it is 1s at least".to_owned());
-    }
-    Ok(cooldown)
-}
-
 fn choice(value: &str, choices: &str) -> String {
     format!(
         "`{}` is none of {choices}",
@@ -129,13 +136,19 @@ fn choice(value: &str, choices: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn node() -> Marks {
+        Marks::of_node(Settings::default(), true)
+    }
 
     fn annotated(all: &[(&str, &str)]) -> (Marks, Vec<String>) {
         let all = all
             .iter()
             .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()));
-        let (marks, complaints) = Marks::of_node(Settings::default()).annotated(&all.collect());
+        let (marks, complaints) = node().annotated(&all.collect());
         let said = complaints.iter().map(ToString::to_string).collect();
         (marks, said)
     }
@@ -164,6 +177,7 @@ mod tests {
             signals: Some(Whom::First),
             warning_signal: "SIGHUP".parse().unwrap(),
             critical_signal: "SIGTERM".parse().unwrap(),
+            may_signal: true,
         };
         assert_eq!(marks, expected);
         let (never, _) = annotated(&[("warning", "never"), ("signals", "all")]);
@@ -176,10 +190,19 @@ mod tests {
     #[test]
     fn without_annotations_the_nodes_marks_hold_and_nobody_is_signalled() {
         let (marks, said) = annotated(&[]);
-        assert_eq!(
-            (marks, said.len()),
-            (Marks::of_node(Settings::default()), 0)
-        );
+        assert_eq!((marks, said.len()), (node(), 0));
+    }
+
+    #[test]
+    fn who_asks_for_signals_where_none_are_sent_is_told() {
+        let node = Marks::of_node(Settings::default(), false);
+        let asks = |whom: &str| {
+            let all = [(format!("{PREFIX}signals"), whom.to_owned())].into();
+            let (marks, complaints) = node.annotated(&all);
+            assert_eq!(marks, node);
+            complaints.len()
+        };
+        assert_eq!([asks("first"), asks("all"), asks("none")], [1, 1, 0]);
     }
 
     #[test]
@@ -199,7 +222,7 @@ mod tests {
             ("warning-signal", "SIGNO", "no signal is called"),
         ] {
             let (marks, said) = annotated(&[(name, value)]);
-            assert_eq!(marks, Marks::of_node(Settings::default()), "{name}");
+            assert_eq!(marks, node(), "{name}");
             let [said] = said.as_slice() else {
                 panic!("{said:?}");
             };

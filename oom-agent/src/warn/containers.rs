@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::annotations::Marks;
+use super::annotations::{Complaint, Marks};
 use crate::cgroup::Identity;
 use crate::pressure::threshold::{Crossing, Figures, Level, Mark, Scores, Watch};
 use crate::pressure::{Key, Pass};
@@ -40,11 +40,22 @@ pub enum Known {
     Nothing,
 }
 
+/// A container has come to a level.
+#[derive(Clone, Debug)]
+pub struct Crossed {
+    /// Which.
+    pub key: Key,
+    /// How near it is.
+    pub crossing: Crossing,
+    /// What it was judged by.
+    pub marks: Arc<Marks>,
+}
+
 /// What one pass gives.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Who has come to a level, and by which marks.
-    pub crossings: Vec<(Key, Crossing, Arc<Marks>)>,
+    /// Who has come to a level.
+    pub crossed: Vec<Crossed>,
     /// Pods to look up, by their uids: each is to be [told](Containers::known).
     pub ask: Vec<String>,
 }
@@ -52,13 +63,20 @@ pub struct Seen {
 struct Container {
     watch: Watch,
     identity: Identity,
-    /// Since when a crossing waits for the pod's annotations.
-    waits: Option<u64>,
+    /// A crossing that waits for the pod's annotations.
+    waits: Option<Waits>,
+}
+
+struct Waits {
+    since_ns: u64,
+    /// As of the last look.
+    figures: Figures,
 }
 
 struct Pod {
     known: Option<Known>,
     asked_ns: u64,
+    complaints: Vec<Complaint>,
 }
 
 // === impl Containers ===
@@ -74,11 +92,42 @@ impl Containers {
         }
     }
 
-    /// A lookup has come to its end.
-    pub fn known(&mut self, uid: &str, known: Known) {
+    /// A lookup has come to its end. Who has waited for it, and has come to a level, is told of at once.
+    pub fn known(
+        &mut self,
+        uid: &str,
+        known: Known,
+        forecast: impl Fn(&Key) -> Option<Duration>,
+    ) -> Vec<Crossed> {
+        let marks = known.marks(&self.node);
+        let mut crossed = Vec::new();
+        let of_pod =
+            |container: &&mut Container| container.identity.pod_uid.as_deref() == Some(uid);
+        for (key, container) in &mut self.all {
+            let Some(container) = Some(container).filter(of_pod) else {
+                continue;
+            };
+            let Some(waits) = container.waits.take() else {
+                continue;
+            };
+            if marks.settings.needs_scores() && !self.node.settings.needs_scores() {
+                // They were not read; the next look does.
+                continue;
+            }
+            let crossing = container.watch.look(&marks.settings, &waits.figures, None);
+            crossed.extend(crossing.map(|crossing| Crossed {
+                key: key.clone(),
+                crossing: Crossing {
+                    forecast: forecast(key),
+                    ..crossing
+                },
+                marks: Arc::clone(&marks),
+            }));
+        }
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.known = Some(known);
         }
+        crossed
     }
 
     /// Takes a pass. What is no container is passed over. `scores` are asked for where marks need them,
@@ -113,14 +162,10 @@ impl Containers {
                 Some(uid) => self.pods.get(uid).and_then(|pod| pod.known.clone()),
                 None => Some(Known::Nothing),
             };
-            let marks = match &known {
-                Some(Known::Marks(marks)) => marks,
-                Some(Known::Nothing) | None => &self.node,
-            };
-            let needs = marks.settings.needs_scores();
+            let marks = known.as_ref().unwrap_or(&Known::Nothing).marks(&self.node);
             let figures = Figures {
                 usage: *usage,
-                scores: if needs {
+                scores: if marks.settings.needs_scores() {
                     scores(key)
                 } else {
                     Scores::default()
@@ -128,22 +173,39 @@ impl Containers {
             };
             let before = container.watch;
             let crossing = container.watch.look(&marks.settings, &figures, None);
-            let Some(mut crossing) = crossing else {
+            let Some(crossing) = crossing else {
                 continue;
             };
             // By the node's marks, and its pod is being asked for its own.
-            if known.is_none()
-                && now.saturating_sub(*container.waits.get_or_insert(now)) < PATIENCE_NS
-            {
-                container.watch = before;
-                continue;
+            if known.is_none() {
+                let since_ns = container.waits.as_ref().map_or(now, |waits| waits.since_ns);
+                if now.saturating_sub(since_ns) < PATIENCE_NS {
+                    container.waits = Some(Waits { since_ns, figures });
+                    container.watch = before;
+                    continue;
+                }
             }
             container.waits = None;
-            crossing.forecast = forecast(key);
-            seen.crossings
-                .push((key.clone(), crossing, Arc::clone(marks)));
+            seen.crossed.push(Crossed {
+                key: key.clone(),
+                crossing: Crossing {
+                    forecast: forecast(key),
+                    ..crossing
+                },
+                marks,
+            });
         }
         seen
+    }
+
+    /// What of a pod's annotations cannot be heeded; true where that is news.
+    pub fn complained(&mut self, uid: &str, complaints: &[Complaint]) -> bool {
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return false;
+        };
+        let news = pod.complaints != complaints;
+        pod.complaints = complaints.to_vec();
+        news && !complaints.is_empty()
     }
 
     /// How many containers are at each level, the lower first.
@@ -152,6 +214,17 @@ impl Containers {
             let at = |container: &&Container| container.watch.level() == Some(level);
             self.all.values().filter(at).count()
         })
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn marks(&self, node: &Arc<Marks>) -> Arc<Marks> {
+        match self {
+            Self::Marks(marks) => Arc::clone(marks),
+            Self::Nothing => Arc::clone(node),
+        }
     }
 }
 
@@ -181,6 +254,7 @@ impl Lookup for HashMap<String, Pod> {
         let pod = self.entry(uid.to_owned()).or_insert(Pod {
             known: None,
             asked_ns: 0,
+            complaints: Vec::new(),
         });
         let age = match pod.known {
             Some(Known::Marks(_)) => RENEW_NS,
@@ -217,11 +291,24 @@ mod tests {
         }
     }
 
+    const FORECAST: Duration = Duration::from_secs(9);
+
+    fn levels(crossed: &[Crossed]) -> Vec<Level> {
+        let level = |crossed: &Crossed| {
+            assert_eq!(crossed.crossing.forecast, Some(FORECAST));
+            crossed.crossing.level
+        };
+        crossed.iter().map(level).collect()
+    }
+
     struct Node(Containers);
 
     impl Node {
         fn new(heed: bool) -> Self {
-            Self(Containers::new(Marks::of_node(Settings::default()), heed))
+            Self(Containers::new(
+                Marks::of_node(Settings::default(), true),
+                heed,
+            ))
         }
 
         /// Levels that are told, and pods that are asked for.
@@ -230,13 +317,15 @@ mod tests {
                 usages,
                 whole: true,
             };
-            let forecast = Some(Duration::from_secs(9));
-            let seen = self.0.take(&pass, |_| Scores::default(), |_| forecast);
-            let levels = seen.crossings.iter().map(|(_, crossing, _)| {
-                assert_eq!(crossing.forecast, forecast);
-                crossing.level
-            });
-            (levels.collect(), seen.ask.len())
+            let seen = self
+                .0
+                .take(&pass, |_| Scores::default(), |_| Some(FORECAST));
+            (levels(&seen.crossed), seen.ask.len())
+        }
+
+        /// Levels that are told then.
+        fn known(&mut self, known: Known) -> Vec<Level> {
+            levels(&self.0.known(UID, known, |_| Some(FORECAST)))
         }
     }
 
@@ -245,7 +334,7 @@ mod tests {
             warning: Some(warning.parse().unwrap()),
             ..Settings::default()
         };
-        Known::Marks(Arc::new(Marks::of_node(settings)))
+        Known::Marks(Arc::new(Marks::of_node(settings, true)))
     }
 
     #[test]
@@ -271,7 +360,7 @@ mod tests {
         assert_eq!(node.pass(&[(container(1), usage(1, 49))]), (vec![], 0));
         let two = [(container(1), usage(2, 50)), (container(2), usage(2, 60))];
         assert_eq!(node.pass(&two), (vec![], 1));
-        node.0.known(UID, annotated("55"));
+        assert_eq!(node.known(annotated("55")), []);
         // By the pod's own mark.
         assert_eq!(
             node.pass(&[(container(1), usage(3, 55))]),
@@ -286,8 +375,14 @@ mod tests {
     fn a_crossing_waits_for_its_pod_but_not_for_long() {
         let mut node = Node::new(true);
         assert_eq!(node.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
-        node.0.known(UID, annotated("85"));
+        assert_eq!(node.known(annotated("85")), []);
         assert_eq!(node.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+        let mut soon = Node::new(true);
+        assert_eq!(soon.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+        assert_eq!(soon.known(annotated("60")), [Level::Warning]);
+        // And once.
+        assert_eq!(soon.known(annotated("60")), []);
+        assert_eq!(soon.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
         let mut silent = Node::new(true);
         assert_eq!(silent.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
         assert_eq!(silent.pass(&[(container(1), usage(3, 80))]), (vec![], 0));
@@ -301,13 +396,32 @@ mod tests {
     fn a_lookup_that_failed_is_tried_again_and_the_nodes_marks_hold_meanwhile() {
         let mut node = Node::new(true);
         assert_eq!(node.pass(&[(container(1), usage(1, 50))]).1, 1);
-        node.0.known(UID, Known::Nothing);
+        assert_eq!(node.known(Known::Nothing), []);
         assert_eq!(
             node.pass(&[(container(1), usage(2, 80))]),
             (vec![Level::Warning], 0)
         );
         assert_eq!(node.pass(&[(container(1), usage(30, 60))]).1, 0);
         assert_eq!(node.pass(&[(container(1), usage(31, 60))]).1, 1);
+    }
+
+    #[test]
+    fn a_complaint_is_news_once() {
+        let mut node = Node::new(true);
+        let complaint = |why: &str| {
+            [Complaint {
+                name: "warning",
+                why: why.to_owned(),
+            }]
+        };
+        assert!(!node.0.complained(UID, &complaint("a")), "of nobody");
+        assert_eq!(node.pass(&[(container(1), usage(1, 50))]).1, 1);
+        let mut news = |complaints: &[Complaint]| node.0.complained(UID, complaints);
+        assert!(news(&complaint("a")));
+        assert!(!news(&complaint("a")));
+        assert!(news(&complaint("b")));
+        assert!(!news(&[]));
+        assert!(news(&complaint("b")));
     }
 
     #[test]

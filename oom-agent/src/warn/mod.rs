@@ -1,8 +1,13 @@
 //! Warnings of a whole node: which containers come near their limits, by the node's marks or by what
-//! their pods are annotated with. Pure.
+//! their pods are annotated with, and what is told of it. Pure.
 
 mod annotations;
 mod containers;
+mod warning;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use annotations::{Complaint, Marks, PREFIX};
-pub use containers::{Containers, Known, Seen};
+pub use containers::{Containers, Crossed, Known, Seen};
+pub use warning::{Signal, Unheeded, Warning};

@@ -100,7 +100,17 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
     let secrets = args.secrets.of(&args.bonker)?;
-    let bonker = |url| start_bonker(url, secrets.clone(), &metrics, Debts::default());
+    // Kills are all that the API server tells of.
+    let no_warnings = || mpsc::channel(1).1;
+    let bonker = |url| {
+        start_bonker(
+            url,
+            secrets.clone(),
+            no_warnings(),
+            &metrics,
+            Debts::default(),
+        )
+    };
     let bonkers = args.bonker.iter().map(bonker).collect();
     let grace = Duration::from_secs(args.grace.into());
     let mut teller = Teller::new(grace, cluster.clone(), me.clone(), lines, bonkers, metrics);

@@ -3,17 +3,18 @@
 //! First who died, of what size and at whose limit; then what became of the container; at the end, and
 //! never cut off, what to do next.
 
+mod aside;
 mod next;
-mod size;
 
 #[cfg(test)]
 mod tests;
 
-use super::draft::{Draft, On, Subject};
+use super::draft::{Aside, Draft, On, Subject, Told};
 use crate::escape;
 use crate::incident::{Container, Incident, Outcome, Rss, Scope, Victim};
-use crate::story::{self, Finding, Verdict};
-use size::size;
+use crate::pressure::threshold::Level;
+use crate::size::size;
+use crate::story::Verdict;
 
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
@@ -29,30 +30,41 @@ const CGROUP_LEN: usize = 100;
 
 /// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
 pub(super) fn kind(draft: &Draft) -> &'static str {
-    match &draft.finding {
-        Some(finding) if finding.verdict == Verdict::Phantom => "Normal",
+    match &draft.told {
+        Told::Aside(Aside::Verdict(finding)) if finding.verdict == Verdict::Phantom => "Normal",
         _ => "Warning",
     }
 }
 
 /// The Event's `action`.
 pub(super) fn action(draft: &Draft) -> &'static str {
-    if draft.is_verdict() {
-        "CompareStatus"
-    } else {
-        "Kill"
+    match &draft.told {
+        Told::Kill(_) => "Kill",
+        Told::Aside(Aside::Verdict(_)) => "CompareStatus",
+        Told::Aside(Aside::Warning(_)) => "Warn",
+        Told::Aside(Aside::Unheeded(_)) => "ReadAnnotations",
     }
 }
 
 /// The Event's `reason`: what happened to its object.
 pub(super) fn reason(draft: &Draft) -> &'static str {
-    if let Some(finding) = &draft.finding {
-        return match finding.verdict {
-            Verdict::Missed => "OOMKillMissed",
-            Verdict::Phantom => "OOMKillPhantom",
-        };
-    }
-    match (&draft.on, draft.incident.scope) {
+    let incident = match &draft.told {
+        Told::Kill(incident) => incident,
+        Told::Aside(Aside::Verdict(finding)) => {
+            return match finding.verdict {
+                Verdict::Missed => "OOMKillMissed",
+                Verdict::Phantom => "OOMKillPhantom",
+            };
+        }
+        Told::Aside(Aside::Warning(warning)) => {
+            return match warning.crossing.level {
+                Level::Warning => "MemoryNearLimit",
+                Level::Critical => "MemoryAtLimit",
+            };
+        }
+        Told::Aside(Aside::Unheeded(_)) => return "AnnotationNotHeeded",
+    };
+    match (&draft.on, incident.scope) {
         (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
         (On::Node(None), Scope::Node) => "NodeOutOfMemory",
         (On::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
@@ -62,11 +74,12 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
 
 /// The Event's `note`; at most [`NOTE_LEN`] bytes.
 pub(super) fn note(draft: &Draft) -> String {
-    if let Some(finding) = &draft.finding {
-        return verdict(finding, draft.held_back);
-    }
-    let next = next::step(draft);
-    let told = told(draft);
+    let incident = match &draft.told {
+        Told::Kill(incident) => incident,
+        Told::Aside(aside) => return aside::note(aside, draft.held_back),
+    };
+    let next = next::step(draft, incident);
+    let told = told(draft, incident);
     let room = NOTE_LEN.saturating_sub(next.len() + 1);
     if told.len() <= room {
         return format!("{told} {next}");
@@ -75,17 +88,7 @@ pub(super) fn note(draft: &Draft) -> String {
     format!("{cut}… {next}")
 }
 
-fn verdict(finding: &Finding, held_back: u64) -> String {
-    let mut text = story::sentence(finding);
-    if held_back > 0 {
-        let before = format!(" The same was found {held_back} times more since the last Event.");
-        text.push_str(&before);
-    }
-    escape::truncate(&text, NOTE_LEN).to_owned()
-}
-
-fn told(draft: &Draft) -> String {
-    let incident = &draft.incident;
+fn told(draft: &Draft, incident: &Incident) -> String {
     let victims = draft.victims();
     let Some(&victim) = victims.first() else {
         return "The OOM killer struck, and nothing is known of its victim.".to_owned();
@@ -106,7 +109,7 @@ fn told(draft: &Draft) -> String {
     if draft.subject().is_some() {
         say(fate(draft.outcome()));
     }
-    if let Some(hint) = hint(draft, victim) {
+    if let Some(hint) = hint(draft, incident, victim) {
         say(hint);
     }
     if let Some(before) = &incident.before
@@ -233,16 +236,16 @@ fn fate(outcome: Outcome) -> &'static str {
 }
 
 /// What the sizes give away.
-fn hint(draft: &Draft, victim: &Victim) -> Option<&'static str> {
+fn hint(draft: &Draft, incident: &Incident, victim: &Victim) -> Option<&'static str> {
     let rss = victim.rss_bytes?;
     if rss.shmem > rss.total() / 2 {
         return Some(
             "Most of that is shared memory: files in memory-backed volumes and /dev/shm count.",
         );
     }
-    let limit = draft.incident.limit_bytes?;
+    let limit = incident.limit_bytes?;
     let alone = draft.victims().len() == 1;
-    (draft.incident.scope == Scope::Container && alone && rss.total() < limit / 2).then_some(
+    (incident.scope == Scope::Container && alone && rss.total() < limit / 2).then_some(
         "It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.",
     )
 }

@@ -1,13 +1,12 @@
 //! What to do next: it depends on whose limit it was. Pure.
 
-use super::size::size;
 use super::{CGROUP_LEN, COMM_LEN, CONTAINER_LEN, OBJECT_LEN, shown};
-use crate::incident::Scope;
+use crate::incident::{Incident, Scope};
 use crate::k8s::draft::{Draft, On};
+use crate::size::size;
 
 /// One or two sentences that begin with "Next:".
-pub(super) fn step(draft: &Draft) -> String {
-    let incident = &draft.incident;
+pub(super) fn step(draft: &Draft, incident: &Incident) -> String {
     let node = shown(&incident.node, OBJECT_LEN);
     let on_pod = matches!(draft.on, On::Pod(_));
     match incident.scope {

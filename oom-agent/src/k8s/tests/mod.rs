@@ -4,6 +4,7 @@ mod answers;
 mod pods;
 mod policy;
 mod verdicts;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Instant;

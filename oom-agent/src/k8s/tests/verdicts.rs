@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{annotation, has_pod, pod};
 use crate::incident::{Container, Incident, Outcome, Scope};
 use crate::k8s::fake::{Fake, UID, incident, takes_events};
-use crate::k8s::{Job, Recorder, Written};
+use crate::k8s::{Aside, Job, Recorder, Written};
 use crate::story::{Finding, State, Status, Verdict};
 
 /// `container` runs, and its runtime calls it OOM-killed.
@@ -42,7 +42,10 @@ fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
 
 async fn write(recorder: &mut Recorder, finding: &Arc<Finding>, now: Instant) -> Vec<Written> {
     let mut written = Vec::new();
-    for (mut job, _) in recorder.admit_finding(finding, now).jobs {
+    for (mut job, _) in recorder
+        .admit_aside(&Aside::Verdict(Arc::clone(finding)), now)
+        .jobs
+    {
         written.push(recorder.write(&mut job, false).await.unwrap());
     }
     written
@@ -111,7 +114,8 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     let mut updates = Vec::new();
     let mut held_back = 0;
     for n in 1..=40 {
-        let admitted = recorder.admit_finding(&finding(Verdict::Missed, "main", n), now);
+        let admitted =
+            recorder.admit_aside(&Aside::Verdict(finding(Verdict::Missed, "main", n)), now);
         held_back += admitted.held_back;
         for (mut job, _) in admitted.jobs {
             match job {
@@ -166,13 +170,13 @@ async fn a_verdict_on_a_pod_without_a_name_is_not_told_on_the_node() {
     (pod.name, pod.namespace) = (None, None);
     let server = Fake::start(takes_events).await;
     let mut recorder = server.recorder(true).await;
-    let mut admitted = recorder.admit_finding(&Arc::new(found), Instant::now());
+    let mut admitted = recorder.admit_aside(&Aside::Verdict(Arc::new(found)), Instant::now());
     let (job, _) = &mut admitted.jobs[0];
     assert_eq!(recorder.write(job, true).await.unwrap(), Written::Nothing);
     assert!(server.events().is_empty());
     // And a container of no pod has no Event.
     let mut found = Arc::unwrap_or_clone(finding(Verdict::Phantom, "idle", 1));
     found.status.pod = None;
-    let admitted = recorder.admit_finding(&Arc::new(found), Instant::now());
+    let admitted = recorder.admit_aside(&Aside::Verdict(Arc::new(found)), Instant::now());
     assert!(admitted.jobs.is_empty());
 }

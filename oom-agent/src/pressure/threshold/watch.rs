@@ -78,6 +78,14 @@ impl Settings {
         }
     }
 
+    /// Where that level begins; `None`: never.
+    pub fn mark(&self, level: Level) -> Option<&Mark> {
+        match level {
+            Level::Warning => self.warning.as_ref(),
+            Level::Critical => self.critical.as_ref(),
+        }
+    }
+
     /// Whether the processes' scores have to be read for it.
     pub fn needs_scores(&self) -> bool {
         [&self.warning, &self.critical]

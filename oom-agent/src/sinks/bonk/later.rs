@@ -1,20 +1,18 @@
 //! What a bonker has no room for now, and when it is asked again. Pure: time and chance are arguments.
 
-use std::sync::Arc;
-
 use proto::bonk::Outcome;
 use tokio::time::Instant;
 
-use crate::incident::Incident;
+use super::cause::Cause;
 use crate::sinks::backoff::Backoff;
 
 /// That many wait to be said again; the one of the oldest kill goes for one more.
 const LATER: usize = 256;
 
-/// An incident that the bonker has not taken yet.
+/// A bonk that the bonker has not taken yet.
 #[derive(Debug)]
 pub(super) struct Owed {
-    pub(super) incident: Arc<Incident>,
+    pub(super) cause: Cause,
     /// How often it was refused so far.
     refusals: Backoff,
     /// The last refusal.
@@ -31,9 +29,9 @@ pub(super) struct Later {
 // === impl Owed ===
 
 impl Owed {
-    pub(super) fn new(incident: Arc<Incident>) -> Self {
+    pub(super) fn new(cause: Cause) -> Self {
         Self {
-            incident,
+            cause,
             refusals: Backoff::default(),
             answer: Outcome::Unspecified,
         }
@@ -51,7 +49,7 @@ impl Later {
         if self.waiting.len() <= LATER {
             return None;
         }
-        self.take_first_by(|(_, owed)| owed.incident.stamp_ns)
+        self.take_first_by(|(_, owed)| owed.cause.stamp_ns())
     }
 
     /// When the next one is due.
@@ -88,13 +86,14 @@ impl Later {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::sinks::tests::incident;
 
     fn owed(n: u32) -> Owed {
-        Owed::new(incident(n))
+        Owed::new(Cause::Kill(incident(n)))
     }
 
     #[test]
@@ -106,10 +105,10 @@ mod tests {
         assert_eq!(later.due(), Some(ms(125)));
         assert!(later.take(ms(124)).is_none());
         let second = later.take(ms(1000)).unwrap();
-        assert_eq!(second.incident.id, incident(2).id);
+        assert_eq!(second.cause.id(), incident(2).id);
         assert!(later.push(second, ms(1000), 1.0).is_none());
         let first = later.take(ms(1000)).unwrap();
-        assert_eq!(first.incident.id, incident(1).id);
+        assert_eq!(first.cause.id(), incident(1).id);
         assert_eq!(later.due(), Some(ms(1500)), "twice as long as at first");
     }
 
@@ -120,10 +119,10 @@ mod tests {
         let mut out = Vec::new();
         // Neither the first nor the last to come.
         for kill in kills[1..].iter().chain(&kills[..1]) {
-            out.extend(later.push(Owed::new(Arc::clone(kill)), now, 0.5));
+            out.extend(later.push(Owed::new(Cause::Kill(Arc::clone(kill))), now, 0.5));
         }
-        let out: Vec<_> = out.iter().map(|owed| &owed.incident.id).collect();
-        assert_eq!(out, [&kills[0].id]);
+        let out: Vec<_> = out.iter().map(|owed| owed.cause.id()).collect();
+        assert_eq!(out, [kills[0].id.as_str()]);
         assert_eq!(later.len(), 256);
     }
 }

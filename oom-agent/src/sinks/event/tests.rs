@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
 use crate::journal::{Debts, Journal};
+use crate::k8s::Aside;
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::sinks::Sink;
-use crate::story::Finding;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -67,7 +67,7 @@ async fn sink_with(
     let sink = start(
         async move { Some(recorder) },
         names,
-        findings(),
+        asides(),
         &metrics,
         debts,
     );
@@ -75,7 +75,7 @@ async fn sink_with(
 }
 
 /// None.
-fn findings() -> mpsc::Receiver<Arc<Finding>> {
+fn asides() -> mpsc::Receiver<Aside> {
     mpsc::channel(1).1
 }
 
@@ -280,7 +280,7 @@ async fn without_an_api_server_everything_is_skipped() {
     let sink = start(
         async { None },
         Nobody,
-        findings(),
+        asides(),
         &Metrics::default(),
         Debts::default(),
     );

@@ -5,7 +5,7 @@ const GIB: u64 = 1 << 30;
 const TEN_GIB: u64 = 10 * GIB;
 
 /// `64 MiB` for `64Mi`; one decimal, rounded down, where it is not whole.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..MIB => format!("{} KiB", bytes >> 10),
         GIB.. if bytes.is_multiple_of(GIB) => format!("{} GiB", bytes / GIB),

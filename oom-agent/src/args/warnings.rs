@@ -1,0 +1,182 @@
+//! `oom-agent run`: who is told of containers that come near their limits, and when.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::span::{points, time};
+use crate::pressure::threshold::{BadExpression, Mark, Settings};
+
+/// Flags of warnings.
+#[derive(Args, Debug)]
+pub struct Warnings {
+    /// What is done when a container comes near its memory limit; repeatable (in the variable:
+    /// separated by commas) [default: it is counted].
+    #[arg(
+        long,
+        env = "OOM_AGENT_WARN",
+        value_name = "ACTION",
+        value_delimiter = ','
+    )]
+    pub warn: Vec<Action>,
+
+    /// Send a POST request of each warning, as this YAML file says: `url:`, `headers:` (a list of
+    /// `name:` and `value:`), `ca:` (a file).
+    #[arg(long, env = "OOM_AGENT_WARN_POST", value_name = "FILE")]
+    pub warn_post: Option<PathBuf>,
+
+    /// When to warn: a percentage of the memory limit, an expression over `memory_usage`,
+    /// `memory_current`, `memory_max`, `oom_score`, `oom_score_adj` and
+    /// `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, or never. A pod's annotation
+    /// `oom-bonker.dev/warning` says otherwise for its containers.
+    #[arg(
+        long,
+        env = "OOM_AGENT_WARNING",
+        value_name = "MARK",
+        default_value = "75"
+    )]
+    pub warning: When,
+
+    /// When it is critical: likewise.
+    #[arg(
+        long,
+        env = "OOM_AGENT_CRITICAL",
+        value_name = "MARK",
+        default_value = "90"
+    )]
+    pub critical: When,
+
+    /// The same is not said of a container again sooner: `30s`, `1m30s`, or a number of seconds.
+    #[arg(
+        long,
+        env = "OOM_AGENT_WARNING_COOLDOWN",
+        value_name = "TIME",
+        default_value = "30s",
+        value_parser = cooldown
+    )]
+    pub warning_cooldown: Duration,
+
+    /// How many points of the limit below its mark a level is left.
+    #[arg(
+        long,
+        env = "OOM_AGENT_WARNING_HYSTERESIS",
+        value_name = "POINTS",
+        default_value = "5",
+        value_parser = points
+    )]
+    pub warning_hysteresis: f64,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Write a line to standard output.
+    Line,
+    /// Write an Event on the pod.
+    Event,
+    /// Have the bonkers nudge the penguin, twice where it is critical.
+    Bonk,
+    /// Signal the processes of pods that ask for it by their annotation oom-bonker.dev/signals; takes
+    /// the host's PID namespace, and `CAP_KILL`.
+    Signal,
+}
+
+/// A mark, or none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct When(pub Option<Mark>);
+
+// === impl When ===
+
+impl FromStr for When {
+    type Err = BadExpression;
+
+    fn from_str(text: &str) -> Result<Self, BadExpression> {
+        match text.trim_ascii() {
+            "never" => Ok(Self(None)),
+            _ => text.parse().map(|mark| Self(Some(mark))),
+        }
+    }
+}
+
+// === impl Warnings ===
+
+impl Warnings {
+    /// When.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            warning: self.warning.0.clone(),
+            critical: self.critical.0.clone(),
+            cooldown: self.warning_cooldown,
+            hysteresis: self.warning_hysteresis,
+        }
+    }
+
+    /// Whether that is to be done.
+    pub fn does(&self, action: Action) -> bool {
+        self.warn.contains(&action)
+    }
+
+    /// Whether anything is, beside counting.
+    pub fn does_any(&self) -> bool {
+        !self.warn.is_empty() || self.warn_post.is_some()
+    }
+}
+
+/// Each warning is a line, an Event, a request: not all the time.
+pub(crate) fn cooldown(text: &str) -> Result<Duration, String> {
+    let cooldown = time(text)?;
+    if cooldown < Duration::from_secs(1) {
+        return Err("it is 1s at least".to_owned());
+    }
+    Ok(cooldown)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parsed(args: &[&str]) -> Result<Warnings, clap::Error> {
+        let cli = Cli::try_parse_from([&["oom-agent", "run"], args].concat())?;
+        match cli.command {
+            Command::Run(run) => Ok(run.warnings),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_unless_it_is_asked_for() {
+        let warnings = parsed(&[]).unwrap();
+        assert_eq!(warnings.settings(), Settings::default());
+        assert!(!warnings.does_any());
+        let warnings = parsed(&["--warn", "line,bonk", "--warning", "never"]).unwrap();
+        let does = [Action::Line, Action::Event, Action::Bonk, Action::Signal];
+        assert_eq!(
+            does.map(|action| warnings.does(action)),
+            [true, false, true, false]
+        );
+        assert_eq!(warnings.settings().warning, None);
+        assert!(parsed(&["--warn-post", "x"]).unwrap().does_any());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        for (args, says) in [
+            (&["--warn", "shout"][..], "line, event, bonk, signal"),
+            (
+                &["--critical", "memory_usage > 90 &"],
+                "at character 19 of: ",
+            ),
+            (&["--warning", "0"], "at most 100"),
+            (&["--warning-cooldown", "10ms"], "1s at least"),
+            (&["--warning-hysteresis", "100"], "from 0 to less than 100"),
+        ] {
+            let error = parsed(args).unwrap_err().to_string();
+            assert!(error.contains(says), "{args:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Containers near their limits, and annotations that cannot be heeded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{annotation, has_pod, pod};
+use crate::incident::Pod;
+use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
+use crate::k8s::{Aside, LookupError, Recorder, Written};
+use crate::pressure::threshold::Level;
+use crate::warn::PREFIX;
+use crate::warn::tests::{near, unheeded};
+
+fn warning(level: Level, n: usize) -> Aside {
+    let mut warning = near(level);
+    warning.id = format!("6f1c0a52-{n}-w77");
+    Aside::Warning(Arc::new(warning))
+}
+
+async fn write(recorder: &mut Recorder, aside: &Aside, now: Instant) -> Vec<Written> {
+    let mut written = Vec::new();
+    for (mut job, _) in recorder.admit_aside(aside, now).jobs {
+        written.push(recorder.write(&mut job, false).await.unwrap());
+    }
+    written
+}
+
+#[tokio::test]
+async fn a_warning_is_an_event_on_its_container() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut recorder = server.recorder(true).await;
+    let written = write(&mut recorder, &warning(Level::Critical, 1), Instant::now()).await;
+    assert_eq!(written, [Written::Created]);
+    let mut event = server.events().remove(0);
+    for (key, value) in [
+        ("warning", "critical"),
+        ("mark", "90 %"),
+        ("usage-bytes", "62914560"),
+        ("limit-bytes", "67108864"),
+        ("seconds-to-limit", "4.0"),
+        ("signal", "SIGUSR2"),
+        ("signalled", "1"),
+        ("container-kind", "container"),
+    ] {
+        assert_eq!(*annotation(&event, key), value, "{key}");
+    }
+    event["metadata"]["annotations"].take();
+    assert_eq!(
+        event,
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"name": "hungry.6f1c0a52-1-w77", "namespace": "shop", "annotations": null},
+            "type": "Warning", "reason": "MemoryAtLimit", "action": "Warn",
+            "note": "Container main of pod shop/hungry is at 94 % of its memory limit of 64 MiB (critical); at this pace it is there in 4 s; SIGUSR2 was sent to 1 process. Next: it is OOM-killed when the kernel finds nothing more to take back; raise its resources.limits.memory, or have it let go of memory.",
+            "eventTime": "2026-11-21T09:00:00.500000Z",
+            "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
+            "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
+                "uid": UID, "fieldPath": "spec.containers{main}"},
+            "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a", "uid": "node-a"},
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_room_of_the_kills() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let now = Instant::now();
+    let mut held_back = 0;
+    for n in 0..20 {
+        let admitted = recorder.admit_aside(&warning(Level::Warning, n), now);
+        held_back += admitted.held_back;
+    }
+    assert_eq!(held_back, 17);
+    // The other level has its own.
+    let critical = warning(Level::Critical, 30);
+    assert_eq!(
+        write(&mut recorder, &critical, now).await,
+        [Written::Created]
+    );
+    for n in 0..25 {
+        let mut kill = incident();
+        kill.id = format!("6f1c0a52-{n}-7");
+        assert_eq!(recorder.admit(&Arc::new(kill), now).jobs.len(), 1);
+    }
+    let later = now + Duration::from_mins(5);
+    write(&mut recorder, &warning(Level::Warning, 42), later).await;
+    let note = server.events().pop().unwrap()["note"].take();
+    let ends = "It was so 17 times more since the last Event.";
+    assert!(note.as_str().unwrap().ends_with(ends), "{note}");
+}
+
+#[tokio::test]
+async fn an_annotation_that_cannot_be_heeded_is_an_event_on_its_pod() {
+    let server = Fake::start(has_pod(pod())).await;
+    let mut recorder = server.recorder(true).await;
+    let aside = Aside::Unheeded(Arc::new(unheeded()));
+    assert_eq!(
+        write(&mut recorder, &aside, Instant::now()).await,
+        [Written::Created]
+    );
+    let event = server.events().remove(0);
+    assert_eq!(event["reason"], "AnnotationNotHeeded");
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["regarding"]["name"], "hungry");
+    assert_eq!(event["regarding"]["fieldPath"], Value::Null);
+    assert_eq!(*annotation(&event, "not-heeded"), r#"["critical"]"#);
+    let note = event["note"].as_str().unwrap();
+    let says = "Annotation oom-bonker.dev/critical is not heeded: an expression ends at character 19 of: memory_usage > 75 &. The node's own setting holds.";
+    assert_eq!(note, says);
+}
+
+#[tokio::test]
+async fn annotations_are_the_pods_own_of_now_and_no_others() {
+    let of = |uid: &str| {
+        let uid = uid.to_owned();
+        Fake::start(move |asked| match asked.line.as_str() {
+            "GET /api/v1/namespaces/shop/pods/hungry" => {
+                let annotations = json!({"oom-bonker.dev/warning": "60", "other": "x"});
+                let metadata = json!({"name": "hungry", "uid": uid, "annotations": annotations});
+                let kind = "PartialObjectMetadata";
+                let version = "meta.k8s.io/v1";
+                (
+                    200,
+                    None,
+                    json!({"apiVersion": version, "kind": kind, "metadata": metadata}),
+                )
+            }
+            _ => status(403),
+        })
+    };
+    let hungry = near(Level::Warning).pod.unwrap();
+    let server = of(UID).await;
+    let reader = server.recorder(true).await.pod_reader();
+    let found = reader.annotations(&hungry, PREFIX).await.unwrap();
+    assert_eq!(
+        found,
+        [("oom-bonker.dev/warning".to_owned(), "60".to_owned())].into()
+    );
+    let other = Pod {
+        name: Some("other".to_owned()),
+        ..hungry.clone()
+    };
+    let refused = reader.annotations(&other, PREFIX).await.unwrap_err();
+    assert!(matches!(refused, LookupError::Forbidden), "{refused}");
+    let hostile = Pod {
+        name: Some("../../secrets".to_owned()),
+        ..hungry.clone()
+    };
+    assert!(reader.annotations(&hostile, PREFIX).await.is_err());
+    assert_eq!(server.asked().len(), 2, "nothing was asked of that");
+    let replaced = of("another").await;
+    let reader = replaced.recorder(true).await.pod_reader();
+    let replaced = reader.annotations(&hungry, PREFIX).await.unwrap_err();
+    assert!(matches!(replaced, LookupError::Replaced), "{replaced}");
+}

@@ -1,0 +1,127 @@
+//! What is told of a container near its limit.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Complaint, Signal, Unheeded, Warning};
+use crate::act::{SendError, Sig, Signalled};
+use crate::incident::{Container, Pod};
+use crate::pressure::Usage;
+use crate::pressure::threshold::{Crossing, Level};
+
+const MIB: u64 = 1 << 20;
+
+/// Container main of pod shop/hungry, at 60 of 64 MiB, 1 MiB/s.
+pub(crate) fn near(level: Level) -> Warning {
+    Warning {
+        id: "6f1c0a52-5000-w77".to_owned(),
+        time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
+        node: "node-a".to_owned(),
+        cgroup: "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db".to_owned(),
+        container: Container {
+            id: "17db".to_owned(),
+            name: Some("main".to_owned()),
+            runtime: Some("containerd".to_owned()),
+        },
+        pod: Some(Pod {
+            namespace: Some("shop".to_owned()),
+            name: Some("hungry".to_owned()),
+            uid: Some(crate::k8s::fake::UID.to_owned()),
+        }),
+        crossing: Crossing {
+            level,
+            usage: Usage {
+                at_ns: crate::clock::monotonic_ns(),
+                current: 60 * MIB,
+                working_set: 58 * MIB,
+                limit: Some(64 * MIB),
+                psi: None,
+            },
+            forecast: Some(Duration::from_secs(4)),
+            again: false,
+        },
+        mark: "90 %".to_owned(),
+        signal: Some(Signal {
+            name: "SIGUSR2".to_owned(),
+            sent: 1,
+            pids: vec![4242],
+            failed: None,
+        }),
+    }
+}
+
+/// The same pod, whose annotation says nothing.
+pub(crate) fn unheeded() -> Unheeded {
+    let warning = near(Level::Warning);
+    Unheeded {
+        id: "6f1c0a52-5000-annotations".to_owned(),
+        time: warning.time,
+        node: warning.node,
+        pod: warning.pod.unwrap(),
+        complaints: vec![Complaint {
+            name: "critical",
+            why: "an expression ends at character 19 of: memory_usage > 75 &".to_owned(),
+        }],
+    }
+}
+
+#[test]
+fn the_line_says_all_of_it() {
+    let mut line = serde_json::to_value(near(Level::Critical)).unwrap();
+    let text = line["text"].take();
+    assert_eq!(
+        line,
+        json!({
+            "version": 1, "warning": "critical", "id": "6f1c0a52-5000-w77",
+            "time": "2026-11-21T09:00:00.500000000Z", "node": "node-a",
+            "cgroup": "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db",
+            "container": {"id": "17db", "name": "main", "runtime": "containerd"},
+            "pod": {"namespace": "shop", "name": "hungry", "uid": crate::k8s::fake::UID},
+            "usage_bytes": 60 * MIB, "working_set_bytes": 58 * MIB, "limit_bytes": 64 * MIB,
+            "pressure": null, "mark": "90 %", "again": false, "seconds_to_limit": 4.0,
+            "signal": {"name": "SIGUSR2", "sent": 1, "pids": [4242], "failed": null},
+            "text": Value::Null,
+        })
+    );
+    assert_eq!(
+        text,
+        "container main of pod shop/hungry is at 94 % of its memory limit of 64 MiB (critical); \
+         at this pace it is there in 4 s; SIGUSR2 was sent to 1 process"
+    );
+}
+
+#[test]
+fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
+    let mut warning = near(Level::Warning);
+    warning.crossing.forecast = None;
+    warning.crossing.again = true;
+    warning.container.name = None;
+    warning.pod = None;
+    warning.signal = Some(Signal {
+        name: "SIGHUP".to_owned(),
+        sent: 2,
+        pids: vec![1, 2],
+        failed: Some("CAP_KILL is needed".to_owned()),
+    });
+    assert_eq!(
+        warning.sentence(),
+        "container 17db is still at 94 % of its memory limit of 64 MiB (warning); \
+         it does not grow now; SIGHUP was sent to 2 processes, not to others: CAP_KILL is needed"
+    );
+}
+
+#[test]
+fn a_signal_tells_why_it_did_not_reach_all() {
+    let of = |sent: Vec<u32>, failed: Vec<(u32, SendError)>, cut: bool| {
+        Signal::of(Sig::USR1, Ok(Signalled { sent, failed, cut }))
+    };
+    let many = of((1..=40).collect(), vec![], false);
+    assert_eq!((many.sent, many.pids.len(), many.failed), (40, 16, None));
+    let why = |signal: Signal| signal.failed.unwrap();
+    assert!(why(of(vec![], vec![], false)).contains("none of its processes"));
+    assert!(why(of(vec![1], vec![], true)).contains("too many"));
+    assert!(why(of(vec![1], vec![(2, SendError::Another)], false)).contains("not the process"));
+    let gone = Signal::of(Sig::USR1, Err(std::io::ErrorKind::NotFound.into()));
+    assert!(why(gone).contains("cannot be listed"));
+}
