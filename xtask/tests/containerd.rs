@@ -9,6 +9,8 @@
 )]
 
 mod support;
+#[path = "containerd/warnings.rs"]
+mod warnings;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ fn pod() -> Pod {
         namespace: "penguins".to_owned(),
         name: "hungry".to_owned(),
         uid: "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e".to_owned(),
+        annotations: Vec::new(),
     }
 }
 
@@ -196,7 +199,7 @@ fn a_first_process_that_was_killed_is_told_of_well() {
     let more = agent
         .incidents
         .so_far()
-        .find(|line| line.contains("\"verdict\""));
+        .find(|line| line.starts_with(r#"{"version":1,"verdict""#));
     assert_eq!(more, None);
 }
 

@@ -80,6 +80,7 @@ impl Scene {
                 namespace: NAMESPACE.to_owned(),
                 name: "hungry".to_owned(),
                 uid: text(&stored, "/metadata/uid").to_owned(),
+                annotations: Vec::new(),
             },
             api,
         }

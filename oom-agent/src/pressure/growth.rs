@@ -31,6 +31,9 @@ const RECENT_MS: u64 = 20_000;
 /// The shortest past that tells where it goes.
 const SEEN_MS: u64 = 4_000;
 
+/// The same near the limit, where a guess is better than none.
+const SEEN_NEAR_MS: u64 = 1_000;
+
 /// Nobody plans for what is farther away.
 const FARTHEST: Duration = Duration::from_hours(24);
 
@@ -70,6 +73,15 @@ pub fn judge(samples: &[Sample], limit: Option<u64>) -> Judgement {
 /// When the limit is reached if it goes on like this; `None` while nothing grows, or where too little
 /// was seen. Of a saw-tooth it is what is left at the bottom that counts.
 pub fn forecast(samples: &[Sample], limit: u64) -> Option<Duration> {
+    ahead(samples, limit, SEEN_MS)
+}
+
+/// The same for one that has just come near its limit: it may not be there for long.
+pub fn forecast_near(samples: &[Sample], limit: u64) -> Option<Duration> {
+    ahead(samples, limit, SEEN_NEAR_MS)
+}
+
+fn ahead(samples: &[Sample], limit: u64, seen_ms: u64) -> Option<Duration> {
     let last = samples.last()?;
     let left = limit.checked_sub(last.bytes)?;
     let swings = Swings::of(samples, swing(limit));
@@ -81,7 +93,7 @@ pub fn forecast(samples: &[Sample], limit: u64) -> Option<Duration> {
         [] => Cow::Borrowed(since(samples, recent)),
     };
     let first = seen.first()?;
-    if last.at_ms.saturating_sub(first.at_ms) < SEEN_MS || !rises(&seen, limit / 200, CLEARLY) {
+    if last.at_ms.saturating_sub(first.at_ms) < seen_ms || !rises(&seen, limit / 200, CLEARLY) {
         return None;
     }
     let per_second = u64::try_from(slope(&seen)?).ok()?;

@@ -134,6 +134,7 @@ impl Site {
             namespace: NAMESPACE.to_owned(),
             name: name.to_owned(),
             uid: uid.context("a pod with a uid")?.to_owned(),
+            annotations: Vec::new(),
         })
     }
 

@@ -31,6 +31,8 @@ pub struct Pod {
     pub name: String,
     /// As the API server, or the kubelet, gave it.
     pub uid: String,
+    /// What it is annotated with.
+    pub annotations: Vec<(&'static str, &'static str)>,
 }
 
 /// A container that waits to be let go.
@@ -210,6 +212,11 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
             .display()
             .to_string(),
         labels: labels(pod),
+        annotations: pod
+            .annotations
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: containerd.pod_cgroup(&pod.uid),
             security_context: Some(LinuxSandboxSecurityContext {

@@ -115,6 +115,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
         namespace: "penguins".to_owned(),
         name: "hungry".to_owned(),
         uid: "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e".to_owned(),
+        annotations: Vec::new(),
     };
     // A child of a container that lives: Kubernetes will not tell of it.
     let container = run_gated(

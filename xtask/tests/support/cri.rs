@@ -60,6 +60,11 @@ impl<'a> Sandbox<'a> {
         self.0.run_gated(container, LIMIT, eat).unwrap().into()
     }
 
+    /// The same under another limit, in bytes.
+    pub(crate) fn run_gated_within(&mut self, container: &str, limit: u64, eat: &str) -> Gated {
+        self.0.run_gated(container, limit, eat).unwrap().into()
+    }
+
     /// What the runtime says of a container, as a kubelet asks.
     pub(crate) fn status(&mut self, container: &Gated) -> ContainerStatus {
         self.0.status(&container.container).unwrap()

@@ -145,6 +145,25 @@ fn what_grows_has_a_forecast_and_nothing_else_has() {
     check(&|s| 1_000_000_000_000_000 + s, None);
 }
 
+#[test]
+fn who_has_just_come_near_its_limit_has_a_forecast_sooner() {
+    let of = |samples: u64| -> Vec<Sample> {
+        let sample = |n| Sample {
+            at_ms: n * 500,
+            bytes: 7_000 + n * 100,
+        };
+        (0..samples).map(sample).collect()
+    };
+    let seconds = |n| Some(Duration::from_secs(n));
+    assert_eq!(forecast_near(&of(2), 10_000), None);
+    assert_eq!(
+        forecast_near(&of(6), 10_000),
+        Some(Duration::from_millis(12_500))
+    );
+    assert_eq!(forecast(&of(6), 10_000), None);
+    assert_eq!(forecast_near(&of(21), 10_000), seconds(5));
+}
+
 fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
     let one = (0_u64..70_000, prop_oneof![0..=u64::MAX, 0..2 * LIMIT]);
     prop::collection::vec(one, 0..70).prop_map(|mut all| {

@@ -9,7 +9,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::growth::{Sample, forecast, judge};
+use super::growth::{Sample, forecast, forecast_near, judge};
 use super::usage::{Key, Usage};
 use crate::incident::{Before, SAMPLES};
 use rings::Rings;
@@ -72,10 +72,10 @@ impl Recorder {
         })
     }
 
-    /// When `cgroup` comes to its limit; `None` while it does not grow, or has none.
+    /// When `cgroup`, which has come near its limit, is there; `None` while it does not grow, or has none.
     pub fn forecast(&self, cgroup: &str, now_ns: u64) -> Option<Duration> {
         let past = self.rings().now(cgroup, now_ns)?;
-        forecast(&past.samples, past.limit?)
+        forecast_near(&past.samples, past.limit?)
     }
 
     /// Of all that grow and are still there. Copies all rings, some 60 µs for a thousand, so it is
