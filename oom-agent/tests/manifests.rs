@@ -17,10 +17,10 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use oom_agent::args::{Cli, Command, LogFormat};
+use oom_agent::args::{Action, Cli, Command, LogFormat};
 use oom_agent::sinks::Format;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -138,6 +138,45 @@ fn the_agent_understands_the_arguments_of_its_manifest() {
         let name = variable["name"].as_str().unwrap();
         assert!(known.iter().any(|one| *one == name), "{name}");
     }
+}
+
+#[test]
+fn only_the_patch_for_signals_takes_what_signals_take() {
+    let shipped = &shipped("DaemonSet")["spec"]["template"]["spec"];
+    let granted = |spec: &Value| -> Vec<String> {
+        let container = &spec["containers"][0];
+        assert_eq!(container["name"], "oom-agent");
+        let all = &container["securityContext"]["capabilities"]["add"];
+        serde_json::from_value(all.clone()).unwrap()
+    };
+    assert_eq!(granted(shipped), ["BPF", "PERFMON"]);
+    assert!(shipped["hostPID"].is_null());
+    let variables = shipped["containers"][0]["env"].as_array().unwrap();
+    assert!(variables.iter().all(|env| env["name"] != "OOM_AGENT_WARN"));
+    let patch = objects(&root().join("deploy/patches/signals.yaml")).remove(0);
+    let patched = &patch["spec"]["template"]["spec"];
+    assert_eq!(granted(patched), ["BPF", "PERFMON", "KILL"]);
+    assert_eq!(patched["hostPID"], true);
+    let warn = &patched["containers"][0]["env"][0];
+    assert_eq!(warn["name"], "OOM_AGENT_WARN");
+    let warn = warn["value"].as_str().unwrap();
+    let cli = Cli::try_parse_from(["oom-agent", "run", "--warn", warn]).unwrap();
+    let Command::Run(run) = cli.command else {
+        panic!("{cli:?}");
+    };
+    assert_eq!(run.warnings.warn, [Action::Event, Action::Signal]);
+    // The API knows all of it, and nothing else is changed.
+    let known = json!({
+        "spec": {"template": {"spec": {
+            "hostPID": true,
+            "containers": [{
+                "name": "oom-agent",
+                "env": patched["containers"][0]["env"],
+                "securityContext": {"capabilities": {"add": granted(patched)}},
+            }],
+        }}}
+    });
+    assert_eq!(patch, known);
 }
 
 #[test]

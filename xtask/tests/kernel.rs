@@ -27,6 +27,8 @@ mod sidecar;
 #[path = "kernel/start.rs"]
 mod start;
 mod support;
+#[path = "kernel/warnings.rs"]
+mod warnings;
 
 use std::ffi::OsStr;
 use std::process::{Child, Command, Stdio};

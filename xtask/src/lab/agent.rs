@@ -192,9 +192,13 @@ impl Bonker {
 
     /// How often it gave each answer, by its `/metrics`, on which there is nothing in TLS.
     pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(requests(&self.metrics()?))
+    }
+
+    /// What its `/metrics` shows.
+    pub fn metrics(&self) -> Result<String> {
         let web = self.web.context("a bonker with --http-listen")?;
-        let (_, text) = super::http::get(web, "/metrics")?;
-        Ok(requests(&text))
+        Ok(super::http::get(web, "/metrics")?.1)
     }
 
     /// Tells it to end; how long that takes, and whether it ends well.

@@ -12,6 +12,7 @@
 mod agent;
 mod case;
 mod rights;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -91,6 +92,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         *at(&agent, "/status/containerStatuses/0/restartCount"),
         json!(0)
     );
+    signals::a_pod_that_asks_for_signals_lives_by_them(&cluster, &agent);
     say::line(format_args!("{:.1?} in all", start.elapsed()));
 }
 

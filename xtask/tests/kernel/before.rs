@@ -9,7 +9,7 @@ use super::support::{MIB, at};
 use super::{HOG, Running, agent};
 
 /// The processes take their time on purpose.
-const LATER: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_mins(1);
 
 fn number(incident: &Value, field: &str) -> u64 {
     at(incident, field)

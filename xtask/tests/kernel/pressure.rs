@@ -24,12 +24,15 @@ fn series(figure: &str, container: &str) -> String {
 /// Scrapes until it is in between, and gives it.
 fn until_between(admin: Admin, name: &str, least: u64, most: u64) -> u64 {
     wait::until(name, SOON, || {
-        let value = admin.series(name)?;
-        (least..=most)
-            .contains(&(value as u64))
-            .then_some(value as u64)
+        let value = bytes(admin.series(name)?);
+        (least..=most).contains(&value).then_some(value)
     })
     .unwrap_or_else(|error| panic!("{error}\n{}", admin.get("/metrics").1))
+}
+
+/// A figure of Prometheus' that was a whole number.
+fn bytes(value: f64) -> u64 {
+    format!("{value:.0}").parse().unwrap()
 }
 
 /// In a container, waiting to eat.
@@ -60,7 +63,7 @@ fn a_container_is_watched_from_its_first_to_its_last_moment() {
     go(&mut eater);
     until_between(admin, &usage, 100 * MIB, 256 * MIB);
     let working_set = until_between(admin, &series("working_set", &id), 100 * MIB, 256 * MIB);
-    assert!(working_set <= admin.series(&usage).unwrap() as u64 + MIB);
+    assert!(working_set <= bytes(admin.series(&usage).unwrap()) + MIB);
     until_between(admin, &series("limit", &id), 256 * MIB, 256 * MIB);
     limit(cgroup.path(), 200 * MIB).unwrap();
     until_between(admin, &series("limit", &id), 200 * MIB, 200 * MIB);

@@ -1,0 +1,111 @@
+//! Containers near their limits, before anything is killed: who is told.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use xtask::lab::{Agent, Bonker, Cgroup, wait};
+
+use super::support::{MIB, SOON, agent_bin, at, bonker_bin, text};
+use super::{HOG, Running, people};
+
+/// Towards a limit of 64 MiB, in some four seconds.
+fn grows(cgroup: &Cgroup) -> Running {
+    let mut hog = cgroup.command(HOG);
+    Running::spawn(hog.args(["hog", "--mib", "200", "--every-ms", "60"]))
+}
+
+fn level(line: &str, id: &str) -> Option<Value> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let ours = *line.pointer("/container/id")? == json!(id);
+    (ours && line.get("warning").is_some()).then_some(line)
+}
+
+#[test]
+fn a_container_near_its_limit_is_told_of_and_nudged_for_before_its_kill() {
+    let bonker = Bonker::start_with_web(&bonker_bin(), &[]).unwrap();
+    let args = ["--no-kubernetes", "--warn", "line,bonk", "--bonker"];
+    let mut agent =
+        Agent::start(&agent_bin(), &[&args[..], &[bonker.url()]].concat(), &[]).unwrap();
+    let (cgroup, id) = Cgroup::of_container(64 * MIB).unwrap();
+    let victim = grows(&cgroup);
+    let mut of_level = |expected: &str| {
+        let ours = |line: &str| level(line, &id).filter(|line| line["warning"] == expected);
+        agent.incidents.find(expected, SOON, ours).unwrap()
+    };
+    let mut told = Vec::new();
+    for (expected, percent) in [("warning", 75), ("critical", 90)] {
+        let line = of_level(expected);
+        assert_eq!(text(&line, "/mark"), format!("{percent} %"));
+        assert_eq!(text(&line, "/cgroup"), cgroup.path());
+        assert_eq!(*at(&line, "/limit_bytes"), json!(64 * MIB));
+        let usage = at(&line, "/usage_bytes").as_u64().unwrap();
+        assert!(usage * 100 >= 64 * MIB * percent, "{line:#}");
+        assert!(usage < 64 * MIB, "before it is there: {line:#}");
+        assert_eq!(*at(&line, "/signal"), Value::Null);
+        assert_eq!(*at(&line, "/again"), json!(false));
+        let left = at(&line, "/seconds_to_limit").as_f64().unwrap();
+        assert!((0.0..10.0).contains(&left), "{line:#}");
+        told.push(text(&line, "/id").to_owned());
+    }
+    let kill = agent.incident_of(victim.pid(), SOON).unwrap();
+    for id in [&told[0], &told[1], text(&kill, "/id")] {
+        let answer = agent.acknowledgement(id, SOON).unwrap();
+        // A worse one is not added to what has just swung for the same container.
+        let outcome = text(&answer, "/outcome");
+        assert_eq!(outcome, "OUTCOME_ACCEPTED", "{answer:#}");
+    }
+    let swung = |metrics: &str, gesture: &str| {
+        let series = format!(r#"bonker_bonks_total{{gesture="{gesture}",source="oom-agent"}} "#);
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        count.is_some_and(|count| count != "0")
+    };
+    wait::until("a swing for each", SOON, || {
+        let metrics = bonker.metrics().ok()?;
+        let all = ["nudge", "double-nudge", "bonk"];
+        all.iter()
+            .all(|gesture| swung(&metrics, gesture))
+            .then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", bonker.metrics().unwrap()));
+}
+
+#[test]
+fn people_are_told_in_a_sentence_and_nobody_is_unless_it_is_asked_for() {
+    let mut telling = people::telling(&["--warn", "line"]);
+    let mut silent = super::agent();
+    let (cgroup, id) = Cgroup::of_container(64 * MIB).unwrap();
+    let victim = grows(&cgroup);
+    let start = format!("container {id} is at ");
+    telling
+        .output()
+        .find("a sentence", SOON, |line| {
+            let ends = " % of its memory limit of 64 MiB (critical); at this pace it is there in ";
+            (line.contains(&start) && line.contains(ends)).then_some(())
+        })
+        .unwrap();
+    silent.incident_of(victim.pid(), SOON).unwrap();
+    let said: Vec<String> = silent.incidents.so_far().map(str::to_owned).collect();
+    assert!(
+        said.iter().all(|line| level(line, &id).is_none()),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn warnings_without_a_look_at_memory_are_refused() {
+    let mut agent = Command::new(agent_bin());
+    agent.args([
+        "run",
+        "--no-kubernetes",
+        "--sample",
+        "off",
+        "--warn",
+        "line",
+    ]);
+    let refused = agent.output().unwrap();
+    let says = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && says.contains("leave out --sample off"),
+        "{says}"
+    );
+}
