@@ -92,6 +92,24 @@ fn the_line_says_all_of_it() {
 }
 
 #[test]
+fn the_documented_fields_are_those_of_the_line() {
+    let line = serde_json::to_value(near(Level::Warning)).unwrap();
+    let mut told: Vec<&str> = line
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let page = include_str!("../../../docs/warnings.md");
+    let (_, table) = page.split_once("## The line").unwrap();
+    let field = |line: &'static str| line.strip_prefix("| `")?.split('`').next();
+    let mut documented: Vec<&str> = table.lines().filter_map(field).collect();
+    told.sort_unstable();
+    documented.sort_unstable();
+    assert_eq!(told, documented);
+}
+
+#[test]
 fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
     let mut warning = near(Level::Warning);
     warning.crossing.forecast = None;

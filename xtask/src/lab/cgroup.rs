@@ -32,7 +32,8 @@ impl Cgroup {
 
     /// Makes one whose path is that of a container, and gives the container's id.
     pub fn of_container(limit_bytes: u64) -> Result<(Self, String)> {
-        let id = format!("{:032x}{:032x}", std::process::id(), serial());
+        // Unlike another's from its first digits on.
+        let id = format!("{:04x}{:08x}{:052x}", serial(), std::process::id(), 0);
         let cgroup = Self::make(&format!("docker-{id}.scope"), limit_bytes)?;
         Ok((cgroup, id))
     }

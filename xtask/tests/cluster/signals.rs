@@ -35,16 +35,10 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
             .then_some(notes)
     })
     .unwrap();
-    let log = wait::until("what it says", PATIENCE, || {
-        let log = capture(
-            cluster
-                .api
-                .kubectl()
-                .args(["logs", "careful", "--namespace=hungry"]),
-        );
-        log.ok().filter(|log| log.contains("let go"))
+    let said = wait::until("what it says", PATIENCE, || {
+        log(cluster).filter(|log| log.contains("let go"))
     });
-    let said = log.unwrap_or_else(|error| panic!("{error:#}\n{notes:#?}"));
+    let said = said.unwrap_or_else(|error| panic!("{error:#}\n{notes:#?}\n{:?}", log(cluster)));
     let mib = |what: &str| -> u64 {
         let line = said.lines().find_map(|line| line.strip_prefix(what));
         let line = line.unwrap_or_else(|| panic!("no {what} in {said}"));
@@ -76,6 +70,19 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
     );
     assert_eq!(notes.len(), 0, "{notes:#?}");
     asked_the_api_server(cluster);
+}
+
+/// What the container has said, as the kubelet keeps it: `TIME STREAM F LINE`.
+fn log(cluster: &Cluster) -> Option<String> {
+    let mut pods = fs::read_dir(cluster.pod_logs()).ok()?.flatten();
+    let ours = |pod: &fs::DirEntry| {
+        pod.file_name()
+            .to_string_lossy()
+            .starts_with("hungry_careful_")
+    };
+    let log = fs::read_to_string(pods.find(ours)?.path().join("main/0.log")).ok()?;
+    let said = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+    Some(said.collect::<Vec<_>>().join("\n"))
 }
 
 /// As shipped, and with an annotation that says nothing.

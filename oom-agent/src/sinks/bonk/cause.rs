@@ -18,6 +18,9 @@ pub(super) const STALE: Duration = Duration::from_mins(5);
 /// A warning by then is either known or has become a kill.
 const STALE_WARNING: Duration = Duration::from_secs(10);
 
+/// As much of a container's id as tells it from others.
+const ID_LEN: usize = 12;
+
 /// A reason to bonk.
 #[derive(Clone, Debug)]
 pub(super) enum Cause {
@@ -121,10 +124,16 @@ fn item(
         node: node.to_owned(),
         namespace: text(pod.and_then(|pod| pod.namespace.as_ref())),
         pod: text(pod.and_then(|pod| pod.name.as_ref())),
-        container: text(container.and_then(|container| container.name.as_ref())),
+        container: container.map(called).unwrap_or_default(),
         summary: escape::truncate(summary, SUMMARY_LEN).to_owned(),
         ..BonkItem::default()
     }
+}
+
+/// Two containers that nobody has named are two all the same.
+fn called(container: &Container) -> String {
+    let id = || escape::truncate(&container.id, ID_LEN).to_owned();
+    container.name.clone().unwrap_or_else(id)
 }
 
 #[expect(
