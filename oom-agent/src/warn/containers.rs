@@ -29,6 +29,8 @@ pub struct Containers {
     heed: bool,
     all: HashMap<Key, Container>,
     pods: HashMap<String, Pod>,
+    /// Their number.
+    pass: u64,
 }
 
 /// What was found out of a pod.
@@ -65,6 +67,8 @@ struct Container {
     identity: Identity,
     /// A crossing that waits for the pod's annotations.
     waits: Option<Waits>,
+    /// The last that it was in.
+    pass: u64,
 }
 
 struct Waits {
@@ -89,6 +93,7 @@ impl Containers {
             heed,
             all: HashMap::new(),
             pods: HashMap::new(),
+            pass: 0,
         }
     }
 
@@ -139,25 +144,25 @@ impl Containers {
         forecast: impl Fn(&Key) -> Option<Duration>,
     ) -> Seen {
         let mut seen = Seen::default();
-        if pass.whole {
-            let there: std::collections::HashSet<&Key> =
-                pass.usages.iter().map(|(key, _)| key).collect();
-            self.all.retain(|key, _| there.contains(key));
-        }
+        self.pass = self.pass.wrapping_add(1);
         for (key, usage) in pass.usages {
             let Some(ratio) = usage.ratio() else { continue };
-            let container = self.all.entry(key.clone()).or_insert_with(|| Container {
-                watch: Watch::default(),
-                identity: key.identity(),
-                waits: None,
-            });
+            // Most are known, and a look at them allocates nothing.
+            if !self.all.contains_key(key) {
+                self.all.insert(key.clone(), Container::new(key.identity()));
+            }
+            let Some(container) = self.all.get_mut(key) else {
+                continue;
+            };
+            container.pass = self.pass;
             if container.identity.container_id.is_none() {
                 continue;
             }
-            let uid = container.identity.pod_uid.clone().filter(|_| self.heed);
+            let uid = container.identity.pod_uid.as_deref();
+            let uid = uid.filter(|_| self.heed);
             let near = ratio >= ask_at(&self.node);
             let now = usage.at_ns;
-            let known = match &uid {
+            let known = match uid {
                 Some(uid) if near => self.pods.lookup(uid, now, &mut seen.ask),
                 Some(uid) => self.pods.get(uid).and_then(|pod| pod.known.clone()),
                 None => Some(Known::Nothing),
@@ -195,6 +200,9 @@ impl Containers {
                 marks,
             });
         }
+        if pass.whole {
+            self.all.retain(|_, container| container.pass == self.pass);
+        }
         seen
     }
 
@@ -214,6 +222,19 @@ impl Containers {
             let at = |container: &&Container| container.watch.level() == Some(level);
             self.all.values().filter(at).count()
         })
+    }
+}
+
+// === impl Container ===
+
+impl Container {
+    fn new(identity: Identity) -> Self {
+        Self {
+            watch: Watch::default(),
+            identity,
+            waits: None,
+            pass: 0,
+        }
     }
 }
 

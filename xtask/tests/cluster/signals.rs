@@ -15,6 +15,16 @@ use crate::{ACCOUNT, PATIENCE};
 const POD: &str = "/api/v1/namespaces/hungry/pods/careful";
 
 pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, before: &Value) {
+    // As shipped the agent signals nobody.
+    apply(cluster, "careless");
+    wait::until("the kill of a pod that nobody warns", PATIENCE, || {
+        let notes = notes(cluster, "careless");
+        notes
+            .keys()
+            .any(|reason| reason.ends_with("OOMKilled"))
+            .then_some(())
+    })
+    .unwrap();
     let patch = workspace::root().join("deploy/patches/signals.yaml");
     let mut kubectl = cluster.api.kubectl();
     kubectl.args(["patch", "daemonset", "oom-agent", "--namespace=oom-bonker"]);
@@ -26,9 +36,9 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
     .unwrap();
     has_what_signals_take(agent_pid(cluster, &agent));
 
-    apply(cluster);
+    apply(cluster, "careful");
     let mut notes = wait::until("the Events of its warnings", PATIENCE, || {
-        let notes = notes(cluster);
+        let notes = notes(cluster, "careful");
         let all = ["MemoryNearLimit", "MemoryAtLimit", "AnnotationNotHeeded"];
         all.iter()
             .all(|reason| notes.contains_key(*reason))
@@ -86,9 +96,10 @@ fn log(cluster: &Cluster) -> Option<String> {
 }
 
 /// As shipped, and with an annotation that says nothing.
-fn apply(cluster: &Cluster) {
+fn apply(cluster: &Cluster, name: &str) {
     let shipped = workspace::root().join("deploy/careful.yaml");
     let mut pod: Value = serde_saphyr::from_str(&fs::read_to_string(shipped).unwrap()).unwrap();
+    pod["metadata"]["name"] = json!(name);
     pod["metadata"]["namespace"] = json!("hungry");
     pod["metadata"]["annotations"]["oom-bonker.dev/cooldown"] = json!("soon");
     let dir = tempfile::tempdir().unwrap();
@@ -98,14 +109,14 @@ fn apply(cluster: &Cluster) {
     capture(kubectl.args(["apply", "--filename"]).arg(&file)).unwrap();
 }
 
-/// Of the agent's Events on it, by their reasons.
-fn notes(cluster: &Cluster) -> BTreeMap<String, String> {
+/// Of the agent's Events on that pod, by their reasons.
+fn notes(cluster: &Cluster, pod: &str) -> BTreeMap<String, String> {
     let path = "/apis/events.k8s.io/v1/namespaces/hungry/events";
     let list = cluster.api.get(path).unwrap();
     let events = at(&list, "/items").as_array().unwrap();
     let ours = events.iter().filter(|event| {
         event["reportingController"] == "oom-bonker.dev/oom-agent"
-            && event["regarding"]["name"] == "careful"
+            && event["regarding"]["name"] == pod
     });
     ours.map(|event| {
         (
