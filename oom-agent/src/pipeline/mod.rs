@@ -7,6 +7,7 @@ mod health;
 mod outlets;
 mod owed;
 mod resolve;
+mod said;
 mod sampling;
 mod summary;
 mod verdicts;
@@ -32,7 +33,7 @@ use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
-use crate::probe::{Kept, Method, Pinned, Probe, ProbeError, Wanted};
+use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
@@ -41,6 +42,7 @@ use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
 use outlets::{Outlets, Parts};
 use resolve::Resolver;
+use said::{say_attached, say_degraded};
 use sampling::Watched;
 use summary::Summary;
 use verdicts::Verdicts;
@@ -370,97 +372,4 @@ fn wanted(args: &Run, environment: bool) -> Wanted<'_> {
         environment,
         pin: args.pin.as_deref(),
     }
-}
-
-fn say_attached(host: &Host, probe: &Probe) {
-    tracing::info!(
-        node = host.node,
-        probe = ?probe.method,
-        out_of_memory = probe.out_of_memory.as_ref().copied().unwrap_or("inferred"),
-        "attached"
-    );
-}
-
-fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
-    if environments && probe.method == Method::Classic {
-        tracing::warn!("--env: the classic tracepoint reads no environment");
-    }
-    if let Some(pinned) = &probe.pinned {
-        say_pinned(pinned);
-    }
-    if let Some(error) = &probe.no_btf {
-        tracing::warn!(
-            error = %crate::error_chain::chain(error),
-            "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
-        );
-    } else if wanted == Method::Classic {
-        tracing::warn!(
-            "--probe classic: victims are read from /proc, which loses those that end first"
-        );
-    }
-    for error in &probe.refused {
-        tracing::warn!(
-            error = %crate::error_chain::chain(error),
-            "less is told of each kill: a program is not in use"
-        );
-    }
-    if let Some(error) = &probe.no_format
-        && probe.method == Method::Classic
-    {
-        tracing::warn!(
-            error = %crate::error_chain::chain(error),
-            "the classic tracepoint's pid is read where most kernels have it"
-        );
-    }
-    if let Err(errors) = &probe.out_of_memory
-        && probe.method == Method::Btf
-        && wanted != Method::Tracepoints
-    {
-        let reasons: Vec<String> = errors
-            .iter()
-            .map(|error| crate::error_chain::chain(error).to_string())
-            .collect();
-        tracing::warn!(
-            reasons = reasons.join("; "),
-            "out_of_memory cannot be probed here: whose limit was hit is told by memory.events.local on cgroup v2, else inferred from the cgroups' usage"
-        );
-    }
-    for member in &probe.missing {
-        tracing::warn!(
-            member,
-            "this kernel's BTF lacks a member: what is read there is degraded"
-        );
-    }
-}
-
-fn say_pinned(pinned: &Pinned) {
-    if pinned.discarded > 0 {
-        tracing::warn!(
-            rings = pinned.discarded,
-            "what an agent of another version has left was removed unread: kills may be missing"
-        );
-    }
-    if let Some(error) = &pinned.refused {
-        tracing::warn!(
-            error = %crate::error_chain::chain(error),
-            "nothing is pinned: what is killed while no agent runs is missed"
-        );
-        return;
-    }
-    if !pinned.lasting {
-        tracing::warn!(
-            "nothing is pinned: what the classic tracepoint records cannot wait for an agent"
-        );
-        return;
-    }
-    for program in &pinned.unpinned {
-        tracing::warn!(
-            program,
-            "this kernel keeps a program only while the agent runs: what it tells is missing of kills that wait"
-        );
-    }
-    tracing::info!(
-        took_over = pinned.took_over,
-        "pinned: the programs record on when the agent ends; `oom-agent unpin` removes them"
-    );
 }

@@ -1,10 +1,12 @@
 //! Containers that come near their limits: what is done, and who is told.
 
-use std::path::{Path, PathBuf};
+mod telling;
+mod watcher;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -12,64 +14,36 @@ use tokio::time::timeout;
 use super::RunError;
 use super::annotated::{Annotated, Found};
 use super::resolve::Resolver;
-use crate::act::{Notice, Post, Processes, likeliest, signal_cgroup};
+use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
-use crate::cgroup::Identity;
 use crate::clock;
-use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
-use crate::incident::{Container, Pod};
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
-use crate::pressure::threshold::Scores;
-use crate::pressure::{Every, Key, Pass, Recorder};
+use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
-use crate::sinks::Lines;
-use crate::warn::{Containers, Crossed, Marks, Signal, Warning};
+use crate::warn::{Containers, Crossed, Marks, Signal};
+use telling::{Telling, offer};
+use watcher::Cgroups;
 
-/// Crossings and pods to look up, between the sampler and the rest.
+pub(super) use telling::Tell;
+pub(super) use watcher::Watcher;
+
+/// Crossings, and pods to look up, between the sampler and the rest.
 const QUEUE: usize = 256;
 
-/// Pods that are looked up at once, and warnings that are told at once.
+/// Pods that are looked up at once; the others wait.
 const LOOKUPS: usize = 8;
-const TELLING: usize = 64;
+
+/// Warnings that are told at once. Of more only the signals are sent: nobody waits for a slow host.
+const TELLING: usize = 256;
 
 /// Warnings that wait for one bonker.
 pub(super) const BONKS: usize = 32;
 
-/// The near end, in the sampler's thread.
-pub(super) struct Watcher {
-    all: Arc<Mutex<Containers>>,
-    recorder: Recorder,
-    cgroups: Cgroups,
-    queue: Sender<Job>,
-    counts: WarningCounts,
-}
-
 /// The far end. What it does is done without where this is dropped.
 pub(super) struct Warner(JoinHandle<()>);
-
-/// Where warnings go.
-pub(super) struct Tell {
-    pub(super) lines: Option<Arc<Lines>>,
-    pub(super) events: Option<(Sender<Aside>, SinkCounts)>,
-    pub(super) bonks: Vec<(Sender<Arc<Warning>>, SinkCounts)>,
-    pub(super) post: Option<Post>,
-}
-
-/// Where the processes of a container are found.
-#[derive(Clone)]
-struct Cgroups {
-    root: PathBuf,
-    processes: Processes,
-}
-
-enum Job {
-    /// What is this pod annotated with?
-    Ask(String),
-    Crossed(Box<Crossed>),
-}
 
 struct Task {
     all: Arc<Mutex<Containers>>,
@@ -79,14 +53,6 @@ struct Task {
     annotated: Option<Arc<Annotated>>,
     complaints: Option<(Sender<Aside>, SinkCounts)>,
     telling: Arc<Telling>,
-    counts: WarningCounts,
-}
-
-struct Telling {
-    host: Host,
-    resolver: Arc<Resolver>,
-    cgroups: Cgroups,
-    tell: Tell,
     counts: WarningCounts,
 }
 
@@ -132,14 +98,11 @@ pub(super) fn marks(args: &Warnings) -> Marks {
 impl Plan {
     /// Both ends; `hierarchy` is where the memory controller's cgroups are.
     pub(super) fn start(self, hierarchy: &Path) -> (Watcher, Warner) {
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (crossed, crossings) = mpsc::channel(QUEUE);
+        let (ask, asked) = mpsc::channel(QUEUE);
         let containers = Containers::new(self.node, self.annotated.is_some());
         let all = Arc::new(Mutex::new(containers));
-        let cgroups = Cgroups {
-            root: hierarchy.to_owned(),
-            // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
-            processes: Processes::new("/proc"),
-        };
+        let cgroups = Cgroups::new(hierarchy);
         let task = Task {
             all: Arc::clone(&all),
             recorder: self.recorder.clone(),
@@ -159,35 +122,11 @@ impl Plan {
             all,
             recorder: self.recorder,
             cgroups,
-            queue,
+            crossed,
+            ask,
             counts: self.counts,
         };
-        (watcher, Warner(tokio::spawn(task.run(jobs))))
-    }
-}
-
-// === impl Watcher ===
-
-impl Watcher {
-    /// Waits for nobody.
-    pub(super) fn take(&mut self, pass: &Pass<'_>) {
-        let mut all = lock(&self.all);
-        let seen = all.take(
-            pass,
-            |key| self.cgroups.scores(key),
-            |key| ahead(&self.recorder, key),
-        );
-        self.counts.at_level(all.at_level());
-        drop(all);
-        let crossed = seen
-            .crossed
-            .into_iter()
-            .map(|one| Job::Crossed(Box::new(one)));
-        for job in crossed.chain(seen.ask.into_iter().map(Job::Ask)) {
-            if self.queue.try_send(job).is_err() {
-                self.counts.dropped.inc();
-            }
-        }
+        (watcher, Warner(tokio::spawn(task.run(crossings, asked))))
     }
 }
 
@@ -207,18 +146,18 @@ impl Warner {
 // === impl Task ===
 
 impl Task {
-    async fn run(self, mut jobs: Receiver<Job>) {
+    async fn run(self, mut crossings: Receiver<Crossed>, mut asked: Receiver<String>) {
         let (mut lookups, mut telling) = (JoinSet::new(), JoinSet::new());
         loop {
             tokio::select! {
-                job = jobs.recv(), if lookups.len() < LOOKUPS && telling.len() < TELLING => match job {
-                    Some(Job::Ask(uid)) => {
-                        let annotated = self.annotated.clone();
-                        lookups.spawn(async move { Some(annotated?.look_up(uid).await) });
-                    }
-                    Some(Job::Crossed(crossed)) => self.act(*crossed, &mut telling).await,
+                crossed = crossings.recv() => match crossed {
+                    Some(crossed) => self.act(crossed, &mut telling).await,
                     None => break,
                 },
+                Some(uid) = asked.recv(), if lookups.len() < LOOKUPS => {
+                    let annotated = self.annotated.clone();
+                    lookups.spawn(async move { Some(annotated?.look_up(uid).await) });
+                }
                 Some(found) = lookups.join_next() => match found {
                     Ok(Some(found)) => self.known(found, &mut telling).await,
                     Ok(None) => {}
@@ -252,7 +191,11 @@ impl Task {
             let failed = u64::from(signal.failed.is_some());
             self.counts.unsignalled.inc_by(failed);
         }
-        telling.spawn(Arc::clone(&self.telling).tell(crossed, signal));
+        if telling.len() < TELLING {
+            telling.spawn(Arc::clone(&self.telling).tell(crossed, signal));
+        } else {
+            self.counts.dropped.inc();
+        }
     }
 
     async fn known(&self, found: Found, telling: &mut JoinSet<()>) {
@@ -283,122 +226,8 @@ impl Task {
     }
 }
 
-// === impl Telling ===
-
-impl Telling {
-    async fn tell(self: Arc<Self>, crossed: Crossed, signal: Option<Signal>) {
-        let Crossed {
-            key,
-            crossing,
-            marks,
-        } = crossed;
-        let Some(id) = key.identity().container_id else {
-            return;
-        };
-        let named = self.resolver.container(&id).await;
-        let (container, pod) = named.unwrap_or_else(|| unnamed(id, key.identity()));
-        let at_ns = crossing.usage.at_ns;
-        let mark = marks.settings.mark(crossing.level);
-        let warning = Arc::new(Warning {
-            // Of this look at this cgroup; a mark of the kernel's ends in a pid.
-            id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
-            time: clock::wall(at_ns, clock::monotonic_ns(), Timestamp::now()),
-            node: self.host.node.clone(),
-            cgroup: key.path().to_owned(),
-            container,
-            pod,
-            crossing,
-            mark: mark.map_or_else(String::new, ToString::to_string),
-            signal,
-        });
-        tracing::debug!(
-            warning = warning.id,
-            "{}",
-            escape::terminal(&warning.sentence())
-        );
-        let Tell {
-            lines,
-            events,
-            bonks,
-            post,
-        } = &self.tell;
-        if let Some(lines) = lines {
-            lines.offer_warning(&warning);
-        }
-        if let Some((events, counts)) = events {
-            offer(events, Aside::Warning(Arc::clone(&warning)), counts);
-        }
-        for (bonks, counts) in bonks {
-            offer(bonks, Arc::clone(&warning), counts);
-        }
-        if let Some(post) = post {
-            self.post(post, &warning, key).await;
-        }
-    }
-
-    async fn post(&self, post: &Post, warning: &Warning, key: Key) {
-        let cgroups = self.cgroups.clone();
-        let look = move || likeliest(&cgroups.processes, &cgroups.dir(&key));
-        let (process, scores) = spawn_blocking(look)
-            .await
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let notice = Notice::new(&warning.crossing, scores, process, warning.time)
-            .in_cgroup(&warning.cgroup)
-            .of(
-                &warning.node,
-                Some(warning.container.clone()),
-                warning.pod.clone(),
-            );
-        match post.send(&notice).await {
-            Ok(()) => self.counts.posted.inc(),
-            Err(error) => {
-                tracing::warn!(warning = warning.id, host = %escape::terminal(post.host()), error = %chain(&error), "a POST request was not taken");
-                self.counts.unposted.inc()
-            }
-        };
-    }
-}
-
-// === impl Cgroups ===
-
-impl Cgroups {
-    fn dir(&self, key: &Key) -> PathBuf {
-        self.root.join(key.path().trim_start_matches('/'))
-    }
-
-    /// Of whom the kernel would kill.
-    fn scores(&self, key: &Key) -> Scores {
-        let found = likeliest(&self.processes, &self.dir(key));
-        found.map_or_else(Scores::default, |(_, scores)| scores)
-    }
-}
-
-/// What the path tells.
-fn unnamed(id: String, identity: Identity) -> (Container, Option<Pod>) {
-    let container = Container {
-        id,
-        name: None,
-        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
-    };
-    let pod = identity.pod_uid.map(|uid| Pod {
-        uid: Some(uid),
-        ..Pod::default()
-    });
-    (container, pod)
-}
-
 fn ahead(recorder: &Recorder, key: &Key) -> Option<Duration> {
     recorder.forecast(key.path(), clock::monotonic_ns())
-}
-
-/// Never waits: a full queue drops it and counts it.
-fn offer<T>(queue: &Sender<T>, told: T, counts: &SinkCounts) {
-    counts.offered.inc();
-    if queue.try_send(told).is_err() {
-        counts.overflowed.inc();
-    }
 }
 
 fn said(told: Result<(), tokio::task::JoinError>) {

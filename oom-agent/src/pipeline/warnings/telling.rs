@@ -1,0 +1,139 @@
+//! A warning with names, and whoever is told of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
+
+use super::watcher::Cgroups;
+use crate::act::{Notice, Post, likeliest};
+use crate::cgroup::Identity;
+use crate::clock;
+use crate::error_chain::chain;
+use crate::escape;
+use crate::host::Host;
+use crate::incident::{Container, Pod};
+use crate::k8s::Aside;
+use crate::metrics::{SinkCounts, WarningCounts};
+use crate::pipeline::resolve::Resolver;
+use crate::pressure::Key;
+use crate::sinks::Lines;
+use crate::warn::{Crossed, Signal, Warning};
+
+/// Where warnings go.
+pub(in crate::pipeline) struct Tell {
+    pub(in crate::pipeline) lines: Option<Arc<Lines>>,
+    pub(in crate::pipeline) events: Option<(Sender<Aside>, SinkCounts)>,
+    pub(in crate::pipeline) bonks: Vec<(Sender<Arc<Warning>>, SinkCounts)>,
+    pub(in crate::pipeline) post: Option<Post>,
+}
+
+/// Tells one at a time, any number at once.
+pub(super) struct Telling {
+    pub(super) host: Host,
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) cgroups: Cgroups,
+    pub(super) tell: Tell,
+    pub(super) counts: WarningCounts,
+}
+
+// === impl Telling ===
+
+impl Telling {
+    pub(super) async fn tell(self: Arc<Self>, crossed: Crossed, signal: Option<Signal>) {
+        let Crossed {
+            key,
+            crossing,
+            marks,
+        } = crossed;
+        let Some(id) = key.identity().container_id else {
+            return;
+        };
+        let named = self.resolver.container(&id).await;
+        let (container, pod) = named.unwrap_or_else(|| unnamed(id, key.identity()));
+        let at_ns = crossing.usage.at_ns;
+        let mark = marks.settings.mark(crossing.level);
+        let warning = Arc::new(Warning {
+            // Of this look at this cgroup; a mark of the kernel's ends in a pid.
+            id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
+            time: clock::wall(at_ns, clock::monotonic_ns(), Timestamp::now()),
+            node: self.host.node.clone(),
+            cgroup: key.path().to_owned(),
+            container,
+            pod,
+            crossing,
+            mark: mark.map_or_else(String::new, ToString::to_string),
+            signal,
+        });
+        tracing::debug!(
+            warning = warning.id,
+            "{}",
+            escape::terminal(&warning.sentence())
+        );
+        let Tell {
+            lines,
+            events,
+            bonks,
+            post,
+        } = &self.tell;
+        if let Some(lines) = lines {
+            lines.offer_warning(&warning);
+        }
+        if let Some((events, counts)) = events {
+            offer(events, Aside::Warning(Arc::clone(&warning)), counts);
+        }
+        for (bonks, counts) in bonks {
+            offer(bonks, Arc::clone(&warning), counts);
+        }
+        if let Some(post) = post {
+            self.post(post, &warning, key).await;
+        }
+    }
+
+    async fn post(&self, post: &Post, warning: &Warning, key: Key) {
+        let cgroups = self.cgroups.clone();
+        let look = move || likeliest(&cgroups.processes, &cgroups.dir(&key));
+        let (process, scores) = spawn_blocking(look)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let notice = Notice::new(&warning.crossing, scores, process, warning.time)
+            .in_cgroup(&warning.cgroup)
+            .of(
+                &warning.node,
+                Some(warning.container.clone()),
+                warning.pod.clone(),
+            );
+        match post.send(&notice).await {
+            Ok(()) => self.counts.posted.inc(),
+            Err(error) => {
+                tracing::warn!(warning = warning.id, host = %escape::terminal(post.host()), error = %chain(&error), "a POST request was not taken");
+                self.counts.unposted.inc()
+            }
+        };
+    }
+}
+
+/// What the path tells.
+fn unnamed(id: String, identity: Identity) -> (Container, Option<Pod>) {
+    let container = Container {
+        id,
+        name: None,
+        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
+    };
+    let pod = identity.pod_uid.map(|uid| Pod {
+        uid: Some(uid),
+        ..Pod::default()
+    });
+    (container, pod)
+}
+
+/// Never waits: a full queue drops it and counts it.
+pub(super) fn offer<T>(queue: &Sender<T>, told: T, counts: &SinkCounts) {
+    counts.offered.inc();
+    if queue.try_send(told).is_err() {
+        counts.overflowed.inc();
+    }
+}

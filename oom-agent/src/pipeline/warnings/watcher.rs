@@ -1,0 +1,77 @@
+//! The near end, in the sampler's thread: who has come to a level, and whose pod to ask for.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc::Sender;
+
+use super::{ahead, lock};
+use crate::act::{Processes, likeliest};
+use crate::metrics::WarningCounts;
+use crate::pressure::threshold::Scores;
+use crate::pressure::{Key, Pass, Recorder};
+use crate::warn::{Containers, Crossed};
+
+/// It is given each pass.
+pub(in crate::pipeline) struct Watcher {
+    pub(super) all: Arc<Mutex<Containers>>,
+    pub(super) recorder: Recorder,
+    pub(super) cgroups: Cgroups,
+    pub(super) crossed: Sender<Crossed>,
+    pub(super) ask: Sender<String>,
+    pub(super) counts: WarningCounts,
+}
+
+/// Where the processes of a container are found.
+#[derive(Clone)]
+pub(super) struct Cgroups {
+    root: PathBuf,
+    pub(super) processes: Processes,
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Waits for nobody.
+    pub(in crate::pipeline) fn take(&mut self, pass: &Pass<'_>) {
+        let mut all = lock(&self.all);
+        let seen = all.take(
+            pass,
+            |key| self.cgroups.scores(key),
+            |key| ahead(&self.recorder, key),
+        );
+        self.counts.at_level(all.at_level());
+        drop(all);
+        let mut dropped = 0;
+        for crossed in seen.crossed {
+            dropped += u64::from(self.crossed.try_send(crossed).is_err());
+        }
+        for uid in seen.ask {
+            dropped += u64::from(self.ask.try_send(uid).is_err());
+        }
+        self.counts.dropped.inc_by(dropped);
+    }
+}
+
+// === impl Cgroups ===
+
+impl Cgroups {
+    /// Below where the memory controller's hierarchy is mounted.
+    pub(super) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
+            processes: Processes::new("/proc"),
+        }
+    }
+
+    pub(super) fn dir(&self, key: &Key) -> PathBuf {
+        self.root.join(key.path().trim_start_matches('/'))
+    }
+
+    /// Of whom the kernel would kill.
+    fn scores(&self, key: &Key) -> Scores {
+        let found = likeliest(&self.processes, &self.dir(key));
+        found.map_or_else(Scores::default, |(_, scores)| scores)
+    }
+}

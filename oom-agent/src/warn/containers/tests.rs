@@ -1,0 +1,168 @@
+//! Containers of a node, pass by pass.
+
+use super::*;
+use crate::pressure::Usage;
+use crate::pressure::threshold::Settings;
+
+const SECOND: u64 = 1_000_000_000;
+const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+
+fn container(n: u64) -> Key {
+    Key::new(&format!("/kubepods/burstable/pod{UID}/{n:064x}"), n)
+}
+
+fn usage(at_s: u64, percent: u64) -> Usage {
+    Usage {
+        at_ns: at_s * SECOND,
+        current: percent,
+        working_set: percent,
+        limit: Some(100),
+        psi: None,
+    }
+}
+
+const FORECAST: Duration = Duration::from_secs(9);
+
+fn levels(crossed: &[Crossed]) -> Vec<Level> {
+    let level = |crossed: &Crossed| {
+        assert_eq!(crossed.crossing.forecast, Some(FORECAST));
+        crossed.crossing.level
+    };
+    crossed.iter().map(level).collect()
+}
+
+struct Node(Containers);
+
+impl Node {
+    fn new(heed: bool) -> Self {
+        Self(Containers::new(
+            Marks::of_node(Settings::default(), true),
+            heed,
+        ))
+    }
+
+    /// Levels that are told, and pods that are asked for.
+    fn pass(&mut self, usages: &[(Key, Usage)]) -> (Vec<Level>, usize) {
+        let pass = Pass {
+            usages,
+            whole: true,
+        };
+        let seen = self
+            .0
+            .take(&pass, |_| Scores::default(), |_| Some(FORECAST));
+        (levels(&seen.crossed), seen.ask.len())
+    }
+
+    /// Levels that are told then.
+    fn known(&mut self, known: Known) -> Vec<Level> {
+        levels(&self.0.known(UID, known, |_| Some(FORECAST)))
+    }
+}
+
+fn annotated(warning: &str) -> Known {
+    let settings = Settings {
+        warning: Some(warning.parse().unwrap()),
+        ..Settings::default()
+    };
+    Known::Marks(Arc::new(Marks::of_node(settings, true)))
+}
+
+#[test]
+fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
+    let mut node = Node::new(false);
+    let service = Key::new("/system.slice/sshd.service", 9);
+    let pass = [
+        (container(1), usage(1, 80)),
+        (container(2), usage(1, 95)),
+        (container(3), usage(1, 20)),
+        (service, usage(1, 99)),
+    ];
+    let expected = vec![Level::Warning, Level::Critical];
+    assert_eq!(node.pass(&pass), (expected, 0));
+    assert_eq!(node.0.at_level(), [1, 1]);
+    assert_eq!(node.pass(&[]), (vec![], 0));
+    assert_eq!(node.0.at_level(), [0, 0]);
+}
+
+#[test]
+fn a_pod_is_asked_for_once_and_before_it_matters() {
+    let mut node = Node::new(true);
+    assert_eq!(node.pass(&[(container(1), usage(1, 49))]), (vec![], 0));
+    let two = [(container(1), usage(2, 50)), (container(2), usage(2, 60))];
+    assert_eq!(node.pass(&two), (vec![], 1));
+    assert_eq!(node.known(annotated("55")), []);
+    // By the pod's own mark.
+    assert_eq!(
+        node.pass(&[(container(1), usage(3, 55))]),
+        (vec![Level::Warning], 0)
+    );
+    // And anew after five minutes.
+    assert_eq!(node.pass(&[(container(1), usage(303, 20))]), (vec![], 0));
+    assert_eq!(node.pass(&[(container(1), usage(304, 50))]).1, 1);
+}
+
+#[test]
+fn a_crossing_waits_for_its_pod_but_not_for_long() {
+    let mut node = Node::new(true);
+    assert_eq!(node.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+    assert_eq!(node.known(annotated("85")), []);
+    assert_eq!(node.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+    let mut soon = Node::new(true);
+    assert_eq!(soon.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+    assert_eq!(soon.known(annotated("60")), [Level::Warning]);
+    // And once.
+    assert_eq!(soon.known(annotated("60")), []);
+    assert_eq!(soon.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+    let mut silent = Node::new(true);
+    assert_eq!(silent.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+    assert_eq!(silent.pass(&[(container(1), usage(3, 80))]), (vec![], 0));
+    assert_eq!(
+        silent.pass(&[(container(1), usage(4, 80))]),
+        (vec![Level::Warning], 0)
+    );
+}
+
+#[test]
+fn a_lookup_that_failed_is_tried_again_and_the_nodes_marks_hold_meanwhile() {
+    let mut node = Node::new(true);
+    assert_eq!(node.pass(&[(container(1), usage(1, 50))]).1, 1);
+    assert_eq!(node.known(Known::Nothing), []);
+    assert_eq!(
+        node.pass(&[(container(1), usage(2, 80))]),
+        (vec![Level::Warning], 0)
+    );
+    assert_eq!(node.pass(&[(container(1), usage(30, 60))]).1, 0);
+    assert_eq!(node.pass(&[(container(1), usage(31, 60))]).1, 1);
+}
+
+#[test]
+fn a_complaint_is_news_once() {
+    let mut node = Node::new(true);
+    let complaint = |why: &str| {
+        [Complaint {
+            name: "warning",
+            why: why.to_owned(),
+        }]
+    };
+    assert!(!node.0.complained(UID, &complaint("a")), "of nobody");
+    assert_eq!(node.pass(&[(container(1), usage(1, 50))]).1, 1);
+    let mut news = |complaints: &[Complaint]| node.0.complained(UID, complaints);
+    assert!(news(&complaint("a")));
+    assert!(!news(&complaint("a")));
+    assert!(news(&complaint("b")));
+    assert!(!news(&[]));
+    assert!(news(&complaint("b")));
+}
+
+#[test]
+fn remembered_pods_are_bounded() {
+    let mut node = Node::new(true);
+    let many: Vec<(Key, Usage)> = (0..2000_u64)
+        .map(|n| {
+            let path = format!("/kubepods/pod6a4ce4a0-ba47-11ea-b2a7-{n:012x}/{n:064x}");
+            (Key::new(&path, n), usage(1, 60))
+        })
+        .collect();
+    assert_eq!(node.pass(&many).1, PODS);
+    assert_eq!(node.0.pods.len(), PODS);
+}
