@@ -209,6 +209,7 @@ macro_rules! every_case_on {
                 node_wide,
                 sysrq,
                 sidecar,
+                warned,
                 storm,
             ]);
         )+

@@ -10,11 +10,12 @@ use super::process::{Pack, Plan, SOON, start, start_on_host};
 use super::scene::{Scene, Story};
 use super::sidecar::sidecar;
 use super::storm::storm;
+use super::warned::warned;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -29,6 +30,7 @@ pub const NAMES: [&str; 15] = [
     "node_wide",
     "sysrq",
     "sidecar",
+    "warned",
     "storm",
 ];
 
@@ -52,6 +54,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "node_wide" => node_wide(scene),
         "sysrq" => sysrq(scene),
         "sidecar" => sidecar(scene),
+        "warned" => warned(scene),
         "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }

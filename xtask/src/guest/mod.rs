@@ -9,9 +9,11 @@ mod kmsg;
 mod memory;
 mod pods;
 mod process;
+mod runtime;
 mod scene;
 mod sidecar;
 mod storm;
+mod warned;
 
 use std::fs;
 use std::os::unix::fs::symlink;

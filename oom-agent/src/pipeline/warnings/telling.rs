@@ -50,8 +50,11 @@ impl Telling {
         let Some(id) = key.identity().container_id else {
             return;
         };
-        let named = self.resolver.container(&id).await;
-        let (container, pod) = named.unwrap_or_else(|| unnamed(id, key.identity()));
+        let of_path = unnamed(id, key.identity());
+        let (container, pod) = match self.resolver.container(&of_path.0.id).await {
+            Some((container, pod)) => (container, pod.or(of_path.1)),
+            None => of_path,
+        };
         let at_ns = crossing.usage.at_ns;
         let mark = marks.settings.mark(crossing.level);
         let warning = Arc::new(Warning {

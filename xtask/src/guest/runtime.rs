@@ -1,0 +1,152 @@
+//! Stands in for a container runtime, which a guest has none of: names containers, and says what their
+//! pods are annotated with.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use proto::cri::runtime_service_server::{RuntimeService, RuntimeServiceServer};
+use proto::cri::{
+    Container, ContainerMetadata, ContainerStatusRequest, ContainerStatusResponse,
+    CreateContainerRequest, CreateContainerResponse, ListContainersRequest, ListContainersResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata,
+    RemovePodSandboxRequest, RemovePodSandboxResponse, RunPodSandboxRequest, RunPodSandboxResponse,
+    StartContainerRequest, StartContainerResponse, StopPodSandboxRequest, StopPodSandboxResponse,
+    VersionRequest, VersionResponse,
+};
+use tokio::net::UnixListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+const POD_UID: &str = "io.kubernetes.pod.uid";
+
+/// Serves until it is dropped.
+#[derive(Debug)]
+pub(super) struct Stand(#[expect(dead_code, reason = "it is the server's threads")] Runtime);
+
+struct Answers {
+    annotations: &'static [(&'static str, &'static str)],
+}
+
+impl Stand {
+    /// At that socket; every pod has these annotations.
+    pub(super) fn at(
+        socket: &Path,
+        annotations: &'static [(&'static str, &'static str)],
+    ) -> Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("start a runtime")?;
+        let _guard = runtime.enter();
+        let listener = UnixListener::bind(socket)
+            .with_context(|| format!("listen at {}", socket.display()))?;
+        let service = RuntimeServiceServer::new(Answers { annotations });
+        let server = Server::builder()
+            .add_service(service)
+            .serve_with_incoming(UnixListenerStream::new(listener));
+        runtime.spawn(server);
+        Ok(Self(runtime))
+    }
+}
+
+fn none<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("nothing runs here"))
+}
+
+#[tonic::async_trait]
+impl RuntimeService for Answers {
+    async fn version(
+        &self,
+        _: Request<VersionRequest>,
+    ) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(VersionResponse {
+            runtime_name: "stand-in".to_owned(),
+            ..VersionResponse::default()
+        }))
+    }
+
+    async fn list_containers(
+        &self,
+        request: Request<ListContainersRequest>,
+    ) -> Result<Response<ListContainersResponse>, Status> {
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let named = |id: String| Container {
+            id,
+            metadata: Some(ContainerMetadata {
+                name: "main".to_owned(),
+                attempt: 0,
+            }),
+            ..Container::default()
+        };
+        let asked = Some(filter.id).filter(|id| !id.is_empty());
+        Ok(Response::new(ListContainersResponse {
+            containers: asked.map(named).into_iter().collect(),
+        }))
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<ListPodSandboxRequest>,
+    ) -> Result<Response<ListPodSandboxResponse>, Status> {
+        let mut filter = request.into_inner().filter.unwrap_or_default();
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let sandbox = PodSandbox {
+            metadata: Some(PodSandboxMetadata {
+                name: "hungry".to_owned(),
+                namespace: "guest".to_owned(),
+                uid: filter.label_selector.remove(POD_UID).unwrap_or_default(),
+                attempt: 0,
+            }),
+            annotations: self.annotations.iter().map(own).collect(),
+            ..PodSandbox::default()
+        };
+        Ok(Response::new(ListPodSandboxResponse {
+            items: vec![sandbox],
+        }))
+    }
+
+    async fn container_status(
+        &self,
+        _: Request<ContainerStatusRequest>,
+    ) -> Result<Response<ContainerStatusResponse>, Status> {
+        none()
+    }
+
+    async fn run_pod_sandbox(
+        &self,
+        _: Request<RunPodSandboxRequest>,
+    ) -> Result<Response<RunPodSandboxResponse>, Status> {
+        none()
+    }
+
+    async fn stop_pod_sandbox(
+        &self,
+        _: Request<StopPodSandboxRequest>,
+    ) -> Result<Response<StopPodSandboxResponse>, Status> {
+        none()
+    }
+
+    async fn remove_pod_sandbox(
+        &self,
+        _: Request<RemovePodSandboxRequest>,
+    ) -> Result<Response<RemovePodSandboxResponse>, Status> {
+        none()
+    }
+
+    async fn create_container(
+        &self,
+        _: Request<CreateContainerRequest>,
+    ) -> Result<Response<CreateContainerResponse>, Status> {
+        none()
+    }
+
+    async fn start_container(
+        &self,
+        _: Request<StartContainerRequest>,
+    ) -> Result<Response<StartContainerResponse>, Status> {
+        none()
+    }
+}
