@@ -14,7 +14,8 @@ use proto::cri::{
     VersionRequest, VersionResponse,
 };
 use tokio::net::UnixListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot::{Sender, channel};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -23,7 +24,7 @@ const POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub(super) struct Stand(#[expect(dead_code, reason = "it is the server's threads")] Runtime);
+pub(super) struct Stand(#[expect(dead_code, reason = "its end is what counts")] Sender<()>);
 
 struct Answers {
     annotations: &'static [(&'static str, &'static str)],
@@ -35,20 +36,27 @@ impl Stand {
         socket: &Path,
         annotations: &'static [(&'static str, &'static str)],
     ) -> Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
+        let listener = std::os::unix::net::UnixListener::bind(socket)
+            .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+            .with_context(|| format!("listen at {}", socket.display()))?;
+        let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .context("start a runtime")?;
-        let _guard = runtime.enter();
-        let listener = UnixListener::bind(socket)
-            .with_context(|| format!("listen at {}", socket.display()))?;
+        let (stand, ended) = channel();
         let service = RuntimeServiceServer::new(Answers { annotations });
-        let server = Server::builder()
-            .add_service(service)
-            .serve_with_incoming(UnixListenerStream::new(listener));
-        runtime.spawn(server);
-        Ok(Self(runtime))
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let incoming = UnixListenerStream::new(UnixListener::from_std(listener)?);
+                let server = Server::builder().add_service(service);
+                let end = async { drop(ended.await) };
+                server
+                    .serve_with_incoming_shutdown(incoming, end)
+                    .await
+                    .context("serve the CRI")
+            })
+        });
+        Ok(Self(stand))
     }
 }
 
