@@ -27,10 +27,10 @@ pub struct Warnings {
     #[arg(long, env = "OOM_AGENT_WARN_POST", value_name = "FILE")]
     pub warn_post: Option<PathBuf>,
 
-    /// When to warn: a percentage of the memory limit, an expression over `memory_usage`,
-    /// `memory_current`, `memory_max`, `oom_score`, `oom_score_adj` and
-    /// `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, or never. A pod's annotation
-    /// `oom-bonker.dev/warning` says otherwise for its containers.
+    /// When to warn: a percentage of the memory limit that the working set has come to, an expression
+    /// over `memory_usage`, `memory_working_set_usage`, `memory_current`, `memory_max`, `oom_score`,
+    /// `oom_score_adj` and `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, or never.
+    /// A pod's annotation `oom-bonker.dev/warning` says otherwise for its containers.
     #[arg(
         long,
         env = "OOM_AGENT_WARNING",
@@ -95,7 +95,7 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, BadExpression> {
         match text.trim_ascii() {
             "never" => Ok(Self(None)),
-            _ => text.parse().map(|mark| Self(Some(mark))),
+            _ => Mark::of_working_set(text).map(|mark| Self(Some(mark))),
         }
     }
 }
@@ -151,7 +151,12 @@ mod tests {
     #[test]
     fn nothing_is_done_unless_it_is_asked_for() {
         let warnings = parsed(&[]).unwrap();
-        assert_eq!(warnings.settings(), Settings::default());
+        let settings = Settings {
+            warning: Some(Mark::WorkingSet(75.0)),
+            critical: Some(Mark::WorkingSet(90.0)),
+            ..Settings::default()
+        };
+        assert_eq!(warnings.settings(), settings);
         assert!(!warnings.does_any());
         let warnings = parsed(&["--warn", "line,bonk", "--warning", "never"]).unwrap();
         let does = [Action::Line, Action::Event, Action::Bonk, Action::Signal];

@@ -117,7 +117,7 @@ impl Marks {
 fn mark(value: &str, mark: &mut Option<Mark>) -> Result<(), String> {
     *mark = match value {
         "never" => None,
-        value => Some(value.parse().map_err(|error| format!("{error}"))?),
+        value => Some(Mark::of_working_set(value).map_err(|error| error.to_string())?),
     };
     Ok(())
 }
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(said, [""; 0]);
         let settings = Settings {
             warning: Some("memory_usage > 60".parse().unwrap()),
-            critical: Some(Mark::Percent(80.0)),
+            critical: Some(Mark::WorkingSet(80.0)),
             cooldown: Duration::from_secs(90),
             hysteresis: 2.5,
         };

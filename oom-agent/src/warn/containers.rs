@@ -255,7 +255,7 @@ impl Known {
 /// From which part of the limit on pods are asked for.
 fn ask_at(node: &Marks) -> f64 {
     match node.settings.warning {
-        Some(Mark::Percent(percent)) => ASK_AT.min(percent / 100.0),
+        Some(Mark::Percent(percent) | Mark::WorkingSet(percent)) => ASK_AT.min(percent / 100.0),
         _ => ASK_AT,
     }
 }

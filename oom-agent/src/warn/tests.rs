@@ -41,7 +41,8 @@ pub(crate) fn near(level: Level) -> Warning {
             forecast: Some(Duration::from_secs(4)),
             again: false,
         },
-        mark: "90 %".to_owned(),
+        mark: "90 % (working set)".to_owned(),
+        percent: 93.75,
         signal: Some(Signal {
             name: "SIGUSR2".to_owned(),
             sent: 1,
@@ -79,7 +80,7 @@ fn the_line_says_all_of_it() {
             "container": {"id": "17db", "name": "main", "runtime": "containerd"},
             "pod": {"namespace": "shop", "name": "hungry", "uid": crate::k8s::fake::UID},
             "usage_bytes": 60 * MIB, "working_set_bytes": 58 * MIB, "limit_bytes": 64 * MIB,
-            "pressure": null, "mark": "90 %", "again": false, "seconds_to_limit": 4.0,
+            "pressure": null, "mark": "90 % (working set)", "percent": 93.8, "again": false, "seconds_to_limit": 4.0,
             "signal": {"name": "SIGUSR2", "sent": 1, "pids": [4242], "failed": null},
             "text": Value::Null,
         })
@@ -127,6 +128,14 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
         "container 17db is still at 94 % of its memory limit of 64 MiB (warning); \
          it does not grow now; SIGHUP was sent to 2 processes, not to others: CAP_KILL is needed"
     );
+}
+
+#[test]
+fn a_penguin_is_nudged_once_not_every_cooldown() {
+    let mut warning = near(Level::Warning);
+    assert!(warning.nudges());
+    warning.crossing.again = true;
+    assert!(!warning.nudges());
 }
 
 #[test]

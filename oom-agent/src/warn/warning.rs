@@ -35,6 +35,8 @@ pub struct Warning {
     pub crossing: Crossing,
     /// What it was judged by, as it was written.
     pub mark: String,
+    /// What was held against that, in percent of the limit.
+    pub percent: f64,
     /// Where its pod asks for signals.
     pub signal: Option<Signal>,
 }
@@ -83,6 +85,7 @@ struct Line<'a> {
     limit_bytes: Option<u64>,
     pressure: Option<&'a Pressure>,
     mark: &'a str,
+    percent: f64,
     again: bool,
     seconds_to_limit: Option<f64>,
     signal: &'a Option<Signal>,
@@ -92,6 +95,11 @@ struct Line<'a> {
 // === impl Warning ===
 
 impl Warning {
+    /// Whether a penguin is nudged for it: it is no alarm clock.
+    pub fn nudges(&self) -> bool {
+        !self.crossing.again
+    }
+
     /// One plain sentence. Names are as they came: the place this goes to escapes them.
     pub fn sentence(&self) -> String {
         let usage = &self.crossing.usage;
@@ -106,7 +114,7 @@ impl Warning {
             let _infallible = write!(text, " of pod {namespace}/{name}");
         }
         let still = if self.crossing.again { "still " } else { "" };
-        let percent = usage.ratio().unwrap_or_default() * 100.0;
+        let percent = self.percent;
         let limit = size(usage.limit.unwrap_or_default());
         let _infallible = write!(
             text,
@@ -165,6 +173,7 @@ impl Serialize for Warning {
             limit_bytes: usage.limit,
             pressure: usage.psi.as_ref().map(|psi| &psi.memory),
             mark: &self.mark,
+            percent: (self.percent * 10.0).round() / 10.0,
             again: self.crossing.again,
             seconds_to_limit: self.crossing.forecast.map(|left| left.as_secs_f64()),
             signal: &self.signal,

@@ -71,11 +71,11 @@ fn a_container_that_lets_go_when_it_is_signalled_survives() {
     for (line, signal, mark) in [(&warned, "SIGUSR1", 75), (&critical, "SIGUSR2", 90)] {
         let told = json!({"name": signal, "sent": 1, "pids": [container.pid], "failed": null});
         assert_eq!(*at(line, "/signal"), told);
-        assert_eq!(*at(line, "/mark"), json!(format!("{mark} %")));
+        assert_eq!(*at(line, "/mark"), json!(format!("{mark} % (working set)")));
         assert_eq!(*at(line, "/limit_bytes"), json!(LIMIT));
         assert_eq!(*at(line, "/pod/name"), json!("hungry"));
         assert_eq!(*at(line, "/container/name"), json!("main"));
-        let usage = at(line, "/usage_bytes").as_u64().unwrap();
+        let usage = at(line, "/working_set_bytes").as_u64().unwrap();
         assert!(usage >= LIMIT * mark / 100 && usage < LIMIT, "{line:#}");
         // It grows by some 10 MiB a second.
         let left = at(line, "/seconds_to_limit").as_f64().unwrap();

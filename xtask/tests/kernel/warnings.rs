@@ -35,10 +35,10 @@ fn a_container_near_its_limit_is_told_of_and_nudged_for_before_its_kill() {
     let mut told = Vec::new();
     for (expected, percent) in [("warning", 75), ("critical", 90)] {
         let line = of_level(expected);
-        assert_eq!(text(&line, "/mark"), format!("{percent} %"));
+        assert_eq!(text(&line, "/mark"), format!("{percent} % (working set)"));
         assert_eq!(text(&line, "/cgroup"), cgroup.path());
         assert_eq!(*at(&line, "/limit_bytes"), json!(64 * MIB));
-        let usage = at(&line, "/usage_bytes").as_u64().unwrap();
+        let usage = at(&line, "/working_set_bytes").as_u64().unwrap();
         assert!(usage * 100 >= 64 * MIB * percent, "{line:#}");
         assert!(usage < 64 * MIB, "before it is there: {line:#}");
         assert_eq!(*at(&line, "/signal"), Value::Null);

@@ -36,7 +36,7 @@ async fn a_warning_is_an_event_on_its_container() {
     let mut event = server.events().remove(0);
     for (key, value) in [
         ("warning", "critical"),
-        ("mark", "90 %"),
+        ("mark", "90 % (working set)"),
         ("usage-bytes", "62914560"),
         ("limit-bytes", "67108864"),
         ("seconds-to-limit", "4.0"),

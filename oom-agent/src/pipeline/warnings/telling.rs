@@ -67,6 +67,7 @@ impl Telling {
             pod,
             crossing,
             mark: mark.map_or_else(String::new, ToString::to_string),
+            percent: mark.map_or(0.0, |mark| mark.measured(&crossing.usage)),
             signal,
         });
         tracing::debug!(
@@ -86,7 +87,7 @@ impl Telling {
         if let Some((events, counts)) = events {
             offer(events, Aside::Warning(Arc::clone(&warning)), counts);
         }
-        for (bonks, counts) in bonks {
+        for (bonks, counts) in bonks.iter().filter(|_| warning.nudges()) {
             offer(bonks, Arc::clone(&warning), counts);
         }
         if let Some(post) = post {

@@ -10,7 +10,7 @@ use super::scan;
 use crate::escape;
 use crate::pressure::{Pressure, Stall, Usage};
 
-/// What an expression is over, in the names that `OOMHero` has.
+/// What an expression is over, mostly in the names that `OOMHero` has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
     /// What is used of how much.
@@ -65,7 +65,7 @@ pub enum Mistake {
     NoNumber(String),
     /// Nothing is called that.
     #[error(
-        "nothing is called `{}`; there are memory_usage, memory_current, memory_max, oom_score, oom_score_adj and {{memory,io,cpu}}_pressure_{{some,full}}_{{avg10,avg60,avg300,total}}",
+        "nothing is called `{}`; there are memory_usage, memory_current, memory_max, memory_working_set_usage, oom_score, oom_score_adj and {{memory,io,cpu}}_pressure_{{some,full}}_{{avg10,avg60,avg300,total}}",
         escape::terminal(.0)
     )]
     NoName(String),
@@ -126,9 +126,12 @@ pub(super) const NAMES: [&str; COUNT] = [
     "cpu_pressure_full_avg60",
     "cpu_pressure_full_avg300",
     "cpu_pressure_full_total",
+    "memory_working_set_usage",
 ];
-const COUNT: usize = 29;
+const COUNT: usize = 30;
 const PRESSURE: usize = 5;
+/// In percent of the limit, as `memory_usage`; ours.
+const WORKING_SET: usize = 29;
 const OOM_SCORE: [usize; 2] = [3, 4];
 
 // === impl Expression ===
@@ -170,6 +173,11 @@ impl Expression {
         self.compiled.eval(&values).is_ok_and(|value| value >= 1.0)
     }
 
+    /// Whether it asks for the working set.
+    pub fn needs_working_set(&self) -> bool {
+        self.names.contains(&WORKING_SET)
+    }
+
     /// Whether it asks for the processes' scores.
     pub fn needs_scores(&self) -> bool {
         self.names.iter().any(|name| OOM_SCORE.contains(name))
@@ -204,6 +212,9 @@ impl Figures {
             let memory = [ratio * 100.0, float(current), float(limit)];
             put(&mut numbers, 0, memory);
         }
+        if let Some(ratio) = self.usage.working_set_ratio() {
+            put(&mut numbers, WORKING_SET, [ratio * 100.0]);
+        }
         let scores = [self.scores.oom_score, self.scores.oom_score_adj];
         put(&mut numbers, OOM_SCORE[0], scores.map(f64::from));
         if let Some(Pressure { memory, io, cpu }) = psi {
@@ -224,6 +235,7 @@ impl Figures {
         )]
         let more = more as u64;
         self.usage.current = self.usage.current.saturating_add(more);
+        self.usage.working_set = self.usage.working_set.saturating_add(more);
         self
     }
 }

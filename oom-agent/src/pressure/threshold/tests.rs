@@ -277,3 +277,23 @@ fn scores_are_asked_for_where_they_are_named() {
     assert!(settings("1 > oom_score_adj", "90").needs_scores());
     assert!(!settings("memory_usage > 75", "90").needs_scores());
 }
+
+#[test]
+fn page_cache_is_not_counted_by_marks_of_the_working_set() {
+    let mut seen = figures(0, 95, Some(100));
+    seen.usage.working_set = 60;
+    let reached = |mark: Mark, margin| mark.reached(&seen, margin);
+    let of_working_set = |text| Mark::of_working_set(text).unwrap();
+    assert!(reached("75".parse().unwrap(), 0.0));
+    assert!(!reached(of_working_set("75"), 0.0));
+    assert!(reached(of_working_set("60%"), 0.0));
+    assert!(reached(of_working_set("64"), 4.0));
+    assert!(!reached(of_working_set("65"), 4.0));
+    let expression = of_working_set("memory_usage > 90 && memory_working_set_usage < 61");
+    assert!(reached(expression.clone(), 0.0));
+    assert!(expression.needs_working_set() && of_working_set("75").needs_working_set());
+    assert!(!Mark::Percent(75.0).needs_working_set());
+    let percent = |mark: Mark| format!("{:.0} of {mark}", mark.measured(&seen.usage));
+    assert_eq!(percent(of_working_set("75")), "60 of 75 % (working set)");
+    assert_eq!(percent(Mark::Percent(75.0)), "95 of 75 %");
+}

@@ -86,12 +86,18 @@ impl Settings {
         }
     }
 
+    /// Whether the working set has to be read for it.
+    pub fn needs_working_set(&self) -> bool {
+        self.marks().any(Mark::needs_working_set)
+    }
+
     /// Whether the processes' scores have to be read for it.
     pub fn needs_scores(&self) -> bool {
-        [&self.warning, &self.critical]
-            .into_iter()
-            .flatten()
-            .any(Mark::needs_scores)
+        self.marks().any(Mark::needs_scores)
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        [&self.warning, &self.critical].into_iter().flatten()
     }
 }
 
