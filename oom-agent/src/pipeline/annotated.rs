@@ -11,7 +11,7 @@ use crate::error_chain::chain;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
-use crate::warn::{Known, Marks, PREFIX, Unheeded};
+use crate::warn::{Ask, Known, Marks, PREFIX, Unheeded};
 
 /// Looks pods up.
 pub(super) struct Annotated {
@@ -51,8 +51,9 @@ impl Annotated {
         }
     }
 
-    /// The pod that the node calls `uid`. Never fails: the node's own marks do for what cannot be had.
-    pub(super) async fn look_up(self: Arc<Self>, uid: String) -> Found {
+    /// What a pod asks for. Never fails: the node's own marks do for what cannot be had.
+    pub(super) async fn look_up(self: Arc<Self>, ask: Ask) -> Found {
+        let Ask { uid, now } = ask;
         let nothing = |uid| Found {
             uid,
             known: Known::Nothing,
@@ -70,7 +71,7 @@ impl Annotated {
                 return nothing(uid);
             }
         };
-        let annotations = match self.reader.get() {
+        let annotations = match self.reader.get().filter(|_| now) {
             Some(reader) => match reader.annotations(&sandbox.pod, PREFIX).await {
                 Ok(annotations) => annotations,
                 Err(error) => {

@@ -169,8 +169,9 @@ fn mounted(mountinfo: &[u8], initial_namespace: bool) -> Result<PathBuf, Hierarc
             part = Some(path);
         }
     }
-    // On a hybrid host the controller is in the v1 hierarchy.
-    let best = found.into_iter().max_by_key(|(version, above, _)| {
+    // On a hybrid host the controller is in the v1 hierarchy. Of several mounts the first is the
+    // system's: others may be read-only, and go.
+    let best = found.into_iter().rev().max_by_key(|(version, above, _)| {
         let v1 = *version == Version::V1;
         (v1, *above)
     });
@@ -240,6 +241,9 @@ mod tests {
         };
         check(HYBRID, true, "/sys/fs/cgroup/memory");
         check(UNIFIED, true, "/sys/fs/cgroup");
+        // Somebody has mounted it once more.
+        let twice = format!("{HYBRID}90 23 0:32 / /mnt/memory ro - cgroup cgroup ro,memory\n");
+        check(&twice, true, "/sys/fs/cgroup/memory");
         check(CONTAINER, false, "/host/my cgroup");
     }
 

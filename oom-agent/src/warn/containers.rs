@@ -6,22 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::annotations::{Complaint, Marks};
+use super::pods::{Ask, Known, Pods};
 use crate::cgroup::Identity;
-use crate::pressure::threshold::{Crossing, Figures, Level, Mark, Scores, Watch};
+use crate::pressure::threshold::{Crossing, Figures, Level, Scores, Watch};
 use crate::pressure::{Key, Pass};
 
-/// A pod is asked for once a container of it has come so near its limit, in parts, or to the node's
-/// warning if that is sooner: what it is annotated with is known by the time that it matters.
-const ASK_AT: f64 = 0.5;
-
-/// After a lookup that failed, or found no room, the next.
-const ASK_AGAIN_NS: u64 = 30_000_000_000;
-
-/// What a pod is annotated with is known for so long at most.
-const RENEW_NS: u64 = 300_000_000_000;
-
-/// Pods whose annotations are remembered.
-const PODS: usize = 1024;
+/// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
+const NEAR: f64 = 0.5;
 
 /// A crossing waits so long for the annotations of its pod; then the node's marks hold.
 const PATIENCE_NS: u64 = 3_000_000_000;
@@ -31,18 +22,9 @@ pub struct Containers {
     node: Arc<Marks>,
     heed: bool,
     all: HashMap<Key, Container>,
-    pods: HashMap<String, Pod>,
+    pods: Pods,
     /// Their number.
     pass: u64,
-}
-
-/// What was found out of a pod.
-#[derive(Clone, Debug)]
-pub enum Known {
-    /// Its marks, annotations heeded.
-    Marks(Arc<Marks>),
-    /// Nothing, for now: the node's hold.
-    Nothing,
 }
 
 /// A container has come to a level.
@@ -61,8 +43,8 @@ pub struct Crossed {
 pub struct Seen {
     /// Who has come to a level.
     pub crossed: Vec<Crossed>,
-    /// Pods to look up, by their uids: each is to be [told](Containers::known).
-    pub ask: Vec<String>,
+    /// Pods to look up: each is to be [told](Containers::known).
+    pub ask: Vec<Ask>,
 }
 
 struct Container {
@@ -80,12 +62,6 @@ struct Waits {
     figures: Figures,
 }
 
-struct Pod {
-    known: Option<Known>,
-    asked_ns: u64,
-    complaints: Vec<Complaint>,
-}
-
 // === impl Containers ===
 
 impl Containers {
@@ -95,7 +71,7 @@ impl Containers {
             node: Arc::new(node),
             heed,
             all: HashMap::new(),
-            pods: HashMap::new(),
+            pods: Pods::default(),
             pass: 0,
         }
     }
@@ -132,9 +108,7 @@ impl Containers {
                 marks: Arc::clone(&marks),
             }));
         }
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.known = Some(known);
-        }
+        self.pods.known(uid, known);
         crossed
     }
 
@@ -163,11 +137,9 @@ impl Containers {
             }
             let uid = container.identity.pod_uid.as_deref();
             let uid = uid.filter(|_| self.heed);
-            let near = ratio >= ask_at(&self.node);
             let now = usage.at_ns;
             let known = match uid {
-                Some(uid) if near => self.pods.lookup(uid, now, &mut seen.ask),
-                Some(uid) => self.pods.get(uid).and_then(|pod| pod.known.clone()),
+                Some(uid) => self.pods.look(uid, ratio >= NEAR, now, &mut seen.ask),
                 None => Some(Known::Nothing),
             };
             let marks = known.as_ref().unwrap_or(&Known::Nothing).marks(&self.node);
@@ -211,12 +183,7 @@ impl Containers {
 
     /// What of a pod's annotations cannot be heeded; true where that is news.
     pub fn complained(&mut self, uid: &str, complaints: &[Complaint]) -> bool {
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return false;
-        };
-        let news = pod.complaints != complaints;
-        pod.complaints = complaints.to_vec();
-        news && !complaints.is_empty()
+        self.pods.complained(uid, complaints)
     }
 
     /// How many containers are at each level, the lower first.
@@ -238,56 +205,5 @@ impl Container {
             waits: None,
             pass: 0,
         }
-    }
-}
-
-// === impl Known ===
-
-impl Known {
-    fn marks(&self, node: &Arc<Marks>) -> Arc<Marks> {
-        match self {
-            Self::Marks(marks) => Arc::clone(marks),
-            Self::Nothing => Arc::clone(node),
-        }
-    }
-}
-
-/// From which part of the limit on pods are asked for.
-fn ask_at(node: &Marks) -> f64 {
-    match node.settings.warning {
-        Some(Mark::Percent(percent) | Mark::WorkingSet(percent)) => ASK_AT.min(percent / 100.0),
-        _ => ASK_AT,
-    }
-}
-
-trait Lookup {
-    fn lookup(&mut self, uid: &str, now_ns: u64, ask: &mut Vec<String>) -> Option<Known>;
-}
-
-impl Lookup for HashMap<String, Pod> {
-    /// `None` while a first lookup is under way.
-    fn lookup(&mut self, uid: &str, now_ns: u64, ask: &mut Vec<String>) -> Option<Known> {
-        if !self.contains_key(uid) {
-            if self.len() >= PODS {
-                self.retain(|_, pod| now_ns.saturating_sub(pod.asked_ns) < RENEW_NS);
-            }
-            if self.len() >= PODS {
-                return Some(Known::Nothing);
-            }
-        }
-        let pod = self.entry(uid.to_owned()).or_insert(Pod {
-            known: None,
-            asked_ns: 0,
-            complaints: Vec::new(),
-        });
-        let age = match pod.known {
-            Some(Known::Marks(_)) => RENEW_NS,
-            Some(Known::Nothing) | None => ASK_AGAIN_NS,
-        };
-        if pod.asked_ns == 0 || now_ns.saturating_sub(pod.asked_ns) >= age {
-            pod.asked_ns = now_ns.max(1);
-            ask.push(uid.to_owned());
-        }
-        pod.known.clone()
     }
 }

@@ -3,11 +3,13 @@
 
 mod annotations;
 mod containers;
+mod pods;
 mod warning;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use annotations::{Complaint, Marks, PREFIX};
-pub use containers::{Containers, Crossed, Known, Seen};
+pub use containers::{Containers, Crossed, Seen};
+pub use pods::{Ask, Known};
 pub use warning::{Signal, Unheeded, Warning};

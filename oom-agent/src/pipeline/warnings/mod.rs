@@ -23,7 +23,7 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
-use crate::warn::{Containers, Crossed, Marks, Signal};
+use crate::warn::{Ask, Containers, Crossed, Marks, Signal};
 use telling::{Telling, offer};
 use watcher::Cgroups;
 
@@ -146,7 +146,7 @@ impl Warner {
 // === impl Task ===
 
 impl Task {
-    async fn run(self, mut crossings: Receiver<Crossed>, mut asked: Receiver<String>) {
+    async fn run(self, mut crossings: Receiver<Crossed>, mut asked: Receiver<Ask>) {
         let (mut lookups, mut telling) = (JoinSet::new(), JoinSet::new());
         loop {
             tokio::select! {
@@ -154,9 +154,9 @@ impl Task {
                     Some(crossed) => self.act(crossed, &mut telling).await,
                     None => break,
                 },
-                Some(uid) = asked.recv(), if lookups.len() < LOOKUPS => {
+                Some(ask) = asked.recv(), if lookups.len() < LOOKUPS => {
                     let annotated = self.annotated.clone();
-                    lookups.spawn(async move { Some(annotated?.look_up(uid).await) });
+                    lookups.spawn(async move { Some(annotated?.look_up(ask).await) });
                 }
                 Some(found) = lookups.join_next() => match found {
                     Ok(Some(found)) => self.known(found, &mut telling).await,

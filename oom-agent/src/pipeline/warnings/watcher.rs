@@ -10,7 +10,7 @@ use crate::act::{Processes, likeliest};
 use crate::metrics::WarningCounts;
 use crate::pressure::threshold::Scores;
 use crate::pressure::{Key, Pass, Recorder};
-use crate::warn::{Containers, Crossed};
+use crate::warn::{Ask, Containers, Crossed};
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {
@@ -18,7 +18,7 @@ pub(in crate::pipeline) struct Watcher {
     pub(super) recorder: Recorder,
     pub(super) cgroups: Cgroups,
     pub(super) crossed: Sender<Crossed>,
-    pub(super) ask: Sender<String>,
+    pub(super) ask: Sender<Ask>,
     pub(super) counts: WarningCounts,
 }
 
@@ -46,8 +46,8 @@ impl Watcher {
         for crossed in seen.crossed {
             dropped += u64::from(self.crossed.try_send(crossed).is_err());
         }
-        for uid in seen.ask {
-            dropped += u64::from(self.ask.try_send(uid).is_err());
+        for ask in seen.ask {
+            dropped += u64::from(self.ask.try_send(ask).is_err());
         }
         self.counts.dropped.inc_by(dropped);
     }

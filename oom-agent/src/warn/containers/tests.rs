@@ -1,5 +1,6 @@
 //! Containers of a node, pass by pass.
 
+use super::super::pods::{AT_ONCE, PODS};
 use super::*;
 use crate::pressure::Usage;
 use crate::pressure::threshold::Settings;
@@ -53,6 +54,15 @@ impl Node {
         (levels(&seen.crossed), seen.ask.len())
     }
 
+    /// Pods that are asked for.
+    fn asks(&mut self, usages: &[(Key, Usage)]) -> Vec<Ask> {
+        let pass = Pass {
+            usages,
+            whole: true,
+        };
+        self.0.take(&pass, |_| Scores::default(), |_| None).ask
+    }
+
     /// Levels that are told then.
     fn known(&mut self, known: Known) -> Vec<Level> {
         levels(&self.0.known(UID, known, |_| Some(FORECAST)))
@@ -85,20 +95,30 @@ fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
 }
 
 #[test]
-fn a_pod_is_asked_for_once_and_before_it_matters() {
+fn a_pod_is_asked_for_at_first_sight_and_anew_when_it_matters() {
     let mut node = Node::new(true);
-    assert_eq!(node.pass(&[(container(1), usage(1, 49))]), (vec![], 0));
-    let two = [(container(1), usage(2, 50)), (container(2), usage(2, 60))];
-    assert_eq!(node.pass(&two), (vec![], 1));
-    assert_eq!(node.known(annotated("55")), []);
-    // By the pod's own mark.
+    let ask = |now| Ask {
+        uid: UID.to_owned(),
+        now,
+    };
+    let two = [(container(1), usage(1, 10)), (container(2), usage(1, 20))];
+    assert_eq!(node.asks(&two), [ask(false)], "once for both");
     assert_eq!(
-        node.pass(&[(container(1), usage(3, 55))]),
+        node.asks(&[(container(1), usage(2, 60))]),
+        [],
+        "it is under way"
+    );
+    assert_eq!(node.known(annotated("20")), []);
+    // By the pod's own mark, however low.
+    assert_eq!(
+        node.pass(&[(container(1), usage(3, 20))]),
         (vec![Level::Warning], 0)
     );
-    // And anew after five minutes.
-    assert_eq!(node.pass(&[(container(1), usage(303, 20))]), (vec![], 0));
-    assert_eq!(node.pass(&[(container(1), usage(304, 50))]).1, 1);
+    assert_eq!(node.asks(&[(container(1), usage(4, 50))]), [ask(true)]);
+    assert_eq!(node.asks(&[(container(1), usage(5, 50))]), []);
+    // And anew after five minutes, if it is still near.
+    assert_eq!(node.asks(&[(container(1), usage(305, 20))]), []);
+    assert_eq!(node.asks(&[(container(1), usage(306, 50))]), [ask(true)]);
 }
 
 #[test]
@@ -106,13 +126,13 @@ fn a_crossing_waits_for_its_pod_but_not_for_long() {
     let mut node = Node::new(true);
     assert_eq!(node.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
     assert_eq!(node.known(annotated("85")), []);
-    assert_eq!(node.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+    assert_eq!(node.pass(&[(container(1), usage(2, 80))]).0, []);
     let mut soon = Node::new(true);
     assert_eq!(soon.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
     assert_eq!(soon.known(annotated("60")), [Level::Warning]);
     // And once.
     assert_eq!(soon.known(annotated("60")), []);
-    assert_eq!(soon.pass(&[(container(1), usage(2, 80))]), (vec![], 0));
+    assert_eq!(soon.pass(&[(container(1), usage(2, 80))]).0, []);
     let mut silent = Node::new(true);
     assert_eq!(silent.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
     assert_eq!(silent.pass(&[(container(1), usage(3, 80))]), (vec![], 0));
@@ -156,13 +176,17 @@ fn a_complaint_is_news_once() {
 
 #[test]
 fn remembered_pods_are_bounded() {
-    let mut node = Node::new(true);
-    let many: Vec<(Key, Usage)> = (0..2000_u64)
-        .map(|n| {
+    let many = |percent| -> Vec<(Key, Usage)> {
+        let one = |n: u64| {
             let path = format!("/kubepods/pod6a4ce4a0-ba47-11ea-b2a7-{n:012x}/{n:064x}");
-            (Key::new(&path, n), usage(1, 60))
-        })
-        .collect();
-    assert_eq!(node.pass(&many).1, PODS);
-    assert_eq!(node.0.pods.len(), PODS);
+            (Key::new(&path, n), usage(1, percent))
+        };
+        (0..2000).map(one).collect()
+    };
+    let mut far = Node::new(true);
+    assert_eq!(far.pass(&many(10)).1, AT_ONCE, "the others by and by");
+    assert_eq!(far.pass(&many(10)).1, AT_ONCE);
+    let mut near = Node::new(true);
+    assert_eq!(near.pass(&many(60)).1, PODS);
+    assert_eq!(near.0.pods.len(), PODS);
 }
