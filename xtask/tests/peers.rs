@@ -31,6 +31,78 @@ fn every_row_names_tests_that_there_are() {
     }
 }
 
+/// By its sources at f56468c (the first version's last) and 2fc5413 (of the third): its variables, flags
+/// and the names in its expressions, its file, its requests and its metrics.
+const OF_OOMHERO: [(&str, &[&str]); 2] = [
+    (
+        "first",
+        &[
+            "WARNING",
+            "CRITICAL",
+            "COOLDOWN",
+            "WARNING_SIGNAL",
+            "CRITICAL_SIGNAL",
+        ],
+    ),
+    (
+        "third",
+        &[
+            "--warning",
+            "--critical",
+            "--loop-interval",
+            "--cooldown-interval",
+            "--warning-signal",
+            "--critical-signal",
+            "--http-file-path",
+            "--version",
+            "RUST_LOG",
+            "memory_usage",
+            "memory_current",
+            "memory_max",
+            "oom_score",
+            "oom_score_adj",
+            "{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}",
+            "url",
+            "headers",
+            "name",
+            "value",
+            "severity",
+            "process",
+            "collected_data",
+            "memory_pressure",
+            "io_pressure",
+            "cpu_pressure",
+            "pid",
+            "cmdline",
+            "severity_level",
+            "severity_window",
+        ],
+    ),
+];
+
+#[test]
+fn every_setting_of_oomhero_has_a_row() {
+    let page = fs::read_to_string(workspace::root().join("docs/oomhero.md")).unwrap();
+    for (version, names) in OF_OOMHERO {
+        let mut of = "";
+        let mut settings = String::new();
+        for row in rows(&page) {
+            let mut columns = row.split('|').map(str::trim).skip(1);
+            of = columns.next().filter(|of| !of.is_empty()).unwrap_or(of);
+            if of == version {
+                settings.push_str(columns.next().unwrap());
+            }
+        }
+        for name in names {
+            let quoted = format!("`{name}`");
+            assert!(
+                settings.contains(&quoted),
+                "no {name} of the {version} version"
+            );
+        }
+    }
+}
+
 /// The rows of the tables whose last column is of tests.
 fn rows(page: &str) -> Vec<&str> {
     let mut rows = Vec::new();

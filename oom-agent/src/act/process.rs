@@ -87,11 +87,6 @@ impl Held {
         })
     }
 
-    /// When it was started, as in its [identity](Self::identity); `None` once it has ended.
-    pub fn started(&self) -> Option<u64> {
-        Some(stat(&self.read("stat").ok()?)?.1)
-    }
-
     /// What its innermost PID namespace calls it: 1 of a container's first process.
     pub fn namespace_pid(&self) -> Option<u32> {
         let status = self.read("status").ok()?;

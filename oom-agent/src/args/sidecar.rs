@@ -181,12 +181,26 @@ mod tests {
     }
 
     #[test]
-    fn the_first_oomheros_times_are_read() {
+    fn how_much_is_logged_is_a_flag_or_a_variable() {
+        let sidecar = parsed(&["--log-level", "warn"]).unwrap();
+        assert_eq!(sidecar.log_level, LogLevel::Warn);
+        let command = Cli::command();
+        let sidecar = command.find_subcommand("sidecar").unwrap();
+        let mut args = sidecar.get_arguments();
+        let level = args.find(|arg| arg.get_id() == "log_level").unwrap();
+        assert_eq!(level.get_env().unwrap(), "OOM_AGENT_LOG_LEVEL");
+    }
+
+    #[test]
+    fn the_first_and_the_third_oomheros_times_are_read() {
         for (text, millis) in [
             ("1m30s", 90_000),
             ("45", 45_000),
             ("1.5h", 5_400_000),
             ("0", 0),
+            ("1h2m3.5s", 3_723_500),
+            ("2d", 172_800_000),
+            ("1 hour 30 min", 5_400_000),
         ] {
             assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
         }

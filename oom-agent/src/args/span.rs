@@ -2,16 +2,19 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 
-/// Go's durations, of the first version, and bare seconds, which it took too.
+/// Go's durations, of the first version, and bare seconds, which it took too; days and weeks, of the third.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let usage = "use a number and a unit, as in 250ms, 30s or 1m30s";
     if let Ok(seconds) = text.parse() {
         return Ok(Duration::from_secs(seconds));
     }
-    let span: SignedDuration = text.parse().map_err(|why| format!("{why}: {usage}"))?;
-    Duration::try_from(span).map_err(|_| format!("it may not be negative: {usage}"))
+    let unusable = |why: jiff::Error| format!("{why}: {usage}");
+    let span: Span = text.parse().map_err(unusable)?;
+    let days = SpanRelativeTo::days_are_24_hours();
+    let time = span.to_duration(days).map_err(unusable)?;
+    Duration::try_from(time).map_err(|_| format!("it may not be negative: {usage}"))
 }
 
 /// Of the limit.

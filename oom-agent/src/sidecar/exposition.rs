@@ -61,6 +61,7 @@ impl fmt::Display for Exposition {
             pid,
             command,
             figures,
+            ..
         } in &self.processes
         {
             let percent = figures.usage.ratio().unwrap_or_default() * 100.0;
@@ -75,6 +76,7 @@ impl fmt::Display for Exposition {
             pid,
             command,
             figures,
+            ..
         } in &self.processes
         {
             let score = figures.scores.oom_score;
@@ -101,6 +103,20 @@ impl fmt::Display for Exposition {
                 };
                 pressure(f, resource, process, &stall)?;
             }
+        }
+        let name = "oom_agent_sidecar_seconds_to_limit";
+        gauge(f, name, "Until the limit is reached at the present slope")?;
+        for process in &self.processes {
+            let Some(left) = process.to_limit else {
+                continue;
+            };
+            let Shown { pid, command, .. } = process;
+            let left = left.as_secs_f64();
+            writeln!(
+                f,
+                "{name}{{pid=\"{pid}\",cmdline=\"{}\"}} {left}",
+                Quoted(command)
+            )?;
         }
         let name = "oom_agent_sidecar_crossings_total";
         writeln!(
@@ -173,6 +189,8 @@ impl fmt::Display for Quoted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::incident;
     use crate::pressure::threshold::{Figures, Scores};
@@ -219,9 +237,16 @@ mod tests {
                     oom_score_adj: 0,
                 },
             },
+            to_limit: Some(Duration::from_millis(12_500)),
+        };
+        let flat = Shown {
+            pid: 8,
+            command: String::new(),
+            to_limit: None,
+            ..shown
         };
         let mut exposition = Exposition::default();
-        exposition.seen([shown].into_iter());
+        exposition.seen([shown, flat].into_iter());
         exposition.count(Level::Critical, true);
         exposition.count(Level::Critical, false);
         exposition.posted(false);
@@ -230,6 +255,7 @@ mod tests {
         for line in [
             &format!("memory_usage{{{labels}}} 75"),
             &format!("oom_score{{{labels}}} 250"),
+            &format!("oom_agent_sidecar_seconds_to_limit{{{labels}}} 12.5"),
             &format!(
                 r#"memory_pressure{{{labels},severity_level="some",severity_window="avg10"}} 5.2"#
             ),
@@ -245,5 +271,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }
+        // Of what does not grow there is nothing to show.
+        assert!(!text.contains("to_limit{pid=\"8\""), "{text}");
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::pressure::{Pressure, Stall, Usage};
+use crate::pressure::{Key, Pressure, Stall, Usage};
 use crate::snapshot::psi;
 
 /// From here on a limit of cgroup v1 is none: it shows `PAGE_COUNTER_MAX` pages.
@@ -84,9 +84,9 @@ impl Files {
     }
 
     /// The same for all processes of a cgroup, by whatever path it is seen.
-    pub(super) fn key(&self) -> Option<(u64, u64)> {
+    pub(super) fn key(&self) -> Option<Key> {
         let dir = fs::metadata(&self.dir).ok()?;
-        Some((dir.dev(), dir.ino()))
+        Some(Key::new(&format!("{}:{}", dir.dev(), dir.ino()), dir.ino()))
     }
 
     /// Where its processes are listed.
@@ -95,19 +95,24 @@ impl Files {
         Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
     }
 
-    /// One look. What is reclaimed for nothing is [asked for](Self::working_set) apart: it costs more
-    /// than all the rest.
-    pub(super) fn usage(&self, at_ns: u64) -> Option<Usage> {
+    /// One look, under the [limit](Self::limit) that is known of. What is reclaimed for nothing is
+    /// [asked for](Self::working_set) apart: it costs more than all the rest.
+    pub(super) fn usage(&self, at_ns: u64, limit: Option<u64>) -> Option<Usage> {
         let current = number(&self.dir.join(self.names.current))?;
-        let dirs = std::iter::once(&self.dir).chain(&self.above);
-        let limits = dirs.filter_map(|dir| number(&dir.join(self.names.limit)));
         Some(Usage {
             at_ns,
             current,
             working_set: current,
-            limit: limits.filter(|limit| *limit < UNLIMITED).min(),
+            limit,
             psi: self.pressure(),
         })
+    }
+
+    /// The lowest, of its own and those above.
+    pub(super) fn limit(&self) -> Option<u64> {
+        let dirs = std::iter::once(&self.dir).chain(&self.above);
+        let limits = dirs.filter_map(|dir| number(&dir.join(self.names.limit)));
+        limits.filter(|limit| *limit < UNLIMITED).min()
     }
 
     /// `current` without `inactive_file`.
@@ -170,7 +175,7 @@ mod tests {
         cgroup(&root.path().join("sys/fs/cgroup"), &files);
         for path in ["/", "/../x", "/kubepods/x"] {
             let files = Files::seen_by(root.path(), path).unwrap();
-            let usage = files.usage(9).unwrap();
+            let usage = files.usage(9, files.limit()).unwrap();
             assert_eq!(
                 (usage.current, usage.limit, usage.at_ns),
                 (75, Some(100), 9)
@@ -195,17 +200,12 @@ mod tests {
         cgroup(&memory.join("pod"), &file("80\n"));
         cgroup(&memory.join("pod/a"), &file(none));
         cgroup(&memory.join("free"), &file(none));
-        let limit = |path| {
-            Files::seen_by(root.path(), path)
-                .unwrap()
-                .usage(0)
-                .unwrap()
-                .limit
-        };
+        let limit = |path| Files::seen_by(root.path(), path).unwrap().limit();
         assert_eq!(limit("/pod/a"), Some(80));
         assert_eq!(limit("/free"), None);
         assert_eq!(limit("/gone"), None);
-        let usage = Files::of(&memory.join("pod")).unwrap().usage(0).unwrap();
+        let pod = Files::of(&memory.join("pod")).unwrap();
+        let usage = pod.usage(0, pod.limit()).unwrap();
         assert_eq!((usage.limit, usage.psi), (Some(80), None));
     }
 
@@ -214,7 +214,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("sys/fs/cgroup");
         cgroup(&dir, &[("memory.current", "75\n"), ("memory.max", "max\n")]);
-        let usage = Files::of(&dir).unwrap().usage(0).unwrap();
+        let files = Files::of(&dir).unwrap();
+        let usage = files.usage(0, files.limit()).unwrap();
         assert_eq!((usage.limit, usage.psi), (None, None));
         let error = Files::of(root.path()).unwrap_err();
         assert!(error.to_string().contains("memory controller"), "{error}");

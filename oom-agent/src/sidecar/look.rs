@@ -1,5 +1,8 @@
 //! Which processes are near their limit: one pass at a time.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
@@ -8,8 +11,8 @@ use std::time::Duration;
 use super::files::{Files, FilesError};
 use super::pod;
 use crate::act::{Held, Identity, Processes};
-use crate::pressure::Usage;
 use crate::pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
+use crate::pressure::{Key, Recorder, Usage};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;
@@ -25,6 +28,10 @@ pub(super) struct Beside {
     again: Duration,
     processes: Processes,
     known: HashMap<u32, Known>,
+    /// As they were when they were read last, of each cgroup.
+    limits: HashMap<Key, Option<u64>>,
+    /// The last minute of each.
+    recorder: Recorder,
     looked_up_ns: Option<u64>,
     crowded: bool,
     fresh: bool,
@@ -34,10 +41,20 @@ pub(super) struct Beside {
 struct Known {
     identity: Identity,
     /// Its cgroup, and that cgroup's key.
-    files: Option<(Files, (u64, u64))>,
+    files: Option<(Files, Key)>,
     watch: Watch,
     command: String,
     seen: Option<Figures>,
+    to_limit: Option<Duration>,
+}
+
+/// One look at a cgroup, for all of its processes.
+struct Looked {
+    usage: Usage,
+    /// Its working set is read, which costs more than the rest.
+    complete: bool,
+    recorded: bool,
+    to_limit: Option<Duration>,
 }
 
 /// A process to do something about.
@@ -54,6 +71,8 @@ pub(super) struct Shown {
     pub(super) pid: u32,
     pub(super) command: String,
     pub(super) figures: Figures,
+    /// Until its cgroup's limit is reached at the present slope.
+    pub(super) to_limit: Option<Duration>,
 }
 
 // === impl Beside ===
@@ -71,6 +90,8 @@ impl Beside {
             again,
             processes: Processes::new("/proc"),
             known: HashMap::new(),
+            limits: HashMap::new(),
+            recorder: Recorder::default(),
             looked_up_ns: None,
             crowded: false,
             fresh: false,
@@ -84,46 +105,55 @@ impl Beside {
             .is_none_or(|at| now_ns.saturating_sub(at) >= STALE_NS);
         if stale {
             self.looked_up_ns = Some(now_ns);
+            self.limits.clear();
         }
         self.fresh = stale;
         self.list(stale);
+        let with_working_set = self.settings.needs_working_set();
         let with_scores = stale || self.settings.needs_scores();
-        let mut usages: HashMap<(u64, u64), Usage> = HashMap::new();
-        let mut told = Vec::new();
+        let mut cgroups: HashMap<Key, Looked> = HashMap::new();
+        let (mut told, mut others) = (Vec::new(), Vec::new());
         for (pid, known) in &mut self.known {
             let Some((files, key)) = &known.files else {
                 continue;
             };
-            let usage = match usages.entry(*key) {
-                Entry::Occupied(read) => *read.get(),
-                Entry::Vacant(unread) => match files.usage(now_ns) {
-                    Some(usage) => *unread.insert(usage),
-                    // The process is gone, and what it showed of the cgroup with it.
-                    None => continue,
-                },
+            let looked = match cgroups.entry(key.clone()) {
+                Entry::Occupied(looked) => looked.into_mut(),
+                Entry::Vacant(unread) => {
+                    let limit = self.limits.entry(key.clone());
+                    let limit = *limit.or_insert_with(|| files.limit());
+                    match files.usage(now_ns, limit) {
+                        Some(usage) => unread.insert(Looked::at(usage)),
+                        // The process is gone, and what it showed of the cgroup with it.
+                        None => continue,
+                    }
+                }
             };
+            if stale {
+                looked.record(&self.recorder, key, files);
+            } else if with_working_set {
+                looked.complete(files);
+            }
             let read = |pid| self.processes.open(pid).ok()?.scores();
             let before = known.seen.map(|seen| seen.scores);
             let scores = with_scores.then(|| read(*pid)).flatten().or(before);
-            let mut figures = Figures {
-                usage,
+            let figures = Figures {
+                usage: looked.usage,
                 scores: scores.unwrap_or_default(),
             };
             known.seen = Some(figures);
-            let before = known.watch;
+            known.to_limit = looked.to_limit;
             let Some(mut crossing) = known.watch.look(&self.settings, &figures, None) else {
                 continue;
             };
             let held = self.processes.open(*pid).ok();
             let Some(held) = held.filter(|held| held.identity().as_ref() == Some(&known.identity))
             else {
-                // Ended, or moved: whoever it is now is looked at anew.
-                known.watch = before;
-                known.files = None;
+                others.push(*pid);
                 continue;
             };
-            figures.usage.working_set = files.working_set(usage.current);
-            crossing.usage = figures.usage;
+            looked.record(&self.recorder, key, files);
+            (crossing.usage, crossing.forecast) = (looked.usage, looked.to_limit);
             told.push(Told {
                 crossing,
                 scores: held.scores().unwrap_or_default(),
@@ -131,6 +161,10 @@ impl Beside {
                 held,
                 command: known.command.clone(),
             });
+        }
+        // Ended, or moved: whoever has the number now is looked at anew.
+        for pid in others {
+            self.known.remove(&pid);
         }
         told
     }
@@ -157,6 +191,7 @@ impl Beside {
                 pid: *pid,
                 command: known.command.clone(),
                 figures: known.seen?,
+                to_limit: known.to_limit,
             })
         })
     }
@@ -187,16 +222,14 @@ impl Beside {
         self.known.retain(|pid, _| pids.contains(pid));
         for pid in pids {
             let known = self.known.get(&pid);
-            // Its start is read in each pass: the number may be another's by now. Its cgroup now and then:
-            // it may have been moved.
+            // Who it is by now, and in which cgroup, is read now and then, and before anything is sent.
+            if known.is_some() && !stale {
+                continue;
+            }
             let Ok(held) = self.processes.open(pid) else {
                 self.known.remove(&pid);
                 continue;
             };
-            let started = known.is_some_and(|known| held.started() == Some(known.identity.started));
-            if started && !stale {
-                continue;
-            }
             let Some(identity) = held.identity() else {
                 self.known.remove(&pid);
                 continue;
@@ -218,12 +251,13 @@ impl Beside {
                 watch: Watch::default(),
                 command: held.command(),
                 seen: None,
+                to_limit: None,
             };
             self.known.insert(pid, known);
         }
     }
 
-    fn files(&self, identity: &Identity) -> Option<(Files, (u64, u64))> {
+    fn files(&self, identity: &Identity) -> Option<(Files, Key)> {
         let files = if let Some(files) = &self.only {
             files.clone()
         } else {
@@ -232,5 +266,36 @@ impl Beside {
         };
         let key = files.key()?;
         Some((files, key))
+    }
+}
+
+// === impl Looked ===
+
+impl Looked {
+    fn at(usage: Usage) -> Self {
+        Self {
+            usage,
+            complete: false,
+            recorded: false,
+            to_limit: None,
+        }
+    }
+
+    fn complete(&mut self, files: &Files) {
+        if !self.complete {
+            self.complete = true;
+            self.usage.working_set = files.working_set(self.usage.current);
+        }
+    }
+
+    /// Where it leads. As with the agent, that is the working set's way.
+    fn record(&mut self, recorder: &Recorder, key: &Key, files: &Files) {
+        if self.recorded {
+            return;
+        }
+        self.recorded = true;
+        self.complete(files);
+        recorder.take(&[(key.clone(), self.usage)]);
+        self.to_limit = recorder.forecast(key.path(), self.usage.at_ns);
     }
 }

@@ -20,7 +20,7 @@ use crate::args::Sidecar;
 use crate::chain;
 use crate::clock;
 use crate::escape;
-use crate::pressure::threshold::Level;
+use crate::pressure::threshold::{Level, Mark};
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
@@ -75,6 +75,15 @@ pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
     if args.cgroup.is_none() && std::process::id() == 1 {
         tracing::warn!(
             "no process but this one is seen: the pod needs shareProcessNamespace: true"
+        );
+    }
+    if let (Mark::Percent(warning), Mark::Percent(critical)) = (&args.warning, &args.critical)
+        && warning > critical
+    {
+        tracing::warn!(
+            warning,
+            critical,
+            "nothing is warned of: the warning's mark is above the critical one's"
         );
     }
     let mut terminated = signals().map_err(SidecarError::Signal)?;
@@ -177,6 +186,8 @@ impl Action {
         let level = told.crossing.level;
         let (pid, command) = (told.identity.pid, escape::terminal(&told.command));
         let usage = told.crossing.usage.ratio().unwrap_or_default() * 100.0;
+        let forecast = told.crossing.forecast;
+        let forecast_seconds = forecast.map(|left| left.as_secs_f64());
         match self {
             Self::Signal { warning, critical } => {
                 let signal = match level {
@@ -185,11 +196,11 @@ impl Action {
                 };
                 match signal.send(&told.held, &told.identity) {
                     Ok(()) => {
-                        tracing::warn!(pid, %command, usage, %signal, again = told.crossing.again, "{}: signal sent", level.as_str());
+                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, again = told.crossing.again, "{}: signal sent", level.as_str());
                         true
                     }
                     Err(error) => {
-                        tracing::warn!(pid, %command, usage, %signal, error = %chain(&error), "{}: signal not sent", level.as_str());
+                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, error = %chain(&error), "{}: signal not sent", level.as_str());
                         false
                     }
                 }
@@ -202,7 +213,7 @@ impl Action {
                 let notice = Notice::new(&told.crossing, told.scores, process, Timestamp::now())
                     .in_cgroup(&told.identity.cgroup);
                 let taken = queue.try_send(notice).is_ok();
-                tracing::warn!(pid, %command, usage, taken, "{}: notice", level.as_str());
+                tracing::warn!(pid, %command, usage, forecast_seconds, taken, "{}: notice", level.as_str());
                 taken
             }
         }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use xtask::lab::{Cgroup, Output, message};
+use xtask::lab::{Cgroup, Output, field, message};
 
 use super::support::{MIB, SOON, agent_bin};
 use super::{HOG, Running};
@@ -110,6 +110,41 @@ fn oomheros_variables_say_when_and_with_what() {
 }
 
 #[test]
+fn an_empty_variable_is_none() {
+    let cgroup = cgroup();
+    let names = [
+        "WARNING",
+        "CRITICAL",
+        "COOLDOWN",
+        "WARNING_SIGNAL",
+        "CRITICAL_SIGNAL",
+    ];
+    let mut sidecar = sidecar(&cgroup, &[], &names.map(|name| (name, "")));
+    let watching = |line: &&str| message(line).is_some_and(|said| said.contains("watching"));
+    let line = sidecar.log.so_far().find(watching).unwrap();
+    for (name, default) in [
+        ("warning", "75 %"),
+        ("critical", "90 %"),
+        ("cooldown", "30s"),
+        ("by", "SIGUSR1 and SIGUSR2"),
+    ] {
+        assert_eq!(field(line, name).unwrap(), default, "{line}");
+    }
+}
+
+#[test]
+fn a_warning_above_the_critical_mark_is_said_to_be_none() {
+    let cgroup = cgroup();
+    let said = |env: &[(&str, &str)]| {
+        let mut sidecar = sidecar(&cgroup, &[], env);
+        let none = |line: &str| line.contains("nothing is warned of");
+        sidecar.log.so_far().any(none)
+    };
+    assert!(said(&[("WARNING", "95")]));
+    assert!(!said(&[("WARNING", "90")]));
+}
+
+#[test]
 fn an_expression_of_the_third_oomhero_decides() {
     let cgroup = cgroup();
     let args = [
@@ -141,10 +176,12 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     let cgroup = cgroup();
     let mut sidecar = sidecar(
         &cgroup,
-        &["--warning=20", "--http-file-path", config.to_str().unwrap()],
+        &["--warning=60", "--http-file-path", config.to_str().unwrap()],
         &[],
     );
-    let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
+    // Slow enough for a forecast: 6.7 MiB in a second.
+    let slow = ["hog", "--mib", "200", "--hold", "--careful", "150"];
+    let mut hog = Running::spawn(cgroup.command(HOG).args(slow));
     let mut said = hog.output();
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -164,6 +201,8 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     assert_eq!(body["severity"], "Warning");
     assert_eq!(body["process"]["pid"], hog.pid());
     assert_eq!(body["collected_data"]["memory_max"], LIMIT);
+    let forecast = body["forecast_seconds"].as_f64().unwrap();
+    assert!((1.5..12.0).contains(&forecast), "{body:#}");
     sidecar.says("warning: notice");
     assert!(!sidecar.log.so_far().any(|line| line.contains("s3cret")));
     hog.0.wait().unwrap();

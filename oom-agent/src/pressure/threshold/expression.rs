@@ -148,11 +148,13 @@ impl FromStr for Expression {
                 what,
             }
         };
-        scan::check(text).map_err(bad)?;
+        // Written over several lines of a manifest, as `OOMHero` takes it; all stands where it stood.
+        let line = text.replace(['\n', '\r', '\t'], " ");
+        scan::check(&line).map_err(bad)?;
         let not_understood =
             |error: &dyn fmt::Display| bad((0, Mistake::Compiler(error.to_string())));
         let compiled: FlatEx<f64, Operators> =
-            FlatEx::parse(text).map_err(|error| not_understood(&error))?;
+            FlatEx::parse(&line).map_err(|error| not_understood(&error))?;
         let index = |name: &String| NAMES.iter().position(|known| known == name);
         let names: Option<Vec<usize>> = compiled.var_names().iter().map(index).collect();
         Ok(Self {
