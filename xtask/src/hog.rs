@@ -156,7 +156,8 @@ fn touch(args: Args) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn chunk() -> Vec<u8> {
+/// One MiB that is really there.
+pub(crate) fn chunk() -> Vec<u8> {
     let mut chunk = vec![0_u8; MIB];
     for byte in chunk.iter_mut().step_by(PAGE) {
         *byte = 1;

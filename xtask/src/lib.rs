@@ -6,6 +6,7 @@
 
 pub mod bench;
 mod binaries;
+pub mod bloat;
 pub mod build_ebpf;
 pub mod cross;
 pub mod deb;

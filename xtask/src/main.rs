@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::{
-    bench, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, screenshots, test,
+    bench, bloat, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, screenshots, test,
 };
 
 /// What the workspace needs done beyond cargo.
@@ -38,6 +38,9 @@ enum Cmd {
     /// Eat memory
     #[command(hide = true)]
     Hog(hog::Args),
+    /// Be the application of `OOMHero`'s example pod
+    #[command(hide = true)]
+    Bloat,
     /// Be the first process of a virtual machine: run the cases of the tier qemu, and power off
     #[command(hide = true)]
     Guest,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Cmd::Screenshots(args) => screenshots::main(&args).map(|()| ExitCode::SUCCESS),
         Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Bloat => bloat::main().map(|()| ExitCode::SUCCESS),
         Cmd::Guest => guest::main().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -56,6 +56,15 @@ const SIDECAR: Packed = Packed {
     ..AGENT
 };
 
+/// For the tests alone.
+const BLOAT: Packed = Packed {
+    name: "localhost/oom-bonker/bloat:1",
+    program: "xtask",
+    command: Some("bloat"),
+    user: "0",
+    description: "Grows until it is told to let go",
+};
+
 const HUB: Packed = Packed {
     name: HUB_NAME,
     program: "bonker-gpio",
@@ -141,6 +150,11 @@ pub fn pack_hub(bonker: &Path, out: &Path) -> Result<()> {
 /// Packs a static agent as a sidecar.
 pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
     write(&SIDECAR, agent, out)
+}
+
+/// Packs a static xtask as the application of `OOMHero`'s example.
+pub fn pack_bloat(xtask: &Path, out: &Path) -> Result<()> {
+    write(&BLOAT, xtask, out)
 }
 
 // === impl Packed ===

@@ -13,7 +13,7 @@ use super::apiserver::Role;
 use super::containerd::path_with;
 use super::namespaces::Namespaces;
 use super::server::Server;
-use super::{ApiServer, Cache, Containerd, Debian, cgroup, wait};
+use super::{ApiServer, Cache, Containerd, Debian, Registry, cgroup, wait};
 use crate::process::capture;
 
 /// The service `kubernetes`, the API server itself, and the node: no proxy for
@@ -35,7 +35,7 @@ pub struct Cluster {
     /// Its API server.
     pub api: ApiServer,
     dir: tempfile::TempDir,
-    _namespaces: Namespaces,
+    namespaces: Namespaces,
     _cni: EmptyDirectory,
 }
 
@@ -131,11 +131,16 @@ impl Cluster {
             containerd,
             api,
             dir,
-            _namespaces: namespaces,
+            namespaces,
             _cni: EmptyDirectory("/var/lib/cni"),
         };
         cluster.wait_until_ready()?;
         Ok(cluster)
+    }
+
+    /// A registry that the node reaches by `localhost`, with the images of these archives.
+    pub fn registry(&self, images: &[(&str, &Path)]) -> Result<Registry> {
+        Registry::start(self.namespaces.inside(), images)
     }
 
     /// Where the node's kubelet has its pods' logs: `/var/log/pods` of the node.

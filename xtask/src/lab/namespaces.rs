@@ -1,12 +1,17 @@
 //! A network and a view of the file systems of a cluster's own: its addresses,
 //! its ports and its mounts are nobody else's, and end with it.
 
+use std::fs::File;
 use std::io::Read as _;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{capture, stop};
 
@@ -82,6 +87,24 @@ impl Inside {
     /// The same with the host's file systems, and so with a working directory.
     pub(super) fn command_in_network(self, program: &Path) -> Command {
         self.nsenter(program, &["--net"])
+    }
+
+    /// Listens there, from here: a socket stays in the network that it was made in.
+    pub(super) fn listen(self, address: SocketAddr) -> Result<TcpListener> {
+        let listen =
+            move || TcpListener::bind(address).with_context(|| format!("listen on {address}"));
+        let Self::Process(pid) = self else {
+            return listen();
+        };
+        let path = format!("/proc/{pid}/ns/net");
+        let network = File::open(&path).with_context(|| format!("open {path}"))?;
+        // A thread that has moved is of no other use.
+        let moved = thread::spawn(move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .context("move into a network namespace")?;
+            listen()
+        });
+        moved.join().unwrap_or_else(|_| bail!("the listener died"))
     }
 
     fn nsenter(self, program: &Path, namespaces: &[&str]) -> Command {

@@ -209,12 +209,18 @@ impl Bench {
         let binaries = StaticBinaries::build()?;
         let image = binaries.agent.with_extension("tar");
         image::pack(&binaries.agent, &image)?;
+        let sidecar = image.with_file_name("oom-agent-sidecar.tar");
+        image::pack_sidecar(&binaries.agent, &sidecar)?;
+        let bloat = image.with_file_name("bloat.tar");
+        image::pack_bloat(&binaries.xtask, &bloat)?;
         libtest(
             workspace::cargo()
                 // Its measurements are to be read.
                 .args(["test", "--workspace", "--quiet", "--test"])
                 .args([Tier::Cluster.name(), "--", "--nocapture"])
-                .env("OOM_AGENT_IMAGE", &image),
+                .env("OOM_AGENT_IMAGE", &image)
+                .env("OOM_AGENT_SIDECAR_IMAGE", &sidecar)
+                .env("BLOAT_IMAGE", &bloat),
         )
     }
 

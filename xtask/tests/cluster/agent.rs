@@ -9,7 +9,7 @@ use xtask::process::capture;
 use xtask::say;
 
 use crate::PATIENCE;
-use crate::support::{MIB, text};
+use crate::support::{MIB, at, text};
 
 /// The agent's pod once it is ready.
 pub(crate) fn ready_agent(cluster: &Cluster) -> Value {
@@ -67,16 +67,7 @@ fn logged(cluster: &Cluster, stream: &str) -> Vec<(Timestamp, Value)> {
 /// The most memory that the agent's container ever had is what its manifest requests.
 pub(crate) fn memory_is_within_the_request(cluster: &Cluster, agent: &Value) {
     let pid = agent_pid(cluster, agent);
-    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let most = cgroups.lines().find_map(|line| {
-        let (controller, path) = line.split_once(':')?.1.split_once(':')?;
-        let file = match controller {
-            "memory" => format!("/sys/fs/cgroup/memory{path}/memory.max_usage_in_bytes"),
-            "" => format!("/sys/fs/cgroup{path}/memory.peak"),
-            _ => return None,
-        };
-        fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()
-    });
+    let most = memory(pid, "memory.max_usage_in_bytes", "memory.peak");
     let Some(most) = most else {
         say::line("this kernel does not tell the most memory that a cgroup had");
         return;
@@ -90,9 +81,28 @@ pub(crate) fn memory_is_within_the_request(cluster: &Cluster, agent: &Value) {
     assert!(most <= requested * MIB);
 }
 
+/// What a file of a process's cgroup says, by its name on cgroup v1 and on v2.
+pub(crate) fn memory(pid: u32, v1: &str, v2: &str) -> Option<u64> {
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    cgroups.lines().find_map(|line| {
+        let (controller, path) = line.split_once(':')?.1.split_once(':')?;
+        let file = match controller {
+            "memory" => format!("/sys/fs/cgroup/memory{path}/{v1}"),
+            "" => format!("/sys/fs/cgroup{path}/{v2}"),
+            _ => return None,
+        };
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    })
+}
+
 /// Its process id on this host.
 pub(crate) fn agent_pid(cluster: &Cluster, agent: &Value) -> u32 {
-    let id = text(agent, "/status/containerStatuses/0/containerID");
+    container_pid(cluster, at(agent, "/status/containerStatuses/0"))
+}
+
+/// The same of a container, by its status.
+pub(crate) fn container_pid(cluster: &Cluster, status: &Value) -> u32 {
+    let id = text(status, "/containerID");
     let id = id.strip_prefix("containerd://").unwrap();
     cluster.containerd.pid_of(id).unwrap()
 }

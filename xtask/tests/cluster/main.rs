@@ -12,6 +12,7 @@
 mod agent;
 mod case;
 mod rights;
+mod sidecar;
 mod signals;
 #[path = "../support/mod.rs"]
 mod support;
@@ -82,6 +83,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
             say::line(format_args!("{}: the kubelet never tells", case.pod));
         }
     }
+    sidecar::applications_survive(&cluster);
     rights::requests_are_those_of_the_manifest(&cluster);
     agent::memory_is_within_the_request(&cluster, &agent);
     let warnings = agent::warnings(&cluster);
