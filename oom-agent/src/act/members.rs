@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::post::Process;
-use super::process::Processes;
+use super::process::{Held, Identity, Processes};
 use super::signal::{SendError, Sig};
 use crate::pressure::threshold::Scores;
 
@@ -38,43 +38,65 @@ pub struct Signalled {
 /// must number them as `cgroup.procs` does, and as this process's PID namespace does: in a container
 /// both take hostPID, and the kernel refuses the signal without (`EINVAL`).
 pub fn signal(processes: &Processes, dir: &Path, whom: Whom, signal: Sig) -> io::Result<Signalled> {
-    let mut done = Signalled::default();
-    let cgroups = with_descendants(dir);
     // The first error is the cgroup's own: it is gone.
     listed(dir)?;
-    for cgroup in cgroups {
-        for pid in listed(&cgroup).unwrap_or_default() {
-            if done.sent.len() + done.failed.len() >= PROCESSES {
-                done.cut = true;
-                return Ok(done);
-            }
-            let Ok(held) = processes.open(pid) else {
-                continue;
-            };
-            if whom == Whom::First && held.namespace_pid() != Some(1) {
-                continue;
-            }
-            let Some(meant) = held.identity() else {
-                continue;
-            };
-            // Only now is it known whose number that is: it cannot be another's while the handle's
-            // process, which is asked once more before the signal, lives.
-            if !listed(&cgroup).is_ok_and(|now| now.contains(&pid)) {
-                continue;
-            }
-            match signal.send(&held, &meant) {
-                Ok(()) => done.sent.push(pid),
-                Err(SendError::Ended) => {}
-                Err(error) => done.failed.push((pid, error)),
-            }
+    let mut done = Signalled::default();
+    let mut held = Vec::new();
+    for cgroup in with_descendants(dir) {
+        let room = PROCESSES.saturating_sub(held.len());
+        let pids = listed(&cgroup).unwrap_or_default();
+        done.cut |= pids.len() > room;
+        held.extend(opened(processes, &cgroup, pids.into_iter().take(room)));
+    }
+    if whom == Whom::First {
+        held = first(held).into_iter().collect();
+    }
+    for (pid, held, meant) in held {
+        match signal.send(&held, &meant) {
+            Ok(()) => done.sent.push(pid),
+            Err(SendError::Ended) => {}
+            Err(error) => done.failed.push((pid, error)),
         }
     }
     Ok(done)
 }
 
+type Member = (u32, Held, Identity);
+
+/// Handles of those that are in the cgroup. Whose number that is, is known only after it was opened:
+/// it cannot be another's while the handle's process, which is asked once more before the signal, lives.
+fn opened(processes: &Processes, cgroup: &Path, pids: impl Iterator<Item = u32>) -> Vec<Member> {
+    let open = |pid| {
+        let held = processes.open(pid).ok()?;
+        let meant = held.identity()?;
+        Some((pid, held, meant))
+    };
+    let mut all: Vec<Member> = pids.filter_map(open).collect();
+    let now = listed(cgroup).unwrap_or_default();
+    all.retain(|(pid, ..)| now.contains(pid));
+    all
+}
+
+/// The first of the container's own PID namespace: what runs containers itself has more within.
+fn first(all: Vec<Member>) -> Option<Member> {
+    let depth = |member: Member| {
+        let pids = member.1.namespace_pids();
+        (pids.last() == Some(&1)).then_some((pids.len(), member))
+    };
+    let firsts = all.into_iter().filter_map(depth);
+    Some(firsts.min_by_key(|(depth, _)| *depth)?.1)
+}
+
 /// Of the cgroup's processes the one that the kernel would rather kill, by its `oom_score`, with its
 /// scores. `None` where there is none, or none that can be seen: see [`signal`].
 pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, Scores)> {
+    let (pid, scores) = worst(processes, dir)?;
+    let cmdline = processes.open(pid).ok()?.command();
+    Some((Process { pid, cmdline }, scores))
+}
+
+/// The same without its command, which waits for its memory's lock: a process in reclaim has that for long.
+pub fn worst(processes: &Processes, dir: &Path) -> Option<(u32, Scores)> {
     let mut best: Option<(u32, Scores)> = None;
     let all = with_descendants(dir).into_iter();
     let pids = all.flat_map(|cgroup| listed(&cgroup).unwrap_or_default());
@@ -86,9 +108,7 @@ pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, Scores)>
             best = Some((pid, scores));
         }
     }
-    let (pid, scores) = best?;
-    let cmdline = processes.open(pid).ok()?.command();
-    Some((Process { pid, cmdline }, scores))
+    best
 }
 
 /// Processes of another PID namespace than the mount's are 0.
@@ -182,6 +202,35 @@ mod tests {
             assert_eq!(kill(child), Some(9));
         }
         assert!(likeliest(&Processes::new("/proc"), &dir.path().join("gone")).is_none());
+    }
+
+    /// `unshare` runs its program as the first of a PID namespace.
+    fn unshared(script: &str) -> Child {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        unshare.spawn().unwrap()
+    }
+
+    fn child_of(pid: u32) -> u32 {
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let child = || {
+            let text = fs::read_to_string(&children).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        };
+        std::iter::repeat_with(child).flatten().next().unwrap()
+    }
+
+    #[test]
+    fn of_several_first_ones_it_is_the_outermost() {
+        let dir = tempfile::tempdir().unwrap();
+        let nested = "unshare --pid --fork --kill-child sleep 2147483647";
+        let mut outer = unshared(&format!("trap 'exit 3' USR1; {nested} & wait"));
+        let first = child_of(outer.id());
+        let inner = child_of(child_of(first));
+        cgroup(dir.path(), &[inner, first]);
+        let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
+        assert_eq!(done.sent, [first]);
+        assert_eq!(outer.wait().unwrap().code(), Some(3));
     }
 
     #[test]

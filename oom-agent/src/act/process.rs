@@ -87,13 +87,13 @@ impl Held {
         })
     }
 
-    /// What its innermost PID namespace calls it: 1 of a container's first process.
-    pub fn namespace_pid(&self) -> Option<u32> {
-        let status = self.read("status").ok()?;
-        let pids = status
-            .lines()
-            .find_map(|line| line.strip_prefix("NSpid:"))?;
-        pids.split_ascii_whitespace().next_back()?.parse().ok()
+    /// What each PID namespace calls it, from the asked procfs's to its own: the last is 1 of a
+    /// container's first process. Empty once it has ended.
+    pub fn namespace_pids(&self) -> Vec<u32> {
+        let status = self.read("status").unwrap_or_default();
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let pids = pids.into_iter().flat_map(str::split_ascii_whitespace);
+        pids.filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// How the OOM killer ranks it.

@@ -130,12 +130,20 @@ impl Cri {
         &self,
         call: impl Future<Output = Result<T, CriError>>,
     ) -> Result<T, CriError> {
-        let result = tokio::time::timeout(PATIENCE, call)
+        self.within(PATIENCE, call).await
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        call: impl Future<Output = Result<T, CriError>>,
+    ) -> Result<T, CriError> {
+        let result = tokio::time::timeout(patience, call)
             .await
             .unwrap_or_else(|_| {
                 Err(CriError::Slow {
                     socket: self.socket.clone(),
-                    patience: PATIENCE,
+                    patience,
                 })
             });
         let answered = match &result {

@@ -1,12 +1,16 @@
 //! What the runtime says of a pod as a whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proto::cri::{ListPodSandboxRequest, PodSandboxFilter};
 
 use super::{Cri, CriError, MESSAGE_LEN, NAME_LEN, POD_UID};
 use crate::escape;
 use crate::incident::Pod;
+
+/// No incident waits for it, and a node that is short of memory has a slow runtime.
+const SANDBOX: Duration = Duration::from_secs(3);
 
 /// A pod as it was when its sandbox was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ pub struct Sandbox {
 impl Cri {
     /// The sandbox of the pod that the node calls `uid`; of several the newest.
     pub async fn sandbox(&self, uid: &str) -> Result<Sandbox, CriError> {
-        self.in_time(self.newest_sandbox(uid)).await
+        self.within(SANDBOX, self.newest_sandbox(uid)).await
     }
 
     async fn newest_sandbox(&self, uid: &str) -> Result<Sandbox, CriError> {

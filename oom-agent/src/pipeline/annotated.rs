@@ -74,6 +74,12 @@ impl Annotated {
         let annotations = match self.reader.get().filter(|_| now) {
             Some(reader) => match reader.annotations(&sandbox.pod, PREFIX).await {
                 Ok(annotations) => annotations,
+                // What was known before is newer than what the runtime has.
+                Err(LookupError::Call(error)) => {
+                    self.counts.unanswered.inc();
+                    tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be had");
+                    return nothing(uid);
+                }
                 Err(error) => {
                     self.say(&error);
                     sandbox.annotations

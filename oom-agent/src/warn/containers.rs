@@ -17,6 +17,9 @@ const NEAR: f64 = 0.5;
 /// A crossing waits so long for the annotations of its pod; then the node's marks hold.
 const PATIENCE_NS: u64 = 3_000_000_000;
 
+/// What found no room on its way is told again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Every container of the node that has a limit.
 pub struct Containers {
     node: Arc<Marks>,
@@ -83,7 +86,7 @@ impl Containers {
         known: Known,
         forecast: impl Fn(&Key) -> Option<Duration>,
     ) -> Vec<Crossed> {
-        let marks = known.marks(&self.node);
+        let marks = self.pods.known(uid, known).marks(&self.node);
         let mut crossed = Vec::new();
         let of_pod =
             |container: &&mut Container| container.identity.pod_uid.as_deref() == Some(uid);
@@ -108,7 +111,6 @@ impl Containers {
                 marks: Arc::clone(&marks),
             }));
         }
-        self.pods.known(uid, known);
         crossed
     }
 
@@ -154,6 +156,7 @@ impl Containers {
             let before = container.watch;
             let crossing = container.watch.look(&marks.settings, &figures, None);
             let Some(crossing) = crossing else {
+                container.waits = None;
                 continue;
             };
             // By the node's marks, and its pod is being asked for its own.
@@ -179,6 +182,14 @@ impl Containers {
             self.all.retain(|_, container| container.pass == self.pass);
         }
         seen
+    }
+
+    /// Nobody could do anything about that: it is due again in a second.
+    pub fn undone(&mut self, crossed: &Crossed) {
+        if let Some(container) = self.all.get_mut(&crossed.key) {
+            let settings = &crossed.marks.settings;
+            container.watch.undone(&crossed.crossing, settings, AGAIN);
+        }
     }
 
     /// What of a pod's annotations cannot be heeded; true where that is news.

@@ -42,6 +42,7 @@ struct Pod {
     asked_ns: u64,
     /// How it was asked for.
     now: bool,
+    failed: bool,
     complaints: Vec<Complaint>,
 }
 
@@ -78,6 +79,7 @@ impl Pods {
                 known: None,
                 asked_ns: now_ns,
                 now: near,
+                failed: false,
                 complaints: Vec::new(),
             };
             self.0.insert(uid.to_owned(), pod);
@@ -85,9 +87,15 @@ impl Pods {
         None
     }
 
-    pub(super) fn known(&mut self, uid: &str, known: Known) {
-        if let Some(pod) = self.0.get_mut(uid) {
-            pod.known = Some(known);
+    /// A lookup has come to its end; one that failed leaves what was known.
+    pub(super) fn known(&mut self, uid: &str, known: Known) -> Known {
+        let Some(pod) = self.0.get_mut(uid) else {
+            return known;
+        };
+        pod.failed = matches!(known, Known::Nothing);
+        match &pod.known {
+            Some(before @ Known::Marks(_)) if pod.failed => before.clone(),
+            _ => pod.known.insert(known).clone(),
         }
     }
 
@@ -113,6 +121,7 @@ impl Pod {
     fn is_due(&self, near: bool, now_ns: u64) -> bool {
         let age = now_ns.saturating_sub(self.asked_ns);
         match self.known {
+            Some(Known::Marks(_)) if self.failed => near && age >= ASK_AGAIN_NS,
             Some(Known::Marks(_)) => near && (!self.now || age >= RENEW_NS),
             Some(Known::Nothing) | None => age >= ASK_AGAIN_NS,
         }

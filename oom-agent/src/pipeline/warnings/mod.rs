@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
@@ -23,21 +24,24 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
-use crate::warn::{Ask, Containers, Crossed, Marks, Signal};
+use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
 use telling::{Telling, offer};
 use watcher::Cgroups;
 
 pub(super) use telling::Tell;
 pub(super) use watcher::Watcher;
 
-/// Crossings, and pods to look up, between the sampler and the rest.
-const QUEUE: usize = 256;
+/// Crossings, and pods to look up, between the sampler and the rest: all that are watched may come at once.
+const QUEUE: usize = 1024;
 
 /// Pods that are looked up at once; the others wait.
 const LOOKUPS: usize = 8;
 
-/// Warnings that are told at once. Of more only the signals are sent: nobody waits for a slow host.
-const TELLING: usize = 256;
+/// Warnings whose names are looked up at once; of more only the signals are sent.
+const TELLING: usize = 1024;
+
+/// POST requests at once; a slow host has no more.
+const POSTS: usize = 64;
 
 /// Warnings that wait for one bonker.
 pub(super) const BONKS: usize = 32;
@@ -114,6 +118,7 @@ impl Plan {
                 resolver: self.resolver,
                 cgroups: cgroups.clone(),
                 tell: self.tell,
+                posts: Semaphore::new(POSTS),
                 counts: self.counts.clone(),
             }),
             counts: self.counts.clone(),
@@ -199,6 +204,7 @@ impl Task {
     }
 
     async fn known(&self, found: Found, telling: &mut JoinSet<()>) {
+        let heard = matches!(found.known, Known::Marks(_));
         let crossed = {
             let mut all = lock(&self.all);
             let ahead = |key: &Key| ahead(&self.recorder, key);
@@ -208,7 +214,9 @@ impl Task {
             self.act(crossed, telling).await;
         }
         let Some(unheeded) = found.unheeded else {
-            lock(&self.all).complained(&found.uid, &[]);
+            if heard {
+                lock(&self.all).complained(&found.uid, &[]);
+            }
             return;
         };
         if !lock(&self.all).complained(&found.uid, &unheeded.complaints) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
@@ -35,6 +36,7 @@ pub(super) struct Telling {
     pub(super) resolver: Arc<Resolver>,
     pub(super) cgroups: Cgroups,
     pub(super) tell: Tell,
+    pub(super) posts: Semaphore,
     pub(super) counts: WarningCounts,
 }
 
@@ -96,6 +98,14 @@ impl Telling {
     }
 
     async fn post(&self, post: &Post, warning: &Warning, key: Key) {
+        let Ok(_permit) = self.posts.try_acquire() else {
+            self.counts.unposted.inc();
+            tracing::debug!(
+                warning = warning.id,
+                "too many POST requests wait for an answer"
+            );
+            return;
+        };
         let cgroups = self.cgroups.clone();
         let look = move || likeliest(&cgroups.processes, &cgroups.dir(&key));
         let (process, scores) = spawn_blocking(look)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
-use crate::act::{Processes, likeliest};
+use crate::act::{Processes, worst};
 use crate::metrics::WarningCounts;
 use crate::pressure::threshold::Scores;
 use crate::pressure::{Key, Pass, Recorder};
@@ -42,14 +42,20 @@ impl Watcher {
         );
         self.counts.at_level(all.at_level());
         drop(all);
-        let mut dropped = 0;
+        let mut dropped: u64 = 0;
         for crossed in seen.crossed {
-            dropped += u64::from(self.crossed.try_send(crossed).is_err());
+            if let Err(error) = self.crossed.try_send(crossed) {
+                lock(&self.all).undone(&error.into_inner());
+                dropped += 1;
+            }
         }
         for ask in seen.ask {
             dropped += u64::from(self.ask.try_send(ask).is_err());
         }
-        self.counts.dropped.inc_by(dropped);
+        if dropped > 0 {
+            self.counts.dropped.inc_by(dropped);
+            tracing::warn!(dropped, "warnings find no room on their way");
+        }
     }
 }
 
@@ -71,7 +77,7 @@ impl Cgroups {
 
     /// Of whom the kernel would kill.
     fn scores(&self, key: &Key) -> Scores {
-        let found = likeliest(&self.processes, &self.dir(key));
+        let found = worst(&self.processes, &self.dir(key));
         found.map_or_else(Scores::default, |(_, scores)| scores)
     }
 }

@@ -77,4 +77,23 @@ proptest! {
             prop_assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 30_000_000_000));
         }
     }
+
+    #[test]
+    fn whoever_comes_to_a_mark_is_told_within_the_cooldown(
+        looks in proptest::collection::vec((1_u64..20, 0_u64..90), 1..60),
+    ) {
+        let (settings, mut watch, mut now) = (Settings::default(), Watch::default(), 0);
+        let mut told: Option<u64> = None;
+        for (seconds, current) in looks {
+            now += seconds;
+            let at_ns = now * 1_000_000_000;
+            let usage = Usage { at_ns, current, working_set: 0, limit: Some(100), psi: None };
+            let figures = Figures { usage, scores: Scores::default() };
+            if watch.look(&settings, &figures, None).is_some() {
+                told = Some(now);
+            } else if current >= 75 {
+                prop_assert!(told.is_some_and(|told| now - told < 30), "at {now}, told at {told:?}");
+            }
+        }
+    }
 }

@@ -65,9 +65,19 @@ fn a_level_that_lasts_is_told_again_after_the_cooldown() {
 
 #[test]
 fn the_cooldown_holds_across_a_way_down_and_up() {
-    let looks = [(0, 80), (10, 20), (11, 80), (29, 80), (40, 80)];
+    let looks = [(0, 80), (10, 20), (11, 80), (29, 80), (30, 80)];
     // What has come up again was not told yet: it is told as new, later.
     assert_eq!(told(&settings("75", "90"), &looks), "W...W");
+}
+
+#[test]
+fn a_saw_tooth_that_is_quicker_than_the_cooldown_is_told_once_in_each() {
+    // Up for 10 s, down for 10 s.
+    let looks: Vec<(u64, u64)> = (0..10)
+        .flat_map(|tooth| [(tooth * 20, 80), (tooth * 20 + 10, 20)])
+        .collect();
+    let expected = "W...W...W...W...W...";
+    assert_eq!(told(&settings("75", "90"), &looks), expected);
 }
 
 #[test]
@@ -126,6 +136,7 @@ fn without_a_limit_there_is_no_warning() {
         settings("1", "2"),
         settings("memory_usage > 1", "memory_current > 1"),
         settings("memory_current > memory_max * 0.5", "memory_usage >= 2"),
+        settings("oom_score >= 0", "memory_max < 1"),
     ] {
         let crossing = watch.look(&settings, &figures(0, u64::MAX, None), None);
         assert_eq!(crossing, None);

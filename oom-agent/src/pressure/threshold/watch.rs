@@ -71,6 +71,8 @@ impl Settings {
         let at = |mark: Option<&Mark>, level| {
             mark.is_some_and(|mark| mark.reached(figures, margin(level)))
         };
+        // Whatever an expression is over: no limit, no warning.
+        figures.usage.limit?;
         if at(self.critical.as_ref(), Level::Critical) {
             Some(Level::Critical)
         } else {
@@ -141,7 +143,9 @@ impl Watch {
         } else if self.level < before {
             // The way down is no news; a reminder of the lower level is due a cooldown from here.
             self.untold = false;
-            self.warned = Some(now);
+            if self.level == Some(Level::Warning) {
+                self.warned = Some(now);
+            }
         }
         // Within the hysteresis it is still at the level, and nothing is to be told.
         let level = settings.reached(figures, |_| 0.0)?;

@@ -156,6 +156,50 @@ fn a_lookup_that_failed_is_tried_again_and_the_nodes_marks_hold_meanwhile() {
 }
 
 #[test]
+fn a_lookup_that_failed_later_leaves_what_was_known() {
+    let mut node = Node::new(true);
+    let ask = |now| Ask {
+        uid: UID.to_owned(),
+        now,
+    };
+    assert_eq!(node.asks(&[(container(1), usage(1, 10))]), [ask(false)]);
+    assert_eq!(node.known(annotated("60")), []);
+    assert_eq!(node.asks(&[(container(1), usage(2, 55))]), [ask(true)]);
+    assert_eq!(node.known(Known::Nothing), []);
+    assert_eq!(
+        node.pass(&[(container(1), usage(3, 60))]),
+        (vec![Level::Warning], 0)
+    );
+    // And it is tried again sooner than a renewal.
+    assert_eq!(node.asks(&[(container(1), usage(32, 60))]), [ask(true)]);
+}
+
+#[test]
+fn a_crossing_that_is_over_when_its_pod_is_known_is_not_told() {
+    let mut node = Node::new(true);
+    assert_eq!(node.pass(&[(container(1), usage(1, 80))]), (vec![], 1));
+    assert_eq!(node.pass(&[(container(1), usage(2, 10))]), (vec![], 0));
+    assert_eq!(node.known(annotated("60")), []);
+}
+
+#[test]
+fn what_found_no_room_is_told_again_soon_and_as_new() {
+    let mut node = Node::new(false);
+    let usages = [(container(1), usage(101, 80))];
+    let pass = Pass {
+        usages: &usages,
+        whole: true,
+    };
+    let seen = node.0.take(&pass, |_| Scores::default(), |_| None);
+    node.0.undone(&seen.crossed[0]);
+    assert_eq!(
+        node.pass(&[(container(1), usage(102, 80))]).0,
+        [Level::Warning]
+    );
+    assert_eq!(node.pass(&[(container(1), usage(103, 80))]).0, []);
+}
+
+#[test]
 fn a_complaint_is_news_once() {
     let mut node = Node::new(true);
     let complaint = |why: &str| {
