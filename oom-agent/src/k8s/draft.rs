@@ -189,6 +189,11 @@ impl Draft {
         }
     }
 
+    /// Whether it tells of a container near its limit: old news soon.
+    pub fn is_warning(&self) -> bool {
+        matches!(self.told, Told::Aside(Aside::Warning(_)))
+    }
+
     /// When it was seen in the kernel, in ns of `CLOCK_MONOTONIC`; `None` where it was not.
     pub fn stamp_ns(&self) -> Option<u64> {
         match &self.told {

@@ -22,6 +22,10 @@ pub struct WarningCounts {
     pub posted: Counter,
     /// Those that were not.
     pub unposted: Counter,
+    /// Bonks that were acknowledged.
+    pub bonked: Counter,
+    /// Those that were not, or that no bonker was there for.
+    pub unbonked: Counter,
     /// Annotations that were read.
     pub asked: Counter,
     /// Pods of which they could not be had.
@@ -43,6 +47,7 @@ impl WarningCounts {
         };
         let warnings = family("warnings", "Containers that came near their memory limits");
         let posts = family("warning_posts", "POST requests of warnings");
+        let bonks = family("warning_bonks", "Bonks of warnings");
         let pods = family("warning_pods", "Pods asked for their annotations");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -68,6 +73,8 @@ impl WarningCounts {
             ),
             posted: posts("outcome", "taken"),
             unposted: posts("outcome", "failed"),
+            bonked: bonks("outcome", "acknowledged"),
+            unbonked: bonks("outcome", "failed"),
             asked: pods("outcome", "answered"),
             unanswered: pods("outcome", "failed"),
             warnings: Arc::new(Level::ALL.map(|level| warnings("level", level.as_str()))),

@@ -98,6 +98,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.secrets.of(&args.bonker)?;
     let post = warnings::post(&args)?;
+    warnings::say_idle(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());

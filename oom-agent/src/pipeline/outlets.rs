@@ -98,10 +98,8 @@ impl Parts<'_> {
 
     /// By which warnings come to the bonkers: nothing comes of a sender that is dropped.
     fn bonks(self) -> (Bonks, Vec<mpsc::Receiver<Arc<Warning>>>) {
-        let channels = self.args.bonker.iter().map(|url| {
-            let (bonks, warned) = mpsc::channel(warnings::BONKS);
-            ((bonks, self.metrics.sink(&url.sink())), warned)
-        });
+        let bonkers = self.args.bonker.iter();
+        let channels = bonkers.map(|_| mpsc::channel(warnings::BONKS));
         let (mut bonks, warned): (Bonks, Vec<_>) = channels.unzip();
         if !self.args.warnings.does(Action::Bonk) {
             bonks.clear();
@@ -157,4 +155,4 @@ impl Parts<'_> {
     }
 }
 
-type Bonks = Vec<(mpsc::Sender<Arc<Warning>>, SinkCounts)>;
+type Bonks = Vec<mpsc::Sender<Arc<Warning>>>;

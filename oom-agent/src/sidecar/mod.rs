@@ -20,7 +20,7 @@ use crate::args::Sidecar;
 use crate::chain;
 use crate::clock;
 use crate::escape;
-use crate::pressure::threshold::{Level, Mark};
+use crate::pressure::threshold::Level;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
@@ -77,13 +77,9 @@ pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
             "no process but this one is seen: the pod needs shareProcessNamespace: true"
         );
     }
-    if let (Mark::Percent(warning), Mark::Percent(critical)) = (&args.warning, &args.critical)
-        && warning > critical
-    {
+    if args.settings().never_warns() {
         tracing::warn!(
-            warning,
-            critical,
-            "nothing is warned of: the warning's mark is above the critical one's"
+            "nothing is warned of: the warning's mark is not below the critical one's"
         );
     }
     let mut terminated = signals().map_err(SidecarError::Signal)?;

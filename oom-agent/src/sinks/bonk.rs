@@ -24,7 +24,7 @@ use crate::error_chain::chain;
 use crate::escape;
 use crate::incident::Incident;
 use crate::journal::Debts;
-use crate::metrics::{Metrics, SinkCounts};
+use crate::metrics::{Metrics, SinkCounts, WarningCounts};
 use crate::warn::Warning;
 use cause::{Cause, STALE};
 use later::{Later, Owed};
@@ -60,8 +60,7 @@ const KEEPALIVE: Duration = Duration::from_mins(1);
 const SUMMARY_LEN: usize = 1024;
 
 /// Starts the sink; it connects by itself, and again after every break.
-/// `warnings` come by a way of their own, so that they take no room of the kills'; whoever sends them
-/// counts them as offered.
+/// `warnings` come by a way of their own, so that they take no room of the kills', and are counted apart.
 pub fn start(
     url: &BonkerUrl,
     secrets: Secrets,
@@ -71,6 +70,7 @@ pub fn start(
 ) -> Sink {
     let endpoint = url.endpoint();
     let tls = url.is_tls();
+    let warned = metrics.warnings.clone();
     Sink::start(url.sink(), OWED, metrics, |queue, counts| {
         let bonker = Bonker {
             endpoint,
@@ -78,6 +78,7 @@ pub fn start(
             secrets,
             queue,
             warnings,
+            warned,
             counts,
             debts,
             unanswered: VecDeque::new(),
@@ -94,6 +95,7 @@ struct Bonker {
     secrets: Secrets,
     queue: mpsc::Receiver<Arc<Incident>>,
     warnings: mpsc::Receiver<Arc<Warning>>,
+    warned: WarningCounts,
     counts: SinkCounts,
     debts: Debts,
     /// Sent and not acknowledged, oldest first; they are sent again on a new stream.
@@ -178,6 +180,10 @@ impl Bonker {
                     None if self.is_done() => return false,
                     None => open = false,
                 },
+                // Nobody is there to be warned.
+                Some(_) = self.warnings.recv() => {
+                    self.warned.unbonked.inc();
+                }
             }
         }
     }
@@ -283,8 +289,7 @@ impl Bonker {
             }
             Outcome::Full | Outcome::RateLimited => self.refused(owed, outcome),
             _ => {
-                self.debts.done(owed.cause.id());
-                self.counts.failed.inc();
+                self.failed(&owed.cause);
                 let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
                 tracing::warn!(
                     incident = owed.cause.id(),
@@ -302,7 +307,7 @@ impl Bonker {
         let latency = Duration::from_nanos(now_ns.saturating_sub(cause.stamp_ns()));
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         if cause.is_warning() {
-            self.counts.delivered.inc();
+            self.warned.bonked.inc();
         } else {
             self.counts.delivered(cause.stamp_ns(), now_ns);
         }
@@ -334,12 +339,29 @@ impl Bonker {
 
     fn give_up(&self, owed: &Owed, why: &'static str) {
         let (incident, outcome) = (owed.cause.id(), owed.answer.as_str_name());
-        self.debts.done(incident);
-        self.counts.failed.inc();
-        tracing::warn!(incident, outcome, why, "bonk not taken");
+        self.failed(&owed.cause);
+        if owed.cause.is_warning() {
+            tracing::debug!(incident, outcome, why, "bonk not taken");
+        } else {
+            tracing::warn!(incident, outcome, why, "bonk not taken");
+        }
+    }
+
+    fn failed(&self, cause: &Cause) {
+        if cause.is_warning() {
+            self.warned.unbonked.inc();
+        } else {
+            self.debts.done(cause.id());
+            self.counts.failed.inc();
+        }
     }
 
     fn drop_stale(&mut self) {
+        // A warning is sent once.
+        let all = self.unanswered.len();
+        self.unanswered.retain(|owed| !owed.cause.is_warning());
+        let warnings = all - self.unanswered.len();
+        self.warned.unbonked.inc_by(warnings as u64);
         let before = self.unanswered.len() + self.later.len();
         let debts = &self.debts;
         let keep = |owed: &Owed| {

@@ -29,6 +29,12 @@ const OWED: Duration = super::backlog::AGE;
 const PROMPT: Duration = Duration::from_millis(100);
 const DEAF: Duration = Duration::from_secs(10);
 
+/// What is told beside the kills waits for its turn only while no more than that do: the rest is theirs.
+const ASIDES: usize = 64;
+
+/// By then a container near its limit is away from it, or was killed.
+const WARNING: Duration = Duration::from_mins(1);
+
 /// The sink's name.
 pub const NAME: &str = "kubernetes";
 
@@ -99,7 +105,7 @@ async fn run(
                     writer.backlog.hurry(Instant::now());
                 }
             }
-            Some(aside) = asides.recv(), if !writer.ending && writer.backlog.has_room() => {
+            Some(aside) = asides.recv(), if !writer.ending && writer.backlog.len() < ASIDES => {
                 writer.take_aside(&aside);
             }
             () = sleep_until(next), if next.is_some() => {
@@ -280,6 +286,12 @@ impl<N: Names> Writer<N> {
     }
 
     fn put_back(&mut self, entry: Entry<Job>, error: &RecordError) {
+        if matches!(&entry.job, Job::Event(draft) if draft.is_warning())
+            && entry.age(Instant::now()) >= WARNING
+        {
+            self.give_up(&entry.job, error);
+            return;
+        }
         if !error.is_wait() {
             self.events.retried.inc();
         }

@@ -290,8 +290,33 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.severity(), Severity::Kill);
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
-    assert_eq!((counts.delivered.get(), counts.failed.get()), (2, 2));
+    assert_eq!((counts.delivered.get(), counts.failed.get()), (1, 0));
+    let warned = &metrics.warnings;
+    assert_eq!((warned.bonked.get(), warned.unbonked.get()), (1, 2));
     assert!(received.try_recv().is_err(), "nothing is sent again");
+}
+
+#[tokio::test]
+async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let metrics = Metrics::default();
+    let (warnings, warned) = mpsc::channel(1);
+    let url = format!("http://{address}").parse().unwrap();
+    let sink = start_bonker(&url, Secrets::default(), warned, &metrics, Debts::default());
+    for _ in 0..10 {
+        // Each is taken out, and nobody waits for the bonker.
+        let sent = warnings.send(Arc::new(near(Level::Warning)));
+        timeout(WITHIN, sent).await.unwrap().unwrap();
+    }
+    assert_eq!(
+        metrics
+            .sink(&format!("bonker http://{address}"))
+            .failed
+            .get(),
+        0
+    );
+    drop(timeout(Duration::ZERO, sink.finish()).await);
 }
 
 #[tokio::test]

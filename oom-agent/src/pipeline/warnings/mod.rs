@@ -82,6 +82,24 @@ pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
     Ok(file.map(Post::from_file).transpose()?)
 }
 
+/// What was asked for and comes to nothing.
+pub(super) fn say_idle(args: &Run) {
+    let warnings = &args.warnings;
+    let settings = warnings.settings();
+    if warnings.does(Action::Bonk) && args.bonker.is_empty() {
+        tracing::warn!("--warn bonk: there is no --bonker to nudge");
+    }
+    if warnings.does(Action::Event) && args.no_kubernetes {
+        tracing::warn!("--warn event: there are no Events with --no-kubernetes");
+    }
+    if warnings.does_any() && settings.warning.is_none() && settings.critical.is_none() {
+        tracing::warn!("--warning never --critical never: only pods with annotations are warned");
+    }
+    if settings.never_warns() {
+        tracing::warn!("nothing is warned of: --warning is not below --critical");
+    }
+}
+
 /// The node's marks; says what keeps signals from being sent.
 pub(super) fn marks(args: &Warnings) -> Marks {
     let asked = args.does(Action::Signal);

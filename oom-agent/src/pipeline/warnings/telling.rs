@@ -26,7 +26,7 @@ use crate::warn::{Crossed, Signal, Warning};
 pub(in crate::pipeline) struct Tell {
     pub(in crate::pipeline) lines: Option<Arc<Lines>>,
     pub(in crate::pipeline) events: Option<(Sender<Aside>, SinkCounts)>,
-    pub(in crate::pipeline) bonks: Vec<(Sender<Arc<Warning>>, SinkCounts)>,
+    pub(in crate::pipeline) bonks: Vec<Sender<Arc<Warning>>>,
     pub(in crate::pipeline) post: Option<Post>,
 }
 
@@ -89,8 +89,10 @@ impl Telling {
         if let Some((events, counts)) = events {
             offer(events, Aside::Warning(Arc::clone(&warning)), counts);
         }
-        for (bonks, counts) in bonks.iter().filter(|_| warning.nudges()) {
-            offer(bonks, Arc::clone(&warning), counts);
+        for bonker in bonks.iter().filter(|_| warning.nudges()) {
+            if bonker.try_send(Arc::clone(&warning)).is_err() {
+                self.counts.unbonked.inc();
+            }
         }
         if let Some(post) = post {
             self.post(post, &warning, key).await;

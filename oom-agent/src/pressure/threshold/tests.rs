@@ -312,3 +312,11 @@ fn page_cache_is_not_counted_by_marks_of_the_working_set() {
     assert_eq!(percent(of_working_set("75")), "60 of 75 % (working set)");
     assert_eq!(percent(Mark::Percent(75.0)), "95 of 75 %");
 }
+
+#[test]
+fn a_warning_that_never_comes_is_known() {
+    let never = |warning: &str, critical: &str| settings(warning, critical).never_warns();
+    assert!(never("75", "75") && never("80", "75%"));
+    assert!(!never("75", "90"));
+    assert!(!never("memory_usage > 80", "75"));
+}

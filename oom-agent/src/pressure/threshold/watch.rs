@@ -88,6 +88,17 @@ impl Settings {
         }
     }
 
+    /// Whether whoever comes to the warning has come to the critical mark before.
+    pub fn never_warns(&self) -> bool {
+        match (&self.warning, &self.critical) {
+            (Some(Mark::Percent(warning)), Some(Mark::Percent(critical)))
+            | (Some(Mark::WorkingSet(warning)), Some(Mark::WorkingSet(critical))) => {
+                warning >= critical
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the working set has to be read for it.
     pub fn needs_working_set(&self) -> bool {
         self.marks().any(Mark::needs_working_set)
