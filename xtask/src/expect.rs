@@ -28,6 +28,22 @@ pub fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
     json!({"$id": [boot, low, high, pid]})
 }
 
+/// Any of these, each as it should be.
+pub fn one_of(values: &[Value]) -> Value {
+    json!({"$one_of": values})
+}
+
+/// A whole number, below zero too.
+pub fn whole() -> Value {
+    json!({"$whole": []})
+}
+
+/// What a flight recorder saw in the minute until a kill: ages in ms that fall to 0, and bytes, of
+/// which the last are from `low` to `high` and none more than `high`. At least `count` of them.
+pub fn samples(count: u64, low: u64, high: u64) -> Value {
+    json!({"$samples": [count, low, high]})
+}
+
 /// Each place where `told` is not what was expected, in words; none: all is well.
 pub fn differences(expected: &Value, told: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -91,6 +107,22 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
                     && pid.parse() == Ok(number(3)?),
             )
         }),
+        "$one_of" => args.as_array().map(|values| {
+            let fits = |value: &Value| differences(value, told).is_empty();
+            values.iter().any(fits)
+        }),
+        "$whole" => Some(told.is_i64() || told.is_u64()),
+        "$samples" => (|| {
+            let seen = serde_json::from_value::<Vec<(u64, u64)>>(told.clone()).ok()?;
+            let (last_age, last) = *seen.last()?;
+            let count = number(0)?..=60;
+            let falls = seen.iter().rev().map(|(age, _)| age).is_sorted();
+            let bounded = seen
+                .iter()
+                .all(|(age, bytes)| *age <= 60_000 && Some(*bytes) <= number(2));
+            let whole = count.contains(&u64::try_from(seen.len()).ok()?) && falls && bounded;
+            Some(whole && last_age == 0 && within(1, last)?)
+        })(),
         _ => return None,
     };
     Some(fits.unwrap_or(false))
@@ -158,5 +190,31 @@ mod tests {
         for wrong in ["6f1c0a53-15-7", "6f1c0a52-21-7", "6f1c0a52-15-8", "x"] {
             assert_eq!(differences(&expected, &json!(wrong)).len(), 1, "{wrong}");
         }
+    }
+
+    #[test]
+    fn any_of_some() {
+        let expected = one_of(&[json!(null), between(0, 9)]);
+        check(&expected, &json!(null), &[]);
+        check(&expected, &json!(9), &[]);
+        assert_eq!(differences(&expected, &json!(10)).len(), 1);
+        check(&whole(), &json!(-4), &[]);
+        assert_eq!(differences(&whole(), &json!(0.5)).len(), 1);
+    }
+
+    #[test]
+    fn samples_come_to_the_kill() {
+        let expected = samples(2, 50, 60);
+        let fits = |told: Value| differences(&expected, &told).is_empty();
+        assert!(fits(json!([[900, 1], [0, 55]])));
+        assert!(fits(json!([[60_000, 60], [2, 55], [2, 56], [0, 50]])));
+        assert!(!fits(json!([[0, 55]])), "too few");
+        assert!(!fits(json!([[900, 1], [1, 55]])), "not of the kill");
+        assert!(!fits(json!([[1, 1], [2, 1], [0, 55]])), "not in order");
+        assert!(!fits(json!([[900, 1], [0, 49]])), "too little at the kill");
+        assert!(!fits(json!([[900, 61], [0, 55]])), "too much before");
+        assert!(!fits(json!([[60_001, 1], [0, 55]])), "too long ago");
+        assert!(!fits(json!([[900, "1"], [0, 55]])));
+        assert!(!fits(json!(null)));
     }
 }

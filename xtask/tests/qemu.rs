@@ -17,7 +17,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use xtask::expect::differences;
-use xtask::guest::{NAMES, STORM};
+use xtask::guest::{INCIDENTS, NAMES};
 use xtask::lab::{Cache, Consent, Debian, Kernels, Machine, Serial, initrd};
 
 /// The group kill has this many victims more than the others have.
@@ -152,11 +152,9 @@ fn check_end(suite: &'static str, release: &str) {
         .flatten()
         .find(|line| line.get("message") == Some(&json!("summary")));
     let summary = summary.unwrap_or_else(|| panic!("no summary:{}", log(serial)));
-    // The storm's are one case.
-    let incidents = NAMES.len() - 1 + STORM;
     for (counter, expected) in [
-        ("incidents", incidents),
-        ("autopsied", incidents + OTHERS_OF_THE_GROUP - EXITING),
+        ("incidents", INCIDENTS),
+        ("autopsied", INCIDENTS + OTHERS_OF_THE_GROUP - EXITING),
         ("already_exiting", EXITING),
         ("drift", 0),
         ("lost", 0),
@@ -210,6 +208,8 @@ macro_rules! every_case_on {
                 sysrq,
                 sidecar,
                 warned,
+                verdicts,
+                sampled,
                 storm,
             ]);
         )+

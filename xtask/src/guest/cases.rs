@@ -5,17 +5,19 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::before::verdicts;
 use super::pods::{Freezer, Group};
 use super::process::{Pack, Plan, SOON, start, start_on_host};
+use super::sampled::sampled;
 use super::scene::{Scene, Story};
 use super::sidecar::sidecar;
-use super::storm::storm;
+use super::storm::{KILLS, storm};
 use super::warned::warned;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 18] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -31,8 +33,13 @@ pub const NAMES: [&str; 16] = [
     "sysrq",
     "sidecar",
     "warned",
+    "verdicts",
+    "sampled",
     "storm",
 ];
+
+/// How many the agent tells in all: `sampled` has none, `verdicts` two, `storm` many.
+pub const INCIDENTS: usize = NAMES.len() - 3 + 2 + KILLS;
 
 /// Runs one case: `{"expected": …, "told": …}`.
 pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
@@ -55,6 +62,8 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "sysrq" => sysrq(scene),
         "sidecar" => sidecar(scene),
         "warned" => warned(scene),
+        "verdicts" => verdicts(scene),
+        "sampled" => sampled(scene),
         "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }

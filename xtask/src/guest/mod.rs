@@ -4,12 +4,15 @@
 //! Every case says what the agent should tell, from what it did itself, from
 //! /proc before the kill and from the kernel's own report of it; the host compares.
 
+mod before;
 mod cases;
 mod kmsg;
+mod loopback;
 mod memory;
 mod pods;
 mod process;
 mod runtime;
+mod sampled;
 mod scene;
 mod sidecar;
 mod storm;
@@ -27,9 +30,8 @@ use serde_json::{Value, json};
 
 use crate::lab::{SAYS, remove_trees};
 use crate::say;
-pub use cases::NAMES;
+pub use cases::{INCIDENTS, NAMES};
 use scene::Scene;
-pub use storm::KILLS as STORM;
 
 /// Sets the machine up, runs every case, and powers off.
 pub fn main() -> Result<()> {
@@ -89,5 +91,6 @@ fn set_up() -> Result<()> {
     // Code that was translated for one process serves the next one at the same address only.
     fs::write("/proc/sys/kernel/randomize_va_space", "0").context("fix the addresses")?;
     // Its lines would end up within ours, and a serial line is slow.
-    fs::write("/proc/sys/kernel/printk", "1").context("quieten the kernel")
+    fs::write("/proc/sys/kernel/printk", "1").context("quieten the kernel")?;
+    loopback::up()
 }

@@ -82,7 +82,7 @@ impl Group {
         self.set("cgroup.procs", &pid.to_string())
     }
 
-    fn set(&self, file: &str, value: &str) -> Result<()> {
+    pub(super) fn set(&self, file: &str, value: &str) -> Result<()> {
         let path = self.dir().join(file);
         fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
     }

@@ -18,7 +18,7 @@ use crate::lab::Output;
 use crate::process::stop;
 
 /// The bound on everything; emulation is slow.
-pub(super) const SOON: Duration = Duration::from_secs(15);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// A hog says fewer lines than these.
 const WORDS: usize = 8;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
+use super::before;
 use super::kmsg::{Kmsg, Report};
 use super::memory;
 use super::process::{Facts, Resident, SOON};
@@ -228,6 +229,7 @@ impl Scene {
             },
             "victims": victims,
             "memory": memory,
+            "before": before::expected(story)?,
             "degraded": degraded,
         }))
     }

@@ -13,7 +13,7 @@ use super::process::{Facts, Pack, Plan, start};
 use super::scene::{Scene, Story};
 
 /// How many are killed.
-pub const KILLS: usize = 200;
+pub(super) const KILLS: usize = 200;
 
 /// How many wait at their gates together: more would not fit in the machine's memory.
 const BATCH: usize = 40;
