@@ -13,6 +13,7 @@ pub mod host;
 pub mod incident;
 pub mod journal;
 pub mod k8s;
+pub mod liveness;
 pub mod logging;
 pub mod metrics;
 pub mod pipeline;

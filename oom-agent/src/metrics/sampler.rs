@@ -18,6 +18,8 @@ pub struct SamplerCounts {
     pub failed: Counter,
     /// Times that all cgroups were walked again, as too much happened at once.
     pub rescans: Counter,
+    /// 1 while its thread runs.
+    pub running: Gauge,
     /// Containers that are watched.
     pub watched: Gauge,
     /// Containers with a limit that are not, for want of room.
@@ -63,6 +65,11 @@ impl SamplerCounts {
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
             registry.register(name, help, gauge.clone());
         };
+        gauge(
+            "sampler_running",
+            "Whether the thread runs that samples containers' memory",
+            &counts.running,
+        );
         gauge(
             "watched_containers",
             "Containers with a memory limit whose usage is sampled",

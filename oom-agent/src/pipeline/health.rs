@@ -18,9 +18,10 @@ use crate::cgroup::{self, Identity};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::incident::Container;
+use crate::liveness::Liveness;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use crate::pressure::Usage;
-use crate::probe::{Drops, Liveness};
+use crate::probe::Drops;
 use crate::vmstat;
 
 /// A scrape or a probe waits this long for the container runtime at most.
@@ -49,6 +50,16 @@ pub(super) struct Health {
     names: std::sync::Mutex<HashMap<String, Who>>,
     /// When the containers were listed last; held while they are.
     listed: Mutex<Option<Instant>>,
+}
+
+/// One that has ended does not come back.
+fn live(readers: &Liveness, sampler: &Liveness) -> Answer {
+    let ended = match (readers.is_live(), sampler.is_live()) {
+        (true, true) => return Answer::Yes,
+        (false, _) => "a thread that reads the kernel's records",
+        (true, false) => "the thread that samples the containers' memory",
+    };
+    Answer::No(format!("{ended} has ended"))
 }
 
 // === impl Meters ===
@@ -157,10 +168,7 @@ impl Health {
 
     async fn answer(self: Arc<Self>, asked: Asked) -> Answer {
         match asked {
-            Asked::Live if self.liveness.is_live() => Answer::Yes,
-            Asked::Live => {
-                Answer::No("a thread that reads the kernel's records has ended".to_owned())
-            }
+            Asked::Live => live(&self.liveness, &self.watched.sampler),
             Asked::Ready => self.ready().await,
             Asked::Metrics => self.encode().await,
         }
@@ -241,5 +249,24 @@ impl Health {
         if timeout(PATIENCE, listing).await.is_err() {
             tracing::debug!("the container runtime is slow; a scrape did not wait for it");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whichever_thread_has_ended_is_named() {
+        let (readers, sampler) = (Liveness::default(), Liveness::default());
+        let check = |expect: &str| {
+            let no = Answer::No(format!("{expect} has ended"));
+            assert_eq!(live(&readers, &sampler), no);
+        };
+        assert_eq!(live(&readers, &sampler), Answer::Yes);
+        drop(sampler.ending());
+        check("the thread that samples the containers' memory");
+        drop(readers.ending());
+        check("a thread that reads the kernel's records");
     }
 }

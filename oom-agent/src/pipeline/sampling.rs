@@ -2,6 +2,7 @@
 
 use crate::args::Run;
 use crate::error_chain::chain;
+use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Pass, Recorder, Sampler, Source};
 use crate::snapshot::Hierarchy;
@@ -15,6 +16,8 @@ pub(super) struct Watched {
     pub(super) latest: Latest,
     /// For incidents, and to look ahead.
     pub(super) recorder: Recorder,
+    /// Of the thread that looks, once it was started.
+    pub(super) sampler: Liveness,
 }
 
 /// `None` where it is turned off or cannot be had: what it adds is done without.
@@ -33,14 +36,18 @@ pub(super) fn start(
         root: hierarchy.path().to_owned(),
         version: hierarchy.version(),
     };
-    let Watched { latest, recorder } = watched.clone();
+    let Watched {
+        latest,
+        recorder,
+        sampler: liveness,
+    } = watched.clone();
     let (mut watcher, warner) = warnings.start(hierarchy.path());
     let take = Box::new(move |pass: &Pass<'_>| {
         recorder.take(pass.usages);
         latest.take(pass);
         watcher.take(pass);
     });
-    let sampler = Sampler::start(source, period, counts, take)
+    let sampler = Sampler::start(source, period, counts, liveness, take)
         .inspect_err(
             |error| tracing::warn!(error = %chain(error), "no container's memory is sampled"),
         )

@@ -16,6 +16,7 @@ use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
 use super::usage::{Pass, Take};
 use crate::clock;
+use crate::liveness::{Ending, Liveness};
 use crate::metrics::SamplerCounts;
 
 /// Neither is an inode of a cgroup that can be limited: that of the root is 1.
@@ -25,8 +26,8 @@ const TREE: u64 = 1;
 /// Told at once.
 const EVENTS: usize = 64;
 
-/// After it was woken the thread hears nothing for that long: a node whose containers all stand at
-/// their limits has a notification every few microseconds.
+/// After it was woken the thread hears nothing for that long. The kernel tells of the same cgroup no
+/// sooner than that (`CGROUP_FILE_NOTIFY_MIN_INTV`), but there may be a thousand at their limits.
 const REST: Duration = Duration::from_millis(10);
 
 /// Files that may be open: six of each container, and what else there is.
@@ -50,6 +51,12 @@ pub enum SamplerError {
     Thread(#[source] io::Error),
 }
 
+/// Is as long as the thread runs.
+struct Alive {
+    counts: SamplerCounts,
+    _ending: Ending,
+}
+
 struct Work {
     tree: Tree,
     table: Table,
@@ -66,11 +73,13 @@ struct Work {
 
 impl Sampler {
     /// Looks at what is there, and then at all once in `period`; between that, at what changes fast.
-    /// While there is no container with a limit the thread sleeps until one comes.
+    /// While there is no container with a limit the thread sleeps until one comes. `liveness` is told
+    /// of its end, a panic's too.
     pub fn start(
         source: Source,
         period: Duration,
         counts: SamplerCounts,
+        liveness: Liveness,
         take: Take,
     ) -> Result<Self, SamplerError> {
         let thread = |error: Errno| SamplerError::Thread(error.into());
@@ -91,13 +100,14 @@ impl Sampler {
             stop: Arc::clone(&stop),
             period_ns: u64::try_from(period.as_nanos()).unwrap_or(u64::MAX),
             take,
-            counts,
+            counts: counts.clone(),
             pass_ns: None,
         };
         work.notice(&noticed);
         let thread = std::thread::Builder::new()
             .name("sampler".to_owned())
             .spawn(move || {
+                let _alive = Alive::new(counts, &liveness);
                 if let Err(error) = work.run() {
                     tracing::error!(%error, "the containers' memory is sampled no more");
                 }
@@ -124,6 +134,24 @@ impl Drop for Sampler {
         {
             tracing::error!("the sampler panicked");
         }
+    }
+}
+
+// === impl Alive ===
+
+impl Alive {
+    fn new(counts: SamplerCounts, liveness: &Liveness) -> Self {
+        counts.running.set(1);
+        Self {
+            counts,
+            _ending: liveness.ending(),
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.counts.running.set(0);
     }
 }
 

@@ -1,11 +1,15 @@
 //! The sampler over a directory that looks like a hierarchy of cgroup v2.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::snapshot::Version;
 
@@ -19,73 +23,120 @@ struct Scene {
     root: tempfile::TempDir,
     passes: Receiver<Seen>,
     counts: SamplerCounts,
+    liveness: Liveness,
     _sampler: Sampler,
 }
 
-fn scope(n: u8) -> String {
+/// Keeps the sampler in its next pass.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<Option<bool>>, Condvar)>);
+
+fn scope(n: u16) -> String {
     format!("/docker-{n:064x}.scope")
+}
+
+/// A cgroup whose limit comes last, as a runtime does it.
+fn make(root: &Path, n: u16, current: u64, limit: &str) {
+    let (made, dir) = (root.join("made"), root.join(&scope(n)[1..]));
+    fs::create_dir(&made).unwrap();
+    for (name, text) in [
+        ("memory.current", current.to_string()),
+        ("memory.stat", "inactive_file 0\n".to_owned()),
+        ("memory.events", "max 0\n".to_owned()),
+        ("memory.max", "max".to_owned()),
+    ] {
+        fs::write(made.join(name), text).unwrap();
+    }
+    fs::create_dir(&dir).unwrap();
+    for entry in fs::read_dir(&made).unwrap() {
+        let entry = entry.unwrap();
+        fs::rename(entry.path(), dir.join(entry.file_name())).unwrap();
+    }
+    fs::remove_dir(made).unwrap();
+    fs::write(dir.join("memory.max"), limit).unwrap();
+}
+
+impl Gate {
+    /// Returns when the sampler is in there.
+    fn shut(&self) {
+        *self.0.0.lock().unwrap() = Some(false);
+        self.wait(|held| *held == Some(false));
+    }
+
+    fn open(&self) {
+        let (state, changed) = &*self.0;
+        *state.lock().unwrap() = None;
+        changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let (state, changed) = &*self.0;
+        if let Some(held) = &mut *state.lock().unwrap() {
+            *held = true;
+            changed.notify_all();
+        }
+        self.wait(|held| held.is_some());
+    }
+
+    fn wait(&self, is: impl Fn(&mut Option<bool>) -> bool) {
+        let (state, changed) = &*self.0;
+        let held = changed.wait_timeout_while(state.lock().unwrap(), SOON, is);
+        assert!(!held.unwrap().1.timed_out());
+    }
 }
 
 impl Scene {
     fn start(period: Duration) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap(), period, || {})
+    }
+
+    /// `during` is called in every pass.
+    fn of(root: tempfile::TempDir, period: Duration, during: impl Fn() + Send + 'static) -> Self {
         let (sender, passes) = channel();
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
         };
-        let counts = SamplerCounts::default();
+        let (counts, liveness) = (SamplerCounts::default(), Liveness::default());
         let take = move |pass: &Pass<'_>| {
             let row = |(key, usage): &(Key, Usage)| (key.path().to_owned(), usage.current);
             let rows = pass.usages.iter().map(row).collect();
             // Nobody listens when the test is over.
             let _over = sender.send((rows, pass.whole));
+            during();
         };
-        let sampler = Sampler::start(source, period, counts.clone(), Box::new(take)).unwrap();
+        let (count, live) = (counts.clone(), liveness.clone());
+        let sampler = Sampler::start(source, period, count, live, Box::new(take)).unwrap();
         Self {
             root,
             passes,
             counts,
+            liveness,
             _sampler: sampler,
         }
     }
 
-    /// Its limit comes last, as a runtime does it.
-    fn make(&self, n: u8, current: u64, limit: &str) {
-        let made = self.root.path().join("made");
-        fs::create_dir(&made).unwrap();
-        for (name, text) in [
-            ("memory.current", current.to_string()),
-            ("memory.stat", "inactive_file 0\n".to_owned()),
-            ("memory.events", "max 0\n".to_owned()),
-            ("memory.max", "max".to_owned()),
-        ] {
-            fs::write(made.join(name), text).unwrap();
-        }
-        fs::create_dir(self.dir(n)).unwrap();
-        for entry in fs::read_dir(&made).unwrap() {
-            let entry = entry.unwrap();
-            fs::rename(entry.path(), self.dir(n).join(entry.file_name())).unwrap();
-        }
-        fs::remove_dir(made).unwrap();
-        self.write(n, "memory.max", limit);
+    fn make(&self, n: u16, current: u64, limit: &str) {
+        make(self.root.path(), n, current, limit);
     }
 
-    fn write(&self, n: u8, name: &str, text: &str) {
+    fn write(&self, n: u16, name: &str, text: &str) {
         fs::write(self.dir(n).join(name), text).unwrap();
     }
 
-    fn dir(&self, n: u8) -> PathBuf {
+    fn dir(&self, n: u16) -> PathBuf {
         self.root.path().join(scope(n).trim_start_matches('/'))
     }
 
     /// The first pass that is as wanted.
     fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Seen {
+        let until = Instant::now() + SOON;
         loop {
             let seen = self.passes.recv_timeout(SOON).unwrap();
             if wanted(&seen) {
                 return seen;
             }
+            assert!(Instant::now() < until, "{} rows at last", seen.0.len());
         }
     }
 }
@@ -149,4 +200,83 @@ fn who_grows_fast_is_looked_at_between_passes() {
     scene.until(|(rows, _)| *rows == [(scope(1), 500_000)]);
     scene.write(1, "memory.current", "900000");
     scene.until(|seen| *seen == (vec![(scope(1), 900_000)], false));
+}
+
+#[test]
+fn the_end_of_the_thread_is_told() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fails);
+    let scene = Scene::of(tempfile::tempdir().unwrap(), FAST, move || {
+        assert!(!failing.load(Ordering::Relaxed), "as a bug would");
+    });
+    scene.make(1, 500, "1000");
+    scene.until(|seen| seen.1);
+    assert_eq!(scene.counts.running.get(), 1);
+    assert!(scene.liveness.is_live());
+    fails.store(true, Ordering::Relaxed);
+    // What the thread had goes after its word that it ends.
+    while scene.passes.recv_timeout(SOON) != Err(RecvTimeoutError::Disconnected) {}
+    assert!(!scene.liveness.is_live());
+    assert_eq!(scene.counts.running.get(), 0);
+}
+
+/// The kernel remembers so many events, then says that there were more.
+#[test]
+fn what_was_not_told_is_found_by_another_walk() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let scene = Scene::of(tempfile::tempdir().unwrap(), FAST, move || held.pass());
+    scene.make(1, 500, "1000");
+    scene.make(2, 500, "1000");
+    scene.until(|(rows, _)| rows.len() == 2);
+    gate.shut();
+    let queue = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let queue: usize = queue.trim().parse().unwrap();
+    // Like ones that follow each other are one.
+    let open = |name| File::create(scene.dir(2).join(name)).unwrap();
+    let files = [open("memory.max"), open("memory.events")];
+    for n in 0..=queue {
+        files[n % 2].write_all_at(b"1000", 0).unwrap();
+    }
+    fs::remove_dir_all(scene.dir(1)).unwrap();
+    scene.make(1, 600, "1000");
+    scene.make(3, 700, "1000");
+    gate.open();
+    let there = [(scope(1), 600), (scope(2), 500), (scope(3), 700)];
+    let are = |seen: &Seen, all: &[(String, u64)]| {
+        seen.1 && seen.0.len() == all.len() && all.iter().all(|one| seen.0.contains(one))
+    };
+    scene.until(|seen| are(seen, &there));
+    assert_eq!(scene.counts.rescans.get(), 1);
+    // And from then on it is told of again.
+    fs::remove_dir_all(scene.dir(3)).unwrap();
+    scene.until(|seen| are(seen, &there[..2]));
+    assert_eq!(scene.counts.rescans.get(), 1);
+}
+
+#[test]
+fn who_finds_no_room_is_counted_and_gets_the_place_of_one_that_goes() {
+    let root = tempfile::tempdir().unwrap();
+    for n in 0..1001 {
+        make(root.path(), n, 500, "1000");
+    }
+    let gate = Gate::default();
+    let held = gate.clone();
+    let scene = Scene::of(root, FAST, move || held.pass());
+    let (first, _) = scene.until(|(rows, whole)| *whole && rows.len() == 1000);
+    assert_eq!(scene.counts.watched.get(), 1000);
+    assert_eq!(scene.counts.no_room.get(), 1);
+    let is_in = |n: &u16| first.iter().any(|(path, _)| *path == scope(*n));
+    let outside = (0..1001).find(|n| !is_in(n)).unwrap();
+    scene.make(2000, 600, "1000");
+    scene.until(|_| scene.counts.no_room.get() == 2);
+    // The next one's turn comes, but it has no limit any more: it is the other's.
+    gate.shut();
+    fs::remove_dir_all(scene.dir(u16::from(outside == 0))).unwrap();
+    scene.write(2000, "memory.max", "max");
+    gate.open();
+    let has = |rows: &[(String, u64)], n| rows.iter().any(|(path, _)| *path == scope(n));
+    scene.until(|(rows, whole)| *whole && rows.len() == 1000 && has(rows, outside));
+    assert_eq!(scene.counts.watched.get(), 1000);
+    assert_eq!(scene.counts.no_room.get(), 0);
 }

@@ -27,7 +27,7 @@ pub use format::FormatError;
 pub use kept::{Kept, Left};
 pub use object::{Method, Verified};
 pub use pins::{PinError, unpin};
-pub use reader::{Liveness, Take};
+pub use reader::Take;
 
 /// Attached programs. Dropping it detaches them.
 pub struct Probe {
@@ -141,7 +141,7 @@ impl Probe {
     }
 
     /// Whether the ring is read, at any time.
-    pub fn liveness(&self) -> Liveness {
+    pub fn liveness(&self) -> crate::liveness::Liveness {
         self.reader.liveness()
     }
 

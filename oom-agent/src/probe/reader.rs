@@ -8,7 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use thread_priority::{
 use tracing_log::log::Log;
 
 use crate::clock;
+use crate::liveness::Liveness;
 
 type Logger = EbpfLogger<&'static dyn Log>;
 
@@ -44,15 +45,6 @@ pub(super) struct Reader {
     threads: Vec<JoinHandle<()>>,
     liveness: Liveness,
 }
-
-/// Tells whether every thread that reads the ring lives.
-#[derive(Clone, Default)]
-pub struct Liveness {
-    ended: Arc<AtomicUsize>,
-}
-
-/// Tells of its thread's end, a panic's too.
-struct Ending(Arc<AtomicUsize>);
 
 /// What the threads take turns at.
 struct Ring {
@@ -96,7 +88,7 @@ impl Reader {
                 Arc::clone(&fds),
                 Arc::clone(&reader.stop),
             );
-            let ending = Ending(Arc::clone(&reader.liveness.ended));
+            let ending = reader.liveness.ending();
             let thread = std::thread::Builder::new()
                 .name(format!("ring-reader-{n}"))
                 .spawn(move || {
@@ -114,19 +106,6 @@ impl Reader {
 
     pub(super) fn liveness(&self) -> Liveness {
         self.liveness.clone()
-    }
-}
-
-impl Liveness {
-    /// No thread has ended. Nothing is asked: each tells at its end.
-    pub fn is_live(&self) -> bool {
-        self.ended.load(Ordering::Relaxed) == 0
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -249,19 +228,6 @@ fn halves(cpus: &CpuSet) -> Vec<CpuSet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_thread_that_ends_is_told_even_by_a_panic() {
-        let liveness = Liveness::default();
-        let ending = Ending(Arc::clone(&liveness.ended));
-        assert!(liveness.is_live());
-        let thread = std::thread::spawn(move || {
-            let _ending = ending;
-            panic!("as a bug would");
-        });
-        assert!(thread.join().is_err());
-        assert!(!liveness.is_live());
-    }
 
     #[test]
     fn the_halves_are_disjoint_and_whole() {
