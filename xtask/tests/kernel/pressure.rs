@@ -1,6 +1,8 @@
 //! What containers use of their limits, before anything is killed.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use xtask::lab::{Agent, Cgroup, Output, limit, wait};
 
@@ -106,5 +108,48 @@ fn what_crosses_a_mark_is_seen_before_the_next_pass() {
             .series("oom_agent_sampler_looks_between_total")
             .unwrap()
             > 0.0
+    );
+}
+
+/// As in the `DaemonSet`, where nothing can be written to a cgroup.
+#[test]
+fn where_marks_cannot_be_set_passes_and_growth_do_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = dir.path().join("agent");
+    let script = format!(
+        "#!/bin/sh\nexec unshare --mount --propagation=private sh -c '\
+            for at in /sys/fs/cgroup /sys/fs/cgroup/memory; do\n\
+                [ ! -e $at/cgroup.procs ] || mount -o remount,bind,ro $at || exit\n\
+            done\n\
+            exec \"$0\" \"$@\"' {} \"$@\"\n",
+        agent_bin().display()
+    );
+    std::fs::write(&agent, script).unwrap();
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let args = [&["--no-kubernetes"][..], &LISTEN].concat();
+    let mut agent = Agent::start(&agent, &args, &[]).unwrap();
+    let admin = Admin::of(&mut agent);
+    let hogs: Vec<_> = (0..2)
+        .map(|_| {
+            let (cgroup, id) = Cgroup::of_container(128 * MIB).unwrap();
+            let (mut eater, said) = hog(&cgroup, "100");
+            until_between(admin, &series("usage", &id), 0, 60 * MIB);
+            go(&mut eater);
+            until_between(admin, &series("usage", &id), 95 * MIB, 128 * MIB);
+            (eater, said, cgroup)
+        })
+        .collect();
+    drop(hogs);
+    agent.end();
+    let never = |_: &str| None::<()>;
+    let _ended = agent.log.find("its end", SOON, never);
+    let says = "the kernel does not tell when a container crosses a mark";
+    let said = agent.log.so_far().filter(|line| line.contains(says));
+    let lines: Vec<_> = said.collect();
+    let v1 = Path::new("/sys/fs/cgroup/memory/memory.stat").exists();
+    assert_eq!(lines.len(), usize::from(v1), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.contains("Read-only")),
+        "{lines:?}"
     );
 }
