@@ -69,5 +69,36 @@ mod tests {
         assert_eq!(with(&all, Section::Bonk, "# B\n"), all);
         let newer = with(&both, Section::Capture, "# C\n");
         assert_eq!(newer, "# C\n\n<!-- bench bonk -->\n# B\n");
+        let newer = with(&all, Section::Capture, "# C\n");
+        assert_eq!(newer, all.replace("# A", "# C"));
+        let newer = with(&newer, Section::Pressure, "# Q\n");
+        assert_eq!(newer, all.replace("# A", "# C").replace("# P", "# Q"));
+        let two = with(
+            &with("", Section::Pressure, "# P\n"),
+            Section::Capture,
+            "# A\n",
+        );
+        assert_eq!(with(&two, Section::Bonk, "# B\n"), all);
+    }
+
+    #[test]
+    fn the_page_as_it_is_has_all_parts_and_keeps_them() {
+        let page = include_str!("../../../docs/benchmarks.md");
+        let part = |section| {
+            let blank = with(page, section, "@");
+            assert_ne!(blank, page);
+            let kept: Vec<&str> = blank.split('@').collect();
+            let [before, after] = kept.as_slice() else {
+                panic!("one part is replaced")
+            };
+            assert!(page.starts_with(before) && page.ends_with(after));
+            let own = page.len() - before.len() - after.len();
+            let text = &page[before.len()..before.len() + own];
+            assert_eq!(with(&blank, section, text), page);
+            text.lines().find(|line| line.starts_with('#')).unwrap()
+        };
+        assert_eq!(part(Section::Pressure), "## Containers watched");
+        assert_eq!(part(Section::Capture), "# Benchmarks");
+        part(Section::Bonk);
     }
 }
