@@ -11,7 +11,7 @@ use super::files;
 use super::usage::{Key, Pressure, Stall, Usage};
 use crate::snapshot::Version;
 
-/// Longer than any of the files; `memory.stat` has some 2 KiB.
+/// Longer than any of the files.
 const FILE_LEN: usize = 16 << 10;
 
 /// `memory.stat` is read again after that many passes in which the usage was the same to a page.
@@ -136,8 +136,8 @@ impl Cgroup {
         })
     }
 
-    /// Has the kernel sum up all descendants, which costs more than all else here: not for a cgroup
-    /// that does nothing.
+    /// Has the kernel sum up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not
+    /// for a cgroup that does nothing.
     fn stat(&mut self, buffer: &mut Buffer, current: u64) -> Result<files::Stat, ReadError> {
         if let Some(known) = &mut self.known
             && known.current == current

@@ -13,7 +13,7 @@ use super::read::limit_name;
 use crate::cgroup;
 use crate::snapshot::Version;
 
-/// Directories that are watched; each costs the kernel some 1 KiB.
+/// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
 const WATCHES: usize = 8192;
 
 /// How far down the walk goes.

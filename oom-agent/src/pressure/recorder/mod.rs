@@ -78,8 +78,8 @@ impl Recorder {
         forecast_near(&past.samples, past.limit?)
     }
 
-    /// Of all that grow and are still there. Copies all rings, some 60 µs for a thousand, so it is
-    /// for who asks a few times a minute.
+    /// Of all that grow and are still there. Copies all rings, so it is for who asks a few times a
+    /// minute.
     pub fn forecasts(&self, now_ns: u64) -> Vec<Forecast> {
         let all = self.rings().all(now_ns);
         let one = |(cgroup, past): (Arc<str>, rings::Past)| {
