@@ -8,10 +8,16 @@ pub(super) const APART_NS: u64 = 50_000_000;
 /// Who would be at its limit within that time at its present pace is looked at in between, in ns.
 const NEAR_NS: u64 = 5_000_000_000;
 
+/// Memory comes by steps: between two prompt looks there may be none. So its growth is reckoned over
+/// that long at least, too; twice that at most while looks are prompt, in ns.
+const SPAN_NS: u64 = 500_000_000;
+
 /// What is known of how fast one cgroup changes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     last: Option<(u64, u64)>,
+    /// Looks that stand a span apart, the older one first.
+    spaced: [Option<(u64, u64)>; 2],
     near: bool,
     told: bool,
 }
@@ -27,11 +33,17 @@ impl Pace {
     /// It was looked at.
     pub(super) fn look(&mut self, usage: &Usage) {
         self.told = false;
-        self.near = usage
-            .limit
-            .zip(self.last)
-            .is_some_and(|(limit, last)| nears(last, usage, limit));
-        self.last = Some((usage.at_ns, usage.current));
+        let now = (usage.at_ns, usage.current);
+        let [older, newer] = self.spaced;
+        self.near = usage.limit.is_some_and(|limit| {
+            let before = [older, self.last];
+            let mut before = before.into_iter().flatten();
+            before.any(|then| nears(then, usage, limit))
+        });
+        if newer.is_none_or(|(at_ns, _)| now.0.saturating_sub(at_ns) >= SPAN_NS) {
+            self.spaced = [newer, Some(now)];
+        }
+        self.last = Some(now);
     }
 
     /// When it is worth another look, in ns; `None`: with all others.
@@ -89,6 +101,43 @@ mod tests {
             ..at(SECOND, 999)
         };
         check(&[at(0, 100), unlimited], None);
+    }
+
+    /// As the sampler does: all once a second, and those that are due in between.
+    #[test]
+    fn who_grows_by_steps_is_not_lost_between_two_of_them() {
+        for every_ms in [20, 60, 120, 250, 450] {
+            let (mut pace, mut pass_ns, mut now_ns, mut longest_ns) = (Pace::default(), 0, 0, 0);
+            // It takes some seconds in any case.
+            let step = every_ms / 7 + 1;
+            let used = |ns: u64| 100 + ns / (every_ms * 1_000_000) * step;
+            while used(now_ns) < 1000 {
+                pace.look(&at(now_ns, used(now_ns)));
+                let next_ns = pace.next_ns().unwrap_or(u64::MAX);
+                if pass_ns <= now_ns {
+                    pass_ns += SECOND;
+                }
+                let then_ns = next_ns.min(pass_ns);
+                if used(now_ns) > 600 {
+                    longest_ns = longest_ns.max(then_ns - now_ns);
+                }
+                now_ns = then_ns;
+            }
+            assert_eq!(longest_ns, APART_NS, "a step every {every_ms} ms");
+        }
+    }
+
+    #[test]
+    fn who_grows_no_more_is_left_to_the_pass_after_a_second() {
+        let mut pace = after(&[at(0, 100), at(SECOND, 400)]);
+        let looks = (1..100).find(|n| {
+            pace.look(&at(SECOND + n * APART_NS, 400));
+            pace.next_ns().is_none()
+        });
+        assert!(
+            looks.is_some_and(|n| n * APART_NS <= 2 * SECOND),
+            "{looks:?}"
+        );
     }
 
     #[test]
