@@ -103,7 +103,7 @@ const STORIES: [Story; 8] = [
         "node",
         "worker-3",
         Severity::Kill,
-        "node (pid 4711) was OOM-killed in container cart of shop/cart-2m8zt1 with 250 MiB resident (anon 241 MiB, file 9 MiB, shmem 0 MiB), at the container's limit of 256 MiB",
+        "node (pid 4711) was OOM-killed in container cart of shop/cart-2m8zt1 with 250 MiB resident (anon 241 MiB, file 9 MiB, shmem 0 MiB), at the container's limit of 256 MiB — a leak: +2.9 MiB/s, from half to the limit in 44 s",
     ),
 ];
 
@@ -182,6 +182,7 @@ fn strike(page: &mut Page, bonks: &mut Bonks, pod: &str) -> Result<()> {
 
 fn item(number: usize, story: &Story) -> BonkItem {
     let &(namespace, pod, container, comm, node, severity, summary) = story;
+    let leaks = summary.contains("a leak");
     BonkItem {
         id: format!("story-{number}"),
         source: if comm.is_empty() {
@@ -197,8 +198,19 @@ fn item(number: usize, story: &Story) -> BonkItem {
         comm: comm.to_owned(),
         summary: summary.to_owned(),
         severity: severity.into(),
+        usage_permille: if leaks { leak() } else { Vec::new() },
+        verdict: if leaks { "leak" } else { "" }.to_owned(),
         ..BonkItem::default()
     }
+}
+
+/// A minute that ends at the limit: it grows, and gives back a little now and then.
+fn leak() -> Vec<u32> {
+    (0..60)
+        .map(|second| 320 + second * 11 + second % 7 * 5)
+        .chain([1000])
+        .skip(1)
+        .collect()
 }
 
 fn shoot(page: &mut Page, name: &str) -> Result<()> {

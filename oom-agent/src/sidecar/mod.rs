@@ -78,9 +78,7 @@ pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
         );
     }
     if args.settings().never_warns() {
-        tracing::warn!(
-            "nothing is warned of: the warning's mark is not below the critical one's"
-        );
+        tracing::warn!("nothing is warned of: the warning's mark is not below the critical one's");
     }
     let mut terminated = signals().map_err(SidecarError::Signal)?;
     let exposition = Arc::new(Mutex::new(Exposition::default()));
