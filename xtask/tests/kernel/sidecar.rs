@@ -133,7 +133,7 @@ fn an_empty_variable_is_none() {
 }
 
 #[test]
-fn a_warning_above_the_critical_mark_is_said_to_be_none() {
+fn a_warning_that_is_not_below_the_critical_mark_is_said_to_be_none() {
     let cgroup = cgroup();
     let said = |env: &[(&str, &str)]| {
         let mut sidecar = sidecar(&cgroup, &[], env);
@@ -141,7 +141,8 @@ fn a_warning_above_the_critical_mark_is_said_to_be_none() {
         sidecar.log.so_far().any(none)
     };
     assert!(said(&[("WARNING", "95")]));
-    assert!(!said(&[("WARNING", "90")]));
+    assert!(said(&[("WARNING", "90")]));
+    assert!(!said(&[("WARNING", "89")]));
 }
 
 #[test]
