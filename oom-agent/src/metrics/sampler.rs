@@ -26,7 +26,8 @@ pub struct SamplerCounts {
     pub no_room: Gauge,
     /// Directories of cgroups that are not watched for containers.
     pub unwatched: Gauge,
-    seconds: Counter<f64, AtomicU64>,
+    /// What all of that took, in s.
+    pub seconds: Counter<f64, AtomicU64>,
 }
 
 // === impl SamplerCounts ===
@@ -87,16 +88,15 @@ impl SamplerCounts {
         );
         registry.register_with_unit(
             "sampler",
-            "Time spent in passes",
+            "Time spent in passes and looks between them, with what is made of each",
             Unit::Seconds,
             counts.seconds.clone(),
         );
         counts
     }
 
-    /// A pass over all containers took that long.
-    pub fn passed(&self, took: Duration) {
-        self.passes.inc();
+    /// A pass over all containers, or looks between passes, took that long, with what was made of them.
+    pub fn spent(&self, took: Duration) {
         self.seconds.inc_by(took.as_secs_f64());
     }
 }

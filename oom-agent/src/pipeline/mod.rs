@@ -223,13 +223,13 @@ impl Running {
         } = self;
         let ended_by = pipeline.run(&mut incidents, terminated).await;
         tracing::info!("ending");
+        let (sampler, warner) = sampling.unzip();
+        // What is killed meanwhile is told, and /live answers. Readers that have ended were told of.
+        let mut sampled = sampling::ending(sampler, GRACE);
+        let _blind = pipeline.run(&mut incidents, &mut sampled).await;
         if let Some(served) = served {
             served.abort();
         }
-        let warner = sampling.map(|(sampler, warner)| {
-            drop(sampler);
-            warner
-        });
         let kernel_kills = meters.kernel_kills();
         let ended = tokio::task::spawn_blocking(move || probe.end());
         pipeline.drain(incidents).await;

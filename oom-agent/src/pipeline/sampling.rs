@@ -1,5 +1,11 @@
 //! The sampler of the containers' memory, and who is told of each pass.
 
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
 use crate::args::Run;
 use crate::error_chain::chain;
 use crate::liveness::Liveness;
@@ -53,4 +59,51 @@ pub(super) fn start(
         )
         .ok()?;
     Some((sampler, warner))
+}
+
+/// Drops the sampler, which waits for its thread, where nobody else has to wait. The channel closes
+/// when that is done, or was given up.
+pub(super) fn ending<T: Send + 'static>(sampler: T, patience: Duration) -> mpsc::Receiver<()> {
+    let (ending, ended) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let joined = spawn_blocking(move || drop(sampler));
+        if timeout(patience, joined).await.is_err() {
+            tracing::warn!("the thread that samples the containers' memory does not end: given up");
+        }
+        drop(ending);
+    });
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    /// As a thread that is at something.
+    struct Busy(Receiver<()>);
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            let _released = self.0.recv();
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_sampler_keeps_nobody_and_is_waited_for_so_long() {
+        let (release, busy) = channel();
+        let mut ended = ending(Busy(busy), Duration::from_mins(1));
+        let early = timeout(Duration::from_millis(50), ended.recv()).await;
+        assert!(early.is_err(), "it is waited for");
+        release.send(()).unwrap();
+        assert_eq!(ended.recv().await, None);
+
+        let (release, busy) = channel();
+        let mut ended = ending(Busy(busy), Duration::from_millis(50));
+        let given_up = timeout(Duration::from_secs(20), ended.recv()).await;
+        assert_eq!(given_up, Ok(None));
+        // The runtime of a test waits for all that blocks.
+        drop(release);
+    }
 }

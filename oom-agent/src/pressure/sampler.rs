@@ -203,14 +203,15 @@ impl Work {
             }
             (Some(_), false) => {}
         }
+        let begun = Instant::now();
         if self.pass_ns.is_some_and(|due_ns| due_ns <= now_ns) {
-            let begun = Instant::now();
             let usages = self.table.pass(&self.epoll);
-            self.counts.passed(begun.elapsed());
+            self.counts.passes.inc();
             (self.take)(&Pass {
                 usages,
                 whole: true,
             });
+            self.counts.spent(begun.elapsed());
             self.pass_ns = Some(after(self.pass_ns, self.period_ns, now_ns));
         } else if self.table.next_ns().is_some_and(|due_ns| due_ns <= now_ns) {
             let usages = self.table.between(&self.epoll, now_ns);
@@ -219,6 +220,7 @@ impl Work {
                 usages,
                 whole: false,
             });
+            self.counts.spent(begun.elapsed());
         }
     }
 

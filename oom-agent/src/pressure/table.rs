@@ -1,13 +1,10 @@
 //! The containers that are watched, and how each is read.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use rustix::event::epoll;
-use rustix::io::Errno;
-
-use super::marks;
+use super::marks::{Marks, Setter};
 use super::pace::Pace;
-use super::read::{Buffer, Cgroup, ReadError, is_gone, own_limit};
+use super::read::{Buffer, Cgroup, ReadError, own_limit};
 use super::tree::Source;
 use super::usage::{Key, Usage};
 use crate::clock;
@@ -30,17 +27,14 @@ pub(super) struct Table {
     /// What the last pass has read.
     usages: Vec<(Key, Usage)>,
     counts: SamplerCounts,
-    /// Marks cannot be set here: said once.
-    unmarked: bool,
+    setter: Setter,
 }
 
 struct Entry {
     cgroup: Cgroup,
     pace: Pace,
-    /// The limit of which the kernel was asked to tell marks, on cgroup v1.
-    marked: Option<u64>,
-    /// Readable when one was crossed; `None` where the kernel was not to be had for it.
-    told: Option<OwnedFd>,
+    /// On cgroup v1.
+    marks: Marks,
 }
 
 // === impl Table ===
@@ -53,7 +47,7 @@ impl Table {
             buffer: Buffer::default(),
             usages: Vec::new(),
             counts,
-            unmarked: false,
+            setter: Setter::default(),
         }
     }
 
@@ -87,8 +81,7 @@ impl Table {
                     self.entries.push(Entry {
                         cgroup,
                         pace,
-                        marked: None,
-                        told: None,
+                        marks: Marks::default(),
                     });
                 }
                 Err(error) => self.say(&error),
@@ -106,14 +99,12 @@ impl Table {
         }
     }
 
-    /// A mark was crossed in the cgroup of that inode, or it is gone.
+    /// A mark was crossed in the cgroup of that inode, or they are set now, or it is gone.
     pub(super) fn crossed(&mut self, inode: u64) {
         let mut entries = self.entries.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.cgroup.key().inode() == inode) {
             entry.pace.tell();
-            if let Some(told) = &entry.told {
-                marks::reset(told);
-            }
+            entry.marks.reset();
         }
     }
 
@@ -183,7 +174,7 @@ impl Table {
     ) -> &[(Key, Usage)] {
         self.usages.clear();
         let (usages, buffer, counts) = (&mut self.usages, &mut self.buffer, &self.counts);
-        let unmarked = &mut self.unmarked;
+        let setter = &mut self.setter;
         self.entries.retain_mut(|entry| {
             if !wanted(entry) {
                 return true;
@@ -191,7 +182,9 @@ impl Table {
             match entry.cgroup.read(buffer, clock::monotonic_ns()) {
                 Ok(usage) => {
                     entry.pace.look(&usage);
-                    entry.mark(usage.limit, epoll, unmarked);
+                    if entry.cgroup.version() == Version::V1 {
+                        entry.marks.follow(&entry.cgroup, &usage, setter, epoll);
+                    }
                     usages.push((entry.cgroup.key().clone(), usage));
                     true
                 }
@@ -238,45 +231,6 @@ impl Table {
     fn show(&self) {
         self.counts.watched.set(count(self.entries.len()));
         self.counts.no_room.set(count(self.left_out.len()));
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    /// Has the kernel tell of marks of that limit, where it does. What cannot be had is done without
-    /// until the limit is another.
-    fn mark(&mut self, limit: Option<u64>, epoll: &impl AsFd, unmarked: &mut bool) {
-        if self.cgroup.version() != Version::V1 || self.marked == limit {
-            return;
-        }
-        // Closed, the kernel forgets the old ones.
-        self.told = None;
-        self.marked = limit;
-        let Some(limit) = limit else { return };
-        match self.set_marks(limit, epoll) {
-            Ok(told) => self.told = Some(told),
-            // It is about to be noticed that it is gone.
-            Err(error) if is_gone(&error) => {}
-            Err(error) => {
-                if !*unmarked {
-                    tracing::info!(
-                        %error,
-                        "the kernel does not tell when a container crosses a mark: fast growth is seen by reading it more often"
-                    );
-                }
-                *unmarked = true;
-            }
-        }
-    }
-
-    fn set_marks(&self, limit: u64, epoll: &impl AsFd) -> std::io::Result<OwnedFd> {
-        let told = marks::register(self.cgroup.dir(), limit)?;
-        let data = epoll::EventData::new_u64(self.cgroup.key().inode());
-        match epoll::add(epoll, &told, data, epoll::EventFlags::IN) {
-            Ok(()) | Err(Errno::EXIST) => Ok(told),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

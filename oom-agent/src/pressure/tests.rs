@@ -202,6 +202,26 @@ fn who_grows_fast_is_looked_at_between_passes() {
     scene.until(|seen| *seen == (vec![(scope(1), 900_000)], false));
 }
 
+/// Whoever takes a pass does so on the sampler's thread: that is what it costs, too.
+#[test]
+fn what_is_made_of_a_pass_and_of_looks_between_counts_as_time_spent() {
+    const WORK: Duration = Duration::from_millis(20);
+    let work = || {
+        let begun = Instant::now();
+        while begun.elapsed() < WORK {
+            std::hint::spin_loop();
+        }
+    };
+    let scene = Scene::of(tempfile::tempdir().unwrap(), Duration::from_mins(1), work);
+    scene.make(1, 500, "1000");
+    scene.until(|seen| *seen == (vec![(scope(1), 500)], true));
+    scene.write(1, "memory.events", "max 1\n");
+    scene.until(|seen| *seen == (vec![(scope(1), 500)], false));
+    let counts = scene.counts.clone();
+    drop(scene);
+    assert!(counts.seconds.get() >= 2.0 * WORK.as_secs_f64());
+}
+
 #[test]
 fn the_end_of_the_thread_is_told() {
     let fails = Arc::new(AtomicBool::new(false));

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use xtask::lab::{Agent, Cgroup, Output, limit, wait};
 
@@ -152,4 +153,46 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
         lines.iter().all(|line| line.contains("Read-only")),
         "{lines:?}"
     );
+}
+
+/// A look at a container takes microseconds; to set its marks, on cgroup v1, a tenth of a second.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Containers with as many marks as there can be, since half of their limits is page cache.
+fn crowd() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
+    let files = tempfile::tempdir().unwrap();
+    let make = |n: u8| {
+        let (cgroup, id) = Cgroup::of_container(4 * MIB).unwrap();
+        let script = r#"head -c 2200000 /dev/zero > "$0""#;
+        let mut fill = cgroup.command("/bin/sh");
+        let fill = fill
+            .args(["-c", script])
+            .arg(files.path().join(n.to_string()));
+        assert!(fill.status().unwrap().success());
+        (cgroup, id)
+    };
+    ((0..40).map(make).collect(), files)
+}
+
+#[test]
+fn a_crowd_is_watched_at_once() {
+    let (crowd, _files) = crowd();
+    let (_agent, admin) = sampling("60s");
+    let begun = Instant::now();
+    wait::until("all of them", SOON, || {
+        let (_, text) = admin.get("/metrics");
+        let is_shown = |(_, id): &(Cgroup, String)| text.contains(&series("usage", id));
+        crowd.iter().all(is_shown).then_some(())
+    })
+    .unwrap();
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn it_ends_at_once_whatever_the_kernel_is_asked_for() {
+    let (_crowd, _files) = crowd();
+    let (mut agent, _admin) = sampling("1s");
+    let told = Instant::now();
+    agent.end();
+    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
 }

@@ -2,6 +2,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags};
 
@@ -68,4 +69,103 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let said = log.matches("the kernel does not tell when a container crosses a mark");
     assert_eq!(said.count(), 1, "{log}");
+}
+
+/// A kernel that takes its time over each mark: a pipe that is full.
+struct Slow {
+    reader: std::fs::File,
+    filled: usize,
+}
+
+impl Slow {
+    fn make(dir: &Path) -> Self {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let path = dir.join("cgroup.event_control");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+        let mut options = fs::OpenOptions::new();
+        let reader = options.read(true).custom_flags(nonblocking).open(&path);
+        let reader = reader.unwrap();
+        let mut options = fs::OpenOptions::new();
+        let writer = options.write(true).custom_flags(nonblocking).open(&path);
+        let (mut writer, mut filled) = (writer.unwrap(), 0);
+        while let Ok(more) = writer.write(b"-") {
+            filled += more;
+        }
+        rustix::io::ioctl_fionbio(&reader, false).unwrap();
+        Self { reader, filled }
+    }
+
+    /// All marks that were set, once nobody sets any more.
+    fn marks(mut self) -> String {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut self.reader, &mut text).unwrap();
+        text.split_off(self.filled)
+    }
+}
+
+#[test]
+fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a");
+    fs::create_dir(&dir).unwrap();
+    write(&dir, 600_000);
+    let slow = Slow::make(&dir);
+    let source = Source::Containers {
+        root: root.path().to_owned(),
+        version: Version::V1,
+    };
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut table = Table::new(SamplerCounts::default());
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        table.limit(&source, "/a");
+        let passes = [table.pass(&epoll).len(), table.pass(&epoll).len()];
+        drop(table);
+        done.send(passes).unwrap();
+    });
+    let passes = ended.recv_timeout(Duration::from_secs(20));
+    assert_eq!(passes, Ok([1, 1]), "it waits for the kernel");
+    let marks = slow.marks();
+    assert!(matches!(marks.split(' ').count(), 1 | 3), "{marks}");
+}
+
+/// What was crossed before is not told of: so there is another look once they are set.
+#[test]
+fn there_is_a_look_once_marks_are_set() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a");
+    fs::create_dir(&dir).unwrap();
+    write(&dir, 100_000);
+    fs::write(dir.join("cgroup.event_control"), "").unwrap();
+    let source = Source::Containers {
+        root: root.path().to_owned(),
+        version: Version::V1,
+    };
+    let mut table = Table::new(SamplerCounts::default());
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    table.limit(&source, "/a");
+    let mut set = |usage, is_fast, expected: &str| {
+        write(&dir, usage);
+        assert_eq!(table.pass(&epoll).len(), 1);
+        assert_eq!(table.next_ns().is_some(), is_fast);
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }];
+        let patience = rustix::event::Timespec::try_from(Duration::from_secs(20)).unwrap();
+        assert_eq!(epoll::wait(&epoll, &mut events, Some(&patience)), Ok(1));
+        table.crossed(events[0].data.u64());
+        assert!(table.next_ns().is_some());
+        // Each was written to the beginning of the file.
+        let last = fs::read_to_string(dir.join("cgroup.event_control")).unwrap();
+        assert!(last.contains(expected), "{last}");
+    };
+    // The lowest only, and then the others, from the nearest on.
+    set(100_000, false, " 500000");
+    set(410_000, true, " 950000");
 }
