@@ -3,7 +3,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use hyper_rustls::ConfigBuilderExt as _;
 use rustls::crypto::ring;
@@ -50,6 +52,25 @@ pub enum ConfigError {
     /// Notices cannot be sent there.
     #[error("the url in {} is no http:// or https:// URL with a host", .0.display())]
     Url(PathBuf),
+    /// Another port would be used in its place.
+    #[error("the port of the url in {} is none: name one from 1 to 65535, or leave it out", .0.display())]
+    Port(PathBuf),
+    /// They would not be sent.
+    #[error(
+        "the url in {} has a user or a password: take out what is before the @, and send it by a header, `name: Authorization` and `value: Basic BASE64`, the BASE64 of `USER:PASSWORD`",
+        .0.display()
+    )]
+    User(PathBuf),
+    /// The file has no say in it.
+    #[error("take the header {name} out of {}: {why}", .path.display())]
+    Reserved {
+        /// Which file.
+        path: PathBuf,
+        /// Which header.
+        name: HeaderName,
+        /// Who has.
+        why: &'static str,
+    },
     /// That cannot be a header.
     #[error("header {nth} of {} has a name or a value that HTTP does not allow", .path.display())]
     Header {
@@ -101,9 +122,16 @@ impl Config {
             })?;
         let url = || ConfigError::Url(path.to_owned());
         let uri: Uri = written.url.parse().map_err(|_| url())?;
-        let host = uri.authority().map(http::uri::Authority::host);
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || host.is_none_or(str::is_empty) {
+        let authority = uri.authority().ok_or_else(url)?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
             return Err(url());
+        }
+        if authority.as_str().contains('@') {
+            return Err(ConfigError::User(path.to_owned()));
+        }
+        let port = authority.as_str().strip_prefix(authority.host());
+        if port != Some("") && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(ConfigError::Port(path.to_owned()));
         }
         let secure = uri.scheme_str() == Some("https");
         Ok(Self {
@@ -124,6 +152,10 @@ fn headers(written: Vec<Header>, path: &Path) -> Result<HeaderMap, ConfigError> 
             path: path.to_owned(),
             nth,
         })?;
+        if let Some(why) = reserved(&name) {
+            let path = path.to_owned();
+            return Err(ConfigError::Reserved { path, name, why });
+        }
         // Debug output shows none of them.
         value.set_sensitive(true);
         headers.append(name, value);
@@ -132,6 +164,16 @@ fn headers(written: Vec<Header>, path: &Path) -> Result<HeaderMap, ConfigError> 
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     Ok(headers)
+}
+
+/// What would change where the request ends or whose connection it is, and who says that.
+fn reserved(name: &HeaderName) -> Option<&'static str> {
+    match *name {
+        HOST => Some("it is that of the url"),
+        CONTENT_LENGTH | TRANSFER_ENCODING => Some("it is that of each notice"),
+        CONNECTION | TE | TRAILER | UPGRADE => Some("the connection is not the file's"),
+        _ => None,
+    }
 }
 
 fn tls(secure: bool, ca: Option<&Path>, config: &Path) -> Result<ClientConfig, ConfigError> {

@@ -134,6 +134,11 @@ fn a_file_that_is_no_such_file_is_refused_without_its_secrets() {
         ("url: [", "is not as it should be"),
         ("url: ftp://host/s3cret\n", "no http:// or https:// URL"),
         ("url: /s3cret\n", "no http:// or https:// URL"),
+        ("url: http://h:70000/s3cret\n", "from 1 to 65535"),
+        ("url: http://h:65536/s3cret\n", "from 1 to 65535"),
+        ("url: https://[::1]:0/s3cret\n", "from 1 to 65535"),
+        ("url: https://user:s3cret@h/\n", "`value: Basic BASE64`"),
+        ("url: https://s3cret@h:70000/\n", "`value: Basic BASE64`"),
         (
             "url: https://h/\nca: /nowhere/ca.pem\n",
             "cannot read /nowhere/ca.pem",
@@ -152,7 +157,21 @@ fn a_file_that_is_no_such_file_is_refused_without_its_secrets() {
         ),
         (&format!("{url}hedaers: s3cret\n"), "in line"),
     ];
-    for (text, says) in cases {
+    let reserved = [
+        ("content-length", "that of each notice"),
+        ("Transfer-Encoding", "that of each notice"),
+        ("Host", "that of the url"),
+        ("CONNECTION", "not the file's"),
+        ("upgrade", "not the file's"),
+        ("te", "not the file's"),
+        ("trailer", "not the file's"),
+    ];
+    let reserved = reserved.map(|(name, says)| {
+        let header = format!("headers:\n- name: {name}\n  value: s3cret\n");
+        (format!("{url}{header}"), says)
+    });
+    let reserved = reserved.iter().map(|(text, says)| (text.as_str(), *says));
+    for (text, says) in cases.into_iter().chain(reserved) {
         let (_dir, path) = file(text);
         let error = Post::from_file(&path).err().unwrap();
         let whole = chain(&error).to_string();
@@ -162,5 +181,13 @@ fn a_file_that_is_no_such_file_is_refused_without_its_secrets() {
             !whole.contains("s3cret") && !debug.contains("s3cret"),
             "{whole} {debug}"
         );
+    }
+}
+
+#[test]
+fn a_url_may_have_any_port_or_none() {
+    for authority in ["h", "h:1", "h:65535", "[::1]", "[::1]:8080", "127.0.0.1:80"] {
+        let (_dir, path) = file(&format!("url: http://{authority}/\n"));
+        Post::from_file(&path).unwrap();
     }
 }
