@@ -6,37 +6,29 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::pressure::{Key, Pressure, Stall, Usage};
-use crate::snapshot::psi;
+use crate::snapshot::{self, psi};
 
-/// From here on a limit of cgroup v1 is none: it shows `PAGE_COUNTER_MAX` pages.
-const UNLIMITED: u64 = i64::MAX.unsigned_abs() - (64 << 10);
-
-/// A cgroup's directory, with the files of its version, and the directories above it that may have
-/// a lower limit.
+/// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     dir: PathBuf,
-    above: Vec<PathBuf>,
     names: &'static Names,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Names {
     current: &'static str,
-    limit: &'static str,
     inactive_file: &'static str,
     pressure: bool,
 }
 
 const V1: Names = Names {
     current: "memory.usage_in_bytes",
-    limit: "memory.limit_in_bytes",
     inactive_file: "total_inactive_file ",
     pressure: false,
 };
 const V2: Names = Names {
     current: "memory.current",
-    limit: "memory.max",
     inactive_file: "inactive_file ",
     pressure: true,
 };
@@ -51,15 +43,19 @@ pub struct FilesError(PathBuf);
 // === impl Files ===
 
 impl Files {
-    /// Of one cgroup; limits above it are not looked for.
-    pub(super) fn of(dir: &Path) -> Result<Self, FilesError> {
+    /// Of the one cgroup that somebody named, by whatever path.
+    pub(super) fn named(dir: &Path) -> Result<Self, FilesError> {
+        // What is above `a/..` or a link is not what is above the cgroup.
+        Self::of(&fs::canonicalize(dir).map_err(|_| FilesError(dir.to_owned()))?)
+    }
+
+    fn of(dir: &Path) -> Result<Self, FilesError> {
         let names = [&V1, &V2]
             .into_iter()
             .find(|names| dir.join(names.current).exists())
             .ok_or_else(|| FilesError(dir.to_owned()))?;
         Ok(Self {
             dir: dir.to_owned(),
-            above: Vec::new(),
             names,
         })
     }
@@ -73,14 +69,16 @@ impl Files {
         [mount.join("memory"), mount].into_iter().find_map(|mount| {
             if !below.is_empty()
                 && plain
-                && let Ok(mut files) = Self::of(&mount.join(below))
+                && let Ok(files) = Self::of(&mount.join(below))
             {
-                let above = Path::new(below).ancestors().skip(1);
-                files.above = above.map(|above| mount.join(above)).collect();
                 return Some(files);
             }
             Self::of(&mount).ok()
         })
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The same for all processes of a cgroup, by whatever path it is seen.
@@ -108,23 +106,33 @@ impl Files {
         })
     }
 
-    /// The lowest, of its own and those above.
+    /// The lowest on the path up, as far as it can be seen from here.
     pub(super) fn limit(&self) -> Option<u64> {
-        let dirs = std::iter::once(&self.dir).chain(&self.above);
-        let limits = dirs.filter_map(|dir| number(&dir.join(self.names.limit)));
-        limits.filter(|limit| *limit < UNLIMITED).min()
+        if self.names == &V1 {
+            // The kernel's own walk: past the mount, and not past a cgroup without `use_hierarchy`.
+            return snapshot::limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
+        }
+        // The root has no such file, nor has what the hierarchy is mounted in.
+        let limits = self.dir.ancestors().map_while(|dir| {
+            let text = fs::read_to_string(dir.join("memory.max")).ok()?;
+            snapshot::limit(&text).ok()
+        });
+        limits.flatten().min()
     }
 
     /// `current` without `inactive_file`.
     pub(super) fn working_set(&self, current: u64) -> u64 {
-        let stat = fs::read_to_string(self.dir.join("memory.stat")).unwrap_or_default();
-        let value = stat
-            .lines()
-            .find_map(|line| line.strip_prefix(self.names.inactive_file));
-        let inactive: u64 = value
+        let inactive = self.stat(self.names.inactive_file);
+        let inactive: u64 = inactive
             .and_then(|value| value.parse().ok())
             .unwrap_or_default();
         current.saturating_sub(inactive)
+    }
+
+    fn stat(&self, key: &str) -> Option<String> {
+        let stat = fs::read_to_string(self.dir.join("memory.stat")).ok()?;
+        let mut lines = stat.lines();
+        lines.find_map(|line| Some(line.strip_prefix(key)?.to_owned()))
     }
 
     fn pressure(&self) -> Option<Pressure> {
@@ -144,7 +152,7 @@ impl Files {
     }
 }
 
-/// A file of one number; `max` is none.
+/// A file of one number.
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim_ascii().parse().ok()
 }
@@ -186,27 +194,55 @@ mod tests {
     }
 
     #[test]
-    fn on_v1_and_in_a_whole_hierarchy_the_path_and_the_lowest_limit_above_count() {
+    fn on_v1_the_kernel_says_which_limit_on_the_path_up_is_the_lowest() {
         let root = tempfile::tempdir().unwrap();
         let memory = root.path().join("sys/fs/cgroup/memory");
-        let none = "9223372036854771712\n";
-        let file = |limit| {
+        let file = |own, lowest| {
             [
                 ("memory.usage_in_bytes", "60\n"),
-                ("memory.limit_in_bytes", limit),
+                ("memory.limit_in_bytes", own),
+                ("memory.stat", lowest),
             ]
         };
-        cgroup(&memory, &file(none));
-        cgroup(&memory.join("pod"), &file("80\n"));
-        cgroup(&memory.join("pod/a"), &file(none));
-        cgroup(&memory.join("free"), &file(none));
+        let none = "9223372036854771712\n";
+        let without = "inactive_file 1\nhierarchical_memory_limit 9223372036854771712\n";
+        let with = "inactive_file 1\nhierarchical_memory_limit 80\ntotal_inactive_file 7\n";
+        cgroup(&memory, &file(none, without));
+        cgroup(&memory.join("pod"), &file("90\n", with));
+        cgroup(&memory.join("pod/a"), &file(none, with));
+        cgroup(&memory.join("free"), &file(none, without));
         let limit = |path| Files::seen_by(root.path(), path).unwrap().limit();
         assert_eq!(limit("/pod/a"), Some(80));
         assert_eq!(limit("/free"), None);
         assert_eq!(limit("/gone"), None);
-        let pod = Files::of(&memory.join("pod")).unwrap();
+        let pod = Files::named(&memory.join("pod")).unwrap();
         let usage = pod.usage(0, pod.limit()).unwrap();
         assert_eq!((usage.limit, usage.psi), (Some(80), None));
+        assert_eq!(pod.working_set(60), 53);
+    }
+
+    #[test]
+    fn on_v2_the_lowest_limit_up_to_the_mount_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let mount = root.path().join("sys/fs/cgroup");
+        let file = |max| [("memory.current", "60\n"), ("memory.max", max)];
+        // Beside the mount, not above it.
+        cgroup(root.path(), &[("memory.max", "1\n")]);
+        cgroup(&mount, &[("memory.current", "60\n")]);
+        cgroup(&mount.join("parent"), &file("64\n"));
+        cgroup(&mount.join("parent/app"), &file("max\n"));
+        cgroup(&mount.join("parent/app/own"), &file("32\n"));
+        cgroup(&mount.join("free"), &file("max\n"));
+        cgroup(&mount.join("free/tight"), &file("1\n"));
+        cgroup(&mount.join("free/app"), &file("max\n"));
+        let named = |path| Files::named(&mount.join(path)).unwrap().limit();
+        assert_eq!(named("parent/app"), Some(64));
+        assert_eq!(named("parent/app/own"), Some(32));
+        assert_eq!(named("free/app"), None);
+        assert_eq!(named("free/tight/../app"), None);
+        let seen = |path| Files::seen_by(root.path(), path).unwrap().limit();
+        assert_eq!(seen("/parent/app"), Some(64));
+        assert_eq!(seen("/free/app"), None);
     }
 
     #[test]
@@ -214,10 +250,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("sys/fs/cgroup");
         cgroup(&dir, &[("memory.current", "75\n"), ("memory.max", "max\n")]);
-        let files = Files::of(&dir).unwrap();
+        let files = Files::named(&dir).unwrap();
         let usage = files.usage(0, files.limit()).unwrap();
         assert_eq!((usage.limit, usage.psi), (None, None));
-        let error = Files::of(root.path()).unwrap_err();
+        let error = Files::named(root.path()).unwrap_err();
         assert!(error.to_string().contains("memory controller"), "{error}");
     }
 }

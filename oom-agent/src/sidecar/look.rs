@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::files::{Files, FilesError};
+use super::listing::{Listing, Turn};
 use super::pod;
 use crate::act::{Held, Identity, Processes};
 use crate::pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
@@ -33,6 +34,7 @@ pub(super) struct Beside {
     /// The last minute of each.
     recorder: Recorder,
     looked_up_ns: Option<u64>,
+    listing: Listing,
     crowded: bool,
     fresh: bool,
 }
@@ -86,13 +88,14 @@ impl Beside {
     ) -> Result<Self, FilesError> {
         Ok(Self {
             settings,
-            only: cgroup.map(Files::of).transpose()?,
+            only: cgroup.map(Files::named).transpose()?,
             again,
             processes: Processes::new("/proc"),
             known: HashMap::new(),
             limits: HashMap::new(),
             recorder: Recorder::default(),
             looked_up_ns: None,
+            listing: Listing::default(),
             crowded: false,
             fresh: false,
         })
@@ -202,13 +205,18 @@ impl Beside {
             Some(files) => files.procs(),
             None => self.processes.all(),
         };
-        let mut pids = match pids {
-            Ok(pids) => pids,
-            Err(error) => {
-                tracing::warn!(%error, "the processes cannot be listed");
-                Vec::new()
+        let cgroup = self.only.as_ref();
+        let cgroup = cgroup.map(|files| tracing::field::display(files.dir().display()));
+        match (self.listing.turn(pids.is_ok()), &pids) {
+            (Some(Turn::Lost), Err(error)) => {
+                tracing::warn!(cgroup, %error, "the processes cannot be listed: none is watched until they can be");
             }
-        };
+            (Some(Turn::Back), _) => {
+                tracing::info!(cgroup, "the processes can be listed again, and are watched");
+            }
+            _ => {}
+        }
+        let mut pids = pids.unwrap_or_default();
         let own = std::process::id();
         pids.retain(|pid| pod::may_be_told(*pid, own, self.only.is_some()));
         if pids.len() > PROCESSES && !self.crowded {

@@ -3,6 +3,7 @@
 
 mod exposition;
 mod files;
+mod listing;
 mod look;
 mod pod;
 

@@ -45,23 +45,51 @@ impl Cgroup {
             let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
         }
         let dir = hierarchy.mount.join(name);
-        fs::create_dir(&dir).with_context(|| format!("make the cgroup {}", dir.display()))?;
+        make(&dir)?;
         let cgroup = Self {
             path: format!("{}/{name}", hierarchy.root.trim_end_matches('/')),
             dir,
         };
-        let limit = limit_bytes.to_string();
-        match hierarchy.version {
+        cgroup.limit(hierarchy.version, limit_bytes)?;
+        Ok(cgroup)
+    }
+
+    fn limit(&self, version: Version, bytes: u64) -> Result<()> {
+        let limit = bytes.to_string();
+        match version {
             Version::V1 => {
-                cgroup.set("memory.limit_in_bytes", &limit)?;
-                cgroup.set_if_there("memory.memsw.limit_in_bytes", &limit)?;
+                self.set("memory.limit_in_bytes", &limit)?;
+                self.set_if_there("memory.memsw.limit_in_bytes", &limit)
             }
             Version::V2 => {
-                cgroup.set("memory.max", &limit)?;
-                cgroup.set_if_there("memory.swap.max", "0")?;
+                self.set("memory.max", &limit)?;
+                self.set_if_there("memory.swap.max", "0")
             }
         }
-        Ok(cgroup)
+    }
+
+    /// Kills what runs in it and removes it, as the end of a service does.
+    pub fn remove(&self) -> Result<()> {
+        remove(&self.dir)
+    }
+
+    /// Makes it again where it was.
+    pub fn make_anew(&self, limit_bytes: u64) -> Result<()> {
+        make(&self.dir)?;
+        self.limit(Hierarchy::of_memory()?.version, limit_bytes)
+    }
+
+    /// Makes one without a limit below this one.
+    pub fn below(&self, name: &str) -> Result<Self> {
+        if Hierarchy::of_memory()?.version == Version::V2 {
+            self.set("cgroup.subtree_control", "+memory")?;
+        }
+        let dir = self.dir.join(name);
+        make(&dir)?;
+        Ok(Self {
+            path: format!("{}/{name}", self.path),
+            dir,
+        })
     }
 
     /// Its path from the hierarchy's root, as the kernel tells it.
@@ -107,6 +135,10 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+fn make(dir: &Path) -> Result<()> {
+    fs::create_dir(dir).with_context(|| format!("make the cgroup {}", dir.display()))
 }
 
 /// How many processes were OOM-killed in the cgroup of that path, see [`Cgroup::path`].

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use xtask::lab::{Cgroup, Output, field, message};
 
@@ -208,6 +209,40 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     assert!(!sidecar.log.so_far().any(|line| line.contains("s3cret")));
     hog.0.wait().unwrap();
     assert!(!said.to_end(SOON).iter().any(|line| line.contains("warned")));
+}
+
+#[test]
+fn a_limit_above_the_cgroup_is_one_of_it() {
+    let parent = cgroup();
+    let app = parent.below("app").unwrap();
+    let _sidecar = sidecar(&app, &[], &[]);
+    let mut hog = Running::spawn(app.command(HOG).args(CAREFUL));
+    let mut said = hog.output();
+    let warned = mib(&mut said, "warned at ");
+    let let_go = mib(&mut said, "let go at ");
+    assert!((40..58).contains(&warned), "warned at {warned} MiB of 64");
+    assert!((50..64).contains(&let_go), "let go at {let_go} MiB of 64");
+}
+
+/// As a service's, with every restart.
+#[test]
+fn a_cgroup_that_goes_is_told_once_and_watched_again_when_it_is_back() {
+    let cgroup = cgroup();
+    let mut sidecar = sidecar(&cgroup, &[], &[]);
+    cgroup.remove().unwrap();
+    sidecar.says("cannot be listed");
+    // Ten looks: none of them says it again.
+    let mut told = 0;
+    let again = |line: &str| {
+        told += u32::from(message(line)?.contains("cannot be listed"));
+        (told > 1).then_some(())
+    };
+    let again = sidecar.log.find("it", Duration::from_secs(1), again);
+    assert!(again.is_err());
+    cgroup.make_anew(LIMIT).unwrap();
+    sidecar.says("can be listed again");
+    let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
+    mib(&mut hog.output(), "let go at ");
 }
 
 /// The processes of a pod: the first one holds the namespace, one comes near its limit, one has none.

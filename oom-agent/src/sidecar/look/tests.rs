@@ -18,10 +18,14 @@ impl Cgroup {
         let dir = tempfile::tempdir().unwrap();
         let child = Command::new("sleep").arg("2147483647").spawn().unwrap();
         let cgroup = Self { dir, child };
-        cgroup.write("cgroup.procs", &cgroup.child.id().to_string());
-        cgroup.has(0, 0);
-        cgroup.write("memory.max", &(100 * MIB).to_string());
+        cgroup.is_made();
         cgroup
+    }
+
+    fn is_made(&self) {
+        self.write("cgroup.procs", &self.child.id().to_string());
+        self.has(0, 0);
+        self.write("memory.max", &(100 * MIB).to_string());
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -145,4 +149,23 @@ fn a_working_set_that_is_asked_for_is_read_in_every_pass() {
     assert!(beside.look(SECOND_NS / 10).is_empty());
     cgroup.has(80, 25);
     assert_eq!(beside.look(SECOND_NS / 5).len(), 1);
+}
+
+#[test]
+fn a_cgroup_that_is_made_anew_is_watched_again() {
+    let cgroup = Cgroup::new();
+    let mut beside = cgroup.beside();
+    cgroup.has(95, 0);
+    assert_eq!(beside.look(0).len(), 1);
+    let dir = cgroup.dir.path();
+    fs::remove_dir_all(dir).unwrap();
+    assert!(beside.look(SECOND_NS / 10).is_empty());
+    assert_eq!(beside.all().count(), 0);
+    fs::create_dir(dir).unwrap();
+    cgroup.is_made();
+    cgroup.has(95, 0);
+    // Its first level, and no reminder of the other's.
+    let told = beside.look(SECOND_NS / 5);
+    assert_eq!(told.len(), 1);
+    assert!(!told[0].crossing.again);
 }
