@@ -1,4 +1,4 @@
-//! The tier `lint`: format, clippy, and the dependencies' licences and sources.
+//! The tier `lint`: format, clippy, each program by itself, and the dependencies' licences and sources.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -54,6 +54,12 @@ pub(super) fn run_all() -> Result<Outcome> {
             "warnings",
         ],
     ] {
+        outcome = outcome.and(check(workspace::cargo().args(args)));
+    }
+    // Together, and with their tests, they have features of dependencies that none has asked for
+    // itself. So each is built when it is installed.
+    for program in ["oom-agent", "bonker-gpio", "xtask"] {
+        let args = ["check", "--quiet", "--package", program];
         outcome = outcome.and(check(workspace::cargo().args(args)));
     }
     let deny = cargo_deny()?;

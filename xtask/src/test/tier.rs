@@ -22,7 +22,7 @@ use crate::{image, say, workspace};
 /// A set of tests that need the same things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Tier {
-    /// Format, clippy, licences.
+    /// Format, clippy, each program by itself, licences.
     Lint,
     /// What needs nothing but cargo.
     Unit,
