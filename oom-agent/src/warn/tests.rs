@@ -88,7 +88,7 @@ fn the_line_says_all_of_it() {
     assert_eq!(
         text,
         "container main of pod shop/hungry is at 94 % of its memory limit of 64 MiB (critical); \
-         at this pace it is there in 4 s; SIGUSR2 was sent to 1 process"
+         at this pace it is there in 4.0 s; SIGUSR2 was sent to 1 process"
     );
 }
 
@@ -116,6 +116,7 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
     warning.crossing.forecast = None;
     warning.crossing.again = true;
     warning.container.name = None;
+    warning.container.id = "17db".repeat(16);
     warning.pod = None;
     warning.signal = Some(Signal {
         name: "SIGHUP".to_owned(),
@@ -125,7 +126,7 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
     });
     assert_eq!(
         warning.sentence(),
-        "container 17db is still at 94 % of its memory limit of 64 MiB (warning); \
+        "container 17db17db17db is still at 94 % of its memory limit of 64 MiB (warning); \
          it does not grow now; SIGHUP was sent to 2 processes, not to others: CAP_KILL is needed"
     );
 }

@@ -13,6 +13,9 @@ use crate::{chain, escape};
 /// Processes that a line names of those that got a signal.
 const PIDS: usize = 16;
 
+/// As much of a container's id as tells it from others.
+const ID_LEN: usize = 12;
+
 /// The longest text of an error that is told, in bytes.
 const ERROR_LEN: usize = 256;
 
@@ -104,7 +107,8 @@ impl Warning {
     pub fn sentence(&self) -> String {
         let usage = &self.crossing.usage;
         let name = self.container.name.as_deref();
-        let mut text = format!("container {}", name.unwrap_or(&self.container.id));
+        let id = escape::truncate(&self.container.id, ID_LEN);
+        let mut text = format!("container {}", name.unwrap_or(id));
         if let Some(Pod {
             namespace: Some(namespace),
             name: Some(name),
@@ -125,7 +129,10 @@ impl Warning {
             Some(left) if left.is_zero() => {}
             Some(left) => {
                 let seconds = left.as_secs_f64();
-                let _infallible = write!(text, "; at this pace it is there in {seconds:.0} s");
+                // The last seconds are what counts.
+                let digits = usize::from(seconds < 10.0);
+                let _infallible =
+                    write!(text, "; at this pace it is there in {seconds:.digits$} s");
             }
             None => text.push_str("; it does not grow now"),
         }

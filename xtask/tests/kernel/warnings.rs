@@ -84,7 +84,7 @@ fn people_are_told_in_a_sentence_and_nobody_is_unless_it_is_asked_for() {
     let mut silent = super::agent();
     let (cgroup, id) = Cgroup::of_container(64 * MIB).unwrap();
     let victim = grows(&cgroup, "200");
-    let start = format!("container {id} is at ");
+    let start = format!("container {} is at ", &id[..12]);
     telling
         .output()
         .find("a sentence", SOON, |line| {
