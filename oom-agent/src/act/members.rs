@@ -208,7 +208,9 @@ mod tests {
     /// `unshare` runs its program as the first of a PID namespace.
     fn unshared(script: &str) -> Child {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        // In a user namespace, too, so that it takes no root.
+        let namespaces = ["--map-root-user", "--pid", "--fork", "--kill-child"];
+        unshare.args(namespaces).args(["sh", "-c", script]);
         unshare.spawn().unwrap()
     }
 
