@@ -5,6 +5,7 @@
 //! /proc before the kill and from the kernel's own report of it; the host compares.
 
 mod before;
+mod careful;
 mod cases;
 mod kmsg;
 mod loopback;

@@ -6,14 +6,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::pods::Group;
-use super::process::{Plan, SOON, start};
-use super::scene::{Scene, Story};
+use super::careful::{Twins, lives_by_its_signals};
+use super::process::SOON;
+use super::scene::Scene;
 use crate::lab::Output;
 use crate::process::stop;
-
-const LIMIT: u64 = 64 << 20;
-const CAREFUL: [&str; 6] = ["--mib", "200", "--gate", "--hold", "--careful", "50"];
 
 /// `oom-agent sidecar --cgroup`; dropping it ends it.
 struct Sidecar(Child);
@@ -25,21 +22,10 @@ impl Drop for Sidecar {
 }
 
 pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
-    let pod = Group::burstable()?.pod(30)?;
-    let (first, second) = (
-        pod.container(30)?.limit(LIMIT)?,
-        pod.container(31)?.limit(LIMIT)?,
-    );
-    let plan = |group| Plan {
-        group,
-        args: &CAREFUL,
-        uid: 1000,
-        oom_score_adj: 0,
-    };
-    let mut warned = start(&[plan(&first)])?;
-    let warned = warned.first()?;
+    let twins = Twins::of_pod(30)?;
+    let mut warned = twins.start_warned()?;
     let child = Command::new("/bin/oom-agent")
-        .args(["sidecar", "--cgroup", &first.dir().to_string_lossy()])
+        .args(["sidecar", "--cgroup", &twins.warned.dir().to_string_lossy()])
         .args(["--http-listen", "127.0.0.1:0"])
         .stderr(Stdio::piped())
         .spawn()
@@ -50,21 +36,7 @@ pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
     log.find("that it watches", SOON, |line| {
         line.contains("watching").then_some(())
     })?;
-    warned.go()?;
-    for said in ["growing", "warned at", "let go at", "touched 0 MiB"] {
-        warned.said(said)?;
-    }
-    warned.lives()?;
-    let mut unwarned = start(&[plan(&second)])?;
-    let unwarned = unwarned.first()?;
-    let victims = [unwarned.facts()?];
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&second.path),
-        outcome: "container-died",
-        trigger: victims.first().map(|victim| victim.pid),
-        victims: &victims,
-    };
-    scene.play(&story, || unwarned.go())
+    lives_by_its_signals(warned.first()?)?;
+    drop(sidecar);
+    twins.unwarned_dies(scene)
 }

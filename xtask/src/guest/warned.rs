@@ -5,42 +5,25 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use super::pods::Group;
-use super::process::{Plan, SOON, start};
+use super::careful::{Twins, lives_by_its_signals};
+use super::process::SOON;
 use super::runtime::Stand;
-use super::scene::{Scene, Story};
-
-const LIMIT: u64 = 64 << 20;
-const CAREFUL: [&str; 6] = ["--mib", "200", "--gate", "--hold", "--careful", "50"];
+use super::scene::Scene;
 
 /// There are no PID namespaces here: no container has a first process.
 const ANNOTATIONS: [(&str, &str); 1] = [("oom-bonker.dev/signals", "all")];
 
 pub(super) fn warned(scene: &mut Scene) -> Result<Value> {
-    let pod = Group::burstable()?.pod(40)?;
-    let (first, second) = (
-        pod.container(40)?.limit(LIMIT)?,
-        pod.container(41)?.limit(LIMIT)?,
-    );
-    let uid = pod.pod.clone();
-    let plan = |group| Plan {
-        group,
-        args: &CAREFUL,
-        uid: 1000,
-        oom_score_adj: 0,
-    };
+    let twins = Twins::of_pod(40)?;
+    let uid = &twins.warned.pod;
     let socket = Path::new("/tmp/cri.sock");
     let stand = Stand::at(socket, &ANNOTATIONS)?;
     let endpoint = format!("unix://{}", socket.display());
     let mut agent = Scene::another(&["--warn", "line,signal", "--cri-endpoint", &endpoint])?;
-    let mut warned = start(&[plan(&first)])?;
+    let mut warned = twins.start_warned()?;
     let warned = warned.first()?;
     let pid = warned.facts()?.pid;
-    warned.go()?;
-    for said in ["growing", "warned at", "let go at", "touched 0 MiB"] {
-        warned.said(said)?;
-    }
-    warned.lives()?;
+    lives_by_its_signals(warned)?;
     for (level, signal) in [("warning", "SIGUSR1"), ("critical", "SIGUSR2")] {
         let line = agent.incidents.find(level, SOON, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
@@ -58,16 +41,5 @@ pub(super) fn warned(scene: &mut Scene) -> Result<Value> {
     }
     agent.end();
     drop(stand);
-    let mut unwarned = start(&[plan(&second)])?;
-    let unwarned = unwarned.first()?;
-    let victims = [unwarned.facts()?];
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&second.path),
-        outcome: "container-died",
-        trigger: victims.first().map(|victim| victim.pid),
-        victims: &victims,
-    };
-    scene.play(&story, || unwarned.go())
+    twins.unwarned_dies(scene)
 }
