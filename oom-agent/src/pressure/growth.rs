@@ -39,7 +39,7 @@ const FARTHEST: Duration = Duration::from_hours(24);
 
 /// How much memory there was. In order of time wherever there are several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sample {
+pub(super) struct Sample {
     /// ms after any moment that all of them share.
     pub at_ms: u64,
     /// Bytes.
@@ -48,7 +48,7 @@ pub struct Sample {
 
 /// What a minute of memory looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub(super) struct Judgement {
     /// In which way it came to where it is.
     pub growth: Growth,
     /// How fast it grew at last, in bytes per second; `None` of less than two samples.
@@ -59,7 +59,7 @@ pub struct Judgement {
 
 /// Judges how the last sample was come to, which is that of a kill. Without a limit the last sample
 /// stands for it.
-pub fn judge(samples: &[Sample], limit: Option<u64>) -> Judgement {
+pub(super) fn judge(samples: &[Sample], limit: Option<u64>) -> Judgement {
     let whole = limit.or(samples.last().map(|last| last.bytes));
     let whole = whole.unwrap_or_default().max(1);
     let (growth, of) = verdict(samples, whole, limit.is_some());
@@ -72,12 +72,12 @@ pub fn judge(samples: &[Sample], limit: Option<u64>) -> Judgement {
 
 /// When the limit is reached if it goes on like this; `None` while nothing grows, or where too little
 /// was seen. Of a saw-tooth it is what is left at the bottom that counts.
-pub fn forecast(samples: &[Sample], limit: u64) -> Option<Duration> {
+pub(super) fn forecast(samples: &[Sample], limit: u64) -> Option<Duration> {
     ahead(samples, limit, SEEN_MS)
 }
 
 /// The same for one that has just come near its limit: it may not be there for long.
-pub fn forecast_near(samples: &[Sample], limit: u64) -> Option<Duration> {
+pub(super) fn forecast_near(samples: &[Sample], limit: u64) -> Option<Duration> {
     ahead(samples, limit, SEEN_NEAR_MS)
 }
 

@@ -18,7 +18,6 @@ mod tree;
 mod usage;
 
 pub use every::{Every, NoSpan};
-pub use growth::{Judgement, Sample, forecast, forecast_near, judge};
 pub use latest::Latest;
 pub use recorder::{Forecast, Recorder};
 pub use sampler::{Sampler, SamplerError};
