@@ -142,11 +142,6 @@ pub fn pack(agent: &Path, out: &Path) -> Result<()> {
     write(&AGENT, agent, out)
 }
 
-/// Packs a static bonker.
-pub fn pack_hub(bonker: &Path, out: &Path) -> Result<()> {
-    write(&HUB, bonker, out)
-}
-
 /// Packs a static agent as a sidecar.
 pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
     write(&SIDECAR, agent, out)
