@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::pressure::{Key, Pressure, Stall, Usage};
-use crate::snapshot::{self, psi};
+use crate::pressure::{Key, Pressure, Usage};
+use crate::snapshot::{self, cpu_psi, psi};
 
 /// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +32,6 @@ const V2: Names = Names {
     inactive_file: "inactive_file ",
     pressure: true,
 };
-
-const NO_FULL: &str = "full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
 
 /// A directory is no cgroup with a memory controller.
 #[derive(Debug, thiserror::Error)]
@@ -139,15 +137,11 @@ impl Files {
         if !self.names.pressure {
             return None;
         }
-        let stall = |name| -> Option<Stall> {
-            let text = fs::read_to_string(self.dir.join(name)).ok()?;
-            // Of CPUs there is no line `full` before 5.13.
-            psi(&text).or_else(|| psi(&format!("{text}{NO_FULL}")))
-        };
+        let text = |name| fs::read_to_string(self.dir.join(name)).ok();
         Some(Pressure {
-            memory: stall("memory.pressure")?,
-            io: stall("io.pressure")?,
-            cpu: stall("cpu.pressure")?,
+            memory: psi(&text("memory.pressure")?)?,
+            io: psi(&text("io.pressure")?)?,
+            cpu: cpu_psi(&text("cpu.pressure")?)?,
         })
     }
 }
