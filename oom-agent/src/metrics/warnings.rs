@@ -40,6 +40,13 @@ pub struct WarningCounts {
 
 impl WarningCounts {
     pub(super) fn new(registry: &mut Registry) -> Self {
+        let near: Family<Labels, Gauge> = Family::default();
+        registry.register(
+            "containers_near_limit",
+            "Containers that are near their memory limits",
+            near.clone(),
+        );
+        let near = Level::ALL.map(|level| near.get_or_create_owned(&[("level", level.as_str())]));
         let mut family = |name: &str, help: &str| {
             let family: Family<Labels, Counter> = Family::default();
             registry.register(name, help, family.clone());
@@ -54,7 +61,7 @@ impl WarningCounts {
             registry.register(name, help, counter.clone());
             counter
         };
-        let counts = Self {
+        Self {
             dropped: counter(
                 "warnings_dropped",
                 "Warnings that found no room on their way",
@@ -78,19 +85,7 @@ impl WarningCounts {
             asked: pods("outcome", "answered"),
             unanswered: pods("outcome", "failed"),
             warnings: Arc::new(Level::ALL.map(|level| warnings("level", level.as_str()))),
-            at_level: Arc::default(),
-        };
-        let family: Family<Labels, Gauge> = Family::default();
-        registry.register(
-            "containers_near_limit",
-            "Containers that are near their memory limits",
-            family.clone(),
-        );
-        let gauges =
-            Level::ALL.map(|level| family.get_or_create_owned(&[("level", level.as_str())]));
-        Self {
-            at_level: Arc::new(gauges),
-            ..counts
+            at_level: Arc::new(near),
         }
     }
 
