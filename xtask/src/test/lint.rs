@@ -97,12 +97,14 @@ fn cargo_deny() -> Result<PathBuf> {
         return Ok(path);
     }
     let dir = Cache::open()?.entry(&format!("cargo-deny-{CARGO_DENY}"), |dir| {
-        say::step("building cargo-deny (about three minutes, once)");
+        say::step("building cargo-deny (about a minute, once)");
         run(workspace::cargo()
             .args([
                 "install",
                 "--quiet",
                 "--locked",
+                // It runs for a second: a build for speed takes two minutes more.
+                "--debug",
                 "cargo-deny",
                 "--version",
                 CARGO_DENY,
