@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::cri::{self, Cri, SOCKETS, Socket};
+use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
 use crate::error_chain::chain;
 use crate::k8s::{self, Recorder};
 use crate::snapshot::{Hierarchy, Snapshots};
@@ -18,21 +18,23 @@ const CREDENTIALS: Duration = Duration::from_secs(30);
 /// A runtime that was not there is looked for again after this long, when next needed.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The container runtime, looked for when first needed and until found.
-pub(super) struct Runtime {
+/// The container runtimes of this node: there may be several, and any may come later than the agent.
+pub(super) struct Runtimes {
     flag: Option<Socket>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    found: Option<Cri>,
+    found: Vec<Cri>,
+    /// Sockets on which something else speaks, as they were told of.
+    foreign: Vec<String>,
     looked: Option<Instant>,
 }
 
-// === impl Runtime ===
+// === impl Runtimes ===
 
-impl Runtime {
+impl Runtimes {
     pub(super) fn new(flag: Option<Socket>) -> Self {
         Self {
             flag,
@@ -40,40 +42,87 @@ impl Runtime {
         }
     }
 
-    /// What [`get`](Self::get) gave last: one that was named, or was found already.
-    pub(super) async fn known(&self) -> Option<Cri> {
+    /// What [`find`](Self::find) gave last: one that was named, or those that were found already.
+    pub(super) async fn known(&self) -> Several {
         if self.flag.is_some() {
-            return self.get().await;
+            return self.find().await;
         }
-        self.state.lock().await.found.clone()
+        Several(self.state.lock().await.found.clone())
     }
 
-    /// The socket that was named, else the first in order that answers.
-    pub(super) async fn get(&self) -> Option<Cri> {
+    /// The socket that was named, else all that answer. Those that did not are looked at again when it
+    /// was some time ago.
+    pub(super) async fn find(&self) -> Several {
         let mut state = self.state.lock().await;
-        if state.found.is_some() {
-            return state.found.clone();
-        }
-        let now = Instant::now();
         let first = state.looked.is_none();
+        let now = Instant::now();
         if state.looked.is_some_and(|looked| now - looked < AGAIN) {
-            return None;
+            return Several(state.found.clone());
         }
-        state.looked = Some(now);
-        state.found = match &self.flag {
-            Some(socket) => Some(named(socket)),
-            None => cri::discover(Path::new("/")).await,
-        };
-        match &state.found {
-            Some(cri) => tracing::info!(socket = %cri.socket(), "container runtime"),
-            None if first => tracing::info!(
-                looked_at = SOCKETS.join(" "),
-                "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
-            ),
-            None => {}
+        match &self.flag {
+            Some(socket) if first => state.found.push(named(socket)),
+            Some(_) => {}
+            None => {
+                let found = cri::discover(Path::new("/"), &state.found).await;
+                for cri in &found.runtimes {
+                    tracing::info!(socket = %cri.socket(), "container runtime");
+                }
+                state.found.extend(found.runtimes);
+                let foreign = found.foreign.iter().map(ToString::to_string);
+                let foreign: Vec<String> = foreign.collect();
+                for error in &foreign {
+                    if !state.foreign.contains(error) {
+                        tracing::info!("{error}");
+                    }
+                }
+                state.foreign = foreign;
+                if first && state.found.is_empty() {
+                    tracing::info!(
+                        looked_at = SOCKETS.join(" "),
+                        "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
+                    );
+                }
+            }
         }
-        state.found.clone()
+        state.looked = Some(Instant::now());
+        Several(state.found.clone())
     }
+
+    /// What the runtime that knows it says of a container; else why none does.
+    pub(super) async fn container(
+        &self,
+        id: &str,
+        patience: Duration,
+    ) -> Result<cri::Identity, Unknown> {
+        match self.find().await.container(id, patience).await {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => Err(Unknown {
+                is_everywhere: matches!(error, CriError::NotFound { .. }),
+                reason: chain(&error).to_string(),
+            }),
+            None => Err(Unknown {
+                is_everywhere: false,
+                reason: self.why_none().await,
+            }),
+        }
+    }
+
+    async fn why_none(&self) -> String {
+        let foreign = self.state.lock().await.foreign.join("; ");
+        if foreign.is_empty() {
+            "no container runtime was found".to_owned()
+        } else {
+            format!("no container runtime was found: {foreign}")
+        }
+    }
+}
+
+/// Why a container has no name.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// Every runtime has answered, and none knows it.
+    pub(super) is_everywhere: bool,
+    pub(super) reason: String,
 }
 
 fn named(socket: &Socket) -> Cri {

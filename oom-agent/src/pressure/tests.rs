@@ -106,7 +106,9 @@ impl Scene {
             during();
         };
         let (count, live) = (counts.clone(), liveness.clone());
-        let sampler = Sampler::start(source, period, count, live, Box::new(take)).unwrap();
+        let take = Box::new(take);
+        let notice = Box::new(|_: &str, _| {});
+        let sampler = Sampler::start(source, Some(period), count, live, take, notice).unwrap();
         Self {
             root,
             passes,

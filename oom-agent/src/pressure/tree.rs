@@ -44,7 +44,9 @@ pub enum Source {
 /// What happened to a cgroup of that path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Noticed {
-    /// It is there, or its limit was written.
+    /// It is there.
+    There(String),
+    /// Its limit was written.
     Limit(String),
     /// Its `memory.events` changed.
     Hit(String),
@@ -124,7 +126,7 @@ impl Tree {
             Source::Named { dir, .. } => {
                 let path = dir.display().to_string();
                 tree.watch(path.clone(), true);
-                noticed.push(Noticed::Limit(path));
+                noticed.push(Noticed::There(path));
             }
         }
         Ok(tree)
@@ -197,7 +199,7 @@ impl Tree {
                 continue;
             }
             if container {
-                noticed.push(Noticed::Limit(path.clone()));
+                noticed.push(Noticed::There(path.clone()));
             }
             if path.matches('/').count() >= DEPTH {
                 self.unwatched = self.unwatched.saturating_add(1);
@@ -340,7 +342,7 @@ mod tests {
     #[test]
     fn what_was_there_before_is_found() {
         let (scene, noticed) = scene(&[&scope(1), "/system.slice/cron.service"]);
-        assert_eq!(noticed, [Noticed::Limit(scope(1))]);
+        assert_eq!(noticed, [Noticed::There(scope(1))]);
         assert_eq!(scene.tree.unwatched, 0);
     }
 
@@ -349,11 +351,11 @@ mod tests {
         let (mut scene, _) = scene(&[]);
         let path = format!("/machine.slice{}", scope(2));
         let dir = scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::Limit(path.clone())]);
+        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
         fs::remove_dir(dir).unwrap();
         assert_eq!(scene.noticed(), [Noticed::Gone(path.clone())]);
         scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::Limit(path)]);
+        assert_eq!(scene.noticed(), [Noticed::There(path)]);
     }
 
     #[test]
@@ -379,7 +381,7 @@ mod tests {
         let mut noticed = Vec::new();
         let mut tree = Tree::open(source, &mut noticed).unwrap();
         let path = dir.path().display().to_string();
-        assert_eq!(noticed, [Noticed::Limit(path.clone())]);
+        assert_eq!(noticed, [Noticed::There(path.clone())]);
         noticed.clear();
         fs::write(dir.path().join("memory.limit_in_bytes"), "4096\n").unwrap();
         assert!(tree.drain(&mut noticed).unwrap());
