@@ -1,6 +1,6 @@
 //! What this host is called, and which boot this is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Longest name taken over, in bytes: that of a Kubernetes node.
 const NAME_LEN: usize = 253;
@@ -32,6 +32,12 @@ impl NodeRoot {
     /// Its path from the hierarchy's root on; empty where it is that.
     pub fn path(&self) -> &str {
         &self.0
+    }
+
+    /// The directory of a cgroup of the node's, where what is mounted at `mount` is the node's root.
+    pub fn dir(&self, mount: &Path, path: &str) -> PathBuf {
+        let below = path.strip_prefix(&self.0).unwrap_or(path);
+        mount.join(below.trim_start_matches('/'))
     }
 
     /// A cgroup's path, as the node itself sees it; `None` where it is not the node's. Where names next

@@ -255,18 +255,16 @@ fn read_pod_uid(above: &[&str], name: &str) -> Option<String> {
     if is_usual {
         return Some(uid.replace('_', "-"));
     }
-    let (uid, is_kubelets) = match name.rsplit_once("kubepods") {
-        Some((_, after)) => (after_qos(after)?.strip_prefix("-pod")?, true),
-        None => {
-            let group = match above {
-                [.., group, "burstable" | "besteffort"] | [.., group] => group,
-                [] => return None,
-            };
-            (name.strip_prefix("pod")?, *group == "kubepods")
-        }
+    let uid = if let Some((_, after)) = name.rsplit_once("kubepods") {
+        after_qos(after)?.strip_prefix("-pod")?
+    } else {
+        let ([.., "kubepods"] | [.., "kubepods", "burstable" | "besteffort"]) = above else {
+            return None;
+        };
+        name.strip_prefix("pod")?
     };
     let of_a_uid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (is_kubelets && !uid.is_empty() && uid.bytes().all(of_a_uid)).then(|| uid.replace('_', "-"))
+    (!uid.is_empty() && uid.bytes().all(of_a_uid)).then(|| uid.replace('_', "-"))
 }
 
 fn after_qos(name: &str) -> Option<&str> {
@@ -311,15 +309,12 @@ fn unescape(name: &str) -> String {
         let escaped = part
             .split_at_checked(2)
             .and_then(|(digits, rest)| Some((u8::from_str_radix(digits, 16).ok()?, rest)));
-        match escaped {
-            Some((byte, rest)) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(rest.as_bytes());
-            }
-            None => {
-                bytes.extend_from_slice(b"\\x");
-                bytes.extend_from_slice(part.as_bytes());
-            }
+        if let Some((byte, rest)) = escaped {
+            bytes.push(byte);
+            bytes.extend_from_slice(rest.as_bytes());
+        } else {
+            bytes.extend_from_slice(b"\\x");
+            bytes.extend_from_slice(part.as_bytes());
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -337,9 +332,12 @@ impl Identity {
         let runtime = container.and_then(|container| container.runtime);
         let is_machine = runtime.is_some_and(Runtime::names_containers);
         Self {
-            container_id: container.map(|container| match is_machine {
-                true => unescape(container.id),
-                false => container.id.to_owned(),
+            container_id: container.map(|container| {
+                if is_machine {
+                    unescape(container.id)
+                } else {
+                    container.id.to_owned()
+                }
             }),
             pod_uid,
             runtime,

@@ -254,9 +254,10 @@ fn ids_may_have_other_forms() {
         None,
     );
     let task = "61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820";
-    for path in
-        ["/ecs/shop/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820"]
-    {
+    for path in [
+        "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820",
+        "/ecs/shop/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820",
+    ] {
         check(path, None, Some(task), None);
     }
 }

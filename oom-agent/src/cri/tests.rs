@@ -468,7 +468,7 @@ async fn of_several_runtimes_the_one_that_knows_the_container_has_the_word() {
     ] {
         let (several, _kept) = runtimes(answers);
         // One that hangs is not waited for.
-        let found = several.container(ID, Duration::from_secs(3600)).await;
+        let found = several.container(ID, Duration::from_hours(1)).await;
         assert_eq!(found.unwrap().unwrap().container.id, ID);
     }
     // Where one could not tell, it may have known.
@@ -527,7 +527,7 @@ async fn a_socket_without_cri_v1_is_told_by_what_speaks_there() {
 }
 
 /// gRPC of other services.
-async fn serve_routes(socket: &Socket, routes: tonic::service::Routes) {
+fn serve_routes(socket: &Socket, routes: tonic::service::Routes) {
     let listener = UnixListener::bind(socket.path()).unwrap();
     let server = tonic::transport::Server::builder().add_routes(routes);
     tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
@@ -571,7 +571,7 @@ async fn grpc_without_cri_v1_is_told_with_the_version_that_it_has() {
         (tonic::service::Routes::new(Alpha), "CRI v1alpha2 only"),
     ] {
         let (_dir, socket) = socket();
-        serve_routes(&socket, routes).await;
+        serve_routes(&socket, routes);
         let error = ask(&Cri::new(socket)).await.unwrap_err();
         assert!(matches!(error, CriError::Foreign { .. }), "{error:?}");
         assert!(error.to_string().contains(says), "{error}");

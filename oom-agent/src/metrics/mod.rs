@@ -105,11 +105,6 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("oom_agent");
-        let counter = |registry: &mut Registry, name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
         let family = |registry: &mut Registry, name: &str, help: &str| {
             let family: Family<[(&str, &str); 1], Counter> = Family::default();
             registry.register(name, help, family.clone());
@@ -210,6 +205,12 @@ impl Default for Metrics {
             registry,
         }
     }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
 }
 
 /// How the kernel's own count agrees.

@@ -9,8 +9,10 @@ use tokio::time::timeout;
 
 use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
 use crate::error_chain::chain;
+use crate::host::NodeRoot;
 use crate::k8s::{self, Recorder};
-use crate::snapshot::{Hierarchy, Snapshots};
+use crate::probe;
+use crate::snapshot::{Hierarchy, HierarchyError};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);
@@ -132,21 +134,38 @@ fn named(socket: &Socket) -> Cri {
     Cri::new(socket.clone())
 }
 
-/// Where a cgroup's memory is looked at.
-pub(super) fn snapshots(cgroupfs: Option<&Path>) -> Snapshots {
-    let hierarchy = Hierarchy::find(cgroupfs);
-    match &hierarchy {
-        Ok(found) => tracing::debug!(
-            path = %found.path().display(),
-            version = ?found.version(),
-            "memory controller"
-        ),
-        Err(error) => tracing::warn!(
+/// The memory controller's hierarchy, or the part of it that is this node's.
+pub(super) fn hierarchy(cgroupfs: Option<&Path>) -> Result<Hierarchy, HierarchyError> {
+    let found = Hierarchy::find(cgroupfs).inspect_err(|error| {
+        tracing::warn!(
             error = %chain(error),
             "what the memory of cgroups was made of will not be known"
-        ),
+        );
+    })?;
+    tracing::debug!(
+        path = %found.path().display(),
+        version = ?found.version(),
+        "memory controller"
+    );
+    if found.is_whole() {
+        return Ok(found);
     }
-    Snapshots::new(hierarchy, "/proc")
+    let part = found.mounted_part(|| {
+        probe::own_cgroup()
+            .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
+            .ok()?
+    });
+    let Ok(Some(part)) = part else {
+        tracing::warn!(
+            "a part of the memory controller's hierarchy is mounted, and it cannot be told which: kills of other nodes on the same kernel are told as this node's"
+        );
+        return Ok(found);
+    };
+    tracing::info!(
+        cgroup = part,
+        "a part of the hierarchy is mounted: kills outside of it are another node's on the same kernel"
+    );
+    Ok(found.with_node(NodeRoot::new(&part)))
 }
 
 /// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.

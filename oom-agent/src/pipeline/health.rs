@@ -202,17 +202,15 @@ impl Health {
     fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
-            let who = match self.resolver.names.get(&id) {
-                Some(found) => Who::new(&found.container, found.pod.as_ref()),
-                None => {
-                    let container = Container {
-                        id,
-                        ..Container::default()
-                    };
-                    Who::new(&container, None)
-                }
-            };
-            (who, value)
+            let found = self.resolver.names.get(&id);
+            let found = found.unwrap_or_else(|| cri::Identity {
+                container: Container {
+                    id,
+                    ..Container::default()
+                },
+                pod: None,
+            });
+            (Who::new(&found.container, found.pod.as_ref()), value)
         });
         named.collect()
     }

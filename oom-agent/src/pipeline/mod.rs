@@ -38,6 +38,7 @@ use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
+use crate::snapshot::Snapshots;
 use discover::Runtimes;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
@@ -108,22 +109,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
     let lines = Arc::new(lines);
-    let procfs = Procfs::of_host(args.procfs.as_deref());
-    let node = NodeRoot::default();
-    let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
-    let runtimes = Arc::new(Runtimes::new(args.cri_endpoint.clone()));
-    let names = Arc::new(Names::new(metrics.names.clone()));
-    let snapshots = discover::snapshots(args.cgroupfs.as_deref());
     let watched = Watched::default();
-    let resolver = Resolver::new(
-        host.clone(),
-        procfs,
-        snapshots,
-        &watched,
-        node,
-        Arc::clone(&names),
-        Arc::clone(&runtimes),
-    );
+    let resolver = resolver(&args, &host, &watched, &metrics);
     let (seen, incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
@@ -138,7 +125,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         kept.clone_from(&pinned);
         let expect = match method {
             Method::Classic => Expect::Nothing,
-            _ => Expect::Autopsies(patience),
+            _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
+            _ => Expect::Autopsies(UNREADABLE),
         };
         let front = Front {
             assembler: Assembler::new(host.page_size, expect).allowing(allow),
@@ -165,7 +153,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         watched.clone(),
     );
     // Both before a runtime is needed.
-    tokio::spawn(names.ask(runtimes));
+    let runtimes = Arc::clone(&resolver.runtimes);
+    tokio::spawn(Arc::clone(&resolver.names).ask(runtimes));
     tokio::spawn(Arc::clone(&health).list());
     let (journal, owed) = owed::open(args.state.as_deref(), &metrics.journal);
     let outlets = Parts {
@@ -207,6 +196,23 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     running
         .until_ended(incidents, &mut terminated, args.summary)
         .await
+}
+
+fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Resolver> {
+    let hierarchy = discover::hierarchy(args.cgroupfs.as_deref());
+    let node = match &hierarchy {
+        Ok(hierarchy) => hierarchy.node().clone(),
+        Err(_) => NodeRoot::default(),
+    };
+    Resolver::new(
+        host.clone(),
+        Procfs::of_host(args.procfs.as_deref()),
+        Snapshots::new(hierarchy, "/proc"),
+        watched,
+        node,
+        Arc::new(Names::new(metrics.names.clone())),
+        Arc::new(Runtimes::new(args.cri_endpoint.clone())),
+    )
 }
 
 /// All that has to be ended in order.

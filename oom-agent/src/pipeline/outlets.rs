@@ -75,6 +75,7 @@ impl Parts<'_> {
                 self.watched,
                 plan,
                 Arc::clone(&self.resolver.names),
+                &self.resolver.node,
             ),
             sinks: self.sinks(asides, warned, reader),
         }

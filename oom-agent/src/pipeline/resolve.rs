@@ -46,7 +46,7 @@ pub(super) struct Resolver {
     procfs: Option<Procfs>,
     snapshots: Snapshots,
     recorder: Recorder,
-    node: NodeRoot,
+    pub(super) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
     attached_ns: AtomicU64,
     pub(super) names: Arc<Names>,
@@ -87,6 +87,11 @@ impl Resolver {
             names,
             runtimes,
         })
+    }
+
+    /// Whether what no program of the kernel's reads can be read from /proc.
+    pub(super) fn reads_procfs(&self) -> bool {
+        self.procfs.is_some()
     }
 
     /// Has limits told by what the kernel counts: for those who cannot probe `out_of_memory`.

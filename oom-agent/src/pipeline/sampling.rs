@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::args::Run;
 use crate::error_chain::chain;
+use crate::host::NodeRoot;
 use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
@@ -36,12 +37,15 @@ pub(super) fn start(
     watched: &Watched,
     warnings: Plan,
     names: Arc<Names>,
+    node: &NodeRoot,
 ) -> Option<(Sampler, Option<Warner>)> {
     // Why there is none was said already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
+    let hierarchy = hierarchy.with_node(node.clone());
     let source = Source::Containers {
         root: hierarchy.path().to_owned(),
         version: hierarchy.version(),
+        node: node.clone(),
     };
     let Watched {
         latest,
@@ -52,7 +56,7 @@ pub(super) fn start(
     let (period, take, warner): (_, Take, _) = match args.sample {
         Every::Off => (None, Box::new(|_| {}), None),
         Every::Span(period) => {
-            let (mut watcher, warner) = warnings.start(hierarchy.path());
+            let (mut watcher, warner) = warnings.start(&hierarchy);
             let take = move |pass: &Pass<'_>| {
                 recorder.take(pass.usages);
                 latest.take(pass);

@@ -96,6 +96,7 @@ impl Scene {
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
+            node: crate::host::NodeRoot::default(),
         };
         let (counts, liveness) = (SamplerCounts::default(), Liveness::default());
         let take = move |pass: &Pass<'_>| {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::read::limit_name;
 use crate::cgroup;
+use crate::host::NodeRoot;
 use crate::snapshot::Version;
 
 /// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
@@ -31,6 +32,8 @@ pub enum Source {
         root: PathBuf,
         /// Which files it has.
         version: Version,
+        /// Which part of the hierarchy that is.
+        node: NodeRoot,
     },
     /// This one cgroup, whoever lives there.
     Named {
@@ -98,7 +101,7 @@ impl Source {
     /// The directory of a path that was noticed.
     pub(super) fn dir(&self, path: &str) -> PathBuf {
         match self {
-            Self::Containers { root, .. } => root.join(path.trim_start_matches('/')),
+            Self::Containers { root, node, .. } => node.dir(root, path),
             Self::Named { dir, .. } => dir.clone(),
         }
     }
@@ -122,7 +125,7 @@ impl Tree {
             source,
         };
         match &tree.source {
-            Source::Containers { .. } => tree.walk(String::new(), noticed),
+            Source::Containers { node, .. } => tree.walk(node.path().to_owned(), noticed),
             Source::Named { dir, .. } => {
                 let path = dir.display().to_string();
                 tree.watch(path.clone(), true);
@@ -311,6 +314,11 @@ mod tests {
     }
 
     fn scene(before: &[&str]) -> (Scene, Vec<Noticed>) {
+        scene_of("", before)
+    }
+
+    /// What is mounted is the part of the hierarchy that is the node's.
+    fn scene_of(node: &str, before: &[&str]) -> (Scene, Vec<Noticed>) {
         let root = tempfile::tempdir().unwrap();
         for path in before {
             fs::create_dir_all(root.path().join(path.trim_start_matches('/'))).unwrap();
@@ -319,6 +327,7 @@ mod tests {
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
+            node: NodeRoot::new(node),
         };
         let tree = Tree::open(source, &mut noticed).unwrap();
         (Scene { root, tree }, noticed)
@@ -344,6 +353,17 @@ mod tests {
         let (scene, noticed) = scene(&[&scope(1), "/system.slice/cron.service"]);
         assert_eq!(noticed, [Noticed::There(scope(1))]);
         assert_eq!(scene.tree.unwatched, 0);
+    }
+
+    #[test]
+    fn paths_are_the_kernels_where_a_part_of_the_hierarchy_is_mounted() {
+        let (mut scene, noticed) = scene_of("/docker/a", &[&scope(1)]);
+        assert_eq!(noticed, [Noticed::There(format!("/docker/a{}", scope(1)))]);
+        let dir = scene.make(&scope(2));
+        let path = format!("/docker/a{}", scope(2));
+        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
+        fs::remove_dir(dir).unwrap();
+        assert_eq!(scene.noticed(), [Noticed::Gone(path)]);
     }
 
     #[test]

@@ -27,7 +27,8 @@ const CLASSIC_PROGRAM: &str = "mark_victim";
 const IN_USE: &str = "IN_USE";
 
 /// What is built in. Made by `cargo xtask build-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
 
 /// The programs for [`OUT_OF_MEMORY`].
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
@@ -406,7 +407,10 @@ impl Object {
     }
 }
 
-fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+pub(super) fn program_mut<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -437,7 +441,7 @@ fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
     }
 }
 
-fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
+pub(super) fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
     ProbeError::Map {
         map,
         source: Box::new(source),

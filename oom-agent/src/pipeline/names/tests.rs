@@ -9,9 +9,9 @@ use crate::cri;
 use crate::cri::tests::{Answer, ID, container, serve, socket};
 use crate::host::{Host, NodeRoot};
 use crate::incident::{Container, Incident, Victim};
-use crate::pipeline::discover;
 use crate::pipeline::resolve::Resolver;
 use crate::pipeline::sampling::Watched;
+use crate::snapshot::{Hierarchy, Snapshots};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -27,7 +27,7 @@ fn scene(socket: &cri::Socket, node: &str) -> Scene {
     let resolver = Resolver::new(
         Host::read(None),
         None,
-        discover::snapshots(Some(Path::new("/nonexistent"))),
+        Snapshots::new(Hierarchy::find(Some(Path::new("/nonexistent"))), "/proc"),
         &Watched::default(),
         NodeRoot::new(node),
         Arc::clone(&names),
