@@ -1,10 +1,10 @@
 //! What is there on this host; what is missing is said once and done without.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
@@ -23,80 +23,97 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// The container runtimes of this node: there may be several, and any may come later than the agent.
 pub(super) struct Runtimes {
     flag: Option<Socket>,
-    state: Mutex<State>,
+    found: Mutex<Found>,
+    /// When the sockets were looked at last; held while they are.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct State {
-    found: Vec<Cri>,
+struct Found {
+    runtimes: Vec<Cri>,
     /// Sockets on which something else speaks, as they were told of.
     foreign: Vec<String>,
-    looked: Option<Instant>,
 }
 
 // === impl Runtimes ===
 
 impl Runtimes {
     pub(super) fn new(flag: Option<Socket>) -> Self {
+        let named = flag.iter().map(|socket| Cri::new(socket.clone()));
+        let found = Found {
+            runtimes: named.collect(),
+            ..Found::default()
+        };
         Self {
+            found: Mutex::new(found),
             flag,
-            state: Mutex::default(),
+            looked: tokio::sync::Mutex::default(),
         }
     }
 
-    /// What [`find`](Self::find) gave last: one that was named, or those that were found already.
-    pub(super) async fn known(&self) -> Several {
-        if self.flag.is_some() {
-            return self.find().await;
-        }
-        Several(self.state.lock().await.found.clone())
+    /// The socket that was named, or what [`find`](Self::find) gave last. Waits for nobody.
+    pub(super) fn known(&self) -> Several {
+        Several(self.lock().runtimes.clone())
     }
 
     /// The socket that was named, else all that answer. Those that did not are looked at again when it
     /// was some time ago.
     pub(super) async fn find(&self) -> Several {
-        let mut state = self.state.lock().await;
-        let first = state.looked.is_none();
-        let now = Instant::now();
-        if state.looked.is_some_and(|looked| now - looked < AGAIN) {
-            return Several(state.found.clone());
-        }
-        match &self.flag {
-            Some(socket) if first => state.found.push(named(socket)),
-            Some(_) => {}
-            None => {
-                let found = cri::discover(Path::new("/"), &state.found).await;
-                for cri in &found.runtimes {
-                    tracing::info!(socket = %cri.socket(), "container runtime");
-                }
-                state.found.extend(found.runtimes);
-                let foreign = found.foreign.iter().map(ToString::to_string);
-                let foreign: Vec<String> = foreign.collect();
-                for error in &foreign {
-                    if !state.foreign.contains(error) {
-                        tracing::info!("{error}");
-                    }
-                }
-                state.foreign = foreign;
-                if first && state.found.is_empty() {
-                    tracing::info!(
-                        looked_at = SOCKETS.join(" "),
-                        "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
-                    );
-                }
+        let mut looked = self.looked.lock().await;
+        let is_first = looked.is_none();
+        if looked.is_none_or(|looked| looked.elapsed() >= AGAIN) {
+            match &self.flag {
+                Some(_) if is_first => self.check_named().await,
+                Some(_) => {}
+                None => self.look(is_first).await,
             }
+            *looked = Some(Instant::now());
         }
-        state.looked = Some(Instant::now());
-        Several(state.found.clone())
+        self.known()
     }
 
-    /// What the runtime that knows it says of a container; else why none does.
+    async fn check_named(&self) {
+        for cri in self.known().0 {
+            if !cri.socket().path().exists() {
+                tracing::warn!(socket = %cri.socket(), "no container runtime listens there yet: containers go unnamed until one does");
+            } else if let Err(error @ CriError::Foreign { .. }) = cri.answers().await {
+                tracing::warn!(%error, "containers go unnamed");
+            }
+        }
+    }
+
+    async fn look(&self, is_first: bool) {
+        let looked = cri::discover(Path::new("/"), &self.known().0).await;
+        for cri in &looked.runtimes {
+            tracing::info!(socket = %cri.socket(), "container runtime");
+        }
+        let foreign: Vec<String> = looked.foreign.iter().map(ToString::to_string).collect();
+        let mut found = self.lock();
+        for error in foreign.iter().filter(|it| !found.foreign.contains(it)) {
+            tracing::info!("{error}");
+        }
+        found.foreign = foreign;
+        found.runtimes.extend(looked.runtimes);
+        if is_first && found.runtimes.is_empty() {
+            tracing::info!(
+                looked_at = SOCKETS.join(" "),
+                "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
+            );
+        }
+    }
+
+    /// What the runtime that knows it says of a container; else why none does. Sockets are looked for
+    /// only while none is known.
     pub(super) async fn container(
         &self,
         id: &str,
         patience: Duration,
     ) -> Result<cri::Identity, Unknown> {
-        match self.find().await.container(id, patience).await {
+        let mut known = self.known();
+        if known.0.is_empty() {
+            known = self.find().await;
+        }
+        match known.container(id, patience).await {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => Err(Unknown {
                 is_everywhere: matches!(error, CriError::NotFound { .. }),
@@ -104,13 +121,17 @@ impl Runtimes {
             }),
             None => Err(Unknown {
                 is_everywhere: false,
-                reason: self.why_none().await,
+                reason: self.why_none(),
             }),
         }
     }
 
-    async fn why_none(&self) -> String {
-        let foreign = self.state.lock().await.foreign.join("; ");
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn why_none(&self) -> String {
+        let foreign = self.lock().foreign.join("; ");
         if foreign.is_empty() {
             "no container runtime was found".to_owned()
         } else {
@@ -125,13 +146,6 @@ pub(super) struct Unknown {
     /// Every runtime has answered, and none knows it.
     pub(super) is_everywhere: bool,
     pub(super) reason: String,
-}
-
-fn named(socket: &Socket) -> Cri {
-    if !socket.path().exists() {
-        tracing::warn!(%socket, "no container runtime listens there yet: containers go unnamed until one does");
-    }
-    Cri::new(socket.clone())
 }
 
 /// The memory controller's hierarchy, or the part of it that is this node's.

@@ -217,11 +217,11 @@ impl Health {
 
     /// Attached it is, or nobody would answer. A runtime that did not answer last is asked again.
     async fn ready(self: Arc<Self>) -> Answer {
-        if self.runtime_silent().await.is_none() {
+        if self.runtime_silent().is_none() {
             return Answer::Yes;
         }
         Arc::clone(&self).list_in_time().await;
-        match self.runtime_silent().await {
+        match self.runtime_silent() {
             None => Answer::Yes,
             Some(socket) => Answer::No(format!(
                 "the container runtime on {socket} does not answer: containers go unnamed"
@@ -230,9 +230,8 @@ impl Health {
     }
 
     /// The socket of a runtime that was named or found and has not answered last.
-    async fn runtime_silent(&self) -> Option<String> {
-        let known = timeout(PATIENCE, self.resolver.runtimes.known()).await;
-        let known = known.ok()?.0;
+    fn runtime_silent(&self) -> Option<String> {
+        let known = self.resolver.runtimes.known().0;
         let silent = known.iter().find(|cri| cri.answered() != Some(true))?;
         Some(silent.socket().to_string())
     }

@@ -17,6 +17,7 @@ use super::error::ProbeError;
 use super::format::{self, FormatError};
 use super::kept::Kept;
 use super::offsets::Offsets;
+use super::own_cgroup::PROGRAM as OWN_CGROUP;
 use super::pins::{self, PinError, Pins};
 use super::{Pinned, Wanted};
 
@@ -175,6 +176,8 @@ impl Object {
                 self.load_btf_program(program)?;
                 verified.push(self.describe(program.0)?);
             }
+            self.load_btf_program((OWN_CGROUP, EXIT.1))?;
+            verified.push(self.describe(OWN_CGROUP)?);
         }
         self.load_classic_program()?;
         verified.push(self.describe(CLASSIC_PROGRAM)?);

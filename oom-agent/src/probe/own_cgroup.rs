@@ -8,7 +8,7 @@ use super::attach_points::{EXIT, kernel_btf, loader};
 use super::error::ProbeError;
 use super::object::{Method, OBJECT, map_error, program_mut};
 
-const PROGRAM: &str = "own_cgroup";
+pub(super) const PROGRAM: &str = "own_cgroup";
 const MAP: &str = "OWN_CGROUP";
 
 /// `TASK_COMM_LEN` without its NUL.

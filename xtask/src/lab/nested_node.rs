@@ -62,6 +62,15 @@ impl NestedNode {
         self.cgroups.inside().command(program)
     }
 
+    /// A process of the node's own, in no pod, that eats more than its cgroup may have; and that cgroup.
+    pub fn eat_outside_of_pods(&self) -> Result<(Child, String)> {
+        let path = format!("{}/unit.service", self.root());
+        cgroup::make_limited(&path, 16 << 20)?;
+        let mut eater = cgroup::command_in(&path, "tail")?;
+        let eater = eater.arg("/dev/zero").spawn().context("start an eater")?;
+        Ok((eater, path))
+    }
+
     /// An agent in there that has its own cgroup namespace, too, as in a pod.
     pub fn start_agent(&self, binary: &Path, args: &[&str]) -> Result<Agent> {
         let mut command = self.command(Path::new("/bin/sh"));

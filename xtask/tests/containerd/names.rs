@@ -96,7 +96,7 @@ fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
     let debian = Debian::new(Consent::Ask).unwrap();
     let parts = Containerd::prepare(&Cache::open().unwrap(), debian).unwrap();
     let nodes = [(); 2].map(|()| NestedNode::start(&parts).unwrap());
-    let agents = nodes.each_ref().map(|node| {
+    let mut agents = nodes.each_ref().map(|node| {
         let endpoint = format!("unix://{}", node.containerd.socket().display());
         let mut args = vec![
             "--no-kubernetes",
@@ -111,13 +111,11 @@ fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
     });
     let pods = [pod("one", UID), pod("two", OTHER)];
     let mut killed = Vec::new();
-    for ((node, pod), (agent, _)) in nodes.iter().zip(&pods).zip(&agents) {
-        let _ = agent;
+    for (node, pod) in nodes.iter().zip(&pods) {
         let container = run_gated(&node.containerd, pod, "main", "exec tail /dev/zero");
         container.open();
         killed.push(container);
     }
-    let mut agents = agents;
     for (n, (agent, admin)) in agents.iter_mut().enumerate() {
         let incident = agent.incident_of(killed[n].pid, SOON).unwrap();
         let pod = at(&incident, "/victims/0/pod");
@@ -132,6 +130,11 @@ fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
             "{incident:#}"
         );
         assert!(!is_unnamed(&incident), "{incident:#}");
+        // What is in no pod is the node's own, and in no container that others would know.
+        let (mut eater, path) = nodes[n].eat_outside_of_pods().unwrap();
+        let incident = agent.incident_in(&path, SOON).unwrap();
+        eater.wait().unwrap();
+        assert_eq!(*at(&incident, "/victims/0/container"), json!(null));
         wait::until("the other node's kill", SOON, || {
             (admin.series("oom_agent_other_node_incidents_total")? >= 1.0).then_some(())
         })

@@ -91,6 +91,8 @@ impl Names {
                     first = None;
                 }
             }
+            // One that has come since may know them.
+            runtimes.find().await;
             let due = self.lock().due(Instant::now());
             if due.len() > AT_ONCE {
                 let is_whole = self.list(&runtimes).await;
