@@ -494,7 +494,7 @@ async fn of_several_runtimes_the_one_that_knows_the_container_has_the_word() {
 }
 
 /// Something on a socket that says `answer` to whoever connects and has sent something.
-fn serve_bytes(socket: &Socket, answer: &'static [u8]) {
+pub(crate) fn serve_bytes(socket: &Socket, answer: &'static [u8]) {
     let listener = UnixListener::bind(socket.path()).unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

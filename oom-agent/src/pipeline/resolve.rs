@@ -243,12 +243,14 @@ impl Resolver {
             }
         };
         // Each has that long; however many there are, and while runtimes are looked for, no more.
-        let is_late = timeout(cri::PATIENCE.saturating_mul(2), all).await.is_err();
+        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
+        if self.is_elsewhere(&incident) {
+            return incident;
+        }
         for id in unknown.iter().filter(|id| self.names.get(id).is_none()) {
-            let reason = reasons.entry(id.clone()).or_insert_with(|| {
-                debug_assert!(is_late, "each is answered, or late");
-                "no container runtime answered in time".to_owned()
-            });
+            let reason = reasons.entry(id.clone());
+            let reason =
+                reason.or_insert_with(|| "no container runtime answered in time".to_owned());
             *reason = escape::truncate(reason, REASON_LEN).to_owned();
             tracing::warn!(container = id, error = reason, "the container goes unnamed");
             self.names.want(id);

@@ -52,7 +52,10 @@ pub(super) fn start(
         recorder,
         sampler: liveness,
     } = watched.clone();
-    let notice: Notice = Box::new(move |path, is_there| names.notice(path, is_there));
+    let of_node = node.clone();
+    let notice: Notice = Box::new(move |path, is_there| {
+        names.notice(of_node.below(path).unwrap_or(path), is_there);
+    });
     let (period, take, warner): (_, Take, _) = match args.sample {
         Every::Off => (None, Box::new(|_| {}), None),
         Every::Span(period) => {

@@ -106,6 +106,14 @@ impl Source {
         }
     }
 
+    /// As the node sees it: where it is a container itself, it is none of its own.
+    fn is_container(&self, path: &str) -> bool {
+        match self {
+            Self::Containers { node, .. } => node.below(path).is_some_and(is_container),
+            Self::Named { .. } => true,
+        }
+    }
+
     /// Only a limit of its own counts: that of all pods together is no container's.
     pub(super) fn wants_own_limit(&self) -> bool {
         matches!(self, Self::Containers { .. })
@@ -197,7 +205,7 @@ impl Tree {
     fn walk(&mut self, from: String, noticed: &mut Vec<Noticed>) {
         let mut left = vec![from];
         while let Some(path) = left.pop() {
-            let container = is_container(&path);
+            let container = self.source.is_container(&path);
             if !self.watch(path.clone(), container) {
                 continue;
             }
@@ -357,10 +365,12 @@ mod tests {
 
     #[test]
     fn paths_are_the_kernels_where_a_part_of_the_hierarchy_is_mounted() {
-        let (mut scene, noticed) = scene_of("/docker/a", &[&scope(1)]);
-        assert_eq!(noticed, [Noticed::There(format!("/docker/a{}", scope(1)))]);
+        // The node is a container, too, and none of its own.
+        let node = format!("/docker/{}", id(9));
+        let (mut scene, noticed) = scene_of(&node, &[&scope(1)]);
+        assert_eq!(noticed, [Noticed::There(format!("{node}{}", scope(1)))]);
         let dir = scene.make(&scope(2));
-        let path = format!("/docker/a{}", scope(2));
+        let path = format!("{node}{}", scope(2));
         assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
         fs::remove_dir(dir).unwrap();
         assert_eq!(scene.noticed(), [Noticed::Gone(path)]);

@@ -10,8 +10,8 @@ use crate::sinks::Backoff;
 /// those before them.
 pub(super) const KNOWN: usize = 2048;
 
-/// Containers that wait for their names.
-pub(super) const WANTED: usize = 1024;
+/// Containers that wait for their names: all that there may be when the agent starts.
+pub(super) const WANTED: usize = KNOWN;
 
 /// A container that no runtime knows is asked for so often: the last some 30 s after the first.
 const UNKNOWN: u32 = 8;
@@ -22,12 +22,21 @@ const GONE: Duration = Duration::from_mins(2);
 /// What the runtimes said, by the container's id.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    known: HashMap<String, Identity>,
-    /// In the order in which they were learned, or went: the first is forgotten first.
-    order: VecDeque<String>,
+    known: HashMap<String, Known>,
+    /// Those whose cgroups are not there, in the order in which they went: the first is forgotten first.
+    gone: VecDeque<String>,
     wanted: HashMap<String, Wanted>,
     /// What found no room.
     pub(super) dropped: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    found: Identity,
+    /// Its cgroup is there.
+    lives: bool,
+    /// It is in `gone`, whether it lives again or not.
+    is_queued: bool,
 }
 
 #[derive(Debug)]
@@ -45,11 +54,14 @@ struct Wanted {
 impl Table {
     /// What was said of a container last.
     pub(super) fn get(&self, id: &str) -> Option<&Identity> {
-        self.known.get(id)
+        self.known.get(id).map(|known| &known.found)
     }
 
     /// Its cgroup is there. One that is known is asked for once more: it may have another name by now.
     pub(super) fn appeared(&mut self, id: &str, now: Instant) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.lives = true;
+        }
         if let Some(wanted) = self.wanted(id, now) {
             wanted.lives = true;
         }
@@ -62,6 +74,10 @@ impl Table {
             if wanted.until.is_none() {
                 self.wanted.remove(id);
             }
+        }
+        if let Some(known) = self.known.get_mut(id) {
+            known.lives = false;
+            queue(&mut self.gone, id, known);
         }
     }
 
@@ -81,17 +97,39 @@ impl Table {
     /// A runtime has told of it.
     pub(super) fn learn(&mut self, found: Identity) {
         let id = found.container.id.clone();
-        self.wanted.remove(&id);
-        if self.known.insert(id.clone(), found).is_none() {
-            self.order.push_back(id);
+        let lives = self.wanted.remove(&id).is_some_and(|it| it.lives);
+        if let Some(known) = self.known.get_mut(&id) {
+            known.found = found;
+            return;
         }
-        while self.known.len() > KNOWN {
-            let Some(oldest) = self.order.pop_front() else {
-                return;
-            };
-            self.known.remove(&oldest);
+        if self.known.len() >= KNOWN && !self.forget_one() {
             self.dropped += 1;
+            return;
         }
+        let known = self.known.entry(id.clone()).or_insert(Known {
+            found,
+            lives,
+            is_queued: false,
+        });
+        if !lives {
+            queue(&mut self.gone, &id, known);
+        }
+    }
+
+    /// The name of the one that has gone first. False: all live.
+    fn forget_one(&mut self) -> bool {
+        while let Some(id) = self.gone.pop_front() {
+            match self.known.get_mut(&id) {
+                Some(known) if known.lives => known.is_queued = false,
+                Some(_) => {
+                    self.known.remove(&id);
+                    self.dropped += 1;
+                    return true;
+                }
+                None => {}
+            }
+        }
+        false
     }
 
     /// It was asked for in vain; `is_unknown` where every runtime answered and none knows it.
@@ -141,6 +179,14 @@ impl Table {
             self.wanted.insert(id.to_owned(), wanted);
         }
         self.wanted.get_mut(id)
+    }
+}
+
+/// Each once.
+fn queue(gone: &mut VecDeque<String>, id: &str, known: &mut Known) {
+    if !known.is_queued {
+        known.is_queued = true;
+        gone.push_back(id.to_owned());
     }
 }
 
@@ -237,6 +283,25 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_lives_is_not_forgotten_for_those_that_have_gone() {
+        let (mut table, now) = (Table::default(), Instant::now());
+        for id in ["lives", "restarted"] {
+            table.appeared(id, now);
+            table.learn(identity(id, "main"));
+        }
+        for n in 0..3 * KNOWN {
+            table.disappeared("restarted");
+            table.appeared("restarted", now);
+            let id = n.to_string();
+            table.appeared(&id, now);
+            table.learn(identity(&id, "main"));
+            table.disappeared(&id);
+        }
+        assert!(table.get("lives").is_some() && table.get("restarted").is_some());
+        assert!(table.known_len() <= KNOWN && table.gone.len() <= KNOWN);
+    }
+
+    #[test]
     fn what_is_kept_is_bounded_and_what_finds_no_room_is_counted() {
         let (mut table, now) = (Table::default(), Instant::now());
         for n in 0..=WANTED {
@@ -247,6 +312,7 @@ mod tests {
             table.learn(identity(&n.to_string(), "main"));
         }
         assert_eq!((table.known_len(), table.dropped), (KNOWN, 2));
-        assert!(table.get("0").is_none() && table.get("1").is_some());
+        // All others live.
+        assert!(table.get(&KNOWN.to_string()).is_none() && table.get("0").is_some());
     }
 }

@@ -129,6 +129,28 @@ async fn a_runtime_that_comes_late_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_socket_without_cri_is_named_where_the_name_is_missing() {
+    let (_dir, socket) = socket();
+    crate::cri::tests::serve_bytes(
+        &socket,
+        b"HTTP/1.1 400 Bad Request\r\nServer: Docker/28\r\n\r\n",
+    );
+    let named = scene(&socket, "")
+        .resolver
+        .name(incident(&[&format!("/docker/{ID}")]))
+        .await;
+    let says = &named.degraded[0];
+    assert!(
+        says.starts_with("victims[0].container.name: the socket unix://"),
+        "{says}"
+    );
+    assert!(
+        says.contains("has no CRI v1: it speaks Docker's own API"),
+        "{says}"
+    );
+}
+
+#[tokio::test]
 async fn a_container_that_no_event_is_written_of_yet_is_asked_for_meanwhile() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
