@@ -26,3 +26,12 @@ pub mod cri {
     )]
     tonic::include_proto!("runtime.v1");
 }
+
+/// The codec of CRI calls that are not among the generated ones: of other versions of it.
+pub fn cri_codec<T, U>() -> impl tonic::codec::Codec<Encode = T, Decode = U>
+where
+    T: prost::Message + Send + 'static,
+    U: prost::Message + Default + Send + 'static,
+{
+    tonic_prost::ProstCodec::default()
+}

@@ -8,6 +8,8 @@
     reason = "a failed expectation is a failed test, in helpers too"
 )]
 
+#[path = "containerd/names.rs"]
+mod names;
 mod support;
 #[path = "containerd/warnings.rs"]
 mod warnings;

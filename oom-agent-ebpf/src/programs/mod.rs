@@ -6,6 +6,7 @@ mod maps;
 mod mark_victim;
 mod offsets;
 mod out_of_memory;
+mod own_cgroup;
 mod sched_process_exit;
 mod signal_deliver;
 mod signal_generate;

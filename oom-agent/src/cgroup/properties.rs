@@ -38,6 +38,12 @@ proptest! {
         prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
     }
 
+    /// The same with ids and uids of the rarer forms.
+    #[test]
+    fn rarer_forms_round_trip((path, expect) in rare_path(), around in around()) {
+        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+    }
+
     /// An id of any other length is no id.
     #[test]
     fn ids_of_other_lengths_are_refused(id in "[0-9a-f]{1,63}|[0-9a-f]{65,70}", uid in uid()) {
@@ -105,6 +111,22 @@ fn pod_path() -> impl Strategy<Value = (String, Identity)> {
     })
 }
 
+/// Containers with UUIDs for ids, and static pods with uids of their own.
+fn rare_path() -> impl Strategy<Value = (String, Identity)> {
+    let long = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    let own = "[a-z0-9]{1,20}(-[a-z0-9]{1,5}){0,3}";
+    let group = select(vec!["", "/burstable", "/besteffort"]);
+    (group, prop_oneof![uid(), own], prop_oneof![id(), long]).prop_map(|(group, uid, id)| {
+        let path = format!("/kubepods{group}/pod{uid}/{id}");
+        let expect = Identity {
+            container_id: Some(id),
+            pod_uid: Some(uid),
+            runtime: None,
+        };
+        (path, expect)
+    })
+}
+
 /// What a path may stand in: nothing of it is the container's, `<>` is its place.
 fn around() -> impl Strategy<Value = String> {
     let before = select(vec![
@@ -157,6 +179,11 @@ fn near_path() -> impl Strategy<Value = String> {
             "ecs",
             "kata_overhead",
             "kata_",
+            "/lxc/",
+            "lxc.payload.",
+            "/machine-",
+            "\\x2d",
+            "\\x",
             "crio-",
             "crio-conmon-",
             "cri-containerd",
@@ -177,14 +204,21 @@ fn near_path() -> impl Strategy<Value = String> {
 
 fn assert_shape(identity: &Identity) -> Result<(), TestCaseError> {
     let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
-    if let Some(id) = &identity.container_id {
-        prop_assert!(id.len() == 64 && id.chars().all(hex), "{}", id);
+    let lengths = |name: &str| name.split('-').map(str::len).collect::<Vec<_>>();
+    let of_a_machine = identity.runtime.is_some_and(Runtime::names_containers);
+    match &identity.container_id {
+        Some(id) if of_a_machine => prop_assert!(!id.is_empty()),
+        Some(id) => {
+            let task = id.split_once('-').is_some_and(|(task, _)| task.len() == 32);
+            let shaped = [&[64][..], &[8, 4, 4, 4, 12], &[8, 4, 4, 4, 4]].contains(&&*lengths(id));
+            prop_assert!(task || shaped, "{}", id);
+            prop_assert!(id.replace('-', "").chars().all(hex), "{}", id);
+        }
+        None => {}
     }
     if let Some(uid) = &identity.pod_uid {
-        let parts: Vec<_> = uid.split('-').collect();
-        let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
-        prop_assert!(lengths == [32] || lengths == [8, 4, 4, 4, 12], "{}", uid);
-        prop_assert!(parts.concat().chars().all(hex), "{}", uid);
+        let of_a_uid = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        prop_assert!(!uid.is_empty() && uid.chars().all(of_a_uid), "{}", uid);
     }
     prop_assert!(identity.runtime.is_none() || identity.container_id.is_some());
     Ok(())

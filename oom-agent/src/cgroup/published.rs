@@ -53,8 +53,23 @@ fn published_paths() {
         "2732ca68f6358eba7703fb6f82a25c94 - -",
     );
     check("/init.scope", "- - -");
-    check("/lxc.payload.first", "- - -");
+    check("/lxc.payload.first", "- first lxc");
     check("/libpod_parent/conmon", "- - -");
+}
+
+/// `path`, `container_id`, `pod_uid`, `runtime` and where it comes from, with tabs between.
+#[test]
+fn collected_paths() {
+    for line in include_str!("paths.tsv").lines() {
+        if line.starts_with('#') {
+            continue;
+        }
+        let [path, container, pod, runtime, _source] = line.split('\t').collect::<Vec<_>>()[..]
+        else {
+            panic!("{line}");
+        };
+        check(path, &format!("{pod} {container} {runtime}"));
+    }
 }
 
 /// `expect` is "uid id runtime", `-` for None.

@@ -12,6 +12,8 @@ const CRIO: Option<Runtime> = Some(Runtime::CriO);
 const DOCKER: Option<Runtime> = Some(Runtime::Docker);
 const PODMAN: Option<Runtime> = Some(Runtime::Podman);
 const NERDCTL: Option<Runtime> = Some(Runtime::Nerdctl);
+const LXC: Option<Runtime> = Some(Runtime::Lxc);
+const NSPAWN: Option<Runtime> = Some(Runtime::Nspawn);
 
 #[test]
 fn cgroupfs_driver_names_pod_and_container_but_no_runtime() {
@@ -170,6 +172,26 @@ fn a_container_needs_no_pod() {
     ] {
         check(path, None, Some(ID), NERDCTL);
     }
+    for path in [
+        "/ecs/cluster-classic/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/<id>",
+        "/ecs/<id>",
+        "/azpl_job/<id>",
+        "/actions_job/<id>/init.scope",
+        "/nomad.slice/docker-<id>.scope",
+        "/lxc/build/docker/<id>",
+    ] {
+        check(path, None, Some(ID), DOCKER);
+    }
+    for path in ["/default/<id>", "/user.slice:nerdctl:<id>"] {
+        check(path, None, Some(ID), NERDCTL);
+    }
+    for path in [
+        "/k8s.io/<id>",
+        "/docker/<outer>/k8s.io/<id>/child",
+        "/system.slice/docker-<outer>.scope/k8s.io/<id>",
+    ] {
+        check(path, None, Some(ID), CONTAINERD);
+    }
     check("/../crio-<id>.scope", None, Some(ID), CRIO);
     check(
         "/../cri-containerd-<id>.scope/system.slice",
@@ -179,6 +201,118 @@ fn a_container_needs_no_pod() {
     );
     // What Kata keeps of a sandbox outside of its pod.
     check("/kata_overhead/<id>", None, Some(ID), None);
+    check("/kata_overhead/kata_<id>", None, Some(ID), None);
+}
+
+#[test]
+fn a_bare_id_below_an_unknown_parent_may_be_a_containers() {
+    for path in [
+        "/<id>",
+        "/../<id>",
+        "/kata_<id>",
+        "/kubepods/<id>",
+        "/kubepods/burstable/<id>",
+        "/system.slice/<id>",
+        "/build-42/<id>",
+        "/build-42/job/<id>/init.scope",
+        "/docker/between/<id>",
+        "/kubepods/xpod<uid>/<id>",
+        "/kubepods/pod/<id>",
+        // In a machine, too.
+        "/lxc.payload.node/build-42/<id>",
+        "/machine.slice/machine-node.scope/payload/build-42/<id>",
+    ] {
+        check(path, None, Some(ID), None);
+    }
+}
+
+#[test]
+fn ids_may_have_other_forms() {
+    const LONG: &str = "15aa6e53-b09a-40c7-8558-c6c31e36c88a";
+    for path in [
+        "/kubepods/besteffort/pod<uid>/15aa6e53-b09a-40c7-8558-c6c31e36c88a",
+        "/kubepods/pod<uid>/15aa6e53-b09a-40c7-8558-c6c31e36c88a/child",
+    ] {
+        check(path, Some(UID), Some(LONG), None);
+    }
+    check(
+        "/kubepods.slice/kubepods-pod<u_i_d>.slice/crio-15aa6e53-b09a-40c7-8558-c6c31e36c88a.scope",
+        Some(UID),
+        Some(LONG),
+        CRIO,
+    );
+    check(
+        "/mesos/15aa6e53-b09a-40c7-8558-c6c31e36c88a",
+        None,
+        Some(LONG),
+        None,
+    );
+    check(
+        "/system.slice/garden.service/garden/70eb4ce5-a065-4401-6990-88ed",
+        None,
+        Some("70eb4ce5-a065-4401-6990-88ed"),
+        None,
+    );
+    let task = "61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820";
+    for path in [
+        "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820",
+        "/ecs/shop/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820",
+    ] {
+        check(path, None, Some(task), None);
+    }
+}
+
+#[test]
+fn machines_go_by_their_names() {
+    for (path, name) in [
+        ("/lxc/mysql-primary-db", "mysql-primary-db"),
+        ("/lxc/100/ns/init.scope", "100"),
+        ("/lxc.payload/web", "web"),
+        ("/lxc.payload.samba19/system.slice/smbd.service", "samba19"),
+        ("/lxc.payload.a/lxc.payload.b", "b"),
+        ("/user.slice/user-1000.slice/session-1.scope/lxc/web", "web"),
+        ("/lxc/<id>", ID),
+        (
+            "/machine.slice/machine-lxc\\x2d42\\x2dweb.scope",
+            "lxc-42-web",
+        ),
+    ] {
+        check(path, None, Some(name), LXC);
+    }
+    for (path, name) in [
+        ("/machine.slice/machine-centos\\x2d7.scope", "centos-7"),
+        ("/machine.slice/machine-web.scope/payload/init.scope", "web"),
+        (
+            "/machine.slice/systemd-nspawn@debian.service/payload",
+            "debian",
+        ),
+        (
+            "/machine.slice/systemd-nspawn@my\\x2ddebian.service",
+            "my-debian",
+        ),
+        ("/machine.slice/machine-a\\x2gb\\x.scope", "a\\x2gb\\x"),
+    ] {
+        check(path, None, Some(name), NSPAWN);
+    }
+}
+
+#[test]
+fn a_static_pod_may_have_a_uid_of_its_own() {
+    for path in [
+        "/kubepods/podmy-own-uid/<id>",
+        "/kubepods/burstable/podmy-own-uid/<id>/child",
+        "/docker/<outer>/kubelet/kubepods/besteffort/podmy-own-uid/<id>",
+    ] {
+        check(path, Some("my-own-uid"), Some(ID), None);
+    }
+    for path in [
+        "/kubepods.slice/kubepods-podmy_own_uid.slice/cri-containerd-<id>.scope",
+        "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-podmy_own_uid.slice/cri-containerd-<id>.scope",
+        "/system.slice/containerd.service/kubepods-besteffort-podmy_own_uid.slice:cri-containerd:<id>",
+    ] {
+        check(path, Some("my-own-uid"), Some(ID), CONTAINERD);
+    }
+    check("/kubepods/pod123/<id>", Some("123"), Some(ID), None);
 }
 
 #[test]
@@ -243,17 +377,11 @@ fn everything_else_is_neither() {
         "/kubepods",
         "/kubepods.slice/kubepods-burstable.slice",
         "/kubepods/burstable",
-        "/lxc.payload.first",
-        "/lxc/first",
         "/lxc.monitor.first",
-        "/garden/0f3b0f9a-12f0-4bd3-b8c5-5a5c3a0d7e1f",
-        "/mesos/0f3b0f9a-12f0-4bd3-b8c5-5a5c3a0d7e1f",
         "/machine.slice/machine-qemu\\x2d1\\x2ddebian.scope/libvirt/emulator",
-        "/machine.slice/systemd-nspawn@debian.service/payload",
         "/docker",
         "/docker/buildkit/zmaqj4dm2k7e0wsxl1sz2y7pv",
         "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6",
-        "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-3054012820",
         "/libpod_parent/conmon",
         "/libpod_parent/<id>",
         "/machine.slice/libpod-conmon-<id>.scope",
@@ -261,32 +389,37 @@ fn everything_else_is_neither() {
         "/system.slice/crio-conmon-<id>.scope",
         "/system.slice/web.service/runtime",
         "/system.slice/var-lib-docker-containers-<id>-mounts-shm.mount",
-        // A bare id says nothing by itself.
-        "/<id>",
-        "/../<id>",
-        "/kubepods/<id>",
-        "/kubepods/burstable/<id>",
-        "/system.slice/<id>",
-        "/docker/between/<id>",
-        "/default/<id>",
-        "/ecs/<id>",
         "/docker/<id>0",
         "/docker/17db96a24ae1",
         "/system.slice/docker-17db96a24ae1.scope",
         "/system.slice/docker-17DB96A24AE1E9DD57143E62B1CB0D2D35E693C65C774C7470E87B0572E07C1A.scope",
+        "/default/17db96a24ae1",
+        "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/61484b46f9ea4d0d8ee2dd1b7cf5a3a6-",
+        "/ecs/61484b46f9ea4d0d8ee2dd1b7cf5a3a6/short-3054012820",
+        // No machine, or its monitor.
+        "/lxc",
+        "/lxc.payload",
+        "/lxc.payload.",
+        "/lxc.pivot",
+        "/machine.slice/machine-web.scope/supervisor",
+        "/machine.slice/systemd-nspawn@debian.service/supervisor",
+        "/user.slice/user-1000.slice/user@1000.service/apps.slice/vte-spawn-75bc72bd-6642-4cf5-b62c-0674e11bfc84.scope",
+        "/podruntime/runtime",
+        "/system/dashboard",
+        "/init",
         // No pod by its uid's shape.
         "/kubepods/pod",
-        "/kubepods/pod/<id>",
-        "/kubepods/pod123/<id>",
-        "/kubepods/pod<uid>0/<id>",
-        "/kubepods/pod0<hash>/<id>",
-        "/kubepods/xpod<uid>/<id>",
-        "/kubepods/pod6A4CE4A0-BA47-11EA-B2A7-0CC47AC5979E/<id>",
-        "/kubepods/pod6a4ce4a0ba47-11ea-b2a7-0cc47ac5979ee/<id>",
-        "/kubepods/pod-a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e/<id>",
-        "/kubepods/pod6a4ce4a0xba47x11eaxb2a7x0cc47ac5979e/<id>",
-        "/kubepods/pod<uid>.scope/<id>",
-        "/kubepods/pöd<uid>/<id>",
+        "/kubepods/xpod<uid>",
+        "/kubepods/pod<uid>.scope",
+        "/kubepods/pöd<uid>",
+        "/kubepods/pod.",
+        "/other/pod123",
+        "/other/burstable/pod123",
+        "/pod6A4CE4A0-BA47-11EA-B2A7-0CC47AC5979E",
+        "/pod6a4ce4a0ba47-11ea-b2a7-0cc47ac5979ee",
+        "/pod-a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e",
+        "/pod6a4ce4a0xba47x11eaxb2a7x0cc47ac5979e",
+        "/other.slice/other-pod123.slice",
     ] {
         check(path, None, None, None);
     }
@@ -319,11 +452,21 @@ fn runtimes_have_the_names_people_know() {
         Runtime::Docker,
         Runtime::Podman,
         Runtime::Nerdctl,
+        Runtime::Lxc,
+        Runtime::Nspawn,
     ]
     .map(Runtime::as_str);
     assert_eq!(
         names,
-        ["containerd", "cri-o", "docker", "podman", "nerdctl"]
+        [
+            "containerd",
+            "cri-o",
+            "docker",
+            "podman",
+            "nerdctl",
+            "lxc",
+            "systemd-nspawn"
+        ]
     );
 }
 

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Cri, CriError};
+use crate::error_chain::chain;
 
 /// Where the runtimes listen, the commonest first.
 pub const SOCKETS: [&str; 6] = [
@@ -17,19 +18,36 @@ pub const SOCKETS: [&str; 6] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socket(PathBuf);
 
-/// The first of [`SOCKETS`] below `root` that answers as a container runtime. containerd's socket
-/// is there on many hosts where another runtime is the kubelet's, and does not speak CRI then.
-pub async fn discover(root: &Path) -> Option<Cri> {
+/// What came of a look at all sockets.
+#[derive(Default)]
+pub struct Found {
+    /// Runtimes that answer, in the order of [`SOCKETS`].
+    pub runtimes: Vec<Cri>,
+    /// Sockets on which something else speaks: containerd's is there on many hosts where another
+    /// runtime is the kubelet's, and does not speak CRI then.
+    pub foreign: Vec<CriError>,
+}
+
+/// All of [`SOCKETS`] below `root` that answer as container runtimes, but those that are `known`.
+pub async fn discover(root: &Path, known: &[Cri]) -> Found {
     let candidates = SOCKETS
         .iter()
-        .map(|socket| root.join(socket.trim_start_matches('/')))
-        .filter(|path| path.exists())
-        .map(|path| async {
-            let cri = Cri::new(Socket(path));
-            cri.answers().await.then_some(cri)
+        .map(|socket| Socket(root.join(socket.trim_start_matches('/'))))
+        .filter(|socket| socket.path().exists())
+        .filter(|socket| known.iter().all(|cri| cri.socket() != socket))
+        .map(|socket| async {
+            let cri = Cri::new(socket);
+            cri.answers().await.map(|()| cri)
         });
-    let answers = futures::future::join_all(candidates).await;
-    answers.into_iter().flatten().next()
+    let mut found = Found::default();
+    for answer in futures::future::join_all(candidates).await {
+        match answer {
+            Ok(cri) => found.runtimes.push(cri),
+            Err(error @ CriError::Foreign { .. }) => found.foreign.push(error),
+            Err(error) => tracing::debug!(error = %chain(&error), "a socket does not answer"),
+        }
+    }
+    found
 }
 
 // === impl Socket ===

@@ -31,6 +31,14 @@ pub enum CriError {
         /// How long it was given.
         patience: Duration,
     },
+    /// No container runtime that can be asked speaks there.
+    #[error("the socket {socket} has no CRI v1: {speaks}")]
+    Foreign {
+        /// Where.
+        socket: Socket,
+        /// What speaks there.
+        speaks: &'static str,
+    },
     /// It has no such container.
     #[error("the runtime on {socket} does not know this container")]
     NotFound {

@@ -2,11 +2,13 @@
 
 mod endpoint;
 mod error;
+mod foreign;
 mod sandbox;
+mod several;
 mod status;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,21 +17,23 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
-    ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, VersionRequest,
+    ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, PodSandboxFilter,
+    VersionRequest,
 };
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tonic::transport::{Channel, Endpoint};
 
-pub use endpoint::{SOCKETS, Socket, discover};
+pub use endpoint::{Found, SOCKETS, Socket, discover};
 pub use error::CriError;
 pub use sandbox::Sandbox;
+pub use several::Several;
 
 use crate::escape;
 use crate::incident::{Container, Pod};
 
 /// An incident waits this long for the runtime at most, then goes out degraded.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Room for the labels of one container; tonic's own 4 MiB would do, and is said here.
 const MESSAGE_LEN: usize = 4 << 20;
@@ -50,16 +54,17 @@ const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 #[derive(Clone)]
 pub struct Cri {
     socket: Socket,
+    channel: Channel,
     client: RuntimeServiceClient<Channel>,
     runtime: Arc<OnceCell<String>>,
     /// Whether it answered when it was asked last, whatever it said.
     answered: Arc<Mutex<Option<bool>>>,
 }
 
-/// What the runtime knows of a container.
+/// What the runtime knows of a container, or of a pod's sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its id, name and runtime.
+    /// Its id, name and runtime; a sandbox has no name.
     pub container: Container,
     /// Its pod, where Kubernetes made it.
     pub pod: Option<Pod>,
@@ -81,23 +86,48 @@ impl Cri {
             .connect_with_connector_lazy(connector);
         Self {
             socket,
-            client: RuntimeServiceClient::new(channel),
+            client: RuntimeServiceClient::new(channel.clone()),
+            channel,
             runtime: Arc::default(),
             answered: Arc::default(),
         }
     }
 
-    /// Asks for one container by its whole id; one that has exited is still known until it is collected.
-    pub async fn container(&self, id: &str) -> Result<Identity, CriError> {
+    /// Asks for one container, or one pod's sandbox, by its whole id, for no longer than `patience`; one
+    /// that has exited is still known until it is collected.
+    pub async fn container(&self, id: &str, patience: Duration) -> Result<Identity, CriError> {
+        self.within(patience, self.container_or_sandbox(id)).await
+    }
+
+    async fn container_or_sandbox(&self, id: &str) -> Result<Identity, CriError> {
         let filter = ContainerFilter {
             id: id.to_owned(),
             ..ContainerFilter::default()
         };
-        let listed = self.in_time(self.list(filter)).await?;
-        let found = listed.into_iter().find(|found| found.container.id == id);
+        let listed = self.list(filter).await?;
+        let mut found = listed.into_iter().find(|found| found.container.id == id);
+        if found.is_none() {
+            let filter = PodSandboxFilter {
+                id: id.to_owned(),
+                ..PodSandboxFilter::default()
+            };
+            let listed = self.list_sandboxes(filter, MESSAGE_LEN).await?;
+            found = listed.into_iter().find(|found| found.container.id == id);
+        }
         found.ok_or_else(|| CriError::NotFound {
             socket: self.socket.clone(),
         })
+    }
+
+    /// Every container and every pod's sandbox, those that have exited included.
+    pub async fn all(&self, patience: Duration) -> Result<Vec<Identity>, CriError> {
+        let listed = async {
+            let mut all = self.list(ContainerFilter::default()).await?;
+            let sandboxes = self.list_sandboxes(PodSandboxFilter::default(), LIST_LEN);
+            all.extend(sandboxes.await?);
+            Ok(all)
+        };
+        self.within(patience, listed).await
     }
 
     /// Every container that runs.
@@ -122,8 +152,8 @@ impl Cri {
     }
 
     /// Whether a runtime is there, within half a second.
-    pub async fn answers(&self) -> bool {
-        self.in_time(self.runtime_name()).await.is_ok()
+    pub async fn answers(&self) -> Result<(), CriError> {
+        self.in_time(self.runtime_name()).await.map(drop)
     }
 
     async fn in_time<T>(
@@ -147,7 +177,7 @@ impl Cri {
                 })
             });
         let answered = match &result {
-            Ok(_) => true,
+            Ok(_) | Err(CriError::NotFound { .. }) => true,
             Err(CriError::Call { reached, .. }) => *reached,
             Err(_) => false,
         };
@@ -183,8 +213,19 @@ impl Cri {
                 version: "v1".to_owned(),
             };
             let version = self.client.clone().version(request).await;
-            let version = version.map_err(|status| self.failed("Version", &status))?;
-            Ok(version.into_inner().runtime_name)
+            match version {
+                Ok(version) => Ok(version.into_inner().runtime_name),
+                Err(status) => {
+                    let speaks = foreign::recognise(&self.socket, &self.channel, &status).await;
+                    Err(match speaks {
+                        Some(speaks) => CriError::Foreign {
+                            socket: self.socket.clone(),
+                            speaks,
+                        },
+                        None => self.failed("Version", &status),
+                    })
+                }
+            }
         });
         name.await.cloned()
     }

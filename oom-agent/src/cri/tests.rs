@@ -9,17 +9,20 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-use super::{Cri, CriError, Identity, Socket, discover};
+use super::{Cri, CriError, Identity, PATIENCE, Several, Socket, discover};
 use crate::incident::{Container as OurContainer, Pod};
 use crate::story::State;
 
-const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
+pub(crate) const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 
 const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
+/// The id of a pod's sandbox.
+const SANDBOX: &str = "93529524695bb00d91c1f6dba692ea8d3550c3b94fb2463af7bc9ec82f992d26";
+
 /// How the server answers a list of containers.
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     Containers(Vec<Container>),
     Refuse,
     Never,
@@ -44,13 +47,13 @@ macro_rules! unimplemented_calls {
                 let filter = request.into_inner().filter.unwrap();
                 let running = ContainerState::ContainerRunning as i32;
                 let of_pod = filter.label_selector.get("io.kubernetes.pod.uid");
-                assert!(
-                    filter.id == ID
-                        || of_pod.is_some_and(|uid| uid == UID)
-                        || filter.state.unwrap().state == running
-                );
+                assert!(of_pod.is_none_or(|uid| uid == UID));
+                assert!(filter.state.is_none_or(|state| state.state == running));
                 match self.0.clone() {
-                    Answer::Containers(containers) => Ok(Response::new(ListContainersResponse { containers })),
+                    Answer::Containers(mut containers) => {
+                        containers.retain(|it| filter.id.is_empty() || filter.id == it.id);
+                        Ok(Response::new(ListContainersResponse { containers }))
+                    }
                     Answer::Refuse => Err(Status::internal("the disk is on fire")),
                     Answer::Never => std::future::pending().await,
                 }
@@ -60,11 +63,11 @@ macro_rules! unimplemented_calls {
                 request: Request<ListPodSandboxRequest>,
             ) -> Result<Response<ListPodSandboxResponse>, Status> {
                 let filter = request.into_inner().filter.unwrap();
-                assert_eq!(filter.label_selector["io.kubernetes.pod.uid"], UID);
                 let Answer::Containers(containers) = &self.0 else {
                     return Err(Status::internal("the disk is on fire"));
                 };
                 let sandbox = |attempt: u32| PodSandbox {
+                    id: SANDBOX.to_owned(),
                     metadata: Some(PodSandboxMetadata {
                         name: "hungry".to_owned(),
                         namespace: "shop".to_owned(),
@@ -75,8 +78,14 @@ macro_rules! unimplemented_calls {
                     annotations: [("attempt".to_owned(), attempt.to_string())].into(),
                     ..PodSandbox::default()
                 };
-                let items = containers.iter().flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
-                Ok(Response::new(ListPodSandboxResponse { items: items.collect() }))
+                if !filter.label_selector.is_empty() {
+                    assert_eq!(filter.label_selector["io.kubernetes.pod.uid"], UID);
+                    let items = containers.iter().flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
+                    return Ok(Response::new(ListPodSandboxResponse { items: items.collect() }));
+                }
+                let is_asked_for = filter.id.is_empty() || filter.id == SANDBOX;
+                let items = is_asked_for.then(|| sandbox(0)).into_iter().collect();
+                Ok(Response::new(ListPodSandboxResponse { items }))
             }
             async fn container_status(
                 &self,
@@ -122,7 +131,7 @@ unimplemented_calls! {
 }
 
 /// A server with a runtime of its own, so that its connections end with it too.
-struct Server(Option<tokio::runtime::Runtime>);
+pub(crate) struct Server(Option<tokio::runtime::Runtime>);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -132,7 +141,7 @@ impl Drop for Server {
     }
 }
 
-fn serve(answer: Answer, socket: &Socket) -> Server {
+pub(crate) fn serve(answer: Answer, socket: &Socket) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -147,19 +156,19 @@ fn serve(answer: Answer, socket: &Socket) -> Server {
     Server(Some(runtime))
 }
 
-fn socket() -> (tempfile::TempDir, Socket) {
+pub(crate) fn socket() -> (tempfile::TempDir, Socket) {
     let dir = tempfile::tempdir().unwrap();
     let socket = format!("unix://{}/cri.sock", dir.path().display());
     (dir, socket.parse().unwrap())
 }
 
 async fn ask(cri: &Cri) -> Result<Identity, CriError> {
-    tokio::time::timeout(Duration::from_secs(10), cri.container(ID))
+    tokio::time::timeout(Duration::from_secs(10), cri.container(ID, PATIENCE))
         .await
         .unwrap()
 }
 
-fn container(labels: &[(&str, &str)]) -> Container {
+pub(crate) fn container(labels: &[(&str, &str)]) -> Container {
     Container {
         id: ID.to_owned(),
         metadata: Some(ContainerMetadata {
@@ -381,23 +390,190 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
 }
 
 #[tokio::test]
-async fn the_first_socket_in_order_that_answers_is_taken() {
+async fn every_socket_that_answers_is_taken() {
     let root = tempfile::tempdir().unwrap();
-    assert!(discover(root.path()).await.is_none());
+    assert!(discover(root.path(), &[]).await.runtimes.is_empty());
     let at = |path: &str| -> Socket {
         let path = root.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         path.to_str().unwrap().parse().unwrap()
     };
-    // A file that is no socket, a runtime that answers, and a later one.
+    // A file that is no socket, and two runtimes.
     std::fs::write(at("run/containerd/containerd.sock").path(), "").unwrap();
     let (crio, k3s) = (
         at("run/crio/crio.sock"),
         at("run/k3s/containerd/containerd.sock"),
     );
     let _servers = [serve(Answer::Refuse, &crio), serve(Answer::Refuse, &k3s)];
-    let found = tokio::time::timeout(Duration::from_secs(10), discover(root.path()))
-        .await
-        .unwrap();
-    assert_eq!(found.unwrap().socket(), &crio);
+    let look = async |known: &[Cri]| {
+        let found = tokio::time::timeout(Duration::from_secs(10), discover(root.path(), known));
+        found.await.unwrap().runtimes
+    };
+    let found = look(&[]).await;
+    let sockets: Vec<&Socket> = found.iter().map(Cri::socket).collect();
+    assert_eq!(sockets, [&crio, &k3s]);
+    // Those that are known are not looked at again.
+    let more = look(&found[..1]).await;
+    assert_eq!(more[0].socket(), &k3s);
+}
+
+#[tokio::test]
+async fn a_pods_sandbox_names_its_pod_and_no_container() {
+    let (_dir, socket) = socket();
+    let _server = serve(Answer::Containers(vec![]), &socket);
+    let found = Cri::new(socket).container(SANDBOX, PATIENCE).await.unwrap();
+    assert_eq!(
+        (found.container.id.as_str(), found.container.name),
+        (SANDBOX, None)
+    );
+    let pod = found.pod.unwrap();
+    assert_eq!(
+        (
+            pod.namespace.as_deref(),
+            pod.name.as_deref(),
+            pod.uid.as_deref()
+        ),
+        (Some("shop"), Some("hungry"), Some(UID))
+    );
+}
+
+#[tokio::test]
+async fn all_containers_are_listed_with_the_sandboxes() {
+    let (_dir, socket) = socket();
+    let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
+    let all = Cri::new(socket).all(Duration::from_secs(10)).await.unwrap();
+    let ids: Vec<&str> = all.iter().map(|it| it.container.id.as_str()).collect();
+    assert_eq!(ids, [ID, SANDBOX]);
+}
+
+#[tokio::test]
+async fn of_several_runtimes_the_one_that_knows_the_container_has_the_word() {
+    let runtimes = |answers: Vec<Answer>| {
+        let started = answers.into_iter().map(|answer| {
+            let (dir, socket) = socket();
+            let server = serve(answer, &socket);
+            (Cri::new(socket), (dir, server))
+        });
+        let (cris, kept): (Vec<_>, Vec<_>) = started.unzip();
+        (Several(cris), kept)
+    };
+    let knows = || Answer::Containers(vec![container(&[])]);
+    let knows_none = || Answer::Containers(vec![]);
+    let patience = Duration::from_millis(500);
+    for answers in [
+        vec![knows_none(), knows()],
+        vec![knows(), knows_none()],
+        vec![Answer::Refuse, knows()],
+        vec![Answer::Never, knows()],
+    ] {
+        let (several, _kept) = runtimes(answers);
+        // One that hangs is not waited for.
+        let found = several.container(ID, Duration::from_hours(1)).await;
+        assert_eq!(found.unwrap().unwrap().container.id, ID);
+    }
+    // Where one could not tell, it may have known.
+    let (several, _kept) = runtimes(vec![Answer::Refuse, knows_none()]);
+    let error = several.container(ID, patience).await.unwrap().unwrap_err();
+    assert!(matches!(error, CriError::Call { .. }), "{error}");
+    let (several, _kept) = runtimes(vec![knows_none(), knows_none()]);
+    let error = several.container(ID, patience).await.unwrap().unwrap_err();
+    assert!(matches!(error, CriError::NotFound { .. }), "{error}");
+    assert!(
+        several
+            .statuses(None, &[ID.to_owned()])
+            .await
+            .unwrap()
+            .unwrap()
+            .is_empty()
+    );
+    assert!(Several(vec![]).container(ID, patience).await.is_none());
+    let (several, _kept) = runtimes(vec![knows_none(), knows()]);
+    assert_eq!(several.running().await.unwrap().unwrap().len(), 1);
+    let statuses = several.statuses(Some(UID), &[ID.to_owned()]).await;
+    assert_eq!(statuses.unwrap().unwrap().len(), 1);
+}
+
+/// Something on a socket that says `answer` to whoever connects and has sent something.
+pub(crate) fn serve_bytes(socket: &Socket, answer: &'static [u8]) {
+    let listener = UnixListener::bind(socket.path()).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 16];
+            // Whoever asked may have gone.
+            let _gone = tokio::io::AsyncReadExt::read(&mut stream, &mut asked).await;
+            let _gone = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_socket_without_cri_v1_is_told_by_what_speaks_there() {
+    const DOCKER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nServer: Docker/28.0 (linux)\r\n\r\n";
+    for (answer, says) in [
+        (DOCKER, "Docker's own API"),
+        (b"HTTP/1.0 404 Not Found\r\n\r\n", "HTTP/1, not gRPC"),
+        (b"-ERR unknown command\r\n", "does not speak gRPC"),
+    ] {
+        let (_dir, socket) = socket();
+        serve_bytes(&socket, answer);
+        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, CriError::Foreign { .. }), "{error:?}");
+        assert!(
+            text.contains("has no CRI v1") && text.contains(says),
+            "{text}"
+        );
+    }
+}
+
+/// gRPC of other services.
+fn serve_routes(socket: &Socket, routes: tonic::service::Routes) {
+    let listener = UnixListener::bind(socket.path()).unwrap();
+    let server = tonic::transport::Server::builder().add_routes(routes);
+    tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+}
+
+/// The only call of CRI v1alpha2 that is made, by the path that it had.
+#[derive(Clone)]
+struct Alpha;
+
+impl tonic::server::NamedService for Alpha {
+    const NAME: &'static str = "runtime.v1alpha2.RuntimeService";
+}
+
+impl tower::Service<http::Request<tonic::body::Body>> for Alpha {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        // v1 serves it as well, by another path.
+        let (mut parts, body) = request.into_parts();
+        assert_eq!(parts.uri.path(), "/runtime.v1alpha2.RuntimeService/Version");
+        parts.uri = "/runtime.v1.RuntimeService/Version".parse().unwrap();
+        let mut server = RuntimeServiceServer::new(Runtime(Answer::Refuse));
+        Box::pin(async move { server.call(http::Request::from_parts(parts, body)).await })
+    }
+}
+
+#[tokio::test]
+async fn grpc_without_cri_v1_is_told_with_the_version_that_it_has() {
+    for (routes, says) in [
+        (tonic::service::Routes::default(), "without CRI"),
+        (tonic::service::Routes::new(Alpha), "CRI v1alpha2 only"),
+    ] {
+        let (_dir, socket) = socket();
+        serve_routes(&socket, routes);
+        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        assert!(matches!(error, CriError::Foreign { .. }), "{error:?}");
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }

@@ -165,12 +165,19 @@ impl Draft {
         }
     }
 
-    /// The id of a container whose pod has no name yet: somebody may still know it.
+    /// The id of a container that has no name yet, or whose pod has none: somebody may still know it.
     pub fn unnamed(&self) -> Option<&str> {
-        match &self.on {
-            On::Pod(subject) if !subject.is_named() => id(subject.container.as_ref()),
-            _ => None,
-        }
+        let On::Pod(subject) = &self.on else {
+            return None;
+        };
+        let container = subject.container.as_ref()?;
+        let is_unnamed = !subject.is_named() || (self.kill().is_some() && container.name.is_none());
+        is_unnamed.then_some(container.id.as_str())
+    }
+
+    /// Whether it is about a pod whose name is known.
+    pub fn is_on_named_pod(&self) -> bool {
+        matches!(&self.on, On::Pod(subject) if subject.is_named())
     }
 
     /// Fills in what somebody knew of the container in the end.

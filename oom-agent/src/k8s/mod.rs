@@ -154,7 +154,8 @@ impl Recorder {
         self.admit_drafts(draft::aside(aside), now)
     }
 
-    /// One attempt. `last` is one that waits no longer for a pod's name: the Event is written on the Node then.
+    /// One attempt. `last` is one that waits no longer for names: without the pod's the Event is written
+    /// on the Node then, without the container's on the pod as a whole.
     pub async fn write(&mut self, job: &mut Job, last: bool) -> Result<Written, RecordError> {
         if let Job::Series(object) = job {
             match self.patch(object).await {
@@ -200,6 +201,10 @@ impl Recorder {
         let facts = facts
             .as_ref()
             .map_err(|_| reason.as_deref().unwrap_or_default());
+        if !last && draft.unnamed().is_some() {
+            let reason = "only the container's id is".to_owned();
+            return Err(RecordError::Unnamed { reason });
+        }
         let Some((place, event)) = event::of(draft, facts, &self.instance) else {
             return Ok(Written::Nothing);
         };

@@ -4,6 +4,7 @@
 mod degraded;
 mod forecast;
 mod kills;
+mod names;
 mod optional;
 mod sampler;
 mod sink;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
+pub use names::NameCounts;
 pub use prometheus_client::metrics::counter::Counter;
 pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
@@ -73,6 +75,10 @@ pub struct Metrics {
     pub sampler: SamplerCounts,
     /// What became of containers that came near their limits.
     pub warnings: WarningCounts,
+    /// What was asked of runtimes before there was a kill.
+    pub names: NameCounts,
+    /// Incidents of other nodes on the same kernel.
+    pub elsewhere: Counter,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
@@ -99,11 +105,6 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("oom_agent");
-        let counter = |registry: &mut Registry, name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
         let family = |registry: &mut Registry, name: &str, help: &str| {
             let family: Family<[(&str, &str); 1], Counter> = Family::default();
             registry.register(name, help, family.clone());
@@ -138,6 +139,12 @@ impl Default for Metrics {
         Self {
             events: EventCounts::new(&mut registry),
             journal: JournalCounts::new(&mut registry),
+            names: NameCounts::new(&mut registry),
+            elsewhere: counter(
+                &mut registry,
+                "other_node_incidents",
+                "Incidents that were not told: another node on the same kernel had them",
+            ),
             verdicts: Verdicts::new(&mut registry),
             sampler: SamplerCounts::new(&mut registry),
             warnings: WarningCounts::new(&mut registry),
@@ -198,6 +205,12 @@ impl Default for Metrics {
             registry,
         }
     }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
 }
 
 /// How the kernel's own count agrees.

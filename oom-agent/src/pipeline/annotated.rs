@@ -59,13 +59,13 @@ impl Annotated {
             known: Known::Nothing,
             unheeded: None,
         };
-        let Some(cri) = self.resolver.runtime.get().await else {
-            self.counts.unanswered.inc();
-            return nothing(uid);
-        };
-        let sandbox = match cri.sandbox(&uid).await {
-            Ok(sandbox) => sandbox,
-            Err(error) => {
+        let sandbox = match self.resolver.runtimes.find().await.sandbox(&uid).await {
+            Some(Ok(sandbox)) => sandbox,
+            None => {
+                self.counts.unanswered.inc();
+                return nothing(uid);
+            }
+            Some(Err(error)) => {
                 self.counts.unanswered.inc();
                 tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be had");
                 return nothing(uid);

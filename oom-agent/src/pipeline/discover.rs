@@ -1,16 +1,18 @@
 //! What is there on this host; what is missing is said once and done without.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::cri::{self, Cri, SOCKETS, Socket};
+use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
 use crate::error_chain::chain;
+use crate::host::NodeRoot;
 use crate::k8s::{self, Recorder};
-use crate::snapshot::{Hierarchy, Snapshots};
+use crate::probe;
+use crate::snapshot::{Hierarchy, HierarchyError};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);
@@ -18,86 +20,166 @@ const CREDENTIALS: Duration = Duration::from_secs(30);
 /// A runtime that was not there is looked for again after this long, when next needed.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The container runtime, looked for when first needed and until found.
-pub(super) struct Runtime {
+/// The container runtimes of this node: there may be several, and any may come later than the agent.
+pub(super) struct Runtimes {
     flag: Option<Socket>,
-    state: Mutex<State>,
+    found: Mutex<Found>,
+    /// When the sockets were looked at last; held while they are.
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct State {
-    found: Option<Cri>,
-    looked: Option<Instant>,
+struct Found {
+    runtimes: Vec<Cri>,
+    /// Sockets on which something else speaks, as they were told of.
+    foreign: Vec<String>,
 }
 
-// === impl Runtime ===
+// === impl Runtimes ===
 
-impl Runtime {
+impl Runtimes {
     pub(super) fn new(flag: Option<Socket>) -> Self {
-        Self {
-            flag,
-            state: Mutex::default(),
-        }
-    }
-
-    /// What [`get`](Self::get) gave last: one that was named, or was found already.
-    pub(super) async fn known(&self) -> Option<Cri> {
-        if self.flag.is_some() {
-            return self.get().await;
-        }
-        self.state.lock().await.found.clone()
-    }
-
-    /// The socket that was named, else the first in order that answers.
-    pub(super) async fn get(&self) -> Option<Cri> {
-        let mut state = self.state.lock().await;
-        if state.found.is_some() {
-            return state.found.clone();
-        }
-        let now = Instant::now();
-        let first = state.looked.is_none();
-        if state.looked.is_some_and(|looked| now - looked < AGAIN) {
-            return None;
-        }
-        state.looked = Some(now);
-        state.found = match &self.flag {
-            Some(socket) => Some(named(socket)),
-            None => cri::discover(Path::new("/")).await,
+        let named = flag.iter().map(|socket| Cri::new(socket.clone()));
+        let found = Found {
+            runtimes: named.collect(),
+            ..Found::default()
         };
-        match &state.found {
-            Some(cri) => tracing::info!(socket = %cri.socket(), "container runtime"),
-            None if first => tracing::info!(
+        Self {
+            found: Mutex::new(found),
+            flag,
+            looked: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The socket that was named, or what [`find`](Self::find) gave last. Waits for nobody.
+    pub(super) fn known(&self) -> Several {
+        Several(self.lock().runtimes.clone())
+    }
+
+    /// The socket that was named, else all that answer. Those that did not are looked at again when it
+    /// was some time ago.
+    pub(super) async fn find(&self) -> Several {
+        let mut looked = self.looked.lock().await;
+        let is_first = looked.is_none();
+        if looked.is_none_or(|looked| looked.elapsed() >= AGAIN) {
+            match &self.flag {
+                Some(_) if is_first => self.check_named().await,
+                Some(_) => {}
+                None => self.look(is_first).await,
+            }
+            *looked = Some(Instant::now());
+        }
+        self.known()
+    }
+
+    async fn check_named(&self) {
+        for cri in self.known().0 {
+            if !cri.socket().path().exists() {
+                tracing::warn!(socket = %cri.socket(), "no container runtime listens there yet: containers go unnamed until one does");
+            } else if let Err(error @ CriError::Foreign { .. }) = cri.answers().await {
+                tracing::warn!(%error, "containers go unnamed");
+            }
+        }
+    }
+
+    async fn look(&self, is_first: bool) {
+        let looked = cri::discover(Path::new("/"), &self.known().0).await;
+        for cri in &looked.runtimes {
+            tracing::info!(socket = %cri.socket(), "container runtime");
+        }
+        let foreign: Vec<String> = looked.foreign.iter().map(ToString::to_string).collect();
+        let mut found = self.lock();
+        for error in foreign.iter().filter(|it| !found.foreign.contains(it)) {
+            tracing::info!("{error}");
+        }
+        found.foreign = foreign;
+        found.runtimes.extend(looked.runtimes);
+        if is_first && found.runtimes.is_empty() {
+            tracing::info!(
                 looked_at = SOCKETS.join(" "),
                 "no container runtime answers: containers go unnamed; --cri-endpoint names another socket"
-            ),
-            None => {}
+            );
         }
-        state.found.clone()
+    }
+
+    /// What the runtime that knows it says of a container; else why none does. Sockets are looked for
+    /// only while none is known.
+    pub(super) async fn container(
+        &self,
+        id: &str,
+        patience: Duration,
+    ) -> Result<cri::Identity, Unknown> {
+        let mut known = self.known();
+        if known.0.is_empty() {
+            known = self.find().await;
+        }
+        match known.container(id, patience).await {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => Err(Unknown {
+                is_everywhere: matches!(error, CriError::NotFound { .. }),
+                reason: chain(&error).to_string(),
+            }),
+            None => Err(Unknown {
+                is_everywhere: false,
+                reason: self.why_none(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn why_none(&self) -> String {
+        let foreign = self.lock().foreign.join("; ");
+        if foreign.is_empty() {
+            "no container runtime was found".to_owned()
+        } else {
+            format!("no container runtime was found: {foreign}")
+        }
     }
 }
 
-fn named(socket: &Socket) -> Cri {
-    if !socket.path().exists() {
-        tracing::warn!(%socket, "no container runtime listens there yet: containers go unnamed until one does");
-    }
-    Cri::new(socket.clone())
+/// Why a container has no name.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// Every runtime has answered, and none knows it.
+    pub(super) is_everywhere: bool,
+    pub(super) reason: String,
 }
 
-/// Where a cgroup's memory is looked at.
-pub(super) fn snapshots(cgroupfs: Option<&Path>) -> Snapshots {
-    let hierarchy = Hierarchy::find(cgroupfs);
-    match &hierarchy {
-        Ok(found) => tracing::debug!(
-            path = %found.path().display(),
-            version = ?found.version(),
-            "memory controller"
-        ),
-        Err(error) => tracing::warn!(
+/// The memory controller's hierarchy, or the part of it that is this node's.
+pub(super) fn hierarchy(cgroupfs: Option<&Path>) -> Result<Hierarchy, HierarchyError> {
+    let found = Hierarchy::find(cgroupfs).inspect_err(|error| {
+        tracing::warn!(
             error = %chain(error),
             "what the memory of cgroups was made of will not be known"
-        ),
+        );
+    })?;
+    tracing::debug!(
+        path = %found.path().display(),
+        version = ?found.version(),
+        "memory controller"
+    );
+    if found.is_whole() {
+        return Ok(found);
     }
-    Snapshots::new(hierarchy, "/proc")
+    let part = found.mounted_part(|| {
+        probe::own_cgroup()
+            .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
+            .ok()?
+    });
+    let Ok(Some(part)) = part else {
+        tracing::warn!(
+            "a part of the memory controller's hierarchy is mounted, and it cannot be told which: kills of other nodes on the same kernel are told as this node's"
+        );
+        return Ok(found);
+    };
+    tracing::info!(
+        cgroup = part,
+        "a part of the hierarchy is mounted: kills outside of it are another node's on the same kernel"
+    );
+    Ok(found.with_node(NodeRoot::new(&part)))
 }
 
 /// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.

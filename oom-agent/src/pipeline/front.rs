@@ -83,7 +83,14 @@ impl Front {
         for found in found {
             self.metrics.found(&found);
             let mut incident = self.resolver.resolve(found);
-            let unnamed = Resolver::is_named_elsewhere(&incident);
+            let unnamed = !self.resolver.name_known(&mut incident);
+            if !unnamed && self.resolver.is_elsewhere(&incident) {
+                self.metrics.elsewhere.inc();
+                if let Some(kept) = &self.kept {
+                    kept.settle(&incident.stamps);
+                }
+                continue;
+            }
             // A sentence has no more to say, but of a node whose limit nobody told.
             let whole = incident.scope != Scope::Node || incident.limit_bytes.is_some();
             let half_told = self.half_told.contains(&incident.stamp_ns);

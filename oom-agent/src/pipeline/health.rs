@@ -1,9 +1,8 @@
 //! What the admin port answers: the metrics with all that is read for them, liveness, readiness.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -16,6 +15,7 @@ use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
 use crate::cgroup::{self, Identity};
 use crate::clock;
+use crate::cri;
 use crate::error_chain::chain;
 use crate::incident::Container;
 use crate::liveness::Liveness;
@@ -46,8 +46,6 @@ pub(super) struct Health {
     meters: Meters,
     liveness: Liveness,
     watched: Watched,
-    /// The containers that ran when they were listed last, by their ids.
-    names: std::sync::Mutex<HashMap<String, Who>>,
     /// When the containers were listed last; held while they are.
     listed: Mutex<Option<Instant>>,
 }
@@ -122,7 +120,6 @@ impl Health {
             meters,
             liveness,
             watched,
-            names: std::sync::Mutex::default(),
             listed: Mutex::default(),
         })
     }
@@ -146,22 +143,19 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        if let Some(cri) = self.resolver.runtime.get().await {
-            match cri.running().await {
-                Ok(running) => {
-                    let named = running.into_iter().map(|found| {
-                        let who = Who::new(&found.container, found.pod.as_ref());
-                        (found.container.id, who)
-                    });
-                    let names: HashMap<String, Who> = named.collect();
-                    let running = names.values().cloned().collect();
-                    self.metrics.running(running, clock::monotonic_ns());
-                    *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
-                }
-                Err(error) => {
-                    tracing::debug!(error = %chain(&error), "what runs here could not be listed");
+        match self.resolver.runtimes.find().await.running().await {
+            Some(Ok(found)) => {
+                let who = |found: &cri::Identity| Who::new(&found.container, found.pod.as_ref());
+                let running = found.iter().map(who).collect();
+                self.metrics.running(running, clock::monotonic_ns());
+                for found in found {
+                    self.resolver.names.learn(found);
                 }
             }
+            Some(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "what runs here could not be listed");
+            }
+            None => {}
         }
         *listed = Some(Instant::now());
     }
@@ -206,28 +200,28 @@ impl Health {
     }
 
     fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
-            let who = names.get(&id).cloned().unwrap_or_else(|| {
-                let container = Container {
+            let found = self.resolver.names.get(&id);
+            let found = found.unwrap_or_else(|| cri::Identity {
+                container: Container {
                     id,
                     ..Container::default()
-                };
-                Who::new(&container, None)
+                },
+                pod: None,
             });
-            (who, value)
+            (Who::new(&found.container, found.pod.as_ref()), value)
         });
         named.collect()
     }
 
     /// Attached it is, or nobody would answer. A runtime that did not answer last is asked again.
     async fn ready(self: Arc<Self>) -> Answer {
-        if self.runtime_silent().await.is_none() {
+        if self.runtime_silent().is_none() {
             return Answer::Yes;
         }
         Arc::clone(&self).list_in_time().await;
-        match self.runtime_silent().await {
+        match self.runtime_silent() {
             None => Answer::Yes,
             Some(socket) => Answer::No(format!(
                 "the container runtime on {socket} does not answer: containers go unnamed"
@@ -236,11 +230,10 @@ impl Health {
     }
 
     /// The socket of a runtime that was named or found and has not answered last.
-    async fn runtime_silent(&self) -> Option<String> {
-        let cri = timeout(PATIENCE, self.resolver.runtime.known())
-            .await
-            .ok()??;
-        (cri.answered() != Some(true)).then(|| cri.socket().to_string())
+    fn runtime_silent(&self) -> Option<String> {
+        let known = self.resolver.runtimes.known().0;
+        let silent = known.iter().find(|cri| cri.answered() != Some(true))?;
+        Some(silent.socket().to_string())
     }
 
     /// Goes on by itself when nobody waits any more: what it finds is of use to the next.

@@ -4,6 +4,7 @@ mod annotated;
 mod discover;
 mod front;
 mod health;
+mod names;
 mod outlets;
 mod owed;
 mod resolve;
@@ -28,7 +29,7 @@ use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
 use crate::clock;
-use crate::host::Host;
+use crate::host::{Host, NodeRoot};
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
@@ -37,9 +38,11 @@ use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
-use discover::Runtime;
+use crate::snapshot::Snapshots;
+use discover::Runtimes;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
+use names::Names;
 use outlets::{Outlets, Parts};
 use resolve::Resolver;
 use said::{say_attached, say_degraded};
@@ -106,12 +109,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
     let lines = Arc::new(lines);
-    let procfs = Procfs::of_host(args.procfs.as_deref());
-    let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
-    let runtime = Runtime::new(args.cri_endpoint.clone());
-    let snapshots = discover::snapshots(args.cgroupfs.as_deref());
     let watched = Watched::default();
-    let resolver = Resolver::new(host.clone(), procfs, snapshots, &watched, runtime);
+    let resolver = resolver(&args, &host, &watched, &metrics);
     let (seen, incidents) = mpsc::channel(QUEUE);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
@@ -126,7 +125,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         kept.clone_from(&pinned);
         let expect = match method {
             Method::Classic => Expect::Nothing,
-            _ => Expect::Autopsies(patience),
+            _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
+            _ => Expect::Autopsies(UNREADABLE),
         };
         let front = Front {
             assembler: Assembler::new(host.page_size, expect).allowing(allow),
@@ -152,7 +152,9 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         probe.liveness(),
         watched.clone(),
     );
-    // Looks for the container runtime before it is needed.
+    // Both before a runtime is needed.
+    let runtimes = Arc::clone(&resolver.runtimes);
+    tokio::spawn(Arc::clone(&resolver.names).ask(runtimes));
     tokio::spawn(Arc::clone(&health).list());
     let (journal, owed) = owed::open(args.state.as_deref(), &metrics.journal);
     let outlets = Parts {
@@ -196,11 +198,28 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         .await
 }
 
+fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Resolver> {
+    let hierarchy = discover::hierarchy(args.cgroupfs.as_deref());
+    let node = match &hierarchy {
+        Ok(hierarchy) => hierarchy.node().clone(),
+        Err(_) => NodeRoot::default(),
+    };
+    Resolver::new(
+        host.clone(),
+        Procfs::of_host(args.procfs.as_deref()),
+        Snapshots::new(hierarchy, "/proc"),
+        watched,
+        node,
+        Arc::new(Names::new(metrics.names.clone())),
+        Arc::new(Runtimes::new(args.cri_endpoint.clone())),
+    )
+}
+
 /// All that has to be ended in order.
 struct Running {
     pipeline: Pipeline,
     probe: Probe,
-    sampling: Option<(Sampler, Warner)>,
+    sampling: Option<(Sampler, Option<Warner>)>,
     served: Option<JoinHandle<()>>,
     meters: Meters,
 }
@@ -236,7 +255,7 @@ impl Running {
         if let Err(error) = ended.await {
             tracing::error!(%error, "the probe ended badly");
         }
-        if let Some(warner) = warner {
+        if let Some(warner) = warner.flatten() {
             warner.finish(GRACE).await;
         }
         let metrics = Arc::clone(&pipeline.metrics);
@@ -303,6 +322,13 @@ impl Pipeline {
     fn named(&mut self, incident: Result<(Incident, bool), tokio::task::JoinError>) {
         match incident {
             Ok((incident, line)) => {
+                if self.resolver.is_elsewhere(&incident) {
+                    self.metrics.elsewhere.inc();
+                    if let Some(kept) = &self.kept {
+                        kept.settle(&incident.stamps);
+                    }
+                    return;
+                }
                 let incident = Arc::new(incident);
                 let told_ns = clock::monotonic_ns();
                 if line {

@@ -25,8 +25,8 @@ use crate::warn::Warning;
 pub(super) struct Outlets {
     pub(super) sinks: Vec<Sink>,
     pub(super) verdicts: Verdicts,
-    /// `None` where no container's memory is sampled.
-    pub(super) sampling: Option<(Sampler, Warner)>,
+    /// `None` where no cgroup can be watched.
+    pub(super) sampling: Option<(Sampler, Option<Warner>)>,
 }
 
 /// What they are made of.
@@ -69,7 +69,14 @@ impl Parts<'_> {
         let plan = self.plan(&reader, tell, events);
         Outlets {
             verdicts,
-            sampling: sampling::start(args, metrics.sampler.clone(), self.watched, plan),
+            sampling: sampling::start(
+                args,
+                metrics.sampler.clone(),
+                self.watched,
+                plan,
+                Arc::clone(&self.resolver.names),
+                &self.resolver.node,
+            ),
             sinks: self.sinks(asides, warned, reader),
         }
     }
@@ -145,7 +152,7 @@ impl Parts<'_> {
             };
             sinks.push(start_events(
                 connect,
-                Later(Arc::clone(self.resolver)),
+                Later(Arc::clone(&self.resolver.names)),
                 asides,
                 metrics,
                 debts(EVENTS),

@@ -1,22 +1,23 @@
 //! A found kill becomes an incident: its container, its pod, its moment.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
+use tokio::time::timeout;
 
-use super::discover::Runtime;
+use super::discover::Runtimes;
+use super::names::Names;
 use super::sampling::Watched;
 use crate::cgroup;
 use crate::clock;
 use crate::cri;
-use crate::error_chain::chain;
 use crate::escape;
-use crate::host::Host;
+use crate::host::{Host, NodeRoot};
 use crate::incident::{
     self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, Scope, VERSION,
     Victim,
@@ -24,7 +25,7 @@ use crate::incident::{
 use crate::incident::{Before, Memory};
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
-use crate::sinks::Names;
+use crate::sinks;
 use crate::snapshot::Snapshots;
 
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
@@ -33,8 +34,11 @@ const REASON_LEN: usize = 512;
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
 const SNAPSHOT: Duration = Duration::from_millis(100);
 
+/// Containers of one incident that are asked for at once: a cgroup that dies as one has few.
+const AT_ONCE: usize = 32;
+
 /// Names for who can wait longer than the incident could.
-pub(super) struct Later(pub(super) Arc<Resolver>);
+pub(super) struct Later(pub(super) Arc<Names>);
 
 pub(super) struct Resolver {
     host: Host,
@@ -42,16 +46,22 @@ pub(super) struct Resolver {
     procfs: Option<Procfs>,
     snapshots: Snapshots,
     recorder: Recorder,
+    pub(super) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
     attached_ns: AtomicU64,
-    pub(super) runtime: Runtime,
+    pub(super) names: Arc<Names>,
+    pub(super) runtimes: Arc<Runtimes>,
 }
 
 // === impl Later ===
 
-impl Names for Later {
-    async fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
-        self.0.container(id).await
+impl sinks::Names for Later {
+    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+        let found = self.0.get(id);
+        if found.is_none() {
+            self.0.want(id);
+        }
+        found.map(|found| (found.container, found.pod))
     }
 }
 
@@ -63,16 +73,25 @@ impl Resolver {
         procfs: Option<Procfs>,
         snapshots: Snapshots,
         watched: &Watched,
-        runtime: Runtime,
+        node: NodeRoot,
+        names: Arc<Names>,
+        runtimes: Arc<Runtimes>,
     ) -> Arc<Self> {
         Arc::new(Self {
             host,
             procfs,
             snapshots,
             recorder: watched.recorder.clone(),
+            node,
             attached_ns: AtomicU64::new(0),
-            runtime,
+            names,
+            runtimes,
         })
+    }
+
+    /// Whether what no program of the kernel's reads can be read from /proc.
+    pub(super) fn reads_procfs(&self) -> bool {
+        self.procfs.is_some()
     }
 
     /// Has limits told by what the kernel counts: for those who cannot probe `out_of_memory`.
@@ -112,7 +131,7 @@ impl Resolver {
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
         for (n, killed) in killed.into_iter().enumerate() {
-            let (victim, outcome, reasons) = victim(killed);
+            let (victim, outcome, reasons) = victim(killed, &self.node);
             degraded.extend(
                 reasons
                     .into_iter()
@@ -165,48 +184,98 @@ impl Resolver {
         }
     }
 
-    /// Whether the container runtime has something to say of it.
-    pub(super) fn is_named_elsewhere(incident: &Incident) -> bool {
-        incident
-            .victims
-            .iter()
-            .any(|victim| victim.container.is_some())
+    /// Whether a container runtime may have something to say of it.
+    pub(super) fn has_container(incident: &Incident) -> bool {
+        let mut victims = incident.victims.iter();
+        victims.any(|victim| victim.container.as_ref().is_some_and(is_a_runtimes))
     }
 
-    /// Adds what the container runtime says. Never fails, as [`resolve`](Self::resolve) does not.
+    /// Whether it is another node's on the same kernel: all of it lies outside of this node's cgroups,
+    /// and no runtime of this node knows its containers.
+    pub(super) fn is_elsewhere(&self, incident: &Incident) -> bool {
+        let is_elsewhere = |victim: &Victim| {
+            let path = victim.cgroup.as_deref();
+            let container = victim.container.as_ref();
+            path.is_some_and(|path| self.node.below(path).is_none())
+                && container.is_none_or(|container| self.names.get(&container.id).is_none())
+        };
+        !incident.victims.is_empty() && incident.victims.iter().all(is_elsewhere)
+    }
+
+    /// Adds what the runtimes have said before it was killed. False: one has to be asked.
+    pub(super) fn name_known(&self, incident: &mut Incident) -> bool {
+        let mut is_whole = true;
+        for victim in &mut incident.victims {
+            let container = victim.container.as_ref();
+            if let Some(container) = container.filter(|container| is_a_runtimes(container)) {
+                match self.names.get(&container.id) {
+                    Some(found) => name(victim, &found),
+                    None => is_whole = false,
+                }
+            }
+        }
+        is_whole
+    }
+
+    /// Asks the runtimes for what they have not said before: all at once, so that the incident waits for
+    /// one answer. Never fails, as [`resolve`](Self::resolve) does not.
     pub(super) async fn name(&self, mut incident: Incident) -> Incident {
-        // The victims of a group are mostly of one container.
-        let mut answers: HashMap<String, Result<cri::Identity, String>> = HashMap::new();
+        let containers = incident.victims.iter().filter_map(|v| v.container.as_ref());
+        let unknown: BTreeSet<String> = containers
+            .filter(|it| is_a_runtimes(it) && self.names.get(&it.id).is_none())
+            .map(|it| it.id.clone())
+            .collect();
+        let ask = async |id: String| {
+            let answer = self.runtimes.container(&id, cri::PATIENCE).await;
+            (id, answer)
+        };
+        let asked = stream::iter(unknown.clone()).map(ask);
+        let mut answers = asked.buffer_unordered(AT_ONCE);
+        let mut reasons = HashMap::new();
+        let all = async {
+            while let Some((id, answer)) = answers.next().await {
+                match answer {
+                    Ok(found) => self.names.learn(found),
+                    Err(unknown) => {
+                        reasons.insert(id, unknown.reason);
+                    }
+                }
+            }
+        };
+        // Each has that long; however many there are, and while runtimes are looked for, no more.
+        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
+        if self.is_elsewhere(&incident) {
+            return incident;
+        }
+        for id in unknown.iter().filter(|id| self.names.get(id).is_none()) {
+            let reason = reasons.entry(id.clone());
+            let reason =
+                reason.or_insert_with(|| "no container runtime answered in time".to_owned());
+            *reason = escape::truncate(reason, REASON_LEN).to_owned();
+            tracing::warn!(container = id, error = reason, "the container goes unnamed");
+            self.names.want(id);
+        }
         for (n, victim) in incident.victims.iter_mut().enumerate() {
             let Some(id) = victim.container.as_ref().map(|container| &container.id) else {
                 continue;
             };
-            let answer = match answers.entry(id.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    let answer = self.ask_runtime(new.key()).await;
-                    new.insert(answer)
-                }
-            };
-            match answer {
-                Ok(found) => {
-                    victim.container = Some(found.container.clone());
-                    if found.pod.is_some() {
-                        victim.pod.clone_from(&found.pod);
-                    }
-                }
-                Err(reason) => incident.degraded.extend(
-                    ["container.name", "pod"]
-                        .map(|field| format!("victims[{n}].{field}: {reason}")),
-                ),
+            if let Some(found) = self.names.get(id) {
+                name(victim, &found);
+            } else if let Some(reason) = reasons.get(id) {
+                let fields = ["container.name", "pod"];
+                let degraded = fields.map(|field| format!("victims[{n}].{field}: {reason}"));
+                incident.degraded.extend(degraded);
             }
         }
         incident
     }
 
-    /// A container that went unnamed: the runtime may answer by now.
+    /// What is known of a container, else what the runtimes say now.
     pub(super) async fn container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
-        let found = self.runtime.get().await?.container(id).await.ok()?;
+        let found = match self.names.get(id) {
+            Some(found) => found,
+            None => self.runtimes.container(id, cri::PATIENCE).await.ok()?,
+        };
         Some((found.container, found.pod))
     }
 
@@ -266,22 +335,25 @@ impl Resolver {
             }
         }
     }
+}
 
-    async fn ask_runtime(&self, id: &str) -> Result<cri::Identity, String> {
-        let Some(cri) = self.runtime.get().await else {
-            return Err("no container runtime was found".to_owned());
-        };
-        cri.container(id).await.map_err(|error| {
-            let reason = chain(&error).to_string();
-            let reason = escape::truncate(&reason, REASON_LEN);
-            tracing::warn!(container = id, error = reason, "the container goes unnamed");
-            reason.to_owned()
-        })
+/// Whether a runtime can be asked for it by its id.
+fn is_a_runtimes(container: &Container) -> bool {
+    !container
+        .runtime
+        .as_deref()
+        .is_some_and(cgroup::is_of_machines)
+}
+
+fn name(victim: &mut Victim, found: &cri::Identity) {
+    victim.container = Some(found.container.clone());
+    if found.pod.is_some() {
+        victim.pod.clone_from(&found.pod);
     }
 }
 
 /// A victim with its container and pod, as far as its cgroup tells, and what became of it.
-fn victim(killed: Killed) -> (Victim, Outcome, Vec<String>) {
+fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     let Killed {
         mut victim,
         exiting,
@@ -291,11 +363,12 @@ fn victim(killed: Killed) -> (Victim, Outcome, Vec<String>) {
     let identity = victim
         .cgroup
         .as_deref()
-        .map(cgroup::parse)
+        .map(|path| cgroup::parse(node.below(path).unwrap_or(path)))
         .unwrap_or_default();
+    let is_machine = identity.is_machine();
     victim.container = identity.container_id.map(|id| Container {
+        name: is_machine.then(|| id.clone()),
         id,
-        name: None,
         runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
     });
     victim.pod = identity.pod_uid.map(|uid| Pod {

@@ -1,5 +1,6 @@
 //! The sampler of the containers' memory, and who is told of each pass.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,11 +9,13 @@ use tokio::time::timeout;
 
 use crate::args::Run;
 use crate::error_chain::chain;
+use crate::host::NodeRoot;
 use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
-use crate::pressure::{Every, Latest, Pass, Recorder, Sampler, Source};
+use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
 use crate::snapshot::Hierarchy;
 
+use super::names::Names;
 use super::warnings::{Plan, Warner};
 
 /// What is known of containers' memory; a clone is the same.
@@ -26,37 +29,49 @@ pub(super) struct Watched {
     pub(super) sampler: Liveness,
 }
 
-/// `None` where it is turned off or cannot be had: what it adds is done without.
+/// `None` where it cannot be had: what it adds is done without. Where sampling is turned off it only tells
+/// `names` of containers, and nobody is warned.
 pub(super) fn start(
     args: &Run,
     counts: SamplerCounts,
     watched: &Watched,
     warnings: Plan,
-) -> Option<(Sampler, Warner)> {
-    let Every::Span(period) = args.sample else {
-        return None;
-    };
+    names: Arc<Names>,
+    node: &NodeRoot,
+) -> Option<(Sampler, Option<Warner>)> {
     // Why there is none was said already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
+    let hierarchy = hierarchy.with_node(node.clone());
     let source = Source::Containers {
         root: hierarchy.path().to_owned(),
         version: hierarchy.version(),
+        node: node.clone(),
     };
     let Watched {
         latest,
         recorder,
         sampler: liveness,
     } = watched.clone();
-    let (mut watcher, warner) = warnings.start(hierarchy.path());
-    let take = Box::new(move |pass: &Pass<'_>| {
-        recorder.take(pass.usages);
-        latest.take(pass);
-        watcher.take(pass);
+    let of_node = node.clone();
+    let notice: Notice = Box::new(move |path, is_there| {
+        names.notice(of_node.below(path).unwrap_or(path), is_there);
     });
-    let sampler = Sampler::start(source, period, counts, liveness, take)
-        .inspect_err(
-            |error| tracing::warn!(error = %chain(error), "no container's memory is sampled"),
-        )
+    let (period, take, warner): (_, Take, _) = match args.sample {
+        Every::Off => (None, Box::new(|_| {}), None),
+        Every::Span(period) => {
+            let (mut watcher, warner) = warnings.start(&hierarchy);
+            let take = move |pass: &Pass<'_>| {
+                recorder.take(pass.usages);
+                latest.take(pass);
+                watcher.take(pass);
+            };
+            (Some(period), Box::new(take), Some(warner))
+        }
+    };
+    let sampler = Sampler::start(source, period, counts, liveness, take, notice)
+        .inspect_err(|error| {
+            tracing::warn!(error = %chain(error), "no container's memory is sampled, and none is named before it is killed");
+        })
         .ok()?;
     Some((sampler, warner))
 }

@@ -82,7 +82,7 @@ impl Verdicts {
 
     /// Never waits: what finds no room is counted, and no verdict.
     pub(super) fn offer(&self, incident: &Arc<Incident>) {
-        if !Resolver::is_named_elsewhere(incident) && incident.victims.iter().all(has_cgroup) {
+        if !Resolver::has_container(incident) && incident.victims.iter().all(has_cgroup) {
             return;
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
@@ -172,9 +172,10 @@ impl Task {
 
     async fn ask(&self, check: &Check) -> Result<Vec<Status>, Why> {
         let asked = async {
-            let cri = self.resolver.runtime.get().await.ok_or(Why::NoRuntime)?;
-            let statuses = cri.statuses(check.pod_uid(), check.containers()).await;
-            statuses.map_err(|error| {
+            let runtimes = self.resolver.runtimes.find().await;
+            let containers = check.containers();
+            let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
+            statuses.ok_or(Why::NoRuntime)?.map_err(|error| {
                 tracing::debug!(error = %chain(&error), "how containers are could not be asked");
                 Why::Unanswered
             })

@@ -22,7 +22,7 @@ pub use latest::Latest;
 pub use recorder::{Forecast, Recorder};
 pub use sampler::{Sampler, SamplerError};
 pub use tree::Source;
-pub use usage::{Key, Pass, Pressure, Stall, Take, Usage};
+pub use usage::{Key, Notice, Pass, Pressure, Stall, Take, Usage};
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
-use super::usage::{Pass, Take};
+use super::usage::{Notice, Pass, Take};
 use crate::clock;
 use crate::liveness::{Ending, Liveness};
 use crate::metrics::SamplerCounts;
@@ -62,8 +62,10 @@ struct Work {
     table: Table,
     epoll: OwnedFd,
     stop: Arc<OwnedFd>,
-    period_ns: u64,
+    /// `None`: nothing is sampled, and cgroups are only told of.
+    period_ns: Option<u64>,
     take: Take,
+    notice: Notice,
     counts: SamplerCounts,
     /// When the next pass is due; `None` while there is nothing to look at.
     pass_ns: Option<u64>,
@@ -73,14 +75,16 @@ struct Work {
 
 impl Sampler {
     /// Looks at what is there, and then at all once in `period`; between that, at what changes fast.
-    /// While there is no container with a limit the thread sleeps until one comes. `liveness` is told
-    /// of its end, a panic's too.
+    /// While there is no container with a limit the thread sleeps until one comes. Without a period
+    /// nothing is looked at, and only `notice` is told of containers that come and go. `liveness` is
+    /// told of its end, a panic's too.
     pub fn start(
         source: Source,
-        period: Duration,
+        period: Option<Duration>,
         counts: SamplerCounts,
         liveness: Liveness,
         take: Take,
+        notice: Notice,
     ) -> Result<Self, SamplerError> {
         let thread = |error: Errno| SamplerError::Thread(error.into());
         let mut noticed = Vec::new();
@@ -98,8 +102,9 @@ impl Sampler {
             tree,
             epoll,
             stop: Arc::clone(&stop),
-            period_ns: u64::try_from(period.as_nanos()).unwrap_or(u64::MAX),
+            period_ns: period.map(|period| u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)),
             take,
+            notice,
             counts: counts.clone(),
             pass_ns: None,
         };
@@ -107,7 +112,7 @@ impl Sampler {
         let thread = std::thread::Builder::new()
             .name("sampler".to_owned())
             .spawn(move || {
-                let _alive = Alive::new(counts, &liveness);
+                let _alive = Alive::new(counts, &liveness, period.is_some());
                 if let Err(error) = work.run() {
                     tracing::error!(%error, "the containers' memory is sampled no more");
                 }
@@ -140,8 +145,8 @@ impl Drop for Sampler {
 // === impl Alive ===
 
 impl Alive {
-    fn new(counts: SamplerCounts, liveness: &Liveness) -> Self {
-        counts.running.set(1);
+    fn new(counts: SamplerCounts, liveness: &Liveness, samples: bool) -> Self {
+        counts.running.set(i64::from(samples));
         Self {
             counts,
             _ending: liveness.ending(),
@@ -189,6 +194,9 @@ impl Work {
 
     /// Whatever is due by now.
     fn look(&mut self, now_ns: u64) {
+        let Some(period_ns) = self.period_ns else {
+            return;
+        };
         match (self.pass_ns, self.table.is_empty()) {
             (None, true) => return,
             (None, false) => self.pass_ns = Some(now_ns),
@@ -212,7 +220,7 @@ impl Work {
                 whole: true,
             });
             self.counts.spent(begun.elapsed());
-            self.pass_ns = Some(after(self.pass_ns, self.period_ns, now_ns));
+            self.pass_ns = Some(after(self.pass_ns, period_ns, now_ns));
         } else if self.table.next_ns().is_some_and(|due_ns| due_ns <= now_ns) {
             let usages = self.table.between(&self.epoll, now_ns);
             self.counts.between.inc_by(usages.len() as u64);
@@ -252,8 +260,8 @@ impl Work {
         let there: HashSet<&str> = noticed
             .iter()
             .filter_map(|noticed| match noticed {
-                Noticed::Limit(path) => Some(path.as_str()),
-                Noticed::Hit(_) | Noticed::Gone(_) => None,
+                Noticed::There(path) => Some(path.as_str()),
+                Noticed::Limit(_) | Noticed::Hit(_) | Noticed::Gone(_) => None,
             })
             .collect();
         self.table.retain(|path| there.contains(path));
@@ -264,7 +272,15 @@ impl Work {
     fn notice(&mut self, noticed: &[Noticed]) {
         for noticed in noticed {
             match noticed {
-                Noticed::Limit(path) => self.table.limit(self.tree.source(), path),
+                Noticed::There(path) => (self.notice)(path, true),
+                Noticed::Gone(path) => (self.notice)(path, false),
+                Noticed::Limit(_) | Noticed::Hit(_) => {}
+            }
+            match noticed {
+                _ if self.period_ns.is_none() => {}
+                Noticed::There(path) | Noticed::Limit(path) => {
+                    self.table.limit(self.tree.source(), path);
+                }
                 Noticed::Hit(path) => self.table.hit(path),
                 Noticed::Gone(path) => self.table.gone(self.tree.source(), path),
             }

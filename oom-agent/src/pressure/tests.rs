@@ -96,6 +96,7 @@ impl Scene {
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
+            node: crate::host::NodeRoot::default(),
         };
         let (counts, liveness) = (SamplerCounts::default(), Liveness::default());
         let take = move |pass: &Pass<'_>| {
@@ -106,7 +107,9 @@ impl Scene {
             during();
         };
         let (count, live) = (counts.clone(), liveness.clone());
-        let sampler = Sampler::start(source, period, count, live, Box::new(take)).unwrap();
+        let take = Box::new(take);
+        let notice = Box::new(|_: &str, _| {});
+        let sampler = Sampler::start(source, Some(period), count, live, take, notice).unwrap();
         Self {
             root,
             passes,

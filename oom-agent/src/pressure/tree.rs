@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::read::limit_name;
 use crate::cgroup;
+use crate::host::NodeRoot;
 use crate::snapshot::Version;
 
 /// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
@@ -31,6 +32,8 @@ pub enum Source {
         root: PathBuf,
         /// Which files it has.
         version: Version,
+        /// Which part of the hierarchy that is.
+        node: NodeRoot,
     },
     /// This one cgroup, whoever lives there.
     Named {
@@ -44,7 +47,9 @@ pub enum Source {
 /// What happened to a cgroup of that path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Noticed {
-    /// It is there, or its limit was written.
+    /// It is there.
+    There(String),
+    /// Its limit was written.
     Limit(String),
     /// Its `memory.events` changed.
     Hit(String),
@@ -96,8 +101,16 @@ impl Source {
     /// The directory of a path that was noticed.
     pub(super) fn dir(&self, path: &str) -> PathBuf {
         match self {
-            Self::Containers { root, .. } => root.join(path.trim_start_matches('/')),
+            Self::Containers { root, node, .. } => node.dir(root, path),
             Self::Named { dir, .. } => dir.clone(),
+        }
+    }
+
+    /// As the node sees it: where it is a container itself, it is none of its own.
+    fn is_container(&self, path: &str) -> bool {
+        match self {
+            Self::Containers { node, .. } => node.below(path).is_some_and(is_container),
+            Self::Named { .. } => true,
         }
     }
 
@@ -120,11 +133,11 @@ impl Tree {
             source,
         };
         match &tree.source {
-            Source::Containers { .. } => tree.walk(String::new(), noticed),
+            Source::Containers { node, .. } => tree.walk(node.path().to_owned(), noticed),
             Source::Named { dir, .. } => {
                 let path = dir.display().to_string();
                 tree.watch(path.clone(), true);
-                noticed.push(Noticed::Limit(path));
+                noticed.push(Noticed::There(path));
             }
         }
         Ok(tree)
@@ -192,12 +205,12 @@ impl Tree {
     fn walk(&mut self, from: String, noticed: &mut Vec<Noticed>) {
         let mut left = vec![from];
         while let Some(path) = left.pop() {
-            let container = is_container(&path);
+            let container = self.source.is_container(&path);
             if !self.watch(path.clone(), container) {
                 continue;
             }
             if container {
-                noticed.push(Noticed::Limit(path.clone()));
+                noticed.push(Noticed::There(path.clone()));
             }
             if path.matches('/').count() >= DEPTH {
                 self.unwatched = self.unwatched.saturating_add(1);
@@ -309,6 +322,11 @@ mod tests {
     }
 
     fn scene(before: &[&str]) -> (Scene, Vec<Noticed>) {
+        scene_of("", before)
+    }
+
+    /// What is mounted is the part of the hierarchy that is the node's.
+    fn scene_of(node: &str, before: &[&str]) -> (Scene, Vec<Noticed>) {
         let root = tempfile::tempdir().unwrap();
         for path in before {
             fs::create_dir_all(root.path().join(path.trim_start_matches('/'))).unwrap();
@@ -317,6 +335,7 @@ mod tests {
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
+            node: NodeRoot::new(node),
         };
         let tree = Tree::open(source, &mut noticed).unwrap();
         (Scene { root, tree }, noticed)
@@ -340,8 +359,21 @@ mod tests {
     #[test]
     fn what_was_there_before_is_found() {
         let (scene, noticed) = scene(&[&scope(1), "/system.slice/cron.service"]);
-        assert_eq!(noticed, [Noticed::Limit(scope(1))]);
+        assert_eq!(noticed, [Noticed::There(scope(1))]);
         assert_eq!(scene.tree.unwatched, 0);
+    }
+
+    #[test]
+    fn paths_are_the_kernels_where_a_part_of_the_hierarchy_is_mounted() {
+        // The node is a container, too, and none of its own.
+        let node = format!("/docker/{}", id(9));
+        let (mut scene, noticed) = scene_of(&node, &[&scope(1)]);
+        assert_eq!(noticed, [Noticed::There(format!("{node}{}", scope(1)))]);
+        let dir = scene.make(&scope(2));
+        let path = format!("{node}{}", scope(2));
+        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
+        fs::remove_dir(dir).unwrap();
+        assert_eq!(scene.noticed(), [Noticed::Gone(path)]);
     }
 
     #[test]
@@ -349,11 +381,11 @@ mod tests {
         let (mut scene, _) = scene(&[]);
         let path = format!("/machine.slice{}", scope(2));
         let dir = scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::Limit(path.clone())]);
+        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
         fs::remove_dir(dir).unwrap();
         assert_eq!(scene.noticed(), [Noticed::Gone(path.clone())]);
         scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::Limit(path)]);
+        assert_eq!(scene.noticed(), [Noticed::There(path)]);
     }
 
     #[test]
@@ -379,7 +411,7 @@ mod tests {
         let mut noticed = Vec::new();
         let mut tree = Tree::open(source, &mut noticed).unwrap();
         let path = dir.path().display().to_string();
-        assert_eq!(noticed, [Noticed::Limit(path.clone())]);
+        assert_eq!(noticed, [Noticed::There(path.clone())]);
         noticed.clear();
         fs::write(dir.path().join("memory.limit_in_bytes"), "4096\n").unwrap();
         assert!(tree.drain(&mut noticed).unwrap());

@@ -54,6 +54,9 @@ pub struct Pass<'a> {
 /// Takes each pass, in the sampler's thread: it waits for whoever waits here.
 pub type Take = Box<dyn FnMut(&Pass<'_>) + Send>;
 
+/// Is told of each container's cgroup, by its path, that is there (true) or gone. In that thread, too.
+pub type Notice = Box<dyn FnMut(&str, bool) + Send>;
+
 // === impl Usage ===
 
 impl Usage {

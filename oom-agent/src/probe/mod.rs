@@ -8,6 +8,7 @@ mod format;
 mod kept;
 mod object;
 mod offsets;
+mod own_cgroup;
 mod pins;
 mod reader;
 mod skeleton;
@@ -26,6 +27,7 @@ pub use error::{BtfError, ProbeError};
 pub use format::FormatError;
 pub use kept::{Kept, Left};
 pub use object::{Method, Verified};
+pub use own_cgroup::own_cgroup;
 pub use pins::{PinError, unpin};
 pub use reader::Take;
 

@@ -17,6 +17,7 @@ use super::error::ProbeError;
 use super::format::{self, FormatError};
 use super::kept::Kept;
 use super::offsets::Offsets;
+use super::own_cgroup::PROGRAM as OWN_CGROUP;
 use super::pins::{self, PinError, Pins};
 use super::{Pinned, Wanted};
 
@@ -27,7 +28,8 @@ const CLASSIC_PROGRAM: &str = "mark_victim";
 const IN_USE: &str = "IN_USE";
 
 /// What is built in. Made by `cargo xtask build-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
+pub(super) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
 
 /// The programs for [`OUT_OF_MEMORY`].
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
@@ -174,6 +176,8 @@ impl Object {
                 self.load_btf_program(program)?;
                 verified.push(self.describe(program.0)?);
             }
+            self.load_btf_program((OWN_CGROUP, EXIT.1))?;
+            verified.push(self.describe(OWN_CGROUP)?);
         }
         self.load_classic_program()?;
         verified.push(self.describe(CLASSIC_PROGRAM)?);
@@ -406,7 +410,10 @@ impl Object {
     }
 }
 
-fn program_mut<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
+pub(super) fn program_mut<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, ProbeError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
@@ -437,7 +444,7 @@ fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
     }
 }
 
-fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
+pub(super) fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
     ProbeError::Map {
         map,
         source: Box::new(source),

@@ -24,10 +24,8 @@ const NAMELESS: Duration = Duration::from_mins(2);
 /// After a restart of the agent, as long as before it: see the backlog.
 const OWED: Duration = super::backlog::AGE;
 
-/// A runtime that takes longer than `PROMPT` to know nothing hangs: it is not asked again for `DEAF`,
-/// so that those who wait for it hold up no others.
-const PROMPT: Duration = Duration::from_millis(100);
-const DEAF: Duration = Duration::from_secs(10);
+/// A container's name is awaited this long where its pod's is known; then the Event is about the pod.
+const POD_ALONE: Duration = Duration::from_secs(30);
 
 /// What is told beside the kills waits for its turn only while no more than that do: the rest is theirs.
 const ASIDES: usize = 64;
@@ -38,10 +36,10 @@ const WARNING: Duration = Duration::from_mins(1);
 /// The sink's name.
 pub const NAME: &str = "kubernetes";
 
-/// Asks once more for the name of a container, by its id.
+/// Who may know the name of a container later than the incident was told.
 pub trait Names: Send + Sync + 'static {
-    /// `None` while nobody knows.
-    fn name(&self, id: &str) -> impl Future<Output = Option<(Container, Option<Pod>)>> + Send;
+    /// Of the container with that id. `None` while nobody knows: somebody is asked meanwhile.
+    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)>;
 }
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
@@ -87,7 +85,6 @@ async fn run(
         recorder,
         names,
         backlog: Backlog::default(),
-        deaf: None,
         ending: false,
         counts,
         events,
@@ -127,8 +124,6 @@ struct Writer<N> {
     recorder: Recorder,
     names: N,
     backlog: Backlog<Job>,
-    /// When a runtime that hangs was asked.
-    deaf: Option<Instant>,
     /// No more will come, and no name is waited for.
     ending: bool,
     counts: SinkCounts,
@@ -174,16 +169,19 @@ impl<N: Names> Writer<N> {
     }
 
     async fn write(&mut self, mut entry: Entry<Job>) {
-        // Whoever waits for a name must not take the room of all others.
         let left = self.ending && self.debts.are_kept();
-        let late = entry.age(Instant::now()) >= NAMELESS || !self.backlog.has_room();
-        let last = late || (self.ending && !left);
         let series = matches!(entry.job, Job::Series(_));
-        let mut written = self.recorder.write(&mut entry.job, false).await;
+        let named = self.find_name(&mut entry.job);
+        let mut written = self.recorder.write(&mut entry.job, named).await;
         if matches!(written, Err(RecordError::Unnamed { .. })) {
-            let named = self.ask_for_name(&mut entry.job).await;
-            if named || last {
-                written = self.recorder.write(&mut entry.job, last).await;
+            let patience = match &entry.job {
+                Job::Event(draft) if draft.is_on_named_pod() => POD_ALONE,
+                _ => NAMELESS,
+            };
+            // Whoever waits for a name must not take the room of all others.
+            let late = entry.age(Instant::now()) >= patience || !self.backlog.has_room();
+            if late || (self.ending && !left) {
+                written = self.recorder.write(&mut entry.job, true).await;
             }
         }
         if left && matches!(written, Err(RecordError::Unnamed { .. })) {
@@ -210,22 +208,16 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    /// The runtime may know by now what it did not when the incident was told.
-    async fn ask_for_name(&mut self, job: &mut Job) -> bool {
-        let start = Instant::now();
+    /// A runtime may have told by now what it had not when the incident was told. True where the pod has a
+    /// name and its container has one, or never will: it is the pod's sandbox.
+    fn find_name(&self, job: &mut Job) -> bool {
         let Job::Event(draft) = job else { return false };
-        let Some(id) = draft.unnamed().map(str::to_owned) else {
-            return false;
-        };
-        if self.deaf.is_some_and(|since| start - since < DEAF) {
-            return false;
-        }
-        let Some((container, pod)) = self.names.name(&id).await else {
-            self.deaf = (start.elapsed() > PROMPT).then_some(start);
+        let found = draft.unnamed().and_then(|id| self.names.name(id));
+        let Some((container, pod)) = found else {
             return false;
         };
         draft.name(container, pod);
-        true
+        draft.is_on_named_pod()
     }
 
     /// With its last Event the incident is owed no more.

@@ -34,6 +34,8 @@ pub(super) enum Unread {
     Strange { name: &'static str },
     /// The path that is known of it is not one to open.
     Path,
+    /// It lies outside of this node's part of the hierarchy.
+    Elsewhere,
 }
 
 /// Fields of one entry that stay unknown.
@@ -134,6 +136,7 @@ impl fmt::Display for Unread {
             }
             Self::Strange { name } => write!(f, "{name} is not what it should be"),
             Self::Path => f.write_str("its path is not known whole"),
+            Self::Elsewhere => f.write_str("it lies outside of this node's cgroups"),
         }
     }
 }

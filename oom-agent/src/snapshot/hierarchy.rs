@@ -10,9 +10,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 
 use super::files::{Unread, directory};
+use crate::host::NodeRoot;
+use crate::procfs;
 
 /// `PROC_CGROUP_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+
+/// Of a hierarchy's root: `kernfs_create_root` in the kernel's `fs/kernfs/mount.c`.
+const ROOT_INODE: u64 = 1;
 
 const ADVICE: &str = "mount the host's /sys/fs/cgroup and name it with --cgroupfs";
 
@@ -31,6 +36,8 @@ pub struct Hierarchy {
     root: OwnedFd,
     path: PathBuf,
     version: Version,
+    /// Which part of it is mounted there.
+    node: NodeRoot,
 }
 
 /// Why no cgroup's memory can be looked at. `Display` leaves the source out.
@@ -93,10 +100,7 @@ impl Hierarchy {
         };
         let mountinfo = "/proc/self/mountinfo";
         let mounts = read(mountinfo, fs::read(mountinfo))?;
-        let namespace = "/proc/self/ns/cgroup";
-        let link = fs::read_link(namespace).map(|link| link.into_os_string().into_vec());
-        let initial = read(namespace, link)? == INITIAL_CGROUP_NAMESPACE.as_bytes();
-        Self::open(&mounted(&mounts, initial)?)
+        Self::open(&mounted(&mounts, is_initial_namespace()?)?)
     }
 
     /// Where it is mounted.
@@ -128,12 +132,54 @@ impl Hierarchy {
             root,
             path: path.to_owned(),
             version,
+            node: NodeRoot::default(),
         })
+    }
+
+    /// Whether it is mounted from its root on: where several nodes share a kernel each has a part.
+    pub fn is_whole(&self) -> bool {
+        rustix::fs::fstat(&self.root).is_ok_and(|root| root.st_ino == ROOT_INODE)
+    }
+
+    /// The cgroup that is mounted there, from its own root on. `own` tells the cgroup that this process
+    /// is in: where a namespace hides what is above, that is needed.
+    pub fn mounted_part(
+        &self,
+        own: impl FnOnce() -> Option<String>,
+    ) -> Result<Option<String>, HierarchyError> {
+        let read = |path: &'static str| {
+            fs::read(path).map_err(|source| HierarchyError::Mounts { path, source })
+        };
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let mounts = read("/proc/self/mountinfo")?;
+        let Some(part) = part_at(&mounts, &path) else {
+            return Ok(None);
+        };
+        if is_initial_namespace()? {
+            return Ok(Some(part));
+        }
+        let seen = read("/proc/self/cgroup")?;
+        let seen = procfs::memory_cgroup(&String::from_utf8_lossy(&seen));
+        Ok(seen
+            .zip(own())
+            .and_then(|(seen, own)| whole_path(&own, &seen, &part)))
+    }
+
+    /// Only that part of it is mounted.
+    #[must_use]
+    pub fn with_node(self, node: NodeRoot) -> Self {
+        Self { node, ..self }
+    }
+
+    /// What [`with_node`](Self::with_node) said.
+    pub fn node(&self) -> &NodeRoot {
+        &self.node
     }
 
     /// The directory of a cgroup.
     pub(super) fn cgroup(&self, path: &str) -> Result<OwnedFd, Unread> {
-        let below = path.trim_matches('/');
+        let below = self.node.below(path).ok_or(Unread::Elsewhere)?;
+        let below = below.trim_matches('/');
         // `/…`: ancestors next to the root are left out.
         if below
             .split('/')
@@ -147,6 +193,41 @@ impl Hierarchy {
             error,
         })
     }
+}
+
+fn is_initial_namespace() -> Result<bool, HierarchyError> {
+    let path = "/proc/self/ns/cgroup";
+    let link = fs::read_link(path).map_err(|source| HierarchyError::Mounts { path, source })?;
+    Ok(link.as_os_str() == INITIAL_CGROUP_NAMESPACE)
+}
+
+/// Which part of the memory controller's hierarchy is at `path`, by the mount that it is in; as this
+/// process's cgroup namespace shows it.
+fn part_at(mountinfo: &[u8], path: &Path) -> Option<String> {
+    let mounts = mountinfo
+        .split(|byte| *byte == b'\n')
+        .filter_map(memory_mount);
+    let above = mounts.filter(|(_, _, at)| path.starts_with(at));
+    // Of several at the same place the last hides the others.
+    let (_, root, at) = above.max_by_key(|(_, _, at)| at.components().count())?;
+    let below = path.strip_prefix(at).ok()?.to_str()?.to_owned();
+    Some(format!("{}/{below}", String::from_utf8(root).ok()?))
+}
+
+/// The path of `part`, from the hierarchy's root on. `own` is so, too, and of the same cgroup as `seen`,
+/// which is, as `part`, seen from within the cgroup namespace.
+fn whole_path(own: &str, seen: &str, part: &str) -> Option<String> {
+    let root = own.strip_suffix(seen.trim_end_matches('/'))?;
+    let mut names: Vec<&str> = root.split('/').filter(|name| !name.is_empty()).collect();
+    for name in part.split('/').filter(|name| !name.is_empty()) {
+        if name == ".." {
+            names.pop()?;
+        } else {
+            names.push(name);
+        }
+    }
+    let path: String = names.iter().flat_map(|name| ["/", name]).collect();
+    Some(path)
 }
 
 /// Where the memory controller's hierarchy is mounted from its root on: `proc_pid_mountinfo(5)`.
@@ -256,6 +337,63 @@ mod tests {
         }
         let none = mounted(b"31 23 0:28 / /x rw - tmpfs tmpfs rw\n\ngarbage", true).unwrap_err();
         assert!(matches!(none, HierarchyError::NotMounted), "{none}");
+    }
+
+    #[test]
+    fn the_part_that_is_mounted_is_told() {
+        let check = |text: &str, path: &str, part: Option<&str>| {
+            let found = part_at(text.as_bytes(), Path::new(path));
+            assert_eq!(found.as_deref(), part, "{text}");
+        };
+        check(HYBRID, "/sys/fs/cgroup/memory", Some("//"));
+        check(HYBRID, "/elsewhere", None);
+        check(BOUND, "/sys/fs/cgroup", Some("/kubepods/x/"));
+        check(BOUND, "/sys/fs/cgroup/pod1", Some("/kubepods/x/pod1"));
+        check(CONTAINER, "/host/my cgroup", Some("/../../../../"));
+        let hidden = format!("{UNIFIED}31 23 0:26 /.. /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
+        check(&hidden, "/sys/fs/cgroup", Some("/../"));
+    }
+
+    #[test]
+    fn the_nodes_root_is_found_from_within_a_cgroup_namespace() {
+        let check = |own: &str, seen: &str, part: &str, path: Option<&str>| {
+            assert_eq!(
+                whole_path(own, seen, part).as_deref(),
+                path,
+                "{own} {seen} {part}"
+            );
+        };
+        // A pod of a node that is a container, with the node's hierarchy mounted.
+        let own = "/docker/n/kubepods/pod1/c";
+        check(own, "/", "/../../../", Some("/docker/n"));
+        check(own, "/", "/../../../../../", Some(""));
+        // A process of such a node.
+        check(
+            "/docker/n/system.slice/a.service",
+            "/system.slice/a.service",
+            "/",
+            Some("/docker/n"),
+        );
+        check("/docker/n/x", "/x", "/below/", Some("/docker/n/below"));
+        // It was moved out of its namespace.
+        check("/other", "/../other", "/", None);
+        check("/a", "/", "/../../", None);
+    }
+
+    #[test]
+    fn a_cgroup_of_another_node_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "memory\n").unwrap();
+        fs::create_dir(dir.path().join("pod1")).unwrap();
+        let node = Hierarchy::find(Some(dir.path())).unwrap();
+        let node = node.with_node(NodeRoot::new("/docker/a"));
+        assert!(node.cgroup("/docker/a/pod1").is_ok());
+        assert!(node.cgroup("/docker/a").is_ok());
+        assert!(matches!(
+            node.cgroup("/docker/b/pod1"),
+            Err(Unread::Elsewhere)
+        ));
+        assert!(!node.is_whole());
     }
 
     #[test]

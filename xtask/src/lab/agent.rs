@@ -36,10 +36,15 @@ impl Agent {
         env: &[(&str, &OsStr)],
     ) -> Result<Self> {
         let mut command = Command::new(binary);
+        command.envs(env.iter().copied());
+        Self::start_command(command, args)
+    }
+
+    /// As [`Agent::start`], by a command that becomes the agent with what is appended.
+    pub fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
         command
             .args(["run", "--output", "json", "--log-format", "json"])
-            .args(args)
-            .envs(env.iter().copied());
+            .args(args);
         let (child, incidents, log) = spawn("oom-agent", &mut command)?;
         let mut agent = Self {
             child,

@@ -238,6 +238,26 @@ pub fn limit(path: &str, bytes: u64) -> Result<()> {
     fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
 }
 
+/// Makes a cgroup of that path from the hierarchy's root, with a limit in bytes.
+pub(super) fn make_limited(path: &str, bytes: u64) -> Result<()> {
+    let mount = Hierarchy::of_memory()?.mount;
+    make(&mount.join(path.trim_start_matches('/')))?;
+    limit(path, bytes)
+}
+
+/// A command whose process enters the cgroup of that path, which is there, and then becomes `program`.
+pub(super) fn command_in(path: &str, program: &str) -> Result<Command> {
+    let dir = Hierarchy::of_memory()?
+        .mount
+        .join(path.trim_start_matches('/'));
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+        .arg(dir)
+        .arg(program);
+    Ok(command)
+}
+
 /// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
 /// memory nodes of the whole machine: a kubelet makes its own below it.
 pub(crate) fn make_tops(name: &str) -> Result<()> {

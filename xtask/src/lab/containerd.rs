@@ -28,6 +28,8 @@ pub struct Containerd {
     server: Server,
     command: Command,
     cgroup_root: String,
+    /// Where its mounts are seen from here.
+    view: PathBuf,
 }
 
 impl Containerd {
@@ -82,6 +84,7 @@ impl Containerd {
                 "/{}",
                 base.file_name().unwrap_or_default().to_string_lossy()
             ),
+            view: inside.root(),
             parts: parts.to_path_buf(),
             dir,
             server,
@@ -156,8 +159,9 @@ impl Containerd {
 
     /// A running container's root file system on this host.
     pub fn rootfs(&self, container_id: &str) -> PathBuf {
-        self.dir
-            .path()
+        let dir = self.dir.path();
+        self.view
+            .join(dir.strip_prefix("/").unwrap_or(dir))
             .join("state/io.containerd.runtime.v2.task/k8s.io")
             .join(container_id)
             .join("rootfs")

@@ -127,6 +127,15 @@ impl<'a> Sandbox<'a> {
         })
     }
 
+    /// A process in the sandbox's own cgroup, which it makes small and eats; and that cgroup.
+    pub fn eat_beside_pause(&self) -> Result<(std::process::Child, String)> {
+        let path = format!("{}/{}", self.containerd.pod_cgroup(&self.pod.uid), self.id);
+        let mut eater = super::cgroup::command_in(&path, "/bin/sh")?;
+        let eater = eater.args(["-c", "exec tail /dev/zero"]);
+        super::cgroup::limit(&path, 16 << 20)?;
+        Ok((eater.spawn().context("start an eater")?, path))
+    }
+
     /// What the runtime says of a container, as a kubelet asks.
     pub fn status(&mut self, container: &Gated) -> Result<ContainerStatus> {
         let request = ContainerStatusRequest {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(super) enum Inside {
     Host,
     /// With the network, and the file systems, of that process.
     Process(u32),
+    /// With the file systems and the cgroups of that process, which is in them.
+    Node(u32),
 }
 
 impl Namespaces {
@@ -84,6 +86,25 @@ impl Inside {
         self.nsenter(program, &["--net", "--mount"])
     }
 
+    /// A command of that program, in the cgroup of that name at the top of every hierarchy.
+    pub(super) fn joining(cgroup: &str, program: &Path) -> Command {
+        let join = "for top in /sys/fs/cgroup/*/$0 /sys/fs/cgroup/$0; do
+                [ ! -d $top ] || echo $$ > $top/cgroup.procs
+            done
+            exec \"$@\"";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-ec", join, cgroup]).arg(program);
+        command
+    }
+
+    /// Where the file systems that are mounted there are seen from here.
+    pub(super) fn root(self) -> PathBuf {
+        match self {
+            Self::Host => PathBuf::from("/"),
+            Self::Process(pid) | Self::Node(pid) => format!("/proc/{pid}/root").into(),
+        }
+    }
+
     /// The same with the host's file systems, and so with a working directory.
     pub(super) fn command_in_network(self, program: &Path) -> Command {
         self.nsenter(program, &["--net"])
@@ -93,7 +114,7 @@ impl Inside {
     pub(super) fn listen(self, address: SocketAddr) -> Result<TcpListener> {
         let listen =
             move || TcpListener::bind(address).with_context(|| format!("listen on {address}"));
-        let Self::Process(pid) = self else {
+        let (Self::Process(pid) | Self::Node(pid)) = self else {
             return listen();
         };
         let path = format!("/proc/{pid}/ns/net");
@@ -119,6 +140,22 @@ impl Inside {
                     .arg(program);
                 command
             }
+            Self::Node(pid) => {
+                // nsenter joins the namespace, and not the cgroup.
+                let name = node_cgroup(pid);
+                let mut command = Self::joining(&name, Path::new("nsenter"));
+                command
+                    .args(["--target", &pid.to_string(), "--mount", "--cgroup", "--"])
+                    .arg(program);
+                command
+            }
         }
     }
+}
+
+/// The name of the cgroup of that process, which is at the top of every hierarchy.
+fn node_cgroup(pid: u32) -> String {
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let path = cgroups.lines().find_map(|line| line.rsplit(':').next());
+    path.unwrap_or_default().trim_start_matches('/').to_owned()
 }

@@ -55,6 +55,11 @@ impl<'a> Sandbox<'a> {
         Self(lab::Sandbox::run(containerd, pod).unwrap())
     }
 
+    /// See [`lab::Sandbox::eat_beside_pause`].
+    pub(crate) fn eat_beside_pause(&self) -> (std::process::Child, String) {
+        self.0.eat_beside_pause().unwrap()
+    }
+
     /// As [`run_gated`].
     pub(crate) fn run_gated(&mut self, container: &str, eat: &str) -> Gated {
         self.0.run_gated(container, LIMIT, eat).unwrap().into()

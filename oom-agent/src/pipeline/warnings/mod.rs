@@ -3,7 +3,6 @@
 mod telling;
 mod watcher;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
+use crate::snapshot::Hierarchy;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
 use telling::{Telling, offer};
 use watcher::Cgroups;
@@ -119,7 +119,7 @@ pub(super) fn marks(args: &Warnings) -> Marks {
 
 impl Plan {
     /// Both ends; `hierarchy` is where the memory controller's cgroups are.
-    pub(super) fn start(self, hierarchy: &Path) -> (Watcher, Warner) {
+    pub(super) fn start(self, hierarchy: &Hierarchy) -> (Watcher, Warner) {
         let (crossed, crossings) = mpsc::channel(QUEUE);
         let (ask, asked) = mpsc::channel(QUEUE);
         let containers = Containers::new(self.node, self.annotated.is_some());

@@ -1,15 +1,17 @@
 //! The near end, in the sampler's thread: who has come to a level, and whose pod to ask for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
 use crate::act::{Processes, worst};
+use crate::host::NodeRoot;
 use crate::metrics::WarningCounts;
 use crate::pressure::threshold::Scores;
 use crate::pressure::{Key, Pass, Recorder};
+use crate::snapshot::Hierarchy;
 use crate::warn::{Ask, Containers, Crossed};
 
 /// It is given each pass.
@@ -26,6 +28,7 @@ pub(in crate::pipeline) struct Watcher {
 #[derive(Clone)]
 pub(super) struct Cgroups {
     root: PathBuf,
+    node: NodeRoot,
     pub(super) processes: Processes,
 }
 
@@ -63,16 +66,17 @@ impl Watcher {
 
 impl Cgroups {
     /// Below where the memory controller's hierarchy is mounted.
-    pub(super) fn new(root: &Path) -> Self {
+    pub(super) fn new(hierarchy: &Hierarchy) -> Self {
         Self {
-            root: root.to_owned(),
+            root: hierarchy.path().to_owned(),
+            node: hierarchy.node().clone(),
             // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
             processes: Processes::new("/proc"),
         }
     }
 
     pub(super) fn dir(&self, key: &Key) -> PathBuf {
-        self.root.join(key.path().trim_start_matches('/'))
+        self.node.dir(&self.root, key.path())
     }
 
     /// Of whom the kernel would kill.

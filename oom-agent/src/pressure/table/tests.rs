@@ -37,6 +37,7 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
+        node: crate::host::NodeRoot::default(),
     };
     let mut table = Table::new(SamplerCounts::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
@@ -118,6 +119,7 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
+        node: crate::host::NodeRoot::default(),
     };
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -145,6 +147,7 @@ fn there_is_a_look_once_marks_are_set() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
+        node: crate::host::NodeRoot::default(),
     };
     let mut table = Table::new(SamplerCounts::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();

@@ -26,7 +26,7 @@ struct Later(AtomicU64);
 struct Nobody;
 
 impl Names for Later {
-    async fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let incident = incident();
         let victim = incident.victims.first()?;
         assert_eq!(id, victim.container.as_ref()?.id);
@@ -36,7 +36,7 @@ impl Names for Later {
 }
 
 impl Names for Nobody {
-    async fn name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
+    fn name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
         None
     }
 }
@@ -191,6 +191,35 @@ async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
 }
 
 #[tokio::test]
+async fn a_containers_name_that_comes_late_is_in_the_only_event() {
+    // The API server does not say which container that is.
+    let (sink, events, mut told) = sink(takes_events, Later::default()).await;
+    let mut incident = incident();
+    incident.victims[0].container.as_mut().unwrap().name = None;
+    sink.offer(&Arc::new(incident));
+    let asked = next(&mut told, "POST").await;
+    assert_eq!(
+        asked.body["regarding"]["fieldPath"],
+        "spec.containers{main}"
+    );
+    timeout(WITHIN, sink.finish()).await.unwrap();
+    assert_eq!((events.created.get(), events.retried.get()), (1, 0));
+}
+
+#[tokio::test]
+async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_name() {
+    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+    let mut incident = incident();
+    incident.victims[0].container.as_mut().unwrap().name = None;
+    sink.offer(&Arc::new(incident));
+    next(&mut told, "GET /api/v1/namespaces/").await;
+    timeout(WITHIN, sink.finish()).await.unwrap();
+    let asked = next(&mut told, "POST").await;
+    assert_eq!(asked.body["regarding"]["name"], "hungry");
+    assert_eq!(asked.body["regarding"]["fieldPath"], Value::Null);
+}
+
+#[tokio::test]
 async fn a_name_is_waited_for_while_the_server_is_away() {
     let away = AtomicU64::new(0);
     let (sink, _, mut told) = sink(
@@ -198,7 +227,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
             if away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else if asked.line.starts_with("GET /api/v1/pods?") {
-                let pod = &incident().victims[0].pod.clone().unwrap();
+                let pod = &self::incident().victims[0].pod.clone().unwrap();
                 let metadata =
                     json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid});
                 (
@@ -214,7 +243,10 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
         Nobody,
     )
     .await;
-    sink.offer(&nameless());
+    let mut incident = incident();
+    let pod = incident.victims[0].pod.as_mut().unwrap();
+    (pod.name, pod.namespace) = (None, None);
+    sink.offer(&Arc::new(incident));
     let asked = next(&mut told, "POST").await;
     assert_eq!(asked.body["regarding"]["name"], "hungry");
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();

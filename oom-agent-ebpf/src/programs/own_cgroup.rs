@@ -1,0 +1,53 @@
+//! `sched:sched_process_exit` of one thread of the agent's: where the agent itself is. From within a
+//! cgroup namespace nothing else tells the names above its root.
+
+use aya_ebpf::{
+    EbpfContext, Global,
+    macros::{btf_tracepoint, map},
+    maps::Array,
+    programs::BtfTracePointContext,
+};
+use oom_agent_ebpf::CGROUP_NAMES_LEN;
+
+use super::{
+    offsets as at,
+    task::{self, Names},
+};
+
+/// The name of that thread, `comm` with its NUL, in two words: as pids are seen from another
+/// namespace, the agent makes up a name that no other has.
+#[unsafe(no_mangle)]
+static OWN_COMM_0: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static OWN_COMM_1: Global<u64> = Global::new(0);
+
+/// Names of its memory cgroup and of the ancestors, leaf first, each with its NUL. Another NUL follows
+/// where all are there.
+#[map]
+static OWN_CGROUP: Array<[u8; CGROUP_NAMES_LEN]> = Array::with_max_entries(1, 0);
+
+#[btf_tracepoint(function = "sched_process_exit")]
+pub(super) fn own_cgroup(ctx: BtfTracePointContext) -> i32 {
+    let Ok(comm) = ctx.command() else {
+        return 0;
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = comm;
+    let words = [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_ne_bytes);
+    if words != [OWN_COMM_0.load(), OWN_COMM_1.load()] {
+        return 0;
+    }
+    let Some(names) = OWN_CGROUP.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: the verifier saw it to be non-null; only one thread has that name.
+    let names = unsafe { &mut *names };
+    let css = task::member::<u64>(task::current(), &at::TASK_CGROUPS)
+        .and_then(|css_set| task::member::<u64>(css_set, &at::CSS_SET_MEMORY));
+    let whole = css
+        .and_then(|css| Names::walk(css, names))
+        .is_some_and(|names| names.cut == 0);
+    if !whole {
+        names[0] = 0;
+    }
+    0
+}

@@ -1,0 +1,89 @@
+//! The agent's own cgroup, as the kernel names it.
+
+use aya::maps::Array;
+use aya::programs::BtfTracePoint;
+use oom_agent_ebpf::CGROUP_NAMES_LEN;
+
+use super::attach_points::{EXIT, kernel_btf, loader};
+use super::error::ProbeError;
+use super::object::{Method, OBJECT, map_error, program_mut};
+
+pub(super) const PROGRAM: &str = "own_cgroup";
+const MAP: &str = "OWN_CGROUP";
+
+/// `TASK_COMM_LEN` without its NUL.
+const COMM_LEN: usize = 15;
+
+/// The path of the memory cgroup that this process is in, from the hierarchy's root on: a cgroup
+/// namespace hides what is above its own root, and the kernel's programs see it. `None` where they
+/// cannot tell.
+pub fn own_cgroup() -> Result<Option<String>, ProbeError> {
+    let found = kernel_btf(Method::Auto).map_err(|source| ProbeError::Btf { source })?;
+    let Some((btf, offsets)) = found else {
+        return Ok(None);
+    };
+    let name = std::iter::repeat_with(fastrand::alphanumeric).take(COMM_LEN);
+    let name: String = name.collect();
+    let mut comm = [0; COMM_LEN + 1];
+    for (byte, letter) in comm.iter_mut().zip(name.bytes()) {
+        *byte = letter;
+    }
+    let (words, _) = comm.as_chunks::<8>();
+    let mut loader = loader();
+    for (global, value) in &offsets.globals {
+        loader.override_global(global, value, true);
+    }
+    let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
+    for (global, word) in ["OWN_COMM_0", "OWN_COMM_1"].iter().zip(&words) {
+        loader.override_global(global, word, true);
+    }
+    // The others' maps are of no use here.
+    for map in ["UNTOLD", "TOLD", "MARKED", "INVOCATIONS"] {
+        loader.map_max_entries(map, 1);
+    }
+    let load = |source| ProbeError::Load {
+        source: Box::new(source),
+    };
+    let mut ebpf = loader.load(OBJECT).map_err(load)?;
+    drop(loader);
+    let program: &mut BtfTracePoint = program_mut(&mut ebpf, PROGRAM)?;
+    let (_, tracepoint) = EXIT;
+    program
+        .load(tracepoint.name, &btf)
+        .map_err(|source| ProbeError::program(PROGRAM, source))?;
+    let _attached = program.attach().map_err(|source| ProbeError::Attach {
+        program: PROGRAM,
+        source: Box::new(source),
+    })?;
+    let thread = std::thread::Builder::new().name(name).spawn(|| {});
+    let thread = thread.map_err(|source| ProbeError::Reader { source })?;
+    if thread.join().is_err() {
+        return Ok(None);
+    }
+    let map = ebpf.map(MAP).ok_or(ProbeError::Missing { name: MAP })?;
+    let map: Array<_, [u8; CGROUP_NAMES_LEN]> =
+        Array::try_from(map).map_err(|source| map_error(MAP, source))?;
+    let names = map.get(&0, 0).map_err(|source| map_error(MAP, source))?;
+    Ok(path(&names))
+}
+
+/// Names leaf first, each with its NUL; none where they were not written.
+fn path(names: &[u8]) -> Option<String> {
+    let names = names.split(|byte| *byte == 0);
+    let names: Vec<_> = names.take_while(|name| !name.is_empty()).collect();
+    let path = names.iter().rev().fold(String::new(), |path, name| {
+        path + "/" + &String::from_utf8_lossy(name)
+    });
+    (!path.is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_leaf_first() {
+        assert_eq!(path(b"c\0b\0a\0\0\0").as_deref(), Some("/a/b/c"));
+        assert_eq!(path(&[0; 8]), None);
+    }
+}
