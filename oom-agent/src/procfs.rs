@@ -1,5 +1,7 @@
 //! A process as /proc shows it: the second choice, because it can be gone.
 
+mod largest;
+
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

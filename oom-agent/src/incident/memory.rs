@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::scope::ancestor;
+use super::scope::{level_of, limit_of, victim_path};
 use super::{Killed, Limit, Scope};
 
 /// One cgroup's memory, or the node's. What is not known is `None`.
@@ -91,9 +91,7 @@ pub struct Percent(pub u32);
 /// Whose memory is of interest: that of the cgroup or node whose limit was hit, and the first
 /// victim's. Holds what the kernel's records tell of them, which is of the very moment.
 pub fn memory_of_interest(limit: &Limit, killed: &[Killed], page_size: u64) -> Vec<Memory> {
-    let victim = killed
-        .iter()
-        .find_map(|killed| killed.victim.cgroup.as_deref());
+    let victim = victim_path(killed);
     let mut of_interest = Vec::new();
     if limit.scope == Scope::Node {
         of_interest.push(Memory::default());
@@ -113,19 +111,12 @@ pub fn memory_of_interest(limit: &Limit, killed: &[Killed], page_size: u64) -> V
 }
 
 fn at_the_kill(path: &str, killed: &[Killed], page_size: u64) -> Memory {
-    let level = killed.iter().find_map(|killed| {
-        let own = killed.victim.cgroup.as_deref()?;
-        let mut levels = killed.levels.iter().enumerate();
-        levels.find_map(|(depth, level)| (ancestor(own, depth) == Some(path)).then_some(*level))
-    });
+    let level = level_of(killed, path);
     let bytes = |pages: u64| pages.saturating_mul(page_size);
-    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
     Memory {
         cgroup: Some(path.to_owned()),
         usage_bytes: level.map(|level| bytes(level.usage_pages)),
-        limit_bytes: level
-            .filter(|level| level.max_pages < unlimited)
-            .map(|level| bytes(level.max_pages)),
+        limit_bytes: level.and_then(|level| limit_of(&level, page_size)),
         // Of a kernel that tells none it is 0, which no cgroup's is once it has been in use.
         peak_bytes: level
             .filter(|level| level.peak_pages > 0)
@@ -151,11 +142,8 @@ mod tests {
 
     fn limit(scope: Scope, cgroup: Option<&str>) -> Limit {
         Limit {
-            scope,
-            bytes: None,
             cgroup: cgroup.map(str::to_owned),
-            oom: None,
-            degraded: Vec::new(),
+            ..Limit::none(scope)
         }
     }
 

@@ -7,8 +7,10 @@ mod environment;
 mod found;
 mod group;
 mod memory;
+mod position;
 mod scope;
 mod sentence;
+mod setting;
 
 #[cfg(test)]
 mod properties;
@@ -28,8 +30,11 @@ pub use before::{Before, Growth, SAMPLES};
 pub use environment::{Allow, Pattern, PatternError};
 pub use found::{Fate, Found, Killed};
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
-pub use scope::{Control, Limit, Rose, counted, inferred, seen};
+pub use position::position;
+pub(crate) use position::{Owners, is_within};
+pub use scope::{Control, Limit, Rose, SwapCounter, counted, inferred, look_for_swap_limit, seen};
 pub use sentence::sentence;
+pub use setting::{add_own, add_process, choose_setting, detect_lowered_limit, rank_holders};
 
 /// The version of the JSON line; `docs/incident.md` is the contract.
 pub const VERSION: u32 = 1;
@@ -46,12 +51,24 @@ pub struct Incident {
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
-    /// Whose limit it was.
+    /// Whose limit it was, and so whose setting.
     pub scope: Scope,
-    /// That limit, in bytes.
+    /// The limit that the kernel counted, in bytes.
     pub limit_bytes: Option<u64>,
     /// The cgroup that has it.
     pub limit_cgroup: Option<String>,
+    /// What that limit is of; `None` where there was none.
+    #[serde(default)]
+    pub limit_kind: Option<LimitKind>,
+    /// It was set below what was in use.
+    #[serde(default)]
+    pub limit_lowered: bool,
+    /// The limit to change, where that is not the one that the kernel counted.
+    #[serde(default)]
+    pub setting: Option<Setting>,
+    /// Who holds most below `limit_cgroup`, or on the node.
+    #[serde(default)]
+    pub holders: Vec<Holder>,
     /// What the OOM killer was asked for, where it was seen.
     pub oom: Option<OutOfMemory>,
     /// What became of the container.
@@ -84,14 +101,68 @@ pub enum Scope {
     Container,
     /// A pod's: all its containers share it, and its tmpfs volumes count.
     Pod,
+    /// That of a cgroup within the container: `limit_cgroup` names it.
+    Nested,
     /// Another cgroup's: `limit_cgroup` names it.
     Ancestor,
     /// Nobody's: the node had no memory left.
     Node,
+    /// Nobody's: the part of the node's memory that a cpuset or a memory policy allows was full.
+    Confined,
     /// Nobody's: somebody asked for a kill (`echo f > /proc/sysrq-trigger`).
     Sysrq,
     /// It was not determined.
     Unknown,
+}
+
+/// What a limit is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// `memory.max`, `memory.limit_in_bytes`.
+    #[serde(rename = "memory")]
+    Memory,
+    /// `memory.memsw.limit_in_bytes` of cgroup v1.
+    #[serde(rename = "memory+swap")]
+    MemoryAndSwap,
+}
+
+/// A limit that somebody can change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The cgroup that has it.
+    pub cgroup: String,
+    /// In bytes.
+    pub limit_bytes: u64,
+}
+
+/// A cgroup that holds much of what a limit, or the node, has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Path from the root of the memory controller's hierarchy.
+    pub cgroup: String,
+    /// What is charged to it; of a process in the root cgroup, its resident memory.
+    pub usage_bytes: u64,
+    /// Its own limit; `None` where it has none.
+    pub limit_bytes: Option<u64>,
+    /// The node's largest process, where it is in it.
+    pub process: Option<Process>,
+    /// The container that it is or, of a pod, the one that holds most of it.
+    pub container: Option<Container>,
+    /// The pod that it is, or is in.
+    pub pod: Option<Pod>,
+}
+
+/// A process that lives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// tgid, as the host sees it.
+    pub pid: u32,
+    /// The kernel's name of it.
+    pub comm: String,
+    /// −1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// Its resident memory.
+    pub rss_bytes: u64,
 }
 
 /// What `out_of_memory` was given: the kernel's `struct oom_control`.
@@ -101,7 +172,7 @@ pub struct OutOfMemory {
     pub gfp_mask: u32,
     /// Its order; −1 for a sysrq.
     pub order: i32,
-    /// `none`, `cpuset`, `memory-policy` or `memcg`.
+    /// `none`, `cpuset`, `memory-policy`, `memcg` or `unknown`.
     pub constraint: String,
 }
 
@@ -202,6 +273,27 @@ pub(crate) fn nanoseconds<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
     to.serialize_str(&PRINTER.timestamp_to_string(time))
+}
+
+// === impl Incident ===
+
+impl Incident {
+    /// The limit to change, in bytes.
+    pub fn setting_bytes(&self) -> Option<u64> {
+        let setting = self.setting.as_ref();
+        setting.map_or(self.limit_bytes, |setting| Some(setting.limit_bytes))
+    }
+
+    /// Whether `before` is of the cgroup that reached its limit, or may be: what it says of a limit is
+    /// said of that one.
+    pub fn is_at_limit(&self) -> bool {
+        let before = self.before.as_ref().map(|before| &before.cgroup);
+        match self.scope {
+            Scope::Container | Scope::Pod | Scope::Unknown => true,
+            Scope::Nested | Scope::Ancestor => before == self.limit_cgroup.as_ref(),
+            Scope::Node | Scope::Confined | Scope::Sysrq => false,
+        }
+    }
 }
 
 // === impl Rss ===

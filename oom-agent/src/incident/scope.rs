@@ -2,12 +2,12 @@
 
 use oom_agent_ebpf::Level;
 
-use super::{OutOfMemory, Scope};
-use crate::cgroup;
+use super::position::position;
+use super::{Holder, Killed, LimitKind, OutOfMemory, Scope, Setting};
 
 /// Pages that a CPU may have charged ahead, `MEMCG_CHARGE_BATCH` of the kernel, for a few of them: a
 /// cgroup stands at its limit when less than this, or than a 64th of it, is left.
-const SLACK_PAGES: u64 = 512;
+pub(super) const SLACK_PAGES: u64 = 512;
 
 const EVENTS: &str = "memory.events.local";
 const UNPROBED: &str = "out_of_memory cannot be probed here";
@@ -42,31 +42,55 @@ pub struct Limit {
     pub bytes: Option<u64>,
     /// The cgroup that has it.
     pub cgroup: Option<String>,
+    /// What it is of; `None` where there was no limit.
+    pub kind: Option<LimitKind>,
+    /// It was set below what was in use.
+    pub lowered: bool,
+    /// The limit to change, where that is another.
+    pub setting: Option<Setting>,
+    /// Who holds most below it.
+    pub holders: Vec<Holder>,
     /// What the kernel's OOM killer was given, where that was seen.
     pub oom: Option<OutOfMemory>,
     /// Why something is not known.
     pub degraded: Vec<String>,
 }
 
-/// The limit that was hit, as seen.
-pub fn seen(control: &Control, page_size: u64) -> Limit {
+/// The counter of memory and swap together that a cgroup of v1 has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapCounter {
+    /// `memory.memsw.limit_in_bytes`.
+    pub limit_bytes: u64,
+    /// `memory.memsw.max_usage_in_bytes`.
+    pub peak_bytes: u64,
+}
+
+/// The limit that was hit, as seen. `victim` is the path of its cgroup.
+pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
+    let bytes = |pages: u64| pages.saturating_mul(page_size);
+    // Of a trigger that is dying the kernel looks no further: it counts no pages, and what the
+    // allocation is confined to stays unknown (mm/oom_kill.c, `out_of_memory`).
+    let counted = control.total_pages > 0;
     let oom = Some(OutOfMemory {
         gfp_mask: control.gfp_mask,
         order: control.order,
-        constraint: constraint(control.constraint),
+        constraint: match control.constraint {
+            CONSTRAINT_NONE if !control.node => constraint(CONSTRAINT_MEMCG),
+            CONSTRAINT_NONE if !counted => "unknown".to_owned(),
+            number => constraint(number),
+        },
     });
     // include/linux/oom.h: "order == -1 means the oom kill is required by sysrq".
     if control.order == -1 || control.node {
+        let scope = match control.constraint {
+            _ if control.order == -1 => Scope::Sysrq,
+            CONSTRAINT_CPUSET | CONSTRAINT_MEMORY_POLICY => Scope::Confined,
+            _ => Scope::Node,
+        };
         return Limit {
-            scope: if control.order == -1 {
-                Scope::Sysrq
-            } else {
-                Scope::Node
-            },
-            bytes: (control.order != -1).then(|| control.total_pages.saturating_mul(page_size)),
-            cgroup: None,
+            bytes: (scope != Scope::Sysrq && counted).then(|| bytes(control.total_pages)),
             oom,
-            degraded: Vec::new(),
+            ..Limit::none(scope)
         };
     }
     let mut degraded = Vec::new();
@@ -76,14 +100,20 @@ pub fn seen(control: &Control, page_size: u64) -> Limit {
     if control.limit_pages.is_none() {
         degraded.push("limit_bytes: not readable in this kernel".to_owned());
     }
+    let scope = control.memcg.as_deref();
+    let scope = scope.map_or(Scope::Unknown, |memcg| position(memcg, victim));
+    if victim.is_none() && control.memcg.is_some() {
+        degraded.push(
+            "scope: told by the look of limit_cgroup: the victim's own is not known".to_owned(),
+        );
+    }
     Limit {
-        scope: control.memcg.as_deref().map_or(Scope::Unknown, scope_of),
-        bytes: control
-            .limit_pages
-            .map(|pages| pages.saturating_mul(page_size)),
+        bytes: control.limit_pages.map(bytes),
         cgroup: control.memcg.clone(),
+        kind: Some(LimitKind::Memory),
         oom,
         degraded,
+        ..Limit::none(scope)
     }
 }
 
@@ -122,19 +152,17 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
         ),
         (0, None) if rose.iter().all(|rose| *rose == Rose::No) => {
             return Limit {
-                scope: Scope::Node,
-                bytes: None,
-                cgroup: None,
-                oom: None,
                 degraded: vec![format!(
                     "scope: told by oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
                      sysrq. {UNPROBED}"
                 )],
+                ..Limit::none(Scope::Node)
             };
         }
         (0, None) => (None, ""),
     };
-    let Some((depth, path)) = depth.and_then(|depth| Some((depth, ancestor(path, depth)?))) else {
+    let Some((depth, cgroup)) = depth.and_then(|depth| Some((depth, ancestor(path, depth)?)))
+    else {
         return inferred(Some(path), levels, page_size);
     };
     let bytes = levels
@@ -145,11 +173,11 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
         degraded.push(format!("limit_bytes: {UNPROBED}"));
     }
     Limit {
-        scope: scope_of(path),
         bytes,
-        cgroup: Some(path.to_owned()),
-        oom: None,
+        cgroup: Some(cgroup.to_owned()),
+        kind: Some(LimitKind::Memory),
         degraded,
+        ..Limit::none(position(cgroup, Some(path)))
     }
 }
 
@@ -157,47 +185,90 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
 pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
     let full = levels.iter().position(|level| is_full(level, page_size));
     let found = full.and_then(|depth| {
-        let path = ancestor(path?, depth)?;
-        Some((path, levels.get(depth)?.max_pages))
+        let cgroup = ancestor(path?, depth)?;
+        Some((cgroup, levels.get(depth)?.max_pages))
     });
-    let Some((path, pages)) = found else {
+    let Some((cgroup, pages)) = found else {
         let reason = "out_of_memory cannot be probed here, and no ancestor stands at its limit";
         return Limit {
-            scope: Scope::Unknown,
-            bytes: None,
-            cgroup: None,
-            oom: None,
             degraded: ["scope", "limit_bytes"]
                 .map(|field| format!("{field}: {reason}"))
                 .to_vec(),
+            ..Limit::none(Scope::Unknown)
         };
     };
     Limit {
-        scope: scope_of(path),
         bytes: Some(pages.saturating_mul(page_size)),
-        cgroup: Some(path.to_owned()),
-        oom: None,
+        cgroup: Some(cgroup.to_owned()),
+        kind: Some(LimitKind::Memory),
         degraded: vec![
             "scope: inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here"
                 .to_owned(),
         ],
+        ..Limit::none(position(cgroup, path))
     }
+}
+
+/// On cgroup v1 a cgroup has a limit of memory and swap together, too, and `out_of_memory` is given
+/// the same for both: it is this one where memory alone has not reached its own. `counter` reads it
+/// of a cgroup.
+pub fn look_for_swap_limit(
+    limit: &mut Limit,
+    killed: &[Killed],
+    page_size: u64,
+    counter: impl Fn(&str) -> Option<SwapCounter>,
+) {
+    let reached = |cgroup: &str| {
+        let level = level_of(killed, cgroup).filter(|level| !is_full(level, page_size));
+        level.and_then(|_| counter(cgroup).filter(|it| it.was_reached(page_size)))
+    };
+    let victim = victim_path(killed);
+    let unknown = limit.scope == Scope::Unknown;
+    let ancestors = (0..).map_while(|depth| ancestor(victim.filter(|_| unknown)?, depth));
+    let found = (limit.cgroup.as_deref().into_iter().chain(ancestors))
+        .find_map(|cgroup| Some((cgroup.to_owned(), reached(cgroup)?)));
+    let Some((cgroup, counter)) = found else {
+        return;
+    };
+    if unknown {
+        limit.scope = position(&cgroup, victim);
+        limit.degraded = vec![
+            "scope: inferred from memory.memsw.max_usage_in_bytes, which has come to its limit; out_of_memory cannot be probed here"
+                .to_owned(),
+        ];
+    }
+    limit.bytes = Some(counter.limit_bytes);
+    limit.kind = Some(LimitKind::MemoryAndSwap);
+    limit.cgroup = Some(cgroup);
+}
+
+/// A cgroup's figures at the kill. Of several victims the one that was read first, when the others
+/// had given nothing back yet.
+pub(super) fn level_of(killed: &[Killed], cgroup: &str) -> Option<Level> {
+    let levels = killed.iter().filter_map(|killed| {
+        let own = killed.victim.cgroup.as_deref()?;
+        let mut levels = killed.levels.iter().enumerate();
+        levels.find_map(|(depth, level)| (ancestor(own, depth) == Some(cgroup)).then_some(*level))
+    });
+    levels.max_by_key(|level| level.usage_pages)
+}
+
+/// The first that is known.
+pub(super) fn victim_path(killed: &[Killed]) -> Option<&str> {
+    killed
+        .iter()
+        .find_map(|killed| killed.victim.cgroup.as_deref())
+}
+
+/// Its limit in bytes; `None` where it has none.
+pub(super) fn limit_of(level: &Level, page_size: u64) -> Option<u64> {
+    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
+    (level.max_pages < unlimited).then(|| level.max_pages.saturating_mul(page_size))
 }
 
 fn is_full(level: &Level, page_size: u64) -> bool {
-    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
     let left = level.max_pages.saturating_sub(level.usage_pages);
-    level.max_pages < unlimited && left <= SLACK_PAGES.max(level.max_pages / 64)
-}
-
-/// A cgroup by what the path says of it.
-fn scope_of(path: &str) -> Scope {
-    let identity = cgroup::parse(path);
-    match (identity.container_id, identity.pod_uid) {
-        (Some(_), _) => Scope::Container,
-        (None, Some(_)) => Scope::Pod,
-        (None, None) => Scope::Ancestor,
-    }
+    limit_of(level, page_size).is_some() && left <= SLACK_PAGES.max(level.max_pages / 64)
 }
 
 /// The ancestor `depth` levels up; the root is "/".
@@ -211,12 +282,45 @@ pub(super) fn ancestor(path: &str, depth: usize) -> Option<&str> {
 }
 
 /// `enum oom_constraint` of include/linux/oom.h.
+const CONSTRAINT_NONE: u32 = 0;
+const CONSTRAINT_CPUSET: u32 = 1;
+const CONSTRAINT_MEMORY_POLICY: u32 = 2;
+const CONSTRAINT_MEMCG: u32 = 3;
+
+// === impl Limit ===
+
+impl Limit {
+    /// Without a cgroup that has it.
+    pub(super) fn none(scope: Scope) -> Self {
+        Self {
+            scope,
+            bytes: None,
+            cgroup: None,
+            kind: None,
+            lowered: false,
+            setting: None,
+            holders: Vec::new(),
+            oom: None,
+            degraded: Vec::new(),
+        }
+    }
+}
+
+// === impl SwapCounter ===
+
+impl SwapCounter {
+    fn was_reached(&self, page_size: u64) -> bool {
+        let left = self.limit_bytes.saturating_sub(self.peak_bytes);
+        left <= SLACK_PAGES.saturating_mul(page_size)
+    }
+}
+
 fn constraint(number: u32) -> String {
     match number {
-        0 => "none".to_owned(),
-        1 => "cpuset".to_owned(),
-        2 => "memory-policy".to_owned(),
-        3 => "memcg".to_owned(),
+        CONSTRAINT_NONE => "none".to_owned(),
+        CONSTRAINT_CPUSET => "cpuset".to_owned(),
+        CONSTRAINT_MEMORY_POLICY => "memory-policy".to_owned(),
+        CONSTRAINT_MEMCG => "memcg".to_owned(),
         other => other.to_string(),
     }
 }
@@ -224,6 +328,7 @@ fn constraint(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::Victim;
 
     const PAGE: u64 = 4096;
     const POD: &str = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
@@ -314,16 +419,10 @@ mod tests {
     #[test]
     fn what_the_kernel_was_given_is_believed() {
         let control = Control {
-            invocation_ns: 1,
-            memcg: Some(POD.to_owned()),
-            node: false,
-            limit_pages: Some(8192),
             total_pages: 9999,
-            gfp_mask: 0xcc0,
-            order: 0,
-            constraint: 3,
+            ..control()
         };
-        let limit = seen(&control, PAGE);
+        let limit = seen(&control, Some(&format!("{POD}/{ID}")), PAGE);
         assert_eq!(
             (limit.scope, limit.bytes, limit.cgroup.as_deref()),
             (Scope::Pod, Some(32 << 20), Some(POD))
@@ -337,10 +436,104 @@ mod tests {
             constraint: 0,
             ..control.clone()
         };
-        let limit = seen(&node, PAGE);
+        let limit = seen(&node, None, PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Node, Some(9999 * PAGE)));
         let sysrq = Control { order: -1, ..node };
-        assert_eq!(seen(&sysrq, PAGE).scope, Scope::Sysrq);
-        assert_eq!(seen(&sysrq, PAGE).bytes, None);
+        let limit = seen(&sysrq, None, PAGE);
+        assert_eq!((limit.scope, limit.bytes), (Scope::Sysrq, None));
+    }
+
+    fn control() -> Control {
+        Control {
+            invocation_ns: 1,
+            memcg: Some(POD.to_owned()),
+            node: false,
+            limit_pages: Some(8192),
+            total_pages: 8192,
+            gfp_mask: 0xcc0,
+            order: 0,
+            constraint: 3,
+        }
+    }
+
+    #[test]
+    fn memory_that_an_allocation_is_confined_to_is_not_the_nodes() {
+        for (constraint, total_pages, scope, bytes, word) in [
+            (0, 9999, Scope::Node, Some(9999 * PAGE), "none"),
+            (1, 9999, Scope::Confined, Some(9999 * PAGE), "cpuset"),
+            (2, 9999, Scope::Confined, Some(9999 * PAGE), "memory-policy"),
+            // A dying trigger is chosen before the kernel looks at either.
+            (0, 0, Scope::Node, None, "unknown"),
+        ] {
+            let node = Control {
+                memcg: None,
+                node: true,
+                limit_pages: None,
+                total_pages,
+                constraint,
+                ..control()
+            };
+            let limit = seen(&node, None, PAGE);
+            assert_eq!((limit.scope, limit.bytes, limit.kind), (scope, bytes, None));
+            assert_eq!(limit.oom.unwrap().constraint, word);
+        }
+        let dying = Control {
+            total_pages: 0,
+            constraint: 0,
+            ..control()
+        };
+        let limit = seen(&dying, Some(POD), PAGE);
+        assert_eq!((limit.scope, limit.bytes), (Scope::Pod, Some(32 << 20)));
+        assert_eq!(limit.oom.unwrap().constraint, "memcg");
+    }
+
+    #[test]
+    fn a_victim_without_a_path_leaves_the_limits_own() {
+        let limit = seen(&control(), None, PAGE);
+        assert_eq!(limit.scope, Scope::Pod);
+        assert!(limit.degraded[0].starts_with("scope: "), "{limit:?}");
+    }
+
+    #[test]
+    fn memory_and_swap_together_have_a_limit_on_cgroup_v1() {
+        let container = format!("{POD}/{ID}");
+        let counter = |limit_bytes: u64, peak_bytes: u64| SwapCounter {
+            limit_bytes: limit_bytes << 20,
+            peak_bytes: peak_bytes << 20,
+        };
+        // Pages that the container uses, and may; the counter; what is told.
+        let check = |usage: (u64, u64), counter: Option<SwapCounter>, expect: Option<u64>| {
+            let killed = [Killed {
+                victim: Victim {
+                    cgroup: Some(container.clone()),
+                    ..Victim::default()
+                },
+                levels: levels(&[usage, (30_000, UNLIMITED)]),
+                ..Killed::default()
+            }];
+            let seen = Control {
+                memcg: Some(container.clone()),
+                limit_pages: Some(usage.1),
+                ..control()
+            };
+            let inferred = inferred(Some(&container), &killed[0].levels, PAGE);
+            let probed = super::seen(&seen, Some(&container), PAGE);
+            for mut limit in [probed, inferred] {
+                look_for_swap_limit(&mut limit, &killed, PAGE, |cgroup| {
+                    counter.filter(|_| cgroup == container)
+                });
+                let told = (limit.kind == Some(LimitKind::MemoryAndSwap)).then_some(limit.bytes);
+                assert_eq!(told.flatten(), expect, "{limit:?}");
+                if expect.is_some() {
+                    assert_eq!(limit.scope, Scope::Container);
+                    assert_eq!(limit.cgroup.as_deref(), Some(&*container));
+                }
+            }
+        };
+        check((10_000, 16_384), Some(counter(96, 96)), Some(96 << 20));
+        check((10_000, 16_384), Some(counter(96, 60)), None);
+        check((10_000, 16_384), None, None);
+        // Memory alone is full: without swap both limits are one.
+        check((16_380, 16_384), Some(counter(64, 64)), None);
     }
 }

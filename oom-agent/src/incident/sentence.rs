@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Before, Incident, Outcome, Scope, Victim};
+use super::{Before, Incident, LimitKind, Outcome, Scope, Victim};
 
 /// Who died, where, of what size, and what became of the container. The strings of
 /// victims and pods are as they came: the place this goes to escapes them.
@@ -48,32 +48,39 @@ pub fn sentence(incident: &Incident) -> String {
     {
         let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
     }
-    if let Some(words) = incident.before.as_ref().and_then(Before::words) {
+    let before = incident.before.as_ref().filter(|_| incident.is_at_limit());
+    if let Some(words) = before.and_then(Before::words) {
         let _infallible = write!(text, " — {words}");
     }
     text
 }
 
 fn limit(incident: &Incident) -> String {
-    let bytes = incident.limit_bytes.map(mebibytes);
-    let of = |bytes: &Option<String>| {
-        bytes
-            .as_ref()
-            .map(|bytes| format!(" of {bytes}"))
-            .unwrap_or_default()
+    let of = |bytes: Option<u64>| {
+        let bytes = bytes.map(mebibytes);
+        bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
     };
-    match incident.scope {
-        Scope::Container => format!(", at the container's limit{}", of(&bytes)),
-        Scope::Pod => format!(", at the pod's limit{}", of(&bytes)),
-        Scope::Ancestor => format!(
-            ", at the limit{} of cgroup {}",
-            of(&bytes),
-            incident.limit_cgroup.as_deref().unwrap_or("unknown")
-        ),
+    let (limit, setting) = (of(incident.limit_bytes), of(incident.setting_bytes()));
+    let cgroup = incident.limit_cgroup.as_deref().unwrap_or("unknown");
+    let mut text = match incident.scope {
+        Scope::Container => format!(", at the container's limit{setting}"),
+        Scope::Pod => format!(", at the pod's limit{limit}"),
+        Scope::Nested | Scope::Ancestor => format!(", at the limit{limit} of cgroup {cgroup}"),
         Scope::Node => ", because the node had no memory left".to_owned(),
+        Scope::Confined => {
+            ", because the memory that it is confined to (cpuset or memory policy) was full"
+                .to_owned()
+        }
         Scope::Sysrq => ", because a sysrq asked for it".to_owned(),
         Scope::Unknown => String::new(),
+    };
+    if incident.limit_kind == Some(LimitKind::MemoryAndSwap) {
+        text.push_str(" of memory and swap");
     }
+    if incident.limit_lowered {
+        text.push_str(", which was set below its usage");
+    }
+    text
 }
 
 fn place(victim: &Victim) -> String {

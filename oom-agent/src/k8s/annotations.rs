@@ -93,6 +93,10 @@ fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<St
         incident.limit_bytes.map(|bytes| bytes.to_string()),
     );
     put("limit-cgroup", incident.limit_cgroup.as_deref().map(safe));
+    if let Some(setting) = &incident.setting {
+        put("setting-bytes", Some(setting.limit_bytes.to_string()));
+        put("setting-cgroup", Some(safe(&setting.cgroup)));
+    }
     if let Some(oom) = &incident.oom {
         put("constraint", Some(safe(&oom.constraint)));
         put("gfp-mask", Some(format!("{:#x}", oom.gfp_mask)));

@@ -58,7 +58,7 @@ pub(super) fn of(
         type_: Some(note::kind(draft).to_owned()),
         reason: Some(note::reason(draft).to_owned()),
         action: Some(note::action(draft).to_owned()),
-        note: Some(note::note(draft)),
+        note: Some(note::note(draft, facts.ok())),
         event_time: Some(MicroTime(draft.time())),
         reporting_controller: Some(CONTROLLER.to_owned()),
         reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),

@@ -1,8 +1,8 @@
 //! What the API server's word on a pod tells that the runtime's does not. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::escape;
@@ -40,6 +40,10 @@ pub(super) struct Facts {
     pub(super) containers: HashMap<String, Kind>,
     /// Their names by the runtime's ids, as far as the kubelet has reported them.
     pub(super) ids: HashMap<String, String>,
+    /// The pod has a memory limit of its own (`spec.resources`).
+    pub(super) limited: bool,
+    /// The containers that have one.
+    pub(super) limited_containers: HashSet<String>,
 }
 
 // === impl Kind ===
@@ -71,7 +75,16 @@ impl Facts {
     pub(super) fn read(pod: Pod) -> Self {
         let mut containers = HashMap::new();
         let mut ids = HashMap::new();
+        let mut limited = false;
+        let mut limited_containers = HashSet::new();
         if let Some(spec) = pod.spec {
+            limited = has_memory_limit(spec.resources.as_ref());
+            let inits = spec.init_containers.iter().flatten();
+            for container in spec.containers.iter().chain(inits) {
+                if has_memory_limit(container.resources.as_ref()) {
+                    limited_containers.insert(container.name.clone());
+                }
+            }
             for container in spec.containers {
                 containers.insert(container.name, Kind::Main);
             }
@@ -106,13 +119,25 @@ impl Facts {
             owner: owner(&pod.metadata),
             containers,
             ids,
+            limited,
+            limited_containers,
         }
+    }
+
+    /// Whether that container has the pod's memory limit, and none of its own.
+    pub(super) fn has_pods_limit(&self, container: &str) -> bool {
+        self.limited && !self.limited_containers.contains(container)
     }
 
     /// Whether this is the pod that the node calls `uid`: another of the same name may have taken its place.
     pub(super) fn is(&self, uid: &str) -> bool {
         self.uid.as_deref() == Some(uid) || self.api_uid.as_deref() == Some(uid)
     }
+}
+
+fn has_memory_limit(resources: Option<&ResourceRequirements>) -> bool {
+    let limits = resources.and_then(|resources| resources.limits.as_ref());
+    limits.is_some_and(|limits| limits.contains_key("memory"))
 }
 
 /// What the kubelet calls a static pod. `kubectl describe` looks for Events under it, too.

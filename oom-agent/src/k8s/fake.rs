@@ -156,6 +156,10 @@ pub(crate) fn incident() -> Incident {
         scope: Scope::Container,
         limit_bytes: Some(64 << 20),
         limit_cgroup: some("/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db"),
+        limit_kind: None,
+        limit_lowered: false,
+        setting: None,
+        holders: Vec::new(),
         oom: None,
         outcome: Outcome::ContainerDied,
         trigger: Some(Trigger {

@@ -69,11 +69,13 @@ struct Entry {
 type Counts = [[u64; OUTCOMES.len()]; SCOPES.len()];
 
 /// As the incident's JSON says them.
-const SCOPES: [(Scope, &str); 6] = [
+const SCOPES: [(Scope, &str); 8] = [
     (Scope::Container, "container"),
     (Scope::Pod, "pod"),
+    (Scope::Nested, "nested"),
     (Scope::Ancestor, "ancestor"),
     (Scope::Node, "node"),
+    (Scope::Confined, "confined"),
     (Scope::Sysrq, "sysrq"),
     (Scope::Unknown, "unknown"),
 ];
@@ -122,8 +124,8 @@ impl Who {
         if self.is_host() {
             return matches!(scope, Scope::Ancestor | Scope::Node) && outcome == Outcome::Unknown;
         }
-        !matches!(scope, Scope::Sysrq | Scope::Unknown)
-            && matches!(outcome, Outcome::ContainerDied | Outcome::ChildDied)
+        let expected = [Scope::Container, Scope::Pod, Scope::Ancestor, Scope::Node];
+        expected.contains(&scope) && matches!(outcome, Outcome::ContainerDied | Outcome::ChildDied)
     }
 }
 

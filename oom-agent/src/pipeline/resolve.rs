@@ -19,10 +19,9 @@ use crate::cri;
 use crate::escape;
 use crate::host::{Host, NodeRoot};
 use crate::incident::{
-    self, Container, Control, Fate, Found, Incident, Killed, Limit, Outcome, Pod, Scope, VERSION,
-    Victim,
+    self, Before, Container, Fate, Found, Holder, Incident, Killed, Limit, Memory, Outcome, Pod,
+    Scope, Trigger, VERSION, Victim,
 };
-use crate::incident::{Before, Memory};
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
 use crate::sinks;
@@ -44,6 +43,8 @@ pub(super) struct Resolver {
     host: Host,
     /// `None` where /proc is another PID namespace's.
     procfs: Option<Procfs>,
+    /// This process as the host numbers it.
+    own_pid: Option<u32>,
     snapshots: Snapshots,
     recorder: Recorder,
     pub(super) node: NodeRoot,
@@ -79,6 +80,7 @@ impl Resolver {
     ) -> Arc<Self> {
         Arc::new(Self {
             host,
+            own_pid: procfs.as_ref().and_then(Procfs::own_pid),
             procfs,
             snapshots,
             recorder: watched.recorder.clone(),
@@ -112,21 +114,24 @@ impl Resolver {
     /// All that this host tells by itself, at once, but for what memory is made of. Never fails: what
     /// cannot be found out is said in `degraded`.
     pub(super) fn resolve(&self, found: Found) -> Incident {
-        let Found {
-            stamp_ns,
-            trigger,
-            control,
-            mut killed,
-            mut degraded,
-        } = found;
-        let first = killed.first().map_or(0, |killed| killed.marked);
-        let stamps = killed.iter().map(|killed| killed.stamp_ns).collect();
+        let mut found = found;
         // All that goes stale comes first; the runtime may take its time.
-        for killed in &mut killed {
+        for killed in &mut found.killed {
             self.read(killed);
         }
-        let mut limit = self.limit(control.as_ref(), stamp_ns, &killed);
+        let mut limit = self.limit(&found);
+        let Found {
+            stamp_ns,
+            mut trigger,
+            killed,
+            mut degraded,
+            ..
+        } = found;
+        name_own(&mut trigger, self.own_pid);
+        let first = killed.first().map_or(0, |killed| killed.marked);
+        let stamps = killed.iter().map(|killed| killed.stamp_ns).collect();
         let memory = incident::memory_of_interest(&limit, &killed, self.host.page_size);
+        incident::add_own(&mut limit, &killed, self.host.page_size);
         let before = self.before(&limit, &memory, stamp_ns);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
@@ -149,6 +154,12 @@ impl Resolver {
             scope: limit.scope,
             limit_bytes: limit.bytes,
             limit_cgroup: limit.cgroup,
+            limit_kind: limit.kind,
+            limit_lowered: limit.lowered,
+            setting: limit.setting,
+            holders: (limit.holders.into_iter())
+                .map(|holder| identify(holder, &self.node))
+                .collect(),
             oom: limit.oom,
             outcome: combined(&outcomes),
             trigger,
@@ -166,28 +177,76 @@ impl Resolver {
         if self.has_waited(incident.stamp_ns) {
             let reason = "memory: the kill waited for the agent to be started again";
             incident.degraded.push(reason.to_owned());
+        } else {
+            let deadline = Instant::now() + SNAPSHOT;
+            self.snapshots
+                .take(&mut incident.memory, deadline, &mut incident.degraded);
+            self.find_holders(incident, deadline);
+        }
+        if incident.scope != Scope::Node || incident.limit_bytes.is_some() {
             return;
         }
-        self.snapshots.take(
-            &mut incident.memory,
-            Instant::now() + SNAPSHOT,
-            &mut incident.degraded,
-        );
-        if let (Scope::Node, None, Some(node)) = (
-            incident.scope,
-            incident.limit_bytes,
-            incident.memory.first(),
-        ) {
-            // As the kernel's own `totalpages`.
-            let sizes = node.limit_bytes.zip(node.swap_limit_bytes);
-            incident.limit_bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
+        // As the kernel's own `totalpages`.
+        let node = incident.memory.first();
+        let sizes = node.and_then(|node| node.limit_bytes.zip(node.swap_limit_bytes));
+        incident.limit_bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
+        if incident.limit_bytes.is_none() {
+            let reason = "limit_bytes: neither the kernel nor /proc/meminfo has told it";
+            incident.degraded.push(reason.to_owned());
         }
+    }
+
+    /// Finds who holds most of what many share: of a limit above the pods, or of the node.
+    fn find_holders(&self, incident: &mut Incident, deadline: Instant) {
+        let top = match (incident.scope, incident.limit_cgroup.as_deref()) {
+            (Scope::Ancestor, Some(cgroup)) => cgroup,
+            (Scope::Node, _) => "/",
+            _ => return,
+        };
+        let (mut holders, mut whole) = self.snapshots.holders(top, deadline);
+        for own in incident.holders.drain(..) {
+            holders.retain(|holder| holder.cgroup != own.cgroup);
+            holders.push(own);
+        }
+        let procfs = self.procfs.as_ref();
+        if let Some(procfs) = procfs.filter(|_| incident.scope == Scope::Node) {
+            let but: Vec<u32> = incident.victims.iter().map(|victim| victim.pid).collect();
+            let (largest, all) = procfs.largest(&but, self.host.page_size, deadline);
+            whole &= all;
+            if let Some((process, cgroup)) = largest {
+                incident::add_process(&mut holders, process, cgroup);
+            }
+        }
+        if !whole {
+            let reason = "holders: not all cgroups and processes were looked at in time";
+            incident.degraded.push(reason.to_owned());
+        }
+        let holders = incident::rank_holders(holders, incident.limit_bytes.unwrap_or(0));
+        incident.holders = holders
+            .into_iter()
+            .map(|holder| {
+                let mut holder = identify(holder, &self.node);
+                if holder.container.is_none() && holder.pod.is_some() {
+                    holder.container = self.largest_container(&holder.cgroup, deadline);
+                }
+                holder
+            })
+            .collect();
+    }
+
+    /// The container that holds most of a pod.
+    fn largest_container(&self, pod: &str, deadline: Instant) -> Option<Container> {
+        let children = self.snapshots.children(pod, deadline)?;
+        let largest = children.into_iter().max_by_key(|child| child.usage_bytes)?;
+        identify(largest, &self.node).container
     }
 
     /// Whether a container runtime may have something to say of it.
     pub(super) fn has_container(incident: &Incident) -> bool {
-        let mut victims = incident.victims.iter();
-        victims.any(|victim| victim.container.as_ref().is_some_and(is_a_runtimes))
+        let victims = incident.victims.iter().map(|victim| &victim.container);
+        let holders = incident.holders.iter().map(|holder| &holder.container);
+        let mut containers = victims.chain(holders).flatten();
+        containers.any(is_a_runtimes)
     }
 
     /// Whether it is another node's on the same kernel: all of it lies outside of this node's cgroups,
@@ -205,13 +264,14 @@ impl Resolver {
     /// Adds what the runtimes have said before it was killed. False: one has to be asked.
     pub(super) fn name_known(&self, incident: &mut Incident) -> bool {
         let mut is_whole = true;
-        for victim in &mut incident.victims {
-            let container = victim.container.as_ref();
-            if let Some(container) = container.filter(|container| is_a_runtimes(container)) {
-                match self.names.get(&container.id) {
-                    Some(found) => name(victim, &found),
-                    None => is_whole = false,
-                }
+        for (_, container, pod) in places(incident) {
+            let id = container
+                .as_ref()
+                .filter(|container| is_a_runtimes(container));
+            match id.map(|container| self.names.get(&container.id)) {
+                Some(Some(found)) => name(container, pod, &found),
+                Some(None) => is_whole = false,
+                None => {}
             }
         }
         is_whole
@@ -220,7 +280,7 @@ impl Resolver {
     /// Asks the runtimes for what they have not said before: all at once, so that the incident waits for
     /// one answer. Never fails, as [`resolve`](Self::resolve) does not.
     pub(super) async fn name(&self, mut incident: Incident) -> Incident {
-        let containers = incident.victims.iter().filter_map(|v| v.container.as_ref());
+        let containers = places(&mut incident).filter_map(|(_, container, _)| container.as_ref());
         let unknown: BTreeSet<String> = containers
             .filter(|it| is_a_runtimes(it) && self.names.get(&it.id).is_none())
             .map(|it| it.id.clone())
@@ -255,18 +315,19 @@ impl Resolver {
             tracing::warn!(container = id, error = reason, "the container goes unnamed");
             self.names.want(id);
         }
-        for (n, victim) in incident.victims.iter_mut().enumerate() {
-            let Some(id) = victim.container.as_ref().map(|container| &container.id) else {
+        let mut degraded = Vec::new();
+        for (place, container, pod) in places(&mut incident) {
+            let Some(id) = container.as_ref().map(|container| container.id.as_str()) else {
                 continue;
             };
             if let Some(found) = self.names.get(id) {
-                name(victim, &found);
+                name(container, pod, &found);
             } else if let Some(reason) = reasons.get(id) {
                 let fields = ["container.name", "pod"];
-                let degraded = fields.map(|field| format!("victims[{n}].{field}: {reason}"));
-                incident.degraded.extend(degraded);
+                degraded.extend(fields.map(|field| format!("{place}.{field}: {reason}")));
             }
         }
+        incident.degraded.append(&mut degraded);
         incident
     }
 
@@ -279,42 +340,87 @@ impl Resolver {
         Some((found.container, found.pod))
     }
 
-    fn limit(&self, control: Option<&Control>, stamp_ns: u64, killed: &[Killed]) -> Limit {
-        if let Some(control) = control {
-            return incident::seen(control, self.host.page_size);
+    fn limit(&self, found: &Found) -> Limit {
+        let (killed, page_size) = (found.killed.as_slice(), self.host.page_size);
+        let deadline = Instant::now() + SNAPSHOT;
+        let mut limit = self.limit_hit(found, deadline);
+        if let Some(cgroup) = &limit.cgroup {
+            // As the node sees them: what it runs in itself is no container of its own.
+            let victim = killed
+                .iter()
+                .find_map(|killed| killed.victim.cgroup.as_deref());
+            let seen = self.node.below(cgroup);
+            limit.scope = seen.map_or(Scope::Ancestor, |cgroup| {
+                incident::position(cgroup, victim.and_then(|path| self.node.below(path)))
+            });
+        }
+        if self.has_waited(found.stamp_ns) {
+            incident::choose_setting(&mut limit, killed, None, page_size);
+            return limit;
+        }
+        incident::look_for_swap_limit(&mut limit, killed, page_size, |cgroup| {
+            self.snapshots.swap_counter(cgroup, deadline)
+        });
+        let outside = found.trigger.as_ref().is_some_and(|trigger| {
+            let is_victim = killed.iter().any(|killed| killed.victim.pid == trigger.pid);
+            let cgroup = self.procfs.as_ref().filter(|_| !is_victim);
+            let cgroup = cgroup.and_then(|procfs| procfs.cgroup(trigger.pid));
+            cgroup.is_some_and(|cgroup| !limit.holds(&cgroup))
+        });
+        incident::detect_lowered_limit(&mut limit, killed, outside);
+        let pod = limit
+            .cgroup
+            .as_deref()
+            .filter(|_| limit.scope == Scope::Pod);
+        let children = pod.and_then(|pod| self.snapshots.children(pod, deadline));
+        incident::choose_setting(&mut limit, killed, children, page_size);
+        limit
+    }
+
+    /// The limit that the kernel counted, as far as it is known.
+    fn limit_hit(&self, found: &Found, deadline: Instant) -> Limit {
+        let killed = found.killed.as_slice();
+        if let Some(control) = &found.control {
+            let victim = killed
+                .iter()
+                .find_map(|killed| killed.victim.cgroup.as_deref());
+            return incident::seen(control, victim, self.host.page_size);
         }
         let read = killed
             .iter()
             .max_by_key(|killed| (!killed.levels.is_empty(), killed.victim.cgroup.is_some()));
         let path = read.and_then(|killed| killed.victim.cgroup.as_deref());
         let levels = read.map_or(&[][..], |killed| &killed.levels);
-        let (now_ns, deadline) = (clock::monotonic_ns(), Instant::now() + SNAPSHOT);
-        let rose = path.and_then(|path| self.snapshots.rose(path, stamp_ns, now_ns, deadline));
+        let now_ns = clock::monotonic_ns();
+        let rose =
+            path.and_then(|path| self.snapshots.rose(path, found.stamp_ns, now_ns, deadline));
         if let (Some(path), Some(rose)) = (path, rose) {
             return incident::counted(path, &rose, levels, self.host.page_size);
         }
         incident::inferred(path, levels, self.host.page_size)
     }
 
-    /// How the cgroup whose limit it was came to this, else the victim's or the next above it that was
-    /// watched. A copy under a short lock, and some 20 µs of sums.
+    /// How the cgroup whose setting it is came to this, else the one whose limit it was, else the
+    /// victim's or the next above it that was watched. A copy under a short lock, and some 20 µs of sums.
     fn before(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<Before> {
         if self.has_waited(stamp_ns) {
             return None;
         }
-        let of_limit = limit.cgroup.as_deref();
+        let of_setting = limit.setting.as_ref();
+        let of_setting = of_setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
+        let of_limit = limit.cgroup.as_deref().map(|path| (path, limit.bytes));
         let victims = memory.last().and_then(|memory| memory.cgroup.as_deref());
         let above = successors(victims, |path| {
             let (parent, _) = path.rsplit_once('/')?;
             (!parent.is_empty()).then_some(parent)
         });
-        of_limit.into_iter().chain(above).find_map(|cgroup| {
-            let own = of_limit == Some(cgroup);
+        let above = above.map(|path| (path, None));
+        let all = of_setting.into_iter().chain(of_limit).chain(above);
+        all.into_iter().find_map(|(cgroup, bytes)| {
             let at_kill = memory
                 .iter()
                 .find(|memory| memory.cgroup.as_deref() == Some(cgroup))
                 .and_then(|memory| memory.usage_bytes);
-            let bytes = limit.bytes.filter(|_| own);
             self.recorder
                 .before(cgroup, stamp_ns, at_kill.or(bytes), bytes)
         })
@@ -345,10 +451,36 @@ fn is_a_runtimes(container: &Container) -> bool {
         .is_some_and(cgroup::is_of_machines)
 }
 
-fn name(victim: &mut Victim, found: &cri::Identity) {
-    victim.container = Some(found.container.clone());
+/// Each container and pod that an incident names, and in which field.
+fn places(
+    incident: &mut Incident,
+) -> impl Iterator<Item = (String, &mut Option<Container>, &mut Option<Pod>)> {
+    let victims = incident.victims.iter_mut().enumerate();
+    let victims = victims.map(|(n, victim)| {
+        let place = format!("victims[{n}]");
+        (place, &mut victim.container, &mut victim.pod)
+    });
+    let holders = incident.holders.iter_mut().enumerate();
+    victims.chain(holders.map(|(n, holder)| {
+        let place = format!("holders[{n}]");
+        (place, &mut holder.container, &mut holder.pod)
+    }))
+}
+
+fn name(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::Identity) {
+    *container = Some(found.container.clone());
     if found.pod.is_some() {
-        victim.pod.clone_from(&found.pod);
+        pod.clone_from(&found.pod);
+    }
+}
+
+/// Gives the trigger the agent's own name where it was the agent: the kernel has that of a thread.
+fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
+    let own = trigger
+        .as_mut()
+        .filter(|trigger| Some(trigger.pid) == own_pid);
+    if let Some(trigger) = own {
+        env!("CARGO_PKG_NAME").clone_into(&mut trigger.comm);
     }
 }
 
@@ -360,23 +492,33 @@ fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
         mut degraded,
         ..
     } = killed;
-    let identity = victim
+    (victim.container, victim.pod) = victim
         .cgroup
         .as_deref()
-        .map(|path| cgroup::parse(node.below(path).unwrap_or(path)))
-        .unwrap_or_default();
+        .map_or((None, None), |path| container_and_pod(path, node));
+    let outcome = outcome(&victim, exiting, &mut degraded);
+    (victim, outcome, degraded)
+}
+
+/// What a cgroup's path tells of who lives there.
+fn container_and_pod(cgroup: &str, node: &NodeRoot) -> (Option<Container>, Option<Pod>) {
+    let identity = cgroup::parse(node.below(cgroup).unwrap_or(cgroup));
     let is_machine = identity.is_machine();
-    victim.container = identity.container_id.map(|id| Container {
+    let container = identity.container_id.map(|id| Container {
         name: is_machine.then(|| id.clone()),
         id,
         runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
     });
-    victim.pod = identity.pod_uid.map(|uid| Pod {
+    let pod = identity.pod_uid.map(|uid| Pod {
         uid: Some(uid),
         ..Pod::default()
     });
-    let outcome = outcome(&victim, exiting, &mut degraded);
-    (victim, outcome, degraded)
+    (container, pod)
+}
+
+fn identify(mut holder: Holder, node: &NodeRoot) -> Holder {
+    (holder.container, holder.pod) = container_and_pod(&holder.cgroup, node);
+    holder
 }
 
 /// PID 1 of a PID namespace takes its container along.
@@ -411,4 +553,24 @@ fn combined(outcomes: &[Outcome]) -> Outcome {
     .into_iter()
     .find(|outcome| outcomes.contains(outcome))
     .unwrap_or(Outcome::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_the_agent_is_called_as_the_agent() {
+        let trigger = |comm: &str| {
+            Some(Trigger {
+                pid: 7,
+                comm: comm.to_owned(),
+            })
+        };
+        for (own_pid, comm) in [(Some(7), "oom-agent"), (Some(8), "ring"), (None, "ring")] {
+            let mut found = trigger("ring");
+            name_own(&mut found, own_pid);
+            assert_eq!(found, trigger(comm));
+        }
+    }
 }

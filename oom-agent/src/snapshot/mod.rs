@@ -6,6 +6,7 @@ mod counts;
 mod events;
 mod files;
 mod hierarchy;
+mod holders;
 mod node;
 mod pressure;
 mod stat;

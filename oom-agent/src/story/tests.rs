@@ -61,6 +61,10 @@ pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
         scope,
         limit_bytes: Some(64 << 20),
         limit_cgroup: None,
+        limit_kind: None,
+        limit_lowered: false,
+        setting: None,
+        holders: Vec::new(),
         oom: None,
         outcome: if first {
             Outcome::ContainerDied

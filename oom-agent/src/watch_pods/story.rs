@@ -10,12 +10,14 @@ use crate::k8s::Note;
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
 /// What an incident tells and the API server does not know.
-const UNKNOWN: [&str; 16] = [
+const UNKNOWN: [&str; 18] = [
     "memory",
     "before",
     "scope",
     "limit_bytes",
     "limit_cgroup",
+    "limit_kind",
+    "setting",
     "oom",
     "trigger",
     "victims[0].pid",
@@ -72,6 +74,10 @@ pub(super) fn incident(kill: &Kill, now: Timestamp, now_ns: u64) -> Incident {
         scope: Scope::Unknown,
         limit_bytes: None,
         limit_cgroup: None,
+        limit_kind: None,
+        limit_lowered: false,
+        setting: None,
+        holders: Vec::new(),
         oom: None,
         outcome: Outcome::ContainerDied,
         trigger: None,

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::before::verdicts;
+use super::limits;
 use super::pods::{Freezer, Group};
 use super::process::{Pack, Plan, SOON, start, start_on_host};
 use super::sampled::sampled;
@@ -17,7 +18,7 @@ use super::warned::warned;
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 26] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -29,6 +30,14 @@ pub const NAMES: [&str; 18] = [
     "pod_limit",
     "ancestor_limit",
     "counted_limit",
+    "same_limit",
+    "sum_of_limits",
+    "pod_level_limit",
+    "volume_decides",
+    "nested_limit",
+    "all_pods_limit",
+    "lowered_limit",
+    "node_bystander",
     "node_wide",
     "sysrq",
     "sidecar",
@@ -58,6 +67,14 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "pod_limit" => pod_limit(scene, &["--mib", "50", "--gate", "--hold"], 6),
         "ancestor_limit" => ancestor_limit(scene),
         "counted_limit" => counted_limit(scene),
+        "same_limit" => limits::same_limit(scene),
+        "sum_of_limits" => limits::sum_of_limits(scene),
+        "pod_level_limit" => limits::pod_level_limit(scene),
+        "volume_decides" => limits::volume_decides(scene),
+        "nested_limit" => limits::nested_limit(scene),
+        "all_pods_limit" => limits::all_pods_limit(scene),
+        "lowered_limit" => limits::lowered_limit(scene),
+        "node_bystander" => limits::node_bystander(scene),
         "node_wide" => node_wide(scene),
         "sysrq" => sysrq(scene),
         "sidecar" => sidecar(scene),

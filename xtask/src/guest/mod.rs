@@ -8,6 +8,7 @@ mod before;
 mod careful;
 mod cases;
 mod kmsg;
+mod limits;
 mod loopback;
 mod memory;
 mod pods;

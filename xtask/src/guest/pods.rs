@@ -128,7 +128,7 @@ impl Freezer {
 }
 
 /// Children of that cgroup may have limits of memory.
-fn delegate(path: &str) -> Result<()> {
+pub(super) fn delegate(path: &str) -> Result<()> {
     let file = format!("{ROOT}{path}/cgroup.subtree_control");
     fs::write(&file, "+memory").with_context(|| format!("write +memory to {file}"))
 }

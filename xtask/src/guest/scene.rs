@@ -11,7 +11,7 @@ use super::before;
 use super::kmsg::{Kmsg, Report};
 use super::memory;
 use super::process::{Facts, Resident, SOON};
-use crate::expect::{between, differences, id_between, time_between};
+use crate::expect::{between, differences, id_between, one_of, time_between};
 use crate::lab::{Agent, wait};
 
 /// The kernel reports as many kills whole in as long: `oom_rs` of its `oom_kill_process`.
@@ -102,7 +102,8 @@ impl Scene {
         let told = self.told_of(story)?;
         let span = (from, Moment::now()?);
         let report = self.kmsg.report(story.victims.len())?;
-        let expected = self.expected(story, &Seen::from(&report), span)?;
+        let mut expected = self.expected(story, &Seen::from(&report), span)?;
+        expect_holders(&mut expected, &told);
         Ok(json!({"expected": expected, "told": told}))
     }
 
@@ -116,7 +117,8 @@ impl Scene {
         go()?;
         let told = self.told_of(story)?;
         let span = (from, Moment::now()?);
-        let expected = self.expected(story, &Seen::unreported(story, resident), span)?;
+        let mut expected = self.expected(story, &Seen::unreported(story, resident), span)?;
+        expect_holders(&mut expected, &told);
         Ok(json!({"expected": expected, "told": told}))
     }
 
@@ -217,6 +219,10 @@ impl Scene {
             "scope": story.scope,
             "limit_bytes": story.limit_bytes,
             "limit_cgroup": story.limit_cgroup,
+            "limit_kind": story.limit_cgroup.map(|_| "memory"),
+            "limit_lowered": false,
+            "setting": null,
+            "holders": [],
             "oom": {
                 "gfp_mask": seen.gfp_mask,
                 "order": seen.order,
@@ -225,7 +231,12 @@ impl Scene {
             "outcome": story.outcome,
             "trigger": {
                 "pid": story.trigger.map_or_else(any, Value::from),
-                "comm": seen.comm,
+                // The agent's threads have names of their own.
+                "comm": if story.trigger.is_some() {
+                    json!(seen.comm)
+                } else {
+                    one_of(&[json!(seen.comm), json!("oom-agent")])
+                },
             },
             "victims": victims,
             "memory": memory,
@@ -258,6 +269,33 @@ impl Scene {
             .map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.into()))
             .collect();
         json!({"stray": stray, "log": log})
+    }
+}
+
+/// Takes over who holds what many share: the cases that are about it say more. No runtime names any.
+fn expect_holders(expected: &mut Value, told: &Value) {
+    let shared = matches!(
+        told.get("scope").and_then(Value::as_str),
+        Some("pod" | "ancestor" | "node")
+    ) || told
+        .get("setting")
+        .is_some_and(|setting| !setting.is_null());
+    let holders = told.get("holders").and_then(Value::as_array);
+    let (true, Some(holders)) = (shared, holders) else {
+        return;
+    };
+    let named = |(_, holder): &(usize, &Value)| {
+        let container = holder.get("container");
+        container.is_some_and(|container| !container.is_null())
+    };
+    let unnamed = holders.iter().enumerate().filter(named).flat_map(|(n, _)| {
+        ["container.name", "pod"].map(|field| json!(format!("holders[{n}].{field}: {NO_RUNTIME}")))
+    });
+    if let Some(degraded) = expected.get_mut("degraded").and_then(Value::as_array_mut) {
+        degraded.extend(unnamed);
+    }
+    if let Some(value) = expected.get_mut("holders") {
+        *value = json!(holders);
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) const CASES: [Case; 5] = [
     Case {
         pod: "pod-limit",
         container: "eater",
-        scope: "pod",
+        scope: "container",
         limit: 96 * MIB,
         outcome: "container-died",
         told_by_kubelet: true,

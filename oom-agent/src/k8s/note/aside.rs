@@ -1,6 +1,6 @@
 //! What is told beside the kills. Pure.
 
-use super::NOTE_LEN;
+use super::{NOTE_LEN, capital};
 use crate::escape;
 use crate::k8s::draft::Aside;
 use crate::pressure::threshold::Level;
@@ -40,10 +40,4 @@ fn told(warning: &Warning) -> String {
     let sentence = escape::terminal(&sentence).to_string();
     let room = NOTE_LEN.saturating_sub(next.len() + 2);
     format!("{}. {next}", capital(escape::truncate(&sentence, room)))
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(chars).collect()
 }

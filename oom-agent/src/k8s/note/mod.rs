@@ -1,19 +1,21 @@
 //! The words of an Event, for somebody who is woken by it. Pure.
 //!
-//! First who died, of what size and at whose limit; then what became of the container; at the end, and
-//! never cut off, what to do next.
+//! First the container, the process and the limit, in one sentence; then what became of the container
+//! and how it came to that; at the end, and never cut off, what to do next.
 
 mod aside;
+mod cause;
+mod headline;
 mod next;
 
 #[cfg(test)]
 mod tests;
 
-use super::draft::{Aside, Draft, On, Subject, Told};
+use super::draft::{Aside, Draft, On, Told};
+use super::facts::Facts;
 use crate::escape;
-use crate::incident::{Container, Incident, Outcome, Rss, Scope, Victim};
+use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::pressure::threshold::Level;
-use crate::size::size;
 use crate::story::Verdict;
 
 /// What the API server takes at most, in bytes.
@@ -27,6 +29,19 @@ const COMM_LEN: usize = 48;
 const CONTAINER_LEN: usize = 63;
 const OBJECT_LEN: usize = 80;
 const CGROUP_LEN: usize = 100;
+
+/// As much of a cgroup's own name as the first sentence has room for.
+const CGROUP_NAME_LEN: usize = 28;
+
+/// What an Event tells of a kill.
+struct Kill<'a> {
+    draft: &'a Draft,
+    incident: &'a Incident,
+    /// The first that the Event is about.
+    victim: Option<&'a Victim>,
+    /// Whose limit it was, by the pod's spec too.
+    scope: Scope,
+}
 
 /// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
 pub(super) fn kind(draft: &Draft) -> &'static str {
@@ -72,14 +87,24 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
     }
 }
 
-/// The Event's `note`; at most [`NOTE_LEN`] bytes.
-pub(super) fn note(draft: &Draft) -> String {
+/// The Event's `note`; at most [`NOTE_LEN`] bytes. `facts` is what the API server told of the pod.
+pub(super) fn note(draft: &Draft, facts: Option<&Facts>) -> String {
     let incident = match &draft.told {
         Told::Kill(incident) => incident,
         Told::Aside(aside) => return aside::note(aside, draft.held_back),
     };
-    let next = next::step(draft, incident);
-    let told = told(draft, incident);
+    let kill = Kill {
+        draft,
+        incident,
+        victim: draft.victims().first().copied(),
+        scope: scope(draft, incident, facts),
+    };
+    let next = next::step(&kill);
+    let mut told = headline::write(&kill);
+    for sentence in cause::list(&kill) {
+        told.push(' ');
+        told.push_str(&sentence);
+    }
     let room = NOTE_LEN.saturating_sub(next.len() + 1);
     if told.len() <= room {
         return format!("{told} {next}");
@@ -88,166 +113,18 @@ pub(super) fn note(draft: &Draft) -> String {
     format!("{cut}… {next}")
 }
 
-fn told(draft: &Draft, incident: &Incident) -> String {
-    let victims = draft.victims();
-    let Some(&victim) = victims.first() else {
-        return "The OOM killer struck, and nothing is known of its victim.".to_owned();
-    };
-    let mut text = headline(draft, victim) + &limit(incident);
-    let mut say = |sentence: &str| {
-        text.push(' ');
-        text.push_str(sentence);
-    };
-    if let [_, others @ ..] = victims.as_slice()
-        && !others.is_empty()
-    {
-        let (n, were) = (others.len(), if others.len() == 1 { "was" } else { "were" });
-        say(&format!(
-            "{n} more of its group {were} killed with it (memory.oom.group)."
-        ));
-    }
-    if draft.subject().is_some() {
-        say(fate(draft.outcome()));
-    }
-    if let Some(hint) = hint(draft, incident, victim) {
-        say(hint);
-    }
-    if let Some(before) = &incident.before
-        && let Some(words) = before.words()
-    {
-        let picture = before.sparkline(CELLS);
-        say(&format!("In the minute before: {picture} {words}."));
-    }
-    if draft.held_back > 0 {
-        let (n, kills) = (draft.held_back, plural(draft.held_back, "kill", "kills"));
-        say(&format!(
-            "{n} more OOM {kills} here since the last Event had none of their own: see the agent's output."
-        ));
-    }
-    if let Some(trigger) = &incident.trigger
-        && trigger.pid != victim.pid
-    {
-        say(&format!(
-            "Set off by an allocation of {} (pid {}).",
-            shown(&trigger.comm, COMM_LEN),
-            trigger.pid
-        ));
-    }
-    text
-}
-
-fn headline(draft: &Draft, victim: &Victim) -> String {
-    let who = format!("{} (pid {})", comm(victim), victim.pid);
-    let held = victim
-        .rss_bytes
-        .map_or_else(String::new, |rss| format!(", holding {},", resident(rss)));
-    match &draft.on {
-        On::Pod(subject) => {
-            let place = container(subject);
-            match draft.outcome() {
-                Outcome::ContainerDied => format!("{place} was OOM-killed: {who}{held} died"),
-                _ => format!(
-                    "A process in {} was OOM-killed: {who}{held} died",
-                    lower(&place)
-                ),
-            }
-        }
-        On::Node(subject) => {
-            let place = match subject.as_ref().or(whose(victim).as_ref()) {
-                Some(subject) => format!("{} of {}", lower(&container(subject)), pod(subject)),
-                None => outside(victim),
-            };
-            format!("A process was OOM-killed: {who} in {place}{held} died")
-        }
-    }
-}
-
-/// Where a victim is that is in no pod.
-fn outside(victim: &Victim) -> String {
-    match (&victim.container, &victim.cgroup) {
-        (Some(container), _) => format!("container {} of no pod", container_name(container)),
-        (None, Some(path)) => format!("cgroup {}", cgroup(path)),
-        (None, None) => "an unknown cgroup".to_owned(),
-    }
-}
-
-/// Whom a victim belongs to, on the Node's Event.
-fn whose(victim: &Victim) -> Option<Subject> {
-    Some(Subject {
-        victim: 0,
-        pod: victim.pod.clone()?,
-        container: victim.container.clone(),
-    })
-}
-
-fn limit(incident: &Incident) -> String {
-    let of = incident
-        .limit_bytes
-        .map(|bytes| format!(" of {}", size(bytes)))
-        .unwrap_or_default();
+/// A container without a limit of its own gets the pod's from the kubelet. Alone in its pod it looks
+/// like one that has that limit itself; only the spec tells.
+fn scope(draft: &Draft, incident: &Incident, facts: Option<&Facts>) -> Scope {
+    let subject = draft.subject();
+    let name = subject.and_then(|subject| subject.container.as_ref()?.name.as_deref());
+    let of_pod = facts
+        .zip(name)
+        .is_some_and(|(facts, name)| facts.has_pods_limit(name));
     match incident.scope {
-        Scope::Container => format!(" when the container reached its memory limit{of}."),
-        Scope::Pod => format!(
-            " when the pod reached its memory limit{of}, which its containers and its memory-backed volumes share."
-        ),
-        Scope::Ancestor => {
-            let path = incident.limit_cgroup.as_deref().unwrap_or("unknown");
-            format!(
-                " when cgroup {} reached its memory limit{of}, which all below it share.",
-                cgroup(path)
-            )
-        }
-        Scope::Node => {
-            let node = shown(&incident.node, OBJECT_LEN);
-            let confined = incident.oom.as_ref().map(|oom| oom.constraint.as_str());
-            match confined {
-                Some("cpuset" | "memory-policy") => format!(
-                    " because the part of node {node}'s memory that the allocation was confined to ({}) was full; no limit was reached.",
-                    confined.unwrap_or_default()
-                ),
-                _ => format!(
-                    " because node {node} had no memory left{}; no limit was reached.",
-                    incident
-                        .limit_bytes
-                        .map(|bytes| format!(" of its {}", size(bytes)))
-                        .unwrap_or_default()
-                ),
-            }
-        }
-        Scope::Sysrq => format!(
-            " because somebody asked the kernel of node {} for it (SysRq f); no limit was reached.",
-            shown(&incident.node, OBJECT_LEN)
-        ),
-        Scope::Unknown => "; whose limit was reached is not known.".to_owned(),
+        Scope::Container if of_pod => Scope::Pod,
+        scope => scope,
     }
-}
-
-fn fate(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::ContainerDied => {
-            "It was the container's first process, so the container died; its restartPolicy decides what follows."
-        }
-        Outcome::ChildDied => {
-            "The container's first process was not killed, so the container may go on without it, and Kubernetes may report nothing."
-        }
-        Outcome::AlreadyExiting => "It was exiting already when it was chosen.",
-        Outcome::Unknown => "Whether the container died is not known.",
-    }
-}
-
-/// What the sizes give away.
-fn hint(draft: &Draft, incident: &Incident, victim: &Victim) -> Option<&'static str> {
-    let rss = victim.rss_bytes?;
-    if rss.shmem > rss.total() / 2 {
-        return Some(
-            "Most of that is shared memory: files in memory-backed volumes and /dev/shm count.",
-        );
-    }
-    let limit = incident.limit_bytes?;
-    let alone = draft.victims().len() == 1;
-    (incident.scope == Scope::Container && alone && rss.total() < limit / 2).then_some(
-        "It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.",
-    )
 }
 
 fn comm(victim: &Victim) -> String {
@@ -257,14 +134,6 @@ fn comm(victim: &Victim) -> String {
         .map_or_else(|| "a process".to_owned(), |comm| shown(comm, COMM_LEN))
 }
 
-/// With a capital, as a sentence begins.
-fn container(subject: &Subject) -> String {
-    match &subject.container {
-        None => "The pod".to_owned(),
-        Some(container) => format!("Container {}", container_name(container)),
-    }
-}
-
 fn container_name(container: &Container) -> String {
     match &container.name {
         Some(name) => shown(name, CONTAINER_LEN),
@@ -272,14 +141,7 @@ fn container_name(container: &Container) -> String {
     }
 }
 
-fn lower(place: &str) -> String {
-    place
-        .replacen("Container", "container", 1)
-        .replacen("The pod", "a cgroup of its own", 1)
-}
-
-fn pod(subject: &Subject) -> String {
-    let pod = &subject.pod;
+fn pod_name(pod: &Pod) -> String {
     match (&pod.namespace, &pod.name, &pod.uid) {
         (Some(namespace), Some(name), _) => format!(
             "pod {}/{}",
@@ -294,20 +156,19 @@ fn pod(subject: &Subject) -> String {
     }
 }
 
-fn resident(rss: Rss) -> String {
-    let parts = [
-        (rss.anon, "anonymous"),
-        (rss.file, "of files"),
-        (rss.shmem, "shared"),
-    ];
-    let parts: Vec<String> = parts
-        .into_iter()
-        .filter(|(bytes, _)| *bytes > 0)
-        .map(|(bytes, kind)| format!("{} {kind}", size(bytes)))
-        .collect();
-    match parts.as_slice() {
-        [] | [_] => size(rss.total()),
-        parts => format!("{} ({})", size(rss.total()), parts.join(", ")),
+/// Who holds memory: a pod, a process of none, or a cgroup.
+fn holder_name(holder: &Holder) -> String {
+    match (&holder.pod, &holder.container, &holder.process) {
+        (Some(pod), ..) => pod_name(pod),
+        (None, Some(container), _) => format!("container {}", container_name(container)),
+        (None, None, Some(process)) => {
+            format!(
+                "process {} (pid {})",
+                shown(&process.comm, COMM_LEN),
+                process.pid
+            )
+        }
+        (None, None, None) => format!("cgroup {}", cgroup(&holder.cgroup)),
     }
 }
 
@@ -323,6 +184,12 @@ fn cgroup(path: &str) -> String {
     )
 }
 
+/// Its own name, without its ancestors'.
+fn cgroup_name(path: &str) -> String {
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty());
+    shown(name.unwrap_or(path), CGROUP_NAME_LEN)
+}
+
 /// Others' text, made harmless and cut to `max` bytes.
 fn shown(text: &str, max: usize) -> String {
     let whole = escape::terminal(escape::truncate(text, max)).to_string();
@@ -334,6 +201,9 @@ fn shown(text: &str, max: usize) -> String {
     }
 }
 
-fn plural<'a>(n: u64, one: &'a str, many: &'a str) -> &'a str {
-    if n == 1 { one } else { many }
+/// Of our own words, the first with a capital.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
 }

@@ -1,46 +1,28 @@
-//! What to do next: it depends on whose limit it was. Pure.
+//! What to do next: it depends on whose setting it is, and on what holds the memory. Pure.
 
-use super::{CGROUP_LEN, COMM_LEN, CONTAINER_LEN, OBJECT_LEN, shown};
-use crate::incident::{Incident, Scope};
-use crate::k8s::draft::{Draft, On};
+use super::cause::{hog, shared_bytes};
+use super::headline::{Above, confined_by};
+use super::{CGROUP_LEN, COMM_LEN, Kill, OBJECT_LEN, comm, container_name, holder_name, shown};
+use crate::incident::{LimitKind, Scope};
+use crate::k8s::draft::On;
 use crate::size::size;
 
+/// A victim that held less than this part of the node's memory is no reason for its being full.
+const LARGE: u64 = 16;
+
 /// One or two sentences that begin with "Next:".
-pub(super) fn step(draft: &Draft, incident: &Incident) -> String {
-    let node = shown(&incident.node, OBJECT_LEN);
-    let on_pod = matches!(draft.on, On::Pod(_));
-    match incident.scope {
-        Scope::Container => {
-            let above = incident
-                .limit_bytes
-                .map(|bytes| format!(" above {}", size(bytes)))
-                .unwrap_or_default();
-            // Outside of Kubernetes there is no manifest.
-            let limit = if draft.subject().is_some() {
-                "resources.limits.memory"
-            } else {
-                "memory limit"
-            };
-            format!(
-                "Next: if {} needs that much, raise its {limit}{above}; if its memory only ever grows, look for the leak{}.",
-                name(draft).unwrap_or_else(|| "the container".to_owned()),
-                comm(draft).map(|comm| format!(" in {comm}")).unwrap_or_default()
-            )
-        }
-        Scope::Pod => "Next: see which container grows and what lies in the pod's emptyDir volumes of medium Memory and in /dev/shm (files there count until they are deleted, over restarts of a container too); then raise the limit, or give those volumes a sizeLimit.".to_owned(),
-        Scope::Ancestor => ancestor(incident.limit_cgroup.as_deref(), &node),
-        Scope::Node => {
-            let who = name(draft).filter(|_| on_pod);
-            let requests = match who {
-                Some(name) => format!(
-                    "set the memory request of {name} to what it uses, so that it runs where there is room and is chosen later"
-                ),
-                None => "set memory requests to what the pods use".to_owned(),
-            };
-            format!(
-                "Next: see what fills node {node} (kubectl top pods, and its own services); {requests}; let the kubelet evict before the kernel kills (evictionHard memory.available)."
-            )
-        }
+pub(super) fn step(kill: &Kill<'_>) -> String {
+    let node = shown(&kill.incident.node, OBJECT_LEN);
+    match kill.scope {
+        Scope::Container => container(kill),
+        Scope::Pod => pod(kill),
+        Scope::Nested => nested(kill),
+        Scope::Ancestor => ancestor(kill, &node),
+        Scope::Node => of_node(kill, &node),
+        Scope::Confined => format!(
+            "Next: see what else fills the memory nodes of {} on node {node} (numastat -m): allow it more of them (cpuset.mems, numactl, the kubelet's memoryManagerPolicy).",
+            confined_by(kill)
+        ),
         Scope::Sysrq => format!(
             "Next: ask who works on node {node}: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys. Nothing has to be resized."
         ),
@@ -50,41 +32,117 @@ pub(super) fn step(draft: &Draft, incident: &Incident) -> String {
     }
 }
 
-fn ancestor(path: Option<&str>, node: &str) -> String {
-    let path = path.unwrap_or("unknown");
-    // The kubelet's own cgroups, under either driver.
-    let kubelets = [
-        "/kubepods",
-        "/kubelet/kubepods",
-        "/kubelet.slice/kubelet-kubepods",
-    ];
-    if kubelets.iter().any(|start| path.starts_with(start)) {
+fn container(kill: &Kill<'_>) -> String {
+    let name = name(kill).unwrap_or_else(|| "the container".to_owned());
+    let bytes = kill.incident.setting_bytes();
+    let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
+    // Outside of Kubernetes there is no manifest.
+    let setting = match (kill.draft.subject(), kill.incident.limit_kind) {
+        (_, Some(LimitKind::MemoryAndSwap)) => "limit of memory and swap together",
+        (Some(_), _) => "resources.limits.memory",
+        (None, _) => "memory limit",
+    };
+    let raise = format!("raise {name}'s {setting}{above}");
+    if kill.incident.limit_lowered {
+        return format!("Next: {raise}, or have it use less before its limit is lowered.");
+    }
+    if shared_bytes(kill).is_some() {
+        return format!("Next: {FREE_VOLUME}; if they are needed, {raise}.");
+    }
+    let found = kill.victim.and_then(|victim| victim.comm.as_deref());
+    let leak = found.map_or_else(String::new, |comm| format!(" in {}", shown(comm, COMM_LEN)));
+    format!("Next: {raise}; if its memory only ever grows, look for the leak{leak}.")
+}
+
+/// Files there count until they are deleted, over restarts of a container too.
+const FREE_VOLUME: &str = "delete files there and give the volume a sizeLimit";
+
+fn pod(kill: &Kill<'_>) -> String {
+    let bytes = kill.incident.limit_bytes;
+    let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
+    let raise = format!("raise the pod's resources.limits.memory{above}");
+    if shared_bytes(kill).is_some() {
+        return format!("Next: {FREE_VOLUME}; if they are needed, {raise}.");
+    }
+    format!("Next: find which container grows, or {raise}.")
+}
+
+fn nested(kill: &Kill<'_>) -> String {
+    let cgroup = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
+    let cgroup = cgroup.rsplit('/').next().unwrap_or(cgroup);
+    let cgroup = shown(cgroup, CGROUP_LEN);
+    let whose = name(kill).map_or_else(
+        || "the container's own limit".to_owned(),
+        |name| format!("{name}'s own limit"),
+    );
+    format!(
+        "Next: {whose} was not reached: raise the one of {cgroup}, which was set within it (docker run --memory, MemoryMax=, memory.max)."
+    )
+}
+
+fn ancestor(kill: &Kill<'_>, node: &str) -> String {
+    let path = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
+    match Above::of_path(path) {
+        Above::Kubelet => {
+            let hog = hog(kill).filter(|(hog, _)| hog.pod.is_some() && hog.limit_bytes.is_none());
+            let limit = hog.map_or_else(String::new, |(hog, _)| {
+                format!("give {} a memory limit; ", holder_name(hog))
+            });
+            format!(
+                "Next: {limit}set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations."
+            )
+        }
+        Above::Container(_) => format!(
+            "Next: node {node} runs in a container (kind, minikube, k3d): give that more memory (docker update --memory), or run less on it."
+        ),
+        Above::Other => {
+            let unit = path.rsplit('/').find(|segment| {
+                let kinds = [".slice", ".service", ".scope"];
+                kinds.iter().any(|kind| segment.ends_with(kind))
+            });
+            match unit {
+                Some(unit) => format!(
+                    "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {}, or move a part of it elsewhere.",
+                    shown(unit, CGROUP_LEN)
+                ),
+                None => format!(
+                    "Next: see what runs below {} on node {node}, and who set its limit (memory.max, memory.limit_in_bytes): raise it or move a part of it elsewhere.",
+                    super::cgroup(path)
+                ),
+            }
+        }
+    }
+}
+
+fn of_node(kill: &Kill<'_>, node: &str) -> String {
+    let held = kill
+        .victim
+        .and_then(|victim| Some(victim.rss_bytes?.total()));
+    let whole = kill.incident.limit_bytes;
+    let is_large = whole
+        .zip(held)
+        .is_some_and(|(whole, held)| held >= whole / LARGE);
+    if let Some((hog, _)) = hog(kill).filter(|_| !is_large) {
+        let adj = kill.victim.and_then(|victim| victim.oom_score_adj);
+        let adj = adj.map_or_else(String::new, |adj| format!(" ({adj})"));
         return format!(
-            "Next: this is what the kubelet leaves to all pods of node {node} together, and no pod's own limit: set memory requests to what the pods use, so that fewer run here, or lower the kubelet's systemReserved and kubeReserved."
+            "Next: see why {} holds that much, and limit it: {} was chosen by its oom_score_adj{adj}, not for its size.",
+            holder_name(hog),
+            name(kill).or(kill.victim.map(comm)).unwrap_or_default()
         );
     }
-    let unit = path.rsplit('/').find(|segment| {
-        [".slice", ".service", ".scope"]
-            .iter()
-            .any(|kind| segment.ends_with(kind))
-    });
-    match unit {
-        Some(unit) => format!(
-            "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {}, or move a part of it elsewhere.",
-            shown(unit, CGROUP_LEN)
+    match name(kill).filter(|_| is_large && matches!(kill.draft.on, On::Pod(_))) {
+        Some(name) => format!(
+            "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods)."
         ),
         None => format!(
-            "Next: see what runs below it on node {node}, and who set its limit (memory.max, memory.limit_in_bytes): raise it or move a part of it elsewhere."
+            "Next: see what fills node {node} (kubectl top pods, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."
         ),
     }
 }
 
-fn name(draft: &Draft) -> Option<String> {
-    let container = draft.subject()?.container.as_ref()?;
-    Some(shown(container.name.as_deref()?, CONTAINER_LEN))
-}
-
-fn comm(draft: &Draft) -> Option<String> {
-    let comm = draft.victims().first()?.comm.clone()?;
-    Some(shown(&comm, COMM_LEN))
+fn name(kill: &Kill<'_>) -> Option<String> {
+    let container = kill.draft.subject()?.container.as_ref()?;
+    container.name.as_ref()?;
+    Some(container_name(container))
 }

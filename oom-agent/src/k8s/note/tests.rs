@@ -2,11 +2,25 @@
 
 use std::sync::Arc;
 
-use crate::incident::{Growth, Incident, OutOfMemory, Outcome, Rss, Scope, Trigger};
+use serde_json::json;
+
+use crate::incident::{
+    Container, Growth, Holder, Incident, LimitKind, Memory, OutOfMemory, Outcome, Pod, Process,
+    Rss, Scope, Setting, Stat, Trigger,
+};
 use crate::k8s::draft::{self, Draft, On};
+use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
 
-use super::{NOTE_LEN, note, reason};
+use super::{NOTE_LEN, reason};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const POD: &str = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
+
+fn note(draft: &Draft) -> String {
+    super::note(draft, None)
+}
 
 fn drafts(incident: Incident) -> Vec<Draft> {
     draft::of(&Arc::new(incident), true)
@@ -26,41 +40,310 @@ fn host(scope: Scope) -> Incident {
     let victim = &mut incident.victims[0];
     (victim.pod, victim.container) = (None, None);
     victim.cgroup = Some("/system.slice/nginx.service".to_owned());
+    incident.limit_cgroup.clone_from(&victim.cgroup);
     incident.outcome = Outcome::Unknown;
     incident.scope = scope;
     incident
 }
 
+/// Of pod shop/`pod`, in MiB.
+fn holder(cgroup: &str, container: Option<&str>, pod: Option<&str>, mib: u64) -> Holder {
+    let some = |text: &str| Some(text.to_owned());
+    Holder {
+        cgroup: cgroup.to_owned(),
+        usage_bytes: mib * MIB,
+        container: container.map(|name| Container {
+            id: "17db".to_owned(),
+            name: some(name),
+            runtime: None,
+        }),
+        pod: pod.map(|name| Pod {
+            namespace: some("shop"),
+            name: some(name),
+            uid: None,
+        }),
+        ..Holder::default()
+    }
+}
+
+fn memory(cgroup: Option<&str>, mib: u64, shmem: u64) -> Memory {
+    Memory {
+        cgroup: cgroup.map(str::to_owned),
+        usage_bytes: Some(mib * MIB),
+        stat: Some(Stat {
+            shmem: Some(shmem),
+            ..Stat::default()
+        }),
+        ..Memory::default()
+    }
+}
+
+/// The note is that; where nothing unusual happened it is short.
 fn check(draft: &Draft, expect_reason: &str, expect: &str) {
-    assert_eq!(note(draft), expect);
+    let text = note(draft);
+    assert_eq!(text, expect);
     assert_eq!(reason(draft), expect_reason);
+    let first = text.split_inclusive(". ").next().unwrap_or_default();
+    assert!(first.trim_end().chars().count() <= 120, "{first}");
+    assert!(text.chars().count() <= 400, "{}", text.chars().count());
+}
+
+const HELD: &str = "It held 63.5 MiB, mostly anonymous.";
+const DIED: &str = "It was the first process, so the container died.";
+
+/// Whose limit it was, what else is known, and the whole note on the pod.
+#[test]
+fn the_note_says_what_to_change() {
+    type Change = fn(&mut Incident);
+    let cases: [(Change, &str, &str, &str); 16] = [
+        (
+            |_| {},
+            "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
+            HELD,
+            "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+        ),
+        (
+            // The kernel counts it at the pod, which has the sum of its containers' limits.
+            |incident| {
+                incident.limit_bytes = Some(128 * MIB);
+                incident.limit_cgroup = Some(POD.to_owned());
+                incident.setting = Some(Setting {
+                    cgroup: format!("{POD}/17db"),
+                    limit_bytes: 64 * MIB,
+                });
+                incident.holders = vec![
+                    holder("a", Some("main"), Some("hungry"), 64),
+                    holder("b", Some("side"), Some("hungry"), 62),
+                ];
+            },
+            "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
+            "It held 63.5 MiB, mostly anonymous. In the pod: main 64 MiB, side 62 MiB.",
+            "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+        ),
+        (
+            |incident| {
+                incident.victims[0].rss_bytes.as_mut().unwrap().anon = 2 * MIB;
+                let cgroup = incident.limit_cgroup.clone();
+                incident.memory = vec![memory(cgroup.as_deref(), 64, 62 * MIB + MIB / 2)];
+            },
+            "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
+            "It held 2.5 MiB (2 MiB anonymous, 512 KiB of files). 62.5 MiB of the 64 MiB is shared memory: files in memory-backed volumes or /dev/shm.",
+            "Next: delete files there and give the volume a sizeLimit; if they are needed, raise main's resources.limits.memory above 64 MiB.",
+        ),
+        (
+            |incident| {
+                incident.limit_bytes = Some(48 * MIB);
+                incident.limit_lowered = true;
+                incident.trigger = Some(Trigger {
+                    pid: 812,
+                    comm: "runc".to_owned(),
+                });
+            },
+            "The memory limit of container main was lowered to 48 MiB, below its use: tail (pid 4242) was OOM-killed.",
+            "It held 63.5 MiB, mostly anonymous. Set off by runc (pid 812).",
+            "Next: raise main's resources.limits.memory above 48 MiB, or have it use less before its limit is lowered.",
+        ),
+        (
+            |incident| incident.limit_kind = Some(LimitKind::MemoryAndSwap),
+            "Container main hit its memory+swap limit of 64 MiB: tail (pid 4242) was OOM-killed.",
+            HELD,
+            "Next: raise main's limit of memory and swap together above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+        ),
+        (
+            |incident| {
+                let cgroup = incident.limit_cgroup.clone();
+                incident.memory = vec![Memory {
+                    swap_bytes: Some(32 * MIB),
+                    swap_limit_bytes: Some(32 * MIB),
+                    ..memory(cgroup.as_deref(), 64, 0)
+                }];
+            },
+            "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
+            "It held 63.5 MiB, mostly anonymous. Its swap was full, too (32 MiB).",
+            "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Pod;
+                incident.limit_bytes = Some(128 * MIB);
+                incident.limit_cgroup = Some(POD.to_owned());
+                incident.holders = vec![
+                    holder("b", Some("side"), Some("hungry"), 64),
+                    holder("a", Some("main"), Some("hungry"), 63),
+                ];
+            },
+            "The pod hit its memory limit of 128 MiB: tail (pid 4242) in container main was OOM-killed.",
+            "It held 63.5 MiB, mostly anonymous. In the pod: side 64 MiB, main 63 MiB.",
+            "Next: find which container grows, or raise the pod's resources.limits.memory above 128 MiB.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Nested;
+                incident.limit_bytes = Some(32 * MIB);
+                incident.limit_cgroup = Some(format!("{POD}/17db/docker/e62e"));
+            },
+            "A cgroup within container main hit its memory limit of 32 MiB: tail (pid 4242) was OOM-killed.",
+            HELD,
+            "Next: main's own limit was not reached: raise the one of e62e, which was set within it (docker run --memory, MemoryMax=, memory.max).",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Ancestor;
+                incident.limit_bytes = Some(3662 * MIB);
+                incident.limit_cgroup = Some("/kubepods.slice/kubepods-burstable.slice".to_owned());
+                incident.holders = vec![holder("a", Some("eat"), Some("hog"), 3519)];
+            },
+            "The cgroup of the node's pods hit its memory limit of 3662 MiB: tail (pid 4242) in container main was OOM-killed.",
+            "It held 63.5 MiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit.",
+            "Next: give pod shop/hog a memory limit; set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Ancestor;
+                incident.limit_cgroup = Some("/kubepods".to_owned());
+                incident.limit_bytes = Some(GIB);
+            },
+            "The cgroup of the node's pods hit its memory limit of 1 GiB: tail (pid 4242) in container main was OOM-killed.",
+            HELD,
+            "Next: set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Ancestor;
+                incident.limit_cgroup = Some(format!("/docker/{}", "e62ef4349cc5a70f".repeat(4)));
+            },
+            "The node's own container e62ef4349cc5 hit its memory limit of 64 MiB: tail (pid 4242) in container main was OOM-killed.",
+            HELD,
+            "Next: node node-a runs in a container (kind, minikube, k3d): give that more memory (docker update --memory), or run less on it.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Node;
+                incident.limit_cgroup = None;
+                incident.limit_bytes = Some(16 * GIB - MIB);
+                incident.before = Some(leak());
+                incident.victims[0].oom_score_adj = Some(1000);
+                incident.victims[0].rss_bytes = Some(Rss {
+                    anon: 100 << 10,
+                    ..Rss::default()
+                });
+                let mut hog = holder("a", Some("eat"), Some("hog"), 3519);
+                hog.process = Some(Process {
+                    pid: 99,
+                    comm: "java".to_owned(),
+                    ..Process::default()
+                });
+                incident.holders = vec![hog];
+            },
+            "The node ran out of memory (15.9 GiB): tail (pid 4242) in container main was OOM-killed.",
+            "It held 100 KiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit; its largest process is java (pid 99).",
+            "Next: see why pod shop/hog holds that much, and limit it: main was chosen by its oom_score_adj (1000), not for its size.",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Node;
+                incident.limit_cgroup = None;
+                incident.limit_bytes = Some(16 * GIB - MIB);
+                incident.victims[0].rss_bytes.as_mut().unwrap().anon = 3 * GIB;
+                incident.holders = vec![holder("a", Some("eat"), Some("other"), 519)];
+            },
+            "The node ran out of memory (15.9 GiB): tail (pid 4242) in container main was OOM-killed.",
+            "It held 3072.5 MiB, mostly anonymous.",
+            "Next: set main's memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node node-a (kubectl top pods).",
+        ),
+        (
+            |incident| {
+                incident.scope = Scope::Confined;
+                incident.limit_cgroup = None;
+                incident.limit_bytes = Some(8 * GIB);
+                incident.oom = Some(OutOfMemory {
+                    gfp_mask: 0xcc0,
+                    order: 0,
+                    constraint: "cpuset".to_owned(),
+                });
+            },
+            "The memory nodes that its cpuset allows were full (8 GiB): tail (pid 4242) in container main was OOM-killed.",
+            HELD,
+            "Next: see what else fills the memory nodes of its cpuset on node node-a (numastat -m): allow it more of them (cpuset.mems, numactl, the kubelet's memoryManagerPolicy).",
+        ),
+        (
+            |incident| incident.scope = Scope::Sysrq,
+            "SysRq f asked for a kill: tail (pid 4242) in container main was OOM-killed.",
+            HELD,
+            "Next: ask who works on node node-a: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys. Nothing has to be resized.",
+        ),
+        (
+            |incident| (incident.scope, incident.limit_bytes) = (Scope::Unknown, None),
+            "tail (pid 4242) in container main was OOM-killed; whose limit was reached is not known.",
+            HELD,
+            "Next: compare the sizes with the limits of container and pod; the kernel's own report is in the log of node node-a (journalctl -k --grep oom).",
+        ),
+    ];
+    for (change, first, cause, next) in cases {
+        let mut incident = incident();
+        change(&mut incident);
+        let expect = format!("{first} {DIED} {cause} {next}");
+        check(&on_pod(incident), "OOMKilled", &expect);
+    }
 }
 
 #[test]
-fn a_container_at_its_limit() {
-    check(
-        &on_pod(incident()),
-        "OOMKilled",
-        "Container main was OOM-killed: tail (pid 4242), holding 63.5 MiB (63 MiB anonymous, 512 KiB of files), died \
-         when the container reached its memory limit of 64 MiB. \
-         It was the container's first process, so the container died; its restartPolicy decides what follows. \
-         Next: if main needs that much, raise its resources.limits.memory above 64 MiB; \
-         if its memory only ever grows, look for the leak in tail.",
-    );
+fn a_limit_that_only_the_pods_spec_has_is_the_pods() {
+    let facts = |spec: serde_json::Value| {
+        let pod = json!({"metadata": {}, "spec": spec});
+        Facts::read(serde_json::from_value(pod).unwrap())
+    };
+    let limit = json!({"limits": {"memory": "64Mi"}});
+    for (spec, start) in [
+        (
+            json!({"resources": limit, "containers": [{"name": "main"}]}),
+            "The pod hit",
+        ),
+        (
+            json!({"resources": limit, "containers": [{"name": "main", "resources": limit}]}),
+            "Container main hit",
+        ),
+        (
+            json!({"containers": [{"name": "main", "resources": limit}]}),
+            "Container main hit",
+        ),
+    ] {
+        let text = super::note(&on_pod(incident()), Some(&facts(spec.clone())));
+        assert!(text.starts_with(start), "{spec}: {text}");
+    }
 }
 
 #[test]
 fn the_minute_before_is_a_picture_with_words() {
     let mut incident = incident();
     incident.before = Some(leak());
-    let told = "its restartPolicy decides what follows. In the minute before: ▅▇█ a leak: +1.0 MiB/s, \
-                from half to the limit in 32 s. Next: ";
-    let text = note(&on_pod(incident.clone()));
-    assert!(text.contains(told), "{text}");
+    check(
+        &on_pod(incident.clone()),
+        "OOMKilled",
+        "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
+         It was the first process, so the container died. \
+         It held 63.5 MiB, mostly anonymous. \
+         Last minute: ▅▇█ a leak: +1.0 MiB/s, from half to the limit in 32 s. \
+         Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+    );
     // A picture without a verdict only takes room.
     incident.before.as_mut().unwrap().verdict = Growth::Unknown;
-    let text = note(&on_pod(incident));
-    assert!(!text.contains("minute before"), "{text}");
+    let text = note(&on_pod(incident.clone()));
+    assert!(!text.contains("Last minute"), "{text}");
+    // What it says of a limit is another one's.
+    incident.before = Some(leak());
+    for (scope, told) in [
+        (Scope::Pod, true),
+        (Scope::Node, false),
+        (Scope::Sysrq, false),
+        (Scope::Ancestor, false),
+        (Scope::Nested, false),
+    ] {
+        incident.scope = scope;
+        incident.limit_cgroup = None;
+        let text = note(&on_pod(incident.clone()));
+        assert_eq!(text.contains("Last minute"), told, "{text}");
+    }
 }
 
 #[test]
@@ -73,17 +356,17 @@ fn a_child_that_kubernetes_may_not_report() {
         pid: 7,
         comm: "server".to_owned(),
     });
-    check(
-        &on_pod(incident),
-        "ProcessOOMKilled",
-        "A process in container main was OOM-killed: tail (pid 4242), holding 20.5 MiB (20 MiB anonymous, 512 KiB of files), died \
-         when the container reached its memory limit of 64 MiB. \
-         The container's first process was not killed, so the container may go on without it, and Kubernetes may report nothing. \
+    let text = note(&on_pod(incident.clone()));
+    assert_eq!(
+        text,
+        "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
+         The container's first process lives on, and Kubernetes may report nothing. \
+         It held 20.5 MiB, mostly anonymous. \
          It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest. \
-         Set off by an allocation of server (pid 7). \
-         Next: if main needs that much, raise its resources.limits.memory above 64 MiB; \
-         if its memory only ever grows, look for the leak in tail.",
+         Set off by server (pid 7). \
+         Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
     );
+    assert_eq!(reason(&on_pod(incident)), "ProcessOOMKilled");
 }
 
 #[test]
@@ -91,51 +374,72 @@ fn a_pod_at_its_limit_with_a_full_tmpfs() {
     let mut incident = incident();
     incident.scope = Scope::Pod;
     incident.limit_bytes = Some(128 << 20);
-    incident.victims[0].rss_bytes = Some(Rss {
-        anon: 1 << 20,
-        file: 0,
-        shmem: 100 << 20,
-    });
-    check(
-        &on_pod(incident),
-        "OOMKilled",
-        "Container main was OOM-killed: tail (pid 4242), holding 101 MiB (1 MiB anonymous, 100 MiB shared), died \
-         when the pod reached its memory limit of 128 MiB, which its containers and its memory-backed volumes share. \
-         It was the container's first process, so the container died; its restartPolicy decides what follows. \
-         Most of that is shared memory: files in memory-backed volumes and /dev/shm count. \
-         Next: see which container grows and what lies in the pod's emptyDir volumes of medium Memory and in /dev/shm \
-         (files there count until they are deleted, over restarts of a container too); \
-         then raise the limit, or give those volumes a sizeLimit.",
+    incident.limit_cgroup = Some(POD.to_owned());
+    incident.memory = vec![memory(Some(POD), 128, 100 * MIB)];
+    // A group's victims hold little of it, and another cgroup's figures are of no matter.
+    let second = incident.victims[0].clone();
+    incident.victims.push(second);
+    incident.memory.push(memory(Some("/other"), 1, 0));
+    assert_eq!(
+        note(&on_pod(incident)),
+        "The pod hit its memory limit of 128 MiB: tail (pid 4242) in container main was OOM-killed. \
+         1 more of its group was killed with it (memory.oom.group). \
+         The first process was among them, so the container died. \
+         100 MiB of the 128 MiB is shared memory: files in memory-backed volumes or /dev/shm. \
+         Next: delete files there and give the volume a sizeLimit; \
+         if they are needed, raise the pod's resources.limits.memory above 128 MiB.",
     );
 }
 
 #[test]
-fn all_pods_of_the_node_together() {
+fn a_group_that_does_not_explain_its_limit_points_at_files() {
     let mut incident = incident();
-    incident.scope = Scope::Ancestor;
-    incident.limit_cgroup = Some("/kubepods.slice/kubepods-burstable.slice".to_owned());
-    incident.limit_bytes = Some(6 << 30);
+    incident.victims[0].rss_bytes.as_mut().unwrap().anon = 2 * MIB;
+    let second = incident.victims[0].clone();
+    incident.victims.push(second);
     let text = note(&on_pod(incident));
-    assert!(
-        text.contains("when cgroup /kubepods.slice/kubepods-burstable.slice reached its memory limit of 6 GiB, which all below it share.")
-            && text.ends_with("Next: this is what the kubelet leaves to all pods of node node-a together, and no pod's own limit: \
-                set memory requests to what the pods use, so that fewer run here, or lower the kubelet's systemReserved and kubeReserved."),
-        "{text}"
-    );
+    let told =
+        "Together they held 5 MiB: files in memory-backed volumes or /dev/shm may hold the rest.";
+    assert!(text.contains(told), "{text}");
+}
+
+#[test]
+fn a_victims_own_shared_memory_decides_too() {
+    let mut incident = incident();
+    incident.victims[0].rss_bytes = Some(Rss {
+        anon: MIB,
+        file: 0,
+        shmem: 50 * MIB,
+    });
+    let text = note(&on_pod(incident.clone()));
+    assert!(text.contains("Most of that is shared memory"), "{text}");
+    // It went with the victim before the cgroup's file was read.
+    let cgroup = incident.limit_cgroup.clone();
+    incident.memory = vec![memory(cgroup.as_deref(), 64, 0)];
+    let text = note(&on_pod(incident));
+    assert!(text.contains("50 MiB of the 64 MiB is shared"), "{text}");
 }
 
 #[test]
 fn a_service_of_the_host_at_its_limit() {
     let mut incident = host(Scope::Ancestor);
-    incident.limit_cgroup = Some("/system.slice/nginx.service".to_owned());
     check(
-        &on_node(incident),
+        &on_node(incident.clone()),
         "ProcessOOMKilled",
-        "A process was OOM-killed: tail (pid 4242) in cgroup /system.slice/nginx.service, \
-         holding 63.5 MiB (63 MiB anonymous, 512 KiB of files), died \
-         when cgroup /system.slice/nginx.service reached its memory limit of 64 MiB, which all below it share. \
+        "Cgroup nginx.service hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
+         It held 63.5 MiB, mostly anonymous. \
          Next: see what runs in it (systemd-cgls on node node-a) and raise MemoryMax= of nginx.service, \
          or move a part of it elsewhere.",
+    );
+    incident.limit_cgroup = Some("/batch".to_owned());
+    let text = note(&on_node(incident));
+    assert!(
+        text.starts_with("Cgroup batch hit its memory limit of 64 MiB: tail (pid 4242) in cgroup /system.slice/nginx.service was OOM-killed.")
+            && text.ends_with(
+                "Next: see what runs below /batch on node node-a, and who set its limit (memory.max, memory.limit_in_bytes): \
+                 raise it or move a part of it elsewhere."
+            ),
+        "{text}"
     );
 }
 
@@ -145,68 +449,64 @@ fn a_container_that_kubernetes_does_not_run() {
     incident.victims[0].pod = None;
     let text = note(&on_node(incident));
     assert!(
-        text.starts_with("A process was OOM-killed: tail (pid 4242) in container main of no pod, holding 63.5 MiB")
-            && text.contains("Next: if the container needs that much, raise its memory limit above 64 MiB;"),
+        text.starts_with("Container main of no pod hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.")
+            && text.contains("Next: raise the container's memory limit above 64 MiB;"),
         "{text}"
     );
 }
 
 #[test]
-fn a_cgroup_that_no_service_manages() {
-    let mut incident = host(Scope::Ancestor);
-    incident.limit_cgroup = Some("/batch".to_owned());
-    assert!(note(&on_node(incident)).ends_with(
-        "Next: see what runs below it on node node-a, and who set its limit (memory.max, memory.limit_in_bytes): \
-         raise it or move a part of it elsewhere."
-    ));
-}
-
-#[test]
-fn a_node_without_memory() {
-    let mut incident = incident();
-    incident.scope = Scope::Node;
-    incident.limit_bytes = Some((16 << 30) - (1 << 20));
+fn a_node_without_memory_on_the_node_itself() {
+    let mut incident = host(Scope::Node);
+    incident.limit_cgroup = None;
+    incident.limit_bytes = Some(4 * GIB);
+    incident.victims[0].rss_bytes = Some(Rss {
+        anon: 100 << 10,
+        ..Rss::default()
+    });
+    // A process of the root cgroup, where nothing is charged.
+    let mut hog = holder("/", None, None, 3500);
+    hog.process = Some(Process {
+        pid: 77,
+        comm: "stress".to_owned(),
+        ..Process::default()
+    });
+    incident.holders = vec![hog];
     check(
-        &on_pod(incident.clone()),
-        "OOMKilled",
-        "Container main was OOM-killed: tail (pid 4242), holding 63.5 MiB (63 MiB anonymous, 512 KiB of files), died \
-         because node node-a had no memory left of its 15.9 GiB; no limit was reached. \
-         It was the container's first process, so the container died; its restartPolicy decides what follows. \
-         Next: see what fills node node-a (kubectl top pods, and its own services); \
-         set the memory request of main to what it uses, so that it runs where there is room and is chosen later; \
-         let the kubelet evict before the kernel kills (evictionHard memory.available).",
+        &on_node(incident.clone()),
+        "NodeOutOfMemory",
+        "The node ran out of memory (4 GiB): tail (pid 4242) in cgroup /system.slice/nginx.service was OOM-killed. \
+         It held 100 KiB, mostly anonymous. Process stress (pid 77) holds the most: 3500 MiB. \
+         Next: see why process stress (pid 77) holds that much, and limit it: \
+         tail was chosen by its oom_score_adj, not for its size.",
     );
+    incident.holders = vec![holder("/system.slice/big.service", None, None, 3500)];
     let text = note(&on_node(incident.clone()));
     assert!(
-        text.starts_with("A process was OOM-killed: tail (pid 4242) in container main of pod shop/hungry, holding 63.5 MiB")
-            && text.contains("set memory requests to what the pods use;"),
+        text.contains("Cgroup /system.slice/big.service holds the most: 3500 MiB. "),
         "{text}"
     );
-    assert_eq!(reason(&on_node(incident.clone())), "NodeOutOfMemory");
-    incident.oom = Some(OutOfMemory {
-        gfp_mask: 0xcc0,
-        order: 0,
-        constraint: "cpuset".to_owned(),
-    });
+    incident.holders.clear();
     let text = note(&on_node(incident));
     assert!(
-        text.contains("because the part of node node-a's memory that the allocation was confined to (cpuset) was full"),
+        text.ends_with("Next: see what fills node node-a (kubectl top pods, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."),
         "{text}"
     );
 }
 
 #[test]
-fn somebody_asked_for_it() {
-    let mut incident = host(Scope::Sysrq);
-    incident.limit_bytes = None;
-    check(
-        &on_node(incident),
-        "SysrqOOMKilled",
-        "A process was OOM-killed: tail (pid 4242) in cgroup /system.slice/nginx.service, \
-         holding 63.5 MiB (63 MiB anonymous, 512 KiB of files), died \
-         because somebody asked the kernel of node node-a for it (SysRq f); no limit was reached. \
-         Next: ask who works on node node-a: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys. \
-         Nothing has to be resized.",
+fn what_a_victims_own_pod_gave_back_is_not_counted() {
+    let mut incident = incident();
+    incident.scope = Scope::Node;
+    incident.limit_bytes = Some(4 * GIB);
+    incident.victims[0].cgroup = Some(format!("{POD}/17db"));
+    let mut own = holder(POD, Some("main"), Some("hungry"), 80);
+    own.usage_bytes = 80 * MIB;
+    incident.holders = vec![own, holder("/b", Some("side"), Some("other"), 70)];
+    let text = note(&on_pod(incident));
+    assert!(
+        text.contains("Pod shop/other holds the most: 70 MiB"),
+        "{text}"
     );
 }
 
@@ -223,7 +523,7 @@ fn little_is_known() {
     check(
         &on_pod(incident),
         "ProcessOOMKilled",
-        "A process in container 17db96a24ae1 was OOM-killed: a process (pid 4242) died; whose limit was reached is not known. \
+        "a process (pid 4242) in container 17db96a24ae1 was OOM-killed; whose limit was reached is not known. \
          Whether the container died is not known. \
          Next: compare the sizes with the limits of container and pod; the kernel's own report is in the log of node node-a \
          (journalctl -k --grep oom).",
@@ -265,8 +565,8 @@ fn a_pod_whose_name_never_came() {
     let mut draft = on_pod(incident);
     draft.on = On::Node(draft.subject().cloned());
     assert!(note(&draft).starts_with(
-        "A process was OOM-killed: tail (pid 4242) in container main of a pod whose name could not be found out \
-         (uid a38c12e8-255a-11e9-8cd9-0007cb0b2cc8), holding"
+        "Container main of a pod whose name could not be found out \
+         (uid a38c12e8-255a-11e9-8cd9-0007cb0b2cc8) hit its memory limit of 64 MiB: tail (pid 4242)"
     ));
     assert_eq!(reason(&draft), "ProcessOOMKilled");
 }
@@ -288,8 +588,10 @@ fn whatever_the_names_the_next_step_is_whole() {
     for scope in [
         Scope::Container,
         Scope::Pod,
+        Scope::Nested,
         Scope::Ancestor,
         Scope::Node,
+        Scope::Confined,
         Scope::Sysrq,
         Scope::Unknown,
     ] {
@@ -314,6 +616,7 @@ fn whatever_the_names_the_next_step_is_whole() {
             let pod = victim.pod.as_mut().unwrap();
             (pod.name, pod.namespace) = (Some(long.clone()), Some(long.clone()));
         }
+        incident.holders = vec![holder(&long, Some(&long), Some(&long), u64::MAX >> 20); 8];
         for mut draft in drafts(incident) {
             draft.held_back = u64::MAX;
             let text = note(&draft);

@@ -103,7 +103,7 @@ async fn the_event_is_whole_and_lies_beside_its_pod() {
     assert!(
         note.as_str()
             .unwrap()
-            .starts_with("Container main was OOM-killed: tail (pid 4242)")
+            .starts_with("Container main hit its memory limit of 64 MiB: tail (pid 4242)")
     );
     assert_eq!(
         event,

@@ -73,9 +73,13 @@ impl Cause {
 fn severity(scope: Scope) -> Severity {
     match scope {
         Scope::Node => Severity::Node,
-        Scope::Container | Scope::Pod | Scope::Ancestor | Scope::Sysrq | Scope::Unknown => {
-            Severity::Kill
-        }
+        Scope::Container
+        | Scope::Pod
+        | Scope::Nested
+        | Scope::Ancestor
+        | Scope::Confined
+        | Scope::Sysrq
+        | Scope::Unknown => Severity::Kill,
     }
 }
 

@@ -1,0 +1,152 @@
+//! Whose a cgroup with a limit is, by its place above or below the victim. Pure.
+
+use super::Scope;
+use super::scope::ancestor;
+use crate::cgroup::{self, Identity};
+
+/// The cgroups of a victim's container and pod, each on the way from the victim's own to the root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owners<'a> {
+    /// `None` where the path names no container.
+    pub(crate) container: Option<&'a str>,
+    /// `None` where the path names no pod, or where the pod has no cgroup of its own.
+    pub(crate) pod: Option<&'a str>,
+}
+
+// === impl Owners ===
+
+impl<'a> Owners<'a> {
+    /// Of the process or cgroup at `path`.
+    pub(crate) fn of_path(path: &'a str) -> Self {
+        let own = cgroup::parse(path);
+        let topmost = |belongs: &dyn Fn(&Identity) -> bool| {
+            (0..)
+                .map_while(|depth| ancestor(path, depth))
+                .take_while(|above| belongs(&cgroup::parse(above)))
+                .last()
+        };
+        let in_container = |above: &Identity| {
+            above.container_id.is_some()
+                && (&above.container_id, &above.pod_uid) == (&own.container_id, &own.pod_uid)
+        };
+        let in_pod = |above: &Identity| above.pod_uid.is_some() && above.pod_uid == own.pod_uid;
+        let container = topmost(&in_container);
+        Self {
+            container,
+            pod: topmost(&in_pod).filter(|pod| Some(*pod) != container),
+        }
+    }
+}
+
+/// Whose limit that of the cgroup `limit` is. By its look alone the container of a kind node, which
+/// holds other containers, would pass for the victim's.
+pub fn position(limit: &str, victim: Option<&str>) -> Scope {
+    let own = Owners::of_path(victim.unwrap_or(limit));
+    let below = |owner: Option<&str>| owner.is_some_and(|owner| is_below(limit, owner));
+    if own.container == Some(limit) {
+        Scope::Container
+    } else if own.pod == Some(limit) {
+        Scope::Pod
+    } else if below(own.container) || below(own.pod) {
+        Scope::Nested
+    } else {
+        Scope::Ancestor
+    }
+}
+
+/// Whether `path` is `above` or a descendant of it.
+pub(crate) fn is_within(path: &str, above: &str) -> bool {
+    path == above || is_below(path, above)
+}
+
+/// Whether `path` is a descendant of `above`.
+fn is_below(path: &str, above: &str) -> bool {
+    let rest = path.strip_prefix(above.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "7be92808767a667f35c8505cbf40d14e931ef6db5b0210329cf193b15ba9d605";
+    const NODE: &str = "e62ef4349cc5a70f4b49f8a150ace391da6ad6df27073c83ecc03dbf81fde1ce";
+    const UID: &str = "cdca04fa-af25-4b34-81e7-7625111db389";
+
+    #[test]
+    fn the_place_decides_and_not_the_look() {
+        let systemd = UID.replace('-', "_");
+        let kubepods = format!("/docker/{NODE}/kubepods");
+        let slice = "/kubepods.slice/kubepods-burstable.slice";
+        // What the victim is in, level by level, and whose limit each is.
+        let check = |levels: &[(&str, Scope)]| {
+            let victim: String = levels.iter().map(|(name, _)| *name).collect();
+            let mut path = String::new();
+            for (name, scope) in levels {
+                path.push_str(name);
+                assert_eq!(position(&path, Some(&victim)), *scope, "{path} of {victim}");
+            }
+            assert_eq!(position("/", Some(&victim)), Scope::Ancestor);
+        };
+        let (pod, id) = (format!("/pod{UID}"), format!("/{ID}"));
+        let (ancestor, nested) = (Scope::Ancestor, Scope::Nested);
+        check(&[
+            ("/kubepods/burstable", ancestor),
+            (&pod, Scope::Pod),
+            (&id, Scope::Container),
+            (&format!("/docker/{NODE}"), nested),
+        ]);
+        check(&[
+            (&kubepods, ancestor),
+            (&pod, Scope::Pod),
+            (&id, Scope::Container),
+        ]);
+        check(&[
+            (&format!("/docker/{NODE}"), Scope::Container),
+            ("/init", nested),
+        ]);
+        check(&[
+            (slice, ancestor),
+            (
+                &format!("/kubepods-burstable-pod{systemd}.slice"),
+                Scope::Pod,
+            ),
+            (&format!("/cri-containerd-{ID}.scope"), Scope::Container),
+            ("/system.slice/nginx.service", nested),
+        ]);
+        check(&[
+            ("/kubepods/pod9729a196c4723b60ab401eaff722982d", Scope::Pod),
+            (&format!("/crio-{ID}.scope"), Scope::Container),
+            ("/container", nested),
+        ]);
+        // A pod without a cgroup of its own.
+        check(&[
+            ("/system.slice/containerd.service", ancestor),
+            (
+                &format!("/kubepods-burstable-pod{systemd}.slice:cri-containerd:{ID}"),
+                Scope::Container,
+            ),
+        ]);
+        check(&[
+            ("/kubepods", ancestor),
+            (&pod, Scope::Pod),
+            ("/unit", nested),
+        ]);
+        check(&[("/system.slice", ancestor), ("/nginx.service", ancestor)]);
+    }
+
+    #[test]
+    fn without_the_victims_path_the_look_is_all_there_is() {
+        let pod = format!("/kubepods/pod{UID}");
+        assert_eq!(position(&pod, None), Scope::Pod);
+        assert_eq!(position(&format!("{pod}/{ID}"), None), Scope::Container);
+        assert_eq!(position("/kubepods", None), Scope::Ancestor);
+        assert_eq!(position(&format!("{pod}/{ID}/x"), None), Scope::Nested);
+    }
+
+    #[test]
+    fn a_sibling_with_the_same_beginning_is_not_below() {
+        assert!(is_below("/a/b", "/a") && is_below("/a", "/"));
+        assert!(!is_below("/ab", "/a") && !is_below("/a", "/a") && !is_below("/", "/"));
+    }
+}

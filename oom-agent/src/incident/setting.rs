@@ -1,0 +1,385 @@
+//! Whose setting a pod's limit is, and whether it was changed under the victim. Pure.
+//!
+//! The kubelet gives a pod the sum of its containers' limits. The sandbox has some pages too, so that
+//! the pod's counter is full before a container's is, and the kernel counts the OOM there: what there
+//! is to change is the container's limit all the same. Only a pod with a limit of its own
+//! (`spec.resources.limits`) is another thing.
+
+use super::position::{Owners, is_within};
+use super::scope::{SLACK_PAGES, level_of, limit_of, victim_path};
+use super::{Holder, Killed, Limit, Process, Scope, Setting};
+
+/// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
+const SANDBOX: u64 = 2 << 20;
+
+/// Holders that are told.
+const HOLDERS: usize = 8;
+
+/// Decides whose setting the limit of a pod is, and says who holds it. `children` are the cgroups
+/// directly below the pod's as they are now; `None` where they could not be read.
+pub fn choose_setting(
+    limit: &mut Limit,
+    killed: &[Killed],
+    children: Option<Vec<Holder>>,
+    page_size: u64,
+) {
+    let (Scope::Pod, Some(pod)) = (limit.scope, limit.bytes) else {
+        return;
+    };
+    let read = children.is_some();
+    let mut children = children.unwrap_or_default();
+    let container = victim_path(killed).and_then(|path| Owners::of_path(path).container);
+    if let Some((cgroup, level)) = container.and_then(|own| Some((own, level_of(killed, own)?))) {
+        // Now it may be gone, or have given back what it held.
+        children.retain(|child| child.cgroup != cgroup);
+        children.push(Holder {
+            cgroup: cgroup.to_owned(),
+            usage_bytes: level.usage_pages.saturating_mul(page_size),
+            limit_bytes: limit_of(&level, page_size),
+            ..Holder::default()
+        });
+    }
+    let own = children
+        .iter()
+        .find(|child| Some(child.cgroup.as_str()) == container);
+    limit.setting = own.and_then(|own| {
+        is_containers(pod, own, read.then_some(children.as_slice()), page_size).then(|| Setting {
+            cgroup: own.cgroup.clone(),
+            limit_bytes: own.limit_bytes.unwrap_or(pod),
+        })
+    });
+    if limit.setting.is_some() {
+        limit.scope = Scope::Container;
+    }
+    limit.holders = rank_holders(children, pod);
+}
+
+/// The largest, largest first: of those that hold more than a sandbox does, and than a 64th of `whole`.
+pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
+    holders.retain(|holder| holder.usage_bytes > SANDBOX.max(whole / 64));
+    holders.sort_by(|a, b| b.usage_bytes.cmp(&a.usage_bytes));
+    holders.truncate(HOLDERS);
+    holders
+}
+
+/// Adds what the victim's pod held at the kill, or what it was in instead, to those who share a limit
+/// or the node: now it may have given that back.
+pub fn add_own(limit: &mut Limit, killed: &[Killed], page_size: u64) {
+    if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
+        return;
+    }
+    let victim = victim_path(killed);
+    let own = victim.map(|path| {
+        let owners = Owners::of_path(path);
+        owners.pod.or(owners.container).unwrap_or(path)
+    });
+    let own = own.filter(|own| limit.cgroup.as_deref() != Some(own));
+    let level = own.and_then(|own| Some((own, level_of(killed, own)?)));
+    limit.holders.extend(level.map(|(own, level)| Holder {
+        cgroup: own.to_owned(),
+        usage_bytes: level.usage_pages.saturating_mul(page_size),
+        limit_bytes: limit_of(&level, page_size),
+        ..Holder::default()
+    }));
+}
+
+/// Adds a process to the cgroup that it is in; one that is in none of them, as those of the root
+/// cgroup are, by itself.
+pub fn add_process(holders: &mut Vec<Holder>, process: Process, cgroup: String) {
+    let within = |holder: &&mut Holder| is_within(&cgroup, &holder.cgroup);
+    if let Some(holder) = holders.iter_mut().find(within) {
+        holder.process = Some(process);
+        return;
+    }
+    holders.push(Holder {
+        usage_bytes: process.rss_bytes,
+        cgroup,
+        process: Some(process),
+        ..Holder::default()
+    });
+}
+
+/// Whether a pod's limit of `pod` bytes comes from its containers' limits, `own` being the victim's.
+fn is_containers(pod: u64, own: &Holder, children: Option<&[Holder]>, page_size: u64) -> bool {
+    let Some(limit) = own.limit_bytes else {
+        return false;
+    };
+    let slack = SLACK_PAGES.saturating_mul(page_size).max(limit / 64);
+    let is_full = limit.saturating_sub(own.usage_bytes) <= slack;
+    let Some(children) = children else {
+        return is_full || limit == pod;
+    };
+    let limits = children.iter().filter_map(|child| child.limit_bytes);
+    let (sum, count) = limits.fold((0_u64, 0_u64), |(sum, count), limit| {
+        (sum.saturating_add(limit), count.saturating_add(1))
+    });
+    // Each is rounded to pages by itself.
+    let is_sum = sum.abs_diff(pod) <= count.saturating_mul(page_size);
+    let shares = |child: &Holder| child.limit_bytes.is_none() && child.usage_bytes > SANDBOX;
+    // Less than the sum: not all of its containers run now.
+    is_sum || (sum < pod && is_full && !children.iter().any(shares))
+}
+
+/// Notes a limit that was set below what was in use: the kernel lets no charge go beyond a limit, but
+/// for some pages that it cannot refuse. `outside` says that the trigger is in no cgroup below it, as
+/// the one that writes a limit is: `out_of_memory` runs in its context then.
+pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Killed], outside: bool) {
+    let level = limit.cgroup.as_deref();
+    let Some(level) = level.and_then(|cgroup| level_of(killed, cgroup)) else {
+        return;
+    };
+    let excess = level.usage_pages.saturating_sub(level.max_pages);
+    limit.lowered = excess > if outside { 0 } else { SLACK_PAGES };
+}
+
+// === impl Limit ===
+
+impl Limit {
+    /// Whether a process in that cgroup is charged to it.
+    pub fn holds(&self, cgroup: &str) -> bool {
+        let limit = self.cgroup.as_deref();
+        limit.is_some_and(|limit| is_within(cgroup, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oom_agent_ebpf::Level;
+
+    use super::*;
+    use crate::incident::Victim;
+
+    const PAGE: u64 = 4096;
+    const MIB: u64 = 1 << 20;
+    const POD: &str = "/kubepods/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+    /// MiB held, and the limit.
+    type Figures = (u64, Option<u64>);
+
+    fn container(n: u64) -> String {
+        format!("{POD}/17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b05{n:08x}")
+    }
+
+    fn child(n: u64, (mib, limit): Figures) -> Holder {
+        Holder {
+            cgroup: container(n),
+            usage_bytes: mib * MIB,
+            limit_bytes: limit.map(|mib| mib * MIB),
+            ..Holder::default()
+        }
+    }
+
+    fn level((mib, limit): Figures) -> Level {
+        let pages = MIB / PAGE;
+        Level {
+            usage_pages: mib * pages,
+            max_pages: limit.map_or(i64::MAX.unsigned_abs() / PAGE, |mib| mib * pages),
+            ..Level::default()
+        }
+    }
+
+    fn killed(own: Figures, pod: Figures) -> [Killed; 1] {
+        [Killed {
+            victim: Victim {
+                cgroup: Some(container(1)),
+                ..Victim::default()
+            },
+            levels: vec![level(own), level(pod)],
+            ..Killed::default()
+        }]
+    }
+
+    fn of_pod(mib: u64) -> Limit {
+        Limit {
+            bytes: Some(mib * MIB),
+            cgroup: Some(POD.to_owned()),
+            ..Limit::none(Scope::Pod)
+        }
+    }
+
+    #[test]
+    fn a_pods_limit_is_its_containers_where_it_is_their_sum() {
+        // The pod's limit, the victim's container, the others; whose it is.
+        let sandbox = (0, None);
+        let check = |pod: u64, own: Figures, others: Option<&[Figures]>, setting: Option<u64>| {
+            let mut limit = of_pod(pod);
+            let others = others.map(|others| {
+                let mut all: Vec<_> = (2..).zip(others).map(|(n, it)| child(n, *it)).collect();
+                // Read after the kill: it holds nothing any more.
+                all.push(child(1, (0, own.1)));
+                all
+            });
+            let said = format!("{pod} {own:?} {others:?}");
+            choose_setting(&mut limit, &killed(own, (pod, Some(pod))), others, PAGE);
+            let scope = setting.map_or(Scope::Pod, |_| Scope::Container);
+            assert_eq!(limit.scope, scope, "{said}");
+            let expected = setting.map(|mib| Setting {
+                cgroup: container(1),
+                limit_bytes: mib * MIB,
+            });
+            assert_eq!(limit.setting, expected, "{said}");
+            assert_eq!(limit.bytes, Some(pod * MIB), "{said}");
+            assert_eq!(limit.cgroup.as_deref(), Some(POD), "{said}");
+        };
+        // One limited container, and where its volume was filled by an init container that has gone.
+        check(48, (48, Some(48)), Some(&[sandbox]), Some(48));
+        check(96, (56, Some(96)), Some(&[sandbox]), Some(96));
+        // Two limited ones, both full or one.
+        check(
+            128,
+            (64, Some(64)),
+            Some(&[(63, Some(64)), sandbox]),
+            Some(64),
+        );
+        check(
+            128,
+            (30, Some(64)),
+            Some(&[(63, Some(64)), sandbox]),
+            Some(64),
+        );
+        // An init container beside a larger sum of the others; one that is the largest of all.
+        check(128, (63, Some(64)), Some(&[sandbox]), Some(64));
+        check(128, (20, Some(64)), Some(&[sandbox]), None);
+        // A limit of the pod's own: the kubelet gives it to containers without one, too.
+        check(
+            128,
+            (100, Some(128)),
+            Some(&[(27, Some(128)), sandbox]),
+            None,
+        );
+        check(128, (100, None), Some(&[(27, None), sandbox]), None);
+        check(96, (51, Some(52)), Some(&[(44, None)]), None);
+        // An ephemeral container has no limit.
+        check(64, (40, None), Some(&[(23, Some(64)), sandbox]), None);
+        // Nothing but the victim's own levels is known.
+        check(48, (48, Some(48)), None, Some(48));
+        check(96, (56, Some(96)), None, Some(96));
+        check(128, (63, Some(64)), None, Some(64));
+        check(128, (20, Some(64)), None, None);
+        check(128, (100, None), None, None);
+    }
+
+    #[test]
+    fn limits_are_rounded_to_pages_each() {
+        let mut limit = of_pod(128);
+        limit.bytes = Some(128 * MIB - PAGE);
+        let mut others = vec![child(2, (64, Some(64)))];
+        others[0].limit_bytes = Some(64 * MIB - 2 * PAGE);
+        let killed = killed((40, Some(64)), (128, Some(128)));
+        choose_setting(&mut limit, &killed, Some(others), PAGE);
+        assert_eq!(limit.scope, Scope::Container);
+    }
+
+    #[test]
+    fn who_holds_it_is_told_largest_first() {
+        let mut limit = of_pod(256);
+        let others = vec![
+            child(2, (120, None)),
+            child(3, (3, None)),
+            child(4, (0, None)),
+        ];
+        choose_setting(
+            &mut limit,
+            &killed((100, None), (256, None)),
+            Some(others),
+            PAGE,
+        );
+        assert_eq!(
+            limit.holders,
+            [child(2, (120, None)), child(1, (100, None))]
+        );
+        let many = (0..100).map(|n| child(n, (5 + n, None))).collect();
+        let ranked = rank_holders(many, 0);
+        assert_eq!(ranked.len(), HOLDERS);
+        assert_eq!(ranked[0].usage_bytes, 104 * MIB);
+    }
+
+    #[test]
+    fn of_what_many_share_the_victims_pod_is_told_as_it_was() {
+        let killed = killed((5, None), (40, Some(64)));
+        for (scope, cgroup, told) in [
+            (Scope::Node, None, true),
+            (Scope::Ancestor, Some("/kubepods"), true),
+            (Scope::Ancestor, Some(POD), false),
+            (Scope::Container, Some("/kubepods"), false),
+        ] {
+            let mut limit = Limit {
+                cgroup: cgroup.map(str::to_owned),
+                ..Limit::none(scope)
+            };
+            add_own(&mut limit, &killed, PAGE);
+            let own = Holder {
+                cgroup: POD.to_owned(),
+                ..child(1, (40, Some(64)))
+            };
+            let expected: Vec<_> = told.then_some(own).into_iter().collect();
+            assert_eq!(limit.holders, expected, "{scope:?} {cgroup:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_added_to_the_cgroup_it_is_in() {
+        let process = Process {
+            pid: 9,
+            rss_bytes: 5 * MIB,
+            ..Process::default()
+        };
+        let mut holders = vec![child(1, (4, None)), child(2, (3, None))];
+        add_process(&mut holders, process.clone(), format!("{}/x", container(2)));
+        assert_eq!(holders[1].process.as_ref(), Some(&process));
+        add_process(&mut holders, process.clone(), "/".to_owned());
+        let root = holders.pop().unwrap();
+        assert_eq!((root.cgroup.as_str(), root.usage_bytes), ("/", 5 * MIB));
+        assert_eq!(root.process, Some(process));
+        assert_eq!(holders.len(), 2);
+    }
+
+    #[test]
+    fn other_limits_than_a_pods_are_left_alone() {
+        for scope in [
+            Scope::Container,
+            Scope::Ancestor,
+            Scope::Nested,
+            Scope::Unknown,
+        ] {
+            let mut limit = Limit {
+                scope,
+                ..of_pod(48)
+            };
+            let before = limit.clone();
+            choose_setting(
+                &mut limit,
+                &killed((48, Some(48)), (48, Some(48))),
+                None,
+                PAGE,
+            );
+            assert_eq!(limit, before);
+        }
+    }
+
+    #[test]
+    fn a_limit_below_what_is_in_use_was_lowered() {
+        // MiB of the pod's usage and limit, whether the trigger is outside of it.
+        for (pod, outside, lowered) in [
+            ((60, Some(48)), true, true),
+            // The writer has gone, and somebody in it has charged since.
+            ((60, Some(48)), false, true),
+            ((49, Some(48)), true, true),
+            // What the kernel could not refuse.
+            ((49, Some(48)), false, false),
+            ((48, Some(48)), true, false),
+            ((48, None), true, false),
+        ] {
+            let mut limit = of_pod(48);
+            detect_lowered_limit(&mut limit, &killed((40, Some(48)), pod), outside);
+            assert_eq!(limit.lowered, lowered, "{pod:?}, {outside}");
+        }
+    }
+
+    #[test]
+    fn who_is_charged_to_a_limit_is_told_by_paths() {
+        let limit = of_pod(48);
+        assert!(limit.holds(POD) && limit.holds(&container(1)));
+        assert!(!limit.holds("/") && !limit.holds("/kubepods"));
+        assert!(!Limit::none(Scope::Node).holds(POD));
+    }
+}

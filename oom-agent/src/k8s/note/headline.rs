@@ -1,0 +1,137 @@
+//! The first sentence of a note: the container, the process, and what was full. With ordinary names it
+//! has at most 120 characters, which is what a terminal shows of it. Pure.
+
+use super::{Kill, capital, cgroup, cgroup_name, comm, container_name, pod_name};
+use crate::cgroup as path;
+use crate::incident::{Container, LimitKind, Owners, Scope, Victim};
+use crate::k8s::draft::On;
+use crate::size::size;
+
+pub(super) fn write(kill: &Kill<'_>) -> String {
+    let Some(victim) = kill.victim else {
+        return "The OOM killer struck, and nothing is known of its victim.".to_owned();
+    };
+    let who = format!("{} (pid {})", comm(victim), victim.pid);
+    let place = place(kill, victim);
+    let killed = match &place {
+        Some(place) => format!("{who} in {place} was OOM-killed"),
+        None => format!("{who} was OOM-killed"),
+    };
+    let limit = kill.incident.limit_bytes;
+    let of =
+        |bytes: Option<u64>| bytes.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
+    let whose = match kill.scope {
+        Scope::Container => {
+            let place = place.unwrap_or_else(|| "the container".to_owned());
+            let bytes = kill.incident.setting_bytes();
+            return format!("{}: {who} was OOM-killed.", full(kill, &place, &of(bytes)));
+        }
+        Scope::Nested => {
+            let place = place.unwrap_or_else(|| "the container".to_owned());
+            let within = format!("a cgroup within {place}");
+            return format!("{}: {who} was OOM-killed.", full(kill, &within, &of(limit)));
+        }
+        Scope::Pod => full(kill, "the pod", &of(limit)),
+        Scope::Ancestor => full(kill, &ancestor(kill), &of(limit)),
+        Scope::Node => format!("The node ran out of memory{}", in_brackets(limit)),
+        Scope::Confined => format!(
+            "The memory nodes that {} allows were full{}",
+            confined_by(kill),
+            in_brackets(limit)
+        ),
+        Scope::Sysrq => "SysRq f asked for a kill".to_owned(),
+        Scope::Unknown => return format!("{killed}; whose limit was reached is not known."),
+    };
+    format!("{whose}: {killed}.")
+}
+
+/// With what the limit is of, and how it came to be reached.
+fn full(kill: &Kill<'_>, whose: &str, of: &str) -> String {
+    if kill.incident.limit_lowered {
+        let to = of.replacen(" of ", " to ", 1);
+        return format!("The memory limit of {whose} was lowered{to}, below its use");
+    }
+    let memory = match kill.incident.limit_kind {
+        Some(LimitKind::MemoryAndSwap) => "memory+swap",
+        _ => "memory",
+    };
+    format!("{} hit its {memory} limit{of}", capital(whose))
+}
+
+fn in_brackets(bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!(" ({})", size(bytes)))
+}
+
+pub(super) fn confined_by(kill: &Kill<'_>) -> &'static str {
+    let oom = kill.incident.oom.as_ref();
+    match oom.map(|oom| oom.constraint.as_str()) {
+        Some("memory-policy") => "its memory policy",
+        _ => "its cpuset",
+    }
+}
+
+/// A cgroup above the pods, for somebody who does not know its path.
+fn ancestor(kill: &Kill<'_>) -> String {
+    match Above::of_path(kill.incident.limit_cgroup.as_deref().unwrap_or_default()) {
+        Above::Kubelet => "the cgroup of the node's pods".to_owned(),
+        Above::Container(id) => format!("the node's own container {id}"),
+        Above::Other => {
+            let limit = kill.incident.limit_cgroup.as_deref();
+            format!("cgroup {}", cgroup_name(limit.unwrap_or("unknown")))
+        }
+    }
+}
+
+/// What is above a pod, or no pod's.
+pub(super) enum Above {
+    /// The kubelet's, of all pods or those of a class.
+    Kubelet,
+    /// A container that a node runs in: kind, minikube, k3d. The start of its id.
+    Container(String),
+    Other,
+}
+
+// === impl Above ===
+
+impl Above {
+    pub(super) fn of_path(limit: &str) -> Self {
+        let mut segments = limit.rsplit('/');
+        let (last, above) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
+        let is_kubelets = |name: &str| name.starts_with("kubepods") || name.contains("-kubepods");
+        if is_kubelets(last) || (is_kubelets(above) && matches!(last, "burstable" | "besteffort")) {
+            return Self::Kubelet;
+        }
+        match path::parse(limit).container_id {
+            Some(id) if Owners::of_path(limit).container == Some(limit) => {
+                Self::Container(id.chars().take(12).collect())
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Where the victim was, but for what the limit's cgroup says already.
+fn place(kill: &Kill<'_>, victim: &Victim) -> Option<String> {
+    let (pod, container) = match (&kill.draft.on, kill.draft.subject()) {
+        (On::Pod(subject), _) => {
+            let container = subject.container.as_ref();
+            return Some(container.map_or_else(|| "a cgroup of the pod's own".to_owned(), named));
+        }
+        (On::Node(_), Some(subject)) => (Some(&subject.pod), subject.container.as_ref()),
+        (On::Node(_), None) => (victim.pod.as_ref(), victim.container.as_ref()),
+    };
+    match (pod, container) {
+        (Some(pod), Some(container)) => Some(format!("{} of {}", named(container), pod_name(pod))),
+        (Some(pod), None) => Some(pod_name(pod)),
+        (None, Some(container)) => Some(format!("{} of no pod", named(container))),
+        (None, None) => {
+            let own = victim.cgroup.as_deref();
+            let other = own.filter(|_| own != kill.incident.limit_cgroup.as_deref());
+            other.map(|path| format!("cgroup {}", cgroup(path)))
+        }
+    }
+}
+
+fn named(container: &Container) -> String {
+    format!("container {}", container_name(container))
+}
