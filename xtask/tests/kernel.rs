@@ -16,6 +16,8 @@ mod before;
 mod crowd;
 #[path = "kernel/hub.rs"]
 mod hub;
+#[path = "kernel/identity.rs"]
+mod identity;
 #[path = "kernel/people.rs"]
 mod people;
 #[path = "kernel/pins.rs"]
