@@ -59,7 +59,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     };
     let mut mark = mark_of(tid, tgid);
     let mut sender = 0;
-    let mut sent = marks::of(key, holder);
+    let mut sent = marks::of(key, || holder);
     if let Some(sent) = &mut sent {
         // Another of its threads was marked before: it dies once.
         if sent.confirmed != 0 {

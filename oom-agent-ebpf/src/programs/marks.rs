@@ -9,20 +9,20 @@ use super::{
 };
 
 /// The mark under `number`, if it is that of `holder`, the task that has this number now. 0 stands for
-/// a task that is not known.
+/// a task that is not known. Mostly there is none: nothing else is read then.
 #[inline(always)]
-pub(super) fn of(number: u32, holder: u64) -> Option<&'static mut Marked> {
+pub(super) fn of(number: u32, holder: impl FnOnce() -> u64) -> Option<&'static mut Marked> {
     let marked = MARKED.get_ptr_mut(number)?;
     // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
     let marked = unsafe { &mut *marked };
-    let started_ns = task::member::<u64>(holder, &at::TASK_START_TIME).unwrap_or(0);
+    let started_ns = task::member::<u64>(holder(), &at::TASK_START_TIME).unwrap_or(0);
     (started_ns < marked.stamp_ns).then_some(marked)
 }
 
 /// That of `current`: it may name the process or one of its threads.
 #[inline(always)]
 pub(super) fn of_current(tid: u32, tgid: u32) -> Option<&'static mut Marked> {
-    of(tgid, leader(current())).or_else(|| of(tid, current()))
+    of(tgid, || leader(current())).or_else(|| of(tid, current))
 }
 
 #[inline(always)]

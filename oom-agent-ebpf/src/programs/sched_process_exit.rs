@@ -17,15 +17,15 @@ use super::{
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let (tid, tgid) = (ctx.pid(), ctx.tgid());
-    let current = task::current();
-    let process = marks::of(tgid, marks::leader(current));
+    let process = marks::of(tgid, || marks::leader(task::current()));
     let of_process = process.is_some();
-    let Some(marked) = process.or_else(|| marks::of(tid, current)) else {
+    let Some(marked) = process.or_else(|| marks::of(tid, task::current)) else {
         return 0;
     };
     if marked.exited != 0 {
         return 0;
     }
+    let current = task::current();
     // A process ends with its last thread: `signal->live` counts those left.
     let live = task::member::<u64>(current, &at::TASK_SIGNAL)
         .and_then(|signal| task::member::<i32>(signal, &at::SIGNAL_LIVE));

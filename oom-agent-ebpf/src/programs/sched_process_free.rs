@@ -9,7 +9,7 @@ use super::{maps::MARKED, marks, offsets as at, task};
 pub(super) fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     if let Some(number) = task::member::<u32>(task, &at::TASK_PID)
-        && marks::of(number, task).is_some()
+        && marks::of(number, || task).is_some()
     {
         let _gone_already = MARKED.remove(number);
     }

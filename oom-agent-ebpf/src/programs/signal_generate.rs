@@ -41,7 +41,7 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     let sender = bpf_get_current_pid_tgid();
-    if let Some(earlier) = marks::of(key, holder) {
+    if let Some(earlier) = marks::of(key, || holder) {
         // It was sent one before, and lives on: it sleeps uninterruptibly, or its group follows it.
         earlier.sender = sender;
         if earlier.confirmed != 0

@@ -3,6 +3,8 @@
 //! That one is started from outside, by the runtime. PID 1 of a namespace within the container
 //! (`unshare --pid`, Docker in a pod) has a parent in the container.
 
+use oom_agent_ebpf::LEVELS;
+
 use super::Killed;
 use crate::cgroup;
 
@@ -20,10 +22,9 @@ pub fn is_first_process(killed: &Killed) -> Result<bool, &'static str> {
         within(killed.parent_above),
         within(killed.reaper_above),
     ) {
-        (_, Some(true), _) => Ok(false),
         (true, Some(false), _) => Ok(true),
-        // Its namespace is the container's own, or one within, and has another first process.
-        (false, _, Some(true)) => Ok(false),
+        // Or its namespace is the container's own, or one within, and has another first process.
+        (_, Some(true), _) | (false, _, Some(true)) => Ok(false),
         (false, Some(false), Some(false)) => Err(SHARED),
         _ => Err(UNKNOWN),
     }
@@ -36,7 +37,7 @@ fn container_above(path: &str) -> usize {
         let ancestor = super::scope::ancestor(path, *above);
         ancestor.is_some_and(|ancestor| cgroup::parse(ancestor).container_id == id)
     };
-    (1..).take_while(is_within).last().unwrap_or(0)
+    (1..=LEVELS).take_while(is_within).last().unwrap_or(0)
 }
 
 #[cfg(test)]

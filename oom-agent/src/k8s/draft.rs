@@ -327,8 +327,11 @@ impl Draft {
         let first = victims
             .iter()
             .any(|victim| victim.first_process == Some(true));
+        let children = |victim: &&Victim| victim.first_process == Some(false);
         if whole || first || incident.outcome != Outcome::ContainerDied {
             incident.outcome
+        } else if victims.iter().all(children) {
+            Outcome::ChildDied
         } else {
             Outcome::Unknown
         }

@@ -38,10 +38,11 @@ const KPROBE_PROGRAM: &str = "out_of_memory";
 const FEXIT_PROGRAM: &str = "out_of_memory_fexit";
 const KRETPROBE_PROGRAM: &str = "out_of_memory_return";
 
-/// Marks, and how many more the kernel keeps aside for each CPU: `LOCAL_FREE_TARGET` of its
+/// Maps of which the oldest entries make room, and for how many there is room.
+const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("TOLD", 1024)];
+/// How many more the kernel keeps aside for each CPU: `LOCAL_FREE_TARGET` of its
 /// `kernel/bpf/bpf_lru_list.c`.
-const MARKS: u32 = 4096;
-const MARKS_ASIDE: u32 = 128;
+const ASIDE: u32 = 128;
 
 /// Bytes of the ring that has environments, too: of 8 KiB each.
 const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
@@ -137,8 +138,10 @@ impl Object {
         };
         loader.map_max_entries("RECORDS", ring);
         let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
-        let marks = MARKS.saturating_add(cpus.saturating_mul(MARKS_ASIDE));
-        loader.map_max_entries("MARKED", marks);
+        for (name, entries) in LRU_MAPS {
+            let aside = cpus.saturating_mul(ASIDE);
+            loader.map_max_entries(name, entries.saturating_add(aside));
+        }
         let opened = pin.map(|root| Pins::open(root, ring)).transpose();
         let (mut pins, no_pins) = match opened {
             Ok(pins) => (pins, None),
