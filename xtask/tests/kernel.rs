@@ -16,6 +16,8 @@ mod before;
 mod crowd;
 #[path = "kernel/hub.rs"]
 mod hub;
+#[path = "kernel/identity.rs"]
+mod identity;
 #[path = "kernel/limits.rs"]
 mod limits;
 #[path = "kernel/people.rs"]

@@ -266,7 +266,7 @@ pub(super) fn limit_of(level: &Level, page_size: u64) -> Option<u64> {
     (level.max_pages < unlimited).then(|| level.max_pages.saturating_mul(page_size))
 }
 
-fn is_full(level: &Level, page_size: u64) -> bool {
+pub(super) fn is_full(level: &Level, page_size: u64) -> bool {
     let left = level.max_pages.saturating_sub(level.usage_pages);
     limit_of(level, page_size).is_some() && left <= SLACK_PAGES.max(level.max_pages / 64)
 }

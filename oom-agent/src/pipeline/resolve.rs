@@ -124,12 +124,17 @@ impl Resolver {
             stamp_ns,
             mut trigger,
             killed,
-            mut degraded,
+            more,
+            stamps,
             ..
         } = found;
         name_own(&mut trigger, self.own_pid);
         let first = killed.first().map_or(0, |killed| killed.marked);
-        let stamps = killed.iter().map(|killed| killed.stamp_ns).collect();
+        let victim_count = more.count() + killed.len() as u64;
+        let mut degraded = Vec::new();
+        if trigger.is_none() {
+            degraded.push("trigger: the mark's record was lost".to_owned());
+        }
         let memory = incident::memory_of_interest(&limit, &killed, self.host.page_size);
         incident::add_own(&mut limit, &killed, self.host.page_size);
         let before = self.before(&limit, &memory, stamp_ns);
@@ -164,6 +169,7 @@ impl Resolver {
             outcome: combined(&outcomes),
             trigger,
             victims,
+            victim_count,
             memory,
             before,
             degraded,
@@ -303,14 +309,12 @@ impl Resolver {
             }
         };
         // Each has that long; however many there are, and while runtimes are looked for, no more.
-        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
-        if self.is_elsewhere(&incident) {
-            return incident;
-        }
+        let is_late = timeout(cri::PATIENCE.saturating_mul(2), all).await.is_err();
         for id in unknown.iter().filter(|id| self.names.get(id).is_none()) {
-            let reason = reasons.entry(id.clone());
-            let reason =
-                reason.or_insert_with(|| "no container runtime answered in time".to_owned());
+            let reason = reasons.entry(id.clone()).or_insert_with(|| {
+                debug_assert!(is_late, "each is answered, or late");
+                "no container runtime answered in time".to_owned()
+            });
             *reason = escape::truncate(reason, REASON_LEN).to_owned();
             tracing::warn!(container = id, error = reason, "the container goes unnamed");
             self.names.want(id);
@@ -429,17 +433,18 @@ impl Resolver {
     /// What its own context did not tell.
     fn read(&self, killed: &mut Killed) {
         let waited = self.has_waited(killed.stamp_ns);
-        let (victim, degraded) = (&mut killed.victim, &mut killed.degraded);
         match (&self.procfs, killed.fate) {
-            (_, Fate::Autopsied) | (None, Fate::Outside) => {}
-            (Some(_), _) if waited => degraded.push(
+            (_, Fate::Autopsied) => {}
+            (Some(_), _) if waited => killed.missing.push(
                 "not read from /proc: the kill waited for the agent to be started again".to_owned(),
             ),
-            (Some(procfs), _) => procfs.fill(victim, degraded),
+            (Some(procfs), _) => procfs.fill(killed, clock::since_boot_ns(killed.stamp_ns)),
             (None, _) => {
-                degraded.push("not read from /proc: it is not the host's here".to_owned());
+                let reason = "not read from /proc: it is not the host's here";
+                killed.missing.push(reason.to_owned());
             }
         }
+        killed.say_missing();
     }
 }
 
@@ -486,6 +491,7 @@ fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
 
 /// A victim with its container and pod, as far as its cgroup tells, and what became of it.
 fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
+    let first = incident::is_first_process(&killed);
     let Killed {
         mut victim,
         exiting,
@@ -496,7 +502,22 @@ fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
         .cgroup
         .as_deref()
         .map_or((None, None), |path| container_and_pod(path, node));
-    let outcome = outcome(&victim, exiting, &mut degraded);
+    let mut outcome = Outcome::Unknown;
+    if victim.container.is_some() {
+        victim.first_process = first.ok();
+        outcome = match first {
+            Ok(true) => Outcome::ContainerDied,
+            Ok(false) => Outcome::ChildDied,
+            Err(_) if exiting => Outcome::Unknown,
+            Err(reason) => {
+                degraded.push(format!("outcome: {reason}"));
+                Outcome::Unknown
+            }
+        };
+    }
+    if exiting {
+        outcome = Outcome::AlreadyExiting;
+    }
     (victim, outcome, degraded)
 }
 
@@ -519,28 +540,6 @@ fn container_and_pod(cgroup: &str, node: &NodeRoot) -> (Option<Container>, Optio
 fn identify(mut holder: Holder, node: &NodeRoot) -> Holder {
     (holder.container, holder.pod) = container_and_pod(&holder.cgroup, node);
     holder
-}
-
-/// PID 1 of a PID namespace takes its container along.
-fn outcome(victim: &Victim, exiting: bool, degraded: &mut Vec<String>) -> Outcome {
-    if exiting {
-        return Outcome::AlreadyExiting;
-    }
-    if victim.container.is_none() {
-        return Outcome::Unknown;
-    }
-    match (victim.namespace_level, victim.namespace_pid) {
-        (Some(1..), Some(1)) => Outcome::ContainerDied,
-        (Some(1..), Some(_)) => Outcome::ChildDied,
-        (Some(0), _) => {
-            degraded.push("outcome: the container shares the host's PID namespace".to_owned());
-            Outcome::Unknown
-        }
-        _ => {
-            degraded.push("outcome: its PID namespace is not known".to_owned());
-            Outcome::Unknown
-        }
-    }
 }
 
 /// Of several victims the one whose fate says most.

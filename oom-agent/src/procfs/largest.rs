@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::{FILE_LEN, Procfs, memory_cgroup, read};
+use super::{Procfs, cgroup, text};
 use crate::incident::Process;
 
 /// Processes that are looked at.
@@ -21,8 +21,7 @@ impl Procfs {
 
     /// The memory cgroup of a process that lives.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        let text = read(&self.root.join(pid.to_string()).join("cgroup"), FILE_LEN).ok()?;
-        memory_cgroup(&String::from_utf8_lossy(&text))
+        cgroup(&self.open(pid).ok()?)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
@@ -52,8 +51,7 @@ impl Procfs {
 
     fn resident(&self, pid: u32, page_size: u64) -> u64 {
         let pages = || {
-            let statm = read(&self.root.join(pid.to_string()).join("statm"), FILE_LEN).ok()?;
-            let statm = String::from_utf8_lossy(&statm).into_owned();
+            let statm = text(&self.open(pid).ok()?, "statm").ok()?;
             statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
         };
         pages().unwrap_or(0).saturating_mul(page_size)
@@ -61,17 +59,15 @@ impl Procfs {
 
     fn describe(&self, found: Option<(u64, u32)>) -> Option<(Process, String)> {
         let (rss_bytes, pid) = found.filter(|(rss_bytes, _)| *rss_bytes > 0)?;
-        let text = |name: &str| {
-            let bytes = read(&self.root.join(pid.to_string()).join(name), FILE_LEN).ok()?;
-            Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-        };
+        let dir = self.open(pid).ok()?;
+        let line = |name: &str| Some(text(&dir, name).ok()?.trim_end().to_owned());
         let process = Process {
             pid,
-            comm: text("comm")?,
-            oom_score_adj: text("oom_score_adj").and_then(|text| text.parse().ok()),
+            comm: line("comm")?,
+            oom_score_adj: line("oom_score_adj").and_then(|adj| adj.parse().ok()),
             rss_bytes,
         };
-        Some((process, self.cgroup(pid)?))
+        Some((process, cgroup(&dir)?))
     }
 }
 
