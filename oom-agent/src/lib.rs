@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod pressure;
 pub mod probe;
 pub mod procfs;
+pub mod proxy;
 pub mod sidecar;
 pub mod signals;
 pub mod sinks;
