@@ -56,8 +56,8 @@ impl Parts<'_> {
             events: events.clone(),
         };
         let meters = self.meters.clone();
-        let verdicts = Verdicts::start(self.resolver, metrics, meters, findings);
         let reader = Arc::default();
+        let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, findings);
         let (bonks, warned) = self.bonks();
         let warns = |action| args.warnings.does(action);
         let tell = Tell {
