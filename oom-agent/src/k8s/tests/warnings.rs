@@ -55,6 +55,8 @@ async fn a_warning_is_an_event_on_its_container() {
             "type": "Warning", "reason": "MemoryAtLimit", "action": "Warn",
             "note": "Container main of pod shop/hungry is at 94 % of its memory limit of 64 MiB (critical); at this pace it is there in 4.0 s; SIGUSR2 was sent to 1 process. Next: it is OOM-killed when the kernel finds nothing more to take back; raise its resources.limits.memory, or have it let go of memory.",
             "eventTime": "2026-11-21T09:00:00.500000Z",
+            "deprecatedFirstTimestamp": "2026-11-21T09:00:00Z", "deprecatedLastTimestamp": "2026-11-21T09:00:00Z",
+            "deprecatedCount": 1, "deprecatedSource": {"component": "oom-bonker.dev/oom-agent"},
             "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
             "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
                 "uid": UID, "fieldPath": "spec.containers{main}"},
