@@ -1,6 +1,6 @@
 use zerocopy::{FromBytes, IntoBytes as _};
 
-use crate::{Autopsy, Environment, Exit, Mark};
+use crate::{Autopsy, Environment, Exit, Mark, NoVictim};
 
 /// One item of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Record {
     Environment(Box<Environment>),
     /// A victim is gone.
     Exit(Exit),
+    /// No victim was found.
+    NoVictim(Box<NoVictim>),
 }
 
 /// Bytes that are no record: the object and this library are not of one build.
@@ -41,6 +43,9 @@ impl Record {
                 .ok()
                 .map(|environment| Self::Environment(Box::new(environment))),
             Some(Exit::KIND) => Exit::read_from_bytes(bytes).ok().map(Self::Exit),
+            Some(NoVictim::KIND) => NoVictim::read_from_bytes(bytes)
+                .ok()
+                .map(|none| Self::NoVictim(Box::new(none))),
             _ => None,
         };
         record.ok_or(Malformed {
@@ -56,6 +61,7 @@ impl Record {
             Self::Autopsy(autopsy) => autopsy.as_bytes(),
             Self::Environment(environment) => environment.as_bytes(),
             Self::Exit(exit) => exit.as_bytes(),
+            Self::NoVictim(none) => none.as_bytes(),
         }
     }
 }
@@ -137,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_answer(kind in 0u32..6, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        fn any_bytes_give_an_answer(kind in 0u32..7, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(rest);
             let sizes = [
@@ -145,6 +151,7 @@ mod tests {
                 size_of::<Autopsy>(),
                 size_of::<Exit>(),
                 size_of::<Environment>(),
+                size_of::<NoVictim>(),
             ];
             let right_size = sizes.get((kind as usize).wrapping_sub(1)) == Some(&bytes.len());
             prop_assert_eq!(Record::from_bytes(&bytes).is_ok(), right_size);
@@ -152,7 +159,7 @@ mod tests {
 
         #[test]
         fn every_record_of_the_right_size_is_taken(fill in any::<u8>()) {
-            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>())] {
+            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>()), (5, size_of::<NoVictim>())] {
                 let mut bytes = vec![fill; size];
                 bytes[..4].copy_from_slice(&kind.to_ne_bytes());
                 prop_assert!(Record::from_bytes(&bytes).is_ok());

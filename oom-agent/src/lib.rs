@@ -16,6 +16,7 @@ pub mod k8s;
 pub mod liveness;
 pub mod logging;
 pub mod metrics;
+pub mod no_victim;
 pub mod pipeline;
 pub mod pressure;
 pub mod probe;

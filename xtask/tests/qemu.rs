@@ -210,6 +210,7 @@ macro_rules! every_case_on {
                 warned,
                 verdicts,
                 sampled,
+                unkillable,
                 storm,
             ]);
         )+

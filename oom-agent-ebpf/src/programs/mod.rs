@@ -4,6 +4,7 @@ mod autopsy;
 mod environment;
 mod maps;
 mod mark_victim;
+mod no_victim;
 mod offsets;
 mod out_of_memory;
 mod sched_process_exit;

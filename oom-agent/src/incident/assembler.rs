@@ -140,6 +140,7 @@ impl Assembler {
             }
             Record::Autopsy(autopsy) => self.autopsy(&autopsy, now_ns),
             Record::Exit(exit) => self.exit(&exit, now_ns),
+            Record::NoVictim(_) => None,
         });
         self.fold(found, now_ns)
     }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
+use crate::no_victim::NoVictim;
 use crate::story::Finding;
 use crate::warn::{Unheeded, Warning};
 
@@ -37,6 +38,8 @@ pub enum Aside {
     Warning(Arc<Warning>),
     /// The pod asks for what cannot be heeded.
     Unheeded(Arc<Unheeded>),
+    /// An OOM killed nobody: on its pod, or else on the Node.
+    NoVictim(Arc<NoVictim>),
 }
 
 /// The object that an Event is about.
@@ -102,8 +105,9 @@ pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
         .collect()
 }
 
-/// The Event that something else makes, on its pod; `None` for a container that is no pod's.
-pub(super) fn aside(aside: &Aside) -> Option<Draft> {
+/// The Event that something else makes, on its pod; `None` for a container that is no pod's, but for an OOM
+/// without a victim, which is the Node's then.
+pub(super) fn aside(aside: &Aside, tell_node: bool) -> Option<Draft> {
     let subject = match aside {
         Aside::Verdict(finding) => of_finding(finding)?,
         Aside::Warning(warning) => Subject {
@@ -116,6 +120,20 @@ pub(super) fn aside(aside: &Aside) -> Option<Draft> {
             pod: unheeded.pod.clone(),
             container: None,
         },
+        Aside::NoVictim(told) => {
+            let Some(pod) = told.pod.clone() else {
+                return tell_node.then(|| Draft {
+                    told: Told::Aside(aside.clone()),
+                    on: On::Node(None),
+                    held_back: 0,
+                });
+            };
+            Subject {
+                victim: 0,
+                pod,
+                container: told.container.clone(),
+            }
+        }
     };
     Some(Draft {
         told: Told::Aside(aside.clone()),
@@ -151,6 +169,7 @@ impl Draft {
         match &self.told {
             Told::Kill(incident) => Some(incident),
             Told::Aside(Aside::Verdict(finding)) => Some(&finding.incident),
+            Told::Aside(Aside::NoVictim(told)) => Some(&told.incident),
             Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => None,
         }
     }
@@ -162,6 +181,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => &finding.incident.id,
             Told::Aside(Aside::Warning(warning)) => &warning.id,
             Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.id,
+            Told::Aside(Aside::NoVictim(told)) => &told.incident.id,
         }
     }
 
@@ -209,6 +229,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => finding.time,
             Told::Aside(Aside::Warning(warning)) => warning.time,
             Told::Aside(Aside::Unheeded(unheeded)) => unheeded.time,
+            Told::Aside(Aside::NoVictim(told)) => told.incident.time,
         }
     }
 
@@ -219,6 +240,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => &finding.incident.node,
             Told::Aside(Aside::Warning(warning)) => &warning.node,
             Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.node,
+            Told::Aside(Aside::NoVictim(told)) => &told.incident.node,
         }
     }
 
@@ -237,6 +259,9 @@ impl Draft {
             Told::Aside(Aside::Unheeded(unheeded)) => {
                 return format!("annotations {:?}", unheeded.pod.uid);
             }
+            Told::Aside(Aside::NoVictim(told)) => {
+                return format!("no victim {:?}", told.incident.limit_cgroup);
+            }
         }
         match &self.on {
             On::Node(_) => "node".to_owned(),
@@ -252,7 +277,7 @@ impl Draft {
         match &self.told {
             Told::Kill(_) => BURST,
             Told::Aside(Aside::Warning(_)) => WARNINGS,
-            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_)) => ONCE,
+            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => ONCE,
         }
     }
 
@@ -292,7 +317,9 @@ impl Draft {
         let all = match &self.told {
             Told::Kill(incident) => &incident.victims,
             Told::Aside(Aside::Verdict(finding)) => return finding.victims().collect(),
-            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => return Vec::new(),
+            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => {
+                return Vec::new();
+            }
         };
         let On::Pod(subject) = &self.on else {
             return all.iter().collect();

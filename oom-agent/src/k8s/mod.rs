@@ -152,7 +152,7 @@ impl Recorder {
 
     /// Decides the same of what is told beside the kills.
     pub fn admit_aside(&mut self, aside: &Aside, now: Instant) -> Admitted {
-        self.admit_drafts(draft::aside(aside), now)
+        self.admit_drafts(draft::aside(aside, self.tell_node), now)
     }
 
     /// One attempt. `last` is one that waits no longer for a pod's name: the Event is written on the Node then.

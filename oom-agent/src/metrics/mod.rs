@@ -4,6 +4,7 @@
 mod degraded;
 mod forecast;
 mod kills;
+mod no_victim;
 mod optional;
 mod sampler;
 mod sink;
@@ -28,6 +29,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
+pub use no_victim::NoVictimCounts;
 pub use prometheus_client::metrics::counter::Counter;
 pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
@@ -73,6 +75,8 @@ pub struct Metrics {
     pub sampler: SamplerCounts,
     /// What became of containers that came near their limits.
     pub warnings: WarningCounts,
+    /// OOMs that killed nobody.
+    pub no_victim: NoVictimCounts,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
@@ -141,6 +145,7 @@ impl Default for Metrics {
             verdicts: Verdicts::new(&mut registry),
             sampler: SamplerCounts::new(&mut registry),
             warnings: WarningCounts::new(&mut registry),
+            no_victim: NoVictimCounts::new(&mut registry),
             kills: Kills::new(&mut registry),
             usages: Usages::new(&mut registry),
             forecasts: Forecasts::new(&mut registry),

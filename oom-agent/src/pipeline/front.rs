@@ -7,10 +7,12 @@ use std::sync::Arc;
 use oom_agent_ebpf::Record;
 use tokio::sync::mpsc::Sender;
 
+use super::no_victim::Sightings;
 use super::resolve::Resolver;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident, Scope};
 use crate::metrics::Metrics;
+use crate::no_victim::Sighting;
 use crate::probe::{Kept, Left, Take};
 use crate::sinks::{Format, Lines};
 
@@ -32,6 +34,10 @@ pub(super) struct Front {
     pub(super) kept: Option<Arc<Kept>>,
     /// Kills whose lines the last agent has written, and no more: by their stamps.
     pub(super) half_told: BTreeSet<u64>,
+    /// Of one memory page.
+    pub(super) page_size: u64,
+    /// OOMs without victims go there.
+    pub(super) no_victim: Sightings,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
     pub(super) seen: Sender<Seen>,
 }
@@ -55,6 +61,13 @@ impl Front {
     fn take(&mut self, record: Option<Record>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
         let found = match record {
+            Some(Record::NoVictim(record)) => {
+                let sighting = Sighting::of_record(&record, self.page_size);
+                if let Some(sighting) = sighting {
+                    self.no_victim.offer(sighting);
+                }
+                return self.assembler.deadline_ns();
+            }
             Some(record) => {
                 if let Some(kept) = &self.kept {
                     kept.keep(&record);

@@ -4,6 +4,7 @@ mod annotated;
 mod discover;
 mod front;
 mod health;
+mod no_victim;
 mod outlets;
 mod owed;
 mod resolve;
@@ -113,6 +114,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let watched = Watched::default();
     let resolver = Resolver::new(host.clone(), procfs, snapshots, &watched, runtime);
     let (seen, incidents) = mpsc::channel(QUEUE);
+    let (sightings, no_victim) = no_victim::channel();
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
@@ -135,6 +137,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             metrics: Arc::clone(&metrics),
             kept: pinned,
             half_told: BTreeSet::new(),
+            page_size: host.page_size,
+            no_victim: sightings.clone(),
             seen,
         };
         front.taker()
@@ -165,12 +169,13 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         metrics: &metrics,
         meters: &meters,
         journal: journal.as_ref(),
+        sightings: &sightings,
     };
     let Outlets {
         sinks,
         verdicts,
         sampling,
-    } = outlets.start(post);
+    } = outlets.start(post, no_victim);
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let pipeline = Pipeline {
         resolver,

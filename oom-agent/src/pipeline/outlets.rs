@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::annotated::Annotated;
 use super::discover;
 use super::health::Meters;
+use super::no_victim::{self, Sightings};
 use super::resolve::{Later, Resolver};
 use super::sampling::{self, Watched};
 use super::verdicts::{self, Findings, Verdicts};
@@ -41,13 +42,14 @@ pub(super) struct Parts<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) meters: &'a Meters,
     pub(super) journal: Option<&'a Journal>,
+    pub(super) sightings: &'a Sightings,
 }
 
 // === impl Parts ===
 
 impl Parts<'_> {
     /// `post`: where warnings are posted to.
-    pub(super) fn start(self, post: Option<Post>) -> Outlets {
+    pub(super) fn start(self, post: Option<Post>, no_victim: no_victim::Told) -> Outlets {
         let Self { args, metrics, .. } = self;
         let (events, asides) = mpsc::channel(verdicts::QUEUE);
         let events = (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS)));
@@ -56,6 +58,13 @@ impl Parts<'_> {
             events: events.clone(),
         };
         let meters = self.meters.clone();
+        no_victim.start(no_victim::Ends {
+            host: self.host.clone(),
+            resolver: Arc::clone(self.resolver),
+            lines: Arc::clone(self.lines),
+            events: events.clone(),
+            counts: metrics.no_victim.clone(),
+        });
         let reader = Arc::default();
         let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, findings);
         let (bonks, warned) = self.bonks();
@@ -69,7 +78,13 @@ impl Parts<'_> {
         let plan = self.plan(&reader, tell, events);
         Outlets {
             verdicts,
-            sampling: sampling::start(args, metrics.sampler.clone(), self.watched, plan),
+            sampling: sampling::start(
+                args,
+                metrics.sampler.clone(),
+                self.watched,
+                plan,
+                self.sightings.clone(),
+            ),
             sinks: self.sinks(asides, warned, reader),
         }
     }

@@ -13,6 +13,7 @@ use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Pass, Recorder, Sampler, Source};
 use crate::snapshot::Hierarchy;
 
+use super::no_victim::Sightings;
 use super::warnings::{Plan, Warner};
 
 /// What is known of containers' memory; a clone is the same.
@@ -32,6 +33,7 @@ pub(super) fn start(
     counts: SamplerCounts,
     watched: &Watched,
     warnings: Plan,
+    sightings: Sightings,
 ) -> Option<(Sampler, Warner)> {
     let Every::Span(period) = args.sample else {
         return None;
@@ -51,6 +53,7 @@ pub(super) fn start(
     let take = Box::new(move |pass: &Pass<'_>| {
         recorder.take(pass.usages);
         latest.take(pass);
+        sightings.of_pass(pass);
         watcher.take(pass);
     });
     let sampler = Sampler::start(source, period, counts, liveness, take)

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::files;
+use super::stuck::{self, Stuck};
 use super::usage::{Key, Pressure, Stall, Usage};
+use crate::no_victim::Cause;
 use crate::snapshot::Version;
 
 /// Longer than any of the files.
@@ -38,6 +40,7 @@ pub(super) struct Cgroup {
     limit: Option<u64>,
     limit_age: u8,
     known: Option<Known>,
+    stuck: Stuck,
 }
 
 /// What the last `memory.stat` told.
@@ -90,6 +93,7 @@ impl Cgroup {
             limit: None,
             limit_age: LIMITS_STALE,
             known: None,
+            stuck: Stuck::default(),
             dir: dir.to_owned(),
         })
     }
@@ -134,6 +138,27 @@ impl Cgroup {
             limit: self.limit,
             psi: self.psi(buffer),
         })
+    }
+
+    /// Why nobody is killed in it, where it is out of memory and that is so. Reads more files of a cgroup
+    /// at its limit only.
+    pub(super) fn stuck(&mut self, usage: &Usage, buffer: &mut Buffer) -> Option<Cause> {
+        let near = usage
+            .limit
+            .is_some_and(|limit| stuck::is_near(usage.current, limit));
+        let told = near.then(|| self.oom_told(buffer)).flatten();
+        self.stuck.look(told, usage.at_ns)
+    }
+
+    fn oom_told(&self, buffer: &mut Buffer) -> Option<stuck::Told> {
+        let mut text = |name: &str| {
+            let file = File::open(self.dir.join(name)).ok()?;
+            String::from_utf8(buffer.fill(&file).ok()?.to_vec()).ok()
+        };
+        match self.version {
+            Version::V1 => stuck::disabled(&text("memory.oom_control")?),
+            Version::V2 => stuck::counts(&text("memory.events.local")?, &text("memory.events")?),
+        }
     }
 
     /// Has the kernel sum up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not

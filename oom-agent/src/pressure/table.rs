@@ -6,10 +6,11 @@ use super::marks::{Marks, Setter};
 use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
 use super::tree::Source;
-use super::usage::{Key, Usage};
+use super::usage::{Key, Pass, Usage};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::metrics::SamplerCounts;
+use crate::no_victim::Cause;
 use crate::snapshot::Version;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
@@ -26,6 +27,8 @@ pub(super) struct Table {
     buffer: Buffer,
     /// What the last pass has read.
     usages: Vec<(Key, Usage)>,
+    /// Which of these are out of memory while nobody is killed.
+    stuck: Vec<(usize, Cause)>,
     counts: SamplerCounts,
     setter: Setter,
 }
@@ -46,6 +49,7 @@ impl Table {
             left_out: Vec::new(),
             buffer: Buffer::default(),
             usages: Vec::new(),
+            stuck: Vec::new(),
             counts,
             setter: Setter::default(),
         }
@@ -137,12 +141,21 @@ impl Table {
     }
 
     /// Looks at all. Those that are gone are forgotten.
-    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> &[(Key, Usage)] {
-        self.look(epoll, |_| true)
+    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> Pass<'_> {
+        self.look(epoll, |_| true);
+        self.seen(true)
+    }
+
+    fn seen(&self, whole: bool) -> Pass<'_> {
+        Pass {
+            usages: &self.usages,
+            stuck: &self.stuck,
+            whole,
+        }
     }
 
     /// Looks at those that are worth it by now, the longest due first.
-    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> &[(Key, Usage)] {
+    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> Pass<'_> {
         let due = |entry: &Entry| entry.pace.next_ns().filter(|due| *due <= now_ns);
         let mut dues: Vec<u64> = self.entries.iter().filter_map(due).collect();
         dues.sort_unstable();
@@ -156,7 +169,8 @@ impl Table {
             let looked = wanted && left > 0;
             left = left.saturating_sub(usize::from(looked));
             looked
-        })
+        });
+        self.seen(false)
     }
 
     /// When the next is worth a look.
@@ -167,12 +181,10 @@ impl Table {
             .min()
     }
 
-    fn look(
-        &mut self,
-        epoll: &impl AsFd,
-        mut wanted: impl FnMut(&Entry) -> bool,
-    ) -> &[(Key, Usage)] {
+    fn look(&mut self, epoll: &impl AsFd, mut wanted: impl FnMut(&Entry) -> bool) {
         self.usages.clear();
+        self.stuck.clear();
+        let stuck = &mut self.stuck;
         let (usages, buffer, counts) = (&mut self.usages, &mut self.buffer, &self.counts);
         let setter = &mut self.setter;
         self.entries.retain_mut(|entry| {
@@ -185,6 +197,8 @@ impl Table {
                     if entry.cgroup.version() == Version::V1 {
                         entry.marks.follow(&entry.cgroup, &usage, setter, epoll);
                     }
+                    let cause = entry.cgroup.stuck(&usage, buffer);
+                    stuck.extend(cause.map(|cause| (usages.len(), cause)));
                     usages.push((entry.cgroup.key().clone(), usage));
                     true
                 }
@@ -197,7 +211,6 @@ impl Table {
             }
         });
         self.counts.watched.set(count(self.entries.len()));
-        &self.usages
     }
 
     fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::cgroup::{self, Identity};
 use crate::incident;
+use crate::no_victim::Cause;
 
 /// One look at a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Key {
 pub struct Pass<'a> {
     /// Each once, in no order.
     pub usages: &'a [(Key, Usage)],
+    /// Of these, who are out of memory for seconds while nobody is killed.
+    pub stuck: &'a [(usize, Cause)],
     /// All that are watched were looked at: one that is missing is gone. Else some in
     /// between, that change fast or are new.
     pub whole: bool,

@@ -90,6 +90,13 @@ impl Probe {
         wanted: Wanted<'_>,
         take: impl FnOnce(Method, Option<Arc<Kept>>) -> Take,
     ) -> Result<Self, ProbeError> {
+        Self::attach_any(wanted, take).map_err(|error| error.under_lockdown(&lockdown()))
+    }
+
+    fn attach_any(
+        wanted: Wanted<'_>,
+        take: impl FnOnce(Method, Option<Arc<Kept>>) -> Take,
+    ) -> Result<Self, ProbeError> {
         let mut object = Object::load(wanted)?;
         let ring = object.records()?;
         let mut drops = Drops::new(object.drops()?);
@@ -98,6 +105,9 @@ impl Probe {
             Method::Tracepoints => Err(Vec::new()),
             _ => object.attach_out_of_memory(),
         };
+        if let Ok(entered) = &out_of_memory {
+            object.attach_no_victim(entered);
+        }
         let method = object.attach(wanted.method)?;
         let (pinned, kept) = object.keep(&mut drops)?;
         let pinned = wanted.pin.is_some().then_some(pinned);
@@ -126,13 +136,14 @@ impl Probe {
 
     /// Puts every program through this kernel's verifier, with all it could do, and attaches nothing.
     pub fn verify() -> Result<Vec<Verified>, ProbeError> {
-        Object::load(Wanted {
+        let wanted = Wanted {
             method: Method::Auto,
             logging: false,
             environment: true,
             pin: None,
-        })?
-        .verify()
+        };
+        let verified = Object::load(wanted).and_then(|mut object| object.verify());
+        verified.map_err(|error| error.under_lockdown(&lockdown()))
     }
 
     /// What is lost, at any time; also after the end.
@@ -151,4 +162,8 @@ impl Probe {
         drop(self.object);
         drop(self.reader);
     }
+}
+
+fn lockdown() -> String {
+    std::fs::read_to_string(error::LOCKDOWN).unwrap_or_default()
 }

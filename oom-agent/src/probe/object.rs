@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, FEntry, KProbe, Program, ProgramError, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, TracePoint};
 use aya_log::EbpfLogger;
 use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
 
@@ -32,6 +32,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oo
 /// The programs for [`OUT_OF_MEMORY`].
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
 const KPROBE_PROGRAM: &str = "out_of_memory";
+
+/// Those for its return: only while the agent lives, as it is told again and again.
+const FEXIT_PROGRAM: &str = "out_of_memory_fexit";
+const KRETPROBE_PROGRAM: &str = "out_of_memory_return";
 
 /// Bytes of the ring that has environments, too: of 8 KiB each.
 const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
@@ -218,6 +222,28 @@ impl Object {
             }
             Err(no_kprobe) => Err(vec![no_fentry, no_kprobe]),
         }
+    }
+
+    /// The same on its return, which tells of an OOM without a victim; `entered` is how its entry is probed.
+    pub(super) fn attach_no_victim(&mut self, entered: &str) {
+        let attached = match &self.btf {
+            Some(btf) if entered == "fentry" => program_mut::<FExit>(&mut self.ebpf, FEXIT_PROGRAM)
+                .and_then(|program| {
+                    let loaded = program.load(OUT_OF_MEMORY, btf);
+                    let attached = loaded.and_then(|()| program.attach());
+                    attached
+                        .map(drop)
+                        .map_err(|source| attach_error(FEXIT_PROGRAM, source))
+                }),
+            _ => program_mut::<KProbe>(&mut self.ebpf, KRETPROBE_PROGRAM).and_then(|program| {
+                let loaded = program.load();
+                let attached = loaded.and_then(|()| program.attach(OUT_OF_MEMORY, 0));
+                attached
+                    .map(drop)
+                    .map_err(|source| attach_error(KRETPROBE_PROGRAM, source))
+            }),
+        };
+        self.refused.extend(attached.err());
     }
 
     /// Loads and attaches what this kernel can take. They are detached when this is dropped.

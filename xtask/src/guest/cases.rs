@@ -12,12 +12,13 @@ use super::sampled::sampled;
 use super::scene::{Scene, Story};
 use super::sidecar::sidecar;
 use super::storm::{KILLS, storm};
+use super::unkillable::unkillable;
 use super::warned::warned;
 
 const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -35,11 +36,12 @@ pub const NAMES: [&str; 18] = [
     "warned",
     "verdicts",
     "sampled",
+    "unkillable",
     "storm",
 ];
 
-/// How many the agent tells in all: `sampled` has none, `verdicts` two, `storm` many.
-pub const INCIDENTS: usize = NAMES.len() - 3 + 2 + KILLS;
+/// How many the agent tells in all: `sampled` and `unkillable` have none, `verdicts` two, `storm` many.
+pub const INCIDENTS: usize = NAMES.len() - 4 + 2 + KILLS;
 
 /// Runs one case: `{"expected": …, "told": …}`.
 pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
@@ -64,6 +66,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "warned" => warned(scene),
         "verdicts" => verdicts(scene),
         "sampled" => sampled(scene),
+        "unkillable" => unkillable(scene),
         "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }

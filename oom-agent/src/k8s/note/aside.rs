@@ -12,6 +12,7 @@ pub(super) fn note(aside: &Aside, held_back: u64) -> String {
         // Escapes what is others' text.
         Aside::Verdict(finding) => (story::sentence(finding), "The same was found"),
         Aside::Warning(warning) => (told(warning), "It was so"),
+        Aside::NoVictim(told) => (told.note(), "It was so"),
         Aside::Unheeded(unheeded) => (
             capital(&escape::terminal(&unheeded.sentence()).to_string()),
             "It was so",

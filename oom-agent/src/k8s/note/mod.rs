@@ -43,6 +43,7 @@ pub(super) fn action(draft: &Draft) -> &'static str {
         Told::Aside(Aside::Verdict(_)) => "CompareStatus",
         Told::Aside(Aside::Warning(_)) => "Warn",
         Told::Aside(Aside::Unheeded(_)) => "ReadAnnotations",
+        Told::Aside(Aside::NoVictim(_)) => "SelectVictim",
     }
 }
 
@@ -63,6 +64,7 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
             };
         }
         Told::Aside(Aside::Unheeded(_)) => return "AnnotationNotHeeded",
+        Told::Aside(Aside::NoVictim(_)) => return "OOMWithoutVictim",
     };
     match (&draft.on, incident.scope) {
         (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
@@ -231,7 +233,9 @@ fn fate(outcome: Outcome) -> &'static str {
             "The container's first process was not killed, so the container may go on without it, and Kubernetes may report nothing."
         }
         Outcome::AlreadyExiting => "It was exiting already when it was chosen.",
-        Outcome::Unknown => "Whether the container died is not known.",
+        Outcome::NoKillableProcess | Outcome::OomKillDisabled | Outcome::Unknown => {
+            "Whether the container died is not known."
+        }
     }
 }
 

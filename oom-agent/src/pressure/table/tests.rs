@@ -52,11 +52,11 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
             write(&dir, 100_000);
             table.limit(&source, &format!("/{name}"));
         }
-        assert_eq!(table.pass(&epoll).len(), 2);
+        assert_eq!(table.pass(&epoll).usages.len(), 2);
         assert_eq!(table.next_ns(), None, "no hurry");
         // It would be there soon, at that pace.
         write(&root.path().join("a"), 750_000);
-        let usages = table.pass(&epoll);
+        let usages = table.pass(&epoll).usages;
         let most = usages.iter().map(|(_, usage)| usage.current).max();
         assert_eq!(most, Some(750_000));
         assert!(table.next_ns().is_some());
@@ -64,7 +64,7 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
         let stat = "hierarchical_memory_limit 900000\ntotal_inactive_file 0\n";
         fs::write(root.path().join("b/memory.stat"), stat).unwrap();
         table.limit(&source, "/b");
-        assert_eq!(table.pass(&epoll).len(), 2);
+        assert_eq!(table.pass(&epoll).usages.len(), 2);
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let said = log.matches("the kernel does not tell when a container crosses a mark");
@@ -124,7 +124,10 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
         let mut table = Table::new(SamplerCounts::default());
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         table.limit(&source, "/a");
-        let passes = [table.pass(&epoll).len(), table.pass(&epoll).len()];
+        let passes = [
+            table.pass(&epoll).usages.len(),
+            table.pass(&epoll).usages.len(),
+        ];
         drop(table);
         done.send(passes).unwrap();
     });
@@ -151,7 +154,7 @@ fn there_is_a_look_once_marks_are_set() {
     table.limit(&source, "/a");
     let mut set = |usage, is_fast, expected: &str| {
         write(&dir, usage);
-        assert_eq!(table.pass(&epoll).len(), 1);
+        assert_eq!(table.pass(&epoll).usages.len(), 1);
         assert_eq!(table.next_ns().is_some(), is_fast);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),

@@ -45,6 +45,7 @@ impl Node {
     /// Levels that are told, and pods that are asked for.
     fn pass(&mut self, usages: &[(Key, Usage)]) -> (Vec<Level>, usize) {
         let pass = Pass {
+            stuck: &[],
             usages,
             whole: true,
         };
@@ -57,6 +58,7 @@ impl Node {
     /// Pods that are asked for.
     fn asks(&mut self, usages: &[(Key, Usage)]) -> Vec<Ask> {
         let pass = Pass {
+            stuck: &[],
             usages,
             whole: true,
         };
@@ -187,6 +189,7 @@ fn what_found_no_room_is_told_again_soon_and_as_new() {
     let mut node = Node::new(false);
     let usages = [(container(1), usage(101, 80))];
     let pass = Pass {
+        stuck: &[],
         usages: &usages,
         whole: true,
     };
