@@ -113,7 +113,7 @@ pub(super) fn aside(aside: &Aside, tell_node: bool) -> Option<Draft> {
         Aside::Warning(warning) => Subject {
             victim: 0,
             pod: warning.pod.clone()?,
-            container: Some(warning.container.clone()),
+            container: warning.container.clone(),
         },
         Aside::Unheeded(unheeded) => Subject {
             victim: 0,
@@ -254,7 +254,7 @@ impl Draft {
             }
             Told::Aside(Aside::Warning(warning)) => {
                 let level = warning.crossing.level.as_str();
-                return format!("{level} {}", warning.container.id);
+                return format!("{level} {}", warning.cgroup);
             }
             Told::Aside(Aside::Unheeded(unheeded)) => {
                 return format!("annotations {:?}", unheeded.pod.uid);

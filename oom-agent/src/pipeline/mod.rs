@@ -7,6 +7,7 @@ mod health;
 mod no_victim;
 mod outlets;
 mod owed;
+mod owner;
 mod resolve;
 mod said;
 mod sampling;

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 
+use super::owner::find_owner;
 use super::resolve::Resolver;
 use crate::clock;
 use crate::escape;
 use crate::host::Host;
-use crate::incident::{Container, Pod, sentence};
+use crate::incident::sentence;
 use crate::k8s::Aside;
 use crate::metrics::{NoVictimCounts, SinkCounts};
 use crate::no_victim::{Episodes, NoVictim, Sighting};
@@ -92,7 +93,8 @@ impl Ends {
         let cause = sighting.cause;
         self.counts.add(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
-        let named = timeout(PATIENCE, self.names(&sighting)).await;
+        let owner = find_owner(&self.resolver, sighting.identity());
+        let named = timeout(PATIENCE, owner).await;
         let (container, pod) = named.unwrap_or_default();
         let told = NoVictim {
             incident: sighting.incident(&self.host, time),
@@ -114,36 +116,5 @@ impl Ends {
                 counts.overflowed.inc();
             }
         }
-    }
-
-    /// The path's word where the runtime has none.
-    async fn names(&self, sighting: &Sighting) -> (Option<Container>, Option<Pod>) {
-        let identity = sighting.identity();
-        let of_path = identity.pod_uid.as_ref().map(|uid| Pod {
-            uid: Some(uid.clone()),
-            ..Pod::default()
-        });
-        if let Some(id) = identity.container_id {
-            return match self.resolver.container(&id).await {
-                Some((container, pod)) => (Some(container), pod.or(of_path)),
-                None => {
-                    let runtime = identity.runtime.map(|runtime| runtime.as_str().to_owned());
-                    let container = Container {
-                        id,
-                        name: None,
-                        runtime,
-                    };
-                    (Some(container), of_path)
-                }
-            };
-        }
-        let Some(uid) = identity.pod_uid else {
-            return (None, None);
-        };
-        let pod = match self.resolver.runtime.get().await {
-            Some(cri) => cri.sandbox(&uid).await.ok().map(|sandbox| sandbox.pod),
-            None => None,
-        };
-        (None, pod.or(of_path))
     }
 }

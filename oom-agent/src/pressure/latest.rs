@@ -47,6 +47,7 @@ mod tests {
                 current,
                 working_set: 0,
                 limit: None,
+                throttles: false,
                 psi: None,
             };
             (Key::new(path, 1), usage)

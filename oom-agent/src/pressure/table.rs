@@ -1,11 +1,12 @@
 //! The containers that are watched, and how each is read.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use super::marks::{Marks, Setter};
 use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
-use super::tree::Source;
+use super::tree::{Source, is_pod};
 use super::usage::{Key, Pass, Usage};
 use crate::clock;
 use crate::error_chain::chain;
@@ -59,8 +60,22 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// A cgroup is there, or its limit was written.
+    /// A cgroup is there, or its limit was written. A container with one has its pod looked at no more.
     pub(super) fn limit(&mut self, source: &Source, path: &str) {
+        self.limit_of(source, path);
+        self.limit_of_pod(source, path);
+    }
+
+    /// Of the pod whose cgroup is next above.
+    fn limit_of_pod(&mut self, source: &Source, path: &str) {
+        if let Some((above, _)) = path.rsplit_once('/')
+            && is_pod(above)
+        {
+            self.limit_of(source, above);
+        }
+    }
+
+    fn limit_of(&mut self, source: &Source, path: &str) {
         let dir = source.dir(path);
         let known = self.find(path);
         let limited = self.is_limited(source, path, &dir);
@@ -71,7 +86,7 @@ impl Table {
                     entry.pace.tell();
                 }
             }
-            (Some(_), false) => self.gone(source, path),
+            (Some(_), false) => self.remove(source, path),
             (None, true) if self.entries.len() >= MOST => {
                 if !self.left_out.iter().any(|left| left == path) {
                     self.left_out.push(path.to_owned());
@@ -114,6 +129,11 @@ impl Table {
 
     /// It is gone, or has no limit any more: there may be room for another.
     pub(super) fn gone(&mut self, source: &Source, path: &str) {
+        self.remove(source, path);
+        self.limit_of_pod(source, path);
+    }
+
+    fn remove(&mut self, source: &Source, path: &str) {
         if let Some(at) = self.find(path) {
             self.entries.swap_remove(at);
         }
@@ -122,7 +142,7 @@ impl Table {
         while self.entries.len() < MOST
             && let Some(next) = self.left_out.pop()
         {
-            self.limit(source, &next);
+            self.limit_of(source, &next);
         }
         self.show();
     }
@@ -215,18 +235,28 @@ impl Table {
 
     fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {
         let limit = if source.wants_own_limit() {
-            own_limit(dir, source.version(), &mut self.buffer)
+            own_limit(dir, source.version(), &mut self.buffer).map(|limit| limit.is_some())
         } else {
             Cgroup::open(dir, path, source.version())
-                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit))
+                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit.is_some()))
         };
         match limit {
-            Ok(limit) => limit.is_some(),
+            Ok(limited) => limited && !(is_pod(path) && self.has_limit_below(source, dir)),
             Err(error) => {
                 self.say(&error);
                 false
             }
         }
+    }
+
+    /// Whether a container of a pod has a limit of its own: it is that which it comes near to.
+    fn has_limit_below(&mut self, source: &Source, pod: &Path) -> bool {
+        let below = std::fs::read_dir(pod).into_iter().flatten().flatten();
+        let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        dirs.into_iter().any(|entry| {
+            let limit = own_limit(&entry.path(), source.version(), &mut self.buffer);
+            limit.is_ok_and(|limit| limit.is_some())
+        })
     }
 
     fn find(&self, path: &str) -> Option<usize> {

@@ -14,8 +14,10 @@ pub struct Usage {
     pub current: u64,
     /// The same without `inactive_file`, as the kubelet counts: what reclaim does not get for nothing.
     pub working_set: u64,
-    /// The lowest limit on the path up; `None` where there is none.
+    /// The lowest limit on the path up, `memory.high` among them; `None` where there is none.
     pub limit: Option<u64>,
+    /// That is a `memory.high`: who reaches it is throttled, and not killed.
+    pub throttles: bool,
     /// How much was waited; `None` on cgroup v1 and where the kernel does not tell it by cgroup.
     pub psi: Option<Pressure>,
 }
@@ -122,6 +124,7 @@ mod tests {
             current: 75,
             working_set: 50,
             limit,
+            throttles: false,
             psi: None,
         }
     }

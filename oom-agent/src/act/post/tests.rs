@@ -24,6 +24,7 @@ fn notice() -> Notice {
         current: 150,
         working_set: 120,
         limit: Some(200),
+        throttles: false,
         psi: None,
     };
     let crossing = Crossing {

@@ -172,3 +172,47 @@ fn there_is_a_look_once_marks_are_set() {
     set(100_000, false, " 500000");
     set(410_000, true, " 950000");
 }
+
+/// Its cgroup, with a limit or without.
+fn v2(dir: &Path, max: &str) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("memory.max"), max).unwrap();
+    fs::write(dir.join("memory.current"), "900\n").unwrap();
+    fs::write(dir.join("memory.stat"), "inactive_file 0\n").unwrap();
+}
+
+#[test]
+fn a_pod_is_watched_while_it_alone_has_a_limit() {
+    let root = tempfile::tempdir().unwrap();
+    let source = Source::Containers {
+        root: root.path().to_owned(),
+        version: Version::V2,
+    };
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    let mut table = Table::new(SamplerCounts::default());
+    let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+    let [first, second] = [1, 2].map(|n| format!("{pod}/{n:064x}"));
+    let dir = |path: &str| root.path().join(path.trim_start_matches('/'));
+    v2(&dir(pod), "1000\n");
+    let watched = |table: &mut Table| -> Vec<(String, Option<u64>)> {
+        let usages = table.pass(&epoll).usages;
+        usages
+            .iter()
+            .map(|(key, usage)| (key.path().to_owned(), usage.limit))
+            .collect()
+    };
+    table.limit(&source, pod);
+    v2(&dir(&first), "max\n");
+    table.limit(&source, &first);
+    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
+    // A container has a limit of its own, under which the pod's still counts.
+    v2(&dir(&second), "2000\n");
+    table.limit(&source, &second);
+    assert_eq!(watched(&mut table), [(second.clone(), Some(1000))]);
+    fs::remove_dir_all(dir(&second)).unwrap();
+    table.gone(&source, &second);
+    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
+    fs::write(dir(pod).join("memory.max"), "max\n").unwrap();
+    table.limit(&source, pod);
+    assert_eq!(watched(&mut table), []);
+}
