@@ -41,13 +41,11 @@ impl Refusal {
         match code {
             401 => Self::Unauthorized,
             409 if reason == "AlreadyExists" && !denied => Self::Exists,
-            // Of a webhook that says so, or of a quota whose count another request has just changed.
-            408 | 409 | 425 => Self::Later,
             410 => Self::Expired,
-            // A webhook's own code: the server itself is neither busy nor away.
-            429 | 500.. if denied => Self::Later,
-            429 | 502..=504 => Self::Busy,
-            500.. => Self::Later,
+            // With a webhook's own code the server itself is neither busy nor away.
+            429 | 502..=504 if !denied => Self::Busy,
+            // 409: of a webhook that says so, or of a quota whose count another request has just changed.
+            408 | 409 | 425 | 429 | 500.. => Self::Later,
             _ if denied => Self::Denied,
             403 if message.contains(QUOTA) => Self::Quota,
             403 if message.contains(TERMINATING) => Self::Never,

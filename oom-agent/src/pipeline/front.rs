@@ -12,7 +12,6 @@ use super::resolve::Resolver;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident, Scope};
 use crate::metrics::Metrics;
-use crate::no_victim::Sighting;
 use crate::probe::{Kept, Left, Take};
 use crate::sinks::{Format, Lines};
 
@@ -34,8 +33,6 @@ pub(super) struct Front {
     pub(super) kept: Option<Arc<Kept>>,
     /// Kills whose lines the last agent has written, and no more: by their stamps.
     pub(super) half_told: BTreeSet<u64>,
-    /// Of one memory page.
-    pub(super) page_size: u64,
     /// OOMs without victims go there.
     pub(super) no_victim: Sightings,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
@@ -62,10 +59,7 @@ impl Front {
         let now_ns = clock::monotonic_ns();
         let found = match record {
             Some(Record::NoVictim(record)) => {
-                let sighting = Sighting::of_record(&record, self.page_size);
-                if let Some(sighting) = sighting {
-                    self.no_victim.offer(sighting);
-                }
+                self.no_victim.of_record(&record);
                 return self.assembler.deadline_ns();
             }
             Some(record) => {

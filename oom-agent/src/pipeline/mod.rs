@@ -105,9 +105,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
     let unwritten = metrics.lines_unwritten.clone();
-    let lines =
-        Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
-    let lines = Arc::new(lines);
+    let lines = Lines::to_stdout(args.output, TimeZone::system(), unwritten);
+    let lines = Arc::new(lines.map_err(RunError::Lines)?);
     let procfs = Procfs::of_host(args.procfs.as_deref());
     let patience = if procfs.is_some() { UNREAD } else { UNREADABLE };
     let runtime = Runtime::new(args.cri_endpoint.clone());
@@ -115,7 +114,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let watched = Watched::default();
     let resolver = Resolver::new(host.clone(), procfs, snapshots, &watched, runtime);
     let (seen, incidents) = mpsc::channel(QUEUE);
-    let (sightings, no_victim) = no_victim::channel();
+    let (sightings, no_victim) = no_victim::channel(host.page_size);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
@@ -138,7 +137,6 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             metrics: Arc::clone(&metrics),
             kept: pinned,
             half_told: BTreeSet::new(),
-            page_size: host.page_size,
             no_victim: sightings.clone(),
             seen,
         };
@@ -170,13 +168,12 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         metrics: &metrics,
         meters: &meters,
         journal: journal.as_ref(),
-        sightings: &sightings,
     };
     let Outlets {
         sinks,
         verdicts,
         sampling,
-    } = outlets.start(post, no_victim);
+    } = outlets.start(post, sightings, no_victim);
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let pipeline = Pipeline {
         resolver,

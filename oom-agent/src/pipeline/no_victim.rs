@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use oom_agent_ebpf as kernel;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::timeout;
 
@@ -27,7 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The near end. Never waits.
 #[derive(Clone)]
-pub(super) struct Sightings(Sender<Sighting>);
+pub(super) struct Sightings {
+    queue: Sender<Sighting>,
+    page_size: u64,
+}
 
 /// The far end, to be started.
 pub(super) struct Told(Receiver<Sighting>);
@@ -41,16 +45,23 @@ pub(super) struct Ends {
     pub(super) counts: NoVictimCounts,
 }
 
-pub(super) fn channel() -> (Sightings, Told) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Sightings(sender), Told(receiver))
+pub(super) fn channel(page_size: u64) -> (Sightings, Told) {
+    let (queue, receiver) = mpsc::channel(QUEUE);
+    (Sightings { queue, page_size }, Told(receiver))
 }
 
 // === impl Sightings ===
 
 impl Sightings {
-    pub(super) fn offer(&self, sighting: Sighting) {
-        let _again = self.0.try_send(sighting);
+    fn offer(&self, sighting: Sighting) {
+        let _again = self.queue.try_send(sighting);
+    }
+
+    /// The kernel's record.
+    pub(super) fn of_record(&self, record: &kernel::NoVictim) {
+        if let Some(sighting) = Sighting::of_record(record, self.page_size) {
+            self.offer(sighting);
+        }
     }
 
     /// Those of a pass.

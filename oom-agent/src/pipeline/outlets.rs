@@ -42,14 +42,18 @@ pub(super) struct Parts<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) meters: &'a Meters,
     pub(super) journal: Option<&'a Journal>,
-    pub(super) sightings: &'a Sightings,
 }
 
 // === impl Parts ===
 
 impl Parts<'_> {
     /// `post`: where warnings are posted to.
-    pub(super) fn start(self, post: Option<Post>, no_victim: no_victim::Told) -> Outlets {
+    pub(super) fn start(
+        self,
+        post: Option<Post>,
+        sightings: Sightings,
+        no_victim: no_victim::Told,
+    ) -> Outlets {
         let Self { args, metrics, .. } = self;
         let (events, asides) = mpsc::channel(verdicts::QUEUE);
         let events = (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS)));
@@ -78,13 +82,7 @@ impl Parts<'_> {
         let plan = self.plan(&reader, tell, events);
         Outlets {
             verdicts,
-            sampling: sampling::start(
-                args,
-                metrics.sampler.clone(),
-                self.watched,
-                plan,
-                self.sightings.clone(),
-            ),
+            sampling: sampling::start(args, metrics.sampler.clone(), self.watched, plan, sightings),
             sinks: self.sinks(asides, warned, reader),
         }
     }

@@ -217,8 +217,12 @@ impl Task {
     /// `None` where nothing can be asked: no API server, no pod, or no name of it.
     async fn ask_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
         let (reader, pod) = (self.reader.get()?, check.pod()?);
-        (pod.namespace.as_ref()?, pod.name.as_ref()?);
-        Some(reader.stored(pod).await)
+        let is_named = pod.namespace.is_some() && pod.name.is_some();
+        if is_named {
+            Some(reader.stored(pod).await)
+        } else {
+            None
+        }
     }
 
     fn tell(&self, finding: &Arc<Finding>) {

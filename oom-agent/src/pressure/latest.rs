@@ -58,7 +58,7 @@ mod tests {
                 usages,
                 stuck: &[],
                 whole,
-            })
+            });
         };
         take(true, &[row("/a", 1), row("/b", 2)]);
         take(false, &[row("/b", 3), row("/c", 4)]);

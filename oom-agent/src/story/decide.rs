@@ -46,9 +46,10 @@ pub(super) enum Age {
 pub(super) fn struck(kill: Kill, status: Option<&Status>, age: Age) -> Decision {
     let settled = age == Age::Settled;
     let Some(status) = status else {
-        return match settled {
-            true => Decision::Undecided(Why::Collected),
-            false => Decision::Later,
+        return if settled {
+            Decision::Undecided(Why::Collected)
+        } else {
+            Decision::Later
         };
     };
     match status.state {
