@@ -34,7 +34,7 @@ pub struct NoVictim {
 
 impl NoVictim {
     /// The first word of such a record.
-    pub const KIND: u32 = 5;
+    pub const KIND: u32 = 6;
 }
 
 const _: () = assert!(size_of::<NoVictim>() == 48 + CGROUP_NAMES_LEN);

@@ -123,6 +123,10 @@ pub struct Autopsy {
     pub levels_used: u32,
     /// `task->start_boottime`: `CLOCK_BOOTTIME`, in ns.
     pub start_boot_ns: u64,
+    /// How many levels above the victim's memory cgroup the nearest one is that its parent is in, too.
+    pub parent_above: u32,
+    /// The same of the first process of its PID namespace.
+    pub reaper_above: u32,
     /// The victim's memory cgroup and its ancestors, leaf first.
     pub levels: [Level; LEVELS],
     /// `comm` of the thread group's leader.
@@ -194,6 +198,27 @@ pub struct Exit {
     pub stamp_ns: u64,
 }
 
+/// `out_of_memory` has returned: no more victims of this invocation are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct InvocationEnd {
+    /// [`InvocationEnd::KIND`].
+    pub kind: u32,
+    /// How many processes it has marked; more than none.
+    pub marks: u32,
+    /// [`Mark::invocation_ns`] of those.
+    pub invocation_ns: u64,
+    /// 1 where the first of them was sent SIGKILL once more, as the kernel does when it kills the
+    /// group of its first victim: it counts that one twice.
+    pub first_again: u32,
+    /// Unused.
+    pub pad: u32,
+}
+
 /// Indexes in the `DROPS` map.
 pub mod drops {
     /// A record found the ring full.
@@ -204,10 +229,12 @@ pub mod drops {
 
 /// Bits of the `IN_USE` map's only value: which programs are attached. The others rely on them.
 pub mod in_use {
-    /// `sched_process_exit`: marks are forgotten, so they may be remembered.
-    pub const EXIT: u32 = 1;
+    /// `sched_process_free`: marks end with their tasks, so they may be remembered.
+    pub const FREE: u32 = 1;
     /// `signal_generate`: what is marked without having been sent SIGKILL was exiting already.
     pub const SENT: u32 = 1 << 1;
+    /// The program on the return of `out_of_memory`.
+    pub const RETURN: u32 = 1 << 2;
 }
 
 /// Bits of [`Mark::invoked`].
@@ -227,6 +254,8 @@ pub mod invoked {
     pub const EXITING: u32 = 1 << 5;
     /// An autopsy of it is being written at this moment.
     pub const EXAMINED: u32 = 1 << 6;
+    /// An [`InvocationEnd`](crate::InvocationEnd) follows once all of the invocation's are marked.
+    pub const END_FOLLOWS: u32 = 1 << 7;
 }
 
 /// Bits of [`Autopsy::known`].
@@ -257,6 +286,10 @@ pub mod known {
     pub const FROM_OUTSIDE: u32 = 1 << 11;
     /// The kernel had sent SIGKILL and not marked yet: a mark with the same stamp makes it a kill.
     pub const UNCONFIRMED: u32 = 1 << 12;
+    /// `parent_above`.
+    pub const PARENT_CGROUP: u32 = 1 << 13;
+    /// `reaper_above`.
+    pub const REAPER_CGROUP: u32 = 1 << 14;
 }
 
 // === impl Mark ===
@@ -278,6 +311,13 @@ impl Autopsy {
 impl Exit {
     /// The first word of an exit.
     pub const KIND: u32 = 3;
+}
+
+// === impl InvocationEnd ===
+
+impl InvocationEnd {
+    /// The first word of an invocation's end.
+    pub const KIND: u32 = 5;
 }
 
 // === impl Environment ===
@@ -307,8 +347,9 @@ pub const KEPT_LEN: usize = size_of::<Autopsy>();
 // The ring is read by another program than the one that wrote it: a layout that moves must not compile.
 const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
 const _: () =
-    assert!(size_of::<Autopsy>() == 104 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
+    assert!(size_of::<Autopsy>() == 112 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
+const _: () = assert!(size_of::<InvocationEnd>() == 24);
 const _: () = assert!(size_of::<Mark>() <= KEPT_LEN);
 const _: () = assert!(size_of::<Environment>() == 24 + ENVIRONMENT_LEN);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

@@ -13,6 +13,15 @@ pub fn monotonic_ns() -> u64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
+/// A stamp on the clock that counts a suspended host's time, too: `CLOCK_BOOTTIME`, in ns.
+pub fn since_boot_ns(stamp_ns: u64) -> u64 {
+    let boot = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(boot.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(boot.tv_nsec).unwrap_or(0);
+    let boot_ns = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    stamp_ns.saturating_add(boot_ns.saturating_sub(monotonic_ns()))
+}
+
 /// The moment of a stamp, given both clocks at one later moment.
 pub fn wall(stamp_ns: u64, now_ns: u64, now: Timestamp) -> Timestamp {
     let ago = i64::try_from(now_ns.saturating_sub(stamp_ns)).unwrap_or(i64::MAX);

@@ -132,6 +132,7 @@ impl Sighting {
             outcome: self.cause.outcome(),
             trigger: self.trigger,
             victims: Vec::new(),
+            victim_count: 0,
             memory: Vec::new(),
             before: None,
             degraded,

@@ -1,12 +1,15 @@
 //! A process as /proc shows it: the second choice, because it can be gone.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::CapabilitySet;
 
-use crate::incident::{Rss, Victim};
+use crate::incident::{Killed, Rss, Victim};
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -19,6 +22,9 @@ const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in field 9 of `proc_pid_stat(5)`.
 const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Of field 22 of `proc_pid_stat(5)`, in ns: `USER_HZ` is 100 wherever Linux runs.
+const TICK_NS: u64 = 10_000_000;
 
 /// A mounted procfs.
 #[derive(Clone, Debug)]
@@ -72,8 +78,7 @@ impl Procfs {
     /// the initial PID namespace are there threads of the kernel. (The namespace's own name, in
     /// `1/ns/pid`, cannot be read without `CAP_SYS_PTRACE`.)
     fn shows_kernel_threads(&self) -> io::Result<bool> {
-        let stat = read(&self.root.join("2/stat"), FILE_LEN)?;
-        let stat = String::from_utf8_lossy(&stat);
+        let stat = text(&self.open(2)?, "stat")?;
         // After the name, which may hold anything: state ppid pgrp session tty_nr tpgid flags.
         let flags = stat.rsplit_once(") ").and_then(|(_, rest)| {
             let flags = rest.split_ascii_whitespace().nth(6)?;
@@ -82,59 +87,120 @@ impl Procfs {
         Ok(flags.is_some_and(|flags| flags & PF_KTHREAD != 0))
     }
 
-    /// Fills what is still missing of the process or thread `victim.pid`, and says what stays so.
-    pub fn fill(&self, victim: &mut Victim, degraded: &mut Vec<String>) {
-        let dir = self.root.join(victim.pid.to_string());
-        let status = match read(&dir.join("status"), FILE_LEN) {
-            Ok(status) => String::from_utf8_lossy(&status).into_owned(),
-            Err(error) => {
-                degraded.push(format!(
-                    "gone before /proc could be read ({})",
-                    error.kind()
-                ));
-                return;
-            }
-        };
+    /// Fills what is still missing of the process or thread `victim.pid`, which was killed at
+    /// `killed_boot_ns` (`CLOCK_BOOTTIME`), and notes why the rest stays so.
+    pub fn fill(&self, killed: &mut Killed, killed_boot_ns: u64) {
+        let (Ok(reason) | Err(reason)) = self.try_fill(killed, killed_boot_ns);
+        killed.missing.push(reason);
+    }
+
+    /// Gives the reason.
+    fn try_fill(&self, killed: &mut Killed, killed_boot_ns: u64) -> Result<String, String> {
+        let victim = &mut killed.victim;
+        let gone = |error: io::Error| format!("gone before /proc could be read ({})", error.kind());
+        // Whatever is read by this handle is of one process, whoever gets its number.
+        let dir = self.open(victim.pid).map_err(gone)?;
+        let status = text(&dir, "status").map_err(gone)?;
+        let started = started(&text(&dir, "stat").map_err(gone)?);
+        if !started.is_some_and(|ticks| is_victim(ticks, victim.start_boot_ns, killed_boot_ns)) {
+            return Err(
+                "gone before /proc could be read: another process has its number".to_owned(),
+            );
+        }
         fill_from_status(victim, &status);
-        let text = |name: &str| {
-            let bytes = read(&dir.join(name), FILE_LEN).ok()?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        };
         // A process that has ended is shown in the root cgroup, and without memory.
         let ended = field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']));
         if victim.cgroup.is_none() && !ended {
-            victim.cgroup = text("cgroup").and_then(|text| memory_cgroup(&text));
+            victim.cgroup = cgroup(&dir);
         }
         if victim.oom_score_adj.is_none() {
-            victim.oom_score_adj = text("oom_score_adj").and_then(|text| text.trim().parse().ok());
+            let adj = text(&dir, "oom_score_adj").ok();
+            victim.oom_score_adj = adj.and_then(|text| text.trim().parse().ok());
         }
         if victim.cmdline.is_none() {
             // Empty once the address space is gone.
-            victim.cmdline = read(&dir.join("cmdline"), CMDLINE_LEN)
+            victim.cmdline = read(&dir, "cmdline", CMDLINE_LEN)
                 .ok()
                 .filter(|bytes| !bytes.is_empty())
                 .map(|bytes| crate::incident::arguments(&bytes));
         }
-        let missing = [
-            ("cgroup", victim.cgroup.is_none()),
-            ("oom_score_adj", victim.oom_score_adj.is_none()),
-            ("cmdline", victim.cmdline.is_none()),
-            ("rss_bytes", victim.rss_bytes.is_none()),
-            ("start_boot_ns", victim.start_boot_ns.is_none()),
-        ];
-        for (field, _) in missing.iter().filter(|(_, missing)| *missing) {
-            degraded.push(format!(
-                "{field}: not to be had from /proc{}",
-                if ended { ", it had ended" } else { "" }
-            ));
+        if killed.parent_above.is_none() {
+            let parent = || {
+                let number: u32 = number(&status, "PPid")?;
+                let cgroup = cgroup(&self.open(number).ok()?)?;
+                // As long as it is the parent its number is its own.
+                let again = number_of_parent(&dir)?;
+                (again == number).then_some(cgroup)
+            };
+            let own = victim.cgroup.as_deref();
+            killed.parent_above = own
+                .zip(parent())
+                .map(|(own, parent)| levels_above(own, &parent));
         }
+        let ended = if ended { ", it had ended" } else { "" };
+        Ok(format!("not to be had from /proc{ended}"))
+    }
+
+    fn open(&self, pid: u32) -> io::Result<File> {
+        let flags = OFlags::DIRECTORY.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        let dir = options.read(true).custom_flags(flags);
+        dir.open(self.root.join(pid.to_string()))
     }
 }
 
-fn read(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
+fn read(dir: impl AsFd, name: &str, at_most: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = File::from(openat(dir, name, flags, Mode::empty())?);
     let mut bytes = Vec::new();
-    File::open(path)?.take(at_most).read_to_end(&mut bytes)?;
+    file.take(at_most).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+fn text(dir: &File, name: &str) -> io::Result<String> {
+    let bytes = read(dir, name, FILE_LEN)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn cgroup(dir: &File) -> Option<String> {
+    memory_cgroup(&text(dir, "cgroup").ok()?)
+}
+
+fn number_of_parent(dir: &File) -> Option<u32> {
+    number(&text(dir, "status").ok()?, "PPid")
+}
+
+/// When a process was started, in ticks: field 22 of `proc_pid_stat(5)`. The name may hold anything.
+fn started(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether a process that started then is the victim, and not one that got its number later.
+fn is_victim(ticks: u64, start_boot_ns: Option<u64>, killed_boot_ns: u64) -> bool {
+    match start_boot_ns {
+        Some(start_boot_ns) => ticks == start_boot_ns / TICK_NS,
+        None => ticks <= killed_boot_ns / TICK_NS,
+    }
+}
+
+/// How many levels above `path` the nearest cgroup is that `other` is in, too.
+fn levels_above(path: &str, other: &str) -> u32 {
+    let names = |path: &str| -> Vec<String> {
+        let names = path.split('/').filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    };
+    let (own, others) = (names(path), names(other));
+    let shared = own.iter().zip(&others).take_while(|(a, b)| a == b).count();
+    u32::try_from(own.len().saturating_sub(shared)).unwrap_or(u32::MAX)
+}
+
+fn number<T: std::str::FromStr>(status: &str, name: &str) -> Option<T> {
+    field(status, name)?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -150,17 +216,10 @@ fn fill_from_status(victim: &mut Victim, status: &str) {
         let digits = field(status, name)?.strip_suffix("kB")?.trim_ascii_end();
         digits.parse::<u64>().ok()?.checked_mul(1024)
     };
-    let number = |name: &str| {
-        field(status, name)?
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()
-    };
     // What was marked can be a thread: an incident names its process.
-    victim.pid = number("Tgid").unwrap_or(victim.pid);
-    victim.parent_pid = victim.parent_pid.or_else(|| number("PPid"));
-    victim.uid = victim.uid.or_else(|| number("Uid"));
+    victim.pid = number(status, "Tgid").unwrap_or(victim.pid);
+    victim.parent_pid = victim.parent_pid.or_else(|| number(status, "PPid"));
+    victim.uid = victim.uid.or_else(|| number(status, "Uid"));
     victim.comm = victim
         .comm
         .take()
@@ -199,10 +258,30 @@ pub(crate) fn memory_cgroup(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const KILLED_NS: u64 = 5_000_000_000;
+
+    /// A process that was started 1 s after the boot.
+    fn stat() -> Vec<u8> {
+        started_at(100)
+    }
+
+    fn started_at(ticks: u64) -> Vec<u8> {
+        format!("4243 (a) S b) S 7 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 {ticks} 20 21\n")
+            .into()
+    }
+
+    fn killed(victim: Victim) -> Killed {
+        Killed {
+            victim,
+            ..Killed::default()
+        }
+    }
+
     fn process(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Procfs) {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("4243");
         std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("stat"), stat()).unwrap();
         for (name, content) in files {
             std::fs::write(dir.join(name), content).unwrap();
         }
@@ -221,14 +300,13 @@ mod tests {
             ("oom_score_adj", b"-17\n"),
             ("cmdline", b"python3\0-c\0\0x = 1\0"),
         ]);
-        let mut victim = Victim {
+        let mut killed = killed(Victim {
             pid: 4243,
             ..Victim::default()
-        };
-        let mut degraded = Vec::new();
-        procfs.fill(&mut victim, &mut degraded);
+        });
+        procfs.fill(&mut killed, KILLED_NS);
         assert_eq!(
-            victim,
+            killed.victim,
             Victim {
                 pid: 4242,
                 comm: Some("python3".to_owned()),
@@ -246,11 +324,13 @@ mod tests {
                 namespace_pid: Some(17),
                 namespace_level: Some(1),
                 start_boot_ns: None,
+                first_process: None,
                 container: None,
                 pod: None,
             }
         );
-        assert_eq!(degraded, ["start_boot_ns: not to be had from /proc"]);
+        killed.say_missing();
+        assert_eq!(killed.degraded, ["start_boot_ns: not to be had from /proc"]);
     }
 
     #[test]
@@ -264,18 +344,21 @@ mod tests {
             ("oom_score_adj", b"0\n"),
             ("cmdline", b""),
         ]);
-        let mut victim = Victim {
+        let mut killed = killed(Victim {
             pid: 4243,
+            parent_pid: Some(7),
+            namespace_pid: Some(4243),
             ..Victim::default()
-        };
-        let mut degraded = Vec::new();
-        procfs.fill(&mut victim, &mut degraded);
-        assert_eq!(victim.rss_bytes, None);
-        assert_eq!(victim.cmdline, None);
-        assert_eq!(victim.cgroup, None, "a zombie is shown in the root cgroup");
+        });
+        procfs.fill(&mut killed, KILLED_NS);
+        killed.say_missing();
+        assert_eq!(killed.victim.rss_bytes, None);
+        assert_eq!(killed.victim.cmdline, None);
+        let cgroup = killed.victim.cgroup;
+        assert_eq!(cgroup, None, "a zombie is shown in the root cgroup");
         assert_eq!(
-            degraded,
-            ["cgroup", "cmdline", "rss_bytes", "start_boot_ns"]
+            killed.degraded,
+            ["start_boot_ns", "rss_bytes", "cgroup", "cmdline"]
                 .map(|field| format!("{field}: not to be had from /proc, it had ended"))
         );
     }
@@ -298,15 +381,21 @@ mod tests {
             parent_pid: Some(3),
             namespace_pid: Some(2),
             namespace_level: Some(2),
-            start_boot_ns: Some(1),
+            start_boot_ns: Some(1_004_000_000),
             ..Victim::default()
         };
         std::fs::rename(procfs.root.join("4243"), procfs.root.join("4242")).unwrap();
-        let (mut victim, mut degraded) = (known.clone(), Vec::new());
-        procfs.fill(&mut victim, &mut degraded);
+        let late = "its signal has not reached it in time".to_owned();
+        let mut killed = Killed {
+            missing: vec![late],
+            ..killed(known.clone())
+        };
+        procfs.fill(&mut killed, KILLED_NS);
         let cmdline = Some(vec!["python3".to_owned()]);
-        assert_eq!(victim, Victim { cmdline, ..known });
-        assert_eq!(degraded, Vec::<String>::new());
+        assert_eq!(killed.victim, Victim { cmdline, ..known });
+        // What was found later is known: nothing is said of it.
+        killed.say_missing();
+        assert_eq!(killed.degraded, Vec::<String>::new());
     }
 
     #[test]
@@ -330,15 +419,71 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_said_to_be() {
         let (_root, procfs) = process(&[]);
-        let mut victim = Victim {
+        let mut killed = killed(Victim {
             pid: 1,
             ..Victim::default()
-        };
-        let mut degraded = Vec::new();
-        procfs.fill(&mut victim, &mut degraded);
+        });
+        procfs.fill(&mut killed, KILLED_NS);
         assert_eq!(
-            degraded,
+            killed.missing,
             ["gone before /proc could be read (entity not found)"]
         );
+    }
+
+    #[test]
+    fn whoever_has_got_its_number_is_not_the_victim() {
+        let taken = "gone before /proc could be read: another process has its number";
+        // When it was started is known of most victims, in ns; of all, when it was killed.
+        let known = Some(1_009_999_999);
+        for (ticks, start_boot_ns, is_it) in [
+            (100, known, true),
+            (101, known, false),
+            (99, known, false),
+            (500, None, true),
+            (501, None, false),
+        ] {
+            let (_root, procfs) = process(&[
+                ("stat", &started_at(ticks)),
+                ("status", STATUS),
+                ("cgroup", b"0::/innocent\n"),
+                ("cmdline", b"innocent\0"),
+            ]);
+            let victim = Victim {
+                pid: 4243,
+                start_boot_ns,
+                ..Victim::default()
+            };
+            let mut killed = killed(victim.clone());
+            procfs.fill(&mut killed, KILLED_NS);
+            assert_eq!(
+                killed.victim.comm.is_some(),
+                is_it,
+                "{ticks} {start_boot_ns:?}"
+            );
+            assert_eq!(killed.missing == [taken], !is_it, "{:?}", killed.missing);
+            assert_eq!(killed.victim == victim, !is_it);
+        }
+    }
+
+    #[test]
+    fn where_its_parent_is_is_told_by_both_cgroups() {
+        let (root, procfs) = process(&[("status", STATUS), ("cgroup", b"0::/pods/a/b\n")]);
+        let parent = root.path().join("7");
+        std::fs::create_dir(&parent).unwrap();
+        for (cgroup, above) in [
+            ("/pods/a/b", 0),
+            ("/pods/a/b/c", 0),
+            ("/pods/a", 1),
+            ("/pods/ab", 2),
+            ("/", 3),
+        ] {
+            std::fs::write(parent.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
+            let mut killed = killed(Victim {
+                pid: 4243,
+                ..Victim::default()
+            });
+            procfs.fill(&mut killed, KILLED_NS);
+            assert_eq!(killed.parent_above, Some(above), "{cgroup}");
+        }
     }
 }

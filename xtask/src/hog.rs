@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
+use rustix::thread::{SecureComputingMode, UnshareFlags, set_secure_computing_mode};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
@@ -43,6 +43,9 @@ pub struct Args {
     /// Let a child process touch them, and tell its fate.
     #[arg(long)]
     pub child: bool,
+    /// Give that child a PID namespace of its own.
+    #[arg(long, requires = "child")]
+    pub nested: bool,
     /// Let a thread touch them that is not the first one.
     #[arg(long, conflicts_with = "child")]
     pub thread: bool,
@@ -174,6 +177,13 @@ fn child(args: Args) -> Result<()> {
         command.arg("--gate");
     } else {
         command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+    if args.nested {
+        #[expect(
+            deprecated,
+            reason = "the other one is unsafe for the sake of UnshareFlags::FILES"
+        )]
+        rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
     }
     let mut child = command.spawn().context("start a child")?;
     say::line(format_args!("child {}", child.id()));

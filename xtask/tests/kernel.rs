@@ -16,6 +16,8 @@ mod before;
 mod crowd;
 #[path = "kernel/hub.rs"]
 mod hub;
+#[path = "kernel/identity.rs"]
+mod identity;
 #[path = "kernel/no_victim.rs"]
 mod no_victim;
 #[path = "kernel/people.rs"]

@@ -17,11 +17,11 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use xtask::expect::differences;
-use xtask::guest::{INCIDENTS, NAMES};
+use xtask::guest::{INCIDENTS, LARGE_GROUP, NAMES};
 use xtask::lab::{Cache, Consent, Debian, Kernels, Machine, Serial, initrd};
 
-/// The group kill has this many victims more than the others have.
-const OTHERS_OF_THE_GROUP: usize = 3;
+/// The group kills have this many victims more than the others have.
+const OTHERS_OF_THE_GROUPS: usize = 3 + LARGE_GROUP - 1;
 
 /// The victim of one case is on its way out already.
 const EXITING: usize = 1;
@@ -154,7 +154,7 @@ fn check_end(suite: &'static str, release: &str) {
     let summary = summary.unwrap_or_else(|| panic!("no summary:{}", log(serial)));
     for (counter, expected) in [
         ("incidents", INCIDENTS),
-        ("autopsied", INCIDENTS + OTHERS_OF_THE_GROUP - EXITING),
+        ("autopsied", INCIDENTS + OTHERS_OF_THE_GROUPS - EXITING),
         ("already_exiting", EXITING),
         ("drift", 0),
         ("lost", 0),
@@ -197,6 +197,9 @@ macro_rules! every_case_on {
                 host_process,
                 child_kill,
                 group_kill,
+                nested_group,
+                large_group,
+                nested_first_process,
                 thread_kill,
                 leaderless_kill,
                 leaderless_bystander,

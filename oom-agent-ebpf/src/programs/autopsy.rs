@@ -41,6 +41,8 @@ pub(super) fn write(subject: &Subject, mark_ns: u64, known: u32) -> bool {
         addr_of_mut!((*autopsy).parent_tgid).write(0);
         addr_of_mut!((*autopsy).levels_used).write(0);
         addr_of_mut!((*autopsy).start_boot_ns).write(0);
+        addr_of_mut!((*autopsy).parent_above).write(0);
+        addr_of_mut!((*autopsy).reaper_above).write(0);
         task::examine(subject, &mut *autopsy);
     }
     // The kernel wakes by itself only for the first record that is not read yet; an environment, which

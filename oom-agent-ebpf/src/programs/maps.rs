@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use oom_agent_ebpf::{KEPT_LEN, KEPT_RECORDS};
 
-/// What is remembered of a marked victim until its process has ended.
+/// What is remembered of a marked victim until its task is freed.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) struct Marked {
@@ -18,15 +18,19 @@ pub(super) struct Marked {
     pub autopsied: u32,
     /// pid_tgid of who sent SIGKILL last; 0 where none was seen.
     pub sender: u64,
+    /// 1 once its last thread has gone through `sched_process_exit`.
+    pub exited: u64,
 }
 
 /// Records on their way to the agent. A mark and an autopsy take 6 KiB, so this holds some 170 kills.
 #[map]
 pub(super) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Victims that still live, by tgid where the tracepoint tells it, else by tid.
+/// Victims whose tasks are not freed yet, by tgid where the tracepoint tells it, else by tid. A victim
+/// that nobody reaps stays: the oldest make room. The agent adds to the size what the kernel keeps
+/// aside for each CPU.
 #[map]
-pub(super) static MARKED: HashMap<u32, Marked> = HashMap::with_max_entries(4096, 0);
+pub(super) static MARKED: LruHashMap<u32, Marked> = LruHashMap::with_max_entries(4096, 0);
 
 /// Who is in `out_of_memory` now.
 #[derive(Clone, Copy)]
@@ -36,10 +40,17 @@ pub(super) struct Invocation {
     pub(super) entered_ns: u64,
     /// Its `struct oom_control *`, valid until it returns.
     pub(super) control: u64,
+    /// How many it has marked so far.
+    pub(super) marks: u32,
+    /// The first of them, by its key in [`MARKED`].
+    pub(super) first: u32,
+    /// 1 once that one was sent SIGKILL again.
+    pub(super) first_again: u64,
 }
 
-/// By pid_tgid. `out_of_memory` runs under one lock, so few are here at a time; an entry is
-/// overwritten when its thread enters again, which comes before any mark of that thread's.
+/// By pid_tgid. `out_of_memory` runs under one lock, so few are here at a time; an entry is removed
+/// when it returns, and overwritten when its thread enters again, which comes before any mark of that
+/// thread's.
 #[map]
 pub(super) static INVOCATIONS: LruHashMap<u64, Invocation> = LruHashMap::with_max_entries(128, 0);
 

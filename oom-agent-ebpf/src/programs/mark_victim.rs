@@ -14,8 +14,8 @@ use oom_agent_ebpf::{Mark, drops, in_use, invoked, known};
 
 use super::{
     autopsy, environment,
-    maps::{INVOCATIONS, Invocation, MARKED, Marked, RECORDS, count_drop, in_use},
-    offsets as at,
+    maps::{INVOCATIONS, MARKED, Marked, RECORDS, count_drop, in_use},
+    marks, offsets as at,
     task::{self, Subject},
 };
 
@@ -50,29 +50,26 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     // context already, and its signal, which comes after the kernel's whole report, is not awaited.
     let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
     let key = if tgid == 0 { tid } else { tgid };
+    let process = if own { task::current() } else { victim };
+    // A mark that names a thread is under that thread's number.
+    let holder = if tgid == 0 && tid != ctx.tgid() {
+        process
+    } else {
+        marks::leader(process)
+    };
     let mut mark = mark_of(tid, tgid);
-    // Its signal was sent a moment ago; it may have been read by that already.
-    let mut autopsied = u32::from(own);
     let mut sender = 0;
-    if let Some(sent) = MARKED.get_ptr_mut(key) {
-        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-        let sent = unsafe { &mut *sent };
-        mark.stamp_ns = sent.stamp_ns;
-        autopsied |= sent.autopsied;
-        sender = sent.sender;
-        sent.confirmed = 1;
-        sent.autopsied = autopsied;
-    } else if in_use(in_use::EXIT) {
-        let marked = Marked {
-            stamp_ns: mark.stamp_ns,
-            confirmed: 1,
-            autopsied,
-            sender: 0,
-        };
-        if MARKED.insert(key, marked, 0).is_err() {
-            count_drop(drops::MARKS_FULL);
+    let mut sent = marks::of(key, || holder);
+    if let Some(sent) = &mut sent {
+        // Another of its threads was marked before: it dies once.
+        if sent.confirmed != 0 {
+            return;
         }
+        mark.stamp_ns = sent.stamp_ns;
+        sender = sent.sender;
+        sent.autopsied |= u32::from(own);
     }
+    count(key);
     let choice = if sender == bpf_get_current_pid_tgid() {
         invoked::KILLED
     } else if in_use(in_use::SENT) && (own || !task::current_is_exiting()) {
@@ -87,8 +84,23 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     };
     // Wakes the reader at once, which takes as long to come as the autopsy takes to be written.
     write_mark(ctx, &mark, choice | examined);
+    // Only now, so that in the ring no record of it comes before its mark.
+    if let Some(sent) = sent {
+        sent.confirmed = 1;
+    } else if in_use(in_use::FREE) {
+        let marked = Marked {
+            stamp_ns: mark.stamp_ns,
+            confirmed: 1,
+            autopsied: u32::from(own),
+            sender: 0,
+            exited: 0,
+        };
+        if MARKED.insert(key, marked, 0).is_err() {
+            count_drop(drops::MARKS_FULL);
+        }
+    }
     let subject = Subject {
-        task: if own { task::current() } else { victim },
+        task: process,
         tid,
         tgid: if own { ctx.tgid() } else { tgid },
         own,
@@ -101,6 +113,19 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         autopsy::write(&subject, mark.stamp_ns, known::FROM_OUTSIDE);
     }
     debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
+}
+
+/// Counts a mark of this invocation.
+#[inline(always)]
+fn count(key: u32) {
+    if let Some(invocation) = INVOCATIONS.get_ptr_mut(bpf_get_current_pid_tgid()) {
+        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+        let invocation = unsafe { &mut *invocation };
+        if invocation.marks == 0 {
+            invocation.first = key;
+        }
+        invocation.marks += 1;
+    }
 }
 
 struct Chosen {
@@ -156,10 +181,7 @@ fn invocation(record: &mut Mark) {
         return;
     };
     // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-    let Invocation {
-        entered_ns,
-        control,
-    } = unsafe { *found };
+    let (entered_ns, control) = unsafe { ((*found).entered_ns, (*found).control) };
     let (Some(total_pages), Some(gfp_mask), Some(order), Some(constraint), Some(memcg)) = (
         task::member(control, &at::OC_TOTALPAGES),
         task::member(control, &at::OC_GFP_MASK),
@@ -175,6 +197,9 @@ fn invocation(record: &mut Mark) {
     record.order = order;
     record.constraint = constraint;
     record.invoked |= invoked::CONTROL;
+    if in_use(in_use::RETURN) {
+        record.invoked |= invoked::END_FOLLOWS;
+    }
     if memcg == 0 {
         record.invoked |= invoked::NODE;
         return;

@@ -1,19 +1,12 @@
-//! `out_of_memory` again, when it returns: false where it found no process to kill. As fexit beside the
-//! fentry, else as a kretprobe beside the kprobe of [`out_of_memory`](super::out_of_memory).
+//! An invocation of `out_of_memory` that found no process to kill.
 
 use core::ptr::addr_of_mut;
 
-use aya_ebpf::{
-    EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
-    macros::{fexit, kretprobe, map},
-    maps::LruHashMap,
-    programs::{FExitContext, RetProbeContext},
-};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::map, maps::LruHashMap};
 use oom_agent_ebpf::{NoVictim, drops};
 
 use super::{
-    maps::{INVOCATIONS, RECORDS, count_drop},
+    maps::{RECORDS, count_drop},
     offsets as at, task,
 };
 
@@ -24,30 +17,13 @@ const EVERY_NS: u64 = 10_000_000_000;
 #[map]
 static NO_VICTIM: LruHashMap<u64, u64> = LruHashMap::with_max_entries(128, 0);
 
-#[fexit(function = "out_of_memory")]
-pub(super) fn out_of_memory_fexit(ctx: FExitContext) -> i32 {
-    // After its only argument comes what it returned; bpf_get_func_ret takes 5.17.
-    leave(&ctx, ctx.arg::<u64>(1));
-    0
-}
-
-#[kretprobe(function = "out_of_memory")]
-pub(super) fn out_of_memory_return(ctx: RetProbeContext) -> u32 {
-    leave(&ctx, ctx.ret::<u64>());
-    0
-}
-
-/// A `bool` is in the lowest byte; the others are anything.
+/// At the end of an invocation that has marked nobody; `returned` is what `out_of_memory` returns: a `bool`
+/// in the lowest byte, the others are anything. True: a victim of before is still dying.
 #[inline(always)]
-fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
+pub(super) fn found_nobody<C: EbpfContext>(ctx: &C, control: u64, returned: u64) {
     if returned & 0xff != 0 {
         return;
     }
-    let Some(invocation) = INVOCATIONS.get_ptr(bpf_get_current_pid_tgid()) else {
-        return;
-    };
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-    let control = unsafe { (*invocation).control };
     let Some(memcg) = task::member::<u64>(control, &at::OC_MEMCG).filter(|memcg| *memcg != 0)
     else {
         return;

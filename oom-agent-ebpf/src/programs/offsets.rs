@@ -36,11 +36,15 @@ offsets! {
     TASK_REAL_CRED
     CRED_UID
     TASK_START_BOOTTIME
+    /// On the clock of the stamps.
+    TASK_START_TIME
     SIGNAL_LIVE
     SIGNAL_OOM_SCORE_ADJ
     PID_LEVEL
     PID_NUMBERS
     UPID_NR
+    UPID_NS
+    PIDNS_CHILD_REAPER
     /// Size of a `struct upid`.
     UPID_SIZE
     MM_ARG_START
@@ -55,6 +59,9 @@ offsets! {
     CSS_SET_MEMORY
     CSS_CGROUP
     CGROUP_KN
+    CGROUP_LEVEL
+    /// Of the root, of its child and so on, down to the cgroup's own: pointers, or ids of as many bytes.
+    CGROUP_ANCESTORS
     KN_PARENT
     KN_NAME
     CSS_PARENT

@@ -1,14 +1,21 @@
 //! `out_of_memory(struct oom_control *)`, entered for every OOM, a cgroup's and the node's:
-//! what it is given says whose limit was hit. As fentry where the kernel has trampolines,
-//! else as a kprobe; without either the limit is inferred.
+//! what it is given says whose limit was hit, and its return that no more victims follow. As fentry
+//! and fexit where the kernel has trampolines, else as a kprobe and a kretprobe; without either the
+//! limit is inferred.
 
 use aya_ebpf::{
+    EbpfContext,
+    bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
-    macros::{fentry, kprobe},
-    programs::{FEntryContext, ProbeContext},
+    macros::{fentry, fexit, kprobe, kretprobe},
+    programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
+use oom_agent_ebpf::{InvocationEnd, drops};
 
-use super::maps::{INVOCATIONS, Invocation};
+use super::{
+    maps::{INVOCATIONS, Invocation, RECORDS, count_drop},
+    no_victim,
+};
 
 #[fentry(function = "out_of_memory")]
 pub(super) fn out_of_memory_fentry(ctx: FEntryContext) -> i32 {
@@ -24,13 +31,63 @@ pub(super) fn out_of_memory(ctx: ProbeContext) -> u32 {
     0
 }
 
+#[fexit(function = "out_of_memory")]
+pub(super) fn out_of_memory_fexit(ctx: FExitContext) -> i32 {
+    // After its only argument comes what it returns; bpf_get_func_ret takes 5.17.
+    leave(&ctx, ctx.arg::<u64>(1));
+    0
+}
+
+#[kretprobe(function = "out_of_memory")]
+pub(super) fn out_of_memory_return(ctx: RetProbeContext) -> u32 {
+    leave(&ctx, ctx.ret::<u64>());
+    0
+}
+
 #[inline(always)]
 fn enter(control: u64) {
     let invocation = Invocation {
         // SAFETY: takes nothing.
         entered_ns: unsafe { bpf_ktime_get_ns() },
         control,
+        marks: 0,
+        first: 0,
+        first_again: 0,
     };
     // A full LRU map makes room by itself.
     let _always = INVOCATIONS.insert(bpf_get_current_pid_tgid(), invocation, 0);
+}
+
+#[inline(always)]
+fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
+    let thread = bpf_get_current_pid_tgid();
+    let Some(found) = INVOCATIONS.get_ptr(thread) else {
+        return;
+    };
+    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    let Invocation {
+        entered_ns,
+        control,
+        marks,
+        first_again,
+        ..
+    } = unsafe { *found };
+    let _there = INVOCATIONS.remove(thread);
+    if marks == 0 {
+        no_victim::found_nobody(ctx, control, returned);
+        return;
+    }
+    let end = InvocationEnd {
+        kind: InvocationEnd::KIND,
+        marks,
+        invocation_ns: entered_ns,
+        first_again: first_again as u32,
+        pad: 0,
+    };
+    if RECORDS
+        .output::<InvocationEnd>(end, BPF_RB_FORCE_WAKEUP.into())
+        .is_err()
+    {
+        count_drop(drops::RING_FULL);
+    }
 }

@@ -6,8 +6,7 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::known;
 
 use super::{
-    autopsy, environment,
-    maps::MARKED,
+    autopsy, environment, marks,
     task::{self, Subject},
 };
 
@@ -20,12 +19,9 @@ pub(super) fn signal_deliver(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let (tid, tgid) = (ctx.pid(), ctx.tgid());
-    // The mark may name the process or one of its threads.
-    let Some(marked) = MARKED.get_ptr_mut(tgid).or_else(|| MARKED.get_ptr_mut(tid)) else {
+    let Some(marked) = marks::of_current(tid, tgid) else {
         return 0;
     };
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-    let marked = unsafe { &mut *marked };
     // Each thread of the process is told; the first one speaks for all.
     if marked.autopsied != 0 {
         return 0;

@@ -10,17 +10,14 @@ use aya_ebpf::{
 use oom_agent_ebpf::drops;
 
 use super::{
-    maps::{MARKED, Marked, count_drop},
-    offsets as at, task,
+    maps::{INVOCATIONS, MARKED, Marked, count_drop},
+    marks, offsets as at, task,
 };
 
 const SIGKILL: u32 = 9;
 
 /// `SEND_SIG_PRIV` of include/linux/sched/signal.h: sent by the kernel, to nobody's order.
 const SEND_SIG_PRIV: u64 = 1;
-
-/// `BPF_NOEXIST`: a mark that stands already is kept.
-const IF_NEW: u64 = 1;
 
 #[btf_tracepoint(function = "signal_generate")]
 pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
@@ -34,30 +31,37 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // By what its mark will be looked up: the victim that is sent the signal is the one that is marked.
-    let id = if at::MARK_VICTIM_HAS_TASK.load() == 1 {
-        &at::TASK_TGID
+    let sent: u64 = ctx.arg(2);
+    let holder = if at::MARK_VICTIM_HAS_TASK.load() == 1 {
+        marks::leader(sent)
     } else {
-        &at::TASK_PID
+        sent
     };
-    let Some(key) = task::member::<u32>(ctx.arg(2), id) else {
+    let Some(key) = task::member::<u32>(holder, &at::TASK_PID) else {
         return 0;
     };
     let sender = bpf_get_current_pid_tgid();
+    if let Some(earlier) = marks::of(key, || holder) {
+        // It was sent one before, and lives on: it sleeps uninterruptibly, or its group follows it.
+        earlier.sender = sender;
+        if earlier.confirmed != 0
+            && let Some(invocation) = INVOCATIONS.get_ptr_mut(sender)
+        {
+            // SAFETY: as above.
+            unsafe { (*invocation).first_again |= u64::from((*invocation).first == key) };
+        }
+        return 0;
+    }
     let marked = Marked {
         // SAFETY: takes nothing.
         stamp_ns: unsafe { bpf_ktime_get_ns() },
         confirmed: 0,
         autopsied: 0,
         sender,
+        exited: 0,
     };
-    if MARKED.insert(key, marked, IF_NEW).is_ok() {
-        return 0;
-    }
-    match MARKED.get_ptr_mut(key) {
-        // It was sent one before, and lives on: it sleeps uninterruptibly.
-        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-        Some(earlier) => unsafe { (*earlier).sender = sender },
-        None => count_drop(drops::MARKS_FULL),
+    if MARKED.insert(key, marked, 0).is_err() {
+        count_drop(drops::MARKS_FULL);
     }
     0
 }

@@ -78,16 +78,15 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
         autopsy.oom_score_adj = i32::from(adj);
         autopsy.known |= known::OOM_SCORE_ADJ;
     }
-    namespace_pid(leader, autopsy);
+    let reaper = namespace_pid(leader, autopsy);
     if let Some(mm) = member::<u64>(task, &at::TASK_MM) {
         resident(mm, autopsy);
         if subject.own {
             command_line(mm, autopsy);
         }
     }
-    if let Some(parent) = member::<u64>(leader, &at::TASK_REAL_PARENT)
-        && let Some(tgid) = member::<u32>(parent, &at::TASK_TGID)
-    {
+    let parent = member::<u64>(leader, &at::TASK_REAL_PARENT);
+    if let Some(tgid) = parent.and_then(|parent| member::<u32>(parent, &at::TASK_TGID)) {
         autopsy.parent_tgid = tgid;
         autopsy.known |= known::PARENT;
     }
@@ -95,11 +94,17 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
         autopsy.start_boot_ns = start;
         autopsy.known |= known::START;
     }
-    let Some(css) = member::<u64>(task, &at::TASK_CGROUPS)
-        .and_then(|css_set| member::<u64>(css_set, &at::CSS_SET_MEMORY))
-    else {
+    let Some(css) = memory_css(task) else {
         return;
     };
+    if let Some(above) = parent.and_then(|parent| above(css, parent)) {
+        autopsy.parent_above = above;
+        autopsy.known |= known::PARENT_CGROUP;
+    }
+    if let Some(above) = reaper.and_then(|reaper| above(css, reaper)) {
+        autopsy.reaper_above = above;
+        autopsy.known |= known::REAPER_CGROUP;
+    }
     let names = Names::walk(css, &mut autopsy.cgroup_names);
     if let Some(names) = names {
         autopsy.cgroup_names_used = names.used;
@@ -107,6 +112,34 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
         autopsy.known |= known::CGROUP;
     }
     levels(css, autopsy);
+}
+
+#[inline(always)]
+fn memory_css(task: u64) -> Option<u64> {
+    let css_set = member::<u64>(task, &at::TASK_CGROUPS)?;
+    member(css_set, &at::CSS_SET_MEMORY)
+}
+
+/// How many levels above the cgroup of `css` the nearest one is that `other`, a task, is in, too.
+#[inline(always)]
+fn above(css: u64, other: u64) -> Option<u32> {
+    let cgroup = member::<u64>(css, &at::CSS_CGROUP)?;
+    let others = member::<u64>(memory_css(other)?, &at::CSS_CGROUP)?;
+    let level = member::<u32>(cgroup, &at::CGROUP_LEVEL)?;
+    let others_level = member::<u32>(others, &at::CGROUP_LEVEL)?;
+    for above in 0..LEVELS as u32 {
+        // The root's level is 0, and all are in it.
+        let at = level.checked_sub(above)?;
+        if at > others_level {
+            continue;
+        }
+        let ancestor = u64::from(at) * size_of::<u64>() as u64;
+        let own = member::<u64>(cgroup + ancestor, &at::CGROUP_ANCESTORS)?;
+        if own == member::<u64>(others + ancestor, &at::CGROUP_ANCESTORS)? {
+            return Some(above);
+        }
+    }
+    None
 }
 
 /// A memory cgroup's use and limit, and those of its ancestors.
@@ -138,17 +171,14 @@ fn levels(mut css: u64, autopsy: &mut Autopsy) {
     autopsy.known |= known::LEVELS;
 }
 
+/// Gives the first process of its namespace.
 #[inline(always)]
-fn namespace_pid(leader: u64, autopsy: &mut Autopsy) {
-    let Some(pid) = member::<u64>(leader, &at::TASK_THREAD_PID) else {
-        return;
-    };
-    let Some(level) = member::<u32>(pid, &at::PID_LEVEL) else {
-        return;
-    };
+fn namespace_pid(leader: u64, autopsy: &mut Autopsy) -> Option<u64> {
+    let pid = member::<u64>(leader, &at::TASK_THREAD_PID)?;
+    let level = member::<u32>(pid, &at::PID_LEVEL)?;
     let numbers = at::PID_NUMBERS.load();
     if numbers == UNKNOWN_OFFSET {
-        return;
+        return None;
     }
     let upid = pid + u64::from(numbers) + u64::from(level) * u64::from(at::UPID_SIZE.load());
     if let Some(nr) = member::<u32>(upid, &at::UPID_NR) {
@@ -156,6 +186,8 @@ fn namespace_pid(leader: u64, autopsy: &mut Autopsy) {
         autopsy.ns_tgid = nr;
         autopsy.known |= known::NS_TGID;
     }
+    let namespace = member::<u64>(upid, &at::UPID_NS)?;
+    member(namespace, &at::PIDNS_CHILD_REAPER)
 }
 
 #[inline(always)]

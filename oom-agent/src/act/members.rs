@@ -77,11 +77,17 @@ fn opened(processes: &Processes, cgroup: &Path, pids: impl Iterator<Item = u32>)
     all
 }
 
-/// The first of the container's own PID namespace: what runs containers itself has more within.
+/// The first of the container's own PID namespace, whose parent is outside: what runs containers itself
+/// has more within.
 fn first(all: Vec<Member>) -> Option<Member> {
+    let members: BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
     let depth = |member: Member| {
         let pids = member.1.namespace_pids();
-        (pids.last() == Some(&1)).then_some((pids.len(), member))
+        let within = member
+            .1
+            .parent()
+            .is_none_or(|parent| members.contains(&parent));
+        (pids.last() == Some(&1) && !within).then_some((pids.len(), member))
     };
     let firsts = all.into_iter().filter_map(depth);
     Some(firsts.min_by_key(|(depth, _)| *depth)?.1)
@@ -90,22 +96,30 @@ fn first(all: Vec<Member>) -> Option<Member> {
 /// Of the cgroup's processes the one that the kernel would rather kill, by its `oom_score`, with its
 /// scores. `None` where there is none, or none that can be seen: see [`signal`].
 pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, Scores)> {
-    let (pid, scores) = worst(processes, dir)?;
-    let cmdline = processes.open(pid).ok()?.command();
+    let (pid, held, scores) = worst_held(processes, dir)?;
+    let cmdline = held.command();
     Some((Process { pid, cmdline }, scores))
 }
 
 /// The same without its command, which waits for its memory's lock: a process in reclaim has that for long.
 pub fn worst(processes: &Processes, dir: &Path) -> Option<(u32, Scores)> {
-    let mut best: Option<(u32, Scores)> = None;
+    worst_held(processes, dir).map(|(pid, _, scores)| (pid, scores))
+}
+
+fn worst_held(processes: &Processes, dir: &Path) -> Option<(u32, Held, Scores)> {
+    let mut best: Option<(u32, Held, Scores)> = None;
     let all = with_descendants(dir).into_iter();
     let pids = all.flat_map(|cgroup| listed(&cgroup).unwrap_or_default());
     for pid in pids.take(PROCESSES) {
-        let Some(scores) = processes.open(pid).ok().and_then(|held| held.scores()) else {
+        let Ok(held) = processes.open(pid) else {
             continue;
         };
-        if best.is_none_or(|(_, best)| scores.oom_score > best.oom_score) {
-            best = Some((pid, scores));
+        let Some(scores) = held.scores() else {
+            continue;
+        };
+        let worst = best.as_ref().map(|(_, _, worst)| worst.oom_score);
+        if worst.is_none_or(|worst| scores.oom_score > worst) {
+            best = Some((pid, held, scores));
         }
     }
     best
@@ -234,6 +248,19 @@ mod tests {
         let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
         assert_eq!(done.sent, [first]);
         assert_eq!(outer.wait().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn the_first_process_of_a_namespace_within_is_not_the_containers() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut unshare = unshared("read line");
+        let within = child_of(unshare.id());
+        // As in a container that shares the host's namespace: its first process is not PID 1.
+        cgroup(dir.path(), &[unshare.id(), within]);
+        let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
+        assert_eq!(done.sent, [0_u32; 0]);
+        unshare.kill().unwrap();
+        unshare.wait().unwrap();
     }
 
     #[test]

@@ -96,6 +96,13 @@ impl Held {
         pids.filter_map(|pid| pid.parse().ok()).collect()
     }
 
+    /// Its parent's number in the asked procfs.
+    pub fn parent(&self) -> Option<u32> {
+        let status = self.read("status").ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent?.trim().parse().ok()
+    }
+
     /// How the OOM killer ranks it.
     pub fn scores(&self) -> Option<Scores> {
         let number = |name| self.read(name).ok()?.trim().parse().ok();

@@ -1,7 +1,6 @@
 //! Joins a victim's mark, autopsy and exit. A pure state machine over records and time.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use oom_agent_ebpf::{Autopsy, Environment, Exit, Mark, Record, invoked, known};
@@ -9,7 +8,7 @@ use zeroize::Zeroize as _;
 
 use super::autopsy::{control, killed, text};
 use super::environment::{Allow, Kept};
-use super::group::Groups;
+use super::group::{self, Groups};
 use super::{Fate, Found, Killed, Trigger, Victim};
 
 /// How long a victim that was read from outside waits for its command line.
@@ -29,10 +28,10 @@ pub enum Expect {
     Nothing,
 }
 
-/// How long a told kill is remembered, so that its late or doubled records tell nothing new.
+/// How long a kill is remembered after its victim's end, so that late or doubled records tell nothing new.
 const MEMORY: Duration = Duration::from_mins(1);
 
-/// Kills remembered at once, waiting ones included.
+/// Kills remembered at once, waiting ones included. Those whose victims have ended make room first.
 const CAPACITY: usize = 4096;
 
 /// Environments whose autopsy is still to come; it follows at once, or was lost.
@@ -45,8 +44,11 @@ pub struct Assembler {
     /// By the stamp of the mark. The kernel kills under one lock (`oom_lock`), so no two have the
     /// same; the pid would not do, as a mark may name a thread and the exit its process.
     waiting: BTreeMap<u64, Waiting>,
-    /// When each was told, by the same stamp.
-    told: BTreeMap<u64, u64>,
+    /// Kills that were told and whose victims are not seen to have ended, by the same stamp: that can
+    /// take as long as a device or a server does not answer.
+    told: BTreeSet<u64>,
+    /// When the victims of the others ended.
+    ended: BTreeMap<u64, u64>,
     groups: Groups,
     /// Stamps of what turned out to be no OOM kill.
     dismissed: Vec<u64>,
@@ -83,7 +85,8 @@ impl Assembler {
             page_size,
             expect,
             waiting: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: BTreeSet::new(),
+            ended: BTreeMap::new(),
             groups: Groups::default(),
             dismissed: Vec::new(),
             allow: Allow::default(),
@@ -98,8 +101,8 @@ impl Assembler {
     }
 
     /// Kills that another agent has told, by their stamps: their late or doubled records tell nothing new.
-    pub fn remember(&mut self, told: impl IntoIterator<Item = u64>, now_ns: u64) {
-        let told = told.into_iter().map(|stamp_ns| (stamp_ns, now_ns));
+    pub fn remember(&mut self, told: impl IntoIterator<Item = u64>) {
+        let told = told.into_iter();
         self.told.extend(told.take(CAPACITY / 2));
     }
 
@@ -116,10 +119,14 @@ impl Assembler {
                 Some(&mark),
                 unread(&mark, "the classic tracepoint does not show it"),
             )),
+            Record::InvocationEnd(end) => {
+                self.groups.end(end, now_ns);
+                None
+            }
             Record::Mark(mark) => {
                 let stamp_ns = mark.stamp_ns;
                 self.wait(stamp_ns, now_ns, Part::Mark(mark));
-                self.confirm(stamp_ns, now_ns)
+                self.confirm(stamp_ns)
             }
             Record::Environment(environment) => {
                 self.environment(environment);
@@ -134,11 +141,11 @@ impl Assembler {
             Record::Autopsy(autopsy) if autopsy.known & known::UNCONFIRMED != 0 => {
                 let mut killed = killed(&autopsy, self.page_size);
                 self.add_environment(&mut killed);
-                killed.say_missing(KERNEL);
+                killed.missing.push(KERNEL.to_owned());
                 self.wait(autopsy.mark_ns, now_ns, Part::Early(Box::new(killed)));
-                self.confirm(autopsy.mark_ns, now_ns)
+                self.confirm(autopsy.mark_ns)
             }
-            Record::Autopsy(autopsy) => self.autopsy(&autopsy, now_ns),
+            Record::Autopsy(autopsy) => self.autopsy(&autopsy),
             Record::Exit(exit) => self.exit(&exit, now_ns),
             Record::NoVictim(_) => None,
         });
@@ -148,9 +155,7 @@ impl Assembler {
     /// Gives the kills whose autopsy is not awaited any longer, and the groups that are complete.
     pub fn expire(&mut self, now_ns: u64) -> Vec<Found> {
         let overdue = self.overdue(now_ns);
-        let mut found = self.fold(overdue, now_ns);
-        found.extend(self.groups.expire(now_ns));
-        found
+        self.fold(overdue, now_ns)
     }
 
     /// Gives all that is left: nothing more will come.
@@ -173,7 +178,7 @@ impl Assembler {
 
     /// Keeps what has come of a kill until the rest has.
     fn wait(&mut self, stamp_ns: u64, now_ns: u64, part: Part) {
-        if self.told.contains_key(&stamp_ns) {
+        if self.is_told(stamp_ns) {
             return;
         }
         let kill = self.waiting.entry(stamp_ns).or_insert_with(|| Waiting {
@@ -188,12 +193,12 @@ impl Assembler {
     }
 
     /// Tells a kill whose autopsy came before its mark, once both are here.
-    fn confirm(&mut self, stamp_ns: u64, now_ns: u64) -> Option<Found> {
+    fn confirm(&mut self, stamp_ns: u64) -> Option<Found> {
         let kill = self.waiting.get(&stamp_ns)?;
         if kill.mark.is_none() || kill.early.is_none() {
             return None;
         }
-        let kill = self.tell(stamp_ns, now_ns)?;
+        let kill = self.tell(stamp_ns)?;
         Some(one(kill.mark.as_deref(), *kill.early?))
     }
 
@@ -226,38 +231,43 @@ impl Assembler {
                 killed.degraded.push(reason);
             }
         }
-        let groups = &mut self.groups;
-        found
-            .into_iter()
-            .filter_map(|found| groups.take(found, now_ns))
-            .collect()
+        let mut complete = Vec::new();
+        for mut found in found {
+            let control = found.control.as_ref();
+            for killed in &mut found.killed {
+                killed.group = group::group(killed, control, self.page_size);
+            }
+            complete.extend(self.groups.take(found, now_ns));
+        }
+        complete.extend(self.groups.expire(now_ns));
+        complete
     }
 
-    fn autopsy(&mut self, autopsy: &Autopsy, now_ns: u64) -> Option<Found> {
-        let kill = self.tell(autopsy.mark_ns, now_ns)?;
+    fn autopsy(&mut self, autopsy: &Autopsy) -> Option<Found> {
+        let kill = self.tell(autopsy.mark_ns)?;
         let mut killed = killed(autopsy, self.page_size);
         self.add_environment(&mut killed);
         if let Some(outside) = kill.outside {
             killed.fill_from(*outside);
         }
-        killed.say_missing(if autopsy.known & known::AT_EXIT == 0 {
-            KERNEL
-        } else {
-            AT_EXIT
-        });
         let at_exit = autopsy.known & known::AT_EXIT != 0;
+        let reason = if at_exit { AT_EXIT } else { KERNEL };
+        killed.missing.push(reason.to_owned());
         killed.exiting = at_exit && kill.mark.as_deref().is_some_and(choice_unseen);
         Some(one(kill.mark.as_deref(), killed))
     }
 
     fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
         self.environments.remove(&exit.mark_ns);
+        let left = self.tell(exit.mark_ns);
+        self.told.remove(&exit.mark_ns);
+        self.ended.insert(exit.mark_ns, now_ns);
         let Waiting {
             mark,
             outside,
             early,
             ..
-        } = self.tell(exit.mark_ns, now_ns)?;
+        } = left?;
         // Where its mark's record was lost: an exit is told of marked ones only.
         Some(match (mark, early, outside) {
             (mark, Some(killed), _) => one(mark.as_deref(), *killed),
@@ -285,20 +295,22 @@ impl Assembler {
     }
 
     /// Moves a kill to the told ones. Gives what there was of it; nothing when it was told before.
-    fn tell(&mut self, stamp_ns: u64, now_ns: u64) -> Option<Waiting> {
-        match self.told.entry(stamp_ns) {
-            Entry::Occupied(_) => None,
-            Entry::Vacant(new) => {
-                new.insert(now_ns);
-                Some(self.waiting.remove(&stamp_ns).unwrap_or_default())
-            }
+    fn tell(&mut self, stamp_ns: u64) -> Option<Waiting> {
+        if self.is_told(stamp_ns) {
+            return None;
         }
+        self.told.insert(stamp_ns);
+        Some(self.waiting.remove(&stamp_ns).unwrap_or_default())
     }
 
-    /// The kills that have waited long enough; forgets those told long ago.
+    fn is_told(&self, stamp_ns: u64) -> bool {
+        self.told.contains(&stamp_ns) || self.ended.contains_key(&stamp_ns)
+    }
+
+    /// The kills that have waited long enough; forgets those whose victims ended long ago.
     fn overdue(&mut self, now_ns: u64) -> Vec<Found> {
-        // They are told nearly in the order of their stamps: the oldest stands for the rest.
-        while let Some(oldest) = self.told.first_entry()
+        // They end nearly in the order of their stamps: the oldest stands for the rest.
+        while let Some(oldest) = self.ended.first_entry()
             && now_ns.saturating_sub(*oldest.get()) >= nanos(MEMORY)
         {
             oldest.remove();
@@ -311,7 +323,7 @@ impl Assembler {
         overdue
             .into_iter()
             .filter_map(|(stamp_ns, kill)| {
-                self.told.insert(stamp_ns, now_ns);
+                self.told.insert(stamp_ns);
                 self.give_up(stamp_ns, kill)
             })
             .collect()
@@ -326,12 +338,15 @@ impl Assembler {
     }
 
     fn make_room(&mut self, now_ns: u64) -> Vec<Found> {
-        let is_full = |this: &Self| this.told.len() + this.waiting.len() >= CAPACITY;
+        let is_full =
+            |this: &Self| this.told.len() + this.ended.len() + this.waiting.len() >= CAPACITY;
         if !is_full(self) {
             return Vec::new();
         }
         let mut found = self.overdue(now_ns);
-        if is_full(self) && self.told.pop_first().is_none() {
+        let forgotten =
+            |this: &mut Self| this.ended.pop_first().is_some() || this.told.pop_first().is_some();
+        if is_full(self) && !forgotten(self) {
             let oldest = self.waiting.pop_first();
             found.extend(oldest.and_then(|(stamp_ns, kill)| self.give_up(stamp_ns, kill)));
         }
@@ -374,7 +389,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 fn from_outside(mark: Option<&Mark>, mut killed: Killed, reason: &str) -> Found {
-    killed.say_missing(reason);
+    killed.missing.push(reason.to_owned());
     one(mark, killed)
 }
 
@@ -387,9 +402,6 @@ fn choice_unseen(mark: &Mark) -> bool {
 /// A kill by itself.
 fn one(mark: Option<&Mark>, mut killed: Killed) -> Found {
     killed.exiting |= mark.is_some_and(|mark| mark.invoked & invoked::EXITING != 0);
-    let lost = mark
-        .is_none()
-        .then(|| "trigger: the mark's record was lost".to_owned());
     Found {
         stamp_ns: killed.stamp_ns,
         trigger: mark.map(|mark| Trigger {
@@ -397,8 +409,10 @@ fn one(mark: Option<&Mark>, mut killed: Killed) -> Found {
             comm: text(&mark.trigger_comm),
         }),
         control: mark.and_then(control),
+        stamps: vec![killed.stamp_ns],
         killed: vec![killed],
-        degraded: lost.into_iter().collect(),
+        end_follows: mark.is_some_and(|mark| mark.invoked & invoked::END_FOLLOWS != 0),
+        ..Found::default()
     }
 }
 
@@ -412,9 +426,7 @@ fn unread(mark: &Mark, reason: &str) -> Killed {
             pid,
             ..Victim::default()
         },
-        fate: Fate::Unseen,
-        exiting: false,
-        levels: Vec::new(),
         degraded: vec![format!("not read in its own context: {reason}")],
+        ..Killed::default()
     }
 }

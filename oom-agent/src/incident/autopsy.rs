@@ -50,8 +50,12 @@ pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
         victim,
         fate: Fate::Autopsied,
         exiting: false,
+        group: None,
         levels: autopsy.levels.iter().take(levels).copied().collect(),
+        parent_above: has(known::PARENT_CGROUP).then_some(autopsy.parent_above),
+        reaper_above: has(known::REAPER_CGROUP).then_some(autopsy.reaper_above),
         degraded,
+        missing: Vec::new(),
     }
 }
 

@@ -4,8 +4,14 @@ use oom_agent_ebpf::Level;
 
 use super::{Control, Trigger, Victim};
 
+/// Victims that are listed; of more there is a count.
+const LISTED: usize = 256;
+
+/// Stamps that are kept of one OOM, to settle its kills.
+const STAMPS: usize = 1 << 16;
+
 /// One OOM: a kill, or the kills of one group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The kernel's stamp of the first mark: `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
@@ -13,10 +19,29 @@ pub struct Found {
     pub trigger: Option<Trigger>,
     /// What `out_of_memory` was given, where that is seen.
     pub control: Option<Control>,
-    /// Who was killed, in the order of their marks.
+    /// Who was killed, in the order of their marks: 256 at most.
     pub killed: Vec<Killed>,
-    /// What the records should have said of all of them and did not.
-    pub degraded: Vec<String>,
+    /// How many more were.
+    pub more: Unlisted,
+    /// The stamps of all of them.
+    pub stamps: Vec<u64>,
+    /// The end of its invocation of `out_of_memory` will be seen.
+    pub end_follows: bool,
+    /// The kernel counted its first victim twice, as it does when it kills that one's group.
+    pub first_twice: bool,
+}
+
+/// Victims that are only counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlisted {
+    /// By [`Fate`].
+    pub autopsied: u64,
+    /// By [`Fate`].
+    pub outside: u64,
+    /// By [`Fate`].
+    pub unseen: u64,
+    /// Those that were exiting already, however they were seen.
+    pub exiting: u64,
 }
 
 /// One victim.
@@ -34,8 +59,16 @@ pub struct Killed {
     pub exiting: bool,
     /// Its memory cgroup and the ancestors, leaf first.
     pub levels: Vec<Level>,
-    /// `field: reason` for what should be known of it.
+    /// The path of the cgroup that died as one with it.
+    pub group: Option<String>,
+    /// How many levels above its cgroup the nearest one is that its parent is in, too.
+    pub parent_above: Option<u32>,
+    /// The same of the first process of its PID namespace.
+    pub reaper_above: Option<u32>,
+    /// Why something is known in part only, or all of it was read in another way than it should be.
     pub degraded: Vec<String>,
+    /// Why what is not known of it is not: of each source that was asked.
+    pub missing: Vec<String>,
 }
 
 /// How far a victim was seen.
@@ -56,8 +89,62 @@ impl Found {
     /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process. Where the
     /// kernel's choice is exiting already it kills no group.
     pub fn is_group(&self) -> bool {
-        let killed = |killed: &Killed| !killed.exiting && killed.group().is_some();
-        self.killed.iter().any(killed)
+        let killed = |killed: &Killed| !killed.exiting && killed.group.is_some();
+        self.victim_count() > 1 || self.killed.iter().any(killed)
+    }
+
+    /// How many were killed.
+    pub fn victim_count(&self) -> u64 {
+        self.killed.len() as u64 + self.more.count()
+    }
+
+    /// By how much this has raised the kernel's own count of kills, `oom_kill` of /proc/vmstat.
+    pub fn counted_by_kernel(&self) -> u64 {
+        let exiting = self.killed.iter().filter(|killed| killed.exiting).count() as u64;
+        self.victim_count() - exiting - self.more.exiting + u64::from(self.first_twice)
+    }
+
+    /// Takes in another kill of the same OOM.
+    pub(super) fn fold(&mut self, other: Self) {
+        self.stamp_ns = self.stamp_ns.min(other.stamp_ns);
+        self.trigger = self.trigger.take().or(other.trigger);
+        self.control = self.control.take().or(other.control);
+        for killed in other.killed {
+            // Where a mark names a thread, a process can be marked by two of them. It dies once.
+            if self.killed.iter().any(|known| known.is_process_of(&killed)) {
+                self.first_twice = true;
+            } else {
+                self.killed.push(killed);
+            }
+        }
+        let room = STAMPS.saturating_sub(self.stamps.len());
+        self.stamps.extend(other.stamps.into_iter().take(room));
+        self.killed.sort_by_key(|killed| killed.stamp_ns);
+        while self.killed.len() > LISTED {
+            // What becomes of the container is told by its first process: that one stays.
+            let last = self.killed.iter().rposition(|killed| !killed.is_reaper());
+            let last = last.unwrap_or(LISTED);
+            self.more.add(&self.killed.remove(last));
+        }
+    }
+}
+
+// === impl Unlisted ===
+
+impl Unlisted {
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.autopsied + self.outside + self.unseen + self.exiting
+    }
+
+    fn add(&mut self, killed: &Killed) {
+        let count = match killed.fate {
+            _ if killed.exiting => &mut self.exiting,
+            Fate::Autopsied => &mut self.autopsied,
+            Fate::Outside => &mut self.outside,
+            Fate::Unseen => &mut self.unseen,
+        };
+        *count += 1;
     }
 }
 
@@ -77,13 +164,20 @@ impl Killed {
         mine.oom_score_adj = mine.oom_score_adj.or(theirs.oom_score_adj);
         mine.rss_bytes = mine.rss_bytes.or(theirs.rss_bytes);
         mine.cgroup = mine.cgroup.take().or(theirs.cgroup);
+        self.parent_above = self.parent_above.or(other.parent_above);
+        self.reaper_above = self.reaper_above.or(other.reaper_above);
         if self.levels.is_empty() {
             self.levels = other.levels;
         }
     }
 
-    /// Says of every field that is still not known why.
-    pub(super) fn say_missing(&mut self, reason: &str) {
+    /// Says of every field that is not known why. To be called when all sources have been asked:
+    /// what a later one tells is known.
+    pub fn say_missing(&mut self) {
+        if self.missing.is_empty() {
+            return;
+        }
+        let reason = self.missing.join("; ");
         let victim = &self.victim;
         let missing = [
             ("comm", victim.comm.is_none()),
@@ -108,10 +202,14 @@ impl Killed {
         }
     }
 
-    /// The cgroup that dies as one, by its path: the topmost ancestor with `memory.oom.group`.
-    pub(super) fn group(&self) -> Option<&str> {
-        let path = self.victim.cgroup.as_deref()?;
-        let depth = self.levels.iter().rposition(|level| level.oom_group == 1)?;
-        super::scope::ancestor(path, depth)
+    /// Whether it is the first process of its PID namespace, be it a container's or one within.
+    pub(super) fn is_reaper(&self) -> bool {
+        let victim = &self.victim;
+        victim.namespace_level.is_some_and(|level| level > 0) && victim.namespace_pid == Some(1)
+    }
+
+    fn is_process_of(&self, other: &Self) -> bool {
+        let (one, two) = (&self.victim, &other.victim);
+        one.pid == two.pid && one.start_boot_ns.is_some() && one.start_boot_ns == two.start_boot_ns
     }
 }

@@ -1,30 +1,49 @@
 //! Folds the kills of one cgroup that dies as one (`memory.oom.group`). Pure.
+//!
+//! They are of one invocation of `out_of_memory`, whose end is seen. Where that function cannot be
+//! probed they are those of one cgroup and trigger that follow each other closely.
 
 use std::collections::BTreeMap;
 
-use super::{Found, Killed};
+use oom_agent_ebpf::{InvocationEnd, Level};
 
-/// No further mark for this long means that the kernel is through with the group: it marks
-/// all in one loop, and prints some lines to the console for each.
-const QUIET_NS: u64 = 100_000_000;
+use super::scope::{ancestor, is_full};
+use super::{Control, Found, Killed};
 
-/// A group is told after this long, whatever still comes.
-const LONGEST_NS: u64 = 2_000_000_000;
+/// Where no end is seen, no further kill for this long means that the kernel is through with the
+/// group: it marks all in one loop, and prints some lines to the console for each. Longer than a kill
+/// waits to be read.
+const QUIET_NS: u64 = 300_000_000;
 
-/// Victims in one incident; more become a second one.
-const VICTIMS: usize = 256;
+/// A group whose end is not seen is told after this long, whatever still comes.
+const LONGEST_NS: u64 = 10_000_000_000;
+
+/// After an end all of its kills are given up within less; then some were lost.
+const LOST_NS: u64 = 1_000_000_000;
+
+/// An end that has not come this long after a kill was lost.
+const END_LOST_NS: u64 = 5_000_000_000;
 
 /// Groups under way at once; more are told each kill for itself.
 const GROUPS: usize = 64;
 
-/// Groups that are being killed, by the path of their cgroup.
+/// Ends that are remembered, for kills that are found later.
+const ENDS: usize = 64;
+
+/// Groups that are being killed.
 #[derive(Default)]
 pub(super) struct Groups {
-    open: BTreeMap<String, Group>,
+    open: Vec<Group>,
+    /// By invocation.
+    ends: BTreeMap<u64, InvocationEnd>,
 }
 
 struct Group {
     found: Found,
+    invocation_ns: Option<u64>,
+    end: Option<InvocationEnd>,
+    /// Kills that have come.
+    arrived: u64,
     first_ns: u64,
     last_ns: u64,
 }
@@ -32,79 +51,125 @@ struct Group {
 // === impl Groups ===
 
 impl Groups {
-    /// Takes a kill; gives it back when it is in no group, and what is complete by it.
+    /// Takes a kill; gives it back when it is in no group.
     pub(super) fn take(&mut self, found: Found, now_ns: u64) -> Option<Found> {
-        let own = found.killed.first().and_then(Killed::group);
-        // Without an autopsy only the trigger tells that it belongs to a group under way.
-        let key = own.map(str::to_owned).or_else(|| {
-            let trigger = found.trigger.as_ref()?;
-            self.open
-                .iter()
-                .find(|(_, group)| group.found.trigger.as_ref() == Some(trigger))
-                .map(|(path, _)| path.clone())
-        });
-        let Some(key) = key else {
-            return Some(found);
-        };
-        if let Some(group) = self.open.get_mut(&key) {
+        if let Some(group) = self.open.iter_mut().find(|group| group.has(&found)) {
             group.last_ns = now_ns;
+            group.arrived += 1;
             group.found.fold(found);
-            return (group.found.killed.len() >= VICTIMS)
-                .then(|| self.open.remove(&key))
-                .flatten()
-                .map(Group::close);
+            return None;
         }
-        if self.open.len() >= GROUPS {
+        let is_member = found.killed.iter().any(|killed| killed.group.is_some());
+        if !is_member || self.open.len() >= GROUPS {
             return Some(found);
         }
-        let group = Group {
+        let invocation_ns = found.control.as_ref().map(|control| control.invocation_ns);
+        self.open.push(Group {
             found,
+            invocation_ns,
+            end: invocation_ns.and_then(|invocation_ns| self.ends.get(&invocation_ns).copied()),
+            arrived: 1,
             first_ns: now_ns,
             last_ns: now_ns,
-        };
-        self.open.insert(key, group);
+        });
         None
+    }
+
+    /// No more victims of that invocation will be marked.
+    pub(super) fn end(&mut self, end: InvocationEnd, now_ns: u64) {
+        let ended = Some(end.invocation_ns);
+        if let Some(group) = self
+            .open
+            .iter_mut()
+            .find(|group| group.invocation_ns == ended)
+        {
+            group.end = Some(end);
+            group.last_ns = now_ns;
+        }
+        self.ends.insert(end.invocation_ns, end);
+        if self.ends.len() > ENDS {
+            self.ends.pop_first();
+        }
     }
 
     /// The groups that are complete by now.
     pub(super) fn expire(&mut self, now_ns: u64) -> Vec<Found> {
-        let complete = self
-            .open
-            .extract_if(.., |_, group| group.deadline_ns() <= now_ns);
-        complete.map(|(_, group)| group.close()).collect()
+        let complete = |group: &mut Group| group.is_complete() || group.deadline_ns() <= now_ns;
+        self.open
+            .extract_if(.., complete)
+            .map(Group::close)
+            .collect()
     }
 
     /// When the next one is.
     pub(super) fn deadline_ns(&self) -> Option<u64> {
-        self.open.values().map(Group::deadline_ns).min()
+        self.open.iter().map(Group::deadline_ns).min()
     }
+}
+
+/// The cgroup that dies as one with a victim, by its path: what `mem_cgroup_get_oom_group` of the
+/// kernel's mm/memcontrol.c finds, the topmost one with `memory.oom.group` from the victim's own up to
+/// the one whose limit was hit.
+pub(super) fn group(killed: &Killed, control: Option<&Control>, page_size: u64) -> Option<String> {
+    let path = killed.victim.cgroup.as_deref()?;
+    let highest = killed.levels.len().saturating_sub(1);
+    let domain = match control {
+        Some(control) if control.node => highest,
+        Some(Control {
+            memcg: Some(memcg), ..
+        }) => (0..=highest).find(|depth| ancestor(path, *depth) == Some(memcg))?,
+        // It was not seen: the nearest that stands at its limit, else any.
+        _ => {
+            let full = |level: &Level| is_full(level, page_size);
+            killed.levels.iter().position(full).unwrap_or(highest)
+        }
+    };
+    let within = killed.levels.get(..=domain)?;
+    let depth = within.iter().rposition(|level| level.oom_group == 1)?;
+    ancestor(path, depth).map(str::to_owned)
 }
 
 // === impl Group ===
 
 impl Group {
+    /// Whether a kill is one of this group's.
+    fn has(&self, found: &Found) -> bool {
+        let invocation_ns = found.control.as_ref().map(|control| control.invocation_ns);
+        if let (Some(own), Some(others)) = (self.invocation_ns, invocation_ns) {
+            return own == others;
+        }
+        let path = |found: &Found| found.killed.iter().find_map(|killed| killed.group.clone());
+        let (own, others) = (&self.found.trigger, &found.trigger);
+        let read = found.killed.iter().any(|killed| !killed.levels.is_empty());
+        match path(found) {
+            Some(group) => {
+                let same_trigger = own == others || own.is_none() || others.is_none();
+                same_trigger && path(&self.found) == Some(group)
+            }
+            // What was not read can only be told by its trigger.
+            None => !read && others.is_some() && own == others,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.end
+            .is_some_and(|end| self.arrived >= u64::from(end.marks))
+    }
+
     fn deadline_ns(&self) -> u64 {
-        self.last_ns
-            .saturating_add(QUIET_NS)
-            .min(self.first_ns.saturating_add(LONGEST_NS))
+        let after = |wait_ns| self.last_ns.saturating_add(wait_ns);
+        match (self.end, self.found.end_follows) {
+            (Some(_), _) => after(LOST_NS),
+            (None, true) => after(END_LOST_NS),
+            (None, false) => after(QUIET_NS).min(self.first_ns.saturating_add(LONGEST_NS)),
+        }
     }
 
     fn close(mut self) -> Found {
-        self.found.killed.sort_by_key(|killed| killed.stamp_ns);
+        self.found.first_twice |= match self.end {
+            Some(end) => end.first_again == 1,
+            None => self.found.is_group(),
+        };
         self.found
-    }
-}
-
-// === impl Found ===
-
-impl Found {
-    fn fold(&mut self, other: Self) {
-        self.stamp_ns = self.stamp_ns.min(other.stamp_ns);
-        self.trigger = self.trigger.take().or(other.trigger);
-        self.control = self.control.take().or(other.control);
-        self.killed.extend(other.killed);
-        self.degraded.extend(other.degraded);
-        self.degraded.sort();
-        self.degraded.dedup();
     }
 }

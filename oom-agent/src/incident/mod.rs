@@ -4,12 +4,15 @@ mod assembler;
 mod autopsy;
 mod before;
 mod environment;
+mod first;
 mod found;
 mod group;
 mod memory;
 mod scope;
 mod sentence;
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -27,6 +30,7 @@ pub(crate) use autopsy::{path as memcg_path, text};
 pub(crate) use before::is_near;
 pub use before::{Before, Growth, SAMPLES};
 pub use environment::{Allow, Pattern, PatternError};
+pub use first::is_first_process;
 pub use found::{Fate, Found, Killed};
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
 pub use scope::{Control, Limit, Rose, counted, inferred, seen};
@@ -59,8 +63,11 @@ pub struct Incident {
     pub outcome: Outcome,
     /// Whose allocation set the OOM killer off.
     pub trigger: Option<Trigger>,
-    /// Who was killed.
+    /// Who was killed; of many the first ones.
     pub victims: Vec<Victim>,
+    /// How many were.
+    #[serde(default)]
+    pub victim_count: u64,
     /// What memory was made of: of the cgroup or node whose limit it was, and of the first victim's cgroup.
     #[serde(skip_deserializing)]
     pub memory: Vec<Memory>,
@@ -110,7 +117,7 @@ pub struct OutOfMemory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The victim was PID 1 of its own PID namespace.
+    /// The container's first process was among the victims.
     ContainerDied,
     /// It was not: the container may live on.
     ChildDied,
@@ -156,6 +163,9 @@ pub struct Victim {
     pub oom_score_adj: Option<i32>,
     /// Resident memory at the kill.
     pub rss_bytes: Option<Rss>,
+    /// Whether it was its container's first process; `None` where it is in none, or it cannot be told.
+    #[serde(default)]
+    pub first_process: Option<bool>,
     /// Path from the root of the memory controller's hierarchy.
     pub cgroup: Option<String>,
     /// The container, where the cgroup is one's.

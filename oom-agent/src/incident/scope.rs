@@ -184,7 +184,7 @@ pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
     }
 }
 
-fn is_full(level: &Level, page_size: u64) -> bool {
+pub(super) fn is_full(level: &Level, page_size: u64) -> bool {
     let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
     let left = level.max_pages.saturating_sub(level.usage_pages);
     level.max_pages < unlimited && left <= SLACK_PAGES.max(level.max_pages / 64)

@@ -18,12 +18,9 @@ pub fn sentence(incident: &Incident) -> String {
     }
     text.push_str(" was OOM-killed");
     text.push_str(&place(victim));
-    if incident.victims.len() > 1 {
-        let _infallible = write!(
-            text,
-            " and {} more of its group",
-            incident.victims.len() - 1
-        );
+    if incident.victim_count > 1 {
+        let more = incident.victim_count - 1;
+        let _infallible = write!(text, " and {more} more of its group");
     }
     if let Some(rss) = victim.rss_bytes {
         let _infallible = write!(
@@ -38,6 +35,9 @@ pub fn sentence(incident: &Incident) -> String {
     text.push_str(&limit(incident));
     text.push_str(match incident.outcome {
         Outcome::ContainerDied if anonymous => "; the container died",
+        Outcome::ContainerDied if victim.first_process != Some(true) => {
+            "; the container's first process was among them, so the container died"
+        }
         Outcome::ContainerDied => "; it was the container's first process, so the container died",
         Outcome::ChildDied => "; the container's first process was not the victim",
         Outcome::AlreadyExiting => "; it was exiting already",

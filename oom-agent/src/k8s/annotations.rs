@@ -120,7 +120,7 @@ fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<St
     };
     put("victims", Some(Value::Array(listed).to_string()));
     if victims.len() > VICTIMS {
-        put("victims-total", Some(victims.len().to_string()));
+        put("victims-total", Some(draft.victim_count().to_string()));
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Story {
     limit_bytes: Option<u64>,
     limit_cgroup: Option<String>,
     outcome: Outcome,
-    victims: usize,
+    victims: u64,
 }
 
 /// The Events that an incident makes: one for each container with a victim, one on the Node where the
@@ -301,7 +301,7 @@ impl Draft {
                 .then(|| incident.limit_cgroup.clone())
                 .flatten(),
             outcome: self.outcome(),
-            victims: victims.len(),
+            victims: self.victim_count(),
         })
     }
 
@@ -335,6 +335,15 @@ impl Draft {
             .collect()
     }
 
+    /// How many those are, of which not all may be listed.
+    pub(super) fn victim_count(&self) -> u64 {
+        let victims = self.victims().len();
+        let whole = self
+            .kill()
+            .filter(|incident| victims == incident.victims.len());
+        whole.map_or(victims as u64, |incident| incident.victim_count)
+    }
+
     /// What became of this Event's container: the incident's outcome is that of all.
     pub(super) fn outcome(&self) -> Outcome {
         let Some(incident) = self.incident() else {
@@ -342,9 +351,14 @@ impl Draft {
         };
         let victims = self.victims();
         let whole = victims.len() == incident.victims.len();
-        let first = victims.iter().any(|victim| victim.namespace_pid == Some(1));
+        let first = victims
+            .iter()
+            .any(|victim| victim.first_process == Some(true));
+        let children = |victim: &&Victim| victim.first_process == Some(false);
         if whole || first || incident.outcome != Outcome::ContainerDied {
             incident.outcome
+        } else if victims.iter().all(children) {
+            Outcome::ChildDied
         } else {
             Outcome::Unknown
         }

@@ -181,9 +181,11 @@ pub(crate) fn incident() -> Incident {
             pid: 4242,
             comm: "tail".to_owned(),
         }),
+        victim_count: 1,
         victims: vec![Victim {
             pid: 4242,
             namespace_pid: Some(1),
+            first_process: Some(true),
             comm: some("tail"),
             rss_bytes: Some(Rss {
                 anon: 63 << 20,

@@ -90,8 +90,8 @@ pub struct Metrics {
     losses: [Counter; LOSSES.len()],
     /// Incidents of before the programs were attached.
     waited: Counter,
-    /// Of these, what the kernel has counted before too.
-    waited_kills: AtomicU64,
+    /// By how much the others have raised the kernel's own count.
+    counted_kills: AtomicU64,
     attached_ns: AtomicU64,
     kernel_kills: Optional<Counter>,
     drift: Optional<Gauge>,
@@ -192,7 +192,7 @@ impl Default for Metrics {
                 "incidents_waited",
                 "Incidents of kills that waited for the agent to be started again",
             ),
-            waited_kills: AtomicU64::new(0),
+            counted_kills: AtomicU64::new(0),
             attached_ns: AtomicU64::new(0),
             latency,
             sinks: Sinks::new(&mut registry),
@@ -244,14 +244,19 @@ impl Metrics {
     pub fn found(&self, found: &Found) {
         if found.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
             self.waited.inc();
-            let killed = found.killed.iter().filter(|killed| !killed.exiting).count();
-            let counted = killed as u64 + u64::from(found.is_group());
-            self.waited_kills.fetch_add(counted, Ordering::Relaxed);
+        } else {
+            let counted = found.counted_by_kernel();
+            self.counted_kills.fetch_add(counted, Ordering::Relaxed);
         }
         self.groups.inc_by(u64::from(found.is_group()));
         self.without_mark.inc_by(u64::from(found.trigger.is_none()));
+        let [autopsied, outside, unseen, exiting] = &self.fates;
+        let more = found.more;
+        autopsied.inc_by(more.autopsied);
+        outside.inc_by(more.outside);
+        unseen.inc_by(more.unseen);
+        exiting.inc_by(more.exiting);
         for killed in &found.killed {
-            let [autopsied, outside, unseen, exiting] = &self.fates;
             let counter = match killed.fate {
                 _ if killed.exiting => exiting,
                 Fate::Autopsied => autopsied,
@@ -353,7 +358,7 @@ impl Metrics {
         self.kernel_kills.set(Some(counter));
         let drift = i64::try_from(kills)
             .unwrap_or(i64::MAX)
-            .saturating_sub_unsigned(self.counted_by_kernel());
+            .saturating_sub_unsigned(self.counted_kills.load(Ordering::Relaxed));
         let gauge = Gauge::default();
         gauge.set(drift);
         self.drift.set(Some(gauge));
@@ -399,14 +404,6 @@ impl Metrics {
     /// The counters of every sink, by its name.
     pub fn sinks(&self) -> Vec<(String, SinkCounts)> {
         self.sinks.all()
-    }
-
-    /// The kernel counts no victim that was exiting already, and a group's first twice. What it
-    /// counted before the programs were attached is not in the count that is held against this.
-    fn counted_by_kernel(&self) -> u64 {
-        let [autopsied, outside, unseen, _exiting] = &self.fates;
-        let all = autopsied.get() + outside.get() + unseen.get() + self.groups.get();
-        all.saturating_sub(self.waited_kills.load(Ordering::Relaxed))
     }
 }
 

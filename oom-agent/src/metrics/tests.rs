@@ -68,6 +68,7 @@ fn incident(victims: Vec<Victim>) -> Incident {
         oom: None,
         outcome: Outcome::ContainerDied,
         trigger: None,
+        victim_count: victims.len() as u64,
         victims,
         memory: Vec::new(),
         before: None,
@@ -253,7 +254,7 @@ fn found(fates: &[Fate], trigger: bool) -> Found {
         }),
         control: None,
         killed: fates.iter().map(killed).collect(),
-        degraded: Vec::new(),
+        ..Found::default()
     }
 }
 
@@ -283,25 +284,26 @@ fn drift_knows_how_the_kernel_counts() {
     assert_eq!(drift(Some(9)), Some(5));
     assert_eq!(drift(None), None);
     let mut group = found(&[Fate::Autopsied], true);
-    for killed in &mut group.killed {
-        killed.victim.cgroup = Some("/a".to_owned());
-        killed.levels = vec![oom_agent_ebpf::Level {
-            oom_group: 1,
-            ..Default::default()
-        }];
-    }
+    group.killed[0].group = Some("/a".to_owned());
     assert!(group.is_group());
+    group.first_twice = true;
     metrics.found(&group);
     // A group's first is counted twice.
     assert_eq!(drift(Some(6)), Some(0));
+    // But where it was gone by then.
+    group.first_twice = false;
+    group.more.autopsied = 10;
+    group.more.exiting = 1;
+    metrics.found(&group);
+    assert_eq!(drift(Some(6 + 1 + 10)), Some(0));
     let series = scrape(&metrics, Duration::ZERO);
     for (name, value) in [
-        (r#"oom_agent_victims_total{fate="autopsied"}"#, 3),
+        (r#"oom_agent_victims_total{fate="autopsied"}"#, 14),
         (r#"oom_agent_victims_total{fate="outside"}"#, 1),
-        (r#"oom_agent_victims_total{fate="exiting"}"#, 1),
+        (r#"oom_agent_victims_total{fate="exiting"}"#, 2),
         (r#"oom_agent_victims_total{fate="unseen"}"#, 1),
         ("oom_agent_incidents_without_mark_total", 1),
-        ("oom_agent_group_kills_total", 1),
+        ("oom_agent_group_kills_total", 4),
     ] {
         assert_eq!(series[name], value, "{name}");
     }

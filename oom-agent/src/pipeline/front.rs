@@ -80,7 +80,7 @@ impl Front {
     /// Takes over what another agent has left, before anything else.
     fn take_over(&mut self, left: Left) {
         self.half_told = left.told;
-        self.assembler.remember(left.settled, clock::monotonic_ns());
+        self.assembler.remember(left.settled);
         for record in left.records {
             self.take(Some(record));
         }

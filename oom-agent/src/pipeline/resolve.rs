@@ -98,10 +98,16 @@ impl Resolver {
             trigger,
             control,
             mut killed,
-            mut degraded,
+            more,
+            stamps,
+            ..
         } = found;
         let first = killed.first().map_or(0, |killed| killed.marked);
-        let stamps = killed.iter().map(|killed| killed.stamp_ns).collect();
+        let victim_count = more.count() + killed.len() as u64;
+        let mut degraded = Vec::new();
+        if trigger.is_none() {
+            degraded.push("trigger: the mark's record was lost".to_owned());
+        }
         // All that goes stale comes first; the runtime may take its time.
         for killed in &mut killed {
             self.read(killed);
@@ -134,6 +140,7 @@ impl Resolver {
             outcome: combined(&outcomes),
             trigger,
             victims,
+            victim_count,
             memory,
             before,
             degraded,
@@ -254,17 +261,18 @@ impl Resolver {
     /// What its own context did not tell.
     fn read(&self, killed: &mut Killed) {
         let waited = self.has_waited(killed.stamp_ns);
-        let (victim, degraded) = (&mut killed.victim, &mut killed.degraded);
         match (&self.procfs, killed.fate) {
-            (_, Fate::Autopsied) | (None, Fate::Outside) => {}
-            (Some(_), _) if waited => degraded.push(
+            (_, Fate::Autopsied) => {}
+            (Some(_), _) if waited => killed.missing.push(
                 "not read from /proc: the kill waited for the agent to be started again".to_owned(),
             ),
-            (Some(procfs), _) => procfs.fill(victim, degraded),
+            (Some(procfs), _) => procfs.fill(killed, clock::since_boot_ns(killed.stamp_ns)),
             (None, _) => {
-                degraded.push("not read from /proc: it is not the host's here".to_owned());
+                let reason = "not read from /proc: it is not the host's here";
+                killed.missing.push(reason.to_owned());
             }
         }
+        killed.say_missing();
     }
 
     async fn ask_runtime(&self, id: &str) -> Result<cri::Identity, String> {
@@ -282,6 +290,7 @@ impl Resolver {
 
 /// A victim with its container and pod, as far as its cgroup tells, and what became of it.
 fn victim(killed: Killed) -> (Victim, Outcome, Vec<String>) {
+    let first = incident::is_first_process(&killed);
     let Killed {
         mut victim,
         exiting,
@@ -302,30 +311,23 @@ fn victim(killed: Killed) -> (Victim, Outcome, Vec<String>) {
         uid: Some(uid),
         ..Pod::default()
     });
-    let outcome = outcome(&victim, exiting, &mut degraded);
-    (victim, outcome, degraded)
-}
-
-/// PID 1 of a PID namespace takes its container along.
-fn outcome(victim: &Victim, exiting: bool, degraded: &mut Vec<String>) -> Outcome {
+    let mut outcome = Outcome::Unknown;
+    if victim.container.is_some() {
+        victim.first_process = first.ok();
+        outcome = match first {
+            Ok(true) => Outcome::ContainerDied,
+            Ok(false) => Outcome::ChildDied,
+            Err(_) if exiting => Outcome::Unknown,
+            Err(reason) => {
+                degraded.push(format!("outcome: {reason}"));
+                Outcome::Unknown
+            }
+        };
+    }
     if exiting {
-        return Outcome::AlreadyExiting;
+        outcome = Outcome::AlreadyExiting;
     }
-    if victim.container.is_none() {
-        return Outcome::Unknown;
-    }
-    match (victim.namespace_level, victim.namespace_pid) {
-        (Some(1..), Some(1)) => Outcome::ContainerDied,
-        (Some(1..), Some(_)) => Outcome::ChildDied,
-        (Some(0), _) => {
-            degraded.push("outcome: the container shares the host's PID namespace".to_owned());
-            Outcome::Unknown
-        }
-        _ => {
-            degraded.push("outcome: its PID namespace is not known".to_owned());
-            Outcome::Unknown
-        }
-    }
+    (victim, outcome, degraded)
 }
 
 /// Of several victims the one whose fate says most.

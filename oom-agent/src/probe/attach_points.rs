@@ -34,12 +34,13 @@ macro_rules! tracepoint {
 pub(super) type BtfProgram = (&'static str, Tracepoint);
 
 /// Without it a mark would be remembered for ever, so nothing is where this is not.
+pub(super) const FREE: BtfProgram = ("sched_process_free", tracepoint!("sched_process_free"));
 pub(super) const EXIT: BtfProgram = ("sched_process_exit", tracepoint!("sched_process_exit"));
 pub(super) const DELIVER: BtfProgram = ("signal_deliver", tracepoint!("signal_deliver"));
 pub(super) const GENERATE: BtfProgram = ("signal_generate", tracepoint!("signal_generate"));
 /// Without it nothing is seen.
 pub(super) const MARK: BtfProgram = ("mark_victim_btf", tracepoint!("mark_victim"));
-pub(super) const BTF_PROGRAMS: [BtfProgram; 4] = [EXIT, DELIVER, GENERATE, MARK];
+pub(super) const BTF_PROGRAMS: [BtfProgram; 5] = [FREE, EXIT, DELIVER, GENERATE, MARK];
 
 /// The kernel's function that every OOM goes through, and the programs for it.
 pub(super) const OUT_OF_MEMORY: &str = "out_of_memory";

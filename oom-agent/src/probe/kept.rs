@@ -94,7 +94,10 @@ impl Kept {
             Record::Mark(mark) => [mark.stamp_ns, MARK],
             Record::Autopsy(autopsy) => [autopsy.mark_ns, part(autopsy)],
             // An exit tells its kill at once. An environment may hold secrets: it is not kept.
-            Record::Exit(_) | Record::Environment(_) | Record::NoVictim(_) => return,
+            Record::Exit(_)
+            | Record::InvocationEnd(_)
+            | Record::Environment(_)
+            | Record::NoVictim(_) => return,
         };
         let bytes = record.as_bytes();
         let mut value = [0; KEPT_LEN];
@@ -135,8 +138,10 @@ impl Kept {
 
     fn check(&self, done: Result<(), MapError>) {
         if let Err(error) = done {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, "a kill that is being told would be lost if the agent were killed now");
+            // Of a large group one is as good as all.
+            if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(%error, "a kill that is being told would be lost if the agent were killed now; more are only counted");
+            }
         }
     }
 

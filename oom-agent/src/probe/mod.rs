@@ -105,9 +105,6 @@ impl Probe {
             Method::Tracepoints => Err(Vec::new()),
             _ => object.attach_out_of_memory(),
         };
-        if let Ok(entered) = &out_of_memory {
-            object.attach_no_victim(entered);
-        }
         let method = object.attach(wanted.method)?;
         let (pinned, kept) = object.keep(&mut drops)?;
         let pinned = wanted.pin.is_some().then_some(pinned);

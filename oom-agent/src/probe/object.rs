@@ -10,7 +10,8 @@ use aya_log::EbpfLogger;
 use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
 
 use super::attach_points::{
-    BTF_PROGRAMS, BtfProgram, DELIVER, EXIT, GENERATE, MARK, OUT_OF_MEMORY, kernel_btf, loader,
+    BTF_PROGRAMS, BtfProgram, DELIVER, EXIT, FREE, GENERATE, MARK, OUT_OF_MEMORY, kernel_btf,
+    loader,
 };
 use super::drops::Drops;
 use super::error::ProbeError;
@@ -33,9 +34,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oo
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
 const KPROBE_PROGRAM: &str = "out_of_memory";
 
-/// Those for its return: only while the agent lives, as it is told again and again.
+/// The programs for its return.
 const FEXIT_PROGRAM: &str = "out_of_memory_fexit";
 const KRETPROBE_PROGRAM: &str = "out_of_memory_return";
+
+/// Maps of which the oldest entries make room, and for how many there is room.
+const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("TOLD", 1024)];
+/// How many more the kernel keeps aside for each CPU: `LOCAL_FREE_TARGET` of its
+/// `kernel/bpf/bpf_lru_list.c`.
+const ASIDE: u32 = 128;
 
 /// Bytes of the ring that has environments, too: of 8 KiB each.
 const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
@@ -73,6 +80,8 @@ pub(super) struct Object {
     /// Why nothing is pinned, where that was wished for.
     no_pins: Option<PinError>,
     discarded: u64,
+    /// The bits of [`in_use`].
+    in_use: u32,
 }
 
 /// What the verifier made of one program.
@@ -128,6 +137,11 @@ impl Object {
             RING
         };
         loader.map_max_entries("RECORDS", ring);
+        let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
+        for (name, entries) in LRU_MAPS {
+            let aside = cpus.saturating_mul(ASIDE);
+            loader.map_max_entries(name, entries.saturating_add(aside));
+        }
         let opened = pin.map(|root| Pins::open(root, ring)).transpose();
         let (mut pins, no_pins) = match opened {
             Ok(pins) => (pins, None),
@@ -167,6 +181,7 @@ impl Object {
             pins,
             no_pins,
             discarded,
+            in_use: 0,
         })
     }
 
@@ -199,51 +214,56 @@ impl Object {
         });
         let no_fentry = match fentry {
             Ok(link) => {
-                return self
-                    .pin(FENTRY_PROGRAM, link)
-                    .map(|()| "fentry")
-                    .map_err(|error| vec![error]);
+                self.pin(FENTRY_PROGRAM, link)
+                    .map_err(|error| vec![error])?;
+                let returns = self.attach_fexit();
+                self.note_in_use(in_use::RETURN, returns);
+                return Ok("fentry");
             }
             Err(error) => error,
         };
-        let kprobe = program_mut::<KProbe>(&mut self.ebpf, KPROBE_PROGRAM).and_then(|program| {
-            program
-                .load()
-                .and_then(|()| program.attach(OUT_OF_MEMORY, 0))
-                .map_err(|source| attach_error(KPROBE_PROGRAM, source))
-        });
-        match kprobe {
-            Ok(_) => {
-                // Its link is one of the kernel's from 5.15 on only, and there is mostly fentry there.
-                if let Some(pins) = &mut self.pins {
-                    pins.unpinned.push(KPROBE_PROGRAM);
-                }
+        match self.attach_kprobe(KPROBE_PROGRAM) {
+            Ok(()) => {
+                let returns = self.attach_kprobe(KRETPROBE_PROGRAM);
+                self.note_in_use(in_use::RETURN, returns);
                 Ok("kprobe")
             }
             Err(no_kprobe) => Err(vec![no_fentry, no_kprobe]),
         }
     }
 
-    /// The same on its return, which tells of an OOM without a victim; `entered` is how its entry is probed.
-    pub(super) fn attach_no_victim(&mut self, entered: &str) {
-        let attached = match &self.btf {
-            Some(btf) if entered == "fentry" => program_mut::<FExit>(&mut self.ebpf, FEXIT_PROGRAM)
-                .and_then(|program| {
-                    let loaded = program.load(OUT_OF_MEMORY, btf);
-                    let attached = loaded.and_then(|()| program.attach());
-                    attached
-                        .map(drop)
-                        .map_err(|source| attach_error(FEXIT_PROGRAM, source))
-                }),
-            _ => program_mut::<KProbe>(&mut self.ebpf, KRETPROBE_PROGRAM).and_then(|program| {
-                let loaded = program.load();
-                let attached = loaded.and_then(|()| program.attach(OUT_OF_MEMORY, 0));
-                attached
-                    .map(drop)
-                    .map_err(|source| attach_error(KRETPROBE_PROGRAM, source))
-            }),
+    fn attach_fexit(&mut self) -> Result<(), ProbeError> {
+        let Some(btf) = &self.btf else {
+            return Ok(());
         };
-        self.refused.extend(attached.err());
+        let program: &mut FExit = program_mut(&mut self.ebpf, FEXIT_PROGRAM)?;
+        let link = program
+            .load(OUT_OF_MEMORY, btf)
+            .and_then(|()| program.attach())
+            .and_then(|link| pinnable(self.pins.as_ref(), || program.take_link(link)))
+            .map_err(|source| attach_error(FEXIT_PROGRAM, source))?;
+        self.pin(FEXIT_PROGRAM, link)
+    }
+
+    fn attach_kprobe(&mut self, name: &'static str) -> Result<(), ProbeError> {
+        let program: &mut KProbe = program_mut(&mut self.ebpf, name)?;
+        program
+            .load()
+            .and_then(|()| program.attach(OUT_OF_MEMORY, 0))
+            .map_err(|source| attach_error(name, source))?;
+        // Its link is one of the kernel's from 5.15 on only, and there is mostly fentry there.
+        if let Some(pins) = &mut self.pins {
+            pins.unpinned.push(name);
+        }
+        Ok(())
+    }
+
+    /// A program that this kernel refuses costs what it is for, and no more.
+    fn note_in_use(&mut self, bit: u32, attached: Result<(), ProbeError>) {
+        match attached {
+            Ok(()) => self.in_use |= bit,
+            Err(error) => self.refused.push(error),
+        }
     }
 
     /// Loads and attaches what this kernel can take. They are detached when this is dropped.
@@ -273,21 +293,15 @@ impl Object {
     fn attach_btf(&mut self) -> Result<(), ProbeError> {
         // Where this is refused the others are of no use.
         self.load_btf_program(MARK)?;
-        let mut in_use = 0;
-        match self.load_and_attach(EXIT) {
-            Ok(()) => {
-                in_use |= in_use::EXIT;
-                match self.load_and_attach(GENERATE) {
-                    Ok(()) => in_use |= in_use::SENT,
-                    Err(error) => self.refused.push(error),
-                }
-                if let Err(error) = self.load_and_attach(DELIVER) {
-                    self.refused.push(error);
-                }
+        let free = self.load_and_attach(FREE);
+        self.note_in_use(in_use::FREE, free);
+        if self.in_use & in_use::FREE != 0 {
+            for (program, bit) in [(EXIT, 0), (GENERATE, in_use::SENT), (DELIVER, 0)] {
+                let attached = self.load_and_attach(program);
+                self.note_in_use(bit, attached);
             }
-            Err(error) => self.refused.push(error),
         }
-        self.tell_in_use(in_use)?;
+        self.tell_in_use()?;
         // Marks come last, so that no victim is marked that nobody examines.
         self.attach_btf_program(MARK)
     }
@@ -356,9 +370,9 @@ impl Object {
     }
 
     /// The programs rely on each other only as far as they are attached.
-    fn tell_in_use(&mut self, programs: u32) -> Result<(), ProbeError> {
+    fn tell_in_use(&mut self) -> Result<(), ProbeError> {
         let mut map = Array::try_from(self.map(IN_USE)?).map_err(|s| map_error(IN_USE, s))?;
-        map.set(0, programs, 0).map_err(|s| map_error(IN_USE, s))
+        map.set(0, self.in_use, 0).map_err(|s| map_error(IN_USE, s))
     }
 
     /// Gives back the memory that only loading needed: some 8 MiB.

@@ -298,6 +298,7 @@ mod tests {
             outcome: Outcome::Unknown,
             trigger: None,
             victims: Vec::new(),
+            victim_count: 1,
             memory: Vec::new(),
             before: None,
             degraded: Vec::new(),

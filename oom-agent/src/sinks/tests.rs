@@ -40,6 +40,7 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
         oom: None,
         outcome: Fate::Unknown,
         trigger: None,
+        victim_count: 1,
         victims: vec![Victim {
             pid: 4242,
             comm: Some("tail".to_owned()),

@@ -46,7 +46,7 @@ pub(super) fn victim(name: &str, namespace_pid: u32) -> Victim {
         pid: 4242,
         comm: Some("tail".to_owned()),
         namespace_pid: Some(namespace_pid),
-        namespace_level: Some(1),
+        first_process: Some(namespace_pid == 1),
         cgroup: Some(format!("/kubepods/pod{UID}/{name}")),
         container: Some(container(name)),
         pod: Some(pod()),
@@ -55,7 +55,9 @@ pub(super) fn victim(name: &str, namespace_pid: u32) -> Victim {
 }
 
 pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
-    let first = victims.iter().any(|victim| victim.namespace_pid == Some(1));
+    let first = victims
+        .iter()
+        .any(|victim| victim.first_process == Some(true));
     Arc::new(Incident {
         version: VERSION,
         id: "6f1c0a52-812345678901-4242".to_owned(),
@@ -71,6 +73,7 @@ pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
             Outcome::ChildDied
         },
         trigger: None,
+        victim_count: victims.len() as u64,
         victims,
         memory: Vec::new(),
         before: None,

@@ -325,9 +325,7 @@ impl Check {
         });
         Kill {
             time: incident.time,
-            first: within.any(|victim| {
-                victim.namespace_pid == Some(1) && victim.namespace_level.is_some_and(|n| n > 0)
-            }),
+            first: within.any(|victim| victim.first_process == Some(true)),
             exiting: incident.outcome == Outcome::AlreadyExiting,
         }
     }

@@ -10,7 +10,7 @@ use crate::k8s::Note;
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
 /// What an incident tells and the API server does not know.
-const UNKNOWN: [&str; 16] = [
+const UNKNOWN: [&str; 17] = [
     "memory",
     "before",
     "scope",
@@ -27,6 +27,7 @@ const UNKNOWN: [&str; 16] = [
     "victims[0].uid",
     "victims[0].oom_score_adj",
     "victims[0].rss_bytes",
+    "victims[0].first_process",
 ];
 
 /// The same for `victims[0].cgroup`, whose pod and container are known nevertheless.
@@ -75,6 +76,7 @@ pub(super) fn incident(kill: &Kill, now: Timestamp, now_ns: u64) -> Incident {
         oom: None,
         outcome: Outcome::ContainerDied,
         trigger: None,
+        victim_count: 1,
         victims: vec![Victim {
             container: Some(Container {
                 id: kill.bare_id().to_owned(),

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::before::verdicts;
+use super::identity::{large_group, nested_first_process, nested_group};
 use super::pods::{Freezer, Group};
 use super::process::{Pack, Plan, SOON, start, start_on_host};
 use super::sampled::sampled;
@@ -15,14 +16,17 @@ use super::storm::{KILLS, storm};
 use super::unkillable::unkillable;
 use super::warned::warned;
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 22] = [
     "single_kill",
     "host_process",
     "child_kill",
     "group_kill",
+    "nested_group",
+    "large_group",
+    "nested_first_process",
     "thread_kill",
     "leaderless_kill",
     "leaderless_bystander",
@@ -40,8 +44,8 @@ pub const NAMES: [&str; 19] = [
     "storm",
 ];
 
-/// How many the agent tells in all: `sampled` and `unkillable` have none, `verdicts` two, `storm` many.
-pub const INCIDENTS: usize = NAMES.len() - 4 + 2 + KILLS;
+/// How many the agent tells in all: `sampled` and `unkillable` have none, `verdicts` and `nested_group` two, `storm` many.
+pub const INCIDENTS: usize = NAMES.len() - 5 + 2 + 2 + KILLS;
 
 /// Runs one case: `{"expected": …, "told": …}`.
 pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
@@ -50,6 +54,9 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "host_process" => host_process(scene),
         "child_kill" => child_kill(scene),
         "group_kill" => group_kill(scene),
+        "nested_group" => nested_group(scene),
+        "large_group" => large_group(scene),
+        "nested_first_process" => nested_first_process(scene),
         "thread_kill" => single_kill(scene, &["--mib", "200", "--gate", "--thread"], 2),
         "leaderless_kill" => single_kill(scene, &["--mib", "200", "--gate", "--leaderless"], 3),
         "leaderless_bystander" => {
@@ -72,7 +79,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
     }
 }
 
-fn plan<'a>(group: &'a Group, args: &'a [&'a str]) -> Plan<'a> {
+pub(super) fn plan<'a>(group: &'a Group, args: &'a [&'a str]) -> Plan<'a> {
     Plan {
         group,
         args,

@@ -7,6 +7,7 @@
 mod before;
 mod careful;
 mod cases;
+mod identity;
 mod kmsg;
 mod loopback;
 mod memory;
@@ -33,6 +34,7 @@ use serde_json::{Value, json};
 use crate::lab::{SAYS, remove_trees};
 use crate::say;
 pub use cases::{INCIDENTS, NAMES};
+pub use identity::LARGE_GROUP;
 use scene::Scene;
 
 /// Sets the machine up, runs every case, and powers off.

@@ -72,26 +72,36 @@ pub(super) struct Plan<'a> {
 /// Starts each in order, all in one PID namespace of their own: the first is its
 /// first process. Each waits at its gate.
 pub(super) fn start(plans: &[Plan<'_>]) -> Result<Pack> {
+    start_with(plans, || Ok(())).map(|(pack, ())| pack)
+}
+
+/// The same, with what `others` starts in that namespace.
+pub(super) fn start_with<T: Send>(
+    plans: &[Plan<'_>],
+    others: impl FnOnce() -> Result<T> + Send,
+) -> Result<(Pack, T)> {
     // What a thread unshares is for the children of that thread alone.
-    let children: Result<Vec<Child>> = thread::scope(|scope| {
+    let started: Result<(Vec<Child>, T)> = thread::scope(|scope| {
         let starter = scope.spawn(|| {
             #[expect(
                 deprecated,
                 reason = "the other one is unsafe for the sake of UnshareFlags::FILES"
             )]
             rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
-            plans.iter().map(spawn).collect()
+            let children: Result<Vec<Child>> = plans.iter().map(spawn).collect();
+            Ok((children?, others()?))
         });
         starter.join().map_err(|_| anyhow!("the starter died"))?
     });
     let mut pack = Pack(Vec::new());
-    for (child, plan) in children?.into_iter().zip(plans) {
+    let (children, others) = started?;
+    for (child, plan) in children.into_iter().zip(plans) {
         pack.0.push(Process::new(child, plan)?);
     }
     // A group is killed in the order of its entries. Once the namespace's first
     // process is, the others end with it, marked or not: it is the last one.
     pack.0.iter().rev().try_for_each(Process::enter)?;
-    Ok(pack)
+    Ok((pack, others))
 }
 
 /// Starts one in the host's PID namespace.
@@ -245,6 +255,7 @@ impl Facts {
             "environment": null,
             "parent_pid": number("PPid:", false)?,
             "namespace_pid": number("NSpid:", true)?,
+            "first_process": group.container.as_ref().map(|_| number("NSpid:", true).is_ok_and(|pid| pid == 1)),
             "start_boot_ns": between(start, start.saturating_add(TICK)),
             "uid": number("Uid:", false)?,
             "oom_score_adj": adj,

@@ -143,7 +143,7 @@ impl Scene {
     }
 
     /// The incident of a story's victims.
-    fn told_of(&mut self, story: &Story<'_>) -> Result<Value> {
+    pub(super) fn told_of(&mut self, story: &Story<'_>) -> Result<Value> {
         let pids: Vec<u32> = story.victims.iter().map(|victim| victim.pid).collect();
         let what = format!("incident of one of {pids:?}");
         let told = self.agent.incidents.find(&what, SOON, |line| {
@@ -242,6 +242,7 @@ impl Scene {
                 "pid": story.trigger.map_or_else(any, Value::from),
                 "comm": seen.comm,
             },
+            "victim_count": victims.len(),
             "victims": victims,
             "memory": memory,
             "before": before::expected(story)?,

@@ -14,10 +14,10 @@ use crate::support::admin::{Admin, LISTEN};
 use crate::support::{MIB, SOON, agent_bin, at};
 
 /// A bpffs of a test's own. What is pinned there goes with it.
-struct Bpffs(tempfile::TempDir);
+pub(super) struct Bpffs(tempfile::TempDir);
 
 impl Bpffs {
-    fn mount() -> Self {
+    pub(super) fn mount() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "bpf", "bpf"])
@@ -31,7 +31,7 @@ impl Bpffs {
         self.0.path().join("oom-agent")
     }
 
-    fn agent(&self) -> Agent {
+    pub(super) fn agent(&self) -> Agent {
         self.agent_with(&[])
     }
 
@@ -43,6 +43,12 @@ impl Bpffs {
         let more = more.iter().map(AsRef::<OsStr>::as_ref);
         let args: Vec<&OsStr> = args.into_iter().chain(more).collect();
         Agent::start(&agent_bin(), &args, &[]).unwrap()
+    }
+
+    /// A map that the agent has pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        let layouts = listed(&self.pins());
+        self.pins().join(&layouts[0]).join(name)
     }
 
     fn unpin(&self) {
@@ -136,7 +142,7 @@ fn kills_while_no_agent_runs_are_told_once_by_the_next() {
     };
     let pinned = listed(&bpffs.pins().join(layout));
     let links = pinned.iter().filter(|name| name.starts_with("link-"));
-    assert!(links.count() <= 5, "one of each program: {pinned:?}");
+    assert!(links.count() <= 7, "one of each program: {pinned:?}");
     bpffs.unpin();
     assert_eq!(listed(bpffs.0.path()), [""; 0]);
 }

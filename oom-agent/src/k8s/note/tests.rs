@@ -68,6 +68,7 @@ fn a_child_that_kubernetes_may_not_report() {
     let mut incident = incident();
     incident.outcome = Outcome::ChildDied;
     incident.victims[0].namespace_pid = Some(9);
+    incident.victims[0].first_process = Some(false);
     incident.victims[0].rss_bytes.as_mut().unwrap().anon = 20 << 20;
     incident.trigger = Some(Trigger {
         pid: 7,

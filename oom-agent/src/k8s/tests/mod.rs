@@ -185,6 +185,7 @@ async fn a_group_over_two_containers_has_an_event_on_each() {
     let mut second = incident.victims[0].clone();
     second.pid = 4343;
     second.namespace_pid = Some(7);
+    second.first_process = Some(false);
     second.container.as_mut().unwrap().id = "18ec".to_owned();
     second.container.as_mut().unwrap().name = Some("side".to_owned());
     incident.victims.push(second);

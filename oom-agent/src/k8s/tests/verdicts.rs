@@ -18,6 +18,7 @@ fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
     incident.outcome = Outcome::ChildDied;
     incident.scope = Scope::Pod;
     incident.victims[0].namespace_pid = Some(7);
+    incident.victims[0].first_process = Some(false);
     let main = incident.victims[0].container.clone().unwrap();
     let idle = Container {
         id: "18ec".repeat(16),
