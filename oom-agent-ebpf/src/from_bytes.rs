@@ -1,6 +1,6 @@
 use zerocopy::{FromBytes, IntoBytes as _};
 
-use crate::{Autopsy, Environment, Exit, InvocationEnd, Mark};
+use crate::{Autopsy, Environment, Exit, InvocationEnd, Mark, NoVictim};
 
 /// One item of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Record {
     Exit(Exit),
     /// No more victims of one invocation are marked.
     InvocationEnd(InvocationEnd),
+    /// No victim was found.
+    NoVictim(Box<NoVictim>),
 }
 
 /// Bytes that are no record: the object and this library are not of one build.
@@ -46,6 +48,9 @@ impl Record {
             Some(InvocationEnd::KIND) => InvocationEnd::read_from_bytes(bytes)
                 .ok()
                 .map(Self::InvocationEnd),
+            Some(NoVictim::KIND) => NoVictim::read_from_bytes(bytes)
+                .ok()
+                .map(|none| Self::NoVictim(Box::new(none))),
             _ => None,
         };
         record.ok_or(Malformed {
@@ -62,6 +67,7 @@ impl Record {
             Self::Environment(environment) => environment.as_bytes(),
             Self::Exit(exit) => exit.as_bytes(),
             Self::InvocationEnd(end) => end.as_bytes(),
+            Self::NoVictim(none) => none.as_bytes(),
         }
     }
 }
@@ -143,7 +149,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_answer(kind in 0u32..7, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        fn any_bytes_give_an_answer(kind in 0u32..8, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(rest);
             let sizes = [
@@ -152,6 +158,7 @@ mod tests {
                 size_of::<Exit>(),
                 size_of::<Environment>(),
                 size_of::<InvocationEnd>(),
+                size_of::<NoVictim>(),
             ];
             let right_size = sizes.get((kind as usize).wrapping_sub(1)) == Some(&bytes.len());
             prop_assert_eq!(Record::from_bytes(&bytes).is_ok(), right_size);
@@ -159,7 +166,7 @@ mod tests {
 
         #[test]
         fn every_record_of_the_right_size_is_taken(fill in any::<u8>()) {
-            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>()), (5, size_of::<InvocationEnd>())] {
+            for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>()), (5, size_of::<InvocationEnd>()), (6, size_of::<NoVictim>())] {
                 let mut bytes = vec![fill; size];
                 bytes[..4].copy_from_slice(&kind.to_ne_bytes());
                 prop_assert!(Record::from_bytes(&bytes).is_ok());

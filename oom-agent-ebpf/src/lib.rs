@@ -6,10 +6,12 @@
 
 #[cfg(not(target_arch = "bpf"))]
 mod from_bytes;
+mod no_victim;
 mod record;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use from_bytes::{Malformed, Record};
+pub use no_victim::NoVictim;
 pub use record::{
     Autopsy, CGROUP_NAMES_LEN, CLASSIC_PID_OFFSET, CMDLINE_LEN, COMM_LEN, ENVIRONMENT_LEN,
     Environment, Exit, GROUP_UNKNOWN, InvocationEnd, KEPT_LEN, KEPT_RECORDS, LEVELS, Level, Mark,

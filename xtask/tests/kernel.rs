@@ -20,6 +20,8 @@ mod hub;
 mod identity;
 #[path = "kernel/limits.rs"]
 mod limits;
+#[path = "kernel/no_victim.rs"]
+mod no_victim;
 #[path = "kernel/people.rs"]
 mod people;
 #[path = "kernel/pins.rs"]

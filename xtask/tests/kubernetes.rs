@@ -89,7 +89,7 @@ impl Scene {
     /// What the agent's manifest grants: to create and patch events, and to read pods.
     fn grant(&self) {
         self.grant_rules(&json!([
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
         ]));
     }
@@ -300,7 +300,7 @@ fn an_init_containers_event_names_its_own_list() {
 fn without_the_right_to_read_pods_the_event_stands_and_says_so() {
     let scene = Scene::new();
     scene.grant_rules(&json!([
-        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+        {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
     ]));
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
     let mut agent = scene.agent(&kubeconfig);

@@ -221,6 +221,7 @@ macro_rules! every_case_on {
                 warned,
                 verdicts,
                 sampled,
+                unkillable,
                 storm,
             ]);
         )+

@@ -5,6 +5,7 @@ mod environment;
 mod maps;
 mod mark_victim;
 mod marks;
+mod no_victim;
 mod offsets;
 mod out_of_memory;
 mod own_cgroup;

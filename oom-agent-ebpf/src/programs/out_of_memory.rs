@@ -4,6 +4,7 @@
 //! limit is inferred.
 
 use aya_ebpf::{
+    EbpfContext,
     bindings::BPF_RB_FORCE_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{fentry, fexit, kprobe, kretprobe},
@@ -11,7 +12,10 @@ use aya_ebpf::{
 };
 use oom_agent_ebpf::{InvocationEnd, drops};
 
-use super::maps::{INVOCATIONS, Invocation, RECORDS, count_drop};
+use super::{
+    maps::{INVOCATIONS, Invocation, RECORDS, count_drop},
+    no_victim,
+};
 
 #[fentry(function = "out_of_memory")]
 pub(super) fn out_of_memory_fentry(ctx: FEntryContext) -> i32 {
@@ -28,14 +32,15 @@ pub(super) fn out_of_memory(ctx: ProbeContext) -> u32 {
 }
 
 #[fexit(function = "out_of_memory")]
-pub(super) fn out_of_memory_fexit(_: FExitContext) -> i32 {
-    leave();
+pub(super) fn out_of_memory_fexit(ctx: FExitContext) -> i32 {
+    // After its only argument comes what it returns; bpf_get_func_ret takes 5.17.
+    leave(&ctx, ctx.arg::<u64>(1));
     0
 }
 
 #[kretprobe(function = "out_of_memory")]
-pub(super) fn out_of_memory_return(_: RetProbeContext) -> u32 {
-    leave();
+pub(super) fn out_of_memory_return(ctx: RetProbeContext) -> u32 {
+    leave(&ctx, ctx.ret::<u64>());
     0
 }
 
@@ -54,7 +59,7 @@ fn enter(control: u64) {
 }
 
 #[inline(always)]
-fn leave() {
+fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
     let thread = bpf_get_current_pid_tgid();
     let Some(found) = INVOCATIONS.get_ptr(thread) else {
         return;
@@ -62,12 +67,14 @@ fn leave() {
     // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
     let Invocation {
         entered_ns,
+        control,
         marks,
         first_again,
         ..
     } = unsafe { *found };
     let _there = INVOCATIONS.remove(thread);
     if marks == 0 {
+        no_victim::found_nobody(ctx, control, returned);
         return;
     }
     let end = InvocationEnd {

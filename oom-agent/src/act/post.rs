@@ -15,9 +15,14 @@ use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceExt as _};
 
+use crate::proxy::{self, Proxy};
 use config::Config;
 
 pub use body::{Notice, Process};
@@ -31,10 +36,13 @@ const ANSWER_LEN: usize = 64 << 10;
 
 /// Where notices go.
 pub struct Post {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
 }
+
+/// To the host itself, or through a proxy.
+type Connector = BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError>;
 
 /// Why a notice was not taken. `Display` leaves the source out; neither shows a header.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +70,25 @@ pub enum PostError {
 impl Post {
     /// Reads the file of `--http-file-path`.
     pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let Config { uri, headers, tls } = Config::read(path)?;
+        let config = Config::read(path)?;
+        let proxy = proxy::of_environment(&config.uri);
+        Ok(Self::new(config, proxy))
+    }
+
+    fn new(config: Config, proxy: Option<Proxy>) -> Self {
+        let Config { uri, headers, tls } = config;
+        // Proxies forward `http://` by other means than a tunnel.
+        let proxy = proxy.filter(|_| uri.scheme_str() == Some("https"));
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .build();
-        Ok(Self {
+            .wrap_connector(connector(proxy));
+        Self {
             client: Client::builder(TokioExecutor::new()).build(https),
             uri,
             headers,
-        })
+        }
     }
 
     /// Sends one.
@@ -110,4 +126,18 @@ impl Post {
             .authority()
             .map_or("", |authority| authority.host())
     }
+}
+
+fn connector(proxy: Option<Proxy>) -> Connector {
+    let mut direct = HttpConnector::new();
+    direct.enforce_http(false);
+    let Some(Proxy { intercept, .. }) = proxy else {
+        return Connector::new(direct.map_err(BoxError::from));
+    };
+    let tunnel = Tunnel::new(intercept.uri().clone(), direct);
+    let tunnel = match intercept.basic_auth() {
+        Some(user) => tunnel.with_auth(user.clone()),
+        None => tunnel,
+    };
+    Connector::new(tunnel.map_err(BoxError::from))
 }

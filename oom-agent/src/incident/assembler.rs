@@ -147,6 +147,7 @@ impl Assembler {
             }
             Record::Autopsy(autopsy) => self.autopsy(&autopsy),
             Record::Exit(exit) => self.exit(&exit, now_ns),
+            Record::NoVictim(_) => None,
         });
         self.fold(found, now_ns)
     }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use assembler::{Assembler, Expect};
 pub use autopsy::arguments;
+pub(crate) use autopsy::{path as memcg_path, text};
 pub(crate) use before::is_near;
 pub use before::{Before, Growth, SAMPLES};
 pub use environment::{Allow, Pattern, PatternError};
@@ -193,6 +194,10 @@ pub enum Outcome {
     ChildDied,
     /// The victim was on its way out before it was chosen.
     AlreadyExiting,
+    /// There is no victim: the kernel found no process that it may kill.
+    NoKillableProcess,
+    /// There is no victim: `oom_kill_disable` of cgroup v1 is set, and processes wait for memory.
+    OomKillDisabled,
     /// It cannot be told, or there is no container.
     Unknown,
 }

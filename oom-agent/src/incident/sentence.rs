@@ -8,7 +8,7 @@ use super::{Before, Incident, LimitKind, Outcome, Scope, Victim};
 /// victims and pods are as they came: the place this goes to escapes them.
 pub fn sentence(incident: &Incident) -> String {
     let Some(victim) = incident.victims.first() else {
-        return "The OOM killer struck, and nothing is known of its victim".to_owned();
+        return without_victim(incident);
     };
     let mut text = victim.comm.as_deref().unwrap_or("A process").to_owned();
     // No process has it: Kubernetes' own story knows of none.
@@ -41,7 +41,7 @@ pub fn sentence(incident: &Incident) -> String {
         Outcome::ContainerDied => "; it was the container's first process, so the container died",
         Outcome::ChildDied => "; the container's first process was not the victim",
         Outcome::AlreadyExiting => "; it was exiting already",
-        Outcome::Unknown => "",
+        Outcome::NoKillableProcess | Outcome::OomKillDisabled | Outcome::Unknown => "",
     });
     if let Some(trigger) = &incident.trigger
         && trigger.pid != victim.pid
@@ -53,6 +53,22 @@ pub fn sentence(incident: &Incident) -> String {
         let _infallible = write!(text, " — {words}");
     }
     text
+}
+
+fn without_victim(incident: &Incident) -> String {
+    let why = match incident.outcome {
+        Outcome::NoKillableProcess => "none may be killed",
+        Outcome::OomKillDisabled => "oom_kill_disable is set, and its processes wait",
+        _ => return "The OOM killer struck, and nothing is known of its victim".to_owned(),
+    };
+    let limit = incident.limit_bytes.map(mebibytes);
+    let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes}"));
+    let cgroup = incident.limit_cgroup.as_deref().unwrap_or("unknown");
+    let trigger = incident.trigger.as_ref();
+    let trigger = trigger.map_or_else(String::new, |trigger| {
+        format!("; set off by {} (pid {})", trigger.comm, trigger.pid)
+    });
+    format!("No process was killed, at the limit{limit} of cgroup {cgroup}; {why}{trigger}")
 }
 
 fn limit(incident: &Incident) -> String {

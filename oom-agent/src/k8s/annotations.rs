@@ -41,6 +41,7 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
             kill(draft, &finding.incident, &mut put);
         }
         Told::Aside(Aside::Warning(of)) => warning(of, &mut put),
+        Told::Aside(Aside::NoVictim(told)) => kill(draft, &told.incident, &mut put),
         Told::Aside(Aside::Unheeded(unheeded)) => {
             let names = unheeded.complaints.iter().map(|complaint| complaint.name);
             put(

@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use super::CredentialsError;
+use crate::proxy;
 
 /// Given to connect; a node that has lost its API server must find out soon.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -33,6 +34,14 @@ pub enum Source {
 
 /// Looks for credentials; `Ok(None)` when there are none anywhere. Nothing is connected to.
 pub async fn find(flag: Option<&Path>) -> Result<Option<Credentials>, CredentialsError> {
+    find_in(flag, |name| env::var(name).ok()).await
+}
+
+/// `variable` reads those of the environment that name a proxy.
+async fn find_in(
+    flag: Option<&Path>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Credentials>, CredentialsError> {
     let Some(source) = source(flag) else {
         return Ok(None);
     };
@@ -40,20 +49,42 @@ pub async fn find(flag: Option<&Path>) -> Result<Option<Credentials>, Credential
         from: source.clone(),
         source: cause,
     };
-    let mut config = match &source {
-        Source::InCluster => Config::incluster().map_err(|error| failed(Box::new(error)))?,
+    let (mut config, own_proxy) = match &source {
+        Source::InCluster => {
+            let config = Config::incluster().map_err(|error| failed(Box::new(error)))?;
+            (config, false)
+        }
         Source::Flag(path) | Source::Kubeconfig(path) => {
             let kubeconfig =
                 Kubeconfig::read_from(path).map_err(|error| failed(Box::new(error)))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            let own_proxy = has_proxy(&kubeconfig);
+            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
-                .map_err(|error| failed(Box::new(error)))?
+                .map_err(|error| failed(Box::new(error)))?;
+            (config, own_proxy)
         }
     };
+    // As kubectl does. kube looks into the environment for a kubeconfig only, and holds NO_PROXY against
+    // the proxy in place of the API server.
+    if !own_proxy {
+        config.proxy_url = proxy::find(&config.cluster_url, variable).map(|proxy| proxy.url);
+    }
     // The sink has its own bounded retries; kube's would sit on one Event for a quarter of an hour.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     Ok(Some(Credentials { config, source }))
+}
+
+/// Whether the cluster of the current context names a proxy of its own.
+fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
+    let current = kubeconfig.current_context.as_ref();
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|context| Some(&context.name) == current);
+    let cluster = context.and_then(|context| Some(&context.context.as_ref()?.cluster));
+    let mut clusters = kubeconfig.clusters.iter();
+    let named = clusters.find(|named| Some(&named.name) == cluster);
+    let proxy = named.and_then(|named| named.cluster.as_ref()?.proxy_url.as_ref());
+    proxy.is_some_and(|proxy| !proxy.is_empty())
 }
 
 fn source(flag: Option<&Path>) -> Option<Source> {
@@ -95,6 +126,71 @@ impl fmt::Display for Source {
             Self::Flag(path) => write!(f, "--kubeconfig {}", path.display()),
             Self::InCluster => f.write_str("the pod's service account"),
             Self::Kubeconfig(path) => write!(f, "the kubeconfig {}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use serde_json::{Value, json};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What the proxy is asked of a client of `https://api.example:6443`.
+    async fn asked(own: Option<&str>, variables: &[(&str, &str)]) -> String {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = format!("u:p@{}", proxy.local_addr().unwrap());
+        let place = |text: &str| text.replace("PROXY", &here);
+        let mut cluster = json!({"server": "https://api.example:6443"});
+        cluster["proxy-url"] = own.map_or(Value::Null, |own| json!(place(own)));
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "t",
+            "clusters": [{"name": "other", "cluster": {"server": "https://o"}}, {"name": "t", "cluster": cluster}],
+            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u"}}],
+            "users": [{"name": "u", "user": {}}],
+        });
+        let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        kubeconfig.write_all(config.to_string().as_bytes()).unwrap();
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| place(value))
+        };
+        let found = find_in(Some(kubeconfig.path()), variable).await.unwrap();
+        let client = found.unwrap().client().unwrap();
+        let request = http::Request::get("/version").body(Vec::new()).unwrap();
+        let mut text = vec![0; 512];
+        tokio::select! {
+            _ = client.request_text(request) => panic!("the proxy was not asked"),
+            read = async { proxy.accept().await.unwrap().0.read(&mut text).await.unwrap() } => text.truncate(read),
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_api_server_is_reached_through_the_proxy_of_the_kubeconfig_or_the_environment() {
+        let tunnel = "CONNECT api.example:6443 HTTP/1.1\r\nHost: api.example:6443\r\nProxy-Authorization: Basic dTpw\r\n";
+        for (own, variables) in [
+            (Some("http://PROXY"), &[][..]),
+            // As with kubectl, NO_PROXY is the environment's.
+            (
+                Some("http://PROXY"),
+                &[("NO_PROXY", "*"), ("HTTPS_PROXY", "http://nowhere.invalid")],
+            ),
+            (None, &[("HTTPS_PROXY", "http://PROXY")]),
+            (
+                None,
+                &[
+                    ("https_proxy", "PROXY"),
+                    ("NO_PROXY", "127.0.0.0/8,api.example:443"),
+                ],
+            ),
+        ] {
+            let asked = asked(own, variables).await;
+            assert!(asked.starts_with(tunnel), "{asked}");
         }
     }
 }

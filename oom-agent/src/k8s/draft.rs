@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
+use crate::no_victim::NoVictim;
 use crate::story::Finding;
 use crate::warn::{Unheeded, Warning};
 
@@ -37,6 +38,8 @@ pub enum Aside {
     Warning(Arc<Warning>),
     /// The pod asks for what cannot be heeded.
     Unheeded(Arc<Unheeded>),
+    /// An OOM killed nobody: on its pod, or else on the Node.
+    NoVictim(Arc<NoVictim>),
 }
 
 /// The object that an Event is about.
@@ -102,20 +105,35 @@ pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
         .collect()
 }
 
-/// The Event that something else makes, on its pod; `None` for a container that is no pod's.
-pub(super) fn aside(aside: &Aside) -> Option<Draft> {
+/// The Event that something else makes, on its pod; `None` for a container that is no pod's, but for an OOM
+/// without a victim, which is the Node's then.
+pub(super) fn aside(aside: &Aside, tell_node: bool) -> Option<Draft> {
     let subject = match aside {
         Aside::Verdict(finding) => of_finding(finding)?,
         Aside::Warning(warning) => Subject {
             victim: 0,
             pod: warning.pod.clone()?,
-            container: Some(warning.container.clone()),
+            container: warning.container.clone(),
         },
         Aside::Unheeded(unheeded) => Subject {
             victim: 0,
             pod: unheeded.pod.clone(),
             container: None,
         },
+        Aside::NoVictim(told) => {
+            let Some(pod) = told.pod.clone() else {
+                return tell_node.then(|| Draft {
+                    told: Told::Aside(aside.clone()),
+                    on: On::Node(None),
+                    held_back: 0,
+                });
+            };
+            Subject {
+                victim: 0,
+                pod,
+                container: told.container.clone(),
+            }
+        }
     };
     Some(Draft {
         told: Told::Aside(aside.clone()),
@@ -151,6 +169,7 @@ impl Draft {
         match &self.told {
             Told::Kill(incident) => Some(incident),
             Told::Aside(Aside::Verdict(finding)) => Some(&finding.incident),
+            Told::Aside(Aside::NoVictim(told)) => Some(&told.incident),
             Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => None,
         }
     }
@@ -162,6 +181,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => &finding.incident.id,
             Told::Aside(Aside::Warning(warning)) => &warning.id,
             Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.id,
+            Told::Aside(Aside::NoVictim(told)) => &told.incident.id,
         }
     }
 
@@ -216,6 +236,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => finding.time,
             Told::Aside(Aside::Warning(warning)) => warning.time,
             Told::Aside(Aside::Unheeded(unheeded)) => unheeded.time,
+            Told::Aside(Aside::NoVictim(told)) => told.incident.time,
         }
     }
 
@@ -226,6 +247,7 @@ impl Draft {
             Told::Aside(Aside::Verdict(finding)) => &finding.incident.node,
             Told::Aside(Aside::Warning(warning)) => &warning.node,
             Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.node,
+            Told::Aside(Aside::NoVictim(told)) => &told.incident.node,
         }
     }
 
@@ -239,10 +261,13 @@ impl Draft {
             }
             Told::Aside(Aside::Warning(warning)) => {
                 let level = warning.crossing.level.as_str();
-                return format!("{level} {}", warning.container.id);
+                return format!("{level} {}", warning.cgroup);
             }
             Told::Aside(Aside::Unheeded(unheeded)) => {
                 return format!("annotations {:?}", unheeded.pod.uid);
+            }
+            Told::Aside(Aside::NoVictim(told)) => {
+                return format!("no victim {:?}", told.incident.limit_cgroup);
             }
         }
         match &self.on {
@@ -259,7 +284,7 @@ impl Draft {
         match &self.told {
             Told::Kill(_) => BURST,
             Told::Aside(Aside::Warning(_)) => WARNINGS,
-            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_)) => ONCE,
+            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => ONCE,
         }
     }
 
@@ -299,7 +324,9 @@ impl Draft {
         let all = match &self.told {
             Told::Kill(incident) => &incident.victims,
             Told::Aside(Aside::Verdict(finding)) => return finding.victims().collect(),
-            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => return Vec::new(),
+            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => {
+                return Vec::new();
+            }
         };
         let On::Pod(subject) = &self.on else {
             return all.iter().collect();

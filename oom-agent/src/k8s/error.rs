@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use super::Source;
+use super::event::CONTROLLER;
 use super::pods::LookupError;
+use super::refusal::Refusal;
 use super::wire::CallError;
 use crate::error_chain::chain;
 
@@ -33,9 +35,31 @@ pub enum RecordError {
     },
     /// The service account may not.
     #[error(
-        "the API server refuses Events in namespace {namespace}: the agent's role needs `create` and `patch` on `events` of events.k8s.io (see daemonset.yaml)"
+        "the API server refuses Events in namespace {namespace}: the agent's role needs `create` and `patch` on `events` of the core group (see daemonset.yaml)"
     )]
     Forbidden {
+        /// Where it was to be written.
+        namespace: String,
+        /// The server's words.
+        #[source]
+        source: CallError,
+    },
+    /// The namespace may have no more Events.
+    #[error(
+        "the ResourceQuota of namespace {namespace} has no room for another Event: raise its `count/events`, or remove it from the quota"
+    )]
+    Quota {
+        /// Where it was to be written.
+        namespace: String,
+        /// The server's words.
+        #[source]
+        source: CallError,
+    },
+    /// Somebody's webhook or policy has something against it.
+    #[error(
+        "an admission webhook or policy denies the Event in namespace {namespace}: exempt Events whose reportingComponent is {CONTROLLER}"
+    )]
+    Denied {
         /// Where it was to be written.
         namespace: String,
         /// The server's words.
@@ -83,7 +107,13 @@ pub enum RecordError {
 impl RecordError {
     /// Whether the same Event may be taken later.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Refused { .. })
+        !matches!(
+            self,
+            Self::Forbidden { .. }
+                | Self::Quota { .. }
+                | Self::Denied { .. }
+                | Self::Refused { .. }
+        )
     }
 
     /// Whether any other Event would fare no better now.
@@ -119,23 +149,16 @@ impl RecordError {
     }
 
     pub(super) fn from_call(source: CallError, namespace: String) -> Self {
-        let admitted =
-            !matches!(&source, CallError::Answer { message, .. } if is_admissions(message));
-        match source.code() {
-            Some(401) => Self::Unauthorized { source },
-            Some(403) if admitted => Self::Forbidden { namespace, source },
-            _ if source.is_servers() => Self::Unreachable { source },
-            // 408 and 409 of a patch, 425: the same may do later.
-            Some(408 | 409 | 425 | 500..) => Self::Failed { namespace, source },
-            _ => Self::Refused { namespace, source },
+        match source.refusal() {
+            None | Some(Refusal::Busy) => Self::Unreachable { source },
+            Some(Refusal::Unauthorized) => Self::Unauthorized { source },
+            Some(Refusal::Forbidden) => Self::Forbidden { namespace, source },
+            Some(Refusal::Quota) => Self::Quota { namespace, source },
+            Some(Refusal::Denied) => Self::Denied { namespace, source },
+            Some(Refusal::Later) => Self::Failed { namespace, source },
+            Some(Refusal::Exists | Refusal::Expired | Refusal::Never) => {
+                Self::Refused { namespace, source }
+            }
         }
     }
-}
-
-/// Whether a 403 with that message is no matter of rights: the namespace is being deleted, or a
-/// policy or a webhook has denied this very object. Only the server's words tell.
-pub(super) fn is_admissions(message: &str) -> bool {
-    ["being terminated", "denied request", "denied the request"]
-        .iter()
-        .any(|words| message.contains(words))
 }

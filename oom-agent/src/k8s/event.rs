@@ -1,8 +1,12 @@
-//! A draft as an `events.k8s.io/v1` Event. Pure.
+//! A draft as an Event of the core group. Pure.
+//!
+//! `kubectl describe` sorts Events by `lastTimestamp`, and `events.k8s.io/v1`, which has the same Events,
+//! takes none with that or a count set: `ValidateEventCreate` in the API server's `events.go`.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use serde_json::{Value, json};
 
 use super::draft::{Aside, Draft, On, Subject, Told};
 use super::facts::{Facts, Kind};
@@ -58,15 +62,42 @@ pub(super) fn of(
         type_: Some(note::kind(draft).to_owned()),
         reason: Some(note::reason(draft).to_owned()),
         action: Some(note::action(draft).to_owned()),
-        note: Some(note::note(draft, facts.ok())),
-        event_time: Some(MicroTime(draft.time())),
-        reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
-        regarding: Some(regarding),
+        message: Some(note::note(draft, facts.ok())),
+        involved_object: regarding,
         related,
-        ..Event::default()
+        ..stamped(draft.time(), CONTROLLER, instance)
     };
     Some((place, event))
+}
+
+/// An Event of that time and reporter, with all that readers of older Events go by.
+pub(super) fn stamped(time: Timestamp, controller: &str, instance: &str) -> Event {
+    Event {
+        event_time: Some(MicroTime(time)),
+        first_timestamp: Some(Time(time)),
+        last_timestamp: Some(Time(time)),
+        count: Some(1),
+        source: Some(EventSource {
+            component: Some(controller.to_owned()),
+            host: None,
+        }),
+        reporting_component: Some(controller.to_owned()),
+        reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
+        ..Event::default()
+    }
+}
+
+/// A patch of an Event that is counted on: `count` times, the last at `observed`.
+pub(super) fn recount(count: i32, observed: Timestamp) -> Value {
+    json!({
+        "count": count, "lastTimestamp": Time(observed),
+        "series": {"count": count, "lastObservedTime": MicroTime(observed)},
+    })
+}
+
+/// Where Events are created.
+pub(super) fn path(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/events")
 }
 
 fn pod(subject: &Subject, facts: Option<&Facts>) -> Option<ObjectReference> {

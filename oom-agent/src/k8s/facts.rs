@@ -172,7 +172,7 @@ fn ended_id(state: &ContainerState) -> Option<&str> {
 }
 
 /// `containerd://<id>` without the runtime.
-fn bare_id(id: &str) -> Option<String> {
+pub(super) fn bare_id(id: &str) -> Option<String> {
     Some(id.split_once("://")?.1.to_owned())
 }
 

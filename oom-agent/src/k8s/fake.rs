@@ -66,14 +66,32 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    /// The Events that were to be created.
+    /// The Events that were to be created, as `events.k8s.io/v1` shows them.
     pub(crate) fn events(&self) -> Vec<Value> {
         let asked = self.asked().into_iter();
         asked
             .filter(|asked| asked.line.starts_with("POST"))
-            .map(|asked| asked.body)
+            .map(|asked| shown(asked.body))
             .collect()
     }
+}
+
+fn shown(mut event: Value) -> Value {
+    let fields = event.as_object_mut().unwrap();
+    fields.insert("apiVersion".to_owned(), json!("events.k8s.io/v1"));
+    for (core, new) in [
+        ("involvedObject", "regarding"),
+        ("message", "note"),
+        ("reportingComponent", "reportingController"),
+        ("firstTimestamp", "deprecatedFirstTimestamp"),
+        ("lastTimestamp", "deprecatedLastTimestamp"),
+        ("count", "deprecatedCount"),
+        ("source", "deprecatedSource"),
+    ] {
+        let value = fields.remove(core).unwrap_or_default();
+        fields.insert(new.to_owned(), value);
+    }
+    event
 }
 
 async fn serve(
@@ -119,7 +137,8 @@ async fn serve(
 
 /// The API server's own form of a refusal.
 pub(crate) fn status(code: u16) -> Answer {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+    let reason = if code == 409 { "AlreadyExists" } else { "" };
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": "the server's own words"});
     (code, None, body)
 }

@@ -14,6 +14,7 @@ mod ledger;
 mod note;
 mod pods;
 mod reader;
+mod refusal;
 mod wire;
 
 #[cfg(test)]
@@ -27,7 +28,6 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::Request;
-use serde_json::json;
 
 #[cfg(test)]
 pub(crate) use cluster::fake as cluster_fake;
@@ -49,6 +49,7 @@ use event::Place;
 use facts::Facts;
 use ledger::{Ledger, Update, Verdict};
 use pods::Pods;
+use refusal::Refusal;
 
 /// What the API server is given to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -151,7 +152,7 @@ impl Recorder {
 
     /// Decides the same of what is told beside the kills.
     pub fn admit_aside(&mut self, aside: &Aside, now: Instant) -> Admitted {
-        self.admit_drafts(draft::aside(aside), now)
+        self.admit_drafts(draft::aside(aside, self.tell_node), now)
     }
 
     /// One attempt. `last` is one that waits no longer for names: without the pod's the Event is written
@@ -208,16 +209,13 @@ impl Recorder {
         let Some((place, event)) = event::of(draft, facts, &self.instance) else {
             return Ok(Written::Nothing);
         };
-        let path = format!(
-            "/apis/events.k8s.io/v1/namespaces/{}/events",
-            place.namespace
-        );
+        let path = event::path(&place.namespace);
         let request = serde_json::to_vec(&event)
             .map_err(kube::core::request::Error::SerializeBody)
             .and_then(|body| Request::new(path).create(&PostParams::default(), body));
         let written = match wire::call(&self.client, request, PATIENCE).await {
             Ok(_) => Written::Created,
-            Err(error) if error.code() == Some(409) => Written::AlreadyThere,
+            Err(error) if error.refusal() == Some(Refusal::Exists) => Written::AlreadyThere,
             Err(error) => return Err(RecordError::from_call(error, place.namespace)),
         };
         self.ledger.written(draft, place);
@@ -293,11 +291,9 @@ impl Recorder {
             }
         };
         let Place { namespace, name } = place;
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        let observed = k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime(observed);
-        let series = json!({"series": {"count": count, "lastObservedTime": observed}});
+        let recount = Patch::Merge(event::recount(count, observed));
         let request =
-            Request::new(path).patch(&name, &PatchParams::default(), &Patch::Merge(&series));
+            Request::new(event::path(&namespace)).patch(&name, &PatchParams::default(), &recount);
         let patched = wire::call(&self.client, request, PATIENCE).await;
         patched.map_err(|error| RecordError::from_call(error, namespace))?;
         self.ledger.updated(object, Instant::now());

@@ -9,6 +9,7 @@ use kube::core::response::Status;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::refusal::Refusal;
 use crate::escape;
 
 /// The longest answer taken: the metadata of all pods that a node can have.
@@ -26,6 +27,8 @@ pub enum CallError {
     Answer {
         /// HTTP status.
         code: u16,
+        /// What that means.
+        refusal: Refusal,
         /// The server's words, escaped.
         message: String,
         /// When it wants to be asked again.
@@ -91,12 +94,17 @@ fn refusal(head: &http::response::Parts, body: &[u8]) -> CallError {
         .map(|details| u64::from(details.retry_after_seconds))
         .filter(|&seconds| seconds > 0)
         .map(Duration::from_secs);
-    let message = status.map_or_else(
-        || escape::bytes(body.get(..MESSAGE_LEN.min(body.len())).unwrap_or_default()),
-        |status| status.message,
+    let (reason, message) = status.map_or_else(
+        || {
+            let start = body.get(..MESSAGE_LEN.min(body.len())).unwrap_or_default();
+            (String::new(), escape::bytes(start))
+        },
+        |status| (status.reason, status.message),
     );
+    let code = head.status.as_u16();
     CallError::Answer {
-        code: head.status.as_u16(),
+        code,
+        refusal: Refusal::classify(code, &reason, &message),
         message: escape::terminal(escape::truncate(message.trim(), MESSAGE_LEN)).to_string(),
         retry_after: header.or(asked),
     }
@@ -113,9 +121,17 @@ impl CallError {
         }
     }
 
+    /// What it means; `None` where there was no answer.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Answer { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
+    }
+
     /// Whether it is nothing about this request: too many of them, no server behind the balancer, or none in time.
     pub fn is_servers(&self) -> bool {
-        matches!(self.code(), None | Some(429 | 502..=504))
+        matches!(self.refusal(), None | Some(Refusal::Busy))
     }
 
     /// When the server wants to be asked again.

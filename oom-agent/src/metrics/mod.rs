@@ -5,6 +5,7 @@ mod degraded;
 mod forecast;
 mod kills;
 mod names;
+mod no_victim;
 mod optional;
 mod sampler;
 mod sink;
@@ -30,6 +31,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use kills::Who;
 pub use names::NameCounts;
+pub use no_victim::NoVictimCounts;
 pub use prometheus_client::metrics::counter::Counter;
 pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
@@ -79,6 +81,8 @@ pub struct Metrics {
     pub names: NameCounts,
     /// Incidents of other nodes on the same kernel.
     pub elsewhere: Counter,
+    /// OOMs that killed nobody.
+    pub no_victim: NoVictimCounts,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
     verdicts: Verdicts,
@@ -148,6 +152,7 @@ impl Default for Metrics {
             verdicts: Verdicts::new(&mut registry),
             sampler: SamplerCounts::new(&mut registry),
             warnings: WarningCounts::new(&mut registry),
+            no_victim: NoVictimCounts::new(&mut registry),
             kills: Kills::new(&mut registry),
             usages: Usages::new(&mut registry),
             forecasts: Forecasts::new(&mut registry),

@@ -435,6 +435,7 @@ fn pressed() -> Usage {
         current: 2,
         working_set: 1,
         limit: Some(3),
+        throttles: false,
         psi: Some(Pressure {
             memory: stall,
             io: stall,

@@ -128,6 +128,7 @@ mod tests {
             current,
             working_set: 1,
             limit: Some(100),
+            throttles: false,
             psi: None,
         }
     }
@@ -169,6 +170,7 @@ mod tests {
             cpu: none,
         };
         let pressed = Usage {
+            throttles: false,
             psi: Some(psi),
             ..usage(1, 1)
         };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oom_agent_ebpf::Record;
 use tokio::sync::mpsc::Sender;
 
+use super::no_victim::Sightings;
 use super::resolve::Resolver;
 use crate::clock;
 use crate::incident::{Assembler, Found, Incident, Scope};
@@ -32,6 +33,8 @@ pub(super) struct Front {
     pub(super) kept: Option<Arc<Kept>>,
     /// Kills whose lines the last agent has written, and no more: by their stamps.
     pub(super) half_told: BTreeSet<u64>,
+    /// OOMs without victims go there.
+    pub(super) no_victim: Sightings,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
     pub(super) seen: Sender<Seen>,
 }
@@ -55,6 +58,10 @@ impl Front {
     fn take(&mut self, record: Option<Record>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
         let found = match record {
+            Some(Record::NoVictim(record)) => {
+                self.no_victim.of_record(&record);
+                return self.assembler.deadline_ns();
+            }
             Some(record) => {
                 if let Some(kept) = &self.kept {
                     kept.keep(&record);

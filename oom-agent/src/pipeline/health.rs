@@ -186,7 +186,9 @@ impl Health {
     /// The last look at each container; one that the runtime does not know goes by its id.
     fn usages(&self) -> Vec<(Who, Usage)> {
         let all = self.watched.latest.get().into_iter();
-        self.named(all.map(|(key, usage)| (key.identity(), usage)))
+        let all = all.map(|(key, usage)| (key.identity(), usage));
+        // A pod that has a limit and no container with one is none.
+        self.named(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
     /// Those that grow, and how long they may do so.
@@ -196,7 +198,8 @@ impl Health {
             .recorder
             .forecasts(clock::monotonic_ns())
             .into_iter();
-        self.named(all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit)))
+        let all = all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit));
+        self.named(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
     fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {

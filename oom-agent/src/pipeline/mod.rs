@@ -5,8 +5,10 @@ mod discover;
 mod front;
 mod health;
 mod names;
+mod no_victim;
 mod outlets;
 mod owed;
+mod owner;
 mod resolve;
 mod said;
 mod sampling;
@@ -106,12 +108,12 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
     let unwritten = metrics.lines_unwritten.clone();
-    let lines =
-        Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(RunError::Lines)?;
-    let lines = Arc::new(lines);
+    let lines = Lines::to_stdout(args.output, TimeZone::system(), unwritten);
+    let lines = Arc::new(lines.map_err(RunError::Lines)?);
     let watched = Watched::default();
     let resolver = resolver(&args, &host, &watched, &metrics);
     let (seen, incidents) = mpsc::channel(QUEUE);
+    let (sightings, no_victim) = no_victim::channel(host.page_size);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
@@ -135,6 +137,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             metrics: Arc::clone(&metrics),
             kept: pinned,
             half_told: BTreeSet::new(),
+            no_victim: sightings.clone(),
             seen,
         };
         front.taker()
@@ -172,7 +175,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         sinks,
         verdicts,
         sampling,
-    } = outlets.start(post);
+    } = outlets.start(post, sightings, no_victim);
     owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
     let pipeline = Pipeline {
         resolver,

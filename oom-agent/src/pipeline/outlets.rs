@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::annotated::Annotated;
 use super::discover;
 use super::health::Meters;
+use super::no_victim::{self, Sightings};
 use super::resolve::{Later, Resolver};
 use super::sampling::{self, Watched};
 use super::verdicts::{self, Findings, Verdicts};
@@ -47,7 +48,12 @@ pub(super) struct Parts<'a> {
 
 impl Parts<'_> {
     /// `post`: where warnings are posted to.
-    pub(super) fn start(self, post: Option<Post>) -> Outlets {
+    pub(super) fn start(
+        self,
+        post: Option<Post>,
+        sightings: Sightings,
+        no_victim: no_victim::Told,
+    ) -> Outlets {
         let Self { args, metrics, .. } = self;
         let (events, asides) = mpsc::channel(verdicts::QUEUE);
         let events = (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS)));
@@ -56,8 +62,15 @@ impl Parts<'_> {
             events: events.clone(),
         };
         let meters = self.meters.clone();
-        let verdicts = Verdicts::start(self.resolver, metrics, meters, findings);
+        no_victim.start(no_victim::Ends {
+            host: self.host.clone(),
+            resolver: Arc::clone(self.resolver),
+            lines: Arc::clone(self.lines),
+            events: events.clone(),
+            counts: metrics.no_victim.clone(),
+        });
         let reader = Arc::default();
+        let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, findings);
         let (bonks, warned) = self.bonks();
         let warns = |action| args.warnings.does(action);
         let tell = Tell {
@@ -76,6 +89,7 @@ impl Parts<'_> {
                 plan,
                 Arc::clone(&self.resolver.names),
                 &self.resolver.node,
+                sightings,
             ),
             sinks: self.sinks(asides, warned, reader),
         }

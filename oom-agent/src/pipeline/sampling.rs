@@ -16,6 +16,7 @@ use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Ta
 use crate::snapshot::Hierarchy;
 
 use super::names::Names;
+use super::no_victim::Sightings;
 use super::warnings::{Plan, Warner};
 
 /// What is known of containers' memory; a clone is the same.
@@ -38,6 +39,7 @@ pub(super) fn start(
     warnings: Plan,
     names: Arc<Names>,
     node: &NodeRoot,
+    sightings: Sightings,
 ) -> Option<(Sampler, Option<Warner>)> {
     // Why there is none was said already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
@@ -63,6 +65,7 @@ pub(super) fn start(
             let take = move |pass: &Pass<'_>| {
                 recorder.take(pass.usages);
                 latest.take(pass);
+                sightings.of_pass(pass);
                 watcher.take(pass);
             };
             (Some(period), Box::new(take), Some(warner))

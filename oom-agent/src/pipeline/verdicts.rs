@@ -1,7 +1,8 @@
-//! Some seconds after each kill: what the container runtime made of it, beside what the kernel did.
+//! Some seconds after each kill: what the container runtime and the kubelet made of it, beside what the
+//! kernel did.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,10 +14,10 @@ use super::health::Meters;
 use super::resolve::Resolver;
 use crate::error_chain::chain;
 use crate::incident::Incident;
-use crate::k8s::Aside;
+use crate::k8s::{Aside, LookupError, PodReader};
 use crate::metrics::{Metrics, SinkCounts};
 use crate::sinks::Lines;
-use crate::story::{Check, Finding, Judgement, Status, Verdict, Watch, Why};
+use crate::story::{Check, Finding, Judgement, Status, Stored, Verdict, Watch, Why};
 
 /// Incidents on their way to the comparison, and what it and the warnings tell on its to the Events.
 pub(super) const QUEUE: usize = 256;
@@ -43,6 +44,10 @@ pub(super) struct Findings {
 struct Task {
     watch: Watch,
     resolver: Arc<Resolver>,
+    /// Set once there is an API server.
+    reader: Arc<OnceLock<PodReader>>,
+    /// The role may not read pods: told once.
+    refused: bool,
     metrics: Arc<Metrics>,
     findings: Findings,
     meters: Meters,
@@ -57,6 +62,7 @@ impl Verdicts {
     /// Every kill from now on will be offered.
     pub(super) fn start(
         resolver: &Arc<Resolver>,
+        reader: &Arc<OnceLock<PodReader>>,
         metrics: &Arc<Metrics>,
         meters: Meters,
         findings: Findings,
@@ -66,6 +72,8 @@ impl Verdicts {
         let task = Task {
             watch: Watch::new(Timestamp::now()),
             resolver: Arc::clone(resolver),
+            reader: Arc::clone(reader),
+            refused: false,
             metrics: Arc::clone(metrics),
             findings,
             meters,
@@ -170,7 +178,29 @@ impl Task {
         }
     }
 
-    async fn ask(&self, check: &Check) -> Result<Vec<Status>, Why> {
+    async fn ask(&mut self, check: &Check) -> Result<Vec<Status>, Why> {
+        let (runtime, stored) = tokio::join!(self.ask_runtime(check), self.ask_kubelet(check));
+        match stored {
+            None => runtime,
+            Some(Ok(stored)) => Ok(check.as_stored(runtime.unwrap_or_default(), &stored)),
+            Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(Why::Collected),
+            Some(Err(LookupError::Forbidden)) => {
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::warn!(
+                        error = %chain(&LookupError::Forbidden),
+                        "kills are compared with what the container runtime says, not with what the kubelet has stored"
+                    );
+                }
+                runtime
+            }
+            Some(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "what the kubelet has stored could not be asked");
+                Err(Why::Unanswered)
+            }
+        }
+    }
+
+    async fn ask_runtime(&self, check: &Check) -> Result<Vec<Status>, Why> {
         let asked = async {
             let runtimes = self.resolver.runtimes.find().await;
             let containers = check.containers();
@@ -185,6 +215,17 @@ impl Task {
             .unwrap_or(Err(Why::Unanswered))
     }
 
+    /// `None` where nothing can be asked: no API server, no pod, or no name of it.
+    async fn ask_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
+        let (reader, pod) = (self.reader.get()?, check.pod()?);
+        let is_named = pod.namespace.is_some() && pod.name.is_some();
+        if is_named {
+            Some(reader.stored(pod).await)
+        } else {
+            None
+        }
+    }
+
     fn tell(&self, finding: &Arc<Finding>) {
         let container = &finding.status.container;
         tracing::info!(
@@ -195,7 +236,7 @@ impl Task {
             },
             container = container.name.as_deref().unwrap_or(&container.id),
             reason = finding.status.reason,
-            "the container runtime's story is not the kernel's"
+            "Kubernetes' story is not the kernel's"
         );
         if let Some(lines) = &self.findings.lines {
             lines.offer_verdict(finding);

@@ -47,12 +47,19 @@ mod tests {
                 current,
                 working_set: 0,
                 limit: None,
+                throttles: false,
                 psi: None,
             };
             (Key::new(path, 1), usage)
         };
         let latest = Latest::default();
-        let take = |whole, usages: &[(Key, Usage)]| latest.take(&Pass { usages, whole });
+        let take = |whole, usages: &[(Key, Usage)]| {
+            latest.take(&Pass {
+                usages,
+                stuck: &[],
+                whole,
+            });
+        };
         take(true, &[row("/a", 1), row("/b", 2)]);
         take(false, &[row("/b", 3), row("/c", 4)]);
         assert_eq!(latest.get(), [row("/a", 1), row("/b", 3), row("/c", 4)]);

@@ -12,6 +12,7 @@ mod pace;
 mod read;
 mod recorder;
 mod sampler;
+mod stuck;
 mod table;
 pub mod threshold;
 mod tree;

@@ -75,6 +75,7 @@ mod tests {
             current,
             working_set: current,
             limit: Some(1000),
+            throttles: false,
             psi: None,
         }
     }

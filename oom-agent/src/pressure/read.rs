@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::files;
+use super::stuck::{self, Stuck};
 use super::usage::{Key, Pressure, Stall, Usage};
+use crate::no_victim::Cause;
 use crate::snapshot::Version;
 
 /// Longer than any of the files.
@@ -35,9 +37,10 @@ pub(super) struct Cgroup {
     psi: Option<[File; 3]>,
     /// With an open file the kernel tells of each change of it.
     _events: Option<File>,
-    limit: Option<u64>,
+    limit: Option<Bound>,
     limit_age: u8,
     known: Option<Known>,
+    stuck: Stuck,
 }
 
 /// What the last `memory.stat` told.
@@ -46,6 +49,14 @@ struct Known {
     current: u64,
     stat: files::Stat,
     age: u8,
+}
+
+/// A limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    bytes: u64,
+    /// `memory.high`.
+    throttles: bool,
 }
 
 /// Why a cgroup could not be looked at. `Display` leaves the source out.
@@ -90,6 +101,7 @@ impl Cgroup {
             limit: None,
             limit_age: LIMITS_STALE,
             known: None,
+            stuck: Stuck::default(),
             dir: dir.to_owned(),
         })
     }
@@ -120,7 +132,7 @@ impl Cgroup {
         let current = files::number(text).ok_or_else(|| strange(&self.dir, name))?;
         let stat = self.stat(buffer, current)?;
         if self.version == Version::V1 {
-            self.limit = stat.limit;
+            self.limit = stat.limit.map(Bound::max);
         } else if self.limit_age >= LIMITS_STALE {
             self.limit = lowest(&self.dir, buffer)?;
             self.limit_age = 0;
@@ -131,9 +143,31 @@ impl Cgroup {
             at_ns: now_ns,
             current,
             working_set: current.saturating_sub(stat.inactive_file),
-            limit: self.limit,
+            limit: self.limit.map(|bound| bound.bytes),
+            throttles: self.limit.is_some_and(|bound| bound.throttles),
             psi: self.psi(buffer),
         })
+    }
+
+    /// Why nobody is killed in it, where it is out of memory and that is so. Reads more files of a cgroup
+    /// at its limit only.
+    pub(super) fn stuck(&mut self, usage: &Usage, buffer: &mut Buffer) -> Option<Cause> {
+        let near = usage
+            .limit
+            .is_some_and(|limit| stuck::is_near(usage.current, limit));
+        let told = near.then(|| self.oom_told(buffer)).flatten();
+        self.stuck.look(told, usage.at_ns)
+    }
+
+    fn oom_told(&self, buffer: &mut Buffer) -> Option<stuck::Told> {
+        let mut text = |name: &str| {
+            let file = File::open(self.dir.join(name)).ok()?;
+            String::from_utf8(buffer.fill(&file).ok()?.to_vec()).ok()
+        };
+        match self.version {
+            Version::V1 => stuck::disabled(&text("memory.oom_control")?),
+            Version::V2 => stuck::counts(&text("memory.events.local")?, &text("memory.events")?),
+        }
     }
 
     /// Has the kernel sum up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not
@@ -198,20 +232,58 @@ impl Buffer {
     }
 }
 
-/// Its own limit; `None` where it has none.
+// === impl Bound ===
+
+impl Bound {
+    fn max(bytes: u64) -> Self {
+        Self {
+            bytes,
+            throttles: false,
+        }
+    }
+
+    fn lower(self, other: Option<Self>) -> Self {
+        match other {
+            Some(other) if other.bytes < self.bytes => other,
+            _ => self,
+        }
+    }
+}
+
+/// Its own limit, the lower of two; `None` where it has none.
 pub(super) fn own_limit(
     dir: &Path,
     version: Version,
     buffer: &mut Buffer,
-) -> Result<Option<u64>, ReadError> {
-    let name = limit_name(version);
+) -> Result<Option<Bound>, ReadError> {
+    let max = limit_in(dir, limit_name(version), buffer)?.map(Bound::max);
+    let high = match version {
+        Version::V1 => None,
+        Version::V2 => limit_in(dir, HIGH, buffer).ok().flatten(),
+    };
+    let high = high.map(|bytes| Bound {
+        bytes,
+        throttles: true,
+    });
+    Ok(max.map(|max| max.lower(high)).or(high))
+}
+
+fn limit_in(dir: &Path, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
     let file = File::open(dir.join(name)).map_err(|error| failed(dir, name, error))?;
     let text = buffer.fill(&file).map_err(|e| failed(dir, name, e))?;
     files::limit(text).map_err(|_| strange(dir, name))
 }
 
+/// From where on a cgroup of v2 is throttled.
+const HIGH: &str = "memory.high";
+
+/// Whether the file of that name holds a limit.
+pub(super) fn is_limit(version: Version, name: &str) -> bool {
+    name == limit_name(version) || (version == Version::V2 && name == HIGH)
+}
+
 /// The file that holds a cgroup's own limit.
-pub(super) fn limit_name(version: Version) -> &'static str {
+fn limit_name(version: Version) -> &'static str {
     match version {
         Version::V1 => "memory.limit_in_bytes",
         Version::V2 => "memory.max",
@@ -226,13 +298,13 @@ fn current_name(version: Version) -> &'static str {
 }
 
 /// The lowest limit on the path up, on v2: the root has no `memory.max`.
-fn lowest(dir: &Path, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
+fn lowest(dir: &Path, buffer: &mut Buffer) -> Result<Option<Bound>, ReadError> {
     let mut lowest = own_limit(dir, Version::V2, buffer)?;
     for above in dir.ancestors().skip(1) {
         let Ok(limit) = own_limit(above, Version::V2, buffer) else {
             break;
         };
-        lowest = lowest.into_iter().chain(limit).min();
+        lowest = lowest.map(|lowest| lowest.lower(limit)).or(limit);
     }
     Ok(lowest)
 }
@@ -310,6 +382,29 @@ mod tests {
         );
         cgroup.forget_limit();
         assert_eq!(cgroup.read(&mut buffer, 7).unwrap().limit, Some(4000));
+    }
+
+    #[test]
+    fn what_throttles_first_is_the_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let (pod, container) = (root.path().join("pod"), root.path().join("pod/container"));
+        v2(&pod, "4000\n");
+        v2(&container, "max\n");
+        let mut buffer = Buffer::default();
+        let mut limit = |pod_high: &str, own_high: &str| {
+            fs::write(pod.join("memory.high"), pod_high).unwrap();
+            fs::write(container.join("memory.high"), own_high).unwrap();
+            let own = own_limit(&container, Version::V2, &mut buffer).unwrap();
+            let mut cgroup = Cgroup::open(&container, "/pod/container", Version::V2).unwrap();
+            let usage = cgroup.read(&mut buffer, 5).unwrap();
+            (own.is_some(), usage.limit, usage.throttles)
+        };
+        assert_eq!(limit("max\n", "max\n"), (false, Some(4000), false));
+        assert_eq!(limit("max\n", "3000\n"), (true, Some(3000), true));
+        assert_eq!(limit("2000\n", "3000\n"), (true, Some(2000), true));
+        assert_eq!(limit("2000\n", "max\n"), (false, Some(2000), true));
+        // Who reaches both is killed.
+        assert_eq!(limit("4000\n", "5000\n"), (true, Some(4000), false));
     }
 
     #[test]

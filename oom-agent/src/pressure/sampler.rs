@@ -205,6 +205,7 @@ impl Work {
                 self.pass_ns = None;
                 (self.take)(&Pass {
                     usages: &[],
+                    stuck: &[],
                     whole: true,
                 });
                 return;
@@ -213,21 +214,15 @@ impl Work {
         }
         let begun = Instant::now();
         if self.pass_ns.is_some_and(|due_ns| due_ns <= now_ns) {
-            let usages = self.table.pass(&self.epoll);
+            let pass = self.table.pass(&self.epoll);
             self.counts.passes.inc();
-            (self.take)(&Pass {
-                usages,
-                whole: true,
-            });
+            (self.take)(&pass);
             self.counts.spent(begun.elapsed());
             self.pass_ns = Some(after(self.pass_ns, period_ns, now_ns));
         } else if self.table.next_ns().is_some_and(|due_ns| due_ns <= now_ns) {
-            let usages = self.table.between(&self.epoll, now_ns);
-            self.counts.between.inc_by(usages.len() as u64);
-            (self.take)(&Pass {
-                usages,
-                whole: false,
-            });
+            let pass = self.table.between(&self.epoll, now_ns);
+            self.counts.between.inc_by(pass.usages.len() as u64);
+            (self.take)(&pass);
             self.counts.spent(begun.elapsed());
         }
     }

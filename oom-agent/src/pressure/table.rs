@@ -1,15 +1,17 @@
 //! The containers that are watched, and how each is read.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use super::marks::{Marks, Setter};
 use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
 use super::tree::Source;
-use super::usage::{Key, Usage};
+use super::usage::{Key, Pass, Usage};
 use crate::clock;
 use crate::error_chain::chain;
 use crate::metrics::SamplerCounts;
+use crate::no_victim::Cause;
 use crate::snapshot::Version;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
@@ -26,6 +28,8 @@ pub(super) struct Table {
     buffer: Buffer,
     /// What the last pass has read.
     usages: Vec<(Key, Usage)>,
+    /// Which of these are out of memory while nobody is killed.
+    stuck: Vec<(usize, Cause)>,
     counts: SamplerCounts,
     setter: Setter,
 }
@@ -46,6 +50,7 @@ impl Table {
             left_out: Vec::new(),
             buffer: Buffer::default(),
             usages: Vec::new(),
+            stuck: Vec::new(),
             counts,
             setter: Setter::default(),
         }
@@ -55,8 +60,22 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// A cgroup is there, or its limit was written.
+    /// A cgroup is there, or its limit was written. A container with one has its pod looked at no more.
     pub(super) fn limit(&mut self, source: &Source, path: &str) {
+        self.limit_of(source, path);
+        self.limit_of_pod(source, path);
+    }
+
+    /// Of the pod whose cgroup is next above.
+    fn limit_of_pod(&mut self, source: &Source, path: &str) {
+        if let Some((above, _)) = path.rsplit_once('/')
+            && source.is_pod(above)
+        {
+            self.limit_of(source, above);
+        }
+    }
+
+    fn limit_of(&mut self, source: &Source, path: &str) {
         let dir = source.dir(path);
         let known = self.find(path);
         let limited = self.is_limited(source, path, &dir);
@@ -67,7 +86,7 @@ impl Table {
                     entry.pace.tell();
                 }
             }
-            (Some(_), false) => self.gone(source, path),
+            (Some(_), false) => self.remove(source, path),
             (None, true) if self.entries.len() >= MOST => {
                 if !self.left_out.iter().any(|left| left == path) {
                     self.left_out.push(path.to_owned());
@@ -110,6 +129,11 @@ impl Table {
 
     /// It is gone, or has no limit any more: there may be room for another.
     pub(super) fn gone(&mut self, source: &Source, path: &str) {
+        self.remove(source, path);
+        self.limit_of_pod(source, path);
+    }
+
+    fn remove(&mut self, source: &Source, path: &str) {
         if let Some(at) = self.find(path) {
             self.entries.swap_remove(at);
         }
@@ -118,7 +142,7 @@ impl Table {
         while self.entries.len() < MOST
             && let Some(next) = self.left_out.pop()
         {
-            self.limit(source, &next);
+            self.limit_of(source, &next);
         }
         self.show();
     }
@@ -137,12 +161,21 @@ impl Table {
     }
 
     /// Looks at all. Those that are gone are forgotten.
-    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> &[(Key, Usage)] {
-        self.look(epoll, |_| true)
+    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> Pass<'_> {
+        self.look(epoll, |_| true);
+        self.seen(true)
+    }
+
+    fn seen(&self, whole: bool) -> Pass<'_> {
+        Pass {
+            usages: &self.usages,
+            stuck: &self.stuck,
+            whole,
+        }
     }
 
     /// Looks at those that are worth it by now, the longest due first.
-    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> &[(Key, Usage)] {
+    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> Pass<'_> {
         let due = |entry: &Entry| entry.pace.next_ns().filter(|due| *due <= now_ns);
         let mut dues: Vec<u64> = self.entries.iter().filter_map(due).collect();
         dues.sort_unstable();
@@ -156,7 +189,8 @@ impl Table {
             let looked = wanted && left > 0;
             left = left.saturating_sub(usize::from(looked));
             looked
-        })
+        });
+        self.seen(false)
     }
 
     /// When the next is worth a look.
@@ -167,12 +201,10 @@ impl Table {
             .min()
     }
 
-    fn look(
-        &mut self,
-        epoll: &impl AsFd,
-        mut wanted: impl FnMut(&Entry) -> bool,
-    ) -> &[(Key, Usage)] {
+    fn look(&mut self, epoll: &impl AsFd, mut wanted: impl FnMut(&Entry) -> bool) {
         self.usages.clear();
+        self.stuck.clear();
+        let stuck = &mut self.stuck;
         let (usages, buffer, counts) = (&mut self.usages, &mut self.buffer, &self.counts);
         let setter = &mut self.setter;
         self.entries.retain_mut(|entry| {
@@ -185,6 +217,8 @@ impl Table {
                     if entry.cgroup.version() == Version::V1 {
                         entry.marks.follow(&entry.cgroup, &usage, setter, epoll);
                     }
+                    let cause = entry.cgroup.stuck(&usage, buffer);
+                    stuck.extend(cause.map(|cause| (usages.len(), cause)));
                     usages.push((entry.cgroup.key().clone(), usage));
                     true
                 }
@@ -197,23 +231,32 @@ impl Table {
             }
         });
         self.counts.watched.set(count(self.entries.len()));
-        &self.usages
     }
 
     fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {
         let limit = if source.wants_own_limit() {
-            own_limit(dir, source.version(), &mut self.buffer)
+            own_limit(dir, source.version(), &mut self.buffer).map(|limit| limit.is_some())
         } else {
             Cgroup::open(dir, path, source.version())
-                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit))
+                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit.is_some()))
         };
         match limit {
-            Ok(limit) => limit.is_some(),
+            Ok(limited) => limited && !(source.is_pod(path) && self.has_limit_below(source, dir)),
             Err(error) => {
                 self.say(&error);
                 false
             }
         }
+    }
+
+    /// Whether a container of a pod has a limit of its own: it is that which it comes near to.
+    fn has_limit_below(&mut self, source: &Source, pod: &Path) -> bool {
+        let below = std::fs::read_dir(pod).into_iter().flatten().flatten();
+        let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        dirs.into_iter().any(|entry| {
+            let limit = own_limit(&entry.path(), source.version(), &mut self.buffer);
+            limit.is_ok_and(|limit| limit.is_some())
+        })
     }
 
     fn find(&self, path: &str) -> Option<usize> {

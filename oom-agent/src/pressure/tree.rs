@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-use super::read::limit_name;
+use super::read::is_limit;
 use crate::cgroup;
 use crate::host::NodeRoot;
 use crate::snapshot::Version;
@@ -71,7 +71,8 @@ pub(super) struct Tree {
 #[derive(Debug)]
 struct Node {
     path: String,
-    container: bool,
+    /// A container or a pod.
+    watched: bool,
 }
 
 // === impl Source ===
@@ -111,6 +112,14 @@ impl Source {
         match self {
             Self::Containers { node, .. } => node.below(path).is_some_and(is_container),
             Self::Named { .. } => true,
+        }
+    }
+
+    /// The same of a pod's own cgroup.
+    pub(super) fn is_pod(&self, path: &str) -> bool {
+        match self {
+            Self::Containers { node, .. } => node.below(path).is_some_and(is_pod),
+            Self::Named { .. } => false,
         }
     }
 
@@ -191,8 +200,8 @@ impl Tree {
         } else if events.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
             let below = below();
             self.forget(&below, noticed);
-        } else if node.container && events.contains(ReadFlags::MODIFY) {
-            if name == limit_name(self.source.version()) {
+        } else if node.watched && events.contains(ReadFlags::MODIFY) {
+            if is_limit(self.source.version(), name) {
                 noticed.push(Noticed::Limit(node.path.clone()));
             } else if name == "memory.events" {
                 noticed.push(Noticed::Hit(node.path.clone()));
@@ -206,11 +215,14 @@ impl Tree {
         let mut left = vec![from];
         while let Some(path) = left.pop() {
             let container = self.source.is_container(&path);
-            if !self.watch(path.clone(), container) {
+            let watched = container || self.source.is_pod(&path);
+            if !self.watch(path.clone(), watched) {
                 continue;
             }
             if container {
                 noticed.push(Noticed::There(path.clone()));
+            } else if watched {
+                noticed.push(Noticed::Limit(path.clone()));
             }
             if path.matches('/').count() >= DEPTH {
                 self.unwatched = self.unwatched.saturating_add(1);
@@ -226,12 +238,12 @@ impl Tree {
     }
 
     /// False: it is not watched, because it is gone or there is no room.
-    fn watch(&mut self, path: String, container: bool) -> bool {
+    fn watch(&mut self, path: String, watched: bool) -> bool {
         let mut mask = WatchFlags::ONLYDIR;
         if matches!(self.source, Source::Containers { .. }) {
             mask |= WatchFlags::CREATE | WatchFlags::DELETE;
         }
-        if container {
+        if watched {
             mask |= WatchFlags::MODIFY;
         }
         if self.nodes.len() >= WATCHES {
@@ -247,7 +259,7 @@ impl Tree {
                     // Of a directory that is gone: the kernel may have removed it already.
                     let _removed = inotify::remove_watch(&self.inotify, before);
                 }
-                self.nodes.insert(wd, Node { path, container });
+                self.nodes.insert(wd, Node { path, watched });
                 true
             }
             Err(Errno::NOENT) => false,
@@ -267,7 +279,7 @@ impl Tree {
         let node = self.nodes.remove(&wd);
         // The kernel may have removed it already.
         let _removed = inotify::remove_watch(&self.inotify, wd);
-        if node.is_some_and(|node| node.container) {
+        if node.is_some_and(|node| node.watched) {
             noticed.push(Noticed::Gone(path.to_owned()));
         }
     }
@@ -277,6 +289,15 @@ impl AsFd for Tree {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
+}
+
+/// The pod's own cgroup.
+fn is_pod(path: &str) -> bool {
+    let identity = cgroup::parse(path);
+    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+    identity.container_id.is_none()
+        && identity.pod_uid.is_some()
+        && cgroup::parse(above).pod_uid != identity.pod_uid
 }
 
 /// The container's own cgroup, none that it may have made below.
@@ -345,7 +366,8 @@ mod tests {
     fn a_container_is_its_own_cgroup_and_none_below() {
         let uid = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
         let pod = format!("/kubepods/burstable/pod{uid}");
-        assert!(!is_container(&pod));
+        assert!(!is_container(&pod) && is_pod(&pod));
+        assert!(!is_pod(&format!("{pod}/{}", id(1))) && !is_pod(&format!("{pod}/of-its-own")));
         assert!(is_container(&format!("{pod}/{}", id(1))));
         assert!(!is_container(&format!("{pod}/{}/init.scope", id(1))));
         assert!(!is_container(&format!(
@@ -399,6 +421,22 @@ mod tests {
         fs::write(dir.join("cgroup.procs"), "1\n").unwrap();
         fs::write(scene.make("/system.slice").join("memory.max"), "1\n").unwrap();
         assert_eq!(scene.noticed(), []);
+    }
+
+    #[test]
+    fn the_limit_of_a_pod_and_a_memory_high_are_told_of() {
+        let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+        let (mut scene, _) = scene(&[pod]);
+        let dir = scene.make(pod);
+        for name in ["memory.max", "memory.high"] {
+            fs::write(dir.join(name), "4096\n").unwrap();
+            assert!(
+                scene.noticed().contains(&Noticed::Limit(pod.to_owned())),
+                "{name}"
+            );
+        }
+        fs::remove_dir_all(dir).unwrap();
+        assert!(scene.noticed().contains(&Noticed::Gone(pod.to_owned())));
     }
 
     #[test]

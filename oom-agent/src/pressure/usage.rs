@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::cgroup::{self, Identity};
 use crate::incident;
+use crate::no_victim::Cause;
 
 /// One look at a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,10 @@ pub struct Usage {
     pub current: u64,
     /// The same without `inactive_file`, as the kubelet counts: what reclaim does not get for nothing.
     pub working_set: u64,
-    /// The lowest limit on the path up; `None` where there is none.
+    /// The lowest limit on the path up, `memory.high` among them; `None` where there is none.
     pub limit: Option<u64>,
+    /// That is a `memory.high`: who reaches it is throttled, and not killed.
+    pub throttles: bool,
     /// How much was waited; `None` on cgroup v1 and where the kernel does not tell it by cgroup.
     pub psi: Option<Pressure>,
 }
@@ -46,6 +49,8 @@ pub struct Key {
 pub struct Pass<'a> {
     /// Each once, in no order.
     pub usages: &'a [(Key, Usage)],
+    /// Of these, who are out of memory for seconds while nobody is killed.
+    pub stuck: &'a [(usize, Cause)],
     /// All that are watched were looked at: one that is missing is gone. Else some in
     /// between, that change fast or are new.
     pub whole: bool,
@@ -122,6 +127,7 @@ mod tests {
             current: 75,
             working_set: 50,
             limit,
+            throttles: false,
             psi: None,
         }
     }

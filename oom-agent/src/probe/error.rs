@@ -58,6 +58,15 @@ pub enum ProbeError {
         #[source]
         source: Box<ProgramError>,
     },
+    /// The kernel lets no BPF program read its memory.
+    #[error(
+        "the kernel is locked down (lockdown=confidentiality): no BPF program may read its memory. With lockdown=integrity on the kernel's command line the agent works; on a node that has to stay as it is, `oom-agent watch-pods` tells what Kubernetes knows"
+    )]
+    Lockdown {
+        /// What was refused.
+        #[source]
+        source: Box<ProbeError>,
+    },
     /// Neither way to see a mark is open.
     #[error("neither tracepoint can be used; the classic one: {}; the BTF one", chain(.classic.as_ref()))]
     Neither {
@@ -152,6 +161,13 @@ const TRACEFS: &str =
 
 const RING_BUFFER: &str = ": it takes Linux 5.8 or later, which has BPF ring buffers";
 
+/// Where the kernel shows how far it is locked down, and how it shows the mode in use.
+pub(super) const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+const CONFIDENTIALITY: &str = "[confidentiality]";
+
+/// As a verifier names the helper that it does not let a program have.
+const READ_KERNEL: &str = "bpf_probe_read_kernel#";
+
 /// The longest last word of a verifier that is repeated, in bytes.
 const REASON_LEN: usize = 160;
 
@@ -193,6 +209,20 @@ impl ProbeError {
         Self::Neither {
             classic: Box::new(classic),
             btf: Box::new(btf),
+        }
+    }
+
+    /// Names lockdown where that is the reason; `state` is what /sys/kernel/security/lockdown holds, empty
+    /// where it cannot be read, as in most containers.
+    pub(super) fn under_lockdown(self, state: &str) -> Self {
+        // Every kernel with BPF ring buffers has this helper, unless it is locked down.
+        let no_reads = chain(&self).to_string().contains(READ_KERNEL);
+        if no_reads || state.contains(CONFIDENTIALITY) {
+            Self::Lockdown {
+                source: Box::new(self),
+            }
+        } else {
+            self
         }
     }
 
@@ -290,6 +320,32 @@ mod tests {
                 call: "perf_event_open",
                 io_error: io::Error::from_raw_os_error(code),
             })),
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_locked_down_is_named_with_what_works_instead() {
+        let told = |error: ProbeError, state| chain(&error.under_lockdown(state)).to_string();
+        let remedy = "With lockdown=integrity";
+        // Up to 6.11, and from 6.12 on.
+        for log in [
+            "12: (85) call bpf_probe_read_kernel#113\nunknown func bpf_probe_read_kernel#113\n",
+            "program of this type cannot use helper bpf_probe_read_kernel#113\n",
+        ] {
+            let text = told(refusal(log), "");
+            assert!(
+                text.contains(remedy) && text.contains("signal_deliver"),
+                "{text}"
+            );
+        }
+        let eperm = 1;
+        assert!(told(syscall(eperm), "none integrity [confidentiality]\n").contains(remedy));
+        for state in [
+            "none [integrity] confidentiality\n",
+            "[none] integrity confidentiality\n",
+            "",
+        ] {
+            assert!(!told(syscall(eperm), state).contains(remedy), "{state}");
         }
     }
 

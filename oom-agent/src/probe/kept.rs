@@ -94,7 +94,10 @@ impl Kept {
             Record::Mark(mark) => [mark.stamp_ns, MARK],
             Record::Autopsy(autopsy) => [autopsy.mark_ns, part(autopsy)],
             // An exit tells its kill at once. An environment may hold secrets: it is not kept.
-            Record::Exit(_) | Record::InvocationEnd(_) | Record::Environment(_) => return,
+            Record::Exit(_)
+            | Record::InvocationEnd(_)
+            | Record::Environment(_)
+            | Record::NoVictim(_) => return,
         };
         let bytes = record.as_bytes();
         let mut value = [0; KEPT_LEN];

@@ -92,6 +92,13 @@ impl Probe {
         wanted: Wanted<'_>,
         take: impl FnOnce(Method, Option<Arc<Kept>>) -> Take,
     ) -> Result<Self, ProbeError> {
+        Self::attach_any(wanted, take).map_err(|error| error.under_lockdown(&lockdown()))
+    }
+
+    fn attach_any(
+        wanted: Wanted<'_>,
+        take: impl FnOnce(Method, Option<Arc<Kept>>) -> Take,
+    ) -> Result<Self, ProbeError> {
         let mut object = Object::load(wanted)?;
         let ring = object.records()?;
         let mut drops = Drops::new(object.drops()?);
@@ -128,13 +135,14 @@ impl Probe {
 
     /// Puts every program through this kernel's verifier, with all it could do, and attaches nothing.
     pub fn verify() -> Result<Vec<Verified>, ProbeError> {
-        Object::load(Wanted {
+        let wanted = Wanted {
             method: Method::Auto,
             logging: false,
             environment: true,
             pin: None,
-        })?
-        .verify()
+        };
+        let verified = Object::load(wanted).and_then(|mut object| object.verify());
+        verified.map_err(|error| error.under_lockdown(&lockdown()))
     }
 
     /// What is lost, at any time; also after the end.
@@ -153,4 +161,8 @@ impl Probe {
         drop(self.object);
         drop(self.reader);
     }
+}
+
+fn lockdown() -> String {
+    std::fs::read_to_string(error::LOCKDOWN).unwrap_or_default()
 }

@@ -230,6 +230,7 @@ mod tests {
                     current: 75,
                     working_set: 0,
                     limit: Some(100),
+                    throttles: false,
                     psi: Some(psi),
                 },
                 scores: Scores {

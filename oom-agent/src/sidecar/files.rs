@@ -100,6 +100,7 @@ impl Files {
             current,
             working_set: current,
             limit,
+            throttles: false,
             psi: self.pressure(),
         })
     }

@@ -30,19 +30,39 @@ pub(super) enum Decision {
     Later,
 }
 
-/// On a container in which the kernel killed; `last` is a look after which there is none.
-pub(super) fn struck(kill: Kill, status: Option<&Status>, last: bool) -> Decision {
+/// How long after a kill a status is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Age {
+    /// Right after a kill every runtime shows the container running, some for a second.
+    Fresh,
+    /// A container that still runs runs on.
+    Settling,
+    /// Containerd may learn seconds after a container's end that it was out of memory, on a node without
+    /// memory 42 s, and call it `Error` until then. An end that is called otherwise now stays so.
+    Settled,
+}
+
+/// On a container in which the kernel killed.
+pub(super) fn struck(kill: Kill, status: Option<&Status>, age: Age) -> Decision {
+    let settled = age == Age::Settled;
     let Some(status) = status else {
-        return Decision::Undecided(Why::Collected);
+        return if settled {
+            Decision::Undecided(Why::Collected)
+        } else {
+            Decision::Later
+        };
     };
     match status.state {
-        State::Exited => ended(kill, status),
-        // Right after a kill every runtime shows the container running, some for a second.
-        _ if !last => Decision::Later,
+        State::Exited => match ended(kill, status) {
+            Decision::Differs(Verdict::Missed) if !settled => Decision::Later,
+            decision => decision,
+        },
+        _ if age == Age::Fresh => Decision::Later,
         State::Running if kill.exiting => Decision::Agrees,
         // Whatever the reason says: the kubelet passes on none of a container that runs.
         State::Running if !kill.first => Decision::Differs(Verdict::Missed),
-        _ => Decision::Undecided(Why::Unsettled),
+        _ if settled => Decision::Undecided(Why::Unsettled),
+        _ => Decision::Later,
     }
 }
 
@@ -58,8 +78,9 @@ fn ended(kill: Kill, status: &Status) -> Decision {
             Decision::Differs(Verdict::Missed)
         };
     }
-    // The runtime's counter is that of the container's whole life.
-    if !kill.exiting && !kill.first && status.exit_code == TERMINATED {
+    // The runtime's counter is that of the container's whole life. Who ends with 0 was not killed.
+    let otherwise = status.exit_code == 0 || (!kill.first && status.exit_code == TERMINATED);
+    if !kill.exiting && otherwise {
         return Decision::Differs(Verdict::Phantom);
     }
     Decision::Agrees
@@ -68,7 +89,11 @@ fn ended(kill: Kill, status: &Status) -> Decision {
 /// Whether a container in which nothing was killed is called OOM-killed all the same, by an incident of
 /// that time.
 pub(super) fn is_suspect(status: &Status, time: Timestamp) -> bool {
-    status.is_oom_killed() && !(status.state == State::Exited && is_before(status, time))
+    match status.state {
+        State::Running => status.is_oom_killed(),
+        State::Exited => status.is_oom_killed() && !is_before(status, time),
+        State::Created | State::Unknown => false,
+    }
 }
 
 fn is_before(status: &Status, time: Timestamp) -> bool {

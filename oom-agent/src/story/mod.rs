@@ -2,7 +2,8 @@
 //! the verdicts. Pure: time is an argument.
 //!
 //! What the kubelet reports of a container comes from its runtime, and the runtime's word on an OOM kill
-//! is a guess: it sees a counter move, not who was struck.
+//! is a guess: it sees a counter move, not who was struck. The kubelet reports what it read when, and may
+//! keep it though the runtime has corrected itself: what it has stored counts, where it can be had.
 
 mod decide;
 mod finding;
@@ -23,8 +24,8 @@ pub use watch::{Check, Watch};
 
 use crate::incident::{Container, Pod};
 
-/// What the container runtime says of one container: the CRI's `ContainerStatus`, of which the kubelet
-/// makes the pod's `containerStatuses`.
+/// What is said of one container: the CRI's `ContainerStatus`, or what the kubelet has made of it in the
+/// pod's `containerStatuses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// Which container.
@@ -40,6 +41,26 @@ pub struct Status {
     /// When it was made.
     pub created: Timestamp,
     /// When it ended, if it has.
+    pub finished: Option<Timestamp>,
+}
+
+/// What the kubelet has stored of a container in its pod's status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// As the runtime has it, without scheme.
+    pub container_id: String,
+    /// `None` while it runs.
+    pub ended: Option<Ended>,
+}
+
+/// The end of a container, as the kubelet has stored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// `OOMKilled`, `Error`, `Completed`, …
+    pub reason: String,
+    /// 137 after a SIGKILL.
+    pub exit_code: i32,
+    /// To the second.
     pub finished: Option<Timestamp>,
 }
 
@@ -126,6 +147,21 @@ impl Why {
             Self::Unwatched => "unwatched",
             Self::TooMany => "too-many",
             Self::Ended => "ended",
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// In place of what the runtime says, whose time is more exact.
+    fn apply(&self, status: Status) -> Status {
+        Status {
+            state: State::Exited,
+            reason: self.reason.clone(),
+            exit_code: self.exit_code,
+            finished: status.finished.or(self.finished),
+            ..status
         }
     }
 }

@@ -31,9 +31,15 @@ fn missed(finding: &Finding, container: &str) -> String {
              Next: see whether {container} works without that process; nothing restarts it but {container} itself or a liveness probe."
         );
     }
+    let next = match status.exit_code {
+        0 => {
+            "see whether what it did is whole without that process; it ended as if nothing had happened."
+        }
+        _ => "take this end for an OOM kill, not for a fault of the program.",
+    };
     format!(
         "Kubernetes does not tell of this kill: {who} in container {container} was OOM-killed, and its status says {} with exit code {}, not OOMKilled. \
-         Next: take this end for an OOM kill, not for a fault of the program.",
+         Next: {next}",
         reason(&status.reason),
         status.exit_code
     )
@@ -42,10 +48,20 @@ fn missed(finding: &Finding, container: &str) -> String {
 fn phantom(finding: &Finding, container: &str) -> String {
     let status = &finding.status;
     if finding.victims().next().is_some() {
+        let (ended, next) = match status.exit_code {
+            0 => (
+                "it ended by itself, without an error (exit code 0)",
+                "see whether what it did is whole without that process",
+            ),
+            _ => (
+                "it was told to end (exit code 143, SIGTERM)",
+                "look for who ended it",
+            ),
+        };
         return format!(
-            "Container {container} is shown as OOMKilled, and that is not how it ended: it was told to end (exit code {TERMINATED}, SIGTERM). \
+            "Container {container} is shown as OOMKilled, and that is not how it ended: {ended}. \
              Before that, {} in it was OOM-killed, and the runtime counts over the container's whole life. \
-             Next: look for who ended it; the earlier kill has an Event of its own.",
+             Next: {next}; the earlier kill has an Event of its own.",
             victims(finding)
         );
     }
@@ -60,10 +76,10 @@ fn phantom(finding: &Finding, container: &str) -> String {
             "The container runtime has marked container {container} as OOMKilled, and no process of it was killed: {real}{limit}. When {container} ends, for whatever reason, Kubernetes will show OOMKilled."
         )
     } else {
-        let ended = if status.exit_code == TERMINATED {
-            " It was told to end (exit code 143, SIGTERM)."
-        } else {
-            ""
+        let ended = match status.exit_code {
+            0 => " It ended by itself, without an error (exit code 0).",
+            TERMINATED => " It was told to end (exit code 143, SIGTERM).",
+            _ => "",
         };
         format!(
             "Container {container} is shown as OOMKilled, and no process of it was killed: {real}{limit}.{ended}"

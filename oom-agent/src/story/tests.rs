@@ -1,17 +1,20 @@
 //! Statuses as runtimes gave them after real kills, beside what the kernel did.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Finding, Judgement, State, Status, Verdict, Watch, Why, sentence};
+use super::{Ended, Finding, Judgement, State, Status, Stored, Verdict, Watch, Why, sentence};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
 
 const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 const FIRST: Duration = Duration::from_secs(2);
-const LAST: Duration = Duration::from_secs(10);
+const SECOND: Duration = Duration::from_secs(10);
+/// All after the first.
+const LATER: [Duration; 3] = [SECOND, Duration::from_secs(30), Duration::from_mins(1)];
 
 pub(super) fn killed_at() -> Timestamp {
     "2026-11-21T09:00:00.123456789Z".parse().unwrap()
@@ -102,18 +105,32 @@ fn watch() -> Watch {
     Watch::new(after(-3600))
 }
 
-/// What is said at both looks, in short.
+/// What is said at the first look, and at all later ones.
 fn looks(watch: &mut Watch, incident: &Arc<Incident>, at: [&[Status]; 2]) -> [Vec<Judgement>; 2] {
+    let mut judged = [Vec::new(), Vec::new()];
+    for (passed, more) in looks_one_by_one(watch, incident, |passed| {
+        at[usize::from(passed > FIRST)].to_vec()
+    }) {
+        judged[usize::from(passed > FIRST)].extend(more);
+    }
+    judged
+}
+
+fn looks_one_by_one(
+    watch: &mut Watch,
+    incident: &Arc<Incident>,
+    at: impl Fn(Duration) -> Vec<Status>,
+) -> Vec<(Duration, Vec<Judgement>)> {
     let start = Instant::now();
     assert_eq!(watch.take(incident, start), 0);
-    let mut judged = [Vec::new(), Vec::new()];
-    for ((passed, statuses), judged) in [FIRST, LAST].into_iter().zip(at).zip(&mut judged) {
+    let mut judged = Vec::new();
+    for passed in [FIRST].into_iter().chain(LATER) {
         let now = start + passed;
         let early = now.checked_sub(Duration::from_millis(1)).unwrap();
         assert!(watch.due(early).is_none(), "looked before {passed:?}");
         while let Some(check) = watch.due(now) {
             let time = after(i64::try_from(passed.as_secs()).unwrap());
-            judged.extend(watch.judge(check, Ok(statuses), now, time));
+            judged.push((passed, watch.judge(check, Ok(&at(passed)), now, time)));
         }
     }
     assert_eq!(watch.next(), None, "no timer is left");
@@ -177,7 +194,157 @@ fn a_first_process_that_is_reported_as_an_error_is_missed() {
     check(
         vec![victim("main", 1)],
         [&told, &[]],
-        [&["Missed main"], &[]],
+        // It was collected meanwhile, and nobody has called it otherwise.
+        [&[], &["Missed main"]],
+    );
+}
+
+#[test]
+fn an_end_that_is_called_oom_killed_late_is_not_missed() {
+    // containerd's TaskOOM came up to 42 s after the end, on a node without memory.
+    let early = [status("main", "Error", Some((137, 0)))];
+    let late = [status("main", "OOMKilled", Some((137, 0)))];
+    let main = incident(vec![victim("main", 1)], Scope::Pod);
+    for late_at in LATER {
+        let at = |passed| {
+            if passed < late_at {
+                early.to_vec()
+            } else {
+                late.to_vec()
+            }
+        };
+        let judged = looks_one_by_one(&mut watch(), &main, at);
+        let (last, judgements) = judged.last().unwrap();
+        assert_eq!(
+            (*last, short(judgements)),
+            (late_at, vec!["agrees".to_owned()])
+        );
+        assert!(judged.iter().rev().skip(1).all(|(_, none)| none.is_empty()));
+    }
+}
+
+fn stored(name: &str, end: Option<(&str, i32)>) -> Stored {
+    Stored {
+        container_id: container(name).id,
+        ended: end.map(|(reason, exit_code)| Ended {
+            reason: reason.to_owned(),
+            exit_code,
+            finished: Some(after(0)),
+        }),
+    }
+}
+
+/// What is said where runtime and kubelet say so at each look.
+fn compared(victims: Vec<Victim>, runtime: &[Status], kubelet: &[Stored]) -> Vec<String> {
+    let mut watch = watch();
+    let start = Instant::now();
+    watch.take(&incident(victims, Scope::Pod), start);
+    let mut judged = Vec::new();
+    while let Some(now) = watch.next() {
+        let check = watch.due(now).unwrap();
+        let statuses = check.as_stored(runtime.to_vec(), kubelet);
+        judged.extend(watch.judge(check, Ok(&statuses), now, after(2)));
+    }
+    short(&judged)
+}
+
+#[test]
+fn what_the_kubelet_has_stored_counts() {
+    let first = || vec![victim("main", 1)];
+    let killed = status("main", "OOMKilled", Some((137, 0)));
+    let error = status("main", "Error", Some((137, 0)));
+    // The kubelet read it before the runtime knew, and keeps that.
+    assert_eq!(
+        compared(
+            first(),
+            slice::from_ref(&killed),
+            &[stored("main", Some(("Error", 137)))]
+        ),
+        ["Missed main"]
+    );
+    assert_eq!(
+        compared(
+            first(),
+            slice::from_ref(&error),
+            &[stored("main", Some(("OOMKilled", 137)))]
+        ),
+        ["agrees"]
+    );
+    // It has not stored the end, or knows another instance only.
+    for kubelet in [
+        stored("main", None),
+        stored("other", None),
+        stored("other", Some(("OOMKilled", 137))),
+    ] {
+        for runtime in [&killed, &error] {
+            assert_eq!(
+                compared(first(), slice::from_ref(runtime), slice::from_ref(&kubelet)),
+                ["unsettled"]
+            );
+        }
+    }
+    // The runtime has collected it, or does not answer.
+    assert_eq!(
+        compared(first(), &[], &[stored("main", Some(("Error", 137)))]),
+        ["Missed main"]
+    );
+    assert_eq!(
+        compared(first(), &[], &[stored("main", None)]),
+        ["collected"]
+    );
+    // It runs on, and the runtime's word is the reason that will be shown.
+    let runs = [status("main", "OOMKilled", None)];
+    assert_eq!(
+        compared(vec![victim("main", 7)], &runs, &[stored("main", None)]),
+        ["Missed main"]
+    );
+    // A sibling is shown as the kubelet has stored it.
+    let idle = || status("idle", "OOMKilled", Some((143, 5)));
+    let main = || stored("main", Some(("OOMKilled", 137)));
+    let both = [killed.clone(), idle()];
+    assert_eq!(
+        compared(
+            first(),
+            &both,
+            &[main(), stored("idle", Some(("Error", 143)))]
+        ),
+        ["agrees"]
+    );
+    assert_eq!(
+        compared(first(), &both, &[main(), stored("idle", None)]),
+        ["agrees"]
+    );
+    assert_eq!(
+        compared(
+            first(),
+            &both,
+            &[main(), stored("idle", Some(("OOMKilled", 143)))]
+        ),
+        ["agrees", "Phantom idle"]
+    );
+}
+
+#[test]
+fn who_ends_without_an_error_was_not_killed() {
+    // singleProcessOOMKill: a child is killed, and the container's first process ends with 0.
+    let ended = [status("main", "OOMKilled", Some((0, 5)))];
+    for namespace_pid in [7, 1] {
+        check(
+            vec![victim("main", namespace_pid)],
+            [&ended, &[]],
+            [&["Phantom main"], &[]],
+        );
+    }
+    let judged = looks(
+        &mut watch(),
+        &incident(vec![victim("main", 7)], Scope::Pod),
+        [&ended, &[]],
+    );
+    assert_eq!(
+        sentence(finding(&judged[0])),
+        "Container main is shown as OOMKilled, and that is not how it ended: it ended by itself, without an error (exit code 0). \
+         Before that, tail (pid 4242) in it was OOM-killed, and the runtime counts over the container's whole life. \
+         Next: see whether what it did is whole without that process; the earlier kill has an Event of its own."
     );
 }
 
@@ -203,6 +370,7 @@ fn a_container_that_ends_of_its_childs_death_is_told_by_its_reason() {
         ("Error", 137, "Missed main"),
         ("Completed", 0, "Missed main"),
         ("OOMKilled", 143, "Phantom main"),
+        ("OOMKilled", 0, "Phantom main"),
     ] {
         let ended = [status("main", reason, Some((code, 5)))];
         check(vec![victim("main", 7)], [&runs, &ended], [&[], &[says]]);
@@ -249,7 +417,7 @@ fn a_container_that_was_struck_by_another_incident_is_no_phantom() {
     // Struck before, or between the looks: its record may come late.
     let mut watch = watch();
     watch.take(&idle, Instant::now());
-    while watch.due(Instant::now() + LAST).is_some() {}
+    while watch.due(Instant::now() + SECOND).is_some() {}
     let judged = looks(&mut watch, &main, [&both, &[]]);
     assert_eq!(short(&judged[0]), ["agrees"]);
 
@@ -260,8 +428,8 @@ fn a_container_that_was_struck_by_another_incident_is_no_phantom() {
     let first = watch.judge(check, Ok(&both), start + FIRST, after(2));
     assert_eq!(short(&first), ["agrees"]);
     watch.take(&idle, start + FIRST);
-    let check = watch.due(start + LAST).unwrap();
-    let last = watch.judge(check, Ok(&both), start + LAST, after(10));
+    let check = watch.due(start + SECOND).unwrap();
+    let last = watch.judge(check, Ok(&both), start + SECOND, after(10));
     assert_eq!(short(&last), [""; 0]);
 }
 
@@ -316,7 +484,7 @@ fn a_container_that_was_started_again_goes_by_its_id() {
     check(
         vec![victim("main", 1)],
         [&[again], &[]],
-        [&["collected"], &[]],
+        [&[], &["collected"]],
     );
 }
 
@@ -337,18 +505,16 @@ fn a_victim_that_was_exiting_already_is_no_kill() {
 }
 
 #[test]
-fn a_runtime_that_does_not_answer_is_asked_once_more() {
+fn a_runtime_that_does_not_answer_is_asked_again() {
     let mut watch = watch();
     let start = Instant::now();
     watch.take(&incident(vec![victim("main", 1)], Scope::Pod), start);
-    let check = watch.due(start + FIRST).unwrap();
-    assert!(
-        watch
-            .judge(check, Err(Why::Unanswered), start + FIRST, after(2))
-            .is_empty()
-    );
-    let check = watch.due(start + LAST).unwrap();
-    let judged = watch.judge(check, Err(Why::NoRuntime), start + LAST, after(10));
+    let mut judged = Vec::new();
+    for passed in [FIRST].into_iter().chain(LATER) {
+        assert_eq!(short(&judged), [""; 0]);
+        let check = watch.due(start + passed).unwrap();
+        judged = watch.judge(check, Err(Why::NoRuntime), start + passed, after(10));
+    }
     assert_eq!(short(&judged), ["no-runtime"]);
     assert_eq!((watch.next(), watch.open()), (None, 0));
 }
@@ -417,7 +583,7 @@ fn an_end_has_its_code_and_its_time() {
     let ended = [status("main", "Error", Some((137, 1)))];
     let main = incident(vec![victim("main", 1)], Scope::Container);
     let judged = looks(&mut watch(), &main, [&ended, &[]]);
-    let line = serde_json::to_value(finding(&judged[0])).unwrap();
+    let line = serde_json::to_value(finding(&judged[1])).unwrap();
     assert_eq!(
         line["status"],
         json!({"state": "exited", "reason": "Error", "exit_code": 137,
@@ -494,7 +660,7 @@ fn hostile_words_are_harmless_and_short() {
         &incident(vec![hostile], Scope::Container),
         [&[ended], &[]],
     );
-    let finding = finding(&judged[0]);
+    let finding = finding(&judged[1]);
     assert_eq!(finding.verdict, Verdict::Missed);
     let text = sentence(finding);
     assert!(text.len() < 1024, "{}", text.len());

@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::decide::{self, Decision, Kill};
-use super::{Finding, Judgement, Status, Verdict, Why};
-use crate::incident::{Incident, Outcome};
+use super::decide::{self, Age, Decision, Kill};
+use super::{Finding, Judgement, State, Status, Stored, Verdict, Why};
+use crate::incident::{Incident, Outcome, Pod, Victim};
 
-/// After a kill: the statuses of all runtimes have settled by then, where the container's first process died.
-const FIRST: Duration = Duration::from_secs(2);
-
-/// After a kill: a container that lost a child may end of it.
-const LAST: Duration = Duration::from_secs(10);
+/// When a status is asked for after a kill, and what it is good for then. A container that lost a child may
+/// end of it within the first ten seconds.
+const LOOKS: [(Duration, Age); 4] = [
+    (Duration::from_secs(2), Age::Fresh),
+    (Duration::from_secs(10), Age::Settling),
+    // Lest an end is forgotten that a container has which ends again and again.
+    (Duration::from_secs(30), Age::Settling),
+    (Duration::from_mins(1), Age::Settled),
+];
 
 /// Kills whose containers are to be looked at, one for each pod.
 const CHECKS: usize = 256;
@@ -44,8 +48,11 @@ pub struct Check {
     open: Vec<String>,
     /// Those that were not struck, and were called OOM-killed at the first look.
     suspects: Vec<String>,
+    /// How those of `open` have ended, as far as that was seen: runtime and kubelet forget it with the next end.
+    ended: Vec<Status>,
     born: Instant,
-    due: Instant,
+    /// Which of [`LOOKS`] is next.
+    look: usize,
 }
 
 /// Ids of containers, and when each came; the oldest goes.
@@ -89,8 +96,9 @@ impl Watch {
                     pod_uid,
                     open: Vec::new(),
                     suspects: Vec::new(),
+                    ended: Vec::new(),
                     born: now,
-                    due: now + FIRST,
+                    look: 0,
                 }),
             };
             if check.open.contains(&container.id) {
@@ -119,12 +127,13 @@ impl Watch {
 
     /// When there is something to look at next.
     pub fn next(&self) -> Option<Instant> {
-        self.checks.iter().map(|check| check.due).min()
+        self.checks.iter().filter_map(Check::due).min()
     }
 
     /// A check that is due.
     pub fn due(&mut self, now: Instant) -> Option<Check> {
-        let at = self.checks.iter().position(|check| check.due <= now)?;
+        let is_due = |check: &Check| check.due().is_none_or(|due| due <= now);
+        let at = self.checks.iter().position(is_due)?;
         self.checks.remove(at)
     }
 
@@ -145,43 +154,50 @@ impl Watch {
         now: Instant,
         time: Timestamp,
     ) -> Vec<Judgement> {
+        let (age, is_last) = check.looked(now);
         let statuses = match statuses {
             Ok(statuses) => statuses,
-            // It may answer at the last look.
-            Err(_) if !check.is_last() => {
-                self.again(check);
+            Err(why) if is_last && check.ended.is_empty() => {
+                return vec![Judgement::Undecided(why); check.open.len()];
+            }
+            Err(_) if is_last => &[],
+            // It may answer at the next look.
+            Err(_) => {
+                self.checks.push_back(check);
                 return Vec::new();
             }
-            Err(why) => return vec![Judgement::Undecided(why); check.open.len()],
         };
-        let last = check.is_last() || now >= check.born + LAST;
         let mut judged = Vec::new();
         for id in std::mem::take(&mut check.open) {
-            let status = statuses.iter().find(|status| status.container.id == id);
-            match (decide::struck(check.kill(&id), status, last), status) {
+            let status = check.latest(&id, statuses);
+            match (
+                decide::struck(check.kill(&id), status.as_ref(), age),
+                status,
+            ) {
                 (Decision::Agrees, _) => judged.push(Judgement::Agrees),
                 (Decision::Undecided(why), _) => judged.push(Judgement::Undecided(why)),
                 (Decision::Differs(verdict), Some(status)) => {
-                    judged.push(check.differs(verdict, status, time));
+                    judged.push(check.differs(verdict, &status, time));
                 }
                 (Decision::Differs(_) | Decision::Later, _) => check.open.push(id),
             }
         }
-        if last {
+        if age > Age::Fresh {
             judged.extend(self.suspects(&check, statuses, time));
-            return judged;
-        }
-        for status in statuses {
-            let id = &status.container.id;
-            if !self.struck.has(id)
-                && !self.told.has(id)
-                && decide::is_suspect(status, check.incident.time)
-            {
-                check.suspects.push(id.clone());
+            check.suspects.clear();
+        } else {
+            for status in statuses {
+                let id = &status.container.id;
+                if !self.struck.has(id)
+                    && !self.told.has(id)
+                    && decide::is_suspect(status, check.incident.time)
+                {
+                    check.suspects.push(id.clone());
+                }
             }
         }
-        if !check.open.is_empty() || !check.suspects.is_empty() {
-            self.again(check);
+        if !is_last && (!check.open.is_empty() || !check.suspects.is_empty()) {
+            self.checks.push_back(check);
         }
         judged
     }
@@ -204,11 +220,6 @@ impl Watch {
         }
         judged
     }
-
-    fn again(&mut self, mut check: Check) {
-        check.due = check.born + LAST;
-        self.checks.push_back(check);
-    }
 }
 
 // === impl Check ===
@@ -224,8 +235,86 @@ impl Check {
         self.open.iter().chain(&self.suspects).cloned().collect()
     }
 
-    fn is_last(&self) -> bool {
-        self.due >= self.born + LAST
+    /// The pod as its victims have it.
+    pub fn pod(&self) -> Option<&Pod> {
+        let mut pods = self
+            .incident
+            .victims
+            .iter()
+            .filter_map(|victim| victim.pod.as_ref());
+        pods.find(|pod| pod.uid == self.pod_uid)
+    }
+
+    /// What the runtime says, corrected by what the kubelet has stored of the pod's containers: that is what
+    /// Kubernetes shows, and it keeps it whatever the runtime says later.
+    pub fn as_stored(&self, runtime: Vec<Status>, stored: &[Stored]) -> Vec<Status> {
+        let find = |id: &str| stored.iter().find(|stored| stored.container_id == id);
+        let unknown = |id: &&String| runtime.iter().all(|status| status.container.id != **id);
+        let collected = self.open.iter().filter(unknown);
+        let collected: Vec<Status> = collected
+            .filter_map(|id| {
+                let end = find(id)?.ended.as_ref()?;
+                Some(end.apply(self.forgotten(id)?))
+            })
+            .collect();
+        let known = runtime.into_iter().map(|status| {
+            let end = find(&status.container.id).and_then(|stored| stored.ended.as_ref());
+            match (end, status.state) {
+                (Some(end), _) => end.apply(status),
+                // The kubelet has yet to store it.
+                (None, State::Exited) => Status {
+                    state: State::Unknown,
+                    ..status
+                },
+                (None, _) => status,
+            }
+        });
+        known.chain(collected).collect()
+    }
+
+    /// The container of a victim that the runtime does not know any more.
+    fn forgotten(&self, id: &str) -> Option<Status> {
+        let is_its = |victim: &&Victim| victim.container.as_ref().is_some_and(|one| one.id == id);
+        let victim = self.incident.victims.iter().find(is_its)?;
+        Some(Status {
+            container: victim.container.clone()?,
+            pod: victim.pod.clone(),
+            state: State::Unknown,
+            reason: String::new(),
+            exit_code: 0,
+            created: Timestamp::MIN,
+            finished: None,
+        })
+    }
+
+    /// Remembers how a container has ended; gives its status, or how it had ended when it was last seen.
+    fn latest(&mut self, id: &str, statuses: &[Status]) -> Option<Status> {
+        let of_it = |status: &&Status| status.container.id == id;
+        let status = statuses.iter().find(of_it);
+        match status.map(|status| status.state) {
+            Some(State::Exited) => {
+                self.ended.retain(|ended| ended.container.id != id);
+                self.ended.extend(status.cloned());
+                status.cloned()
+            }
+            Some(State::Created | State::Running) => status.cloned(),
+            Some(State::Unknown) | None => self.ended.iter().find(of_it).or(status).cloned(),
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        Some(self.born + LOOKS.get(self.look)?.0)
+    }
+
+    /// At `now`: which look this is, and whether it was the last.
+    fn looked(&mut self, now: Instant) -> (Age, bool) {
+        let mut age = Age::Fresh;
+        while let Some((after, next)) = LOOKS.get(self.look)
+            && now >= self.born + *after
+        {
+            (age, self.look) = (*next, self.look + 1);
+        }
+        (age, self.look == LOOKS.len())
     }
 
     fn kill(&self, id: &str) -> Kill {

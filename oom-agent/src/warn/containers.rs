@@ -20,7 +20,7 @@ const PATIENCE_NS: u64 = 3_000_000_000;
 /// What found no room on its way is told again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Every container of the node that has a limit.
+/// Every container of the node that has a limit, and every pod that alone has one.
 pub struct Containers {
     node: Arc<Marks>,
     heed: bool,
@@ -134,7 +134,8 @@ impl Containers {
                 continue;
             };
             container.pass = self.pass;
-            if container.identity.container_id.is_none() {
+            let identity = &container.identity;
+            if identity.container_id.is_none() && identity.pod_uid.is_none() {
                 continue;
             }
             let uid = container.identity.pod_uid.as_deref();

@@ -19,11 +19,11 @@ pub(crate) fn near(level: Level) -> Warning {
         time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
         node: "node-a".to_owned(),
         cgroup: "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db".to_owned(),
-        container: Container {
+        container: Some(Container {
             id: "17db".to_owned(),
             name: Some("main".to_owned()),
             runtime: Some("containerd".to_owned()),
-        },
+        }),
         pod: Some(Pod {
             namespace: Some("shop".to_owned()),
             name: Some("hungry".to_owned()),
@@ -36,6 +36,7 @@ pub(crate) fn near(level: Level) -> Warning {
                 current: 60 * MIB,
                 working_set: 58 * MIB,
                 limit: Some(64 * MIB),
+                throttles: false,
                 psi: None,
             },
             forecast: Some(Duration::from_secs(4)),
@@ -80,6 +81,7 @@ fn the_line_says_all_of_it() {
             "container": {"id": "17db", "name": "main", "runtime": "containerd"},
             "pod": {"namespace": "shop", "name": "hungry", "uid": crate::k8s::fake::UID},
             "usage_bytes": 60 * MIB, "working_set_bytes": 58 * MIB, "limit_bytes": 64 * MIB,
+            "limit_kind": "max",
             "pressure": null, "mark": "90 % (working set)", "percent": 93.8, "again": false, "seconds_to_limit": 4.0,
             "signal": {"name": "SIGUSR2", "sent": 1, "pids": [4242], "failed": null},
             "text": Value::Null,
@@ -115,8 +117,9 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
     let mut warning = near(Level::Warning);
     warning.crossing.forecast = None;
     warning.crossing.again = true;
-    warning.container.name = None;
-    warning.container.id = "17db".repeat(16);
+    let container = warning.container.as_mut().unwrap();
+    container.name = None;
+    container.id = "17db".repeat(16);
     warning.pod = None;
     warning.signal = Some(Signal {
         name: "SIGHUP".to_owned(),
@@ -128,6 +131,32 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
         warning.sentence(),
         "container 17db17db17db is still at 94 % of its memory limit of 64 MiB (warning); \
          it does not grow now; SIGHUP was sent to 2 processes, not to others: CAP_KILL is needed"
+    );
+}
+
+#[test]
+fn a_pods_own_limit_and_one_that_throttles_are_told_as_such() {
+    let mut warning = near(Level::Warning);
+    (warning.container, warning.signal) = (None, None);
+    let sentence = warning.sentence();
+    assert!(
+        sentence.starts_with("pod shop/hungry is at 94 % of its memory limit of 64 MiB (warning)"),
+        "{sentence}"
+    );
+    warning.crossing.usage.throttles = true;
+    warning.pod.as_mut().unwrap().name = None;
+    let sentence = warning.sentence();
+    let uid = crate::k8s::fake::UID;
+    assert!(
+        sentence.starts_with(&format!(
+            "pod {uid} is at 94 % of its memory.high of 64 MiB"
+        )),
+        "{sentence}"
+    );
+    let line = serde_json::to_value(&warning).unwrap();
+    assert_eq!(
+        (&line["container"], &line["limit_kind"]),
+        (&Value::Null, &json!("high"))
     );
 }
 

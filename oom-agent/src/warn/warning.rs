@@ -30,8 +30,8 @@ pub struct Warning {
     pub node: String,
     /// Path in the memory controller's hierarchy.
     pub cgroup: String,
-    /// Which container.
-    pub container: Container,
+    /// Which container; `None`: it is the pod's own limit, and no container of it has one.
+    pub container: Option<Container>,
     /// Its pod, where Kubernetes made it.
     pub pod: Option<Pod>,
     /// What was seen, and how near that is.
@@ -81,11 +81,12 @@ struct Line<'a> {
     time: Timestamp,
     node: &'a str,
     cgroup: &'a str,
-    container: &'a Container,
+    container: &'a Option<Container>,
     pod: &'a Option<Pod>,
     usage_bytes: u64,
     working_set_bytes: u64,
     limit_bytes: Option<u64>,
+    limit_kind: &'static str,
     pressure: Option<&'a Pressure>,
     mark: &'a str,
     percent: f64,
@@ -106,23 +107,38 @@ impl Warning {
     /// One plain sentence. Names are as they came: the place this goes to escapes them.
     pub fn sentence(&self) -> String {
         let usage = &self.crossing.usage;
-        let name = self.container.name.as_deref();
-        let id = escape::truncate(&self.container.id, ID_LEN);
-        let mut text = format!("container {}", name.unwrap_or(id));
-        if let Some(Pod {
-            namespace: Some(namespace),
-            name: Some(name),
-            ..
-        }) = &self.pod
-        {
-            let _infallible = write!(text, " of pod {namespace}/{name}");
+        let mut text = match &self.container {
+            Some(container) => {
+                let id = escape::truncate(&container.id, ID_LEN);
+                format!("container {}", container.name.as_deref().unwrap_or(id))
+            }
+            None => String::new(),
+        };
+        match &self.pod {
+            Some(Pod {
+                namespace: Some(namespace),
+                name: Some(name),
+                ..
+            }) => {
+                let of = if text.is_empty() { "" } else { " of " };
+                let _infallible = write!(text, "{of}pod {namespace}/{name}");
+            }
+            Some(Pod { uid: Some(uid), .. }) if text.is_empty() => {
+                let _infallible = write!(text, "pod {uid}");
+            }
+            _ => {}
         }
         let still = if self.crossing.again { "still " } else { "" };
         let percent = self.percent;
         let limit = size(usage.limit.unwrap_or_default());
         let _infallible = write!(
             text,
-            " is {still}at {percent:.0} % of its memory limit of {limit} ({})",
+            " is {still}at {percent:.0} % of its {} of {limit} ({})",
+            if usage.throttles {
+                "memory.high"
+            } else {
+                "memory limit"
+            },
             self.crossing.level.as_str()
         );
         match self.crossing.forecast {
@@ -178,6 +194,7 @@ impl Serialize for Warning {
             usage_bytes: usage.current,
             working_set_bytes: usage.working_set,
             limit_bytes: usage.limit,
+            limit_kind: if usage.throttles { "high" } else { "max" },
             pressure: usage.psi.as_ref().map(|psi| &psi.memory),
             mark: &self.mark,
             percent: (self.percent * 10.0).round() / 10.0,

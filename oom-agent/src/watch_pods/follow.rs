@@ -23,6 +23,9 @@ pub(super) enum Seen {
     Gone(PodStatus),
 }
 
+/// Pods on a page of the list; fewer where these are too large.
+const PAGE: u32 = 100;
+
 /// A watch that the server ends at once is not begun again sooner.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -64,9 +67,9 @@ impl Follower {
     /// Gives where a watch goes on; `None` when the list broke.
     async fn list(&mut self) -> Result<Option<String>, Unheard> {
         self.say(Seen::Listing).await?;
-        let mut next = None;
+        let (mut next, mut limit) = (None, PAGE);
         loop {
-            match self.cluster.list_pods(next.as_deref()).await {
+            match self.cluster.list_pods(next.as_deref(), limit).await {
                 Ok(page) => {
                     self.well();
                     for pod in page.pods {
@@ -78,6 +81,7 @@ impl Follower {
                         return Ok(Some(page.version));
                     }
                 }
+                Err(error) if error.is_too_long() && limit > 1 => limit = (limit / 10).max(1),
                 Err(error) => {
                     self.tell(&error);
                     return Ok(None);
@@ -126,7 +130,8 @@ impl Follower {
         }
         self.tell(error);
         self.wait().await;
-        true
+        // The same change would come again.
+        !error.is_too_long() && !matches!(error, ApiError::Malformed { .. })
     }
 
     async fn say(&self, seen: Seen) -> Result<(), Unheard> {

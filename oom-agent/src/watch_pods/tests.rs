@@ -342,3 +342,67 @@ async fn of_two_one_leads_and_the_other_follows_when_it_ends() {
     );
     assert!(writes.contains(&json!("")), "released: {writes:?}");
 }
+
+/// `<` is six bytes in Go's JSON.
+fn swollen(name: &str) -> Value {
+    let mut pod = pod(name, &[]);
+    pod["spec"]["containers"] = json!([{"name": "main", "args": ["\u{1}".repeat(1_400_000)]}]);
+    pod
+}
+
+#[tokio::test]
+async fn a_kill_behind_pods_of_many_megabytes_is_told() {
+    let mut events = Events::default();
+    let mut items: Vec<Value> = (0..9).map(|n| swollen(&format!("big{n}"))).collect();
+    items.push(pod("a", &["listed"]));
+    let watched = [
+        change("MODIFIED", "6", swollen("big")),
+        change("MODIFIED", "7", pod("b", &["watched"])),
+    ];
+    let answer = move |asked: &Asked| match asked.line.as_str() {
+        line if line.contains("watch=true") && line.contains("resourceVersion=5") => {
+            Answer::open(&watched)
+        }
+        line if line.contains("watch=true") => Answer::open(&[]),
+        line if line.starts_with("GET /api/v1/pods") => list(&items),
+        line if line.starts_with("POST") => events.create(asked),
+        _ => none(),
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    lead(&mut fake, &cluster, 2).await;
+    assert_eq!(told(&fake.asked()), ["listed", "watched"]);
+}
+
+#[tokio::test]
+async fn pods_that_are_too_large_for_a_page_come_on_smaller_ones() {
+    let mut events = Events::default();
+    // Short strings of it, and many: 25 MiB.
+    let mut large = pod("large", &["a"]);
+    large["spec"]["env"] = json!(vec!["\u{1}".repeat(100); 44_000]);
+    let pages = [large, pod("b", &["b"])];
+    let answer = move |asked: &Asked| {
+        let line = asked.line.as_str();
+        if line.starts_with("POST") {
+            return events.create(asked);
+        }
+        if line.contains("watch=true") {
+            return Answer::open(&[]);
+        }
+        if !line.starts_with("GET /api/v1/pods") {
+            return none();
+        }
+        let second = usize::from(line.contains("continue=more"));
+        if line.contains("limit=100") {
+            return list(&pages);
+        }
+        let mut body = json!({"metadata": {"resourceVersion": "5"}, "items": [pages[second]]});
+        if second == 0 {
+            body["items"][0]["spec"] = json!({});
+            body["metadata"]["continue"] = json!("more");
+        }
+        Answer::json(200, &body)
+    };
+    let (mut fake, cluster) = Fake::start(answer).await;
+    lead(&mut fake, &cluster, 2).await;
+    assert_eq!(told(&fake.asked()), ["a", "b"]);
+}

@@ -8,8 +8,11 @@ use crate::k8s::AgentEvent;
 /// Kubernetes' times are cut to the second, and a container's end is noted after the kill.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
 
-/// An agent that counts a pod's kills on one Event brings it up to date some seconds later.
-const COUNTING: SignedDuration = SignedDuration::from_mins(10);
+/// A container whose child was killed ends of it within this time. A later end by SIGKILL is another kill.
+const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
+
+/// 128 + SIGKILL.
+const SIGKILLED: i32 = 137;
 
 /// Whether one of them is about that kill.
 pub(super) fn by_agent(kill: &Kill, events: &[AgentEvent]) -> bool {
@@ -17,24 +20,26 @@ pub(super) fn by_agent(kill: &Kill, events: &[AgentEvent]) -> bool {
 }
 
 fn is_about(kill: &Kill, event: &AgentEvent) -> bool {
-    // The runtime's reason is cumulative: a kill in this container is what it tells of, however long ago.
+    let (first, last) = (event.time, event.counted.max(event.time));
     if event.container_id.as_deref() == Some(kill.bare_id()) {
-        return true;
+        // The runtime's reason is cumulative: of a container that ended otherwise it tells of an earlier kill.
+        return kill.ended.exit_code != SIGKILLED
+            || last.is_none_or(|last| last >= shifted(kill.finished_at, -AFTERMATH));
     }
     let same = event.pod_uid.as_deref() == Some(kill.uid.as_str())
         && event.container.as_deref() == Some(kill.container.as_str());
-    if !same {
+    let (Some(first), Some(last)) = (first.filter(|_| same), last) else {
         return false;
-    }
-    // A pod that is killed again and again has one Event for many.
-    let earliest = shifted(kill.finished_at, -COUNTING);
-    if event.counted.is_some_and(|counted| counted >= earliest) {
-        return true;
+    };
+    if event.counted.is_some() {
+        // Of a pod that is killed again and again one Event counts many: those between its first and its last.
+        let counted = shifted(first, -ROUNDING)..=shifted(last, ROUNDING);
+        return counted.contains(&kill.finished_at);
     }
     // An Event of which only the name of the container is known: in the life of the one that died.
     let begun = kill.ended.started_at.unwrap_or(kill.finished_at);
     let life = begun..=shifted(kill.finished_at, ROUNDING);
-    event.container_id.is_none() && event.time.is_some_and(|time| life.contains(&time))
+    event.container_id.is_none() && life.contains(&first)
 }
 
 fn shifted(time: Timestamp, by: SignedDuration) -> Timestamp {
@@ -101,11 +106,32 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_counts_many_on_one_event_counts_this() {
-        let mut counting = event(Some("99ff"), "08:30:00");
-        counting.counted = Some(at("09:05:00"));
-        assert!(by_agent(&kill(), &[counting.clone()]));
-        counting.counted = Some(at("08:55:00"));
-        assert!(!by_agent(&kill(), &[counting]));
+    fn an_agent_that_counts_many_on_one_event_counts_what_lies_between_its_first_and_last() {
+        for (first, last, told) in [
+            ("08:30:00", "09:10:00", true),
+            ("08:30:00", "09:09:59", true),
+            ("08:30:00", "09:30:00", true),
+            // The agent was gone by then.
+            ("08:30:00", "09:09:50", false),
+            ("08:30:00", "09:05:00", false),
+            // It was not there yet.
+            ("09:11:00", "09:30:00", false),
+        ] {
+            let mut counting = event(Some("99ff"), first);
+            counting.counted = Some(at(last));
+            assert_eq!(by_agent(&kill(), &[counting]), told, "{first} {last}");
+        }
+    }
+
+    #[test]
+    fn a_kill_long_after_the_last_that_was_told_of_the_same_container_is_another() {
+        assert!(!by_agent(&kill(), &[event(Some("17db"), "08:59:59")]));
+        // It ended otherwise, and is called OOMKilled for the earlier kill.
+        let mut ended = kill();
+        ended.ended.exit_code = 143;
+        assert!(by_agent(&ended, &[event(Some("17db"), "08:00:00")]));
+        let mut counting = event(Some("17db"), "08:00:00");
+        counting.counted = Some(at("09:09:00"));
+        assert!(by_agent(&kill(), &[counting]));
     }
 }

@@ -96,7 +96,7 @@ impl Site {
                 "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
                 "metadata": {"name": ACCOUNT},
                 "rules": [
-                    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+                    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
                     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
                 ],
             }),

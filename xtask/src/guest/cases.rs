@@ -14,12 +14,13 @@ use super::sampled::sampled;
 use super::scene::{Scene, Story};
 use super::sidecar::sidecar;
 use super::storm::{KILLS, storm};
+use super::unkillable::unkillable;
 use super::warned::warned;
 
 pub(super) const MIB: u64 = 1 << 20;
 
 /// Every case, in the order they run.
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 30] = [
     "single_kill",
     "host_process",
     "child_kill",
@@ -48,11 +49,12 @@ pub const NAMES: [&str; 29] = [
     "warned",
     "verdicts",
     "sampled",
+    "unkillable",
     "storm",
 ];
 
-/// How many the agent tells in all: `sampled` has none, `verdicts` and `nested_group` two, `storm` many.
-pub const INCIDENTS: usize = NAMES.len() - 4 + 2 + 2 + KILLS;
+/// How many the agent tells in all: `sampled` and `unkillable` have none, `verdicts` and `nested_group` two, `storm` many.
+pub const INCIDENTS: usize = NAMES.len() - 5 + 2 + 2 + KILLS;
 
 /// Runs one case: `{"expected": …, "told": …}`.
 pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
@@ -88,6 +90,7 @@ pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
         "warned" => warned(scene),
         "verdicts" => verdicts(scene),
         "sampled" => sampled(scene),
+        "unkillable" => unkillable(scene),
         "storm" => storm(scene),
         _ => bail!("no case is called {name}"),
     }

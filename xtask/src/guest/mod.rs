@@ -19,6 +19,7 @@ mod sampled;
 mod scene;
 mod sidecar;
 mod storm;
+mod unkillable;
 mod warned;
 
 use std::fs;

@@ -166,6 +166,21 @@ impl Scene {
         Ok(told)
     }
 
+    /// The line of an OOM without a victim at that cgroup's limit. A second one would be stray.
+    pub(super) fn without_victim(&mut self, cgroup: &str) -> Result<Value> {
+        let told = self
+            .agent
+            .incidents
+            .find("an OOM without a victim", SOON, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                let is_ours = incident.get("limit_cgroup")? == cgroup;
+                let is_empty = incident.get("victims")?.as_array()?.is_empty();
+                (is_ours && is_empty).then_some(incident)
+            })?;
+        self.told.push(told.get("id").cloned().unwrap_or_default());
+        Ok(told)
+    }
+
     /// Until the kernel is ready to report another kill.
     fn await_report(&mut self) -> Result<()> {
         let earlier = self

@@ -24,6 +24,7 @@ fn notice() -> Notice {
         current: 150,
         working_set: 120,
         limit: Some(200),
+        throttles: false,
         psi: None,
     };
     let crossing = Crossing {
@@ -190,4 +191,24 @@ fn a_url_may_have_any_port_or_none() {
         let (_dir, path) = file(&format!("url: http://{authority}/\n"));
         Post::from_file(&path).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_a_tunnel_to_an_https_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("u:p@{}", listener.local_addr().unwrap());
+    let variable = |name: &str| (name == "HTTPS_PROXY").then(|| proxy.clone());
+    let (_dir, path) = file("url: https://hooks.example/hook\n");
+    let config = Config::read(&path).unwrap();
+    let proxy = proxy::find(&config.uri, variable);
+    let post = Post::new(config, proxy);
+    let notice = notice();
+    let mut text = vec![0; 512];
+    tokio::select! {
+        sent = post.send(&notice) => panic!("the proxy was not asked: {sent:?}"),
+        read = async { listener.accept().await.unwrap().0.read(&mut text).await.unwrap() } => text.truncate(read),
+    }
+    let asked = String::from_utf8(text).unwrap();
+    let tunnel = "CONNECT hooks.example:443 HTTP/1.1\r\nHost: hooks.example:443\r\nProxy-Authorization: Basic dTpw\r\n";
+    assert!(asked.starts_with(tunnel), "{asked}");
 }

@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::super::error::is_admissions;
+use crate::k8s::refusal::Refusal;
 
 /// Why the API server gave nothing. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,26 @@ pub enum ApiError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The namespace may have no more of these.
+    #[error(
+        "cannot {attempt}: its namespace's ResourceQuota has no room for another: raise its `count/…`, or remove it from the quota"
+    )]
+    Quota {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The server's words.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Somebody's webhook or policy has something against it.
+    #[error("cannot {attempt}: an admission webhook or policy denies it: exempt the controller")]
+    Denied {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The server's words.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// It will not be done, now or later.
     #[error("the API server does not {attempt}")]
     Refused {
@@ -38,6 +58,15 @@ pub enum ApiError {
         /// What was attempted.
         attempt: &'static str,
         /// What kube says.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// It failed at this request, and may not at the next.
+    #[error("the API server failed to {attempt}")]
+    Failed {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The server's words.
         #[source]
         source: Box<kube::Error>,
     },
@@ -81,7 +110,18 @@ pub(super) struct Attempt {
 impl ApiError {
     /// Whether the same may work later.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Refused { .. })
+        !matches!(
+            self,
+            Self::Forbidden { .. }
+                | Self::Quota { .. }
+                | Self::Denied { .. }
+                | Self::Refused { .. }
+        )
+    }
+
+    /// Whether there was more than is taken at once.
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::Broken { source, .. } if source.kind() == io::ErrorKind::FileTooLarge)
     }
 }
 
@@ -90,21 +130,29 @@ impl ApiError {
 impl Attempt {
     pub(super) fn failed(self, error: kube::Error) -> ApiError {
         let attempt = self.to;
-        let (code, admitted) = match &error {
-            kube::Error::Api(status) => (Some(status.code), !is_admissions(&status.message)),
-            _ => (None, true),
+        let refusal = match &error {
+            kube::Error::Api(status) => Some(Refusal::classify(
+                status.code,
+                &status.reason,
+                &status.message,
+            )),
+            _ => None,
         };
         let source = Box::new(error);
-        match code {
-            Some(410) => ApiError::Expired,
-            Some(403) if admitted => ApiError::Forbidden {
+        match refusal {
+            Some(Refusal::Expired) => ApiError::Expired,
+            Some(Refusal::Forbidden) => ApiError::Forbidden {
                 attempt,
                 right: self.right,
                 source,
             },
-            // 401: a token that has just been replaced, or a server that has just started.
-            Some(401 | 429 | 500..) | None => ApiError::Unreachable { attempt, source },
-            Some(_) => ApiError::Refused { attempt, source },
+            Some(Refusal::Quota) => ApiError::Quota { attempt, source },
+            Some(Refusal::Denied) => ApiError::Denied { attempt, source },
+            Some(Refusal::Later) => ApiError::Failed { attempt, source },
+            Some(Refusal::Unauthorized | Refusal::Busy) | None => {
+                ApiError::Unreachable { attempt, source }
+            }
+            Some(Refusal::Exists | Refusal::Never) => ApiError::Refused { attempt, source },
         }
     }
 

@@ -1,16 +1,18 @@
 //! The Events of others on a pod, and one of our own.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{self as core, ObjectReference};
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
+use kube::core::Status;
 
 use super::error::Attempt;
 use super::{ApiError, Cluster, List, PATIENCE};
 use crate::escape;
-use crate::k8s::event::CONTROLLER as AGENT;
+use crate::k8s::event::{CONTROLLER as AGENT, stamped};
+use crate::k8s::refusal::Refusal;
 
 /// Who writes these Events.
 const CONTROLLER: &str = "oom-bonker.dev/watch-pods";
@@ -23,9 +25,8 @@ const POD_API_UID: &str = "oom-bonker.dev/pod-api-uid";
 /// one in five minutes.
 const EVENTS: u32 = 500;
 
-/// What the API server takes at most, in bytes: `note`, `reportingInstance` and a name.
+/// What the API server takes at most, in bytes: `message` and a name.
 const NOTE_LEN: usize = 1024;
-const INSTANCE_LEN: usize = 128;
 const NAME_LEN: usize = 253;
 
 const LOOK: Attempt = Attempt {
@@ -34,7 +35,7 @@ const LOOK: Attempt = Attempt {
 };
 const WRITE: Attempt = Attempt {
     to: "write an Event",
-    right: "`create` on `events` of events.k8s.io",
+    right: "`create` on `events` of the core group",
 };
 
 /// An Event that an agent has written on a pod.
@@ -97,17 +98,21 @@ impl Cluster {
     /// Writes it; false where it stood already. Its name follows from pod and suffix, so that of many who write
     /// the same only one does.
     pub async fn write_note(&self, note: &Note, instance: &str) -> Result<bool, ApiError> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), &note.namespace);
+        let api: Api<core::Event> = Api::namespaced(self.client.clone(), &note.namespace);
         let (params, event) = (PostParams::default(), wire(note, instance));
         let written = async {
             match api.create(&params, &event).await {
                 Ok(_) => Ok(true),
-                Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+                Err(kube::Error::Api(status)) if is_there(&status) => Ok(false),
                 Err(error) => Err(error),
             }
         };
         WRITE.within(PATIENCE, written).await
     }
+}
+
+fn is_there(status: &Status) -> bool {
+    Refusal::classify(status.code, &status.reason, &status.message) == Refusal::Exists
 }
 
 fn plain(event: Event) -> AgentEvent {
@@ -126,14 +131,14 @@ fn plain(event: Event) -> AgentEvent {
     }
 }
 
-fn wire(note: &Note, instance: &str) -> Event {
+fn wire(note: &Note, instance: &str) -> core::Event {
     let suffix = format!(".{}", note.suffix);
     let stem = escape::truncate(&note.pod, NAME_LEN.saturating_sub(suffix.len()));
     // What is cut must still end as a DNS label does.
     let stem = stem.trim_end_matches(['-', '.']);
     let (list, container) = &note.container;
     let text = escape::terminal(&note.text).to_string();
-    Event {
+    core::Event {
         metadata: ObjectMeta {
             name: Some(format!("{stem}{suffix}")),
             namespace: Some(note.namespace.clone()),
@@ -143,11 +148,8 @@ fn wire(note: &Note, instance: &str) -> Event {
         type_: Some("Warning".to_owned()),
         reason: Some(note.reason.to_owned()),
         action: Some("Kill".to_owned()),
-        note: Some(escape::truncate(&text, NOTE_LEN).to_owned()),
-        event_time: Some(MicroTime(note.time)),
-        reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
-        regarding: Some(ObjectReference {
+        message: Some(escape::truncate(&text, NOTE_LEN).to_owned()),
+        involved_object: ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
             namespace: Some(note.namespace.clone()),
@@ -155,13 +157,13 @@ fn wire(note: &Note, instance: &str) -> Event {
             uid: Some(note.uid.clone()),
             field_path: Some(format!("spec.{}{{{container}}}", list.as_str())),
             ..ObjectReference::default()
-        }),
+        },
         related: note.node.as_ref().map(|node| ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
             name: Some(node.clone()),
             ..ObjectReference::default()
         }),
-        ..Event::default()
+        ..stamped(note.time, CONTROLLER, instance)
     }
 }

@@ -79,7 +79,11 @@ impl Answer {
 }
 
 pub(crate) fn status(code: u16) -> Value {
-    let reason = if code == 404 { "NotFound" } else { "" };
+    let reason = match code {
+        404 => "NotFound",
+        409 => "AlreadyExists",
+        _ => "",
+    };
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": "the server's own words"})
 }

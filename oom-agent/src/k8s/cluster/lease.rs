@@ -10,6 +10,7 @@ use kube::api::PostParams;
 
 use super::error::Attempt;
 use super::{ApiError, Cluster, PATIENCE};
+use crate::k8s::refusal::is_denial;
 
 const READ: Attempt = Attempt {
     to: "read the lease",
@@ -68,7 +69,11 @@ impl Cluster {
             match written.await {
                 Ok(_) => Ok(true),
                 // 404: it was deleted meanwhile.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+                Err(kube::Error::Api(status))
+                    if matches!(status.code, 404 | 409) && !is_denial(&status.message) =>
+                {
+                    Ok(false)
+                }
                 Err(error) => Err(error),
             }
         };

@@ -16,12 +16,10 @@ use tokio::time::timeout;
 use super::error::Attempt;
 use super::{ApiError, Cluster, read};
 
-/// Pods on a page of the list; its text is in memory at once.
-const PAGE: u32 = 100;
-
-/// The longest page and the longest change, in bytes. etcd takes no object of more than 1.5 MiB.
-const PAGE_LEN: u64 = 64 << 20;
-const CHANGE_LEN: u64 = 4 << 20;
+/// The longest page and the longest change, in bytes without what is in long strings. etcd takes no object
+/// of more than 1.5 MiB, of which Go's JSON makes six times as much at most.
+const PAGE_LEN: usize = 24 << 20;
+const CHANGE_LEN: usize = 16 << 20;
 
 /// Given to a page.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -125,9 +123,10 @@ pub struct PodStream {
 // === impl Cluster ===
 
 impl Cluster {
-    /// The first page, or that after `next`. A list that takes too long expires.
-    pub async fn list_pods(&self, next: Option<&str>) -> Result<Page, ApiError> {
-        let mut params = ListParams::default().limit(PAGE);
+    /// The first page, or that after `next`, of `limit` pods: its text is in memory at once. A list that
+    /// takes too long expires.
+    pub async fn list_pods(&self, next: Option<&str>, limit: u32) -> Result<Page, ApiError> {
+        let mut params = ListParams::default().limit(limit);
         params.continue_token = next.map(str::to_owned);
         let request = Request::new("/api/v1/pods").list(&params);
         let request = request.map_err(|error| LIST.failed(kube::Error::BuildRequest(error)))?;

@@ -45,7 +45,7 @@ async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
         )
     };
     let (fake, cluster) = Fake::start(answer).await;
-    let first = cluster.list_pods(None).await.unwrap();
+    let first = cluster.list_pods(None, 100).await.unwrap();
     assert_eq!(first.next.as_deref(), Some("more"));
     let a = &first.pods[0];
     assert_eq!(
@@ -65,7 +65,7 @@ async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
     assert_eq!(ended, all);
     let finished = a.containers[0].ended[0].finished_at.unwrap();
     assert_eq!(finished.to_string(), "2026-11-21T09:00:00Z");
-    let last = cluster.list_pods(first.next.as_deref()).await.unwrap();
+    let last = cluster.list_pods(first.next.as_deref(), 100).await.unwrap();
     assert_eq!((last.next, last.version.as_str()), (None, "9"));
     assert_eq!(last.pods[0].containers, []);
     assert_eq!(fake.asked()[0].line, "GET /api/v1/pods?&limit=100");
@@ -110,16 +110,17 @@ async fn a_change_that_is_cut_off_is_not_given() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_refused() {
-    let endless = " ".repeat(5 << 20);
+    let endless = vec![0; 9 << 20];
     let (_fake, cluster) = Fake::start(move |_| Answer::changes(&[json!(endless)])).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
-    assert!(matches!(stream.next().await, Err(ApiError::Broken { .. })));
+    let error = stream.next().await.unwrap_err();
+    assert!(error.is_too_long(), "{error:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_makes_no_sense_is_an_error() {
     let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
-    let listed = cluster.list_pods(None).await;
+    let listed = cluster.list_pods(None, 100).await;
     assert!(
         matches!(listed, Err(ApiError::Malformed { .. })),
         "{listed:?}"
@@ -130,7 +131,7 @@ async fn an_answer_that_makes_no_sense_is_an_error() {
 async fn a_refusal_names_the_missing_right() {
     let (_fake, cluster) = Fake::start(|_| Answer::status(403)).await;
     let refusals = [
-        cluster.list_pods(None).await.err(),
+        cluster.list_pods(None, 100).await.err(),
         cluster.watch_pods("1").await.err(),
         cluster.agent_events("shop", "a").await.err(),
         cluster.lease("penguins", "l").await.err(),
@@ -153,7 +154,7 @@ async fn a_refusal_names_the_missing_right() {
 async fn a_busy_server_is_asked_again_and_an_old_version_is_not() {
     for (code, transient) in [(401, true), (429, true), (503, true), (422, false)] {
         let (_fake, cluster) = Fake::start(move |_| Answer::status(code)).await;
-        let error = cluster.list_pods(None).await.unwrap_err();
+        let error = cluster.list_pods(None, 100).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{code}");
     }
     let (_fake, cluster) = Fake::start(|_| Answer::status(410)).await;
@@ -218,38 +219,72 @@ async fn the_event_is_whole_and_one_that_stands_already_is_no_failure() {
     assert!(cluster.write_note(&note(), "me").await.unwrap());
     assert!(!cluster.write_note(&note(), "me").await.unwrap());
     let asked = &fake.asked()[0];
-    assert_eq!(
-        asked.line,
-        "POST /apis/events.k8s.io/v1/namespaces/shop/events?"
-    );
+    assert_eq!(asked.line, "POST /api/v1/namespaces/shop/events?");
     assert_eq!(
         asked.body,
         json!({
-            "apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": "hungry.k8s-a38c-17db-1", "namespace": "shop",
                 "annotations": {"oom-bonker.dev/container-id": "17db"}},
             "type": "Warning", "reason": "PreviousContainerWasOOMKilled", "action": "Kill",
-            "note": "killed\\u{1b}[31m", "eventTime": "2026-11-21T09:00:00.000000Z",
-            "reportingController": "oom-bonker.dev/watch-pods", "reportingInstance": "me",
-            "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
+            "message": "killed\\u{1b}[31m", "eventTime": "2026-11-21T09:00:00.000000Z",
+            "firstTimestamp": "2026-11-21T09:00:00Z", "lastTimestamp": "2026-11-21T09:00:00Z", "count": 1,
+            "source": {"component": "oom-bonker.dev/watch-pods"},
+            "reportingComponent": "oom-bonker.dev/watch-pods", "reportingInstance": "me",
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
                 "uid": "a38c", "fieldPath": "spec.initContainers{fill}"},
             "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
         })
     );
 }
 
+/// A refusal in these words.
+fn refusal(code: u16, reason: &str, message: &str) -> Value {
+    let mut body = status(code);
+    (body["reason"], body["message"]) = (json!(reason), json!(message));
+    body
+}
+
 #[tokio::test]
-async fn what_admission_denies_is_no_missing_right() {
-    for denial in [
-        "namespace shop because it is being terminated",
-        "admission webhook \"w.example\" denied the request: no",
+async fn what_is_no_missing_right_and_no_duplicate_is_told_as_itself() {
+    const WEBHOOK: &str = "admission webhook \"w.example\" denied the request: no";
+    const QUOTA: &str = "events \"a.1\" is forbidden: exceeded quota: q, requested: count/events=1";
+    for (code, message, told, transient) in [
+        (
+            403,
+            "namespace shop because it is being terminated",
+            "does not write",
+            false,
+        ),
+        (403, WEBHOOK, "admission webhook or policy denies", false),
+        (403, QUOTA, "ResourceQuota has no room", false),
+        (409, WEBHOOK, "failed to write", true),
+        (500, "failed calling webhook", "failed to write", true),
     ] {
-        let mut body = status(403);
-        body["message"] = json!(denial);
-        let (_fake, cluster) = Fake::start(move |_| Answer::json(403, &body)).await;
-        let refused = cluster.write_note(&note(), "me").await;
-        assert!(matches!(refused, Err(ApiError::Refused { .. })), "{denial}");
+        let body = refusal(code, "", message);
+        let (_fake, cluster) = Fake::start(move |_| Answer::json(code, &body)).await;
+        let error = cluster.write_note(&note(), "me").await.unwrap_err();
+        let text = crate::chain(&error).to_string();
+        assert!(
+            text.contains(told) && text.contains(message),
+            "{code} {text}"
+        );
+        assert_eq!(error.is_transient(), transient, "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_lease_that_a_webhook_denies_is_nobody_elses() {
+    let body = refusal(
+        409,
+        "Conflict",
+        "admission webhook \"w\" denied the request: no",
+    );
+    let (_fake, cluster) = Fake::start(move |_| Answer::json(409, &body)).await;
+    let written = cluster
+        .write_lease("penguins", "l", &Lease::default())
+        .await;
+    assert!(written.unwrap_err().is_transient());
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub(super) fn note(aside: &Aside, held_back: u64) -> String {
         // Escapes what is others' text.
         Aside::Verdict(finding) => (story::sentence(finding), "The same was found"),
         Aside::Warning(warning) => (told(warning), "It was so"),
+        Aside::NoVictim(told) => (told.note(), "It was so"),
         Aside::Unheeded(unheeded) => (
             capital(&escape::terminal(&unheeded.sentence()).to_string()),
             "It was so",
@@ -29,6 +30,12 @@ pub(super) fn note(aside: &Aside, held_back: u64) -> String {
 
 fn told(warning: &Warning) -> String {
     let next = match warning.crossing.level {
+        _ if warning.crossing.usage.throttles => {
+            "Next: from there on the kernel slows it down to take memory back; raise what memory.high is made of (its request and limit), or have it let go of memory."
+        }
+        Level::Warning if warning.container.is_none() => {
+            "Next: the limit is the pod's own, and all its containers share it; raise resources.limits.memory of the pod's spec, or see which container grows."
+        }
         Level::Warning => {
             "Next: if it needs that much, raise its resources.limits.memory; if it only ever grows, look for the leak."
         }

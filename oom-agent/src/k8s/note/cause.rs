@@ -49,7 +49,9 @@ fn fate(kill: &Kill<'_>) -> Option<String> {
             "The container's first process lives on, and Kubernetes may report nothing."
         }
         Outcome::AlreadyExiting => "It was exiting already when it was chosen.",
-        Outcome::Unknown => "Whether the container died is not known.",
+        Outcome::NoKillableProcess | Outcome::OomKillDisabled | Outcome::Unknown => {
+            "Whether the container died is not known."
+        }
     };
     Some(text.to_owned())
 }

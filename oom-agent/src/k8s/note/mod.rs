@@ -58,6 +58,7 @@ pub(super) fn action(draft: &Draft) -> &'static str {
         Told::Aside(Aside::Verdict(_)) => "CompareStatus",
         Told::Aside(Aside::Warning(_)) => "Warn",
         Told::Aside(Aside::Unheeded(_)) => "ReadAnnotations",
+        Told::Aside(Aside::NoVictim(_)) => "SelectVictim",
     }
 }
 
@@ -78,6 +79,7 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
             };
         }
         Told::Aside(Aside::Unheeded(_)) => return "AnnotationNotHeeded",
+        Told::Aside(Aside::NoVictim(_)) => return "OOMWithoutVictim",
     };
     match (&draft.on, incident.scope) {
         (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",

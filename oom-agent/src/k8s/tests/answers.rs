@@ -66,25 +66,68 @@ async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
     }
 }
 
+/// A refusal in these words.
+async fn refused(code: u16, reason: &str, message: &str) -> RecordError {
+    let (reason, message) = (json!(reason), json!(message));
+    let server = Fake::start(move |asked: &Asked| {
+        let (code, after, mut body) = status(if asked.line.starts_with("POST") {
+            code
+        } else {
+            404
+        });
+        (body["reason"], body["message"]) = (reason.clone(), message.clone());
+        (code, after, body)
+    })
+    .await;
+    let mut recorder = server.recorder(true).await;
+    write(&mut recorder, incident()).await.unwrap_err()
+}
+
 #[tokio::test]
-async fn what_admission_denies_is_no_missing_right() {
-    for denial in [
-        "unable to create new content in namespace shop because it is being terminated",
+async fn what_admission_denies_is_no_missing_right_and_says_what_to_do() {
+    for (denial, told) in [
+        (
+            "unable to create new content in namespace shop because it is being terminated",
+            "does not take",
+        ),
         // As Kubernetes 1.36 words it.
-        "events.events.k8s.io \"a.1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
-        "admission webhook \"w.example\" denied the request: no",
+        (
+            "events \"a.1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
+            "exempt Events whose reportingComponent is oom-bonker.dev/oom-agent",
+        ),
+        (
+            "admission webhook \"w.example\" denied the request: no",
+            "exempt Events whose",
+        ),
+        (
+            "events \"a.1\" is forbidden: exceeded quota: q, requested: count/events=1",
+            "raise its `count/events`",
+        ),
     ] {
-        let server = Fake::start(move |_: &Asked| {
-            let (code, after, mut body) = status(403);
-            body["message"] = json!(denial);
-            (code, after, body)
-        })
-        .await;
-        let mut recorder = server.recorder(true).await;
-        let refused = write(&mut recorder, incident()).await;
-        assert!(
-            matches!(refused, Err(RecordError::Refused { .. })),
-            "{denial}"
-        );
+        let error = refused(403, "Forbidden", denial).await;
+        let text = crate::chain(&error).to_string();
+        assert!(text.contains(told) && text.contains(denial), "{text}");
+        assert!(!text.contains("needs `create`"), "{text}");
+        assert!(!error.is_transient() && !error.is_servers());
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_that_is_no_duplicate_is_tried_again_and_holds_up_nobody_else() {
+    const WEBHOOK: &str = "admission webhook \"w.example\" denied the request: no";
+    for (code, reason, message) in [
+        (409, "Conflict", WEBHOOK),
+        (409, "AlreadyExists", WEBHOOK),
+        (
+            409,
+            "Conflict",
+            "Operation cannot be fulfilled on resourcequotas \"q\"",
+        ),
+        (409, "", ""),
+        (429, "", WEBHOOK),
+        (503, "", WEBHOOK),
+    ] {
+        let error = refused(code, reason, message).await;
+        assert!(error.is_transient() && !error.is_servers(), "{error:?}");
     }
 }

@@ -80,7 +80,7 @@ async fn the_event_is_whole_and_lies_beside_its_pod() {
         lines,
         [
             "GET /api/v1/namespaces/shop/pods/hungry",
-            "POST /apis/events.k8s.io/v1/namespaces/shop/events?"
+            "POST /api/v1/namespaces/shop/events?"
         ]
     );
     let mut event = server.events().remove(0);
@@ -112,6 +112,8 @@ async fn the_event_is_whole_and_lies_beside_its_pod() {
             "metadata": {"name": "hungry.6f1c0a52-812345678901-4242", "namespace": "shop"},
             "type": "Warning", "reason": "OOMKilled", "action": "Kill", "note": null,
             "eventTime": "2026-11-21T09:00:00.123456Z",
+            "deprecatedFirstTimestamp": "2026-11-21T09:00:00Z", "deprecatedLastTimestamp": "2026-11-21T09:00:00Z",
+            "deprecatedCount": 1, "deprecatedSource": {"component": "oom-bonker.dev/oom-agent"},
             "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
             "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
                 "uid": UID, "fieldPath": "spec.containers{main}"},
@@ -134,11 +136,8 @@ async fn a_host_process_is_told_of_on_the_node() {
         Written::Created
     );
     let asked = server.asked();
-    assert_eq!(
-        asked[0].line,
-        "POST /apis/events.k8s.io/v1/namespaces/default/events?"
-    );
-    let event = &asked[0].body;
+    assert_eq!(asked[0].line, "POST /api/v1/namespaces/default/events?");
+    let event = &server.events()[0];
     assert_eq!(
         event["metadata"]["name"],
         "node-a.6f1c0a52-812345678901-4242"
@@ -249,11 +248,12 @@ async fn what_the_bucket_holds_back_is_a_series_of_the_last_event() {
     let patch = server.asked().pop().unwrap();
     assert_eq!(
         patch.line,
-        "PATCH /apis/events.k8s.io/v1/namespaces/shop/events/hungry.6f1c0a52-25-4242?"
+        "PATCH /api/v1/namespaces/shop/events/hungry.6f1c0a52-25-4242?"
     );
     assert_eq!(
         patch.body,
-        json!({"series": {"count": 8, "lastObservedTime": "2026-11-21T09:00:00.123456Z"}})
+        json!({"count": 8, "lastTimestamp": "2026-11-21T09:00:00Z",
+            "series": {"count": 8, "lastObservedTime": "2026-11-21T09:00:00.123456Z"}})
     );
 }
 

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod, write, write_all};
 use crate::incident::Incident;
-use crate::k8s::Written;
 use crate::k8s::fake::{Asked, Fake, UID, incident, status, takes_events};
+use crate::k8s::{LookupError, Written};
+use crate::story::Stored;
 
 #[tokio::test]
 async fn the_field_path_is_that_of_the_containers_own_list() {
@@ -166,4 +167,61 @@ async fn a_name_that_is_none_never_becomes_part_of_a_url() {
             "{asked:?}"
         );
     }
+}
+
+fn ended(id: &str, reason: &str, code: i32) -> Value {
+    json!({"terminated": {"containerID": format!("containerd://{id}"), "reason": reason, "exitCode": code,
+        "finishedAt": "2026-11-21T09:00:01Z"}})
+}
+
+#[tokio::test]
+async fn what_the_kubelet_has_stored_is_read_of_all_lists() {
+    let mut pod = pod();
+    let status = |name: &str, state: Value, last: Value| {
+        json!({"name": name, "containerID": "containerd://now", "image": "", "imageID": "", "ready": true,
+            "restartCount": 1, "state": state, "lastState": last})
+    };
+    pod["status"] = json!({
+        "containerStatuses": [
+            status("main", json!({"running": {}}), ended("dead", "Error", 137)),
+            status("waits", json!({"waiting": {"reason": "CrashLoopBackOff"}}), ended("now", "OOMKilled", 137)),
+        ],
+        "initContainerStatuses": [status("setup", ended("init", "OOMKilled", 0), json!({}))],
+        "ephemeralContainerStatuses": [status("debug", ended("debug", "Completed", 0), json!({}))],
+    });
+    let server = Fake::start(has_pod(pod)).await;
+    let reader = server.recorder(true).await.pod_reader();
+    let asked = incident().victims[0].pod.clone().unwrap();
+    let stored = reader.stored(&asked).await.unwrap();
+    let short = |stored: &Stored| {
+        let ended = stored.ended.as_ref();
+        (
+            stored.container_id.clone(),
+            ended.map(|ended| (ended.reason.clone(), ended.exit_code)),
+        )
+    };
+    let end = |id: &str, reason: &str, code| (id.to_owned(), Some((reason.to_owned(), code)));
+    assert_eq!(
+        stored.iter().map(short).collect::<Vec<_>>(),
+        [
+            end("dead", "Error", 137),
+            ("now".to_owned(), None),
+            end("now", "OOMKilled", 137),
+            end("init", "OOMKilled", 0),
+            end("debug", "Completed", 0),
+        ]
+    );
+    let finished = stored[0].ended.as_ref().unwrap().finished.unwrap();
+    assert_eq!(finished.to_string(), "2026-11-21T09:00:01Z");
+    // One pod, never a list or a watch.
+    assert_eq!(
+        server.asked()[0].line,
+        "GET /api/v1/namespaces/shop/pods/hungry"
+    );
+    let mut replaced = asked;
+    replaced.uid = Some("another".to_owned());
+    assert!(matches!(
+        reader.stored(&replaced).await,
+        Err(LookupError::Replaced)
+    ));
 }

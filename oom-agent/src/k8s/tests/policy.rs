@@ -29,6 +29,11 @@ fn eval(expression: &Value, context: &Context) -> Cel {
 
 /// Why the policy denies it; `None` where it is not asked, or has nothing against it.
 fn denial(event: &Value, user: &Value) -> Option<String> {
+    denial_of_change(&Value::Null, event, user)
+}
+
+/// The same of an Event that stands already as `before`.
+fn denial_of_change(before: &Value, event: &Value, user: &Value) -> Option<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/own-node-only.yaml");
     let text = std::fs::read_to_string(path).unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
@@ -36,6 +41,7 @@ fn denial(event: &Value, user: &Value) -> Option<String> {
     let list = |field: &str| spec[field].as_array().unwrap();
     let mut context = Context::default();
     context.add_variable("object", event.clone()).unwrap();
+    context.add_variable("oldObject", before.clone()).unwrap();
     let request = json!({"userInfo": user});
     context.add_variable("request", request).unwrap();
     let is_met = |condition: &Value| eval(&condition["expression"], &context) == Cel::Bool(true);
@@ -67,8 +73,9 @@ async fn an_agent_may_write_its_own_nodes_events_and_no_others() {
     incident.scope = Scope::Node;
     let server = Fake::start(takes_events).await;
     write_all(&mut server.recorder(true).await, incident, false).await;
-    let events = server.events();
-    let on = |event: &Value| event["regarding"]["kind"].as_str().unwrap().to_owned();
+    let events: Vec<Value> = server.asked().into_iter().map(|asked| asked.body).collect();
+    let events: Vec<Value> = events.into_iter().filter(|body| !body.is_null()).collect();
+    let on = |event: &Value| event["involvedObject"]["kind"].as_str().unwrap().to_owned();
     assert_eq!(
         events.iter().map(on).collect::<Vec<_>>(),
         ["Pod", "Node"],
@@ -83,6 +90,17 @@ async fn an_agent_may_write_its_own_nodes_events_and_no_others() {
         let unbound = denial(event, &user(AGENT, None)).unwrap();
         assert!(unbound.contains("names no node"), "{unbound}");
         assert_eq!(denial(event, &user("kubernetes-admin", None)), None);
+        // A change that makes another node's Event its own.
+        let mut others = event.clone();
+        for node in ["involvedObject", "related"] {
+            others[node]["name"] = json!("node-b");
+        }
+        let own = user(AGENT, Some("node-a"));
+        assert_eq!(denial_of_change(event, event, &own), None);
+        assert_eq!(
+            denial_of_change(&others, event, &own).as_deref(),
+            Some("the agent of node node-a may not change Events of node node-b")
+        );
     }
     let mut nowhere = events[0].clone();
     nowhere.as_object_mut().unwrap().remove("related");

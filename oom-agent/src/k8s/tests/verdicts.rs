@@ -81,6 +81,8 @@ async fn a_missed_kill_is_a_warning_on_its_container() {
             "metadata": {"name": "hungry.6f1c0a52-1-4242.missed.17db", "namespace": "shop", "annotations": null},
             "type": "Warning", "reason": "OOMKillMissed", "action": "CompareStatus", "note": null,
             "eventTime": "2026-11-21T09:00:10.500000Z",
+            "deprecatedFirstTimestamp": "2026-11-21T09:00:10Z", "deprecatedLastTimestamp": "2026-11-21T09:00:10Z",
+            "deprecatedCount": 1, "deprecatedSource": {"component": "oom-bonker.dev/oom-agent"},
             "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
             "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
                 "uid": UID, "fieldPath": "spec.containers{main}"},
@@ -135,11 +137,12 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     let patch = server.asked().pop().unwrap();
     assert_eq!(
         patch.line,
-        "PATCH /apis/events.k8s.io/v1/namespaces/shop/events/hungry.6f1c0a52-1-4242.missed.17db?"
+        "PATCH /api/v1/namespaces/shop/events/hungry.6f1c0a52-1-4242.missed.17db?"
     );
     assert_eq!(
         patch.body,
-        json!({"series": {"count": 40, "lastObservedTime": "2026-11-21T09:00:10.500000Z"}})
+        json!({"count": 40, "lastTimestamp": "2026-11-21T09:00:10Z",
+            "series": {"count": 40, "lastObservedTime": "2026-11-21T09:00:10.500000Z"}})
     );
     // Another verdict, and the kills, have buckets of their own.
     let phantom = finding(Verdict::Phantom, "main", 41);

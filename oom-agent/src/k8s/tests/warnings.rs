@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod};
+use crate::host::Host;
 use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
 use crate::k8s::{Aside, LookupError, Recorder, Written};
+use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::pressure::threshold::Level;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
@@ -55,6 +57,8 @@ async fn a_warning_is_an_event_on_its_container() {
             "type": "Warning", "reason": "MemoryAtLimit", "action": "Warn",
             "note": "Container main of pod shop/hungry is at 94 % of its memory limit of 64 MiB (critical); at this pace it is there in 4.0 s; SIGUSR2 was sent to 1 process. Next: it is OOM-killed when the kernel finds nothing more to take back; raise its resources.limits.memory, or have it let go of memory.",
             "eventTime": "2026-11-21T09:00:00.500000Z",
+            "deprecatedFirstTimestamp": "2026-11-21T09:00:00Z", "deprecatedLastTimestamp": "2026-11-21T09:00:00Z",
+            "deprecatedCount": 1, "deprecatedSource": {"component": "oom-bonker.dev/oom-agent"},
             "reportingController": "oom-bonker.dev/oom-agent", "reportingInstance": "node-a",
             "regarding": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
                 "uid": UID, "fieldPath": "spec.containers{main}"},
@@ -155,4 +159,87 @@ async fn annotations_are_the_pods_own_of_now_and_no_others() {
     let reader = replaced.recorder(true).await.pod_reader();
     let replaced = reader.annotations(&hungry, PREFIX).await.unwrap_err();
     assert!(matches!(replaced, LookupError::Replaced), "{replaced}");
+}
+
+#[tokio::test]
+async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    let mut pods = near(Level::Warning);
+    pods.container = None;
+    let mut throttled = near(Level::Critical);
+    throttled.crossing.usage.throttles = true;
+    for told in [pods, throttled] {
+        write(
+            &mut recorder,
+            &Aside::Warning(Arc::new(told)),
+            Instant::now(),
+        )
+        .await;
+    }
+    let events = server.events();
+    assert_eq!(events[0]["regarding"]["fieldPath"], Value::Null);
+    let note = |n: usize| events[n]["note"].as_str().unwrap().to_owned();
+    assert!(
+        note(0).contains("the limit is the pod's own"),
+        "{}",
+        note(0)
+    );
+    assert!(
+        note(1).contains("from there on the kernel slows it down"),
+        "{}",
+        note(1)
+    );
+}
+
+/// Nobody may be killed at that cgroup's limit.
+fn no_victim(pod: Option<Pod>) -> Aside {
+    let sighting = Sighting {
+        cause: Cause::NoKillableProcess,
+        cgroup: "/system/unkillable".to_owned(),
+        limit_bytes: Some(32 << 20),
+        trigger: None,
+        stamp_ns: 812_345_678_901,
+    };
+    let host = Host {
+        node: "node-a".to_owned(),
+        boot: "6f1c0a52".to_owned(),
+        ..Host::read(None)
+    };
+    Aside::NoVictim(Arc::new(NoVictim {
+        incident: sighting.incident(&host, "2026-11-21T09:00:00Z".parse().unwrap()),
+        container: None,
+        pod,
+    }))
+}
+
+#[tokio::test]
+async fn an_oom_without_a_victim_is_told_on_its_pod_else_on_the_node() {
+    let server = Fake::start(takes_events).await;
+    let mut recorder = server.recorder(true).await;
+    for pod in [near(Level::Warning).pod, None] {
+        write(&mut recorder, &no_victim(pod), Instant::now()).await;
+    }
+    // Both are of one cgroup: the second is counted only.
+    assert_eq!(server.events().len(), 1);
+    assert_eq!(server.events()[0]["regarding"]["kind"], "Pod");
+    let mut another = server.recorder(true).await;
+    write(&mut another, &no_victim(None), Instant::now()).await;
+    let event = server.events().pop().unwrap();
+    assert_eq!(event["regarding"]["kind"], "Node");
+    assert_eq!(event["reason"], "OOMWithoutVictim");
+    assert_eq!(event["metadata"]["name"], "node-a.6f1c0a52-812345678901-0");
+    let note = event["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("Cgroup /system/unkillable is out of memory"),
+        "{note}"
+    );
+    // Where the Node's name is a guess there is none.
+    let mut guesses = server.recorder(false).await;
+    assert!(
+        guesses
+            .admit_aside(&no_victim(None), Instant::now())
+            .jobs
+            .is_empty()
+    );
 }

@@ -9,14 +9,13 @@ use tokio::task::spawn_blocking;
 
 use super::watcher::Cgroups;
 use crate::act::{Notice, Post, likeliest};
-use crate::cgroup::Identity;
 use crate::clock;
 use crate::error_chain::chain;
 use crate::escape;
 use crate::host::Host;
-use crate::incident::{Container, Pod};
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
+use crate::pipeline::owner::find_owner;
 use crate::pipeline::resolve::Resolver;
 use crate::pressure::Key;
 use crate::sinks::Lines;
@@ -49,14 +48,7 @@ impl Telling {
             crossing,
             marks,
         } = crossed;
-        let Some(id) = key.identity().container_id else {
-            return;
-        };
-        let of_path = unnamed(id, key.identity());
-        let (container, pod) = match self.resolver.container(&of_path.0.id).await {
-            Some((container, pod)) => (container, pod.or(of_path.1)),
-            None => of_path,
-        };
+        let (container, pod) = find_owner(&self.resolver, key.identity()).await;
         let at_ns = crossing.usage.at_ns;
         let mark = marks.settings.mark(crossing.level);
         let warning = Arc::new(Warning {
@@ -119,7 +111,7 @@ impl Telling {
             .in_cgroup(&warning.cgroup)
             .of(
                 &warning.node,
-                Some(warning.container.clone()),
+                warning.container.clone(),
                 warning.pod.clone(),
             );
         match post.send(&notice).await {
@@ -130,20 +122,6 @@ impl Telling {
             }
         };
     }
-}
-
-/// What the path tells.
-fn unnamed(id: String, identity: Identity) -> (Container, Option<Pod>) {
-    let container = Container {
-        id,
-        name: None,
-        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
-    };
-    let pod = identity.pod_uid.map(|uid| Pod {
-        uid: Some(uid),
-        ..Pod::default()
-    });
-    (container, pod)
 }
 
 /// Never waits: a full queue drops it and counts it.

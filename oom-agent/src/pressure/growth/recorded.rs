@@ -55,6 +55,7 @@ fn told(trace: &Trace) -> Before {
             current: *current,
             working_set: *working_set,
             limit: Some(trace.limit),
+            throttles: false,
             psi: None,
         };
         recorder.take(&[(key.clone(), usage)]);

@@ -15,6 +15,7 @@ fn usage(at_ns: u64, mib: u64) -> Usage {
         current: 2 * mib * MIB,
         working_set: mib * MIB,
         limit: Some(100 * MIB),
+        throttles: false,
         psi: None,
     }
 }

@@ -53,11 +53,11 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
             write(&dir, 100_000);
             table.limit(&source, &format!("/{name}"));
         }
-        assert_eq!(table.pass(&epoll).len(), 2);
+        assert_eq!(table.pass(&epoll).usages.len(), 2);
         assert_eq!(table.next_ns(), None, "no hurry");
         // It would be there soon, at that pace.
         write(&root.path().join("a"), 750_000);
-        let usages = table.pass(&epoll);
+        let usages = table.pass(&epoll).usages;
         let most = usages.iter().map(|(_, usage)| usage.current).max();
         assert_eq!(most, Some(750_000));
         assert!(table.next_ns().is_some());
@@ -65,7 +65,7 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
         let stat = "hierarchical_memory_limit 900000\ntotal_inactive_file 0\n";
         fs::write(root.path().join("b/memory.stat"), stat).unwrap();
         table.limit(&source, "/b");
-        assert_eq!(table.pass(&epoll).len(), 2);
+        assert_eq!(table.pass(&epoll).usages.len(), 2);
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let said = log.matches("the kernel does not tell when a container crosses a mark");
@@ -126,7 +126,10 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
         let mut table = Table::new(SamplerCounts::default());
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         table.limit(&source, "/a");
-        let passes = [table.pass(&epoll).len(), table.pass(&epoll).len()];
+        let passes = [
+            table.pass(&epoll).usages.len(),
+            table.pass(&epoll).usages.len(),
+        ];
         drop(table);
         done.send(passes).unwrap();
     });
@@ -154,7 +157,7 @@ fn there_is_a_look_once_marks_are_set() {
     table.limit(&source, "/a");
     let mut set = |usage, is_fast, expected: &str| {
         write(&dir, usage);
-        assert_eq!(table.pass(&epoll).len(), 1);
+        assert_eq!(table.pass(&epoll).usages.len(), 1);
         assert_eq!(table.next_ns().is_some(), is_fast);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
@@ -171,4 +174,48 @@ fn there_is_a_look_once_marks_are_set() {
     // The lowest only, and then the others, from the nearest on.
     set(100_000, false, " 500000");
     set(410_000, true, " 950000");
+}
+
+/// Its cgroup, with a limit or without.
+fn v2(dir: &Path, max: &str) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("memory.max"), max).unwrap();
+    fs::write(dir.join("memory.current"), "900\n").unwrap();
+    fs::write(dir.join("memory.stat"), "inactive_file 0\n").unwrap();
+}
+
+#[test]
+fn a_pod_is_watched_while_it_alone_has_a_limit() {
+    let root = tempfile::tempdir().unwrap();
+    let source = Source::Containers {
+        root: root.path().to_owned(),
+        version: Version::V2,
+    };
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    let mut table = Table::new(SamplerCounts::default());
+    let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
+    let [first, second] = [1, 2].map(|n| format!("{pod}/{n:064x}"));
+    let dir = |path: &str| root.path().join(path.trim_start_matches('/'));
+    v2(&dir(pod), "1000\n");
+    let watched = |table: &mut Table| -> Vec<(String, Option<u64>)> {
+        let usages = table.pass(&epoll).usages;
+        usages
+            .iter()
+            .map(|(key, usage)| (key.path().to_owned(), usage.limit))
+            .collect()
+    };
+    table.limit(&source, pod);
+    v2(&dir(&first), "max\n");
+    table.limit(&source, &first);
+    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
+    // A container has a limit of its own, under which the pod's still counts.
+    v2(&dir(&second), "2000\n");
+    table.limit(&source, &second);
+    assert_eq!(watched(&mut table), [(second.clone(), Some(1000))]);
+    fs::remove_dir_all(dir(&second)).unwrap();
+    table.gone(&source, &second);
+    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
+    fs::write(dir(pod).join("memory.max"), "max\n").unwrap();
+    table.limit(&source, pod);
+    assert_eq!(watched(&mut table), []);
 }

@@ -51,7 +51,7 @@ proptest! {
             "{parsed:?}"
         );
         if let Ok(expression) = parsed {
-            let usage = Usage { at_ns: 0, current, working_set: 0, limit: Some(100), psi: None };
+            let usage = Usage { at_ns: 0, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
             expression.holds(&Figures { usage, scores: Scores::default() });
         }
     }
@@ -64,7 +64,7 @@ proptest! {
         let mut told: Vec<(Level, u64)> = Vec::new();
         for (seconds, current) in looks {
             now += seconds * 1_000_000_000;
-            let usage = Usage { at_ns: now, current, working_set: 0, limit: Some(100), psi: None };
+            let usage = Usage { at_ns: now, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
             let figures = Figures { usage, scores: Scores::default() };
             if let Some(crossing) = watch.look(&settings, &figures, None) {
                 let mark = if crossing.level == Level::Critical { 90 } else { 75 };
@@ -87,7 +87,7 @@ proptest! {
         for (seconds, current) in looks {
             now += seconds;
             let at_ns = now * 1_000_000_000;
-            let usage = Usage { at_ns, current, working_set: 0, limit: Some(100), psi: None };
+            let usage = Usage { at_ns, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
             let figures = Figures { usage, scores: Scores::default() };
             if watch.look(&settings, &figures, None).is_some() {
                 told = Some(now);

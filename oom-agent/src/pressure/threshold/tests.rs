@@ -12,6 +12,7 @@ fn figures(at_s: u64, current: u64, limit: Option<u64>) -> Figures {
         current,
         working_set: current,
         limit,
+        throttles: false,
         psi: None,
     };
     Figures {

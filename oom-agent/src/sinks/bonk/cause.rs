@@ -103,7 +103,7 @@ fn of_kill(incident: &Incident) -> BonkItem {
 }
 
 fn of_warning(warning: &Warning) -> BonkItem {
-    let whose = (warning.pod.as_ref(), Some(&warning.container));
+    let whose = (warning.pod.as_ref(), warning.container.as_ref());
     let severity = match warning.crossing.level {
         Level::Warning => Severity::Warning,
         Level::Critical => Severity::Critical,

@@ -180,10 +180,10 @@ async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
     let (sink, _, mut told) = sink(takes_events, Later::default()).await;
     sink.offer(&nameless());
     let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["regarding"]["kind"], "Pod");
-    assert_eq!(asked.body["regarding"]["name"], "hungry");
+    assert_eq!(asked.body["involvedObject"]["kind"], "Pod");
+    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
     assert_eq!(
-        asked.body["regarding"]["fieldPath"],
+        asked.body["involvedObject"]["fieldPath"],
         "spec.containers{main}"
     );
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
@@ -248,7 +248,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
     (pod.name, pod.namespace) = (None, None);
     sink.offer(&Arc::new(incident));
     let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["regarding"]["name"], "hungry");
+    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.delivered.get(), 1);
 }
@@ -262,7 +262,7 @@ async fn at_the_end_nobody_waits_for_a_name() {
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.delivered.get(), 1);
     let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["regarding"]["kind"], "Node");
+    assert_eq!(asked.body["involvedObject"]["kind"], "Node");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ fn usage(at_s: u64, percent: u64) -> Usage {
         current: percent,
         working_set: percent,
         limit: Some(100),
+        throttles: false,
         psi: None,
     }
 }
@@ -45,6 +46,7 @@ impl Node {
     /// Levels that are told, and pods that are asked for.
     fn pass(&mut self, usages: &[(Key, Usage)]) -> (Vec<Level>, usize) {
         let pass = Pass {
+            stuck: &[],
             usages,
             whole: true,
         };
@@ -57,6 +59,7 @@ impl Node {
     /// Pods that are asked for.
     fn asks(&mut self, usages: &[(Key, Usage)]) -> Vec<Ask> {
         let pass = Pass {
+            stuck: &[],
             usages,
             whole: true,
         };
@@ -92,6 +95,15 @@ fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
     assert_eq!(node.0.at_level(), [1, 1]);
     assert_eq!(node.pass(&[]), (vec![], 0));
     assert_eq!(node.0.at_level(), [0, 0]);
+}
+
+#[test]
+fn a_pod_that_alone_has_a_limit_is_told_by_it() {
+    let mut node = Node::new(true);
+    let pod = Key::new(&format!("/kubepods/burstable/pod{UID}"), 9);
+    assert_eq!(node.pass(&[(pod.clone(), usage(1, 80))]), (vec![], 1));
+    assert_eq!(node.known(annotated("70")), [Level::Warning]);
+    assert_eq!(node.pass(&[(pod, usage(60, 95))]).0, [Level::Critical]);
 }
 
 #[test]
@@ -187,6 +199,7 @@ fn what_found_no_room_is_told_again_soon_and_as_new() {
     let mut node = Node::new(false);
     let usages = [(container(1), usage(101, 80))];
     let pass = Pass {
+        stuck: &[],
         usages: &usages,
         whole: true,
     };

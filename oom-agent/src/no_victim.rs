@@ -1,0 +1,325 @@
+//! An OOM that kills nobody: no process of the cgroup may be killed, or killing is turned off there. Pure.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use oom_agent_ebpf as kernel;
+
+use crate::cgroup::{self, Identity};
+use crate::escape;
+use crate::host::Host;
+use crate::incident::{
+    Container, Incident, LimitKind, Outcome, Pod, Scope, Trigger, VERSION, memcg_path, text,
+};
+use crate::size::size;
+
+/// A cgroup that was quiet for so long has another episode.
+const QUIET: Duration = Duration::from_mins(5);
+
+/// Cgroups that are remembered.
+const CGROUPS: usize = 1024;
+
+/// Why nobody is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// All processes have an `oom_score_adj` of -1000, or there is none.
+    NoKillableProcess,
+    /// cgroup v1: `oom_kill_disable` is 1, and processes wait.
+    OomKillDisabled,
+}
+
+/// What was seen of a cgroup. It is seen again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Why nobody is killed.
+    pub cause: Cause,
+    /// Whose limit it is: from the hierarchy's root on, with a slash in front.
+    pub cgroup: String,
+    /// That limit.
+    pub limit_bytes: Option<u64>,
+    /// Who wanted memory; `None` where the OOM itself was not seen.
+    pub trigger: Option<Trigger>,
+    /// `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+}
+
+/// An episode, as it is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoVictim {
+    /// Without victims; its outcome is the cause.
+    pub incident: Incident,
+    /// The container whose cgroup it is.
+    pub container: Option<Container>,
+    /// Its pod, or the pod whose cgroup it is.
+    pub pod: Option<Pod>,
+}
+
+/// Which cgroups have been told of.
+#[derive(Debug, Default)]
+pub struct Episodes(HashMap<String, Instant>);
+
+// === impl Cause ===
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::NoKillableProcess, Self::OomKillDisabled];
+
+    /// For metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKillableProcess => "no-killable-process",
+            Self::OomKillDisabled => "oom-kill-disabled",
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::NoKillableProcess => Outcome::NoKillableProcess,
+            Self::OomKillDisabled => Outcome::OomKillDisabled,
+        }
+    }
+}
+
+// === impl Sighting ===
+
+impl Sighting {
+    /// Of the kernel's record; `None` where the cgroup's name could not be read.
+    pub fn of_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
+        (record.memcg_names_used > 0).then(|| Self {
+            cause: Cause::NoKillableProcess,
+            cgroup: memcg_path(
+                &record.memcg_names,
+                record.memcg_names_used,
+                record.memcg_names_cut,
+            ),
+            limit_bytes: (record.limit_pages > 0)
+                .then(|| record.limit_pages.saturating_mul(page_size)),
+            trigger: Some(Trigger {
+                pid: record.trigger_tgid,
+                comm: text(&record.trigger_comm),
+            }),
+            stamp_ns: record.stamp_ns,
+        })
+    }
+
+    /// Whose cgroup it is, as far as its path tells.
+    pub fn identity(&self) -> Identity {
+        cgroup::parse(&self.cgroup)
+    }
+
+    /// As an incident, at `time` on the wall.
+    pub fn incident(self, host: &Host, time: Timestamp) -> Incident {
+        let identity = self.identity();
+        let mut degraded = Vec::new();
+        if self.trigger.is_none() {
+            degraded.push("trigger: out_of_memory was not seen, only what it left".to_owned());
+        }
+        Incident {
+            version: VERSION,
+            // A victim's pid is none of these.
+            id: format!("{}-{}-0", host.boot, self.stamp_ns),
+            time,
+            node: host.node.clone(),
+            scope: match (identity.container_id, identity.pod_uid) {
+                (Some(_), _) => Scope::Container,
+                (None, Some(_)) => Scope::Pod,
+                (None, None) => Scope::Ancestor,
+            },
+            limit_bytes: self.limit_bytes,
+            limit_cgroup: Some(self.cgroup),
+            limit_kind: Some(LimitKind::Memory),
+            limit_lowered: false,
+            setting: None,
+            holders: Vec::new(),
+            oom: None,
+            outcome: self.cause.outcome(),
+            trigger: self.trigger,
+            victims: Vec::new(),
+            victim_count: 0,
+            memory: Vec::new(),
+            before: None,
+            degraded,
+            stamp_ns: self.stamp_ns,
+            stamps: Vec::new(),
+        }
+    }
+}
+
+// === impl Episodes ===
+
+impl Episodes {
+    /// Whether an episode of that cgroup begins.
+    pub fn begins(&mut self, cgroup: &str, now: Instant) -> bool {
+        let is_old = |last: Instant| now.saturating_duration_since(last) >= QUIET;
+        if let Some(last) = self.0.get_mut(cgroup) {
+            return is_old(std::mem::replace(last, now));
+        }
+        if self.0.len() >= CGROUPS {
+            self.0.retain(|_, last| !is_old(*last));
+        }
+        // As many at once are told of by the others.
+        let has_room = self.0.len() < CGROUPS;
+        if has_room {
+            self.0.insert(cgroup.to_owned(), now);
+        }
+        has_room
+    }
+}
+
+// === impl NoVictim ===
+
+impl NoVictim {
+    /// For its Event: what happens, and what to do next. Others' text in it is escaped and bounded.
+    pub fn note(&self) -> String {
+        let whose = match (&self.container, &self.pod) {
+            (
+                Some(Container {
+                    name: Some(name), ..
+                }),
+                _,
+            ) => format!("Container {}", shown(name)),
+            (Some(Container { id, .. }), _) => {
+                format!("Container {}", shown(escape::truncate(id, 12)))
+            }
+            (None, Some(_)) => "The pod".to_owned(),
+            (None, None) => {
+                let cgroup = self.incident.limit_cgroup.as_deref().unwrap_or_default();
+                format!("Cgroup {}", shown(cgroup))
+            }
+        };
+        let limit = self.incident.limit_bytes;
+        let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
+        let trigger = self.incident.trigger.as_ref();
+        let trigger = trigger.map_or_else(String::new, |trigger| {
+            format!(
+                " Set off by an allocation of {} (pid {}).",
+                shown(&trigger.comm),
+                trigger.pid
+            )
+        });
+        let (why, next) = match self.incident.outcome {
+            Outcome::OomKillDisabled => (
+                "its processes wait, as oom_kill_disable is set",
+                "write 0 into memory.oom_control of the cgroup, or raise the limit; until then they hang",
+            ),
+            _ => (
+                "the kernel finds no process that it may kill",
+                "raise the limit, or oom_score_adj of a process in it above -1000; until then its allocations fail or hang",
+            ),
+        };
+        format!(
+            "{whose} is out of memory at its limit{limit}, and nobody is killed: {why}.{trigger} Next: {next}."
+        )
+    }
+}
+
+/// The longest names shown, in bytes.
+const NAME_LEN: usize = 200;
+
+fn shown(text: &str) -> String {
+    let text = escape::terminal(escape::truncate(text, NAME_LEN)).to_string();
+    escape::truncate(&text, NAME_LEN).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::sentence;
+
+    fn sighting(cause: Cause) -> Sighting {
+        Sighting {
+            cause,
+            cgroup: "/unkillable".to_owned(),
+            limit_bytes: Some(32 << 20),
+            trigger: Some(Trigger {
+                pid: 7,
+                comm: "tail".to_owned(),
+            }),
+            stamp_ns: 812_345_678_901,
+        }
+    }
+
+    fn incident(cause: Cause) -> Incident {
+        let host = Host {
+            node: "node-a".to_owned(),
+            boot: "6f1c0a52".to_owned(),
+            ..Host::read(None)
+        };
+        let time = "2026-11-21T09:00:00Z".parse().unwrap();
+        sighting(cause).incident(&host, time)
+    }
+
+    #[test]
+    fn an_episode_is_told_once_and_the_next_one_too() {
+        let mut episodes = Episodes::default();
+        let start = Instant::now();
+        assert!(episodes.begins("/a", start));
+        for second in 1..1000 {
+            let now = start + Duration::from_secs(second);
+            assert!(!episodes.begins("/a", now), "{second}");
+        }
+        assert!(episodes.begins("/b", start));
+        assert!(episodes.begins("/a", start + Duration::from_secs(999) + QUIET));
+    }
+
+    #[test]
+    fn no_more_cgroups_are_remembered_than_there_is_room_for() {
+        let mut episodes = Episodes::default();
+        let start = Instant::now();
+        for n in 0..CGROUPS {
+            assert!(episodes.begins(&n.to_string(), start));
+        }
+        assert!(!episodes.begins("more", start));
+        assert!(episodes.begins("more", start + QUIET));
+        assert_eq!(episodes.0.len(), 1);
+    }
+
+    #[test]
+    fn it_is_an_incident_without_victims() {
+        let incident = incident(Cause::NoKillableProcess);
+        let line = serde_json::to_value(&incident).unwrap();
+        assert_eq!(line["outcome"], "no-killable-process");
+        assert_eq!(line["victims"], serde_json::json!([]));
+        assert_eq!(line["limit_cgroup"], "/unkillable");
+        assert_eq!(
+            sentence(&incident),
+            "No process was killed, at the limit of 32.0 MiB of cgroup /unkillable; none may be killed; set off by tail (pid 7)"
+        );
+        let disabled = sentence(&self::incident(Cause::OomKillDisabled));
+        assert!(
+            disabled.contains("; oom_kill_disable is set, and its processes wait"),
+            "{disabled}"
+        );
+    }
+
+    #[test]
+    fn the_note_says_whose_limit_it_is_and_what_to_do() {
+        let mut told = NoVictim {
+            incident: incident(Cause::OomKillDisabled),
+            container: None,
+            pod: None,
+        };
+        assert_eq!(
+            told.note(),
+            "Cgroup /unkillable is out of memory at its limit of 32 MiB, and nobody is killed: its processes wait, as oom_kill_disable is set. \
+             Set off by an allocation of tail (pid 7). \
+             Next: write 0 into memory.oom_control of the cgroup, or raise the limit; until then they hang."
+        );
+        told.incident = incident(Cause::NoKillableProcess);
+        told.container = Some(Container {
+            id: "17db".repeat(16),
+            name: Some("\u{1b}[2J".repeat(500)),
+            runtime: None,
+        });
+        let note = told.note();
+        assert!(
+            note.starts_with("Container \\u{1b}[2J") && note.len() < 1024,
+            "{note}"
+        );
+        assert!(
+            note.contains("oom_score_adj of a process in it above -1000"),
+            "{note}"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether a cgroup is out of memory and the kernel kills nobody in it. Pure.
+
+use crate::no_victim::Cause;
+
+/// So long it has to be so: a victim takes a while to end, and whoever has turned killing off may step in.
+const LASTS_NS: u64 = 5_000_000_000;
+
+/// In parts of the limit: nobody who uses less is out of memory.
+const NEAR: (u128, u128) = (15, 16);
+
+/// What the files tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// `memory.oom_control`: killing is off, and processes wait.
+    Disabled(bool),
+    /// How often the cgroup was out of memory, and how many processes were killed in it and below.
+    Counts { oom: u64, oom_kill: u64 },
+}
+
+/// One cgroup's state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stuck {
+    counts: Option<(u64, u64)>,
+    since_ns: Option<u64>,
+}
+
+// === impl Stuck ===
+
+impl Stuck {
+    /// What was told at that time, `None` where it is not near its limit. Gives why nobody is killed.
+    pub(super) fn look(&mut self, told: Option<Told>, now_ns: u64) -> Option<Cause> {
+        let cause = match told {
+            Some(Told::Disabled(true)) => Some(Cause::OomKillDisabled),
+            Some(Told::Counts { oom, oom_kill }) => {
+                let before = self.counts.replace((oom, oom_kill));
+                let is_stuck = before.is_some_and(|(ooms, kills)| oom > ooms && oom_kill == kills);
+                is_stuck.then_some(Cause::NoKillableProcess)
+            }
+            Some(Told::Disabled(false)) | None => None,
+        };
+        let Some(cause) = cause else {
+            self.since_ns = None;
+            return None;
+        };
+        let since_ns = *self.since_ns.get_or_insert(now_ns);
+        (now_ns.saturating_sub(since_ns) >= LASTS_NS).then_some(cause)
+    }
+}
+
+pub(super) fn is_near(current: u64, limit: u64) -> bool {
+    u128::from(current) * NEAR.1 >= u128::from(limit) * NEAR.0
+}
+
+/// `memory.oom_control` of cgroup v1.
+pub(super) fn disabled(text: &str) -> Option<Told> {
+    let is_set = |key| Some(value(text, key)? == 1);
+    Some(Told::Disabled(
+        is_set("oom_kill_disable")? && is_set("under_oom")?,
+    ))
+}
+
+/// `memory.events.local` and `memory.events` of cgroup v2.
+pub(super) fn counts(local: &str, all: &str) -> Option<Told> {
+    Some(Told::Counts {
+        oom: value(local, "oom")?,
+        oom_kill: value(all, "oom_kill")?,
+    })
+}
+
+fn value(text: &str, key: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn counted(oom: u64, oom_kill: u64) -> Option<Told> {
+        let local = format!("low 0\nhigh 0\nmax 9\noom {oom}\noom_kill 0\noom_group_kill 0\n");
+        let all = format!("low 0\nhigh 0\nmax 9\noom 0\noom_kill {oom_kill}\n");
+        counts(&local, &all)
+    }
+
+    #[test]
+    fn who_waits_with_killing_turned_off_is_stuck_after_a_while() {
+        let control = |disable: u8, under: u8| {
+            disabled(&format!(
+                "oom_kill_disable {disable}\nunder_oom {under}\noom_kill 3\n"
+            ))
+        };
+        let mut stuck = Stuck::default();
+        for second in 0..5 {
+            assert_eq!(stuck.look(control(1, 1), second * SECOND), None);
+        }
+        assert_eq!(
+            stuck.look(control(1, 1), 5 * SECOND),
+            Some(Cause::OomKillDisabled)
+        );
+        for told in [control(1, 0), control(0, 1), None] {
+            assert_eq!(stuck.look(told, 6 * SECOND), None);
+            assert_eq!(
+                stuck.look(control(1, 1), 7 * SECOND),
+                None,
+                "it begins anew"
+            );
+        }
+        assert_eq!(disabled("under_oom 1\n"), None);
+    }
+
+    #[test]
+    fn an_oom_after_another_without_a_kill_is_one_that_finds_nobody() {
+        let mut stuck = Stuck::default();
+        for second in 0..=5 {
+            assert_eq!(stuck.look(counted(second * 1000, 7), second * SECOND), None);
+        }
+        let cause = stuck.look(counted(6000, 7), 6 * SECOND);
+        assert_eq!(cause, Some(Cause::NoKillableProcess));
+        // A kill, or no more of them.
+        assert_eq!(stuck.look(counted(7000, 8), 7 * SECOND), None);
+        assert_eq!(stuck.look(counted(8000, 8), 20 * SECOND), None);
+        assert_eq!(stuck.look(counted(8000, 8), 40 * SECOND), None);
+    }
+
+    #[test]
+    fn near_is_near_the_limit() {
+        assert!(is_near(15, 16) && is_near(u64::MAX, u64::MAX) && !is_near(14, 16));
+    }
+}

@@ -1,0 +1,158 @@
+//! The HTTP proxy that the environment names for a URL, as Go programs and curl read it: `HTTPS_PROXY` for
+//! `https://`, `HTTP_PROXY` for `http://`, unless `NO_PROXY` has the host. Pure: the environment is an argument.
+
+use std::net::IpAddr;
+
+use http::Uri;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+
+/// A proxy.
+pub struct Proxy {
+    /// As it is written, with a scheme and what there is of a user.
+    pub url: Uri,
+    /// The same, and the header for the user.
+    pub intercept: Intercept,
+}
+
+/// `variable` reads one of the environment; `None`: `uri` is reached directly.
+pub fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+    let either = |names: [&str; 2]| {
+        let mut values = names.into_iter().filter_map(&variable);
+        values.find(|value| !value.is_empty())
+    };
+    let host = bare(uri.host()?);
+    let (written, port) = match uri.scheme_str()? {
+        "https" => (either(["HTTPS_PROXY", "https_proxy"])?, 443),
+        "http" => (either(["HTTP_PROXY", "http_proxy"])?, 80),
+        _ => return None,
+    };
+    // As in Go: nobody's proxy can reach this host's own services.
+    if host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) {
+        return None;
+    }
+    let port = uri.port_u16().unwrap_or(port);
+    let no_proxy = either(["NO_PROXY", "no_proxy"]).unwrap_or_default();
+    let entries: Vec<&str> = no_proxy
+        .split([',', ' '])
+        .filter_map(|entry| of_port(entry, port))
+        .collect();
+    let url = if written.contains("://") {
+        written
+    } else {
+        format!("http://{written}")
+    };
+    let matcher = Matcher::builder().all(url.as_str()).no(entries.join(","));
+    Some(Proxy {
+        intercept: matcher.build().intercept(uri)?,
+        url: url.parse().ok()?,
+    })
+}
+
+/// [`find`] in this process's environment.
+pub fn of_environment(uri: &Uri) -> Option<Proxy> {
+    find(uri, |name| std::env::var(name).ok())
+}
+
+/// An entry of `NO_PROXY` without its port; `None` where that is another.
+fn of_port(entry: &str, port: u16) -> Option<&str> {
+    let entry = entry
+        .strip_prefix("*")
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(entry);
+    let (host, of) = match entry.rsplit_once(':') {
+        Some((host, of)) if !host.contains(':') || host.ends_with(']') => (host, of.parse().ok()?),
+        _ => (entry, port),
+    };
+    (of == port).then(|| bare(host))
+}
+
+/// An IPv6 address without its brackets.
+fn bare(host: &str) -> &str {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    inner.unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(uri: &str, environment: &[(&str, &str)]) -> Option<String> {
+        let variable = |name: &str| {
+            let mut all = environment.iter();
+            all.find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Some(find(&uri.parse().unwrap(), variable)?.url.to_string())
+    }
+
+    #[test]
+    fn each_scheme_has_its_own_variable() {
+        let both = [("HTTPS_PROXY", "http://s:1"), ("http_proxy", "p:2")];
+        for (uri, proxy) in [
+            ("https://api.example:6443", Some("http://s:1/")),
+            ("http://api.example", Some("http://p:2/")),
+            ("https://localhost:6443", None),
+            ("https://127.0.0.1:6443", None),
+            ("https://[::1]:6443", None),
+        ] {
+            assert_eq!(found(uri, &both).as_deref(), proxy, "{uri}");
+        }
+        assert_eq!(found("https://a", &[("HTTP_PROXY", "http://p:2")]), None);
+        assert_eq!(
+            found("https://a", &[("HTTPS_PROXY", ""), ("https_proxy", "p:2")]).unwrap(),
+            "http://p:2/"
+        );
+        assert_eq!(found("https://a", &[("HTTPS_PROXY", "not a url")]), None);
+    }
+
+    #[test]
+    fn what_no_proxy_names_is_reached_directly() {
+        for (uri, no_proxy, direct) in [
+            ("https://10.96.0.1", "10.0.0.0/8", true),
+            ("https://10.96.0.1:443", "192.168.0.0/16, 10.96.0.1", true),
+            ("https://11.96.0.1", "10.0.0.0/8", false),
+            ("https://[fd00::1]:6443", "fd00::/8", true),
+            ("https://[fd00::1]:6443", "[fd00::1]:6443", true),
+            ("https://[fd00::1]:6443", "[fd00::1]", true),
+            ("https://[fd00::1]:6443", "[fd00::1]:443", false),
+            ("https://[fd00::1]", "fd00::1", true),
+            (
+                "https://kubernetes.default.svc",
+                ".svc,.cluster.local",
+                true,
+            ),
+            ("https://kubernetes.default.svc", "*.svc", true),
+            ("https://kubernetes.default.svc", "svc", true),
+            ("https://kubernetes.default.svc", "ault.svc", false),
+            ("https://api.example:6443", "api.example:6443", true),
+            ("https://api.example:6443", "api.example:443", false),
+            ("https://api.example", "api.example:443", true),
+            ("https://api.example", ".example:443", true),
+            ("https://10.0.0.1:6443", "10.0.0.1:6443", true),
+            ("https://api.example", ",, ,:,a:b:c", false),
+            ("https://api.example", "*", true),
+            ("https://api.example", "", false),
+        ] {
+            let found = found(
+                uri,
+                &[("HTTPS_PROXY", "http://p:3128"), ("NO_PROXY", no_proxy)],
+            );
+            assert_eq!(found.is_none(), direct, "{uri} {no_proxy}");
+        }
+    }
+
+    #[test]
+    fn a_proxys_user_comes_along() {
+        let uri = "https://api.example".parse().unwrap();
+        let proxy = find(&uri, |name| {
+            (name == "HTTPS_PROXY").then(|| "u:p%40@p:1".to_owned())
+        })
+        .unwrap();
+        assert_eq!(proxy.url.authority().unwrap(), "u:p%40@p:1");
+        // u:p@
+        assert_eq!(proxy.intercept.basic_auth().unwrap(), "Basic dTpwQA==");
+        assert_eq!(proxy.intercept.uri(), "http://p:1/");
+    }
+}
