@@ -190,6 +190,7 @@ fn a_pod_is_watched_while_it_alone_has_a_limit() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V2,
+        node: crate::host::NodeRoot::default(),
     };
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     let mut table = Table::new(SamplerCounts::default());
