@@ -33,8 +33,7 @@ const REASON_LEN: usize = 512;
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
 const SNAPSHOT: Duration = Duration::from_millis(100);
 
-/// Given to find who holds most; it takes some 10 ms for 100 pods, and far longer where the node has
-/// no memory left for who looks.
+/// Given to find who holds most: on a node without memory, reading takes memory that is not there yet.
 const HOLDERS: Duration = Duration::from_secs(1);
 
 /// Containers of one incident that are asked for at once: a cgroup that dies as one has few.
