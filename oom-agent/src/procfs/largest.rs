@@ -1,9 +1,10 @@
 //! Processes but the victim: the node's largest, the trigger, this one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::time::Instant;
 
-use super::{FILE_LEN, Procfs, memory_cgroup, read};
+use super::{FILE_LEN, Procfs, memory_cgroup};
 use crate::incident::Process;
 
 /// Processes that are looked at.
@@ -21,8 +22,7 @@ impl Procfs {
 
     /// The memory cgroup of a process that lives.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        let text = read(&self.root.join(pid.to_string()).join("cgroup"), FILE_LEN).ok()?;
-        memory_cgroup(&String::from_utf8_lossy(&text))
+        memory_cgroup(&self.text(pid, "cgroup")?)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
@@ -52,8 +52,7 @@ impl Procfs {
 
     fn resident(&self, pid: u32, page_size: u64) -> u64 {
         let pages = || {
-            let statm = read(&self.root.join(pid.to_string()).join("statm"), FILE_LEN).ok()?;
-            let statm = String::from_utf8_lossy(&statm).into_owned();
+            let statm = self.text(pid, "statm")?;
             statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
         };
         pages().unwrap_or(0).saturating_mul(page_size)
@@ -61,17 +60,21 @@ impl Procfs {
 
     fn describe(&self, found: Option<(u64, u32)>) -> Option<(Process, String)> {
         let (rss_bytes, pid) = found.filter(|(rss_bytes, _)| *rss_bytes > 0)?;
-        let text = |name: &str| {
-            let bytes = read(&self.root.join(pid.to_string()).join(name), FILE_LEN).ok()?;
-            Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
-        };
+        let adj = self.text(pid, "oom_score_adj");
         let process = Process {
             pid,
-            comm: text("comm")?,
-            oom_score_adj: text("oom_score_adj").and_then(|text| text.parse().ok()),
+            comm: self.text(pid, "comm")?.trim_end().to_owned(),
+            oom_score_adj: adj.and_then(|text| text.trim_end().parse().ok()),
             rss_bytes,
         };
         Some((process, self.cgroup(pid)?))
+    }
+
+    fn text(&self, pid: u32, name: &str) -> Option<String> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.root.join(pid.to_string()).join(name)).ok()?;
+        file.take(FILE_LEN).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

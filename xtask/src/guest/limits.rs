@@ -168,7 +168,7 @@ pub(super) fn volume_decides(scene: &mut Scene) -> Result<Value> {
     let init = pod.container(39)?.limit(64 * MIB)?;
     init.enter(std::process::id())?;
     let filled = fs::File::create(format!("{VOLUME}/file"))
-        .and_then(|mut file| (0..40).try_for_each(|_| file.write_all(&[1; 1 << 20])));
+        .and_then(|mut file| (0..40 << 7).try_for_each(|_| file.write_all(&[1; 8 << 10])));
     fs::write(
         format!("{ROOT}/cgroup.procs"),
         std::process::id().to_string(),
