@@ -128,3 +128,57 @@ fn mebibytes(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incident::Setting;
+    use crate::k8s::fake::{incident, leak};
+
+    #[test]
+    fn the_limit_is_the_one_to_change() {
+        type Change = fn(&mut Incident);
+        let cases: [(Change, &str); 7] = [
+            (|_| {}, ", at the container's limit of 64.0 MiB; it was"),
+            (
+                |incident| {
+                    incident.limit_bytes = Some(128 << 20);
+                    incident.setting = Some(Setting {
+                        cgroup: "/pod/main".to_owned(),
+                        limit_bytes: 64 << 20,
+                    });
+                },
+                ", at the container's limit of 64.0 MiB; it was",
+            ),
+            (
+                |incident| incident.scope = Scope::Nested,
+                ", at the limit of 64.0 MiB of cgroup /kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db; it was",
+            ),
+            (
+                |incident| incident.limit_lowered = true,
+                ", at the container's limit of 64.0 MiB, which was set below its usage; it was",
+            ),
+            (
+                |incident| incident.limit_kind = Some(LimitKind::MemoryAndSwap),
+                ", at the container's limit of 64.0 MiB of memory and swap; it was",
+            ),
+            (
+                |incident| incident.scope = Scope::Confined,
+                ", because the memory that it is confined to (cpuset or memory policy) was full; it was",
+            ),
+            (
+                |incident| incident.scope = Scope::Node,
+                ", because the node had no memory left; it was",
+            ),
+        ];
+        for (change, told) in cases {
+            let mut incident = incident();
+            incident.before = Some(leak());
+            change(&mut incident);
+            let text = sentence(&incident);
+            assert!(text.contains(told), "{text}");
+            let no_limit = matches!(incident.scope, Scope::Node | Scope::Confined);
+            assert_eq!(text.contains("from half to the limit"), !no_limit, "{text}");
+        }
+    }
+}

@@ -5,6 +5,8 @@
 //! is to change is the container's limit all the same. Only a pod with a limit of its own
 //! (`spec.resources.limits`) is another thing.
 
+use std::cmp::Reverse;
+
 use super::position::{Owners, is_within};
 use super::scope::{SLACK_PAGES, level_of, limit_of, victim_path};
 use super::{Holder, Killed, Limit, Process, Scope, Setting};
@@ -57,7 +59,7 @@ pub fn choose_setting(
 /// The largest, largest first: of those that hold more than a sandbox does, and than a 64th of `whole`.
 pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
     holders.retain(|holder| holder.usage_bytes > SANDBOX.max(whole / 64));
-    holders.sort_by(|a, b| b.usage_bytes.cmp(&a.usage_bytes));
+    holders.sort_by_key(|holder| Reverse(holder.usage_bytes));
     holders.truncate(HOLDERS);
     holders
 }

@@ -33,6 +33,9 @@ const REASON_LEN: usize = 512;
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
 const SNAPSHOT: Duration = Duration::from_millis(100);
 
+/// Given to find who holds most: on a node without memory, reading takes memory that is not there yet.
+const HOLDERS: Duration = Duration::from_secs(1);
+
 /// Containers of one incident that are asked for at once: a cgroup that dies as one has few.
 const AT_ONCE: usize = 32;
 
@@ -187,7 +190,7 @@ impl Resolver {
             let deadline = Instant::now() + SNAPSHOT;
             self.snapshots
                 .take(&mut incident.memory, deadline, &mut incident.degraded);
-            self.find_holders(incident, deadline);
+            self.find_holders(incident, Instant::now() + HOLDERS);
         }
         if incident.scope != Scope::Node || incident.limit_bytes.is_some() {
             return;

@@ -93,6 +93,7 @@ const DIED: &str = "It was the first process, so the container died.";
 
 /// Whose limit it was, what else is known, and the whole note on the pod.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of whole notes")]
 fn the_note_says_what_to_change() {
     type Change = fn(&mut Incident);
     let cases: [(Change, &str, &str, &str); 16] = [

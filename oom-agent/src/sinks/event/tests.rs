@@ -199,7 +199,7 @@ async fn a_containers_name_that_comes_late_is_in_the_only_event() {
     sink.offer(&Arc::new(incident));
     let asked = next(&mut told, "POST").await;
     assert_eq!(
-        asked.body["regarding"]["fieldPath"],
+        asked.body["involvedObject"]["fieldPath"],
         "spec.containers{main}"
     );
     timeout(WITHIN, sink.finish()).await.unwrap();
@@ -215,8 +215,8 @@ async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_n
     next(&mut told, "GET /api/v1/namespaces/").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
     let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["regarding"]["name"], "hungry");
-    assert_eq!(asked.body["regarding"]["fieldPath"], Value::Null);
+    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
+    assert_eq!(asked.body["involvedObject"]["fieldPath"], Value::Null);
 }
 
 #[tokio::test]
