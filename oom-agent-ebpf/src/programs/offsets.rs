@@ -57,6 +57,8 @@ offsets! {
     MM_RSS_SHMEM
     /// From the `css_set` to the `cgroup_subsys_state *` of the memory controller.
     CSS_SET_MEMORY
+    /// From the `css_set` to its `cgroup *` of the unified hierarchy.
+    CSS_SET_DFL_CGRP
     CSS_CGROUP
     CGROUP_KN
     CGROUP_LEVEL

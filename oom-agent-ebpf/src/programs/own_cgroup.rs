@@ -21,6 +21,11 @@ static OWN_COMM_0: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static OWN_COMM_1: Global<u64> = Global::new(0);
 
+/// 1 where the memory controller is in the unified hierarchy. Its nearest state may be an ancestor's
+/// there, where the controller is not delegated; the cgroup itself is what /proc tells.
+#[unsafe(no_mangle)]
+static OWN_UNIFIED: Global<u32> = Global::new(0);
+
 /// Names of its memory cgroup and of the ancestors, leaf first, each with its NUL. Another NUL follows
 /// where all are there.
 #[map]
@@ -41,10 +46,17 @@ pub(super) fn own_cgroup(ctx: BtfTracePointContext) -> i32 {
     };
     // SAFETY: the verifier saw it to be non-null; only one thread has that name.
     let names = unsafe { &mut *names };
-    let css = task::member::<u64>(task::current(), &at::TASK_CGROUPS)
-        .and_then(|css_set| task::member::<u64>(css_set, &at::CSS_SET_MEMORY));
-    let whole = css
-        .and_then(|css| Names::walk(css, names))
+    let Some(css_set) = task::member::<u64>(task::current(), &at::TASK_CGROUPS) else {
+        return 0;
+    };
+    let cgroup = if OWN_UNIFIED.load() == 1 {
+        task::member::<u64>(css_set, &at::CSS_SET_DFL_CGRP)
+    } else {
+        task::member::<u64>(css_set, &at::CSS_SET_MEMORY)
+            .and_then(|css| task::member::<u64>(css, &at::CSS_CGROUP))
+    };
+    let whole = cgroup
+        .and_then(|cgroup| Names::walk_cgroup(cgroup, names))
         .is_some_and(|names| names.cut == 0);
     if !whole {
         names[0] = 0;

@@ -253,7 +253,12 @@ impl Names {
     /// `css->cgroup->kn` and up: right on cgroup v1 and v2 alike.
     #[inline(always)]
     pub(super) fn walk(css: u64, names: &mut [u8; CGROUP_NAMES_LEN]) -> Option<Self> {
-        let cgroup = member::<u64>(css, &at::CSS_CGROUP)?;
+        Self::walk_cgroup(member::<u64>(css, &at::CSS_CGROUP)?, names)
+    }
+
+    /// The same of a `cgroup`.
+    #[inline(always)]
+    pub(super) fn walk_cgroup(cgroup: u64, names: &mut [u8; CGROUP_NAMES_LEN]) -> Option<Self> {
         let mut kn = member::<u64>(cgroup, &at::CGROUP_KN)?;
         let mut used: u64 = 0;
         let mut whole = false;

@@ -39,9 +39,11 @@ impl Several {
         collect_known(futures::future::join_all(asked).await)
     }
 
-    /// As [`Cri::running`], of all.
+    /// As [`Cri::running`], of all: what one does not tell of would be taken for ended.
     pub async fn running(&self) -> Option<Result<Vec<Identity>, CriError>> {
-        collect_known(futures::future::join_all(self.0.iter().map(Cri::running)).await)
+        let answers = futures::future::join_all(self.0.iter().map(Cri::running)).await;
+        let all: Result<Vec<Vec<Identity>>, CriError> = answers.into_iter().collect();
+        (!self.0.is_empty()).then(|| all.map(|all| all.concat()))
     }
 }
 

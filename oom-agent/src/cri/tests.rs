@@ -487,6 +487,11 @@ async fn of_several_runtimes_the_one_that_knows_the_container_has_the_word() {
             .is_empty()
     );
     assert!(Several(vec![]).container(ID, patience).await.is_none());
+    let (several, _kept) = runtimes(vec![Answer::Refuse, knows()]);
+    assert!(
+        several.running().await.unwrap().is_err(),
+        "not all are known"
+    );
     let (several, _kept) = runtimes(vec![knows_none(), knows()]);
     assert_eq!(several.running().await.unwrap().unwrap().len(), 1);
     let statuses = several.statuses(Some(UID), &[ID.to_owned()]).await;

@@ -12,7 +12,7 @@ use crate::error_chain::chain;
 use crate::host::NodeRoot;
 use crate::k8s::{self, Recorder};
 use crate::probe;
-use crate::snapshot::{Hierarchy, HierarchyError};
+use crate::snapshot::{Hierarchy, HierarchyError, Version};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);
@@ -165,7 +165,7 @@ pub(super) fn hierarchy(cgroupfs: Option<&Path>) -> Result<Hierarchy, HierarchyE
         return Ok(found);
     }
     let part = found.mounted_part(|| {
-        probe::own_cgroup()
+        probe::own_cgroup(found.version() == Version::V2)
             .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
             .ok()?
     });

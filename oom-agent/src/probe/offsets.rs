@@ -45,6 +45,7 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("MM_ARG_END", "mm_struct", &["arg_end"]),
     ("MM_ENV_START", "mm_struct", &["env_start"]),
     ("MM_ENV_END", "mm_struct", &["env_end"]),
+    ("CSS_SET_DFL_CGRP", "css_set", &["dfl_cgrp"]),
     ("CSS_CGROUP", "cgroup_subsys_state", &["cgroup"]),
     ("CGROUP_KN", "cgroup", &["kn"]),
     ("CGROUP_LEVEL", "cgroup", &["level"]),

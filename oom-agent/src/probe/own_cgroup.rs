@@ -1,5 +1,7 @@
 //! The agent's own cgroup, as the kernel names it.
 
+use std::time::{Duration, Instant};
+
 use aya::maps::Array;
 use aya::programs::BtfTracePoint;
 use oom_agent_ebpf::CGROUP_NAMES_LEN;
@@ -14,10 +16,17 @@ const MAP: &str = "OWN_CGROUP";
 /// `TASK_COMM_LEN` without its NUL.
 const COMM_LEN: usize = 15;
 
+/// A thread's exit is seen this long after the thread was joined, at most: before 6.16 the kernel wakes
+/// who joins it first.
+const SEEN: Duration = Duration::from_secs(5);
+
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// The path of the memory cgroup that this process is in, from the hierarchy's root on: a cgroup
-/// namespace hides what is above its own root, and the kernel's programs see it. `None` where they
-/// cannot tell.
-pub fn own_cgroup() -> Result<Option<String>, ProbeError> {
+/// namespace hides what is above its own root, and the kernel's programs see it. `is_unified` says that
+/// the controller is in the unified hierarchy. `None` where the programs cannot tell.
+pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     let found = kernel_btf(Method::Auto).map_err(|source| ProbeError::Btf { source })?;
     let Some((btf, offsets)) = found else {
         return Ok(None);
@@ -37,6 +46,8 @@ pub fn own_cgroup() -> Result<Option<String>, ProbeError> {
     for (global, word) in ["OWN_COMM_0", "OWN_COMM_1"].iter().zip(&words) {
         loader.override_global(global, word, true);
     }
+    let is_unified = u32::from(is_unified);
+    loader.override_global("OWN_UNIFIED", &is_unified, true);
     // The others' maps are of no use here.
     for map in ["UNTOLD", "TOLD", "MARKED", "INVOCATIONS"] {
         loader.map_max_entries(map, 1);
@@ -63,8 +74,15 @@ pub fn own_cgroup() -> Result<Option<String>, ProbeError> {
     let map = ebpf.map(MAP).ok_or(ProbeError::Missing { name: MAP })?;
     let map: Array<_, [u8; CGROUP_NAMES_LEN]> =
         Array::try_from(map).map_err(|source| map_error(MAP, source))?;
-    let names = map.get(&0, 0).map_err(|source| map_error(MAP, source))?;
-    Ok(path(&names))
+    let begun = Instant::now();
+    loop {
+        let names = map.get(&0, 0).map_err(|source| map_error(MAP, source))?;
+        let path = path(&names);
+        if path.is_some() || begun.elapsed() > SEEN {
+            return Ok(path);
+        }
+        std::thread::park_timeout(LOOK);
+    }
 }
 
 /// Names leaf first, each with its NUL; none where they were not written.
