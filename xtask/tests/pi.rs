@@ -1,5 +1,5 @@
 //! bonker-gpio as it is shipped, on an emulated Raspberry Pi: bonked over gRPC from outside, its
-//! pin's pulses read from the emulator.
+//! pin's pulses read from the emulator, by its own clock.
 
 #![allow(
     clippy::expect_used,
@@ -15,20 +15,21 @@ mod support;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{MIB, SOON, agent_bin, binary, bonker_bin, text};
+use support::{MIB, agent_bin, binary, bonker_bin, text};
 use xtask::cross::Board;
 use xtask::lab::{Agent, Cache, Cgroup, Consent, Debian, Pi, PiParts, Run, runs};
 use xtask::process::capture;
 
-/// The default calibration, in µs.
-const REST: u64 = 1000;
-const STRIKE: u64 = 2000;
+/// Pulses for rest and strike, in µs.
+type Calibration = [u64; 2];
+
+const DEFAULT: Calibration = [1000, 2000];
 
 /// Many frames of 20 ms.
 const LONG: Duration = Duration::from_secs(1);
 
-/// An emulated CPU among busy ones; some 2 s for a swing on an idle machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Only a hang takes this long.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 fn start(board: Board, args: &[&str]) -> Pi {
     let debian = Debian::new(Consent::Ask).unwrap();
@@ -51,17 +52,27 @@ fn logged(pi: &mut Pi, words: &str) {
     pi.serial.find(words, PATIENCE, found).unwrap();
 }
 
+/// How late pulses may end in the median, in µs. Software PWM ends one at the first reading of the
+/// clock that is late enough: at 125 million instructions a second these are 3 µs apart on the Pi 1,
+/// and 80 on the Pi 3, whose kernel keeps its memory apart from programs'. Packets come between.
+fn latest_us(board: Board) -> u64 {
+    match board {
+        Board::Aarch64 => 150,
+        Board::Armv6 => 50,
+    }
+}
+
 /// The positions that were asked for since pulse number `from`.
-fn positions(pi: &Pi, from: usize) -> Vec<Run> {
+fn positions(pi: &Pi, board: Board, from: usize, calibration: Calibration) -> Vec<Run> {
     let pulses = pi.pulses();
-    let runs = runs(&pulses[from..], &[REST, STRIKE]);
+    let runs = runs(&pulses[from..], &calibration);
     for run in &runs {
         println!(
             "{} pulses of {} µs, {} µs in the median",
             run.pulses, run.nominal_us, run.median_us
         );
         assert!(
-            run.median_us.abs_diff(run.nominal_us) <= run.nominal_us / 8,
+            (run.nominal_us - 5..=run.nominal_us + latest_us(board)).contains(&run.median_us),
             "{run:?} of {pulses:?}"
         );
     }
@@ -74,7 +85,7 @@ fn nominals(runs: &[Run]) -> Vec<u64> {
 
 /// The pulses have ended, between two of them.
 fn assert_detached(pi: &Pi) {
-    assert!(pi.rests_for(LONG), "there are still pulses");
+    pi.wait_for_rest(LONG).unwrap();
     assert!(!pi.is_high(), "the last pulse does not end");
 }
 
@@ -94,33 +105,32 @@ fn bonk(pi: &mut Pi) {
     assert!(status.contains("swings: 1"), "{status}");
 }
 
-#[test]
-fn a_bonk_from_outside_moves_the_pin() {
-    let mut pi = start(Board::Aarch64, &["--backend", "rppal"]);
+/// The boot motion, and a bonk from outside.
+fn check_bonk(board: Board, args: &[&str], calibration: Calibration) {
+    let [rest, strike] = calibration;
+    let mut pi = start(board, &[&["--backend", "rppal"], args].concat());
     assert_version(&mut pi);
     // At the ready line the boot motion is over.
     let booted = pi.pulses().len();
-    assert_eq!(nominals(&positions(&pi, 0)), [REST]);
+    assert_eq!(nominals(&positions(&pi, board, 0, calibration)), [rest]);
     assert_detached(&pi);
     assert_eq!(pi.pulses().len(), booted, "it was ready before it rested");
     bonk(&mut pi);
-    assert_eq!(nominals(&positions(&pi, booted)), [STRIKE, REST]);
     assert_detached(&pi);
+    let moved = positions(&pi, board, booted, calibration);
+    assert_eq!(nominals(&moved), [strike, rest]);
 }
 
-/// The Pi 1 of the original, and the Zero. Its emulator's time is not the host's, so that the
-/// pulses can be seen and not be measured.
+#[test]
+fn a_bonk_from_outside_moves_the_pin() {
+    check_bonk(Board::Aarch64, &[], DEFAULT);
+}
+
+/// The Pi 1 of the original, and the Zero; calibrated, so that other pulses are seen as others.
 #[test]
 fn armv6_moves_the_pin_too() {
-    let mut pi = start(Board::Armv6, &["--backend", "rppal"]);
-    assert_version(&mut pi);
-    let booted = pi.pulses().len();
-    assert!(booted > 0, "no boot motion");
-    assert_detached(&pi);
-    assert_eq!(pi.pulses().len(), booted, "it was ready before it rested");
-    bonk(&mut pi);
-    assert!(pi.pulses().len() > booted, "no pulse for a bonk");
-    assert_detached(&pi);
+    let args = ["--rest-us", "1100", "--strike-us", "1800"];
+    check_bonk(Board::Armv6, &args, [1100, 1800]);
 }
 
 #[test]
@@ -142,11 +152,13 @@ fn an_oom_kill_moves_the_pin() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let incident = agent.incident_of(victim.id(), SOON).unwrap();
+    let incident = agent.incident_of(victim.id(), PATIENCE).unwrap();
     victim.wait().unwrap();
     let id = text(&incident, "/id");
     agent.acknowledgement(id, PATIENCE).unwrap();
     logged(&mut pi, id);
-    let moved = nominals(&positions(&pi, booted));
-    assert!(moved.starts_with(&[STRIKE, REST]), "{moved:?}");
+    assert_detached(&pi);
+    let moved = nominals(&positions(&pi, Board::Aarch64, booted, DEFAULT));
+    let [rest, strike] = DEFAULT;
+    assert!(moved.starts_with(&[strike, rest]), "{moved:?}");
 }

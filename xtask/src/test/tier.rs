@@ -193,9 +193,8 @@ impl Bench {
         let binaries = self.binaries()?;
         libtest(
             workspace::cargo()
-                // One at a time: a pulse is as long as its emulator has a CPU.
                 .args(["test", "--workspace", "--quiet", "--test"])
-                .args([Tier::Pi.name(), "--", "--test-threads=1"])
+                .arg(Tier::Pi.name())
                 .env("OOM_AGENT_BIN", &binaries.agent)
                 .env("BONKER_GPIO_BIN", &binaries.bonker)
                 .env("BONKER_GPIO_AARCH64_BIN", aarch64)

@@ -23,6 +23,8 @@ done
 ifconfig lo 127.0.0.1 up
 # The address that QEMU's user network forwards to.
 ifconfig usb0 10.0.2.15 up
+# A CPU that idles has the host's time: QEMU waits for its next timer, and a busy host wakes it late.
+nice -n 19 sh -c 'while :; do :; done' &
 # Through a pipe: a log on a terminal is coloured, and the simulator draws.
 {
     bonker-gpio --version

@@ -7,7 +7,7 @@ mod pulses;
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, PipeWriter, Read, Write as _, pipe};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,14 +21,18 @@ use crate::cross::Board;
 use crate::lab::{Output, port};
 use crate::process::{show, stop};
 pub use parts::PiParts;
-use pulses::Meter;
+use pulses::{Event, Meter};
 pub use pulses::{Pulse, Run, runs};
 
-/// How long a boot may take; some 10 s on an idle machine.
-const BOOT: Duration = Duration::from_mins(4);
+/// Longer than anything here takes on a busy machine; a boot takes some 10 s on an idle one.
+const HANG: Duration = Duration::from_mins(10);
 
 /// The pin that bonker-gpio takes, by its BCM number.
 const PIN: u8 = 18;
+
+/// The pin's registers, and the clock: every reading of it, since both kernels take the time from
+/// the system timer.
+const TRACE: &str = "trace:memory_region_ops_write,trace:bcm2835_systmr_read";
 
 /// More pulses than a day of tests makes.
 const MAX_PULSES: usize = 1_000_000;
@@ -62,7 +66,8 @@ struct Watch {
 struct Seen {
     meter: Meter,
     pulses: Vec<Pulse>,
-    edges: u64,
+    /// The last edge, or the start of a wait for rest, by the board's clock.
+    rests_since: Duration,
     /// QEMU's own last lines.
     errors: VecDeque<String>,
 }
@@ -79,20 +84,17 @@ impl Pi {
         fs::write(&initrd, archive).with_context(|| format!("write {}", initrd.display()))?;
         // Whoever takes the port between here and QEMU's start makes QEMU say so.
         let (port, _) = port::reserve()?;
-        let (program, machine, cpu, uart, more) = match board {
+        let (program, machine, uart, more) = match board {
             Board::Aarch64 => (
                 "qemu-system-aarch64",
                 "raspi3b",
-                ["-accel", "tcg,thread=multi"],
                 "0x3f201000",
-                "",
+                // One CPU, since QEMU lets one run at a time: while it runs another, pulses wait.
+                "nr_cpus=1 clocksource=timer_us",
             ),
             Board::Armv6 => (
                 "qemu-system-arm",
                 "raspi1ap",
-                // Time by the instruction. By the host's clock, a board that waited for a CPU sets its
-                // only timer to a moment that is past, which QEMU takes for 71 minutes hence.
-                ["-icount", "shift=5"],
                 "0x20201000",
                 // QEMU has none of the registers that this driver takes for granted on a Pi 1.
                 "initcall_blacklist=bcm2835_power_driver_init",
@@ -111,16 +113,18 @@ impl Pi {
         let mut command = Command::new(program);
         command
             .args(["-M", machine])
-            .args(cpu)
+            // Time by the instruction, 8 ns each: a pulse is as long on a busy host as on an idle
+            // one. By the host's clock, moreover, a Pi 1 that waited for a CPU sets its only timer
+            // to a moment that is past, which QEMU takes for 71 minutes hence.
+            .args(["-icount", "shift=3"])
             .args(["-display", "none", "-monitor", "none", "-no-reboot"])
-            .args(["-chardev", "stdio,id=serial,signal=off"])
-            .args(["-serial", "chardev:serial"])
+            // What it writes there is in the trace.
+            .args(["-serial", "null"])
             .arg("-netdev")
             .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:50051"))
             .args(["-device", "usb-net,netdev=net"])
             // To standard error, by the line.
-            .args(["-d", "trace:memory_region_ops_write"])
-            .args(["-msg", "timestamp=on"])
+            .args(["-d", TRACE])
             .arg("-kernel")
             .arg(&files.kernel)
             .arg("-dtb")
@@ -130,16 +134,16 @@ impl Pi {
             .arg("-append")
             .arg(line)
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .with_context(|| format!("start {}", show(&command)))?;
-        let serial = child.stdout.take().context("a piped standard output")?;
         let trace = child.stderr.take().context("a piped standard error")?;
         let watch = Arc::new(Watch::default());
         let watching = Arc::clone(&watch);
-        thread::spawn(move || watching.read(trace));
+        let (serial, to_serial) = pipe().context("make a pipe for a serial line")?;
+        thread::spawn(move || watching.read(trace, to_serial));
         let mut pi = Self {
             child,
             serial: Output::new("the Pi", serial),
@@ -147,7 +151,7 @@ impl Pi {
             port,
             _dir: dir,
         };
-        let ready = pi.serial.find("message that it listens", BOOT, |line| {
+        let ready = pi.serial.find("message that it listens", HANG, |line| {
             let ended = line.contains("bonker-gpio ended:");
             (ended || line.contains("listening on ")).then_some(!ended)
         });
@@ -176,16 +180,25 @@ impl Pi {
         self.watch.lock().meter.is_high()
     }
 
-    /// Watches GPIO 18 for `length`: whether nothing was done to it.
-    pub fn rests_for(&self, length: Duration) -> bool {
-        let seen = self.watch.lock();
-        let edges = seen.edges;
-        let waited = self
+    /// Waits until nothing was done to GPIO 18 for `length` by the board's clock.
+    pub fn wait_for_rest(&self, length: Duration) -> Result<()> {
+        let mut seen = self.watch.lock();
+        seen.rests_since = seen.meter.now();
+        let moves = |seen: &mut Seen| seen.meter.now().saturating_sub(seen.rests_since) < length;
+        let (seen, waited) = self
             .watch
             .more
-            .wait_timeout_while(seen, length, |seen| seen.edges == edges)
+            .wait_timeout_while(seen, HANG, moves)
             .unwrap_or_else(PoisonError::into_inner);
-        waited.1.timed_out()
+        if waited.timed_out() {
+            bail!(
+                "no rest of {length:?} within {HANG:?}: by the Pi's clock it is {:?}, and the \
+                 last edge was at {:?}",
+                seen.meter.now(),
+                seen.rests_since
+            );
+        }
+        Ok(())
     }
 }
 
@@ -203,31 +216,44 @@ impl Watch {
     }
 
     /// Reads the trace to its end. QEMU waits for nobody but this reader.
-    fn read(&self, trace: impl Read) {
+    ///
+    /// The serial line is passed on from here, so that whoever has a line of it has the pulses
+    /// before it, too.
+    fn read(&self, trace: impl Read, mut serial: PipeWriter) {
         let mut reader = BufReader::new(trace);
         let mut line = Vec::new();
         while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            self.take(&String::from_utf8_lossy(&line));
+            self.take(&String::from_utf8_lossy(&line), &mut serial);
             line.clear();
         }
     }
 
-    fn take(&self, line: &str) {
-        if let Some(edge) = pulses::edge(line, PIN) {
-            let mut seen = self.lock();
-            seen.edges += 1;
-            if let Some(pulse) = seen.meter.feed(edge)
-                && seen.pulses.len() < MAX_PULSES
-            {
-                seen.pulses.push(pulse);
+    fn take(&self, line: &str, serial: &mut PipeWriter) {
+        match pulses::parse_event(line, PIN) {
+            Some(Event::Serial(byte)) => {
+                // Fails where nobody reads it any more.
+                let _ = serial.write_all(&[byte]);
             }
-            self.more.notify_all();
-        } else if !line.contains(":memory_region_ops_write ") {
-            let mut seen = self.lock();
-            if seen.errors.len() == SHOWN {
-                seen.errors.pop_front();
+            Some(event) => {
+                let mut seen = self.lock();
+                if let Event::Edge { .. } = event {
+                    seen.rests_since = seen.meter.now();
+                }
+                if let Some(pulse) = seen.meter.feed(event)
+                    && seen.pulses.len() < MAX_PULSES
+                {
+                    seen.pulses.push(pulse);
+                }
+                self.more.notify_all();
             }
-            seen.errors.push_back(line.trim_end().to_owned());
+            None if pulses::is_trace(line) => {}
+            None => {
+                let mut seen = self.lock();
+                if seen.errors.len() == SHOWN {
+                    seen.errors.pop_front();
+                }
+                seen.errors.push_back(line.trim_end().to_owned());
+            }
         }
     }
 

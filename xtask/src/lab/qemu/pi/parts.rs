@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -11,6 +12,7 @@ use crate::cross::Board;
 use crate::lab::qemu::kernels::image;
 use crate::lab::qemu::suites::Suites;
 use crate::lab::{Cache, Debian};
+use crate::process::capture;
 use crate::say;
 
 const SUITE: &str = "bookworm";
@@ -37,8 +39,8 @@ pub(super) struct Files {
 impl PiParts {
     /// Installs QEMU, and downloads what is booted where it is not there yet.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
-        debian.install("the tier pi", &["qemu-system-arm"])?;
-        let dir = cache.entry("debian-pi-1", |dir| {
+        debian.install("the tier pi", &["qemu-system-arm", "device-tree-compiler"])?;
+        let dir = cache.entry("debian-pi-2", |dir| {
             say::step("downloading Debian's kernels for the Raspberry Pi (about a minute, once)");
             for board in [Board::Aarch64, Board::Armv6] {
                 let to = dir.join(board.name());
@@ -84,6 +86,9 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
     copy(root.join(format!("boot/vmlinuz-{release}")), "kernel")?;
     let trees = root.join("usr/lib").join(package);
     copy(trees.join(tree), "device-tree")?;
+    if board == Board::Aarch64 {
+        set_system_timer(&to.join("device-tree"))?;
+    }
     // /bin is a link where the package's own tree does not say so.
     let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
     let busybox = busybox.into_iter().find(|path| path.is_file());
@@ -102,6 +107,27 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
     for (at, name) in modules::in_order(&MODULES, &needs).into_iter().enumerate() {
         let from = modules.get(name).context("a module that was found")?;
         copy(from.clone(), &format!("modules/{at:02}-{name}.ko"))?;
+    }
+    Ok(())
+}
+
+/// Has Debian's arm64 kernel read the system timer, as the Pi 1's kernel does: QEMU traces that
+/// clock, and not the CPU's own. The kernel is built without the timer's driver, but has one for a
+/// counter of microseconds at another offset (`timer-tegra.c`: `TIMERUS_CNTR_1US`, 0x10).
+fn set_system_timer(device_tree: &Path) -> Result<()> {
+    const TIMER: &str = "/soc/timer@7e003000";
+    // The driver reads a clock's rate.
+    let mut clock = Command::new("fdtget");
+    clock.args(["-t", "x"]).arg(device_tree);
+    let clock = capture(clock.args(["/clocks/clk-osc", "phandle"]))?;
+    for (kind, property, value) in [
+        ("s", "compatible", "nvidia,tegra20-timer"),
+        ("x", "reg", "7e002ff4 60"),
+        ("x", "clocks", clock.trim()),
+    ] {
+        let mut put = Command::new("fdtput");
+        put.args(["-t", kind]).arg(device_tree);
+        capture(put.args([TIMER, property]).args(value.split(' ')))?;
     }
     Ok(())
 }

@@ -1,33 +1,48 @@
-//! From QEMU's trace of register writes to the pulses on a pin. Pure.
+//! From QEMU's trace to the pulses on a pin, by the clock of the board that it emulates. Pure.
 //!
-//! A line of `-d trace:memory_region_ops_write -msg timestamp=on` (QEMU 7.2):
+//! Lines of `-d trace:memory_region_ops_write,trace:bcm2835_systmr_read` (QEMU 7.2):
 //!
 //! ```text
-//! 17936@1795273379.582010:memory_region_ops_write cpu 1 mr 0x7f8b99379850 addr 0x3f20001c value 0x40000 size 4 name 'bcm2835_gpio'
+//! bcm2835_systmr_read timer read: offset 0x4 data 0x1f09c2d
+//! memory_region_ops_write cpu 0 mr 0x7f8b99379850 addr 0x3f20001c value 0x40000 size 4 name 'bcm2835_gpio'
 //! ```
 
 use std::time::Duration;
 
-/// GPSET0 and GPCLR0, from the block's address on: BCM2835 ARM Peripherals, 6.1. The blocks lie at
-/// 0x20200000 (Pi 1) and 0x3f200000 (Pi 2 and 3); the offset is below the page's 4 KiB in both.
+/// CLO, the lower half of the system timer's microseconds, from the block's address on: BCM2835 ARM
+/// Peripherals, 12.1.
+const CLOCK: u64 = 0x4;
+
+/// GPSET0 and GPCLR0, from the block's address on: the same, 6.1. The blocks lie at 0x20200000
+/// (Pi 1) and 0x3f200000 (Pi 2 and 3); the offset is below the page's 4 KiB in both.
 const SET: u64 = 0x1c;
 const CLEAR: u64 = 0x28;
 
-/// So many pulses that are alike make a position; fewer are what a busy host makes of one.
+/// The PL011's data register, from the block's address on: the same, 13.4.
+const DATA: u64 = 0x0;
+
+/// So many pulses that are alike make a position; fewer belong to a ramp.
 const FEW: usize = 3;
 
-/// A pin that is set to a level.
+/// What QEMU calls its events.
+const READ: &str = "bcm2835_systmr_read";
+const WRITE: &str = "memory_region_ops_write";
+
+/// What a line of the trace records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Edge {
-    /// Since the Unix epoch, on the host's clock.
-    at: Duration,
-    high: bool,
+pub(super) enum Event {
+    /// The guest reads its clock: the microseconds since the board's start, modulo 2³².
+    Clock(u32),
+    /// The guest sets the pin high, or low.
+    Edge { high: bool },
+    /// The guest writes a byte to its serial line.
+    Serial(u8),
 }
 
 /// A time that the pin was high.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
-    /// When it began, since the Unix epoch, on the host's clock.
+    /// When it began, since the first reading of the board's clock.
     pub at: Duration,
     /// How long it lasted.
     pub width: Duration,
@@ -46,23 +61,41 @@ pub struct Run {
     pub at: Duration,
 }
 
-/// Makes pulses of edges.
+/// Makes pulses of events.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
+    reading: Option<u32>,
+    now: Duration,
     high_since: Option<Duration>,
 }
 
 // === impl Meter ===
 
 impl Meter {
-    pub(super) fn feed(&mut self, edge: Edge) -> Option<Pulse> {
-        if edge.high {
-            self.high_since.get_or_insert(edge.at);
-            return None;
+    /// An edge is at the last reading before it: software PWM reads the clock until it is time.
+    pub(super) fn feed(&mut self, event: Event) -> Option<Pulse> {
+        match event {
+            Event::Clock(reading) => {
+                let before = self.reading.replace(reading).unwrap_or(reading);
+                self.now += Duration::from_micros(reading.wrapping_sub(before).into());
+                None
+            }
+            Event::Edge { high: true } => {
+                self.high_since.get_or_insert(self.now);
+                None
+            }
+            Event::Serial(_) => None,
+            Event::Edge { high: false } => {
+                let at = self.high_since.take()?;
+                let width = self.now.saturating_sub(at);
+                Some(Pulse { at, width })
+            }
         }
-        let at = self.high_since.take()?;
-        let width = edge.at.checked_sub(at)?;
-        Some(Pulse { at, width })
+    }
+
+    /// The board's clock, since its first reading.
+    pub(super) fn now(&self) -> Duration {
+        self.now
     }
 
     /// Whether the pin is high.
@@ -71,38 +104,46 @@ impl Meter {
     }
 }
 
-/// What a line of the trace says of `pin`, if anything.
-pub(super) fn edge(line: &str, pin: u8) -> Option<Edge> {
-    let (head, rest) = line.split_once(":memory_region_ops_write ")?;
-    if !rest.trim_end().ends_with("name 'bcm2835_gpio'") {
-        return None;
-    }
+/// What a line of the trace records of the clock, the serial line or `pin`, if anything.
+pub(super) fn parse_event(line: &str, pin: u8) -> Option<Event> {
+    let (event, rest) = line.trim_end().split_once(' ')?;
     let field = |name: &str| {
         let mut words = rest.split_whitespace();
         words.find(|word| *word == name)?;
         u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
     };
-    let high = match field("addr")? & 0xfff {
-        SET => true,
-        CLEAR => false,
-        _ => return None,
-    };
-    if field("value")? & 1_u64.checked_shl(pin.into())? == 0 {
+    if event == READ {
+        let clock = field("offset")? == CLOCK;
+        return clock.then_some(Event::Clock(field("data")?.try_into().ok()?));
+    }
+    if event != WRITE {
         return None;
     }
-    let (seconds, micros) = head.split_once('@')?.1.split_once('.')?;
-    let at = Duration::from_secs(seconds.parse().ok()?);
-    let micros = Duration::from_micros(micros.parse().ok()?);
-    Some(Edge {
-        at: at.checked_add(micros)?,
-        high,
-    })
+    let (_, device) = rest.split_once(" name ")?;
+    // Devices lie at page boundaries.
+    let (register, value) = (field("addr")? & 0xfff, field("value")?);
+    match (device, register) {
+        ("'bcm2835_gpio'", SET | CLEAR) => {
+            let high = register == SET;
+            let ours = value & 1_u64.checked_shl(pin.into())? != 0;
+            ours.then_some(Event::Edge { high })
+        }
+        // The byte has errors of receiving above it.
+        ("'pl011'", DATA) => Some(Event::Serial(value.to_le_bytes()[0])),
+        _ => None,
+    }
+}
+
+/// Whether it is a line of the trace at all.
+pub(super) fn is_trace(line: &str) -> bool {
+    let event = line.split(' ').next().unwrap_or_default();
+    [READ, WRITE].contains(&event)
 }
 
 /// The positions that `pulses` ask for, in order, of those `nominals` (in µs).
 ///
 /// A pulse is of the position that it is within a fifth of. Those of none are left out: a servo's
-/// ramps, and pulses that an emulator that had no CPU ended late.
+/// ramps, and the few that a slow board ends late.
 pub fn runs(pulses: &[Pulse], nominals: &[u64]) -> Vec<Run> {
     let near = |pulse: &Pulse| {
         let width = u64::try_from(pulse.width.as_micros()).ok()?;
@@ -145,56 +186,68 @@ pub fn runs(pulses: &[Pulse], nominals: &[u64]) -> Vec<Run> {
 mod tests {
     use super::*;
 
-    fn line(at: &str, addr: &str, value: &str, name: &str) -> String {
+    fn write(addr: &str, value: &str, name: &str) -> String {
         format!(
-            "17936@{at}:memory_region_ops_write cpu 1 mr 0x7f8b99379850 addr {addr} value {value} \
-             size 4 name '{name}'"
+            "memory_region_ops_write cpu 1 mr 0x7f8b99379850 addr {addr} value {value} size 4 \
+             name '{name}'\n"
         )
     }
 
     #[test]
-    fn edges_of_the_pin_and_no_other() {
-        let check = |line: &str, high: Option<bool>| {
-            assert_eq!(edge(line, 18).map(|edge| edge.high), high, "{line}");
+    fn other_lines_are_no_events() {
+        let check = |line: &str, expect: Option<Event>| {
+            assert_eq!(parse_event(line, 18), expect, "{line}");
         };
+        let (rise, fall) = (Event::Edge { high: true }, Event::Edge { high: false });
         let gpio = "bcm2835_gpio";
-        check(&line("1.5", "0x3f20001c", "0x40000", gpio), Some(true));
-        check(&line("1.5", "0x3f200028", "0x40000", gpio), Some(false));
-        check(&line("1.5", "0x2020001c", "0x40000", gpio), Some(true));
-        check(&line("1.5", "0x3f20001c", "0x20000", gpio), None);
-        check(&line("1.5", "0x3f200020", "0x40000", gpio), None);
-        check(&line("1.5", "0x3f20001c", "0x40000", "dwc2-io"), None);
+        check(&write("0x3f20001c", "0x40000", gpio), Some(rise));
+        check(&write("0x3f200028", "0x40000", gpio), Some(fall));
+        check(&write("0x2020001c", "0x40000", gpio), Some(rise));
+        check(&write("0x3f20001c", "0x20000", gpio), None);
+        check(&write("0x3f200020", "0x40000", gpio), None);
+        check(&write("0x3f20001c", "0x40000", "dwc2-io"), None);
+        let byte = Some(Event::Serial(b'@'));
+        check(&write("0x3f201000", "0x40", "pl011"), byte);
+        check(&write("0x3f201038", "0x40", "pl011"), None);
+        let clock = |offset: &str, data: &str| {
+            format!("bcm2835_systmr_read timer read: offset {offset} data {data}\n")
+        };
+        check(&clock("0x4", "0x1f09c2d"), Some(Event::Clock(0x1f0_9c2d)));
+        check(&clock("0x8", "0x1"), None);
+        check(&clock("0x4", "0x100000000"), None);
         check("qemu-system-aarch64: warning: a line of another kind", None);
         check("", None);
     }
 
     #[test]
     fn any_bytes_are_answered() {
-        let whole = line("17.000001", "0x3f20001c", "0x40000", "bcm2835_gpio");
-        for cut in 0..whole.len() {
-            assert_eq!(edge(&whole[..cut], 18), None, "{cut}");
+        let whole = write("0x3f20001c", "0x40000", "bcm2835_gpio");
+        for cut in 0..whole.len() - 1 {
+            assert_eq!(parse_event(&whole[..cut], 18), None, "{cut}");
         }
-        assert_eq!(edge(&whole, 64), None);
+        assert_eq!(parse_event(&whole, 64), None);
     }
 
     #[test]
-    fn a_pulse_is_from_set_to_clear() {
-        let at = |micros| Duration::from_micros(micros);
-        let edge = |micros, high| Edge {
-            at: at(micros),
-            high,
-        };
+    fn a_pulse_is_as_long_as_the_boards_clock_says() {
+        let micros = Duration::from_micros;
         let mut meter = Meter::default();
-        assert_eq!(meter.feed(edge(5, false)), None);
-        assert_eq!(meter.feed(edge(10, true)), None);
-        assert!(meter.is_high());
+        let mut feed = |event| (meter.feed(event), meter.is_high());
+        assert_eq!(feed(Event::Clock(u32::MAX - 9)), (None, false));
+        assert_eq!(feed(Event::Edge { high: false }), (None, false));
+        assert_eq!(feed(Event::Clock(u32::MAX)), (None, false));
+        assert_eq!(feed(Event::Edge { high: true }), (None, true));
+        // The reading begins anew.
+        assert_eq!(feed(Event::Clock(500)), (None, true));
+        assert_eq!(feed(Event::Clock(999)), (None, true));
         let pulse = Pulse {
-            at: at(10),
-            width: at(1000),
+            at: micros(9),
+            width: micros(1000),
         };
-        assert_eq!(meter.feed(edge(1010, false)), Some(pulse));
-        assert_eq!(meter.feed(edge(1020, false)), None);
-        assert!(!meter.is_high());
+        assert_eq!(feed(Event::Edge { high: false }), (Some(pulse), false));
+        assert_eq!(feed(Event::Clock(1000)), (None, false));
+        assert_eq!(feed(Event::Edge { high: false }), (None, false));
+        assert_eq!(meter.now(), micros(1010));
     }
 
     #[test]
