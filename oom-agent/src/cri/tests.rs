@@ -154,7 +154,7 @@ fn socket() -> (tempfile::TempDir, Socket) {
 }
 
 async fn ask(cri: &Cri) -> Result<Identity, CriError> {
-    tokio::time::timeout(Duration::from_secs(10), cri.container(ID))
+    tokio::time::timeout(Duration::from_mins(3), cri.container(ID))
         .await
         .unwrap()
 }
@@ -374,7 +374,7 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), gone)
+        tokio::time::timeout(Duration::from_mins(3), gone)
             .await
             .unwrap();
     }
@@ -396,7 +396,7 @@ async fn the_first_socket_in_order_that_answers_is_taken() {
         at("run/k3s/containerd/containerd.sock"),
     );
     let _servers = [serve(Answer::Refuse, &crio), serve(Answer::Refuse, &k3s)];
-    let found = tokio::time::timeout(Duration::from_secs(10), discover(root.path()))
+    let found = tokio::time::timeout(Duration::from_mins(3), discover(root.path()))
         .await
         .unwrap();
     assert_eq!(found.unwrap().socket(), &crio);
