@@ -10,12 +10,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use bonker_gpio::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS_PER_PEER, STOP_DEADLINE};
+use bonker_gpio::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS_PER_PEER};
 use common::http::{get, rest, say};
 use common::{REST_US, Server, servo, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 #[tokio::test]
 async fn probes_follow_the_boot_motion() {
@@ -50,12 +49,8 @@ async fn who_says_too_much_or_too_little_is_hung_up_on() {
     let long = get(server.web, &format!("/live?{long}")).await;
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
     assert!(get(server.web, "/live").await.starts_with("HTTP/1.1 200 "));
-    let patience = HEAD_DEADLINE + Duration::from_secs(5);
     for stream in [&mut slow, &mut silent] {
-        let mut answer = Vec::new();
-        let _reset = timeout(patience, stream.read_to_end(&mut answer))
-            .await
-            .unwrap();
+        let _reset = within(stream.read_to_end(&mut Vec::new())).await;
     }
     assert!(begun.elapsed() + Duration::from_secs(1) >= HEAD_DEADLINE);
 }
@@ -73,10 +68,8 @@ async fn one_address_cannot_take_all_connections() {
         idle.push(stream);
     }
     assert_eq!(get(server.web, "/live").await, "");
-    let begun = Instant::now();
     server.stop();
     server.stopped().await;
-    assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
     for mut stream in idle {
         let answer = rest(&mut stream).await;
         assert!(answer.ends_with("yes\n"), "{answer}");
@@ -90,10 +83,9 @@ async fn half_a_request_does_not_hold_the_end_up() {
     server.ready().await;
     let _half = say(server.web, "GET /live HTTP/1.1\r\n").await;
     assert!(get(server.web, "/live").await.starts_with("HTTP/1.1 200 "));
-    let (begun, web) = (Instant::now(), server.web);
+    let web = server.web;
     server.stop();
     server.stopped().await;
-    assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
     assert!(TcpStream::connect(web).await.is_err(), "still listening");
 }
 

@@ -8,16 +8,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::binaries::Binaries;
-use crate::lab::{Agent, Bonker, Cgroup, field, stamp, victim};
+use crate::lab::{Agent, Bonker, Cgroup, field, stamp, victim, wait};
 use crate::process::{is_root, show, stop};
 use crate::{build_ebpf, interrupt, say};
 
 const LIMIT_MIB: u64 = 64;
-/// How long the kernel may take to run the victim into its limit and kill it.
-const KILL: Duration = Duration::from_mins(1);
-/// How long what follows from the kill may take.
-const FOLLOW: Duration = Duration::from_secs(15);
-
 /// Sets up, builds, and shows it; fails unless all of it happened.
 pub fn main(args: build_ebpf::Args) -> Result<()> {
     if !is_root() {
@@ -63,12 +58,13 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             .with_context(|| format!("start {}", show(&command)))?,
     );
 
-    let (told, incident) = agent
-        .incidents
-        .find_at("incident in our cgroup", KILL, |line| {
-            let incident: Value = serde_json::from_str(line).ok()?;
-            (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
-        })?;
+    let (told, incident) =
+        agent
+            .incidents
+            .find_at("incident in our cgroup", wait::HANG, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
+            })?;
     let id = text(&incident, "/id").to_owned();
     if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.0.id())) {
         bail!(
@@ -76,14 +72,16 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             tail.0.id()
         );
     }
-    let (acked, ack) = agent.log.find_at("acknowledgement", FOLLOW, |line| {
+    let (acked, ack) = agent.log.find_at("acknowledgement", wait::HANG, |line| {
         let ours = field(line, "message")? == "bonk acknowledged" && field(line, "incident")? == id;
         ours.then(|| (field(line, "outcome"), field(line, "latency_us")))
     })?;
     let mut swing = Swing::default();
     let (rested, ()) = bonker
         .log
-        .find_at("swing that ends at rest", FOLLOW, |line| swing.take(line))?;
+        .find_at("swing that ends at rest", wait::HANG, |line| {
+            swing.take(line)
+        })?;
 
     let (outcome, latency) = ack;
     let latency = latency

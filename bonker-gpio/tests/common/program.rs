@@ -1,7 +1,6 @@
 //! The program itself, from outside.
 
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -25,7 +24,7 @@ pub fn program(args: &[&str]) -> Command {
 }
 
 pub async fn within<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), wait)
+    tokio::time::timeout(super::HANG, wait)
         .await
         .expect("in time")
 }

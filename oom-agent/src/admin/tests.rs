@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Answer, Asked, CONNECTIONS, HEAD_LEN, PATIENCE, listen, serve};
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(3);
 
 struct Server {
     address: SocketAddr,

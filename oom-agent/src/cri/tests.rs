@@ -163,7 +163,7 @@ pub(crate) fn socket() -> (tempfile::TempDir, Socket) {
 }
 
 async fn ask(cri: &Cri) -> Result<Identity, CriError> {
-    tokio::time::timeout(Duration::from_secs(10), cri.container(ID, PATIENCE))
+    tokio::time::timeout(Duration::from_mins(3), cri.container(ID, PATIENCE))
         .await
         .unwrap()
 }
@@ -383,7 +383,7 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), gone)
+        tokio::time::timeout(Duration::from_mins(3), gone)
             .await
             .unwrap();
     }
@@ -406,7 +406,7 @@ async fn every_socket_that_answers_is_taken() {
     );
     let _servers = [serve(Answer::Refuse, &crio), serve(Answer::Refuse, &k3s)];
     let look = async |known: &[Cri]| {
-        let found = tokio::time::timeout(Duration::from_secs(10), discover(root.path(), known));
+        let found = tokio::time::timeout(Duration::from_mins(3), discover(root.path(), known));
         found.await.unwrap().runtimes
     };
     let found = look(&[]).await;
@@ -441,7 +441,7 @@ async fn a_pods_sandbox_names_its_pod_and_no_container() {
 async fn all_containers_are_listed_with_the_sandboxes() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
-    let all = Cri::new(socket).all(Duration::from_secs(10)).await.unwrap();
+    let all = Cri::new(socket).all(Duration::from_mins(3)).await.unwrap();
     let ids: Vec<&str> = all.iter().map(|it| it.container.id.as_str()).collect();
     assert_eq!(ids, [ID, SANDBOX]);
 }

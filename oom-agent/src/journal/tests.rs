@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use super::*;
 use crate::k8s::fake::incident;
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(3);
 
 fn numbered(n: usize) -> Arc<Incident> {
     let mut incident = incident();

@@ -13,7 +13,7 @@ use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::snapshot::Version;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(3);
 const FAST: Duration = Duration::from_millis(100);
 
 /// What came in one pass: paths and what they use, and whether it was a whole one.

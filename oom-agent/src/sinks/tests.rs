@@ -25,7 +25,7 @@ use crate::pressure::threshold::Level;
 use crate::warn::Warning;
 use crate::warn::tests::near;
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(3);
 const IDLE: Duration = Duration::from_mins(10);
 
 pub(super) fn incident(n: u32) -> Arc<Incident> {
@@ -75,7 +75,7 @@ struct Bonker {
     seen: Arc<Mutex<Vec<String>>>,
     /// Says that a stream was opened.
     streams: mpsc::Sender<()>,
-    /// Ends a stream in order that has no item for so long.
+    /// Ends a stream in order that has no further item for so long.
     idle: Duration,
     /// And after so many items.
     items_a_stream: usize,
@@ -114,10 +114,13 @@ impl BonkService for Bonker {
         let (answers, stream) = mpsc::channel(1);
         let _opened = self.streams.try_send(());
         tokio::spawn(async move {
+            // The first item of a busy machine may be late.
+            let mut idle = IDLE;
             for _ in 0..bonker.items_a_stream {
-                let Ok(Some(Ok(request))) = timeout(bonker.idle, requests.next()).await else {
+                let Ok(Some(Ok(request))) = timeout(idle, requests.next()).await else {
                     return;
                 };
+                idle = bonker.idle;
                 let item = request.item.unwrap();
                 let id = item.id.clone();
                 let times = {

@@ -21,7 +21,7 @@ use crate::k8s::cluster_fake::{Answer, Asked, Fake, status};
 use crate::metrics::Metrics;
 use crate::sinks::{Format, Lines};
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(3);
 
 /// A pod of which those containers were killed, and one that was not.
 fn pod(name: &str, killed: &[&str]) -> Value {

@@ -3,16 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
 use super::process::Resident;
 use crate::lab::wait;
-
-/// How long the report may take: it is printed while the victim dies.
-const SOON: Duration = Duration::from_secs(5);
 
 /// The log, from when it was opened on.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ impl Kmsg {
     /// Waits until that many different victims are told of.
     pub(super) fn report(&mut self, victims: usize) -> Result<Report> {
         let mut report = Report::default();
-        let complete = wait::until("the kernel's report", SOON, || {
+        let complete = wait::until("the kernel's report", wait::HANG, || {
             while let Some(line) = self.line() {
                 report.take(&line);
             }

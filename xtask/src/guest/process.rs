@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use super::pods::Group;
 use crate::expect::between;
-use crate::lab::Output;
+use crate::lab::{Output, wait};
 use crate::process::stop;
 
 /// The bound on everything; emulation is slow.
-pub(super) const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = wait::HANG;
 
 /// A hog says fewer lines than these.
 const WORDS: usize = 8;

@@ -1,14 +1,11 @@
 //! A client of the agent's admin port.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use super::wait::HANG;
 use super::{Agent, Output, field, http, message};
-
-/// How long the port may take to be named.
-const SOON: Duration = Duration::from_secs(20);
 
 /// Where an agent serves metrics and health.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +22,7 @@ impl Admin {
 
     /// As a log tells.
     pub fn told_by(log: &mut Output) -> Result<Self> {
-        let address = log.find("address of the admin port", SOON, |line| {
+        let address = log.find("address of the admin port", HANG, |line| {
             let served = message(line)? == "metrics and health are served";
             served.then(|| field(line, "address"))?
         })?;

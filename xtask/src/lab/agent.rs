@@ -12,11 +12,8 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use super::Output;
+use super::wait::HANG;
 use crate::process::{self, stop};
-
-/// How long a program may take to be ready, and to end when told to.
-pub(super) const READY: Duration = Duration::from_secs(30);
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Agent {
         };
         agent
             .log
-            .find("message that it is attached", READY, |line| {
+            .find("message that it is attached", HANG, |line| {
                 message(line)?.contains("attached").then_some(())
             })?;
         Ok(agent)
@@ -66,13 +63,13 @@ impl Agent {
 
     /// Tells it to end, and waits until it has.
     pub fn end(&mut self) {
-        stop(&mut self.child, GRACE);
+        stop(&mut self.child, HANG);
     }
 
     /// Kills it on the spot, and gives all the lines that it has written.
     pub fn kill(&mut self) -> Vec<String> {
         stop(&mut self.child, Duration::ZERO);
-        self.incidents.to_end(GRACE)
+        self.incidents.to_end(HANG)
     }
 
     /// Ends it as a crash does, by SIGKILL.
@@ -112,7 +109,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
+        stop(&mut self.child, HANG);
     }
 }
 
@@ -156,7 +153,7 @@ impl Bonker {
             web: None,
         };
         let mut out = out;
-        let ready = out.find("message that it listens", READY, |line| {
+        let ready = out.find("message that it listens", HANG, |line| {
             line.strip_prefix("listening on ").map(str::to_owned)
         });
         match ready {
@@ -167,7 +164,7 @@ impl Bonker {
             }
         }
         if flags.contains(&"--http-listen") {
-            bonker.web = Some(out.find("address of its web side", READY, |line| {
+            bonker.web = Some(out.find("address of its web side", HANG, |line| {
                 let (_, address) = line.strip_prefix("web on ")?.split_once("://")?;
                 address.trim_end_matches('/').parse().ok()
             })?);
@@ -210,7 +207,7 @@ impl Bonker {
     pub fn end(&mut self) -> Result<(Duration, bool)> {
         let told = Instant::now();
         kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
-        let status = process::wait_timeout(&mut self.child, GRACE)?;
+        let status = process::wait_timeout(&mut self.child, HANG)?;
         let took = told.elapsed();
         Ok((took, status.context("an end")?.success()))
     }
@@ -218,7 +215,7 @@ impl Bonker {
 
 impl Drop for Bonker {
     fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
+        stop(&mut self.child, HANG);
     }
 }
 

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::agent::spawn;
+use super::wait::HANG;
 use super::{Cache, Debian, Output, field, http, wait};
 use crate::process::{capture, stop};
 use crate::say;
 
-const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Debian's looks for its templates below /usr/share: it is shown them there, and nobody else.
@@ -55,7 +55,7 @@ impl Alertmanager {
             .args(["--web.listen-address=127.0.0.1:0"])
             .args(["--cluster.listen-address=", "--log.format=json"]);
         let (child, _, mut log) = spawn("prometheus-alertmanager", &mut command)?;
-        let address = log.find("address of Alertmanager", READY, |line| {
+        let address = log.find("address of Alertmanager", HANG, |line| {
             let listens = field(line, "msg")? == "Listening on";
             listens
                 .then(|| field(line, "address")?.parse().ok())
@@ -67,7 +67,7 @@ impl Alertmanager {
             _log: log,
             _dir: dir,
         };
-        wait::until("Alertmanager's readiness", READY, || {
+        wait::until("Alertmanager's readiness", HANG, || {
             let (status, _) = http::get(alertmanager.address, "/-/ready").ok()?;
             (status == 200).then_some(())
         })?;

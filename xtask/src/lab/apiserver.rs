@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -15,10 +14,10 @@ use super::kubernetes;
 use super::namespaces::Inside;
 use super::pki::Pki;
 use super::server::Server;
+use super::wait::HANG;
 use super::{Cache, port, wait};
 use crate::process::capture;
 
-const READY: Duration = Duration::from_secs(90);
 const AUDIT_LOG: &str = "audit.log";
 const NAME: &str = "kube-apiserver";
 
@@ -305,7 +304,7 @@ impl ApiServer {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("kube-apiserver's readiness", READY, || {
+        let ready = wait::until("kube-apiserver's readiness", HANG, || {
             if self.api.has_ended() {
                 return Some(false);
             }

@@ -5,15 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait;
-
-/// How long a killed process may take to leave its cgroup.
-const LEAVE: Duration = Duration::from_secs(10);
+use super::wait::HANG;
 
 /// A cgroup of this process's own, limited in memory and without swap. Dropping
 /// it kills what runs in it and removes it.
@@ -183,7 +180,7 @@ fn serial() -> u32 {
 
 /// Kills what runs in the cgroup, waits until it is gone, and removes it.
 fn remove(dir: &Path) -> Result<()> {
-    wait::until(&format!("removal of {}", dir.display()), LEAVE, || {
+    wait::until(&format!("removal of {}", dir.display()), HANG, || {
         let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
         for pid in procs
             .lines()

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -13,6 +12,7 @@ use super::apiserver::Role;
 use super::containerd::path_with;
 use super::namespaces::Namespaces;
 use super::server::Server;
+use super::wait::HANG;
 use super::{ApiServer, Cache, Containerd, Debian, Registry, cgroup, wait};
 use crate::process::capture;
 
@@ -20,7 +20,6 @@ use crate::process::capture;
 /// services runs, and none is needed where they have one address.
 const ADDRESS: &str = "10.0.0.1";
 const PODS: &str = "10.77.0.0/24";
-const READY: Duration = Duration::from_secs(90);
 
 /// A cluster in namespaces of its own, with its own cgroups. Dropping it ends
 /// everything in it and leaves no traces.
@@ -149,7 +148,7 @@ impl Cluster {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("a node that is ready", READY, || {
+        let ready = wait::until("a node that is ready", HANG, || {
             if self.kubelet.has_ended() {
                 return Some(false);
             }

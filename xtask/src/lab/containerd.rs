@@ -12,11 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::namespaces::Inside;
 use super::server::Server;
+use super::wait::HANG;
 use super::{Cache, Debian, cgroup, image, wait};
 use crate::process::{capture, run};
 use crate::say;
 
-const READY: Duration = Duration::from_secs(30);
 const NAME: &str = "containerd";
 
 /// A running containerd with the images `localhost/busybox:1` and
@@ -176,7 +176,7 @@ impl Containerd {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("containerd's CRI", READY, || {
+        let ready = wait::until("containerd's CRI", HANG, || {
             if self.server.has_ended() {
                 return Some(false);
             }

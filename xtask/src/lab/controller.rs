@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
 
 use super::Output;
-use super::agent::{READY, message, spawn};
+use super::agent::{message, spawn};
+use super::wait::HANG;
 use crate::process::{pid, stop};
 
 /// Longer than it gives itself.
@@ -40,7 +41,7 @@ impl Controller {
             incidents,
             log,
         };
-        controller.says("Kubernetes API server", READY)?;
+        controller.says("Kubernetes API server", HANG)?;
         Ok(controller)
     }
 

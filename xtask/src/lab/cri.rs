@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use proto::cri::runtime_service_client::RuntimeServiceClient;
@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
+use super::wait::HANG;
 use super::{Containerd, wait};
 
 const IMAGE: &str = "localhost/busybox:1";
@@ -116,9 +117,7 @@ impl<'a> Sandbox<'a> {
             &["/bin/sh", "-c", &script],
         ))?;
         let gate = self.containerd.rootfs(&id).join("gate");
-        wait::until("the container's gate", Duration::from_secs(10), || {
-            gate.exists().then_some(())
-        })?;
+        wait::until("the container's gate", HANG, || gate.exists().then_some(()))?;
         Ok(Gated {
             cgroup: format!("{}/{id}", self.containerd.pod_cgroup(&self.pod.uid)),
             id,
@@ -153,7 +152,7 @@ impl<'a> Sandbox<'a> {
 fn connect(runtime: &Runtime, socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
         .context("the URL of a socket")?
-        .timeout(Duration::from_secs(30));
+        .timeout(HANG);
     let channel = runtime.block_on(endpoint.connect());
     Ok(RuntimeServiceClient::new(
         channel.context("connect to the container runtime")?,

@@ -20,6 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
 
+use super::wait::HANG;
 use crate::process;
 
 /// So many connections are made at a time: a handshake has a deadline.
@@ -30,9 +31,6 @@ const PER_ADDRESS: u32 = 50;
 
 /// How many containers their bonks are of.
 const CONTAINERS: u32 = 1000;
-
-/// How long one answer, one connection or one goodbye may take.
-const SOON: Duration = Duration::from_secs(30);
 
 /// Their streams stay open until [`Crowd::ends`].
 #[derive(Debug)]
@@ -208,13 +206,13 @@ impl Client {
     /// Those of one connection.
     async fn connect(numbers: Range<u32>, endpoint: Endpoint) -> Result<Vec<Self>> {
         let attempt = || format!("connect client {}", numbers.start);
-        let channel = timeout(SOON, endpoint.connect()).await;
+        let channel = timeout(HANG, endpoint.connect()).await;
         let channel = channel.with_context(attempt)?.with_context(attempt)?;
         let mut all = Vec::new();
         for number in numbers.clone() {
             let (items, sent) = mpsc::channel(1);
             let mut client = BonkServiceClient::new(channel.clone());
-            let stream = timeout(SOON, client.stream_bonks(ReceiverStream::new(sent))).await;
+            let stream = timeout(HANG, client.stream_bonks(ReceiverStream::new(sent))).await;
             let stream = stream.with_context(attempt)?.with_context(attempt)?;
             all.push(Self {
                 number,
@@ -237,7 +235,7 @@ impl Client {
             let sent = Instant::now();
             let request = StreamBonksRequest { item: Some(item) };
             self.items.send(request).await.with_context(attempt)?;
-            let answer = timeout(SOON, self.answers.message()).await;
+            let answer = timeout(HANG, self.answers.message()).await;
             let answer = answer.with_context(attempt)?.with_context(attempt)?;
             let answer = answer.and_then(|answer| answer.acknowledgement);
             let delay = u64::try_from(sent.elapsed().as_nanos());
@@ -280,7 +278,7 @@ impl Client {
     async fn end(mut self) -> (u64, Option<Status>) {
         let mut surplus = 0;
         loop {
-            match timeout(SOON, self.answers.message()).await {
+            match timeout(HANG, self.answers.message()).await {
                 Ok(Ok(Some(_))) => surplus += 1,
                 Ok(Ok(None)) | Err(_) => return (surplus, None),
                 Ok(Err(status)) => return (surplus, Some(status)),

@@ -2,18 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
+use super::wait::HANG;
 use anyhow::{Context as _, Result};
-
-/// How long an answer may take.
-const SOON: Duration = Duration::from_secs(20);
 
 /// The status and the body of what GET gives.
 pub(super) fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let attempt = || format!("GET http://{address}{path}");
-    let mut stream = TcpStream::connect_timeout(&address, SOON).with_context(attempt)?;
-    stream.set_read_timeout(Some(SOON)).with_context(attempt)?;
+    let mut stream = TcpStream::connect_timeout(&address, HANG).with_context(attempt)?;
+    stream.set_read_timeout(Some(HANG)).with_context(attempt)?;
     // Of version 1.0: a body without chunks, and the connection closed at its end.
     write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").with_context(attempt)?;
     let mut answer = String::new();

@@ -11,11 +11,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::agent::spawn;
+use super::wait::HANG;
 use super::{Cache, Debian, Output, field, http, wait};
 use crate::process::{capture, stop};
 use crate::say;
 
-const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// What one is to scrape, to judge and to whom it is to tell.
@@ -84,8 +84,8 @@ impl Prometheus {
         };
         prometheus.address = prometheus
             .log
-            .find("address of Prometheus", READY, listening_on)?;
-        wait::until("Prometheus' readiness", READY, || {
+            .find("address of Prometheus", HANG, listening_on)?;
+        wait::until("Prometheus' readiness", HANG, || {
             let (status, _) = http::get(prometheus.address, "/-/ready").ok()?;
             (status == 200).then_some(())
         })?;

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{Timespec, poll};
 
+/// Only what hangs takes so long, on a busy machine, too.
+pub const HANG: Duration = Duration::from_mins(3);
+
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(10);
 

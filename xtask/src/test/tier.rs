@@ -236,7 +236,7 @@ impl Bench {
         let binaries = self.binaries()?;
         libtest(
             workspace::cargo()
-                // One at a time: each makes the kernel kill, and some measure how soon that is told.
+                // One at a time: each makes the kernel kill.
                 .args([
                     "test",
                     "--workspace",

@@ -14,7 +14,7 @@ use crate::shipped;
 use crate::support::text;
 
 /// Scraping, judging and posting take a second each, and the window of the rule has to pass.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = wait::HANG;
 
 /// In place of the shipped 10 minutes: ten intervals of scraping.
 const WINDOW: &str = "[10s]";

@@ -1,6 +1,7 @@
 //! A page that outlives the server it listens to.
 
 use serde_json::json;
+use xtask::lab::wait;
 
 use crate::desk::{Desk, MOVING, item};
 
@@ -32,7 +33,7 @@ fn a_page_comes_back_by_itself_with_all_that_it_missed() {
     let mut seen = 0;
     desk.bonker
         .log
-        .find("both swings", std::time::Duration::from_secs(20), |line| {
+        .find("both swings", wait::HANG, |line| {
             seen += usize::from(line.contains(" bonked "));
             (seen == swings).then_some(())
         })

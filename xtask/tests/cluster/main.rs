@@ -27,8 +27,8 @@ use xtask::lab::{Cache, Cluster, Consent, Debian, wait};
 use xtask::process::capture;
 use xtask::{say, workspace};
 
-/// For what a scheduler and a kubelet have to do, on a machine with other work.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// For what a scheduler and a kubelet have to do.
+const PATIENCE: Duration = wait::HANG;
 
 const ACCOUNT: &str = "system:serviceaccount:oom-bonker:oom-agent";
 

@@ -8,7 +8,7 @@ use crate::servo::{Servo, ServoError};
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(1);
 /// How long a test waits for what has to happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A pulse, and when; `None` is detached.
 type Said = (Option<u16>, Instant);

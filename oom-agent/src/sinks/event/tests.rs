@@ -16,7 +16,7 @@ use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::sinks::Sink;
 
-const WITHIN: Duration = Duration::from_secs(20);
+const WITHIN: Duration = Duration::from_mins(3);
 
 /// Knows every container from the second time it is asked on.
 #[derive(Default)]

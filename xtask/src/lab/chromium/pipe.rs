@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::lab::wait::HANG;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-
-/// The bound on every answer; a browser's start on a busy machine takes seconds.
-const SOON: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Pipe {
@@ -60,7 +58,7 @@ impl Pipe {
         self.commands
             .write_all(&bytes)
             .with_context(|| format!("send {method} to chromium"))?;
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + HANG;
         loop {
             let mut message = self
                 .receive(deadline)
@@ -81,7 +79,7 @@ impl Pipe {
 
     /// Waits for an event of that name; those before it stay kept.
     pub(super) fn event(&mut self, method: &str) -> Result<Value> {
-        let deadline = Instant::now() + SOON;
+        let deadline = Instant::now() + HANG;
         let of_name = |event: &Value| event.get("method").and_then(Value::as_str) == Some(method);
         if let Some(at) = self.events.iter().position(of_name)
             && let Some(event) = self.events.remove(at)
@@ -108,7 +106,7 @@ impl Pipe {
     fn receive(&self, deadline: Instant) -> Result<Value> {
         let left = deadline.saturating_duration_since(Instant::now());
         self.messages.recv_timeout(left).map_err(|why| match why {
-            RecvTimeoutError::Timeout => anyhow::anyhow!("not within {SOON:?}"),
+            RecvTimeoutError::Timeout => anyhow::anyhow!("not within {HANG:?}"),
             RecvTimeoutError::Disconnected => anyhow::anyhow!("chromium has ended"),
         })
     }
