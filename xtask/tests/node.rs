@@ -106,8 +106,12 @@ macro_rules! every_case_on {
                 executed_process,
                 child_alone,
                 child_with_its_group,
+                many_processes,
                 limit_lowered_below_usage,
+                swap_is_full_too,
+                no_limit_below_kubepods,
                 sandbox_of_another_runtime,
+                node_full_by_a_host_process,
             ]);
         )+
     };

@@ -432,6 +432,18 @@ impl Pod<'_> {
         }
     }
 
+    /// It holds from `low` bytes on, most of them in that container; it has no limit.
+    pub(super) fn holder(&self, container: &Container, low: u64) -> Value {
+        json!({
+            "cgroup": self.group.path,
+            "usage_bytes": between(low, ALLOCATABLE),
+            "limit_bytes": null,
+            "process": null,
+            "container": container.told(),
+            "pod": {"namespace": NAMESPACE, "name": self.name, "uid": self.uid},
+        })
+    }
+
     /// A process in there, which is none of its containers'.
     pub(super) fn in_sandbox(&self, facts: Facts) -> Result<Facts> {
         let container = json!({"id": self.sandbox, "name": null, "runtime": "containerd"});

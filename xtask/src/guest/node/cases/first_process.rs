@@ -1,10 +1,13 @@
 //! A container's first process eats: whose setting that is, depends on the pod.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{DIED, EATS, IDLES, LIMIT, MIB};
-use crate::guest::node::kubelet::{Container, ContainerPlan, Driver, Hog, Kind, Pod, PodPlan, hog};
+use crate::expect::anything;
+use crate::guest::node::kubelet::{
+    ALLOCATABLE, Container, ContainerPlan, Driver, Hog, Kind, Pod, PodPlan, hog,
+};
 use crate::guest::node::stage::{Kill, Note, Stage};
 use crate::guest::process::Facts;
 use crate::guest::scene::Story;
@@ -81,6 +84,19 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
             }
             .play(stage, &[beside(Some(LIMIT)), debug])
         }
+        // What all pods together may have is used up.
+        "no_limit_below_kubepods" => Case {
+            scope: "ancestor",
+            limit: ALLOCATABLE,
+            booked: Booked::Cgroup("/kubepods"),
+            note: Note {
+                first: &["hog", "main", "384 MiB"],
+                next: "give",
+                ..case.note
+            },
+            ..case
+        }
+        .play(stage, &[hungry("main", None)]),
         _ => bail!("no case is called {name}"),
     }
 }
@@ -104,6 +120,7 @@ struct Case<'a> {
 enum Booked {
     Container,
     Pod,
+    Cgroup(&'static str),
 }
 
 /// A container whose first process is a hog at its gate.
@@ -183,6 +200,7 @@ impl<'a> Case<'a> {
         let cgroup = match self.booked {
             Booked::Container => hungry.container.group.path.clone(),
             Booked::Pod => pod.group.path.clone(),
+            Booked::Cgroup(path) => path.to_owned(),
         };
         let container = &hungry.container;
         let more = match (self.booked, self.scope) {
@@ -190,6 +208,8 @@ impl<'a> Case<'a> {
                 vec![container.setting(LIMIT), container.holder(MIB, Some(LIMIT))]
             }
             (Booked::Pod, _) => vec![container.holder(MIB, self.pod_limit)],
+            // Other pods hold something, too.
+            (Booked::Cgroup(_), _) => vec![("holders", anything())],
             (Booked::Container, _) => Vec::new(),
         };
         let kill = Kill {
@@ -204,7 +224,20 @@ impl<'a> Case<'a> {
             more,
             notes: vec![pod.note(self.note)],
         };
-        let told = stage.play(&kill, || hungry.hog.go())?;
+        let mut told = stage.play(&kill, || hungry.hog.go())?;
+        if let Booked::Cgroup(_) = self.booked {
+            // The others have less.
+            let holders = told.pointer("/told/incident/holders").cloned();
+            let mut holders = holders
+                .and_then(|it| it.as_array().cloned())
+                .unwrap_or_default();
+            holders.splice(
+                ..holders.len().min(1),
+                [pod.holder(container, self.limit / 2)],
+            );
+            let expected = told.pointer_mut("/expected/incident/holders");
+            *expected.context("what is expected")? = holders.into();
+        }
         stage.kubelet.remove(&pod)?;
         Ok(told)
     }

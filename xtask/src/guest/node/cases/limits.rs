@@ -1,14 +1,17 @@
-//! Limits that are changed.
+//! Limits that are changed, and limits of swap.
+
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::first_process::Hungry;
-use super::{DIED, LIMIT, MIB};
+use super::{DIED, EATS, LIMIT, MIB};
 use crate::expect::{between, samples};
 use crate::guest::node::kubelet::{ContainerPlan, PodPlan, hog};
 use crate::guest::node::stage::{Kill, Note, Stage};
 use crate::guest::scene::Story;
+use crate::process::capture;
 
 /// Somebody sets the limit of a running container to less than it uses.
 pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
@@ -61,4 +64,67 @@ pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
     }
     stage.kubelet.remove(&pod)?;
     Ok(told)
+}
+
+/// A container may swap, and fills that, too.
+pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
+    let swap = Swap::on()?;
+    let eats = hog(0, EATS);
+    let containers = [ContainerPlan {
+        swap: 16 * MIB,
+        ..ContainerPlan::new("main", Some(LIMIT), &eats)
+    }];
+    let pod = stage.kubelet.run(PodPlan::new(&containers))?;
+    let mut main = Hungry::start(stage, &pod, "main")?;
+    let story = Story {
+        scope: "container",
+        limit_bytes: Some(LIMIT),
+        limit_cgroup: Some(&pod.group.path),
+        outcome: "container-died",
+        trigger: Some(main.container.pid),
+        victims: &main.victims,
+    };
+    let note = Note {
+        says: &["swap was full, too"],
+        ..DIED
+    };
+    let kill = Kill {
+        story,
+        more: vec![
+            main.container.setting(LIMIT),
+            main.container.holder(MIB, Some(LIMIT)),
+        ],
+        notes: vec![pod.note(note)],
+    };
+    let told = stage.play(&kill, || main.hog.go())?;
+    stage.kubelet.remove(&pod)?;
+    drop(swap);
+    Ok(told)
+}
+
+/// A file on the disk to swap to, until this is dropped.
+struct Swap;
+
+impl Swap {
+    const AT: &str = "/var/swap";
+
+    fn on() -> Result<Self> {
+        capture(Command::new("/usr/bin/busybox").args([
+            "dd",
+            "if=/dev/zero",
+            "bs=1M",
+            "count=64",
+            &format!("of={}", Self::AT),
+        ]))?;
+        capture(Command::new("/usr/bin/busybox").args(["mkswap", Self::AT]))?;
+        capture(Command::new("/usr/bin/busybox").args(["swapon", Self::AT]))?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        // A later case that finds it on says so.
+        let _ = capture(Command::new("/usr/bin/busybox").args(["swapoff", Self::AT]));
+    }
 }

@@ -3,10 +3,12 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{CHILD_DIED, IDLES, LIMIT};
+use super::{CHILD_DIED, DIED, IDLES, LIMIT};
 use crate::expect::anything;
+use crate::guest::cases::memory;
 use crate::guest::node::kubelet::{ContainerPlan, PodPlan};
 use crate::guest::node::stage::{Kill, Note, Stage};
+use crate::guest::pods::Group;
 use crate::guest::process::{Plan, start_on_host};
 use crate::guest::scene::Story;
 
@@ -51,4 +53,64 @@ pub(super) fn sandbox_of_another_runtime(stage: &mut Stage) -> Result<Value> {
     let told = stage.play(&kill, || hog.go())?;
     stage.kubelet.remove(&pod)?;
     Ok(told)
+}
+
+/// A process of no pod takes all there is: the kernel kills a bystander of some KiB before it.
+pub(super) fn node_full_by_a_host_process(stage: &mut Stage) -> Result<Value> {
+    let containers = [ContainerPlan::new("main", None, IDLES)];
+    let pod = stage.kubelet.run(PodPlan::new(&containers))?;
+    let main = stage.kubelet.start_container(&pod, "main")?;
+    let service = Group::plain("/system.slice/hog.service")?;
+    let mut hog = start_on_host(Plan {
+        group: &service,
+        args: &["--mib", "4096", "--gate"],
+        uid: 0,
+        oom_score_adj: 0,
+    })?;
+    let (bystander, eater) = ([main.facts()?], [hog.facts()?]);
+    let story = |victims, outcome| Story {
+        scope: "node",
+        limit_bytes: memory().ok(),
+        limit_cgroup: None,
+        outcome,
+        // Whoever wants a page when there is none.
+        trigger: None,
+        victims,
+    };
+    let (first, then) = (
+        story(&bystander, "container-died"),
+        story(&eater, "unknown"),
+    );
+    let of_pod = Note {
+        first: &["node", "main", "sleep"],
+        says: &["hog"],
+        next: "see why",
+        ..DIED
+    };
+    let on_node = Note {
+        on: "Node  guest",
+        field_path: None,
+        reason: "NodeOutOfMemory",
+        ..of_pod
+    };
+    let of_hog = Note {
+        first: &["node", "hog"],
+        next: "see what fills",
+        ..on_node
+    };
+    let kill = |story, notes| Kill {
+        story,
+        more: vec![("holders", anything())],
+        notes,
+    };
+    let first = kill(first, vec![pod.note(of_pod), on_node]);
+    let then = kill(then, vec![of_hog]);
+    let told = stage.play_all(&[&first, &then], || hog.go())?;
+    stage.kubelet.remove(&pod)?;
+    let part = |name: &str| -> Vec<Value> {
+        told.iter()
+            .map(|one| one.get(name).cloned().unwrap_or_default())
+            .collect()
+    };
+    Ok(json!({"expected": part("expected"), "told": part("told")}))
 }

@@ -2,14 +2,17 @@
 
 use std::thread;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use super::{CHILD_DIED, DIED, EATS, IDLES, LIMIT, MIB};
 use crate::guest::node::host::ctr;
 use crate::guest::node::kubelet::{ContainerPlan, PodPlan, hog};
-use crate::guest::node::stage::{Kill, Stage};
+use crate::guest::node::stage::{Kill, Note, Stage};
 use crate::guest::scene::Story;
+
+/// Beside the first one.
+const MANY: u32 = 300;
 
 /// Somebody eats in a container by `kubectl exec`.
 pub(super) fn executed_process(stage: &mut Stage) -> Result<Value> {
@@ -86,6 +89,48 @@ pub(super) fn child(stage: &mut Stage, single: bool) -> Result<Value> {
         notes: vec![pod.note(note)],
     };
     let told = stage.play(&kill, || hog.go())?;
+    stage.kubelet.remove(&pod)?;
+    Ok(told)
+}
+
+/// As a web server's or a database's container: all are killed together.
+pub(super) fn many_processes(stage: &mut Stage) -> Result<Value> {
+    let eats = hog(0, EATS);
+    let script = format!("for i in $(seq {MANY}); do sleep 1000 & done; {eats}");
+    let containers = [ContainerPlan::new("main", Some(2 * LIMIT), &script)];
+    let pod = stage.kubelet.run(PodPlan::new(&containers))?;
+    let main = stage.kubelet.start_container(&pod, "main")?;
+    let mut hog = main.hog(0)?;
+    let victims = main.all()?.into_iter().map(|pid| main.facts_of(pid));
+    let victims = victims.collect::<Result<Vec<_>>>()?;
+    let story = Story {
+        scope: "container",
+        limit_bytes: Some(2 * LIMIT),
+        limit_cgroup: Some(&pod.group.path),
+        outcome: "container-died",
+        trigger: Some(main.pid),
+        victims: &victims,
+    };
+    let note = Note {
+        first: &["main", "96 MiB"],
+        says: &["300 more"],
+        next: "raise main's resources.limits.memory above 96 MiB",
+        ..DIED
+    };
+    let kill = Kill {
+        story,
+        more: vec![
+            main.setting(2 * LIMIT),
+            main.holder(MIB, Some(2 * LIMIT)),
+            ("victim_count", json!(victims.len())),
+        ],
+        notes: vec![pod.note(note)],
+    };
+    let mut told = stage.play(&kill, || hog.go())?;
+    // As many are listed.
+    let listed = told.pointer_mut("/expected/incident/victims");
+    let listed = listed.and_then(Value::as_array_mut);
+    listed.context("what is expected")?.truncate(256);
     stage.kubelet.remove(&pod)?;
     Ok(told)
 }
