@@ -1,8 +1,7 @@
 //! Pods, made as a kubelet of Kubernetes 1.32 and later makes them on cgroup v2.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,65 +17,23 @@ use serde_json::{Value, json};
 
 use super::SOON;
 use super::api::Api;
+use super::container::named;
+pub(super) use super::container::{Container, Hog};
+use super::manifest::NAMESPACE;
+pub(super) use super::manifest::{ContainerPlan, Driver, Kind, PodPlan, hog};
 use super::stage::Note;
 use crate::expect::between;
 use crate::guest::cases::memory;
 use crate::guest::pods::{Group, delegate};
 use crate::guest::process::Facts;
 use crate::guest::scene::NODE;
-use crate::lab::{Cri, IMAGE, Output, namespaces, wait};
-
-/// A hog says fewer lines than these.
-const WORDS: usize = 8;
+use crate::lab::{Cri, IMAGE, namespaces, wait};
 
 /// Below its volumes' directories a kubelet keeps what containers see.
 const PODS: &str = "/var/lib/kubelet/pods";
 
 /// Where a container finds its pod's memory-backed volume.
 const VOLUME: &str = "/cache";
-
-/// Which of the pod's lists a container is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Main,
-    Init,
-    Sidecar,
-    Ephemeral,
-}
-
-/// The kubelet's cgroup driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Driver {
-    Cgroupfs,
-    /// There is no systemd here: its cgroups are made by their names.
-    Systemd,
-}
-
-/// A container of a manifest.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ContainerPlan<'a> {
-    pub(super) name: &'a str,
-    pub(super) kind: Kind,
-    /// `resources.limits.memory`.
-    pub(super) limit: Option<u64>,
-    /// What its shell runs; see [`hog`].
-    pub(super) script: &'a str,
-    /// `singleProcessOOMKill` of the kubelet's configuration.
-    pub(super) single: bool,
-    /// What of swap it may use.
-    pub(super) swap: u64,
-}
-
-/// A manifest.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PodPlan<'a> {
-    pub(super) driver: Driver,
-    /// `spec.resources.limits.memory`.
-    pub(super) limit: Option<u64>,
-    /// It has an `emptyDir` of medium `Memory`.
-    pub(super) volume: bool,
-    pub(super) containers: &'a [ContainerPlan<'a>],
-}
 
 /// The node's kubelet, as far as one is needed.
 #[derive(Debug)]
@@ -99,154 +56,11 @@ pub(super) struct Pod<'a> {
     config: PodSandboxConfig,
 }
 
-/// A container that was started.
-#[derive(Debug)]
-pub(super) struct Container {
-    pub(super) id: String,
-    pub(super) group: Group,
-    /// Of its first process, on this host.
-    pub(super) pid: u32,
-    name: String,
-    pod: String,
-    control: PathBuf,
-}
-
-/// The two ends of a process that waits at its gate.
-#[derive(Debug)]
-pub(super) struct Hog {
-    stdin: File,
-    output: Output,
-}
-
-/// What a shell runs to become a hog whose standard input and output are number `n` of its container's.
-pub(super) fn hog(n: u32, args: &str) -> String {
-    format!("exec hog hog {args} --gate 0<>/ctl/{n}.in 1<>/ctl/{n}.out")
-}
-
 /// As many have a control each.
 const CONTROLS: u32 = 3;
 
-// === impl ContainerPlan ===
-
-impl<'a> ContainerPlan<'a> {
-    pub(super) fn new(name: &'a str, limit: Option<u64>, script: &'a str) -> Self {
-        Self {
-            name,
-            kind: Kind::Main,
-            limit,
-            script,
-            single: false,
-            swap: 0,
-        }
-    }
-
-    pub(super) fn kind(self, kind: Kind) -> Self {
-        Self { kind, ..self }
-    }
-
-    pub(super) fn single(self) -> Self {
-        Self {
-            single: true,
-            ..self
-        }
-    }
-}
-
-// === impl PodPlan ===
-
-impl<'a> PodPlan<'a> {
-    pub(super) fn new(containers: &'a [ContainerPlan<'a>]) -> Self {
-        Self {
-            driver: Driver::Cgroupfs,
-            limit: None,
-            volume: false,
-            containers,
-        }
-    }
-
-    /// `memory.max` of its cgroup: its own, else the sum of its containers' where each has one.
-    fn max(&self) -> Option<u64> {
-        let of = |kinds: &[Kind]| {
-            let those = self
-                .containers
-                .iter()
-                .filter(|one| kinds.contains(&one.kind));
-            those.map(|one| one.limit).collect::<Option<Vec<u64>>>()
-        };
-        let together: u64 = of(&[Kind::Main, Kind::Sidecar])?.iter().sum();
-        let before = of(&[Kind::Init])?.into_iter().max().unwrap_or_default();
-        Some(together.max(before))
-    }
-
-    fn is_best_effort(&self) -> bool {
-        let mut limits = self.containers.iter().map(|container| container.limit);
-        self.limit.is_none() && limits.all(|limit| limit.is_none())
-    }
-
-    /// The path of its cgroup.
-    fn cgroup(&self, uid: &str) -> String {
-        let class = if self.is_best_effort() {
-            "besteffort"
-        } else {
-            "burstable"
-        };
-        match self.driver {
-            Driver::Cgroupfs => format!("/kubepods/{class}/pod{uid}"),
-            Driver::Systemd => {
-                let uid = uid.replace('-', "_");
-                format!("/kubepods.slice/kubepods-{class}.slice/kubepods-{class}-pod{uid}.slice")
-            }
-        }
-    }
-
-    /// As the API server has it.
-    fn object(&self, name: &str, uid: &str) -> Value {
-        let limits = |limit: Option<u64>| match limit {
-            Some(bytes) => json!({"limits": {"memory": bytes.to_string()}}),
-            None => json!({}),
-        };
-        let containers = |kinds: &[Kind]| -> Vec<Value> {
-            let those = self
-                .containers
-                .iter()
-                .filter(|one| kinds.contains(&one.kind));
-            those
-                .map(|container| {
-                    let always = (container.kind == Kind::Sidecar).then_some("Always");
-                    json!({
-                        "name": container.name,
-                        "image": IMAGE,
-                        "resources": limits(container.limit),
-                        "restartPolicy": always,
-                    })
-                })
-                .collect()
-        };
-        let volumes = self
-            .volume
-            .then(|| json!({"name": "cache", "emptyDir": {"medium": "Memory"}}));
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": NAMESPACE, "uid": uid},
-            "spec": {
-                "nodeName": NODE,
-                "containers": containers(&[Kind::Main]),
-                "initContainers": containers(&[Kind::Init, Kind::Sidecar]),
-                "ephemeralContainers": containers(&[Kind::Ephemeral]),
-                "resources": limits(self.limit),
-                "volumes": volumes.into_iter().collect::<Vec<_>>(),
-            },
-            "status": {"phase": "Running"},
-        })
-    }
-}
-
 /// What all pods together may have.
 pub(super) const ALLOCATABLE: u64 = 384 << 20;
-
-/// Of every pod.
-const NAMESPACE: &str = "shop";
 
 // === impl Kubelet ===
 
@@ -517,126 +331,7 @@ impl Pod<'_> {
     }
 }
 
-// === impl Container ===
-
-impl Container {
-    /// Moves what runs in it to where systemd would have started it.
-    fn enter_scope(&mut self, pod: &Group) -> Result<()> {
-        let runs_in = fs::read_to_string(format!("/proc/{}/cgroup", self.pid))
-            .context("read a container's cgroup")?;
-        let runs_in = runs_in.trim().trim_start_matches("0::").to_owned();
-        let scope = Group::plain(&format!("{}/cri-containerd-{}.scope", pod.path, self.id))?;
-        let old = Group {
-            path: runs_in,
-            pod: None,
-            container: None,
-        };
-        for file in ["memory.max", "memory.oom.group", "memory.swap.max"] {
-            let value = fs::read_to_string(old.dir().join(file)).context("read a limit")?;
-            scope.set(file, value.trim())?;
-        }
-        scope.enter(self.pid)?;
-        self.group.path = scope.path;
-        Ok(())
-    }
-
-    /// Waits until hog number `n` is at its gate.
-    pub(super) fn hog(&self, n: u32) -> Result<Hog> {
-        let mut hog = Hog {
-            stdin: self.end(&format!("{n}.in"))?,
-            output: Output::with_room("hog", self.end(&format!("{n}.out"))?, WORDS),
-        };
-        hog.said("ready")?;
-        Ok(hog)
-    }
-
-    /// The other end of what is `/ctl/name` in the container.
-    pub(super) fn end(&self, name: &str) -> Result<File> {
-        let at = self.control.join(name);
-        // Both ways, so that none of the two waits for the other.
-        let file = OpenOptions::new().read(true).write(true).open(&at);
-        file.with_context(|| format!("open {}", at.display()))
-    }
-
-    /// Its first process as it is now.
-    pub(super) fn facts(&self) -> Result<Facts> {
-        self.facts_of(self.pid)
-    }
-
-    /// One of its processes as it is now.
-    pub(super) fn facts_of(&self, pid: u32) -> Result<Facts> {
-        named(Facts::read(pid, &self.group)?, &self.told(), &self.pod)
-    }
-
-    /// The limit to change is its own.
-    pub(super) fn setting(&self, limit: u64) -> (&'static str, Value) {
-        let setting = json!({"cgroup": self.group.path, "limit_bytes": limit});
-        ("setting", setting)
-    }
-
-    /// It holds most of what its pod has: from `low` bytes on.
-    pub(super) fn holder(&self, low: u64, limit: Option<u64>) -> (&'static str, Value) {
-        let holder = json!({
-            "cgroup": self.group.path,
-            "usage_bytes": between(low, ALLOCATABLE),
-            "limit_bytes": limit,
-            "process": null,
-            "container": self.told(),
-            "pod": {"namespace": NAMESPACE, "name": self.pod, "uid": self.group.pod},
-        });
-        ("holders", json!([holder]))
-    }
-
-    fn told(&self) -> Value {
-        json!({"id": self.id, "name": self.name, "runtime": "containerd"})
-    }
-
-    /// The process ids of all that runs in it.
-    pub(super) fn all(&self) -> Result<Vec<u32>> {
-        let procs = self.group.dir().join("cgroup.procs");
-        let procs = fs::read_to_string(procs).context("list a container's processes")?;
-        procs
-            .lines()
-            .map(|pid| pid.parse().context("read a process id"))
-            .collect()
-    }
-
-    /// The process beside its first one.
-    pub(super) fn other(&self) -> Result<u32> {
-        let mut all = self.all()?.into_iter();
-        all.find(|pid| *pid != self.pid).context("another process")
-    }
-}
-
-/// A process with the names that its runtime gives to container and pod.
-fn named(mut facts: Facts, container: &Value, pod: &str) -> Result<Facts> {
-    let told = facts.told.as_object_mut().context("what is told")?;
-    let uid = told.get("pod").and_then(|pod| pod.get("uid")).cloned();
-    told.insert("container".to_owned(), container.clone());
-    told.insert(
-        "pod".to_owned(),
-        json!({"namespace": NAMESPACE, "name": pod, "uid": uid}),
-    );
-    facts.in_container = false;
-    Ok(facts)
-}
-
-// === impl Hog ===
-
-impl Hog {
-    /// Opens the gate.
-    pub(super) fn go(&mut self) -> Result<()> {
-        self.stdin.write_all(b"\n").context("open a hog's gate")
-    }
-
-    /// Waits until it says a line that begins so.
-    pub(super) fn said(&mut self, start: &str) -> Result<()> {
-        self.output
-            .find(start, SOON, |line| line.starts_with(start).then_some(()))
-    }
-}
-
-/// Who may do what the agent of `DaemonSet` may, see `daemonset.yaml`.
+/// What `daemonset.yaml` gives the agent beyond the usual.
 pub(super) fn of_the_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
     for (from, to, readonly) in mounts {
         config.mounts.push(mounted(from, to, *readonly));

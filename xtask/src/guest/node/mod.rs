@@ -6,8 +6,10 @@
 
 mod api;
 mod cases;
+mod container;
 mod host;
 mod kubelet;
+mod manifest;
 mod stage;
 
 use std::time::{Duration, Instant};
