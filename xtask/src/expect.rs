@@ -49,6 +49,13 @@ pub fn samples(count: u64, low: u64, high: u64) -> Value {
     json!({"$samples": [count, low, high]})
 }
 
+/// The note of an Event as somebody reads it who is woken by it: its first sentence, of 120 characters
+/// at most, has each of `first`; each of `says` is anywhere; its last ones begin with "Next: " and `next`;
+/// all are `chars` characters at most; and volumes in memory are spoken of, or they are not.
+pub fn note(first: &[&str], says: &[&str], next: &str, volumes: bool, chars: usize) -> Value {
+    json!({"$note": [first, says, next, volumes, chars]})
+}
+
 /// Each place where `told` is not what was expected, in words; none: all is well.
 pub fn differences(expected: &Value, told: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -118,6 +125,24 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
         }),
         "$anything" => Some(true),
         "$whole" => Some(told.is_i64() || told.is_u64()),
+        "$note" => told.as_str().and_then(|note| {
+            let sentence = note.split(". ").next()?;
+            let (_, next) = note.split_once("Next: ")?;
+            let has = |n: usize, text: &str| {
+                let mut parts = args.get(n)?.as_array()?.iter().map(Value::as_str);
+                Some(parts.all(|part| part.is_some_and(|part| text.contains(part))))
+            };
+            let length = u64::try_from(note.chars().count()).ok()?;
+            let short = length <= number(4)? && sentence.chars().count() < 120;
+            let volumes = ["emptyDir", "volume"];
+            Some(
+                short
+                    && has(0, sentence)?
+                    && has(1, note)?
+                    && next.starts_with(args.get(2)?.as_str()?)
+                    && args.get(3)?.as_bool()? == volumes.iter().any(|word| note.contains(word)),
+            )
+        }),
         "$samples" => (|| {
             let seen = serde_json::from_value::<Vec<(u64, u64)>>(told.clone()).ok()?;
             let (last_age, last) = *seen.last()?;
@@ -206,6 +231,25 @@ mod tests {
         assert_eq!(differences(&expected, &json!(10)).len(), 1);
         check(&whole(), &json!(-4), &[]);
         assert_eq!(differences(&whole(), &json!(0.5)).len(), 1);
+    }
+
+    #[test]
+    fn a_note_is_short_and_ends_with_what_to_do() {
+        let expected = note(&["main", "48 MiB"], &["grew"], "raise", false, 400);
+        let fits = |told: &str| differences(&expected, &json!(told)).is_empty();
+        let good = "hog in main died at 48 MiB. It grew. Next: raise it.";
+        assert!(fits(good));
+        for (from, to) in [
+            ("in main died", "died"),
+            ("It grew", "It fell"),
+            ("Next: ", ""),
+            ("raise", "lower"),
+            ("raise it", "raise it, or see emptyDir"),
+            ("died", &"died ".repeat(25)),
+            ("grew", &"grew ".repeat(80)),
+        ] {
+            assert!(!fits(&good.replacen(from, to, 1)), "{from} for {to}");
+        }
     }
 
     #[test]

@@ -41,9 +41,9 @@ enum Cmd {
     /// Be the application of `OOMHero`'s example pod
     #[command(hide = true)]
     Bloat,
-    /// Be the first process of a virtual machine: run the cases of the tier qemu, and power off
+    /// Be the first process of a virtual machine: run the cases of a tier, and power off
     #[command(hide = true)]
-    Guest,
+    Guest(guest::Args),
 }
 
 fn main() -> ExitCode {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Bloat => bloat::main().map(|()| ExitCode::SUCCESS),
-        Cmd::Guest => guest::main().map(|()| ExitCode::SUCCESS),
+        Cmd::Guest(args) => guest::main(args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         say::error(&error);

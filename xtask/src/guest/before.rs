@@ -26,7 +26,14 @@ const IDLE: Duration = Duration::from_secs(5);
 pub(super) fn expected(story: &Story<'_>) -> Result<Value> {
     let victim = story.victims.first();
     let victims = victim.and_then(|victim| victim.told.get("cgroup")?.as_str());
-    let is_container = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.len() == 64);
+    let is_container = |path: &&str| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        // A bare id or, by systemd, `cri-containerd-ID.scope`.
+        name.trim_end_matches(".scope")
+            .rsplit('-')
+            .next()
+            .is_some_and(|id| id.len() == 64)
+    };
     let all = story.limit_cgroup.into_iter().chain(victims);
     for path in all.filter(is_container) {
         let Some(limit) = lowest(path)? else { continue };

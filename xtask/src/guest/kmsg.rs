@@ -56,11 +56,12 @@ impl Kmsg {
     pub(super) fn report(&mut self, victims: usize) -> Result<Report> {
         let mut report = Report::default();
         let complete = wait::until("the kernel's report", wait::HANG, || {
-            while let Some(line) = self.line() {
-                report.take(&line);
+            let whole = |report: &Report| !report.comm.is_empty() && report.killed.len() >= victims;
+            // What comes after it is of another one.
+            while !whole(&report) {
+                report.take(&self.line()?);
             }
-            let begun = !report.comm.is_empty();
-            (begun && report.killed.len() >= victims).then_some(())
+            Some(())
         });
         complete.with_context(|| format!("{victims} victims, and so far {report:?}"))?;
         Ok(report)

@@ -74,18 +74,31 @@ fn cgroup(path: &str, at: usize, story: &Story<'_>, degraded: &mut Vec<String>) 
             ((*kind).to_owned(), value)
         })
         .collect();
-    let swap = Path::new(&dir).join("memory.swap.current").exists();
+    let swaps = Path::new(&dir).join("memory.swap.current").exists();
+    let swap_limit = swaps
+        .then(|| text(&format!("{dir}/memory.swap.max")))
+        .transpose()?
+        .and_then(|limit| limit.trim().parse::<u64>().ok());
+    let swap = swap_limit.unwrap_or(MOST).min(swap_space()?);
     let pressure = pressure(&dir, "memory.pressure", at, degraded);
     Ok(json!({
         "cgroup": path,
         "limit_bytes": limit,
         "usage_bytes": usage,
         "peak_bytes": peak,
-        "swap_bytes": swap.then_some(0),
-        "swap_limit_bytes": null,
+        "swap_bytes": swaps.then(|| between(0, swap)),
+        "swap_limit_bytes": swap_limit,
         "stat": kinds,
         "pressure": pressure,
     }))
+}
+
+/// All of this machine's, in bytes.
+fn swap_space() -> Result<u64> {
+    let swaps = text("/proc/swaps")?;
+    let kib = |line: &str| line.split_whitespace().nth(2)?.parse::<u64>().ok();
+    let kib: u64 = swaps.lines().skip(1).filter_map(kib).sum();
+    Ok(kib.saturating_mul(1024))
 }
 
 /// It has no swap, and it is full.

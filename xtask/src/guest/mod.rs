@@ -12,6 +12,7 @@ mod kmsg;
 mod limits;
 mod loopback;
 mod memory;
+pub mod node;
 mod pods;
 mod process;
 mod runtime;
@@ -38,17 +39,24 @@ pub use cases::{INCIDENTS, NAMES};
 pub use identity::LARGE_GROUP;
 use scene::Scene;
 
+/// Flags of the command.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Args {
+    /// Be a Kubernetes node, and run the cases of the tier node.
+    #[arg(long)]
+    pub node: bool,
+}
+
 /// Sets the machine up, runs every case, and powers off.
-pub fn main() -> Result<()> {
-    if let Err(error) = set_up().and_then(|()| run()) {
+pub fn main(args: Args) -> Result<()> {
+    let done = set_up(args).and_then(|()| if args.node { node::run() } else { run() });
+    if let Err(error) = done.and_then(|()| tell_taint()) {
         tell(&json!({"error": format!("{error:#}")}));
     }
     reboot(RebootCommand::PowerOff).context("power off")
 }
 
 fn run() -> Result<()> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the release")?;
-    tell(&json!({"kernel": release.trim()}));
     let mut scene = Scene::open()?;
     for name in NAMES {
         let begun = Instant::now();
@@ -64,6 +72,10 @@ fn run() -> Result<()> {
         }
     }
     tell(&json!({"end": scene.close()}));
+    Ok(())
+}
+
+fn tell_taint() -> Result<()> {
     let tainted = fs::read_to_string("/proc/sys/kernel/tainted").context("read the taint")?;
     tell(&json!({"tainted": tainted.trim()}));
     Ok(())
@@ -74,22 +86,18 @@ fn tell(value: &Value) {
 }
 
 /// What a distribution's own first process would do, as far as it matters here.
-fn set_up() -> Result<()> {
-    for (kind, at) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("devtmpfs", "/dev"),
+fn set_up(args: Args) -> Result<()> {
+    mount_all(&[("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")])?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the release")?;
+    tell(&json!({"kernel": release.trim()}));
+    if args.node {
+        node::enter_disk()?;
+    }
+    mount_all(&[
         ("tmpfs", "/tmp"),
         ("cgroup2", "/sys/fs/cgroup"),
         ("tracefs", "/sys/kernel/tracing"),
-    ] {
-        // The kernel may have mounted /dev already.
-        if let Err(error) = mount(kind, at, kind, MountFlags::empty(), None)
-            && error != rustix::io::Errno::BUSY
-        {
-            return Err(error).with_context(|| format!("mount {at}"));
-        }
-    }
+    ])?;
     if !Path::new("/dev/fd").exists() {
         symlink("/proc/self/fd", "/dev/fd").context("link /dev/fd")?;
     }
@@ -98,4 +106,16 @@ fn set_up() -> Result<()> {
     // Its lines would end up within ours, and a serial line is slow.
     fs::write("/proc/sys/kernel/printk", "1").context("quieten the kernel")?;
     loopback::up()
+}
+
+fn mount_all(systems: &[(&str, &str)]) -> Result<()> {
+    for (kind, at) in systems {
+        // The kernel may have mounted /dev already.
+        if let Err(error) = mount(*kind, *at, *kind, MountFlags::empty(), None)
+            && error != rustix::io::Errno::BUSY
+        {
+            return Err(error).with_context(|| format!("mount {at}"));
+        }
+    }
+    Ok(())
 }

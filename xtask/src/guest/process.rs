@@ -218,7 +218,7 @@ impl Drop for Pack {
 }
 
 impl Facts {
-    fn read(pid: u32, group: &Group) -> Result<Self> {
+    pub(super) fn read(pid: u32, group: &Group) -> Result<Self> {
         let read = |name: &str| {
             let path = format!("/proc/{pid}/{name}");
             fs::read_to_string(&path).with_context(|| format!("read {path}"))

@@ -12,7 +12,7 @@ use super::kmsg::{Kmsg, Report};
 use super::memory;
 use super::process::{Facts, Resident, SOON};
 use crate::expect::{between, differences, id_between, one_of, time_between};
-use crate::lab::{Agent, wait};
+use crate::lab::{Agent, Output, wait};
 
 /// The kernel reports as many kills whole in as long: `oom_rs` of its `oom_kill_process`.
 const REPORTS: usize = 10;
@@ -21,7 +21,7 @@ const REPORTS_IN: Duration = Duration::from_secs(5);
 /// The kernel counts resident memory in batches, and prints it a moment after the mark.
 pub(super) const SLACK: u64 = 1 << 20;
 
-const NODE: &str = "guest";
+pub(super) const NODE: &str = "guest";
 const NO_RUNTIME: &str = "no container runtime was found";
 
 /// A running agent, and the kernel's log.
@@ -47,9 +47,17 @@ pub(super) struct Story<'a> {
     pub(super) victims: &'a [Facts],
 }
 
+/// What the cgroups of a kill are, which can be read as long as they are there.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    memory: Vec<Value>,
+    before: Value,
+    degraded: Vec<String>,
+}
+
 /// What was seen of one invocation of the OOM killer but by the agent.
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     /// Name of the thread whose allocation it was.
     comm: String,
     gfp_mask: Value,
@@ -60,7 +68,7 @@ struct Seen {
 
 /// Now, in ns of both clocks.
 #[derive(Debug, Clone, Copy)]
-struct Moment {
+pub(super) struct Moment {
     monotonic: u64,
     wall: u64,
 }
@@ -72,11 +80,10 @@ impl Scene {
         // Of a node's processes it is the largest when nothing else runs.
         let adj = format!("/proc/{}/oom_score_adj", agent.pid());
         fs::write(&adj, "-997").with_context(|| format!("write to {adj}"))?;
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read boot_id")?;
         Ok(Self {
             agent,
             kmsg: Kmsg::open()?,
-            boot: id.chars().take(8).collect(),
+            boot: boot()?,
             told: Vec::new(),
             played: Vec::new(),
         })
@@ -146,22 +153,7 @@ impl Scene {
 
     /// The incident of a story's victims.
     pub(super) fn told_of(&mut self, story: &Story<'_>) -> Result<Value> {
-        let pids: Vec<u32> = story.victims.iter().map(|victim| victim.pid).collect();
-        let what = format!("incident of one of {pids:?}");
-        let told = self.agent.incidents.find(&what, SOON, |line| {
-            // An id ends with a victim's: much is spared by not parsing the others.
-            let id = |pid| line.contains(&format!("-{pid}\""));
-            if !pids.iter().any(id) {
-                return None;
-            }
-            let incident: Value = serde_json::from_str(line).ok()?;
-            let victims = incident.get("victims")?.as_array()?;
-            victims
-                .iter()
-                .filter_map(|victim| victim.get("pid")?.as_u64())
-                .any(|pid| pids.iter().any(|ours| u64::from(*ours) == pid))
-                .then_some(incident)
-        })?;
+        let told = incident_of(&mut self.agent.incidents, story)?;
         self.told.push(told.get("id").cloned().unwrap_or_default());
         Ok(told)
     }
@@ -198,67 +190,8 @@ impl Scene {
         Ok(())
     }
 
-    fn expected(
-        &self,
-        story: &Story<'_>,
-        seen: &Seen,
-        (from, to): (Moment, Moment),
-    ) -> Result<Value> {
-        let mut victims = Vec::new();
-        // The runtime is asked last.
-        let (memory, mut degraded) = memory::expected(story)?;
-        let mut first = None;
-        for (n, (tid, resident)) in seen.killed.iter().enumerate() {
-            let facts = story
-                .victims
-                .iter()
-                .find(|facts| facts.tids.contains(tid))
-                .with_context(|| format!("the kernel killed another one: {seen:?}"))?;
-            first = first.or(Some(facts.pid));
-            let mut victim = facts.told.clone();
-            if let Some(rss) = victim.get_mut("rss_bytes") {
-                rss.clone_from(resident);
-            }
-            victims.push(victim);
-            if facts.in_container {
-                for field in ["container.name", "pod"] {
-                    degraded.push(format!("victims[{n}].{field}: {NO_RUNTIME}"));
-                }
-            }
-        }
-        Ok(json!({
-            "version": 1,
-            "id": id_between(&self.boot, from.monotonic, to.monotonic, first.unwrap_or_default()),
-            "time": time_between(from.wall, to.wall),
-            "node": NODE,
-            "scope": story.scope,
-            "limit_bytes": story.limit_bytes,
-            "limit_cgroup": story.limit_cgroup,
-            "limit_kind": story.limit_cgroup.map(|_| "memory"),
-            "limit_lowered": false,
-            "setting": null,
-            "holders": [],
-            "oom": {
-                "gfp_mask": seen.gfp_mask,
-                "order": seen.order,
-                "constraint": if story.limit_cgroup.is_some() { "memcg" } else { "none" },
-            },
-            "outcome": story.outcome,
-            "trigger": {
-                "pid": story.trigger.map_or_else(any, Value::from),
-                // The agent's threads have names of their own.
-                "comm": if story.trigger.is_some() {
-                    json!(seen.comm)
-                } else {
-                    one_of(&[json!(seen.comm), json!("oom-agent")])
-                },
-            },
-            "victim_count": victims.len(),
-            "victims": victims,
-            "memory": memory,
-            "before": before::expected(story)?,
-            "degraded": degraded,
-        }))
+    fn expected(&self, story: &Story<'_>, seen: &Seen, span: (Moment, Moment)) -> Result<Value> {
+        expected(&self.boot, story, seen, span, Surroundings::read(story)?)
     }
 
     /// Ends the agent: incidents that no case accounts for, and its whole log.
@@ -286,6 +219,97 @@ impl Scene {
             .collect();
         json!({"stray": stray, "log": log})
     }
+}
+
+/// The beginning of every incident's id.
+pub(super) fn boot() -> Result<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read boot_id")?;
+    Ok(id.chars().take(8).collect())
+}
+
+/// The incident of a story's victims.
+pub(super) fn incident_of(incidents: &mut Output, story: &Story<'_>) -> Result<Value> {
+    let pids: Vec<u32> = story.victims.iter().map(|victim| victim.pid).collect();
+    let what = format!("incident of one of {pids:?}");
+    incidents.find(&what, SOON, |line| {
+        // An id ends with a victim's: much is spared by not parsing the others.
+        let id = |pid| line.contains(&format!("-{pid}\""));
+        if !pids.iter().any(id) {
+            return None;
+        }
+        let incident: Value = serde_json::from_str(line).ok()?;
+        let victims = incident.get("victims")?.as_array()?;
+        victims
+            .iter()
+            .filter_map(|victim| victim.get("pid")?.as_u64())
+            .any(|pid| pids.iter().any(|ours| u64::from(*ours) == pid))
+            .then_some(incident)
+    })
+}
+
+/// The incident that the agent should tell.
+pub(super) fn expected(
+    boot: &str,
+    story: &Story<'_>,
+    seen: &Seen,
+    (from, to): (Moment, Moment),
+    surroundings: Surroundings,
+) -> Result<Value> {
+    let mut victims = Vec::new();
+    // The runtime is asked last.
+    let mut degraded = surroundings.degraded;
+    let mut first = None;
+    for (n, (tid, resident)) in seen.killed.iter().enumerate() {
+        let facts = story
+            .victims
+            .iter()
+            .find(|facts| facts.tids.contains(tid))
+            .with_context(|| format!("the kernel killed another one: {seen:?}"))?;
+        first = first.or(Some(facts.pid));
+        let mut victim = facts.told.clone();
+        if let Some(rss) = victim.get_mut("rss_bytes") {
+            rss.clone_from(resident);
+        }
+        victims.push(victim);
+        if facts.in_container {
+            for field in ["container.name", "pod"] {
+                degraded.push(format!("victims[{n}].{field}: {NO_RUNTIME}"));
+            }
+        }
+    }
+    Ok(json!({
+        "version": 1,
+        "id": id_between(boot, from.monotonic, to.monotonic, first.unwrap_or_default()),
+        "time": time_between(from.wall, to.wall),
+        "node": NODE,
+        "scope": story.scope,
+        "limit_bytes": story.limit_bytes,
+        "limit_cgroup": story.limit_cgroup,
+        "limit_kind": story.limit_cgroup.map(|_| "memory"),
+        "limit_lowered": false,
+        "setting": null,
+        "holders": [],
+        "oom": {
+            "gfp_mask": seen.gfp_mask,
+            "order": seen.order,
+            "constraint": if story.limit_cgroup.is_some() { "memcg" } else { "none" },
+        },
+        "outcome": story.outcome,
+        "trigger": {
+            "pid": story.trigger.map_or_else(any, Value::from),
+            // The agent's threads have names of their own.
+            "comm": if story.trigger.is_some() {
+                json!(seen.comm)
+            } else {
+                one_of(&[json!(seen.comm), json!("oom-agent")])
+            },
+        },
+        "victim_count": victims.len(),
+        "victims": victims,
+        "memory": surroundings.memory,
+        "before": surroundings.before,
+        "degraded": degraded,
+    }))
 }
 
 /// Takes over who holds what many share: the cases that are about it say more. No runtime names any.
@@ -316,7 +340,7 @@ fn expect_holders(expected: &mut Value, told: &Value) {
 }
 
 /// Within what the kernel's report of it may differ.
-fn resident(resident: Resident) -> Value {
+pub(super) fn resident(resident: Resident) -> Value {
     let about = |bytes: u64| between(bytes.saturating_sub(SLACK), bytes.saturating_add(SLACK));
     json!({
         "anon": about(resident.anon),
@@ -325,13 +349,24 @@ fn resident(resident: Resident) -> Value {
     })
 }
 
-fn any() -> Value {
+pub(super) fn any() -> Value {
     between(0, u64::MAX)
+}
+
+impl Surroundings {
+    pub(super) fn read(story: &Story<'_>) -> Result<Self> {
+        let (memory, degraded) = memory::expected(story)?;
+        Ok(Self {
+            memory,
+            before: before::expected(story)?,
+            degraded,
+        })
+    }
 }
 
 impl Seen {
     /// What is sure without a report.
-    fn unreported(story: &Story<'_>, resident: impl Fn(Resident) -> Value) -> Self {
+    pub(super) fn unreported(story: &Story<'_>, resident: impl Fn(Resident) -> Value) -> Self {
         let killed = story.victims.iter().filter_map(|facts| {
             let tid = facts.tids.first()?;
             Some((*tid, resident(facts.resident)))
@@ -360,7 +395,7 @@ impl From<&Report> for Seen {
 }
 
 impl Moment {
-    fn now() -> Result<Self> {
+    pub(super) fn now() -> Result<Self> {
         let now = clock_gettime(ClockId::Monotonic);
         let part = |part: i64| u64::try_from(part).unwrap_or(0);
         let wall = SystemTime::now()

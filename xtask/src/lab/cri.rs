@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result};
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
     ContainerConfig, ContainerMetadata, ContainerStatus, ContainerStatusRequest,
-    CreateContainerRequest, ImageSpec, LinuxContainerConfig, LinuxContainerResources,
-    LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RunPodSandboxRequest,
-    StartContainerRequest,
+    ContainerStatusResponse, CreateContainerRequest, ImageSpec, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
+    LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
+    StopPodSandboxRequest, VersionRequest,
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -21,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::wait::HANG;
 use super::{Containerd, wait};
 
-const IMAGE: &str = "localhost/busybox:1";
+pub(crate) const IMAGE: &str = "localhost/busybox:1";
 
 /// Who a pod is.
 #[derive(Debug, Clone)]
@@ -72,50 +73,50 @@ pub fn run_gated(
     Sandbox::run(containerd, pod)?.run_gated(container, limit_bytes, eat)
 }
 
+/// A connection to a container runtime.
+#[derive(Debug)]
+pub(crate) struct Cri {
+    runtime: Runtime,
+    client: RuntimeServiceClient<Channel>,
+}
+
 /// A pod that runs, for any number of containers.
 #[derive(Debug)]
 pub struct Sandbox<'a> {
     containerd: &'a Containerd,
     pod: Pod,
-    runtime: Runtime,
-    client: RuntimeServiceClient<Channel>,
+    cri: Cri,
     id: String,
 }
 
 impl<'a> Sandbox<'a> {
     /// Has the runtime run it.
     pub fn run(containerd: &'a Containerd, pod: &Pod) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
-        let mut client = connect(&runtime, &containerd.socket())?;
-        let request = RunPodSandboxRequest {
-            config: Some(sandbox_config(containerd, pod)),
-            ..Default::default()
-        };
-        let answer = runtime.block_on(client.run_pod_sandbox(request));
+        let mut cri = Cri::connect(&containerd.socket())?;
+        let id = cri.run_sandbox(sandbox_config(containerd, pod))?;
         Ok(Self {
             containerd,
             pod: pod.clone(),
-            runtime,
-            client,
-            id: answer.context("run a sandbox")?.into_inner().pod_sandbox_id,
+            cri,
+            id,
         })
     }
 
     /// As [`run_gated`].
     pub fn run_gated(&mut self, container: &str, limit_bytes: u64, eat: &str) -> Result<Gated> {
         let script = format!("mkfifo /gate; read _ < /gate; {eat}");
-        let (id, pid) = self.runtime.block_on(run(
-            &mut self.client,
-            self.containerd,
-            &self.pod,
+        let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
+        let mut labels = labels(&self.pod);
+        labels.insert(
+            "io.kubernetes.container.name".to_owned(),
+            container.to_owned(),
+        );
+        let command = ["/bin/sh", "-c", &script];
+        let (id, pid) = self.cri.run_container(
             &self.id,
-            container,
-            limit_bytes,
-            &["/bin/sh", "-c", &script],
-        ))?;
+            container_config(container, limit, &command, labels),
+            sandbox_config(self.containerd, &self.pod),
+        )?;
         let gate = self.containerd.rootfs(&id).join("gate");
         wait::until("the container's gate", HANG, || gate.exists().then_some(()))?;
         Ok(Gated {
@@ -137,72 +138,102 @@ impl<'a> Sandbox<'a> {
 
     /// What the runtime says of a container, as a kubelet asks.
     pub fn status(&mut self, container: &Gated) -> Result<ContainerStatus> {
-        let request = ContainerStatusRequest {
-            container_id: container.id.clone(),
-            verbose: false,
-        };
-        let answer = self
-            .runtime
-            .block_on(self.client.container_status(request))
-            .context("ask for a container's status")?;
-        answer.into_inner().status.context("a status")
+        let answer = self.cri.status(&container.id, false)?;
+        answer.status.context("a status")
     }
 }
 
-fn connect(runtime: &Runtime, socket: &Path) -> Result<RuntimeServiceClient<Channel>> {
-    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
-        .context("the URL of a socket")?
-        .timeout(HANG);
-    let channel = runtime.block_on(endpoint.connect());
-    Ok(RuntimeServiceClient::new(
-        channel.context("connect to the container runtime")?,
-    ))
-}
+// === impl Cri ===
 
-async fn run(
-    client: &mut RuntimeServiceClient<Channel>,
-    containerd: &Containerd,
-    pod: &Pod,
-    sandbox_id: &str,
-    container: &str,
-    limit_bytes: u64,
-    command: &[&str],
-) -> Result<(String, u32)> {
-    let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
-    let mut labels = labels(pod);
-    labels.insert(
-        "io.kubernetes.container.name".to_owned(),
-        container.to_owned(),
-    );
-    let id = client
-        .create_container(CreateContainerRequest {
+impl Cri {
+    pub(crate) fn connect(socket: &Path) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start a runtime")?;
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
+            .context("the URL of a socket")?
+            .timeout(HANG);
+        let channel = runtime.block_on(endpoint.connect());
+        let client =
+            RuntimeServiceClient::new(channel.context("connect to the container runtime")?);
+        Ok(Self { runtime, client })
+    }
+
+    /// Fails where the runtime does not speak the CRI.
+    pub(crate) fn version(&mut self) -> Result<()> {
+        let asked = self.client.version(VersionRequest::default());
+        let answer = self.runtime.block_on(asked);
+        answer.map(drop).context("ask for the runtime's version")
+    }
+
+    /// The id of a pod's sandbox that runs from now on.
+    pub(crate) fn run_sandbox(&mut self, config: PodSandboxConfig) -> Result<String> {
+        let request = RunPodSandboxRequest {
+            config: Some(config),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.client.run_pod_sandbox(request));
+        Ok(answer.context("run a sandbox")?.into_inner().pod_sandbox_id)
+    }
+
+    /// Stops and removes a sandbox with all its containers.
+    pub(crate) fn remove_sandbox(&mut self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.runtime.block_on(async {
+            let stop = StopPodSandboxRequest {
+                pod_sandbox_id: id.clone(),
+            };
+            let stopped = self.client.stop_pod_sandbox(stop).await;
+            stopped.context("stop a sandbox")?;
+            let remove = RemovePodSandboxRequest { pod_sandbox_id: id };
+            let removed = self.client.remove_pod_sandbox(remove).await;
+            removed.map(drop).context("remove a sandbox")
+        })
+    }
+
+    /// Starts a container in a sandbox: its id, and its first process on this host.
+    pub(crate) fn run_container(
+        &mut self,
+        sandbox_id: &str,
+        config: ContainerConfig,
+        sandbox: PodSandboxConfig,
+    ) -> Result<(String, u32)> {
+        let create = CreateContainerRequest {
             pod_sandbox_id: sandbox_id.to_owned(),
-            config: Some(container_config(container, limit, command, labels)),
-            sandbox_config: Some(sandbox_config(containerd, pod)),
-        })
-        .await
-        .context("create a container")?
-        .into_inner()
-        .container_id;
-    client
-        .start_container(StartContainerRequest {
-            container_id: id.clone(),
-        })
-        .await
-        .context("start a container")?;
-    let status = client
-        .container_status(ContainerStatusRequest {
-            container_id: id.clone(),
-            verbose: true,
-        })
-        .await
-        .context("ask for a container's status")?
-        .into_inner();
-    let info = status.info.get("info").context("a status with details")?;
-    let info: Value = serde_json::from_str(info).context("read a container's details")?;
-    let pid = info.get("pid").and_then(Value::as_u64);
-    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
-    Ok((id, pid.context("a container's process id")?))
+            config: Some(config),
+            sandbox_config: Some(sandbox),
+        };
+        let id = self.runtime.block_on(async {
+            let created = self.client.create_container(create).await;
+            let container_id = created
+                .context("create a container")?
+                .into_inner()
+                .container_id;
+            let start = StartContainerRequest {
+                container_id: container_id.clone(),
+            };
+            let started = self.client.start_container(start).await;
+            started.context("start a container")?;
+            anyhow::Ok(container_id)
+        })?;
+        let status = self.status(&id, true)?;
+        let info = status.info.get("info").context("a status with details")?;
+        let info: Value = serde_json::from_str(info).context("read a container's details")?;
+        let pid = info.get("pid").and_then(Value::as_u64);
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        Ok((id, pid.context("a container's process id")?))
+    }
+
+    /// What the runtime says of a container.
+    pub(crate) fn status(&mut self, id: &str, verbose: bool) -> Result<ContainerStatusResponse> {
+        let request = ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose,
+        };
+        let answer = self.runtime.block_on(self.client.container_status(request));
+        Ok(answer.context("ask for a container's status")?.into_inner())
+    }
 }
 
 fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
@@ -258,16 +289,19 @@ fn container_config(
                 cpu_shares: 102,
                 memory_limit_in_bytes: limit,
                 oom_score_adj: 999,
+                ..Default::default()
             }),
             security_context: Some(LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces()),
+                ..Default::default()
             }),
         }),
+        ..Default::default()
     }
 }
 
 /// The host's network: no CNI plugin is needed.
-fn namespaces() -> NamespaceOption {
+pub(crate) fn namespaces() -> NamespaceOption {
     NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Container.into(),

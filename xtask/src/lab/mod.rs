@@ -46,6 +46,7 @@ pub use chromium::{Chromium, Look, Page};
 pub use cluster::Cluster;
 pub use containerd::Containerd;
 pub use controller::Controller;
+pub(crate) use cri::{Cri, IMAGE, namespaces};
 pub use cri::{Gated, Pod, Sandbox, run_gated};
 pub use crowd::{Answers, Crowd, Ends, Papers};
 pub use debian::{Consent, Debian};
@@ -57,6 +58,8 @@ pub(crate) use output::Event;
 pub use output::Output;
 pub use prometheus::{Prometheus, Watch, check_rules, test_rules};
 pub(crate) use qemu::SAYS;
-pub use qemu::{Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, runs};
+pub use qemu::{
+    Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, node_disk, runs,
+};
 pub use registry::Registry;
 pub use steps::Steps;

@@ -42,6 +42,8 @@ pub(super) fn run_all() -> Result<Outcome> {
             "--test",
             "qemu",
             "--test",
+            "node",
+            "--test",
             "pi",
             "--test",
             "prometheus",

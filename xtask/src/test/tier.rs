@@ -13,7 +13,7 @@ use crate::build_ebpf;
 use crate::cross::{self, Board};
 use crate::lab::{
     Alertmanager, ApiServer, Cache, Chromium, Cluster, Consent, Containerd, Debian, Kernels,
-    PiParts, Prometheus,
+    PiParts, Prometheus, node_disk,
 };
 use crate::process::is_root;
 use crate::toolchain::Choice;
@@ -30,6 +30,8 @@ pub enum Tier {
     Kernel,
     /// Other kernels, in virtual machines.
     Qemu,
+    /// A Kubernetes node as people have it, in a virtual machine.
+    Node,
     /// bonker-gpio on emulated Raspberry Pis.
     Pi,
     /// A real containerd.
@@ -50,11 +52,12 @@ pub enum Tier {
 
 impl Tier {
     /// In the order they run.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Lint,
         Self::Unit,
         Self::Kernel,
         Self::Qemu,
+        Self::Node,
         Self::Pi,
         Self::Containerd,
         Self::Prometheus,
@@ -75,6 +78,7 @@ impl Tier {
             Self::Unit => "unit",
             Self::Kernel => "kernel",
             Self::Qemu => "qemu",
+            Self::Node => "node",
             Self::Pi => "pi",
             Self::Containerd => "containerd",
             Self::Prometheus => "prometheus",
@@ -120,7 +124,16 @@ impl Bench {
             Tier::Lint => lint::run_all(),
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
             Tier::Kernel => self.real(tier),
-            Tier::Qemu => self.qemu(),
+            Tier::Qemu => {
+                Kernels::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+                guests(tier)
+            }
+            Tier::Node => {
+                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
+                Kernels::prepare(&cache, debian)?;
+                node_disk(&cache, debian)?;
+                guests(tier)
+            }
             Tier::Pi => self.pi(),
             Tier::Containerd => {
                 Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
@@ -170,19 +183,6 @@ impl Bench {
             self.built_ebpf = true;
         }
         Ok(())
-    }
-
-    /// The tier whose programs run elsewhere.
-    fn qemu(&mut self) -> Result<Outcome> {
-        Kernels::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
-        let binaries = StaticBinaries::build()?;
-        libtest(
-            workspace::cargo()
-                .args(["test", "--workspace", "--quiet", "--test"])
-                .arg(Tier::Qemu.name())
-                .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
-                .env("XTASK_STATIC_BIN", &binaries.xtask),
-        )
     }
 
     /// The tier whose bonker runs on another architecture.
@@ -250,6 +250,17 @@ impl Bench {
                 .env("BONKER_GPIO_BIN", &binaries.bonker),
         )
     }
+}
+
+/// A tier whose programs run in virtual machines.
+fn guests(tier: Tier) -> Result<Outcome> {
+    let binaries = StaticBinaries::build()?;
+    libtest(
+        workspace::cargo()
+            .args(["test", "--workspace", "--quiet", "--test", tier.name()])
+            .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
+            .env("XTASK_STATIC_BIN", &binaries.xtask),
+    )
 }
 
 /// Runs `cargo test`, streams its output, and adds up what it tells.

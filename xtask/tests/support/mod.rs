@@ -6,6 +6,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod cri;
+pub(crate) mod guest;
 pub(crate) mod oomhero;
 
 use std::path::PathBuf;

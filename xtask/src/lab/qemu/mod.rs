@@ -1,6 +1,7 @@
 //! Virtual machines with other kernels, in software: no KVM is needed.
 
 mod cpio;
+mod disk;
 mod kernels;
 mod pi;
 mod suites;
@@ -14,6 +15,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::process::{show, stop, wait_timeout};
+pub use disk::node_disk;
+use kernels::MODULES;
 pub use kernels::{Kernels, SUITES};
 pub use pi::{Pi, PiParts, Pulse, Run, runs};
 
@@ -28,8 +31,19 @@ pub(crate) const SAYS: &str = "@@oom-bonker ";
 ///   three boots an interrupt came just then, with VM, NT or DF set, and the kernel panicked.
 const CPU: &str = "max,-erms,-fsrm,-cx16";
 
+/// Each CPU by a thread of its own.
+const PARALLEL: &[&str] = &["-accel", "tcg,thread=multi"];
+
+/// An instruction takes a nanosecond of the guest's clock, however long this host takes for it: what
+/// the agent has time for does not depend on what else runs here. Of two CPUs one would stand still
+/// while the other runs.
+const COUNTED: &[&str] = &["-accel", "tcg,thread=single", "-icount", "shift=0"];
+
 /// Only what hangs takes so long; a boot and all the guest does take about 8 s on an idle machine.
 const LIMIT: Duration = Duration::from_mins(15);
+
+/// The same with a disk: containers take minutes.
+const LIMIT_OF_A_NODE: Duration = Duration::from_mins(30);
 
 /// A virtual machine that is yet to be started.
 #[derive(Debug, Clone)]
@@ -38,6 +52,8 @@ pub struct Machine {
     pub kernel: PathBuf,
     /// Its root directory, see [`initrd`].
     pub initrd: PathBuf,
+    /// With one, see [`node_disk`], it is a Kubernetes node. What the guest writes is not kept.
+    pub disk: Option<PathBuf>,
 }
 
 /// What came out of the serial line.
@@ -54,10 +70,14 @@ impl Machine {
     pub fn run(&self) -> Result<Serial> {
         let dir = tempfile::tempdir().context("make a directory for the serial line")?;
         let (serial, errors) = (dir.path().join("serial"), dir.path().join("stderr"));
+        let (accelerator, cpus, megabytes, guest, limit) = match self.disk {
+            None => (PARALLEL, "2", "512", "guest", LIMIT),
+            Some(_) => (COUNTED, "1", "768", "guest --node", LIMIT_OF_A_NODE),
+        };
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", CPU])
-            .args(["-M", "q35", "-smp", "2", "-m", "512"])
+            .args(accelerator)
+            .args(["-cpu", CPU, "-M", "q35", "-smp", cpus, "-m", megabytes])
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none"])
             .arg("-serial")
@@ -66,14 +86,24 @@ impl Machine {
             .arg(&self.kernel)
             .arg("-initrd")
             .arg(&self.initrd)
-            .args(["-append", "console=ttyS0 loglevel=4 panic=-1 -- guest"])
+            .arg("-append")
+            .arg(format!("console=ttyS0 loglevel=4 panic=-1 -- {guest}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&errors).context("make a file for QEMU's errors")?);
+        if let Some(disk) = &self.disk {
+            command
+                .arg("-drive")
+                .arg(format!(
+                    "if=none,id=disk,format=raw,snapshot=on,file={}",
+                    disk.display()
+                ))
+                .args(["-device", "virtio-blk-pci,drive=disk"]);
+        }
         let mut child = command
             .spawn()
             .with_context(|| format!("start {}", show(&command)))?;
-        let ended = wait_timeout(&mut child, LIMIT);
+        let ended = wait_timeout(&mut child, limit);
         stop(&mut child, Duration::ZERO);
         let read = |path: &Path| {
             fs::read(path).map_or_else(
@@ -88,23 +118,31 @@ impl Machine {
             Some(status) if !status.success() => {
                 bail!("{}: {status}: {}", show(&command), read(&errors).trim())
             }
-            None => bail!("the guest did not power off within {LIMIT:?}:\n{text}"),
+            None => bail!("the guest did not power off within {limit:?}:\n{text}"),
             Some(_) => Ok(Serial { said, text }),
         }
     }
 }
 
-/// Writes a root directory with `xtask` as its first process, and the agent.
-pub fn initrd(xtask: &Path, agent: &Path, to: &Path) -> Result<()> {
+/// Writes a root directory with `xtask` as its first process, the agent, and the kernel's modules that
+/// lie in a directory.
+pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> Result<()> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let mut archive = cpio::Archive::default();
-    for dir in ["bin", "dev", "proc", "sys", "tmp"] {
+    for dir in ["bin", "dev", "modules", "node", "proc", "sys", "tmp"] {
         archive.directory(dir);
     }
     archive.program("init", &read(xtask)?)?;
     // The kernel names a process after the file it was started by.
     archive.link("bin/hog", "/init")?;
     archive.program("bin/oom-agent", &read(agent)?)?;
+    if let Some(modules) = modules {
+        for module in MODULES {
+            let name = format!("{module}.ko.xz");
+            let module = read(&modules.join(&name))?;
+            archive.program(&format!("modules/{name}"), &module)?;
+        }
+    }
     fs::write(to, archive.finish()).with_context(|| format!("write {}", to.display()))
 }
 
