@@ -89,7 +89,9 @@ impl Told {
         tokio::spawn(async move {
             let mut episodes = Episodes::default();
             while let Some(sighting) = self.0.recv().await {
-                if episodes.begins(&sighting.cgroup, Instant::now()) {
+                // The sampler tells of what has lasted already.
+                let lasts = sighting.trigger.is_none();
+                if episodes.begins(&sighting.cgroup, lasts, Instant::now()) {
                     ends.tell(sighting).await;
                 }
             }
