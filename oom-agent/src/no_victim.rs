@@ -17,6 +17,10 @@ use crate::size::size;
 /// A cgroup that was quiet for so long has another episode.
 const QUIET: Duration = Duration::from_mins(5);
 
+/// Seen again within this time, it lasts: the kernel's records come every ten seconds. Beside a kill the OOM
+/// killer may find nobody for a moment, while the victim's memory is given back.
+const AGAIN: Duration = Duration::from_secs(15);
+
 /// Cgroups that are remembered.
 const CGROUPS: usize = 1024;
 
@@ -57,7 +61,13 @@ pub struct NoVictim {
 
 /// Which cgroups have been told of.
 #[derive(Debug, Default)]
-pub struct Episodes(HashMap<String, Instant>);
+pub struct Episodes(HashMap<String, Episode>);
+
+#[derive(Debug)]
+struct Episode {
+    last: Instant,
+    told: bool,
+}
 
 // === impl Cause ===
 
@@ -149,21 +159,30 @@ impl Sighting {
 // === impl Episodes ===
 
 impl Episodes {
-    /// Whether an episode of that cgroup begins.
-    pub fn begins(&mut self, cgroup: &str, now: Instant) -> bool {
-        let is_old = |last: Instant| now.saturating_duration_since(last) >= QUIET;
-        if let Some(last) = self.0.get_mut(cgroup) {
-            return is_old(std::mem::replace(last, now));
+    /// Whether an episode of that cgroup is to be told. `lasts`: it is known to have lasted already.
+    pub fn begins(&mut self, cgroup: &str, lasts: bool, now: Instant) -> bool {
+        let since = |last: Instant| now.saturating_duration_since(last);
+        if !self.0.contains_key(cgroup) {
+            if self.0.len() >= CGROUPS {
+                self.0.retain(|_, episode| since(episode.last) < QUIET);
+            }
+            // As many at once are told of by the others.
+            if self.0.len() < CGROUPS {
+                let told = lasts;
+                self.0
+                    .insert(cgroup.to_owned(), Episode { last: now, told });
+                return lasts;
+            }
+            return false;
         }
-        if self.0.len() >= CGROUPS {
-            self.0.retain(|_, last| !is_old(*last));
-        }
-        // As many at once are told of by the others.
-        let has_room = self.0.len() < CGROUPS;
-        if has_room {
-            self.0.insert(cgroup.to_owned(), now);
-        }
-        has_room
+        let Some(episode) = self.0.get_mut(cgroup) else {
+            return false;
+        };
+        let quiet = since(std::mem::replace(&mut episode.last, now));
+        let told_before = episode.told && quiet < QUIET;
+        let begins = !told_before && (lasts || quiet <= AGAIN);
+        episode.told = told_before || begins;
+        begins
     }
 }
 
@@ -254,13 +273,28 @@ mod tests {
     fn an_episode_is_told_once_and_the_next_one_too() {
         let mut episodes = Episodes::default();
         let start = Instant::now();
-        assert!(episodes.begins("/a", start));
+        assert!(episodes.begins("/a", true, start));
         for second in 1..1000 {
             let now = start + Duration::from_secs(second);
-            assert!(!episodes.begins("/a", now), "{second}");
+            assert!(!episodes.begins("/a", second % 2 == 0, now), "{second}");
         }
-        assert!(episodes.begins("/b", start));
-        assert!(episodes.begins("/a", start + Duration::from_secs(999) + QUIET));
+        assert!(episodes.begins("/b", true, start));
+        let next = start + Duration::from_secs(999) + QUIET;
+        assert!(episodes.begins("/a", true, next));
+    }
+
+    #[test]
+    fn what_was_seen_for_a_moment_is_not_told() {
+        let mut episodes = Episodes::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!episodes.begins("/a", false, start), "beside a kill");
+        assert!(!episodes.begins("/a", false, at(60)), "beside another");
+        assert!(episodes.begins("/a", false, at(70)), "it lasts");
+        assert!(!episodes.begins("/a", false, at(80)));
+        let next = at(80) + QUIET;
+        assert!(!episodes.begins("/a", false, next));
+        assert!(episodes.begins("/a", false, next + Duration::from_secs(10)));
     }
 
     #[test]
@@ -268,10 +302,10 @@ mod tests {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         for n in 0..CGROUPS {
-            assert!(episodes.begins(&n.to_string(), start));
+            assert!(episodes.begins(&n.to_string(), true, start));
         }
-        assert!(!episodes.begins("more", start));
-        assert!(episodes.begins("more", start + QUIET));
+        assert!(!episodes.begins("more", true, start));
+        assert!(episodes.begins("more", true, start + QUIET));
         assert_eq!(episodes.0.len(), 1);
     }
 

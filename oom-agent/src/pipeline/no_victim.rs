@@ -90,7 +90,9 @@ impl Told {
             let mut episodes = Episodes::default();
             while let Some(sighting) = self.0.recv().await {
                 let is_own = ends.resolver.node.below(&sighting.cgroup).is_some();
-                if is_own && episodes.begins(&sighting.cgroup, Instant::now()) {
+                // The sampler tells of what has lasted already.
+                let lasts = sighting.trigger.is_none();
+                if is_own && episodes.begins(&sighting.cgroup, lasts, Instant::now()) {
                     ends.tell(sighting).await;
                 }
             }

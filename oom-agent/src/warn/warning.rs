@@ -150,6 +150,8 @@ impl Warning {
                 let _infallible =
                     write!(text, "; at this pace it is there in {seconds:.digits$} s");
             }
+            // Nobody records a pod.
+            None if self.container.is_none() => {}
             None => text.push_str("; it does not grow now"),
         }
         match &self.signal {

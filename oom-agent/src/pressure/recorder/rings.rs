@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ring::{Ring, WINDOW_MS};
 use crate::pressure::growth::Sample;
+use crate::pressure::tree::is_pod;
 use crate::pressure::usage::{Key, Usage};
 
 /// Cgroups that have a ring: as many as a kubelet's largest nodes run, twice.
@@ -45,6 +46,10 @@ impl Rings {
                 *ring = Ring::new(key.inode());
             }
             ring.take(usage);
+            return;
+        }
+        // One that is watched for want of a container with a limit: mostly it is about to get one.
+        if is_pod(key.path()) {
             return;
         }
         if self.by_path.len() >= CONTAINERS && at_ms.saturating_sub(self.swept_ms) >= GONE_MS {
