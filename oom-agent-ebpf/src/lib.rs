@@ -14,6 +14,6 @@ pub use from_bytes::{Malformed, Record};
 pub use no_victim::NoVictim;
 pub use record::{
     Autopsy, CGROUP_NAMES_LEN, CLASSIC_PID_OFFSET, CMDLINE_LEN, COMM_LEN, ENVIRONMENT_LEN,
-    Environment, Exit, GROUP_UNKNOWN, InvocationEnd, KEPT_LEN, KEPT_RECORDS, LEVELS, Level, Mark,
-    UNKNOWN_OFFSET, drops, in_use, invoked, known,
+    Environment, Exit, GROUP_UNKNOWN, InvocationEnd, KEPT_LEN, KEPT_RECORDS, LEVELS, LISTED, Level,
+    Mark, UNKNOWN_OFFSET, drops, in_use, invoked, known,
 };

@@ -19,6 +19,10 @@ pub const CGROUP_NAMES_LEN: usize = 2048;
 /// How many levels of a cgroup path are walked: systemd, kind and docker nested are at 12.
 pub const LEVELS: usize = 24;
 
+/// Of one invocation so many victims are read, and the first processes of PID namespaces: more are only
+/// counted, so that the ring has room for those.
+pub const LISTED: u32 = 256;
+
 /// In [`Level::oom_group`]: this kernel has no such member.
 pub const GROUP_UNKNOWN: u64 = 2;
 
@@ -256,6 +260,8 @@ pub mod invoked {
     pub const EXAMINED: u32 = 1 << 6;
     /// An [`InvocationEnd`](crate::InvocationEnd) follows once all of the invocation's are marked.
     pub const END_FOLLOWS: u32 = 1 << 7;
+    /// It is one of a group of which [`LISTED`](crate::LISTED) are read already: it is only counted.
+    pub const COUNTED: u32 = 1 << 8;
 }
 
 /// Bits of [`Autopsy::known`].

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, TracePointContext},
 };
 use aya_log_ebpf::debug;
-use oom_agent_ebpf::{Mark, drops, in_use, invoked, known};
+use oom_agent_ebpf::{LISTED, Mark, drops, in_use, invoked, known};
 
 use super::{
     autopsy, environment,
@@ -67,9 +67,12 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         }
         mark.stamp_ns = sent.stamp_ns;
         sender = sent.sender;
-        sent.autopsied |= u32::from(own);
     }
-    count(key);
+    let counted = count(key) > LISTED && process != 0 && !task::is_reaper(process);
+    let autopsied = u32::from(own | counted);
+    if let Some(sent) = &mut sent {
+        sent.autopsied |= autopsied;
+    }
     let choice = if sender == bpf_get_current_pid_tgid() {
         invoked::KILLED
     } else if in_use(in_use::SENT) && (own || !task::current_is_exiting()) {
@@ -77,7 +80,9 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     } else {
         0
     };
-    let examined = if own || victim != 0 {
+    let examined = if counted {
+        invoked::COUNTED
+    } else if own || victim != 0 {
         invoked::EXAMINED
     } else {
         0
@@ -91,13 +96,16 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         let marked = Marked {
             stamp_ns: mark.stamp_ns,
             confirmed: 1,
-            autopsied: u32::from(own),
+            autopsied,
             sender: 0,
             exited: 0,
         };
         if MARKED.insert(key, marked, 0).is_err() {
             count_drop(drops::MARKS_FULL);
         }
+    }
+    if counted {
+        return;
     }
     let subject = Subject {
         task: process,
@@ -115,17 +123,19 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
 }
 
-/// Counts a mark of this invocation.
+/// Counts a mark of this invocation. Gives how many there are now; 0 where that is not seen.
 #[inline(always)]
-fn count(key: u32) {
-    if let Some(invocation) = INVOCATIONS.get_ptr_mut(bpf_get_current_pid_tgid()) {
-        // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
-        let invocation = unsafe { &mut *invocation };
-        if invocation.marks == 0 {
-            invocation.first = key;
-        }
-        invocation.marks += 1;
+fn count(key: u32) -> u32 {
+    let Some(invocation) = INVOCATIONS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        return 0;
+    };
+    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    let invocation = unsafe { &mut *invocation };
+    if invocation.marks == 0 {
+        invocation.first = key;
     }
+    invocation.marks += 1;
+    invocation.marks
 }
 
 struct Chosen {

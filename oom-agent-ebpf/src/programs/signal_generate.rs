@@ -47,7 +47,7 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         if earlier.confirmed != 0
             && let Some(invocation) = INVOCATIONS.get_ptr_mut(sender)
         {
-            // SAFETY: as above.
+            // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
             unsafe { (*invocation).first_again |= u64::from((*invocation).first == key) };
         }
         return 0;

@@ -171,16 +171,33 @@ fn levels(mut css: u64, autopsy: &mut Autopsy) {
     autopsy.known |= known::LEVELS;
 }
 
+/// Whether a task is the first process of a PID namespace but the host's.
+#[inline(always)]
+pub(super) fn is_reaper(task: u64) -> bool {
+    let upid = member::<u64>(task, &at::TASK_GROUP_LEADER)
+        .and_then(|leader| member::<u64>(leader, &at::TASK_THREAD_PID))
+        .and_then(|pid| Some((pid, member::<u32>(pid, &at::PID_LEVEL)?)))
+        .filter(|(_, level)| *level > 0)
+        .and_then(|(pid, level)| own_upid(pid, level));
+    upid.and_then(|upid| member::<u32>(upid, &at::UPID_NR)) == Some(1)
+}
+
+/// The `struct upid` of a `struct pid` in its own namespace.
+#[inline(always)]
+fn own_upid(pid: u64, level: u32) -> Option<u64> {
+    let numbers = at::PID_NUMBERS.load();
+    if numbers == UNKNOWN_OFFSET {
+        return None;
+    }
+    Some(pid + u64::from(numbers) + u64::from(level) * u64::from(at::UPID_SIZE.load()))
+}
+
 /// Gives the first process of its namespace.
 #[inline(always)]
 fn namespace_pid(leader: u64, autopsy: &mut Autopsy) -> Option<u64> {
     let pid = member::<u64>(leader, &at::TASK_THREAD_PID)?;
     let level = member::<u32>(pid, &at::PID_LEVEL)?;
-    let numbers = at::PID_NUMBERS.load();
-    if numbers == UNKNOWN_OFFSET {
-        return None;
-    }
-    let upid = pid + u64::from(numbers) + u64::from(level) * u64::from(at::UPID_SIZE.load());
+    let upid = own_upid(pid, level)?;
     if let Some(nr) = member::<u32>(upid, &at::UPID_NR) {
         autopsy.ns_level = level;
         autopsy.ns_tgid = nr;

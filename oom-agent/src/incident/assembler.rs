@@ -123,6 +123,13 @@ impl Assembler {
                 self.groups.end(end, now_ns);
                 None
             }
+            Record::Mark(mark) if mark.invoked & invoked::COUNTED != 0 => {
+                self.tell(mark.stamp_ns).map(|_| {
+                    let mut killed = unread(&mark, "enough of its group were");
+                    killed.fate = Fate::Counted;
+                    one(Some(&mark), killed)
+                })
+            }
             Record::Mark(mark) => {
                 let stamp_ns = mark.stamp_ns;
                 self.wait(stamp_ns, now_ns, Part::Mark(mark));

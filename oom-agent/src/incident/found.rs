@@ -1,11 +1,8 @@
 //! What the assembler finds: kills that belong together, as the kernel's records tell them.
 
-use oom_agent_ebpf::Level;
+use oom_agent_ebpf::{LISTED, Level};
 
 use super::{Control, Trigger, Victim};
-
-/// Victims that are listed; of more there is a count.
-const LISTED: usize = 256;
 
 /// Stamps that are kept of one OOM, to settle its kills.
 const STAMPS: usize = 1 << 16;
@@ -23,6 +20,8 @@ pub struct Found {
     pub killed: Vec<Killed>,
     /// How many more were.
     pub more: Unlisted,
+    /// How many the kernel has marked, where that is known: records can be lost.
+    pub marked: u64,
     /// The stamps of all of them.
     pub stamps: Vec<u64>,
     /// The end of its invocation of `out_of_memory` will be seen.
@@ -40,6 +39,8 @@ pub struct Unlisted {
     pub outside: u64,
     /// By [`Fate`].
     pub unseen: u64,
+    /// By [`Fate`].
+    pub counted: u64,
     /// Those that were exiting already, however they were seen.
     pub exiting: u64,
 }
@@ -81,6 +82,8 @@ pub enum Fate {
     /// Neither was seen in time.
     #[default]
     Unseen,
+    /// It was not read, as enough of its group were.
+    Counted,
 }
 
 // === impl Found ===
@@ -95,13 +98,18 @@ impl Found {
 
     /// How many were killed.
     pub fn victim_count(&self) -> u64 {
+        self.seen().max(self.marked)
+    }
+
+    /// Of how many a record has come.
+    fn seen(&self) -> u64 {
         self.killed.len() as u64 + self.more.count()
     }
 
     /// By how much this has raised the kernel's own count of kills, `oom_kill` of /proc/vmstat.
     pub fn counted_by_kernel(&self) -> u64 {
         let exiting = self.killed.iter().filter(|killed| killed.exiting).count() as u64;
-        self.victim_count() - exiting - self.more.exiting + u64::from(self.first_twice)
+        self.seen() - exiting - self.more.exiting + u64::from(self.first_twice)
     }
 
     /// Takes in another kill of the same OOM.
@@ -120,10 +128,11 @@ impl Found {
         let room = STAMPS.saturating_sub(self.stamps.len());
         self.stamps.extend(other.stamps.into_iter().take(room));
         self.killed.sort_by_key(|killed| killed.stamp_ns);
-        while self.killed.len() > LISTED {
+        let listed = LISTED as usize;
+        while self.killed.len() > listed {
             // What becomes of the container is told by its first process: that one stays.
             let last = self.killed.iter().rposition(|killed| !killed.is_reaper());
-            let last = last.unwrap_or(LISTED);
+            let last = last.unwrap_or(listed);
             self.more.add(&self.killed.remove(last));
         }
     }
@@ -134,7 +143,7 @@ impl Found {
 impl Unlisted {
     /// All of them.
     pub fn count(&self) -> u64 {
-        self.autopsied + self.outside + self.unseen + self.exiting
+        self.autopsied + self.outside + self.unseen + self.counted + self.exiting
     }
 
     fn add(&mut self, killed: &Killed) {
@@ -143,6 +152,7 @@ impl Unlisted {
             Fate::Autopsied => &mut self.autopsied,
             Fate::Outside => &mut self.outside,
             Fate::Unseen => &mut self.unseen,
+            Fate::Counted => &mut self.counted,
         };
         *count += 1;
     }

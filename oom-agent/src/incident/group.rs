@@ -166,6 +166,10 @@ impl Group {
     }
 
     fn close(mut self) -> Found {
+        // A process of which two threads were marked is one.
+        let twice = self.arrived.saturating_sub(self.found.victim_count());
+        let marks = self.end.map_or(0, |end| u64::from(end.marks));
+        self.found.marked = marks.saturating_sub(twice);
         self.found.first_twice |= match self.end {
             Some(end) => end.first_again == 1,
             None => self.found.is_group(),

@@ -12,13 +12,13 @@ use super::tests::{assembler, autopsy, autopsy_of, exit, grouped, mark};
 
 /// Names of the limit's cgroup, leaf first, as the records have them: victims are in /kube/pod/leaf,
 /// and `grouped` ones die with all of /kube.
-const LEAF: &[u8] = b"leaf\0pod\0kube\0";
+pub(super) const LEAF: &[u8] = b"leaf\0pod\0kube\0";
 const POD: &[u8] = b"pod\0kube\0";
-const KUBE: &[u8] = b"kube\0";
+pub(super) const KUBE: &[u8] = b"kube\0";
 
 /// A mark of an invocation whose end will be seen, with the one trigger of these tests. The limit is
 /// that of `domain`, else the node's.
-fn marked(invocation_ns: u64, stamp_ns: u64, tid: u32, domain: Option<&[u8]>) -> Record {
+pub(super) fn marked(invocation_ns: u64, stamp_ns: u64, tid: u32, domain: Option<&[u8]>) -> Record {
     let Record::Mark(mut mark) = mark(stamp_ns, tid, tid) else {
         unreachable!("a mark is a mark")
     };
@@ -35,7 +35,7 @@ fn marked(invocation_ns: u64, stamp_ns: u64, tid: u32, domain: Option<&[u8]>) ->
     Record::Mark(mark)
 }
 
-fn end(invocation_ns: u64, marks: u32, first_again: bool) -> Record {
+pub(super) fn end(invocation_ns: u64, marks: u32, first_again: bool) -> Record {
     Record::InvocationEnd(InvocationEnd {
         kind: InvocationEnd::KIND,
         marks,
@@ -102,6 +102,24 @@ fn where_no_end_is_seen_a_group_of_600_ends_with_the_marks() {
     let told = assembler.expire(7_000_000_000);
     assert_eq!((told.len(), told[0].victim_count()), (1, 600));
     assert_eq!(told[0].counted_by_kernel(), 601, "taken for granted");
+}
+
+#[test]
+fn the_count_is_the_kernels_where_records_were_lost_or_victims_not_read() {
+    let mut assembler = assembler();
+    assembler.take(marked(40, 50, 42, Some(KUBE)), 60);
+    assembler.take(grouped(50, 42), 60);
+    let Record::Mark(mut counted) = marked(40, 51, 43, Some(KUBE)) else {
+        unreachable!("a mark is a mark")
+    };
+    counted.invoked |= invoked::COUNTED;
+    assert_eq!(assembler.take(Record::Mark(counted), 60), []);
+    assembler.take(end(40, 5, true), 61);
+    let found = assembler.expire(2_000_000_000);
+    assert_eq!((found[0].killed.len(), found[0].victim_count()), (2, 5));
+    assert_eq!(found[0].killed[1].fate, super::Fate::Counted);
+    // What was lost is missing in the agent's count of kills.
+    assert_eq!(found[0].counted_by_kernel(), 3);
 }
 
 #[test]

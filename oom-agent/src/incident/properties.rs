@@ -11,6 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Found;
+use super::group_tests::{KUBE, LEAF, end, marked};
 use super::tests::{assembler, autopsy, exit, grouped, mark, unconfirmed};
 
 /// What happens to the three records of one kill.
@@ -95,6 +96,69 @@ proptest! {
             let expected = usize::from(marks > 0 || exits > 0 || proof);
             prop_assert_eq!(told.get(&(1 + n as u64)).copied().unwrap_or(0), expected);
         }
+        prop_assert_eq!(assembler.deadline_ns(), None);
+    }
+
+    #[test]
+    fn what_is_told_together_is_one_invocation_however_late_its_victims_are_read(
+        (invocations, lateness) in proptest::collection::vec((1u32..5, any::<bool>(), any::<bool>()), 1..8)
+            .prop_flat_map(|invocations| {
+                let kills = invocations.iter().map(|(size, ..)| *size as usize).sum::<usize>();
+                (Just(invocations), proptest::collection::vec(0usize..12, kills))
+            }),
+    ) {
+        // The kernel's own order; a victim is read some records after its mark, or later than all.
+        let mut records = Vec::new();
+        let mut late = Vec::new();
+        let mut lateness = lateness.into_iter();
+        let mut stamp = 0;
+        for (n, (size, group, end_lost)) in invocations.iter().enumerate() {
+            let invocation = 1_000_000 + n as u64;
+            // Without a group the kernel kills one.
+            let size = if *group { *size } else { 1 };
+            for _ in 0..size {
+                stamp += 1;
+                let domain = if *group { KUBE } else { LEAF };
+                records.push(marked(invocation, stamp, 100 + stamp as u32, Some(domain)));
+                let after = records.len() + lateness.next().unwrap_or_default();
+                late.push((after, grouped(stamp, 100 + stamp as u32)));
+            }
+            if !end_lost {
+                records.push(end(invocation, size, true));
+            }
+        }
+        late.sort_by_key(|(after, _)| std::cmp::Reverse(*after));
+        let mut assembler = assembler();
+        let mut found = Vec::new();
+        for (n, record) in records.into_iter().enumerate() {
+            found.extend(assembler.take(record, 1000));
+            while late.last().is_some_and(|(after, _)| *after <= n + 1) {
+                let (_, read) = late.pop().unwrap();
+                found.extend(assembler.take(read, 1000));
+            }
+        }
+        while let Some((_, read)) = late.pop() {
+            found.extend(assembler.take(read, 1000));
+        }
+        let whole = found.len();
+        let lost = invocations.iter().filter(|(_, group, end_lost)| *group && *end_lost).count();
+        prop_assert_eq!(whole, invocations.len() - lost);
+        found.extend(assembler.end());
+        let mut told: Vec<Vec<u64>> = found.into_iter().map(|found| found.stamps).collect();
+        for stamps in &mut told {
+            stamps.sort_unstable();
+        }
+        told.sort_unstable();
+        let mut first = 1;
+        let expected: Vec<Vec<u64>> = invocations
+            .iter()
+            .map(|(size, group, _)| {
+                let size = if *group { u64::from(*size) } else { 1 };
+                first += size;
+                (first - size..first).collect()
+            })
+            .collect();
+        prop_assert_eq!(told, expected);
         prop_assert_eq!(assembler.deadline_ns(), None);
     }
 }

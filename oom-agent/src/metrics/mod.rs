@@ -235,7 +235,7 @@ fn by_kernel(registry: &mut Registry) -> (Optional<Counter>, Optional<Gauge>) {
 }
 
 /// The order of [`Metrics::fates`].
-const FATES: [&str; 4] = ["autopsied", "outside", "unseen", "exiting"];
+const FATES: [&str; 5] = ["autopsied", "outside", "unseen", "counted", "exiting"];
 
 /// The order of [`Metrics::losses`].
 const LOSSES: [&str; 6] = [
@@ -263,11 +263,12 @@ impl Metrics {
         }
         self.groups.inc_by(u64::from(found.is_group()));
         self.without_mark.inc_by(u64::from(found.trigger.is_none()));
-        let [autopsied, outside, unseen, exiting] = &self.fates;
+        let [autopsied, outside, unseen, counted, exiting] = &self.fates;
         let more = found.more;
         autopsied.inc_by(more.autopsied);
         outside.inc_by(more.outside);
         unseen.inc_by(more.unseen);
+        counted.inc_by(more.counted);
         exiting.inc_by(more.exiting);
         for killed in &found.killed {
             let counter = match killed.fate {
@@ -275,6 +276,7 @@ impl Metrics {
                 Fate::Autopsied => autopsied,
                 Fate::Outside => outside,
                 Fate::Unseen => unseen,
+                Fate::Counted => counted,
             };
             counter.inc();
         }
@@ -387,7 +389,7 @@ impl Metrics {
 
     /// For people.
     pub fn totals(&self) -> Totals {
-        let [autopsied, outside, unseen, exiting] = &self.fates;
+        let [autopsied, outside, unseen, counted, exiting] = &self.fates;
         let loss = |n: usize| self.losses.get(n).map_or(0, Counter::get);
         Totals {
             incidents: self.incidents.get(),
@@ -396,6 +398,7 @@ impl Metrics {
             autopsied: autopsied.get() + outside.get(),
             exiting: exiting.get(),
             unseen: unseen.get(),
+            counted: counted.get(),
             without_mark: self.without_mark.get(),
             without_cgroup: self.without_cgroup.get(),
             degraded: self.degraded_incidents.get(),

@@ -32,6 +32,8 @@ pub struct Totals {
     pub exiting: u64,
     /// Victims not read.
     pub unseen: u64,
+    /// Victims of large groups that were not to be read.
+    pub counted: u64,
     /// Incidents whose mark was lost.
     pub without_mark: u64,
     /// Victims whose cgroup is not known.

@@ -437,7 +437,7 @@ impl Resolver {
     fn read(&self, killed: &mut Killed) {
         let waited = self.has_waited(killed.stamp_ns);
         match (&self.procfs, killed.fate) {
-            (_, Fate::Autopsied) => {}
+            (_, Fate::Autopsied | Fate::Counted) => {}
             (Some(_), _) if waited => killed.missing.push(
                 "not read from /proc: the kill waited for the agent to be started again".to_owned(),
             ),

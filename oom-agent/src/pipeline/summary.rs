@@ -48,6 +48,7 @@ impl Summary {
             autopsied = totals.autopsied,
             already_exiting = totals.exiting,
             unseen = totals.unseen,
+            counted = totals.counted,
             without_mark = totals.without_mark,
             without_cgroup = totals.without_cgroup,
             degraded = totals.degraded,

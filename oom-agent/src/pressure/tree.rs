@@ -292,7 +292,7 @@ impl AsFd for Tree {
 }
 
 /// The pod's own cgroup.
-fn is_pod(path: &str) -> bool {
+pub(super) fn is_pod(path: &str) -> bool {
     let identity = cgroup::parse(path);
     let above = path.rsplit_once('/').map_or("", |(above, _)| above);
     identity.container_id.is_none()

@@ -47,8 +47,9 @@ const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("TOLD", 1024)];
 const ASIDE: u32 = 128;
 
 /// Bytes of the ring that has environments, too: of 8 KiB each.
-const RING_WITH_ENVIRONMENTS: u32 = 4 << 20;
-const RING: u32 = 1 << 20;
+const RING_WITH_ENVIRONMENTS: u32 = 8 << 20;
+/// A group of 600 makes less than that, with the short layout of `oom:mark_victim` too.
+const RING: u32 = 4 << 20;
 
 /// How the programs hang on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
