@@ -138,8 +138,7 @@ impl Default for Metrics {
             Unit::Seconds,
             latency.clone(),
         );
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", build);
+        register_build(&mut registry);
         Self {
             events: EventCounts::new(&mut registry),
             journal: JournalCounts::new(&mut registry),
@@ -210,6 +209,11 @@ impl Default for Metrics {
             registry,
         }
     }
+}
+
+fn register_build(registry: &mut Registry) {
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The program", build);
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
