@@ -105,9 +105,9 @@ impl Api {
         Ok(found)
     }
 
-    /// Every Event's reason and note.
+    /// Every Event's reason and message.
     pub(super) fn notes(&self) -> Vec<Value> {
-        let note = |event: &Value| json!([event.get("reason"), event.get("note")]);
+        let note = |event: &Value| json!([event.get("reason"), event.get("message")]);
         self.shared.state().events.iter().map(note).collect()
     }
 }
@@ -139,7 +139,7 @@ impl Shared {
         let path = target.split('?').next().unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         match (method, segments.as_slice()) {
-            (Some("POST"), ["apis", "events.k8s.io", "v1", "namespaces", _, "events"]) => {
+            (Some("POST"), ["api", "v1", "namespaces", _, "events"]) => {
                 let event: Value = serde_json::from_slice(body).unwrap_or_default();
                 self.state().events.push(event.clone());
                 self.came.notify_all();

@@ -225,13 +225,13 @@ impl Note<'_> {
 /// What is looked at of an Event.
 fn shown(event: &Value) -> Value {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-    let of = |name: &str| text(&format!("/regarding/{name}")).unwrap_or_default();
+    let of = |name: &str| text(&format!("/involvedObject/{name}")).unwrap_or_default();
     let on = [of("kind"), of("namespace"), of("name")].join(" ");
     json!({
         "on": on,
-        "field_path": text("/regarding/fieldPath"),
+        "field_path": text("/involvedObject/fieldPath"),
         "reason": text("/reason"),
-        "note": text("/note"),
+        "note": text("/message"),
     })
 }
 
