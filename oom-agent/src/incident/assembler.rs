@@ -178,7 +178,7 @@ impl Assembler {
     pub fn deadline_ns(&self) -> Option<u64> {
         self.waiting
             .values()
-            .map(|kill| kill.deadline_ns(self.expect))
+            .map(|kill| kill.deadline_ns(self.expect, &self.groups))
             .chain(self.groups.deadline_ns())
             .min()
     }
@@ -322,10 +322,10 @@ impl Assembler {
         {
             oldest.remove();
         }
-        let expect = self.expect;
+        let (expect, groups) = (self.expect, &self.groups);
         let overdue: Vec<(u64, Waiting)> = self
             .waiting
-            .extract_if(.., |_, kill| kill.deadline_ns(expect) <= now_ns)
+            .extract_if(.., |_, kill| kill.deadline_ns(expect, groups) <= now_ns)
             .collect();
         overdue
             .into_iter()
@@ -365,14 +365,16 @@ impl Assembler {
 
 impl Waiting {
     /// When it is given up.
-    fn deadline_ns(&self, expect: Expect) -> u64 {
+    fn deadline_ns(&self, expect: Expect, groups: &Groups) -> u64 {
+        let invocation_ns = self.mark.as_deref().map_or(0, |mark| mark.invocation_ns);
+        let group_ns = groups.read_until_ns(invocation_ns);
         let patience = match expect {
             // Without a mark it was killed for another reason, unless the mark's record was lost.
             _ if self.outside.is_some() || self.mark.is_none() => PATIENCE,
             Expect::Autopsies(patience) => patience,
             Expect::Nothing => Duration::ZERO,
         };
-        self.since_ns.saturating_add(nanos(patience))
+        self.since_ns.saturating_add(nanos(patience)).max(group_ns)
     }
 
     /// What there is of it, without what it waits for.

@@ -21,6 +21,9 @@ const LONGEST_NS: u64 = 10_000_000_000;
 /// After an end all of its kills are given up within less; then some were lost.
 const LOST_NS: u64 = 1_000_000_000;
 
+/// A kill of a group waits for so long after the last one that was found.
+const READ_NS: u64 = 500_000_000;
+
 /// An end that has not come this long after a kill was lost.
 const END_LOST_NS: u64 = 5_000_000_000;
 
@@ -90,6 +93,14 @@ impl Groups {
         if self.ends.len() > ENDS {
             self.ends.pop_first();
         }
+    }
+
+    /// Until when the kills of that invocation are still being read: so many die that some wait long for
+    /// a CPU. 0 where it is no group's.
+    pub(super) fn read_until_ns(&self, invocation_ns: u64) -> u64 {
+        let group = |group: &&Group| group.invocation_ns == Some(invocation_ns);
+        let group = self.open.iter().find(group);
+        group.map_or(0, |group| group.last_ns.saturating_add(READ_NS))
     }
 
     /// The groups that are complete by now.

@@ -123,6 +123,25 @@ fn the_count_is_the_kernels_where_records_were_lost_or_victims_not_read() {
 }
 
 #[test]
+fn the_kills_of_a_group_are_waited_for_as_long_as_others_are_read() {
+    let mut assembler = assembler();
+    for (stamp, pid) in [(50, 42), (51, 43), (52, 44)] {
+        assembler.take(marked(40, stamp, pid, Some(KUBE)), 60);
+    }
+    assembler.take(end(40, 3, true), 60);
+    for (stamp, pid, now_ns) in [(50, 42, 150_000_000), (51, 43, 600_000_000)] {
+        assert_eq!(assembler.take(grouped(stamp, pid), now_ns), []);
+        assert_eq!(assembler.expire(now_ns + 400_000_000), []);
+    }
+    let found = assembler.take(grouped(52, 44), 1_050_000_000);
+    let read = found[0]
+        .killed
+        .iter()
+        .filter(|killed| killed.fate == super::Fate::Autopsied);
+    assert_eq!(read.count(), 3);
+}
+
+#[test]
 fn of_a_group_the_first_victim_is_counted_as_the_kernel_did() {
     for (again, counted) in [(true, 3), (false, 2)] {
         let mut assembler = assembler();
