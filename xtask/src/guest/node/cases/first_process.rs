@@ -40,7 +40,7 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
             pod_limit: Some(LIMIT),
             scope: "pod",
             note: Note {
-                first: &["the pod", "main", "hog", "48 MiB"],
+                first: &["The pod", "main", "hog", "48 MiB"],
                 next: "find which container grows",
                 ..case.note
             },
@@ -160,6 +160,7 @@ impl<'a> Case<'a> {
                 says,
                 next: "delete files there and give the volume a sizeLimit",
                 volumes: true,
+                chars: 500,
                 ..self.note
             },
             ..self.at_the_pods()

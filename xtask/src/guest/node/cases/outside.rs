@@ -34,7 +34,7 @@ pub(super) fn sandbox_of_another_runtime(stage: &mut Stage) -> Result<Value> {
     };
     let note = Note {
         field_path: None,
-        first: &["the pod", "hog", "48 MiB"],
+        first: &["The pod", "hog", "48 MiB"],
         next: "find which container grows",
         ..CHILD_DIED
     };
