@@ -106,16 +106,18 @@ impl Front {
                 self.lines.offer(&incident);
             }
             self.resolver.look(&mut incident);
-            let seen = if unnamed {
-                Seen::Unnamed(Box::new(incident), !half_told)
-            } else {
-                if !at_once && !half_told {
+            let is_written = at_once || half_told;
+            // Those who hold the memory have names, too.
+            let seen = if self.resolver.name_known(&mut incident) {
+                if !is_written {
                     self.lines.offer(&incident);
                 }
                 if let Some(kept) = &self.kept {
                     kept.told(&incident.stamps);
                 }
                 Seen::Whole(Arc::new(incident), clock::monotonic_ns())
+            } else {
+                Seen::Unnamed(Box::new(incident), !is_written)
             };
             if self.seen.blocking_send(seen).is_err() {
                 self.metrics.untold();

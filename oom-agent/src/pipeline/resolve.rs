@@ -30,8 +30,8 @@ use crate::snapshot::Snapshots;
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
 
-/// Given to look at what memory was made of; it takes some 60 µs for a cgroup.
-const SNAPSHOT: Duration = Duration::from_millis(100);
+/// Given to look at what memory was made of; it takes some 60 µs for a cgroup, but on a node that thrashes.
+const SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// Given to find who holds most: on a node without memory, reading takes memory that is not there yet.
 const HOLDERS: Duration = Duration::from_secs(1);

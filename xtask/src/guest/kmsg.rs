@@ -97,7 +97,9 @@ impl Report {
             self.gfp_mask = u32::from_str_radix(&mask, 16).unwrap_or_default();
             self.order = after(rest, "order=").unwrap_or_default();
         }
-        if let Some(tid) = after(message, "Killed process ") {
+        // Of a group the first victim is killed once more, after all that was waited for.
+        let has_begun = !self.comm.is_empty();
+        if let Some(tid) = after(message, "Killed process ").filter(|_| has_begun) {
             let bytes = |key| after::<u64>(message, key).unwrap_or(0).saturating_mul(1024);
             let killed = Killed {
                 tid,

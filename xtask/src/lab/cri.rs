@@ -177,19 +177,24 @@ impl Cri {
         Ok(answer.context("run a sandbox")?.into_inner().pod_sandbox_id)
     }
 
-    /// Stops and removes a sandbox with all its containers.
+    /// Stops and removes a sandbox with all its containers. While its shim ends the runtime fails, and
+    /// a kubelet asks again.
     pub(crate) fn remove_sandbox(&mut self, id: &str) -> Result<()> {
-        let id = id.to_owned();
-        self.runtime.block_on(async {
+        wait::until("the end of a sandbox", HANG, || {
             let stop = StopPodSandboxRequest {
-                pod_sandbox_id: id.clone(),
+                pod_sandbox_id: id.to_owned(),
             };
-            let stopped = self.client.stop_pod_sandbox(stop).await;
-            stopped.context("stop a sandbox")?;
-            let remove = RemovePodSandboxRequest { pod_sandbox_id: id };
-            let removed = self.client.remove_pod_sandbox(remove).await;
-            removed.map(drop).context("remove a sandbox")
-        })
+            self.runtime
+                .block_on(self.client.stop_pod_sandbox(stop))
+                .ok()
+        })?;
+        let remove = RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        let removed = self
+            .runtime
+            .block_on(self.client.remove_pod_sandbox(remove));
+        removed.map(drop).context("remove a sandbox")
     }
 
     /// Starts a container in a sandbox: its id, and its first process on this host.

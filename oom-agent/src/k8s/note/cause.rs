@@ -27,7 +27,7 @@ pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {
 }
 
 fn group(kill: &Kill<'_>) -> Option<String> {
-    let others = kill.draft.victims().len().checked_sub(1)?;
+    let others = kill.draft.victim_count().checked_sub(1)?;
     let were = match others {
         0 => return None,
         1 => "was",

@@ -84,8 +84,11 @@ fn ancestor(kill: &Kill<'_>, node: &str) -> String {
     let path = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
     match Above::of_path(path) {
         Above::Kubelet => {
-            let hog = hog(kill).filter(|(hog, _)| hog.pod.is_some() && hog.limit_bytes.is_none());
-            let limit = hog.map_or_else(String::new, |(hog, _)| {
+            // Where no other is larger, it is the victim's own pod.
+            let hog = hog(kill).map(|(hog, _)| hog);
+            let hog = hog.or(kill.incident.holders.first());
+            let hog = hog.filter(|hog| hog.pod.is_some() && hog.limit_bytes.is_none());
+            let limit = hog.map_or_else(String::new, |hog| {
                 format!("give {} a memory limit; ", holder_name(hog))
             });
             format!(

@@ -259,7 +259,11 @@ impl Pod<'_> {
     }
 
     /// A process in there, which is none of its containers'.
-    pub(super) fn in_sandbox(&self, facts: Facts) -> Result<Facts> {
+    pub(super) fn in_sandbox(&self, mut facts: Facts) -> Result<Facts> {
+        // What it is to its sandbox, the runtime alone knows.
+        if let Some(first) = facts.told.get_mut("first_process") {
+            *first = Value::Null;
+        }
         let container = json!({"id": self.sandbox, "name": null, "runtime": "containerd"});
         named(facts, &container, &self.name)
     }

@@ -86,6 +86,7 @@ pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
     };
     let note = Note {
         says: &["swap was full, too"],
+        chars: 500,
         ..DIED
     };
     let kill = Kill {

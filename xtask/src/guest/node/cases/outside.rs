@@ -45,7 +45,9 @@ pub(super) fn sandbox_of_another_runtime(stage: &mut Stage) -> Result<Value> {
             // What it is to its sandbox, the runtime alone knows.
             (
                 "degraded",
-                json!(["victims[0].outcome: the container shares the host's PID namespace"]),
+                json!([
+                    "victims[0].outcome: the container shares its PID namespace: its first process cannot be told from one that was executed in it, or whose parent has ended"
+                ]),
             ),
         ],
         notes: vec![pod.note(note)],
