@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn the_first_process_of_a_namespace_within_is_not_the_containers() {
         let dir = tempfile::tempdir().unwrap();
-        let mut unshare = unshared("read line");
+        let mut unshare = unshared("exec sleep 2147483647");
         let within = child_of(unshare.id());
         // As in a container that shares the host's namespace: its first process is not PID 1.
         cgroup(dir.path(), &[unshare.id(), within]);

@@ -381,6 +381,7 @@ fn a_pod_at_its_limit_with_a_full_tmpfs() {
     // A group's victims hold little of it, and another cgroup's figures are of no matter.
     let second = incident.victims[0].clone();
     incident.victims.push(second);
+    incident.victim_count = 2;
     incident.memory.push(memory(Some("/other"), 1, 0));
     assert_eq!(
         note(&on_pod(incident)),
@@ -399,6 +400,7 @@ fn a_group_that_does_not_explain_its_limit_points_at_files() {
     incident.victims[0].rss_bytes.as_mut().unwrap().anon = 2 * MIB;
     let second = incident.victims[0].clone();
     incident.victims.push(second);
+    incident.victim_count = 2;
     let text = note(&on_pod(incident));
     let told =
         "Together they held 5 MiB: files in memory-backed volumes or /dev/shm may hold the rest.";
@@ -543,10 +545,12 @@ fn a_group_and_what_was_held_back() {
     let mut incident = incident();
     let second = incident.victims[0].clone();
     incident.victims.push(second);
+    // Of so many not all are listed.
+    incident.victim_count = 301;
     let mut draft = on_pod(incident);
     let text = note(&draft);
     assert!(
-        text.contains("1 more of its group was killed with it (memory.oom.group)."),
+        text.contains("300 more of its group were killed with it (memory.oom.group)."),
         "{text}"
     );
     draft.held_back = 1;
@@ -610,6 +614,7 @@ fn whatever_the_names_the_next_step_is_whole() {
         incident.before = Some(before);
         let second = incident.victims[0].clone();
         incident.victims.push(second);
+        incident.victim_count = 2;
         for victim in &mut incident.victims {
             victim.comm = Some(long.clone());
             victim.cgroup = Some(long.clone());
