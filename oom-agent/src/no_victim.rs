@@ -67,6 +67,8 @@ pub struct Episodes(HashMap<String, Episode>);
 struct Episode {
     last: Instant,
     told: bool,
+    /// As the kernel's record has it.
+    trigger: Option<Trigger>,
 }
 
 // === impl Cause ===
@@ -159,26 +161,37 @@ impl Sighting {
 // === impl Episodes ===
 
 impl Episodes {
-    /// Whether an episode of that cgroup is to be told. `lasts`: it is known to have lasted already.
-    pub fn begins(&mut self, cgroup: &str, lasts: bool, now: Instant) -> bool {
+    /// Whether an episode of that cgroup is to be told. One that the sampler reports gets the trigger of
+    /// the kernel's record before it.
+    pub fn begins(&mut self, sighting: &mut Sighting, now: Instant) -> bool {
         let since = |last: Instant| now.saturating_duration_since(last);
-        if !self.0.contains_key(cgroup) {
+        // The sampler sees what has lasted already, and not the trigger.
+        let lasts = sighting.trigger.is_none();
+        if !self.0.contains_key(&sighting.cgroup) {
             if self.0.len() >= CGROUPS {
                 self.0.retain(|_, episode| since(episode.last) < QUIET);
             }
             // As many at once are told of by the others.
-            if self.0.len() < CGROUPS {
-                let told = lasts;
-                self.0
-                    .insert(cgroup.to_owned(), Episode { last: now, told });
-                return lasts;
+            if self.0.len() >= CGROUPS {
+                return false;
             }
-            return false;
+            let episode = Episode {
+                last: now,
+                told: lasts,
+                trigger: sighting.trigger.clone(),
+            };
+            self.0.insert(sighting.cgroup.clone(), episode);
+            return lasts;
         }
-        let Some(episode) = self.0.get_mut(cgroup) else {
+        let Some(episode) = self.0.get_mut(&sighting.cgroup) else {
             return false;
         };
         let quiet = since(std::mem::replace(&mut episode.last, now));
+        if lasts && quiet <= AGAIN {
+            sighting.trigger.clone_from(&episode.trigger);
+        } else {
+            episode.trigger.clone_from(&sighting.trigger);
+        }
         let told_before = episode.told && quiet < QUIET;
         let begins = !told_before && (lasts || quiet <= AGAIN);
         episode.told = told_before || begins;
@@ -259,6 +272,28 @@ mod tests {
         }
     }
 
+    /// The sampler's sightings last.
+    fn begins(episodes: &mut Episodes, cgroup: &str, lasts: bool, now: Instant) -> bool {
+        let trigger = sighting(Cause::NoKillableProcess).trigger;
+        let mut sighting = Sighting {
+            cgroup: cgroup.to_owned(),
+            trigger: trigger.filter(|_| !lasts),
+            ..sighting(Cause::NoKillableProcess)
+        };
+        episodes.begins(&mut sighting, now)
+    }
+
+    #[test]
+    fn the_sampler_has_the_trigger_of_the_kernels_record() {
+        let mut episodes = Episodes::default();
+        let start = Instant::now();
+        let mut seen = sighting(Cause::NoKillableProcess);
+        assert!(!episodes.begins(&mut seen, start));
+        seen.trigger = None;
+        assert!(episodes.begins(&mut seen, start + Duration::from_secs(5)));
+        assert_eq!(seen, sighting(Cause::NoKillableProcess));
+    }
+
     fn incident(cause: Cause) -> Incident {
         let host = Host {
             node: "node-a".to_owned(),
@@ -273,14 +308,17 @@ mod tests {
     fn an_episode_is_told_once_and_the_next_one_too() {
         let mut episodes = Episodes::default();
         let start = Instant::now();
-        assert!(episodes.begins("/a", true, start));
+        assert!(begins(&mut episodes, "/a", true, start));
         for second in 1..1000 {
             let now = start + Duration::from_secs(second);
-            assert!(!episodes.begins("/a", second % 2 == 0, now), "{second}");
+            assert!(
+                !begins(&mut episodes, "/a", second % 2 == 0, now),
+                "{second}"
+            );
         }
-        assert!(episodes.begins("/b", true, start));
+        assert!(begins(&mut episodes, "/b", true, start));
         let next = start + Duration::from_secs(999) + QUIET;
-        assert!(episodes.begins("/a", true, next));
+        assert!(begins(&mut episodes, "/a", true, next));
     }
 
     #[test]
@@ -288,13 +326,21 @@ mod tests {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!episodes.begins("/a", false, start), "beside a kill");
-        assert!(!episodes.begins("/a", false, at(60)), "beside another");
-        assert!(episodes.begins("/a", false, at(70)), "it lasts");
-        assert!(!episodes.begins("/a", false, at(80)));
+        assert!(!begins(&mut episodes, "/a", false, start), "beside a kill");
+        assert!(
+            !begins(&mut episodes, "/a", false, at(60)),
+            "beside another"
+        );
+        assert!(begins(&mut episodes, "/a", false, at(70)), "it lasts");
+        assert!(!begins(&mut episodes, "/a", false, at(80)));
         let next = at(80) + QUIET;
-        assert!(!episodes.begins("/a", false, next));
-        assert!(episodes.begins("/a", false, next + Duration::from_secs(10)));
+        assert!(!begins(&mut episodes, "/a", false, next));
+        assert!(begins(
+            &mut episodes,
+            "/a",
+            false,
+            next + Duration::from_secs(10)
+        ));
     }
 
     #[test]
@@ -302,10 +348,10 @@ mod tests {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         for n in 0..CGROUPS {
-            assert!(episodes.begins(&n.to_string(), true, start));
+            assert!(begins(&mut episodes, &n.to_string(), true, start));
         }
-        assert!(!episodes.begins("more", true, start));
-        assert!(episodes.begins("more", true, start + QUIET));
+        assert!(!begins(&mut episodes, "more", true, start));
+        assert!(begins(&mut episodes, "more", true, start + QUIET));
         assert_eq!(episodes.0.len(), 1);
     }
 

@@ -88,11 +88,9 @@ impl Told {
     pub(super) fn start(mut self, ends: Ends) {
         tokio::spawn(async move {
             let mut episodes = Episodes::default();
-            while let Some(sighting) = self.0.recv().await {
+            while let Some(mut sighting) = self.0.recv().await {
                 let is_own = ends.resolver.node.below(&sighting.cgroup).is_some();
-                // The sampler tells of what has lasted already.
-                let lasts = sighting.trigger.is_none();
-                if is_own && episodes.begins(&sighting.cgroup, lasts, Instant::now()) {
+                if is_own && episodes.begins(&mut sighting, Instant::now()) {
                     ends.tell(sighting).await;
                 }
             }
