@@ -14,8 +14,9 @@ use super::process::{Facts, Resident, SOON};
 use crate::expect::{between, differences, id_between, one_of, time_between};
 use crate::lab::{Agent, Output, wait};
 
-/// The kernel reports as many kills whole in as long: `oom_rs` of its `oom_kill_process`.
-const REPORTS: usize = 10;
+/// The kernel reports twice as many kills whole in as long: `oom_rs` of its `oom_kill_process`. The
+/// other half is for cases of several kills.
+const REPORTS: usize = 5;
 const REPORTS_IN: Duration = Duration::from_secs(5);
 
 /// The kernel counts resident memory in batches, and prints it a moment after the mark.
