@@ -138,8 +138,10 @@ impl Containers {
             if identity.container_id.is_none() && identity.pod_uid.is_none() {
                 continue;
             }
+            // A pod's own cgroup is there before its sandbox, of which nobody knows anything yet.
+            let is_askable = identity.container_id.is_some() || ratio >= NEAR;
             let uid = container.identity.pod_uid.as_deref();
-            let uid = uid.filter(|_| self.heed);
+            let uid = uid.filter(|_| self.heed && is_askable);
             let now = usage.at_ns;
             let known = match uid {
                 Some(uid) => self.pods.look(uid, ratio >= NEAR, now, &mut seen.ask),

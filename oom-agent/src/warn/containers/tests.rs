@@ -107,6 +107,16 @@ fn a_pod_that_alone_has_a_limit_is_told_by_it() {
 }
 
 #[test]
+fn a_pod_is_not_asked_for_before_its_sandbox_is_there() {
+    let mut node = Node::new(true);
+    let pod = Key::new(&format!("/kubepods/burstable/pod{UID}"), 1);
+    assert_eq!(node.asks(&[(pod.clone(), usage(1, 0))]), []);
+    assert_eq!(node.asks(&[(pod, usage(2, 60))]).len(), 1);
+    let mut node = Node::new(true);
+    assert_eq!(node.asks(&[(container(1), usage(1, 0))]).len(), 1);
+}
+
+#[test]
 fn a_pod_is_asked_for_at_first_sight_and_anew_when_it_matters() {
     let mut node = Node::new(true);
     let ask = |now| Ask {
