@@ -61,7 +61,7 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
             "watched": 2,
             "lowered": 96 * MIB,
             "idle": between(0, HIGH / 2),
-            "hit": between(HIGH - 2 * MIB, 32 * MIB),
+            "hit": between(HIGH / 2, 32 * MIB),
             "left": 1,
             "passes": 1,
         },
