@@ -18,7 +18,7 @@ pub(super) fn unkillable(scene: &mut Scene) -> Result<Value> {
     let container = Group::burstable()?.pod(60)?.container(60)?.limit(LIMIT)?;
     let mut hogs = start(&[Plan {
         group: &container,
-        args: &["--mib", "200", "--gate"],
+        args: &["--mib", "48", "--gate", "--hold"],
         uid: 0,
         oom_score_adj: -1000,
     }])?;
@@ -32,7 +32,9 @@ pub(super) fn unkillable(scene: &mut Scene) -> Result<Value> {
         line.parse::<u64>().ok().filter(|ooms| *ooms >= TIMES)
     };
     wait::until("more of them", SOON, ooms)?;
-    hog.kill()?;
+    // Killed while it wants memory it would be a victim that is exiting already.
+    container.set("memory.max", &(4 * LIMIT).to_string())?;
+    hog.said("touched")?;
     let part = |name: &str| told.get(name).cloned().unwrap_or_default();
     let names = [
         "scope",
