@@ -184,17 +184,16 @@ impl Cri {
             let stop = StopPodSandboxRequest {
                 pod_sandbox_id: id.to_owned(),
             };
-            self.runtime
-                .block_on(self.client.stop_pod_sandbox(stop))
-                .ok()
-        })?;
-        let remove = RemovePodSandboxRequest {
-            pod_sandbox_id: id.to_owned(),
-        };
-        let removed = self
-            .runtime
-            .block_on(self.client.remove_pod_sandbox(remove));
-        removed.map(drop).context("remove a sandbox")
+            let remove = RemovePodSandboxRequest {
+                pod_sandbox_id: id.to_owned(),
+            };
+            let removed = async {
+                self.client.stop_pod_sandbox(stop).await?;
+                self.client.remove_pod_sandbox(remove).await
+            };
+            self.runtime.block_on(removed).ok()
+        })
+        .map(drop)
     }
 
     /// Starts a container in a sandbox: its id, and its first process on this host.
