@@ -224,7 +224,11 @@ fn held_back(count: u64) -> Option<String> {
     ))
 }
 
+/// Of a node without memory it is whoever wants a page: that says nothing.
 fn trigger(kill: &Kill<'_>) -> Option<String> {
+    if kill.scope == Scope::Node {
+        return None;
+    }
     let trigger = kill.incident.trigger.as_ref()?;
     let is_victim = |victim: &&Victim| victim.pid == trigger.pid;
     if kill.draft.victims().iter().any(is_victim) {
