@@ -26,7 +26,7 @@ pub(super) struct Marked {
 #[map]
 pub(super) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Victims whose tasks are not freed yet, by tgid where the tracepoint tells it, else by tid. A victim
+/// Victims whose tasks are not freed yet, by tgid where the tracepoint has it, else by tid. A victim
 /// that nobody reaps stays: the oldest make room. The agent adds to the size what the kernel keeps
 /// aside for each CPU.
 #[map]

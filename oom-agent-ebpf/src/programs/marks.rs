@@ -1,5 +1,5 @@
-//! A mark belongs to a task, not to its number. Whoever gets the number of a victim that is gone has
-//! started after the mark was made: that tells the two apart on every kernel, however late a mark
+//! A mark belongs to a task, not to its number. A task that gets the number of a victim that is gone has
+//! started after the mark was made: that distinguishes the two on every kernel, however late a mark
 //! comes and however long it stays.
 
 use super::{

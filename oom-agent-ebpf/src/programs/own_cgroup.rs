@@ -1,5 +1,5 @@
 //! `sched:sched_process_exit` of one thread of the agent's: where the agent itself is. From within a
-//! cgroup namespace nothing else tells the names above its root.
+//! cgroup namespace nothing else has the names above its root.
 
 use aya_ebpf::{
     EbpfContext, Global,
@@ -22,7 +22,7 @@ static OWN_COMM_0: Global<u64> = Global::new(0);
 static OWN_COMM_1: Global<u64> = Global::new(0);
 
 /// 1 where the memory controller is in the unified hierarchy. Its nearest state may be an ancestor's
-/// there, where the controller is not delegated; the cgroup itself is what /proc tells.
+/// there, where the controller is not delegated; the cgroup itself is the one in /proc.
 #[unsafe(no_mangle)]
 static OWN_UNIFIED: Global<u32> = Global::new(0);
 

@@ -39,7 +39,7 @@ impl Several {
         collect_known(futures::future::join_all(asked).await)
     }
 
-    /// As [`Cri::running`], of all: what one does not tell of would be taken for ended.
+    /// As [`Cri::running`], of all: what one runtime leaves out would be taken for ended.
     pub async fn running(&self) -> Option<Result<Vec<Identity>, CriError>> {
         let answers = futures::future::join_all(self.0.iter().map(Cri::running)).await;
         let all: Result<Vec<Vec<Identity>>, CriError> = answers.into_iter().collect();
@@ -47,7 +47,7 @@ impl Several {
     }
 }
 
-/// The first that knows; else one that could not tell, since it might have known; else one that does not.
+/// The first that knows; else one that did not answer, since it might have known; else one that does not.
 async fn first_known<T>(
     asked: impl Iterator<Item = impl Future<Output = Result<T, CriError>>>,
 ) -> Option<Result<T, CriError>> {
