@@ -1,6 +1,6 @@
 //! What became of the container, and what its memory gives away of how it came to that. Pure.
 
-use super::{CELLS, COMM_LEN, Kill, capital, container_name, holder_name, shown};
+use super::{CELLS, COMM_LEN, Kill, capital, comm, container_name, holder_name, shown};
 use crate::incident::{Holder, Memory, Outcome, Rss, Scope, Victim, is_within};
 use crate::size::size;
 
@@ -28,13 +28,13 @@ pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {
 
 fn group(kill: &Kill<'_>) -> Option<String> {
     let others = kill.draft.victim_count().checked_sub(1)?;
-    let were = match others {
+    let processes = match others {
         0 => return None,
-        1 => "was",
-        _ => "were",
+        1 => "process of its cgroup was",
+        _ => "processes of its cgroup were",
     };
     Some(format!(
-        "{others} more of its group {were} killed with it (memory.oom.group)."
+        "{others} more {processes} killed with it (memory.oom.group)."
     ))
 }
 
@@ -42,9 +42,9 @@ fn fate(kill: &Kill<'_>) -> Option<String> {
     kill.draft.subject()?;
     let text = match kill.draft.outcome() {
         Outcome::ContainerDied if kill.draft.victims().len() > 1 => {
-            "The first process was among them, so the container died."
+            "The first process (PID 1) was among them, so the container died."
         }
-        Outcome::ContainerDied => "It was the first process, so the container died.",
+        Outcome::ContainerDied => "It was the first process (PID 1), so the container died.",
         Outcome::ChildDied => {
             "The container's first process lives on, and Kubernetes may report nothing."
         }
@@ -68,21 +68,18 @@ fn resident(kill: &Kill<'_>) -> Option<String> {
         (rss.shmem, "shared"),
     ];
     let total = rss.total();
+    let held = format!("{} held {}", comm(kill.victim?), size(total));
     // The small ones say nothing.
     let large = kinds.into_iter().filter(|(bytes, _)| *bytes > total / 16);
     let large: Vec<(u64, &str)> = large.collect();
     Some(match large.as_slice() {
-        [] => format!("It held {}.", size(total)),
-        [(_, kind)] => format!("It held {}, mostly {kind}.", size(total)),
+        [] => format!("{held}."),
+        [(_, kind)] => format!("{held}, mostly {kind}."),
         kinds => {
             let kinds = kinds
                 .iter()
                 .map(|(bytes, kind)| format!("{} {kind}", size(*bytes)));
-            format!(
-                "It held {} ({}).",
-                size(total),
-                kinds.collect::<Vec<_>>().join(", ")
-            )
+            format!("{held} ({}).", kinds.collect::<Vec<_>>().join(", "))
         }
     })
 }
@@ -111,50 +108,55 @@ fn limits_memory<'a>(kill: &Kill<'a>) -> Option<&'a Memory> {
 fn shared(kill: &Kill<'_>) -> Option<String> {
     if let Some((shared, whole)) = shared_bytes(kill) {
         return Some(format!(
-            "{} of the {} is shared memory: files in memory-backed volumes or /dev/shm.",
+            "{} of the {} is shared memory (memory-backed volumes, /dev/shm, memfd).",
             size(shared),
             size(whole)
         ));
     }
     let rss = kill.victim?.rss_bytes?;
     (rss.shmem > rss.total() / 2).then(|| {
-        "Most of that is shared memory: files in memory-backed volumes and /dev/shm count."
-            .to_owned()
+        "Most of that is shared memory (memory-backed volumes, /dev/shm, memfd).".to_owned()
     })
 }
 
-/// Swap that is full, or holds much.
+/// Swap that is full, or holds much: of the cgroup that has the limit, and of the one whose setting it is.
 fn swap(kill: &Kill<'_>) -> Option<String> {
-    let memory = &kill.incident.memory;
-    let full = memory.iter().find_map(|memory| {
+    let limits = limits_memory(kill)?;
+    let setting = kill.incident.setting.as_ref();
+    let setting = setting.and_then(|setting| {
+        let mut memory = kill.incident.memory.iter();
+        memory.find(|memory| memory.cgroup.as_deref() == Some(&setting.cgroup))
+    });
+    let full = setting.into_iter().chain([limits]).find_map(|memory| {
         let (used, limit) = (memory.swap_bytes?, memory.swap_limit_bytes?);
         (used > 0 && limit.saturating_sub(used) <= limit / 64).then_some(used)
     });
     if let Some(used) = full {
-        return Some(format!("Its swap was full, too ({}).", size(used)));
+        return Some(format!("Swap was full, too ({}).", size(used)));
     }
-    let limits = limits_memory(kill)?;
     let (used, usage) = (limits.swap_bytes?, limits.usage_bytes?);
     (used > usage / 8).then(|| format!("{} more is in swap.", size(used)))
 }
 
-/// What the victims do not explain.
-fn others(kill: &Kill<'_>) -> Option<String> {
+/// Bytes that the victims held, where that does not explain how the limit was reached.
+pub(super) fn unexplained(kill: &Kill<'_>) -> Option<u64> {
     let limit = kill.incident.setting_bytes()?;
     let victims = kill.draft.victims();
-    let all: Vec<Rss> = victims
-        .iter()
-        .filter_map(|victim| victim.rss_bytes)
-        .collect();
+    let all = victims.iter().map(|victim| victim.rss_bytes);
+    let all: Vec<Rss> = all.collect::<Option<_>>()?;
     let held: u64 = all.iter().map(|rss| rss.total()).sum();
     let shared: u64 = all.iter().map(|rss| rss.shmem).sum();
-    let unexplained = kill.scope == Scope::Container
-        && all.len() == victims.len()
+    let is_unexplained = kill.scope == Scope::Container
         && held < limit / 2
         && shared <= held / 2
         && shared_bytes(kill).is_none();
-    unexplained.then(|| match victims.len() {
-        1 => "It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.".to_owned(),
+    is_unexplained.then_some(held)
+}
+
+fn others(kill: &Kill<'_>) -> Option<String> {
+    let held = unexplained(kill)?;
+    Some(match kill.draft.victims().len() {
+        1 => "That is less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.".to_owned(),
         _ => format!("Together they held {}: files in memory-backed volumes or /dev/shm may hold the rest.", size(held)),
     })
 }
@@ -224,9 +226,10 @@ fn held_back(count: u64) -> Option<String> {
     ))
 }
 
-/// Of a node without memory it is whoever wants a page: that says nothing.
+/// On a node without memory it is any process that wants a page, and where a limit was lowered it is
+/// the runtime, at somebody's request: neither is a reason.
 fn trigger(kill: &Kill<'_>) -> Option<String> {
-    if kill.scope == Scope::Node {
+    if kill.scope == Scope::Node || kill.incident.limit_lowered {
         return None;
     }
     let trigger = kill.incident.trigger.as_ref()?;

@@ -1,8 +1,9 @@
 //! The first sentence of a note: the container, the process, and what was full. With ordinary names it
 //! has at most 120 characters, which is what a terminal shows of it. Pure.
 
-use super::{Kill, capital, cgroup, cgroup_name, comm, container_name, pod_name};
+use super::{Kill, capital, cgroup, cgroup_name, comm, container_name, pod_name, shown};
 use crate::cgroup as path;
+use crate::escape;
 use crate::incident::{Container, LimitKind, Owners, Scope, Victim};
 use crate::k8s::draft::On;
 use crate::size::size;
@@ -86,7 +87,7 @@ fn ancestor(kill: &Kill<'_>) -> String {
 pub(super) enum Above {
     /// The kubelet's, of all pods or those of a class.
     Kubelet,
-    /// A container that a node runs in: kind, minikube, k3d. The start of its id.
+    /// A container that a node runs in: kind, minikube, k3d. The start of its id, escaped.
     Container(String),
     Other,
 }
@@ -101,11 +102,12 @@ impl Above {
         if is_kubelets(last) || (is_kubelets(above) && matches!(last, "burstable" | "besteffort")) {
             return Self::Kubelet;
         }
-        match path::parse(limit).container_id {
-            Some(id) if Owners::of_path(limit).container == Some(limit) => {
-                Self::Container(id.chars().take(12).collect())
-            }
-            _ => Self::Other,
+        let identity = path::parse(limit);
+        let is_container =
+            !identity.is_machine() && Owners::of_path(limit).container == Some(limit);
+        match identity.container_id.filter(|_| is_container) {
+            Some(id) => Self::Container(shown(escape::truncate(&id, 12), 12)),
+            None => Self::Other,
         }
     }
 }

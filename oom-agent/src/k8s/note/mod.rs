@@ -41,6 +41,8 @@ struct Kill<'a> {
     victim: Option<&'a Victim>,
     /// Whose limit it was, by the pod's spec too.
     scope: Scope,
+    /// Whether the pod's spec has a memory limit of its own; `None` where the spec is not known.
+    has_pod_limit: Option<bool>,
 }
 
 /// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
@@ -100,6 +102,9 @@ pub(super) fn note(draft: &Draft, facts: Option<&Facts>) -> String {
         incident,
         victim: draft.victims().first().copied(),
         scope: scope(draft, incident, facts),
+        has_pod_limit: facts
+            .filter(|facts| facts.uid.is_some())
+            .map(|facts| facts.limited),
     };
     let next = next::step(&kill);
     let mut told = headline::write(&kill);

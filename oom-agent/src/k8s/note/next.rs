@@ -1,9 +1,9 @@
 //! What to do next: it depends on whose setting it is, and on what holds the memory. Pure.
 
-use super::cause::{hog, shared_bytes};
+use super::cause::{hog, shared_bytes, unexplained};
 use super::headline::{Above, confined_by};
 use super::{CGROUP_LEN, COMM_LEN, Kill, OBJECT_LEN, comm, container_name, holder_name, shown};
-use crate::incident::{LimitKind, Scope};
+use crate::incident::{Holder, LimitKind, Scope};
 use crate::k8s::draft::On;
 use crate::size::size;
 
@@ -20,14 +20,14 @@ pub(super) fn step(kill: &Kill<'_>) -> String {
         Scope::Ancestor => ancestor(kill, &node),
         Scope::Node => of_node(kill, &node),
         Scope::Confined => format!(
-            "Next: see what else fills the memory nodes of {} on node {node} (numastat -m): allow it more of them (cpuset.mems, numactl, the kubelet's memoryManagerPolicy).",
+            "Next: see what else fills the memory nodes (NUMA) of {} on node {node} (numastat -m), or allow it more of them (cpuset.mems, the kubelet's memoryManagerPolicy).",
             confined_by(kill)
         ),
         Scope::Sysrq => format!(
-            "Next: ask who works on node {node}: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys. Nothing has to be resized."
+            "Next: ask who works on node {node}: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys."
         ),
         Scope::Unknown => format!(
-            "Next: compare the sizes with the limits of container and pod; the kernel's own report is in the log of node {node} (journalctl -k --grep oom)."
+            "Next: read the kernel's report on node {node} (journalctl -k): its constraint= and oom_memcg= name the limit."
         ),
     }
 }
@@ -38,8 +38,8 @@ fn container(kill: &Kill<'_>) -> String {
     let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
     // Outside of Kubernetes there is no manifest.
     let setting = match (kill.draft.subject(), kill.incident.limit_kind) {
-        (_, Some(LimitKind::MemoryAndSwap)) => "limit of memory and swap together",
         (Some(_), _) => "resources.limits.memory",
+        (None, Some(LimitKind::MemoryAndSwap)) => "limit of memory and swap together",
         (None, _) => "memory limit",
     };
     let raise = format!("raise {name}'s {setting}{above}");
@@ -47,7 +47,10 @@ fn container(kill: &Kill<'_>) -> String {
         return format!("Next: {raise}, or have it use less before its limit is lowered.");
     }
     if shared_bytes(kill).is_some() {
-        return format!("Next: {FREE_VOLUME}; if they are needed, {raise}.");
+        return format!("Next: {FIND_SHARED}; if it is needed, {raise}.");
+    }
+    if unexplained(kill).is_some() {
+        return format!("Next: see what else holds memory in it; if that is needed, {raise}.");
     }
     let found = kill.victim.and_then(|victim| victim.comm.as_deref());
     let leak = found.map_or_else(String::new, |comm| format!(" in {}", shown(comm, COMM_LEN)));
@@ -55,14 +58,21 @@ fn container(kill: &Kill<'_>) -> String {
 }
 
 /// Files there count until they are deleted, over restarts of a container too.
-const FREE_VOLUME: &str = "delete files there and give the volume a sizeLimit";
+const FIND_SHARED: &str = "find what fills it, and give the volume a sizeLimit";
 
 fn pod(kill: &Kill<'_>) -> String {
     let bytes = kill.incident.limit_bytes;
     let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
-    let raise = format!("raise the pod's resources.limits.memory{above}");
+    let raise = if kill.has_pod_limit == Some(false) {
+        let limit = bytes.map_or_else(|| "limit".to_owned(), size);
+        format!(
+            "raise its containers' resources.limits.memory: the pod's {limit} is made up of these"
+        )
+    } else {
+        format!("raise the pod's resources.limits.memory{above}")
+    };
     if shared_bytes(kill).is_some() {
-        return format!("Next: {FREE_VOLUME}; if they are needed, {raise}.");
+        return format!("Next: {FIND_SHARED}; if it is needed, {raise}.");
     }
     format!("Next: find which container grows, or {raise}.")
 }
@@ -76,7 +86,7 @@ fn nested(kill: &Kill<'_>) -> String {
         |name| format!("{name}'s own limit"),
     );
     format!(
-        "Next: {whose} was not reached: raise the one of {cgroup}, which was set within it (docker run --memory, MemoryMax=, memory.max)."
+        "Next: {whose} was not reached: raise the limit of the cgroup {cgroup}, which was set within it (docker run --memory, MemoryMax=, memory.max)."
     )
 }
 
@@ -92,17 +102,16 @@ fn ancestor(kill: &Kill<'_>, node: &str) -> String {
                 format!("give {} a memory limit; ", holder_name(hog))
             });
             format!(
-                "Next: {limit}set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations."
+                "Next: {limit}set the pods' requests to what they use, so that node {node} is not overfilled."
             )
         }
         Above::Container(_) => format!(
-            "Next: node {node} runs in a container (kind, minikube, k3d): give that more memory (docker update --memory), or run less on it."
+            "Next: node {node} runs in a container (kind, minikube, k3d): give that more memory (docker update --memory --memory-swap), or run less on it."
         ),
         Above::Other => {
-            let unit = path.rsplit('/').find(|segment| {
-                let kinds = [".slice", ".service", ".scope"];
-                kinds.iter().any(|kind| segment.ends_with(kind))
-            });
+            let kinds = [".slice", ".service", ".scope"];
+            let unit = path.rsplit('/').next();
+            let unit = unit.filter(|unit| kinds.iter().any(|kind| unit.ends_with(kind)));
             match unit {
                 Some(unit) => format!(
                     "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {}, or move a part of it elsewhere.",
@@ -125,23 +134,50 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
     let is_large = whole
         .zip(held)
         .is_some_and(|(whole, held)| held >= whole / LARGE);
+    let node_step = format!(
+        "see what fills node {node} (kubectl top pods -A, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."
+    );
     if let Some((hog, _)) = hog(kill).filter(|_| !is_large) {
+        let hog_name = holder_name(hog);
+        let see = if hog.pod.is_some() {
+            format!("Next: limit {hog_name}")
+        } else {
+            format!("Next: see why {hog_name} holds that much, and limit it")
+        };
+        if !is_spared(kill, hog) {
+            return format!("{see}; {node_step}");
+        }
         let adj = kill.victim.and_then(|victim| victim.oom_score_adj);
         let adj = adj.map_or_else(String::new, |adj| format!(" ({adj})"));
-        return format!(
-            "Next: see why {} holds that much, and limit it: {} was chosen by its oom_score_adj{adj}, not for its size.",
-            holder_name(hog),
-            name(kill).or(kill.victim.map(comm)).unwrap_or_default()
+        let whose = name(kill).map_or_else(
+            || {
+                format!(
+                    "the oom_score_adj of {}",
+                    kill.victim.map(comm).unwrap_or_default()
+                )
+            },
+            |name| format!("give {name} a memory request: its oom_score_adj"),
         );
+        return format!("{see}; {whose}{adj} had it chosen, not its size.");
     }
     match name(kill).filter(|_| is_large && matches!(kill.draft.on, On::Pod(_))) {
         Some(name) => format!(
-            "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods)."
+            "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods -A)."
         ),
-        None => format!(
-            "Next: see what fills node {node} (kubectl top pods, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."
-        ),
+        None => format!("Next: {node_step}"),
     }
+}
+
+/// Whether its largest process is larger than the victim, and was not chosen for its `oom_score_adj`.
+fn is_spared(kill: &Kill<'_>, hog: &Holder) -> bool {
+    let (Some(process), Some(victim)) = (&hog.process, kill.victim) else {
+        return false;
+    };
+    let adjs = process.oom_score_adj.zip(victim.oom_score_adj);
+    let is_smaller = victim
+        .rss_bytes
+        .is_some_and(|rss| rss.total() < process.rss_bytes);
+    is_smaller && adjs.is_some_and(|(its, own)| its < own)
 }
 
 fn name(kill: &Kill<'_>) -> Option<String> {

@@ -85,11 +85,15 @@ fn check(draft: &Draft, expect_reason: &str, expect: &str) {
     assert_eq!(reason(draft), expect_reason);
     let first = text.split_inclusive(". ").next().unwrap_or_default();
     assert!(first.trim_end().chars().count() <= 120, "{first}");
-    assert!(text.chars().count() <= 400, "{}", text.chars().count());
+    assert!(
+        text.chars().count() <= 400,
+        "{} {text}",
+        text.chars().count()
+    );
 }
 
-const HELD: &str = "It held 63.5 MiB, mostly anonymous.";
-const DIED: &str = "It was the first process, so the container died.";
+const HELD: &str = "tail held 63.5 MiB, mostly anonymous.";
+const DIED: &str = "It was the first process (PID 1), so the container died.";
 
 /// Whose limit it was, what else is known, and the whole note on the pod.
 #[test]
@@ -118,7 +122,7 @@ fn the_note_says_what_to_change() {
                 ];
             },
             "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
-            "It held 63.5 MiB, mostly anonymous. In the pod: main 64 MiB, side 62 MiB.",
+            "tail held 63.5 MiB, mostly anonymous. In the pod: main 64 MiB, side 62 MiB.",
             "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
         ),
         (
@@ -128,8 +132,8 @@ fn the_note_says_what_to_change() {
                 incident.memory = vec![memory(cgroup.as_deref(), 64, 62 * MIB + MIB / 2)];
             },
             "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
-            "It held 2.5 MiB (2 MiB anonymous, 512 KiB of files). 62.5 MiB of the 64 MiB is shared memory: files in memory-backed volumes or /dev/shm.",
-            "Next: delete files there and give the volume a sizeLimit; if they are needed, raise main's resources.limits.memory above 64 MiB.",
+            "tail held 2.5 MiB (2 MiB anonymous, 512 KiB of files). 62.5 MiB of the 64 MiB is shared memory (memory-backed volumes, /dev/shm, memfd).",
+            "Next: find what fills it, and give the volume a sizeLimit; if it is needed, raise main's resources.limits.memory above 64 MiB.",
         ),
         (
             |incident| {
@@ -141,14 +145,14 @@ fn the_note_says_what_to_change() {
                 });
             },
             "The memory limit of container main was lowered to 48 MiB, below its use: tail (pid 4242) was OOM-killed.",
-            "It held 63.5 MiB, mostly anonymous. Set off by runc (pid 812).",
+            "tail held 63.5 MiB, mostly anonymous.",
             "Next: raise main's resources.limits.memory above 48 MiB, or have it use less before its limit is lowered.",
         ),
         (
             |incident| incident.limit_kind = Some(LimitKind::MemoryAndSwap),
             "Container main hit its memory+swap limit of 64 MiB: tail (pid 4242) was OOM-killed.",
             HELD,
-            "Next: raise main's limit of memory and swap together above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+            "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
         ),
         (
             |incident| {
@@ -160,7 +164,7 @@ fn the_note_says_what_to_change() {
                 }];
             },
             "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed.",
-            "It held 63.5 MiB, mostly anonymous. Its swap was full, too (32 MiB).",
+            "tail held 63.5 MiB, mostly anonymous. Swap was full, too (32 MiB).",
             "Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
         ),
         (
@@ -174,7 +178,7 @@ fn the_note_says_what_to_change() {
                 ];
             },
             "The pod hit its memory limit of 128 MiB: tail (pid 4242) in container main was OOM-killed.",
-            "It held 63.5 MiB, mostly anonymous. In the pod: side 64 MiB, main 63 MiB.",
+            "tail held 63.5 MiB, mostly anonymous. In the pod: side 64 MiB, main 63 MiB.",
             "Next: find which container grows, or raise the pod's resources.limits.memory above 128 MiB.",
         ),
         (
@@ -185,7 +189,7 @@ fn the_note_says_what_to_change() {
             },
             "A cgroup within container main hit its memory limit of 32 MiB: tail (pid 4242) was OOM-killed.",
             HELD,
-            "Next: main's own limit was not reached: raise the one of e62e, which was set within it (docker run --memory, MemoryMax=, memory.max).",
+            "Next: main's own limit was not reached: raise the limit of the cgroup e62e, which was set within it (docker run --memory, MemoryMax=, memory.max).",
         ),
         (
             |incident| {
@@ -195,8 +199,8 @@ fn the_note_says_what_to_change() {
                 incident.holders = vec![holder("a", Some("eat"), Some("hog"), 3519)];
             },
             "The cgroup of the node's pods hit its memory limit of 3662 MiB: tail (pid 4242) in container main was OOM-killed.",
-            "It held 63.5 MiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit.",
-            "Next: give pod shop/hog a memory limit; set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations.",
+            "tail held 63.5 MiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit.",
+            "Next: give pod shop/hog a memory limit; set the pods' requests to what they use, so that node node-a is not overfilled.",
         ),
         (
             |incident| {
@@ -206,7 +210,7 @@ fn the_note_says_what_to_change() {
             },
             "The cgroup of the node's pods hit its memory limit of 1 GiB: tail (pid 4242) in container main was OOM-killed.",
             HELD,
-            "Next: set memory requests to real use, so that fewer pods run here, or lower the kubelet's reservations.",
+            "Next: set the pods' requests to what they use, so that node node-a is not overfilled.",
         ),
         (
             |incident| {
@@ -215,7 +219,7 @@ fn the_note_says_what_to_change() {
             },
             "The node's own container e62ef4349cc5 hit its memory limit of 64 MiB: tail (pid 4242) in container main was OOM-killed.",
             HELD,
-            "Next: node node-a runs in a container (kind, minikube, k3d): give that more memory (docker update --memory), or run less on it.",
+            "Next: node node-a runs in a container (kind, minikube, k3d): give that more memory (docker update --memory --memory-swap), or run less on it.",
         ),
         (
             |incident| {
@@ -232,13 +236,14 @@ fn the_note_says_what_to_change() {
                 hog.process = Some(Process {
                     pid: 99,
                     comm: "java".to_owned(),
-                    ..Process::default()
+                    oom_score_adj: Some(999),
+                    rss_bytes: 3500 * MIB,
                 });
                 incident.holders = vec![hog];
             },
             "The node ran out of memory (15.9 GiB): tail (pid 4242) in container main was OOM-killed.",
-            "It held 100 KiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit; its largest process is java (pid 99).",
-            "Next: see why pod shop/hog holds that much, and limit it: main was chosen by its oom_score_adj (1000), not for its size.",
+            "tail held 100 KiB, mostly anonymous. Pod shop/hog holds the most: 3519 MiB, without a memory limit; its largest process is java (pid 99).",
+            "Next: limit pod shop/hog; give main a memory request: its oom_score_adj (1000) had it chosen, not its size.",
         ),
         (
             |incident| {
@@ -249,8 +254,8 @@ fn the_note_says_what_to_change() {
                 incident.holders = vec![holder("a", Some("eat"), Some("other"), 519)];
             },
             "The node ran out of memory (15.9 GiB): tail (pid 4242) in container main was OOM-killed.",
-            "It held 3072.5 MiB, mostly anonymous.",
-            "Next: set main's memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node node-a (kubectl top pods).",
+            "tail held 3072.5 MiB, mostly anonymous.",
+            "Next: set main's memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node node-a (kubectl top pods -A).",
         ),
         (
             |incident| {
@@ -265,19 +270,19 @@ fn the_note_says_what_to_change() {
             },
             "The memory nodes that its cpuset allows were full (8 GiB): tail (pid 4242) in container main was OOM-killed.",
             HELD,
-            "Next: see what else fills the memory nodes of its cpuset on node node-a (numastat -m): allow it more of them (cpuset.mems, numactl, the kubelet's memoryManagerPolicy).",
+            "Next: see what else fills the memory nodes (NUMA) of its cpuset on node node-a (numastat -m), or allow it more of them (cpuset.mems, the kubelet's memoryManagerPolicy).",
         ),
         (
             |incident| incident.scope = Scope::Sysrq,
             "SysRq f asked for a kill: tail (pid 4242) in container main was OOM-killed.",
             HELD,
-            "Next: ask who works on node node-a: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys. Nothing has to be resized.",
+            "Next: ask who works on node node-a: a person or a tool wrote f to /proc/sysrq-trigger or pressed the keys.",
         ),
         (
             |incident| (incident.scope, incident.limit_bytes) = (Scope::Unknown, None),
             "tail (pid 4242) in container main was OOM-killed; whose limit was reached is not known.",
             HELD,
-            "Next: compare the sizes with the limits of container and pod; the kernel's own report is in the log of node node-a (journalctl -k --grep oom).",
+            "Next: read the kernel's report on node node-a (journalctl -k): its constraint= and oom_memcg= name the limit.",
         ),
     ];
     for (change, first, cause, next) in cases {
@@ -315,6 +320,49 @@ fn a_limit_that_only_the_pods_spec_has_is_the_pods() {
 }
 
 #[test]
+fn a_pods_limit_that_its_spec_does_not_have_is_made_of_its_containers() {
+    let mut incident = incident();
+    incident.scope = Scope::Pod;
+    incident.limit_bytes = Some(256 * MIB);
+    incident.limit_cgroup = Some(POD.to_owned());
+    let draft = on_pod(incident);
+    let next = |spec: serde_json::Value| {
+        let pod = json!({"metadata": {"uid": "u"}, "spec": spec});
+        let facts = Facts::read(serde_json::from_value(pod).unwrap());
+        let text = super::note(&draft, Some(&facts));
+        text.split_once(" Next: ").unwrap().1.to_owned()
+    };
+    let limit = json!({"limits": {"memory": "256Mi"}});
+    assert_eq!(
+        next(
+            json!({"containers": [{"name": "main"}], "initContainers": [{"name": "i", "resources": limit}]})
+        ),
+        "find which container grows, or raise its containers' resources.limits.memory: the pod's 256 MiB is made up of these.",
+    );
+    assert_eq!(
+        next(json!({"containers": [{"name": "main"}], "resources": limit})),
+        "find which container grows, or raise the pod's resources.limits.memory above 256 MiB.",
+    );
+}
+
+#[test]
+fn swap_is_that_of_the_cgroup_with_the_limit() {
+    let full = |cgroup: Option<&str>| Memory {
+        swap_bytes: Some(20 * MIB),
+        swap_limit_bytes: Some(20 * MIB),
+        ..memory(cgroup, 64, 0)
+    };
+    let mut incident = host(Scope::Node);
+    incident.limit_cgroup = None;
+    incident.memory = vec![full(incident.victims[0].cgroup.as_deref())];
+    let text = note(&on_node(incident.clone()));
+    assert!(!text.contains("Swap"), "{text}");
+    incident.memory.push(full(None));
+    let text = note(&on_node(incident));
+    assert!(text.contains("Swap was full, too (20 MiB)."), "{text}");
+}
+
+#[test]
 fn the_minute_before_is_a_picture_with_words() {
     let mut incident = incident();
     incident.before = Some(leak());
@@ -322,8 +370,8 @@ fn the_minute_before_is_a_picture_with_words() {
         &on_pod(incident.clone()),
         "OOMKilled",
         "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
-         It was the first process, so the container died. \
-         It held 63.5 MiB, mostly anonymous. \
+         It was the first process (PID 1), so the container died. \
+         tail held 63.5 MiB, mostly anonymous. \
          Last minute: ▅▇█ a leak: +1.0 MiB/s, from half to the limit in 32 s. \
          Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
     );
@@ -363,10 +411,10 @@ fn a_child_that_kubernetes_may_not_report() {
         text,
         "Container main hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
          The container's first process lives on, and Kubernetes may report nothing. \
-         It held 20.5 MiB, mostly anonymous. \
-         It held less than half of the limit: other processes, or files in memory-backed volumes, hold the rest. \
+         tail held 20.5 MiB, mostly anonymous. \
+         That is less than half of the limit: other processes, or files in memory-backed volumes, hold the rest. \
          Set off by server (pid 7). \
-         Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
+         Next: see what else holds memory in it; if that is needed, raise main's resources.limits.memory above 64 MiB.",
     );
     assert_eq!(reason(&on_pod(incident)), "ProcessOOMKilled");
 }
@@ -386,11 +434,11 @@ fn a_pod_at_its_limit_with_a_full_tmpfs() {
     assert_eq!(
         note(&on_pod(incident)),
         "The pod hit its memory limit of 128 MiB: tail (pid 4242) in container main was OOM-killed. \
-         1 more of its group was killed with it (memory.oom.group). \
-         The first process was among them, so the container died. \
-         100 MiB of the 128 MiB is shared memory: files in memory-backed volumes or /dev/shm. \
-         Next: delete files there and give the volume a sizeLimit; \
-         if they are needed, raise the pod's resources.limits.memory above 128 MiB.",
+         1 more process of its cgroup was killed with it (memory.oom.group). \
+         The first process (PID 1) was among them, so the container died. \
+         100 MiB of the 128 MiB is shared memory (memory-backed volumes, /dev/shm, memfd). \
+         Next: find what fills it, and give the volume a sizeLimit; \
+         if it is needed, raise the pod's resources.limits.memory above 128 MiB.",
     );
 }
 
@@ -431,10 +479,20 @@ fn a_service_of_the_host_at_its_limit() {
         &on_node(incident.clone()),
         "ProcessOOMKilled",
         "Cgroup nginx.service hit its memory limit of 64 MiB: tail (pid 4242) was OOM-killed. \
-         It held 63.5 MiB, mostly anonymous. \
+         tail held 63.5 MiB, mostly anonymous. \
          Next: see what runs in it (systemd-cgls on node node-a) and raise MemoryMax= of nginx.service, \
          or move a part of it elsewhere.",
     );
+    // It is not the unit above that has the limit; and a machine's name is anything.
+    for cgroup in [
+        "/user.slice/user@1000.service/app",
+        "/lxc.payload.\u{1b}[2J",
+    ] {
+        incident.limit_cgroup = Some(cgroup.to_owned());
+        let text = note(&on_node(incident.clone()));
+        let is_told = text.contains("Next: see what runs below ") && !text.contains('\u{1b}');
+        assert!(is_told, "{text}");
+    }
     incident.limit_cgroup = Some("/batch".to_owned());
     let text = note(&on_node(incident));
     assert!(
@@ -473,16 +531,25 @@ fn a_node_without_memory_on_the_node_itself() {
     hog.process = Some(Process {
         pid: 77,
         comm: "stress".to_owned(),
-        ..Process::default()
+        oom_score_adj: Some(0),
+        rss_bytes: 3500 * MIB,
     });
     incident.holders = vec![hog];
+    incident.victims[0].oom_score_adj = Some(500);
     check(
         &on_node(incident.clone()),
         "NodeOutOfMemory",
         "The node ran out of memory (4 GiB): tail (pid 4242) in cgroup /system.slice/nginx.service was OOM-killed. \
-         It held 100 KiB, mostly anonymous. Process stress (pid 77) holds the most: 3500 MiB. \
-         Next: see why process stress (pid 77) holds that much, and limit it: \
-         tail was chosen by its oom_score_adj, not for its size.",
+         tail held 100 KiB, mostly anonymous. Process stress (pid 77) holds the most: 3500 MiB. \
+         Next: see why process stress (pid 77) holds that much, and limit it; \
+         the oom_score_adj of tail (500) had it chosen, not its size.",
+    );
+    // The kernel compares processes: the largest may be the victim, or as well protected.
+    incident.victims[0].oom_score_adj = Some(0);
+    let text = note(&on_node(incident.clone()));
+    assert!(
+        text.contains("Next: see why process stress (pid 77) holds that much, and limit it; see what fills node"),
+        "{text}"
     );
     incident.holders = vec![holder("/system.slice/big.service", None, None, 3500)];
     let text = note(&on_node(incident.clone()));
@@ -493,7 +560,7 @@ fn a_node_without_memory_on_the_node_itself() {
     incident.holders.clear();
     let text = note(&on_node(incident));
     assert!(
-        text.ends_with("Next: see what fills node node-a (kubectl top pods, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."),
+        text.ends_with("Next: see what fills node node-a (kubectl top pods -A, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."),
         "{text}"
     );
 }
@@ -529,8 +596,7 @@ fn little_is_known() {
         "ProcessOOMKilled",
         "a process (pid 4242) in container 17db96a24ae1 was OOM-killed; whose limit was reached is not known. \
          Whether the container died is not known. \
-         Next: compare the sizes with the limits of container and pod; the kernel's own report is in the log of node node-a \
-         (journalctl -k --grep oom).",
+         Next: read the kernel's report on node node-a (journalctl -k): its constraint= and oom_memcg= name the limit.",
     );
     let mut nobody = self::incident();
     nobody.victims.clear();
@@ -550,7 +616,7 @@ fn a_group_and_what_was_held_back() {
     let mut draft = on_pod(incident);
     let text = note(&draft);
     assert!(
-        text.contains("300 more of its group were killed with it (memory.oom.group)."),
+        text.contains("300 more processes of its cgroup were killed with it (memory.oom.group)."),
         "{text}"
     );
     draft.held_back = 1;

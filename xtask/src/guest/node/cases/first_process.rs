@@ -158,7 +158,7 @@ impl<'a> Case<'a> {
             volume: true,
             note: Note {
                 says,
-                next: "delete files there and give the volume a sizeLimit",
+                next: "find what fills it, and give the volume a sizeLimit",
                 volumes: true,
                 chars: 500,
                 ..self.note

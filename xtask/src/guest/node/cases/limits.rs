@@ -85,7 +85,7 @@ pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
         victims: &main.victims,
     };
     let note = Note {
-        says: &["swap was full, too"],
+        says: &["Swap was full, too"],
         chars: 500,
         ..DIED
     };
