@@ -195,6 +195,11 @@ impl Draft {
         is_unnamed.then_some(container.id.as_str())
     }
 
+    /// Whether the Node takes its Event where the pod's name never comes.
+    pub(super) fn has_stand_in(&self) -> bool {
+        matches!(self.told, Told::Kill(_) | Told::Aside(Aside::NoVictim(_)))
+    }
+
     /// Whether it is about a pod whose name is known.
     pub fn is_on_named_pod(&self) -> bool {
         matches!(&self.on, On::Pod(subject) if subject.is_named())

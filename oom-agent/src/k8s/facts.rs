@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, ResourceR
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::escape;
+use crate::incident::Container;
 
 /// The longest name taken over, in bytes: that of a Kubernetes object.
 const NAME_LEN: usize = 253;
@@ -127,6 +128,14 @@ impl Facts {
     /// Whether that container has the pod's memory limit, and none of its own.
     pub(super) fn has_pods_limit(&self, container: &str) -> bool {
         self.limited && !self.limited_containers.contains(container)
+    }
+
+    /// Whether a container of that name, else of that id, is among its containers.
+    pub(super) fn knows(&self, container: &Container) -> bool {
+        match &container.name {
+            Some(name) => self.containers.contains_key(name),
+            None => self.ids.contains_key(&container.id),
+        }
     }
 
     /// Whether this is the pod that the node calls `uid`: another of the same name may have taken its place.

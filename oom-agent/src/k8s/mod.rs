@@ -189,7 +189,7 @@ impl Recorder {
             if error.is_servers() || !last {
                 return Err(error);
             }
-            if !self.tell_node || draft.kill().is_none() {
+            if !self.tell_node || !draft.has_stand_in() {
                 self.ledger.given_up(draft);
                 return Ok(Written::Nothing);
             }
@@ -266,7 +266,6 @@ impl Recorder {
             return Err(LookupError::Gone);
         };
         let container = subject.container.as_ref();
-        let container = container.and_then(|container| container.name.as_deref());
         let uid = pod.uid.as_deref();
         let facts = self.pods.facts(namespace, name, uid, container).await?;
         if let Some(container) = &mut subject.container

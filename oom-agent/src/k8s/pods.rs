@@ -12,6 +12,7 @@ use kube::core::{ObjectList, Request};
 use super::facts::{Facts, answers_to, own_annotations};
 use super::wire::{CallError, call_for};
 use crate::error_chain::chain;
+use crate::incident::Container;
 
 /// Given to a lookup that an Event can do without.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -74,20 +75,20 @@ impl Pods {
         }
     }
 
-    /// The pod of that name, if the node calls it `uid`. `container` is a name that has to be known to it:
-    /// ephemeral containers come later than the pod.
+    /// The pod of that name, if the node calls it `uid`. `container` has to be known to it, by its name or
+    /// else by its id: ephemeral containers come later than the pod, and ids when the kubelet reports them.
     pub(super) async fn facts(
         &mut self,
         namespace: &str,
         name: &str,
         uid: Option<&str>,
-        container: Option<&str>,
+        container: Option<&Container>,
     ) -> Result<Facts, LookupError> {
         let key = (namespace.to_owned(), name.to_owned());
         let now = Instant::now();
         let fits = |facts: &Facts| {
             uid.is_none_or(|uid| facts.is(uid))
-                && container.is_none_or(|name| facts.containers.contains_key(name))
+                && container.is_none_or(|container| facts.knows(container))
         };
         if let Some((at, facts)) = self.facts.get(&key)
             && now.duration_since(*at) < TTL

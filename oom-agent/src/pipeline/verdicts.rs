@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::health::Meters;
 use super::resolve::Resolver;
 use crate::error_chain::chain;
-use crate::incident::Incident;
+use crate::incident::{Incident, Pod};
 use crate::k8s::{Aside, LookupError, PodReader};
 use crate::metrics::{Metrics, SinkCounts};
 use crate::sinks::Lines;
@@ -182,7 +182,17 @@ impl Task {
         let (runtime, stored) = tokio::join!(self.ask_runtime(check), self.ask_kubelet(check));
         match stored {
             None => runtime,
-            Some(Ok(stored)) => Ok(check.as_stored(runtime.unwrap_or_default(), &stored)),
+            Some(Ok(stored)) => match runtime {
+                Ok(runtime) => Ok(check.as_stored(runtime, &stored)),
+                Err(why) => {
+                    let known = check.as_stored(Vec::new(), &stored);
+                    if known.is_empty() {
+                        Err(why)
+                    } else {
+                        Ok(known)
+                    }
+                }
+            },
             Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(Why::Collected),
             Some(Err(LookupError::Forbidden)) => {
                 if !std::mem::replace(&mut self.refused, true) {
@@ -218,12 +228,15 @@ impl Task {
     /// `None` where nothing can be asked: no API server, no pod, or no name of it.
     async fn ask_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
         let (reader, pod) = (self.reader.get()?, check.pod()?);
-        let is_named = pod.namespace.is_some() && pod.name.is_some();
-        if is_named {
-            Some(reader.stored(pod).await)
-        } else {
-            None
+        let is_named = |pod: &Pod| pod.namespace.is_some() && pod.name.is_some();
+        if is_named(pod) {
+            return Some(reader.stored(pod).await);
         }
+        // The kill was reported before the runtime had answered.
+        let ids = check.containers();
+        let mut named = ids.iter().filter_map(|id| self.resolver.names.get(id)?.pod);
+        let pod = named.find(is_named)?;
+        Some(reader.stored(&pod).await)
     }
 
     fn tell(&self, finding: &Arc<Finding>) {

@@ -290,7 +290,11 @@ fn what_the_kubelet_has_stored_counts() {
     );
     assert_eq!(
         compared(first(), &[], &[stored("main", None)]),
-        ["collected"]
+        ["unsettled"]
+    );
+    assert_eq!(
+        compared(vec![victim("main", 7)], &[], &[stored("main", None)]),
+        ["Missed main"]
     );
     // It runs on, and the runtime's word is the reason that will be shown.
     let runs = [status("main", "OOMKilled", None)];

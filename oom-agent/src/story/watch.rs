@@ -251,12 +251,17 @@ impl Check {
         let find = |id: &str| stored.iter().find(|stored| stored.container_id == id);
         let unknown = |id: &&String| runtime.iter().all(|status| status.container.id != **id);
         let collected = self.open.iter().filter(unknown);
-        let collected: Vec<Status> = collected
-            .filter_map(|id| {
-                let end = find(id)?.ended.as_ref()?;
-                Some(end.apply(self.forgotten(id)?))
+        let collected = collected.filter_map(|id| {
+            let (stored, status) = (find(id)?, self.forgotten(id)?);
+            Some(match &stored.ended {
+                Some(end) => end.apply(status),
+                None => Status {
+                    state: State::Running,
+                    ..status
+                },
             })
-            .collect();
+        });
+        let collected: Vec<Status> = collected.collect();
         let known = runtime.into_iter().map(|status| {
             let end = find(&status.container.id).and_then(|stored| stored.ended.as_ref());
             match (end, status.state) {

@@ -1,11 +1,15 @@
 //! Pods: looked up when they have to be, and done without.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod, write, write_all};
 use crate::incident::Incident;
 use crate::k8s::fake::{Asked, Fake, UID, incident, status, takes_events};
-use crate::k8s::{LookupError, Written};
+use crate::k8s::{LookupError, RecordError, Written};
 use crate::story::Stored;
 
 #[tokio::test]
@@ -34,6 +38,32 @@ async fn a_container_without_a_name_gets_it_from_the_pods_status() {
     assert_eq!(
         server.events()[0]["regarding"]["fieldPath"],
         "spec.containers{main}"
+    );
+}
+
+#[tokio::test]
+async fn a_pods_status_is_read_again_until_it_has_the_containers_id() {
+    let reported = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&reported);
+    let server = Fake::start(move |request: &Asked| {
+        let mut pod = pod();
+        if !asked.load(Ordering::SeqCst) {
+            pod["status"] = json!({});
+        }
+        has_pod(pod)(request)
+    })
+    .await;
+    let mut incident = incident();
+    incident.victims[0].container.as_mut().unwrap().name = None;
+    let mut recorder = server.recorder(true).await;
+    let jobs = recorder.admit(&Arc::new(incident), Instant::now()).jobs;
+    let mut job = jobs.into_iter().next().unwrap().0;
+    let unnamed = recorder.write(&mut job, false).await;
+    assert!(matches!(unnamed, Err(RecordError::Unnamed { .. })));
+    reported.store(true, Ordering::SeqCst);
+    assert_eq!(
+        recorder.write(&mut job, false).await.unwrap(),
+        Written::Created
     );
 }
 
