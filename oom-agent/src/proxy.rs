@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-/// A proxy.
+/// A proxy, spoken to by plain HTTP: what it is given for `https://` is encrypted on the way through.
 pub struct Proxy {
     /// As it is written, with a scheme and what there is of a user.
     pub url: Uri,
@@ -41,11 +41,24 @@ pub fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Prox
     } else {
         format!("http://{written}")
     };
-    let matcher = Matcher::builder().all(url.as_str()).no(entries.join(","));
-    Some(Proxy {
-        intercept: matcher.build().intercept(uri)?,
-        url: url.parse().ok()?,
-    })
+    let url: Uri = url.parse().ok()?;
+    let matcher = Matcher::builder()
+        .all(url.to_string())
+        .no(entries.join(","));
+    let intercept = matcher.build().intercept(uri)?;
+    if !is_usable(&url) {
+        tracing::warn!(
+            host = uri.host(),
+            "reached directly: the proxy that the environment names is none of http://"
+        );
+        return None;
+    }
+    Some(Proxy { url, intercept })
+}
+
+/// Whether that proxy can be spoken to: by no other means than plain HTTP.
+pub fn is_usable(proxy: &Uri) -> bool {
+    proxy.scheme_str().is_none_or(|scheme| scheme == "http")
 }
 
 /// [`find`] in this process's environment.
@@ -104,7 +117,9 @@ mod tests {
             found("https://a", &[("HTTPS_PROXY", ""), ("https_proxy", "p:2")]).unwrap(),
             "http://p:2/"
         );
-        assert_eq!(found("https://a", &[("HTTPS_PROXY", "not a url")]), None);
+        for unusable in ["not a url", "socks5://u:secret@p:1", "https://p:1"] {
+            assert_eq!(found("https://a", &[("HTTPS_PROXY", unusable)]), None);
+        }
     }
 
     #[test]

@@ -52,12 +52,12 @@ async fn find_in(
     let (mut config, own_proxy) = match &source {
         Source::InCluster => {
             let config = Config::incluster().map_err(|error| failed(Box::new(error)))?;
-            (config, false)
+            (config, None)
         }
         Source::Flag(path) | Source::Kubeconfig(path) => {
             let kubeconfig =
                 Kubeconfig::read_from(path).map_err(|error| failed(Box::new(error)))?;
-            let own_proxy = has_proxy(&kubeconfig);
+            let own_proxy = own_proxy(&kubeconfig);
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .map_err(|error| failed(Box::new(error)))?;
@@ -66,25 +66,32 @@ async fn find_in(
     };
     // As kubectl does. kube looks into the environment for a kubeconfig only, and holds NO_PROXY against
     // the proxy in place of the API server.
-    if !own_proxy {
-        config.proxy_url = proxy::find(&config.cluster_url, variable).map(|proxy| proxy.url);
-    }
+    config.proxy_url = match own_proxy {
+        Some(own) => {
+            let url: Option<http::Uri> = own.parse().ok().filter(proxy::is_usable);
+            let unusable = || CredentialsError::Proxy {
+                from: source.clone(),
+            };
+            Some(url.ok_or_else(unusable)?)
+        }
+        None => proxy::find(&config.cluster_url, variable).map(|proxy| proxy.url),
+    };
     // The sink has its own bounded retries; kube's would sit on one Event for a quarter of an hour.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
     Ok(Some(Credentials { config, source }))
 }
 
-/// Whether the cluster of the current context names a proxy of its own.
-fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
+/// The proxy that the cluster of the current context names.
+fn own_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     let current = kubeconfig.current_context.as_ref();
     let mut contexts = kubeconfig.contexts.iter();
     let context = contexts.find(|context| Some(&context.name) == current);
     let cluster = context.and_then(|context| Some(&context.context.as_ref()?.cluster));
     let mut clusters = kubeconfig.clusters.iter();
     let named = clusters.find(|named| Some(&named.name) == cluster);
-    let proxy = named.and_then(|named| named.cluster.as_ref()?.proxy_url.as_ref());
-    proxy.is_some_and(|proxy| !proxy.is_empty())
+    let proxy = named.and_then(|named| named.cluster.as_ref()?.proxy_url.clone());
+    proxy.filter(|proxy| !proxy.is_empty())
 }
 
 fn source(flag: Option<&Path>) -> Option<Source> {

@@ -20,6 +20,12 @@ pub enum CredentialsError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// They name a proxy that cannot be used; it is not shown, as it may hold a password.
+    #[error("cannot use the proxy-url of {from}: it is none of http://")]
+    Proxy {
+        /// Where they were found.
+        from: Source,
+    },
 }
 
 /// Why an Event was not written. `Display` leaves the source out.
