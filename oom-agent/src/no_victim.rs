@@ -8,9 +8,10 @@ use oom_agent_ebpf as kernel;
 
 use crate::cgroup::{self, Identity};
 use crate::escape;
-use crate::host::Host;
+use crate::host::{Host, NodeRoot};
 use crate::incident::{
-    Container, Incident, LimitKind, Outcome, Pod, Scope, Trigger, VERSION, memcg_path, text,
+    Container, Incident, LimitKind, Outcome, Pod, Scope, Trigger, VERSION, memcg_path, position,
+    text,
 };
 use crate::size::size;
 
@@ -115,14 +116,15 @@ impl Sighting {
         })
     }
 
-    /// Whose cgroup it is, as far as its path tells.
-    pub fn identity(&self) -> Identity {
-        cgroup::parse(&self.cgroup)
+    /// The container and pod of its cgroup, by its path as the node sees it.
+    pub fn identity(&self, node: &NodeRoot) -> Identity {
+        cgroup::parse(node.below(&self.cgroup).unwrap_or(&self.cgroup))
     }
 
     /// As an incident, at `time` on the wall.
-    pub fn incident(self, host: &Host, time: Timestamp) -> Incident {
-        let identity = self.identity();
+    pub fn incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
+        let below = node.below(&self.cgroup);
+        let scope = below.map_or(Scope::Ancestor, |path| position(path, None));
         let mut degraded = Vec::new();
         if self.trigger.is_none() {
             degraded.push("trigger: out_of_memory was not seen, only what it left".to_owned());
@@ -133,11 +135,7 @@ impl Sighting {
             id: format!("{}-{}-0", host.boot, self.stamp_ns),
             time,
             node: host.node.clone(),
-            scope: match (identity.container_id, identity.pod_uid) {
-                (Some(_), _) => Scope::Container,
-                (None, Some(_)) => Scope::Pod,
-                (None, None) => Scope::Ancestor,
-            },
+            scope,
             limit_bytes: self.limit_bytes,
             limit_cgroup: Some(self.cgroup),
             limit_kind: Some(LimitKind::Memory),
@@ -204,21 +202,22 @@ impl Episodes {
 impl NoVictim {
     /// For its Event: what happens, and what to do next. Others' text in it is escaped and bounded.
     pub fn note(&self) -> String {
-        let whose = match (&self.container, &self.pod) {
-            (
-                Some(Container {
-                    name: Some(name), ..
-                }),
-                _,
-            ) => format!("Container {}", shown(name)),
-            (Some(Container { id, .. }), _) => {
-                format!("Container {}", shown(escape::truncate(id, 12)))
+        let container = self.container.as_ref();
+        let container = container.map(|container| match &container.name {
+            Some(name) => shown(name),
+            None => shown(escape::truncate(&container.id, 12)),
+        });
+        let path = self.incident.limit_cgroup.as_deref().unwrap_or_default();
+        let is_nested = self.incident.scope == Scope::Nested;
+        let nested = path.rsplit('/').next().filter(|_| is_nested).map(shown);
+        let whose = match (nested, container, &self.pod) {
+            (Some(name), Some(container), _) => {
+                format!("Cgroup {name} within container {container}")
             }
-            (None, Some(_)) => "The pod".to_owned(),
-            (None, None) => {
-                let cgroup = self.incident.limit_cgroup.as_deref().unwrap_or_default();
-                format!("Cgroup {}", shown(cgroup))
-            }
+            (Some(name), None, _) => format!("Cgroup {name} within the pod"),
+            (None, Some(container), _) => format!("Container {container}"),
+            (None, None, Some(_)) => "The pod".to_owned(),
+            (None, None, None) => format!("Cgroup {}", shown(path)),
         };
         let limit = self.incident.limit_bytes;
         let limit = limit.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
@@ -301,7 +300,7 @@ mod tests {
             ..Host::read(None)
         };
         let time = "2026-11-21T09:00:00Z".parse().unwrap();
-        sighting(cause).incident(&host, time)
+        sighting(cause).incident(&host, &NodeRoot::default(), time)
     }
 
     #[test]
@@ -371,6 +370,57 @@ mod tests {
             disabled.contains("; oom_kill_disable is set, and its processes wait"),
             "{disabled}"
         );
+    }
+
+    #[test]
+    fn a_limit_within_a_container_is_not_the_containers() {
+        let pod = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
+        let id = "17db".repeat(16);
+        let main = format!("{pod}/{id}");
+        for (node, cgroup, scope, whose) in [
+            ("", main.clone(), Scope::Container, "Container main"),
+            (
+                "/docker/n",
+                format!("/docker/n{main}"),
+                Scope::Container,
+                "Container main",
+            ),
+            (
+                "",
+                format!("{main}/docker/e62e"),
+                Scope::Nested,
+                "Cgroup e62e within container main",
+            ),
+            (
+                "/docker/n",
+                "/docker/n/system.slice".to_owned(),
+                Scope::Ancestor,
+                "Container main",
+            ),
+        ] {
+            let node = NodeRoot::new(node);
+            let seen = Sighting {
+                cgroup,
+                ..sighting(Cause::NoKillableProcess)
+            };
+            let container = seen.identity(&node).container_id.map(|id| Container {
+                id,
+                name: Some("main".to_owned()),
+                runtime: None,
+            });
+            assert_eq!(container.is_some(), scope != Scope::Ancestor);
+            let host = Host::read(None);
+            let incident = seen.incident(&host, &node, Timestamp::UNIX_EPOCH);
+            assert_eq!(incident.scope, scope);
+            let told = NoVictim {
+                incident,
+                container,
+                pod: None,
+            };
+            let note = told.note();
+            let begins = note.starts_with(whose) || scope == Scope::Ancestor;
+            assert!(begins, "{note}");
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use oom_agent_ebpf as kernel;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::time::timeout;
 
 use super::owner::find_owner;
 use super::resolve::Resolver;
@@ -23,8 +22,9 @@ use crate::sinks::Lines;
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;
 
-/// The names of a cgroup's container and pod are had within this time, or not at all.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The names of a cgroup's container and pod are had within this time, or not at all: more than a
+/// runtime is given for a pod.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The near end. Never waits.
 #[derive(Clone)]
@@ -105,11 +105,10 @@ impl Ends {
         let cause = sighting.cause;
         self.counts.add(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
-        let owner = find_owner(&self.resolver, sighting.identity());
-        let named = timeout(PATIENCE, owner).await;
-        let (container, pod) = named.unwrap_or_default();
+        let node = &self.resolver.node;
+        let (container, pod) = find_owner(&self.resolver, sighting.identity(node), PATIENCE).await;
         let told = NoVictim {
-            incident: sighting.incident(&self.host, time),
+            incident: sighting.incident(&self.host, node, time),
             container,
             pod,
         };

@@ -1,34 +1,45 @@
 //! Whose a cgroup is: as the container runtime knows it, else as its path tells.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::resolve::Resolver;
 use crate::cgroup::Identity;
 use crate::incident::{Container, Pod};
 
-/// The container, where the cgroup is one's, and the pod, where it is one's or a container's of it.
+/// The container, where the cgroup is one's, and the pod, where it is one's or a container's of it. What
+/// no runtime tells within `patience` is as the path has it.
 pub(super) async fn find_owner(
     resolver: &Resolver,
     identity: Identity,
+    patience: Duration,
 ) -> (Option<Container>, Option<Pod>) {
-    let pod = identity.pod_uid.as_ref().map(|uid| Pod {
-        uid: Some(uid.clone()),
-        ..Pod::default()
-    });
-    let Some(id) = identity.container_id else {
-        let Some(uid) = identity.pod_uid else {
-            return (None, None);
-        };
-        let sandbox = resolver.runtimes.find().await.sandbox(&uid).await;
-        let sandbox = sandbox.and_then(Result::ok);
-        return (None, sandbox.map(|sandbox| sandbox.pod).or(pod));
-    };
-    if let Some((container, named)) = resolver.container(&id).await {
-        return (Some(container), named.or(pod));
+    let asked = timeout(patience, ask(resolver, &identity)).await;
+    let (container, pod) = asked.ok().flatten().unwrap_or_default();
+    let by_path = by_path(identity);
+    (container.or(by_path.0), pod.or(by_path.1))
+}
+
+async fn ask(resolver: &Resolver, identity: &Identity) -> Option<(Option<Container>, Option<Pod>)> {
+    if let Some(id) = &identity.container_id {
+        let (container, pod) = resolver.container(id).await?;
+        return Some((Some(container), pod));
     }
-    let runtime = identity.runtime.map(|runtime| runtime.as_str().to_owned());
-    let container = Container {
+    let uid = identity.pod_uid.as_ref()?;
+    let sandbox = resolver.runtimes.find().await.sandbox(uid).await?;
+    Some((None, Some(sandbox.ok()?.pod)))
+}
+
+fn by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
+    let container = identity.container_id.map(|id| Container {
         id,
         name: None,
-        runtime,
-    };
-    (Some(container), pod)
+        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
+    });
+    let pod = identity.pod_uid.map(|uid| Pod {
+        uid: Some(uid),
+        ..Pod::default()
+    });
+    (container, pod)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod};
-use crate::host::Host;
+use crate::host::{Host, NodeRoot};
 use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
 use crate::k8s::{Aside, LookupError, Recorder, Written};
@@ -207,7 +207,11 @@ fn no_victim(pod: Option<Pod>) -> Aside {
         ..Host::read(None)
     };
     Aside::NoVictim(Arc::new(NoVictim {
-        incident: sighting.incident(&host, "2026-11-21T09:00:00Z".parse().unwrap()),
+        incident: sighting.incident(
+            &host,
+            &NodeRoot::default(),
+            "2026-11-21T09:00:00Z".parse().unwrap(),
+        ),
         container: None,
         pod,
     }))
