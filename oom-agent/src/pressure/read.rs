@@ -54,7 +54,7 @@ struct Known {
 /// A limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bound {
-    bytes: u64,
+    pub(super) bytes: u64,
     /// `memory.high`.
     throttles: bool,
 }

@@ -241,7 +241,7 @@ impl Table {
                 .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit.is_some()))
         };
         match limit {
-            Ok(limited) => limited && !(source.is_pod(path) && self.has_limit_below(source, dir)),
+            Ok(limited) => limited && !(source.is_pod(path) && self.is_sum_of_below(source, dir)),
             Err(error) => {
                 self.say(&error);
                 false
@@ -249,14 +249,22 @@ impl Table {
         }
     }
 
-    /// Whether a container of a pod has a limit of its own: it is that which it comes near to.
-    fn has_limit_below(&mut self, source: &Source, pod: &Path) -> bool {
+    /// Whether a pod's limit is the sum of its containers': it is theirs then that they come near to. With
+    /// a limit of its own (`spec.resources`) the kubelet gives it to each container that has none, too.
+    fn is_sum_of_below(&mut self, source: &Source, pod: &Path) -> bool {
+        let mut limit = |dir: &Path| {
+            let bound = own_limit(dir, source.version(), &mut self.buffer);
+            Some(bound.ok()??.bytes)
+        };
         let below = std::fs::read_dir(pod).into_iter().flatten().flatten();
         let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        dirs.into_iter().any(|entry| {
-            let limit = own_limit(&entry.path(), source.version(), &mut self.buffer);
-            limit.is_ok_and(|limit| limit.is_some())
-        })
+        let limits: Vec<u64> = dirs.filter_map(|entry| limit(&entry.path())).collect();
+        let sum = limits
+            .iter()
+            .fold(0, |sum: u64, more| sum.saturating_add(*more));
+        // Each is rounded to pages by itself.
+        let slack = (limits.len() as u64).saturating_mul(rustix::param::page_size() as u64);
+        limit(pod).is_some_and(|own| own.abs_diff(sum) <= slack)
     }
 
     fn find(&self, path: &str) -> Option<usize> {

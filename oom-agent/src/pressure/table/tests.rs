@@ -185,7 +185,7 @@ fn v2(dir: &Path, max: &str) {
 }
 
 #[test]
-fn a_pod_is_watched_while_it_alone_has_a_limit() {
+fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
     let root = tempfile::tempdir().unwrap();
     let source = Source::Containers {
         root: root.path().to_owned(),
@@ -197,26 +197,36 @@ fn a_pod_is_watched_while_it_alone_has_a_limit() {
     let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
     let [first, second] = [1, 2].map(|n| format!("{pod}/{n:064x}"));
     let dir = |path: &str| root.path().join(path.trim_start_matches('/'));
-    v2(&dir(pod), "1000\n");
-    let watched = |table: &mut Table| -> Vec<(String, Option<u64>)> {
-        let usages = table.pass(&epoll).usages;
-        usages
-            .iter()
-            .map(|(key, usage)| (key.path().to_owned(), usage.limit))
-            .collect()
+    let set = |table: &mut Table, path: &str, mib: Option<u64>| {
+        let limit = mib.map_or("max".to_owned(), |mib| (mib << 20).to_string());
+        v2(&dir(path), &format!("{limit}\n"));
+        table.limit(&source, path);
     };
-    table.limit(&source, pod);
-    v2(&dir(&first), "max\n");
-    table.limit(&source, &first);
-    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
-    // A container has a limit of its own, under which the pod's still counts.
-    v2(&dir(&second), "2000\n");
-    table.limit(&source, &second);
-    assert_eq!(watched(&mut table), [(second.clone(), Some(1000))]);
+    let watched = |table: &mut Table| -> Vec<String> {
+        let usages = table.pass(&epoll).usages;
+        let mut paths: Vec<_> = usages
+            .iter()
+            .map(|(key, _)| key.path().to_owned())
+            .collect();
+        paths.sort();
+        paths
+    };
+    let all = [pod.to_owned(), first.clone(), second.clone()];
+    set(&mut table, pod, Some(128));
+    set(&mut table, &first, None);
+    assert_eq!(watched(&mut table), [pod], "containers without limits");
+    // The kubelet gives a container without a limit its pod's.
+    set(&mut table, &first, Some(128));
+    assert_eq!(watched(&mut table), all[1..2], "one, with the pod's");
+    set(&mut table, &second, Some(128));
+    assert_eq!(watched(&mut table), all, "two, each with the pod's");
+    set(&mut table, &first, Some(64));
+    set(&mut table, &second, Some(64));
+    assert_eq!(watched(&mut table), all[1..], "each its own");
+    // The pod's limit was an init container's.
     fs::remove_dir_all(dir(&second)).unwrap();
     table.gone(&source, &second);
-    assert_eq!(watched(&mut table), [(pod.to_owned(), Some(1000))]);
-    fs::write(dir(pod).join("memory.max"), "max\n").unwrap();
-    table.limit(&source, pod);
-    assert_eq!(watched(&mut table), []);
+    assert_eq!(watched(&mut table), all[..2], "less than the pod's");
+    set(&mut table, pod, None);
+    assert_eq!(watched(&mut table), [first], "none of the pod's");
 }
