@@ -1,6 +1,7 @@
 //! A process as /proc shows it: the second choice, because it can be gone.
 
 mod largest;
+mod namespace;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -12,6 +13,8 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::CapabilitySet;
 
 use crate::incident::{Killed, Rss, Victim};
+
+pub use namespace::{CgroupNamespace, is_initial_cgroup_namespace};
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -32,6 +35,7 @@ const TICK_NS: u64 = 10_000_000;
 #[derive(Clone, Debug)]
 pub struct Procfs {
     root: PathBuf,
+    namespace: CgroupNamespace,
 }
 
 /// Whether this process sees all of the host's processes, under the numbers that the kernel has for them.
@@ -49,9 +53,18 @@ pub fn may_kill() -> bool {
 // === impl Procfs ===
 
 impl Procfs {
-    /// `root` is where it is mounted.
+    /// `root` is where it is mounted; read in the initial cgroup namespace.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            namespace: CgroupNamespace::initial(),
+        }
+    }
+
+    /// Read in that cgroup namespace.
+    #[must_use]
+    pub fn with_namespace(self, namespace: CgroupNamespace) -> Self {
+        Self { namespace, ..self }
     }
 
     /// The one at `named`, else `/proc`; if it numbers processes as the kernel's records do: in the
@@ -113,7 +126,7 @@ impl Procfs {
         // A process that has ended is shown in the root cgroup, and without memory.
         let ended = field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']));
         if victim.cgroup.is_none() && !ended {
-            victim.cgroup = cgroup(&dir);
+            victim.cgroup = self.cgroup_at(&dir);
         }
         if victim.oom_score_adj.is_none() {
             let adj = text(&dir, "oom_score_adj").ok();
@@ -129,7 +142,7 @@ impl Procfs {
         if killed.parent_above.is_none() {
             let parent = || {
                 let number: u32 = number(&status, "PPid")?;
-                let cgroup = cgroup(&self.open(number).ok()?)?;
+                let cgroup = self.cgroup_at(&self.open(number).ok()?)?;
                 // As long as it is the parent its number is its own.
                 let again = number_of_parent(&dir)?;
                 (again == number).then_some(cgroup)
@@ -141,6 +154,12 @@ impl Procfs {
         }
         let ended = if ended { ", it had ended" } else { "" };
         Ok(format!("not to be had from /proc{ended}"))
+    }
+
+    /// The memory cgroup of an open process, from the hierarchy's root on.
+    fn cgroup_at(&self, dir: &File) -> Option<String> {
+        let seen = memory_cgroup(&text(dir, "cgroup").ok()?)?;
+        self.namespace.absolute(&seen)
     }
 
     fn open(&self, pid: u32) -> io::Result<File> {
@@ -162,10 +181,6 @@ fn read(dir: impl AsFd, name: &str, at_most: u64) -> io::Result<Vec<u8>> {
 fn text(dir: &File, name: &str) -> io::Result<String> {
     let bytes = read(dir, name, FILE_LEN)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn cgroup(dir: &File) -> Option<String> {
-    memory_cgroup(&text(dir, "cgroup").ok()?)
 }
 
 fn number_of_parent(dir: &File) -> Option<u32> {

@@ -22,7 +22,7 @@ pub(super) struct Marked {
     pub exited: u64,
 }
 
-/// Records on their way to the agent. A mark and an autopsy take 6 KiB, so this holds some 170 kills.
+/// Records on their way to the agent. A mark and an autopsy take 6 KiB. The agent makes it larger.
 #[map]
 pub(super) static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 

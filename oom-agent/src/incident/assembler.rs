@@ -162,7 +162,9 @@ impl Assembler {
     /// Gives the kills whose autopsy is not awaited any longer, and the groups that are complete.
     pub fn expire(&mut self, now_ns: u64) -> Vec<Found> {
         let overdue = self.overdue(now_ns);
-        self.fold(overdue, now_ns)
+        let mut found = self.fold(overdue, now_ns);
+        found.extend(self.groups.expire(now_ns));
+        found
     }
 
     /// Gives all that is left: nothing more will come.
@@ -246,7 +248,7 @@ impl Assembler {
             }
             complete.extend(self.groups.take(found, now_ns));
         }
-        complete.extend(self.groups.expire(now_ns));
+        complete.extend(self.groups.complete());
         complete
     }
 

@@ -32,10 +32,19 @@ pub fn is_first_process(killed: &Killed) -> Result<bool, &'static str> {
 
 /// How many levels above `path` the cgroup of its container is.
 fn container_above(path: &str) -> usize {
-    let id = cgroup::parse(path).container_id;
+    let identity = cgroup::parse(path);
+    let id = identity.container_id.as_deref();
+    // systemd-nspawn is itself in a cgroup beside that of its machine's processes.
+    let is_payload = |above: &usize| {
+        let ancestor = super::scope::ancestor(path, *above);
+        ancestor.is_some_and(|ancestor| ancestor.ends_with("/payload"))
+    };
+    if let Some(payload) = (0..=LEVELS).find(|above| identity.is_machine() && is_payload(above)) {
+        return payload;
+    }
     let is_within = |above: &usize| {
         let ancestor = super::scope::ancestor(path, *above);
-        ancestor.is_some_and(|ancestor| cgroup::parse(ancestor).container_id == id)
+        ancestor.is_some_and(|ancestor| cgroup::parse(ancestor).container_id.as_deref() == id)
     };
     (1..=LEVELS).take_while(is_within).last().unwrap_or(0)
 }
@@ -77,6 +86,13 @@ mod tests {
         // CRI-O's monitor is in the pod's cgroup.
         let crio = CONTAINER.replace("17db", "crio-17db");
         check(&format!("{crio}/container"), (1, 1), (2, 0), Some(true));
+    }
+
+    #[test]
+    fn a_machines_first_process_is_started_by_its_supervisor() {
+        let machine = "/machine.slice/systemd-nspawn@x.service/payload/init.scope";
+        check(machine, (1, 1), (2, 0), Some(true));
+        check(machine, (1, 7), (0, 0), Some(false));
     }
 
     #[test]

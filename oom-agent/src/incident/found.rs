@@ -161,7 +161,8 @@ impl Unlisted {
 // === impl Killed ===
 
 impl Killed {
-    /// Takes over what only the other reading of the same victim has.
+    /// Takes over what only the other reading of the same victim has; and what it held, as the other is
+    /// from when it was marked, and it may have given that back since.
     pub(super) fn fill_from(&mut self, other: Self) {
         let (mine, theirs) = (&mut self.victim, other.victim);
         mine.comm = mine.comm.take().or(theirs.comm);
@@ -172,11 +173,11 @@ impl Killed {
         mine.start_boot_ns = mine.start_boot_ns.or(theirs.start_boot_ns);
         mine.uid = mine.uid.or(theirs.uid);
         mine.oom_score_adj = mine.oom_score_adj.or(theirs.oom_score_adj);
-        mine.rss_bytes = mine.rss_bytes.or(theirs.rss_bytes);
+        mine.rss_bytes = theirs.rss_bytes.or(mine.rss_bytes);
         mine.cgroup = mine.cgroup.take().or(theirs.cgroup);
         self.parent_above = self.parent_above.or(other.parent_above);
         self.reaper_above = self.reaper_above.or(other.reaper_above);
-        if self.levels.is_empty() {
+        if !other.levels.is_empty() {
             self.levels = other.levels;
         }
     }

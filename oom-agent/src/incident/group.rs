@@ -103,13 +103,20 @@ impl Groups {
         group.map_or(0, |group| group.last_ns.saturating_add(READ_NS))
     }
 
-    /// The groups that are complete by now.
+    /// The groups of which every kill has come.
+    pub(super) fn complete(&mut self) -> Vec<Found> {
+        self.close_all(Group::is_complete)
+    }
+
+    /// The groups that have waited long enough. To be asked when no more records are there: what takes
+    /// one of them may have taken as long as a group waits.
     pub(super) fn expire(&mut self, now_ns: u64) -> Vec<Found> {
-        let complete = |group: &mut Group| group.is_complete() || group.deadline_ns() <= now_ns;
-        self.open
-            .extract_if(.., complete)
-            .map(Group::close)
-            .collect()
+        self.close_all(|group| group.is_complete() || group.deadline_ns() <= now_ns)
+    }
+
+    fn close_all(&mut self, which: impl Fn(&Group) -> bool) -> Vec<Found> {
+        let closed = self.open.extract_if(.., |group| which(group));
+        closed.map(Group::close).collect()
     }
 
     /// When the next one is.

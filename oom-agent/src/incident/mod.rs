@@ -39,7 +39,9 @@ pub use position::position;
 pub(crate) use position::{Owners, is_within};
 pub use scope::{Control, Limit, Rose, SwapCounter, counted, inferred, look_for_swap_limit, seen};
 pub use sentence::sentence;
-pub use setting::{add_own, add_process, choose_setting, detect_lowered_limit, rank_holders};
+pub use setting::{
+    add_own, add_process, choose_setting, detect_lowered_limit, merge_own, rank_holders,
+};
 
 /// The version of the JSON line; `docs/incident.md` is the contract.
 pub const VERSION: u32 = 1;

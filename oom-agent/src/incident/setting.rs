@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use super::position::{Owners, is_within};
 use super::scope::{SLACK_PAGES, level_of, limit_of, victim_path};
 use super::{Holder, Killed, Limit, Process, Scope, Setting};
+use crate::host::NodeRoot;
 
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;
@@ -66,14 +67,18 @@ pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
 
 /// Adds what the victim's pod held at the kill, or what it was in instead, to those who share a limit
 /// or the node: now it may have given that back.
-pub fn add_own(limit: &mut Limit, killed: &[Killed], page_size: u64) {
+pub fn add_own(limit: &mut Limit, killed: &[Killed], node: &NodeRoot, page_size: u64) {
     if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
         return;
     }
     let victim = victim_path(killed);
     let own = victim.map(|path| {
-        let owners = Owners::of_path(path);
-        owners.pod.or(owners.container).unwrap_or(path)
+        // As the node sees it: where it is a container itself, what runs in it is not all of that.
+        let below = node.below(path).unwrap_or(path);
+        let owners = Owners::of_path(below);
+        let own = owners.pod.or(owners.container).unwrap_or(below);
+        let above = path.len().saturating_sub(below.len());
+        path.get(..above.saturating_add(own.len())).unwrap_or(path)
     });
     let own = own.filter(|own| limit.cgroup.as_deref() != Some(own));
     let level = own.and_then(|own| Some((own, level_of(killed, own)?)));
@@ -83,6 +88,21 @@ pub fn add_own(limit: &mut Limit, killed: &[Killed], page_size: u64) {
         limit_bytes: limit_of(&level, page_size),
         ..Holder::default()
     }));
+}
+
+/// Adds what the victim's own cgroup held at the kill to those that were read since: it is a part of one
+/// of them, or some are parts of it.
+pub fn merge_own(holders: &mut Vec<Holder>, own: Holder) {
+    let above = |holder: &&mut Holder| is_within(&own.cgroup, &holder.cgroup);
+    match holders.iter_mut().find(above) {
+        Some(whole) if whole.cgroup != own.cgroup => {
+            whole.usage_bytes = whole.usage_bytes.max(own.usage_bytes);
+        }
+        _ => {
+            holders.retain(|holder| !is_within(&holder.cgroup, &own.cgroup));
+            holders.push(own);
+        }
+    }
 }
 
 /// Adds a process to the cgroup that it is in; one that is in none of them, as those of the root
@@ -308,7 +328,7 @@ mod tests {
                 cgroup: cgroup.map(str::to_owned),
                 ..Limit::none(scope)
             };
-            add_own(&mut limit, &killed, PAGE);
+            add_own(&mut limit, &killed, &NodeRoot::default(), PAGE);
             let own = Holder {
                 cgroup: POD.to_owned(),
                 ..child(1, (40, Some(64)))
@@ -316,6 +336,67 @@ mod tests {
             let expected: Vec<_> = told.then_some(own).into_iter().collect();
             assert_eq!(limit.holders, expected, "{scope:?} {cgroup:?}");
         }
+    }
+
+    #[test]
+    fn on_a_node_that_is_a_container_a_victim_of_its_own_is_not_all_of_it() {
+        let node = format!("/docker/{}", "e62ef4349cc5a70f".repeat(4));
+        let path = format!("{node}/system.slice/a.service");
+        let killed = [Killed {
+            victim: Victim {
+                cgroup: Some(path.clone()),
+                ..Victim::default()
+            },
+            levels: vec![level((5, None)), level((6, None)), level((90, None))],
+            ..Killed::default()
+        }];
+        let mut limit = Limit::none(Scope::Node);
+        add_own(&mut limit, &killed, &NodeRoot::new(&node), PAGE);
+        let told: Vec<_> = limit
+            .holders
+            .iter()
+            .map(|own| own.cgroup.as_str())
+            .collect();
+        assert_eq!(told, [path]);
+    }
+
+    #[test]
+    fn memory_is_told_of_once() {
+        let holder = |cgroup: &str, mib: u64| Holder {
+            cgroup: cgroup.to_owned(),
+            usage_bytes: mib * MIB,
+            ..Holder::default()
+        };
+        let merged = |own: Holder| {
+            let mut holders = vec![
+                holder("/a.service", 9),
+                holder("/c/x", 3),
+                holder("/c/y", 4),
+            ];
+            merge_own(&mut holders, own);
+            let told = holders
+                .iter()
+                .map(|it| (it.cgroup.clone(), it.usage_bytes / MIB));
+            told.collect::<Vec<_>>()
+        };
+        let told = |all: &[(&str, u64)]| -> Vec<(String, u64)> {
+            all.iter()
+                .map(|(path, mib)| ((*path).to_owned(), *mib))
+                .collect()
+        };
+        let (x, y) = (("/c/x", 3), ("/c/y", 4));
+        assert_eq!(
+            merged(holder("/a.service/b", 12)),
+            told(&[("/a.service", 12), x, y])
+        );
+        assert_eq!(
+            merged(holder("/c", 11)),
+            told(&[("/a.service", 9), ("/c", 11)])
+        );
+        assert_eq!(
+            merged(holder("/c/x", 5)),
+            told(&[("/a.service", 9), y, ("/c/x", 5)])
+        );
     }
 
     #[test]

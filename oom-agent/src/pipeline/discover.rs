@@ -1,9 +1,11 @@
 //! What is there on this host; what is missing is said once and done without.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -12,6 +14,7 @@ use crate::error_chain::chain;
 use crate::host::NodeRoot;
 use crate::k8s::{self, Recorder};
 use crate::probe;
+use crate::procfs::CgroupNamespace;
 use crate::snapshot::{Hierarchy, HierarchyError, Version};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
@@ -82,13 +85,35 @@ impl Runtimes {
         }
     }
 
+    /// Those on whose sockets nobody listens: one of several leaves the word to the others, and is found
+    /// again when it is back.
+    async fn gone(&self) -> Vec<Socket> {
+        let mut gone = Vec::new();
+        for cri in self.known().0 {
+            let answer = UnixStream::connect(cri.socket().path()).await;
+            let kind = answer.map_err(|error| error.kind()).err();
+            if matches!(
+                kind,
+                Some(ErrorKind::NotFound | ErrorKind::ConnectionRefused)
+            ) {
+                tracing::debug!(socket = %cri.socket(), "no container runtime listens there any more");
+                gone.push(cri.socket().clone());
+            }
+        }
+        gone
+    }
+
     async fn look(&self, is_first: bool) {
         let looked = cri::discover(Path::new("/"), &self.known().0).await;
         for cri in &looked.runtimes {
             tracing::info!(socket = %cri.socket(), "container runtime");
         }
         let foreign: Vec<String> = looked.foreign.iter().map(ToString::to_string).collect();
+        let gone = self.gone().await;
         let mut found = self.lock();
+        if gone.len() < found.runtimes.len() {
+            found.runtimes.retain(|cri| !gone.contains(cri.socket()));
+        }
         for error in foreign.iter().filter(|it| !found.foreign.contains(it)) {
             tracing::info!("{error}");
         }
@@ -148,8 +173,10 @@ pub(super) struct Unknown {
     pub(super) reason: String,
 }
 
-/// The memory controller's hierarchy, or the part of it that is this node's.
-pub(super) fn hierarchy(cgroupfs: Option<&Path>) -> Result<Hierarchy, HierarchyError> {
+/// The memory controller's hierarchy, or the part of it that is this node's; and how /proc shows it.
+pub(super) fn hierarchy(
+    cgroupfs: Option<&Path>,
+) -> Result<(Hierarchy, CgroupNamespace), HierarchyError> {
     let found = Hierarchy::find(cgroupfs).inspect_err(|error| {
         tracing::warn!(
             error = %chain(error),
@@ -161,25 +188,27 @@ pub(super) fn hierarchy(cgroupfs: Option<&Path>) -> Result<Hierarchy, HierarchyE
         version = ?found.version(),
         "memory controller"
     );
-    if found.is_whole() {
-        return Ok(found);
-    }
-    let part = found.mounted_part(|| {
+    let namespace = CgroupNamespace::find(|| {
         probe::own_cgroup(found.version() == Version::V2)
             .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
             .ok()?
     });
+    if found.is_whole() {
+        return Ok((found, namespace));
+    }
+    let part = found.mounted_part();
+    let part = part.map(|part| namespace.absolute(&part?));
     let Ok(Some(part)) = part else {
         tracing::warn!(
             "a part of the memory controller's hierarchy is mounted, and it cannot be told which: kills of other nodes on the same kernel are told as this node's"
         );
-        return Ok(found);
+        return Ok((found, namespace));
     };
     tracing::info!(
         cgroup = part,
         "a part of the hierarchy is mounted: kills outside of it are another node's on the same kernel"
     );
-    Ok(found.with_node(NodeRoot::new(&part)))
+    Ok((found.with_node(NodeRoot::new(&part)), namespace))
 }
 
 /// Who writes the Events; `None` when nobody can. Reading credentials blocks, so it has its own thread.

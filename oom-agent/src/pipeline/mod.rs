@@ -37,7 +37,7 @@ use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
 use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
-use crate::procfs::Procfs;
+use crate::procfs::{CgroupNamespace, Procfs};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
 use crate::snapshot::Snapshots;
@@ -202,14 +202,20 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
 }
 
 fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Resolver> {
-    let hierarchy = discover::hierarchy(args.cgroupfs.as_deref());
+    let found = discover::hierarchy(args.cgroupfs.as_deref());
+    let (hierarchy, namespace) = match found {
+        Ok((hierarchy, namespace)) => (Ok(hierarchy), namespace),
+        Err(error) => (Err(error), CgroupNamespace::find(|| None)),
+    };
     let node = match &hierarchy {
         Ok(hierarchy) => hierarchy.node().clone(),
         Err(_) => NodeRoot::default(),
     };
+    let procfs = Procfs::of_host(args.procfs.as_deref());
+    let procfs = procfs.map(|procfs| procfs.with_namespace(namespace));
     Resolver::new(
         host.clone(),
-        Procfs::of_host(args.procfs.as_deref()),
+        procfs,
         Snapshots::new(hierarchy, "/proc"),
         watched,
         node,

@@ -123,23 +123,22 @@ impl Resolver {
             self.read(killed);
         }
         let mut limit = self.limit(&found);
+        let victim_count = found.victim_count();
         let Found {
             stamp_ns,
             mut trigger,
             killed,
-            more,
             stamps,
             ..
         } = found;
         name_own(&mut trigger, self.own_pid);
         let first = killed.first().map_or(0, |killed| killed.marked);
-        let victim_count = more.count() + killed.len() as u64;
         let mut degraded = Vec::new();
         if trigger.is_none() {
             degraded.push("trigger: the mark's record was lost".to_owned());
         }
         let memory = incident::memory_of_interest(&limit, &killed, self.host.page_size);
-        incident::add_own(&mut limit, &killed, self.host.page_size);
+        incident::add_own(&mut limit, &killed, &self.node, self.host.page_size);
         let before = self.before(&limit, &memory, stamp_ns);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
@@ -209,13 +208,12 @@ impl Resolver {
     fn find_holders(&self, incident: &mut Incident, deadline: Instant) {
         let top = match (incident.scope, incident.limit_cgroup.as_deref()) {
             (Scope::Ancestor, Some(cgroup)) => cgroup,
-            (Scope::Node, _) => "/",
+            (Scope::Node, _) => self.node.path(),
             _ => return,
         };
         let (mut holders, mut whole) = self.snapshots.holders(top, deadline);
         for own in incident.holders.drain(..) {
-            holders.retain(|holder| holder.cgroup != own.cgroup);
-            holders.push(own);
+            incident::merge_own(&mut holders, own);
         }
         let procfs = self.procfs.as_ref();
         if let Some(procfs) = procfs.filter(|_| incident.scope == Scope::Node) {
@@ -300,11 +298,14 @@ impl Resolver {
         };
         let asked = stream::iter(unknown.clone()).map(ask);
         let mut answers = asked.buffer_unordered(AT_ONCE);
-        let mut reasons = HashMap::new();
+        let (mut found, mut reasons) = (HashMap::new(), HashMap::new());
         let all = async {
             while let Some((id, answer)) = answers.next().await {
                 match answer {
-                    Ok(found) => self.names.learn(found),
+                    Ok(identity) => {
+                        self.names.learn(identity.clone());
+                        found.insert(id, identity);
+                    }
                     Err(unknown) => {
                         reasons.insert(id, unknown.reason);
                     }
@@ -312,12 +313,11 @@ impl Resolver {
             }
         };
         // Each has that long; however many there are, and while runtimes are looked for, no more.
-        let is_late = timeout(cri::PATIENCE.saturating_mul(2), all).await.is_err();
-        for id in unknown.iter().filter(|id| self.names.get(id).is_none()) {
-            let reason = reasons.entry(id.clone()).or_insert_with(|| {
-                debug_assert!(is_late, "each is answered, or late");
-                "no container runtime answered in time".to_owned()
-            });
+        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
+        for id in unknown.iter().filter(|id| !found.contains_key(*id)) {
+            let reason = reasons
+                .entry(id.clone())
+                .or_insert_with(|| "no container runtime answered in time".to_owned());
             *reason = escape::truncate(reason, REASON_LEN).to_owned();
             tracing::warn!(container = id, error = reason, "the container goes unnamed");
             self.names.want(id);
@@ -327,7 +327,8 @@ impl Resolver {
             let Some(id) = container.as_ref().map(|container| container.id.as_str()) else {
                 continue;
             };
-            if let Some(found) = self.names.get(id) {
+            let found = found.get(id).cloned().or_else(|| self.names.get(id));
+            if let Some(found) = found {
                 name(container, pod, &found);
             } else if let Some(reason) = reasons.get(id) {
                 let fields = ["container.name", "pod"];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::maps::{HashMap, MapData, MapError};
-use oom_agent_ebpf::{Autopsy, KEPT_LEN, Mark, Record, known};
+use oom_agent_ebpf::{Autopsy, KEPT_LEN, Mark, Record, invoked, known};
 
 /// Stamps of kills that are settled, remembered by this agent: their records may come doubled.
 const SETTLED: usize = 1024;
@@ -91,6 +91,8 @@ impl Kept {
     /// Keeps a record until its kill is settled. What finds no room is counted.
     pub fn keep(&self, record: &Record) {
         let key = match record {
+            // Of a large group as many are kept as are listed; the others are only counted.
+            Record::Mark(mark) if mark.invoked & invoked::COUNTED != 0 => return,
             Record::Mark(mark) => [mark.stamp_ns, MARK],
             Record::Autopsy(autopsy) => [autopsy.mark_ns, part(autopsy)],
             // An exit tells its kill at once. An environment may hold secrets: it is not kept.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use super::{Procfs, cgroup, text};
+use super::{Procfs, text};
 use crate::incident::Process;
 
 /// Processes that are looked at.
@@ -21,7 +21,7 @@ impl Procfs {
 
     /// The memory cgroup of a process that lives.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        cgroup(&self.open(pid).ok()?)
+        self.cgroup_at(&self.open(pid).ok()?)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
@@ -67,7 +67,7 @@ impl Procfs {
             oom_score_adj: line("oom_score_adj").and_then(|adj| adj.parse().ok()),
             rss_bytes,
         };
-        Some((process, cgroup(&dir)?))
+        Some((process, self.cgroup_at(&dir)?))
     }
 }
 
@@ -76,6 +76,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::procfs::CgroupNamespace;
 
     #[test]
     fn the_largest_process_is_found_with_its_cgroup() {
@@ -105,6 +106,12 @@ mod tests {
         assert_eq!(procfs.largest(&[], 4096, Instant::now()), (None, false));
         assert_eq!(procfs.own_pid(), Some(41));
         assert_eq!(procfs.cgroup(7), Some(cgroup()));
+        let namespace = CgroupNamespace::of(Some("/kubepods/pod1"), Some("/"));
+        let within = procfs.clone().with_namespace(namespace);
+        assert_eq!(within.cgroup(7).as_deref(), Some("/kubepods/pod1/x"));
+        let unknown = CgroupNamespace::of(None, None);
+        let unknown = procfs.clone().with_namespace(unknown);
+        assert_eq!(unknown.cgroup(7), None);
         assert_eq!(procfs.cgroup(8), None);
     }
 }

@@ -11,10 +11,7 @@ use rustix::fs::CWD;
 
 use super::files::{Unread, directory};
 use crate::host::NodeRoot;
-use crate::procfs;
-
-/// `PROC_CGROUP_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
-const INITIAL_CGROUP_NAMESPACE: &str = "cgroup:[4026531835]";
+use crate::procfs::is_initial_cgroup_namespace;
 
 /// Of a hierarchy's root: `kernfs_create_root` in the kernel's `fs/kernfs/mount.c`.
 const ROOT_INODE: u64 = 1;
@@ -100,7 +97,7 @@ impl Hierarchy {
         };
         let mountinfo = "/proc/self/mountinfo";
         let mounts = read(mountinfo, fs::read(mountinfo))?;
-        Self::open(&mounted(&mounts, is_initial_namespace()?)?)
+        Self::open(&mounted(&mounts, is_initial_cgroup_namespace())?)
     }
 
     /// Where it is mounted.
@@ -141,28 +138,15 @@ impl Hierarchy {
         rustix::fs::fstat(&self.root).is_ok_and(|root| root.st_ino == ROOT_INODE)
     }
 
-    /// The cgroup that is mounted there, from its own root on. `own` tells the cgroup that this process
-    /// is in: where a namespace hides what is above, that is needed.
-    pub fn mounted_part(
-        &self,
-        own: impl FnOnce() -> Option<String>,
-    ) -> Result<Option<String>, HierarchyError> {
-        let read = |path: &'static str| {
-            fs::read(path).map_err(|source| HierarchyError::Mounts { path, source })
-        };
+    /// The cgroup that is mounted there, as /proc shows its path.
+    pub fn mounted_part(&self) -> Result<Option<String>, HierarchyError> {
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let mounts = read("/proc/self/mountinfo")?;
-        let Some(part) = part_at(&mounts, &path) else {
-            return Ok(None);
-        };
-        if is_initial_namespace()? {
-            return Ok(Some(part));
-        }
-        let seen = read("/proc/self/cgroup")?;
-        let seen = procfs::memory_cgroup(&String::from_utf8_lossy(&seen));
-        Ok(seen
-            .zip(own())
-            .and_then(|(seen, own)| whole_path(&own, &seen, &part)))
+        let mountinfo = "/proc/self/mountinfo";
+        let mounts = fs::read(mountinfo).map_err(|source| HierarchyError::Mounts {
+            path: mountinfo,
+            source,
+        })?;
+        Ok(part_at(&mounts, &path))
     }
 
     /// Only that part of it is mounted.
@@ -195,12 +179,6 @@ impl Hierarchy {
     }
 }
 
-fn is_initial_namespace() -> Result<bool, HierarchyError> {
-    let path = "/proc/self/ns/cgroup";
-    let link = fs::read_link(path).map_err(|source| HierarchyError::Mounts { path, source })?;
-    Ok(link.as_os_str() == INITIAL_CGROUP_NAMESPACE)
-}
-
 /// Which part of the memory controller's hierarchy is at `path`, by the mount that it is in; as this
 /// process's cgroup namespace shows it.
 fn part_at(mountinfo: &[u8], path: &Path) -> Option<String> {
@@ -212,22 +190,6 @@ fn part_at(mountinfo: &[u8], path: &Path) -> Option<String> {
     let (_, root, at) = above.max_by_key(|(_, _, at)| at.components().count())?;
     let below = path.strip_prefix(at).ok()?.to_str()?.to_owned();
     Some(format!("{}/{below}", String::from_utf8(root).ok()?))
-}
-
-/// The path of `part`, from the hierarchy's root on. `own` is so, too, and of the same cgroup as `seen`,
-/// which is, as `part`, seen from within the cgroup namespace.
-fn whole_path(own: &str, seen: &str, part: &str) -> Option<String> {
-    let root = own.strip_suffix(seen.trim_end_matches('/'))?;
-    let mut names: Vec<&str> = root.split('/').filter(|name| !name.is_empty()).collect();
-    for name in part.split('/').filter(|name| !name.is_empty()) {
-        if name == ".." {
-            names.pop()?;
-        } else {
-            names.push(name);
-        }
-    }
-    let path: String = names.iter().flat_map(|name| ["/", name]).collect();
-    Some(path)
 }
 
 /// Where the memory controller's hierarchy is mounted from its root on: `proc_pid_mountinfo(5)`.
@@ -352,32 +314,6 @@ mod tests {
         check(CONTAINER, "/host/my cgroup", Some("/../../../../"));
         let hidden = format!("{UNIFIED}31 23 0:26 /.. /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
         check(&hidden, "/sys/fs/cgroup", Some("/../"));
-    }
-
-    #[test]
-    fn the_nodes_root_is_found_from_within_a_cgroup_namespace() {
-        let check = |own: &str, seen: &str, part: &str, path: Option<&str>| {
-            assert_eq!(
-                whole_path(own, seen, part).as_deref(),
-                path,
-                "{own} {seen} {part}"
-            );
-        };
-        // A pod of a node that is a container, with the node's hierarchy mounted.
-        let own = "/docker/n/kubepods/pod1/c";
-        check(own, "/", "/../../../", Some("/docker/n"));
-        check(own, "/", "/../../../../../", Some(""));
-        // A process of such a node.
-        check(
-            "/docker/n/system.slice/a.service",
-            "/system.slice/a.service",
-            "/",
-            Some("/docker/n"),
-        );
-        check("/docker/n/x", "/x", "/below/", Some("/docker/n/below"));
-        // It was moved out of its namespace.
-        check("/other", "/../other", "/", None);
-        check("/a", "/", "/../../", None);
     }
 
     #[test]

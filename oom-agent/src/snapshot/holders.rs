@@ -31,7 +31,9 @@ impl Snapshots {
         let Ok(hierarchy) = &self.hierarchy else {
             return (Vec::new(), false);
         };
-        let mut left = list_below(hierarchy, path).unwrap_or_default();
+        let Some(mut left) = list_below(hierarchy, path) else {
+            return (Vec::new(), false);
+        };
         let mut holders = Vec::new();
         let mut looked: usize = 0;
         while let Some(path) = left.pop() {
@@ -69,17 +71,12 @@ impl Snapshots {
 fn list_below(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
     // Refuses what does not stay below the root.
     let _there = hierarchy.cgroup(path).ok()?;
-    let path = path.trim_matches('/');
-    let dirs = fs::read_dir(hierarchy.path().join(path)).ok()?.flatten();
-    let dirs = dirs.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let paths = dirs.map(|entry| {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        match path {
-            "" => format!("/{name}"),
-            path => format!("/{path}/{name}"),
-        }
-    });
-    Some(paths.collect())
+    let dir = hierarchy.node().dir(hierarchy.path(), path);
+    let entries = fs::read_dir(dir).ok()?.flatten();
+    let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let path = path.trim_end_matches('/');
+    let below = dirs.map(|entry| format!("{path}/{}", entry.file_name().to_string_lossy()));
+    Some(below.collect())
 }
 
 fn read(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Holder> {
@@ -104,6 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::host::NodeRoot;
 
     const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
     const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
@@ -183,6 +181,23 @@ mod tests {
         assert_eq!(snapshots.children("/", Instant::now()), None);
         assert_eq!(snapshots.children("/gone", soon()), None);
         assert_eq!(snapshots.children("/kubepods/..", soon()), None);
+    }
+
+    #[test]
+    fn a_node_that_is_a_part_of_the_hierarchy_lists_its_own() {
+        let (_root, snapshots) = host(
+            "cgroup.controllers",
+            ["memory.current", "memory.max"],
+            &[("system.slice/a.service", ["5", "max"])],
+        );
+        let hierarchy = snapshots.hierarchy.unwrap();
+        let hierarchy = hierarchy.with_node(NodeRoot::new("/docker/a"));
+        let snapshots = Snapshots::new(Ok(hierarchy), Path::new("/nonexistent"));
+        let (holders, whole) = snapshots.holders("/docker/a", soon());
+        assert!(whole);
+        let path = "/docker/a/system.slice/a.service".to_owned();
+        assert_eq!(figures(holders), [(path, (5, None))].into());
+        assert_eq!(snapshots.holders("/", soon()), (Vec::new(), false));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) fn node_full_by_a_host_process(stage: &mut Stage) -> Result<Value> {
     let of_pod = Note {
         first: &["node", "main", "sleep"],
         says: &["hog"],
-        next: "see why",
+        next: "see why process hog",
         ..DIED
     };
     let on_node = Note {
@@ -109,10 +109,21 @@ pub(super) fn node_full_by_a_host_process(stage: &mut Stage) -> Result<Value> {
     let then = kill(then, vec![of_hog]);
     let told = stage.play_all(&[&first, &then], || hog.go())?;
     stage.kubelet.remove(&pod)?;
-    let part = |name: &str| -> Vec<Value> {
-        told.iter()
-            .map(|one| one.get(name).cloned().unwrap_or_default())
-            .collect()
+    // /proc shows the agent, whose cgroup namespace is its container's, another path than the kernel has.
+    let holders = told
+        .first()
+        .and_then(|told| told.pointer("/told/incident/holders"));
+    let mut holders = holders.and_then(Value::as_array).into_iter().flatten();
+    let hog = holders.find(|holder| holder.pointer("/process/comm") == Some(&json!("hog")));
+    let path = hog.and_then(|hog| hog.get("cgroup"));
+    let part = |name: &str, more: Value| -> Vec<Value> {
+        let parts = told
+            .iter()
+            .map(|one| one.get(name).cloned().unwrap_or_default());
+        parts.chain([more]).collect()
     };
-    Ok(json!({"expected": part("expected"), "told": part("told")}))
+    Ok(json!({
+        "expected": part("expected", json!(service.path)),
+        "told": part("told", json!(path)),
+    }))
 }
