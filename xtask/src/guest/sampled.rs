@@ -88,9 +88,15 @@ impl Series {
     }
 
     fn until(&self, what: &str, name: &str, is: impl Fn(u64) -> bool) -> Result<u64> {
-        wait::until(what, SOON, || {
-            self.get(name).ok().filter(|value| is(*value))
-        })
+        let mut last = String::new();
+        let seen = wait::until(what, SOON, || match self.get(name) {
+            Ok(value) if is(value) => Some(value),
+            other => {
+                last = format!("{other:?}");
+                None
+            }
+        });
+        seen.with_context(|| format!("last seen: {last}"))
     }
 
     fn get(&self, name: &str) -> Result<u64> {
