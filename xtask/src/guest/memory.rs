@@ -10,6 +10,9 @@ use super::pods::ROOT;
 use super::scene::{SLACK, Story};
 use crate::expect::{between, percent};
 
+/// Charges that the kernel cannot refuse go beyond a limit, in bytes.
+const FORCED: u64 = 64 << 12;
+
 /// More than the machine has.
 const MOST: u64 = 1 << 30;
 
@@ -59,10 +62,10 @@ fn cgroup(path: &str, at: usize, story: &Story<'_>, degraded: &mut Vec<String>) 
     // What is full, is.
     let full = limit.filter(|_| story.limit_cgroup == Some(path));
     // Some may have given their memory back by the time the first is read.
-    let usage = between(1, full.unwrap_or(MOST));
-    let peak = full.map_or(between(1, MOST), |limit| {
-        between(limit.saturating_sub(2 * SLACK), limit)
-    });
+    let most = full.map_or(MOST, |limit| limit.saturating_add(FORCED));
+    let usage = between(1, most);
+    let least = full.map_or(1, |limit| limit.saturating_sub(2 * SLACK));
+    let peak = between(least, most);
     let stat = text(&format!("{dir}/memory.stat"))?;
     let kinds: Map<String, Value> = KINDS
         .iter()

@@ -30,11 +30,11 @@ fn group(kill: &Kill<'_>) -> Option<String> {
     let others = kill.draft.victim_count().checked_sub(1)?;
     let processes = match others {
         0 => return None,
-        1 => "process of its cgroup was",
-        _ => "processes of its cgroup were",
+        1 => "process",
+        _ => "processes",
     };
     Some(format!(
-        "{others} more {processes} killed with it (memory.oom.group)."
+        "{others} more {processes} died with it (memory.oom.group)."
     ))
 }
 
@@ -42,7 +42,7 @@ fn fate(kill: &Kill<'_>) -> Option<String> {
     kill.draft.subject()?;
     let text = match kill.draft.outcome() {
         Outcome::ContainerDied if kill.draft.victims().len() > 1 => {
-            "The first process (PID 1) was among them, so the container died."
+            "The first process was among them, so the container died."
         }
         Outcome::ContainerDied => "It was the first process (PID 1), so the container died.",
         Outcome::ChildDied => {
@@ -226,10 +226,11 @@ fn held_back(count: u64) -> Option<String> {
     ))
 }
 
-/// On a node without memory it is any process that wants a page, and where a limit was lowered it is
-/// the runtime, at somebody's request: neither is a reason.
+/// Of what many share it is any process that wants a page, and where a limit was lowered it is the
+/// runtime, at somebody's request: neither is a reason.
 fn trigger(kill: &Kill<'_>) -> Option<String> {
-    if kill.scope == Scope::Node || kill.incident.limit_lowered {
+    let is_shared = matches!(kill.scope, Scope::Node | Scope::Ancestor);
+    if is_shared || kill.incident.limit_lowered {
         return None;
     }
     let trigger = kill.incident.trigger.as_ref()?;

@@ -434,8 +434,8 @@ fn a_pod_at_its_limit_with_a_full_tmpfs() {
     assert_eq!(
         note(&on_pod(incident)),
         "The pod hit its memory limit of 128 MiB: tail (pid 4242) in container main was OOM-killed. \
-         1 more process of its cgroup was killed with it (memory.oom.group). \
-         The first process (PID 1) was among them, so the container died. \
+         1 more process died with it (memory.oom.group). \
+         The first process was among them, so the container died. \
          100 MiB of the 128 MiB is shared memory (memory-backed volumes, /dev/shm, memfd). \
          Next: find what fills it, and give the volume a sizeLimit; \
          if it is needed, raise the pod's resources.limits.memory above 128 MiB.",
@@ -616,7 +616,7 @@ fn a_group_and_what_was_held_back() {
     let mut draft = on_pod(incident);
     let text = note(&draft);
     assert!(
-        text.contains("300 more processes of its cgroup were killed with it (memory.oom.group)."),
+        text.contains("300 more processes died with it (memory.oom.group)."),
         "{text}"
     );
     draft.held_back = 1;

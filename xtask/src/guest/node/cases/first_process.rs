@@ -219,7 +219,11 @@ impl<'a> Case<'a> {
                 limit_bytes: Some(self.limit),
                 limit_cgroup: Some(&cgroup),
                 outcome: "container-died",
-                trigger: Some(container.pid),
+                // Of what many share anyone may ask for the page that is too much.
+                trigger: match self.booked {
+                    Booked::Cgroup(_) => None,
+                    Booked::Container | Booked::Pod => Some(container.pid),
+                },
                 victims: &hungry.victims,
             },
             more,
