@@ -148,12 +148,14 @@ fn with_descendants(dir: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
-    use std::process::{Child, Command};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
     fn sleeper() -> Child {
-        Command::new("sleep").arg("2147483647").spawn().unwrap()
+        let mut sleep = Command::new("sleep");
+        sleep.arg("2147483647").stdout(Stdio::null());
+        sleep.spawn().unwrap()
     }
 
     /// A directory that lists them as a cgroup does.
@@ -225,6 +227,8 @@ mod tests {
         // In a user namespace, too, so that it takes no root.
         let namespaces = ["--map-root-user", "--pid", "--fork", "--kill-child"];
         unshare.args(namespaces).args(["sh", "-c", script]);
+        // What is left of a failed test holds nobody's output.
+        unshare.stdout(Stdio::null()).stderr(Stdio::null());
         unshare.spawn().unwrap()
     }
 
@@ -259,7 +263,9 @@ mod tests {
         cgroup(dir.path(), &[unshare.id(), within]);
         let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
         assert_eq!(done.sent, [0_u32; 0]);
-        unshare.kill().unwrap();
+        // Its parent may have been killed before it asked to be killed with it.
+        let within = rustix::process::Pid::from_raw(within.cast_signed()).unwrap();
+        rustix::process::kill_process(within, rustix::process::Signal::KILL).unwrap();
         unshare.wait().unwrap();
     }
 

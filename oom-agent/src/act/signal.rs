@@ -144,13 +144,15 @@ impl fmt::Debug for Sig {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use super::super::process::Processes;
     use super::*;
 
     fn sleeper() -> std::process::Child {
-        Command::new("sleep").arg("2147483647").spawn().unwrap()
+        let mut sleep = Command::new("sleep");
+        sleep.arg("2147483647").stdout(Stdio::null());
+        sleep.spawn().unwrap()
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! The tiers and how each is run.
 
 use std::fmt;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::lint;
 use super::report::{Outcome, counts};
@@ -15,7 +20,7 @@ use crate::lab::{
     Alertmanager, ApiServer, Cache, Chromium, Cluster, Consent, Containerd, Debian, Kernels,
     PiParts, Prometheus, node_disk,
 };
-use crate::process::is_root;
+use crate::process::{is_root, wait_timeout};
 use crate::toolchain::Choice;
 use crate::{image, say, workspace};
 
@@ -263,28 +268,89 @@ fn guests(tier: Tier) -> Result<Outcome> {
     )
 }
 
+/// Only what hangs takes so long: a tier, what it compiles included.
+const LIMIT: Duration = Duration::from_mins(30);
+
+/// Given to the last lines of output once the tests have ended.
+const REST: Duration = Duration::from_secs(10);
+
 /// Runs `cargo test`, streams its output, and adds up what it tells.
 fn libtest(command: &mut Command) -> Result<Outcome> {
+    libtest_within(command, LIMIT)
+}
+
+fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("start cargo test")?;
     let out = child.stdout.take().context("a piped standard output")?;
-    let (mut passed, mut failed) = (0_u32, 0_u32);
-    for line in BufReader::new(out).split(b'\n') {
-        let line = line.context("read cargo test's output")?;
-        let line = String::from_utf8_lossy(&line);
-        say::line(&line);
-        if let Some((good, bad)) = counts(&line) {
-            passed = passed.saturating_add(good);
-            failed = failed.saturating_add(bad);
+    let (sender, totals) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            say::line(&line);
+            let _ended = counts(&line).map(|counts| sender.send(counts));
         }
+    });
+    let status = wait_timeout(&mut child, limit)?;
+    if status.is_none() {
+        say::line(format_args!("!!! not done within {limit:?}: killed"));
+        kill_tree(child.id());
+        child.wait().context("wait for cargo test")?;
     }
-    let status = child.wait().context("wait for cargo test")?;
-    if !status.success() && failed == 0 {
+    let (mut passed, mut failed) = (0_u32, 0_u32);
+    let end = loop {
+        match totals.recv_timeout(REST) {
+            Ok((good, bad)) => {
+                passed = passed.saturating_add(good);
+                failed = failed.saturating_add(bad);
+            }
+            Err(end) => break end,
+        }
+    };
+    if end == RecvTimeoutError::Timeout {
+        say::line("!!! a process that a test has left behind holds its output");
+        failed = failed.saturating_add(1);
+    }
+    if !status.is_some_and(|status| status.success()) && failed == 0 {
         // It did not compile, or a test process died: that is a failure, too.
         failed = 1;
     }
     Ok(Outcome::ran(passed, failed))
+}
+
+/// A process and all below it: in this one's group, so that Ctrl-C on the terminal ends them, too.
+fn kill_tree(pid: u32) {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        // It may have ended by itself.
+        let _ended = kill_process(pid, Signal::KILL);
+    }
+    let children = children.unwrap_or_default();
+    let children = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    children.for_each(kill_tree);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str, limit: Duration) -> Outcome {
+        libtest_within(Command::new("sh").args(["-c", script]), limit).unwrap()
+    }
+
+    #[test]
+    fn what_hangs_and_what_is_left_behind_are_failures() {
+        let ended = "echo 'test result: ok. 3 passed; 0 failed;'";
+        assert_eq!(run(ended, LIMIT), Outcome::ran(3, 0));
+        assert_eq!(run("exit 1", LIMIT), Outcome::ran(0, 1));
+        let hangs = format!("{ended}; sleep 2147483647; true");
+        assert_eq!(run(&hangs, Duration::from_secs(1)), Outcome::ran(3, 1));
+        let left = format!("{ended}; sleep 20 &");
+        assert_eq!(run(&left, LIMIT), Outcome::ran(3, 1));
+    }
 }

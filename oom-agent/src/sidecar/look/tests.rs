@@ -1,5 +1,5 @@
 use std::fs;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use super::*;
 use crate::pressure::threshold::Level;
@@ -16,7 +16,9 @@ struct Cgroup {
 impl Cgroup {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let child = Command::new("sleep").arg("2147483647").spawn().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("2147483647").stdout(Stdio::null());
+        let child = sleep.spawn().unwrap();
         let cgroup = Self { dir, child };
         cgroup.is_made();
         cgroup
