@@ -11,23 +11,28 @@ use crate::{say, workspace};
 
 /// Where they lie.
 #[derive(Debug)]
-pub(crate) struct Binaries {
-    pub(crate) agent: PathBuf,
-    pub(crate) bonker: PathBuf,
+pub struct Binaries {
+    /// oom-agent.
+    pub agent: PathBuf,
+    /// bonker-gpio.
+    pub bonker: PathBuf,
 }
 
 /// Static builds for other kernels' machines and for images: the agent, the bonker, and this
 /// program.
 #[derive(Debug)]
-pub(crate) struct StaticBinaries {
-    pub(crate) agent: PathBuf,
-    pub(crate) bonker: PathBuf,
-    pub(crate) xtask: PathBuf,
+pub struct StaticBinaries {
+    /// oom-agent.
+    pub agent: PathBuf,
+    /// bonker-gpio.
+    pub bonker: PathBuf,
+    /// The lab.
+    pub lab: PathBuf,
 }
 
 impl StaticBinaries {
     /// Builds them; the eBPF object must be there.
-    pub(crate) fn build() -> Result<Self> {
+    pub fn build() -> Result<Self> {
         let target = static_target()?;
         say::step(format_args!("building static test binaries for {target}"));
         let mut command = static_cargo(&target);
@@ -43,7 +48,7 @@ impl StaticBinaries {
             command.args(["--config", &format!("profile.guest.{setting}")]);
         }
         command.args(["--profile", "guest", "--bins"]);
-        for program in ["oom-agent", "bonker-gpio", "xtask"] {
+        for program in ["oom-agent", "bonker-gpio", "lab"] {
             command.args(["--package", program]);
         }
         run(&mut command)?;
@@ -51,20 +56,20 @@ impl StaticBinaries {
         Ok(Self {
             agent: dir.join("oom-agent"),
             bonker: dir.join("bonker-gpio"),
-            xtask: dir.join("xtask"),
+            lab: dir.join("lab"),
         })
     }
 }
 
 /// Builds the bonker alone, which takes no eBPF object.
-pub(crate) fn bonker() -> Result<PathBuf> {
+pub fn bonker() -> Result<PathBuf> {
     say::step("building bonker-gpio");
     run(workspace::cargo().args(["build", "--package", "bonker-gpio", "--quiet"]))?;
     Ok(workspace::target_dir().join("debug/bonker-gpio"))
 }
 
 /// `cargo build` of programs that load nothing at run time.
-pub(crate) fn static_cargo(target: &str) -> Command {
+pub fn static_cargo(target: &str) -> Command {
     let mut command = workspace::cargo();
     command.args(["build", "--quiet", "--target", target]);
     // By the target's own variable: build scripts and macros stay as they are.
@@ -77,7 +82,7 @@ pub(crate) fn static_cargo(target: &str) -> Command {
 }
 
 /// musl where its target is installed, else the host's own libc linked statically.
-pub(crate) fn static_target() -> Result<String> {
+pub fn static_target() -> Result<String> {
     let arch = std::env::consts::ARCH;
     let musl = format!("{arch}-unknown-linux-musl");
     let sysroot = capture(
@@ -103,7 +108,7 @@ pub(crate) fn static_target() -> Result<String> {
 
 impl Binaries {
     /// Builds both; the eBPF object must be there.
-    pub(crate) fn build() -> Result<Self> {
+    pub fn build() -> Result<Self> {
         say::step("building oom-agent and bonker-gpio");
         // The whole workspace: one set of features for every command here.
         run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;

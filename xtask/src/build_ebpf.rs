@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::lab::Consent;
+use crate::debian::Consent;
 use crate::process::run;
 use crate::toolchain::{Choice, Toolchain};
 use crate::{say, workspace};

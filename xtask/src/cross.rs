@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::lab::{Consent, Debian};
+use crate::debian::{Consent, Debian};
 use crate::process::run;
 use crate::toolchain::{Choice, Compiler};
 use crate::{say, workspace};
@@ -68,7 +68,7 @@ impl Board {
 }
 
 /// Builds bonker-gpio for `board`, and gives its path.
-pub(crate) fn bonker(board: Board, choice: Choice, consent: Consent) -> Result<PathBuf> {
+pub fn bonker(board: Board, choice: Choice, consent: Consent) -> Result<PathBuf> {
     let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
     Debian::new(consent)?.install(&format!("building for {}", board.name()), &board.packages())?;
     let triple = board.triple();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::binaries::{static_cargo, static_target};
 use crate::cross::{self, Board};
-use crate::lab::Consent;
+use crate::debian::Consent;
 use crate::process::run;
 use crate::{build_ebpf, say, workspace};
 
@@ -34,7 +34,7 @@ pub fn main(args: Args) -> Result<()> {
 }
 
 /// Both programs, for this machine.
-pub(crate) fn host(args: build_ebpf::Args) -> Result<()> {
+pub fn host(args: build_ebpf::Args) -> Result<()> {
     build_ebpf::main(args)?;
     let target = static_target()?;
     say::step(format_args!(
@@ -54,7 +54,7 @@ pub(crate) fn host(args: build_ebpf::Args) -> Result<()> {
 }
 
 /// bonker-gpio alone, for this machine: where it lies.
-pub(crate) fn bonker() -> Result<PathBuf> {
+pub fn bonker() -> Result<PathBuf> {
     let target = static_target()?;
     say::step(format_args!(
         "building a static bonker-gpio for {target}, in release"
@@ -66,7 +66,7 @@ pub(crate) fn bonker() -> Result<PathBuf> {
 }
 
 /// bonker-gpio for `board`: `dist/bonker-gpio-BOARD`, whose path is given.
-pub(crate) fn pi(board: Board, args: build_ebpf::Args) -> Result<PathBuf> {
+pub fn pi(board: Board, args: build_ebpf::Args) -> Result<PathBuf> {
     let built = cross::bonker(board, args.toolchain, Consent::new(args.yes))?;
     ship(&built, &format!("bonker-gpio-{}", board.name()))
 }
@@ -88,12 +88,12 @@ fn ship(built: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Where they lie.
-pub(crate) fn dir() -> PathBuf {
+pub fn dir() -> PathBuf {
     workspace::root().join("dist")
 }
 
 /// Fails, naming `path`, unless `program` runs without anything beside it.
-pub(crate) fn check_static(path: &Path, program: &[u8]) -> Result<()> {
+pub fn check_static(path: &Path, program: &[u8]) -> Result<()> {
     match is_static(program) {
         Some(true) => Ok(()),
         Some(false) => bail!("{} is not static: it names an interpreter", path.display()),

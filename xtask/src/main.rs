@@ -1,11 +1,12 @@
 //! `cargo xtask`: see `cargo xtask --help`.
 
-use std::process::ExitCode;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use xtask::{
-    bench, bloat, build_ebpf, deb, demo, dist, guest, hog, image, load_ebpf, say, screenshots, test,
-};
+use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, say, test, workspace};
 
 /// What the workspace needs done beyond cargo.
 #[derive(Debug, Parser)]
@@ -22,7 +23,8 @@ enum Cmd {
     /// Put every eBPF program through this kernel's verifier; attach nothing
     LoadEbpf(build_ebpf::Args),
     /// Have a real process OOM-killed, named by the agent and bonked for
-    Demo(build_ebpf::Args),
+    #[command(disable_help_flag = true)]
+    Demo(Passed),
     /// Build static release binaries in dist/
     Dist(dist::Args),
     /// Pack bonker-gpio into Debian packages for the Raspberry Pi, in dist/
@@ -32,39 +34,42 @@ enum Cmd {
     /// Run every tier of tests that this machine can run
     Test(test::Args),
     /// Take the pictures of the bonker's page that the README shows
-    Screenshots(screenshots::Args),
+    #[command(disable_help_flag = true)]
+    Screenshots(Passed),
     /// Measure what this project promises, side by side with others
-    Bench(bench::Args),
-    /// Eat memory
-    #[command(hide = true)]
-    Hog(hog::Args),
-    /// Be the application of `OOMHero`'s example pod
-    #[command(hide = true)]
-    Bloat,
-    /// Be the first process of a virtual machine: run the cases of a tier, and power off
-    #[command(hide = true)]
-    Guest(guest::Args),
+    #[command(disable_help_flag = true)]
+    Bench(Passed),
+}
+
+/// What another program is told.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Cmd::BuildEbpf(args) => build_ebpf::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::LoadEbpf(args) => load_ebpf::main(args),
-        Cmd::Demo(args) => demo::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Demo(passed) => pass(workspace::lab().arg("demo").args(passed.args)),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Image(args) => image::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
-        Cmd::Screenshots(args) => screenshots::main(&args).map(|()| ExitCode::SUCCESS),
-        Cmd::Bench(args) => bench::main(args).map(|()| ExitCode::SUCCESS),
-        Cmd::Hog(args) => hog::main(args).map(|()| ExitCode::SUCCESS),
-        Cmd::Bloat => bloat::main().map(|()| ExitCode::SUCCESS),
-        Cmd::Guest(args) => guest::main(args).map(|()| ExitCode::SUCCESS),
+        Cmd::Screenshots(passed) => pass(workspace::lab().arg("screenshots").args(passed.args)),
+        Cmd::Bench(passed) => pass(workspace::bench().args(passed.args)),
     };
     done.unwrap_or_else(|error| {
         say::error(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Becomes that program.
+fn pass(command: &mut Command) -> Result<ExitCode> {
+    let error = command.exec();
+    Err(error).with_context(|| format!("start {}", process::show(command)))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub fn line(text: impl Display) {
 }
 
 /// Asks on the terminal; only an explicit yes is one.
-pub(crate) fn ask(question: impl Display) -> io::Result<bool> {
+pub fn ask(question: impl Display) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     write!(out, "{question} [y/N] ")?;
     out.flush()?;

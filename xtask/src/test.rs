@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::lab::Consent;
+use crate::debian::Consent;
 use crate::say;
 use crate::workspace::is_ci;
 use report::{Outcome, Report};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::lab::{Consent, Debian};
+use crate::debian::{Consent, Debian};
 use crate::process::{capture, wait_timeout, which};
 use crate::{say, workspace};
 

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The workspace's root directory.
+/// The workspace's root directory: the one with the lock file.
 pub fn root() -> PathBuf {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest
-        .parent()
-        .map_or_else(|| manifest.clone(), Path::to_path_buf)
+    let root = manifest
+        .ancestors()
+        .find(|dir| dir.join("Cargo.lock").exists());
+    root.map_or_else(|| manifest.clone(), Path::to_path_buf)
 }
 
 /// Cargo's target directory for host builds.
@@ -24,7 +25,7 @@ pub fn ebpf_object() -> PathBuf {
 }
 
 /// The eBPF program that does nothing, for the benchmark.
-pub(crate) fn bench_ebpf_object() -> PathBuf {
+pub fn bench_ebpf_object() -> PathBuf {
     root().join("target/bpf/bench.o")
 }
 
@@ -40,6 +41,22 @@ pub fn cargo() -> Command {
             command.env_remove(&key);
         }
     }
+    command
+}
+
+/// The lab's program.
+pub fn lab() -> Command {
+    program("lab")
+}
+
+/// The program of the benchmarks.
+pub fn bench() -> Command {
+    program("bench")
+}
+
+fn program(package: &str) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--package", package, "--"]);
     command
 }
 

@@ -14,20 +14,29 @@ use tar::{Builder, EntryType, Header};
 
 /// An image, by what is in it: the same in gives the same bytes out.
 #[derive(Debug)]
-pub(crate) struct Image<'a> {
+pub struct Image<'a> {
     /// Its names in full, `registry/path:tag`.
-    pub(crate) names: &'a [&'a str],
+    pub names: &'a [&'a str],
     /// The object `config` of the OCI image configuration.
-    pub(crate) config: Value,
-    pub(crate) files: Vec<File<'a>>,
+    pub config: Value,
+    /// In the order of the archive.
+    pub files: Vec<File<'a>>,
 }
 
 /// Something in the image's root file system; all of it is root's.
 #[derive(Debug, Clone)]
-pub(crate) enum File<'a> {
+pub enum File<'a> {
+    /// At that path.
     Directory(&'a str),
+    /// At that path, for all to run.
     Program(&'a str, &'a [u8]),
-    Link { at: String, to: &'a str },
+    /// A symbolic link.
+    Link {
+        /// Its path.
+        at: String,
+        /// What it points at.
+        to: &'a str,
+    },
 }
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -36,7 +45,7 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 impl Image<'_> {
     /// Writes the archive to `to`.
-    pub(crate) fn write(&self, to: &Path) -> Result<()> {
+    pub fn write(&self, to: &Path) -> Result<()> {
         let bytes = self.bytes().context("pack an image")?;
         fs::write(to, bytes).with_context(|| format!("write {}", to.display()))
     }
@@ -194,7 +203,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
 }
 
 /// This machine's, by Go's names.
-pub(crate) fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::binaries::StaticBinaries;
 use crate::toolchain::Choice;
 use crate::{build_ebpf, dist, say};
-pub(crate) use archive::{File, Image, architecture};
+pub use archive::{File, Image, architecture};
 
 /// What `daemonset.yaml` asks for. `localhost` is nobody's registry: where the
 /// image was not imported, none of a stranger's is pulled in its place.
@@ -59,7 +59,7 @@ const SIDECAR: Packed = Packed {
 /// For the tests alone.
 const BLOAT: Packed = Packed {
     name: "localhost/oom-bonker/bloat:1",
-    program: "xtask",
+    program: "lab",
     command: Some("bloat"),
     user: "0",
     description: "Grows until it is told to let go",
@@ -147,9 +147,9 @@ pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
     write(&SIDECAR, agent, out)
 }
 
-/// Packs a static xtask as the application of `OOMHero`'s example.
-pub fn pack_bloat(xtask: &Path, out: &Path) -> Result<()> {
-    write(&BLOAT, xtask, out)
+/// Packs a static lab as the application of `OOMHero`'s example.
+pub fn pack_bloat(lab: &Path, out: &Path) -> Result<()> {
+    write(&BLOAT, lab, out)
 }
 
 // === impl Packed ===

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::report::Outcome;
-use crate::lab::Cache;
+use crate::cache::Cache;
 use crate::process::{capture, run, which};
 use crate::{say, workspace};
 

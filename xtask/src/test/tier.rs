@@ -16,11 +16,8 @@ use super::report::{Outcome, counts};
 use crate::binaries::{Binaries, StaticBinaries};
 use crate::build_ebpf;
 use crate::cross::{self, Board};
-use crate::lab::{
-    Alertmanager, ApiServer, Cache, Chromium, Cluster, Consent, Containerd, Debian, Kernels,
-    PiParts, Prometheus, node_disk,
-};
-use crate::process::{is_root, wait_timeout};
+use crate::debian::Consent;
+use crate::process::{is_root, run, wait_timeout};
 use crate::toolchain::Choice;
 use crate::{image, say, workspace};
 
@@ -129,44 +126,6 @@ impl Bench {
             Tier::Lint => lint::run_all(),
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
             Tier::Kernel => self.real(tier),
-            Tier::Qemu => {
-                Kernels::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
-                guests(tier)
-            }
-            Tier::Node => {
-                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
-                Kernels::prepare(&cache, debian)?;
-                node_disk(&cache, debian)?;
-                guests(tier)
-            }
-            Tier::Pi => self.pi(),
-            Tier::Containerd => {
-                Containerd::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
-                self.real(tier)
-            }
-            Tier::Prometheus => {
-                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
-                Containerd::prepare(&cache, debian)?;
-                Prometheus::prepare(&cache, debian)?;
-                self.real(tier)
-            }
-            Tier::Alertmanager => {
-                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
-                Prometheus::prepare(&cache, debian)?;
-                Alertmanager::prepare(&cache, debian)?;
-                self.real(tier)
-            }
-            Tier::Kubernetes => {
-                let (cache, debian) = (Cache::open()?, Debian::new(self.consent)?);
-                Containerd::prepare(&cache, debian)?;
-                ApiServer::prepare(&cache)?;
-                self.real(tier)
-            }
-            Tier::Cluster => self.cluster(),
-            Tier::Browser => {
-                Chromium::prepare(Debian::new(self.consent)?)?;
-                self.real(tier)
-            }
             Tier::Demo => {
                 // As the README says it; this program's file may be another by now.
                 let mut demo = workspace::cargo();
@@ -176,7 +135,37 @@ impl Bench {
                     .context("start the demo")?;
                 Ok(Outcome::of(status.success()))
             }
+            Tier::Qemu | Tier::Node => {
+                self.prepare(tier)?;
+                guests(tier)
+            }
+            Tier::Pi => {
+                self.prepare(tier)?;
+                self.pi()
+            }
+            Tier::Cluster => {
+                self.prepare(tier)?;
+                Self::cluster()
+            }
+            Tier::Containerd
+            | Tier::Prometheus
+            | Tier::Alertmanager
+            | Tier::Kubernetes
+            | Tier::Browser => {
+                self.prepare(tier)?;
+                self.real(tier)
+            }
         }
+    }
+
+    /// Has the lab set up what the tier needs.
+    fn prepare(&self, tier: Tier) -> Result<()> {
+        let mut prepare = workspace::lab();
+        prepare.args(["prepare", tier.name()]);
+        if self.consent == Consent::Given {
+            prepare.arg("--yes");
+        }
+        run(&mut prepare)
     }
 
     fn build_ebpf(&mut self) -> Result<()> {
@@ -192,7 +181,6 @@ impl Bench {
 
     /// The tier whose bonker runs on another architecture.
     fn pi(&mut self) -> Result<Outcome> {
-        PiParts::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
         let pi = |board| cross::bonker(board, Choice::Auto, self.consent);
         let (aarch64, armv6) = (pi(Board::Aarch64)?, pi(Board::Armv6)?);
         let binaries = self.binaries()?;
@@ -208,15 +196,14 @@ impl Bench {
     }
 
     /// The tier whose agent runs in a container.
-    fn cluster(&mut self) -> Result<Outcome> {
-        Cluster::prepare(&Cache::open()?, Debian::new(self.consent)?)?;
+    fn cluster() -> Result<Outcome> {
         let binaries = StaticBinaries::build()?;
         let image = binaries.agent.with_extension("tar");
         image::pack(&binaries.agent, &image)?;
         let sidecar = image.with_file_name("oom-agent-sidecar.tar");
         image::pack_sidecar(&binaries.agent, &sidecar)?;
         let bloat = image.with_file_name("bloat.tar");
-        image::pack_bloat(&binaries.xtask, &bloat)?;
+        image::pack_bloat(&binaries.lab, &bloat)?;
         libtest(
             workspace::cargo()
                 // Its measurements are to be read.
@@ -236,7 +223,7 @@ impl Bench {
         Ok(self.binaries.insert(binaries))
     }
 
-    /// A tier of `xtask/tests`.
+    /// A tier of `crates/lab/tests`.
     fn real(&mut self, tier: Tier) -> Result<Outcome> {
         let binaries = self.binaries()?;
         libtest(
@@ -264,7 +251,7 @@ fn guests(tier: Tier) -> Result<Outcome> {
         workspace::cargo()
             .args(["test", "--workspace", "--quiet", "--test", tier.name()])
             .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
-            .env("XTASK_STATIC_BIN", &binaries.xtask),
+            .env("LAB_STATIC_BIN", &binaries.lab),
     )
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::lab::{Cache, Consent, Debian};
+use crate::cache::Cache;
+use crate::debian::{Consent, Debian};
 use crate::process::{run, which};
 use crate::{say, workspace};
 

@@ -1,0 +1,186 @@
+//! `cargo xtask bench bonk`: from the kernel's stamp to the first pulse, by the agent and by
+//! Prometheus and Alertmanager, on the same kills.
+
+mod alerts;
+mod report;
+mod swings;
+mod way;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::figures::Spread;
+use super::footprint::oom_kills;
+use super::machine::Machine;
+use super::sections::{Section, write};
+use super::site::Built;
+use super::stamps::Stamps;
+use super::stopwatch::now_ns;
+use super::victim::Victims;
+use alerts::Parts;
+use lab::interrupt;
+use lab::{Cgroup, Container, KubeStateMetrics, wait};
+use report::{Report, Row, page, tables};
+use way::{Post, Way};
+use xtask::cache::Cache;
+use xtask::debian::Debian;
+use xtask::process::is_root;
+use xtask::say;
+
+/// Flags of the command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(flatten)]
+    built: Built,
+    /// Kills.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    kills: u32,
+    /// Seconds from one kill to the next. The default meets Prometheus' interval in ever another
+    /// moment, and no two alerts at once.
+    #[arg(long, default_value_t = 37, value_name = "SECONDS")]
+    every: u64,
+    /// Write docs/benchmarks.md too.
+    #[arg(long)]
+    write: bool,
+}
+
+/// What scraping, judging and grouping take at the longest, and then some.
+const LATE: Duration = Duration::from_secs(150);
+/// How long what was just started may take to be at work.
+const READY: Duration = Duration::from_secs(90);
+
+/// A kill, by the name that both ends know it by.
+#[derive(Debug)]
+struct Kill {
+    name: String,
+    /// When the kernel marked the victim: `CLOCK_MONOTONIC`.
+    mark_ns: u64,
+    /// What to take off `CLOCK_REALTIME` for `CLOCK_MONOTONIC`, as of this kill.
+    ahead_ns: u64,
+}
+
+/// Sets up, measures, shows.
+pub(super) fn main(args: &Args) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
+             run `cargo xtask bench bonk` as root"
+        );
+    }
+    interrupt::catch()?;
+    args.built.objects()?;
+    let programs = args.built.programs()?;
+    let cache = Cache::open()?;
+    let parts = Parts::prepare(&cache, Debian::new(args.built.consent())?)?;
+    interrupt::check()?;
+
+    let containers: Vec<Container> = (0..args.kills).map(container).collect();
+    let exporter = KubeStateMetrics::start(containers.clone())?;
+    say::step("starting an agent, and Prometheus and Alertmanager for each other way");
+    // Before the agent's programs.
+    let stamps = Stamps::start()?;
+    let mut posts = Vec::new();
+    for way in Way::ALL {
+        posts.push(Post::start(way, &programs, &parts, &exporter)?);
+        interrupt::check()?;
+    }
+    for post in &mut posts {
+        post.ready(READY)?;
+    }
+    let others = oom_kills()?;
+    let kills = strike(args, &containers, &exporter, &stamps)?;
+    let others = oom_kills()?.saturating_sub(others);
+    let report = Report {
+        machine: Machine::here()?,
+        kills: kills.len(),
+        every_s: args.every,
+        others: others.saturating_sub(kills.len() as u64),
+        rows: collect(posts, &kills)?,
+    };
+    say::line(format_args!("\n{}", tables(&report)));
+    if args.write {
+        write(Section::Bonk, &page(&report))?;
+    }
+    Ok(())
+}
+
+/// Each has a namespace of its own: alerts of one would be grouped, and all but the first of them
+/// wait for minutes.
+fn container(number: u32) -> Container {
+    let name = format!("penguin-{number}");
+    Container {
+        namespace: name.clone(),
+        pod: name.clone(),
+        name,
+    }
+}
+
+fn strike(
+    args: &Args,
+    containers: &[Container],
+    exporter: &KubeStateMetrics,
+    stamps: &Stamps,
+) -> Result<Vec<Kill>> {
+    let every = Duration::from_secs(args.every);
+    let victims = Victims::new()?;
+    let mut kills = Vec::new();
+    // Until all is told, for those who want to look at them.
+    let mut cgroups: Vec<Cgroup> = Vec::new();
+    for container in containers {
+        if !kills.is_empty() {
+            super::pause(every)?;
+        }
+        let (kill, cgroup) = victims.kill(&container.name)?;
+        exporter.oom_kill(container);
+        let ahead_ns = ahead_ns()?;
+        let mark_ns = stamps.mark_ns(kill.pid);
+        say::line(format_args!("    {} is dead", container.name));
+        kills.push(Kill {
+            name: container.name.clone(),
+            mark_ns: mark_ns.context("the kernel's mark of a victim")?,
+            ahead_ns,
+        });
+        cgroups.push(cgroup);
+    }
+    Ok(kills)
+}
+
+/// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`.
+fn ahead_ns() -> Result<u64> {
+    let before = now_ns();
+    let real = jiff::Timestamp::now().as_nanosecond();
+    let between = before.midpoint(now_ns());
+    let real = u64::try_from(real).context("a clock after 1970")?;
+    Ok(real.saturating_sub(between))
+}
+
+fn collect(posts: Vec<Post>, kills: &[Kill]) -> Result<Vec<Row>> {
+    say::step("waiting for what is not told yet");
+    let start = Instant::now();
+    let mut rows = Vec::new();
+    for mut post in posts {
+        let left = LATE.saturating_sub(start.elapsed());
+        let way = post.way;
+        // Whoever lost one is told by the count.
+        let _late = wait::until("a swing for each kill", left, || {
+            let swings = post.swings();
+            let all = kills.iter().all(|kill| swings.contains_key(&kill.name));
+            (all || interrupt::check().is_err()).then_some(())
+        });
+        interrupt::check()?;
+        let swings = post.swings();
+        let times = kills.iter().filter_map(|kill| {
+            let pulse = swings.get(&kill.name)?.saturating_sub(kill.ahead_ns);
+            Some(pulse.saturating_sub(kill.mark_ns))
+        });
+        let times: Vec<u64> = times.collect();
+        rows.push(Row {
+            way,
+            told: times.len(),
+            times: Spread::of(times),
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask bench bonker`: thousands of clients of one bonker.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use super::footprint::peak_kib;
+use super::machine::Machine;
+use super::site::write_page;
+use lab::interrupt;
+use lab::{Bonker, Crowd, Papers, Steps};
+use report::{Kind, Report, Visit, page, tables};
+use xtask::{dist, say};
+
+/// Flags of the command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    /// A bonker-gpio that is built already [default: built as `dist` builds it].
+    #[arg(long, value_name = "FILE")]
+    bonker: Option<PathBuf>,
+    /// Clients, each with a stream.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    clients: u32,
+    /// Bonks of each client.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    each: u32,
+    /// The time over which they are spread, in seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    within: u64,
+    /// Write docs/bonker-load.md too.
+    #[arg(long)]
+    write: bool,
+}
+
+/// All of a log is read within this, once its program has ended.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Sets up, has them bonk, shows; fails where a promise is broken.
+pub(super) fn main(args: &Args) -> Result<()> {
+    interrupt::catch()?;
+    let program = match &args.bonker {
+        Some(built) => built.clone(),
+        None => dist::bonker()?,
+    };
+    let mut visits = Vec::new();
+    for kind in Kind::ALL {
+        visits.push(visit(args, &program, kind)?);
+        interrupt::check()?;
+    }
+    let report = Report {
+        machine: Machine::here()?,
+        clients: args.clients,
+        each: args.each,
+        within: Duration::from_secs(args.within),
+        visits,
+    };
+    say::line(format_args!("\n{}", tables(&report)));
+    if args.write {
+        write_page("bonker-load.md", &page(&report))?;
+    }
+    let broken = report.broken();
+    if !broken.is_empty() {
+        bail!("broken: {}", broken.join("; "));
+    }
+    Ok(())
+}
+
+fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
+    let dir = tempfile::tempdir().context("make a directory")?;
+    let tls = kind == Kind::MutualTls;
+    let state = dir.path().join("state");
+    let mut flags = vec!["--state", path(&state)?, "--log-format", "json"];
+    let (cert, key, ca) = ("server.crt", "server.key", "ca.crt");
+    let [cert, key, ca] = [cert, key, ca].map(|name| dir.path().join(name));
+    let papers = if tls {
+        flags.extend(["--tls-cert", path(&cert)?, "--tls-key", path(&key)?]);
+        flags.extend(["--tls-client-ca", path(&ca)?]);
+        Some(Papers::made_by(program, dir.path())?)
+    } else {
+        None
+    };
+    let mut bonker = Bonker::start_with_web(program, &flags)?;
+    let pid = bonker.pid();
+    let before = peak_kib(pid)?;
+
+    say::step(format_args!("{} clients: {}", args.clients, kind.name()));
+    let mut crowd = Crowd::connect(bonker.url(), papers.as_ref(), args.clients, kind.sharing())?;
+    let connected = peak_kib(pid)?;
+    interrupt::check()?;
+    let bonks = args.clients.saturating_mul(args.each);
+    say::step(format_args!("{bonks} bonks over {} s", args.within));
+    let answers = crowd.bonk(args.each, Duration::from_secs(args.within))?;
+    let requests = (!tls).then(|| bonker.requests()).transpose()?;
+    let peak = peak_kib(pid)?;
+
+    say::step(format_args!("SIGTERM"));
+    let (ends, end) = thread::scope(|scope| {
+        let end = scope.spawn(|| bonker.end());
+        (crowd.ends(), end.join())
+    });
+    let (stopped, well) = end.map_err(|_| anyhow!("waiting for the bonker panicked"))??;
+    let log = bonker.log.to_end(LAST_WORDS);
+    Ok(Visit {
+        kind,
+        before,
+        connected,
+        peak,
+        answers,
+        requests,
+        ends: ends?,
+        stopped,
+        well,
+        steps: Steps::of(log.iter().map(String::as_str)),
+    })
+}
+
+fn path(path: &Path) -> Result<&str> {
+    path.to_str().context("a directory whose name is text")
+}

@@ -1,0 +1,280 @@
+//! `cargo xtask bench flood`: as many kills as this machine makes, and what becomes of each.
+
+mod console;
+mod judge;
+mod report;
+mod watch;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::checks::Checks;
+use super::compare::{Told, compare};
+use super::footprint::{Activity, Cpus, oom_kills};
+use super::machine::Machine;
+use super::mill::{Mill, Plan};
+use super::scrape::Scrape;
+use super::site::{Answers, Built, Site, write_page};
+use console::Quiet;
+use judge::{judge, told_on};
+use lab::interrupt;
+use lab::{Admin, wait};
+use report::{Bare, Cost, Report, page, tables};
+pub(super) use watch::Look;
+use watch::{Memory, Watch, requests};
+use xtask::process::is_root;
+use xtask::say;
+
+/// Flags of the command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(flatten)]
+    built: Built,
+    /// Kills.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(200..=1_000_000))]
+    incidents: u32,
+    /// The time that is wanted for them, in seconds.
+    #[arg(long, default_value = "60s", value_parser = seconds, value_name = "SECONDS")]
+    within: Duration,
+    /// Keep kills off the kernel's console meanwhile (the sysctl `kernel.printk`, then set back): at
+    /// a serial port it is what limits their rate.
+    #[arg(long)]
+    quiet_console: bool,
+    /// Write docs/flood.md too.
+    #[arg(long)]
+    write: bool,
+}
+
+/// Shells at a time, each with one victim.
+const PLAIN: u32 = 4;
+/// Pods with a container each, whose processes are killed meanwhile.
+const PODS: u32 = 4;
+/// Of each container: more than an object has Events.
+const IN_POD: u32 = 40;
+/// For the rate without an agent.
+const BARE: u32 = 1000;
+
+/// After this no kill is under way any more.
+const LONGEST: Duration = Duration::from_mins(20);
+/// What follows from the last kill is done by then; a series is brought up to date every 10 s.
+const FOLLOW: Duration = Duration::from_mins(1);
+/// An Event waits two minutes for the name of a pod: others' containers may have none.
+const NAMELESS: Duration = Duration::from_secs(150);
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse();
+    number.map(Duration::from_secs)
+}
+
+/// Sets up, floods, shows; fails where a promise is broken.
+pub(super) fn main(args: &Args) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
+             run `cargo xtask bench flood` as root"
+        );
+    }
+    interrupt::catch()?;
+    let programs = args.built.programs()?;
+    let site = Site::start(programs, args.built.consent())?;
+    let report = measure(args, &site)?;
+    say::line(format_args!("\n{}", tables(&report)));
+    if args.write {
+        write_page("flood.md", &page(&report))?;
+    }
+    let broken = report.checks.broken();
+    if !broken.is_empty() {
+        bail!("broken: {}", broken.join("; "));
+    }
+    Ok(())
+}
+
+fn measure(args: &Args, site: &Site) -> Result<Report> {
+    let bare = bare(args)?;
+    let _quiet = args.quiet_console.then(Quiet::start).transpose()?;
+    say::step(format_args!("starting {PODS} containers and an agent"));
+    let mut pods = Vec::new();
+    let mut mills = Vec::new();
+    for n in 0..PODS {
+        let pod = site.pod(&format!("hungry-{n}"))?;
+        interrupt::check()?;
+        mills.push(Mill::contained(&site.containerd, &pod, plan(IN_POD))?);
+        pods.push(Site::object(&pod.name));
+    }
+    let rest = args.incidents.saturating_sub(IN_POD.saturating_mul(PODS));
+    mills.extend(plain(rest)?);
+
+    let mut agent = site.agent(&[])?;
+    let admin = Admin::of(&mut agent)?;
+    let processes = [
+        ("oom-agent", agent.pid()),
+        ("kube-apiserver", site.api.pid()),
+        ("bonker-gpio", site.bonker.pid()),
+        ("containerd", site.containerd.pid()),
+    ];
+    let before = Memory::of(agent.pid())?;
+    let activities = activities(&processes)?;
+    let answered = Scrape::parse(&site.api.metrics()?);
+    let (cpus, all) = (Cpus::now()?, oom_kills()?);
+
+    say::step(format_args!("{} kills", args.incidents));
+    let start = Instant::now();
+    for mill in &mut mills {
+        mill.go()?;
+    }
+    let mut watch = Watch::default();
+    while !mills.iter().all(Mill::is_done) {
+        watch.look(&Look::at(admin)?);
+        super::pause(Duration::from_secs(1))?;
+        if start.elapsed() > LONGEST {
+            bail!("the kills do not end within {LONGEST:?}");
+        }
+    }
+    let took = start.elapsed();
+    let busy_percent = Cpus::now()?.busy_percent_since(cpus);
+    say::line(format_args!("    in {:.1} s", took.as_secs_f64()));
+
+    let mut kills = Vec::new();
+    for mill in &mills {
+        kills.extend(mill.struck()?);
+    }
+    let mut seen = 0_usize;
+    // Those of others are told, too: a line for each of ours is waited for, and judged below.
+    let _late = agent.incidents.find("line for each kill", FOLLOW, |line| {
+        let told = Told::parse(line)?;
+        let ours = kills.iter().any(|kill| kill.cgroup == told.cgroup);
+        seen = seen.saturating_add(usize::from(ours));
+        (seen == kills.len()).then_some(())
+    });
+    interrupt::check()?;
+    // What the sinks still have under way; others' kills may come between two looks.
+    let mut last = Look::default();
+    let mut answers = Answers::default();
+    let _late = wait::until("an answer to everything", NAMELESS, || {
+        last = Look::at(admin).ok()?;
+        answers = site.answers().ok()?;
+        // What is refused for now is sent again.
+        let done = last.pending() == 0 && answers.all() >= last.sent();
+        (done || interrupt::check().is_err()).then_some(())
+    });
+    // Each series is brought up to date once more.
+    let of_pods = u64::from(IN_POD).saturating_mul(PODS.into());
+    let mut events = site.events()?;
+    let end = Instant::now();
+    while told_on(&pods, &events) < of_pods && end.elapsed() < FOLLOW {
+        super::pause(Duration::from_secs(1))?;
+        events = site.events()?;
+    }
+
+    let told: Vec<Told> = agent.incidents.so_far().filter_map(Told::parse).collect();
+    watch.look(&last);
+    let requests = requests(&answered, &Scrape::parse(&site.api.metrics()?));
+    let costs = costs(&processes, &activities)?;
+    let mut report = Report {
+        machine: Machine::here()?,
+        incidents: args.incidents,
+        within: args.within,
+        took,
+        busy_percent,
+        others: (oom_kills()?.saturating_sub(all)).saturating_sub(kills.len() as u64),
+        bare,
+        quiet: args.quiet_console,
+        before,
+        after: Memory::of(agent.pid())?,
+        watch,
+        answers,
+        requests,
+        costs,
+        events: events.len() as u64,
+        last,
+        checks: Checks::default(),
+    };
+    let comparison = compare(&kills, &told);
+    judge(&mut report, &comparison, &events, &pods);
+    drop(agent);
+    Ok(report)
+}
+
+/// How fast this machine kills with nobody watching.
+fn bare(args: &Args) -> Result<Vec<Bare>> {
+    let level = console::level()?;
+    let mut all = Vec::new();
+    say::step(format_args!("{BARE} kills with nobody watching"));
+    all.push(Bare {
+        console: console::prints_kills(level),
+        kills: BARE,
+        took: without_agent()?,
+    });
+    if args.quiet_console {
+        let _quiet = Quiet::start()?;
+        say::step(format_args!("{BARE} more, none on the console"));
+        all.push(Bare {
+            console: false,
+            kills: BARE,
+            took: without_agent()?,
+        });
+    }
+    Ok(all)
+}
+
+fn plan(kills: u32) -> Plan {
+    Plan {
+        kills,
+        pause: Duration::ZERO,
+    }
+}
+
+/// Shells that make so many kills together.
+fn plain(kills: u32) -> Result<Vec<Mill>> {
+    let each = kills / PLAIN;
+    let first = each.saturating_add(kills % PLAIN);
+    (0..PLAIN)
+        .map(|n| Mill::plain(plan(if n == 0 { first } else { each })))
+        .collect()
+}
+
+fn without_agent() -> Result<Duration> {
+    let mut mills = plain(BARE)?;
+    let start = Instant::now();
+    for mill in &mut mills {
+        mill.go()?;
+    }
+    for mill in &mills {
+        mill.finish(LONGEST)?;
+    }
+    let took = start.elapsed();
+    for mill in &mills {
+        mill.struck()?;
+    }
+    Ok(took)
+}
+
+fn activities(processes: &[(&'static str, u32)]) -> Result<Vec<Activity>> {
+    let all = processes.iter().map(|(_, pid)| Activity::of(*pid));
+    all.collect::<Result<_>>().context("the CPU time of all")
+}
+
+fn costs(processes: &[(&'static str, u32)], before: &[Activity]) -> Result<Vec<Cost>> {
+    let after = activities(processes)?;
+    let all = processes.iter().zip(after.iter().zip(before));
+    let cost =
+        |((name, _), (after, before)): (&(&'static str, u32), (&Activity, &Activity))| Cost {
+            name,
+            cpu_ns: after.since(*before).cpu_ns,
+        };
+    Ok(all.map(cost).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_may_name_its_unit() {
+        assert_eq!(seconds("60s"), Ok(Duration::from_mins(1)));
+        assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
+        assert!(seconds("1m").is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! What is looked at while it goes on.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::scrape::Scrape;
+use lab::Admin;
+
+/// Events that an object may have at once, and one more every 300 s (docs/events.md).
+pub(super) const BUCKET: u64 = 25;
+/// A sink's queue and backlog, and what is in flight.
+pub(super) const ROOM: u64 = 256 + 256 + 16;
+/// The agent never needs more, whatever comes.
+pub(super) const MEMORY_MIB: u64 = 64;
+
+/// One scrape of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(super) drift: Option<i64>,
+    /// Records, lines and incidents that were lost.
+    pub(super) lost: u64,
+    pub(super) sinks: Vec<Sink>,
+}
+
+/// What a sink was given, and what became of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Sink {
+    pub(super) name: String,
+    pub(super) offered: u64,
+    pub(super) delivered: u64,
+    pub(super) overflowed: u64,
+    pub(super) failed: u64,
+    pub(super) skipped: u64,
+    pub(super) held_back: u64,
+}
+
+/// The most of all looks.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub(super) looks: u64,
+    /// That waited in one sink.
+    pub(super) pending: u64,
+    /// Kills that the agent was behind the kernel's count.
+    pub(super) drift: i64,
+}
+
+/// Of the agent, in KiB.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Memory {
+    pub(super) now: u64,
+    /// The most since it was started.
+    pub(super) peak: u64,
+}
+
+/// A kind of request to the API server, and how many there were: verb, resource, code.
+pub(super) type Requests = Vec<([String; 3], u64)>;
+
+// === impl Look ===
+
+impl Look {
+    pub(crate) fn at(admin: Admin) -> Result<Self> {
+        let (status, text) = admin.get("/metrics")?;
+        anyhow::ensure!(status == 200, "GET /metrics: {status}");
+        Ok(Self::of(&Scrape::parse(&text)))
+    }
+
+    fn of(scrape: &Scrape) -> Self {
+        let lost = scrape.by("oom_agent_lost_total", ["reason"]);
+        // A line of the log is no incident.
+        let records = lost.iter().filter(|([reason], _)| reason != "log");
+        let records: u64 = records.map(|(_, count)| count).sum();
+        let count = |name| scrape.count(name, &[]);
+        let sinks = scrape.by("oom_agent_sink_offered_total", ["sink"]);
+        let sink = |([name], offered): ([String; 1], u64)| {
+            let done = |result| {
+                let labels = [("sink", name.as_str()), ("result", result)];
+                scrape.count("oom_agent_sink_done_total", &labels)
+            };
+            Sink {
+                offered,
+                delivered: done("delivered"),
+                overflowed: done("overflowed"),
+                failed: done("failed"),
+                skipped: done("skipped"),
+                held_back: done("held-back"),
+                name,
+            }
+        };
+        Self {
+            drift: scrape.sum("oom_agent_drift", &[]).map(whole),
+            lost: records
+                .saturating_add(count("oom_agent_incidents_untold_total"))
+                .saturating_add(count("oom_agent_lines_unwritten_total")),
+            sinks: sinks.into_iter().map(sink).collect(),
+        }
+    }
+
+    /// Given to a bonker, but for those that found no room in the queue.
+    pub(super) fn sent(&self) -> u64 {
+        let bonkers = self
+            .sinks
+            .iter()
+            .filter(|sink| sink.name.starts_with("bonker "));
+        bonkers
+            .map(|sink| sink.offered.saturating_sub(sink.overflowed))
+            .sum()
+    }
+
+    /// Not done yet, by any sink.
+    pub(crate) fn pending(&self) -> u64 {
+        self.sinks.iter().map(Sink::pending).sum()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is whole and small")]
+fn whole(value: f64) -> i64 {
+    value as i64
+}
+
+// === impl Sink ===
+
+impl Sink {
+    pub(super) fn done(&self) -> u64 {
+        [self.overflowed, self.failed, self.skipped, self.held_back]
+            .into_iter()
+            .fold(self.delivered, u64::saturating_add)
+    }
+
+    fn pending(&self) -> u64 {
+        self.offered.saturating_sub(self.done())
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    pub(super) fn look(&mut self, look: &Look) {
+        self.looks = self.looks.saturating_add(1);
+        let pending = look.sinks.iter().map(Sink::pending).max();
+        self.pending = self.pending.max(pending.unwrap_or_default());
+        self.drift = self.drift.max(look.drift.unwrap_or_default());
+    }
+}
+
+// === impl Memory ===
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        Self::parse(&status).with_context(|| format!("the memory in {path}"))
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let field = |key: &str| {
+            let rest = status.lines().find_map(|line| line.strip_prefix(key))?;
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        Some(Self {
+            now: field("VmRSS:")?,
+            peak: field("VmHWM:")?,
+        })
+    }
+}
+
+/// What the API server was asked for Events and pods between two scrapes of it.
+pub(super) fn requests(before: &Scrape, after: &Scrape) -> Requests {
+    let counts =
+        |scrape: &Scrape| scrape.by("apiserver_request_total", ["verb", "resource", "code"]);
+    let known = counts(before);
+    let since = |(key, count): ([String; 3], u64)| {
+        let before = known.iter().find(|(other, _)| *other == key);
+        let before = before.map_or(0, |(_, count)| *count);
+        (key, count.saturating_sub(before))
+    };
+    let all = counts(after).into_iter().map(since);
+    all.filter(|([_, resource, _], count)| {
+        *count > 0 && matches!(resource.as_str(), "events" | "pods")
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_adds_up() {
+        let text = "oom_agent_drift 2\noom_agent_lost_total{reason=\"log\"} 9\n\
+            oom_agent_lost_total{reason=\"ring-full\"} 1\noom_agent_lines_unwritten_total 2\n\
+            oom_agent_sink_offered_total{sink=\"kubernetes\"} 10\n\
+            oom_agent_sink_done_total{sink=\"kubernetes\",result=\"delivered\"} 3\n\
+            oom_agent_sink_done_total{sink=\"kubernetes\",result=\"held-back\"} 4\n";
+        let look = Look::of(&Scrape::parse(text));
+        assert_eq!((look.drift, look.lost, look.pending()), (Some(2), 3, 3));
+        assert_eq!(look.sent(), 0, "an Event is no bonk");
+        let mut watch = Watch::default();
+        watch.look(&look);
+        watch.look(&Look::default());
+        assert_eq!((watch.looks, watch.pending, watch.drift), (2, 3, 2));
+    }
+
+    #[test]
+    fn requests_are_counted_from_one_scrape_to_the_next() {
+        let text = |posts: u32| {
+            let line = "apiserver_request_total{code=\"201\",resource=\"events\",verb=\"POST\"}";
+            Scrape::parse(&format!(
+                "{line} {posts}\napiserver_request_total{{code=\"200\",resource=\"leases\",verb=\"PUT\"}} 5\n"
+            ))
+        };
+        let found = requests(&text(3), &text(28));
+        assert_eq!(found, [(["POST", "events", "201"].map(str::to_owned), 25)]);
+    }
+
+    #[test]
+    fn the_peak_is_read() {
+        let memory = Memory::parse("VmHWM:\t  900 kB\nVmRSS:\t  800 kB\n").unwrap();
+        assert_eq!((memory.now, memory.peak), (800, 900));
+        assert!(Memory::parse("VmRSS: 1 kB").is_none());
+    }
+}

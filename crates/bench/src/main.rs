@@ -1,0 +1,138 @@
+//! `cargo xtask bench`: what this project promises, measured side by side with
+//! what else there is. Never part of the tests: figures are of one machine, and
+//! nobody's push should wait for them or fail by them.
+
+mod bonk;
+mod bonker;
+mod capture;
+mod chaos;
+mod checks;
+mod compare;
+mod figures;
+mod flood;
+mod footprint;
+mod join;
+mod kmsg;
+mod machine;
+mod mill;
+mod page;
+mod pressure;
+mod scrape;
+mod sections;
+mod signals;
+mod site;
+mod spin;
+mod stamps;
+mod stopwatch;
+mod tool;
+mod victim;
+
+use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use lab::interrupt;
+
+/// Measures what this project promises, side by side with others
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask bench",
+    bin_name = "cargo xtask bench",
+    version,
+    about
+)]
+struct Cli {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// How soon, how fully and at what cost OOM kills are told of: this agent, bpftrace and a
+    /// reader of the kernel's log, on the same kills
+    Capture(capture::Args),
+    /// From the kernel's stamp to the first pulse: by the agent, and by Prometheus and
+    /// Alertmanager, on the same kills
+    Bonk(bonk::Args),
+    /// Thousands of kills in a minute: what is told of each, and at what cost to all who are told
+    Flood(flood::Args),
+    /// Kill and restart the agent and all it talks to under a stream of kills: what is lost, what
+    /// is told twice
+    Chaos(chaos::Args),
+    /// Thousands of clients of one bonker at a time: what each is answered, what the servo does,
+    /// and at what cost
+    Bonker(bonker::Args),
+    /// What it costs to watch how near containers are to their limits: the agent beside a poll of
+    /// each ten times a second
+    Pressure(pressure::Args),
+    /// Poll containers' cgroups
+    #[command(hide = true)]
+    Poll(pressure::PollArgs),
+    /// Use more memory and less of it
+    #[command(hide = true)]
+    Breathe,
+    /// Pass on what the kernel logs of OOM kills
+    #[command(hide = true)]
+    Kmsg,
+    /// Send signals to oneself
+    #[command(hide = true)]
+    Signals(signals::Args),
+    /// Eat memory
+    #[command(hide = true)]
+    Hog(lab::hog::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().which {
+        Which::Capture(args) => capture::main(&args),
+        Which::Bonk(args) => bonk::main(&args),
+        Which::Flood(args) => flood::main(&args),
+        Which::Chaos(args) => chaos::main(&args),
+        Which::Bonker(args) => bonker::main(&args),
+        Which::Pressure(args) => pressure::main(&args),
+        Which::Poll(args) => pressure::poll(&args),
+        Which::Breathe => pressure::breathe(),
+        Which::Kmsg => kmsg::main(),
+        Which::Signals(args) => signals::send(args),
+        Which::Hog(args) => lab::hog::main(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            xtask::say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lets time pass, asleep; a signal ends it.
+fn pause(stretch: Duration) -> Result<()> {
+    let (sender, interruption) = sync_channel(1);
+    let _told = interrupt::notify(sender);
+    let _ = interruption.recv_timeout(stretch);
+    interrupt::check()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_agree_with_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pause_lasts() {
+        let (start, stretch) = (Instant::now(), Duration::from_millis(50));
+        pause(stretch).unwrap();
+        assert!(start.elapsed() >= stretch);
+    }
+}

@@ -1,0 +1,190 @@
+//! `cargo xtask bench pressure`: what it costs to know how near containers are to their limits; this
+//! agent's sampler beside a poll of every container ten times a second.
+
+mod poll;
+mod section;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::footprint::Activity;
+use super::machine::Machine;
+use super::sections::{Section, write};
+use lab::interrupt;
+use lab::{Admin, Agent, Cgroup, Output, wait};
+pub(super) use poll::{Args as PollArgs, main as poll};
+use xtask::process::{is_root, stop};
+use xtask::{build_ebpf, dist, say, workspace};
+
+const MIB: u64 = 1 << 20;
+
+/// Of each container.
+const LIMIT: u64 = 64 * MIB;
+
+/// How long all may take to be watched, or a process to be there.
+const SOON: Duration = Duration::from_mins(1);
+
+/// Flags of the command.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    #[command(flatten)]
+    ebpf: build_ebpf::Args,
+    /// Containers with a limit.
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    containers: u16,
+    /// Of these, how many use more and less memory all the time.
+    #[arg(long, default_value_t = 50)]
+    busy: u16,
+    /// How long each is watched, in seconds.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    length: u64,
+    /// An oom-agent that is built already [default: built as `dist` builds it].
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+    /// Write the section of docs/benchmarks.md, too.
+    #[arg(long)]
+    write: bool,
+}
+
+/// All of one run.
+#[derive(Debug)]
+pub(super) struct Report {
+    machine: Machine,
+    containers: u16,
+    busy: u16,
+    length: Duration,
+    /// Nobody has a limit.
+    idle: Activity,
+    ours: Activity,
+    theirs: Activity,
+}
+
+/// A container's cgroup and the process in it.
+struct Inhabited {
+    process: Child,
+    cgroup: Cgroup,
+}
+
+impl Drop for Inhabited {
+    fn drop(&mut self) {
+        stop(&mut self.process, Duration::ZERO);
+    }
+}
+
+/// Sets up, measures, shows.
+pub(super) fn main(args: &Args) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "the benchmark needs root, to make cgroups with a memory limit: run `cargo xtask bench pressure` as root"
+        );
+    }
+    interrupt::catch()?;
+    let agent = if let Some(agent) = &args.agent {
+        agent.clone()
+    } else {
+        dist::host(args.ebpf)?;
+        workspace::root().join("dist/oom-agent")
+    };
+    let report = measure(args, &agent)?;
+    let section = section::section(&report);
+    say::line(format_args!("\n{section}"));
+    if args.write {
+        write(Section::Pressure, &section)?;
+    }
+    Ok(())
+}
+
+fn measure(args: &Args, binary: &Path) -> Result<Report> {
+    let machine = Machine::here()?;
+    let length = Duration::from_secs(args.length);
+    let mut agent = Agent::start(
+        binary,
+        &[&["--no-kubernetes"][..], &Admin::LISTEN].concat(),
+        &[],
+    )?;
+    let admin = Admin::of(&mut agent)?;
+    say::step(format_args!("{length:?} without a container"));
+    let idle = watch(agent.pid(), length)?;
+    say::step(format_args!("making {} containers", args.containers));
+    let program = std::env::current_exe().context("find this program")?;
+    let containers = (0..args.containers)
+        .map(|n| inhabit(&program, n < args.busy))
+        .collect::<Result<Vec<_>>>()?;
+    wait::until("watch of all containers", SOON, || {
+        let (_, text) = admin.get("/metrics").ok()?;
+        // Others on this machine may have containers, too.
+        let watched = text
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_agent_watched_containers "))?;
+        (watched.parse::<u16>().ok()? >= args.containers).then_some(())
+    })?;
+    say::step(format_args!("{length:?} of the agent"));
+    let ours = watch(agent.pid(), length)?;
+    agent.end();
+    say::step(format_args!("{length:?} of a poll"));
+    let mut poll = Command::new(&program);
+    let dirs = containers.iter().map(|one| one.cgroup.dir().to_owned());
+    let poll = poll.arg("poll").args(dirs);
+    let mut poll = poll
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start the poll")?;
+    let mut said = Output::new("poll", poll.stdout.take().context("its output")?);
+    let theirs = said
+        .find("first round", SOON, |line| {
+            (line == "polling").then_some(())
+        })
+        .and_then(|()| watch(poll.id(), length));
+    stop(&mut poll, Duration::ZERO);
+    Ok(Report {
+        machine,
+        containers: args.containers,
+        busy: args.busy,
+        length,
+        idle,
+        ours,
+        theirs: theirs?,
+    })
+}
+
+fn watch(pid: u32, length: Duration) -> Result<Activity> {
+    let before = Activity::of(pid)?;
+    super::pause(length)?;
+    Ok(Activity::of(pid)?.since(before))
+}
+
+fn inhabit(program: &Path, busy: bool) -> Result<Inhabited> {
+    let (cgroup, _id) = Cgroup::of_container(LIMIT)?;
+    let mut command = if busy {
+        let mut command = cgroup.command(program);
+        command.arg("breathe");
+        command
+    } else {
+        let mut command = cgroup.command("sleep");
+        command.arg("infinity");
+        command
+    };
+    let process = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("start a container's process")?;
+    Ok(Inhabited { process, cgroup })
+}
+
+/// Uses more memory and less of it, three times a second, until it is ended.
+pub(super) fn breathe() -> Result<()> {
+    interrupt::catch()?;
+    loop {
+        let page = vec![1_u8; 4 << 20];
+        std::hint::black_box(&page);
+        super::pause(Duration::from_millis(150))?;
+        drop(page);
+        super::pause(Duration::from_millis(150))?;
+    }
+}

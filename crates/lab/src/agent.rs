@@ -1,0 +1,293 @@
+//! The two programs under test, as child processes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Signal, kill_process};
+use serde_json::Value;
+
+use super::Output;
+use super::wait::HANG;
+use xtask::process::{self, stop};
+
+/// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    /// Standard output: incidents.
+    pub incidents: Output,
+    /// Standard error: the log.
+    pub log: Output,
+}
+
+impl Agent {
+    /// Starts it and waits until its programs are attached.
+    pub fn start<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        env: &[(&str, &OsStr)],
+    ) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.envs(env.iter().copied());
+        Self::start_command(command, args)
+    }
+
+    /// As [`Agent::start`], by a command that becomes the agent with what is appended.
+    pub fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
+        command
+            .args(["run", "--output", "json", "--log-format", "json"])
+            .args(args);
+        let (child, incidents, log) = spawn("oom-agent", &mut command)?;
+        let mut agent = Self {
+            child,
+            incidents,
+            log,
+        };
+        agent
+            .log
+            .find("message that it is attached", HANG, |line| {
+                message(line)?.contains("attached").then_some(())
+            })?;
+        Ok(agent)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn end(&mut self) {
+        stop(&mut self.child, HANG);
+    }
+
+    /// Kills it on the spot, and gives all the lines that it has written.
+    pub fn kill(&mut self) -> Vec<String> {
+        stop(&mut self.child, Duration::ZERO);
+        self.incidents.to_end(HANG)
+    }
+
+    /// Ends it as a crash does, by SIGKILL.
+    pub fn crash(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// The incident whose victim is in that cgroup, within `limit`.
+    pub fn incident_in(&mut self, cgroup: &str, limit: Duration) -> Result<Value> {
+        self.incidents
+            .find(&format!("incident in {cgroup}"), limit, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                (victim(&incident)?.get("cgroup")?.as_str()? == cgroup).then_some(incident)
+            })
+    }
+
+    /// The incident whose victim is that process, within `limit`.
+    pub fn incident_of(&mut self, pid: u32, limit: Duration) -> Result<Value> {
+        self.incidents
+            .find(&format!("incident of process {pid}"), limit, |line| {
+                let incident: Value = serde_json::from_str(line).ok()?;
+                (victim(&incident)?.get("pid")?.as_u64()? == u64::from(pid)).then_some(incident)
+            })
+    }
+
+    /// The log record of an acknowledged bonk.
+    pub fn acknowledgement(&mut self, incident: &str, limit: Duration) -> Result<Value> {
+        self.log
+            .find(&format!("acknowledgement of {incident}"), limit, |line| {
+                let ours =
+                    message(line)? == "bonk acknowledged" && field(line, "incident")? == incident;
+                ours.then(|| serde_json::from_str(line).ok()).flatten()
+            })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        stop(&mut self.child, HANG);
+    }
+}
+
+/// A running `bonker-gpio serve` with the simulated servo. Dropping it ends it.
+#[derive(Debug)]
+pub struct Bonker {
+    child: Child,
+    /// Standard error: the log, with every step of a swing.
+    pub log: Output,
+    url: String,
+    web: Option<SocketAddr>,
+}
+
+impl Bonker {
+    /// Starts it on a port of the kernel's choice and waits until it listens.
+    pub fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, &[])
+    }
+
+    /// The same, with HTTP on another such port; `flags` are more of `serve`'s.
+    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_with(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
+    }
+
+    /// As [`Bonker::start`], with these flags, too.
+    pub fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_as(binary, &[&["--backend", "sim"], flags].concat())
+    }
+
+    /// As [`Bonker::start_with`], with the backend among the flags.
+    pub fn start_as(binary: &Path, flags: &[&str]) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(flags);
+        let (child, out, log) = spawn("bonker-gpio", &mut command)?;
+        let mut bonker = Self {
+            child,
+            log,
+            url: String::new(),
+            web: None,
+        };
+        let mut out = out;
+        let ready = out.find("message that it listens", HANG, |line| {
+            line.strip_prefix("listening on ").map(str::to_owned)
+        });
+        match ready {
+            Ok(url) => bonker.url = url,
+            Err(error) => {
+                let log: Vec<_> = bonker.log.so_far().map(str::to_owned).collect();
+                return Err(error.context(log.join("\n")));
+            }
+        }
+        if flags.contains(&"--http-listen") {
+            bonker.web = Some(out.find("address of its web side", HANG, |line| {
+                let (_, address) = line.strip_prefix("web on ")?.split_once("://")?;
+                address.trim_end_matches('/').parse().ok()
+            })?);
+        }
+        Ok(bonker)
+    }
+
+    /// Where its page is, if it was started with `--http-listen`: `http://127.0.0.1:PORT/`.
+    pub fn page(&self) -> Option<String> {
+        self.web.map(|web| format!("http://{web}/"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves: `http://127.0.0.1:PORT`, or `https:`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where it serves HTTP, if it was asked to.
+    pub fn web(&self) -> Option<SocketAddr> {
+        self.web
+    }
+
+    /// How often it gave each answer, by its `/metrics`, on which there is nothing in TLS.
+    pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        Ok(requests(&self.metrics()?))
+    }
+
+    /// What its `/metrics` shows.
+    pub fn metrics(&self) -> Result<String> {
+        let web = self.web.context("a bonker with --http-listen")?;
+        Ok(super::http::get(web, "/metrics")?.1)
+    }
+
+    /// Tells it to end; how long that takes, and whether it ends well.
+    pub fn end(&mut self) -> Result<(Duration, bool)> {
+        let told = Instant::now();
+        kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
+        let status = process::wait_timeout(&mut self.child, HANG)?;
+        let took = told.elapsed();
+        Ok((took, status.context("an end")?.success()))
+    }
+}
+
+impl Drop for Bonker {
+    fn drop(&mut self) {
+        stop(&mut self.child, HANG);
+    }
+}
+
+/// A loopback URL where nobody listens: the port stays taken, without a
+/// listener, as long as the returned guard lives.
+pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
+    let (port, guard) = super::port::reserve()?;
+    Ok((format!("http://127.0.0.1:{port}"), guard))
+}
+
+fn requests(metrics: &str) -> BTreeMap<String, u64> {
+    let series = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix("bonker_requests_total{outcome=\"")?;
+        let (outcome, count) = rest.split_once("\"} ")?;
+        Some((outcome.to_owned(), count.parse().ok()?))
+    });
+    series.collect()
+}
+
+/// The first victim of an incident line.
+pub fn victim(incident: &Value) -> Option<&Value> {
+    incident.get("victims")?.get(0)
+}
+
+/// When the kernel stamped the kill: its clock's nanoseconds stand in the incident's id.
+pub fn stamp(id: &str) -> Option<Instant> {
+    let stamp = Duration::from_nanos(id.split('-').nth(1)?.parse().ok()?);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.try_into().ok()?, now.tv_nsec.try_into().ok()?);
+    Instant::now().checked_sub(now.checked_sub(stamp)?)
+}
+
+/// The message of a JSON log line.
+pub fn message(line: &str) -> Option<String> {
+    field(line, "message")
+}
+
+/// A field of a JSON log line, as text.
+pub fn field(line: &str, name: &str) -> Option<String> {
+    let record: Value = serde_json::from_str(line).ok()?;
+    let value = record
+        .get("fields")
+        .and_then(|fields| fields.get(name))
+        .or_else(|| record.get(name))?;
+    Some(match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", xtask::process::show(command)))?;
+    let out = child.stdout.take().context("a piped standard output")?;
+    let log = child.stderr.take().context("a piped standard error")?;
+    Ok((child, Output::new(name, out), Output::new(name, log)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_by_their_outcome() {
+        let metrics = "# TYPE bonker_requests counter\n\
+            bonker_requests_total{outcome=\"full\"} 9870\n\
+            bonker_requests_total{outcome=\"rate_limited\"} 0\n# EOF\n";
+        let wanted = [("full".to_owned(), 9870), ("rate_limited".to_owned(), 0)];
+        assert_eq!(requests(metrics), BTreeMap::from(wanted));
+    }
+}

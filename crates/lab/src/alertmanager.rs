@@ -1,0 +1,125 @@
+//! A real Alertmanager.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::agent::spawn;
+use super::wait::HANG;
+use super::{Output, field, http, wait};
+use xtask::cache::Cache;
+use xtask::debian::Debian;
+use xtask::process::{capture, stop};
+use xtask::say;
+
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Debian's looks for its templates below /usr/share: it is shown them there, and nobody else.
+const WITH_TEMPLATES: &str =
+    r#"mount -t overlay none -o "lowerdir=$0/usr/share:/usr/share" /usr/share && exec "$@""#;
+
+/// A running Alertmanager on a loopback port. Dropping it ends it.
+#[derive(Debug)]
+pub struct Alertmanager {
+    child: Child,
+    address: SocketAddr,
+    _log: Output,
+    _dir: tempfile::TempDir,
+}
+
+impl Alertmanager {
+    /// Unpacks Debian's package into the cache, where it is not there yet. Nothing is
+    /// installed.
+    pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
+        cache.entry("alertmanager-debian-1", |dir| {
+            say::step("unpacking Alertmanager from Debian's package (once)");
+            debian.unpack(&["prometheus-alertmanager"], dir)
+        })
+    }
+
+    /// Starts one from `parts`, see [`Alertmanager::prepare`], and waits until it is ready.
+    /// Its file may name others in `dir`, where it is started.
+    pub fn start(parts: &Path, configuration: &Value, dir: tempfile::TempDir) -> Result<Self> {
+        write(dir.path(), configuration)?;
+        let mut command = Command::new("unshare");
+        command
+            .current_dir(dir.path())
+            .args(["--mount", "--propagation=private", "--"])
+            .args(["/bin/sh", "-c", WITH_TEMPLATES])
+            .arg(parts)
+            .arg(parts.join("usr/bin/prometheus-alertmanager"))
+            .args(["--config.file", FILE, "--storage.path=data"])
+            .args(["--web.listen-address=127.0.0.1:0"])
+            .args(["--cluster.listen-address=", "--log.format=json"]);
+        let (child, _, mut log) = spawn("prometheus-alertmanager", &mut command)?;
+        let address = log.find("address of Alertmanager", HANG, |line| {
+            let listens = field(line, "msg")? == "Listening on";
+            listens
+                .then(|| field(line, "address")?.parse().ok())
+                .flatten()
+        });
+        let alertmanager = Self {
+            child,
+            address: address?,
+            _log: log,
+            _dir: dir,
+        };
+        wait::until("Alertmanager's readiness", HANG, || {
+            let (status, _) = http::get(alertmanager.address, "/-/ready").ok()?;
+            (status == 200).then_some(())
+        })?;
+        Ok(alertmanager)
+    }
+
+    /// Where its API is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Notifications by webhook that it has tried so far, and how many of them failed.
+    pub fn notifications(&self) -> Result<(u64, u64)> {
+        let (status, metrics) = http::get(self.address, "/metrics")?;
+        if status != 200 {
+            bail!("Alertmanager answers {status} to /metrics");
+        }
+        let count = |name: &str| {
+            let lines = metrics.lines().filter(|line| line.starts_with(name));
+            let values = lines.filter(|line| line.contains(r#"integration="webhook""#));
+            values
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum()
+        };
+        Ok((
+            count("alertmanager_notifications_total{"),
+            count("alertmanager_notifications_failed_total{"),
+        ))
+    }
+}
+
+impl Drop for Alertmanager {
+    fn drop(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+}
+
+/// `amtool check-config`: fails with what it finds wrong.
+pub fn check_configuration(parts: &Path, configuration: &Value) -> Result<()> {
+    let dir = tempfile::tempdir().context("make a directory for a configuration")?;
+    write(dir.path(), configuration)?;
+    let mut command = Command::new(parts.join("usr/bin/amtool"));
+    capture(command.args(["check-config", FILE]).current_dir(dir.path()))?;
+    Ok(())
+}
+
+/// It is YAML, and every JSON is.
+const FILE: &str = "alertmanager.json";
+
+fn write(dir: &Path, configuration: &Value) -> Result<()> {
+    let path = dir.join(FILE);
+    fs::write(&path, configuration.to_string()).with_context(|| format!("write {}", path.display()))
+}

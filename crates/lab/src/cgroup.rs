@@ -1,0 +1,375 @@
+//! A cgroup with a memory limit, on cgroup v1 and v2.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait;
+use super::wait::HANG;
+
+/// A cgroup of this process's own, limited in memory and without swap. Dropping
+/// it kills what runs in it and removes it.
+#[derive(Debug)]
+pub struct Cgroup {
+    dir: PathBuf,
+    path: String,
+}
+
+impl Cgroup {
+    /// Makes one with a limit in bytes.
+    pub fn new(limit_bytes: u64) -> Result<Self> {
+        let name = format!("oom-bonker-{}-{}", std::process::id(), serial());
+        Self::make(&name, limit_bytes)
+    }
+
+    /// Makes one whose path is that of a container, and gives the container's id.
+    pub fn of_container(limit_bytes: u64) -> Result<(Self, String)> {
+        // Unlike another's from its first digits on.
+        let id = format!("{:04x}{:08x}{:052x}", serial(), std::process::id(), 0);
+        let cgroup = Self::make(&format!("docker-{id}.scope"), limit_bytes)?;
+        Ok((cgroup, id))
+    }
+
+    fn make(name: &str, limit_bytes: u64) -> Result<Self> {
+        let hierarchy = Hierarchy::of_memory()?;
+        if hierarchy.version == Version::V2 {
+            // Fails where the controller is delegated already, or cannot be: the limit below tells.
+            let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
+        }
+        let dir = hierarchy.mount.join(name);
+        make(&dir)?;
+        let cgroup = Self {
+            path: format!("{}/{name}", hierarchy.root.trim_end_matches('/')),
+            dir,
+        };
+        cgroup.limit(hierarchy.version, limit_bytes)?;
+        Ok(cgroup)
+    }
+
+    fn limit(&self, version: Version, bytes: u64) -> Result<()> {
+        let limit = bytes.to_string();
+        match version {
+            Version::V1 => {
+                self.set("memory.limit_in_bytes", &limit)?;
+                self.set_if_there("memory.memsw.limit_in_bytes", &limit)
+            }
+            Version::V2 => {
+                self.set("memory.max", &limit)?;
+                self.set_if_there("memory.swap.max", "0")
+            }
+        }
+    }
+
+    /// Kills what runs in it and removes it, as the end of a service does.
+    pub fn remove(&self) -> Result<()> {
+        remove(&self.dir)
+    }
+
+    /// Makes it again where it was.
+    pub fn make_anew(&self, limit_bytes: u64) -> Result<()> {
+        make(&self.dir)?;
+        self.limit(Hierarchy::of_memory()?.version, limit_bytes)
+    }
+
+    /// Makes one without a limit below this one.
+    pub fn below(&self, name: &str) -> Result<Self> {
+        if Hierarchy::of_memory()?.version == Version::V2 {
+            self.set("cgroup.subtree_control", "+memory")?;
+        }
+        let dir = self.dir.join(name);
+        make(&dir)?;
+        Ok(Self {
+            path: format!("{}/{name}", self.path),
+            dir,
+        })
+    }
+
+    /// Its path from the hierarchy's root, as the kernel tells it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A command whose process enters this cgroup and then becomes `program`,
+    /// so that the child's pid is the program's. Arguments are yet to be added.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .arg(&self.dir)
+            .arg(program);
+        command
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that a process's id is written to, to have it enter.
+    pub fn procs(&self) -> PathBuf {
+        self.dir.join("cgroup.procs")
+    }
+
+    /// How many processes in it were OOM-killed, by the kernel's own count.
+    pub fn oom_kills(&self) -> Result<u64> {
+        count_kills(&self.dir)
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = self.dir.join(file);
+        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
+    }
+
+    /// Kernels without swap accounting are without its files.
+    fn set_if_there(&self, file: &str, value: &str) -> Result<()> {
+        if self.dir.join(file).exists() {
+            self.set(file, value)?;
+        }
+        Ok(())
+    }
+}
+
+fn make(dir: &Path) -> Result<()> {
+    fs::create_dir(dir).with_context(|| format!("make the cgroup {}", dir.display()))
+}
+
+/// How many processes were OOM-killed in the cgroup of that path, see [`Cgroup::path`].
+pub fn oom_kills_in(path: &str) -> Result<u64> {
+    let hierarchy = Hierarchy::of_memory()?;
+    let root = hierarchy.root.trim_end_matches('/');
+    let below = path.strip_prefix(root).unwrap_or(path);
+    count_kills(&hierarchy.mount.join(below.trim_start_matches('/')))
+}
+
+/// `oom_kill N` in v1's `memory.oom_control` (Linux 4.13), in v2's `memory.events.local` (5.2).
+fn count_kills(dir: &Path) -> Result<u64> {
+    let files = ["memory.oom_control", "memory.events.local"];
+    let text = files
+        .iter()
+        .find_map(|file| fs::read_to_string(dir.join(file)).ok());
+    text.as_deref()
+        .and_then(kills)
+        .with_context(|| format!("the kernel's count of kills in {}", dir.display()))
+}
+
+fn kills(text: &str) -> Option<u64> {
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    count.trim().parse().ok()
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.dir) {
+            xtask::say::error(&error);
+        }
+    }
+}
+
+/// Tells this process's cgroups apart.
+fn serial() -> u32 {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    MADE.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Kills what runs in the cgroup, waits until it is gone, and removes it.
+fn remove(dir: &Path) -> Result<()> {
+    wait::until(&format!("removal of {}", dir.display()), HANG, || {
+        let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        for pid in procs
+            .lines()
+            .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => None,
+            _ => Some(()),
+        }
+    })
+}
+
+/// Removes every cgroup of that name at the top of any hierarchy, with all below
+/// it, and kills what still runs there.
+pub(crate) fn remove_trees(name: &str) -> Result<()> {
+    for mount in mounts(&mountinfo()?) {
+        let top = mount.mount.join(name);
+        let mut dirs = vec![top];
+        let mut found = 0;
+        while let Some(dir) = dirs.get(found) {
+            let below: Vec<PathBuf> = fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path())
+                .collect();
+            dirs.extend(below);
+            found += 1;
+        }
+        for dir in dirs.iter().rev() {
+            remove(dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Limits the memory of a cgroup that is there, by its path from the hierarchy's
+/// root.
+pub fn limit(path: &str, bytes: u64) -> Result<()> {
+    let hierarchy = Hierarchy::of_memory()?;
+    let file = match hierarchy.version {
+        Version::V1 => "memory.limit_in_bytes",
+        Version::V2 => "memory.max",
+    };
+    let file = hierarchy
+        .mount
+        .join(path.trim_start_matches('/'))
+        .join(file);
+    fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
+}
+
+/// Makes a cgroup of that path from the hierarchy's root, with a limit in bytes.
+pub(super) fn make_limited(path: &str, bytes: u64) -> Result<()> {
+    let mount = Hierarchy::of_memory()?.mount;
+    make(&mount.join(path.trim_start_matches('/')))?;
+    limit(path, bytes)
+}
+
+/// A command whose process enters the cgroup of that path, which is there, and then becomes `program`.
+pub(super) fn command_in(path: &str, program: &str) -> Result<Command> {
+    let dir = Hierarchy::of_memory()?
+        .mount
+        .join(path.trim_start_matches('/'));
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+        .arg(dir)
+        .arg(program);
+    Ok(command)
+}
+
+/// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
+/// memory nodes of the whole machine: a kubelet makes its own below it.
+pub(crate) fn make_tops(name: &str) -> Result<()> {
+    for mount in mounts(&mountinfo()?) {
+        let top = mount.mount.join(name);
+        fs::create_dir(&top).with_context(|| format!("make the cgroup {}", top.display()))?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(all) = fs::read_to_string(mount.mount.join(file)) {
+                fs::write(top.join(file), all)
+                    .with_context(|| format!("write {}", top.join(file).display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// A mounted cgroup hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hierarchy {
+    version: Version,
+    mount: PathBuf,
+    /// Which part of the hierarchy is mounted there.
+    root: String,
+    /// Controllers, by the mount's options; none are listed for v2.
+    controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    /// The one that limits memory: v1's memory controller where mounted, else v2.
+    fn of_memory() -> Result<Self> {
+        let all = mounts(&mountinfo()?);
+        all.iter()
+            .find(|one| one.controllers.iter().any(|name| name == "memory"))
+            .or_else(|| all.iter().find(|one| one.version == Version::V2))
+            .cloned()
+            .context("no cgroup hierarchy with the memory controller is mounted")
+    }
+}
+
+fn mountinfo() -> Result<String> {
+    fs::read_to_string("/proc/self/mountinfo").context("read /proc/self/mountinfo")
+}
+
+/// The cgroup hierarchies in a mountinfo, see `proc_pid_mountinfo(5)`:
+/// `36 35 0:31 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory`
+fn mounts(mountinfo: &str) -> Vec<Hierarchy> {
+    let parse = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, mount) = (before.next()?, before.next()?);
+        let mut after = after.split(' ');
+        let version = match after.next()? {
+            "cgroup" => Version::V1,
+            "cgroup2" => Version::V2,
+            _ => return None,
+        };
+        let options = after.nth(1).unwrap_or_default();
+        let controllers = match version {
+            Version::V1 => options.split(',').map(str::to_owned).collect(),
+            Version::V2 => Vec::new(),
+        };
+        Some(Hierarchy {
+            version,
+            mount: mount.into(),
+            root: root.to_owned(),
+            controllers,
+        })
+    };
+    mountinfo.lines().filter_map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_counted_in_either_version() {
+        assert_eq!(
+            kills("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"),
+            Some(7)
+        );
+        assert_eq!(
+            kills("low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n"),
+            Some(2)
+        );
+        assert_eq!(kills("oom_kill_disable 0\n"), None);
+    }
+
+    #[test]
+    fn hierarchies_of_a_hybrid_host() {
+        let found = mounts(
+            "24 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n\
+             36 35 0:31 / /sys/fs/cgroup/memory rw,nosuid shared:9 master:3 - cgroup cgroup rw,memory\n\
+             37 35 0:32 /docker/abc /sys/fs/cgroup/cpu rw - cgroup none rw,cpu,cpuacct\n\
+             45 35 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
+             broken line - cgroup\n",
+        );
+        let told: Vec<_> = found
+            .iter()
+            .map(|one| (one.version, one.mount.to_str().unwrap(), one.root.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Version::V1, "/sys/fs/cgroup/memory", "/"),
+                (Version::V1, "/sys/fs/cgroup/cpu", "/docker/abc"),
+                (Version::V2, "/sys/fs/cgroup/unified", "/"),
+            ]
+        );
+        assert_eq!(found[0].controllers, ["rw", "memory"]);
+    }
+}

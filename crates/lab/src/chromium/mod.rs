@@ -1,0 +1,88 @@
+//! Debian's Chromium, headless, driven over its own debugging protocol.
+
+mod page;
+mod pipe;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tempfile::TempDir;
+
+pub use page::{Look, Page};
+use pipe::Pipe;
+use xtask::debian::Debian;
+use xtask::process::{stop, which};
+
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Without a screen, and without what would ask the net for something by itself.
+const FLAGS: [&str; 11] = [
+    "--headless",
+    "--remote-debugging-pipe",
+    // Its sandbox refuses root, and what it shows is this project's own page.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--force-color-profile=srgb",
+];
+
+/// A browser with a profile of its own; ends when dropped.
+#[derive(Debug)]
+pub struct Chromium {
+    child: Child,
+    pipe: Option<Pipe>,
+    _profile: TempDir,
+}
+
+impl Chromium {
+    /// Installs Debian's packages where absent: its 100 libraries expect to lie where
+    /// Debian puts them. The font is for the looks of screenshots.
+    pub fn prepare(debian: Debian) -> Result<()> {
+        debian.install("the page's tests", &["chromium", "fonts-inter"])
+    }
+
+    /// Starts it without a page.
+    pub fn start() -> Result<Self> {
+        let program =
+            which("chromium").context("no chromium on PATH: `apt-get install chromium`")?;
+        let profile = tempfile::tempdir().context("make a directory for a profile")?;
+        // It reads commands from descriptor 3 and answers on 4.
+        let mut child = Command::new("sh")
+            .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#, "sh"])
+            .arg(program)
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            // Debian's wrapper and its helpers write there, too.
+            .env("HOME", profile.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("start chromium")?;
+        let commands = child.stdin.take().context("a piped standard input")?;
+        let answers = child.stdout.take().context("a piped standard output")?;
+        Ok(Self {
+            pipe: Some(Pipe::new(commands, answers)),
+            child,
+            _profile: profile,
+        })
+    }
+
+    /// The one page, still blank; everything it does is noted from now on.
+    pub fn page(&mut self) -> Result<Page> {
+        let pipe = self.pipe.take().context("a page was opened before")?;
+        Page::open(pipe)
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+}

@@ -1,0 +1,80 @@
+//! `oom-agent watch-pods`, as a child process.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Signal, kill_process};
+
+use super::Output;
+use super::agent::{message, spawn};
+use super::wait::HANG;
+use xtask::process::{pid, stop};
+
+/// Longer than it gives itself.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// A running `oom-agent watch-pods`. Dropping it ends it.
+#[derive(Debug)]
+pub struct Controller {
+    child: Child,
+    /// Standard output: incidents.
+    pub incidents: Output,
+    /// Standard error: the log.
+    pub log: Output,
+}
+
+impl Controller {
+    /// Starts it and waits until it knows its API server.
+    pub fn start<S: AsRef<OsStr>>(binary: &Path, kubeconfig: &Path, args: &[S]) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command
+            .args(["watch-pods", "--output", "json", "--log-format", "json"])
+            .arg("--kubeconfig")
+            .arg(kubeconfig)
+            .args(args);
+        let (child, incidents, log) = spawn("oom-agent watch-pods", &mut command)?;
+        let mut controller = Self {
+            child,
+            incidents,
+            log,
+        };
+        controller.says("Kubernetes API server", HANG)?;
+        Ok(controller)
+    }
+
+    /// Waits for a message that contains `text`, within `limit`.
+    pub fn says(&mut self, text: &str, limit: Duration) -> Result<()> {
+        self.log.find(text, limit, |line| {
+            message(line)?.contains(text).then_some(())
+        })
+    }
+
+    /// Has it stand still, by SIGSTOP, as one whose node is frozen or cut off.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on, after [`Controller::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn end(&mut self) {
+        stop(&mut self.child, GRACE);
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(pid(&self.child)?, signal)
+            .with_context(|| format!("send {signal:?} to oom-agent watch-pods"))
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,380 @@
+//! Pods, made as a kubelet of Kubernetes 1.32 and later makes them on cgroup v2.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use proto::cri::{
+    Capability, ContainerConfig, ContainerMetadata, ContainerState, ImageSpec, KeyValue,
+    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, PodSandboxConfig,
+    PodSandboxMetadata, SecurityProfile,
+};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::{Value, json};
+
+use super::SOON;
+use super::api::Api;
+use super::container::named;
+pub(super) use super::container::{Container, Hog};
+use super::manifest::NAMESPACE;
+pub(super) use super::manifest::{ContainerPlan, Driver, Kind, PodPlan, hog};
+use super::stage::Note;
+use crate::expect::between;
+use crate::guest::cases::memory;
+use crate::guest::pods::{Group, delegate};
+use crate::guest::process::Facts;
+use crate::guest::scene::NODE;
+use crate::{Cri, IMAGE, namespaces, wait};
+
+/// Below its volumes' directories a kubelet keeps what containers see.
+const PODS: &str = "/var/lib/kubelet/pods";
+
+/// Where a container finds its pod's memory-backed volume.
+const VOLUME: &str = "/cache";
+
+/// The node's kubelet, as far as one is needed.
+#[derive(Debug)]
+pub(super) struct Kubelet {
+    cri: Cri,
+    api: Api,
+    made: u32,
+}
+
+/// A pod with its sandbox.
+#[derive(Debug)]
+pub(super) struct Pod<'a> {
+    plan: PodPlan<'a>,
+    pub(super) group: Group,
+    name: String,
+    /// What its Events are on.
+    on: String,
+    uid: String,
+    sandbox: String,
+    config: PodSandboxConfig,
+}
+
+/// As many have a control each.
+const CONTROLS: u32 = 3;
+
+/// What all pods together may have.
+pub(super) const ALLOCATABLE: u64 = 384 << 20;
+
+// === impl Kubelet ===
+
+impl Kubelet {
+    /// Makes the cgroups above those of pods.
+    pub(super) fn start(cri: Cri, api: Api) -> Result<Self> {
+        for path in [
+            "/kubepods",
+            "/kubepods/burstable",
+            "/kubepods/besteffort",
+            "/kubepods.slice",
+            "/kubepods.slice/kubepods-burstable.slice",
+        ] {
+            Group::plain(path)?;
+            delegate(path)?;
+        }
+        for top in ["/kubepods", "/kubepods.slice"] {
+            let top = Group {
+                path: top.to_owned(),
+                pod: None,
+                container: None,
+            };
+            top.limit(ALLOCATABLE)?;
+        }
+        Ok(Self { cri, api, made: 0 })
+    }
+
+    /// Makes the pod's cgroup and its volumes, and runs its sandbox.
+    pub(super) fn run<'a>(&mut self, plan: PodPlan<'a>) -> Result<Pod<'a>> {
+        self.made = self.made.saturating_add(1);
+        let uid = format!("cdca04fa-af25-4b34-81e7-{:012x}", self.made);
+        let name = format!("web-{}", self.made);
+        let group = Group {
+            pod: Some(uid.clone()),
+            ..Group::plain(&plan.cgroup(&uid))?
+        };
+        delegate(&group.path)?;
+        if let Some(bytes) = plan.limit.or_else(|| plan.max()) {
+            group.set("memory.max", &bytes.to_string())?;
+        }
+        let dir = format!("{PODS}/{uid}");
+        for sub in ["control", "volume", "log"] {
+            fs::create_dir_all(format!("{dir}/{sub}")).context("make a pod's directory")?;
+        }
+        if plan.volume {
+            mount(
+                "tmpfs",
+                format!("{dir}/volume"),
+                "tmpfs",
+                MountFlags::empty(),
+                None,
+            )
+            .context("mount a memory-backed volume")?;
+        }
+        let labels = labels(&name, &uid);
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.clone(),
+                uid: uid.clone(),
+                namespace: NAMESPACE.to_owned(),
+                attempt: 0,
+            }),
+            log_directory: format!("{dir}/log"),
+            labels,
+            annotations: texts(&[
+                (
+                    "kubernetes.io/config.seen",
+                    "2026-11-21T09:00:00.123456789Z",
+                ),
+                ("kubernetes.io/config.source", "api"),
+            ]),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: group.path.clone(),
+                security_context: Some(LinuxSandboxSecurityContext {
+                    namespace_options: Some(namespaces()),
+                }),
+            }),
+            ..Default::default()
+        };
+        self.api.put(NAMESPACE, &name, plan.object(&name, &uid));
+        Ok(Pod {
+            plan,
+            group,
+            on: format!("Pod {NAMESPACE} {name}"),
+            name,
+            sandbox: self.cri.run_sandbox(config.clone())?,
+            uid,
+            config,
+        })
+    }
+
+    /// Starts the container of that name.
+    pub(super) fn start_container(&mut self, pod: &Pod<'_>, name: &str) -> Result<Container> {
+        let plan = pod.plan.containers.iter().find(|plan| plan.name == name);
+        let plan = plan.with_context(|| format!("no container is called {name}"))?;
+        self.start_with(pod, plan, |_| {})
+    }
+
+    /// The same, with what a manifest says beyond the usual.
+    pub(super) fn start_with(
+        &mut self,
+        pod: &Pod<'_>,
+        plan: &ContainerPlan<'_>,
+        more: impl FnOnce(&mut ContainerConfig),
+    ) -> Result<Container> {
+        let control = PathBuf::from(format!("{PODS}/{}/control/{}", pod.uid, plan.name));
+        fs::create_dir(&control).context("make a directory for controls")?;
+        for n in 0..CONTROLS {
+            for end in ["in", "out"] {
+                let at = control.join(format!("{n}.{end}"));
+                mkfifoat(CWD, &at, Mode::RUSR | Mode::WUSR).context("make a FIFO")?;
+            }
+        }
+        let mut config = pod.container_config(plan)?;
+        config
+            .mounts
+            .push(mounted(&control.to_string_lossy(), "/ctl", false));
+        more(&mut config);
+        let (id, pid) = self
+            .cri
+            .run_container(&pod.sandbox, config, pod.config.clone())?;
+        let group = Group {
+            path: format!("{}/{id}", pod.group.path),
+            pod: Some(pod.uid.clone()),
+            container: Some(id.clone()),
+        };
+        let mut container = Container {
+            id,
+            group,
+            pid,
+            name: plan.name.to_owned(),
+            pod: pod.name.clone(),
+            control,
+        };
+        if pod.plan.driver == Driver::Systemd {
+            container.enter_scope(&pod.group)?;
+        }
+        Ok(container)
+    }
+
+    /// Runs a container to its end.
+    pub(super) fn run_to_end(&mut self, pod: &Pod<'_>, name: &str) -> Result<()> {
+        let container = self.start_container(pod, name)?;
+        let code = wait::until("a container's end", SOON, || {
+            let status = self.cri.status(&container.id, false).ok()?.status?;
+            let ended = status.state() == ContainerState::ContainerExited;
+            ended.then_some(status.exit_code)
+        })?;
+        ensure!(code == 0, "container {name} ended with {code}");
+        Ok(())
+    }
+
+    /// Ends a pod, with all that there was of it.
+    pub(super) fn remove(&mut self, pod: &Pod<'_>) -> Result<()> {
+        self.api.remove(NAMESPACE, &pod.name);
+        pod.group.set("cgroup.kill", "1")?;
+        self.cri.remove_sandbox(&pod.sandbox)?;
+        if pod.plan.volume {
+            let volume = format!("{PODS}/{}/volume", pod.uid);
+            unmount(volume, UnmountFlags::DETACH).context("unmount a volume")?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Pod ===
+
+impl Pod<'_> {
+    /// The same note, on this pod.
+    pub(super) fn note<'b>(&'b self, note: Note<'b>) -> Note<'b> {
+        Note {
+            on: &self.on,
+            ..note
+        }
+    }
+
+    /// The cgroup of its sandbox.
+    pub(super) fn sandbox_group(&self) -> Group {
+        Group {
+            path: format!("{}/{}", self.group.path, self.sandbox),
+            pod: Some(self.uid.clone()),
+            container: Some(self.sandbox.clone()),
+        }
+    }
+
+    /// It holds from `low` bytes on, most of them in that container; it has no limit.
+    pub(super) fn holder(&self, container: &Container, low: u64) -> Value {
+        json!({
+            "cgroup": self.group.path,
+            "usage_bytes": between(low, ALLOCATABLE),
+            "limit_bytes": null,
+            "process": null,
+            "container": container.told(),
+            "pod": {"namespace": NAMESPACE, "name": self.name, "uid": self.uid},
+        })
+    }
+
+    /// A process in there, which is none of its containers'.
+    pub(super) fn in_sandbox(&self, mut facts: Facts) -> Result<Facts> {
+        // What it is to its sandbox, the runtime alone knows.
+        if let Some(first) = facts.told.get_mut("first_process") {
+            *first = Value::Null;
+        }
+        let container = json!({"id": self.sandbox, "name": null, "runtime": "containerd"});
+        named(facts, &container, &self.name)
+    }
+
+    fn container_config(&self, plan: &ContainerPlan<'_>) -> Result<ContainerConfig> {
+        let mut labels = labels(&self.name, &self.uid);
+        labels.extend(texts(&[("io.kubernetes.container.name", plan.name)]));
+        let group = if plan.single { "0" } else { "1" };
+        // A pod's own limit is that of each container without one, too.
+        let limit = plan.limit.or(self.plan.limit).unwrap_or_default();
+        let mut mounts = vec![mounted("/init", "/bin/hog", true)];
+        if self.plan.volume {
+            let volume = format!("{PODS}/{}/volume", self.uid);
+            mounts.push(mounted(&volume, VOLUME, false));
+        }
+        Ok(ContainerConfig {
+            metadata: Some(ContainerMetadata {
+                name: plan.name.to_owned(),
+                attempt: 0,
+            }),
+            image: Some(ImageSpec {
+                image: IMAGE.to_owned(),
+                user_specified_image: IMAGE.to_owned(),
+            }),
+            command: ["/bin/sh", "-c", plan.script].map(str::to_owned).to_vec(),
+            mounts,
+            labels,
+            annotations: texts(&[
+                ("io.kubernetes.container.hash", "6f1c0a52"),
+                ("io.kubernetes.container.restartCount", "0"),
+                (
+                    "io.kubernetes.container.terminationMessagePath",
+                    "/dev/termination-log",
+                ),
+                ("io.kubernetes.container.terminationMessagePolicy", "File"),
+                ("io.kubernetes.pod.terminationGracePeriod", "30"),
+            ]),
+            log_path: format!("{}_0.log", plan.name),
+            linux: Some(LinuxContainerConfig {
+                resources: Some(LinuxContainerResources {
+                    cpu_shares: 2,
+                    memory_limit_in_bytes: i64::try_from(limit).context("a limit that fits")?,
+                    oom_score_adj: self.oom_score_adj(plan)?,
+                    unified: texts(&[
+                        ("memory.oom.group", group),
+                        ("memory.swap.max", &plan.swap.to_string()),
+                    ]),
+                }),
+                security_context: Some(LinuxContainerSecurityContext {
+                    namespace_options: Some(namespaces()),
+                    seccomp: Some(SecurityProfile::default()),
+                    ..Default::default()
+                }),
+            }),
+            ..Default::default()
+        })
+    }
+
+    /// Of a burstable pod: the less, the more of the node's memory is requested, and what is not
+    /// requested for itself is what may be used at most.
+    fn oom_score_adj(&self, plan: &ContainerPlan<'_>) -> Result<i64> {
+        if self.plan.is_best_effort() {
+            return Ok(1000);
+        }
+        let requested = plan.limit.unwrap_or_default().saturating_mul(1000);
+        let share = requested.checked_div(memory()?).unwrap_or_default();
+        let adj = 1000_i64.saturating_sub(i64::try_from(share).context("a share that fits")?);
+        Ok(adj.clamp(3, 999))
+    }
+}
+
+/// What `daemonset.yaml` gives the agent beyond the usual.
+pub(super) fn of_the_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
+    for (from, to, readonly) in mounts {
+        config.mounts.push(mounted(from, to, *readonly));
+    }
+    config.envs.push(KeyValue {
+        key: "NODE_NAME".to_owned(),
+        value: NODE.to_owned(),
+    });
+    let linux = config.linux.get_or_insert_default();
+    let resources = linux.resources.get_or_insert_default();
+    // system-node-critical
+    resources.oom_score_adj = -997;
+    let security = linux.security_context.get_or_insert_default();
+    security.no_new_privs = true;
+    security.readonly_rootfs = true;
+    security.capabilities = Some(Capability {
+        add_capabilities: ["BPF", "PERFMON"].map(str::to_owned).to_vec(),
+        drop_capabilities: vec!["ALL".to_owned()],
+    });
+}
+
+fn mounted(host_path: &str, container_path: &str, readonly: bool) -> Mount {
+    Mount {
+        container_path: container_path.to_owned(),
+        host_path: host_path.to_owned(),
+        readonly,
+    }
+}
+
+/// As the kubelet labels sandboxes and containers.
+fn labels(name: &str, uid: &str) -> HashMap<String, String> {
+    texts(&[
+        ("io.kubernetes.pod.name", name),
+        ("io.kubernetes.pod.namespace", NAMESPACE),
+        ("io.kubernetes.pod.uid", uid),
+    ])
+}
+
+fn texts(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(own).collect()
+}

@@ -1,0 +1,134 @@
+//! cgroups as a kubelet makes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rustix::mount::{MountFlags, mount};
+
+use super::process::SOON;
+use crate::wait;
+
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
+
+/// A cgroup of the unified hierarchy.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    /// From the hierarchy's root.
+    pub(super) path: String,
+    /// Of the pod it is, or is in.
+    pub(super) pod: Option<String>,
+    /// Of the container it is.
+    pub(super) container: Option<String>,
+}
+
+impl Group {
+    /// The burstable pods' parent.
+    pub(super) fn burstable() -> Result<Self> {
+        delegate("")?;
+        let top = Self::plain("/kubepods")?;
+        delegate(&top.path)?;
+        let burstable = Self::plain("/kubepods/burstable")?;
+        delegate(&burstable.path)?;
+        Ok(burstable)
+    }
+
+    /// One that is no pod's.
+    pub(super) fn plain(path: &str) -> Result<Self> {
+        let group = Self {
+            path: path.to_owned(),
+            pod: None,
+            container: None,
+        };
+        fs::create_dir(group.dir()).with_context(|| format!("make the cgroup {path}"))?;
+        Ok(group)
+    }
+
+    /// The pod number `n` below this cgroup.
+    pub(super) fn pod(&self, n: u32) -> Result<Self> {
+        let uid = format!("6a4ce4a0-ba47-11ea-b2a7-{n:012x}");
+        let pod = Self {
+            pod: Some(uid.clone()),
+            ..Self::plain(&format!("{}/pod{uid}", self.path))?
+        };
+        delegate(&pod.path)?;
+        Ok(pod)
+    }
+
+    /// The container number `n` of this pod.
+    pub(super) fn container(&self, n: u32) -> Result<Self> {
+        let id = format!("17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b05{n:08x}");
+        Ok(Self {
+            pod: self.pod.clone(),
+            container: Some(id.clone()),
+            ..Self::plain(&format!("{}/{id}", self.path))?
+        })
+    }
+
+    /// Limits it to `bytes` of memory.
+    pub(super) fn limit(self, bytes: u64) -> Result<Self> {
+        self.set("memory.max", &bytes.to_string())?;
+        Ok(self)
+    }
+
+    /// Has it die as one.
+    pub(super) fn die_as_one(self) -> Result<Self> {
+        self.set("memory.oom.group", "1")?;
+        Ok(self)
+    }
+
+    /// Moves a process into it.
+    pub(super) fn enter(&self, pid: u32) -> Result<()> {
+        self.set("cgroup.procs", &pid.to_string())
+    }
+
+    pub(super) fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = self.dir().join(file);
+        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
+    }
+
+    pub(super) fn dir(&self) -> PathBuf {
+        PathBuf::from(format!("{ROOT}{}", self.path))
+    }
+}
+
+/// cgroup v1's freezer: what it holds does not even take SIGKILL.
+#[derive(Debug)]
+pub(super) struct Freezer;
+
+impl Freezer {
+    const AT: &str = "/tmp/freezer";
+
+    pub(super) fn mount() -> Result<Self> {
+        fs::create_dir(Self::AT).context("make a directory for the freezer")?;
+        mount(
+            "cgroup",
+            Self::AT,
+            "cgroup",
+            MountFlags::empty(),
+            Some(c"freezer"),
+        )
+        .context("mount cgroup v1's freezer")?;
+        Ok(Self)
+    }
+
+    /// Freezes a process until the kernel wants its memory.
+    #[expect(clippy::unused_self, reason = "it is there once it is mounted")]
+    pub(super) fn freeze(&self, pid: u32) -> Result<()> {
+        let group = Path::new(Self::AT).join(pid.to_string());
+        fs::create_dir(&group).context("make a cgroup in the freezer")?;
+        fs::write(group.join("cgroup.procs"), pid.to_string()).context("enter the freezer")?;
+        let state = group.join("freezer.state");
+        fs::write(&state, "FROZEN").context("freeze")?;
+        wait::until("frozen process", SOON, || {
+            let state = fs::read_to_string(&state).ok()?;
+            (state.trim() == "FROZEN").then_some(())
+        })
+    }
+}
+
+/// Children of that cgroup may have limits of memory.
+pub(super) fn delegate(path: &str) -> Result<()> {
+    let file = format!("{ROOT}{path}/cgroup.subtree_control");
+    fs::write(&file, "+memory").with_context(|| format!("write +memory to {file}"))
+}

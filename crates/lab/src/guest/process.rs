@@ -1,0 +1,293 @@
+//! Processes that are going to be killed, and what /proc says of them before.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
+use serde_json::{Value, json};
+
+use super::pods::Group;
+use crate::expect::between;
+use crate::{Output, wait};
+use xtask::process::stop;
+
+/// The bound on everything; emulation is slow.
+pub(super) const SOON: Duration = wait::HANG;
+
+/// A hog says fewer lines than these.
+const WORDS: usize = 8;
+
+/// In ns; `USER_HZ` is 100 wherever Linux runs.
+const TICK: u64 = 10_000_000;
+
+/// A hog in a cgroup; dropping it kills it.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    output: Output,
+    group: Group,
+}
+
+/// Processes of one PID namespace. Its first one cannot be reaped before the
+/// others are: they are dropped last to first.
+#[derive(Debug)]
+pub(super) struct Pack(pub(super) Vec<Process>);
+
+/// What is known of a process before it is killed.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) pid: u32,
+    /// Its threads.
+    pub(super) tids: Vec<u32>,
+    /// The incident's `victims[]` entry but for `rss_bytes`.
+    pub(super) told: Value,
+    pub(super) in_container: bool,
+    pub(super) resident: Resident,
+}
+
+/// A process's resident memory, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Resident {
+    pub(super) anon: u64,
+    pub(super) file: u64,
+    pub(super) shmem: u64,
+}
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan<'a> {
+    pub(super) group: &'a Group,
+    pub(super) args: &'a [&'a str],
+    pub(super) uid: u32,
+    pub(super) oom_score_adj: i32,
+}
+
+/// Starts each in order, all in one PID namespace of their own: the first is its
+/// first process. Each waits at its gate.
+pub(super) fn start(plans: &[Plan<'_>]) -> Result<Pack> {
+    start_with(plans, || Ok(())).map(|(pack, ())| pack)
+}
+
+/// The same, with what `others` starts in that namespace.
+pub(super) fn start_with<T: Send>(
+    plans: &[Plan<'_>],
+    others: impl FnOnce() -> Result<T> + Send,
+) -> Result<(Pack, T)> {
+    // What a thread unshares is for the children of that thread alone.
+    let started: Result<(Vec<Child>, T)> = thread::scope(|scope| {
+        let starter = scope.spawn(|| {
+            #[expect(
+                deprecated,
+                reason = "the other one is unsafe for the sake of UnshareFlags::FILES"
+            )]
+            rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
+            let children: Result<Vec<Child>> = plans.iter().map(spawn).collect();
+            Ok((children?, others()?))
+        });
+        starter.join().map_err(|_| anyhow!("the starter died"))?
+    });
+    let mut pack = Pack(Vec::new());
+    let (children, others) = started?;
+    for (child, plan) in children.into_iter().zip(plans) {
+        pack.0.push(Process::new(child, plan)?);
+    }
+    // A group is killed in the order of its entries. Once the namespace's first
+    // process is, the others end with it, marked or not: it is the last one.
+    pack.0.iter().rev().try_for_each(Process::enter)?;
+    Ok((pack, others))
+}
+
+/// Starts one in the host's PID namespace.
+pub(super) fn start_on_host(plan: Plan<'_>) -> Result<Process> {
+    let process = Process::new(spawn(&plan)?, &plan)?;
+    process.enter()?;
+    Ok(process)
+}
+
+fn spawn(plan: &Plan<'_>) -> Result<Child> {
+    Command::new("/bin/hog")
+        .arg("hog")
+        .args(plan.args)
+        .uid(plan.uid)
+        .env("APP_NAME", "hog")
+        .env("SECRET", "hunter2")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start a hog")
+}
+
+impl Process {
+    fn new(mut child: Child, plan: &Plan<'_>) -> Result<Self> {
+        let stdin = child.stdin.take().context("a piped standard input")?;
+        let stdout = child.stdout.take().context("a piped standard output")?;
+        let pid = child.id();
+        let mut process = Self {
+            child,
+            stdin,
+            output: Output::with_room("hog", stdout, WORDS),
+            group: plan.group.clone(),
+        };
+        process.said("ready")?;
+        fs::write(
+            format!("/proc/{pid}/oom_score_adj"),
+            plan.oom_score_adj.to_string(),
+        )
+        .context("set oom_score_adj")?;
+        Ok(process)
+    }
+
+    /// Moves it into its cgroup, with its children.
+    fn enter(&self) -> Result<()> {
+        self.group.enter(self.child.id())?;
+        self.children()
+            .into_iter()
+            .try_for_each(|child| self.group.enter(child))
+    }
+
+    pub(super) fn facts(&self) -> Result<Facts> {
+        Facts::read(self.child.id(), &self.group)
+    }
+
+    /// Of its only child.
+    pub(super) fn child_facts(&self) -> Result<Facts> {
+        let child = self.children().first().copied();
+        Facts::read(child.context("a child")?, &self.group)
+    }
+
+    /// Opens the gate.
+    pub(super) fn go(&mut self) -> Result<()> {
+        self.stdin.write_all(b"\n").context("open a hog's gate")
+    }
+
+    /// Sends it SIGKILL.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("kill a hog")
+    }
+
+    /// Has it run on the first CPU alone.
+    pub(super) fn pin(&self) -> Result<()> {
+        let mut first = CpuSet::new();
+        first.set(0);
+        let pid = Pid::from_child(&self.child);
+        sched_setaffinity(Some(pid), &first).context("bind a hog to a CPU")
+    }
+
+    /// Waits until it says a line that begins so.
+    pub(super) fn said(&mut self, start: &str) -> Result<()> {
+        self.output
+            .find(start, SOON, |line| line.starts_with(start).then_some(()))
+    }
+
+    /// Fails if it has ended.
+    pub(super) fn lives(&mut self) -> Result<()> {
+        let ended = self.child.try_wait().context("look at a hog")?;
+        ended.map_or(Ok(()), |status| Err(anyhow!("it should live on: {status}")))
+    }
+
+    fn children(&self) -> Vec<u32> {
+        let pid = self.child.id();
+        numbers(&format!("/proc/{pid}/task/{pid}/children"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        stop(&mut self.child, Duration::ZERO);
+    }
+}
+
+impl Pack {
+    /// The namespace's first process.
+    pub(super) fn first(&mut self) -> Result<&mut Process> {
+        self.0.first_mut().context("a first process")
+    }
+}
+
+impl Drop for Pack {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+impl Facts {
+    pub(super) fn read(pid: u32, group: &Group) -> Result<Self> {
+        let read = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            fs::read_to_string(&path).with_context(|| format!("read {path}"))
+        };
+        let status = read("status")?;
+        let number = |key: &str, last: bool| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let mut words = line.unwrap_or_default().split_whitespace();
+            let word = if last {
+                words.next_back()
+            } else {
+                words.next()
+            };
+            word.and_then(|word| word.parse().ok())
+                .with_context(|| format!("{key} in the status of {pid}"))
+        };
+        let stat = read("stat")?;
+        // Field 22, starttime; the third one follows the name.
+        let ticks: u64 = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok())
+            .with_context(|| format!("the start of {pid} in {stat}"))?;
+        let start = ticks.saturating_mul(TICK);
+        let cmdline = read("cmdline")?;
+        let arguments: Vec<&str> = cmdline.trim_end_matches('\0').split('\0').collect();
+        let adj: i32 = read("oom_score_adj")?
+            .trim()
+            .parse()
+            .context("read oom_score_adj")?;
+        let told = json!({
+            "pid": pid,
+            "comm": read("comm")?.trim_end(),
+            "cmdline": arguments,
+            "environment": null,
+            "parent_pid": number("PPid:", false)?,
+            "namespace_pid": number("NSpid:", true)?,
+            "first_process": group.container.as_ref().map(|_| number("NSpid:", true).is_ok_and(|pid| pid == 1)),
+            "start_boot_ns": between(start, start.saturating_add(TICK)),
+            "uid": number("Uid:", false)?,
+            "oom_score_adj": adj,
+            "rss_bytes": null,
+            "cgroup": group.path,
+            "container": group.container.as_ref().map(|id| json!({"id": id, "name": null, "runtime": null})),
+            "pod": group.pod.as_ref().map(|uid| json!({"namespace": null, "name": null, "uid": uid})),
+        });
+        let tids = fs::read_dir(format!("/proc/{pid}/task"))
+            .with_context(|| format!("list the threads of {pid}"))?
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        let kib = |key| Ok::<_, anyhow::Error>(number(key, false)?.saturating_mul(1024));
+        Ok(Self {
+            pid,
+            tids,
+            told,
+            resident: Resident {
+                anon: kib("RssAnon:")?,
+                file: kib("RssFile:")?,
+                shmem: kib("RssShmem:")?,
+            },
+            in_container: group.container.is_some(),
+        })
+    }
+}
+
+fn numbers(path: &str) -> Vec<u32> {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}

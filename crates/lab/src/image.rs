@@ -1,0 +1,47 @@
+//! The images that containers of the tests are made of.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use xtask::image::{File, Image};
+
+/// What the image's shell finds in its `/bin`.
+const APPLETS: [&str; 9] = [
+    "sh", "tail", "sleep", "cat", "mkfifo", "touch", "dd", "head", "true",
+];
+
+/// Writes `busybox.tar` and `pause.tar` of a static busybox: one with a shell as
+/// its command, under the name of the public image too, for manifests that ask
+/// for it; one that does nothing for 68 years, for a sandbox.
+pub(super) fn make(busybox: &Path, out: &Path) -> Result<()> {
+    let program = fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
+    let mut files: Vec<File<'_>> = ["bin", "tmp", "proc", "etc"].map(File::Directory).into();
+    files.push(File::Program("bin/busybox", &program));
+    files.extend(APPLETS.iter().map(|applet| File::Link {
+        at: format!("bin/{applet}"),
+        to: "busybox",
+    }));
+    for (archive, names, command) in [
+        (
+            "busybox.tar",
+            &["localhost/busybox:1", "docker.io/library/busybox:1.37"][..],
+            json!(["/bin/sh"]),
+        ),
+        (
+            "pause.tar",
+            &["localhost/pause:1"][..],
+            json!(["/bin/sleep", "2147483647"]),
+        ),
+    ] {
+        Image {
+            names,
+            config: json!({"Env": ["PATH=/bin"], "Cmd": command}),
+            files: files.clone(),
+        }
+        .write(&out.join(archive))?;
+    }
+    Ok(())
+}

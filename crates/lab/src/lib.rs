@@ -1,0 +1,69 @@
+//! The real parts that the demo, the tests and the benchmarks run against, each set up and started here and
+//! removed again when its handle is dropped; and the programs that run within them.
+
+mod admin;
+mod agent;
+mod alertmanager;
+mod apiserver;
+pub mod bloat;
+mod bonks;
+mod cgroup;
+mod chromium;
+mod cluster;
+mod containerd;
+mod controller;
+mod cri;
+mod crowd;
+pub mod demo;
+mod etcd;
+pub mod expect;
+mod fuse;
+pub mod guest;
+pub mod hog;
+mod http;
+mod image;
+pub mod interrupt;
+mod kube_state_metrics;
+mod kubernetes;
+mod marks;
+mod namespaces;
+mod nested_node;
+mod output;
+mod pki;
+mod port;
+pub mod prepare;
+mod prometheus;
+mod qemu;
+mod registry;
+pub mod screenshots;
+mod server;
+mod steps;
+pub mod wait;
+
+pub use admin::Admin;
+pub use agent::{Agent, Bonker, field, message, refusing_url, stamp, victim};
+pub use alertmanager::{Alertmanager, check_configuration};
+pub use apiserver::ApiServer;
+pub use bonks::Bonks;
+pub(crate) use cgroup::remove_trees;
+pub use cgroup::{Cgroup, limit, oom_kills_in};
+pub use chromium::{Chromium, Look, Page};
+pub use cluster::Cluster;
+pub use containerd::Containerd;
+pub use controller::Controller;
+pub(crate) use cri::{Cri, IMAGE, namespaces};
+pub use cri::{Gated, Pod, Sandbox, run_gated};
+pub use crowd::{Answers, Crowd, Ends, Papers};
+pub use fuse::SlowFile;
+pub use kube_state_metrics::{Container, KubeStateMetrics};
+pub use marks::marks;
+pub use nested_node::NestedNode;
+pub use output::Event;
+pub use output::Output;
+pub use prometheus::{Prometheus, Watch, check_rules, test_rules};
+pub(crate) use qemu::SAYS;
+pub use qemu::{
+    Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, node_disk, runs,
+};
+pub use registry::Registry;
+pub use steps::Steps;

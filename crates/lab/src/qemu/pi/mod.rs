@@ -1,0 +1,283 @@
+//! An emulated Raspberry Pi that runs bonker-gpio, reachable over its network, its pin watched
+//! from outside.
+
+mod modules;
+mod parts;
+mod pulses;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead as _, BufReader, PipeWriter, Read, Write as _, pipe};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::cpio;
+use crate::{Output, port};
+pub use parts::PiParts;
+use pulses::{Event, Meter};
+pub use pulses::{Pulse, Run, runs};
+use xtask::cross::Board;
+use xtask::process::{show, stop};
+
+/// Longer than anything here takes on a busy machine; a boot takes some 10 s on an idle one.
+const HANG: Duration = Duration::from_mins(10);
+
+/// The pin that bonker-gpio takes, by its BCM number.
+const PIN: u8 = 18;
+
+/// The pin's registers, and the clock: every reading of it, since both kernels take the time from
+/// the system timer.
+const TRACE: &str = "trace:memory_region_ops_write,trace:bcm2835_systmr_read";
+
+/// More pulses than a day of tests makes.
+const MAX_PULSES: usize = 1_000_000;
+
+/// How many of QEMU's own lines an error shows.
+const SHOWN: usize = 20;
+
+/// What the guest's first process runs.
+const INIT: &[u8] = include_bytes!("init.sh");
+
+/// A running board. Dropping it takes its power.
+#[derive(Debug)]
+pub struct Pi {
+    child: Child,
+    /// Its serial line: what bonker-gpio prints and logs, among others.
+    pub serial: Output,
+    watch: Arc<Watch>,
+    port: u16,
+    /// Where its initrd lies.
+    _dir: tempfile::TempDir,
+}
+
+/// What the trace has told.
+#[derive(Debug, Default)]
+struct Watch {
+    seen: Mutex<Seen>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    meter: Meter,
+    pulses: Vec<Pulse>,
+    /// The last edge, or the start of a wait for rest, by the board's clock.
+    rests_since: Duration,
+    /// QEMU's own last lines.
+    errors: VecDeque<String>,
+}
+
+// === impl Pi ===
+
+impl Pi {
+    /// Boots `board`, and waits until `bonker serve` with `args` says where it listens.
+    pub fn start(parts: &PiParts, board: Board, bonker: &Path, args: &[&str]) -> Result<Self> {
+        let files = parts.of(board)?;
+        let dir = tempfile::tempdir().context("make a directory for an initrd")?;
+        let initrd = dir.path().join("initrd");
+        let archive = archive(&files, bonker)?;
+        fs::write(&initrd, archive).with_context(|| format!("write {}", initrd.display()))?;
+        // Whoever takes the port between here and QEMU's start makes QEMU say so.
+        let (port, _) = port::reserve()?;
+        let (program, machine, uart, more) = match board {
+            Board::Aarch64 => (
+                "qemu-system-aarch64",
+                "raspi3b",
+                "0x3f201000",
+                // One CPU, since QEMU lets one run at a time: while it runs another, pulses wait.
+                "nr_cpus=1 clocksource=timer_us",
+            ),
+            Board::Armv6 => (
+                "qemu-system-arm",
+                "raspi1ap",
+                "0x20201000",
+                // QEMU has none of the registers that this driver takes for granted on a Pi 1.
+                "initcall_blacklist=bcm2835_power_driver_init",
+            ),
+        };
+        let now = SystemTime::UNIX_EPOCH
+            .elapsed()
+            .context("a clock past the epoch")?;
+        let line = format!(
+            // rppal maps the pins' registers, which the kernel's driver has already.
+            "earlycon=pl011,{uart} console=ttyAMA0,115200 loglevel=3 panic=-1 \
+             iomem=relaxed {more} bonker_epoch={} -- serve --listen 0.0.0.0:50051 --insecure {}",
+            now.as_secs(),
+            args.join(" ")
+        );
+        let mut command = Command::new(program);
+        command
+            .args(["-M", machine])
+            // Time by the instruction, 8 ns each: a pulse is as long on a busy host as on an idle
+            // one. By the host's clock, moreover, a Pi 1 that waited for a CPU sets its only timer
+            // to a moment that is past, which QEMU takes for 71 minutes hence.
+            .args(["-icount", "shift=3"])
+            .args(["-display", "none", "-monitor", "none", "-no-reboot"])
+            // What it writes there is in the trace.
+            .args(["-serial", "null"])
+            .arg("-netdev")
+            .arg(format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:50051"))
+            .args(["-device", "usb-net,netdev=net"])
+            // To standard error, by the line.
+            .args(["-d", TRACE])
+            .arg("-kernel")
+            .arg(&files.kernel)
+            .arg("-dtb")
+            .arg(&files.device_tree)
+            .arg("-initrd")
+            .arg(&initrd)
+            .arg("-append")
+            .arg(line)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {}", show(&command)))?;
+        let trace = child.stderr.take().context("a piped standard error")?;
+        let watch = Arc::new(Watch::default());
+        let watching = Arc::clone(&watch);
+        let (serial, to_serial) = pipe().context("make a pipe for a serial line")?;
+        thread::spawn(move || watching.read(trace, to_serial));
+        let mut pi = Self {
+            child,
+            serial: Output::new("the Pi", serial),
+            watch,
+            port,
+            _dir: dir,
+        };
+        let ready = pi.serial.find("message that it listens", HANG, |line| {
+            let ended = line.contains("bonker-gpio ended:");
+            (ended || line.contains("listening on ")).then_some(!ended)
+        });
+        match ready {
+            Ok(true) => Ok(pi),
+            Ok(false) => {
+                let lines: Vec<&str> = pi.serial.so_far().collect();
+                bail!("bonker-gpio does not start:\n{}", lines.join("\n"))
+            }
+            Err(error) => Err(error.context(pi.watch.errors())),
+        }
+    }
+
+    /// Where its bonker is reached from this host.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The pulses on GPIO 18 so far.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.watch.lock().pulses.clone()
+    }
+
+    /// Whether GPIO 18 is high.
+    pub fn is_high(&self) -> bool {
+        self.watch.lock().meter.is_high()
+    }
+
+    /// Waits until nothing was done to GPIO 18 for `length` by the board's clock.
+    pub fn wait_for_rest(&self, length: Duration) -> Result<()> {
+        let mut seen = self.watch.lock();
+        seen.rests_since = seen.meter.now();
+        let moves = |seen: &mut Seen| seen.meter.now().saturating_sub(seen.rests_since) < length;
+        let (seen, waited) = self
+            .watch
+            .more
+            .wait_timeout_while(seen, HANG, moves)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            bail!(
+                "no rest of {length:?} within {HANG:?}: by the Pi's clock it is {:?}, and the \
+                 last edge was at {:?}",
+                seen.meter.now(),
+                seen.rests_since
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pi {
+    fn drop(&mut self) {
+        stop(&mut self.child, Duration::ZERO);
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the trace to its end. QEMU waits for nobody but this reader.
+    ///
+    /// The serial line is passed on from here, so that whoever has a line of it has the pulses
+    /// before it, too.
+    fn read(&self, trace: impl Read, mut serial: PipeWriter) {
+        let mut reader = BufReader::new(trace);
+        let mut line = Vec::new();
+        while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+            self.take(&String::from_utf8_lossy(&line), &mut serial);
+            line.clear();
+        }
+    }
+
+    fn take(&self, line: &str, serial: &mut PipeWriter) {
+        match pulses::parse_event(line, PIN) {
+            Some(Event::Serial(byte)) => {
+                // Fails where nobody reads it any more.
+                let _ = serial.write_all(&[byte]);
+            }
+            Some(event) => {
+                let mut seen = self.lock();
+                if let Event::Edge { .. } = event {
+                    seen.rests_since = seen.meter.now();
+                }
+                if let Some(pulse) = seen.meter.feed(event)
+                    && seen.pulses.len() < MAX_PULSES
+                {
+                    seen.pulses.push(pulse);
+                }
+                self.more.notify_all();
+            }
+            None if pulses::is_trace(line) => {}
+            None => {
+                let mut seen = self.lock();
+                if seen.errors.len() == SHOWN {
+                    seen.errors.pop_front();
+                }
+                seen.errors.push_back(line.trim_end().to_owned());
+            }
+        }
+    }
+
+    fn errors(&self) -> String {
+        let seen = self.lock();
+        let lines: Vec<&str> = seen.errors.iter().map(String::as_str).collect();
+        format!("QEMU said: {}", lines.join("\n"))
+    }
+}
+
+/// The guest's root directory.
+fn archive(files: &parts::Files, bonker: &Path) -> Result<Vec<u8>> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    let mut archive = cpio::Archive::default();
+    for dir in ["bin", "dev", "modules", "proc", "sys", "tmp"] {
+        archive.directory(dir);
+    }
+    archive.program("init", INIT)?;
+    archive.program("bin/busybox", &read(&files.busybox)?)?;
+    archive.program("bin/bonker-gpio", &read(bonker)?)?;
+    for module in &files.modules {
+        let name = module.file_name().context("a module's name")?;
+        let name = format!("modules/{}", name.to_string_lossy());
+        archive.program(&name, &read(module)?)?;
+    }
+    Ok(archive.finish())
+}

@@ -1,0 +1,184 @@
+//! Debian's packages: unpacked into a directory without installing anything,
+//! or installed after the person at the terminal said yes.
+
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{capture, is_root, run, which};
+use crate::say;
+
+/// Whether system-wide installations may go ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// Given beforehand, by `--yes` or `CI=true`.
+    Given,
+    /// To be asked for on the terminal.
+    Ask,
+}
+
+impl Consent {
+    /// From the `--yes` flag and the environment's `CI`.
+    pub fn new(yes: bool) -> Self {
+        if yes || crate::workspace::is_ci() {
+            Self::Given
+        } else {
+            Self::Ask
+        }
+    }
+
+    /// Fails, with what to run instead, unless `list` may be installed.
+    fn permits(
+        self,
+        list: &str,
+        terminal: bool,
+        ask: impl FnOnce() -> io::Result<bool>,
+    ) -> Result<()> {
+        if self == Self::Given {
+            return Ok(());
+        }
+        let hint =
+            format!("run `apt-get install {list}` as root, or this command again with --yes");
+        if !terminal {
+            bail!("nobody to ask whether to install {list}: {hint}");
+        }
+        if !ask().context("ask on the terminal")? {
+            bail!("not installed: {hint}");
+        }
+        Ok(())
+    }
+}
+
+/// The package manager of a Debian-like host.
+#[derive(Debug, Clone, Copy)]
+pub struct Debian {
+    consent: Consent,
+}
+
+impl Debian {
+    /// Fails where the host has no apt.
+    pub fn new(consent: Consent) -> Result<Self> {
+        for tool in ["apt-get", "dpkg", "dpkg-query"] {
+            if which(tool).is_none() {
+                bail!("this host has no {tool}: what is missing can be set up on Debian only");
+            }
+        }
+        Ok(Self { consent })
+    }
+
+    /// Installs those of `packages` that are not installed, after listing them
+    /// with the reason and asking.
+    pub fn install(self, why: &str, packages: &[&str]) -> Result<()> {
+        let missing: Vec<&str> = packages
+            .iter()
+            .copied()
+            .filter(|package| !is_installed(package))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let list = missing.join(" ");
+        say::step(format_args!("{why} needs these Debian packages: {list}"));
+        self.consent
+            .permits(&list, std::io::stdin().is_terminal(), || {
+                say::ask("Install them with apt-get?")
+            })?;
+        let install = || {
+            let mut command = if is_root() {
+                Command::new("apt-get")
+            } else {
+                let mut command = Command::new("sudo");
+                command.arg("apt-get");
+                command
+            };
+            command.env("DEBIAN_FRONTEND", "noninteractive");
+            command.args(OPTIONS);
+            command
+        };
+        let add = |command: &mut Command| {
+            run(command
+                .args(["--yes", "--no-install-recommends", "install"])
+                .args(&missing)
+                .stdout(Stdio::null()))
+        };
+        // Fresh lists only where the present ones do not serve: they cost half a minute.
+        add(install().stderr(Stdio::null())).or_else(|_| {
+            run(install().arg("update"))?;
+            add(&mut install())
+        })
+    }
+
+    /// Downloads `packages` and unpacks them into `root`: nothing is installed,
+    /// their scripts do not run.
+    pub fn unpack(self, packages: &[&str], root: &Path) -> Result<()> {
+        let debs = tempfile::tempdir().context("make a directory for packages")?;
+        let download = || {
+            let mut command = Command::new("apt-get");
+            command
+                .args(OPTIONS)
+                .args(["-o", "APT::Sandbox::User=root", "download"])
+                .args(packages)
+                .current_dir(debs.path());
+            command
+        };
+        if capture(&mut download()).is_err() {
+            run(Command::new("apt-get").args(OPTIONS).arg("update"))?;
+            capture(&mut download())?;
+        }
+        unpack_all(debs.path(), root)
+    }
+}
+
+/// Unpacks every `.deb` of a directory into `root`.
+pub fn unpack_all(debs: &Path, root: &Path) -> Result<()> {
+    fs::create_dir_all(root).with_context(|| format!("make {}", root.display()))?;
+    for entry in fs::read_dir(debs).with_context(|| format!("list {}", debs.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            run(Command::new("dpkg").arg("-x").arg(&path).arg(root))?;
+        }
+    }
+    Ok(())
+}
+
+/// What every call says: wait for others' locks, no progress bars.
+pub const OPTIONS: [&str; 3] = ["-qq", "-o", "DPkg::Lock::Timeout=600"];
+
+fn is_installed(package: &str) -> bool {
+    capture(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]))
+        .is_ok_and(|status| status.trim() == "installed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn never() -> io::Result<bool> {
+        panic!("asked")
+    }
+
+    #[test]
+    fn consent_given_asks_nothing() {
+        Consent::Given.permits("gcc", true, never).unwrap();
+        Consent::Given.permits("gcc", false, never).unwrap();
+    }
+
+    #[test]
+    fn only_yes_is_a_yes() {
+        Consent::Ask.permits("gcc", true, || Ok(true)).unwrap();
+        Consent::Ask.permits("gcc", true, || Ok(false)).unwrap_err();
+    }
+
+    #[test]
+    fn with_nobody_to_ask_it_tells_what_to_run() {
+        let error = Consent::Ask.permits("gcc g++", false, never).unwrap_err();
+        assert!(
+            error.to_string().contains("`apt-get install gcc g++`"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("--yes"), "{error}");
+    }
+}
