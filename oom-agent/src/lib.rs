@@ -3,7 +3,6 @@
 pub mod act;
 pub mod admin;
 pub mod args;
-pub mod cgroup;
 pub mod clock;
 pub mod commands;
 pub mod cri;
@@ -26,9 +25,7 @@ pub mod sidecar;
 pub mod signals;
 pub mod sinks;
 mod size;
-pub mod snapshot;
 pub mod story;
-pub mod vmstat;
 pub mod warn;
 pub mod watch_pods;
 

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use oom_agent_ebpf as kernel;
 
-use crate::cgroup::{self, Identity};
 use crate::escape;
-use crate::host::{Host, NodeRoot};
+use crate::host::Host;
 use crate::incident::{
     Container, Incident, LimitKind, Outcome, Pod, Scope, Trigger, VERSION, memcg_path, position,
     text,
 };
 use crate::size::size;
+use memcg::NodeRoot;
+use memcg::cgroup::{self, Identity};
 
 /// A cgroup that was quiet for so long has another episode.
 const QUIET: Duration = Duration::from_mins(5);

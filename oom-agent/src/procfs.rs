@@ -1,7 +1,6 @@
 //! A process as /proc shows it: the second choice, because it can be gone.
 
 mod largest;
-mod namespace;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -12,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::CapabilitySet;
 
-use crate::incident::{Killed, Rss, Victim};
+use memcg::{CgroupNamespace, memory_cgroup};
 
-pub use namespace::{CgroupNamespace, is_initial_cgroup_namespace};
+use crate::incident::{Killed, Rss, Victim};
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -255,20 +254,6 @@ fn fill_from_status(victim: &mut Victim, status: &str) {
             shmem: kib("RssShmem")?,
         })
     });
-}
-
-/// `hierarchy:controllers:path` a line: the memory controller's (cgroup v1), else the unified one's (v2).
-pub(crate) fn memory_cgroup(text: &str) -> Option<String> {
-    let lines = || {
-        text.lines().filter_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            rest.split_once(':')
-        })
-    };
-    lines()
-        .find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"))
-        .or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))
-        .map(|(_, path)| path.to_owned())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use crate::escape;
 use crate::pressure::threshold::Scores;
-use crate::procfs::memory_cgroup;
+use memcg::memory_cgroup;
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 16 << 10;

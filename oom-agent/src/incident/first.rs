@@ -6,7 +6,7 @@
 use oom_agent_ebpf::LEVELS;
 
 use super::Killed;
-use crate::cgroup;
+use memcg::cgroup;
 
 const UNKNOWN: &str =
     "it cannot be told where its parent and its PID namespace's first process are";
@@ -36,14 +36,14 @@ fn container_above(path: &str) -> usize {
     let id = identity.container_id.as_deref();
     // systemd-nspawn is itself in a cgroup beside that of its machine's processes.
     let is_payload = |above: &usize| {
-        let ancestor = super::scope::ancestor(path, *above);
+        let ancestor = memcg::ancestor(path, *above);
         ancestor.is_some_and(|ancestor| ancestor.ends_with("/payload"))
     };
     if let Some(payload) = (0..=LEVELS).find(|above| identity.is_machine() && is_payload(above)) {
         return payload;
     }
     let is_within = |above: &usize| {
-        let ancestor = super::scope::ancestor(path, *above);
+        let ancestor = memcg::ancestor(path, *above);
         ancestor.is_some_and(|ancestor| cgroup::parse(ancestor).container_id.as_deref() == id)
     };
     (1..=LEVELS).take_while(is_within).last().unwrap_or(0)

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
+use memcg::{Memory, Usage};
 use serde::{Deserialize, Serialize};
 
 pub use assembler::{Assembler, Expect};
@@ -34,10 +35,9 @@ pub use before::{Before, Growth, SAMPLES};
 pub use environment::{Allow, Pattern, PatternError};
 pub use first::is_first_process;
 pub use found::{Fate, Found, Killed};
-pub use memory::{Memory, Percent, Pressure, Stalled, Stat, memory_of_interest};
+pub use memory::memory_of_interest;
 pub use position::position;
-pub(crate) use position::{Owners, is_within};
-pub use scope::{Control, Limit, Rose, SwapCounter, counted, inferred, look_for_swap_limit, seen};
+pub use scope::{Control, Limit, counted, inferred, look_for_swap_limit, seen};
 pub use sentence::sentence;
 pub use setting::{
     add_own, add_process, choose_setting, detect_lowered_limit, merge_own, rank_holders,
@@ -160,6 +160,17 @@ pub struct Holder {
     pub container: Option<Container>,
     /// The pod that it is, or is in.
     pub pod: Option<Pod>,
+}
+
+impl From<Usage> for Holder {
+    fn from(usage: Usage) -> Self {
+        Self {
+            cgroup: usage.cgroup,
+            usage_bytes: usage.usage_bytes,
+            limit_bytes: usage.limit_bytes,
+            ..Self::default()
+        }
+    }
 }
 
 /// A process that lives.

@@ -1,42 +1,7 @@
 //! Whose a cgroup with a limit is, by its place above or below the victim. Pure.
 
 use super::Scope;
-use super::scope::ancestor;
-use crate::cgroup::{self, Identity};
-
-/// The cgroups of a victim's container and pod, each on the way from the victim's own to the root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Owners<'a> {
-    /// `None` where the path names no container.
-    pub(crate) container: Option<&'a str>,
-    /// `None` where the path names no pod, or where the pod has no cgroup of its own.
-    pub(crate) pod: Option<&'a str>,
-}
-
-// === impl Owners ===
-
-impl<'a> Owners<'a> {
-    /// Of the process or cgroup at `path`.
-    pub(crate) fn of_path(path: &'a str) -> Self {
-        let own = cgroup::parse(path);
-        let topmost = |belongs: &dyn Fn(&Identity) -> bool| {
-            (0..)
-                .map_while(|depth| ancestor(path, depth))
-                .take_while(|above| belongs(&cgroup::parse(above)))
-                .last()
-        };
-        let in_container = |above: &Identity| {
-            above.container_id.is_some()
-                && (&above.container_id, &above.pod_uid) == (&own.container_id, &own.pod_uid)
-        };
-        let in_pod = |above: &Identity| above.pod_uid.is_some() && above.pod_uid == own.pod_uid;
-        let container = topmost(&in_container);
-        Self {
-            container,
-            pod: topmost(&in_pod).filter(|pod| Some(*pod) != container),
-        }
-    }
-}
+use memcg::{Owners, is_below};
 
 /// Whose limit that of the cgroup `limit` is. By its look alone the container of a kind node, which
 /// holds other containers, would pass for the victim's.
@@ -52,17 +17,6 @@ pub fn position(limit: &str, victim: Option<&str>) -> Scope {
     } else {
         Scope::Ancestor
     }
-}
-
-/// Whether `path` is `above` or a descendant of it.
-pub(crate) fn is_within(path: &str, above: &str) -> bool {
-    path == above || is_below(path, above)
-}
-
-/// Whether `path` is a descendant of `above`.
-fn is_below(path: &str, above: &str) -> bool {
-    let rest = path.strip_prefix(above.trim_end_matches('/'));
-    rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
 }
 
 #[cfg(test)]

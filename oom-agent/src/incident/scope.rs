@@ -1,5 +1,6 @@
 //! Whose limit it was. Pure: from what `out_of_memory` was given, else from which ancestor stood at its limit.
 
+use memcg::{Rose, SwapCounter, ancestor};
 use oom_agent_ebpf::Level;
 
 use super::position::position;
@@ -56,15 +57,6 @@ pub struct Limit {
     pub degraded: Vec<String>,
 }
 
-/// The counter of memory and swap together that a cgroup of v1 has, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SwapCounter {
-    /// `memory.memsw.limit_in_bytes`.
-    pub limit_bytes: u64,
-    /// `memory.memsw.max_usage_in_bytes`.
-    pub peak_bytes: u64,
-}
-
 /// The limit that was hit, as seen. `victim` is the path of its cgroup.
 pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
     let bytes = |pages: u64| pages.saturating_mul(page_size);
@@ -115,20 +107,6 @@ pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
         degraded,
         ..Limit::none(scope)
     }
-}
-
-/// Whether the kernel counted, by the time of a kill, that a cgroup had hit its limit: `oom` of its
-/// `memory.events.local`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rose {
-    /// It did.
-    Yes,
-    /// It did not.
-    No,
-    /// It did at some time, and it is not known when.
-    Perhaps,
-    /// It could not be read.
-    Unread,
 }
 
 /// The limit that was hit, by what the kernel counted of the victim's cgroup and of each ancestor but
@@ -220,7 +198,7 @@ pub fn look_for_swap_limit(
 ) {
     let reached = |cgroup: &str| {
         let level = level_of(killed, cgroup).filter(|level| !is_full(level, page_size));
-        level.and_then(|_| counter(cgroup).filter(|it| it.was_reached(page_size)))
+        level.and_then(|_| counter(cgroup).filter(|it| was_reached(*it, page_size)))
     };
     let victim = victim_path(killed);
     let unknown = limit.scope == Scope::Unknown;
@@ -271,16 +249,6 @@ pub(super) fn is_full(level: &Level, page_size: u64) -> bool {
     limit_of(level, page_size).is_some() && left <= SLACK_PAGES.max(level.max_pages / 64)
 }
 
-/// The ancestor `depth` levels up; the root is "/".
-pub(super) fn ancestor(path: &str, depth: usize) -> Option<&str> {
-    let mut path = path.strip_suffix('/').unwrap_or(path);
-    for _ in 0..depth {
-        let (parent, _) = path.rsplit_once('/')?;
-        path = parent;
-    }
-    Some(if path.is_empty() { "/" } else { path })
-}
-
 /// `enum oom_constraint` of include/linux/oom.h.
 const CONSTRAINT_NONE: u32 = 0;
 const CONSTRAINT_CPUSET: u32 = 1;
@@ -306,13 +274,9 @@ impl Limit {
     }
 }
 
-// === impl SwapCounter ===
-
-impl SwapCounter {
-    fn was_reached(&self, page_size: u64) -> bool {
-        let left = self.limit_bytes.saturating_sub(self.peak_bytes);
-        left <= SLACK_PAGES.saturating_mul(page_size)
-    }
+fn was_reached(counter: SwapCounter, page_size: u64) -> bool {
+    let left = counter.limit_bytes.saturating_sub(counter.peak_bytes);
+    left <= SLACK_PAGES.saturating_mul(page_size)
 }
 
 fn constraint(number: u32) -> String {

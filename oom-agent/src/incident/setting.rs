@@ -7,10 +7,10 @@
 
 use std::cmp::Reverse;
 
-use super::position::{Owners, is_within};
 use super::scope::{SLACK_PAGES, level_of, limit_of, victim_path};
 use super::{Holder, Killed, Limit, Process, Scope, Setting};
-use crate::host::NodeRoot;
+use memcg::NodeRoot;
+use memcg::{Owners, is_within};
 
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;

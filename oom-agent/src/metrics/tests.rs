@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
 use crate::incident::{
-    Container, Fate, Found, Incident, Killed, Outcome, Pod, Scope, Stalled, Trigger, VERSION,
-    Victim,
+    Container, Fate, Found, Incident, Killed, Outcome, Pod, Scope, Trigger, VERSION, Victim,
 };
 use crate::pressure::{Pressure, Stall, Usage};
+use memcg::Stalled;
 
 /// Series by name and labels; sums of seconds left out.
 type Series = BTreeMap<String, i64>;

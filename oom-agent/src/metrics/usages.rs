@@ -111,8 +111,9 @@ mod tests {
     use prometheus_client::encoding::text;
 
     use super::*;
-    use crate::incident::{Container, Stalled};
+    use crate::incident::Container;
     use crate::pressure::{Pressure, Stall};
+    use memcg::Stalled;
 
     fn who(id: &str) -> Who {
         let container = Container {

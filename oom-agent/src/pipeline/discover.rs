@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
 use crate::error_chain::chain;
-use crate::host::NodeRoot;
 use crate::k8s::{self, Recorder};
 use crate::probe;
-use crate::procfs::CgroupNamespace;
-use crate::snapshot::{Hierarchy, HierarchyError, Version};
+use memcg::CgroupNamespace;
+use memcg::NodeRoot;
+use memcg::{Hierarchy, HierarchyError, Version};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);

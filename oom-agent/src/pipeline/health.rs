@@ -13,7 +13,6 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::resolve::Resolver;
 use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
-use crate::cgroup::{self, Identity};
 use crate::clock;
 use crate::cri;
 use crate::error_chain::chain;
@@ -22,7 +21,8 @@ use crate::liveness::Liveness;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use crate::pressure::Usage;
 use crate::probe::Drops;
-use crate::vmstat;
+use memcg::cgroup::{self, Identity};
+use memcg::vmstat;
 
 /// A scrape or a probe waits this long for the container runtime at most.
 const PATIENCE: Duration = Duration::from_millis(500);

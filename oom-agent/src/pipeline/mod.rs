@@ -31,19 +31,22 @@ use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
 use crate::clock;
-use crate::host::{Host, NodeRoot};
+use crate::error_chain::chain;
+use crate::host::Host;
 use crate::incident::{Allow, Assembler, Expect, Incident};
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
 use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
-use crate::procfs::{CgroupNamespace, Procfs};
+use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
-use crate::snapshot::Snapshots;
 use discover::Runtimes;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
+use memcg::CgroupNamespace;
+use memcg::NodeRoot;
+use memcg::Snapshots;
 use names::Names;
 use outlets::{Outlets, Parts};
 use resolve::Resolver;
@@ -216,7 +219,10 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
     Resolver::new(
         host.clone(),
         procfs,
-        Snapshots::new(hierarchy, "/proc"),
+        Snapshots::new(
+            hierarchy.map_err(|error| chain(&error).to_string()),
+            "/proc",
+        ),
         watched,
         node,
         Arc::new(Names::new(metrics.names.clone())),

@@ -13,19 +13,21 @@ use tokio::time::timeout;
 use super::discover::Runtimes;
 use super::names::Names;
 use super::sampling::Watched;
-use crate::cgroup;
 use crate::clock;
 use crate::cri;
 use crate::escape;
-use crate::host::{Host, NodeRoot};
+use crate::host::Host;
 use crate::incident::{
-    self, Before, Container, Fate, Found, Holder, Incident, Killed, Limit, Memory, Outcome, Pod,
-    Scope, Trigger, VERSION, Victim,
+    self, Before, Container, Fate, Found, Holder, Incident, Killed, Limit, Outcome, Pod, Scope,
+    Trigger, VERSION, Victim,
 };
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
 use crate::sinks;
-use crate::snapshot::Snapshots;
+use memcg::Memory;
+use memcg::NodeRoot;
+use memcg::Snapshots;
+use memcg::cgroup;
 
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
@@ -211,7 +213,8 @@ impl Resolver {
             (Scope::Node, _) => self.node.path(),
             _ => return,
         };
-        let (mut holders, mut whole) = self.snapshots.holders(top, deadline);
+        let (read, mut whole) = self.snapshots.holders(top, deadline);
+        let mut holders: Vec<Holder> = read.into_iter().map(Holder::from).collect();
         for own in incident.holders.drain(..) {
             incident::merge_own(&mut holders, own);
         }
@@ -245,7 +248,7 @@ impl Resolver {
     fn largest_container(&self, pod: &str, deadline: Instant) -> Option<Container> {
         let children = self.snapshots.children(pod, deadline)?;
         let largest = children.into_iter().max_by_key(|child| child.usage_bytes)?;
-        identify(largest, &self.node).container
+        identify(largest.into(), &self.node).container
     }
 
     /// Whether a container runtime may have something to say of it.
@@ -381,6 +384,7 @@ impl Resolver {
             .as_deref()
             .filter(|_| limit.scope == Scope::Pod);
         let children = pod.and_then(|pod| self.snapshots.children(pod, deadline));
+        let children = children.map(|all| all.into_iter().map(Holder::from).collect());
         incident::choose_setting(&mut limit, killed, children, page_size);
         limit
     }

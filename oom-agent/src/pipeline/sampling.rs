@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use crate::args::Run;
 use crate::error_chain::chain;
-use crate::host::NodeRoot;
 use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
-use crate::snapshot::Hierarchy;
+use memcg::Hierarchy;
+use memcg::NodeRoot;
 
 use super::names::Names;
 use super::no_victim::Sightings;

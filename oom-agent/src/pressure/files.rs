@@ -3,7 +3,7 @@
 use std::num::ParseIntError;
 
 use super::usage::Stall;
-use crate::snapshot::{self, Version};
+use memcg::{self, Version};
 
 /// What `memory.stat` tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
 /// A limit; `None` where there is none.
 pub(super) fn limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
     // What is no text is no number either.
-    snapshot::limit(std::str::from_utf8(bytes).unwrap_or_default())
+    memcg::limit(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// `None` where there is no `inactive_file`, or on v1 no limit.
@@ -35,7 +35,7 @@ pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
     Some(match version {
         Version::V1 => Stat {
             inactive_file: value("total_inactive_file")?.parse().ok()?,
-            limit: snapshot::limit(value("hierarchical_memory_limit")?).ok()?,
+            limit: memcg::limit(value("hierarchical_memory_limit")?).ok()?,
         },
         Version::V2 => Stat {
             inactive_file: value("inactive_file")?.parse().ok()?,
@@ -48,9 +48,9 @@ pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
 pub(super) fn stall(cpu: bool, bytes: &[u8]) -> Option<Stall> {
     let text = std::str::from_utf8(bytes).ok()?;
     if cpu {
-        snapshot::cpu_psi(text)
+        memcg::cpu_psi(text)
     } else {
-        snapshot::psi(text)
+        memcg::psi(text)
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::incident::{Percent, Stalled};
+    use memcg::{Percent, Stalled};
 
     const V1: &str = "cache 0\ninactive_file 7\nhierarchical_memory_limit 67108864\n\
         hierarchical_memsw_limit 67108864\ntotal_cache 0\ntotal_inactive_file 114688\n";

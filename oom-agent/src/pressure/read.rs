@@ -11,7 +11,7 @@ use super::files;
 use super::stuck::{self, Stuck};
 use super::usage::{Key, Pressure, Stall, Usage};
 use crate::no_victim::Cause;
-use crate::snapshot::Version;
+use memcg::Version;
 
 /// Longer than any of the files.
 const FILE_LEN: usize = 16 << 10;

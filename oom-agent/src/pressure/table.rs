@@ -12,7 +12,7 @@ use crate::clock;
 use crate::error_chain::chain;
 use crate::metrics::SamplerCounts;
 use crate::no_victim::Cause;
-use crate::snapshot::Version;
+use memcg::Version;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
 const MOST: usize = 1000;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
-use crate::snapshot::Version;
+use memcg::Version;
 
 const SOON: Duration = Duration::from_mins(3);
 const FAST: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ impl Scene {
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
-            node: crate::host::NodeRoot::default(),
+            node: memcg::NodeRoot::default(),
         };
         let (counts, liveness) = (SamplerCounts::default(), Liveness::default());
         let take = move |pass: &Pass<'_>| {

@@ -10,9 +10,9 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::read::is_limit;
-use crate::cgroup;
-use crate::host::NodeRoot;
-use crate::snapshot::Version;
+use memcg::NodeRoot;
+use memcg::Version;
+use memcg::cgroup;
 
 /// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
 const WATCHES: usize = 8192;

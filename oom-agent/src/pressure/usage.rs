@@ -1,9 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cgroup::{self, Identity};
-use crate::incident;
 use crate::no_victim::Cause;
+use memcg::cgroup::{self, Identity};
 
 /// One look at a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ pub struct Pressure {
 }
 
 /// `some` and `full` over 10, 60 and 300 s, in hundredths of a percent, and in all, in µs.
-pub use incident::Pressure as Stall;
+pub use memcg::Pressure as Stall;
 
 /// A cgroup that is watched. Cheap to clone; the same only while the cgroup itself is: one that is
 /// made anew at the same path is another.

@@ -76,7 +76,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::procfs::CgroupNamespace;
+    use memcg::CgroupNamespace;
 
     #[test]
     fn the_largest_process_is_found_with_its_cgroup() {

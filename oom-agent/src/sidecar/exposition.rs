@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::look::Shown;
-use crate::incident::{Percent, Stalled};
 use crate::pressure::Stall;
 use crate::pressure::threshold::Level;
+use memcg::{Percent, Stalled};
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -192,7 +192,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::incident;
     use crate::pressure::threshold::{Figures, Scores};
     use crate::pressure::{Pressure, Usage};
 
@@ -209,12 +208,12 @@ mod tests {
             total_us: 1_500_000,
             ..zero
         };
-        let none = incident::Pressure {
+        let none = memcg::Pressure {
             some: zero,
             full: zero,
         };
         let psi = Pressure {
-            memory: incident::Pressure {
+            memory: memcg::Pressure {
                 some: waited,
                 full: zero,
             },

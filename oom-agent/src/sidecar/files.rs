@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::pressure::{Key, Pressure, Usage};
-use crate::snapshot::{self, cpu_psi, psi};
+use memcg::{self, cpu_psi, psi};
 
 /// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +109,12 @@ impl Files {
     pub(super) fn limit(&self) -> Option<u64> {
         if self.names == &V1 {
             // The kernel's own walk: past the mount, and not past a cgroup without `use_hierarchy`.
-            return snapshot::limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
+            return memcg::limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
         }
         // The root has no such file, nor has what the hierarchy is mounted in.
         let limits = self.dir.ancestors().map_while(|dir| {
             let text = fs::read_to_string(dir.join("memory.max")).ok()?;
-            snapshot::limit(&text).ok()
+            memcg::limit(&text).ok()
         });
         limits.flatten().min()
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::annotations::{Complaint, Marks};
 use super::pods::{Ask, Known, Pods};
-use crate::cgroup::Identity;
 use crate::pressure::threshold::{Crossing, Figures, Level, Scores, Watch};
 use crate::pressure::{Key, Pass};
+use memcg::cgroup::Identity;
 
 /// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
 const NEAR: f64 = 0.5;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::incident::{self, Container, Pod};
+use crate::incident::{Container, Pod};
 use crate::pressure::threshold::{Crossing, Level, Scores};
 use crate::pressure::{Pressure, Stall};
 
@@ -135,8 +135,8 @@ impl Stalls {
 // === impl Averages ===
 
 impl Averages {
-    fn of(stalled: &incident::Stalled) -> Self {
-        let percent = |percent: incident::Percent| f64::from(percent.0) / 100.0;
+    fn of(stalled: &memcg::Stalled) -> Self {
+        let percent = |percent: memcg::Percent| f64::from(percent.0) / 100.0;
         Self {
             avg10: percent(stalled.avg10),
             avg60: percent(stalled.avg60),

@@ -1,8 +1,9 @@
 //! What became of the container, and what its memory gives away of how it came to that. Pure.
 
 use super::{CELLS, COMM_LEN, Kill, capital, comm, container_name, holder_name, shown};
-use crate::incident::{Holder, Memory, Outcome, Rss, Scope, Victim, is_within};
+use crate::incident::{Holder, Outcome, Rss, Scope, Victim};
 use crate::size::size;
+use memcg::{Memory, is_within};
 
 /// The sentences between the first and the next step, as far as there is something to say.
 pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::incident::{
-    Container, Growth, Holder, Incident, LimitKind, Memory, OutOfMemory, Outcome, Pod, Process,
-    Rss, Scope, Setting, Stat, Trigger,
+    Container, Growth, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Rss, Scope,
+    Setting, Trigger,
 };
 use crate::k8s::draft::{self, Draft, On};
 use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
+use memcg::{Memory, Stat};
 
 use super::{NOTE_LEN, reason};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod};
-use crate::host::{Host, NodeRoot};
+use crate::host::Host;
 use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
 use crate::k8s::{Aside, LookupError, Recorder, Written};
@@ -14,6 +14,7 @@ use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::pressure::threshold::Level;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
+use memcg::NodeRoot;
 
 fn warning(level: Level, n: usize) -> Aside {
     let mut warning = near(level);

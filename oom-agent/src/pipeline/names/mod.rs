@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::discover::Runtimes;
-use crate::cgroup;
 use crate::cri::Identity;
 use crate::error_chain::chain;
 use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
+use memcg::cgroup;
 use table::Table;
 
 /// Nothing waits for these answers, and a node that is short of memory has a slow runtime.

@@ -1,17 +1,16 @@
 //! The names against a container runtime of this process.
 
-use std::path::Path;
-
 use tokio::time::timeout;
 
 use super::*;
 use crate::cri;
 use crate::cri::tests::{Answer, ID, container, serve, socket};
-use crate::host::{Host, NodeRoot};
+use crate::host::Host;
 use crate::incident::{Container, Incident, Victim};
 use crate::pipeline::resolve::Resolver;
 use crate::pipeline::sampling::Watched;
-use crate::snapshot::{Hierarchy, Snapshots};
+use memcg::NodeRoot;
+use memcg::Snapshots;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -27,7 +26,7 @@ fn scene(socket: &cri::Socket, node: &str) -> Scene {
     let resolver = Resolver::new(
         Host::read(None),
         None,
-        Snapshots::new(Hierarchy::find(Some(Path::new("/nonexistent"))), "/proc"),
+        Snapshots::new(Err("not mounted".to_owned()), "/proc"),
         &Watched::default(),
         NodeRoot::new(node),
         Arc::clone(&names),

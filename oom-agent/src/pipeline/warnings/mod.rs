@@ -23,8 +23,8 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
-use crate::snapshot::Hierarchy;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
+use memcg::Hierarchy;
 use telling::{Telling, offer};
 use watcher::Cgroups;
 

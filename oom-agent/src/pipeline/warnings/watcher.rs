@@ -7,12 +7,12 @@ use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
 use crate::act::{Processes, worst};
-use crate::host::NodeRoot;
 use crate::metrics::WarningCounts;
 use crate::pressure::threshold::Scores;
 use crate::pressure::{Key, Pass, Recorder};
-use crate::snapshot::Hierarchy;
 use crate::warn::{Ask, Containers, Crossed};
+use memcg::Hierarchy;
+use memcg::NodeRoot;
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {

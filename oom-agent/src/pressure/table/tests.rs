@@ -37,7 +37,7 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
-        node: crate::host::NodeRoot::default(),
+        node: memcg::NodeRoot::default(),
     };
     let mut table = Table::new(SamplerCounts::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
@@ -119,7 +119,7 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
-        node: crate::host::NodeRoot::default(),
+        node: memcg::NodeRoot::default(),
     };
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -150,7 +150,7 @@ fn there_is_a_look_once_marks_are_set() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V1,
-        node: crate::host::NodeRoot::default(),
+        node: memcg::NodeRoot::default(),
     };
     let mut table = Table::new(SamplerCounts::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
@@ -190,7 +190,7 @@ fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
     let source = Source::Containers {
         root: root.path().to_owned(),
         version: Version::V2,
-        node: crate::host::NodeRoot::default(),
+        node: memcg::NodeRoot::default(),
     };
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     let mut table = Table::new(SamplerCounts::default());

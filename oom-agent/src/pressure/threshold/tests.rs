@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::incident::{self, Percent};
 use crate::pressure::{Pressure, Usage};
+use memcg::Percent;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -158,14 +158,14 @@ fn what_was_seen_and_the_forecast_are_told_with_it() {
     assert_eq!((crossing, watch.level()), (expected, Some(Level::Warning)));
 }
 
-fn stall(tenths: u32) -> incident::Pressure {
-    let of = |from: u32| incident::Stalled {
+fn stall(tenths: u32) -> memcg::Pressure {
+    let of = |from: u32| memcg::Stalled {
         avg10: Percent(from * 100),
         avg60: Percent((from + 1) * 100),
         avg300: Percent((from + 2) * 100),
         total_us: u64::from(from + 3),
     };
-    incident::Pressure {
+    memcg::Pressure {
         some: of(tenths),
         full: of(tenths + 4),
     }

@@ -1,7 +1,7 @@
 //! PSI: Documentation/accounting/psi.rst of the kernel.
 
 use super::files::{Dir, Unread};
-use crate::incident::{Percent, Pressure, Stalled};
+use crate::memory::{Percent, Pressure, Stalled};
 
 /// A file of it.
 pub(super) fn read(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, Unread> {

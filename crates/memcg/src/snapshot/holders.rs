@@ -6,7 +6,8 @@ use std::time::Instant;
 use super::Snapshots;
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
-use crate::incident::{Holder, Owners, SwapCounter};
+use super::{SwapCounter, Usage};
+use crate::Owners;
 
 /// Directories that are looked into at once.
 const MOST: usize = 4096;
@@ -15,7 +16,7 @@ const MOST: usize = 4096;
 
 impl Snapshots {
     /// The cgroups directly below that one; `None` where they cannot be read, or not before `deadline`.
-    pub fn children(&self, path: &str, deadline: Instant) -> Option<Vec<Holder>> {
+    pub fn children(&self, path: &str, deadline: Instant) -> Option<Vec<Usage>> {
         let hierarchy = self.hierarchy.as_ref().ok()?;
         let mut holders = Vec::new();
         for path in list_below(hierarchy, path)?.into_iter().take(MOST) {
@@ -27,7 +28,7 @@ impl Snapshots {
 
     /// The pods below a cgroup, its services, and what else has no cgroups below it; and whether
     /// all of them were read.
-    pub fn holders(&self, path: &str, deadline: Instant) -> (Vec<Holder>, bool) {
+    pub fn holders(&self, path: &str, deadline: Instant) -> (Vec<Usage>, bool) {
         let Ok(hierarchy) = &self.hierarchy else {
             return (Vec::new(), false);
         };
@@ -79,18 +80,17 @@ fn list_below(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
     Some(below.collect())
 }
 
-fn read(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Holder> {
+fn read(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Usage> {
     let (usage, limit) = match hierarchy.version() {
         Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
         Version::V2 => ("memory.current", "memory.max"),
     };
     let mut buffer = [0; FILE_LEN];
     let mut dir = Dir::new(hierarchy.cgroup(&path).ok()?, deadline, &mut buffer);
-    Some(Holder {
+    Some(Usage {
         usage_bytes: dir.number(usage).ok()?,
         limit_bytes: dir.limit(limit).ok()?,
         cgroup: path,
-        ..Holder::default()
     })
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::host::NodeRoot;
+    use crate::NodeRoot;
 
     const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
     const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
@@ -121,7 +121,7 @@ mod tests {
             }
         }
         let hierarchy = Hierarchy::find(Some(root.path()));
-        let snapshots = Snapshots::new(hierarchy, Path::new("/nonexistent"));
+        let snapshots = Snapshots::new(Ok(hierarchy.unwrap()), Path::new("/nonexistent"));
         (root, snapshots)
     }
 
@@ -129,7 +129,7 @@ mod tests {
         Instant::now() + Duration::from_mins(1)
     }
 
-    fn figures(holders: Vec<Holder>) -> BTreeMap<String, (u64, Option<u64>)> {
+    fn figures(holders: Vec<Usage>) -> BTreeMap<String, (u64, Option<u64>)> {
         let holders = holders.into_iter();
         holders
             .map(|holder| (holder.cgroup, (holder.usage_bytes, holder.limit_bytes)))

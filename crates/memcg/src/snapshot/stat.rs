@@ -1,6 +1,6 @@
 //! `memory.stat` in one vocabulary. Pure.
 
-use crate::incident::Stat;
+use crate::memory::Stat;
 
 /// Of cgroup v2.
 pub(super) fn v2(text: &str) -> Stat {

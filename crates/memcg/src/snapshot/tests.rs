@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::incident::{Percent, Stat};
+use crate::memory::{Percent, Stat};
 
 /// Of Linux 6.12.
 const STAT_V2: &str = "anon 50331648\nfile 4096\nkernel 1048576\nkernel_stack 16384\n\
@@ -60,7 +60,7 @@ fn host(marker: &str, path: &str, files: &[(&str, &str)]) -> (TempDir, Snapshots
         fs::write(dir.join(name), text).unwrap();
     }
     let procfs = root.path().join("proc");
-    let snapshots = Snapshots::new(Hierarchy::find(Some(root.path())), procfs);
+    let snapshots = Snapshots::new(Ok(Hierarchy::find(Some(root.path())).unwrap()), procfs);
     (root, snapshots)
 }
 
@@ -220,7 +220,7 @@ fn once_the_time_is_over_nothing_more_is_read() {
 
 #[test]
 fn without_a_hierarchy_there_is_one_reason_for_all() {
-    let snapshots = Snapshots::new(Err(HierarchyError::NotMounted), "/nonexistent");
+    let snapshots = Snapshots::new(Err(HierarchyError::NotMounted.to_string()), "/nonexistent");
     let (mut memory, mut degraded) = ([of("/c"), of("/d")], Vec::new());
     let deadline = Instant::now() + Duration::from_mins(1);
     snapshots.take(&mut memory, deadline, &mut degraded);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::incident::Rose;
+use super::Rose;
 
 /// Cgroups whose count is not 0 that are remembered at once.
 const CAPACITY: usize = 4096;

@@ -2,7 +2,7 @@
 
 use super::files::{Dir, Gaps, Unread};
 use super::pressure;
-use crate::incident::{Memory, Stat};
+use crate::memory::{Memory, Stat};
 
 /// Documentation/filesystems/proc.rst of the kernel.
 pub(super) fn fill(proc: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {

@@ -15,8 +15,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::error_chain::chain;
-use crate::incident::{Memory, Rose};
+use crate::memory::Memory;
 use events::Events;
 use files::{Dir, FILE_LEN, Gaps};
 
@@ -32,13 +31,48 @@ pub struct Snapshots {
     events: OnceLock<Events>,
 }
 
+/// Whether the kernel counted, by the time of a kill, that a cgroup had hit its limit: `oom` of its
+/// `memory.events.local`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rose {
+    /// It did.
+    Yes,
+    /// It did not.
+    No,
+    /// It did at some time, and it is not known when.
+    Perhaps,
+    /// It could not be read.
+    Unread,
+}
+
+/// The counter of memory and swap together that a cgroup of v1 has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapCounter {
+    /// `memory.memsw.limit_in_bytes`.
+    pub limit_bytes: u64,
+    /// `memory.memsw.max_usage_in_bytes`.
+    pub peak_bytes: u64,
+}
+
+/// A cgroup's usage and limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Path from the hierarchy's root.
+    pub cgroup: String,
+    /// What is charged to it, in bytes.
+    pub usage_bytes: u64,
+    /// Its own limit, in bytes; `None` where it has none.
+    pub limit_bytes: Option<u64>,
+}
+
 // === impl Snapshots ===
 
 impl Snapshots {
     /// `procfs` is where that is mounted, for the node's own figures.
-    pub fn new(hierarchy: Result<Hierarchy, HierarchyError>, procfs: impl Into<PathBuf>) -> Self {
+    /// Where there is no hierarchy, its error is told in place of what would be read in it.
+    pub fn new(hierarchy: Result<Hierarchy, String>, procfs: impl Into<PathBuf>) -> Self {
         Self {
-            hierarchy: hierarchy.map_err(|error| chain(&error).to_string()),
+            hierarchy,
             procfs: procfs.into(),
             events: OnceLock::new(),
         }

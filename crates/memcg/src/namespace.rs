@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use super::memory_cgroup;
-
 /// `PROC_CGROUP_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
 const INITIAL: &str = "cgroup:[4026531835]";
 
@@ -18,6 +16,20 @@ pub struct CgroupNamespace {
 pub fn is_initial_cgroup_namespace() -> bool {
     let namespace = fs::read_link("/proc/self/ns/cgroup");
     namespace.is_ok_and(|namespace| namespace.as_os_str() == INITIAL)
+}
+
+/// `hierarchy:controllers:path` a line: the memory controller's (cgroup v1), else the unified one's (v2).
+pub fn memory_cgroup(text: &str) -> Option<String> {
+    let lines = || {
+        text.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            rest.split_once(':')
+        })
+    };
+    lines()
+        .find(|(controllers, _)| controllers.split(',').any(|name| name == "memory"))
+        .or_else(|| lines().find(|(controllers, _)| controllers.is_empty()))
+        .map(|(_, path)| path.to_owned())
 }
 
 // === impl CgroupNamespace ===
@@ -42,7 +54,7 @@ impl CgroupNamespace {
     }
 
     /// With a process in it whose cgroup is `own` from the hierarchy's root on, and `seen` in the namespace.
-    pub(crate) fn of(own: Option<&str>, seen: Option<&str>) -> Self {
+    pub fn of(own: Option<&str>, seen: Option<&str>) -> Self {
         let root = own.zip(seen).and_then(|(own, seen)| {
             let root = own.strip_suffix(seen.trim_end_matches('/'))?;
             Some(root.to_owned())

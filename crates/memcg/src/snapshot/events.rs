@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use rustix::fs::fstat;
 
+use super::Rose;
 use super::counts::Counts;
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
-use crate::incident::Rose;
 
 const EVENTS: &str = "memory.events.local";
 
