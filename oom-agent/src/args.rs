@@ -1,5 +1,6 @@
 //! The command line. Each flag has an environment variable.
 
+mod probe_method;
 mod sidecar;
 pub(crate) mod span;
 pub(crate) mod warnings;
@@ -11,11 +12,11 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cri::Socket;
-use crate::incident::Pattern;
 use crate::pressure::Every;
-use crate::probe::Method;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
+use oom_capture::Pattern;
 
+pub use probe_method::ProbeMethod;
 pub use sidecar::Sidecar;
 pub use warnings::{Action, Warnings};
 
@@ -146,7 +147,7 @@ pub struct Run {
 
     /// How to hang on the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
-    pub probe: Method,
+    pub probe: ProbeMethod,
 
     /// Keep the programs attached when the agent ends, pinned in this directory on a bpffs, and take
     /// over what they recorded meanwhile: `/sys/fs/bpf/oom-agent`. They stay until `oom-agent unpin`

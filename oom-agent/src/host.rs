@@ -26,7 +26,7 @@ impl Host {
             uname.nodename().to_string_lossy().into_owned()
         });
         Self {
-            node: crate::escape::truncate(&node, NAME_LEN).to_owned(),
+            node: service::escape::truncate(&node, NAME_LEN).to_owned(),
             boot: boot_id(Path::new("/proc/sys/kernel/random/boot_id")),
             page_size: rustix::param::page_size() as u64,
         }

@@ -3,22 +3,17 @@
 pub mod act;
 pub mod admin;
 pub mod args;
-pub mod clock;
 pub mod commands;
 pub mod cri;
-pub mod error_chain;
-pub mod escape;
 pub mod host;
 pub mod incident;
 pub mod journal;
 pub mod k8s;
-pub mod liveness;
 pub mod logging;
 pub mod metrics;
 pub mod no_victim;
 pub mod pipeline;
 pub mod pressure;
-pub mod probe;
 pub mod procfs;
 pub mod proxy;
 pub mod sidecar;
@@ -35,7 +30,7 @@ use std::io;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use args::{Cli, Command};
-pub use error_chain::chain;
+pub use service::error_chain::chain;
 
 /// Reads the command line; an empty environment variable is as good as none.
 pub fn parse() -> Cli {

@@ -37,7 +37,10 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError>
         .with_target("aya_obj", LevelFilter::WARN)
         // aya-log gives the BPF programs' messages the name of their crate.
         .with_target("oom_agent_ebpf", own)
-        .with_target("oom_agent", own);
+        .with_target("oom_agent", own)
+        .with_target("oom_capture", own)
+        .with_target("memcg", own)
+        .with_target("service", own);
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(QUEUE)

@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use oom_agent_ebpf as kernel;
 
-use crate::escape;
 use crate::host::Host;
-use crate::incident::{
-    Container, Incident, LimitKind, Outcome, Pod, Scope, Trigger, VERSION, memcg_path, position,
-    text,
-};
+use crate::incident::{Container, Incident, LimitKind, Outcome, Pod, Scope, VERSION, position};
 use crate::size::size;
 use memcg::NodeRoot;
 use memcg::cgroup::{self, Identity};
+use oom_capture::{Trigger, memcg_path, text};
+use service::escape;
 
 /// A cgroup that was quiet for so long has another episode.
 const QUIET: Duration = Duration::from_mins(5);

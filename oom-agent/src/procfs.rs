@@ -13,7 +13,7 @@ use rustix::thread::CapabilitySet;
 
 use memcg::{CgroupNamespace, memory_cgroup};
 
-use crate::incident::{Killed, Rss, Victim};
+use oom_capture::{Killed, Rss, Victim};
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -136,7 +136,7 @@ impl Procfs {
             victim.cmdline = read(&dir, "cmdline", CMDLINE_LEN)
                 .ok()
                 .filter(|bytes| !bytes.is_empty())
-                .map(|bytes| crate::incident::arguments(&bytes));
+                .map(|bytes| oom_capture::arguments(&bytes));
         }
         if killed.parent_above.is_none() {
             let parent = || {
@@ -326,9 +326,6 @@ mod tests {
                 namespace_pid: Some(17),
                 namespace_level: Some(1),
                 start_boot_ns: None,
-                first_process: None,
-                container: None,
-                pod: None,
             }
         );
         killed.say_missing();

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::escape;
 use crate::pressure::threshold::Scores;
 use memcg::memory_cgroup;
+use service::escape;
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 16 << 10;

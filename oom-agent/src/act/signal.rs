@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::process::{Held, Identity};
-use crate::escape;
+use service::escape;
 
 /// A signal to send, by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]

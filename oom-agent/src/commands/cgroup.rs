@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 
-use crate::escape;
 use memcg::cgroup::{Runtime, parse_bytes};
+use service::escape;
 
 /// The longest line taken from standard input, in bytes: `PATH_MAX` of the kernel.
 const LINE_LEN: usize = 4096;

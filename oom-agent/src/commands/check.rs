@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::probe::{Probe, ProbeError, Verified};
+use oom_capture::probe::{Probe, ProbeError, Verified};
 
 /// Why the check failed. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]

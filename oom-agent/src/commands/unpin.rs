@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::probe::{self, PinError};
+use oom_capture::probe::{self, PinError};
 
 /// Why it is still there. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{Cri, CriError};
-use crate::error_chain::chain;
+use service::error_chain::chain;
 
 /// Where the runtimes listen, the commonest first.
 pub const SOCKETS: [&str; 6] = [

@@ -29,8 +29,8 @@ pub use error::CriError;
 pub use sandbox::Sandbox;
 pub use several::Several;
 
-use crate::escape;
 use crate::incident::{Container, Pod};
+use service::escape;
 
 /// An incident waits this long for the runtime at most, then goes out degraded.
 pub const PATIENCE: Duration = Duration::from_millis(500);

@@ -6,8 +6,8 @@ use proto::cri::{
 };
 
 use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, identity};
-use crate::escape;
 use crate::story::{State, Status};
+use service::escape;
 
 /// Containers of one pod whose status is asked for: the struck first, then those made last.
 const CONTAINERS: usize = 32;

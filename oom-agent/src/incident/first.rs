@@ -5,8 +5,8 @@
 
 use oom_agent_ebpf::LEVELS;
 
-use super::Killed;
 use memcg::cgroup;
+use oom_capture::Killed;
 
 const UNKNOWN: &str =
     "it cannot be told where its parent and its PID namespace's first process are";
@@ -51,8 +51,8 @@ fn container_above(path: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Victim;
     use super::*;
+    use oom_capture::Victim;
 
     const CONTAINER: &str = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e/17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 

@@ -2,8 +2,10 @@
 
 use memcg::Memory;
 
-use super::scope::{level_of, limit_of, victim_path};
-use super::{Killed, Limit, Scope};
+use super::scope::{level_of, victim_path};
+use super::{Limit, Scope};
+use oom_capture::Killed;
+use oom_capture::limit_of;
 
 /// Whose memory is of interest: that of the cgroup or node whose limit was hit, and the first
 /// victim's. Holds what the kernel's records tell of them, which is of the very moment.
@@ -47,7 +49,7 @@ mod tests {
     use oom_agent_ebpf::Level;
 
     use super::*;
-    use crate::incident::Victim;
+    use oom_capture::Victim;
 
     fn limit(scope: Scope, cgroup: Option<&str>) -> Limit {
         Limit {

@@ -1,43 +1,27 @@
 //! What an incident is, and how records become one. Pure: time is an argument.
 
-mod assembler;
-mod autopsy;
 mod before;
-mod environment;
 mod first;
-mod found;
-mod group;
 mod memory;
 mod position;
 mod scope;
 mod sentence;
 mod setting;
 
-#[cfg(test)]
-mod group_tests;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use memcg::{Memory, Usage};
+use oom_capture::{Rss, Trigger};
 use serde::{Deserialize, Serialize};
 
-pub use assembler::{Assembler, Expect};
-pub use autopsy::arguments;
-pub(crate) use autopsy::{path as memcg_path, text};
 pub(crate) use before::is_near;
 pub use before::{Before, Growth, SAMPLES};
-pub use environment::{Allow, Pattern, PatternError};
 pub use first::is_first_process;
-pub use found::{Fate, Found, Killed};
 pub use memory::memory_of_interest;
 pub use position::position;
-pub use scope::{Control, Limit, counted, inferred, look_for_swap_limit, seen};
+pub use scope::{Limit, counted, inferred, look_for_swap_limit, seen};
 pub use sentence::sentence;
 pub use setting::{
     add_own, add_process, choose_setting, detect_lowered_limit, merge_own, rank_holders,
@@ -215,15 +199,6 @@ pub enum Outcome {
     Unknown,
 }
 
-/// The process whose allocation set the OOM killer off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trigger {
-    /// tgid, as the host sees it.
-    pub pid: u32,
-    /// Name of the thread that allocated.
-    pub comm: String,
-}
-
 /// A process that was killed. What is not known is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victim {
@@ -256,20 +231,27 @@ pub struct Victim {
     pub container: Option<Container>,
     /// The pod, where the cgroup is one's.
     pub pod: Option<Pod>,
-    /// Depth of its PID namespace; 0 is the host's.
-    #[serde(skip)]
-    pub namespace_level: Option<u32>,
 }
 
-/// Resident memory by kind, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rss {
-    /// Anonymous memory.
-    pub anon: u64,
-    /// Mapped files.
-    pub file: u64,
-    /// Shared memory and tmpfs.
-    pub shmem: u64,
+impl From<oom_capture::Victim> for Victim {
+    fn from(victim: oom_capture::Victim) -> Self {
+        Self {
+            pid: victim.pid,
+            comm: victim.comm,
+            cmdline: victim.cmdline,
+            environment: victim.environment,
+            parent_pid: victim.parent_pid,
+            namespace_pid: victim.namespace_pid,
+            start_boot_ns: victim.start_boot_ns,
+            uid: victim.uid,
+            oom_score_adj: victim.oom_score_adj,
+            rss_bytes: victim.rss_bytes,
+            cgroup: victim.cgroup,
+            first_process: None,
+            container: None,
+            pod: None,
+        }
+    }
 }
 
 /// A container as its runtime knows it.
@@ -321,16 +303,5 @@ impl Incident {
             Scope::Nested | Scope::Ancestor => before == self.limit_cgroup.as_ref(),
             Scope::Node | Scope::Confined | Scope::Sysrq => false,
         }
-    }
-}
-
-// === impl Rss ===
-
-impl Rss {
-    /// All kinds together.
-    pub fn total(self) -> u64 {
-        self.anon
-            .saturating_add(self.file)
-            .saturating_add(self.shmem)
     }
 }

@@ -2,37 +2,13 @@
 
 use memcg::{Rose, SwapCounter, ancestor};
 use oom_agent_ebpf::Level;
+use oom_capture::{Control, Killed, SLACK_PAGES, is_full};
 
 use super::position::position;
-use super::{Holder, Killed, LimitKind, OutOfMemory, Scope, Setting};
-
-/// Pages that a CPU may have charged ahead, `MEMCG_CHARGE_BATCH` of the kernel, for a few of them: a
-/// cgroup stands at its limit when less than this, or than a 64th of it, is left.
-pub(super) const SLACK_PAGES: u64 = 512;
+use super::{Holder, LimitKind, OutOfMemory, Scope, Setting};
 
 const EVENTS: &str = "memory.events.local";
 const UNPROBED: &str = "out_of_memory cannot be probed here";
-
-/// What the probe of `out_of_memory` saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// When it was entered; the same for all kills of one invocation.
-    pub invocation_ns: u64,
-    /// The path of `oom_control.memcg`; `None` when it could not be read.
-    pub memcg: Option<String>,
-    /// `oom_control.memcg` was null.
-    pub node: bool,
-    /// Of that cgroup, in pages.
-    pub limit_pages: Option<u64>,
-    /// `oom_control.totalpages`.
-    pub total_pages: u64,
-    /// `oom_control.gfp_mask`.
-    pub gfp_mask: u32,
-    /// `oom_control.order`.
-    pub order: i32,
-    /// `oom_control.constraint`.
-    pub constraint: u32,
-}
 
 /// Whose limit, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,17 +214,6 @@ pub(super) fn victim_path(killed: &[Killed]) -> Option<&str> {
         .find_map(|killed| killed.victim.cgroup.as_deref())
 }
 
-/// Its limit in bytes; `None` where it has none.
-pub(super) fn limit_of(level: &Level, page_size: u64) -> Option<u64> {
-    let unlimited = i64::MAX.unsigned_abs() / page_size.max(1);
-    (level.max_pages < unlimited).then(|| level.max_pages.saturating_mul(page_size))
-}
-
-pub(super) fn is_full(level: &Level, page_size: u64) -> bool {
-    let left = level.max_pages.saturating_sub(level.usage_pages);
-    limit_of(level, page_size).is_some() && left <= SLACK_PAGES.max(level.max_pages / 64)
-}
-
 /// `enum oom_constraint` of include/linux/oom.h.
 const CONSTRAINT_NONE: u32 = 0;
 const CONSTRAINT_CPUSET: u32 = 1;
@@ -292,7 +257,7 @@ fn constraint(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incident::Victim;
+    use oom_capture::Victim;
 
     const PAGE: u64 = 4096;
     const POD: &str = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";

@@ -7,10 +7,12 @@
 
 use std::cmp::Reverse;
 
-use super::scope::{SLACK_PAGES, level_of, limit_of, victim_path};
-use super::{Holder, Killed, Limit, Process, Scope, Setting};
+use super::scope::{level_of, victim_path};
+use super::{Holder, Limit, Process, Scope, Setting};
 use memcg::NodeRoot;
 use memcg::{Owners, is_within};
+use oom_capture::Killed;
+use oom_capture::{SLACK_PAGES, limit_of};
 
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;
@@ -169,7 +171,7 @@ mod tests {
     use oom_agent_ebpf::Level;
 
     use super::*;
-    use crate::incident::Victim;
+    use oom_capture::Victim;
 
     const PAGE: u64 = 4096;
     const MIB: u64 = 1 << 20;

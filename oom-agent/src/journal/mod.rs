@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::error_chain::chain;
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
 use ledger::{Ledger, lean};
+use service::error_chain::chain;
 use store::Store;
 
 pub use ledger::Debt;

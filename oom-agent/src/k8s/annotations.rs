@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::draft::{Aside, Draft, On, Told};
 use super::facts::Facts;
-use crate::escape;
 use crate::incident::{Incident, Victim};
 use crate::story::{Finding, State};
 use crate::warn::Warning;
+use service::escape;
 
 /// Before every key.
 const PREFIX: &str = "oom-bonker.dev/";

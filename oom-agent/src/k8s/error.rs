@@ -5,7 +5,7 @@ use super::event::CONTROLLER;
 use super::pods::LookupError;
 use super::refusal::Refusal;
 use super::wire::CallError;
-use crate::error_chain::chain;
+use service::error_chain::chain;
 
 /// Why there is no Kubernetes side. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]

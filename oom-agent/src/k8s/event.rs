@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::draft::{Aside, Draft, On, Subject, Told};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
-use crate::escape;
 use crate::story::Verdict;
+use service::escape;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
 pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";

@@ -42,7 +42,6 @@ pub use pods::LookupError;
 pub use reader::PodReader;
 pub use wire::CallError;
 
-use crate::error_chain::chain;
 use crate::incident::Incident;
 use draft::On;
 use event::Place;
@@ -50,6 +49,7 @@ use facts::Facts;
 use ledger::{Ledger, Update, Verdict};
 use pods::Pods;
 use refusal::Refusal;
+use service::error_chain::chain;
 
 /// What the API server is given to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -11,8 +11,8 @@ use kube::core::{ObjectList, Request};
 
 use super::facts::{Facts, answers_to, own_annotations};
 use super::wire::{CallError, call_for};
-use crate::error_chain::chain;
 use crate::incident::Container;
+use service::error_chain::chain;
 
 /// Given to a lookup that an Event can do without.
 const PATIENCE: Duration = Duration::from_secs(1);

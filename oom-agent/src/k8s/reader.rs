@@ -14,8 +14,9 @@ use super::draft::is_name;
 use super::facts::{answers_to, bare_id};
 use super::pods::LookupError;
 use super::wire::{CallError, call_for};
+use crate::incident;
 use crate::story::{Ended, Stored};
-use crate::{escape, incident};
+use service::escape;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 

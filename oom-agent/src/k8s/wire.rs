@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::refusal::Refusal;
-use crate::escape;
+use service::escape;
 
 /// The longest answer taken: the metadata of all pods that a node can have.
 const ANSWER_LEN: usize = 16 << 20;

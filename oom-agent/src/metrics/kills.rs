@@ -14,8 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::lock;
-use crate::escape;
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
+use service::escape;
 
 /// Containers that have series of their own: four times the pods that a kubelet takes by default.
 pub(super) const CONTAINERS: usize = 512;

@@ -38,12 +38,13 @@ pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 pub use warnings::WarningCounts;
 
-use crate::incident::{Fate, Found, Incident};
+use crate::incident::Incident;
 use crate::pressure::Usage;
 use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
+use oom_capture::{Fate, Found};
 use optional::Optional;
 use sink::Sinks;
 use usages::Usages;

@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{BUCKETS, lock, seconds};
-use crate::escape;
+use service::escape;
 
 /// The longest name of a sink, in bytes: a URL from the command line.
 const NAME_LEN: usize = 256;

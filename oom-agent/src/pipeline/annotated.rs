@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 
 use super::resolve::Resolver;
-use crate::clock;
-use crate::error_chain::chain;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
 use crate::warn::{Ask, Known, Marks, PREFIX, Unheeded};
+use service::clock;
+use service::error_chain::chain;
 
 /// Looks pods up.
 pub(super) struct Annotated {

@@ -10,12 +10,12 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
-use crate::error_chain::chain;
 use crate::k8s::{self, Recorder};
-use crate::probe;
 use memcg::CgroupNamespace;
 use memcg::NodeRoot;
 use memcg::{Hierarchy, HierarchyError, Version};
+use oom_capture::probe;
+use service::error_chain::chain;
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);

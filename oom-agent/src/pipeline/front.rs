@@ -9,11 +9,12 @@ use tokio::sync::mpsc::Sender;
 
 use super::no_victim::Sightings;
 use super::resolve::Resolver;
-use crate::clock;
-use crate::incident::{Assembler, Found, Incident, Scope};
+use crate::incident::{Incident, Scope};
 use crate::metrics::Metrics;
-use crate::probe::{Kept, Left, Take};
 use crate::sinks::{Format, Lines};
+use oom_capture::probe::{Kept, Left, Take};
+use oom_capture::{Assembler, Found};
+use service::clock;
 
 /// What goes on to the other sinks.
 pub(super) enum Seen {

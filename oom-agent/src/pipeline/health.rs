@@ -13,16 +13,16 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::resolve::Resolver;
 use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
-use crate::clock;
 use crate::cri;
-use crate::error_chain::chain;
 use crate::incident::Container;
-use crate::liveness::Liveness;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use crate::pressure::Usage;
-use crate::probe::Drops;
 use memcg::cgroup::{self, Identity};
 use memcg::vmstat;
+use oom_capture::probe::Drops;
+use service::clock;
+use service::error_chain::chain;
+use service::liveness::Liveness;
 
 /// A scrape or a probe waits this long for the container runtime at most.
 const PATIENCE: Duration = Duration::from_millis(500);

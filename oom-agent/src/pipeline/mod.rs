@@ -30,14 +30,11 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
-use crate::clock;
-use crate::error_chain::chain;
 use crate::host::Host;
-use crate::incident::{Allow, Assembler, Expect, Incident};
+use crate::incident::Incident;
 use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
-use crate::probe::{Kept, Method, Probe, ProbeError, Wanted};
 use crate::procfs::Procfs;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sink};
@@ -48,10 +45,14 @@ use memcg::CgroupNamespace;
 use memcg::NodeRoot;
 use memcg::Snapshots;
 use names::Names;
+use oom_capture::probe::{Kept, Method, Probe, ProbeError, Wanted};
+use oom_capture::{Allow, Assembler, Expect};
 use outlets::{Outlets, Parts};
 use resolve::Resolver;
 use said::{say_attached, say_degraded};
 use sampling::Watched;
+use service::clock;
+use service::error_chain::chain;
 use summary::Summary;
 use verdicts::Verdicts;
 use warnings::Warner;
@@ -146,7 +147,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         front.taker()
     };
     let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
-    say_degraded(&probe, args.probe, environments);
+    say_degraded(&probe, args.probe.into(), environments);
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }
@@ -409,7 +410,8 @@ impl Pipeline {
 
 fn wanted(args: &Run, environment: bool) -> Wanted<'_> {
     Wanted {
-        method: args.probe,
+        tuned: true,
+        method: args.probe.into(),
         logging: args.log_level == LogLevel::Trace,
         environment,
         pin: args.pin.as_deref(),

@@ -9,8 +9,6 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::owner::find_owner;
 use super::resolve::Resolver;
-use crate::clock;
-use crate::escape;
 use crate::host::Host;
 use crate::incident::sentence;
 use crate::k8s::Aside;
@@ -18,6 +16,8 @@ use crate::metrics::{NoVictimCounts, SinkCounts};
 use crate::no_victim::{Episodes, NoVictim, Sighting};
 use crate::pressure::Pass;
 use crate::sinks::Lines;
+use service::clock;
+use service::escape;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;

@@ -13,13 +13,10 @@ use tokio::time::timeout;
 use super::discover::Runtimes;
 use super::names::Names;
 use super::sampling::Watched;
-use crate::clock;
 use crate::cri;
-use crate::escape;
 use crate::host::Host;
 use crate::incident::{
-    self, Before, Container, Fate, Found, Holder, Incident, Killed, Limit, Outcome, Pod, Scope,
-    Trigger, VERSION, Victim,
+    self, Before, Container, Holder, Incident, Limit, Outcome, Pod, Scope, VERSION, Victim,
 };
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
@@ -28,6 +25,9 @@ use memcg::Memory;
 use memcg::NodeRoot;
 use memcg::Snapshots;
 use memcg::cgroup;
+use oom_capture::{Fate, Found, Killed, Trigger};
+use service::clock;
+use service::escape;
 
 /// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
 const REASON_LEN: usize = 512;
@@ -501,11 +501,12 @@ fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
 fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     let first = incident::is_first_process(&killed);
     let Killed {
-        mut victim,
+        victim,
         exiting,
         mut degraded,
         ..
     } = killed;
+    let mut victim = Victim::from(victim);
     (victim.container, victim.pod) = victim
         .cgroup
         .as_deref()

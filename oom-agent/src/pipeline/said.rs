@@ -1,7 +1,7 @@
 //! What is said of the programs at the start: what they tell, and what they cannot.
 
 use crate::host::Host;
-use crate::probe::{Method, Pinned, Probe};
+use oom_capture::probe::{Method, Pinned, Probe};
 
 pub(super) fn say_attached(host: &Host, probe: &Probe) {
     tracing::info!(
@@ -21,7 +21,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
     if let Some(error) = &probe.no_btf {
         tracing::warn!(
-            error = %crate::error_chain::chain(error),
+            error = %service::error_chain::chain(error),
             "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
         );
     } else if wanted == Method::Classic {
@@ -31,7 +31,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
     for error in &probe.refused {
         tracing::warn!(
-            error = %crate::error_chain::chain(error),
+            error = %service::error_chain::chain(error),
             "less is told of each kill: a program is not in use"
         );
     }
@@ -39,7 +39,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
         && probe.method == Method::Classic
     {
         tracing::warn!(
-            error = %crate::error_chain::chain(error),
+            error = %service::error_chain::chain(error),
             "the classic tracepoint's pid is read where most kernels have it"
         );
     }
@@ -49,7 +49,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     {
         let reasons: Vec<String> = errors
             .iter()
-            .map(|error| crate::error_chain::chain(error).to_string())
+            .map(|error| service::error_chain::chain(error).to_string())
             .collect();
         tracing::warn!(
             reasons = reasons.join("; "),
@@ -73,7 +73,7 @@ fn say_pinned(pinned: &Pinned) {
     }
     if let Some(error) = &pinned.refused {
         tracing::warn!(
-            error = %crate::error_chain::chain(error),
+            error = %service::error_chain::chain(error),
             "nothing is pinned: what is killed while no agent runs is missed"
         );
         return;

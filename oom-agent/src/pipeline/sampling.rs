@@ -8,12 +8,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
-use crate::error_chain::chain;
-use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
 use memcg::Hierarchy;
 use memcg::NodeRoot;
+use service::error_chain::chain;
+use service::liveness::Liveness;
 
 use super::names::Names;
 use super::no_victim::Sightings;

@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use super::health::Meters;
 use super::resolve::Resolver;
-use crate::error_chain::chain;
 use crate::incident::{Incident, Pod};
 use crate::k8s::{Aside, LookupError, PodReader};
 use crate::metrics::{Metrics, SinkCounts};
 use crate::sinks::Lines;
 use crate::story::{Check, Finding, Judgement, Status, Stored, Verdict, Watch, Why};
+use service::error_chain::chain;
 
 /// Incidents on their way to the comparison, and what it and the warnings tell on its to the Events.
 pub(super) const QUEUE: usize = 256;

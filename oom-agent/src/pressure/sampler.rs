@@ -15,9 +15,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
 use super::usage::{Notice, Pass, Take};
-use crate::clock;
-use crate::liveness::{Ending, Liveness};
 use crate::metrics::SamplerCounts;
+use service::clock;
+use service::liveness::{Ending, Liveness};
 
 /// Neither is an inode of a cgroup that can be limited: that of the root is 1.
 const STOP: u64 = 0;

@@ -8,11 +8,11 @@ use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
 use super::tree::Source;
 use super::usage::{Key, Pass, Usage};
-use crate::clock;
-use crate::error_chain::chain;
 use crate::metrics::SamplerCounts;
 use crate::no_victim::Cause;
 use memcg::Version;
+use service::clock;
+use service::error_chain::chain;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
 const MOST: usize = 1000;

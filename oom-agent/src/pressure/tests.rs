@@ -9,9 +9,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::liveness::Liveness;
 use crate::metrics::SamplerCounts;
 use memcg::Version;
+use service::liveness::Liveness;
 
 const SOON: Duration = Duration::from_mins(3);
 const FAST: Duration = Duration::from_millis(100);

@@ -19,9 +19,6 @@ use tonic::{Status, Streaming};
 
 use super::Sink;
 use super::backoff::Backoff;
-use crate::clock;
-use crate::error_chain::chain;
-use crate::escape;
 use crate::incident::Incident;
 use crate::journal::Debts;
 use crate::metrics::{Metrics, SinkCounts, WarningCounts};
@@ -30,6 +27,9 @@ use cause::{Cause, STALE};
 use later::{Later, Owed};
 use secrets::SecretsError;
 pub use secrets::{Contradiction, Secrets};
+use service::clock;
+use service::error_chain::chain;
+use service::escape;
 pub use url::BonkerUrl;
 
 /// Given to connect, and to open the stream.

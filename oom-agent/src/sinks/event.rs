@@ -11,12 +11,12 @@ use tokio::sync::mpsc;
 
 use super::Sink;
 use super::backlog::{Backlog, Entry, Setback};
-use crate::clock;
-use crate::error_chain::chain;
 use crate::incident::{Container, Incident, Pod};
 use crate::journal::Debts;
 use crate::k8s::{Aside, Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
+use service::clock;
+use service::error_chain::chain;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);

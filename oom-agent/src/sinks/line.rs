@@ -16,11 +16,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::QUEUE;
-use crate::escape;
 use crate::incident::{Incident, sentence};
 use crate::metrics::Counter;
 use crate::story::{self, Finding};
 use crate::warn::Warning;
+use service::escape;
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";

@@ -58,7 +58,7 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
         memory: Vec::new(),
         before: None,
         degraded: Vec::new(),
-        stamp_ns: crate::clock::monotonic_ns(),
+        stamp_ns: service::clock::monotonic_ns(),
         stamps: Vec::new(),
     })
 }
@@ -442,7 +442,7 @@ async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
     bonker.answer = |_, _| Outcome::Full;
     let _server = run(bonker, listener);
     let sink = sink(address);
-    let now = crate::clock::monotonic_ns();
+    let now = service::clock::monotonic_ns();
     let mut kill = Arc::unwrap_or_clone(incident(1));
     // Old in a second; on a machine that was just started, as soon as five minutes have passed.
     kill.stamp_ns = now.saturating_sub(299_000_000_000);

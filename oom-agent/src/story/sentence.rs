@@ -2,8 +2,8 @@
 
 use super::decide::TERMINATED;
 use super::{Finding, State, Verdict};
-use crate::escape;
 use crate::incident::{Container, Scope};
+use service::escape;
 
 /// The longest names shown, in bytes: more than honest ones have.
 const NAME_LEN: usize = 80;

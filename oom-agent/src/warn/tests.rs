@@ -32,7 +32,7 @@ pub(crate) fn near(level: Level) -> Warning {
         crossing: Crossing {
             level,
             usage: Usage {
-                at_ns: crate::clock::monotonic_ns(),
+                at_ns: service::clock::monotonic_ns(),
                 current: 60 * MIB,
                 working_set: 58 * MIB,
                 limit: Some(64 * MIB),

@@ -5,11 +5,12 @@ use serde::Serialize;
 
 use super::Complaint;
 use crate::act::{Sig, Signalled};
+use crate::chain;
 use crate::incident::{Container, Pod, VERSION, nanoseconds};
 use crate::pressure::threshold::{Crossing, Level};
 use crate::size::size;
-use crate::{chain, escape};
 use memcg::Pressure;
+use service::escape;
 
 /// Processes that a line names of those that got a signal.
 const PIDS: usize = 16;

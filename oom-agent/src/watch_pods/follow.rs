@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::health::Trouble;
-use crate::error_chain::chain;
 use crate::k8s::{ApiError, Change, Cluster, PodStatus};
 use crate::sinks::Backoff;
+use service::error_chain::chain;
 
 /// What is seen of the pods.
 #[derive(Debug)]

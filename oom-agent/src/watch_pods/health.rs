@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, Answer, Asked};
-use crate::clock;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings};
+use service::clock;
 
 /// What keeps somebody from his work just now, so that it is said once, and to whoever asks.
 #[derive(Clone, Default)]

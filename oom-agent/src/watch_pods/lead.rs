@@ -6,8 +6,8 @@ use tokio::time::{Instant, sleep};
 
 use super::election::Election;
 use super::health::Trouble;
-use crate::error_chain::chain;
 use crate::k8s::{ApiError, Cluster};
+use service::error_chain::chain;
 
 /// A candidate.
 pub(super) struct Lead {
@@ -78,7 +78,7 @@ impl Lead {
         let Some(next) = self.election.look(lease.as_ref(), now, Timestamp::now()) else {
             if !self.standing_by {
                 let holder = lease.map(|lease| lease.holder).unwrap_or_default();
-                tracing::info!(holder = %crate::escape::terminal(&holder), "standing by");
+                tracing::info!(holder = %service::escape::terminal(&holder), "standing by");
             }
             self.standing_by = true;
             return Ok(());

@@ -10,11 +10,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::counts::{Counts, UpdateType};
 use super::kills::Kill;
 use super::{GRACE, story, told};
-use crate::clock;
-use crate::error_chain::chain;
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
 use crate::sinks::{Backoff, Lines, Sink};
+use service::clock;
+use service::error_chain::chain;
 
 /// Kills that are told at once.
 const AT_ONCE: usize = 16;

@@ -10,9 +10,9 @@ use kube::core::Status;
 
 use super::error::Attempt;
 use super::{ApiError, Cluster, List, PATIENCE};
-use crate::escape;
 use crate::k8s::event::{CONTROLLER as AGENT, stamped};
 use crate::k8s::refusal::Refusal;
+use service::escape;
 
 /// Who writes these Events.
 const CONTROLLER: &str = "oom-bonker.dev/watch-pods";

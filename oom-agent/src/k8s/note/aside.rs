@@ -1,11 +1,11 @@
 //! What is told beside the kills. Pure.
 
 use super::{NOTE_LEN, capital};
-use crate::escape;
 use crate::k8s::draft::Aside;
 use crate::pressure::threshold::Level;
 use crate::story;
 use crate::warn::Warning;
+use service::escape;
 
 pub(super) fn note(aside: &Aside, held_back: u64) -> String {
     let (told, more) = match aside {

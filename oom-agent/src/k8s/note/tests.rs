@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::incident::{
-    Container, Growth, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Rss, Scope,
-    Setting, Trigger,
+    Container, Growth, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Scope,
+    Setting,
 };
 use crate::k8s::draft::{self, Draft, On};
 use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
 use memcg::{Memory, Stat};
+use oom_capture::{Rss, Trigger};
 
 use super::{NOTE_LEN, reason};
 

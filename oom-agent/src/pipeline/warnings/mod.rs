@@ -16,8 +16,6 @@ use super::annotated::{Annotated, Found};
 use super::resolve::Resolver;
 use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
-use crate::clock;
-use crate::escape;
 use crate::host::Host;
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
@@ -25,6 +23,8 @@ use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
 use memcg::Hierarchy;
+use service::clock;
+use service::escape;
 use telling::{Telling, offer};
 use watcher::Cgroups;
 

@@ -10,9 +10,6 @@ use tokio::task::spawn_blocking;
 
 use super::watcher::Cgroups;
 use crate::act::{Notice, Post, likeliest};
-use crate::clock;
-use crate::error_chain::chain;
-use crate::escape;
 use crate::host::Host;
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
@@ -21,6 +18,9 @@ use crate::pipeline::resolve::Resolver;
 use crate::pressure::Key;
 use crate::sinks::Lines;
 use crate::warn::{Crossed, Signal, Warning};
+use service::clock;
+use service::error_chain::chain;
+use service::escape;
 
 /// Given to name a container and its pod: more than a runtime is given for either.
 const OWNER: Duration = Duration::from_secs(4);

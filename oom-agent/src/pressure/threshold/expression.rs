@@ -7,8 +7,8 @@ use std::sync::Arc;
 use exmex::{BinOp, Express as _, FlatEx, MakeOperators, Operator};
 
 use super::scan;
-use crate::escape;
 use crate::pressure::{Pressure, Stall, Usage};
+use service::escape;
 
 /// What an expression is over, mostly in the names that `OOMHero` has.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use proto::bonk::{BonkItem, Severity, StreamBonksRequest};
 
 use super::SUMMARY_LEN;
-use crate::clock;
-use crate::escape;
 use crate::incident::{Container, Incident, Pod, Scope, sentence};
 use crate::pressure::threshold::Level;
 use crate::warn::Warning;
+use service::clock;
+use service::escape;
 
 /// A kill that is older is old news: a penguin need not be bonked for it.
 pub(super) const STALE: Duration = Duration::from_mins(5);

@@ -94,7 +94,7 @@ async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked 
 fn numbered(n: usize, namespace: &str) -> Arc<Incident> {
     let mut incident = incident();
     incident.id = format!("6f1c0a52-{n}-4242");
-    incident.stamp_ns = crate::clock::monotonic_ns();
+    incident.stamp_ns = service::clock::monotonic_ns();
     let pod = incident.victims[0].pod.as_mut().unwrap();
     pod.namespace = Some(namespace.to_owned());
     pod.uid = Some(format!("{namespace}-{n}"));

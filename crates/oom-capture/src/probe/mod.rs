@@ -57,6 +57,10 @@ pub struct Probe {
 pub struct Wanted<'a> {
     /// How the programs are to hang on the kernel.
     pub method: Method,
+    /// Whether to change this process for the sake of speed and memory: the threads that read the ring
+    /// get a real-time priority and half of the CPUs each, and the limit of open files is 0 for a moment,
+    /// which keeps aya from parsing the kernel's BTF.
+    pub tuned: bool,
     /// The programs' own debug messages.
     pub logging: bool,
     /// Have them read the victims' environments.
@@ -117,6 +121,7 @@ impl Probe {
             logger,
             take(method, kept),
             Arc::clone(&drops.malformed),
+            wanted.tuned,
         )
         .map_err(|source| ProbeError::Reader { source })?;
         Ok(Self {
@@ -137,6 +142,7 @@ impl Probe {
     pub fn verify() -> Result<Vec<Verified>, ProbeError> {
         let wanted = Wanted {
             method: Method::Auto,
+            tuned: true,
             logging: false,
             environment: true,
             pin: None,
@@ -151,7 +157,7 @@ impl Probe {
     }
 
     /// Whether the ring is read, at any time.
-    pub fn liveness(&self) -> crate::liveness::Liveness {
+    pub fn liveness(&self) -> service::liveness::Liveness {
         self.reader.liveness()
     }
 

@@ -214,7 +214,7 @@ impl Killed {
     }
 
     /// Whether it is the first process of its PID namespace, be it a container's or one within.
-    pub(super) fn is_reaper(&self) -> bool {
+    pub fn is_reaper(&self) -> bool {
         let victim = &self.victim;
         victim.namespace_level.is_some_and(|level| level > 0) && victim.namespace_pid == Some(1)
     }

@@ -24,8 +24,8 @@ use thread_priority::{
 };
 use tracing_log::log::Log;
 
-use crate::clock;
-use crate::liveness::Liveness;
+use service::clock;
+use service::liveness::Liveness;
 
 type Logger = EbpfLogger<&'static dyn Log>;
 
@@ -64,6 +64,7 @@ impl Reader {
         logger: Option<Logger>,
         take: Take,
         malformed: Arc<AtomicU64>,
+        tuned: bool,
     ) -> io::Result<Self> {
         let mut fds = vec![ring.as_fd().try_clone_to_owned()?];
         if let Some(logger) = &logger {
@@ -93,10 +94,9 @@ impl Reader {
                 .name(format!("ring-reader-{n}"))
                 .spawn(move || {
                     let _ending = ending;
-                    if let Err(error) = sched_setaffinity(None, &cpus) {
-                        tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
+                    if tuned {
+                        tune(&cpus);
                     }
-                    hurry();
                     read(&ring, &fds, &stop);
                 })?;
             reader.threads.push(thread);
@@ -198,8 +198,11 @@ fn wait(fds: &[OwnedFd], stop: &OwnedFd, deadline_ns: Option<u64>) -> io::Result
     Ok(fds.first().is_none_or(|stop| stop.revents().is_empty()))
 }
 
-/// Makes this thread a real-time one, where that is allowed.
-fn hurry() {
+/// Binds this thread to these CPUs, and makes it a real-time one, where that is allowed.
+fn tune(cpus: &CpuSet) {
+    if let Err(error) = sched_setaffinity(None, cpus) {
+        tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
+    }
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let Ok(priority) = PRIORITY.try_into() else {
         return;

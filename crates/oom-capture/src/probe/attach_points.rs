@@ -83,9 +83,12 @@ fn attach_points(kernel: &Btf) -> Vec<Named<'static>> {
     tracepoints.chain(function).collect()
 }
 
-/// A loader that has not parsed the kernel's BTF, which this object has no use for: there is no way
-/// to ask for that, so for a moment no file can be opened.
-pub(super) fn loader() -> EbpfLoader<'static> {
+/// A loader; a `tuned` one has not parsed the kernel's BTF, which this object has no use for: there is no
+/// way to ask for that, so for a moment no file can be opened.
+pub(super) fn loader(tuned: bool) -> EbpfLoader<'static> {
+    if !tuned {
+        return EbpfLoader::new();
+    }
     let limit = getrlimit(Resource::Nofile);
     let none = Rlimit {
         current: Some(0),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use aya::pin::PinError as AyaError;
 use aya::programs::links::{FdLink, PinnedLink};
 
-use crate::clock;
+use service::clock;
 
 /// `BPF_FS_MAGIC` of the kernel's include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;

@@ -6,7 +6,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use super::pins::PinError;
-use crate::error_chain::chain;
+use service::error_chain::chain;
 
 /// Why nothing can be captured. `Display` leaves the source out: print the chain.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +191,7 @@ impl ProbeError {
         match last_word(&log) {
             Some(reason) => Self::Verifier {
                 program,
-                reason: crate::escape::truncate(reason, REASON_LEN).to_owned(),
+                reason: service::escape::truncate(reason, REASON_LEN).to_owned(),
                 log,
             },
             None => Self::NotLoaded {

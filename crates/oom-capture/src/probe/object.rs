@@ -52,7 +52,7 @@ const RING_WITH_ENVIRONMENTS: u32 = 8 << 20;
 const RING: u32 = 4 << 20;
 
 /// How the programs hang on the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// `btf` where the kernel has BTF, else `classic`.
     Auto,
@@ -106,12 +106,13 @@ impl Object {
     /// Creates the maps and relocates the programs; none is in the kernel after this.
     pub(super) fn load(wanted: Wanted<'_>) -> Result<Self, ProbeError> {
         let Wanted {
+            tuned,
             method,
             logging,
             environment,
             pin,
         } = wanted;
-        let mut loader = loader();
+        let mut loader = loader(tuned);
         let (btf, no_btf) = match kernel_btf(method) {
             Ok(found) => (found, None),
             Err(source) if matches!(method, Method::Btf | Method::Tracepoints) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use oom_agent_ebpf::{InvocationEnd, Level};
 
-use super::scope::is_full;
+use super::level::is_full;
 use super::{Control, Found, Killed};
 use memcg::ancestor;
 

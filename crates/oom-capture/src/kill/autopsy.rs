@@ -81,7 +81,7 @@ pub(super) fn control(mark: &Mark) -> Option<Control> {
 }
 
 /// Names leaf first become a path from the root; `cut` when some next to the root are missing.
-pub(crate) fn path(names: &[u8], used: u32, cut: u32) -> String {
+pub fn path(names: &[u8], used: u32, cut: u32) -> String {
     let mut path = String::new();
     if cut != 0 {
         path.push_str("/…");
@@ -131,7 +131,7 @@ pub fn arguments(bytes: &[u8]) -> Vec<String> {
 }
 
 /// A name in a fixed array, up to its NUL.
-pub(crate) fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
     String::from_utf8_lossy(name).into_owned()

@@ -38,7 +38,7 @@ pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
         *byte = letter;
     }
     let (words, _) = comm.as_chunks::<8>();
-    let mut loader = loader();
+    let mut loader = loader(true);
     for (global, value) in &offsets.globals {
         loader.override_global(global, value, true);
     }

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let object = match std::env::var_os(OBJECT) {
         Some(object) => PathBuf::from(object),
         None => PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?)
-            .join("../target/bpf/oom-agent-ebpf.o"),
+            .join("../../target/bpf/oom-agent-ebpf.o"),
     };
     println!("cargo:rerun-if-changed={}", object.display());
     let embedded = PathBuf::from(std::env::var("OUT_DIR")?).join("oom-agent-ebpf.o");
@@ -28,7 +28,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What one build's programs leave in pinned maps another's agent reads only where these files are
 /// the same: FNV-1a of their text, so that nobody has to remember to count a version up.
 fn layout() -> Result<u64, Box<dyn Error>> {
-    let source = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../oom-agent-ebpf/src");
+    let source =
+        PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../oom-agent-ebpf/src");
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for file in ["record.rs", "programs/maps.rs"] {
         let file = source.join(file);
