@@ -267,7 +267,7 @@ impl Choreography {
             limits,
             tempo: Tempo::default(),
             nudge: Percent::NUDGE,
-            style: Style::BySeverity,
+            style: Style::default(),
             duty: Percent::DUTY,
         }
     }

@@ -52,7 +52,7 @@ pub(crate) struct BonkArgs {
     #[arg(long, default_value = "a test bonk")]
     pub(crate) summary: String,
     /// How bad it is, which picks the gesture
-    #[arg(long, default_value = "kill")]
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) severity: Severity,
     /// A label, as NAME=VALUE; may be given more than once
     #[arg(long, value_parser = label)]

@@ -13,11 +13,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// What [`duration`] reads `span` from, as the default of a flag.
+pub(super) fn written(span: Duration) -> String {
+    format!("{:#}", SignedDuration::try_from(span).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::duration;
+    use super::{duration, written};
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for text in ["0s", "250ms", "10s", "5m", "12h", "1h 30m", "1s 500ms"] {
+            assert_eq!(written(duration(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn spans_have_a_unit_and_no_sign() {
