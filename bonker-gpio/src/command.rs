@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::args::{Cli, Command, FollowError, ReadError, ServeArgs, ServerArgs};
+use crate::args::{Cli, Command, FollowError, Protocol, ReadError, ServeArgs, ServerArgs};
 use crate::arm::Arm;
 use crate::auth::TokenError;
 use crate::certs::{self, CertsError};
@@ -23,7 +23,7 @@ use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError};
-use crate::tls::{Protocol, TlsError};
+use crate::tls::TlsError;
 use crate::{calibrate, client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
@@ -177,10 +177,10 @@ async fn serve(
         info!(zone, "keeping quiet hours");
     }
     let desk = DeskHandle::new(settings, history.clone());
-    let tls = |protocol| args.security.acceptor(protocol).map_err(CommandError::Tls);
+    let (grpc_tls, http_tls) = args.security.acceptors().map_err(CommandError::Tls)?;
     let access = server::Access {
-        grpc: tls(Protocol::Http2)?,
-        http: tls(Protocol::Http1)?,
+        grpc: grpc_tls,
+        http: http_tls,
         token: args.security.token().map_err(CommandError::Token)?,
         private: args.security.private,
         limits: args.limits.port(),

@@ -62,7 +62,7 @@ pub use servo::{
     watched,
 };
 pub use text::{escape, escape_json};
-pub use tls::{Acceptor, HANDSHAKE_DEADLINE, Protocol, Stream, TlsError, TlsFiles};
+pub use tls::{Acceptor, HANDSHAKE_DEADLINE, Stream, TlsError, TlsFiles};
 pub use web::{
     BODY_DEADLINE, HEAD_DEADLINE, MAX_ALERTS, MAX_HEAD_BYTES, MAX_HOOK_BYTES, MAX_HOOKS,
     MAX_HOOKS_PER_PEER, MAX_HTTP_CONNECTIONS, MAX_HTTP_CONNECTIONS_PER_PEER, MAX_LISTENERS,

@@ -20,9 +20,6 @@ const SOFT_STARTS: usize = 3;
 const SOFT_START_ON: Duration = Duration::from_millis(60);
 const SOFT_START_OFF: Duration = Duration::from_millis(60);
 
-/// Blows of a frenzy.
-const FRENZY: usize = 4;
-
 /// One thing that is done with the servo. Between two pulses of different width nothing is
 /// stopped; at the end of a gesture, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +202,7 @@ impl Choreography {
             Gesture::Bonk => vec![struck(strike)],
             Gesture::Frenzy => {
                 let beat = strike * 3 / 5;
-                [struck(beat), nudged(beat)].repeat(FRENZY)
+                [struck(beat), nudged(beat)].repeat(gesture.blows())
             }
             Gesture::Toggle => Vec::new(),
         };
@@ -270,7 +267,7 @@ impl Choreography {
             limits,
             tempo: Tempo::default(),
             nudge: Percent::NUDGE,
-            style: Style::BySeverity,
+            style: Style::default(),
             duty: Percent::DUTY,
         }
     }

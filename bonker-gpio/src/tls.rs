@@ -27,15 +27,6 @@ pub struct Acceptor {
     failed: Throttle,
 }
 
-/// What is spoken inside of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// gRPC.
-    Http2,
-    /// Browsers and webhooks.
-    Http1,
-}
-
 // === impl Acceptor ===
 
 impl Acceptor {
@@ -47,21 +38,22 @@ impl Acceptor {
         }
     }
 
-    /// Shows the certificate of `files`, and demands one of its clients where they have a
-    /// CA of clients.
-    pub fn new(files: &TlsFiles, protocol: Protocol) -> Result<Self, TlsError> {
-        let mut config: ServerConfig = load::config(files)?;
-        config.alpn_protocols = match protocol {
-            Protocol::Http2 => vec![b"h2".to_vec()],
-            Protocol::Http1 => vec![b"http/1.1".to_vec()],
-        };
+    /// One for gRPC and one for HTTP, which show the certificate of `files`. Where the files
+    /// have a CA of clients, gRPC demands a certificate of it; browsers and webhooks have none.
+    pub fn pair(files: &TlsFiles) -> Result<(Self, Self), TlsError> {
+        let (grpc, http) = load::configs(files)?;
+        Ok((Self::new(grpc, b"h2"), Self::new(http, b"http/1.1")))
+    }
+
+    fn new(mut config: ServerConfig, protocol: &[u8]) -> Self {
+        config.alpn_protocols = vec![protocol.to_vec()];
         // Clients stay for days: nothing is kept for the next time.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self {
+        Self {
             tls: Some(TlsAcceptor::from(Arc::new(config))),
             failed: Throttle::default(),
-        })
+        }
     }
 
     /// `http` or `https`.

@@ -3,6 +3,7 @@
 //! `connections` bounds every peer, `site` is what the routes share; each route is a file of
 //! its own that `router` knows.
 
+mod body;
 mod connections;
 mod guard;
 mod health;

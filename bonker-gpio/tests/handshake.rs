@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bonker_gpio::{Acceptor, HANDSHAKE_DEADLINE, Port, Protocol, TlsFiles, Token};
+use bonker_gpio::{Acceptor, HANDSHAKE_DEADLINE, Port, TlsFiles, Token};
 use common::{Server, access, servo, within};
 use proto::bonk::GetStatusRequest;
 use rcgen::{CertificateParams, KeyPair};
@@ -25,7 +25,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
-fn acceptor(dir: &Path, protocol: Protocol) -> Acceptor {
+/// For gRPC and for HTTP.
+fn acceptors(dir: &Path) -> (Acceptor, Acceptor) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let files = TlsFiles {
@@ -35,7 +36,7 @@ fn acceptor(dir: &Path, protocol: Protocol) -> Acceptor {
     };
     fs::write(&files.cert, params.self_signed(&key).unwrap().pem()).unwrap();
     fs::write(&files.key, key.serialize_pem()).unwrap();
-    Acceptor::new(&files, protocol).unwrap()
+    Acceptor::pair(&files).unwrap()
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
@@ -44,7 +45,7 @@ async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let (servo, _gate) = servo(None);
     let mut secure = access();
-    secure.grpc = acceptor(dir.path(), Protocol::Http2);
+    secure.grpc = acceptors(dir.path()).0;
     let mut server = Server::guarded(servo, secure).await;
     server.ready().await;
     // Nothing, the head of a record, and a record that is no ClientHello.
@@ -66,7 +67,7 @@ async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
 async fn who_speaks_http_to_tls_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let acceptor = acceptor(dir.path(), Protocol::Http1);
+    let (_, acceptor) = acceptors(dir.path());
     let port = Port::new("tests", listener, acceptor, access().limits).unwrap();
     let address = port.address();
     let server = tokio::spawn(async move { axum::serve(port, axum::Router::new()).await });

@@ -291,6 +291,18 @@ async fn a_press_from_elsewhere_or_of_nonsense_moves_nothing() {
     server.stopped().await;
 }
 
+/// The clock is paused: it moves as soon as nobody has anything to do.
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_press_that_does_not_come_is_not_waited_for() {
+    let (server, _gate) = started().await;
+    for path in ["/api/bonk", "/api/snooze"] {
+        let request = format!("POST {path} HTTP/1.1\r\ncontent-length: 9\r\n{OWN}\r\n{{");
+        let answer = ask(server.web, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("no whole body within 5 s"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_press_goes_by_the_rules_of_every_bonk() {
     let (mut server, _gate) = started().await;

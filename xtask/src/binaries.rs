@@ -18,47 +18,45 @@ pub struct Binaries {
     pub bonker: PathBuf,
 }
 
-/// Static builds for other kernels' machines and for images: the agent, the bonker, and this
-/// program.
+/// Static builds for other kernels' machines and for images.
 #[derive(Debug)]
 pub struct StaticBinaries {
     /// oom-agent.
     pub agent: PathBuf,
-    /// bonker-gpio.
-    pub bonker: PathBuf,
     /// The lab.
     pub lab: PathBuf,
+}
+
+/// How static programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// What is shipped.
+    Release,
+    /// As fast to build as can be, while an emulated CPU runs it in good time.
+    Guest,
 }
 
 impl StaticBinaries {
     /// Builds them; the eBPF object must be there.
     pub fn build() -> Result<Self> {
-        let target = static_target()?;
-        say::step(format_args!("building static test binaries for {target}"));
-        let mut command = static_cargo(&target);
-        // As fast to build as can be, while an emulated CPU runs it in good time.
-        for setting in [
-            r#"inherits="release""#,
-            "opt-level=1",
-            r#"lto="off""#,
-            "codegen-units=16",
-            "incremental=true",
-            r#"strip="symbols""#,
-        ] {
-            command.args(["--config", &format!("profile.guest.{setting}")]);
-        }
-        command.args(["--profile", "guest", "--bins"]);
-        for program in ["oom-agent", "bonker-gpio", "lab"] {
-            command.args(["--package", program]);
-        }
-        run(&mut command)?;
-        let dir = workspace::target_dir().join(&target).join("guest");
+        let dir = build_static(Profile::Guest, &["oom-agent", "lab"])?;
         Ok(Self {
             agent: dir.join("oom-agent"),
-            bonker: dir.join("bonker-gpio"),
             lab: dir.join("lab"),
         })
     }
+}
+
+/// Builds `programs`, which then load nothing at run time, and returns their directory.
+/// oom-agent needs the eBPF object to be there.
+pub fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
+    let target = static_target()?;
+    let (names, profile_name) = (programs.join(", "), profile.name());
+    say::step(format_args!(
+        "building {names} for {target}, static, in profile {profile_name}"
+    ));
+    run(&mut static_cargo(&target, profile, programs))?;
+    Ok(workspace::target_dir().join(&target).join(profile_name))
 }
 
 /// Builds the bonker alone, which takes no eBPF object.
@@ -68,21 +66,27 @@ pub fn bonker() -> Result<PathBuf> {
     Ok(workspace::target_dir().join("debug/bonker-gpio"))
 }
 
-/// `cargo build` of programs that load nothing at run time.
-pub fn static_cargo(target: &str) -> Command {
+fn static_cargo(target: &str, profile: Profile, programs: &[&str]) -> Command {
     let mut command = workspace::cargo();
-    command.args(["build", "--quiet", "--target", target]);
+    command.args(["build", "--quiet", "--bins", "--target", target]);
     // By the target's own variable: build scripts and macros stay as they are.
     let variable = format!(
         "CARGO_TARGET_{}_RUSTFLAGS",
         target.to_uppercase().replace('-', "_")
     );
     command.env(variable, "-Ctarget-feature=+crt-static");
+    for setting in profile.settings() {
+        command.args(["--config", &format!("profile.guest.{setting}")]);
+    }
+    command.args(["--profile", profile.name()]);
+    for program in programs {
+        command.args(["--package", program]);
+    }
     command
 }
 
 /// musl where its target is installed, else the host's own libc linked statically.
-pub fn static_target() -> Result<String> {
+fn static_target() -> Result<String> {
     let arch = std::env::consts::ARCH;
     let musl = format!("{arch}-unknown-linux-musl");
     let sysroot = capture(
@@ -117,5 +121,49 @@ impl Binaries {
             agent: dir.join("oom-agent"),
             bonker: dir.join("bonker-gpio"),
         })
+    }
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Guest => "guest",
+        }
+    }
+
+    /// Settings that Cargo.toml does not have.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Release => &[],
+            Self::Guest => &[
+                r#"inherits="release""#,
+                "opt-level=1",
+                r#"lto="off""#,
+                "codegen-units=16",
+                "incremental=true",
+                r#"strip="symbols""#,
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_programs_that_were_asked_for_are_built() {
+        for profile in [Profile::Release, Profile::Guest] {
+            let command = static_cargo("target", profile, &["bonker-gpio"]);
+            let args: Vec<_> = command
+                .get_args()
+                .map(|arg| arg.to_str().unwrap())
+                .collect();
+            let packages = args.iter().filter(|arg| **arg == "--package").count();
+            assert_eq!(packages, 1, "{args:?}");
+            assert!(args.ends_with(&["--package", "bonker-gpio"]), "{args:?}");
+            assert!(args.contains(&profile.name()), "{args:?}");
+        }
     }
 }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::binaries::{static_cargo, static_target};
+use crate::binaries::{Profile, build_static};
 use crate::cross::{self, Board};
 use crate::debian::Consent;
-use crate::process::run;
 use crate::{build_ebpf, say, workspace};
 
 const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
@@ -36,33 +35,16 @@ pub fn main(args: Args) -> Result<()> {
 /// Both programs, for this machine.
 pub fn host(args: build_ebpf::Args) -> Result<()> {
     build_ebpf::main(args)?;
-    let target = static_target()?;
-    say::step(format_args!(
-        "building static release binaries for {target}"
-    ));
-    let mut command = static_cargo(&target);
-    command.arg("--release");
+    let built = build_static(Profile::Release, &PROGRAMS)?;
     for program in PROGRAMS {
-        command.args(["--package", program]);
-    }
-    run(&mut command)?;
-    let release = workspace::target_dir().join(&target).join("release");
-    for program in PROGRAMS {
-        ship(&release.join(program), program)?;
+        ship(&built.join(program), program)?;
     }
     Ok(())
 }
 
 /// bonker-gpio alone, for this machine: where it lies.
 pub fn bonker() -> Result<PathBuf> {
-    let target = static_target()?;
-    say::step(format_args!(
-        "building a static bonker-gpio for {target}, in release"
-    ));
-    let mut command = static_cargo(&target);
-    run(command.args(["--release", "--package", "bonker-gpio"]))?;
-    let release = workspace::target_dir().join(&target).join("release");
-    Ok(release.join("bonker-gpio"))
+    Ok(build_static(Profile::Release, &["bonker-gpio"])?.join("bonker-gpio"))
 }
 
 /// bonker-gpio for `board`: `dist/bonker-gpio-BOARD`, whose path is given.

@@ -52,7 +52,7 @@ pub(crate) struct BonkArgs {
     #[arg(long, default_value = "a test bonk")]
     pub(crate) summary: String,
     /// How bad it is, which picks the gesture
-    #[arg(long, default_value = "kill")]
+    #[arg(long, value_enum, default_value_t)]
     pub(crate) severity: Severity,
     /// A label, as NAME=VALUE; may be given more than once
     #[arg(long, value_parser = label)]
@@ -128,11 +128,12 @@ fn snooze(text: &str) -> Result<Duration, String> {
     if text == "off" {
         return Ok(Duration::ZERO);
     }
-    let span = duration(text).map_err(|why| format!("{why}, or off"))?;
-    if span.is_zero() || span > MAX_SNOOZE {
-        return Err("a snooze lasts up to a week (168h); off ends it".to_owned());
-    }
-    Ok(span)
+    let span = duration(text).ok();
+    let span = span.filter(|span| !span.is_zero() && *span <= MAX_SNOOZE);
+    span.ok_or_else(|| {
+        let hours = MAX_SNOOZE.as_secs() / 3600;
+        format!("use a time of up to {hours}h (a week), as in 30m, 2h or 48h, or off to end it")
+    })
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -147,6 +148,28 @@ mod tests {
     use clap::Parser;
 
     use crate::args::Cli;
+
+    #[test]
+    fn a_snooze_that_cannot_be_is_answered_with_what_can() {
+        let check = |span: &str, fine: bool| {
+            let parsed = Cli::try_parse_from(["bonker-gpio", "snooze", span]);
+            let why = parsed.map(drop).map_err(|why| why.to_string());
+            let expect = format!(
+                "error: invalid value '{span}' for '<TIME|off>': use a time of up to 168h \
+                 (a week), as in 30m, 2h or 48h, or off to end it\n"
+            );
+            match why {
+                Ok(()) => assert!(fine, "{span}"),
+                Err(why) => assert!(!fine && why.starts_with(&expect), "{span}: {why}"),
+            }
+        };
+        for span in ["30m", "48h", "168h", "off"] {
+            check(span, true);
+        }
+        for span in ["8d", "1w", "169h", "0s", "2", "soon"] {
+            check(span, false);
+        }
+    }
 
     #[test]
     fn only_urls_of_http_are_taken() {

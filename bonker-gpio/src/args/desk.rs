@@ -8,7 +8,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use wildmatch::WildMatch;
 
-use super::duration::duration;
+use super::duration::{duration, written};
 use crate::bonk::Severity;
 use crate::desk::{Filter, Hours, LabelRule, PeerRate, QuietHours, Settings};
 
@@ -24,17 +24,21 @@ pub(crate) struct DeskArgs {
     #[arg(long, env = "BONKER_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// How long after a swing more of the same container only counts; 0s: everything swings
-    #[arg(long, env = "BONKER_WINDOW", default_value = "10s", value_name = "TIME", value_parser = span)]
+    #[arg(long, env = "BONKER_WINDOW", default_value = written(Settings::default().window),
+          value_name = "TIME", value_parser = span)]
     pub(crate) window: Duration,
     /// How many bonks may wait for the servo
-    #[arg(long, env = "BONKER_QUEUE", default_value_t = 64, value_name = "NUMBER",
+    #[arg(long, env = "BONKER_QUEUE", default_value = Settings::default().queue.to_string(),
+          value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_QUEUE)))]
     pub(crate) queue: u32,
     /// How old a kill may get before it is too late to swing
-    #[arg(long, env = "BONKER_EXPIRE", default_value = "5m", value_name = "TIME", value_parser = some_time)]
+    #[arg(long, env = "BONKER_EXPIRE", default_value = written(Settings::default().expire),
+          value_name = "TIME", value_parser = some_time)]
     pub(crate) expire: Duration,
     /// How long the arm rests between two swings
-    #[arg(long, env = "BONKER_COOLDOWN", default_value = "0s", value_name = "TIME", value_parser = span)]
+    #[arg(long, env = "BONKER_COOLDOWN", default_value = written(Settings::default().cooldown),
+          value_name = "TIME", value_parser = span)]
     pub(crate) cooldown: Duration,
     /// Hours in which nothing swings, as 22:00-07:00; may be given more than once
     #[arg(long, env = "BONKER_QUIET_HOURS", value_delimiter = ',', value_name = "HH:MM-HH:MM", value_parser = hours)]
@@ -58,15 +62,18 @@ pub(crate) struct DeskArgs {
     #[arg(
         long,
         env = "BONKER_MIN_SEVERITY",
-        default_value = "warning",
+        value_enum,
+        default_value_t = Settings::default().min_severity,
         value_name = "SEVERITY"
     )]
     pub(crate) min_severity: Severity,
     /// How many bonks a minute one peer may send in the long run
-    #[arg(long, env = "BONKER_PEER_RATE", default_value = "600/min", value_name = "NUMBER/min", value_parser = rate)]
+    #[arg(long, env = "BONKER_PEER_RATE", value_name = "NUMBER/min", value_parser = rate,
+          default_value = format!("{}/min", PeerRate::default().per_minute))]
     pub(crate) peer_rate: u32,
     /// How many bonks one peer may send at once
-    #[arg(long, env = "BONKER_PEER_BURST", default_value_t = 64, value_name = "NUMBER",
+    #[arg(long, env = "BONKER_PEER_BURST", default_value_t = PeerRate::default().burst,
+          value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) peer_burst: u32,
 }

@@ -6,22 +6,43 @@ use jiff::SignedDuration;
 
 /// Reads one; negative ones and bare numbers are refused.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let usage = "use a number and a unit, as in 250ms, 30s, 10m or 1h30m";
-    let span: SignedDuration = text.parse().map_err(|why| format!("{why}: {usage}"))?;
-    Duration::try_from(span).map_err(|_| format!("it may not be negative: {usage}"))
+    let span = text.parse::<SignedDuration>().ok();
+    let span = span.and_then(|span| Duration::try_from(span).ok());
+    span.ok_or_else(|| {
+        "use a number and a unit (ms, s, m or h), as in 250ms, 30s, 10m or 1h30m".to_owned()
+    })
+}
+
+/// What [`duration`] reads `span` from, as the default of a flag.
+pub(super) fn written(span: Duration) -> String {
+    format!("{:#}", SignedDuration::try_from(span).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::duration;
+    use super::{duration, written};
+
+    #[test]
+    fn a_span_is_written_as_it_is_read() {
+        for text in ["0s", "250ms", "10s", "5m", "12h", "1h 30m", "1s 500ms"] {
+            assert_eq!(written(duration(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn spans_have_a_unit_and_no_sign() {
         let check = |text: &str, wanted: Option<u64>| {
-            let read = duration(text).ok();
-            assert_eq!(read, wanted.map(Duration::from_millis), "{text}");
+            let read = duration(text);
+            assert_eq!(
+                read.clone().ok(),
+                wanted.map(Duration::from_millis),
+                "{text}"
+            );
+            if let Err(why) = read {
+                assert!(why.starts_with("use a number and a unit"), "{text}: {why}");
+            }
         };
         check("250ms", Some(250));
         check("10m", Some(600_000));
@@ -31,5 +52,7 @@ mod tests {
         check("-1s", None);
         check("", None);
         check("soon", None);
+        check("8d", None);
+        check("9999999999999999999h", None);
     }
 }

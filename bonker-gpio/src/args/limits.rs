@@ -4,23 +4,26 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::duration;
+use super::duration::{duration, written};
 use crate::port::PortLimits;
+use crate::server::Access;
 
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
     /// How many gRPC connections may be open; more wait until one closes
-    #[arg(long, env = "BONKER_MAX_CONNECTIONS", default_value_t = 8192, value_name = "N",
+    #[arg(long, env = "BONKER_MAX_CONNECTIONS", value_name = "N",
+          default_value = PortLimits::default().connections.to_string(),
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections: u32,
     /// How many of them one address may have, and as many streams; behind a NAT or a load
     /// balancer many clients share one
-    #[arg(long, env = "BONKER_MAX_CONNECTIONS_PER_PEER", default_value_t = 6144, value_name = "N",
+    #[arg(long, env = "BONKER_MAX_CONNECTIONS_PER_PEER", value_name = "N",
+          default_value = PortLimits::default().per_peer.to_string(),
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections_per_peer: u32,
     /// A stream of bonks without one for this long is ended; its client opens a new one
-    #[arg(long, env = "BONKER_IDLE_TIMEOUT", default_value = "12h", value_name = "TIME",
-          value_parser = idle)]
+    #[arg(long, env = "BONKER_IDLE_TIMEOUT", value_name = "TIME", value_parser = idle,
+          default_value = written(Access::default().idle_timeout))]
     pub(crate) idle_timeout: Duration,
 }
 
@@ -42,4 +45,23 @@ fn idle(text: &str) -> Result<Duration, String> {
         return Err("it lasts 1s to a year".to_owned());
     }
     Ok(idle)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::{Cli, Command};
+    use crate::server::Access;
+
+    #[test]
+    fn the_defaults_are_the_servers() {
+        let cli = Cli::try_parse_from(["bonker-gpio", "serve"]).unwrap();
+        let Command::Serve(serve) = cli.command else {
+            panic!("not serve");
+        };
+        let own = Access::default();
+        assert_eq!(serve.limits.port(), own.limits);
+        assert_eq!(serve.limits.idle_timeout, own.idle_timeout);
+    }
 }

@@ -29,7 +29,7 @@ pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
 pub(crate) use follow::{FollowArgs, FollowError};
 pub(crate) use limits::LimitArgs;
 pub(crate) use listen::ListenArgs;
-pub(crate) use security::SecurityArgs;
+pub(crate) use security::{Protocol, SecurityArgs};
 pub(crate) use servo::ServoArgs;
 pub(crate) use web::WebArgs;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use crate::auth::{Token, TokenError};
-use crate::tls::{Acceptor, Protocol, TlsError, TlsFiles};
+use crate::tls::{Acceptor, TlsError, TlsFiles};
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SecurityArgs {
@@ -28,6 +28,15 @@ pub(crate) struct SecurityArgs {
     /// Demand the token of who watches the page, too; browsers ask for it as a password
     #[arg(long, env = "BONKER_PRIVATE", value_parser = BoolishValueParser::new())]
     pub(crate) private: bool,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// gRPC.
+    Http2,
+    /// Browsers and webhooks.
+    Http1,
 }
 
 /// What of the settings does not go together.
@@ -117,20 +126,16 @@ impl SecurityArgs {
         }
     }
 
-    /// TLS as the files have it; plaintext without them.
-    pub(crate) fn acceptor(&self, protocol: Protocol) -> Result<Acceptor, TlsError> {
+    /// For gRPC and for HTTP: TLS as the files have it; plaintext without them.
+    pub(crate) fn acceptors(&self) -> Result<(Acceptor, Acceptor), TlsError> {
         let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) else {
-            return Ok(Acceptor::plaintext());
+            return Ok((Acceptor::plaintext(), Acceptor::plaintext()));
         };
-        let files = TlsFiles {
+        Acceptor::pair(&TlsFiles {
             cert: cert.clone(),
             key: key.clone(),
-            client_ca: match protocol {
-                Protocol::Http2 => self.tls_client_ca.clone(),
-                Protocol::Http1 => None,
-            },
-        };
-        Acceptor::new(&files, protocol)
+            client_ca: self.tls_client_ca.clone(),
+        })
     }
 
     /// The token, if one is demanded.
@@ -143,8 +148,8 @@ impl SecurityArgs {
 mod tests {
     use clap::Parser;
 
+    use super::Protocol;
     use crate::args::{Cli, Command};
-    use crate::tls::Protocol;
 
     fn check(listen: &str, more: &[&str], protocol: Protocol) -> Result<(), String> {
         let args = ["bonker-gpio", "serve", "--listen", listen];

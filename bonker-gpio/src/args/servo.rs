@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::duration;
+use super::duration::{duration, written};
 use crate::motion::{
     Calibration, Choreography, Limits, LimitsError, MAX_HOLD, Percent, Style, Tempo,
 };
@@ -48,13 +48,15 @@ pub(crate) struct ServoArgs {
           value_name = "US")]
     strike_us: u16,
     /// How long a strike lasts, the way to the penguin included; 500ms at most
-    #[arg(long, env = "BONKER_HOLD", default_value = "250ms", value_name = "TIME", value_parser = hold)]
+    #[arg(long, env = "BONKER_HOLD", default_value = written(Tempo::default().strike),
+          value_name = "TIME", value_parser = hold)]
     hold: Duration,
     /// How long the way back lasts before the pulses stop; 500ms at most
-    #[arg(long, env = "BONKER_SETTLE", default_value = "350ms", value_name = "TIME", value_parser = hold)]
+    #[arg(long, env = "BONKER_SETTLE", default_value = written(Tempo::default().rest),
+          value_name = "TIME", value_parser = hold)]
     settle: Duration,
     /// Which gesture a bonk is
-    #[arg(long, env = "BONKER_GESTURE", default_value = "by-severity")]
+    #[arg(long, env = "BONKER_GESTURE", value_enum, default_value_t)]
     gesture: Style,
     /// How much of the way to the penguin a nudge goes
     #[arg(long, env = "BONKER_NUDGE", default_value_t = Percent::NUDGE, value_name = "PERCENT")]
@@ -133,6 +135,18 @@ mod tests {
     use clap::Parser;
 
     use crate::args::{Cli, Command};
+    use crate::motion::{Calibration, Choreography, Limits};
+
+    #[test]
+    fn the_defaults_are_those_of_the_motion() {
+        let cli = Cli::try_parse_from(["bonker-gpio", "serve"]).unwrap();
+        let Command::Serve(serve) = cli.command else {
+            panic!("not serve");
+        };
+        let limits = Limits::try_from(Calibration::default()).unwrap();
+        let own = Choreography::within(limits);
+        assert_eq!(serve.servo.choreography(), Ok(own));
+    }
 
     fn refusal(flags: &[&str]) -> Option<String> {
         let line = ["bonker-gpio", "serve"];

@@ -31,17 +31,30 @@ fn the_documented_settings_are_those_there_are() {
     );
 }
 
+#[test]
+fn every_row_has_the_cells_of_the_head() {
+    for row in table(Cli::command()).lines() {
+        let bars = row.replace("\\|", "").matches('|').count();
+        assert_eq!(bars, 5, "{row}");
+    }
+}
+
 fn table(mut command: Command) -> String {
     command.build();
     let serve = command.find_subcommand("serve").unwrap();
     let mut table = "| Flag | Variable | Default | |\n|---|---|---|---|\n".to_owned();
     let settings = serve.get_arguments().filter(|arg| arg.get_env().is_some());
     for arg in settings {
-        let flag = flag(arg);
         let variable = arg.get_env().unwrap().to_str().unwrap();
-        let default = default(arg);
-        let meaning = arg.get_help().unwrap().to_string().replace('|', "\\|");
-        writeln!(table, "| {flag} | `{variable}` | {default} | {meaning} |").unwrap();
+        let cells = [
+            flag(arg),
+            format!("`{variable}`"),
+            default(arg),
+            arg.get_help().unwrap().to_string(),
+        ];
+        // A bare bar ends a cell, within a code span too.
+        let cells = cells.map(|cell| cell.replace('|', "\\|"));
+        writeln!(table, "| {} |", cells.join(" | ")).unwrap();
     }
     table
 }
@@ -58,7 +71,7 @@ fn flag(arg: &Arg) -> String {
         names.join(" ")
     } else {
         let names = possible.iter().map(|value| value.get_name().to_owned());
-        names.collect::<Vec<_>>().join("\\|")
+        names.collect::<Vec<_>>().join("|")
     };
     format!("`--{long} {value}`")
 }

@@ -10,7 +10,7 @@ use crate::bonk::Severity;
 /// The longest snooze: who forgets it finds the penguin awake again.
 pub const MAX_SNOOZE: Duration = Duration::from_hours(7 * 24);
 
-/// How the desk decides. The default is that of the command line.
+/// How the desk decides. The default is the command line's, too.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long after a swing items of its place are added to it; zero: nothing coalesces.

@@ -62,6 +62,15 @@ impl Gesture {
         }
     }
 
+    /// How often the hammer comes down.
+    pub(crate) fn blows(self) -> usize {
+        match self {
+            Self::Nudge | Self::Bonk | Self::Toggle => 1,
+            Self::DoubleNudge => 2,
+            Self::Frenzy => 4,
+        }
+    }
+
     /// Where the hammer is after it, if it was at `from`.
     pub fn end(self, from: End) -> End {
         match (self, from) {

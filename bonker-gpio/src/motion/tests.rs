@@ -46,6 +46,18 @@ fn each_gesture_is_its_moves() {
 }
 
 #[test]
+fn the_hammer_goes_down_once_for_each_blow() {
+    for gesture in Gesture::ALL {
+        let (mut place, mut blows) = (0.0, 0);
+        for pose in plan(1000, 2000).poses(gesture) {
+            blows += usize::from(pose.place > place);
+            place = pose.place;
+        }
+        assert_eq!(blows, gesture.blows(), "{gesture:?}");
+    }
+}
+
+#[test]
 fn it_starts_in_bursts_where_it_was_left() {
     let toggle = Choreography {
         style: Style::Toggle,

@@ -7,20 +7,11 @@ use crate::motion::Gesture;
 const DOWN: Duration = Duration::from_millis(300);
 const UP: Duration = Duration::from_millis(250);
 
-/// How often the hammer comes down.
-fn strikes(gesture: Gesture) -> u32 {
-    match gesture {
-        Gesture::Nudge | Gesture::Bonk | Gesture::Toggle => 1,
-        Gesture::DoubleNudge => 2,
-        Gesture::Frenzy => 5,
-    }
-}
-
 /// Whether the hammer is down `since` the gesture began, and for how long it stays so;
 /// `None` once the gesture is over.
 pub(super) fn moment(gesture: Gesture, since: Duration) -> Option<(bool, Duration)> {
     let mut end = Duration::ZERO;
-    for _ in 0..strikes(gesture) {
+    for _ in 0..gesture.blows() {
         for (down, span) in [(true, DOWN), (false, UP)] {
             end += span;
             if since < end {
@@ -39,19 +30,16 @@ mod tests {
     use crate::motion::Gesture;
 
     #[test]
-    fn worse_ones_strike_more_often_and_all_end() {
-        for (gesture, strikes) in [
-            (Gesture::Bonk, 1),
-            (Gesture::DoubleNudge, 2),
-            (Gesture::Frenzy, 5),
-        ] {
+    fn the_hammer_comes_down_as_often_as_the_servo_strikes() {
+        for gesture in Gesture::ALL {
             let (mut since, mut downs) = (Duration::ZERO, 0);
             while let Some((down, left)) = moment(gesture, since) {
                 assert!(left > Duration::ZERO);
                 downs += u32::from(down);
                 since += left;
             }
-            assert_eq!((downs, since), (strikes, (DOWN + UP) * strikes));
+            assert_eq!(usize::try_from(downs), Ok(gesture.blows()), "{gesture:?}");
+            assert_eq!(since, (DOWN + UP) * downs, "{gesture:?}");
         }
     }
 }

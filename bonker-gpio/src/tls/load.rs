@@ -130,8 +130,9 @@ pub enum TlsError {
     },
 }
 
-/// What rustls makes of `files`, for TLS 1.3 by ring.
-pub(super) fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+/// What rustls makes of `files`, for TLS 1.3 by ring: for a port that demands a certificate of
+/// its clients where there is a CA of clients, and for one that never does.
+pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), TlsError> {
     let now = Timestamp::now();
     let provider = Arc::new(ring::default_provider());
     let certs = certificates(&files.cert, "tls-cert")?;
@@ -153,8 +154,9 @@ pub(super) fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&version::TLS13])
         .map_err(refused(&files.cert))?;
-    let builder = match &files.client_ca {
-        None => builder.with_no_client_auth(),
+    let open = builder.clone().with_no_client_auth();
+    let guarded = match &files.client_ca {
+        None => open.clone(),
         Some(path) => {
             let roots = Arc::new(roots(path, now)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
@@ -166,7 +168,7 @@ pub(super) fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    builder
+    let guarded = guarded
         .with_single_cert(certs, key)
         .map_err(|why| match why {
             rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
@@ -174,7 +176,9 @@ pub(super) fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
                 cert: shown(&files.cert),
             },
             why => refused(&files.key)(why),
-        })
+        })?;
+    let open = open.with_cert_resolver(Arc::clone(&guarded.cert_resolver));
+    Ok((guarded, open))
 }
 
 fn roots(path: &Path, now: Timestamp) -> Result<RootCertStore, TlsError> {

@@ -11,13 +11,13 @@ mod payload;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Extension, FromRequest as _, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
-use tokio::time::timeout;
 use tracing::warn;
 
+use super::body::{BodyError, read_body};
 use super::connections::Peer;
 use super::site::Site;
 use crate::desk::Outcome;
@@ -111,18 +111,15 @@ async fn take(site: &Site, peer: std::net::SocketAddr, request: Request) -> Resu
 }
 
 async fn body(request: Request) -> Result<Bytes, Refusal> {
-    match timeout(BODY_DEADLINE, Bytes::from_request(request, &())).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(why)) if why.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let why = format!("over {MAX_HOOK_BYTES} bytes: set max_alerts of the receiver");
-            Err((StatusCode::PAYLOAD_TOO_LARGE, why))
-        }
-        Ok(Err(why)) => Err((why.status(), "the body broke off".to_owned())),
-        Err(_) => {
-            let why = format!("no whole body within {} s", BODY_DEADLINE.as_secs());
-            Err((StatusCode::REQUEST_TIMEOUT, why))
-        }
-    }
+    read_body(request, BODY_DEADLINE).await.map_err(|why| {
+        let words = match why {
+            BodyError::Large => {
+                format!("over {MAX_HOOK_BYTES} bytes: set max_alerts of the receiver")
+            }
+            why => why.to_string(),
+        };
+        (why.status(), words)
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -10,6 +10,7 @@ mod guard;
 mod view;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use super::site::Site;
@@ -26,4 +27,5 @@ pub(super) fn pressing() -> Router<Site> {
     Router::new()
         .route("/api/bonk", post(actions::bonk))
         .route("/api/snooze", post(actions::snooze))
+        .layer(DefaultBodyLimit::max(actions::MAX_BODY_BYTES))
 }

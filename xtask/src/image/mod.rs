@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::binaries::StaticBinaries;
+use crate::binaries::{Profile, build_static};
 use crate::toolchain::Choice;
 use crate::{build_ebpf, dist, say};
 pub use archive::{File, Image, architecture};
@@ -34,6 +34,8 @@ pub const SIDECAR_NAME: &str = concat!(
 struct Packed {
     name: &'static str,
     program: &'static str,
+    /// The eBPF object is built first.
+    needs_ebpf: bool,
     /// What it is told before anything that a container says.
     command: Option<&'static str>,
     /// As a number: runAsNonRoot and the like cannot judge a name.
@@ -44,6 +46,7 @@ struct Packed {
 const AGENT: Packed = Packed {
     name: NAME,
     program: "oom-agent",
+    needs_ebpf: true,
     command: None,
     user: "0",
     description: "Names what the Linux OOM killer struck",
@@ -60,6 +63,7 @@ const SIDECAR: Packed = Packed {
 const BLOAT: Packed = Packed {
     name: "localhost/oom-bonker/bloat:1",
     program: "lab",
+    needs_ebpf: false,
     command: Some("bloat"),
     user: "0",
     description: "Grows until it is told to let go",
@@ -68,6 +72,7 @@ const BLOAT: Packed = Packed {
 const HUB: Packed = Packed {
     name: HUB_NAME,
     program: "bonker-gpio",
+    needs_ebpf: false,
     command: None,
     user: "65532",
     description: "Swings, or has others swing, for every OOM kill",
@@ -106,19 +111,12 @@ pub fn main(args: Args) -> Result<()> {
         yes: args.yes,
         toolchain: args.toolchain,
     };
-    let packed = match (args.hub, args.sidecar) {
-        (true, _) => HUB,
-        (_, true) => SIDECAR,
-        _ => AGENT,
-    };
-    let program = if args.debug {
+    let packed = args.packed();
+    if packed.needs_ebpf {
         build_ebpf::main(build)?;
-        let built = StaticBinaries::build()?;
-        if args.hub { built.bonker } else { built.agent }
-    } else {
-        dist::host(build)?;
-        dist::dir().join(packed.program)
-    };
+    }
+    let built = build_static(args.profile(), &[packed.program])?;
+    let program = built.join(packed.program);
     let out = args.out.unwrap_or_else(|| {
         let version = env!("CARGO_PKG_VERSION");
         let program = packed.file();
@@ -150,6 +148,26 @@ pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
 /// Packs a static lab as the application of `OOMHero`'s example.
 pub fn pack_bloat(lab: &Path, out: &Path) -> Result<()> {
     write(&BLOAT, lab, out)
+}
+
+// === impl Args ===
+
+impl Args {
+    fn packed(&self) -> Packed {
+        match (self.hub, self.sidecar) {
+            (true, _) => HUB,
+            (_, true) => SIDECAR,
+            _ => AGENT,
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        if self.debug {
+            Profile::Guest
+        } else {
+            Profile::Release
+        }
+    }
 }
 
 // === impl Packed ===
@@ -210,6 +228,27 @@ mod tests {
         let hub = text("deploy/hub.yaml");
         assert!(hub.contains(&format!("image: {HUB_NAME}\n")));
         assert!(hub.contains(&format!("runAsUser: {}\n", HUB.user)));
+    }
+
+    #[test]
+    fn the_hub_is_built_without_the_agent_and_its_ebpf_object() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            image: Args,
+        }
+        let check = |flags: &[&str], program, needs_ebpf, profile| {
+            let line = ["image"].iter().chain(flags);
+            let args = <Cli as clap::Parser>::parse_from(line).image;
+            let packed = args.packed();
+            let build = (packed.program, packed.needs_ebpf, args.profile());
+            assert_eq!(build, (program, needs_ebpf, profile), "{flags:?}");
+        };
+        check(&[], "oom-agent", true, Profile::Release);
+        check(&["--debug"], "oom-agent", true, Profile::Guest);
+        check(&["--sidecar"], "oom-agent", true, Profile::Release);
+        check(&["--hub"], "bonker-gpio", false, Profile::Release);
+        check(&["--hub", "--debug"], "bonker-gpio", false, Profile::Guest);
     }
 
     #[test]

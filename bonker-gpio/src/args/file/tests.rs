@@ -4,7 +4,7 @@ use clap::{CommandFactory, FromArgMatches};
 use proptest::prelude::*;
 use toml::Value;
 
-use super::{FileError, MAX_BYTES, Settings, apply, read};
+use super::{FileError, MAX_BYTES, Settings, apply, find, read, texts};
 use crate::args::{Cli, Command, ServeArgs};
 use crate::report::chain;
 
@@ -47,6 +47,24 @@ fn settings_that_belong_together_may_come_from_file_and_flags() {
     assert!(args.follow.hub().unwrap().is_some());
     let (args, _) = serve("follow = 'https://a:1'", &["--follow-ca=ca"]).unwrap();
     assert!(args.follow.hub().unwrap().is_some());
+}
+
+/// The packaged file shows defaults in comments.
+#[test]
+fn what_the_packaged_file_shows_are_the_defaults() {
+    let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bonker-gpio.toml");
+    let text = std::fs::read_to_string(packaged).unwrap();
+    let shown = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let shown: Vec<_> = shown.filter(|line| !line.starts_with(' ')).collect();
+    assert!(shown.len() > 5, "{text}");
+    let mut command = Cli::command();
+    command.build();
+    for (key, value) in &settings(&shown.join("\n")).table {
+        let arg = find(&command, "serve", key).unwrap_or_else(|| panic!("no setting: {key}"));
+        let defaults = arg.get_default_values().iter();
+        let defaults: Vec<_> = defaults.map(|text| text.to_str().unwrap()).collect();
+        assert_eq!(texts(arg, value).unwrap(), defaults, "{key}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rcgen::{
 use tempfile::TempDir;
 
 use crate::report::chain;
-use crate::tls::{Acceptor, Protocol, TlsFiles};
+use crate::tls::{Acceptor, TlsFiles};
 
 struct Files(TempDir);
 
@@ -45,7 +45,7 @@ impl Files {
             client_ca: Some(self.path(ca)),
         };
         let dir = format!("{}/", self.0.path().display());
-        let made = Acceptor::new(&files, Protocol::Http2);
+        let made = Acceptor::pair(&files);
         made.map(drop).map_err(|why| chain(&why).replace(&dir, ""))
     }
 }

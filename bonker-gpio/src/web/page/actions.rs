@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use axum::Extension;
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::guard::{Refusal, admit};
 use super::view::time;
 use crate::bonk::{Bonk, Severity};
 use crate::desk::MAX_SNOOZE;
+use crate::web::body::{BodyError, read_body};
 use crate::web::connections::Peer;
 use crate::web::site::Site;
 
-const MAX_BODY_BYTES: usize = 1024;
+pub(super) const MAX_BODY_BYTES: usize = 1024;
 
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -67,10 +67,8 @@ struct Failed {
 enum PressError {
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error(
-        "the body took longer than {BODY_DEADLINE:?}, or is longer than {MAX_BODY_BYTES} bytes"
-    )]
-    Body,
+    #[error("{0}: send {MAX_BODY_BYTES} bytes at most, and at once")]
+    Body(#[from] BodyError),
     #[error("the body is not what this takes: {0}")]
     Json(#[from] serde_json::Error),
     #[error("a snooze lasts {} seconds at most", MAX_SNOOZE.as_secs())]
@@ -81,10 +79,9 @@ enum PressError {
 pub(super) async fn bonk(
     State(site): State<Site>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Response {
-    let press = match read::<Press>(&site, &headers, body).await {
+    let press = match read::<Press>(&site, request).await {
         Ok(press) => press,
         Err(why) => return failed(&why),
     };
@@ -105,8 +102,8 @@ pub(super) async fn bonk(
 }
 
 /// Leaves the penguin in peace, or wakes it.
-pub(super) async fn snooze(State(site): State<Site>, headers: HeaderMap, body: Body) -> Response {
-    let rest = match read::<Rest>(&site, &headers, body).await {
+pub(super) async fn snooze(State(site): State<Site>, request: Request) -> Response {
+    let rest = match read::<Rest>(&site, request).await {
         Ok(rest) => Duration::from_secs(rest.seconds),
         Err(why) => return failed(&why),
     };
@@ -118,23 +115,16 @@ pub(super) async fn snooze(State(site): State<Site>, headers: HeaderMap, body: B
 }
 
 /// The body of who may press; nobody else's is read.
-async fn read<T: DeserializeOwned>(
-    site: &Site,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, PressError> {
-    admit(headers, site.locked)?;
-    let body = timeout(BODY_DEADLINE, to_bytes(body, MAX_BODY_BYTES)).await;
-    let body = body
-        .map_err(|_| PressError::Body)?
-        .map_err(|_| PressError::Body)?;
+async fn read<T: DeserializeOwned>(site: &Site, request: Request) -> Result<T, PressError> {
+    admit(request.headers(), site.locked)?;
+    let body = read_body(request, BODY_DEADLINE).await?;
     Ok(serde_json::from_slice(&body)?)
 }
 
 fn failed(why: &PressError) -> Response {
     let status = match why {
         PressError::Refused(refusal) => refusal.status(),
-        PressError::Body => StatusCode::PAYLOAD_TOO_LARGE,
+        PressError::Body(why) => why.status(),
         PressError::Json(_) | PressError::Long => StatusCode::BAD_REQUEST,
     };
     let error = why.to_string();
