@@ -11,5 +11,6 @@ pub use kill::{
     Allow, Assembler, Control, Expect, Fate, Found, Killed, Pattern, PatternError, Rss,
     SLACK_PAGES, Trigger, Unlisted, Victim, arguments, is_full, limit_of, memcg_path, text,
 };
+pub use oom_agent_ebpf as record;
 pub use probe::Probe;
 pub use service::clock::monotonic_ns;
