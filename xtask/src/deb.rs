@@ -126,7 +126,7 @@ fn version() -> String {
     env!("CARGO_PKG_VERSION").replacen('-', "~", 1)
 }
 
-/// What the Pi's own dpkg calls itself, see `docs/adr/0014`.
+/// What the Pi's own dpkg calls itself, see `docs/adr/0016`.
 fn architecture(board: Board) -> &'static str {
     match board {
         Board::Aarch64 => "arm64",
