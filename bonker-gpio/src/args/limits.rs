@@ -1,4 +1,4 @@
-//! How much of the server strangers may take up.
+//! Limits of what peers may use of the server.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use super::duration::duration;
 use crate::port::PortLimits;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct LimitArgs {
-    /// How many gRPC connections may be open; more wait until one closes
+    /// Most gRPC connections that may be open; further ones wait
     #[arg(long, env = "BONKER_MAX_CONNECTIONS", default_value_t = 8192, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections: u32,
-    /// How many of them one address may have, and as many streams; behind a NAT or a load
-    /// balancer many clients share one
+    /// Most of them, and most streams, from one address; behind a NAT or a load balancer many
+    /// clients share one
     #[arg(long, env = "BONKER_MAX_CONNECTIONS_PER_PEER", default_value_t = 6144, value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections_per_peer: u32,
-    /// A stream of bonks without one for this long is ended; its client opens a new one
+    /// Idle time after which a stream of bonks is ended; its client opens a new one
     #[arg(long, env = "BONKER_IDLE_TIMEOUT", default_value = "12h", value_name = "TIME",
           value_parser = idle)]
     pub(crate) idle_timeout: Duration,

@@ -46,13 +46,13 @@ const AGENT: Packed = Packed {
     program: "oom-agent",
     command: None,
     user: "0",
-    description: "Names what the Linux OOM killer struck",
+    description: "Reports every Linux OOM kill, with its container and pod",
 };
 
 const SIDECAR: Packed = Packed {
     name: SIDECAR_NAME,
     command: Some("sidecar"),
-    description: "Signals processes that come near their memory limit",
+    description: "Signals the processes of a pod before they reach their memory limit",
     ..AGENT
 };
 
@@ -70,7 +70,7 @@ const HUB: Packed = Packed {
     program: "bonker-gpio",
     command: None,
     user: "65532",
-    description: "Swings, or has others swing, for every OOM kill",
+    description: "Swings a servo at a toy penguin for every Linux OOM kill",
 };
 
 /// Flags of the command.
