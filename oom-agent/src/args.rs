@@ -20,11 +20,11 @@ pub use probe_method::ProbeMethod;
 pub use sidecar::Sidecar;
 pub use warnings::{Action, Warnings};
 
-/// Names what the Linux OOM killer struck.
+/// Reports every Linux OOM kill, with its container and pod.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -32,28 +32,39 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch this host and report every OOM kill. Finds by itself what is there: a container
-    /// runtime, a Kubernetes API server; whatever is missing is done without.
+    /// Report every OOM kill on this host.
+    ///
+    /// Finds the container runtime and the Kubernetes API server by itself. Missing integrations are
+    /// logged once and disabled.
     Run(Box<Run>),
-    /// Watch the pods of a whole cluster by its API server alone, and report every container that Kubernetes
-    /// calls `OOMKilled`: for nodes where eBPF cannot go. Needs no node, no capability and no root.
+    /// Report the OOM kills of a whole cluster, as Kubernetes records them.
+    ///
+    /// Watches all pods through the API server, and reports each container with the reason `OOMKilled`.
+    /// For clusters where eBPF cannot run: it needs no node, no capability and no root.
     WatchPods(WatchPods),
-    /// Beside the containers of one pod, that share their PID namespace: signal each process whose
-    /// container comes near its memory limit, as `OOMHero` does, with its variables and flags. Without eBPF.
+    /// Signal the processes of a pod before they reach their memory limit.
+    ///
+    /// Runs beside the containers of one pod that share their PID namespace. Takes the variables and
+    /// flags of `OOMHero`, and needs no eBPF.
     #[command(version)]
     Sidecar(Sidecar),
-    /// Detach and remove what `run --pin` has left in a directory, of every version. Kills that wait
-    /// there are not told.
+    /// Detach and remove the BPF programs that `run --pin` left.
+    ///
+    /// Removes those of every version. Kills that still wait there are not reported.
     Unpin {
-        /// The same as `run` was given.
+        /// Directory that was given to `run --pin`.
         #[arg(long, env = "OOM_AGENT_PIN", value_name = "DIR")]
         pin: PathBuf,
     },
-    /// Put every BPF program through this kernel's verifier, and attach nothing.
+    /// Check that this kernel accepts the BPF programs.
+    ///
+    /// Loads each one through the verifier, and attaches nothing.
     Check,
-    /// Show what is read out of cgroup paths: one JSON line each.
+    /// Show the container and pod that cgroup paths name.
+    ///
+    /// Prints one JSON line for each path.
     Cgroup {
-        /// Paths, as in /proc/PID/cgroup after the last colon; none: one a line on standard input.
+        /// Cgroup paths, as in /proc/PID/cgroup after the last colon [default: lines of standard input].
         #[arg(value_name = "PATH")]
         paths: Vec<std::ffi::OsString>,
     },
@@ -62,66 +73,75 @@ pub enum Command {
 /// `oom-agent run`
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Socket of the container runtime [default: the first one that is there].
+    /// Socket of the container runtime [default: every known one that answers].
     #[arg(long, env = "OOM_AGENT_CRI_ENDPOINT", value_name = "unix:///PATH")]
     pub cri_endpoint: Option<Socket>,
 
-    /// Credentials for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
+    /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
     #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Write no Events, whatever credentials there are.
+    /// Do not use the Kubernetes API, even if there are credentials.
     #[arg(long, env = "OOM_AGENT_NO_KUBERNETES", conflicts_with = "kubeconfig",
         value_parser = BoolishValueParser::new())]
     pub no_kubernetes: bool,
 
-    /// A bonker to tell of every incident; repeatable (in the variable: separated by commas).
+    /// Bonker that gets a bonk for every incident; repeatable (in the variable: separated by commas).
     #[arg(
         long,
         env = "OOM_AGENT_BONKER",
         value_name = "URL",
-        value_delimiter = ','
+        value_delimiter = ',',
+        help_heading = "Bonkers"
     )]
     pub bonker: Vec<BonkerUrl>,
 
-    /// What is shown to bonkers.
+    /// Credentials for bonkers.
     #[command(flatten)]
     pub secrets: BonkerSecrets,
 
-    /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
+    /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
+    ///
+    /// Port 0 takes a free port, and the log names it.
     #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
     pub http_listen: Option<SocketAddr>,
 
-    /// How incidents are written to standard output.
+    /// Format of incidents on standard output.
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
     pub output: Format,
 
-    /// Write a line, too, where Kubernetes does not tell of a kill, or tells of one that never was: a
-    /// few seconds after the incident's.
+    /// Also write a line if Kubernetes misses a kill, or reports one that never happened.
+    ///
+    /// It follows a few seconds after the incident's line.
     #[arg(long, env = "OOM_AGENT_VERDICTS", value_parser = BoolishValueParser::new())]
     pub verdicts: bool,
 
-    /// At the end, tell on standard error what was seen, what was lost, and how that agrees with
-    /// the kernel's own count.
+    /// Print a summary to standard error at exit.
+    ///
+    /// It has the kills seen, the records lost, and the difference from the kernel's own count.
     #[arg(long, env = "OOM_AGENT_SUMMARY", value_parser = BoolishValueParser::new())]
     pub summary: bool,
 
     /// Name of this node in Kubernetes [default: the host's name].
+    ///
+    /// Events on the Node are written only if it is given.
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// The host's procfs, for a container that has it mounted [default: /proc, where it is the host's].
+    /// Mount point of the host's procfs, in a container [default: /proc, if it is the host's].
     #[arg(long, env = "OOM_AGENT_PROCFS", value_name = "DIR")]
     pub procfs: Option<PathBuf>,
 
-    /// Where the memory controller's cgroups are mounted, from the hierarchy's root on, to tell what
-    /// the memory was made of. In a container with a cgroup namespace of its own the host's
-    /// /sys/fs/cgroup must be mounted for that [default: as /proc/self/mountinfo has it].
+    /// Mount point of the memory controller's cgroups [default: from /proc/self/mountinfo].
+    ///
+    /// Incidents have from there what the memory was made of. It must be mounted from the hierarchy's
+    /// root: a container with a cgroup namespace of its own needs the host's /sys/fs/cgroup.
     #[arg(long, env = "OOM_AGENT_CGROUPFS", value_name = "DIR")]
     pub cgroupfs: Option<PathBuf>,
 
-    /// How often the memory of every container with a limit is looked at, from 100ms to 60s, or off;
-    /// without any such container nothing runs.
+    /// Time between samples of the containers that have a memory limit: 100ms to 60s, or off.
+    ///
+    /// Without such a container nothing runs.
     #[arg(
         long,
         env = "OOM_AGENT_SAMPLE",
@@ -130,13 +150,14 @@ pub struct Run {
     )]
     pub sample: Every,
 
-    /// Who is told of containers near their limits.
+    /// Where pressure warnings are sent.
     #[command(flatten)]
     pub warnings: Warnings,
 
-    /// A variable of the victims' environments to tell, `*` and `?` standing for any bytes or one;
-    /// repeatable (in the variable: separated by commas). Without any, no environment is ever read.
-    /// Incident lines show the values: name none that may hold a secret.
+    /// Variable of the victim's environment to report; repeatable (in the variable: separated by commas).
+    ///
+    /// `*` stands for any bytes, `?` for one. Without this flag no environment is ever read. Incident
+    /// lines show the values: name no variable that may hold a secret.
     #[arg(
         long,
         env = "OOM_AGENT_ENV",
@@ -145,38 +166,41 @@ pub struct Run {
     )]
     pub env: Vec<Pattern>,
 
-    /// How to hang on the kernel.
+    /// How the BPF programs are attached to the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]
     pub probe: ProbeMethod,
 
-    /// Keep the programs attached when the agent ends, pinned in this directory on a bpffs, and take
-    /// over what they recorded meanwhile: `/sys/fs/bpf/oom-agent`. They stay until `oom-agent unpin`
-    /// or a reboot [default: off].
+    /// Keep the BPF programs attached between two runs, pinned in this directory of a bpffs [default: off].
+    ///
+    /// Use `/sys/fs/bpf/oom-agent`. The next agent reports the kills that were recorded in between. The
+    /// programs stay until `oom-agent unpin` or a reboot.
     #[arg(long, env = "OOM_AGENT_PIN", value_name = "DIR")]
     pub pin: Option<PathBuf>,
 
-    /// Keep there what Events and bonks are still owed, so that the next agent offers them again when
-    /// this one is ended or killed [default: that is lost].
+    /// Keep undelivered Events and bonks in this directory across restarts [default: they are lost].
     #[arg(long, env = "OOM_AGENT_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
 
-    /// How much is logged to standard error; `trace` includes the BPF programs' own messages.
+    /// Log level on standard error.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 
-    /// How it is logged.
+    /// Log format.
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
 }
 
-/// What is shown to bonkers, and by what they are known.
+/// Credentials for bonkers, and the CA that they are verified with.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Bonkers")]
 pub struct BonkerSecrets {
-    /// The CA of the bonkers' certificates, PEM; an https:// URL needs it. This and the next three are read anew for every connection.
+    /// CA of the bonkers' certificates (PEM); an https:// URL needs it.
+    ///
+    /// The CA, certificate, key and token files are read again for every connection.
     #[arg(long, env = "OOM_AGENT_BONKER_CA", value_name = "FILE")]
     pub bonker_ca: Option<PathBuf>,
 
-    /// The certificate to show bonkers that demand one, PEM.
+    /// Client certificate for bonkers that require one (PEM).
     #[arg(
         long,
         env = "OOM_AGENT_BONKER_CERT",
@@ -185,7 +209,7 @@ pub struct BonkerSecrets {
     )]
     pub bonker_cert: Option<PathBuf>,
 
-    /// The key of --bonker-cert, PEM.
+    /// Private key of --bonker-cert (PEM).
     #[arg(
         long,
         env = "OOM_AGENT_BONKER_KEY",
@@ -194,7 +218,7 @@ pub struct BonkerSecrets {
     )]
     pub bonker_key: Option<PathBuf>,
 
-    /// The token to show bonkers that demand one is in this file.
+    /// File with the token for bonkers that require one.
     #[arg(long, env = "OOM_AGENT_BONKER_TOKEN_FILE", value_name = "FILE")]
     pub bonker_token_file: Option<PathBuf>,
 }
@@ -218,43 +242,47 @@ impl BonkerSecrets {
 /// `oom-agent watch-pods`
 #[derive(Args, Debug)]
 pub struct WatchPods {
-    /// Credentials for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
+    /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
     #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// A bonker to tell of every kill; repeatable (in the variable: separated by commas).
+    /// Bonker that gets a bonk for every kill; repeatable (in the variable: separated by commas).
     #[arg(
         long,
         env = "OOM_AGENT_BONKER",
         value_name = "URL",
-        value_delimiter = ','
+        value_delimiter = ',',
+        help_heading = "Bonkers"
     )]
     pub bonker: Vec<BonkerUrl>,
 
-    /// What is shown to bonkers.
+    /// Credentials for bonkers.
     #[command(flatten)]
     pub secrets: BonkerSecrets,
 
-    /// Serve /metrics, /live and /ready over HTTP there; port 0: a free one, which the log names [default: off].
+    /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
+    ///
+    /// Port 0 takes a free port, and the log names it.
     #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
     pub http_listen: Option<SocketAddr>,
 
-    /// How incidents are written to standard output.
+    /// Format of incidents on standard output.
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
     pub output: Format,
 
-    /// When it begins, kills of that long ago are told, too, unless their Events stand; keep it below the API
-    /// server's --event-ttl (an hour).
+    /// At start, also report kills up to this old, unless their Events exist.
+    ///
+    /// Keep it below the API server's --event-ttl (by default one hour).
     #[arg(long, env = "OOM_AGENT_LOOKBACK", value_name = "SECONDS", default_value_t = 600,
         value_parser = clap::value_parser!(u32).range(0..=3000))]
     pub lookback: u32,
 
-    /// Leave a kill to the agent of its node for that long, and tell it only if that has not.
+    /// Time that the node's own agent has to report a kill first.
     #[arg(long, env = "OOM_AGENT_GRACE", value_name = "SECONDS", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(0..=600))]
     pub grace: u32,
 
-    /// Name of the Lease by which one of several replicas acts, in the service account's namespace.
+    /// Lease that elects the acting replica, in the service account's namespace.
     #[arg(
         long,
         env = "OOM_AGENT_LEASE",
@@ -263,12 +291,12 @@ pub struct WatchPods {
     )]
     pub lease: String,
 
-    /// Act without a Lease: there is no other replica.
+    /// Run without a Lease, as the only replica.
     #[arg(long, env = "OOM_AGENT_NO_LEASE", conflicts_with = "lease",
         value_parser = BoolishValueParser::new())]
     pub no_lease: bool,
 
-    /// As kubernetes-oom-event-generator's: from 1 on at least `debug` is logged, from 3 on `trace`.
+    /// Log level of kubernetes-oom-event-generator: 1 or more means at least `debug`, 3 or more `trace`.
     #[arg(
         long,
         short,
@@ -278,34 +306,34 @@ pub struct WatchPods {
     )]
     pub verbose: u8,
 
-    /// How much is logged to standard error.
+    /// Log level on standard error.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 
-    /// How it is logged.
+    /// Log format.
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
 }
 
-/// How much is logged.
+/// Log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum LogLevel {
-    /// What was lost.
+    /// Only losses.
     Error,
-    /// And what is degraded.
+    /// Also what is degraded.
     Warn,
-    /// And what was found and done.
+    /// Also what was found and done.
     Info,
-    /// And how.
+    /// Also how.
     Debug,
-    /// And what the BPF programs say.
+    /// Also the messages of the BPF programs.
     Trace,
 }
 
-/// How it is logged.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Plain,
     /// One JSON object a line.
     Json,
@@ -321,6 +349,9 @@ pub fn verbose(level: LogLevel, number: u8) -> LogLevel {
 }
 
 #[cfg(test)]
+mod documented;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
@@ -328,6 +359,17 @@ mod tests {
     #[test]
     fn the_flags_agree_with_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_in_the_docs_parses() {
+        let commands = documented::commands("oom-agent");
+        assert!(commands.len() >= 10, "{commands:?}");
+        for command in commands {
+            if let Err(error) = Cli::try_parse_from(&command) {
+                panic!("{command:?}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn version() -> String {
     env!("CARGO_PKG_VERSION").replacen('-', "~", 1)
 }
 
-/// What the Pi's own dpkg calls itself, see `docs/adr/0014`.
+/// What the Pi's own dpkg calls itself, see `docs/adr/0016`.
 fn architecture(board: Board) -> &'static str {
     match board {
         Board::Aarch64 => "arm64",
@@ -144,8 +144,8 @@ fn control(board: Board, kib: usize) -> String {
          Depends: adduser\n\
          Section: utils\n\
          Priority: optional\n\
-         Description: bonks a toy penguin whenever the OOM killer struck\n\
-         \x20Swings a servo on a pin of a Raspberry Pi for every item that an oom-agent,\n\
+         Description: swings a servo at a toy penguin for every Linux OOM kill\n\
+         \x20Drives a servo on a pin of a Raspberry Pi for every bonk that oom-agent,\n\
          \x20or another client of bonk.v1, sends. The program is static.\n",
         version = version(),
         architecture = architecture(board),

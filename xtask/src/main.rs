@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, say, test, workspace};
 
-/// What the workspace needs done beyond cargo.
+/// Builds, packages and tests the workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, about)]
 struct Cli {
@@ -20,23 +20,23 @@ struct Cli {
 enum Cmd {
     /// Build the eBPF object, with a toolchain found or set up
     BuildEbpf(build_ebpf::Args),
-    /// Put every eBPF program through this kernel's verifier; attach nothing
+    /// Check that this kernel accepts the eBPF programs
     LoadEbpf(build_ebpf::Args),
-    /// Have a real process OOM-killed, named by the agent and bonked for
+    /// Show the way of a real OOM kill, from the kernel to a simulated servo
     #[command(disable_help_flag = true)]
     Demo(Passed),
     /// Build static release binaries in dist/
     Dist(dist::Args),
     /// Pack bonker-gpio into Debian packages for the Raspberry Pi, in dist/
     Deb(deb::Args),
-    /// Pack the agent into a container image FROM scratch, in dist/
+    /// Pack a container image FROM scratch, in dist/
     Image(image::Args),
-    /// Run every tier of tests that this machine can run
+    /// Run the tests: every tier that this machine can run
     Test(test::Args),
-    /// Take the pictures of the bonker's page that the README shows
+    /// Take the screenshots of the bonker's page for the docs
     #[command(disable_help_flag = true)]
     Screenshots(Passed),
-    /// Measure what this project promises, side by side with others
+    /// Run a benchmark beside other tools
     #[command(disable_help_flag = true)]
     Bench(Passed),
 }
@@ -80,5 +80,25 @@ mod tests {
     #[test]
     fn the_flags_agree_with_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_in_the_docs_parses() {
+        let pages = ["README.md", "CONTRIBUTING.md", "docs/cluster.md"];
+        let texts =
+            pages.map(|page| std::fs::read_to_string(workspace::root().join(page)).unwrap());
+        let lines = texts.iter().flat_map(|text| text.lines());
+        let commands: Vec<&str> = lines
+            .filter_map(|line| line.split_once("cargo xtask "))
+            .filter(|(before, _)| before.is_empty() || before.ends_with("sudo -E "))
+            .map(|(_, command)| command)
+            .collect();
+        assert!(commands.len() >= 10, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().take_while(|word| *word != "#");
+            if let Err(error) = Cli::try_parse_from(["xtask"].into_iter().chain(words)) {
+                panic!("{command}: {error}");
+            }
+        }
     }
 }

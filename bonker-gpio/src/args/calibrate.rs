@@ -8,7 +8,7 @@ use super::ServoArgs;
 
 #[derive(Debug, Args)]
 pub(crate) struct CalibrateArgs {
-    /// The settings file that gets the pulses; made if there is none
+    /// Settings file that gets the pulses; created if there is none
     #[arg(long, env = "BONKER_CONFIG", value_name = "FILE")]
     pub(crate) config: PathBuf,
     #[command(flatten)]

@@ -10,13 +10,13 @@ const MAX_NAME: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct CertsArgs {
-    /// Where the CA is, or shall be; the other files go there, too
+    /// Directory of the CA and all other files
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The names and addresses by which clients reach the server; localhost is always there
+    /// Names and addresses by which clients reach the server; localhost is always one
     #[arg(long, value_name = "NAME|IP", num_args = 1.., value_parser = host)]
     pub(crate) host: Vec<String>,
-    /// A client each, which names its files; with a new CA and none given: client
+    /// Clients to make a certificate for; the name is that of the files [default with a new CA: client]
     #[arg(long, value_name = "NAME", num_args = 1.., value_parser = name)]
     pub(crate) client: Vec<String>,
 }

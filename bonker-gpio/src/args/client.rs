@@ -1,4 +1,4 @@
-//! What the client commands are told.
+//! Flags of the client commands.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::desk::MAX_SNOOZE;
 /// Which bonker a client talks to, and what it shows there.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The bonker
+    /// URL of the bonker
     #[arg(long = "server", visible_aliases = ["to", "from"], env = "BONKER_URL", default_value = "http://127.0.0.1:50051", value_name = "URL", value_parser = url)]
     pub(crate) url: String,
-    /// The CA of the bonker's certificate, PEM; an https:// URL needs it
+    /// CA of the bonker's certificate (PEM); an https:// URL needs it
     #[arg(long, env = "BONKER_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// The certificate to show the bonker, PEM
+    /// Client certificate, if the bonker requires one (PEM)
     #[arg(long, env = "BONKER_CERT", value_name = "FILE", requires = "key")]
     pub(crate) cert: Option<PathBuf>,
-    /// The key of --cert, PEM
+    /// Private key of --cert (PEM)
     #[arg(long, env = "BONKER_KEY", value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// The token to show the bonker is in this file
+    /// File with the token, if the bonker requires one
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// What the names of these flags begin with where they are not a client's.
@@ -36,25 +36,25 @@ pub(crate) struct ServerArgs {
 pub(crate) struct BonkArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// Namespace to blame
+    /// Namespace of the made-up kill
     #[arg(long, default_value = "")]
     pub(crate) namespace: String,
-    /// Pod to blame
+    /// Pod of the made-up kill
     #[arg(long, default_value = "")]
     pub(crate) pod: String,
-    /// Container to blame
+    /// Container of the made-up kill
     #[arg(long, default_value = "")]
     pub(crate) container: String,
-    /// Process name to blame
+    /// Process name of the made-up kill
     #[arg(long, default_value = "")]
     pub(crate) comm: String,
-    /// One sentence for people
+    /// Sentence that watchers see
     #[arg(long, default_value = "a test bonk")]
     pub(crate) summary: String,
-    /// How bad it is, which picks the gesture
+    /// Severity, which picks the gesture
     #[arg(long, value_enum, default_value_t)]
     pub(crate) severity: Severity,
-    /// A label, as NAME=VALUE; may be given more than once
+    /// Label, as NAME=VALUE; repeatable
     #[arg(long, value_parser = label)]
     pub(crate) label: Vec<(String, String)>,
 }
@@ -63,7 +63,7 @@ pub(crate) struct BonkArgs {
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// How a swing is shown [default: picture on a terminal, human elsewhere]
+    /// Format of swings [default: picture on a terminal, human elsewhere]
     #[arg(long)]
     pub(crate) output: Option<Output>,
 }
@@ -78,7 +78,7 @@ pub(crate) struct StatusArgs {
 pub(crate) struct SnoozeArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-    /// For how long, as 2h, at most a week; off ends it
+    /// How long, as in 2h, at most a week; `off` ends the pause
     #[arg(value_parser = snooze, value_name = "TIME|off")]
     pub(crate) span: Duration,
 }

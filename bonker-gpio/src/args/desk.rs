@@ -18,47 +18,48 @@ const MAX_QUEUE: u32 = 10_000;
 const MAX_SPAN: Duration = Duration::from_hours(24 * 365);
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Admission")]
 pub(crate) struct DeskArgs {
-    /// Directory for the history, the counter and what was answered; without it a restart
-    /// begins anew
+    /// Directory for the history, the counters and the answers given; without it they end with
+    /// the process
     #[arg(long, env = "BONKER_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// How long after a swing more of the same container only counts; 0s: everything swings
+    /// Coalescing window: further kills of the same container only raise its counter; 0s turns it off
     #[arg(long, env = "BONKER_WINDOW", default_value = written(Settings::default().window),
           value_name = "TIME", value_parser = span)]
     pub(crate) window: Duration,
-    /// How many bonks may wait for the servo
+    /// Most bonks that may wait for the servo
     #[arg(long, env = "BONKER_QUEUE", default_value = Settings::default().queue.to_string(),
           value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_QUEUE)))]
     pub(crate) queue: u32,
-    /// How old a kill may get before it is too late to swing
+    /// Age at which a kill is too old to swing for
     #[arg(long, env = "BONKER_EXPIRE", default_value = written(Settings::default().expire),
           value_name = "TIME", value_parser = some_time)]
     pub(crate) expire: Duration,
-    /// How long the arm rests between two swings
+    /// Pause between two swings
     #[arg(long, env = "BONKER_COOLDOWN", default_value = written(Settings::default().cooldown),
           value_name = "TIME", value_parser = span)]
     pub(crate) cooldown: Duration,
-    /// Hours in which nothing swings, as 22:00-07:00; may be given more than once
+    /// Hours without swings, as in 22:00-07:00; repeatable
     #[arg(long, env = "BONKER_QUIET_HOURS", value_delimiter = ',', value_name = "HH:MM-HH:MM", value_parser = hours)]
     pub(crate) quiet_hours: Vec<Hours>,
-    /// Time zone of the quiet hours, as Europe/Berlin; the system's if not given
+    /// Time zone of the quiet hours, as in Europe/Berlin; by default the system's
     #[arg(long, env = "BONKER_TIME_ZONE", value_name = "NAME", value_parser = zone)]
     pub(crate) time_zone: Option<TimeZone>,
-    /// A namespace that may bonk, with * and ?; may be given more than once; all if not given
+    /// Namespace that may bonk, with * and ?; repeatable; by default all may
     #[arg(long, env = "BONKER_ALLOW_NAMESPACE", value_delimiter = ',', value_name = "PATTERN", value_parser = pattern)]
     pub(crate) allow_namespace: Vec<WildMatch>,
-    /// A namespace that may not bonk, whatever is allowed; may be given more than once
+    /// Namespace that may not bonk, even if it is allowed; repeatable
     #[arg(long, env = "BONKER_DENY_NAMESPACE", value_delimiter = ',', value_name = "PATTERN", value_parser = pattern)]
     pub(crate) deny_namespace: Vec<WildMatch>,
-    /// A label of which one is needed to bonk; its value may have * and ?
+    /// Label that a bonk needs (one of those given); its value may have * and ?; repeatable
     #[arg(long, env = "BONKER_ALLOW_LABEL", value_delimiter = ',', value_name = "NAME=PATTERN", value_parser = label)]
     pub(crate) allow_label: Vec<LabelRule>,
-    /// A label that may not bonk, whatever is allowed; its value may have * and ?
+    /// Label that a bonk must not have, even if it is allowed; its value may have * and ?; repeatable
     #[arg(long, env = "BONKER_DENY_LABEL", value_delimiter = ',', value_name = "NAME=PATTERN", value_parser = label)]
     pub(crate) deny_label: Vec<LabelRule>,
-    /// What is milder than this is counted and moves nothing
+    /// Least severity that swings; milder bonks are only counted
     #[arg(
         long,
         env = "BONKER_MIN_SEVERITY",
@@ -67,11 +68,11 @@ pub(crate) struct DeskArgs {
         value_name = "SEVERITY"
     )]
     pub(crate) min_severity: Severity,
-    /// How many bonks a minute one peer may send in the long run
+    /// Bonks a minute that one peer may send in the long run
     #[arg(long, env = "BONKER_PEER_RATE", value_name = "NUMBER/min", value_parser = rate,
           default_value = format!("{}/min", PeerRate::default().per_minute))]
     pub(crate) peer_rate: u32,
-    /// How many bonks one peer may send at once
+    /// Bonks that one peer may send at once
     #[arg(long, env = "BONKER_PEER_BURST", default_value_t = PeerRate::default().burst,
           value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,4 +1,4 @@
-//! Which other bonker is followed.
+//! Flags of following another bonker.
 
 use std::path::PathBuf;
 
@@ -9,21 +9,22 @@ use super::client::{ServerArgs, url};
 // What belongs together is checked by `hub`: clap's own `requires` does not see what the
 // settings file says.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Following another bonker")]
 pub(crate) struct FollowArgs {
-    /// Another bonker, as a hub in the cluster: swing for what it swings for, and after a
-    /// break go on where it was (keep that with --state)
+    /// Follow another bonker, such as a hub in the cluster: swing whenever it does; resumes
+    /// after a break, and with --state after a restart
     #[arg(long, env = "BONKER_FOLLOW", value_name = "URL", value_parser = url)]
     pub(crate) follow: Option<String>,
-    /// The CA of that bonker's certificate, PEM; an https:// URL needs it
+    /// CA of that bonker's certificate (PEM); an https:// URL needs it
     #[arg(long, env = "BONKER_FOLLOW_CA", value_name = "FILE")]
     pub(crate) follow_ca: Option<PathBuf>,
-    /// The certificate to show that bonker, PEM
+    /// Client certificate, if that bonker requires one (PEM)
     #[arg(long, env = "BONKER_FOLLOW_CERT", value_name = "FILE")]
     pub(crate) follow_cert: Option<PathBuf>,
-    /// The key of --follow-cert, PEM
+    /// Private key of --follow-cert (PEM)
     #[arg(long, env = "BONKER_FOLLOW_KEY", value_name = "FILE")]
     pub(crate) follow_key: Option<PathBuf>,
-    /// The token to show that bonker is in this file
+    /// File with the token, if that bonker requires one
     #[arg(long, env = "BONKER_FOLLOW_TOKEN_FILE", value_name = "FILE")]
     pub(crate) follow_token_file: Option<PathBuf>,
 }

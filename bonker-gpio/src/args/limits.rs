@@ -1,4 +1,4 @@
-//! How much of the server strangers may take up.
+//! Limits of what peers may use of the server.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use crate::port::PortLimits;
 use crate::server::Access;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct LimitArgs {
-    /// How many gRPC connections may be open; more wait until one closes
+    /// Most gRPC connections that may be open; further ones wait
     #[arg(long, env = "BONKER_MAX_CONNECTIONS", value_name = "N",
           default_value = PortLimits::default().connections.to_string(),
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections: u32,
-    /// How many of them one address may have, and as many streams; behind a NAT or a load
-    /// balancer many clients share one
+    /// Most of them, and most streams, from one address; behind a NAT or a load balancer many
+    /// clients share one
     #[arg(long, env = "BONKER_MAX_CONNECTIONS_PER_PEER", value_name = "N",
           default_value = PortLimits::default().per_peer.to_string(),
           value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) max_connections_per_peer: u32,
-    /// A stream of bonks without one for this long is ended; its client opens a new one
+    /// Idle time after which a stream of bonks is ended; its client opens a new one
     #[arg(long, env = "BONKER_IDLE_TIMEOUT", value_name = "TIME", value_parser = idle,
           default_value = written(Access::default().idle_timeout))]
     pub(crate) idle_timeout: Duration,

@@ -1,4 +1,4 @@
-//! Where the server listens, and for whom.
+//! Flags of the gRPC listener.
 
 use std::net::SocketAddr;
 
@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
 pub(crate) struct ListenArgs {
     /// Address and port to listen on; port 0 takes a free one
     #[arg(
@@ -15,7 +16,7 @@ pub(crate) struct ListenArgs {
         value_name = "ADDR"
     )]
     pub(crate) listen: SocketAddr,
-    /// Listen beyond this machine, although nothing is encrypted or anybody may bonk
+    /// Allow other machines to connect without TLS or without proof of who they are
     #[arg(long, env = "BONKER_INSECURE", value_parser = BoolishValueParser::new())]
     pub(crate) insecure: bool,
 }

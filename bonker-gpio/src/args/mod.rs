@@ -33,7 +33,7 @@ pub(crate) use security::{Protocol, SecurityArgs};
 pub(crate) use servo::ServoArgs;
 pub(crate) use web::WebArgs;
 
-/// Bonks a toy penguin with a servo whenever the OOM killer struck
+/// Swings a servo at a toy penguin for every Linux OOM kill
 #[derive(Debug, Parser)]
 #[command(name = "bonker-gpio", version, propagate_version = true)]
 pub(crate) struct Cli {
@@ -45,7 +45,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// off, error, warn, info, debug or trace
+    /// Log level on standard error: off, error, warn, info, debug or trace
     #[arg(
         long,
         global = true,
@@ -54,7 +54,7 @@ pub(crate) struct LogArgs {
         value_name = "LEVEL"
     )]
     pub(crate) log_level: LevelFilter,
-    /// How log lines on standard error look
+    /// Log format
     #[arg(
         long,
         global = true,
@@ -67,26 +67,26 @@ pub(crate) struct LogArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serves bonk.v1 and swings
+    /// Run the server: take bonks and swing the servo
     Serve(Box<ServeArgs>),
-    /// Sends one test bonk and prints the answer
+    /// Send a test bonk and print the answer
     Bonk(BonkArgs),
-    /// Prints a line for every swing
+    /// Show every swing of a server as it happens
     Watch(WatchArgs),
-    /// Prints what a server drives and how it fares
+    /// Show a server's backend, queue and counters
     Status(StatusArgs),
-    /// Walks the servo to its limits by keyboard and writes them into the settings file
+    /// Find the servo's limits by keyboard and write them to the settings file
     Calibrate(CalibrateArgs),
-    /// Leaves the penguin in peace for a while
+    /// Pause all swings for a while
     Snooze(SnoozeArgs),
-    /// Makes a CA, and certificates of the server and its clients
+    /// Create a CA, and certificates for the server and its clients
     Certs(CertsArgs),
 }
 
 /// Where each setting of the server comes from is the business of its room.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// A TOML file with settings, by the names of these flags; a flag or a variable goes first
+    /// TOML file with settings, named as these flags; flags and variables override it
     #[arg(long, env = "BONKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Who may come in, and by which proof.
+//! Flags of TLS and authentication.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,22 +10,23 @@ use crate::auth::{Token, TokenError};
 use crate::tls::{Acceptor, TlsError, TlsFiles};
 
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Security")]
 pub(crate) struct SecurityArgs {
-    /// The server's certificate, PEM; `bonker-gpio certs` makes one. Read at start
+    /// Server certificate (PEM); `bonker-gpio certs` creates one. Read at start
     #[arg(long, env = "BONKER_TLS_CERT", value_name = "FILE")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The key of --tls-cert, PEM
+    /// Private key of --tls-cert (PEM)
     #[arg(long, env = "BONKER_TLS_KEY", value_name = "FILE")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// Let gRPC clients in only with a certificate of this CA, PEM
+    /// Require gRPC clients to have a certificate of this CA (PEM)
     #[arg(long, env = "BONKER_TLS_CLIENT_CA", value_name = "FILE")]
     pub(crate) tls_client_ca: Option<PathBuf>,
-    /// Let clients in only with the token in this file, as a bearer or as the password of
-    /// basic authentication; anyone may watch the page. Read at start; with --tls-client-ca,
+    /// Require clients to send the token in this file, as a bearer token or as the password of
+    /// basic authentication; the page stays open to watch. Read at start; with --tls-client-ca,
     /// gRPC clients need both
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Demand the token of who watches the page, too; browsers ask for it as a password
+    /// Require the token to watch the page, too; browsers ask for it as a password
     #[arg(long, env = "BONKER_PRIVATE", value_parser = BoolishValueParser::new())]
     pub(crate) private: bool,
 }

@@ -1,4 +1,4 @@
-//! What is moved, how, and within which limits.
+//! Flags of the servo: backend, pin, pulses and gestures.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,19 +15,20 @@ use crate::servo::{Choice, Hardware, PwmWish};
 const MIN_HOLD: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Servo")]
 pub(crate) struct ServoArgs {
-    /// What moves the penguin
+    /// Backend that drives the servo
     #[arg(long, env = "BONKER_BACKEND", default_value = "auto")]
     pub(crate) backend: Choice,
-    /// The servo's pin on a Raspberry Pi, by its BCM number
+    /// Servo pin of a Raspberry Pi, by its BCM number
     #[arg(long, env = "BONKER_GPIO_PIN", default_value_t = 18, value_name = "PIN",
           value_parser = clap::value_parser!(u8).range(0..=27))]
     pub(crate) gpio_pin: u8,
-    /// N of the pwmchipN to be used by sysfs-pwm; auto finds the one that has the pin
+    /// Number N of the pwmchipN for sysfs-pwm; auto finds the chip that has the pin
     #[arg(long, env = "BONKER_PWM_CHIP", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
     pwm_chip: Wish,
-    /// The channel of that chip; auto finds it by the pin
+    /// Channel of that chip; auto finds it by the pin
     #[arg(long, env = "BONKER_PWM_CHANNEL", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
     pwm_channel: Wish,
@@ -47,21 +48,21 @@ pub(crate) struct ServoArgs {
     #[arg(long, env = "BONKER_STRIKE_US", default_value_t = Calibration::default().strike_us,
           value_name = "US")]
     strike_us: u16,
-    /// How long a strike lasts, the way to the penguin included; 500ms at most
+    /// Time of a strike, including the way to the penguin; 500ms at most
     #[arg(long, env = "BONKER_HOLD", default_value = written(Tempo::default().strike),
           value_name = "TIME", value_parser = hold)]
     hold: Duration,
-    /// How long the way back lasts before the pulses stop; 500ms at most
+    /// Time of the way back, after which the pulses stop; 500ms at most
     #[arg(long, env = "BONKER_SETTLE", default_value = written(Tempo::default().rest),
           value_name = "TIME", value_parser = hold)]
     settle: Duration,
-    /// Which gesture a bonk is
+    /// Gesture of a bonk
     #[arg(long, env = "BONKER_GESTURE", value_enum, default_value_t)]
     gesture: Style,
-    /// How much of the way to the penguin a nudge goes
+    /// Part of the way to the penguin that a nudge goes
     #[arg(long, env = "BONKER_NUDGE", default_value_t = Percent::NUDGE, value_name = "PERCENT")]
     nudge: Percent,
-    /// How much of any minute the servo may be driven; bonks wait for the next one
+    /// Part of any minute in which the servo may be driven; further bonks wait
     #[arg(long, env = "BONKER_DUTY", default_value_t = Percent::DUTY, value_name = "PERCENT")]
     duty: Percent,
 }

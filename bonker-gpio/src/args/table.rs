@@ -1,9 +1,9 @@
-//! That the documented settings are those there are.
+//! The docs against the command line: the table of settings, and the commands that pages show.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory, Parser as _};
 
 use super::Cli;
 
@@ -37,6 +37,43 @@ fn every_row_has_the_cells_of_the_head() {
         let bars = row.replace("\\|", "").matches('|').count();
         assert_eq!(bars, 5, "{row}");
     }
+}
+
+#[test]
+fn every_command_in_the_docs_parses() {
+    let commands = commands("bonker-gpio");
+    assert!(commands.len() >= 10, "{commands:?}");
+    for command in commands {
+        if let Err(error) = Cli::try_parse_from(&command) {
+            panic!("{command:?}: {error}");
+        }
+    }
+}
+
+/// Each `console` command of the README and the docs that runs `program`, as its words.
+fn commands(program: &str) -> Vec<Vec<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = std::fs::read_dir(root.join("docs")).unwrap();
+    let mut pages: Vec<PathBuf> = pages.map(|page| page.unwrap().path()).collect();
+    pages.retain(|page| page.extension().is_some_and(|extension| extension == "md"));
+    pages.push(root.join("README.md"));
+    let mut commands = Vec::new();
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let text = text.replace("\\\n", " ");
+        let blocks = text.split("```console\n").skip(1);
+        let lines = blocks.flat_map(|block| block.split("```").next().unwrap().lines());
+        commands.extend(lines.filter_map(|line| words(line, program)));
+    }
+    commands
+}
+
+/// Up to a comment, if `program` is what runs.
+fn words(line: &str, program: &str) -> Option<Vec<String>> {
+    let words = line.split_whitespace().take_while(|word| *word != "#");
+    let words: Vec<&str> = words.skip_while(|word| *word == "sudo").collect();
+    let runs = words.first()?.rsplit('/').next() == Some(program);
+    runs.then(|| words.into_iter().map(str::to_owned).collect())
 }
 
 fn table(mut command: Command) -> String {

@@ -27,15 +27,15 @@ pub enum End {
     Strike,
 }
 
-/// Which gesture a bonk is.
+/// The gesture of a bonk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Style {
-    /// The worse the reason, the worse the bonk: nudge, double nudge, bonk, frenzy
+    /// Nudge, double nudge, bonk or frenzy, by severity
     #[default]
     BySeverity,
-    /// Strike, hold, return, whatever the reason
+    /// Strike, hold and return for every reason
     Bonk,
-    /// Every bonk goes to the other end and stays there
+    /// Go to the other end and stay there
     Toggle,
 }
 

@@ -15,9 +15,9 @@ pub enum Choice {
     SysfsPwm,
     /// Any pin of a Raspberry Pi by software PWM, or fail
     Rppal,
-    /// Draws the swing on a terminal, or logs it where there is none
+    /// Draw the swing on a terminal, or log it
     Sim,
-    /// Moves nothing
+    /// Move nothing
     Null,
 }
 

@@ -36,7 +36,7 @@ use clap::{Parser, Subcommand};
 
 use lab::interrupt;
 
-/// Measures what this project promises, side by side with others
+/// Measures the agent and the bonker beside other tools
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
@@ -51,22 +51,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Which {
-    /// How soon, how fully and at what cost OOM kills are told of: this agent, bpftrace and a
-    /// reader of the kernel's log, on the same kills
+    /// Measure latency, completeness and cost of capture, beside bpftrace and a reader of the
+    /// kernel's log
     Capture(capture::Args),
-    /// From the kernel's stamp to the first pulse: by the agent, and by Prometheus and
-    /// Alertmanager, on the same kills
+    /// Measure the time from a kill to the first pulse, beside Prometheus and Alertmanager
     Bonk(bonk::Args),
-    /// Thousands of kills in a minute: what is told of each, and at what cost to all who are told
+    /// Kill thousands of processes in a minute, and account for each
     Flood(flood::Args),
-    /// Kill and restart the agent and all it talks to under a stream of kills: what is lost, what
-    /// is told twice
+    /// Restart the agent and all it talks to under a stream of kills, and count what is lost or
+    /// reported twice
     Chaos(chaos::Args),
-    /// Thousands of clients of one bonker at a time: what each is answered, what the servo does,
-    /// and at what cost
+    /// Connect thousands of clients to one bonker: answers, swings and cost
     Bonker(bonker::Args),
-    /// What it costs to watch how near containers are to their limits: the agent beside a poll of
-    /// each ten times a second
+    /// Measure the cost of watching containers near their limits, beside ten polls a second of each
     Pressure(pressure::Args),
     /// Poll containers' cgroups
     #[command(hide = true)]

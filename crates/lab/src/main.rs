@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use lab::{bloat, demo, guest, hog, prepare, screenshots};
 
-/// The real parts of the tests, and what runs in them.
+/// Starts the real systems that the demo and the tests run against.
 #[derive(Debug, Parser)]
 #[command(name = "lab", version, about)]
 struct Cli {
@@ -15,9 +15,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Cmd {
-    /// Have a real process OOM-killed, named by the agent and bonked for
+    /// Show the way of a real OOM kill, from the kernel to a simulated servo
     Demo(xtask::build_ebpf::Args),
-    /// Take the pictures of the bonker's page that the README shows
+    /// Take the screenshots of the bonker's page for the docs
     Screenshots(screenshots::Args),
     /// Set up what a tier of tests needs beside the programs
     Prepare(prepare::Args),

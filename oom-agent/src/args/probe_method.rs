@@ -3,15 +3,15 @@
 use clap::ValueEnum;
 use oom_capture::probe::Method;
 
-/// How the programs hang on the kernel.
+/// How the programs are attached to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProbeMethod {
-    /// `btf` where the kernel has BTF, else `classic`.
+    /// `btf` if the kernel has BTF, else `classic`.
     Auto,
     /// BTF tracepoints: the victim is read in its own context.
     Btf,
-    /// `btf` without anything on the kernel's functions, for hosts whose policy allows neither fentry
-    /// nor kprobes: whose limit was hit is told by `memory.events.local`, or inferred.
+    /// `btf` without fentry and kprobes, for hosts whose policy forbids them: the limit that was hit is
+    /// taken from `memory.events.local`, or inferred.
     Tracepoints,
     /// The classic tracepoint: the victim is read from /proc, which can come too late.
     Classic,

@@ -14,32 +14,33 @@ use crate::pressure::threshold::{Mark, Settings};
 /// `oom-agent sidecar`
 #[derive(Args, Debug)]
 pub struct Sidecar {
-    /// When to warn: a percentage of the memory limit, or an expression over `memory_usage`,
-    /// `memory_current`, `memory_max`, `oom_score`, `oom_score_adj` and
-    /// `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`: `memory_usage > 75 ||
-    /// memory_pressure_full_avg10 > 20`.
-    #[arg(long, env = "WARNING", value_name = "MARK", default_value = "75")]
+    /// Threshold of a warning: a percentage of the memory limit, or an expression.
+    ///
+    /// Expressions are over `memory_usage`, `memory_current`, `memory_max`, `oom_score`, `oom_score_adj`
+    /// and `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, as in
+    /// `memory_usage > 75 || memory_pressure_full_avg10 > 20`.
+    #[arg(long, env = "WARNING", value_name = "THRESHOLD", default_value = "75")]
     pub warning: Mark,
 
-    /// When it is critical: likewise.
-    #[arg(long, env = "CRITICAL", value_name = "MARK", default_value = "90")]
+    /// Threshold of a critical warning: likewise.
+    #[arg(long, env = "CRITICAL", value_name = "THRESHOLD", default_value = "90")]
     pub critical: Mark,
 
-    /// The same is not said again sooner: `30s`, `1m30s`, or a number of seconds.
+    /// Least time between two warnings of one level: `30s`, `1m30s`, or seconds.
     #[arg(long, env = "COOLDOWN", value_name = "TIME", default_value = "30s", value_parser = time)]
     pub cooldown_interval: Duration,
 
-    /// How many points of the limit below its mark a level is left.
+    /// How far below its threshold a level ends, in percentage points of the limit.
     #[arg(long, env = "OOM_AGENT_HYSTERESIS", value_name = "POINTS", default_value = "5",
         value_parser = points)]
     pub hysteresis: f64,
 
-    /// How often to look.
+    /// Time between two samples: 10ms to 1h.
     #[arg(long, env = "OOM_AGENT_LOOP_INTERVAL", value_name = "TIME", default_value = "100ms",
         value_parser = interval)]
     pub loop_interval: Duration,
 
-    /// What a process gets at --warning.
+    /// Signal sent at --warning.
     #[arg(
         long,
         env = "WARNING_SIGNAL",
@@ -48,7 +49,7 @@ pub struct Sidecar {
     )]
     pub warning_signal: Sig,
 
-    /// What it gets at --critical.
+    /// Signal sent at --critical.
     #[arg(
         long,
         env = "CRITICAL_SIGNAL",
@@ -57,8 +58,9 @@ pub struct Sidecar {
     )]
     pub critical_signal: Sig,
 
-    /// Send a POST request instead of signals, as this YAML file says: `url:`, `headers:` (a list of
-    /// `name:` and `value:`), `ca:` (a file).
+    /// Send a POST request instead of signals, as this YAML file describes.
+    ///
+    /// Its keys are `url:`, `headers:` (a list of `name:` and `value:`) and `ca:` (a file).
     #[arg(
         long,
         env = "OOM_AGENT_HTTP_FILE_PATH",
@@ -67,11 +69,11 @@ pub struct Sidecar {
     )]
     pub http_file_path: Option<PathBuf>,
 
-    /// Watch this cgroup and the processes in it, instead of all in this PID namespace but the first.
+    /// Watch the processes of this cgroup [default: all in this PID namespace but the first].
     #[arg(long, env = "OOM_AGENT_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
 
-    /// Serve /metrics over HTTP there.
+    /// Serve /metrics over HTTP on this address.
     #[arg(
         long,
         env = "OOM_AGENT_HTTP_LISTEN",
@@ -80,11 +82,11 @@ pub struct Sidecar {
     )]
     pub http_listen: SocketAddr,
 
-    /// How much is logged to standard error.
+    /// Log level on standard error.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
     pub log_level: LogLevel,
 
-    /// How it is logged.
+    /// Log format.
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
 }

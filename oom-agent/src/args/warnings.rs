@@ -1,4 +1,4 @@
-//! `oom-agent run`: who is told of containers that come near their limits, and when.
+//! `oom-agent run`: when a container near its memory limit makes a warning, and where it is sent.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,9 +11,10 @@ use crate::pressure::threshold::{BadExpression, Mark, Settings};
 
 /// Flags of warnings.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Warnings")]
 pub struct Warnings {
-    /// What is done when a container comes near its memory limit; repeatable (in the variable:
-    /// separated by commas) [default: it is counted].
+    /// What to do if a container comes near its memory limit; repeatable (in the variable: separated by
+    /// commas) [default: only count it].
     #[arg(
         long,
         env = "OOM_AGENT_WARN",
@@ -22,33 +23,36 @@ pub struct Warnings {
     )]
     pub warn: Vec<Action>,
 
-    /// Send a POST request of each warning, as this YAML file says: `url:`, `headers:` (a list of
-    /// `name:` and `value:`), `ca:` (a file).
+    /// Send each warning as a POST request, as this YAML file describes.
+    ///
+    /// Its keys are `url:`, `headers:` (a list of `name:` and `value:`) and `ca:` (a file).
     #[arg(long, env = "OOM_AGENT_WARN_POST", value_name = "FILE")]
     pub warn_post: Option<PathBuf>,
 
-    /// When to warn: a percentage of the memory limit that the working set has come to, an expression
-    /// over `memory_usage`, `memory_working_set_usage`, `memory_current`, `memory_max`, `oom_score`,
-    /// `oom_score_adj` and `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, or never.
-    /// A pod's annotation `oom-bonker.dev/warning` says otherwise for its containers.
+    /// Threshold of a warning: a percentage of the memory limit, an expression, or never.
+    ///
+    /// A percentage is that of the working set. Expressions are over `memory_usage`,
+    /// `memory_working_set_usage`, `memory_current`, `memory_max`, `oom_score`, `oom_score_adj` and
+    /// `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`. A pod's annotation
+    /// `oom-bonker.dev/warning` overrides this for its containers.
     #[arg(
         long,
         env = "OOM_AGENT_WARNING",
-        value_name = "MARK",
+        value_name = "THRESHOLD",
         default_value = "75"
     )]
     pub warning: When,
 
-    /// When it is critical: likewise.
+    /// Threshold of a critical warning: likewise.
     #[arg(
         long,
         env = "OOM_AGENT_CRITICAL",
-        value_name = "MARK",
+        value_name = "THRESHOLD",
         default_value = "90"
     )]
     pub critical: When,
 
-    /// The same is not said of a container again sooner: `30s`, `1m30s`, or a number of seconds.
+    /// Least time between two warnings of one level for a container: `30s`, `1m30s`, or seconds.
     #[arg(
         long,
         env = "OOM_AGENT_WARNING_COOLDOWN",
@@ -58,7 +62,7 @@ pub struct Warnings {
     )]
     pub warning_cooldown: Duration,
 
-    /// How many points of the limit below its mark a level is left.
+    /// How far below its threshold a level ends, in percentage points of the limit.
     #[arg(
         long,
         env = "OOM_AGENT_WARNING_HYSTERESIS",
@@ -69,17 +73,17 @@ pub struct Warnings {
     pub warning_hysteresis: f64,
 }
 
-/// What is done.
+/// What a warning does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Action {
     /// Write a line to standard output.
     Line,
     /// Write an Event on the pod.
     Event,
-    /// Have the bonkers nudge the penguin, twice where it is critical.
+    /// Nudge the penguin, twice if it is critical.
     Bonk,
-    /// Signal the processes of pods that ask for it by their annotation oom-bonker.dev/signals; takes
-    /// the host's PID namespace, and `CAP_KILL`.
+    /// Signal the processes of pods with the annotation oom-bonker.dev/signals; needs the host's PID
+    /// namespace and `CAP_KILL`.
     Signal,
 }
 

@@ -33,7 +33,7 @@ const CELLS: usize = 30;
 pub enum Format {
     /// A sentence for people.
     Human,
-    /// The JSON of `docs/incident.md`.
+    /// One JSON object a line.
     Json,
 }
 

@@ -49,13 +49,13 @@ const AGENT: Packed = Packed {
     needs_ebpf: true,
     command: None,
     user: "0",
-    description: "Names what the Linux OOM killer struck",
+    description: "Reports every Linux OOM kill, with its container and pod",
 };
 
 const SIDECAR: Packed = Packed {
     name: SIDECAR_NAME,
     command: Some("sidecar"),
-    description: "Signals processes that come near their memory limit",
+    description: "Signals the processes of a pod before they reach their memory limit",
     ..AGENT
 };
 
@@ -75,7 +75,7 @@ const HUB: Packed = Packed {
     needs_ebpf: false,
     command: None,
     user: "65532",
-    description: "Swings, or has others swing, for every OOM kill",
+    description: "Swings a servo at a toy penguin for every Linux OOM kill",
 };
 
 /// Flags of the command.

@@ -51,15 +51,15 @@ const RING_WITH_ENVIRONMENTS: u32 = 8 << 20;
 /// A group of 600 makes less than that, with the short layout of `oom:mark_victim` too.
 const RING: u32 = 4 << 20;
 
-/// How the programs hang on the kernel.
+/// How the programs are attached to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// `btf` where the kernel has BTF, else `classic`.
+    /// `btf` if the kernel has BTF, else `classic`.
     Auto,
     /// BTF tracepoints: the victim is read in its own context.
     Btf,
-    /// `btf` without anything on the kernel's functions, for hosts whose policy allows neither fentry
-    /// nor kprobes: whose limit was hit is told by `memory.events.local`, or inferred.
+    /// `btf` without fentry and kprobes, for hosts whose policy forbids them: the limit that was hit is
+    /// taken from `memory.events.local`, or inferred.
     Tracepoints,
     /// The classic tracepoint: the victim is read from /proc, which can come too late.
     Classic,
