@@ -147,18 +147,21 @@ impl Procfs {
                 (again == number).then_some(cgroup)
             };
             let own = victim.cgroup.as_deref();
-            killed.parent_above = own
-                .zip(parent())
-                .map(|(own, parent)| levels_above(own, &parent));
+            let known = own.zip(parent());
+            // A whole path and one without its ancestors have nothing in common.
+            let is_whole = |path: &str| !path.starts_with("/…");
+            let known = known.filter(|(own, parent)| is_whole(own) == is_whole(parent));
+            killed.parent_above = known.map(|(own, parent)| levels_above(own, &parent));
         }
         let ended = if ended { ", it had ended" } else { "" };
         Ok(format!("not to be had from /proc{ended}"))
     }
 
-    /// The memory cgroup of an open process, from the hierarchy's root on.
+    /// The memory cgroup of an open process, from the hierarchy's root on or, where that cannot be told,
+    /// without the ancestors next to the root.
     fn cgroup_at(&self, dir: &File) -> Option<String> {
         let seen = memory_cgroup(&text(dir, "cgroup").ok()?)?;
-        self.namespace.absolute(&seen)
+        Some(self.namespace.shown(&seen))
     }
 
     fn open(&self, pid: u32) -> io::Result<File> {
@@ -484,5 +487,27 @@ mod tests {
             procfs.fill(&mut killed, KILLED_NS);
             assert_eq!(killed.parent_above, Some(above), "{cgroup}");
         }
+    }
+
+    #[test]
+    fn without_the_namespaces_root_a_path_still_names_its_container() {
+        let (root, procfs) = process(&[("status", STATUS), ("cgroup", b"0::/../../pod/c\n")]);
+        let procfs = procfs.with_namespace(CgroupNamespace::of(None, None));
+        let parent = root.path().join("7");
+        std::fs::create_dir(&parent).unwrap();
+        std::fs::write(parent.join("cgroup"), "0::/../../../system.slice\n").unwrap();
+        let filled = |cgroup: Option<&str>| {
+            let mut killed = killed(Victim {
+                pid: 4243,
+                cgroup: cgroup.map(str::to_owned),
+                ..Victim::default()
+            });
+            procfs.fill(&mut killed, KILLED_NS);
+            (killed.victim.cgroup.unwrap(), killed.parent_above)
+        };
+        assert_eq!(filled(None), ("/…/pod/c".to_owned(), Some(2)));
+        // The kernel's path is whole: how far the parent is cannot be told.
+        let whole = "/kubepods/pod/c";
+        assert_eq!(filled(Some(whole)), (whole.to_owned(), None));
     }
 }

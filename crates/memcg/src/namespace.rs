@@ -62,6 +62,16 @@ impl CgroupNamespace {
         Self { root }
     }
 
+    /// A path that /proc shows, as [`absolute`](Self::absolute) has it; where that cannot be told, `/…` and
+    /// what it does not share with this process's namespace.
+    pub fn shown(&self, seen: &str) -> String {
+        self.absolute(seen).unwrap_or_else(|| {
+            let names = seen.split('/').filter(|name| !name.is_empty());
+            let rest: Vec<&str> = names.skip_while(|name| *name == "..").collect();
+            format!("/…/{}", rest.join("/"))
+        })
+    }
+
     /// A path that /proc shows, from the hierarchy's root on; `None` where that cannot be told.
     pub fn absolute(&self, seen: &str) -> Option<String> {
         let root = self.root.as_deref()?;
@@ -108,6 +118,9 @@ mod tests {
         check("/a", "/", "/../../", None);
         let initial = CgroupNamespace::initial();
         assert_eq!(initial.absolute("/a/b").as_deref(), Some("/a/b"));
-        assert_eq!(CgroupNamespace::of(None, Some("/")).absolute("/a"), None);
+        let unknown = CgroupNamespace::of(None, Some("/"));
+        assert_eq!(unknown.absolute("/a"), None);
+        assert_eq!(unknown.shown("/../../pod1/c"), "/…/pod1/c");
+        assert_eq!(initial.shown("/pod1/c"), "/pod1/c");
     }
 }

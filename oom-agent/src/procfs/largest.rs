@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
+use memcg::memory_cgroup;
+
 use super::{Procfs, text};
 use crate::incident::Process;
 
@@ -19,9 +21,10 @@ impl Procfs {
             .ok()
     }
 
-    /// The memory cgroup of a process that lives.
+    /// The memory cgroup of a process that lives, from the hierarchy's root on.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        self.cgroup_at(&self.open(pid).ok()?)
+        let seen = memory_cgroup(&text(&self.open(pid).ok()?, "cgroup").ok()?)?;
+        self.namespace.absolute(&seen)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
