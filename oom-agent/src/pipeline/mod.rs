@@ -5,6 +5,7 @@ mod discover;
 mod front;
 mod health;
 mod names;
+mod naming;
 mod no_victim;
 mod outlets;
 mod owed;

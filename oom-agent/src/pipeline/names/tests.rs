@@ -154,7 +154,7 @@ async fn a_container_that_no_event_is_written_of_yet_is_asked_for_meanwhile() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
     let scene = scene(&socket, "");
-    let later = crate::pipeline::resolve::Later(Arc::clone(&scene.names));
+    let later = crate::pipeline::naming::Later(Arc::clone(&scene.names));
     assert!(crate::sinks::Names::name(&later, ID).is_none());
     scene.until_named(ID).await;
     let (container, pod) = crate::sinks::Names::name(&later, ID).unwrap();
