@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::Tier;
 use super::report::Outcome;
 use crate::cache::Cache;
 use crate::process::{capture, run, which};
@@ -15,49 +16,18 @@ const CARGO_DENY: &str = "0.20.2";
 /// Each check is one test.
 pub(super) fn run_all() -> Result<Outcome> {
     let mut outcome = Outcome::ran(0, 0);
-    for args in [
-        &["fmt", "--all", "--check"][..],
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        // No target of cargo's own choice, so `--all-targets` leaves them out.
-        &[
-            "clippy",
-            "--workspace",
-            "--quiet",
-            "--test",
-            "kernel",
-            "--test",
-            "containerd",
-            "--test",
-            "kubernetes",
-            "--test",
-            "cluster",
-            "--test",
-            "qemu",
-            "--test",
-            "node",
-            "--test",
-            "pi",
-            "--test",
-            "prometheus",
-            "--test",
-            "alertmanager",
-            "--test",
-            "browser",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ] {
-        outcome = outcome.and(check(workspace::cargo().args(args)));
-    }
+    let clippy = |targets: &[&str]| {
+        let mut clippy = workspace::cargo();
+        clippy.args(["clippy", "--workspace", "--quiet"]);
+        clippy.args(targets).args(["--", "-D", "warnings"]);
+        clippy
+    };
+    // Theirs are no targets of cargo's own choice, so `--all-targets` leaves them out.
+    let tiers = Tier::ALL.into_iter().filter(|tier| tier.has_target());
+    let tiers: Vec<&str> = tiers.flat_map(|tier| ["--test", tier.name()]).collect();
+    outcome = outcome.and(check(workspace::cargo().args(["fmt", "--all", "--check"])));
+    outcome = outcome.and(check(&mut clippy(&["--all-targets"])));
+    outcome = outcome.and(check(&mut clippy(&tiers)));
     // Together, and with their tests, they have features of dependencies that none has asked for
     // itself. So each is built when it is installed.
     for program in ["oom-agent", "bonker-gpio", "xtask"] {

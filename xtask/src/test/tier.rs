@@ -74,7 +74,12 @@ impl Tier {
         !matches!(self, Self::Lint | Self::Unit)
     }
 
-    fn name(self) -> &'static str {
+    /// Whether its tests are a target of the lab's.
+    pub(super) fn has_target(self) -> bool {
+        !matches!(self, Self::Lint | Self::Unit | Self::Demo)
+    }
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Lint => "lint",
             Self::Unit => "unit",
