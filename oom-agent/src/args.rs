@@ -270,14 +270,14 @@ pub struct WatchPods {
     #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
     pub output: Format,
 
-    /// At start, also report kills up to this old, unless their Events exist.
+    /// At start, also report kills up to this old (3000 at most), unless their Events exist.
     ///
     /// Keep it below the API server's --event-ttl (by default one hour).
     #[arg(long, env = "OOM_AGENT_LOOKBACK", value_name = "SECONDS", default_value_t = 600,
         value_parser = clap::value_parser!(u32).range(0..=3000))]
     pub lookback: u32,
 
-    /// Time that the node's own agent has to report a kill first.
+    /// Time that the node's own agent has to report a kill first (600 at most).
     #[arg(long, env = "OOM_AGENT_GRACE", value_name = "SECONDS", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(0..=600))]
     pub grace: u32,
