@@ -86,20 +86,6 @@ pub struct Run {
         value_parser = BoolishValueParser::new())]
     pub no_kubernetes: bool,
 
-    /// Bonker that gets a bonk for every incident; repeatable (in the variable: separated by commas).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER",
-        value_name = "URL",
-        value_delimiter = ',',
-        help_heading = "Bonkers"
-    )]
-    pub bonker: Vec<BonkerUrl>,
-
-    /// Credentials for bonkers.
-    #[command(flatten)]
-    pub secrets: BonkerSecrets,
-
     /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
     ///
     /// Port 0 takes a free port, and the log names it.
@@ -150,10 +136,6 @@ pub struct Run {
     )]
     pub sample: Every,
 
-    /// Where pressure warnings are sent.
-    #[command(flatten)]
-    pub warnings: Warnings,
-
     /// Variable of the victim's environment to report; repeatable (in the variable: separated by commas).
     ///
     /// `*` stands for any bytes, `?` for one. Without this flag no environment is ever read. Incident
@@ -188,6 +170,24 @@ pub struct Run {
     /// Log format.
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
+
+    /// Bonker that gets a bonk for every incident; repeatable (in the variable: separated by commas).
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Bonkers"
+    )]
+    pub bonker: Vec<BonkerUrl>,
+
+    /// Credentials for bonkers.
+    #[command(flatten)]
+    pub secrets: BonkerSecrets,
+
+    /// Where pressure warnings are sent.
+    #[command(flatten)]
+    pub warnings: Warnings,
 }
 
 /// Credentials for bonkers, and the CA that they are verified with.
@@ -246,20 +246,6 @@ pub struct WatchPods {
     #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Bonker that gets a bonk for every kill; repeatable (in the variable: separated by commas).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER",
-        value_name = "URL",
-        value_delimiter = ',',
-        help_heading = "Bonkers"
-    )]
-    pub bonker: Vec<BonkerUrl>,
-
-    /// Credentials for bonkers.
-    #[command(flatten)]
-    pub secrets: BonkerSecrets,
-
     /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
     ///
     /// Port 0 takes a free port, and the log names it.
@@ -313,6 +299,20 @@ pub struct WatchPods {
     /// Log format.
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
+
+    /// Bonker that gets a bonk for every kill; repeatable (in the variable: separated by commas).
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Bonkers"
+    )]
+    pub bonker: Vec<BonkerUrl>,
+
+    /// Credentials for bonkers.
+    #[command(flatten)]
+    pub secrets: BonkerSecrets,
 }
 
 /// Log level.
