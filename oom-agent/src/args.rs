@@ -10,11 +10,11 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use oom_capture::Pattern;
 
 use crate::cri::Socket;
 use crate::pressure::Every;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
-use oom_capture::Pattern;
 
 pub use probe_method::ProbeMethod;
 pub use sidecar::Sidecar;

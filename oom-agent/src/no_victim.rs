@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use memcg::NodeRoot;
+use memcg::cgroup::{self, Identity};
 use oom_agent_ebpf as kernel;
+use oom_capture::{Trigger, memcg_path, text};
+use service::escape;
 
 use crate::host::Host;
 use crate::incident::{Container, Incident, LimitKind, Outcome, Pod, Scope, VERSION, position};
 use crate::size::size;
-use memcg::NodeRoot;
-use memcg::cgroup::{self, Identity};
-use oom_capture::{Trigger, memcg_path, text};
-use service::escape;
 
 /// A cgroup that was quiet for so long has another episode.
 const QUIET: Duration = Duration::from_mins(5);

@@ -9,6 +9,11 @@ mod way;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use lab::{Cgroup, Container, KubeStateMetrics, interrupt, wait};
+use xtask::cache::Cache;
+use xtask::debian::Debian;
+use xtask::process::is_root;
+use xtask::say;
 
 use super::figures::Spread;
 use super::footprint::oom_kills;
@@ -19,14 +24,8 @@ use super::stamps::Stamps;
 use super::stopwatch::now_ns;
 use super::victim::Victims;
 use alerts::Parts;
-use lab::interrupt;
-use lab::{Cgroup, Container, KubeStateMetrics, wait};
 use report::{Report, Row, page, tables};
 use way::{Post, Way};
-use xtask::cache::Cache;
-use xtask::debian::Debian;
-use xtask::process::is_root;
-use xtask::say;
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

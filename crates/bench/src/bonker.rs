@@ -7,14 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use lab::{Bonker, Crowd, Papers, Steps, interrupt};
+use xtask::{dist, say};
 
 use super::footprint::peak_kib;
 use super::machine::Machine;
 use super::site::write_page;
-use lab::interrupt;
-use lab::{Bonker, Crowd, Papers, Steps};
 use report::{Kind, Report, Visit, page, tables};
-use xtask::{dist, say};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use lab::interrupt;
+use xtask::debian::{Consent, Debian};
+use xtask::process::{capture, is_root};
+use xtask::{build_ebpf, dist, say, workspace};
 
 use super::footprint::{Activity, Cpus, Memory, oom_kills};
 use super::page::{Machine, Report, Rest, Stretch, page, tables};
@@ -16,11 +20,7 @@ use super::signals;
 use super::spin::Spinners;
 use super::stamps::Stamps;
 use super::tool::Tool;
-use lab::interrupt;
 use running::Running;
-use xtask::debian::{Consent, Debian};
-use xtask::process::{capture, is_root};
-use xtask::{build_ebpf, dist, say, workspace};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

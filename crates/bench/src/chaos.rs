@@ -9,6 +9,9 @@ mod schedule;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use lab::{interrupt, wait};
+use xtask::process::is_root;
+use xtask::say;
 
 use super::checks::Checks;
 use super::flood::Look;
@@ -18,12 +21,8 @@ use super::pause;
 use super::site::{Built, Site, write_page};
 use account::Account;
 use crew::{Crew, End, Keeps};
-use lab::interrupt;
-use lab::wait;
 use report::{Done, Report, page, tables};
 use schedule::{Blow, Schedule, Step};
-use xtask::process::is_root;
-use xtask::say;
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use lab::{Admin, interrupt, wait};
 
 use super::checks::Checks;
 use super::compare::{Told, compare};
@@ -18,8 +19,6 @@ use super::scrape::Scrape;
 use super::site::{Answers, Built, Site, write_page};
 use console::Quiet;
 use judge::{judge, told_on};
-use lab::interrupt;
-use lab::{Admin, wait};
 use report::{Bare, Cost, Report, page, tables};
 pub(super) use watch::Look;
 use watch::{Memory, Watch, requests};

@@ -8,11 +8,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use lab::{Cgroup, Containerd, Gated, Pod, interrupt, oom_kills_in, run_gated, wait};
+use xtask::process::stop;
 
 use super::compare::Struck;
-use lab::interrupt;
-use lab::{Cgroup, Containerd, Gated, Pod, oom_kills_in, run_gated, wait};
-use xtask::process::stop;
 
 /// Each victim is alone in its cgroup, and the smaller it is the sooner it is full.
 const PLAIN_LIMIT: u64 = 512 << 10;

@@ -9,12 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use lab::{Admin, Agent, Cgroup, Output, interrupt, wait};
 
 use super::footprint::Activity;
 use super::machine::Machine;
 use super::sections::{Section, write};
-use lab::interrupt;
-use lab::{Admin, Agent, Cgroup, Output, wait};
 pub(super) use poll::{Args as PollArgs, main as poll};
 use xtask::process::{is_root, stop};
 use xtask::{build_ebpf, dist, say, workspace};

@@ -5,9 +5,9 @@ use std::fs;
 use std::io;
 
 use anyhow::{Context as _, Result};
+use xtask::workspace;
 
 use super::site::write_page;
-use xtask::workspace;
 
 /// Whose part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use lab::{Admin, Agent, ApiServer, Bonker, Containerd, Pod, interrupt};
 use serde_json::{Value, json};
-
-use super::compare::Noted;
-use lab::interrupt;
-use lab::{Admin, Agent, ApiServer, Bonker, Containerd, Pod};
 use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
 use xtask::process::capture;
 use xtask::{build_ebpf, dist, say, workspace};
+
+use super::compare::Noted;
 
 const NODE: &str = "node-a";
 const NAMESPACE: &str = "penguins";

@@ -7,12 +7,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use lab::{Cgroup, interrupt};
 use rustix::process::Signal;
+use xtask::process::{show, wait_timeout};
 
 use super::stopwatch::now_ns;
-use lab::Cgroup;
-use lab::interrupt;
-use xtask::process::{show, wait_timeout};
 
 /// Of each victim's cgroup. Large enough for the program itself.
 const LIMIT_MIB: u64 = 24;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+use xtask::process::{self, stop};
 
 use super::Output;
 use super::wait::HANG;
-use xtask::process::{self, stop};
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
 #[derive(Debug)]

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use xtask::cache::Cache;
+use xtask::process::capture;
 
 use super::etcd;
 use super::kubernetes;
@@ -16,8 +18,6 @@ use super::pki::Pki;
 use super::server::Server;
 use super::wait::HANG;
 use super::{port, wait};
-use xtask::cache::Cache;
-use xtask::process::capture;
 
 const AUDIT_LOG: &str = "audit.log";
 const NAME: &str = "kube-apiserver";

@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use xtask::say;
 
 use crate::hog::chunk;
-use xtask::say;
 
 /// As the example's probe has it.
 const PORT: u16 = 8080;

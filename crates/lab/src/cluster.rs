@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
+use xtask::cache::Cache;
+use xtask::debian::Debian;
+use xtask::process::capture;
 
 use super::apiserver::Role;
 use super::containerd::path_with;
@@ -14,9 +17,6 @@ use super::namespaces::Namespaces;
 use super::server::Server;
 use super::wait::HANG;
 use super::{ApiServer, Containerd, Registry, cgroup, wait};
-use xtask::cache::Cache;
-use xtask::debian::Debian;
-use xtask::process::capture;
 
 /// The service `kubernetes`, the API server itself, and the node: no proxy for
 /// services runs, and none is needed where they have one address.

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
+use xtask::cache::Cache;
+use xtask::debian::Debian;
+use xtask::process::{capture, run};
+use xtask::say;
 
 use super::namespaces::Inside;
 use super::server::Server;
 use super::wait::HANG;
 use super::{cgroup, image, wait};
-use xtask::cache::Cache;
-use xtask::debian::Debian;
-use xtask::process::{capture, run};
-use xtask::say;
 
 const NAME: &str = "containerd";
 

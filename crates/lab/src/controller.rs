@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
+use xtask::process::{pid, stop};
 
 use super::Output;
 use super::agent::{message, spawn};
 use super::wait::HANG;
-use xtask::process::{pid, stop};
 
 /// Longer than it gives itself.
 const GRACE: Duration = Duration::from_secs(15);

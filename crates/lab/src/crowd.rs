@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
+use xtask::process;
 
 use super::wait::HANG;
-use xtask::process;
 
 /// So many connections are made at a time: a handshake has a deadline.
 const AT_A_TIME: usize = 64;

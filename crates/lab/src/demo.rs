@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-
-use crate::interrupt;
-use crate::{Agent, Bonker, Cgroup, field, stamp, victim, wait};
 use xtask::binaries::Binaries;
 use xtask::process::{is_root, show, stop};
 use xtask::{build_ebpf, say};
+
+use crate::interrupt;
+use crate::{Agent, Bonker, Cgroup, field, stamp, victim, wait};
 
 const LIMIT_MIB: u64 = 64;
 /// Sets up, builds, and shows it; fails unless all of it happened.

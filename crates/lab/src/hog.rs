@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::thread::{SecureComputingMode, UnshareFlags, set_secure_computing_mode};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
+use xtask::say;
 
 use crate::wait;
-use xtask::say;
 
 const PAGE: usize = 4096;
 const MIB: usize = 1 << 20;

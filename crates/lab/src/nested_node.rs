@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use xtask::process::stop;
+use xtask::say;
 
 use super::namespaces::Inside;
 use super::{Agent, Containerd, cgroup};
-use xtask::process::stop;
-use xtask::say;
 
 const GRACE: Duration = Duration::from_secs(5);
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-
-use super::agent::spawn;
-use super::wait::HANG;
-use super::{Output, field, http, wait};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::{capture, stop};
 use xtask::say;
+
+use super::agent::spawn;
+use super::wait::HANG;
+use super::{Output, field, http, wait};
 
 const GRACE: Duration = Duration::from_secs(10);
 

@@ -7,12 +7,11 @@ use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proto::bonk::{BonkItem, Severity};
-
-use crate::{Bonker, Bonks, Chromium, Look, Page};
-use xtask::binaries;
 use xtask::debian::{Consent, Debian};
 use xtask::process::run;
-use xtask::{say, workspace};
+use xtask::{binaries, say, workspace};
+
+use crate::{Bonker, Bonks, Chromium, Look, Page};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

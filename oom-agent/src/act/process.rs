@@ -6,11 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use memcg::memory_cgroup;
 use rustix::fs::{Mode, OFlags, openat};
+use service::escape;
 
 use crate::pressure::threshold::Scores;
-use memcg::memory_cgroup;
-use service::escape;
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 16 << 10;

@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
+use service::escape;
 
 use super::process::{Held, Identity};
-use service::escape;
 
 /// A signal to send, by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{Cri, CriError};
 use service::error_chain::chain;
+
+use super::{Cri, CriError};
 
 /// Where the runtimes listen, the commonest first.
 pub const SOCKETS: [&str; 6] = [

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::cri::{ListPodSandboxRequest, PodSandbox, PodSandboxFilter};
+use service::escape;
 
 use super::{Cri, CriError, Identity, MESSAGE_LEN, NAME_LEN, POD_UID};
 use crate::incident::{Container, Pod};
-use service::escape;
 
 /// No incident waits for it, and a node that is short of memory has a slow runtime.
 const SANDBOX: Duration = Duration::from_secs(3);

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use proto::cri::{
     ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest, ListContainersRequest,
 };
+use service::escape;
 
 use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, identity};
 use crate::story::{State, Status};
-use service::escape;
 
 /// Containers of one pod whose status is asked for: the struck first, then those made last.
 const CONTAINERS: usize = 32;

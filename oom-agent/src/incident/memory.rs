@@ -1,11 +1,10 @@
 //! Whose memory is looked at after a kill.
 
 use memcg::Memory;
+use oom_capture::{Killed, limit_of};
 
 use super::scope::{level_of, victim_path};
 use super::{Limit, Scope};
-use oom_capture::Killed;
-use oom_capture::limit_of;
 
 /// Whose memory is of interest: that of the cgroup or node whose limit was hit, and the first
 /// victim's. Holds what the kernel's records tell of them, which is of the very moment.

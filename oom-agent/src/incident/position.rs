@@ -1,7 +1,8 @@
 //! Whose a cgroup with a limit is, by its place above or below the victim. Pure.
 
-use super::Scope;
 use memcg::{Owners, is_below};
+
+use super::Scope;
 
 /// Whose limit that of the cgroup `limit` is. By its look alone the container of a kind node, which
 /// holds other containers, would pass for the victim's.

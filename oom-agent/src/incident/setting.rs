@@ -7,12 +7,11 @@
 
 use std::cmp::Reverse;
 
+use memcg::{NodeRoot, Owners, is_within};
+use oom_capture::{Killed, SLACK_PAGES, limit_of};
+
 use super::scope::{level_of, victim_path};
 use super::{Holder, Limit, Process, Scope, Setting};
-use memcg::NodeRoot;
-use memcg::{Owners, is_within};
-use oom_capture::Killed;
-use oom_capture::{SLACK_PAGES, limit_of};
 
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;

@@ -18,12 +18,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use service::error_chain::chain;
 use tokio::time::timeout;
 
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
 use ledger::{Ledger, lean};
-use service::error_chain::chain;
 use store::Store;
 
 pub use ledger::Debt;

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use service::escape;
 
 use super::draft::{Aside, Draft, On, Told};
 use super::facts::Facts;
 use crate::incident::{Incident, Victim};
 use crate::story::{Finding, State};
 use crate::warn::Warning;
-use service::escape;
 
 /// Before every key.
 const PREFIX: &str = "oom-bonker.dev/";

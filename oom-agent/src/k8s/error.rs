@@ -1,11 +1,12 @@
 use std::time::Duration;
 
+use service::error_chain::chain;
+
 use super::Source;
 use super::event::CONTROLLER;
 use super::pods::LookupError;
 use super::refusal::Refusal;
 use super::wire::CallError;
-use service::error_chain::chain;
 
 /// Why there is no Kubernetes side. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]

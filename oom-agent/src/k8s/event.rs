@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use serde_json::{Value, json};
+use service::escape;
 
 use super::draft::{Aside, Draft, On, Subject, Told};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
 use crate::story::Verdict;
-use service::escape;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
 pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use service::escape;
 
 use crate::incident::Container;
-use service::escape;
 
 /// The longest name taken over, in bytes: that of a Kubernetes object.
 const NAME_LEN: usize = 253;

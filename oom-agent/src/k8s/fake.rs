@@ -3,13 +3,13 @@
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
+use oom_capture::{Rss, Trigger};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Recorder, find};
 use crate::incident::{Before, Container, Growth, Incident, Outcome, Pod, Scope, VERSION, Victim};
-use oom_capture::{Rss, Trigger};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 

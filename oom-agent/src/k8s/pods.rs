@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{GetParams, ListParams, PartialObjectMeta};
 use kube::core::{ObjectList, Request};
+use service::error_chain::chain;
 
 use super::facts::{Facts, answers_to, own_annotations};
 use super::wire::{CallError, call_for};
 use crate::incident::Container;
-use service::error_chain::chain;
 
 /// Given to a lookup that an Event can do without.
 const PATIENCE: Duration = Duration::from_secs(1);

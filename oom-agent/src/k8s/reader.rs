@@ -9,6 +9,7 @@ use kube::Client;
 use kube::api::{GetParams, PartialObjectMeta};
 use kube::core::Request;
 use serde::de::DeserializeOwned;
+use service::escape;
 
 use super::draft::is_name;
 use super::facts::{answers_to, bare_id};
@@ -16,7 +17,6 @@ use super::pods::LookupError;
 use super::wire::{CallError, call_for};
 use crate::incident;
 use crate::story::{Ended, Stored};
-use service::escape;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -7,10 +7,10 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::response::Status;
 use serde::de::DeserializeOwned;
+use service::escape;
 use tokio::time::timeout;
 
 use super::refusal::Refusal;
-use service::escape;
 
 /// The longest answer taken: the metadata of all pods that a node can have.
 const ANSWER_LEN: usize = 16 << 20;

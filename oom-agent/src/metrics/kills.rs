@@ -12,10 +12,10 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use service::escape;
 
 use super::lock;
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
-use service::escape;
 
 /// Containers that have series of their own: four times the pods that a kubelet takes by default.
 pub(super) const CONTAINERS: usize = 512;

@@ -5,9 +5,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use service::escape;
 
 use super::{BUCKETS, lock, seconds};
-use service::escape;
 
 /// The longest name of a sink, in bytes: a URL from the command line.
 const NAME_LEN: usize = 256;

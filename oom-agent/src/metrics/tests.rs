@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use memcg::Stalled;
+use oom_capture::{Fate, Found, Killed, Trigger};
+
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
 use crate::pressure::{Pressure, Stall, Usage};
-use memcg::Stalled;
-use oom_capture::{Fate, Found, Killed, Trigger};
 
 /// Series by name and labels; sums of seconds left out.
 type Series = BTreeMap<String, i64>;

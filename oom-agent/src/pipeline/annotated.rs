@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
+use service::clock;
+use service::error_chain::chain;
 
 use super::resolve::Resolver;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
 use crate::warn::{Ask, Known, Marks, PREFIX, Unheeded};
-use service::clock;
-use service::error_chain::chain;
 
 /// Looks pods up.
 pub(super) struct Annotated {

@@ -5,17 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use memcg::{CgroupNamespace, Hierarchy, HierarchyError, NodeRoot, Version};
+use oom_capture::probe;
+use service::error_chain::chain;
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
 use crate::k8s::{self, Recorder};
-use memcg::CgroupNamespace;
-use memcg::NodeRoot;
-use memcg::{Hierarchy, HierarchyError, Version};
-use oom_capture::probe;
-use service::error_chain::chain;
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
+use oom_capture::probe::{Kept, Left, Take};
+use oom_capture::{Assembler, Found};
+use service::clock;
 use tokio::sync::mpsc::Sender;
 
 use super::no_victim::Sightings;
@@ -12,9 +15,6 @@ use super::resolve::Resolver;
 use crate::incident::{Incident, Scope};
 use crate::metrics::Metrics;
 use crate::sinks::{Format, Lines};
-use oom_capture::probe::{Kept, Left, Take};
-use oom_capture::{Assembler, Found};
-use service::clock;
 
 /// What goes on to the other sinks.
 pub(super) enum Seen {

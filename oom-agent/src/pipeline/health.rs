@@ -5,6 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memcg::cgroup::{self, Identity};
+use memcg::vmstat;
+use oom_capture::probe::Drops;
+use service::clock;
+use service::error_chain::chain;
+use service::liveness::Liveness;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -17,12 +23,6 @@ use crate::cri;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use crate::pressure::Usage;
-use memcg::cgroup::{self, Identity};
-use memcg::vmstat;
-use oom_capture::probe::Drops;
-use service::clock;
-use service::error_chain::chain;
-use service::liveness::Liveness;
 
 /// A scrape or a probe waits this long for the container runtime at most.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oom_agent_ebpf as kernel;
+use service::{clock, escape};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::owner::find_owner;
@@ -16,8 +17,6 @@ use crate::metrics::{NoVictimCounts, SinkCounts};
 use crate::no_victim::{Episodes, NoVictim, Sighting};
 use crate::pressure::Pass;
 use crate::sinks::Lines;
-use service::clock;
-use service::escape;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use service::clock;
+use service::error_chain::chain;
 
 use crate::journal::{Debt, Journal};
 use crate::metrics::JournalCounts;
 use crate::sinks::Sink;
-use service::clock;
-use service::error_chain::chain;
 
 /// Without a directory, or where it cannot be used, nothing outlives the agent.
 pub(super) fn open(state: Option<&Path>, counts: &JournalCounts) -> (Option<Journal>, Vec<Debt>) {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use memcg::cgroup::Identity;
 use tokio::time::timeout;
 
 use super::resolve::Resolver;
 use crate::incident::{Container, Pod};
-use memcg::cgroup::Identity;
 
 /// The container, where the cgroup is one's, and the pod, where it is one's or a container's of it. What
 /// no runtime tells within `patience` is as the path has it.

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use memcg::{Memory, NodeRoot, Snapshots, cgroup};
+use oom_capture::{Fate, Found, Killed, Trigger};
+use service::clock;
 
 use super::discover::Runtimes;
 use super::names::Names;
@@ -16,12 +19,6 @@ use crate::incident::{
 };
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
-use memcg::Memory;
-use memcg::NodeRoot;
-use memcg::Snapshots;
-use memcg::cgroup;
-use oom_capture::{Fate, Found, Killed, Trigger};
-use service::clock;
 
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup, but on a node that thrashes.
 const SNAPSHOT: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! What is said of the programs at the start: what they tell, and what they cannot.
 
-use crate::host::Host;
 use oom_capture::probe::{Method, Pinned, Probe};
+
+use crate::host::Host;
 
 pub(super) fn say_attached(host: &Host, probe: &Probe) {
     tracing::info!(

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use memcg::{Hierarchy, NodeRoot};
+use service::error_chain::chain;
+use service::liveness::Liveness;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -10,10 +13,6 @@ use tokio::time::timeout;
 use crate::args::Run;
 use crate::metrics::SamplerCounts;
 use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
-use memcg::Hierarchy;
-use memcg::NodeRoot;
-use service::error_chain::chain;
-use service::liveness::Liveness;
 
 use super::names::Names;
 use super::no_victim::Sightings;

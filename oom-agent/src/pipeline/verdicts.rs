@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -17,7 +18,6 @@ use crate::k8s::{Aside, LookupError, PodReader};
 use crate::metrics::{Metrics, SinkCounts};
 use crate::sinks::Lines;
 use crate::story::{Check, Finding, Judgement, Status, Stored, Verdict, Watch, Why};
-use service::error_chain::chain;
 
 /// Incidents on their way to the comparison, and what it and the warnings tell on its to the Events.
 pub(super) const QUEUE: usize = 256;

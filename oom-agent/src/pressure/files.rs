@@ -2,8 +2,9 @@
 
 use std::num::ParseIntError;
 
-use super::usage::Stall;
 use memcg::{self, Version};
+
+use super::usage::Stall;
 
 /// What `memory.stat` tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

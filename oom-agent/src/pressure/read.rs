@@ -5,13 +5,13 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use memcg::Version;
 use rustix::io::Errno;
 
 use super::files;
 use super::stuck::{self, Stuck};
 use super::usage::{Key, Pressure, Stall, Usage};
 use crate::no_victim::Cause;
-use memcg::Version;
 
 /// Longer than any of the files.
 const FILE_LEN: usize = 16 << 10;

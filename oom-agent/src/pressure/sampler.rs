@@ -11,13 +11,13 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::clock;
+use service::liveness::{Ending, Liveness};
 
 use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
 use super::usage::{Notice, Pass, Take};
 use crate::metrics::SamplerCounts;
-use service::clock;
-use service::liveness::{Ending, Liveness};
 
 /// Neither is an inode of a cgroup that can be limited: that of the root is 1.
 const STOP: u64 = 0;

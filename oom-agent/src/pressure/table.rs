@@ -3,6 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use memcg::Version;
+use service::clock;
+use service::error_chain::chain;
+
 use super::marks::{Marks, Setter};
 use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
@@ -10,9 +14,6 @@ use super::tree::Source;
 use super::usage::{Key, Pass, Usage};
 use crate::metrics::SamplerCounts;
 use crate::no_victim::Cause;
-use memcg::Version;
-use service::clock;
-use service::error_chain::chain;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
 const MOST: usize = 1000;

@@ -8,10 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::*;
-use crate::metrics::SamplerCounts;
 use memcg::Version;
 use service::liveness::Liveness;
+
+use super::*;
+use crate::metrics::SamplerCounts;
 
 const SOON: Duration = Duration::from_mins(3);
 const FAST: Duration = Duration::from_millis(100);

@@ -6,13 +6,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use memcg::{NodeRoot, Version, cgroup};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::read::is_limit;
-use memcg::NodeRoot;
-use memcg::Version;
-use memcg::cgroup;
 
 /// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
 const WATCHES: usize = 8192;

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::no_victim::Cause;
 use memcg::cgroup::{self, Identity};
+
+use crate::no_victim::Cause;
 
 /// One look at a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use memcg::{Percent, Stalled};
+
 use super::look::Shown;
 use crate::pressure::Stall;
 use crate::pressure::threshold::Level;
-use memcg::{Percent, Stalled};
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -5,8 +5,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::pressure::{Key, Pressure, Usage};
 use memcg::{self, cpu_psi, psi};
+
+use crate::pressure::{Key, Pressure, Usage};
 
 /// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use service::{clock, escape};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -24,8 +25,6 @@ use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
 use look::{Beside, Told};
-use service::clock;
-use service::escape;
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use service::clock;
+use service::error_chain::chain;
 use tokio::sync::mpsc;
 
 use super::Sink;
@@ -15,8 +17,6 @@ use crate::incident::{Container, Incident, Pod};
 use crate::journal::Debts;
 use crate::k8s::{Aside, Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
-use service::clock;
-use service::error_chain::chain;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);

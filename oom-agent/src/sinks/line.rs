@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::OFlags;
+use service::escape;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -20,7 +21,6 @@ use crate::incident::{Incident, sentence};
 use crate::metrics::Counter;
 use crate::story::{self, Finding};
 use crate::warn::Warning;
-use service::escape;
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";

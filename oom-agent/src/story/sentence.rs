@@ -1,9 +1,10 @@
 //! A finding in plain words.
 
+use service::escape;
+
 use super::decide::TERMINATED;
 use super::{Finding, State, Verdict};
 use crate::incident::{Container, Scope};
-use service::escape;
 
 /// The longest names shown, in bytes: more than honest ones have.
 const NAME_LEN: usize = 80;

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
+use service::escape;
+
 use crate::act::{Sig, Whom};
 use crate::args::span;
 use crate::args::warnings::cooldown;
 use crate::pressure::threshold::{Level, Mark, Settings};
-use service::escape;
 
 /// Before each annotation's name.
 pub const PREFIX: &str = "oom-bonker.dev/";

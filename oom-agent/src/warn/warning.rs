@@ -1,7 +1,9 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use memcg::Pressure;
 use serde::Serialize;
+use service::escape;
 
 use super::Complaint;
 use crate::act::{Sig, Signalled};
@@ -9,8 +11,6 @@ use crate::chain;
 use crate::incident::{Container, Pod, VERSION, nanoseconds};
 use crate::pressure::threshold::{Crossing, Level};
 use crate::size::size;
-use memcg::Pressure;
-use service::escape;
 
 /// Processes that a line names of those that got a signal.
 const PIDS: usize = 16;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use service::error_chain::chain;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::health::Trouble;
 use crate::k8s::{ApiError, Change, Cluster, PodStatus};
 use crate::sinks::Backoff;
-use service::error_chain::chain;
 
 /// What is seen of the pods.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use service::clock;
 use tokio::net::TcpListener;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, Answer, Asked};
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings};
-use service::clock;
 
 /// What keeps somebody from his work just now, so that it is said once, and to whoever asks.
 #[derive(Clone, Default)]

@@ -1,13 +1,13 @@
 //! Holds the Lease, as [`Election`] says.
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::election::Election;
 use super::health::Trouble;
 use crate::k8s::{ApiError, Cluster};
-use service::error_chain::chain;
 
 /// A candidate.
 pub(super) struct Lead {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use service::clock;
+use service::error_chain::chain;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -13,8 +15,6 @@ use super::{GRACE, story, told};
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
 use crate::sinks::{Backoff, Lines, Sink};
-use service::clock;
-use service::error_chain::chain;
 
 /// Kills that are told at once.
 const AT_ONCE: usize = 16;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lab::{Agent, Bonker, Bonks, KubeStateMetrics, field, message};
 use proto::bonk::BonkItem;
 
 use super::alerts::{Alerts, Pace, Parts};
 use super::swings::{Swings, first_pulses};
 use crate::site::Programs;
-use lab::{Agent, Bonker, Bonks, KubeStateMetrics, field, message};
 
 /// Who tells the bonker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use lab::{Answers, Ends, Steps};
+
 use crate::checks::Checks;
 use crate::figures::Times;
 use crate::machine::Machine;
 use crate::page::table;
-use lab::{Answers, Ends, Steps};
 
 /// What stopping may take.
 const STOP: Duration = Duration::from_secs(2);

@@ -8,6 +8,9 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use lab::{interrupt, wait};
+use xtask::process::{show, stop};
+use xtask::say;
 
 use crate::figures::Times;
 use crate::footprint::oom_kills;
@@ -17,10 +20,6 @@ use crate::stamps::Stamps;
 use crate::stopwatch::{Stopwatch, now_ns};
 use crate::tool::Tool;
 use crate::victim::{Kill, Victims};
-use lab::interrupt;
-use lab::wait;
-use xtask::process::{show, stop};
-use xtask::say;
 
 /// How long a tool may take to end when told to.
 const GRACE: Duration = Duration::from_secs(10);

@@ -5,14 +5,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lab::{Admin, Agent, field, message};
 use rustix::time::{ClockId, clock_gettime};
+use xtask::process::capture;
+use xtask::say;
 
 use super::lives::Life;
 use crate::compare::Told;
 use crate::site::Site;
-use lab::{Admin, Agent, field, message};
-use xtask::process::capture;
-use xtask::say;
 
 /// For the last lines of an agent that is gone.
 const REST: Duration = Duration::from_secs(10);

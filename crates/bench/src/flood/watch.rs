@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use lab::Admin;
 
 use crate::scrape::Scrape;
-use lab::Admin;
 
 /// Events that an object may have at once, and one more every 300 s (docs/events.md).
 pub(super) const BUCKET: u64 = 25;

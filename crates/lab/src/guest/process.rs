@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result, anyhow};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
 use serde_json::{Value, json};
+use xtask::process::stop;
 
 use super::pods::Group;
 use crate::expect::between;
 use crate::{Output, wait};
-use xtask::process::stop;
 
 /// The bound on everything; emulation is slow.
 pub(super) const SOON: Duration = wait::HANG;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use xtask::process::stop;
 
 use super::careful::{Twins, lives_by_its_signals};
 use super::process::SOON;
 use super::scene::Scene;
 use crate::Output;
-use xtask::process::stop;
 
 /// `oom-agent sidecar --cgroup`; dropping it ends it.
 struct Sidecar(Child);

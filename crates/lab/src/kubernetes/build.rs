@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use xtask::process::{capture, run};
 
 use super::apt::Apt;
-use xtask::process::{capture, run};
 
 /// What Debian 12 has.
 const VERSION: &str = "v1.20.2";

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-
-use super::suites::Suites;
-use crate::image;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::run;
 use xtask::say;
+
+use super::suites::Suites;
+use crate::image;
 
 /// The suite to come.
 const SUITE: &str = "sid";

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-
-use super::suites::Suites;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::capture;
 use xtask::say;
+
+use super::suites::Suites;
 
 /// Which suites: of 2021, 2023 and 2025, and the one to come.
 pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];

@@ -1,6 +1,6 @@
 //! Names that are known before a kill; and two nodes on one kernel, each with an agent.
 
-use lab::{Containerd, NestedNode, wait};
+use lab::{Agent, Containerd, NestedNode, wait};
 use serde_json::{Value, json};
 use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
@@ -8,7 +8,6 @@ use xtask::debian::{Consent, Debian};
 use crate::support::admin::{Admin, LISTEN};
 use crate::support::cri::{Pod, Sandbox, run_gated};
 use crate::support::{SOON, agent_bin, at, containerd, degraded, text};
-use lab::Agent;
 
 fn pod(name: &str, uid: &str) -> Pod {
     Pod {

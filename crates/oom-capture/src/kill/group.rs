@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use memcg::ancestor;
 use oom_agent_ebpf::{InvocationEnd, Level};
 
 use super::level::is_full;
 use super::{Control, Found, Killed};
-use memcg::ancestor;
 
 /// Where no end is seen, no further kill for this long means that the kernel is through with the
 /// group: it marks all in one loop, and prints some lines to the console for each. Longer than a kill

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
+use service::error_chain::chain;
 
 use super::pins::PinError;
-use service::error_chain::chain;
 
 /// Why nothing can be captured. `Display` leaves the source out: print the chain.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use kube::core::Status;
+use service::escape;
 
 use super::error::Attempt;
 use super::{ApiError, Cluster, List, PATIENCE};
 use crate::k8s::event::{CONTROLLER as AGENT, stamped};
 use crate::k8s::refusal::Refusal;
-use service::escape;
 
 /// Who writes these Events.
 const CONTROLLER: &str = "oom-bonker.dev/watch-pods";

@@ -1,11 +1,12 @@
 //! What is told beside the kills. Pure.
 
+use service::escape;
+
 use super::{NOTE_LEN, capital};
 use crate::k8s::draft::Aside;
 use crate::pressure::threshold::Level;
 use crate::story;
 use crate::warn::Warning;
-use service::escape;
 
 pub(super) fn note(aside: &Aside, held_back: u64) -> String {
     let (told, more) = match aside {

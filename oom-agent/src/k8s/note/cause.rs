@@ -1,10 +1,11 @@
 //! What became of the container, and what its memory gives away of how it came to that. Pure.
 
+use memcg::{Memory, is_within};
+use oom_capture::Rss;
+
 use super::{CELLS, COMM_LEN, Kill, capital, comm, container_name, holder_name, shown};
 use crate::incident::{Holder, Outcome, Scope, Victim};
 use crate::size::size;
-use memcg::{Memory, is_within};
-use oom_capture::Rss;
 
 /// The sentences between the first and the next step, as far as there is something to say.
 pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {

@@ -1,13 +1,13 @@
 //! The first sentence of a note: the container, the process, and what was full. With ordinary names it
 //! has at most 120 characters, which is what a terminal shows of it. Pure.
 
+use memcg::{Owners, cgroup as path};
+use service::escape;
+
 use super::{Kill, capital, cgroup, cgroup_name, comm, container_name, pod_name, shown};
 use crate::incident::{Container, LimitKind, Scope, Victim};
 use crate::k8s::draft::On;
 use crate::size::size;
-use memcg::Owners;
-use memcg::cgroup as path;
-use service::escape;
 
 pub(super) fn write(kill: &Kill<'_>) -> String {
     let Some(victim) = kill.victim else {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use memcg::{Memory, Stat};
+use oom_capture::{Rss, Trigger};
 use serde_json::json;
 
 use crate::incident::{
@@ -11,8 +13,6 @@ use crate::incident::{
 use crate::k8s::draft::{self, Draft, On};
 use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
-use memcg::{Memory, Stat};
-use oom_capture::{Rss, Trigger};
 
 use super::{NOTE_LEN, reason};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use memcg::NodeRoot;
 use serde_json::{Value, json};
 
 use super::{annotation, has_pod, pod};
@@ -14,7 +15,6 @@ use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::pressure::threshold::Level;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
-use memcg::NodeRoot;
 
 fn warning(level: Level, n: usize) -> Aside {
     let mut warning = near(level);

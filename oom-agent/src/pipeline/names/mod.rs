@@ -8,14 +8,14 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use memcg::cgroup;
+use service::error_chain::chain;
 use tokio::sync::Notify;
 
 use super::discover::Runtimes;
 use crate::cri::Identity;
 use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
-use memcg::cgroup;
-use service::error_chain::chain;
 use table::Table;
 
 /// Nothing waits for these answers, and a node that is short of memory has a slow runtime.

@@ -1,5 +1,6 @@
 //! The names against a container runtime of this process.
 
+use memcg::{NodeRoot, Snapshots};
 use tokio::time::timeout;
 
 use super::*;
@@ -9,8 +10,6 @@ use crate::host::Host;
 use crate::incident::{Container, Incident, Victim};
 use crate::pipeline::resolve::Resolver;
 use crate::pipeline::sampling::Watched;
-use memcg::NodeRoot;
-use memcg::Snapshots;
 
 const WITHIN: Duration = Duration::from_secs(20);
 

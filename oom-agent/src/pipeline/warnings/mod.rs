@@ -6,6 +6,8 @@ mod watcher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use memcg::Hierarchy;
+use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -22,9 +24,6 @@ use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
-use memcg::Hierarchy;
-use service::clock;
-use service::escape;
 use telling::{Telling, offer};
 use watcher::Cgroups;
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use service::error_chain::chain;
+use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
@@ -18,9 +20,6 @@ use crate::pipeline::resolve::Resolver;
 use crate::pressure::Key;
 use crate::sinks::Lines;
 use crate::warn::{Crossed, Signal, Warning};
-use service::clock;
-use service::error_chain::chain;
-use service::escape;
 
 /// Given to name a container and its pod: more than a runtime is given for either.
 const OWNER: Duration = Duration::from_secs(4);

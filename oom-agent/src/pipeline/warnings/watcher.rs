@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use memcg::{Hierarchy, NodeRoot};
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
@@ -11,8 +12,6 @@ use crate::metrics::WarningCounts;
 use crate::pressure::threshold::Scores;
 use crate::pressure::{Key, Pass, Recorder};
 use crate::warn::{Ask, Containers, Crossed};
-use memcg::Hierarchy;
-use memcg::NodeRoot;
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {

@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use exmex::{BinOp, Express as _, FlatEx, MakeOperators, Operator};
+use service::escape;
 
 use super::scan;
 use crate::pressure::{Pressure, Stall, Usage};
-use service::escape;
 
 /// What an expression is over, mostly in the names that `OOMHero` has.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use memcg::Percent;
+
 use super::*;
 use crate::pressure::{Pressure, Usage};
-use memcg::Percent;
 
 const SECOND: u64 = 1_000_000_000;
 

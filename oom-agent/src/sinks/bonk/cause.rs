@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::bonk::{BonkItem, Severity, StreamBonksRequest};
+use service::{clock, escape};
 
 use super::SUMMARY_LEN;
 use crate::incident::{Container, Incident, Pod, Scope, sentence};
 use crate::pressure::threshold::Level;
 use crate::warn::Warning;
-use service::clock;
-use service::escape;
 
 /// A kill that is older is old news: a penguin need not be bonked for it.
 pub(super) const STALE: Duration = Duration::from_mins(5);

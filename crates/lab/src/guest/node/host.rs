@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move};
 use rustix::process::{chdir, chroot};
 use rustix::system::finit_module;
+use xtask::process::{capture, stop};
 
 use crate::guest::mount_all;
 use crate::guest::pods::Group;
 use crate::{Cri, wait};
-use xtask::process::{capture, stop};
 
 /// Where containerd listens on every node.
 pub(super) const SOCKET: &str = "/run/containerd/containerd.sock";

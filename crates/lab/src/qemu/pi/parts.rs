@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-
-use super::modules;
-use crate::qemu::kernels::image;
-use crate::qemu::suites::Suites;
 use xtask::cache::Cache;
 use xtask::cross::Board;
 use xtask::debian::Debian;
 use xtask::process::capture;
 use xtask::say;
+
+use super::modules;
+use crate::qemu::kernels::image;
+use crate::qemu::suites::Suites;
 
 const SUITE: &str = "bookworm";
 

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
+use xtask::process::capture;
 
 use super::first_process::Hungry;
 use super::{DIED, EATS, LIMIT, MIB};
@@ -11,7 +12,6 @@ use crate::expect::{between, samples};
 use crate::guest::node::kubelet::{ContainerPlan, PodPlan, hog};
 use crate::guest::node::stage::{Kill, Note, Stage};
 use crate::guest::scene::Story;
-use xtask::process::capture;
 
 /// Somebody sets the limit of a running container to less than it uses.
 pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
