@@ -13,7 +13,7 @@ use crate::guest::process::Facts;
 use crate::guest::scene::Story;
 
 /// Puts so many MiB into the pod's volume.
-const FILLS_40: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=40";
+const FILLS_28: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=28";
 const FILLS_60: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=60";
 
 /// The cases in which a container's first process eats.
@@ -48,8 +48,8 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
         }
         .play(stage, &[beside(None), hungry("main", None)]),
         "volume_of_one_container" => case
-            .of_a_volume(&["40 MiB of the"])
-            .play(stage, &[fill(LIMIT, FILLS_40), main]),
+            .of_a_volume(&["28 MiB of the"])
+            .play(stage, &[fill(LIMIT, FILLS_28), main]),
         // Neither container has come to its own limit.
         "volume_of_two_containers" => {
             let containers = [fill(2 * LIMIT, FILLS_60), beside(Some(LIMIT)), main];
