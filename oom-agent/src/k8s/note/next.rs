@@ -134,9 +134,6 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
     let is_large = whole
         .zip(held)
         .is_some_and(|(whole, held)| held >= whole / LARGE);
-    let node_step = format!(
-        "see what fills node {node} (kubectl top pods -A, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."
-    );
     if let Some((hog, _)) = hog(kill).filter(|_| !is_large) {
         let hog_name = holder_name(hog);
         let see = if hog.pod.is_some() {
@@ -145,7 +142,7 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
             format!("Next: see why {hog_name} holds that much, and limit it")
         };
         if !is_spared(kill, hog) {
-            return format!("{see}; {node_step}");
+            return format!("{see}.");
         }
         let adj = kill.victim.and_then(|victim| victim.oom_score_adj);
         let adj = adj.map_or_else(String::new, |adj| format!(" ({adj})"));
@@ -164,7 +161,9 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
         Some(name) => format!(
             "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods -A)."
         ),
-        None => format!("Next: {node_step}"),
+        None => format!(
+            "Next: see what fills node {node} (kubectl top pods -A, and its own services); let the kubelet evict before the kernel kills (evictionHard memory.available)."
+        ),
     }
 }
 

@@ -550,7 +550,7 @@ fn a_node_without_memory_on_the_node_itself() {
     incident.victims[0].oom_score_adj = Some(0);
     let text = note(&on_node(incident.clone()));
     assert!(
-        text.contains("Next: see why process stress (pid 77) holds that much, and limit it; see what fills node"),
+        text.contains("Next: see why process stress (pid 77) holds that much, and limit it."),
         "{text}"
     );
     incident.holders = vec![holder("/system.slice/big.service", None, None, 3500)];
