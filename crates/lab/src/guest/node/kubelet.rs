@@ -216,6 +216,8 @@ impl Kubelet {
     /// Ends a pod, with all that there was of it.
     pub(super) fn remove(&mut self, pod: &Pod<'_>) -> Result<()> {
         self.api.remove(NAMESPACE, &pod.name);
+        // What still holds memory while it ends has the next one meet the limit: another OOM.
+        pod.group.set("memory.max", "max")?;
         pod.group.set("cgroup.kill", "1")?;
         self.cri.remove_sandbox(&pod.sandbox)?;
         if pod.plan.volume {
