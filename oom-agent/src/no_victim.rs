@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use memcg::NodeRoot;
-use memcg::cgroup::{self, Identity};
 use oom_agent_ebpf as kernel;
 use oom_capture::{Trigger, memcg_path, text};
 use service::escape;
@@ -113,11 +112,6 @@ impl Sighting {
             }),
             stamp_ns: record.stamp_ns,
         })
-    }
-
-    /// The container and pod of its cgroup, by its path as the node sees it.
-    pub fn identity(&self, node: &NodeRoot) -> Identity {
-        cgroup::parse(node.below(&self.cgroup).unwrap_or(&self.cgroup))
     }
 
     /// As an incident, at `time` on the wall.
@@ -394,7 +388,7 @@ mod tests {
                 "/docker/n",
                 "/docker/n/system.slice".to_owned(),
                 Scope::Ancestor,
-                "Container main",
+                "Cgroup /docker/n/system.slice is",
             ),
         ] {
             let node = NodeRoot::new(node);
@@ -402,11 +396,14 @@ mod tests {
                 cgroup,
                 ..sighting(Cause::NoKillableProcess)
             };
-            let container = seen.identity(&node).container_id.map(|id| Container {
-                id,
-                name: Some("main".to_owned()),
-                runtime: None,
-            });
+            let container = node
+                .identity(&seen.cgroup)
+                .container_id
+                .map(|id| Container {
+                    id,
+                    name: Some("main".to_owned()),
+                    runtime: None,
+                });
             assert_eq!(container.is_some(), scope != Scope::Ancestor);
             let host = Host::read(None);
             let incident = seen.incident(&host, &node, Timestamp::UNIX_EPOCH);
@@ -417,8 +414,7 @@ mod tests {
                 pod: None,
             };
             let note = told.note();
-            let begins = note.starts_with(whose) || scope == Scope::Ancestor;
-            assert!(begins, "{note}");
+            assert!(note.starts_with(whose), "{note}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::{self, Identity};
+
 /// The part of the hierarchy of cgroups that is this node's: all of it, but where several nodes share a
 /// kernel (kind, minikube, k3d, a node in LXC).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,11 @@ impl NodeRoot {
             "" => Some("/"),
             below => below.starts_with('/').then_some(below),
         }
+    }
+
+    /// The container and pod that a path names to the node.
+    pub fn identity(&self, path: &str) -> Identity {
+        cgroup::parse(self.below(path).unwrap_or(path))
     }
 }
 

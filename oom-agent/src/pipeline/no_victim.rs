@@ -1,7 +1,7 @@
 //! OOMs that kill nobody: told once for each episode of a cgroup.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use oom_agent_ebpf as kernel;
@@ -20,10 +20,6 @@ use crate::sinks::Lines;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;
-
-/// The names of a cgroup's container and pod are had within this time, or not at all: more than a
-/// runtime is given for a pod.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The near end. Never waits.
 #[derive(Clone)]
@@ -105,7 +101,7 @@ impl Ends {
         self.counts.add(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.resolver.node;
-        let (container, pod) = find_owner(&self.resolver, sighting.identity(node), PATIENCE).await;
+        let (container, pod) = find_owner(&self.resolver, node.identity(&sighting.cgroup)).await;
         let told = NoVictim {
             incident: sighting.incident(&self.host, node, time),
             container,

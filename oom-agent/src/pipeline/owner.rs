@@ -8,20 +8,25 @@ use tokio::time::timeout;
 use super::resolve::Resolver;
 use crate::incident::{Container, Pod};
 
+/// More than a runtime is given for a container or a pod.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// The container, where the cgroup is one's, and the pod, where it is one's or a container's of it. What
-/// no runtime tells within `patience` is as the path has it.
+/// no runtime reports in time is as the path has it.
 pub(super) async fn find_owner(
     resolver: &Resolver,
     identity: Identity,
-    patience: Duration,
 ) -> (Option<Container>, Option<Pod>) {
-    let asked = timeout(patience, ask(resolver, &identity)).await;
+    let asked = timeout(PATIENCE, ask_runtimes(resolver, &identity)).await;
     let (container, pod) = asked.ok().flatten().unwrap_or_default();
-    let by_path = by_path(identity);
+    let by_path = owner_by_path(identity);
     (container.or(by_path.0), pod.or(by_path.1))
 }
 
-async fn ask(resolver: &Resolver, identity: &Identity) -> Option<(Option<Container>, Option<Pod>)> {
+async fn ask_runtimes(
+    resolver: &Resolver,
+    identity: &Identity,
+) -> Option<(Option<Container>, Option<Pod>)> {
     if let Some(id) = &identity.container_id {
         let (container, pod) = resolver.container(id).await?;
         return Some((Some(container), pod));
@@ -31,10 +36,12 @@ async fn ask(resolver: &Resolver, identity: &Identity) -> Option<(Option<Contain
     Some((None, Some(sandbox.ok()?.pod)))
 }
 
-fn by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
+/// The container and pod as a cgroup's path names them.
+pub(super) fn owner_by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
+    let is_machine = identity.is_machine();
     let container = identity.container_id.map(|id| Container {
+        name: is_machine.then(|| id.clone()),
         id,
-        name: None,
         runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
     });
     let pod = identity.pod_uid.map(|uid| Pod {

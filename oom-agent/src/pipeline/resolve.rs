@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use memcg::{Memory, NodeRoot, Snapshots, cgroup};
+use memcg::{Memory, NodeRoot, Snapshots};
 use oom_capture::{Fate, Found, Killed, Trigger};
 use service::clock;
 
 use super::discover::Runtimes;
 use super::names::Names;
+use super::owner::owner_by_path;
 use super::sampling::Watched;
 use crate::host::Host;
 use crate::incident::{
-    self, Before, Container, Holder, Incident, Limit, Outcome, Pod, Scope, VERSION, Victim,
+    self, Before, Container, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
 };
 use crate::pressure::Recorder;
 use crate::procfs::Procfs;
@@ -361,7 +362,7 @@ fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     (victim.container, victim.pod) = victim
         .cgroup
         .as_deref()
-        .map_or((None, None), |path| container_and_pod(path, node));
+        .map_or((None, None), |path| owner_by_path(node.identity(path)));
     let mut outcome = Outcome::Unknown;
     if victim.container.is_some() {
         victim.first_process = first.ok();
@@ -381,24 +382,8 @@ fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     (victim, outcome, degraded)
 }
 
-/// What a cgroup's path tells of who lives there.
-fn container_and_pod(cgroup: &str, node: &NodeRoot) -> (Option<Container>, Option<Pod>) {
-    let identity = cgroup::parse(node.below(cgroup).unwrap_or(cgroup));
-    let is_machine = identity.is_machine();
-    let container = identity.container_id.map(|id| Container {
-        name: is_machine.then(|| id.clone()),
-        id,
-        runtime: identity.runtime.map(|runtime| runtime.as_str().to_owned()),
-    });
-    let pod = identity.pod_uid.map(|uid| Pod {
-        uid: Some(uid),
-        ..Pod::default()
-    });
-    (container, pod)
-}
-
 fn identify(mut holder: Holder, node: &NodeRoot) -> Holder {
-    (holder.container, holder.pod) = container_and_pod(&holder.cgroup, node);
+    (holder.container, holder.pod) = owner_by_path(node.identity(&holder.cgroup));
     holder
 }
 

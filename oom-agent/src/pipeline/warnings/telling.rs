@@ -1,7 +1,6 @@
 //! A warning with names, and whoever is told of it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use service::error_chain::chain;
@@ -20,9 +19,6 @@ use crate::pipeline::resolve::Resolver;
 use crate::pressure::Key;
 use crate::sinks::Lines;
 use crate::warn::{Crossed, Signal, Warning};
-
-/// Given to name a container and its pod: more than a runtime is given for either.
-const OWNER: Duration = Duration::from_secs(4);
 
 /// Where warnings go.
 pub(in crate::pipeline) struct Tell {
@@ -51,7 +47,7 @@ impl Telling {
             crossing,
             marks,
         } = crossed;
-        let (container, pod) = find_owner(&self.resolver, key.identity(), OWNER).await;
+        let (container, pod) = find_owner(&self.resolver, key.identity()).await;
         let at_ns = crossing.usage.at_ns;
         let mark = marks.settings.mark(crossing.level);
         let warning = Arc::new(Warning {
