@@ -191,13 +191,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_desks() {
-        let (said, own) = (settings(&[]).unwrap(), Settings::default());
-        assert_eq!((said.window, said.queue), (own.window, own.queue));
-        assert_eq!((said.expire, said.cooldown), (own.expire, own.cooldown));
-        assert_eq!(said.peer_rate, own.peer_rate);
-        assert_eq!(said.min_severity, own.min_severity);
-        assert_eq!(said.filter, own.filter);
-        assert!(said.quiet.hours.is_empty());
+        let (parsed, own) = (settings(&[]).unwrap(), Settings::default());
+        assert_eq!((parsed.window, parsed.queue), (own.window, own.queue));
+        assert_eq!((parsed.expire, parsed.cooldown), (own.expire, own.cooldown));
+        assert_eq!(parsed.peer_rate, own.peer_rate);
+        assert_eq!(parsed.min_severity, own.min_severity);
+        assert_eq!(parsed.filter, own.filter);
+        assert!(parsed.quiet.hours.is_empty());
     }
 
     #[test]

@@ -182,17 +182,11 @@ impl Task {
         let (runtime, stored) = tokio::join!(self.ask_runtime(check), self.ask_kubelet(check));
         match stored {
             None => runtime,
-            Some(Ok(stored)) => match runtime {
-                Ok(runtime) => Ok(check.as_stored(runtime, &stored)),
-                Err(why) => {
-                    let known = check.as_stored(Vec::new(), &stored);
-                    if known.is_empty() {
-                        Err(why)
-                    } else {
-                        Ok(known)
-                    }
-                }
-            },
+            Some(Ok(stored)) => {
+                let known = runtime.as_deref().unwrap_or_default().to_vec();
+                let known = check.as_stored(known, &stored);
+                if known.is_empty() { runtime } else { Ok(known) }
+            }
             Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(Why::Collected),
             Some(Err(LookupError::Forbidden)) => {
                 if !std::mem::replace(&mut self.refused, true) {
