@@ -60,10 +60,7 @@ fn main() -> ExitCode {
         Cmd::Screenshots(passed) => pass(workspace::lab().arg("screenshots").args(passed.args)),
         Cmd::Bench(passed) => pass(workspace::bench().args(passed.args)),
     };
-    done.unwrap_or_else(|error| {
-        say::error(&error);
-        ExitCode::FAILURE
-    })
+    say::exit_code(done)
 }
 
 /// Becomes that program.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 
 /// Announces what is about to be done.
 pub fn step(text: impl Display) {
@@ -27,6 +28,14 @@ pub fn ask(question: impl Display) -> io::Result<bool> {
         answer.trim().to_ascii_lowercase().as_str(),
         "y" | "yes"
     ))
+}
+
+/// What a program ends with; an error is written first.
+pub fn exit_code(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|why| {
+        error(&why);
+        ExitCode::FAILURE
+    })
 }
 
 /// Writes an error with its whole chain to standard error.

@@ -96,13 +96,7 @@ fn main() -> ExitCode {
         Which::Signals(args) => signals::send(args),
         Which::Hog(args) => lab::hog::main(args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            xtask::say::error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    xtask::say::exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
 /// Lets time pass, asleep; a signal ends it.

@@ -41,13 +41,7 @@ fn main() -> ExitCode {
         Cmd::Bloat => bloat::main(),
         Cmd::Guest(args) => guest::main(args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            xtask::say::error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    xtask::say::exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
 #[cfg(test)]

@@ -127,10 +127,12 @@ impl Bench {
         }
         // Everything that compiles the agent wants the object, the linter too.
         self.build_ebpf()?;
+        if tier.has_target() {
+            self.prepare(tier)?;
+        }
         match tier {
             Tier::Lint => lint::run_all(),
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
-            Tier::Kernel => self.real(tier),
             Tier::Demo => {
                 // As the README says it; this program's file may be another by now.
                 let mut demo = workspace::cargo();
@@ -140,26 +142,15 @@ impl Bench {
                     .context("start the demo")?;
                 Ok(Outcome::of(status.success()))
             }
-            Tier::Qemu | Tier::Node => {
-                self.prepare(tier)?;
-                guests(tier)
-            }
-            Tier::Pi => {
-                self.prepare(tier)?;
-                self.pi()
-            }
-            Tier::Cluster => {
-                self.prepare(tier)?;
-                Self::cluster()
-            }
-            Tier::Containerd
+            Tier::Qemu | Tier::Node => guests(tier),
+            Tier::Pi => self.pi(),
+            Tier::Cluster => Self::cluster(),
+            Tier::Kernel
+            | Tier::Containerd
             | Tier::Prometheus
             | Tier::Alertmanager
             | Tier::Kubernetes
-            | Tier::Browser => {
-                self.prepare(tier)?;
-                self.real(tier)
-            }
+            | Tier::Browser => self.real(tier),
         }
     }
 
