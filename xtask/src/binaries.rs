@@ -16,6 +16,8 @@ pub struct Binaries {
     pub agent: PathBuf,
     /// bonker-gpio.
     pub bonker: PathBuf,
+    /// The lab.
+    pub lab: PathBuf,
 }
 
 /// Static builds for other kernels' machines and for images.
@@ -111,15 +113,16 @@ fn static_target() -> Result<String> {
 }
 
 impl Binaries {
-    /// Builds both; the eBPF object must be there.
+    /// Builds them; the eBPF object must be there.
     pub fn build() -> Result<Self> {
-        say::step("building oom-agent and bonker-gpio");
+        say::step("building oom-agent, bonker-gpio and the lab");
         // The whole workspace: one set of features for every command here.
         run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
         let dir = workspace::target_dir().join("debug");
         Ok(Self {
             agent: dir.join("oom-agent"),
             bonker: dir.join("bonker-gpio"),
+            lab: dir.join("lab"),
         })
     }
 }

@@ -155,8 +155,8 @@ impl Bench {
     }
 
     /// Has the lab set up what the tier needs.
-    fn prepare(&self, tier: Tier) -> Result<()> {
-        let mut prepare = workspace::lab();
+    fn prepare(&mut self, tier: Tier) -> Result<()> {
+        let mut prepare = Command::new(&self.binaries()?.lab);
         prepare.args(["prepare", tier.name()]);
         if self.consent == Consent::Given {
             prepare.arg("--yes");
