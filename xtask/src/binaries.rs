@@ -22,7 +22,7 @@ pub struct Binaries {
 
 /// Static builds for other kernels' machines and for images.
 #[derive(Debug)]
-pub struct StaticBinaries {
+pub(crate) struct StaticBinaries {
     /// oom-agent.
     pub agent: PathBuf,
     /// The lab.
@@ -31,7 +31,7 @@ pub struct StaticBinaries {
 
 /// How static programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
+pub(crate) enum Profile {
     /// What is shipped.
     Release,
     /// As fast to build as can be, while an emulated CPU runs it in good time.
@@ -40,7 +40,7 @@ pub enum Profile {
 
 impl StaticBinaries {
     /// Builds them; the eBPF object must be there.
-    pub fn build() -> Result<Self> {
+    pub(crate) fn build() -> Result<Self> {
         let dir = build_static(Profile::Guest, &["oom-agent", "lab"])?;
         Ok(Self {
             agent: dir.join("oom-agent"),
@@ -51,7 +51,7 @@ impl StaticBinaries {
 
 /// Builds `programs`, which then load nothing at run time, and returns their directory.
 /// oom-agent needs the eBPF object to be there.
-pub fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
+pub(crate) fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
     let target = static_target()?;
     let (names, profile_name) = (programs.join(", "), profile.name());
     say::step(format_args!(

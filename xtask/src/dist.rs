@@ -75,7 +75,7 @@ pub fn dir() -> PathBuf {
 }
 
 /// Fails, naming `path`, unless `program` runs without anything beside it.
-pub fn check_static(path: &Path, program: &[u8]) -> Result<()> {
+pub(crate) fn check_static(path: &Path, program: &[u8]) -> Result<()> {
     match is_static(program) {
         Some(true) => Ok(()),
         Some(false) => bail!("{} is not static: it names an interpreter", path.display()),

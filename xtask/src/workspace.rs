@@ -14,13 +14,13 @@ pub fn root() -> PathBuf {
 }
 
 /// Cargo's target directory for host builds.
-pub fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// Where `oom-agent` expects the eBPF object.
-pub fn ebpf_object() -> PathBuf {
+pub(crate) fn ebpf_object() -> PathBuf {
     root().join("target/bpf/oom-agent-ebpf.o")
 }
 
@@ -61,6 +61,6 @@ fn program(package: &str) -> Command {
 }
 
 /// Whether this runs unattended: `CI=true`.
-pub fn is_ci() -> bool {
+pub(crate) fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
 }

@@ -19,7 +19,7 @@ pub use archive::{File, Image, architecture};
 pub const NAME: &str = concat!("localhost/oom-bonker/oom-agent:", env!("CARGO_PKG_VERSION"));
 
 /// What `deploy/hub.yaml` asks for.
-pub const HUB_NAME: &str = concat!(
+pub(crate) const HUB_NAME: &str = concat!(
     "localhost/oom-bonker/bonker-gpio:",
     env!("CARGO_PKG_VERSION")
 );
@@ -141,12 +141,12 @@ pub fn pack(agent: &Path, out: &Path) -> Result<()> {
 }
 
 /// Packs a static agent as a sidecar.
-pub fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
+pub(crate) fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
     write(&SIDECAR, agent, out)
 }
 
 /// Packs a static lab as the application of `OOMHero`'s example.
-pub fn pack_bloat(lab: &Path, out: &Path) -> Result<()> {
+pub(crate) fn pack_bloat(lab: &Path, out: &Path) -> Result<()> {
     write(&BLOAT, lab, out)
 }
 
