@@ -349,12 +349,11 @@ pub fn verbose(level: LogLevel, number: u8) -> LogLevel {
 }
 
 #[cfg(test)]
-mod documented;
-
-#[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory as _;
+    use xtask::docs;
+
+    use super::*;
 
     #[test]
     fn the_flags_agree_with_each_other() {
@@ -362,8 +361,17 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_flags_are_those_there_are() {
+        let mut cli = Cli::command();
+        cli.build();
+        for name in ["run", "watch-pods", "sidecar"] {
+            docs::check_table("agent.md", name, cli.find_subcommand(name).unwrap());
+        }
+    }
+
+    #[test]
     fn every_command_in_the_docs_parses() {
-        let commands = documented::commands("oom-agent");
+        let commands = docs::commands("oom-agent");
         assert!(commands.len() >= 10, "{commands:?}");
         for command in commands {
             if let Err(error) = Cli::try_parse_from(&command) {

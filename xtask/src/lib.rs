@@ -8,6 +8,7 @@ pub mod cross;
 pub mod deb;
 pub mod debian;
 pub mod dist;
+pub mod docs;
 pub mod image;
 pub mod load_ebpf;
 pub mod process;

@@ -6,20 +6,10 @@
 )]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use xtask::docs::pages;
 use xtask::workspace;
-
-/// Those of the root, of `docs` and of `docs/adr`, with their text.
-fn pages() -> Vec<(PathBuf, String)> {
-    let dirs = ["", "docs", "docs/adr"].map(|dir| workspace::root().join(dir));
-    let files = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap());
-    let paths = files.map(|file| file.unwrap().path());
-    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    pages
-        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
-        .collect()
-}
 
 /// Targets of links within the repository.
 fn links(text: &str) -> impl Iterator<Item = &str> {
