@@ -171,29 +171,28 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
 
-    /// Bonker that gets a bonk for every incident; repeatable (in the variable: separated by commas).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER",
-        value_name = "URL",
-        value_delimiter = ',',
-        help_heading = "Bonkers"
-    )]
-    pub bonker: Vec<BonkerUrl>,
-
-    /// Credentials for bonkers.
+    /// The bonkers.
     #[command(flatten)]
-    pub secrets: BonkerSecrets,
+    pub bonkers: Bonkers,
 
     /// Where pressure warnings are sent.
     #[command(flatten)]
     pub warnings: Warnings,
 }
 
-/// Credentials for bonkers, and the CA that they are verified with.
+/// The bonkers, credentials for them, and the CA that they are verified with.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Bonkers")]
-pub struct BonkerSecrets {
+pub struct Bonkers {
+    /// Bonker that gets a bonk for every kill; repeatable (in the variable: separated by commas).
+    #[arg(
+        long,
+        env = "OOM_AGENT_BONKER",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub bonker: Vec<BonkerUrl>,
+
     /// CA of the bonkers' certificates (PEM); an https:// URL needs it.
     ///
     /// The CA, certificate, key and token files are read again for every connection.
@@ -223,18 +222,18 @@ pub struct BonkerSecrets {
     pub bonker_token_file: Option<PathBuf>,
 }
 
-// === impl BonkerSecrets ===
+// === impl Bonkers ===
 
-impl BonkerSecrets {
-    /// The files, if they go with those bonkers.
-    pub fn of(&self, bonkers: &[BonkerUrl]) -> Result<Secrets, Contradiction> {
+impl Bonkers {
+    /// The files, if they go with the bonkers.
+    pub fn secrets(&self) -> Result<Secrets, Contradiction> {
         let secrets = Secrets {
             ca: self.bonker_ca.clone(),
             cert: self.bonker_cert.clone(),
             key: self.bonker_key.clone(),
             token: self.bonker_token_file.clone(),
         };
-        secrets.check(bonkers)?;
+        secrets.check(&self.bonker)?;
         Ok(secrets)
     }
 }
@@ -300,19 +299,9 @@ pub struct WatchPods {
     #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
     pub log_format: LogFormat,
 
-    /// Bonker that gets a bonk for every kill; repeatable (in the variable: separated by commas).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER",
-        value_name = "URL",
-        value_delimiter = ',',
-        help_heading = "Bonkers"
-    )]
-    pub bonker: Vec<BonkerUrl>,
-
-    /// Credentials for bonkers.
+    /// The bonkers.
     #[command(flatten)]
-    pub secrets: BonkerSecrets,
+    pub bonkers: Bonkers,
 }
 
 /// Log level.

@@ -104,7 +104,7 @@ pub enum RunError {
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
-    let secrets = args.secrets.of(&args.bonker)?;
+    let secrets = args.bonkers.secrets()?;
     let post = warnings::post(&args)?;
     warnings::say_idle(&args);
     let listener = admin::listen(args.http_listen).await?;

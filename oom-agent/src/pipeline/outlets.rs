@@ -120,7 +120,7 @@ impl Parts<'_> {
 
     /// By which warnings come to the bonkers: nothing comes of a sender that is dropped.
     fn bonks(self) -> (Bonks, Vec<mpsc::Receiver<Arc<Warning>>>) {
-        let bonkers = self.args.bonker.iter();
+        let bonkers = self.args.bonkers.bonker.iter();
         let channels = bonkers.map(|_| mpsc::channel(warnings::BONKS));
         let (mut bonks, warned): (Bonks, Vec<_>) = channels.unzip();
         if !self.args.warnings.does(Action::Bonk) {
@@ -148,7 +148,7 @@ impl Parts<'_> {
                 .map(|journal| journal.debts(sink))
                 .unwrap_or_default()
         };
-        let bonkers = args.bonker.iter().zip(warned);
+        let bonkers = args.bonkers.bonker.iter().zip(warned);
         let mut sinks: Vec<Sink> = bonkers
             .map(|(url, warned)| {
                 start_bonker(url, secrets.clone(), warned, metrics, debts(&url.sink()))

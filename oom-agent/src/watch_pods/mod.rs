@@ -99,7 +99,7 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let lines =
         Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
-    let secrets = args.secrets.of(&args.bonker)?;
+    let secrets = args.bonkers.secrets()?;
     // Kills are all that the API server tells of.
     let no_warnings = || mpsc::channel(1).1;
     let bonker = |url| {
@@ -111,7 +111,7 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
             Debts::default(),
         )
     };
-    let bonkers = args.bonker.iter().map(bonker).collect();
+    let bonkers = args.bonkers.bonker.iter().map(bonker).collect();
     let grace = Duration::from_secs(args.grace.into());
     let mut teller = Teller::new(grace, cluster.clone(), me.clone(), lines, bonkers, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");

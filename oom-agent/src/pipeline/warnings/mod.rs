@@ -85,7 +85,7 @@ pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
 pub(super) fn say_idle(args: &Run) {
     let warnings = &args.warnings;
     let settings = warnings.settings();
-    if warnings.does(Action::Bonk) && args.bonker.is_empty() {
+    if warnings.does(Action::Bonk) && args.bonkers.bonker.is_empty() {
         tracing::warn!("--warn bonk: there is no --bonker to nudge");
     }
     if warnings.does(Action::Event) && args.no_kubernetes {
