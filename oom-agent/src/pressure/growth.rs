@@ -51,7 +51,8 @@ pub(super) struct Sample {
 pub(super) struct Judgement {
     /// In which way it came to where it is.
     pub growth: Growth,
-    /// How fast it grew at last, in bytes per second; `None` of less than two samples.
+    /// How fast it grew at last, in bytes per second; `None` where no two samples of that growth are a
+    /// millisecond apart.
     pub slope: Option<i64>,
     /// From half of the limit to the last sample; `None` where it was never below that, or is so still.
     pub half_to_limit: Option<Duration>,
