@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod pressure;
 pub mod procfs;
 pub mod proxy;
+pub mod report;
 pub mod sidecar;
 pub mod signals;
 pub mod sinks;

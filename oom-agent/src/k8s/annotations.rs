@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use service::escape;
 
-use super::draft::{Aside, Draft, On, Told};
+use super::draft::{Draft, On};
 use super::facts::Facts;
 use crate::incident::{Incident, Victim};
+use crate::report::Report;
 use crate::story::{Finding, State};
 use crate::warn::Warning;
 
@@ -34,15 +35,15 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
             all.insert(format!("{PREFIX}{key}"), value);
         }
     };
-    match &draft.told {
-        Told::Kill(incident) => kill(draft, incident, &mut put),
-        Told::Aside(Aside::Verdict(finding)) => {
+    match &draft.report {
+        Report::Incident(incident) => kill(draft, incident, &mut put),
+        Report::Mismatch(finding) => {
             verdict(finding, &mut put);
             kill(draft, &finding.incident, &mut put);
         }
-        Told::Aside(Aside::Warning(of)) => warning(of, &mut put),
-        Told::Aside(Aside::NoVictim(told)) => kill(draft, &told.incident, &mut put),
-        Told::Aside(Aside::Unheeded(unheeded)) => {
+        Report::Warning(of) => warning(of, &mut put),
+        Report::NoVictim(told) => kill(draft, &told.incident, &mut put),
+        Report::BadAnnotations(unheeded) => {
             let names = unheeded.complaints.iter().map(|complaint| complaint.name);
             put(
                 "not-heeded",
@@ -57,6 +58,7 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         put("container", container.name.as_deref().map(safe));
     }
     let degraded = draft
+        .report
         .incident()
         .map_or(&[][..], |incident| &incident.degraded);
     let mut degraded: Vec<String> = degraded.iter().map(|text| safe(text)).collect();
@@ -201,7 +203,6 @@ fn safe(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use crate::k8s::draft;
     use crate::k8s::fake::{incident, leak};
@@ -210,7 +211,7 @@ mod tests {
     fn the_minute_before_is_there_in_figures() {
         let mut incident = incident();
         incident.before = Some(leak());
-        let drafts = draft::of(&Arc::new(incident), true);
+        let drafts = draft::drafts(&incident.into(), true);
         let all = super::of(&drafts[0], Err("not asked"));
         let check = |key: &str, value: &str| {
             let found = all.get(&format!("oom-bonker.dev/{key}"));

@@ -1,14 +1,9 @@
 //! What becomes an Event: which objects it is told on. Pure.
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
-
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
-use crate::no_victim::NoVictim;
+use crate::report::Report;
 use crate::story::Finding;
-use crate::warn::{Unheeded, Warning};
 
 /// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
 const CONTAINERS: usize = 8;
@@ -16,30 +11,11 @@ const CONTAINERS: usize = 8;
 /// An Event to be.
 #[derive(Clone, Debug)]
 pub struct Draft {
-    pub(super) told: Told,
+    /// What the Event reports.
+    pub report: Report,
     pub(super) on: On,
     /// Of the same kind on the same object, since its last Event, that have none of their own.
     pub(super) held_back: u64,
-}
-
-/// What an Event tells.
-#[derive(Clone, Debug)]
-pub(super) enum Told {
-    Kill(Arc<Incident>),
-    Aside(Aside),
-}
-
-/// What is told beside the kills, on a pod.
-#[derive(Clone, Debug)]
-pub enum Aside {
-    /// What Kubernetes makes of a kill.
-    Verdict(Arc<Finding>),
-    /// A container is near its limit.
-    Warning(Arc<Warning>),
-    /// The pod asks for what cannot be heeded.
-    Unheeded(Arc<Unheeded>),
-    /// An OOM killed nobody: on its pod, or else on the Node.
-    NoVictim(Arc<NoVictim>),
 }
 
 /// The object that an Event is about.
@@ -73,9 +49,25 @@ pub(super) struct Story {
     victims: u64,
 }
 
-/// The Events that an incident makes: one for each container with a victim, one on the Node where the
-/// whole node is concerned. `tell_node` is false where the Node's name is only guessed.
-pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
+/// The Events of a report. `tell_node` is false where the Node's name is only guessed.
+pub(super) fn drafts(report: &Report, tell_node: bool) -> Vec<Draft> {
+    let objects = match report {
+        Report::Incident(incident) => objects_of_kills(incident, tell_node),
+        Report::NoVictim(no_victim) if no_victim.pod.is_none() && tell_node => {
+            vec![On::Node(None)]
+        }
+        _ => subject(report).map(On::Pod).into_iter().collect(),
+    };
+    let draft = |on| Draft {
+        report: report.clone(),
+        on,
+        held_back: 0,
+    };
+    objects.into_iter().map(draft).collect()
+}
+
+/// One for each container with a victim, and the Node where the whole node is concerned.
+fn objects_of_kills(incident: &Incident, tell_node: bool) -> Vec<On> {
     let mut subjects: Vec<Subject> = Vec::new();
     for (victim, found) in incident.victims.iter().enumerate() {
         let Some(pod) = &found.pod else { continue };
@@ -93,56 +85,24 @@ pub(super) fn of(incident: &Arc<Incident>, tell_node: bool) -> Vec<Draft> {
     let whole = matches!(incident.scope, Scope::Node | Scope::Sysrq);
     let outside = incident.victims.iter().any(|victim| victim.pod.is_none());
     let node = tell_node && (whole || outside || incident.victims.is_empty());
-    subjects
-        .into_iter()
-        .map(On::Pod)
-        .chain(node.then_some(On::Node(None)))
-        .map(|on| Draft {
-            told: Told::Kill(Arc::clone(incident)),
-            on,
-            held_back: 0,
-        })
-        .collect()
+    let node = node.then_some(On::Node(None));
+    subjects.into_iter().map(On::Pod).chain(node).collect()
 }
 
-/// The Event that something else makes, on its pod; `None` for a container that is no pod's, but for an OOM
-/// without a victim, which is the Node's then.
-pub(super) fn aside(aside: &Aside, tell_node: bool) -> Option<Draft> {
-    let subject = match aside {
-        Aside::Verdict(finding) => of_finding(finding)?,
-        Aside::Warning(warning) => Subject {
-            victim: 0,
-            pod: warning.pod.clone()?,
-            container: warning.container.clone(),
-        },
-        Aside::Unheeded(unheeded) => Subject {
-            victim: 0,
-            pod: unheeded.pod.clone(),
-            container: None,
-        },
-        Aside::NoVictim(told) => {
-            let Some(pod) = told.pod.clone() else {
-                return tell_node.then(|| Draft {
-                    told: Told::Aside(aside.clone()),
-                    on: On::Node(None),
-                    held_back: 0,
-                });
-            };
-            Subject {
-                victim: 0,
-                pod,
-                container: told.container.clone(),
-            }
-        }
-    };
-    Some(Draft {
-        told: Told::Aside(aside.clone()),
-        on: On::Pod(subject),
-        held_back: 0,
+/// The container that any other report is about; `None` where it is no pod's.
+fn subject(report: &Report) -> Option<Subject> {
+    if let Report::Mismatch(mismatch) = report {
+        return subject_of_mismatch(mismatch);
+    }
+    let (pod, container) = report.owner();
+    Some(Subject {
+        victim: 0,
+        pod: pod?.clone(),
+        container: container.cloned(),
     })
 }
 
-fn of_finding(finding: &Finding) -> Option<Subject> {
+fn subject_of_mismatch(finding: &Finding) -> Option<Subject> {
     let incident = &finding.incident;
     let container = &finding.status.container;
     let of_it = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
@@ -164,40 +124,20 @@ fn id(container: Option<&Container>) -> Option<&str> {
 // === impl Draft ===
 
 impl Draft {
-    /// The incident that it tells of, or judges.
-    pub fn incident(&self) -> Option<&Incident> {
-        match &self.told {
-            Told::Kill(incident) => Some(incident),
-            Told::Aside(Aside::Verdict(finding)) => Some(&finding.incident),
-            Told::Aside(Aside::NoVictim(told)) => Some(&told.incident),
-            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_)) => None,
-        }
-    }
-
-    /// Of what it tells: a retry has the same.
-    pub fn id(&self) -> &str {
-        match &self.told {
-            Told::Kill(incident) => &incident.id,
-            Told::Aside(Aside::Verdict(finding)) => &finding.incident.id,
-            Told::Aside(Aside::Warning(warning)) => &warning.id,
-            Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.id,
-            Told::Aside(Aside::NoVictim(told)) => &told.incident.id,
-        }
-    }
-
     /// The id of a container that has no name yet, or whose pod has none: somebody may still know it.
     pub fn unnamed(&self) -> Option<&str> {
         let On::Pod(subject) = &self.on else {
             return None;
         };
         let container = subject.container.as_ref()?;
-        let is_unnamed = !subject.is_named() || (self.kill().is_some() && container.name.is_none());
+        let is_unnamed =
+            !subject.is_named() || (self.report.kills().is_some() && container.name.is_none());
         is_unnamed.then_some(container.id.as_str())
     }
 
     /// Whether the Node takes its Event where the pod's name never comes.
     pub(super) fn has_stand_in(&self) -> bool {
-        matches!(self.told, Told::Kill(_) | Told::Aside(Aside::NoVictim(_)))
+        matches!(self.report, Report::Incident(_) | Report::NoVictim(_))
     }
 
     /// Whether it is about a pod whose name is known.
@@ -213,65 +153,22 @@ impl Draft {
         }
     }
 
-    /// The kill that it tells of; `None` where it tells something else.
-    pub fn kill(&self) -> Option<&Incident> {
-        match &self.told {
-            Told::Kill(incident) => Some(incident),
-            Told::Aside(_) => None,
-        }
-    }
-
-    /// Whether it tells of a container near its limit: old news soon.
-    pub fn is_warning(&self) -> bool {
-        matches!(self.told, Told::Aside(Aside::Warning(_)))
-    }
-
-    /// When it was seen in the kernel, in ns of `CLOCK_MONOTONIC`; `None` where it was not.
-    pub fn stamp_ns(&self) -> Option<u64> {
-        match &self.told {
-            Told::Aside(Aside::Warning(warning)) => Some(warning.crossing.usage.at_ns),
-            _ => Some(self.incident()?.stamp_ns),
-        }
-    }
-
-    /// When it happened.
-    pub(super) fn time(&self) -> Timestamp {
-        match &self.told {
-            Told::Kill(incident) => incident.time,
-            Told::Aside(Aside::Verdict(finding)) => finding.time,
-            Told::Aside(Aside::Warning(warning)) => warning.time,
-            Told::Aside(Aside::Unheeded(unheeded)) => unheeded.time,
-            Told::Aside(Aside::NoVictim(told)) => told.incident.time,
-        }
-    }
-
-    /// Where it happened.
-    pub(super) fn node(&self) -> &str {
-        match &self.told {
-            Told::Kill(incident) => &incident.node,
-            Told::Aside(Aside::Verdict(finding)) => &finding.incident.node,
-            Told::Aside(Aside::Warning(warning)) => &warning.node,
-            Told::Aside(Aside::Unheeded(unheeded)) => &unheeded.node,
-            Told::Aside(Aside::NoVictim(told)) => &told.incident.node,
-        }
-    }
-
     /// What the recorder counts Events by. What is no kill goes apart from the kills: their Events come
     /// first, and neither takes the others' room.
     pub(super) fn object(&self) -> String {
-        match &self.told {
-            Told::Kill(_) => {}
-            Told::Aside(Aside::Verdict(finding)) => {
+        match &self.report {
+            Report::Incident(_) => {}
+            Report::Mismatch(finding) => {
                 return format!("{:?} {}", finding.verdict, finding.status.container.id);
             }
-            Told::Aside(Aside::Warning(warning)) => {
+            Report::Warning(warning) => {
                 let level = warning.crossing.level.as_str();
                 return format!("{level} {}", warning.cgroup);
             }
-            Told::Aside(Aside::Unheeded(unheeded)) => {
+            Report::BadAnnotations(unheeded) => {
                 return format!("annotations {:?}", unheeded.pod.uid);
             }
-            Told::Aside(Aside::NoVictim(told)) => {
+            Report::NoVictim(told) => {
                 return format!("no victim {:?}", told.incident.limit_cgroup);
             }
         }
@@ -286,16 +183,16 @@ impl Draft {
 
     /// How many Events there may be at once of that kind on that object.
     pub(super) fn burst(&self) -> u32 {
-        match &self.told {
-            Told::Kill(_) => BURST,
-            Told::Aside(Aside::Warning(_)) => WARNINGS,
-            Told::Aside(Aside::Verdict(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => ONCE,
+        match &self.report {
+            Report::Incident(_) => BURST,
+            Report::Warning(_) => WARNINGS,
+            Report::Mismatch(_) | Report::BadAnnotations(_) | Report::NoVictim(_) => ONCE,
         }
     }
 
     /// `None` of what is no kill: all on its object are the same, whoever was struck.
     pub(super) fn story(&self) -> Option<Story> {
-        let (incident, victims) = (self.kill()?, self.victims());
+        let (incident, victims) = (self.report.kills()?, self.victims());
         let subject = self.subject();
         let container = subject.and_then(|subject| subject.container.as_ref());
         Some(Story {
@@ -326,10 +223,10 @@ impl Draft {
 
     /// Those that the Event is about.
     pub(super) fn victims(&self) -> Vec<&Victim> {
-        let all = match &self.told {
-            Told::Kill(incident) => &incident.victims,
-            Told::Aside(Aside::Verdict(finding)) => return finding.victims().collect(),
-            Told::Aside(Aside::Warning(_) | Aside::Unheeded(_) | Aside::NoVictim(_)) => {
+        let all = match &self.report {
+            Report::Incident(incident) => &incident.victims,
+            Report::Mismatch(finding) => return finding.victims().collect(),
+            Report::Warning(_) | Report::BadAnnotations(_) | Report::NoVictim(_) => {
                 return Vec::new();
             }
         };
@@ -351,14 +248,15 @@ impl Draft {
     pub(super) fn victim_count(&self) -> u64 {
         let victims = self.victims().len();
         let whole = self
-            .kill()
+            .report
+            .kills()
             .filter(|incident| victims == incident.victims.len());
         whole.map_or(victims as u64, |incident| incident.victim_count)
     }
 
     /// What became of this Event's container: the incident's outcome is that of all.
     pub(super) fn outcome(&self) -> Outcome {
-        let Some(incident) = self.incident() else {
+        let Some(incident) = self.report.incident() else {
             return Outcome::Unknown;
         };
         let victims = self.victims();

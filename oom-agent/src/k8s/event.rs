@@ -9,9 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time
 use serde_json::{Value, json};
 use service::escape;
 
-use super::draft::{Aside, Draft, On, Subject, Told};
+use super::draft::{Draft, On, Subject};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
+use crate::report::Report;
 use crate::story::Verdict;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
@@ -40,7 +41,7 @@ pub(super) fn of(
     facts: Result<&Facts, &str>,
     instance: &str,
 ) -> Option<(Place, Event)> {
-    let node = node(draft.node());
+    let node = node(draft.report.node());
     let (namespace, regarding, related) = match &draft.on {
         On::Node(_) => (NODES.to_owned(), node, None),
         On::Pod(subject) => {
@@ -65,7 +66,7 @@ pub(super) fn of(
         message: Some(note::note(draft, facts.ok())),
         involved_object: regarding,
         related,
-        ..stamped(draft.time(), CONTROLLER, instance)
+        ..stamped(draft.report.time(), CONTROLLER, instance)
     };
     Some((place, event))
 }
@@ -136,9 +137,9 @@ fn node(name: &str) -> ObjectReference {
 
 fn name(object: &str, draft: &Draft) -> String {
     // Several containers of a pod may have died in one incident.
-    let id = draft.id();
-    let suffix = match (&draft.told, &draft.on) {
-        (Told::Aside(Aside::Verdict(finding)), _) => {
+    let id = draft.report.id();
+    let suffix = match (&draft.report, &draft.on) {
+        (Report::Mismatch(finding), _) => {
             let container = escape::truncate(&finding.status.container.id, ID_LEN);
             let verdict = match finding.verdict {
                 Verdict::Missed => "missed",
@@ -146,11 +147,11 @@ fn name(object: &str, draft: &Draft) -> String {
             };
             format!(".{id}.{verdict}.{container}")
         }
-        (Told::Kill(_), On::Pod(subject)) if subject.victim > 0 => {
+        (Report::Incident(_), On::Pod(subject)) if subject.victim > 0 => {
             format!(".{id}.{}", subject.victim)
         }
         // Beside an Event about the Node itself.
-        (Told::Kill(_), On::Node(Some(lost))) => format!(".{id}.pod{}", lost.victim),
+        (Report::Incident(_), On::Node(Some(lost))) => format!(".{id}.pod{}", lost.victim),
         _ => format!(".{id}"),
     };
     // The object's name leaves room for what tells this Event from its others.

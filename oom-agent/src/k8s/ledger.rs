@@ -99,7 +99,7 @@ impl Ledger {
         if object.bucket.take(burst, now) {
             object.series = Some(Series {
                 story,
-                id: draft.id().to_owned(),
+                id: draft.report.id().to_owned(),
                 place: None,
                 count: 1,
                 latest: draft.clone(),
@@ -140,7 +140,7 @@ impl Ledger {
             if object
                 .series
                 .as_ref()
-                .is_some_and(|series| series.id == draft.id())
+                .is_some_and(|series| series.id == draft.report.id())
             {
                 object.series = None;
             }
@@ -161,7 +161,7 @@ impl Ledger {
             }) => Update::Patch {
                 place: place.clone(),
                 count: *count,
-                observed: latest.time(),
+                observed: latest.report.time(),
             },
             None => Update::Gone,
         }
@@ -181,7 +181,7 @@ impl Ledger {
         let series = self.objects.get_mut(object)?.series.as_mut()?;
         let mut draft = series.latest.clone();
         draft.held_back = u64::try_from(series.count).unwrap_or(1).saturating_sub(1);
-        draft.id().clone_into(&mut series.id);
+        draft.report.id().clone_into(&mut series.id);
         series.place = None;
         series.count = 1;
         series.queued = false;
@@ -190,7 +190,7 @@ impl Ledger {
 
     fn series_of(&mut self, draft: &Draft) -> Option<&mut Series> {
         let series = self.objects.get_mut(&draft.object())?.series.as_mut()?;
-        (series.id == draft.id()).then_some(series)
+        (series.id == draft.report.id()).then_some(series)
     }
 
     #[cfg(test)]

@@ -22,7 +22,6 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::Client;
@@ -36,13 +35,13 @@ pub use cluster::{
     PodStatus, PodStream,
 };
 pub use credentials::{Credentials, Source, find};
-pub use draft::{Aside, Draft};
+pub use draft::Draft;
 pub use error::{CredentialsError, RecordError};
 pub use pods::LookupError;
 pub use reader::PodReader;
 pub use wire::CallError;
 
-use crate::incident::Incident;
+use crate::report::Report;
 use draft::On;
 use event::Place;
 use facts::Facts;
@@ -126,14 +125,10 @@ impl Recorder {
         PodReader::new(self.client.clone())
     }
 
-    /// Decides what is to be written of an incident. Pure but for the memory of what was written before.
-    pub fn admit(&mut self, incident: &Arc<Incident>, now: Instant) -> Admitted {
-        self.admit_drafts(draft::of(incident, self.tell_node), now)
-    }
-
-    fn admit_drafts(&mut self, drafts: impl IntoIterator<Item = Draft>, now: Instant) -> Admitted {
+    /// Decides what is to be written of a report. Pure but for the memory of what was written before.
+    pub fn admit(&mut self, report: &Report, now: Instant) -> Admitted {
         let mut admitted = Admitted::default();
-        for mut draft in drafts {
+        for mut draft in draft::drafts(report, self.tell_node) {
             match self.ledger.admit(&draft, now) {
                 Verdict::Write { held_back } => {
                     draft.held_back = held_back;
@@ -148,11 +143,6 @@ impl Recorder {
             }
         }
         admitted
-    }
-
-    /// Decides the same of what is told beside the kills.
-    pub fn admit_aside(&mut self, aside: &Aside, now: Instant) -> Admitted {
-        self.admit_drafts(draft::aside(aside, self.tell_node), now)
     }
 
     /// One attempt. `last` is one that waits no longer for names: without the pod's the Event is written

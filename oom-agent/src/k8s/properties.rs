@@ -1,6 +1,5 @@
 //! Whatever is killed, and whenever: nothing goes uncounted.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -15,13 +14,13 @@ fn draft(pod: u8, container: u8, n: usize) -> Draft {
     incident.id = format!("i-{n}");
     incident.victims[0].pod.as_mut().unwrap().uid = Some(format!("pod-{pod}"));
     incident.victims[0].container.as_mut().unwrap().name = Some(format!("c-{container}"));
-    draft::of(&Arc::new(incident), true).remove(0)
+    draft::drafts(&incident.into(), true).remove(0)
 }
 
 fn place(draft: &Draft) -> Place {
     Place {
         namespace: "shop".to_owned(),
-        name: draft.id().to_owned(),
+        name: draft.report.id().to_owned(),
     }
 }
 
@@ -41,7 +40,7 @@ proptest! {
                 Verdict::Write { held_back } => {
                     prop_assert_eq!(held_back, std::mem::take(&mut owed[at]));
                     ledger.written(&draft, place(&draft));
-                    series[at] = Some((draft.id().to_owned(), container, 1));
+                    series[at] = Some((draft.report.id().to_owned(), container, 1));
                 }
                 Verdict::Repeat { update } => {
                     owed[at] += 1;
@@ -106,7 +105,7 @@ fn another_story_is_no_repeat() {
     same.victims[0].rss_bytes = None;
     same.victims[0].pod.as_mut().unwrap().uid = Some("pod-0".to_owned());
     same.victims[0].container.as_mut().unwrap().name = Some("c-0".to_owned());
-    let same = draft::of(&Arc::new(same), true).remove(0);
+    let same = draft::drafts(&same.into(), true).remove(0);
     assert!(matches!(ledger.admit(&same, now), Verdict::Repeat { .. }));
 }
 
@@ -156,7 +155,7 @@ fn the_memory_of_objects_is_bounded() {
     for n in 0..3000_u32 {
         let mut incident = incident();
         incident.victims[0].pod.as_mut().unwrap().uid = Some(n.to_string());
-        let draft = draft::of(&Arc::new(incident), true).remove(0);
+        let draft = draft::drafts(&incident.into(), true).remove(0);
         ledger.admit(&draft, now + Duration::from_millis(n.into()));
     }
     assert_eq!(ledger.len(), 1024);

@@ -104,19 +104,20 @@ impl Front {
             let half_told = self.half_told.contains(&incident.stamp_ns);
             let at_once = !unnamed && whole && self.lines.format() == Format::Human;
             if at_once && !half_told {
-                self.lines.offer(&incident);
+                self.lines.offer(&incident.clone().into());
             }
             self.resolver.look(&mut incident);
             let is_written = at_once || half_told;
             // Those who hold the memory have names, too.
             let seen = if self.resolver.name_known(&mut incident) {
+                let incident = Arc::new(incident);
                 if !is_written {
-                    self.lines.offer(&incident);
+                    self.lines.offer(&Arc::clone(&incident).into());
                 }
                 if let Some(kept) = &self.kept {
                     kept.told(&incident.stamps);
                 }
-                Seen::Whole(Arc::new(incident), clock::monotonic_ns())
+                Seen::Whole(incident, clock::monotonic_ns())
             } else {
                 Seen::Unnamed(Box::new(incident), !is_written)
             };

@@ -30,12 +30,12 @@ use service::clock;
 use service::error_chain::chain;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
-use crate::args::{LogLevel, Run};
+use crate::args::{Action, LogLevel, Run};
 use crate::host::Host;
 use crate::incident::Incident;
 use crate::journal::Journal;
@@ -43,7 +43,7 @@ use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
 use crate::procfs::Procfs;
 use crate::signals::signals;
-use crate::sinks::{Contradiction, Lines, Sink};
+use crate::sinks::{Contradiction, Lines, Sinks, Style};
 use discover::Runtimes;
 use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
@@ -110,9 +110,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
-    let unwritten = metrics.lines_unwritten.clone();
-    let lines = Lines::to_stdout(args.output, TimeZone::system(), unwritten);
-    let lines = Arc::new(lines.map_err(RunError::Lines)?);
+    let lines = Arc::new(lines(&args, &metrics).map_err(RunError::Lines)?);
     let watched = Watched::default();
     let resolver = resolver(&args, &host, &watched, &metrics);
     let (seen, incidents) = mpsc::channel(QUEUE);
@@ -179,7 +177,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         verdicts,
         sampling,
     } = outlets.start(post, sightings, no_victim);
-    owed::offer(owed, &sinks, journal.as_ref(), &metrics.journal);
+    owed::offer(owed, sinks.queued(), journal.as_ref(), &metrics.journal);
     let pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
@@ -202,6 +200,15 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     running
         .until_ended(incidents, &mut terminated, args.summary)
         .await
+}
+
+fn lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
+    let style = Style {
+        mismatches: args.verdicts,
+        warnings: args.warnings.does(Action::Line),
+        ..Style::of_kills(args.output, TimeZone::system())
+    };
+    Lines::to_stdout(style, metrics.lines_unwritten.clone())
 }
 
 fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Resolver> {
@@ -289,7 +296,7 @@ struct Pipeline {
     /// With whether the line is still to be written.
     resolving: JoinSet<(Incident, bool)>,
     lines: Arc<Lines>,
-    sinks: Vec<Sink>,
+    sinks: Arc<Sinks>,
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
     kept: Option<Arc<Kept>>,
@@ -347,7 +354,7 @@ impl Pipeline {
                 let incident = Arc::new(incident);
                 let told_ns = clock::monotonic_ns();
                 if line {
-                    self.lines.offer(&incident);
+                    self.lines.offer(&Arc::clone(&incident).into());
                 }
                 if let Some(kept) = &self.kept {
                     kept.told(&incident.stamps);
@@ -363,9 +370,7 @@ impl Pipeline {
 
     fn tell(&self, incident: &Arc<Incident>, told_ns: u64) {
         self.owe(incident);
-        for sink in &self.sinks {
-            sink.offer(incident);
-        }
+        self.sinks.offer_queued(&Arc::clone(incident).into());
         self.verdicts.offer(incident);
         self.metrics.told(incident, told_ns);
     }
@@ -379,8 +384,9 @@ impl Pipeline {
             }
         };
         match &self.journal {
-            Some(journal) if !self.sinks.is_empty() => {
-                let sinks = self.sinks.iter().map(|sink| sink.name().to_owned());
+            Some(journal) if !self.sinks.queued().is_empty() => {
+                let sinks = self.sinks.queued().iter();
+                let sinks = sinks.map(|sink| sink.name().to_owned());
                 journal.owe(sinks.collect(), incident, Box::new(settle));
             }
             _ => settle(),
@@ -395,12 +401,7 @@ impl Pipeline {
             self.named(incident);
         }
         self.verdicts.finish(GRACE).await;
-        let mut endings = JoinSet::new();
-        for sink in self.sinks.drain(..) {
-            endings.spawn(timeout(GRACE, sink.finish()));
-        }
-        self.lines.finish(GRACE).await;
-        while endings.join_next().await.is_some() {}
+        self.sinks.finish(GRACE).await;
         if let Some(journal) = self.journal.take() {
             journal.finish(GRACE).await;
         }

@@ -12,11 +12,11 @@ use super::owner::find_owner;
 use super::resolve::Resolver;
 use crate::host::Host;
 use crate::incident::sentence;
-use crate::k8s::Aside;
-use crate::metrics::{NoVictimCounts, SinkCounts};
+use crate::metrics::NoVictimCounts;
 use crate::no_victim::{Episodes, NoVictim, Sighting};
 use crate::pressure::Pass;
-use crate::sinks::Lines;
+use crate::report::Report;
+use crate::sinks::Sinks;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;
@@ -35,8 +35,7 @@ pub(super) struct Told(Receiver<Sighting>);
 pub(super) struct Ends {
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
-    pub(super) lines: Arc<Lines>,
-    pub(super) events: Option<(Sender<Aside>, SinkCounts)>,
+    pub(super) sinks: Arc<Sinks>,
     pub(super) counts: NoVictimCounts,
 }
 
@@ -115,12 +114,6 @@ impl Ends {
             "{}",
             escape::terminal(&sentence(&told.incident))
         );
-        self.lines.offer(&told.incident);
-        if let Some((events, counts)) = &self.events {
-            counts.offered.inc();
-            if events.try_send(Aside::NoVictim(Arc::new(told))).is_err() {
-                counts.overflowed.inc();
-            }
-        }
+        self.sinks.offer(&Report::NoVictim(Arc::new(told)));
     }
 }

@@ -1,8 +1,6 @@
-//! Everything that is told something: the sinks, the comparison with Kubernetes' story, the warnings.
+//! Everything that reports: the sinks, the comparison with Kubernetes' status, the warnings.
 
 use std::sync::{Arc, OnceLock};
-
-use tokio::sync::mpsc;
 
 use super::annotated::Annotated;
 use super::discover;
@@ -11,21 +9,20 @@ use super::naming::Later;
 use super::no_victim::{self, Sightings};
 use super::resolve::Resolver;
 use super::sampling::{self, Watched};
-use super::verdicts::{self, Findings, Verdicts};
-use super::warnings::{self, Tell, Warner};
+use super::verdicts::Verdicts;
+use super::warnings::{self, Warner};
 use crate::act::Post;
 use crate::args::{Action, Run};
 use crate::host::Host;
 use crate::journal::Journal;
-use crate::k8s::{Aside, PodReader};
-use crate::metrics::{Metrics, SinkCounts};
+use crate::k8s::PodReader;
+use crate::metrics::Metrics;
 use crate::pressure::Sampler;
-use crate::sinks::{EVENTS, Lines, Secrets, Sink, start_bonker, start_events};
-use crate::warn::Warning;
+use crate::sinks::{BonkerUrl, EVENTS, Lines, Secrets, Sink, Sinks, start_bonker, start_events};
 
 /// All of them, started.
 pub(super) struct Outlets {
-    pub(super) sinks: Vec<Sink>,
+    pub(super) sinks: Arc<Sinks>,
     pub(super) verdicts: Verdicts,
     /// `None` where no cgroup can be watched.
     pub(super) sampling: Option<(Sampler, Option<Warner>)>,
@@ -56,31 +53,18 @@ impl Parts<'_> {
         no_victim: no_victim::Told,
     ) -> Outlets {
         let Self { args, metrics, .. } = self;
-        let (events, asides) = mpsc::channel(verdicts::QUEUE);
-        let events = (!args.no_kubernetes).then(|| (events, metrics.sink(EVENTS)));
-        let findings = Findings {
-            lines: args.verdicts.then(|| Arc::clone(self.lines)),
-            events: events.clone(),
-        };
-        let meters = self.meters.clone();
+        let reader = Arc::default();
+        let queued = self.queued(&reader);
+        let sinks = Arc::new(Sinks::new(Arc::clone(self.lines), queued));
         no_victim.start(no_victim::Ends {
             host: self.host.clone(),
             resolver: Arc::clone(self.resolver),
-            lines: Arc::clone(self.lines),
-            events: events.clone(),
+            sinks: Arc::clone(&sinks),
             counts: metrics.no_victim.clone(),
         });
-        let reader = Arc::default();
-        let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, findings);
-        let (bonks, warned) = self.bonks();
-        let warns = |action| args.warnings.does(action);
-        let tell = Tell {
-            lines: warns(Action::Line).then(|| Arc::clone(self.lines)),
-            events: events.clone().filter(|_| warns(Action::Event)),
-            bonks,
-            post,
-        };
-        let plan = self.plan(&reader, tell, events);
+        let meters = self.meters.clone();
+        let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, &sinks);
+        let plan = self.plan(&reader, post, &sinks);
         Outlets {
             verdicts,
             sampling: sampling::start(
@@ -92,15 +76,15 @@ impl Parts<'_> {
                 &self.resolver.node,
                 sightings,
             ),
-            sinks: self.sinks(asides, warned, reader),
+            sinks,
         }
     }
 
     fn plan(
         self,
         reader: &Arc<OnceLock<PodReader>>,
-        tell: Tell,
-        complaints: Option<(mpsc::Sender<Aside>, SinkCounts)>,
+        post: Option<Post>,
+        sinks: &Arc<Sinks>,
     ) -> warnings::Plan {
         let counts = &self.metrics.warnings;
         let node = warnings::marks(&self.args.warnings);
@@ -112,29 +96,13 @@ impl Parts<'_> {
             host: self.host.clone(),
             resolver: Arc::clone(self.resolver),
             recorder: self.watched.recorder.clone(),
-            tell,
-            complaints,
+            sinks: Arc::clone(sinks),
+            post,
             counts: counts.clone(),
         }
     }
 
-    /// By which warnings come to the bonkers: nothing comes of a sender that is dropped.
-    fn bonks(self) -> (Bonks, Vec<mpsc::Receiver<Arc<Warning>>>) {
-        let bonkers = self.args.bonkers.bonker.iter();
-        let channels = bonkers.map(|_| mpsc::channel(warnings::BONKS));
-        let (mut bonks, warned): (Bonks, Vec<_>) = channels.unzip();
-        if !self.args.warnings.does(Action::Bonk) {
-            bonks.clear();
-        }
-        (bonks, warned)
-    }
-
-    fn sinks(
-        self,
-        asides: mpsc::Receiver<Aside>,
-        warned: Vec<mpsc::Receiver<Arc<Warning>>>,
-        reader: Arc<OnceLock<PodReader>>,
-    ) -> Vec<Sink> {
+    fn queued(self, reader: &Arc<OnceLock<PodReader>>) -> Vec<Sink> {
         let Self {
             args,
             secrets,
@@ -148,33 +116,32 @@ impl Parts<'_> {
                 .map(|journal| journal.debts(sink))
                 .unwrap_or_default()
         };
-        let bonkers = args.bonkers.bonker.iter().zip(warned);
-        let mut sinks: Vec<Sink> = bonkers
-            .map(|(url, warned)| {
-                start_bonker(url, secrets.clone(), warned, metrics, debts(&url.sink()))
-            })
-            .collect();
+        let warns = |action| args.warnings.does(action);
+        let bonker = |url: &BonkerUrl| {
+            let debts = debts(&url.sink());
+            start_bonker(url, secrets.clone(), warns(Action::Bonk), metrics, debts)
+        };
+        let mut sinks: Vec<Sink> = args.bonkers.bonker.iter().map(bonker).collect();
         if args.no_kubernetes {
             tracing::info!("no Events: --no-kubernetes");
-        } else {
-            let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
-            let found = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
-            let connect = async move {
-                let recorder = found.await?;
-                // Nobody else sets it.
-                let _set = reader.set(recorder.pod_reader());
-                Some(recorder)
-            };
-            sinks.push(start_events(
-                connect,
-                Later(Arc::clone(&self.resolver.names)),
-                asides,
-                metrics,
-                debts(EVENTS),
-            ));
+            return sinks;
         }
+        let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
+        let found = discover::recorder(args.kubeconfig.clone(), host.node.clone(), named);
+        let reader = Arc::clone(reader);
+        let connect = async move {
+            let recorder = found.await?;
+            // Nobody else sets it.
+            let _set = reader.set(recorder.pod_reader());
+            Some(recorder)
+        };
+        sinks.push(start_events(
+            connect,
+            Later(Arc::clone(&self.resolver.names)),
+            warns(Action::Event),
+            metrics,
+            debts(EVENTS),
+        ));
         sinks
     }
 }
-
-type Bonks = Vec<mpsc::Sender<Arc<Warning>>>;

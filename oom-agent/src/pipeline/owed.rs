@@ -1,7 +1,6 @@
 //! What earlier agents owe is offered once more, if it is still news.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,6 +9,7 @@ use service::error_chain::chain;
 
 use crate::journal::{Debt, Journal};
 use crate::metrics::JournalCounts;
+use crate::report::Report;
 use crate::sinks::Sink;
 
 /// Without a directory, or where it cannot be used, nothing outlives the agent.
@@ -42,25 +42,25 @@ pub(super) fn offer(
         // The stamp may be another boot's.
         let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
         incident.stamp_ns = now_ns.saturating_sub(age_ns);
-        let incident = Arc::new(incident);
+        let report = Report::from(incident);
         for name in names {
             let sink = sinks.iter().find(|sink| sink.name() == name);
-            if let Some(sink) = sink.filter(|sink| age < sink.owed_for()) {
+            if let Some(sink) = sink.filter(|sink| age < sink.replay_for()) {
                 counts.again.inc();
                 tracing::info!(
                     sink = name,
-                    incident = incident.id,
+                    incident = report.id(),
                     "owed by an earlier agent: offered again"
                 );
-                sink.offer(&incident);
+                sink.offer(&report);
             } else if let Some(journal) = journal {
                 counts.stale.inc();
                 tracing::warn!(
                     sink = name,
-                    incident = incident.id,
+                    incident = report.id(),
                     "owed by an earlier agent and too old: given up"
                 );
-                journal.debts(&name).done(&incident.id);
+                journal.debts(&name).done(report.id());
             }
         }
     }

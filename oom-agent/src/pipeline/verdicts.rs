@@ -14,13 +14,14 @@ use tokio::time::timeout;
 use super::health::Meters;
 use super::resolve::Resolver;
 use crate::incident::{Incident, Pod};
-use crate::k8s::{Aside, LookupError, PodReader};
-use crate::metrics::{Metrics, SinkCounts};
-use crate::sinks::Lines;
+use crate::k8s::{LookupError, PodReader};
+use crate::metrics::Metrics;
+use crate::report::Report;
+use crate::sinks::Sinks;
 use crate::story::{Check, Finding, Judgement, Status, Stored, Verdict, Watch, Why};
 
-/// Incidents on their way to the comparison, and what it and the warnings tell on its to the Events.
-pub(super) const QUEUE: usize = 256;
+/// Incidents on their way to the comparison.
+const QUEUE: usize = 256;
 
 /// The statuses of one pod's containers are had within this time, or not at all.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -33,14 +34,6 @@ pub(super) struct Verdicts {
     task: JoinHandle<()>,
 }
 
-/// Where findings go.
-pub(super) struct Findings {
-    /// Where lines of them are wished for.
-    pub(super) lines: Option<Arc<Lines>>,
-    /// `None` without Events.
-    pub(super) events: Option<(Sender<Aside>, SinkCounts)>,
-}
-
 struct Task {
     watch: Watch,
     resolver: Arc<Resolver>,
@@ -49,7 +42,7 @@ struct Task {
     /// The role may not read pods: told once.
     refused: bool,
     metrics: Arc<Metrics>,
-    findings: Findings,
+    sinks: Arc<Sinks>,
     meters: Meters,
     overflowed: Arc<AtomicU64>,
     /// Records and incidents that were lost when last looked.
@@ -65,7 +58,7 @@ impl Verdicts {
         reader: &Arc<OnceLock<PodReader>>,
         metrics: &Arc<Metrics>,
         meters: Meters,
-        findings: Findings,
+        sinks: &Arc<Sinks>,
     ) -> Self {
         let (queue, incidents) = mpsc::channel(QUEUE);
         let overflowed = Arc::new(AtomicU64::new(0));
@@ -75,7 +68,7 @@ impl Verdicts {
             reader: Arc::clone(reader),
             refused: false,
             metrics: Arc::clone(metrics),
-            findings,
+            sinks: Arc::clone(sinks),
             meters,
             overflowed: Arc::clone(&overflowed),
             lost: 0,
@@ -245,18 +238,7 @@ impl Task {
             reason = finding.status.reason,
             "Kubernetes' story is not the kernel's"
         );
-        if let Some(lines) = &self.findings.lines {
-            lines.offer_verdict(finding);
-        }
-        if let Some((events, counts)) = &self.findings.events {
-            counts.offered.inc();
-            if events
-                .try_send(Aside::Verdict(Arc::clone(finding)))
-                .is_err()
-            {
-                counts.overflowed.inc();
-            }
-        }
+        self.sinks.offer(&Report::Mismatch(Arc::clone(finding)));
     }
 }
 

@@ -1,12 +1,11 @@
 //! Bonks over one bidirectional stream to a bonker, each acknowledged.
 
-mod cause;
+mod item;
 mod later;
 mod secrets;
 mod url;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
@@ -17,14 +16,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-use super::Sink;
 use super::backoff::Backoff;
-use crate::incident::Incident;
+use super::{Inlet, Plan, QueueCounts, Sink};
 use crate::journal::Debts;
-use crate::metrics::{Metrics, SinkCounts, WarningCounts};
-use crate::warn::Warning;
-use cause::{Cause, STALE};
-use later::{Later, Owed};
+use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
+use crate::report::Report;
+use item::{STALE, is_news, request};
+use later::{Later, Unacknowledged};
 use secrets::SecretsError;
 pub use secrets::{Contradiction, Secrets};
 use service::clock;
@@ -36,7 +34,7 @@ pub use url::BonkerUrl;
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// After a restart of the agent, too: then people have mostly seen what there was to see.
-const OWED: Duration = Duration::from_secs(30);
+const REPLAY_FOR: Duration = Duration::from_secs(30);
 
 /// Sent and not acknowledged yet; more wait in the sink's queue.
 const IN_FLIGHT: usize = 16;
@@ -56,28 +54,45 @@ const LIVED: Duration = Duration::from_secs(1);
 /// A quiet peer is probed this often.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
+/// Warnings that wait for that.
+const WARNINGS: usize = 32;
+
 /// The longest sentence sent, in bytes.
 const SUMMARY_LEN: usize = 1024;
 
-/// Starts the sink; it connects by itself, and again after every break.
-/// `warnings` come by a way of their own, so that they take no room of the kills', and are counted apart.
+/// Starts the sink; it connects by itself, and again after every break. `warns`: containers near their
+/// limits are bonked for, too; these are counted apart.
 pub fn start(
     url: &BonkerUrl,
     secrets: Secrets,
-    warnings: mpsc::Receiver<Arc<Warning>>,
+    warns: bool,
     metrics: &Metrics,
     debts: Debts,
 ) -> Sink {
     let endpoint = url.endpoint();
     let tls = url.is_tls();
     let warned = metrics.warnings.clone();
-    Sink::start(url.sink(), OWED, metrics, |queue, counts| {
+    let plan = Plan {
+        name: url.sink(),
+        accepts: Box::new(move |report| match report {
+            Report::Incident(_) => true,
+            Report::Warning(warning) => warns && warning.nudges(),
+            _ => false,
+        }),
+        others: WARNINGS,
+        other_counts: Some(QueueCounts {
+            offered: Counter::default(),
+            overflowed: warned.unbonked.clone(),
+        }),
+        replay_for: REPLAY_FOR,
+        metrics,
+    };
+    Sink::start(plan, |inlet, counts| {
         let bonker = Bonker {
             endpoint,
             tls,
             secrets,
-            queue,
-            warnings,
+            inlet,
             warned,
             counts,
             debts,
@@ -93,13 +108,12 @@ struct Bonker {
     tls: bool,
     /// Read anew for every connection, so that those that were rotated are taken up.
     secrets: Secrets,
-    queue: mpsc::Receiver<Arc<Incident>>,
-    warnings: mpsc::Receiver<Arc<Warning>>,
+    inlet: Inlet,
     warned: WarningCounts,
     counts: SinkCounts,
     debts: Debts,
     /// Sent and not acknowledged, oldest first; they are sent again on a new stream.
-    unanswered: VecDeque<Owed>,
+    unanswered: VecDeque<Unacknowledged>,
     /// Answered FULL or `RATE_LIMITED`: what comes meanwhile does not wait for them.
     later: Later,
 }
@@ -172,16 +186,16 @@ impl Bonker {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return true,
-                more = self.queue.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
+                more = self.inlet.incidents.recv_until_shutdown(), if open && self.unanswered.len() < IN_FLIGHT => match more {
                     Some(incident) => {
-                        self.unanswered.push_back(Owed::new(Cause::Kill(incident)));
+                        self.unanswered.push_back(Unacknowledged::new(incident.into()));
                         until = until.min(start + AT_ONCE);
                     }
                     None if self.is_done() => return false,
                     None => open = false,
                 },
                 // Nobody is there to be warned.
-                Some(_) = self.warnings.recv() => {
+                Some(_) = self.inlet.others.recv() => {
                     self.warned.unbonked.inc();
                 }
             }
@@ -205,9 +219,9 @@ impl Bonker {
             .map_err(silent)?
             .map_err(Broken::Connect)?;
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
-        for owed in self.unanswered.iter().take(IN_FLIGHT) {
+        for bonk in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
-            let _room = requests.try_send(owed.cause.request());
+            let _room = requests.try_send(request(&bonk.report));
         }
         let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
@@ -229,21 +243,21 @@ impl Bonker {
             tokio::select! {
                 biased;
                 answer = next(&mut answers, patience) => self.acknowledged(answer?),
-                more = self.queue.recv(), if open && room => match more {
-                    Some(incident) => self.send(Owed::new(Cause::Kill(incident)), &requests)?,
+                more = self.inlet.incidents.recv_until_shutdown(), if open && room => match more {
+                    Some(incident) => self.send(Unacknowledged::new(incident.into()), &requests)?,
                     None => open = false,
                 },
-                Some(warning) = self.warnings.recv(), if open && warns => {
-                    let owed = Owed::new(Cause::Warning(warning));
-                    if owed.cause.is_news() {
-                        self.send(owed, &requests)?;
+                Some(warning) = self.inlet.others.recv(), if open && warns => {
+                    let bonk = Unacknowledged::new(warning);
+                    if is_news(&bonk.report) {
+                        self.send(bonk, &requests)?;
                     } else {
-                        self.give_up(&owed, "a warning that is no news any more");
+                        self.give_up(&bonk, "a warning that is no news any more");
                     }
                 }
                 () = at(self.later.due()), if room => match self.later.take(Instant::now()) {
-                    Some(owed) if owed.cause.is_news() => self.send(owed, &requests)?,
-                    Some(owed) => self.give_up(&owed, "it is too old to be sent again"),
+                    Some(bonk) if is_news(&bonk.report) => self.send(bonk, &requests)?,
+                    Some(bonk) => self.give_up(&bonk, "it is too old to be sent again"),
                     None => {}
                 },
             }
@@ -253,11 +267,11 @@ impl Bonker {
 
     fn send(
         &mut self,
-        owed: Owed,
+        bonk: Unacknowledged,
         requests: &mpsc::Sender<StreamBonksRequest>,
     ) -> Result<(), Broken> {
-        let request = owed.cause.request();
-        self.unanswered.push_back(owed);
+        let request = request(&bonk.report);
+        self.unanswered.push_back(bonk);
         requests.try_send(request).map_err(|_| Broken::Ended)
     }
 
@@ -274,8 +288,8 @@ impl Bonker {
         let position = self
             .unanswered
             .iter()
-            .position(|owed| owed.cause.id() == acknowledgement.id);
-        let Some(owed) = position.and_then(|position| self.unanswered.remove(position)) else {
+            .position(|bonk| bonk.report.id() == acknowledgement.id);
+        let Some(bonk) = position.and_then(|position| self.unanswered.remove(position)) else {
             tracing::warn!(
                 id = %escape::terminal(escape::truncate(&acknowledgement.id, 128)),
                 "the bonker acknowledged what was not sent"
@@ -285,14 +299,14 @@ impl Bonker {
         let outcome = acknowledgement.outcome();
         match outcome {
             Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet => {
-                self.delivered(&owed.cause, outcome);
+                self.delivered(&bonk.report, outcome);
             }
-            Outcome::Full | Outcome::RateLimited => self.refused(owed, outcome),
+            Outcome::Full | Outcome::RateLimited => self.refused(bonk, outcome),
             _ => {
-                self.failed(&owed.cause);
+                self.failed(&bonk.report);
                 let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
                 tracing::warn!(
-                    incident = owed.cause.id(),
+                    incident = bonk.report.id(),
                     outcome = outcome.as_str_name(),
                     answer = %escape::terminal(answer),
                     "bonk not taken"
@@ -301,18 +315,19 @@ impl Bonker {
         }
     }
 
-    fn delivered(&self, cause: &Cause, outcome: Outcome) {
-        self.debts.done(cause.id());
+    fn delivered(&self, report: &Report, outcome: Outcome) {
+        self.debts.done(report.id());
         let now_ns = clock::monotonic_ns();
-        let latency = Duration::from_nanos(now_ns.saturating_sub(cause.stamp_ns()));
+        let stamp_ns = report.stamp_ns().unwrap_or(now_ns);
+        let latency = Duration::from_nanos(now_ns.saturating_sub(stamp_ns));
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        if cause.is_warning() {
+        if report.is_warning() {
             self.warned.bonked.inc();
         } else {
-            self.counts.delivered(cause.stamp_ns(), now_ns);
+            self.counts.delivered(stamp_ns, now_ns);
         }
         tracing::info!(
-            incident = cause.id(),
+            incident = report.id(),
             outcome = outcome.as_str_name(),
             latency_us,
             "bonk acknowledged"
@@ -320,38 +335,38 @@ impl Bonker {
     }
 
     /// For now: the bonker has no room, or wants fewer from here.
-    fn refused(&mut self, mut owed: Owed, answer: Outcome) {
-        owed.answer = answer;
-        let (incident, outcome) = (owed.cause.id(), answer.as_str_name());
+    fn refused(&mut self, mut bonk: Unacknowledged, answer: Outcome) {
+        bonk.answer = answer;
+        let (incident, outcome) = (bonk.report.id(), answer.as_str_name());
         tracing::debug!(incident, outcome, "bonk refused for now");
-        if owed.cause.is_warning() {
-            self.give_up(&owed, "a warning is sent once");
+        if bonk.report.is_warning() {
+            self.give_up(&bonk, "a warning is sent once");
             return;
         }
-        if !owed.cause.is_news() {
-            self.give_up(&owed, "it is too old to be sent again");
+        if !is_news(&bonk.report) {
+            self.give_up(&bonk, "it is too old to be sent again");
             return;
         }
-        if let Some(owed) = self.later.push(owed, Instant::now(), fastrand::f64()) {
-            self.give_up(&owed, "too many wait to be sent again");
+        if let Some(bonk) = self.later.push(bonk, Instant::now(), fastrand::f64()) {
+            self.give_up(&bonk, "too many wait to be sent again");
         }
     }
 
-    fn give_up(&self, owed: &Owed, why: &'static str) {
-        let (incident, outcome) = (owed.cause.id(), owed.answer.as_str_name());
-        self.failed(&owed.cause);
-        if owed.cause.is_warning() {
+    fn give_up(&self, bonk: &Unacknowledged, why: &'static str) {
+        let (incident, outcome) = (bonk.report.id(), bonk.answer.as_str_name());
+        self.failed(&bonk.report);
+        if bonk.report.is_warning() {
             tracing::debug!(incident, outcome, why, "bonk not taken");
         } else {
             tracing::warn!(incident, outcome, why, "bonk not taken");
         }
     }
 
-    fn failed(&self, cause: &Cause) {
-        if cause.is_warning() {
+    fn failed(&self, report: &Report) {
+        if report.is_warning() {
             self.warned.unbonked.inc();
         } else {
-            self.debts.done(cause.id());
+            self.debts.done(report.id());
             self.counts.failed.inc();
         }
     }
@@ -359,15 +374,15 @@ impl Bonker {
     fn drop_stale(&mut self) {
         // A warning is sent once.
         let all = self.unanswered.len();
-        self.unanswered.retain(|owed| !owed.cause.is_warning());
+        self.unanswered.retain(|bonk| !bonk.report.is_warning());
         let warnings = all - self.unanswered.len();
         self.warned.unbonked.inc_by(warnings as u64);
         let before = self.unanswered.len() + self.later.len();
         let debts = &self.debts;
-        let keep = |owed: &Owed| {
-            let news = owed.cause.is_news();
+        let keep = |bonk: &Unacknowledged| {
+            let news = is_news(&bonk.report);
             if !news {
-                debts.done(owed.cause.id());
+                debts.done(bonk.report.id());
             }
             news
         };

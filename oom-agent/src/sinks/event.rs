@@ -9,26 +9,29 @@ use std::time::{Duration, Instant};
 
 use service::clock;
 use service::error_chain::chain;
-use tokio::sync::mpsc;
 
-use super::Sink;
 use super::backlog::{Backlog, Entry, Setback};
+use super::{Inlet, Plan, Sink};
 use crate::incident::{Container, Incident, Pod};
 use crate::journal::Debts;
-use crate::k8s::{Aside, Job, RecordError, Recorder, Written};
+use crate::k8s::{Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
+use crate::report::Report;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);
 
 /// After a restart of the agent, as long as before it: see the backlog.
-const OWED: Duration = super::backlog::AGE;
+const REPLAY_FOR: Duration = super::backlog::AGE;
 
 /// A container's name is awaited this long where its pod's is known; then the Event is about the pod.
 const POD_ALONE: Duration = Duration::from_secs(30);
 
-/// What is told beside the kills waits for its turn only while no more than that do: the rest is theirs.
-const ASIDES: usize = 64;
+/// Reports that are no incident wait for the backlog only while it has fewer entries: the rest is for kills.
+const OTHERS_IN_BACKLOG: usize = 64;
+
+/// Those that wait for that.
+const OTHERS: usize = 256;
 
 /// By then a container near its limit is away from it, or was killed.
 const WARNING: Duration = Duration::from_mins(1);
@@ -43,26 +46,33 @@ pub trait Names: Send + Sync + 'static {
 }
 
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
-/// `names` may know later what it did not when the incident was told. Whoever sends asides counts them
-/// as offered.
+/// `names` may know later what it did not when the incident was reported. `warns`: containers near their
+/// limits have Events, too.
 pub fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
     names: impl Names,
-    asides: mpsc::Receiver<Aside>,
+    warns: bool,
     metrics: &Metrics,
     debts: Debts,
 ) -> Sink {
     let events = metrics.events.clone();
-    Sink::start(NAME.to_owned(), OWED, metrics, |queue, counts| {
-        run(connect, names, queue, asides, counts, events, debts)
+    let plan = Plan {
+        name: NAME.to_owned(),
+        accepts: Box::new(move |report| warns || !report.is_warning()),
+        others: OTHERS,
+        other_counts: None,
+        replay_for: REPLAY_FOR,
+        metrics,
+    };
+    Sink::start(plan, |inlet, counts| {
+        run(connect, names, inlet, counts, events, debts)
     })
 }
 
 async fn run(
     connect: impl Future<Output = Option<Recorder>>,
     names: impl Names,
-    mut queue: mpsc::Receiver<Arc<Incident>>,
-    mut asides: mpsc::Receiver<Aside>,
+    mut inlet: Inlet,
     counts: SinkCounts,
     events: EventCounts,
     debts: Debts,
@@ -70,14 +80,14 @@ async fn run(
     let Some(recorder) = connect.await else {
         loop {
             tokio::select! {
-                incident = queue.recv() => match incident {
+                incident = inlet.incidents.recv_until_shutdown() => match incident {
                     Some(incident) => {
                         debts.done(&incident.id);
                         counts.skipped.inc()
                     }
                     None => return,
                 },
-                Some(_) = asides.recv() => counts.skipped.inc(),
+                _ = inlet.others.recv() => counts.skipped.inc(),
             };
         }
     };
@@ -91,20 +101,20 @@ async fn run(
         debts,
         open: HashMap::new(),
     };
+    let Inlet { incidents, others } = &mut inlet;
     while !(writer.ending && writer.backlog.is_empty()) {
         let next = writer.backlog.next();
+        let has_room_for_others = !writer.ending && writer.backlog.len() < OTHERS_IN_BACKLOG;
         tokio::select! {
-            more = queue.recv(), if !writer.ending && writer.backlog.has_room() => {
-                if let Some(incident) = more {
+            incident = incidents.recv_until_shutdown(), if !writer.ending && writer.backlog.has_room() => {
+                if let Some(incident) = incident {
                     writer.take(&incident);
                 } else {
                     writer.ending = true;
                     writer.backlog.hurry(Instant::now());
                 }
             }
-            Some(aside) = asides.recv(), if !writer.ending && writer.backlog.len() < ASIDES => {
-                writer.take_aside(&aside);
-            }
+            Some(report) = others.recv(), if has_room_for_others => writer.take_other(&report),
             () = sleep_until(next), if next.is_some() => {
                 if let Some(entry) = writer.backlog.take(Instant::now()) {
                     writer.write(entry).await;
@@ -138,7 +148,7 @@ struct Writer<N> {
 impl<N: Names> Writer<N> {
     fn take(&mut self, incident: &Arc<Incident>) {
         let now = Instant::now();
-        let admitted = self.recorder.admit(incident, now);
+        let admitted = self.recorder.admit(&Arc::clone(incident).into(), now);
         let is_event = |(job, _): &&(Job, Instant)| matches!(job, Job::Event(_));
         let own = admitted.jobs.iter().filter(is_event).count() as u64;
         let all = own + admitted.held_back;
@@ -159,9 +169,9 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    fn take_aside(&mut self, aside: &Aside) {
+    fn take_other(&mut self, report: &Report) {
         let now = Instant::now();
-        let admitted = self.recorder.admit_aside(aside, now);
+        let admitted = self.recorder.admit(report, now);
         self.counts.held_back.inc_by(admitted.held_back);
         for (job, due) in admitted.jobs {
             self.backlog.push(job, now, due);
@@ -223,10 +233,10 @@ impl<N: Names> Writer<N> {
     /// With its last Event the incident is owed no more.
     fn close(&mut self, job: &Job) {
         let Job::Event(draft) = job else { return };
-        if draft.kill().is_none() {
+        if draft.report.kills().is_none() {
             return;
         }
-        let id = draft.id();
+        let id = draft.report.id();
         let Some(open) = self.open.get_mut(id) else {
             return;
         };
@@ -254,7 +264,7 @@ impl<N: Names> Writer<N> {
             Written::Nothing => {
                 self.counts.skipped.inc();
             }
-            _ => match draft.kill() {
+            _ => match draft.report.kills() {
                 Some(kill) => self.counts.delivered(kill.stamp_ns, clock::monotonic_ns()),
                 None => {
                     self.counts.delivered.inc();
@@ -263,22 +273,22 @@ impl<N: Names> Writer<N> {
         }
         if matches!(written, Written::Nothing | Written::HeldBack) {
             tracing::warn!(
-                incident = draft.id(),
+                incident = draft.report.id(),
                 "no Event: its pod's name could not be found out"
             );
             return;
         }
         let since = |stamp_ns| clock::monotonic_ns().saturating_sub(stamp_ns);
         tracing::info!(
-            incident = draft.id(),
+            incident = draft.report.id(),
             outcome = ?written,
-            latency_us = draft.stamp_ns().map(|stamp_ns| since(stamp_ns) / 1000),
+            latency_us = draft.report.stamp_ns().map(|stamp_ns| since(stamp_ns) / 1000),
             "event recorded"
         );
     }
 
     fn put_back(&mut self, entry: Entry<Job>, error: &RecordError) {
-        if matches!(&entry.job, Job::Event(draft) if draft.is_warning())
+        if matches!(&entry.job, Job::Event(draft) if draft.report.is_warning())
             && entry.age(Instant::now()) >= WARNING
         {
             self.give_up(&entry.job, error);
@@ -323,7 +333,7 @@ impl<N: Names> Writer<N> {
 /// For logs.
 fn id(job: &Job) -> &str {
     match job {
-        Job::Event(draft) => draft.id(),
+        Job::Event(draft) => draft.report.id(),
         Job::Series(object) => object,
     }
 }

@@ -9,7 +9,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::fs::OFlags;
 use service::escape;
@@ -17,10 +16,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::QUEUE;
-use crate::incident::{Incident, sentence};
 use crate::metrics::Counter;
-use crate::story::{self, Finding};
-use crate::warn::Warning;
+use crate::report::Report;
 
 /// Standard output, to be opened once more.
 const STDOUT: &str = "/proc/self/fd/1";
@@ -37,10 +34,22 @@ pub enum Format {
     Json,
 }
 
+/// Which reports have lines, and how these are written.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Of all of them.
+    pub format: Format,
+    /// For people's lines; JSON is always in UTC.
+    pub zone: TimeZone,
+    /// Mismatches of Kubernetes' status have lines.
+    pub mismatches: bool,
+    /// Containers near their limits have lines.
+    pub warnings: bool,
+}
+
 /// The near end of the writer of lines.
 pub struct Lines {
-    format: Format,
-    zone: TimeZone,
+    style: Style,
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
     unwritten: Counter,
@@ -56,26 +65,38 @@ struct Out {
     queued: Arc<AtomicU64>,
 }
 
+// === impl Style ===
+
+impl Style {
+    /// Kills alone have lines.
+    pub fn of_kills(format: Format, zone: TimeZone) -> Self {
+        Self {
+            format,
+            zone,
+            mismatches: false,
+            warnings: false,
+        }
+    }
+}
+
 // === impl Lines ===
 
 impl Lines {
-    /// Lines on standard output; what it does not take is counted in `unwritten`. `zone` is for
-    /// people's lines; JSON is always in UTC.
-    pub fn to_stdout(format: Format, zone: TimeZone, unwritten: Counter) -> io::Result<Self> {
+    /// Lines on standard output; what it does not take is counted in `unwritten`.
+    pub fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
         match nonblocking(STDOUT) {
             // Opened once more for waiting, too: whoever gave it to the agent may have it not wait.
             Some(pipe) => {
                 let out = OpenOptions::new().write(true).open(STDOUT)?;
-                Self::start(format, zone, out, Some(pipe), unwritten)
+                Self::start(style, out, Some(pipe), unwritten)
             }
-            None => Self::start(format, zone, io::stdout(), None, unwritten),
+            None => Self::start(style, io::stdout(), None, unwritten),
         }
     }
 
     /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
     pub fn start(
-        format: Format,
-        zone: TimeZone,
+        style: Style,
         mut out: impl Write + Send + 'static,
         pipe: Option<File>,
         unwritten: Counter,
@@ -100,8 +121,7 @@ impl Lines {
                 let _late = end.send(());
             })?;
         Ok(Self {
-            format,
-            zone,
+            style,
             out: Mutex::new(Some(Out {
                 pipe,
                 queue,
@@ -115,44 +135,26 @@ impl Lines {
 
     /// How they are written.
     pub fn format(&self) -> Format {
-        self.format
+        self.style.format
     }
 
     /// Never waits: a full queue drops the line and counts it.
-    pub fn offer(&self, incident: &Incident) {
-        let line = match self.format {
-            Format::Json => serde_json::to_vec(incident).map_err(io::Error::other),
-            Format::Human => Ok(self.human(incident).into_bytes()),
+    pub fn offer(&self, report: &Report) {
+        let is_wanted = match report {
+            Report::Incident(_) | Report::NoVictim(_) => true,
+            Report::Mismatch(_) => self.style.mismatches,
+            Report::Warning(_) => self.style.warnings,
+            // The log has it.
+            Report::BadAnnotations(_) => false,
         };
-        self.write(line, &incident.id);
-    }
-
-    /// A verdict on how Kubernetes tells of an incident; as [`offer`](Self::offer).
-    pub fn offer_verdict(&self, finding: &Finding) {
-        let line = match self.format {
-            Format::Json => serde_json::to_vec(finding).map_err(io::Error::other),
-            Format::Human => Ok(self.plain(finding.time, &story::sentence(finding))),
+        if !is_wanted {
+            return;
+        }
+        let line = match self.style.format {
+            Format::Json => json(report).map_err(io::Error::other),
+            Format::Human => Ok(self.human(report).into_bytes()),
         };
-        self.write(line, &finding.incident.id);
-    }
-
-    /// A container near its limit; as [`offer`](Self::offer).
-    pub fn offer_warning(&self, warning: &Warning) {
-        let line = match self.format {
-            Format::Json => serde_json::to_vec(warning).map_err(io::Error::other),
-            Format::Human => Ok(self.plain(warning.time, &warning.sentence())),
-        };
-        self.write(line, &warning.id);
-    }
-
-    fn plain(&self, time: Timestamp, text: &str) -> Vec<u8> {
-        let time = time.to_zoned(self.zone.clone());
-        format!(
-            "{} {}",
-            time.strftime("%H:%M:%S%.3f"),
-            escape::terminal(text)
-        )
-        .into_bytes()
+        self.write(line, report.id());
     }
 
     fn write(&self, line: io::Result<Vec<u8>>, incident: &str) {
@@ -192,13 +194,16 @@ impl Lines {
         }
     }
 
-    fn human(&self, incident: &Incident) -> String {
-        let time = incident.time.to_zoned(self.zone.clone());
+    fn human(&self, report: &Report) -> String {
+        let time = report.time().to_zoned(self.style.zone.clone());
         let mut line = format!(
             "{} {}",
             time.strftime("%H:%M:%S%.3f"),
-            escape::terminal(&sentence(incident))
+            escape::terminal(&report.sentence())
         );
+        let Some(incident) = report.kills() else {
+            return line;
+        };
         let before = incident.before.as_ref();
         let picture = before.map_or_else(String::new, |before| before.sparkline(CELLS));
         if !picture.is_empty() {
@@ -242,6 +247,16 @@ impl Out {
     }
 }
 
+fn json(report: &Report) -> serde_json::Result<Vec<u8>> {
+    match report {
+        Report::Incident(incident) => serde_json::to_vec(incident.as_ref()),
+        Report::NoVictim(no_victim) => serde_json::to_vec(&no_victim.incident),
+        Report::Mismatch(mismatch) => serde_json::to_vec(mismatch.as_ref()),
+        Report::Warning(warning) => serde_json::to_vec(warning.as_ref()),
+        Report::BadAnnotations(annotations) => serde_json::to_vec(&annotations.sentence()),
+    }
+}
+
 /// `torn`: a line was cut before, and is ended first; or this one was.
 fn write_whole(out: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> {
     if *torn {
@@ -280,8 +295,10 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
-    use crate::incident::{Outcome, Scope, VERSION, Victim};
+    use crate::incident::{Incident, Outcome, Scope, VERSION, Victim};
     use crate::k8s::fake::leak;
+    use crate::pressure::threshold::Level;
+    use crate::warn::tests::near;
 
     const WITHIN: Duration = Duration::from_secs(20);
 
@@ -311,13 +328,16 @@ mod tests {
         }
     }
 
+    fn report(n: u64) -> Report {
+        Report::Incident(Arc::new(incident(n)))
+    }
+
     fn lines() -> (Lines, File) {
         let (far, near) = rustix::pipe::pipe().unwrap();
         let pipe = nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
         assert!(pipe.is_some());
         let lines = Lines::start(
-            Format::Json,
-            TimeZone::UTC,
+            Style::of_kills(Format::Json, TimeZone::UTC),
             File::from(near),
             pipe,
             Counter::default(),
@@ -335,7 +355,7 @@ mod tests {
     #[test]
     fn people_see_the_minute_before() {
         let (mut lines, _far) = lines();
-        lines.format = Format::Human;
+        lines.style.format = Format::Human;
         let mut incident = incident(1);
         incident.victims = vec![Victim {
             pid: 4242,
@@ -345,15 +365,28 @@ mod tests {
         }];
         incident.before = Some(leak());
         assert_eq!(
-            lines.human(&incident),
+            lines.human(&incident.into()),
             "09:00:00.500 tail (pid 4242) was OOM-killed — a leak: +1.0 MiB/s, from half to the limit in 32 s ▅▇█ — command line: tail /dev/zero"
         );
     }
 
     #[test]
+    fn warnings_have_lines_only_where_they_are_wanted() {
+        let (mut lines, mut far) = lines();
+        let warning = Report::Warning(Arc::new(near(Level::Warning)));
+        lines.offer(&warning);
+        lines.style.warnings = true;
+        lines.offer(&warning);
+        let mut text = [0; 4096];
+        let read = far.read(&mut text).unwrap();
+        let lines = text[..read].split(|byte| *byte == b'\n');
+        assert_eq!(lines.filter(|line| !line.is_empty()).count(), 1);
+    }
+
+    #[test]
     fn a_pipe_with_room_has_the_line_when_it_was_offered() {
         let (lines, mut far) = lines();
-        lines.offer(&incident(1));
+        lines.offer(&report(1));
         // Not by the thread: its end would not wait.
         let mut first = [0; 1024];
         let read = far.read(&mut first).unwrap();
@@ -376,7 +409,7 @@ mod tests {
         let (lines, mut far) = lines();
         // Far more than a pipe holds, so one is cut in two.
         for n in 0..40 {
-            lines.offer(&incident(n));
+            lines.offer(&report(n));
         }
         let reader = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
@@ -394,7 +427,7 @@ mod tests {
     async fn what_a_stalled_reader_leaves_in_the_queue_is_counted() {
         let (lines, _far) = lines();
         for n in 0..40 {
-            lines.offer(&incident(n));
+            lines.offer(&report(n));
         }
         let queued = lines.queued.load(Ordering::Relaxed);
         assert!(queued > 0);
@@ -439,7 +472,7 @@ mod tests {
         let (lines, far) = lines();
         let offered = QUEUE as u64 + 100;
         for n in 0..offered {
-            lines.offer(&incident(n));
+            lines.offer(&report(n));
         }
         let lost = lines.unwritten.get();
         assert!((1..100).contains(&lost), "{lost} of {offered}");

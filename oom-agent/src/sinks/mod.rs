@@ -1,4 +1,4 @@
-//! Where incidents go. Each sink has its own bounded queue and its own retries: none can hold up another.
+//! Where reports go. Each sink has its own bounded queues and its own retries: none can hold up another.
 
 mod backlog;
 mod backoff;
@@ -9,78 +9,187 @@ mod line;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use backoff::Backoff;
 pub use bonk::{BonkerUrl, Contradiction, Secrets, start as start_bonker};
 pub use event::{NAME as EVENTS, Names, start as start_events};
-pub use line::{Format, Lines};
+pub use line::{Format, Lines, Style};
 
 use crate::incident::Incident;
-use crate::metrics::{Metrics, SinkCounts};
+use crate::metrics::{Counter, Metrics, SinkCounts};
+use crate::report::Report;
 
 /// Incidents that wait for one sink.
 const QUEUE: usize = 256;
 
-/// The near end of a sink.
+/// All sinks of the node.
+pub struct Sinks {
+    lines: Arc<Lines>,
+    queued: Vec<Sink>,
+}
+
+/// The near end of a sink with a queue.
 pub struct Sink {
     name: String,
-    queue: mpsc::Sender<Arc<Incident>>,
+    accepts: Accepts,
+    incidents: Sender<Arc<Incident>>,
     counts: SinkCounts,
-    task: JoinHandle<()>,
-    owed_for: Duration,
+    /// Reports that are no incident have a queue of their own, so that they take no room of the kills'.
+    others: Sender<Report>,
+    other_counts: QueueCounts,
+    shutdown: CancellationToken,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
+    replay_for: Duration,
+}
+
+/// What a sink is made of.
+struct Plan<'a> {
+    name: String,
+    accepts: Accepts,
+    /// Reports that wait and are no incident.
+    others: usize,
+    /// Where those are counted; `None`: as the incidents.
+    other_counts: Option<QueueCounts>,
+    /// An incident that is older is not offered again after a restart.
+    replay_for: Duration,
+    metrics: &'a Metrics,
+}
+
+/// Which reports a sink takes.
+type Accepts = Box<dyn Fn(&Report) -> bool + Send + Sync>;
+
+/// What was put into a queue, and what found no room there.
+struct QueueCounts {
+    offered: Counter,
+    overflowed: Counter,
+}
+
+/// The far end of both queues.
+struct Inlet {
+    incidents: Incidents,
+    others: Receiver<Report>,
+}
+
+/// Incidents, until the sink is shut down and its queue is empty.
+struct Incidents {
+    queue: Receiver<Arc<Incident>>,
+    shutdown: CancellationToken,
+}
+
+// === impl Sinks ===
+
+impl Sinks {
+    /// `lines` is standard output.
+    pub fn new(lines: Arc<Lines>, queued: Vec<Sink>) -> Self {
+        Self { lines, queued }
+    }
+
+    /// Never waits.
+    pub fn offer(&self, report: &Report) {
+        self.lines.offer(report);
+        self.offer_queued(report);
+    }
+
+    /// Never waits. For an incident whose line is written already: it waits for nothing, not even names.
+    pub fn offer_queued(&self, report: &Report) {
+        for sink in &self.queued {
+            sink.offer(report);
+        }
+    }
+
+    /// Those that an incident may be offered again to after a restart.
+    pub fn queued(&self) -> &[Sink] {
+        &self.queued
+    }
+
+    /// Lets every sink finish what is queued, for `patience` at most.
+    pub async fn finish(&self, patience: Duration) {
+        let finish = |sink| tokio::time::timeout(patience, Sink::finish(sink));
+        let queued = futures::future::join_all(self.queued.iter().map(finish));
+        tokio::join!(self.lines.finish(patience), queued);
+    }
 }
 
 // === impl Sink ===
 
 impl Sink {
-    fn start<F>(
-        name: String,
-        owed_for: Duration,
-        metrics: &Metrics,
-        run: impl FnOnce(mpsc::Receiver<Arc<Incident>>, SinkCounts) -> F,
-    ) -> Self
+    fn start<F>(plan: Plan<'_>, run: impl FnOnce(Inlet, SinkCounts) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        let counts = metrics.sink(&name);
-        let task = tokio::spawn(run(receiver, counts.clone()));
+        let (incidents, incidents_far) = channel(QUEUE);
+        let (others, others_far) = channel(plan.others);
+        let counts = plan.metrics.sink(&plan.name);
+        let shutdown = CancellationToken::new();
+        let inlet = Inlet {
+            incidents: Incidents {
+                queue: incidents_far,
+                shutdown: shutdown.clone(),
+            },
+            others: others_far,
+        };
+        let task = tokio::spawn(run(inlet, counts.clone()));
+        let as_incidents = || QueueCounts {
+            offered: counts.offered.clone(),
+            overflowed: counts.overflowed.clone(),
+        };
         Self {
-            name,
-            queue,
+            name: plan.name,
+            accepts: plan.accepts,
+            incidents,
+            others,
+            other_counts: plan.other_counts.unwrap_or_else(as_incidents),
             counts,
-            task,
-            owed_for,
+            shutdown,
+            task: Mutex::new(Some(AbortOnDropHandle::new(task))),
+            replay_for: plan.replay_for,
         }
     }
 
-    /// Never waits: a full queue drops the incident and counts it.
-    pub fn offer(&self, incident: &Arc<Incident>) {
-        self.counts.offered.inc();
-        if self.queue.try_send(Arc::clone(incident)).is_err() {
-            self.counts.overflowed.inc();
-            tracing::warn!(sink = %self.name, incident = incident.id, "queue full: incident dropped");
+    /// Never waits: a full queue drops the report and counts it.
+    pub fn offer(&self, report: &Report) {
+        if !(self.accepts)(report) {
+            return;
+        }
+        if let Report::Incident(incident) = report {
+            self.counts.offered.inc();
+            if self.incidents.try_send(Arc::clone(incident)).is_err() {
+                self.counts.overflowed.inc();
+                tracing::warn!(sink = %self.name, incident = incident.id, "queue full: incident dropped");
+            }
+            return;
+        }
+        self.other_counts.offered.inc();
+        if self.others.try_send(report.clone()).is_err() {
+            self.other_counts.overflowed.inc();
         }
     }
 
     /// Lets the sink finish what is queued. What is not done when this is dropped is given up.
-    pub async fn finish(self) -> SinkCounts {
-        drop(self.queue);
-        let mut task = AbortOnDrop(self.task);
-        if let Err(error) = (&mut task.0).await {
+    pub async fn finish(&self) -> SinkCounts {
+        self.shutdown.cancel();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
             tracing::error!(sink = %self.name, %error, "sink ended badly");
         }
-        self.counts
+        self.counts.clone()
     }
 
     /// An incident that is older is not offered again after a restart.
-    pub fn owed_for(&self) -> Duration {
-        self.owed_for
+    pub fn replay_for(&self) -> Duration {
+        self.replay_for
     }
 
     /// For logs and the journal.
@@ -94,10 +203,18 @@ impl Sink {
     }
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+// === impl Incidents ===
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Incidents {
+    /// `None` once the sink is shut down and its queue is empty.
+    async fn recv_until_shutdown(&mut self) -> Option<Arc<Incident>> {
+        tokio::select! {
+            biased;
+            incident = self.queue.recv() => incident,
+            () = self.shutdown.cancelled(), if !self.queue.is_closed() => {
+                self.queue.close();
+                self.queue.recv().await
+            }
+        }
     }
 }

@@ -22,6 +22,7 @@ use crate::journal::Debts;
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 use crate::pressure::threshold::Level;
+use crate::report::Report;
 use crate::warn::Warning;
 use crate::warn::tests::near;
 
@@ -193,16 +194,11 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// None.
-fn warnings() -> mpsc::Receiver<Arc<Warning>> {
-    mpsc::channel(1).1
-}
-
 fn sink(address: SocketAddr) -> Sink {
     start_bonker(
         &format!("http://{address}").parse().unwrap(),
         Secrets::default(),
-        warnings(),
+        true,
         &Metrics::default(),
         Debts::default(),
     )
@@ -216,12 +212,12 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
     let sink = start_bonker(
         &format!("http://{address}").parse().unwrap(),
         Secrets::default(),
-        warnings(),
+        true,
         &metrics,
         Debts::default(),
     );
     for n in 0..100 {
-        sink.offer(&incident(n));
+        sink.offer(&incident(n).into());
     }
     for n in 0..100 {
         let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
@@ -252,7 +248,7 @@ async fn a_bonk_carries_the_minute_before() {
     let sink = sink(address);
     let mut told = Incident::clone(&incident(1));
     told.before = Some(leak());
-    sink.offer(&Arc::new(told));
+    sink.offer(&told.into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.usage_permille, [500, 750, 1000]);
     assert_eq!(item.verdict, "leak");
@@ -271,9 +267,8 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
     };
     let _server = run(bonker, listener);
     let metrics = Metrics::default();
-    let (warnings, warned) = mpsc::channel(8);
     let url = format!("http://{address}").parse().unwrap();
-    let sink = start_bonker(&url, Secrets::default(), warned, &metrics, Debts::default());
+    let sink = start_bonker(&url, Secrets::default(), true, &metrics, Debts::default());
     let mut old = near(Level::Warning);
     old.crossing.usage.at_ns = 1;
     let refused = Warning {
@@ -281,7 +276,7 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
         ..near(Level::Warning)
     };
     for warning in [old, refused, near(Level::Critical)] {
-        warnings.send(Arc::new(warning)).await.unwrap();
+        sink.offer(&Report::Warning(Arc::new(warning)));
     }
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.id, "refused");
@@ -294,7 +289,7 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
     );
     assert!(item.summary.contains("at 94 % of its memory limit"));
     // A kill goes on as ever.
-    sink.offer(&incident(1));
+    sink.offer(&incident(1).into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.severity(), Severity::Kill);
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
@@ -305,18 +300,39 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
 }
 
 #[tokio::test]
+async fn a_sink_that_does_not_warn_takes_kills_only() {
+    let (listener, address) = listen().await;
+    let (mut received, _server) = serve(listener, true);
+    let (metrics, url) = (
+        Metrics::default(),
+        format!("http://{address}").parse().unwrap(),
+    );
+    let sink = start_bonker(&url, Secrets::default(), false, &metrics, Debts::default());
+    sink.offer(&Report::Warning(Arc::new(near(Level::Critical))));
+    sink.offer(&incident(1).into());
+    let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
+    assert_eq!(item.severity(), Severity::Kill);
+    timeout(WITHIN, sink.finish()).await.unwrap();
+    assert!(received.try_recv().is_err());
+}
+
+#[tokio::test]
 async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
     let (listener, address) = listen().await;
     drop(listener);
     let metrics = Metrics::default();
-    let (warnings, warned) = mpsc::channel(1);
     let url = format!("http://{address}").parse().unwrap();
-    let sink = start_bonker(&url, Secrets::default(), warned, &metrics, Debts::default());
+    let sink = start_bonker(&url, Secrets::default(), true, &metrics, Debts::default());
     for _ in 0..10 {
-        // Each is taken out, and nobody waits for the bonker.
-        let sent = warnings.send(Arc::new(near(Level::Warning)));
-        timeout(WITHIN, sent).await.unwrap().unwrap();
+        sink.offer(&Report::Warning(Arc::new(near(Level::Warning))));
     }
+    // Each is taken out, and none waits for the bonker.
+    let taken = async {
+        while metrics.warnings.unbonked.get() < 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WITHIN, taken).await.unwrap();
     assert_eq!(
         metrics
             .sink(&format!("bonker http://{address}"))
@@ -332,7 +348,7 @@ async fn what_was_not_acknowledged_is_sent_again_after_a_break() {
     let (listener, address) = listen().await;
     let (mut received, server) = serve(listener, false);
     let sink = sink(address);
-    sink.offer(&incident(1));
+    sink.offer(&incident(1).into());
     let first = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     // The bonker dies between the bonk and its acknowledgement, and comes back on its port.
     server.abort();
@@ -360,7 +376,7 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
     drop(listener);
     let sink = sink(address);
     for n in 0..1000 {
-        sink.offer(&incident(n));
+        sink.offer(&incident(n).into());
     }
     let counts = sink.counts();
     assert_eq!(counts.overflowed.get(), 1000 - 256);
@@ -381,7 +397,7 @@ async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
     for n in 0..3 {
         // The one before has ended, without anything to say.
         timeout(WITHIN, opened.recv()).await.unwrap().unwrap();
-        sink.offer(&incident(n));
+        sink.offer(&incident(n).into());
         let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
         assert_eq!(item.id, incident(n).id, "each comes once, in order");
     }
@@ -399,7 +415,7 @@ async fn what_was_acknowledged_is_not_sent_again_although_its_stream_ends_with_i
     let _server = run(bonker, listener);
     let sink = sink(address);
     for n in 0..40 {
-        sink.offer(&incident(n));
+        sink.offer(&incident(n).into());
     }
     for n in 0..40 {
         let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
@@ -422,7 +438,7 @@ async fn what_is_refused_for_now_is_sent_again_and_delays_nobody() {
     let _server = run(bonker, listener);
     let sink = sink(address);
     for n in 0..40 {
-        sink.offer(&incident(n));
+        sink.offer(&incident(n).into());
     }
     let mut ids = Vec::new();
     while ids.len() < 42 {
@@ -446,7 +462,7 @@ async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
     let mut kill = Arc::unwrap_or_clone(incident(1));
     // Old in a second; on a machine that was just started, as soon as five minutes have passed.
     kill.stamp_ns = now.saturating_sub(299_000_000_000);
-    sink.offer(&Arc::new(kill));
+    sink.offer(&kill.into());
     for _ in 0..2 {
         timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     }
@@ -462,7 +478,7 @@ async fn what_is_rejected_is_not_sent_again() {
     bonker.answer = |_, _| Outcome::Rejected;
     let _server = run(bonker, listener);
     let sink = sink(address);
-    sink.offer(&incident(1));
+    sink.offer(&incident(1).into());
     timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!((counts.delivered.get(), counts.failed.get()), (0, 1));

@@ -35,7 +35,7 @@ use crate::journal::Debts;
 use crate::k8s::{self, Cluster, Credentials, CredentialsError};
 use crate::metrics::Metrics;
 use crate::signals::signals;
-use crate::sinks::{Contradiction, Lines, start_bonker};
+use crate::sinks::{Contradiction, Lines, Sinks, Style, start_bonker};
 use health::Health;
 use lead::Lead;
 use teller::Teller;
@@ -96,24 +96,15 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let [no_lease, no_pods] = health.troubles.clone();
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let unwritten = metrics.lines_unwritten.clone();
-    let lines =
-        Lines::to_stdout(args.output, TimeZone::system(), unwritten).map_err(WatchError::Lines)?;
+    let style = Style::of_kills(args.output, TimeZone::system());
+    let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
     let secrets = args.bonkers.secrets()?;
-    // Kills are all that the API server tells of.
-    let no_warnings = || mpsc::channel(1).1;
-    let bonker = |url| {
-        start_bonker(
-            url,
-            secrets.clone(),
-            no_warnings(),
-            &metrics,
-            Debts::default(),
-        )
-    };
+    let bonker = |url| start_bonker(url, secrets.clone(), false, &metrics, Debts::default());
     let bonkers = args.bonkers.bonker.iter().map(bonker).collect();
+    let sinks = Sinks::new(Arc::new(lines), bonkers);
     let grace = Duration::from_secs(args.grace.into());
-    let mut teller = Teller::new(grace, cluster.clone(), me.clone(), lines, bonkers, metrics);
+    let mut teller = Teller::new(grace, cluster.clone(), me.clone(), sinks, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");
     let mut lead = if args.no_lease {
         Leading::always()

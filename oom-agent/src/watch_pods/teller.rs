@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::counts::{Counts, UpdateType};
 use super::kills::Kill;
 use super::{GRACE, story, told};
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
-use crate::sinks::{Backoff, Lines, Sink};
+use crate::sinks::{Backoff, Sinks};
 
 /// Kills that are told at once.
 const AT_ONCE: usize = 16;
@@ -35,8 +35,7 @@ struct Ends {
     cluster: Cluster,
     /// This controller, in the Event's `reportingInstance`.
     me: String,
-    lines: Lines,
-    bonkers: Vec<Sink>,
+    sinks: Sinks,
     counts: Counts,
     metrics: Arc<Metrics>,
 }
@@ -48,8 +47,7 @@ impl Teller {
         grace: Duration,
         cluster: Cluster,
         me: String,
-        lines: Lines,
-        bonkers: Vec<Sink>,
+        sinks: Sinks,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -57,8 +55,7 @@ impl Teller {
             ends: Arc::new(Ends {
                 cluster,
                 me,
-                lines,
-                bonkers,
+                sinks,
                 counts: Counts::new(&metrics),
                 metrics,
             }),
@@ -96,16 +93,8 @@ impl Teller {
     }
 
     pub(super) async fn finish(self) {
-        let Some(ends) = Arc::into_inner(self.ends) else {
-            tracing::error!("kills are still being told");
-            return;
-        };
-        let mut endings = JoinSet::new();
-        for sink in ends.bonkers {
-            endings.spawn(timeout(GRACE, sink.finish()));
-        }
-        ends.lines.finish(GRACE).await;
-        while endings.join_next().await.is_some() {}
+        let ends = self.ends;
+        ends.sinks.finish(GRACE).await;
         for of in UpdateType::ALL {
             let count = ends.counts.get(of);
             tracing::info!(update_type = of.label(), count, "summary");
@@ -140,11 +129,7 @@ impl Ends {
             incident.degraded.push(reason.to_owned());
         }
         self.metrics.told(&incident, clock::monotonic_ns());
-        let incident = Arc::new(incident);
-        for bonker in &self.bonkers {
-            bonker.offer(&incident);
-        }
-        self.lines.offer(&incident);
+        self.sinks.offer(&incident.into());
     }
 
     async fn claim(&self, kill: &Kill) -> UpdateType {

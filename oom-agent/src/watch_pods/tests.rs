@@ -19,7 +19,7 @@ use super::term;
 use crate::k8s::Cluster;
 use crate::k8s::cluster_fake::{Answer, Asked, Fake, status};
 use crate::metrics::Metrics;
-use crate::sinks::{Format, Lines};
+use crate::sinks::{Format, Lines, Sinks, Style};
 
 const WITHIN: Duration = Duration::from_mins(3);
 
@@ -99,14 +99,14 @@ fn teller(cluster: &Cluster) -> (Teller, Written) {
     let metrics = Arc::new(Metrics::default());
     let unwritten = metrics.lines_unwritten.clone();
     let out = written.clone();
-    let lines = Lines::start(Format::Json, TimeZone::UTC, out, None, unwritten).unwrap();
+    let style = Style::of_kills(Format::Json, TimeZone::UTC);
+    let lines = Lines::start(style, out, None, unwritten).unwrap();
     let me = "me".to_owned();
     let teller = Teller::new(
         Duration::ZERO,
         cluster.clone(),
         me,
-        lines,
-        Vec::new(),
+        Sinks::new(Arc::new(lines), Vec::new()),
         metrics,
     );
     (teller, written)

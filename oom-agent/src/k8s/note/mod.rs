@@ -3,20 +3,21 @@
 //! First the container, the process and the limit, in one sentence; then what became of the container
 //! and how it came to that; at the end, and never cut off, what to do next.
 
-mod aside;
 mod cause;
 mod headline;
 mod next;
+mod other;
 
 #[cfg(test)]
 mod tests;
 
 use service::escape;
 
-use super::draft::{Aside, Draft, On, Told};
+use super::draft::{Draft, On};
 use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::pressure::threshold::Level;
+use crate::report::Report;
 use crate::story::Verdict;
 
 /// What the API server takes at most, in bytes.
@@ -48,41 +49,41 @@ struct Kill<'a> {
 
 /// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
 pub(super) fn kind(draft: &Draft) -> &'static str {
-    match &draft.told {
-        Told::Aside(Aside::Verdict(finding)) if finding.verdict == Verdict::Phantom => "Normal",
+    match &draft.report {
+        Report::Mismatch(finding) if finding.verdict == Verdict::Phantom => "Normal",
         _ => "Warning",
     }
 }
 
 /// The Event's `action`.
 pub(super) fn action(draft: &Draft) -> &'static str {
-    match &draft.told {
-        Told::Kill(_) => "Kill",
-        Told::Aside(Aside::Verdict(_)) => "CompareStatus",
-        Told::Aside(Aside::Warning(_)) => "Warn",
-        Told::Aside(Aside::Unheeded(_)) => "ReadAnnotations",
-        Told::Aside(Aside::NoVictim(_)) => "SelectVictim",
+    match &draft.report {
+        Report::Incident(_) => "Kill",
+        Report::Mismatch(_) => "CompareStatus",
+        Report::Warning(_) => "Warn",
+        Report::BadAnnotations(_) => "ReadAnnotations",
+        Report::NoVictim(_) => "SelectVictim",
     }
 }
 
 /// The Event's `reason`: what happened to its object.
 pub(super) fn reason(draft: &Draft) -> &'static str {
-    let incident = match &draft.told {
-        Told::Kill(incident) => incident,
-        Told::Aside(Aside::Verdict(finding)) => {
+    let incident = match &draft.report {
+        Report::Incident(incident) => incident,
+        Report::Mismatch(finding) => {
             return match finding.verdict {
                 Verdict::Missed => "OOMKillMissed",
                 Verdict::Phantom => "OOMKillPhantom",
             };
         }
-        Told::Aside(Aside::Warning(warning)) => {
+        Report::Warning(warning) => {
             return match warning.crossing.level {
                 Level::Warning => "MemoryNearLimit",
                 Level::Critical => "MemoryAtLimit",
             };
         }
-        Told::Aside(Aside::Unheeded(_)) => return "AnnotationNotHeeded",
-        Told::Aside(Aside::NoVictim(_)) => return "OOMWithoutVictim",
+        Report::BadAnnotations(_) => return "AnnotationNotHeeded",
+        Report::NoVictim(_) => return "OOMWithoutVictim",
     };
     match (&draft.on, incident.scope) {
         (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
@@ -94,9 +95,9 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
 
 /// The Event's `note`; at most [`NOTE_LEN`] bytes. `facts` is what the API server told of the pod.
 pub(super) fn note(draft: &Draft, facts: Option<&Facts>) -> String {
-    let incident = match &draft.told {
-        Told::Kill(incident) => incident,
-        Told::Aside(aside) => return aside::note(aside, draft.held_back),
+    let incident = match &draft.report {
+        Report::Incident(incident) => incident,
+        report => return other::note(report, draft.held_back),
     };
     let kill = Kill {
         draft,

@@ -1,7 +1,5 @@
 //! The words, whole: read them as somebody does who was woken by them.
 
-use std::sync::Arc;
-
 use memcg::{Memory, Stat};
 use oom_capture::{Rss, Trigger};
 use serde_json::json;
@@ -25,7 +23,7 @@ fn note(draft: &Draft) -> String {
 }
 
 fn drafts(incident: Incident) -> Vec<Draft> {
-    draft::of(&Arc::new(incident), true)
+    draft::drafts(&incident.into(), true)
 }
 
 fn on_pod(incident: Incident) -> Draft {

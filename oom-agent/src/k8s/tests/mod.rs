@@ -6,7 +6,6 @@ mod policy;
 mod verdicts;
 mod warnings;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -26,7 +25,7 @@ async fn write_all(
     last: bool,
 ) -> Vec<Result<Written, RecordError>> {
     let mut written = Vec::new();
-    for (mut job, _) in recorder.admit(&Arc::new(incident), Instant::now()).jobs {
+    for (mut job, _) in recorder.admit(&incident.into(), Instant::now()).jobs {
         written.push(recorder.write(&mut job, last).await);
     }
     written
@@ -154,7 +153,7 @@ async fn a_host_process_is_told_of_on_the_node() {
     assert_eq!(victims[0]["pod"], Value::Null);
     // A name that is only guessed may be another node's.
     let mut guesses = server.recorder(false).await;
-    let admitted = guesses.admit(&Arc::new(incident), Instant::now());
+    let admitted = guesses.admit(&incident.into(), Instant::now());
     assert!(admitted.jobs.is_empty() && admitted.held_back == 0);
 }
 
@@ -218,7 +217,7 @@ async fn many(recorder: &mut Recorder) -> Vec<(Job, Instant)> {
     for n in 1..=32 {
         let mut incident = incident();
         incident.id = format!("6f1c0a52-{n}-4242");
-        let admitted = recorder.admit(&Arc::new(incident), now);
+        let admitted = recorder.admit(&incident.into(), now);
         held_back += admitted.held_back;
         for (mut job, due) in admitted.jobs {
             match job {

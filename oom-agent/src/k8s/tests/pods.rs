@@ -56,7 +56,7 @@ async fn a_pods_status_is_read_again_until_it_has_the_containers_id() {
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     let mut recorder = server.recorder(true).await;
-    let jobs = recorder.admit(&Arc::new(incident), Instant::now()).jobs;
+    let jobs = recorder.admit(&incident.into(), Instant::now()).jobs;
     let mut job = jobs.into_iter().next().unwrap().0;
     let unnamed = recorder.write(&mut job, false).await;
     assert!(matches!(unnamed, Err(RecordError::Unnamed { .. })));

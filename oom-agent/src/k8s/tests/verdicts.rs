@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{annotation, has_pod, pod};
 use crate::incident::{Container, Incident, Outcome, Scope};
 use crate::k8s::fake::{Fake, UID, incident, takes_events};
-use crate::k8s::{Aside, Job, Recorder, Written};
+use crate::k8s::{Job, Recorder, Written};
+use crate::report::Report;
 use crate::story::{Finding, State, Status, Verdict};
 
 /// `container` runs, and its runtime calls it OOM-killed.
@@ -44,7 +45,7 @@ fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
 async fn write(recorder: &mut Recorder, finding: &Arc<Finding>, now: Instant) -> Vec<Written> {
     let mut written = Vec::new();
     for (mut job, _) in recorder
-        .admit_aside(&Aside::Verdict(Arc::clone(finding)), now)
+        .admit(&Report::Mismatch(Arc::clone(finding)), now)
         .jobs
     {
         written.push(recorder.write(&mut job, false).await.unwrap());
@@ -117,8 +118,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     let mut updates = Vec::new();
     let mut held_back = 0;
     for n in 1..=40 {
-        let admitted =
-            recorder.admit_aside(&Aside::Verdict(finding(Verdict::Missed, "main", n)), now);
+        let admitted = recorder.admit(&Report::Mismatch(finding(Verdict::Missed, "main", n)), now);
         held_back += admitted.held_back;
         for (mut job, _) in admitted.jobs {
             match job {
@@ -153,7 +153,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     for n in 0..25 {
         let mut kill = incident();
         kill.id = format!("6f1c0a52-{n}-7");
-        assert_eq!(recorder.admit(&Arc::new(kill), now).jobs.len(), 1);
+        assert_eq!(recorder.admit(&kill.into(), now).jobs.len(), 1);
     }
     // Later there is another Event, and it tells how many there were.
     let later = now + Duration::from_mins(5);
@@ -174,13 +174,13 @@ async fn a_verdict_on_a_pod_without_a_name_is_not_told_on_the_node() {
     (pod.name, pod.namespace) = (None, None);
     let server = Fake::start(takes_events).await;
     let mut recorder = server.recorder(true).await;
-    let mut admitted = recorder.admit_aside(&Aside::Verdict(Arc::new(found)), Instant::now());
+    let mut admitted = recorder.admit(&Report::Mismatch(Arc::new(found)), Instant::now());
     let (job, _) = &mut admitted.jobs[0];
     assert_eq!(recorder.write(job, true).await.unwrap(), Written::Nothing);
     assert!(server.events().is_empty());
     // And a container of no pod has no Event.
     let mut found = Arc::unwrap_or_clone(finding(Verdict::Phantom, "idle", 1));
     found.status.pod = None;
-    let admitted = recorder.admit_aside(&Aside::Verdict(Arc::new(found)), Instant::now());
+    let admitted = recorder.admit(&Report::Mismatch(Arc::new(found)), Instant::now());
     assert!(admitted.jobs.is_empty());
 }

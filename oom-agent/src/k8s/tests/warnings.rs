@@ -10,21 +10,22 @@ use super::{annotation, has_pod, pod};
 use crate::host::Host;
 use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
-use crate::k8s::{Aside, LookupError, Recorder, Written};
+use crate::k8s::{LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::pressure::threshold::Level;
+use crate::report::Report;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
 
-fn warning(level: Level, n: usize) -> Aside {
+fn warning(level: Level, n: usize) -> Report {
     let mut warning = near(level);
     warning.id = format!("6f1c0a52-{n}-w77");
-    Aside::Warning(Arc::new(warning))
+    Report::Warning(Arc::new(warning))
 }
 
-async fn write(recorder: &mut Recorder, aside: &Aside, now: Instant) -> Vec<Written> {
+async fn write(recorder: &mut Recorder, report: &Report, now: Instant) -> Vec<Written> {
     let mut written = Vec::new();
-    for (mut job, _) in recorder.admit_aside(aside, now).jobs {
+    for (mut job, _) in recorder.admit(report, now).jobs {
         written.push(recorder.write(&mut job, false).await.unwrap());
     }
     written
@@ -75,7 +76,7 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
     let now = Instant::now();
     let mut held_back = 0;
     for n in 0..20 {
-        let admitted = recorder.admit_aside(&warning(Level::Warning, n), now);
+        let admitted = recorder.admit(&warning(Level::Warning, n), now);
         held_back += admitted.held_back;
     }
     assert_eq!(held_back, 17);
@@ -88,7 +89,7 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
     for n in 0..25 {
         let mut kill = incident();
         kill.id = format!("6f1c0a52-{n}-7");
-        assert_eq!(recorder.admit(&Arc::new(kill), now).jobs.len(), 1);
+        assert_eq!(recorder.admit(&kill.into(), now).jobs.len(), 1);
     }
     let later = now + Duration::from_mins(5);
     write(&mut recorder, &warning(Level::Warning, 42), later).await;
@@ -101,9 +102,9 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
 async fn an_annotation_that_cannot_be_heeded_is_an_event_on_its_pod() {
     let server = Fake::start(has_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
-    let aside = Aside::Unheeded(Arc::new(unheeded()));
+    let report = Report::BadAnnotations(Arc::new(unheeded()));
     assert_eq!(
-        write(&mut recorder, &aside, Instant::now()).await,
+        write(&mut recorder, &report, Instant::now()).await,
         [Written::Created]
     );
     let event = server.events().remove(0);
@@ -173,7 +174,7 @@ async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
     for told in [pods, throttled] {
         write(
             &mut recorder,
-            &Aside::Warning(Arc::new(told)),
+            &Report::Warning(Arc::new(told)),
             Instant::now(),
         )
         .await;
@@ -194,7 +195,7 @@ async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
 }
 
 /// Nobody may be killed at that cgroup's limit.
-fn no_victim(pod: Option<Pod>) -> Aside {
+fn no_victim(pod: Option<Pod>) -> Report {
     let sighting = Sighting {
         cause: Cause::NoKillableProcess,
         cgroup: "/system/unkillable".to_owned(),
@@ -207,7 +208,7 @@ fn no_victim(pod: Option<Pod>) -> Aside {
         boot: "6f1c0a52".to_owned(),
         ..Host::read(None)
     };
-    Aside::NoVictim(Arc::new(NoVictim {
+    Report::NoVictim(Arc::new(NoVictim {
         incident: sighting.incident(
             &host,
             &NodeRoot::default(),
@@ -243,7 +244,7 @@ async fn an_oom_without_a_victim_is_told_on_its_pod_else_on_the_node() {
     let mut guesses = server.recorder(false).await;
     assert!(
         guesses
-            .admit_aside(&no_victim(None), Instant::now())
+            .admit(&no_victim(None), Instant::now())
             .jobs
             .is_empty()
     );

@@ -9,7 +9,7 @@ use std::time::Duration;
 use memcg::Hierarchy;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::{self, Receiver};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
@@ -19,15 +19,15 @@ use super::resolve::Resolver;
 use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
 use crate::host::Host;
-use crate::k8s::Aside;
-use crate::metrics::{SinkCounts, WarningCounts};
+use crate::metrics::WarningCounts;
 use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
+use crate::report::Report;
+use crate::sinks::Sinks;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
-use telling::{Telling, offer};
+use telling::Telling;
 use watcher::Cgroups;
 
-pub(super) use telling::Tell;
 pub(super) use watcher::Watcher;
 
 /// Crossings, and pods to look up, between the sampler and the rest: all that are watched may come at once.
@@ -42,9 +42,6 @@ const TELLING: usize = 1024;
 /// POST requests at once; a slow host has no more.
 const POSTS: usize = 64;
 
-/// Warnings that wait for one bonker.
-pub(super) const BONKS: usize = 32;
-
 /// The far end. What it does is done without where this is dropped.
 pub(super) struct Warner(JoinHandle<()>);
 
@@ -54,7 +51,6 @@ struct Task {
     cgroups: Cgroups,
     /// `None`: pods are not asked.
     annotated: Option<Arc<Annotated>>,
-    complaints: Option<(Sender<Aside>, SinkCounts)>,
     telling: Arc<Telling>,
     counts: WarningCounts,
 }
@@ -66,9 +62,9 @@ pub(super) struct Plan {
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
     pub(super) recorder: Recorder,
-    pub(super) tell: Tell,
-    /// For complaints about annotations, whether warnings have Events or not.
-    pub(super) complaints: Option<(Sender<Aside>, SinkCounts)>,
+    pub(super) sinks: Arc<Sinks>,
+    /// Where warnings are posted to.
+    pub(super) post: Option<Post>,
     pub(super) counts: WarningCounts,
 }
 
@@ -129,12 +125,12 @@ impl Plan {
             recorder: self.recorder.clone(),
             cgroups: cgroups.clone(),
             annotated: self.annotated.map(Arc::new),
-            complaints: self.complaints,
             telling: Arc::new(Telling {
                 host: self.host,
                 resolver: self.resolver,
                 cgroups: cgroups.clone(),
-                tell: self.tell,
+                sinks: self.sinks,
+                post: self.post,
                 posts: Semaphore::new(POSTS),
                 counts: self.counts.clone(),
             }),
@@ -245,9 +241,8 @@ impl Task {
         let pod = unheeded.pod.name.as_deref().unwrap_or_default();
         let says = unheeded.sentence();
         tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&says));
-        if let Some((events, counts)) = &self.complaints {
-            offer(events, Aside::Unheeded(Arc::new(unheeded)), counts);
-        }
+        let report = Report::BadAnnotations(Arc::new(unheeded));
+        self.telling.sinks.offer(&report);
     }
 }
 

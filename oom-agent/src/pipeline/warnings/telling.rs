@@ -6,34 +6,26 @@ use jiff::Timestamp;
 use service::error_chain::chain;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 
 use super::watcher::Cgroups;
 use crate::act::{Notice, Post, likeliest};
 use crate::host::Host;
-use crate::k8s::Aside;
-use crate::metrics::{SinkCounts, WarningCounts};
+use crate::metrics::WarningCounts;
 use crate::pipeline::owner::find_owner;
 use crate::pipeline::resolve::Resolver;
 use crate::pressure::Key;
-use crate::sinks::Lines;
+use crate::report::Report;
+use crate::sinks::Sinks;
 use crate::warn::{Crossed, Signal, Warning};
-
-/// Where warnings go.
-pub(in crate::pipeline) struct Tell {
-    pub(in crate::pipeline) lines: Option<Arc<Lines>>,
-    pub(in crate::pipeline) events: Option<(Sender<Aside>, SinkCounts)>,
-    pub(in crate::pipeline) bonks: Vec<Sender<Arc<Warning>>>,
-    pub(in crate::pipeline) post: Option<Post>,
-}
 
 /// Tells one at a time, any number at once.
 pub(super) struct Telling {
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
     pub(super) cgroups: Cgroups,
-    pub(super) tell: Tell,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) post: Option<Post>,
     pub(super) posts: Semaphore,
     pub(super) counts: WarningCounts,
 }
@@ -68,24 +60,8 @@ impl Telling {
             "{}",
             escape::terminal(&warning.sentence())
         );
-        let Tell {
-            lines,
-            events,
-            bonks,
-            post,
-        } = &self.tell;
-        if let Some(lines) = lines {
-            lines.offer_warning(&warning);
-        }
-        if let Some((events, counts)) = events {
-            offer(events, Aside::Warning(Arc::clone(&warning)), counts);
-        }
-        for bonker in bonks.iter().filter(|_| warning.nudges()) {
-            if bonker.try_send(Arc::clone(&warning)).is_err() {
-                self.counts.unbonked.inc();
-            }
-        }
-        if let Some(post) = post {
+        self.sinks.offer(&Report::Warning(Arc::clone(&warning)));
+        if let Some(post) = &self.post {
             self.post(post, &warning, key).await;
         }
     }
@@ -120,13 +96,5 @@ impl Telling {
                 self.counts.unposted.inc()
             }
         };
-    }
-}
-
-/// Never waits: a full queue drops it and counts it.
-pub(super) fn offer<T>(queue: &Sender<T>, told: T, counts: &SinkCounts) {
-    counts.offered.inc();
-    if queue.try_send(told).is_err() {
-        counts.overflowed.inc();
     }
 }

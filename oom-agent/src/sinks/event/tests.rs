@@ -11,7 +11,6 @@ use tokio::time::timeout;
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
 use crate::journal::{Debts, Journal};
-use crate::k8s::Aside;
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::sinks::Sink;
@@ -64,19 +63,8 @@ async fn sink_with(
     .await;
     let recorder = server.recorder(true).await;
     let metrics = Metrics::default();
-    let sink = start(
-        async move { Some(recorder) },
-        names,
-        asides(),
-        &metrics,
-        debts,
-    );
+    let sink = start(async move { Some(recorder) }, names, true, &metrics, debts);
     (sink, metrics.events, told)
-}
-
-/// None.
-fn asides() -> mpsc::Receiver<Aside> {
-    mpsc::channel(1).1
 }
 
 async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
@@ -129,7 +117,7 @@ async fn an_event_is_written_when_the_server_is_back_and_only_once() {
         Nobody,
     )
     .await;
-    sink.offer(&numbered(1, "shop"));
+    sink.offer(&numbered(1, "shop").into());
     for _ in 0..3 {
         assert_eq!(
             *name(&next(&mut told, "POST").await),
@@ -156,9 +144,9 @@ async fn an_event_that_the_server_fails_at_holds_up_no_other() {
         Nobody,
     )
     .await;
-    sink.offer(&numbered(1, "broken"));
+    sink.offer(&numbered(1, "broken").into());
     for n in 2..5 {
-        sink.offer(&numbered(n, "shop"));
+        sink.offer(&numbered(n, "shop").into());
     }
     for n in 2..5 {
         let asked = loop {
@@ -178,7 +166,7 @@ async fn an_event_that_the_server_fails_at_holds_up_no_other() {
 #[tokio::test]
 async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
     let (sink, _, mut told) = sink(takes_events, Later::default()).await;
-    sink.offer(&nameless());
+    sink.offer(&nameless().into());
     let asked = next(&mut told, "POST").await;
     assert_eq!(asked.body["involvedObject"]["kind"], "Pod");
     assert_eq!(asked.body["involvedObject"]["name"], "hungry");
@@ -196,7 +184,7 @@ async fn a_containers_name_that_comes_late_is_in_the_only_event() {
     let (sink, events, mut told) = sink(takes_events, Later::default()).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
-    sink.offer(&Arc::new(incident));
+    sink.offer(&incident.into());
     let asked = next(&mut told, "POST").await;
     assert_eq!(
         asked.body["involvedObject"]["fieldPath"],
@@ -211,7 +199,7 @@ async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_n
     let (sink, _, mut told) = sink(takes_events, Nobody).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
-    sink.offer(&Arc::new(incident));
+    sink.offer(&incident.into());
     next(&mut told, "GET /api/v1/namespaces/").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
     let asked = next(&mut told, "POST").await;
@@ -246,7 +234,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
     let mut incident = incident();
     let pod = incident.victims[0].pod.as_mut().unwrap();
     (pod.name, pod.namespace) = (None, None);
-    sink.offer(&Arc::new(incident));
+    sink.offer(&incident.into());
     let asked = next(&mut told, "POST").await;
     assert_eq!(asked.body["involvedObject"]["name"], "hungry");
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
@@ -256,7 +244,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
 #[tokio::test]
 async fn at_the_end_nobody_waits_for_a_name() {
     let (sink, _, mut told) = sink(takes_events, Nobody).await;
-    sink.offer(&nameless());
+    sink.offer(&nameless().into());
     // Looked for in vain, and put back.
     next(&mut told, "GET /api/v1/pods?").await;
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
@@ -272,7 +260,7 @@ async fn at_the_end_a_name_is_left_to_the_next_agent_where_it_will_know_what_is_
     let (sink, _, mut told) = sink_with(takes_events, Nobody, journal.debts("kubernetes")).await;
     let incident = nameless();
     journal.owe(["kubernetes".to_owned()].into(), &incident, Box::new(|| {}));
-    sink.offer(&incident);
+    sink.offer(&incident.clone().into());
     next(&mut told, "GET /api/v1/pods?").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
     while let Ok(asked) = told.try_recv() {
@@ -290,7 +278,7 @@ async fn a_storm_is_held_back_counted_and_told_as_a_series() {
     for n in 0..40 {
         let mut incident = incident();
         incident.id = format!("6f1c0a52-{n}-4242");
-        sink.offer(&Arc::new(incident));
+        sink.offer(&incident.into());
     }
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.delivered.get(), 25);
@@ -312,11 +300,11 @@ async fn without_an_api_server_everything_is_skipped() {
     let sink = start(
         async { None },
         Nobody,
-        asides(),
+        true,
         &Metrics::default(),
         Debts::default(),
     );
-    sink.offer(&numbered(1, "shop"));
+    sink.offer(&numbered(1, "shop").into());
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.skipped.get(), 1);
     assert_eq!(counts.pending(), 0);

@@ -104,8 +104,8 @@ async fn secrets_that_were_rotated_are_taken_up() {
     let (mounted, secrets) = Mounted::new();
     let url: BonkerUrl = format!("https://{address}").parse().unwrap();
     let metrics = Metrics::default();
-    let sink = start_bonker(&url, secrets, super::warnings(), &metrics, Debts::default());
-    sink.offer(&incident(1));
+    let sink = start_bonker(&url, secrets, false, &metrics, Debts::default());
+    sink.offer(&incident(1).into());
     let refused = async |received: &mut mpsc::Receiver<BonkItem>| {
         let quick = std::time::Duration::from_millis(600);
         assert!(timeout(quick, received.recv()).await.is_err());

@@ -1,35 +1,38 @@
-//! What is told beside the kills. Pure.
+//! The note of a report that is no kill. Pure.
 
 use service::escape;
 
 use super::{NOTE_LEN, capital};
-use crate::k8s::draft::Aside;
 use crate::pressure::threshold::Level;
+use crate::report::Report;
 use crate::story;
 use crate::warn::Warning;
 
-pub(super) fn note(aside: &Aside, held_back: u64) -> String {
-    let (told, more) = match aside {
-        // Escapes what is others' text.
-        Aside::Verdict(finding) => (story::sentence(finding), "The same was found"),
-        Aside::Warning(warning) => (told(warning), "It was so"),
-        Aside::NoVictim(told) => (told.note(), "It was so"),
-        Aside::Unheeded(unheeded) => (
-            capital(&escape::terminal(&unheeded.sentence()).to_string()),
-            "It was so",
-        ),
+pub(super) fn note(report: &Report, held_back: u64) -> String {
+    let text = match report {
+        // Both escape what is others' text.
+        Report::Mismatch(mismatch) => story::sentence(mismatch),
+        Report::NoVictim(no_victim) => no_victim.note(),
+        Report::Warning(warning) => warning_and_advice(warning),
+        Report::BadAnnotations(_) | Report::Incident(_) => {
+            capital(&escape::terminal(&report.sentence()).to_string())
+        }
     };
-    let told = escape::truncate(&told, NOTE_LEN);
+    let more = match report {
+        Report::Mismatch(_) => "The same was found",
+        _ => "It was so",
+    };
+    let text = escape::truncate(&text, NOTE_LEN);
     let more = if held_back > 0 {
         format!(" {more} {held_back} times more since the last Event.")
     } else {
         String::new()
     };
     let room = NOTE_LEN.saturating_sub(more.len());
-    format!("{}{more}", escape::truncate(told, room))
+    format!("{}{more}", escape::truncate(text, room))
 }
 
-fn told(warning: &Warning) -> String {
+fn warning_and_advice(warning: &Warning) -> String {
     let next = match warning.crossing.level {
         _ if warning.crossing.usage.throttles => {
             "Next: from there on the kernel slows it down to take memory back; raise what memory.high is made of (its request and limit), or have it let go of memory."

@@ -1,0 +1,132 @@
+//! Everything that goes to sinks. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::incident::{Container, Incident, Pod, sentence};
+use crate::no_victim::NoVictim;
+use crate::story::{self, Finding};
+use crate::warn::{Unheeded, Warning};
+
+/// One thing to report. A clone is the same one.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// Processes were killed.
+    Incident(Arc<Incident>),
+    /// An OOM killed no process.
+    NoVictim(Arc<NoVictim>),
+    /// Kubernetes' status of a container contradicts the kernel's kills.
+    Mismatch(Arc<Finding>),
+    /// A container is near its limit.
+    Warning(Arc<Warning>),
+    /// A pod has annotations that cannot be used.
+    BadAnnotations(Arc<Unheeded>),
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Stable, so that a retry is recognised as the same report. A mismatch has the id of its incident.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Incident(incident) => &incident.id,
+            Self::NoVictim(no_victim) => &no_victim.incident.id,
+            Self::Mismatch(mismatch) => &mismatch.incident.id,
+            Self::Warning(warning) => &warning.id,
+            Self::BadAnnotations(annotations) => &annotations.id,
+        }
+    }
+
+    /// When it happened; of a mismatch, when the status was read.
+    pub fn time(&self) -> Timestamp {
+        match self {
+            Self::Incident(incident) => incident.time,
+            Self::NoVictim(no_victim) => no_victim.incident.time,
+            Self::Mismatch(mismatch) => mismatch.time,
+            Self::Warning(warning) => warning.time,
+            Self::BadAnnotations(annotations) => annotations.time,
+        }
+    }
+
+    /// The Kubernetes node, else the host's name.
+    pub fn node(&self) -> &str {
+        match self {
+            Self::Warning(warning) => &warning.node,
+            Self::BadAnnotations(annotations) => &annotations.node,
+            Self::Incident(_) | Self::NoVictim(_) | Self::Mismatch(_) => {
+                self.incident().map_or("", |incident| &incident.node)
+            }
+        }
+    }
+
+    /// The incident that it is, or is about.
+    pub fn incident(&self) -> Option<&Incident> {
+        match self {
+            Self::Incident(incident) => Some(incident),
+            Self::NoVictim(no_victim) => Some(&no_victim.incident),
+            Self::Mismatch(mismatch) => Some(&mismatch.incident),
+            Self::Warning(_) | Self::BadAnnotations(_) => None,
+        }
+    }
+
+    /// The incident whose kills it reports.
+    pub fn kills(&self) -> Option<&Incident> {
+        match self {
+            Self::Incident(incident) => Some(incident),
+            _ => None,
+        }
+    }
+
+    /// Whether a container is near its limit: old news soon.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Warning(_))
+    }
+
+    /// When the kernel did what is reported, in ns of `CLOCK_MONOTONIC`.
+    pub fn stamp_ns(&self) -> Option<u64> {
+        match self {
+            Self::Warning(warning) => Some(warning.crossing.usage.at_ns),
+            _ => Some(self.incident()?.stamp_ns),
+        }
+    }
+
+    /// Whose memory it is about: of an incident, the first victim's.
+    pub fn owner(&self) -> (Option<&Pod>, Option<&Container>) {
+        match self {
+            Self::Incident(incident) => incident.victims.first().map_or((None, None), |victim| {
+                (victim.pod.as_ref(), victim.container.as_ref())
+            }),
+            Self::NoVictim(no_victim) => (no_victim.pod.as_ref(), no_victim.container.as_ref()),
+            Self::Mismatch(mismatch) => {
+                let status = &mismatch.status;
+                (status.pod.as_ref(), Some(&status.container))
+            }
+            Self::Warning(warning) => (warning.pod.as_ref(), warning.container.as_ref()),
+            Self::BadAnnotations(annotations) => (Some(&annotations.pod), None),
+        }
+    }
+
+    /// For people. Names in it are hostile: the place it goes to escapes them.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Incident(incident) => sentence(incident),
+            Self::NoVictim(no_victim) => sentence(&no_victim.incident),
+            Self::Mismatch(mismatch) => story::sentence(mismatch),
+            Self::Warning(warning) => warning.sentence(),
+            Self::BadAnnotations(annotations) => annotations.sentence(),
+        }
+    }
+}
+
+impl From<Arc<Incident>> for Report {
+    fn from(incident: Arc<Incident>) -> Self {
+        Self::Incident(incident)
+    }
+}
+
+impl From<Incident> for Report {
+    fn from(incident: Incident) -> Self {
+        Self::Incident(Arc::new(incident))
+    }
+}
