@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
-use oom_capture::probe::{Kept, Left, Take};
+use oom_capture::probe::{Left, Take};
 use oom_capture::{Assembler, Found};
 use service::clock;
 use tokio::sync::mpsc::Sender;
@@ -14,6 +14,7 @@ use super::no_victim::Sightings;
 use super::resolve::Resolver;
 use crate::incident::{Incident, Scope};
 use crate::metrics::Metrics;
+use crate::receipts::Pinned;
 use crate::sinks::{Format, Lines};
 
 /// What goes on to the other sinks.
@@ -30,10 +31,9 @@ pub(super) struct Front {
     pub(super) resolver: Arc<Resolver>,
     pub(super) lines: Arc<Lines>,
     pub(super) metrics: Arc<Metrics>,
-    /// Where the next agent finds what this one has not told; `None` where nothing is pinned.
-    pub(super) kept: Option<Arc<Kept>>,
+    pub(super) pinned: Pinned,
     /// Kills whose lines the last agent has written, and no more: by their stamps.
-    pub(super) half_told: BTreeSet<u64>,
+    pub(super) lines_written: BTreeSet<u64>,
     /// OOMs without victims go there.
     pub(super) no_victim: Sightings,
     /// A full one makes the readers wait: the kernel's ring is the buffer.
@@ -45,7 +45,7 @@ pub(super) struct Front {
 impl Front {
     /// The taker of the ring's records, which begins with what another agent has left.
     pub(super) fn taker(mut self) -> Take {
-        let mut left = self.kept.as_ref().map(|kept| kept.left());
+        let mut left = Some(self.pinned.leftover());
         Box::new(move |record| {
             // In the readers' thread: whoever takes what is told runs by then.
             if let Some(left) = left.take() {
@@ -64,23 +64,19 @@ impl Front {
                 return self.assembler.deadline_ns();
             }
             Some(record) => {
-                if let Some(kept) = &self.kept {
-                    kept.keep(&record);
-                }
+                self.pinned.keep(&record);
                 self.assembler.take(record, now_ns)
             }
             None => self.assembler.expire(now_ns),
         };
         self.tell(found);
-        if let Some(kept) = &self.kept {
-            kept.settle(&self.assembler.dismissed());
-        }
+        self.pinned.settle(&self.assembler.dismissed());
         self.assembler.deadline_ns()
     }
 
     /// Takes over what another agent has left, before anything else.
     fn take_over(&mut self, left: Left) {
-        self.half_told = left.told;
+        self.lines_written = left.lines_written;
         self.assembler.remember(left.settled);
         for record in left.records {
             self.take(Some(record));
@@ -94,14 +90,12 @@ impl Front {
             let unnamed = !self.resolver.name_known(&mut incident);
             if !unnamed && self.resolver.is_elsewhere(&incident) {
                 self.metrics.elsewhere.inc();
-                if let Some(kept) = &self.kept {
-                    kept.settle(&incident.stamps);
-                }
+                self.pinned.settle(&incident.stamps);
                 continue;
             }
             // A sentence has no more to say, but of a node whose limit nobody told.
             let whole = incident.scope != Scope::Node || incident.limit_bytes.is_some();
-            let half_told = self.half_told.contains(&incident.stamp_ns);
+            let half_told = self.lines_written.contains(&incident.stamp_ns);
             let at_once = !unnamed && whole && self.lines.format() == Format::Human;
             if at_once && !half_told {
                 self.lines.offer(&incident.clone().into());
@@ -114,9 +108,7 @@ impl Front {
                 if !is_written {
                     self.lines.offer(&Arc::clone(&incident).into());
                 }
-                if let Some(kept) = &self.kept {
-                    kept.told(&incident.stamps);
-                }
+                self.pinned.lines_written(&incident.stamps);
                 Seen::Whole(incident, clock::monotonic_ns())
             } else {
                 Seen::Unnamed(Box::new(incident), !is_written)
@@ -132,7 +124,7 @@ impl Front {
 impl Drop for Front {
     /// Nothing more will come: what waits is told as it is, but where the next agent is to get the rest.
     fn drop(&mut self) {
-        if self.kept.is_some() {
+        if self.pinned.is_lasting() {
             return;
         }
         let found = self.assembler.end();

@@ -8,7 +8,6 @@ mod names;
 mod naming;
 mod no_victim;
 mod outlets;
-mod owed;
 mod owner;
 mod resolve;
 mod said;
@@ -38,10 +37,10 @@ use crate::admin::{self, ListenError};
 use crate::args::{Action, LogLevel, Run};
 use crate::host::Host;
 use crate::incident::Incident;
-use crate::journal::Journal;
 use crate::metrics::{Metrics, Readings};
 use crate::pressure::Sampler;
 use crate::procfs::Procfs;
+use crate::receipts::{Deliveries, Pinned};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
 use discover::Runtimes;
@@ -118,14 +117,14 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
-    let mut kept = None;
-    let front = |method, pinned: Option<Arc<Kept>>| {
+    let mut pinned = Pinned::default();
+    let front = |method, kept: Option<Arc<Kept>>| {
         // What is killed from now on is seen.
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
         resolver.attached(attached_ns);
         metrics.attached(attached_ns);
-        kept.clone_from(&pinned);
+        pinned = Pinned::new(kept);
         let expect = match method {
             Method::Classic => Expect::Nothing,
             _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
@@ -136,8 +135,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
-            kept: pinned,
-            half_told: BTreeSet::new(),
+            pinned: pinned.clone(),
+            lines_written: BTreeSet::new(),
             no_victim: sightings.clone(),
             seen,
         };
@@ -160,7 +159,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let runtimes = Arc::clone(&resolver.runtimes);
     tokio::spawn(Arc::clone(&resolver.names).ask(runtimes));
     tokio::spawn(Arc::clone(&health).list());
-    let (journal, owed) = owed::open(args.state.as_deref(), &metrics.journal);
+    let mut deliveries = Deliveries::open(args.state.as_deref(), &metrics.journal);
     let outlets = Parts {
         args: &args,
         secrets: &secrets,
@@ -170,14 +169,14 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         watched: &watched,
         metrics: &metrics,
         meters: &meters,
-        journal: journal.as_ref(),
+        deliveries: &deliveries,
     };
     let Outlets {
         sinks,
         verdicts,
         sampling,
     } = outlets.start(post, sightings, no_victim);
-    owed::offer(owed, sinks.queued(), journal.as_ref(), &metrics.journal);
+    deliveries.replay(|sink, report, age| sinks.offer_again(sink, report, age));
     let pipeline = Pipeline {
         resolver,
         resolving: JoinSet::new(),
@@ -185,8 +184,8 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         sinks,
         verdicts,
         metrics,
-        kept,
-        journal,
+        pinned,
+        deliveries,
     };
     say_attached(&host, &probe);
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
@@ -299,8 +298,8 @@ struct Pipeline {
     sinks: Arc<Sinks>,
     verdicts: Verdicts,
     metrics: Arc<Metrics>,
-    kept: Option<Arc<Kept>>,
-    journal: Option<Journal>,
+    pinned: Pinned,
+    deliveries: Deliveries,
 }
 
 // === impl Pipeline ===
@@ -346,9 +345,7 @@ impl Pipeline {
             Ok((incident, line)) => {
                 if self.resolver.is_elsewhere(&incident) {
                     self.metrics.elsewhere.inc();
-                    if let Some(kept) = &self.kept {
-                        kept.settle(&incident.stamps);
-                    }
+                    self.pinned.settle(&incident.stamps);
                     return;
                 }
                 let incident = Arc::new(incident);
@@ -356,9 +353,7 @@ impl Pipeline {
                 if line {
                     self.lines.offer(&Arc::clone(&incident).into());
                 }
-                if let Some(kept) = &self.kept {
-                    kept.told(&incident.stamps);
-                }
+                self.pinned.lines_written(&incident.stamps);
                 self.tell(&incident, told_ns);
             }
             Err(error) => {
@@ -369,28 +364,11 @@ impl Pipeline {
     }
 
     fn tell(&self, incident: &Arc<Incident>, told_ns: u64) {
-        self.owe(incident);
+        let sinks = self.sinks.names();
+        self.deliveries.record(incident, sinks, &self.pinned);
         self.sinks.offer_queued(&Arc::clone(incident).into());
         self.verdicts.offer(incident);
         self.metrics.told(incident, told_ns);
-    }
-
-    /// Its records are kept until it is written down what is owed.
-    fn owe(&self, incident: &Arc<Incident>) {
-        let (kept, told) = (self.kept.clone(), Arc::clone(incident));
-        let settle = move || {
-            if let Some(kept) = kept {
-                kept.settle(&told.stamps);
-            }
-        };
-        match &self.journal {
-            Some(journal) if !self.sinks.queued().is_empty() => {
-                let sinks = self.sinks.queued().iter();
-                let sinks = sinks.map(|sink| sink.name().to_owned());
-                journal.owe(sinks.collect(), incident, Box::new(settle));
-            }
-            _ => settle(),
-        }
     }
 
     async fn finish(mut self) {
@@ -402,9 +380,7 @@ impl Pipeline {
         }
         self.verdicts.finish(GRACE).await;
         self.sinks.finish(GRACE).await;
-        if let Some(journal) = self.journal.take() {
-            journal.finish(GRACE).await;
-        }
+        self.deliveries.finish(GRACE).await;
     }
 }
 

@@ -14,10 +14,10 @@ use super::warnings::{self, Warner};
 use crate::act::Post;
 use crate::args::{Action, Run};
 use crate::host::Host;
-use crate::journal::Journal;
 use crate::k8s::PodReader;
 use crate::metrics::Metrics;
 use crate::pressure::Sampler;
+use crate::receipts::Deliveries;
 use crate::sinks::{BonkerUrl, EVENTS, Lines, Secrets, Sink, Sinks, start_bonker, start_events};
 
 /// All of them, started.
@@ -39,7 +39,7 @@ pub(super) struct Parts<'a> {
     pub(super) watched: &'a Watched,
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) meters: &'a Meters,
-    pub(super) journal: Option<&'a Journal>,
+    pub(super) deliveries: &'a Deliveries,
 }
 
 // === impl Parts ===
@@ -108,18 +108,13 @@ impl Parts<'_> {
             secrets,
             host,
             metrics,
-            journal,
+            deliveries,
             ..
         } = self;
-        let debts = |sink: &str| {
-            journal
-                .map(|journal| journal.debts(sink))
-                .unwrap_or_default()
-        };
         let warns = |action| args.warnings.does(action);
         let bonker = |url: &BonkerUrl| {
-            let debts = debts(&url.sink());
-            start_bonker(url, secrets.clone(), warns(Action::Bonk), metrics, debts)
+            let receipts = deliveries.receipts(&url.sink());
+            start_bonker(url, secrets.clone(), warns(Action::Bonk), metrics, receipts)
         };
         let mut sinks: Vec<Sink> = args.bonkers.bonker.iter().map(bonker).collect();
         if args.no_kubernetes {
@@ -140,7 +135,7 @@ impl Parts<'_> {
             Later(Arc::clone(&self.resolver.names)),
             warns(Action::Event),
             metrics,
-            debts(EVENTS),
+            deliveries.receipts(EVENTS),
         ));
         sinks
     }

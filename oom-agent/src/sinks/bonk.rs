@@ -18,8 +18,8 @@ use tonic::{Status, Streaming};
 
 use super::backoff::Backoff;
 use super::{Inlet, Plan, QueueCounts, Sink};
-use crate::journal::Debts;
 use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
+use crate::receipts::Receipts;
 use crate::report::Report;
 use item::{STALE, is_news, request};
 use later::{Later, Unacknowledged};
@@ -62,12 +62,12 @@ const SUMMARY_LEN: usize = 1024;
 
 /// Starts the sink; it connects by itself, and again after every break. `warns`: containers near their
 /// limits are bonked for, too; these are counted apart.
-pub fn start(
+pub(crate) fn start(
     url: &BonkerUrl,
     secrets: Secrets,
     warns: bool,
     metrics: &Metrics,
-    debts: Debts,
+    receipts: Receipts,
 ) -> Sink {
     let endpoint = url.endpoint();
     let tls = url.is_tls();
@@ -95,7 +95,7 @@ pub fn start(
             inlet,
             warned,
             counts,
-            debts,
+            receipts,
             unanswered: VecDeque::new(),
             later: Later::default(),
         };
@@ -111,7 +111,7 @@ struct Bonker {
     inlet: Inlet,
     warned: WarningCounts,
     counts: SinkCounts,
-    debts: Debts,
+    receipts: Receipts,
     /// Sent and not acknowledged, oldest first; they are sent again on a new stream.
     unanswered: VecDeque<Unacknowledged>,
     /// Answered FULL or `RATE_LIMITED`: what comes meanwhile does not wait for them.
@@ -316,7 +316,7 @@ impl Bonker {
     }
 
     fn delivered(&self, report: &Report, outcome: Outcome) {
-        self.debts.done(report.id());
+        self.receipts.settle(report.id());
         let now_ns = clock::monotonic_ns();
         let stamp_ns = report.stamp_ns().unwrap_or(now_ns);
         let latency = Duration::from_nanos(now_ns.saturating_sub(stamp_ns));
@@ -366,7 +366,7 @@ impl Bonker {
         if report.is_warning() {
             self.warned.unbonked.inc();
         } else {
-            self.debts.done(report.id());
+            self.receipts.settle(report.id());
             self.counts.failed.inc();
         }
     }
@@ -378,11 +378,11 @@ impl Bonker {
         let warnings = all - self.unanswered.len();
         self.warned.unbonked.inc_by(warnings as u64);
         let before = self.unanswered.len() + self.later.len();
-        let debts = &self.debts;
+        let receipts = &self.receipts;
         let keep = |bonk: &Unacknowledged| {
             let news = is_news(&bonk.report);
             if !news {
-                debts.done(bonk.report.id());
+                receipts.settle(bonk.report.id());
             }
             news
         };

@@ -13,9 +13,9 @@ use service::error_chain::chain;
 use super::backlog::{Backlog, Entry, Setback};
 use super::{Inlet, Plan, Sink};
 use crate::incident::{Container, Incident, Pod};
-use crate::journal::Debts;
 use crate::k8s::{Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
+use crate::receipts::Receipts;
 use crate::report::Report;
 
 /// A pod's name is awaited this long; then the Event is written on the Node.
@@ -48,12 +48,12 @@ pub trait Names: Send + Sync + 'static {
 /// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
 /// `names` may know later what it did not when the incident was reported. `warns`: containers near their
 /// limits have Events, too.
-pub fn start(
+pub(crate) fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
     names: impl Names,
     warns: bool,
     metrics: &Metrics,
-    debts: Debts,
+    receipts: Receipts,
 ) -> Sink {
     let events = metrics.events.clone();
     let plan = Plan {
@@ -65,7 +65,7 @@ pub fn start(
         metrics,
     };
     Sink::start(plan, |inlet, counts| {
-        run(connect, names, inlet, counts, events, debts)
+        run(connect, names, inlet, counts, events, receipts)
     })
 }
 
@@ -75,14 +75,14 @@ async fn run(
     mut inlet: Inlet,
     counts: SinkCounts,
     events: EventCounts,
-    debts: Debts,
+    receipts: Receipts,
 ) {
     let Some(recorder) = connect.await else {
         loop {
             tokio::select! {
                 incident = inlet.incidents.recv_until_shutdown() => match incident {
                     Some(incident) => {
-                        debts.done(&incident.id);
+                        receipts.settle(&incident.id);
                         counts.skipped.inc()
                     }
                     None => return,
@@ -98,7 +98,7 @@ async fn run(
         ending: false,
         counts,
         events,
-        debts,
+        receipts,
         open: HashMap::new(),
     };
     let Inlet { incidents, others } = &mut inlet;
@@ -138,7 +138,7 @@ struct Writer<N> {
     ending: bool,
     counts: SinkCounts,
     events: EventCounts,
-    debts: Debts,
+    receipts: Receipts,
     /// Events that are still to be written, by the incident. Bounded by the backlog.
     open: HashMap<String, u64>,
 }
@@ -160,7 +160,7 @@ impl<N: Names> Writer<N> {
             tracing::debug!(incident = incident.id, "no Event: nothing to write it on");
         }
         if own == 0 {
-            self.debts.done(&incident.id);
+            self.receipts.settle(&incident.id);
         } else {
             *self.open.entry(incident.id.clone()).or_default() += own;
         }
@@ -179,7 +179,7 @@ impl<N: Names> Writer<N> {
     }
 
     async fn write(&mut self, mut entry: Entry<Job>) {
-        let left = self.ending && self.debts.are_kept();
+        let left = self.ending && self.receipts.are_kept();
         let series = matches!(entry.job, Job::Series(_));
         let named = self.find_name(&mut entry.job);
         let mut written = self.recorder.write(&mut entry.job, named).await;
@@ -243,7 +243,7 @@ impl<N: Names> Writer<N> {
         *open = open.saturating_sub(1);
         if *open == 0 {
             self.open.remove(id);
-            self.debts.done(id);
+            self.receipts.settle(id);
         }
     }
 

@@ -9,6 +9,7 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use backoff::Backoff;
-pub use bonk::{BonkerUrl, Contradiction, Secrets, start as start_bonker};
-pub use event::{NAME as EVENTS, Names, start as start_events};
+pub(crate) use bonk::start as start_bonker;
+pub use bonk::{BonkerUrl, Contradiction, Secrets};
+pub(crate) use event::start as start_events;
+pub use event::{NAME as EVENTS, Names};
 pub use line::{Format, Lines, Style};
 
 use crate::incident::Incident;
@@ -103,9 +106,16 @@ impl Sinks {
         }
     }
 
-    /// Those that an incident may be offered again to after a restart.
-    pub fn queued(&self) -> &[Sink] {
-        &self.queued
+    /// Offers a report of that age once more; false where that sink does not want it any more.
+    pub fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
+        let mut sinks = self.queued.iter();
+        let sink = sinks.find(|it| it.name == sink && age < it.replay_for);
+        sink.inspect(|sink| sink.offer(report)).is_some()
+    }
+
+    /// The names of those that deliver incidents.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.queued.iter().map(|sink| sink.name.clone()).collect()
     }
 
     /// Lets every sink finish what is queued, for `patience` at most.
@@ -185,16 +195,6 @@ impl Sink {
             tracing::error!(sink = %self.name, %error, "sink ended badly");
         }
         self.counts.clone()
-    }
-
-    /// An incident that is older is not offered again after a restart.
-    pub fn replay_for(&self) -> Duration {
-        self.replay_for
-    }
-
-    /// For logs and the journal.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// What it has done so far.

@@ -18,10 +18,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Secrets, Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
-use crate::journal::Debts;
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 use crate::pressure::threshold::Level;
+use crate::receipts::Receipts;
 use crate::report::Report;
 use crate::warn::Warning;
 use crate::warn::tests::near;
@@ -200,7 +200,7 @@ fn sink(address: SocketAddr) -> Sink {
         Secrets::default(),
         true,
         &Metrics::default(),
-        Debts::default(),
+        Receipts::default(),
     )
 }
 
@@ -214,7 +214,7 @@ async fn every_incident_is_delivered_once_in_order_and_counted() {
         Secrets::default(),
         true,
         &metrics,
-        Debts::default(),
+        Receipts::default(),
     );
     for n in 0..100 {
         sink.offer(&incident(n).into());
@@ -268,7 +268,13 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
     let _server = run(bonker, listener);
     let metrics = Metrics::default();
     let url = format!("http://{address}").parse().unwrap();
-    let sink = start_bonker(&url, Secrets::default(), true, &metrics, Debts::default());
+    let sink = start_bonker(
+        &url,
+        Secrets::default(),
+        true,
+        &metrics,
+        Receipts::default(),
+    );
     let mut old = near(Level::Warning);
     old.crossing.usage.at_ns = 1;
     let refused = Warning {
@@ -307,7 +313,13 @@ async fn a_sink_that_does_not_warn_takes_kills_only() {
         Metrics::default(),
         format!("http://{address}").parse().unwrap(),
     );
-    let sink = start_bonker(&url, Secrets::default(), false, &metrics, Debts::default());
+    let sink = start_bonker(
+        &url,
+        Secrets::default(),
+        false,
+        &metrics,
+        Receipts::default(),
+    );
     sink.offer(&Report::Warning(Arc::new(near(Level::Critical))));
     sink.offer(&incident(1).into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
@@ -322,7 +334,13 @@ async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
     drop(listener);
     let metrics = Metrics::default();
     let url = format!("http://{address}").parse().unwrap();
-    let sink = start_bonker(&url, Secrets::default(), true, &metrics, Debts::default());
+    let sink = start_bonker(
+        &url,
+        Secrets::default(),
+        true,
+        &metrics,
+        Receipts::default(),
+    );
     for _ in 0..10 {
         sink.offer(&Report::Warning(Arc::new(near(Level::Warning))));
     }

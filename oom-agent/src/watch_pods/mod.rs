@@ -31,9 +31,9 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::admin::{self, ListenError};
 use crate::args::WatchPods;
 use crate::host::Host;
-use crate::journal::Debts;
 use crate::k8s::{self, Cluster, Credentials, CredentialsError};
 use crate::metrics::Metrics;
+use crate::receipts::Receipts;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style, start_bonker};
 use health::Health;
@@ -100,7 +100,7 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
     let secrets = args.bonkers.secrets()?;
-    let bonker = |url| start_bonker(url, secrets.clone(), false, &metrics, Debts::default());
+    let bonker = |url| start_bonker(url, secrets.clone(), false, &metrics, Receipts::default());
     let bonkers = args.bonkers.bonker.iter().map(bonker).collect();
     let sinks = Sinks::new(Arc::new(lines), bonkers);
     let grace = Duration::from_secs(args.grace.into());

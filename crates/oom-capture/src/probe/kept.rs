@@ -43,8 +43,8 @@ struct Maps {
 pub struct Left {
     /// Records of kills that are not settled: those of one kill in their order.
     pub records: Vec<Record>,
-    /// Of these, the stamps of kills that have been told to whoever reads lines.
-    pub told: BTreeSet<u64>,
+    /// Of these, the stamps of kills whose lines are written.
+    pub lines_written: BTreeSet<u64>,
     /// The stamps of kills that are settled: nothing more is to be told of them.
     pub settled: Vec<u64>,
 }
@@ -83,7 +83,7 @@ impl Kept {
         maps.settled.extend(&settled);
         Left {
             records,
-            told: told.intersection(&untold).copied().collect(),
+            lines_written: told.intersection(&untold).copied().collect(),
             settled,
         }
     }
@@ -115,7 +115,7 @@ impl Kept {
     }
 
     /// The lines of these kills were written: no other agent is to write them again.
-    pub fn told(&self, stamps: &[u64]) {
+    pub fn lines_written(&self, stamps: &[u64]) {
         let mut maps = self.maps();
         for stamp_ns in stamps {
             let told = maps.told.insert(stamp_ns, 1, 0);

@@ -1,7 +1,7 @@
 //! The sink against an API server of this process that fails in every way it can.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
-use crate::journal::{Debts, Journal};
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
+use crate::receipts::{Deliveries, Pinned, Receipts};
 use crate::sinks::Sink;
 
 const WITHIN: Duration = Duration::from_mins(3);
@@ -45,14 +45,14 @@ async fn sink(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
     names: impl Names,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
-    sink_with(answer, names, Debts::default()).await
+    sink_with(answer, names, Receipts::default()).await
 }
 
 /// The same, and what it is done with is written down.
 async fn sink_with(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
     names: impl Names,
-    debts: Debts,
+    receipts: Receipts,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
     let (tell, told) = mpsc::unbounded_channel();
     let server = Fake::start(move |asked: &Asked| {
@@ -63,7 +63,13 @@ async fn sink_with(
     .await;
     let recorder = server.recorder(true).await;
     let metrics = Metrics::default();
-    let sink = start(async move { Some(recorder) }, names, true, &metrics, debts);
+    let sink = start(
+        async move { Some(recorder) },
+        names,
+        true,
+        &metrics,
+        receipts,
+    );
     (sink, metrics.events, told)
 }
 
@@ -254,22 +260,33 @@ async fn at_the_end_nobody_waits_for_a_name() {
 }
 
 #[tokio::test]
-async fn at_the_end_a_name_is_left_to_the_next_agent_where_it_will_know_what_is_owed() {
+async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(dir.path(), JournalCounts::default()).unwrap();
-    let (sink, _, mut told) = sink_with(takes_events, Nobody, journal.debts("kubernetes")).await;
+    let open = || Deliveries::open(Some(dir.path()), &JournalCounts::default());
+    let deliveries = open();
+    let receipts = deliveries.receipts("kubernetes");
+    let (sink, _, mut told) = sink_with(takes_events, Nobody, receipts).await;
     let incident = nameless();
-    journal.owe(["kubernetes".to_owned()].into(), &incident, Box::new(|| {}));
+    deliveries.record(
+        &incident,
+        ["kubernetes".to_owned()].into(),
+        &Pinned::default(),
+    );
     sink.offer(&incident.clone().into());
     next(&mut told, "GET /api/v1/pods?").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
     while let Ok(asked) = told.try_recv() {
         assert!(!asked.line.starts_with("POST"), "{}", asked.line);
     }
-    journal.finish(WITHIN).await;
-    let (_, owed) = Journal::open(dir.path(), JournalCounts::default()).unwrap();
-    let owed: Vec<&str> = owed.iter().map(|debt| &*debt.incident.id).collect();
-    assert_eq!(owed, [&*incident.id]);
+    deliveries.finish(WITHIN).await;
+    let replayed = Mutex::new(Vec::new());
+    open().replay(|sink, report, _| {
+        let delivery = (sink.to_owned(), report.id().to_owned());
+        replayed.lock().unwrap().push(delivery);
+        true
+    });
+    let replayed = replayed.into_inner().unwrap();
+    assert_eq!(replayed, [("kubernetes".to_owned(), incident.id.clone())]);
 }
 
 #[tokio::test]
@@ -302,7 +319,7 @@ async fn without_an_api_server_everything_is_skipped() {
         Nobody,
         true,
         &Metrics::default(),
-        Debts::default(),
+        Receipts::default(),
     );
     sink.offer(&numbered(1, "shop").into());
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();

@@ -16,8 +16,8 @@ use tonic::{Request, Status};
 
 use super::super::{BonkerUrl, Contradiction, Secrets, start_bonker};
 use super::{Bonker, WITHIN, incident, listen};
-use crate::journal::Debts;
 use crate::metrics::Metrics;
+use crate::receipts::Receipts;
 
 const TOKEN: &str = "0123456789abcdef";
 
@@ -104,7 +104,7 @@ async fn secrets_that_were_rotated_are_taken_up() {
     let (mounted, secrets) = Mounted::new();
     let url: BonkerUrl = format!("https://{address}").parse().unwrap();
     let metrics = Metrics::default();
-    let sink = start_bonker(&url, secrets, false, &metrics, Debts::default());
+    let sink = start_bonker(&url, secrets, false, &metrics, Receipts::default());
     sink.offer(&incident(1).into());
     let refused = async |received: &mut mpsc::Receiver<BonkItem>| {
         let quick = std::time::Duration::from_millis(600);

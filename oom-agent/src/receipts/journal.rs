@@ -1,14 +1,7 @@
-//! What is owed to sinks, in a file that outlives the agent: an incident that an API server or a
-//! bonker has not taken when the agent ends is offered again by the next.
+//! Incidents that sinks have not delivered yet, in a file that outlives the agent.
 //!
 //! A thread of its own writes: nothing waits for the disk, and what it does not take is counted. A
 //! killed process loses nothing that was written; only the loss of power does, so nothing is synced.
-
-mod ledger;
-mod store;
-
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,13 +14,10 @@ use std::time::Duration;
 use service::error_chain::chain;
 use tokio::time::timeout;
 
+use super::ledger::{Ledger, Undelivered, lean};
+use super::store::{StateError, Store};
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
-use ledger::{Ledger, lean};
-use store::Store;
-
-pub use ledger::Debt;
-pub use store::StateError;
 
 /// What waits for the thread; more is counted as lost.
 const QUEUE: usize = 1024;
@@ -35,31 +25,31 @@ const QUEUE: usize = 1024;
 /// Written at once at most.
 const BATCH: usize = 256;
 
-/// What is to be done when a debt is on disk, or cannot be.
-pub type Then = Box<dyn FnOnce() + Send>;
+/// What is to be done when an incident is on disk, or cannot be.
+pub(super) type Then = Box<dyn FnOnce() + Send>;
 
 /// The near end of the journal.
-pub struct Journal {
+pub(crate) struct Journal {
     queue: SyncSender<Note>,
-    counts: JournalCounts,
+    pub(super) counts: JournalCounts,
     thread: JoinHandle<()>,
 }
 
-/// A sink's end of it: says what the sink is done with. The default one says it to nobody.
+/// A sink's end of it. The default one belongs to no journal.
 #[derive(Clone, Debug, Default)]
-pub struct Debts {
+pub(crate) struct Receipts {
     sink: String,
     queue: Option<SyncSender<Note>>,
     counts: JournalCounts,
 }
 
 enum Note {
-    Owed {
+    Undelivered {
         sinks: BTreeSet<String>,
         incident: Arc<Incident>,
         then: Then,
     },
-    Done {
+    Settled {
         id: String,
         sink: String,
     },
@@ -68,10 +58,14 @@ enum Note {
 // === impl Journal ===
 
 impl Journal {
-    /// Opens the journal in that directory and starts its thread. Gives what earlier agents owe, oldest first.
-    pub fn open(dir: &Path, counts: JournalCounts) -> Result<(Self, Vec<Debt>), StateError> {
+    /// Opens the journal in that directory and starts its thread. Gives what earlier agents have not
+    /// delivered, oldest first.
+    pub(super) fn open(
+        dir: &Path,
+        counts: JournalCounts,
+    ) -> Result<(Self, Vec<Undelivered>), StateError> {
         let (store, ledger) = Store::open(dir)?;
-        let debts = ledger.debts().cloned().collect();
+        let undelivered = ledger.undelivered().cloned().collect();
         let (queue, notes) = sync_channel(QUEUE);
         let failed = counts.clone();
         let thread = std::thread::Builder::new()
@@ -87,21 +81,21 @@ impl Journal {
             counts,
             thread,
         };
-        Ok((journal, debts))
+        Ok((journal, undelivered))
     }
 
     /// For a sink of that name.
-    pub fn debts(&self, sink: &str) -> Debts {
-        Debts {
+    pub(super) fn receipts(&self, sink: &str) -> Receipts {
+        Receipts {
             sink: sink.to_owned(),
             queue: Some(self.queue.clone()),
             counts: self.counts.clone(),
         }
     }
 
-    /// An incident is owed to sinks. Never waits; `then` is called in any case.
-    pub fn owe(&self, sinks: BTreeSet<String>, incident: &Arc<Incident>, then: Then) {
-        let note = Note::Owed {
+    /// Records that sinks have to deliver an incident. Never waits; `then` is called in any case.
+    pub(super) fn record(&self, sinks: BTreeSet<String>, incident: &Arc<Incident>, then: Then) {
+        let note = Note::Undelivered {
             sinks,
             incident: Arc::clone(incident),
             then,
@@ -110,35 +104,35 @@ impl Journal {
             self.counts.lost.inc();
             let (std::sync::mpsc::TrySendError::Full(note)
             | std::sync::mpsc::TrySendError::Disconnected(note)) = full;
-            if let Note::Owed { then, .. } = note {
+            if let Note::Undelivered { then, .. } = note {
                 then();
             }
         }
     }
 
     /// Lets the thread write what is queued, for `patience` at most. Every sink's end must be gone.
-    pub async fn finish(self, patience: Duration) {
+    pub(super) async fn finish(self, patience: Duration) {
         let Self { queue, thread, .. } = self;
         drop(queue);
         let joined = tokio::task::spawn_blocking(move || thread.join());
         if timeout(patience, joined).await.is_err() {
-            tracing::error!("the disk stalls: what is owed may be lost");
+            tracing::error!("the disk stalls: what is not delivered yet may be lost");
         }
     }
 }
 
-// === impl Debts ===
+// === impl Receipts ===
 
-impl Debts {
-    /// Whether the next agent offers again what this one is not done with.
-    pub fn are_kept(&self) -> bool {
+impl Receipts {
+    /// Whether the next agent offers again what this one has not settled.
+    pub(crate) fn are_kept(&self) -> bool {
         self.queue.is_some()
     }
 
-    /// Delivered, or given up: it is not to be offered again.
-    pub fn done(&self, id: &str) {
+    /// The sink has delivered that incident or given it up: it is not to be offered again.
+    pub(crate) fn settle(&self, id: &str) {
         let Some(queue) = &self.queue else { return };
-        let note = Note::Done {
+        let note = Note::Settled {
             id: id.to_owned(),
             sink: self.sink.clone(),
         };
@@ -153,8 +147,8 @@ impl Debts {
 impl std::fmt::Debug for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Owed { .. } => "Owed",
-            Self::Done { .. } => "Done",
+            Self::Undelivered { .. } => "Undelivered",
+            Self::Settled { .. } => "Settled",
         })
     }
 }
@@ -165,38 +159,38 @@ fn keep(mut store: Store, mut ledger: Ledger, notes: &Receiver<Note>, counts: &J
         let (mut lines, mut thens) = (Vec::new(), Vec::new());
         for note in std::iter::once(first).chain(notes.try_iter().take(BATCH)) {
             match note {
-                Note::Owed {
+                Note::Undelivered {
                     sinks,
                     incident,
                     then,
                 } => {
                     let incident = lean(&incident);
-                    let (line, forgotten) = ledger.owe(Debt { sinks, incident });
+                    let (line, forgotten) = ledger.insert(Undelivered { sinks, incident });
                     counts.lost.inc_by(forgotten);
                     lines.extend(line);
                     thens.push(then);
                 }
-                Note::Done { id, sink } => {
-                    lines.extend(ledger.done(&id, &sink).unwrap_or_default());
+                Note::Settled { id, sink } => {
+                    lines.extend(ledger.settle(&id, &sink).unwrap_or_default());
                 }
             }
         }
         let written = store.append(&lines, &ledger);
-        say(&written, &mut failing, counts);
+        log_failure(&written, &mut failing, counts);
         for then in thens {
             then();
         }
     }
 }
 
-/// A full disk is said once.
-fn say(written: &io::Result<()>, failing: &mut bool, counts: &JournalCounts) {
+/// Logs the first failure of several: a full disk stays full.
+fn log_failure(written: &io::Result<()>, failing: &mut bool, counts: &JournalCounts) {
     match written {
         Ok(()) => *failing = false,
         Err(error) => {
             counts.failed.inc();
             if !*failing {
-                tracing::error!(error = %chain(error), "what is owed cannot be written: a restart would lose it");
+                tracing::error!(error = %chain(error), "what is not delivered yet cannot be written: a restart would lose it");
             }
             *failing = true;
         }

@@ -15,8 +15,7 @@ const LARGEST: u64 = 64 << 20;
 
 /// Why nothing can be kept there. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StateError {
+pub(super) enum StateError {
     /// A second agent would offer what the first one is about to.
     #[error("an agent that runs keeps its state in {path}: name another directory")]
     InUse {

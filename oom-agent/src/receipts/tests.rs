@@ -1,11 +1,18 @@
 //! The journal on a real file system.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use super::*;
+use super::journal::Journal;
+use super::store::StateError;
+use crate::incident::Incident;
 use crate::k8s::fake::incident;
+use crate::metrics::JournalCounts;
 
 const WITHIN: Duration = Duration::from_mins(3);
 
@@ -20,30 +27,30 @@ fn sinks() -> BTreeSet<String> {
 }
 
 fn open(dir: &Path) -> (Journal, Vec<String>) {
-    let (journal, debts) = Journal::open(dir, JournalCounts::default()).unwrap();
-    let ids = debts.into_iter().map(|debt| debt.incident.id).collect();
+    let (journal, undelivered) = Journal::open(dir, JournalCounts::default()).unwrap();
+    let ids = undelivered.into_iter().map(|it| it.incident.id).collect();
     (journal, ids)
 }
 
 /// Everything so far is written.
 fn written(journal: &Journal, n: usize) {
-    let (tell, told) = channel();
-    let then = Box::new(move || tell.send(()).unwrap());
-    journal.owe(sinks(), &numbered(n), then);
-    told.recv_timeout(WITHIN).unwrap();
+    let (sender, receiver) = channel();
+    let then = Box::new(move || sender.send(()).unwrap());
+    journal.record(sinks(), &numbered(n), then);
+    receiver.recv_timeout(WITHIN).unwrap();
 }
 
 #[tokio::test]
-async fn what_is_owed_is_found_by_the_next_agent_and_only_once() {
+async fn the_next_agent_finds_what_is_not_settled_once() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
-    let (journal, owed) = open(&state);
-    assert_eq!(owed, [""; 0]);
+    let (journal, undelivered) = open(&state);
+    assert_eq!(undelivered, [""; 0]);
     written(&journal, 1);
     written(&journal, 2);
-    let debts = journal.debts("kubernetes");
-    debts.done("6f1c0a52-1-1");
-    drop(debts);
+    let receipts = journal.receipts("kubernetes");
+    receipts.settle("6f1c0a52-1-1");
+    drop(receipts);
     journal.finish(WITHIN).await;
     let mode = fs::metadata(state.join("owed.jsonl"))
         .unwrap()
@@ -54,13 +61,13 @@ async fn what_is_owed_is_found_by_the_next_agent_and_only_once() {
     let mut torn = fs::read(state.join("owed.jsonl")).unwrap();
     torn.extend(br#"{"owed":{"sinks":["kuber"#);
     fs::write(state.join("owed.jsonl"), torn).unwrap();
-    let (journal, owed) = open(&state);
-    assert_eq!(owed, ["6f1c0a52-2-1"]);
+    let (journal, undelivered) = open(&state);
+    assert_eq!(undelivered, ["6f1c0a52-2-1"]);
     written(&journal, 3);
-    journal.debts("kubernetes").done("6f1c0a52-2-1");
+    journal.receipts("kubernetes").settle("6f1c0a52-2-1");
     journal.finish(WITHIN).await;
-    let (journal, owed) = open(&state);
-    assert_eq!(owed, ["6f1c0a52-3-1"]);
+    let (journal, undelivered) = open(&state);
+    assert_eq!(undelivered, ["6f1c0a52-3-1"]);
     assert!(matches!(
         Journal::open(&state, JournalCounts::default()),
         Err(StateError::InUse { .. })
@@ -72,12 +79,12 @@ async fn what_is_owed_is_found_by_the_next_agent_and_only_once() {
 async fn a_file_of_the_past_is_written_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
-    let debts = journal.debts("kubernetes");
+    let receipts = journal.receipts("kubernetes");
     for n in 0..2000 {
         written(&journal, n);
-        debts.done(&format!("6f1c0a52-{n}-1"));
+        receipts.settle(&format!("6f1c0a52-{n}-1"));
     }
-    drop(debts);
+    drop(receipts);
     written(&journal, 5000);
     journal.finish(WITHIN).await;
     let len = fs::metadata(dir.path().join("owed.jsonl")).unwrap().len();
@@ -86,18 +93,18 @@ async fn a_file_of_the_past_is_written_anew() {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_holds_up_nobody() {
+async fn a_full_disk_delays_no_sink() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = open(dir.path());
     // The next file cannot be made where a directory is, nor the old one be appended to.
     fs::create_dir(dir.path().join("owed.new")).unwrap();
     let counts = journal.counts.clone();
-    let debts = journal.debts("kubernetes");
+    let receipts = journal.receipts("kubernetes");
     for n in 0..2000 {
         written(&journal, n);
-        debts.done(&format!("6f1c0a52-{n}-1"));
+        receipts.settle(&format!("6f1c0a52-{n}-1"));
     }
-    drop(debts);
+    drop(receipts);
     assert!(counts.failed.get() > 0);
     fs::remove_dir(dir.path().join("owed.new")).unwrap();
     written(&journal, 3000);

@@ -1,7 +1,7 @@
-//! What is owed to whom, and the lines that say so. Pure.
+//! Which sinks have yet to deliver which incidents, and the lines that record it. Pure.
 //!
-//! A line is a JSON object: an incident with the sinks that it is owed to, or that one of them is
-//! done with it. Whatever is no such line, a torn last one too, is passed over.
+//! A line is a JSON object: an incident with the sinks that have to deliver it, or that one of them has
+//! settled it. Anything else, a torn last line too, is passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,30 +9,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::incident::Incident;
 
-/// Incidents owed at once; the oldest goes for one more.
-pub(super) const DEBTS: usize = 1024;
+/// Incidents remembered at once; the oldest goes for one more.
+pub(super) const ROOM: usize = 1024;
 
-/// An incident that somebody has not been told of yet.
+/// An incident that sinks have not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Debt {
+pub(super) struct Undelivered {
     /// Names of the sinks.
-    pub sinks: BTreeSet<String>,
-    /// As far as sinks tell of it: without command lines, environments and what memory was made of.
-    pub incident: Incident,
+    pub(super) sinks: BTreeSet<String>,
+    /// As far as sinks need it: without command lines, environments and what memory was made of.
+    pub(super) incident: Incident,
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 enum Line {
-    Owed(Box<Debt>),
-    Done { id: String, sink: String },
+    #[serde(rename = "owed")]
+    Undelivered(Box<Undelivered>),
+    #[serde(rename = "done")]
+    Settled { id: String, sink: String },
 }
 
 /// The state that the lines make.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     /// By when they came.
-    debts: BTreeMap<u64, Debt>,
+    entries: BTreeMap<u64, Undelivered>,
     numbers: BTreeMap<String, u64>,
     next: u64,
 }
@@ -45,11 +46,11 @@ impl Ledger {
         let mut ledger = Self::default();
         for line in bytes.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
-                Ok(Line::Owed(debt)) => {
-                    ledger.owe(*debt);
+                Ok(Line::Undelivered(undelivered)) => {
+                    ledger.insert(*undelivered);
                 }
-                Ok(Line::Done { id, sink }) => {
-                    ledger.done(&id, &sink);
+                Ok(Line::Settled { id, sink }) => {
+                    ledger.settle(&id, &sink);
                 }
                 Err(_) => {}
             }
@@ -57,57 +58,57 @@ impl Ledger {
         ledger
     }
 
-    /// Gives the line that says it, and how many debts had to be forgotten for it.
-    pub(super) fn owe(&mut self, debt: Debt) -> (Vec<u8>, u64) {
-        let id = debt.incident.id.clone();
+    /// Gives the line that records it, and how many older ones had to be forgotten for it.
+    pub(super) fn insert(&mut self, undelivered: Undelivered) -> (Vec<u8>, u64) {
+        let id = undelivered.incident.id.clone();
         let mut forgotten = 0;
         if let Some(number) = self.numbers.remove(&id) {
-            self.debts.remove(&number);
+            self.entries.remove(&number);
         }
-        while self.debts.len() >= DEBTS
-            && let Some((_, oldest)) = self.debts.pop_first()
+        while self.entries.len() >= ROOM
+            && let Some((_, oldest)) = self.entries.pop_first()
         {
             self.numbers.remove(&oldest.incident.id);
             forgotten += 1;
         }
-        let line = line(&Line::Owed(Box::new(debt.clone())));
+        let line = line(&Line::Undelivered(Box::new(undelivered.clone())));
         self.numbers.insert(id, self.next);
-        self.debts.insert(self.next, debt);
+        self.entries.insert(self.next, undelivered);
         self.next += 1;
         (line, forgotten)
     }
 
-    /// Gives the line that says it; `None` where nothing was owed.
-    pub(super) fn done(&mut self, id: &str, sink: &str) -> Option<Vec<u8>> {
+    /// Gives the line that records it; `None` where that sink had nothing to deliver.
+    pub(super) fn settle(&mut self, id: &str, sink: &str) -> Option<Vec<u8>> {
         let number = *self.numbers.get(id)?;
-        let debt = self.debts.get_mut(&number)?;
-        if !debt.sinks.remove(sink) {
+        let entry = self.entries.get_mut(&number)?;
+        if !entry.sinks.remove(sink) {
             return None;
         }
-        if debt.sinks.is_empty() {
-            self.debts.remove(&number);
+        if entry.sinks.is_empty() {
+            self.entries.remove(&number);
             self.numbers.remove(id);
         }
-        Some(line(&Line::Done {
+        Some(line(&Line::Settled {
             id: id.to_owned(),
             sink: sink.to_owned(),
         }))
     }
 
-    /// All that is owed, oldest first.
-    pub(super) fn debts(&self) -> impl Iterator<Item = &Debt> {
-        self.debts.values()
+    /// Oldest first.
+    pub(super) fn undelivered(&self) -> impl Iterator<Item = &Undelivered> {
+        self.entries.values()
     }
 
     /// The shortest lines that make this ledger.
     pub(super) fn lines(&self) -> Vec<u8> {
-        self.debts()
-            .flat_map(|debt| line(&Line::Owed(Box::new(debt.clone()))))
+        self.undelivered()
+            .flat_map(|debt| line(&Line::Undelivered(Box::new(debt.clone()))))
             .collect()
     }
 }
 
-/// An incident, less what no sink but standard output tells.
+/// An incident, less what only standard output has.
 pub(super) fn lean(incident: &Incident) -> Incident {
     let mut lean = incident.clone();
     lean.memory.clear();
@@ -133,52 +134,52 @@ mod tests {
     use super::*;
     use crate::k8s::fake::incident;
 
-    fn debt(n: usize, sinks: &[&str]) -> Debt {
+    fn debt(n: usize, sinks: &[&str]) -> Undelivered {
         let mut incident = lean(&incident());
         incident.id = format!("6f1c0a52-{n}-1");
         incident.stamp_ns = 0;
         incident.victims[0].comm =
             Some("a\n{\"done\":{\"id\":\"6f1c0a52-0-1\"}}\n\u{2028}".to_owned());
-        Debt {
+        Undelivered {
             sinks: sinks.iter().map(|&sink| sink.to_owned()).collect(),
             incident,
         }
     }
 
-    fn owed(ledger: &Ledger) -> Vec<(String, Vec<String>)> {
-        let one = |debt: &Debt| {
+    fn pending(ledger: &Ledger) -> Vec<(String, Vec<String>)> {
+        let one = |debt: &Undelivered| {
             let sinks = debt.sinks.iter().cloned().collect();
             (debt.incident.id.clone(), sinks)
         };
-        ledger.debts().map(one).collect()
+        ledger.undelivered().map(one).collect()
     }
 
     #[test]
-    fn what_is_owed_until_it_is_done_is_read_again() {
+    fn what_is_not_settled_is_read_again() {
         let mut ledger = Ledger::default();
-        let mut file = ledger.owe(debt(1, &["kubernetes", "bonker"])).0;
-        file.extend(ledger.owe(debt(2, &["kubernetes"])).0);
-        file.extend(ledger.done("6f1c0a52-1-1", "bonker").unwrap());
-        file.extend(ledger.done("6f1c0a52-2-1", "kubernetes").unwrap());
-        assert_eq!(ledger.done("6f1c0a52-2-1", "kubernetes"), None);
+        let mut file = ledger.insert(debt(1, &["kubernetes", "bonker"])).0;
+        file.extend(ledger.insert(debt(2, &["kubernetes"])).0);
+        file.extend(ledger.settle("6f1c0a52-1-1", "bonker").unwrap());
+        file.extend(ledger.settle("6f1c0a52-2-1", "kubernetes").unwrap());
+        assert_eq!(ledger.settle("6f1c0a52-2-1", "kubernetes"), None);
         let read = Ledger::read(&file);
-        assert_eq!(owed(&read), owed(&ledger));
+        assert_eq!(pending(&read), pending(&ledger));
         assert_eq!(
-            owed(&read),
+            pending(&read),
             [("6f1c0a52-1-1".to_owned(), vec!["kubernetes".to_owned()])]
         );
-        assert_eq!(read.debts().next(), ledger.debts().next());
-        assert_eq!(owed(&Ledger::read(&read.lines())), owed(&read));
+        assert_eq!(read.undelivered().next(), ledger.undelivered().next());
+        assert_eq!(pending(&Ledger::read(&read.lines())), pending(&read));
     }
 
     #[test]
     fn one_more_than_there_is_room_for_takes_the_oldests() {
         let mut ledger = Ledger::default();
-        let forgotten: u64 = (0..=DEBTS)
-            .map(|n| ledger.owe(debt(n, &["kubernetes"])).1)
+        let forgotten: u64 = (0..=ROOM)
+            .map(|n| ledger.insert(debt(n, &["kubernetes"])).1)
             .sum();
-        assert_eq!((forgotten, ledger.debts().count()), (1, DEBTS));
-        assert_eq!(owed(&ledger)[0].0, "6f1c0a52-1-1");
+        assert_eq!((forgotten, ledger.undelivered().count()), (1, ROOM));
+        assert_eq!(pending(&ledger)[0].0, "6f1c0a52-1-1");
     }
 
     #[test]
@@ -188,12 +189,12 @@ mod tests {
         let mut ledger = Ledger::default();
         let sinks = BTreeSet::from(["kubernetes".to_owned()]);
         let incident = lean(&incident);
-        let (line, _) = ledger.owe(Debt { sinks, incident });
+        let (line, _) = ledger.insert(Undelivered { sinks, incident });
         assert!(!String::from_utf8(line).unwrap().contains("penguin"));
     }
 
     proptest! {
-        /// A file that was cut anywhere owes what it owed after some line of it, and nothing else.
+        /// A file that was cut anywhere is the state after some line of it.
         #[test]
         fn any_prefix_is_a_state_that_was(
             steps in proptest::collection::vec((0_usize..6, any::<bool>()), 1..20),
@@ -201,19 +202,19 @@ mod tests {
         ) {
             let mut ledger = Ledger::default();
             let mut file = Vec::new();
-            let mut states = vec![owed(&ledger)];
-            for (n, owe) in steps {
-                if owe {
-                    file.extend(ledger.owe(debt(n, &["kubernetes", "bonker"])).0);
+            let mut states = vec![pending(&ledger)];
+            for (n, insert) in steps {
+                if insert {
+                    file.extend(ledger.insert(debt(n, &["kubernetes", "bonker"])).0);
                 } else {
-                    file.extend(ledger.done(&format!("6f1c0a52-{n}-1"), "bonker").unwrap_or_default());
+                    file.extend(ledger.settle(&format!("6f1c0a52-{n}-1"), "bonker").unwrap_or_default());
                 }
-                states.push(owed(&ledger));
+                states.push(pending(&ledger));
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a small file")]
             let cut = (file.len() as f64 * cut) as usize;
-            prop_assert!(states.contains(&owed(&Ledger::read(&file[..cut]))));
-            prop_assert_eq!(&owed(&Ledger::read(&file)), states.last().unwrap());
+            prop_assert!(states.contains(&pending(&Ledger::read(&file[..cut]))));
+            prop_assert_eq!(&pending(&Ledger::read(&file)), states.last().unwrap());
         }
 
         #[test]

@@ -1,0 +1,106 @@
+//! The bookkeeping by which each kill is reported exactly once, also over restarts of the agent.
+//!
+//! 1. Its records are in pinned maps ([`Pinned`]) from when they leave the ring.
+//! 2. When its line is written, they say so: the next agent writes no second one.
+//! 3. Its incident is handed over: the journal has it, with the sinks that are to deliver it; only then its
+//!    records are removed.
+//! 4. Each sink settles its [`Receipts`] when it has delivered the incident or given it up.
+//!
+//! An agent begins with what the last one has left at each of these steps.
+
+mod journal;
+mod ledger;
+mod pinned;
+mod replay;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::error_chain::chain;
+
+use crate::incident::Incident;
+use crate::metrics::JournalCounts;
+use crate::report::Report;
+use journal::Journal;
+use ledger::Undelivered;
+
+pub(crate) use journal::Receipts;
+pub(crate) use pinned::Pinned;
+
+/// What sinks have yet to deliver. Without a directory, or where it cannot be used, nothing outlives the
+/// agent.
+pub(crate) struct Deliveries {
+    journal: Option<Journal>,
+    left_over: Vec<Undelivered>,
+    counts: JournalCounts,
+}
+
+// === impl Deliveries ===
+
+impl Deliveries {
+    pub(crate) fn open(state: Option<&Path>, counts: &JournalCounts) -> Self {
+        let (journal, left_over) = match state.map(|dir| Journal::open(dir, counts.clone())) {
+            None => (None, Vec::new()),
+            Some(Ok((journal, left_over))) => (Some(journal), left_over),
+            Some(Err(error)) => {
+                counts.failed.inc();
+                tracing::error!(error = %chain(&error), "no state is kept: what is not delivered when the agent ends is lost");
+                (None, Vec::new())
+            }
+        };
+        Self {
+            journal,
+            left_over,
+            counts: counts.clone(),
+        }
+    }
+
+    /// For the sink of that name.
+    pub(crate) fn receipts(&self, sink: &str) -> Receipts {
+        self.journal
+            .as_ref()
+            .map(|journal| journal.receipts(sink))
+            .unwrap_or_default()
+    }
+
+    /// Offers again what earlier agents have not delivered. `offer` is given the sink's name, the report and
+    /// its age; false: the sink does not take it any more.
+    pub(crate) fn replay(&mut self, offer: impl Fn(&str, &Report, Duration) -> bool) {
+        for undelivered in std::mem::take(&mut self.left_over) {
+            replay::replay(undelivered, &self.counts, &offer, |sink| {
+                self.receipts(sink)
+            });
+        }
+    }
+
+    /// Before an incident is offered to the sinks of these names. Its records stay pinned until the journal
+    /// has it.
+    pub(crate) fn record(
+        &self,
+        incident: &Arc<Incident>,
+        sinks: BTreeSet<String>,
+        pinned: &Pinned,
+    ) {
+        let (pinned, stamps) = (pinned.clone(), incident.stamps.clone());
+        let settle = move || pinned.settle(&stamps);
+        match &self.journal {
+            Some(journal) if !sinks.is_empty() => {
+                journal.record(sinks, incident, Box::new(settle));
+            }
+            _ => settle(),
+        }
+    }
+
+    /// Lets the journal write what is queued, for `patience` at most. Every sink must have ended.
+    pub(crate) async fn finish(self, patience: Duration) {
+        if let Some(journal) = self.journal {
+            journal.finish(patience).await;
+        }
+    }
+}

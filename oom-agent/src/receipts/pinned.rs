@@ -1,0 +1,49 @@
+//! Records of kills in pinned maps, where there are any, until their incidents are handed over.
+
+use std::sync::Arc;
+
+use oom_agent_ebpf::Record;
+use oom_capture::probe::{Kept, Left};
+
+/// A clone is the same. The default one keeps nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Pinned(Option<Arc<Kept>>);
+
+// === impl Pinned ===
+
+impl Pinned {
+    pub(crate) fn new(maps: Option<Arc<Kept>>) -> Self {
+        Self(maps)
+    }
+
+    /// Whether the next agent finds what this one does not settle.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What another agent has left.
+    pub(crate) fn leftover(&self) -> Left {
+        self.0.as_ref().map(|maps| maps.left()).unwrap_or_default()
+    }
+
+    /// Keeps a record until its kill is settled.
+    pub(crate) fn keep(&self, record: &Record) {
+        if let Some(maps) = &self.0 {
+            maps.keep(record);
+        }
+    }
+
+    /// The lines of these kills are written: the next agent writes no second ones.
+    pub(crate) fn lines_written(&self, stamps: &[u64]) {
+        if let Some(maps) = &self.0 {
+            maps.lines_written(stamps);
+        }
+    }
+
+    /// Nothing more is to be done for these kills.
+    pub(crate) fn settle(&self, stamps: &[u64]) {
+        if let Some(maps) = &self.0 {
+            maps.settle(stamps);
+        }
+    }
+}
