@@ -13,7 +13,7 @@ use rustix::thread::CapabilitySet;
 
 use memcg::{CgroupNamespace, memory_cgroup};
 
-use oom_capture::{Killed, Rss, Victim};
+use oom_capture::{Process, Rss, Victim};
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -103,14 +103,14 @@ impl Procfs {
 
     /// Fills what is still missing of the process or thread `victim.pid`, which was killed at
     /// `killed_boot_ns` (`CLOCK_BOOTTIME`), and notes why the rest stays so.
-    pub fn fill(&self, killed: &mut Killed, killed_boot_ns: u64) {
+    pub fn fill(&self, killed: &mut Victim, killed_boot_ns: u64) {
         let (Ok(reason) | Err(reason)) = self.try_fill(killed, killed_boot_ns);
         killed.missing.push(reason);
     }
 
     /// Gives the reason.
-    fn try_fill(&self, killed: &mut Killed, killed_boot_ns: u64) -> Result<String, String> {
-        let victim = &mut killed.victim;
+    fn try_fill(&self, killed: &mut Victim, killed_boot_ns: u64) -> Result<String, String> {
+        let victim = &mut killed.process;
         let gone = |error: io::Error| format!("gone before /proc could be read ({})", error.kind());
         // Whatever is read by this handle is of one process, whoever gets its number.
         let dir = self.open(victim.pid).map_err(gone)?;
@@ -230,7 +230,7 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn fill_from_status(victim: &mut Victim, status: &str) {
+fn fill_from_status(victim: &mut Process, status: &str) {
     let kib = |name: &str| {
         let digits = field(status, name)?.strip_suffix("kB")?.trim_ascii_end();
         digits.parse::<u64>().ok()?.checked_mul(1024)
@@ -275,10 +275,10 @@ mod tests {
             .into()
     }
 
-    fn killed(victim: Victim) -> Killed {
-        Killed {
-            victim,
-            ..Killed::default()
+    fn killed(process: Process) -> Victim {
+        Victim {
+            process,
+            ..Victim::default()
         }
     }
 
@@ -305,14 +305,14 @@ mod tests {
             ("oom_score_adj", b"-17\n"),
             ("cmdline", b"python3\0-c\0\0x = 1\0"),
         ]);
-        let mut killed = killed(Victim {
+        let mut killed = killed(Process {
             pid: 4243,
-            ..Victim::default()
+            ..Process::default()
         });
         procfs.fill(&mut killed, KILLED_NS);
         assert_eq!(
-            killed.victim,
-            Victim {
+            killed.process,
+            Process {
                 pid: 4242,
                 comm: Some("python3".to_owned()),
                 cmdline: Some(["python3", "-c", "", "x = 1"].map(str::to_owned).to_vec()),
@@ -346,17 +346,17 @@ mod tests {
             ("oom_score_adj", b"0\n"),
             ("cmdline", b""),
         ]);
-        let mut killed = killed(Victim {
+        let mut killed = killed(Process {
             pid: 4243,
             parent_pid: Some(7),
             namespace_pid: Some(4243),
-            ..Victim::default()
+            ..Process::default()
         });
         procfs.fill(&mut killed, KILLED_NS);
         killed.say_missing();
-        assert_eq!(killed.victim.rss_bytes, None);
-        assert_eq!(killed.victim.cmdline, None);
-        let cgroup = killed.victim.cgroup;
+        assert_eq!(killed.process.rss_bytes, None);
+        assert_eq!(killed.process.cmdline, None);
+        let cgroup = killed.process.cgroup;
         assert_eq!(cgroup, None, "a zombie is shown in the root cgroup");
         assert_eq!(
             killed.degraded,
@@ -373,7 +373,7 @@ mod tests {
             ("oom_score_adj", b"5\n"),
             ("cmdline", b"python3\0"),
         ]);
-        let known = Victim {
+        let known = Process {
             pid: 4242,
             comm: Some("py".to_owned()),
             uid: Some(0),
@@ -384,17 +384,17 @@ mod tests {
             namespace_pid: Some(2),
             namespace_level: Some(2),
             start_boot_ns: Some(1_004_000_000),
-            ..Victim::default()
+            ..Process::default()
         };
         std::fs::rename(procfs.root.join("4243"), procfs.root.join("4242")).unwrap();
         let late = "its signal has not reached it in time".to_owned();
-        let mut killed = Killed {
+        let mut killed = Victim {
             missing: vec![late],
             ..killed(known.clone())
         };
         procfs.fill(&mut killed, KILLED_NS);
         let cmdline = Some(vec!["python3".to_owned()]);
-        assert_eq!(killed.victim, Victim { cmdline, ..known });
+        assert_eq!(killed.process, Process { cmdline, ..known });
         // What was found later is known: nothing is said of it.
         killed.say_missing();
         assert_eq!(killed.degraded, Vec::<String>::new());
@@ -421,9 +421,9 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_is_said_to_be() {
         let (_root, procfs) = process(&[]);
-        let mut killed = killed(Victim {
+        let mut killed = killed(Process {
             pid: 1,
-            ..Victim::default()
+            ..Process::default()
         });
         procfs.fill(&mut killed, KILLED_NS);
         assert_eq!(
@@ -450,20 +450,20 @@ mod tests {
                 ("cgroup", b"0::/innocent\n"),
                 ("cmdline", b"innocent\0"),
             ]);
-            let victim = Victim {
+            let victim = Process {
                 pid: 4243,
                 start_boot_ns,
-                ..Victim::default()
+                ..Process::default()
             };
             let mut killed = killed(victim.clone());
             procfs.fill(&mut killed, KILLED_NS);
             assert_eq!(
-                killed.victim.comm.is_some(),
+                killed.process.comm.is_some(),
                 is_it,
                 "{ticks} {start_boot_ns:?}"
             );
             assert_eq!(killed.missing == [taken], !is_it, "{:?}", killed.missing);
-            assert_eq!(killed.victim == victim, !is_it);
+            assert_eq!(killed.process == victim, !is_it);
         }
     }
 
@@ -480,9 +480,9 @@ mod tests {
             ("/", 3),
         ] {
             std::fs::write(parent.join("cgroup"), format!("0::{cgroup}\n")).unwrap();
-            let mut killed = killed(Victim {
+            let mut killed = killed(Process {
                 pid: 4243,
-                ..Victim::default()
+                ..Process::default()
             });
             procfs.fill(&mut killed, KILLED_NS);
             assert_eq!(killed.parent_above, Some(above), "{cgroup}");
@@ -497,13 +497,13 @@ mod tests {
         std::fs::create_dir(&parent).unwrap();
         std::fs::write(parent.join("cgroup"), "0::/../../../system.slice\n").unwrap();
         let filled = |cgroup: Option<&str>| {
-            let mut killed = killed(Victim {
+            let mut killed = killed(Process {
                 pid: 4243,
                 cgroup: cgroup.map(str::to_owned),
-                ..Victim::default()
+                ..Process::default()
             });
             procfs.fill(&mut killed, KILLED_NS);
-            (killed.victim.cgroup.unwrap(), killed.parent_above)
+            (killed.process.cgroup.unwrap(), killed.parent_above)
         };
         assert_eq!(filled(None), ("/…/pod/c".to_owned(), Some(2)));
         // The kernel's path is whole: how far the parent is cannot be told.

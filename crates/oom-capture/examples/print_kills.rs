@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Some(record) => assembler.take(record, now_ns),
                 None => assembler.expire(now_ns),
             };
-            for victim in kills.iter().flat_map(|kill| &kill.killed) {
-                println!("killed: {:?}", victim.victim);
+            for victim in kills.iter().flat_map(|kill| &kill.victims) {
+                println!("victims: {:?}", victim.process);
             }
             assembler.deadline_ns()
         })

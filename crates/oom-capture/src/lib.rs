@@ -8,7 +8,7 @@ mod kill;
 pub mod probe;
 
 pub use kill::{
-    Allow, Assembler, Control, Expect, Fate, Found, Killed, Pattern, PatternError, Rss,
+    Allow, Assembler, Control, Expect, Fate, Kill, Pattern, PatternError, Process, Rss,
     SLACK_PAGES, Trigger, Unlisted, Victim, arguments, is_full, limit_of, memcg_path, text,
 };
 pub use oom_agent_ebpf as record;

@@ -50,7 +50,7 @@ fn a_victim_that_ends_unread_is_a_kill_all_the_same() {
     assert_eq!((kill.stamp_ns, kill.victim_count()), (100, 1));
     let trigger = kill.trigger.as_ref().map(|trigger| trigger.comm.as_str());
     assert_eq!(trigger, Some("allocator"));
-    assert_eq!(kill.killed[0].victim.pid, 42);
-    assert_eq!(kill.killed[0].fate, Fate::Unseen);
+    assert_eq!(kill.victims[0].process.pid, 42);
+    assert_eq!(kill.victims[0].fate, Fate::Unseen);
     assert_eq!(assembler.take(exit(100, 42), 300), [], "it is told once");
 }

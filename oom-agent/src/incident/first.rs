@@ -6,15 +6,15 @@
 use oom_agent_ebpf::LEVELS;
 
 use memcg::cgroup;
-use oom_capture::Killed;
+use oom_capture::Victim;
 
 const UNKNOWN: &str =
     "it cannot be told where its parent and its PID namespace's first process are";
 const SHARED: &str = "the container shares its PID namespace: its first process cannot be told from one that was executed in it, or whose parent has ended";
 
 /// Of a victim in a container; or why it cannot be told.
-pub fn is_first_process(killed: &Killed) -> Result<bool, &'static str> {
-    let path = killed.victim.cgroup.as_deref().ok_or(UNKNOWN)?;
+pub fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
+    let path = killed.process.cgroup.as_deref().ok_or(UNKNOWN)?;
     let container = container_above(path);
     let within = |above: Option<u32>| above.map(|above| above as usize <= container);
     match (
@@ -52,21 +52,21 @@ fn container_above(path: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oom_capture::Victim;
+    use oom_capture::Process;
 
     const CONTAINER: &str = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e/17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 
     fn check(path: &str, pid: (u32, u32), above: (u32, u32), expected: Option<bool>) {
-        let killed = Killed {
-            victim: Victim {
+        let killed = Victim {
+            process: Process {
                 cgroup: Some(path.to_owned()),
                 namespace_level: Some(pid.0),
                 namespace_pid: Some(pid.1),
-                ..Victim::default()
+                ..Process::default()
             },
             parent_above: Some(above.0),
             reaper_above: Some(above.1),
-            ..Killed::default()
+            ..Victim::default()
         };
         assert_eq!(
             is_first_process(&killed).ok(),
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_is_not_told() {
-        let killed = Killed {
-            victim: Victim {
+        let killed = Victim {
+            process: Process {
                 cgroup: Some(CONTAINER.to_owned()),
                 namespace_level: Some(1),
                 namespace_pid: Some(1),
-                ..Victim::default()
+                ..Process::default()
             },
-            ..Killed::default()
+            ..Victim::default()
         };
         assert_eq!(is_first_process(&killed), Err(UNKNOWN));
     }

@@ -1,14 +1,14 @@
 //! Whose memory is looked at after a kill.
 
 use memcg::Memory;
-use oom_capture::{Killed, limit_of};
+use oom_capture::{Victim, limit_of};
 
 use super::scope::{level_of, victim_path};
 use super::{Limit, Scope};
 
 /// Whose memory is of interest: that of the cgroup or node whose limit was hit, and the first
 /// victim's. Holds what the kernel's records tell of them, which is of the very moment.
-pub fn memory_of_interest(limit: &Limit, killed: &[Killed], page_size: u64) -> Vec<Memory> {
+pub fn memory_of_interest(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
     let victim = victim_path(killed);
     let mut of_interest = Vec::new();
     if limit.scope == Scope::Node {
@@ -28,7 +28,7 @@ pub fn memory_of_interest(limit: &Limit, killed: &[Killed], page_size: u64) -> V
     of_interest
 }
 
-fn at_the_kill(path: &str, killed: &[Killed], page_size: u64) -> Memory {
+fn at_the_kill(path: &str, killed: &[Victim], page_size: u64) -> Memory {
     let level = level_of(killed, path);
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     Memory {
@@ -48,7 +48,7 @@ mod tests {
     use oom_agent_ebpf::Level;
 
     use super::*;
-    use oom_capture::Victim;
+    use oom_capture::Process;
 
     fn limit(scope: Scope, cgroup: Option<&str>) -> Limit {
         Limit {
@@ -57,28 +57,28 @@ mod tests {
         }
     }
 
-    fn killed(cgroup: Option<&str>) -> Killed {
+    fn killed(cgroup: Option<&str>) -> Victim {
         let level = |usage_pages, max_pages, peak_pages| Level {
             usage_pages,
             max_pages,
             peak_pages,
             oom_group: 0,
         };
-        Killed {
-            victim: Victim {
+        Victim {
+            process: Process {
                 cgroup: cgroup.map(str::to_owned),
-                ..Victim::default()
+                ..Process::default()
             },
             levels: vec![
                 level(10, 20, 15),
                 level(30, 40, 0),
                 level(50, i64::MAX.unsigned_abs() / 4096, 60),
             ],
-            ..Killed::default()
+            ..Victim::default()
         }
     }
 
-    fn check(limit: &Limit, killed: &[Killed], says: &[(Option<&str>, [Option<u64>; 3])]) {
+    fn check(limit: &Limit, killed: &[Victim], says: &[(Option<&str>, [Option<u64>; 3])]) {
         let told: Vec<_> = memory_of_interest(limit, killed, 4096)
             .into_iter()
             .map(|memory| {

@@ -233,20 +233,20 @@ pub struct Victim {
     pub pod: Option<Pod>,
 }
 
-impl From<oom_capture::Victim> for Victim {
-    fn from(victim: oom_capture::Victim) -> Self {
+impl From<oom_capture::Process> for Victim {
+    fn from(process: oom_capture::Process) -> Self {
         Self {
-            pid: victim.pid,
-            comm: victim.comm,
-            cmdline: victim.cmdline,
-            environment: victim.environment,
-            parent_pid: victim.parent_pid,
-            namespace_pid: victim.namespace_pid,
-            start_boot_ns: victim.start_boot_ns,
-            uid: victim.uid,
-            oom_score_adj: victim.oom_score_adj,
-            rss_bytes: victim.rss_bytes,
-            cgroup: victim.cgroup,
+            pid: process.pid,
+            comm: process.comm,
+            cmdline: process.cmdline,
+            environment: process.environment,
+            parent_pid: process.parent_pid,
+            namespace_pid: process.namespace_pid,
+            start_boot_ns: process.start_boot_ns,
+            uid: process.uid,
+            oom_score_adj: process.oom_score_adj,
+            rss_bytes: process.rss_bytes,
+            cgroup: process.cgroup,
             first_process: None,
             container: None,
             pod: None,

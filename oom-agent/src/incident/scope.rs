@@ -2,7 +2,7 @@
 
 use memcg::{Rose, SwapCounter, ancestor};
 use oom_agent_ebpf::Level;
-use oom_capture::{Control, Killed, SLACK_PAGES, is_full};
+use oom_capture::{Control, SLACK_PAGES, Victim, is_full};
 
 use super::position::position;
 use super::{Holder, LimitKind, OutOfMemory, Scope, Setting};
@@ -168,7 +168,7 @@ pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
 /// of a cgroup.
 pub fn look_for_swap_limit(
     limit: &mut Limit,
-    killed: &[Killed],
+    killed: &[Victim],
     page_size: u64,
     counter: impl Fn(&str) -> Option<SwapCounter>,
 ) {
@@ -198,9 +198,9 @@ pub fn look_for_swap_limit(
 
 /// A cgroup's figures at the kill. Of several victims the one that was read first, when the others
 /// had given nothing back yet.
-pub(super) fn level_of(killed: &[Killed], cgroup: &str) -> Option<Level> {
+pub(super) fn level_of(killed: &[Victim], cgroup: &str) -> Option<Level> {
     let levels = killed.iter().filter_map(|killed| {
-        let own = killed.victim.cgroup.as_deref()?;
+        let own = killed.process.cgroup.as_deref()?;
         let mut levels = killed.levels.iter().enumerate();
         levels.find_map(|(depth, level)| (ancestor(own, depth) == Some(cgroup)).then_some(*level))
     });
@@ -208,10 +208,10 @@ pub(super) fn level_of(killed: &[Killed], cgroup: &str) -> Option<Level> {
 }
 
 /// The first that is known.
-pub(super) fn victim_path(killed: &[Killed]) -> Option<&str> {
+pub(super) fn victim_path(killed: &[Victim]) -> Option<&str> {
     killed
         .iter()
-        .find_map(|killed| killed.victim.cgroup.as_deref())
+        .find_map(|killed| killed.process.cgroup.as_deref())
 }
 
 /// `enum oom_constraint` of include/linux/oom.h.
@@ -257,7 +257,7 @@ fn constraint(number: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oom_capture::Victim;
+    use oom_capture::Process;
 
     const PAGE: u64 = 4096;
     const POD: &str = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
@@ -432,13 +432,13 @@ mod tests {
         };
         // Pages that the container uses, and may; the counter; what is told.
         let check = |usage: (u64, u64), counter: Option<SwapCounter>, expect: Option<u64>| {
-            let killed = [Killed {
-                victim: Victim {
+            let killed = [Victim {
+                process: Process {
                     cgroup: Some(container.clone()),
-                    ..Victim::default()
+                    ..Process::default()
                 },
                 levels: levels(&[usage, (30_000, UNLIMITED)]),
-                ..Killed::default()
+                ..Victim::default()
             }];
             let seen = Control {
                 memcg: Some(container.clone()),

@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 
 use memcg::{NodeRoot, Owners, is_within};
-use oom_capture::{Killed, SLACK_PAGES, limit_of};
+use oom_capture::{SLACK_PAGES, Victim, limit_of};
 
 use super::scope::{level_of, victim_path};
 use super::{Holder, Limit, Process, Scope, Setting};
@@ -23,7 +23,7 @@ const HOLDERS: usize = 8;
 /// directly below the pod's as they are now; `None` where they could not be read.
 pub fn choose_setting(
     limit: &mut Limit,
-    killed: &[Killed],
+    killed: &[Victim],
     children: Option<Vec<Holder>>,
     page_size: u64,
 ) {
@@ -68,7 +68,7 @@ pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
 
 /// Adds what the victim's pod held at the kill, or what it was in instead, to those who share a limit
 /// or the node: now it may have given that back.
-pub fn add_own(limit: &mut Limit, killed: &[Killed], node: &NodeRoot, page_size: u64) {
+pub fn add_own(limit: &mut Limit, killed: &[Victim], node: &NodeRoot, page_size: u64) {
     if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
         return;
     }
@@ -146,7 +146,7 @@ fn is_containers(pod: u64, own: &Holder, children: Option<&[Holder]>, page_size:
 /// Notes a limit that was set below what was in use: the kernel lets no charge go beyond a limit, but
 /// for some pages that it cannot refuse. `outside` says that the trigger is in no cgroup below it, as
 /// the one that writes a limit is: `out_of_memory` runs in its context then.
-pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Killed], outside: bool) {
+pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
     let level = limit.cgroup.as_deref();
     let Some(level) = level.and_then(|cgroup| level_of(killed, cgroup)) else {
         return;
@@ -170,7 +170,6 @@ mod tests {
     use oom_agent_ebpf::Level;
 
     use super::*;
-    use oom_capture::Victim;
 
     const PAGE: u64 = 4096;
     const MIB: u64 = 1 << 20;
@@ -200,14 +199,14 @@ mod tests {
         }
     }
 
-    fn killed(own: Figures, pod: Figures) -> [Killed; 1] {
-        [Killed {
-            victim: Victim {
+    fn killed(own: Figures, pod: Figures) -> [Victim; 1] {
+        [Victim {
+            process: oom_capture::Process {
                 cgroup: Some(container(1)),
-                ..Victim::default()
+                ..oom_capture::Process::default()
             },
             levels: vec![level(own), level(pod)],
-            ..Killed::default()
+            ..Victim::default()
         }]
     }
 
@@ -343,13 +342,13 @@ mod tests {
     fn on_a_node_that_is_a_container_a_victim_of_its_own_is_not_all_of_it() {
         let node = format!("/docker/{}", "e62ef4349cc5a70f".repeat(4));
         let path = format!("{node}/system.slice/a.service");
-        let killed = [Killed {
-            victim: Victim {
+        let killed = [Victim {
+            process: oom_capture::Process {
                 cgroup: Some(path.clone()),
-                ..Victim::default()
+                ..oom_capture::Process::default()
             },
             levels: vec![level((5, None)), level((6, None)), level((90, None))],
-            ..Killed::default()
+            ..Victim::default()
         }];
         let mut limit = Limit::none(Scope::Node);
         add_own(&mut limit, &killed, &NodeRoot::new(&node), PAGE);

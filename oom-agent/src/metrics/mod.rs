@@ -44,7 +44,7 @@ use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
-use oom_capture::{Fate, Found};
+use oom_capture::{Fate, Kill};
 use optional::Optional;
 use sink::Sinks;
 use usages::Usages;
@@ -259,7 +259,7 @@ impl Metrics {
     }
 
     /// A kill, or a group of them, was found.
-    pub fn found(&self, found: &Found) {
+    pub fn found(&self, found: &Kill) {
         if found.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
             self.waited.inc();
         } else {
@@ -275,7 +275,7 @@ impl Metrics {
         unseen.inc_by(more.unseen);
         counted.inc_by(more.counted);
         exiting.inc_by(more.exiting);
-        for killed in &found.killed {
+        for killed in &found.victims {
             let counter = match killed.fate {
                 _ if killed.exiting => exiting,
                 Fate::Autopsied => autopsied,

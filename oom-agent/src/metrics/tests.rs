@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use memcg::Stalled;
-use oom_capture::{Fate, Found, Killed, Trigger};
+use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
@@ -245,20 +245,20 @@ fn a_container_without_a_name_goes_by_its_id() {
     assert_eq!(scrape(&metrics, HOUR / 2)[&name], 1);
 }
 
-fn found(fates: &[Fate], trigger: bool) -> Found {
-    let killed = |fate: &Fate| Killed {
+fn found(fates: &[Fate], trigger: bool) -> Kill {
+    let victim = |fate: &Fate| KernelVictim {
         fate: *fate,
-        ..Killed::default()
+        ..KernelVictim::default()
     };
-    Found {
+    Kill {
         stamp_ns: 0,
         trigger: trigger.then(|| Trigger {
             pid: 1,
             comm: "a".to_owned(),
         }),
         control: None,
-        killed: fates.iter().map(killed).collect(),
-        ..Found::default()
+        victims: fates.iter().map(victim).collect(),
+        ..Kill::default()
     }
 }
 
@@ -270,7 +270,7 @@ fn drift_knows_how_the_kernel_counts() {
         true,
     ));
     let mut exiting = found(&[Fate::Unseen, Fate::Autopsied], false);
-    exiting.killed[1].exiting = true;
+    exiting.victims[1].exiting = true;
     metrics.found(&exiting);
     let drift = |kernel_kills| {
         metrics.read(Readings {
@@ -288,7 +288,7 @@ fn drift_knows_how_the_kernel_counts() {
     assert_eq!(drift(Some(9)), Some(5));
     assert_eq!(drift(None), None);
     let mut group = found(&[Fate::Autopsied], true);
-    group.killed[0].group = Some("/a".to_owned());
+    group.victims[0].group = Some("/a".to_owned());
     assert!(group.is_group());
     group.first_twice = true;
     metrics.found(&group);
@@ -319,7 +319,7 @@ fn a_kill_that_waited_is_in_no_drift() {
     metrics.attached(1_000);
     let mut waited = found(&[Fate::Autopsied, Fate::Autopsied], true);
     waited.stamp_ns = 999;
-    waited.killed[1].exiting = true;
+    waited.victims[1].exiting = true;
     metrics.found(&waited);
     let mut seen = found(&[Fate::Autopsied], true);
     seen.stamp_ns = 1_000;

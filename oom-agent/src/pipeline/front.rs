@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
 use oom_capture::probe::{Left, Take};
-use oom_capture::{Assembler, Found};
+use oom_capture::{Assembler, Kill};
 use service::clock;
 use tokio::sync::mpsc::Sender;
 
@@ -83,7 +83,7 @@ impl Front {
         }
     }
 
-    fn tell(&self, found: Vec<Found>) {
+    fn tell(&self, found: Vec<Kill>) {
         for found in found {
             self.metrics.found(&found);
             let mut incident = self.resolver.resolve(found);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use memcg::{Memory, NodeRoot, Snapshots};
-use oom_capture::{Fate, Found, Killed, Trigger};
+use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 use service::clock;
 
 use super::discover::Runtimes;
@@ -89,21 +89,21 @@ impl Resolver {
 
     /// All that this host tells by itself, at once, but for what memory is made of. Never fails: what
     /// cannot be found out is said in `degraded`.
-    pub(super) fn resolve(&self, found: Found) -> Incident {
-        let mut found = found;
+    pub(super) fn resolve(&self, kill: Kill) -> Incident {
+        let mut kill = kill;
         // All that goes stale comes first; the runtime may take its time.
-        for killed in &mut found.killed {
+        for killed in &mut kill.victims {
             self.read(killed);
         }
-        let mut limit = self.limit(&found);
-        let victim_count = found.victim_count();
-        let Found {
+        let mut limit = self.limit(&kill);
+        let victim_count = kill.victim_count();
+        let Kill {
             stamp_ns,
             mut trigger,
-            killed,
+            victims: killed,
             stamps,
             ..
-        } = found;
+        } = kill;
         name_own(&mut trigger, self.own_pid);
         let first = killed.first().map_or(0, |killed| killed.marked);
         let mut degraded = Vec::new();
@@ -234,29 +234,31 @@ impl Resolver {
         !incident.victims.is_empty() && incident.victims.iter().all(is_elsewhere)
     }
 
-    fn limit(&self, found: &Found) -> Limit {
-        let (killed, page_size) = (found.killed.as_slice(), self.host.page_size);
+    fn limit(&self, kill: &Kill) -> Limit {
+        let (killed, page_size) = (kill.victims.as_slice(), self.host.page_size);
         let deadline = Instant::now() + SNAPSHOT;
-        let mut limit = self.limit_hit(found, deadline);
+        let mut limit = self.limit_hit(kill, deadline);
         if let Some(cgroup) = &limit.cgroup {
             // As the node sees them: what it runs in itself is no container of its own.
             let victim = killed
                 .iter()
-                .find_map(|killed| killed.victim.cgroup.as_deref());
+                .find_map(|killed| killed.process.cgroup.as_deref());
             let seen = self.node.below(cgroup);
             limit.scope = seen.map_or(Scope::Ancestor, |cgroup| {
                 incident::position(cgroup, victim.and_then(|path| self.node.below(path)))
             });
         }
-        if self.has_waited(found.stamp_ns) {
+        if self.has_waited(kill.stamp_ns) {
             incident::choose_setting(&mut limit, killed, None, page_size);
             return limit;
         }
         incident::look_for_swap_limit(&mut limit, killed, page_size, |cgroup| {
             self.snapshots.swap_counter(cgroup, deadline)
         });
-        let outside = found.trigger.as_ref().is_some_and(|trigger| {
-            let is_victim = killed.iter().any(|killed| killed.victim.pid == trigger.pid);
+        let outside = kill.trigger.as_ref().is_some_and(|trigger| {
+            let is_victim = killed
+                .iter()
+                .any(|killed| killed.process.pid == trigger.pid);
             let cgroup = self.procfs.as_ref().filter(|_| !is_victim);
             let cgroup = cgroup.and_then(|procfs| procfs.cgroup(trigger.pid));
             cgroup.is_some_and(|cgroup| !limit.holds(&cgroup))
@@ -273,22 +275,21 @@ impl Resolver {
     }
 
     /// The limit that the kernel counted, as far as it is known.
-    fn limit_hit(&self, found: &Found, deadline: Instant) -> Limit {
-        let killed = found.killed.as_slice();
-        if let Some(control) = &found.control {
+    fn limit_hit(&self, kill: &Kill, deadline: Instant) -> Limit {
+        let killed = kill.victims.as_slice();
+        if let Some(control) = &kill.control {
             let victim = killed
                 .iter()
-                .find_map(|killed| killed.victim.cgroup.as_deref());
+                .find_map(|killed| killed.process.cgroup.as_deref());
             return incident::seen(control, victim, self.host.page_size);
         }
         let read = killed
             .iter()
-            .max_by_key(|killed| (!killed.levels.is_empty(), killed.victim.cgroup.is_some()));
-        let path = read.and_then(|killed| killed.victim.cgroup.as_deref());
+            .max_by_key(|killed| (!killed.levels.is_empty(), killed.process.cgroup.is_some()));
+        let path = read.and_then(|killed| killed.process.cgroup.as_deref());
         let levels = read.map_or(&[][..], |killed| &killed.levels);
         let now_ns = clock::monotonic_ns();
-        let rose =
-            path.and_then(|path| self.snapshots.rose(path, found.stamp_ns, now_ns, deadline));
+        let rose = path.and_then(|path| self.snapshots.rose(path, kill.stamp_ns, now_ns, deadline));
         if let (Some(path), Some(rose)) = (path, rose) {
             return incident::counted(path, &rose, levels, self.host.page_size);
         }
@@ -322,7 +323,7 @@ impl Resolver {
     }
 
     /// What its own context did not tell.
-    fn read(&self, killed: &mut Killed) {
+    fn read(&self, killed: &mut KernelVictim) {
         let waited = self.has_waited(killed.stamp_ns);
         match (&self.procfs, killed.fate) {
             (_, Fate::Autopsied | Fate::Counted) => {}
@@ -350,15 +351,15 @@ fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
 }
 
 /// A victim with its container and pod, as far as its cgroup tells, and what became of it.
-fn victim(killed: Killed, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
+fn victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     let first = incident::is_first_process(&killed);
-    let Killed {
-        victim,
+    let KernelVictim {
+        process,
         exiting,
         mut degraded,
         ..
     } = killed;
-    let mut victim = Victim::from(victim);
+    let mut victim = Victim::from(process);
     (victim.container, victim.pod) = victim
         .cgroup
         .as_deref()

@@ -6,10 +6,10 @@ use std::time::Duration;
 use oom_agent_ebpf::{Autopsy, Environment, Exit, Mark, Record, invoked, known};
 use zeroize::Zeroize as _;
 
-use super::autopsy::{control, killed, text};
+use super::autopsy::{control, text, victim_from_autopsy};
 use super::environment::{Allow, Kept};
 use super::group::{self, Groups};
-use super::{Fate, Found, Killed, Trigger, Victim};
+use super::{Fate, Kill, Process, Trigger, Victim};
 
 /// How long a victim that was read from outside waits for its command line.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -60,8 +60,8 @@ pub struct Assembler {
 /// What can be here before the rest.
 enum Part {
     Mark(Box<Mark>),
-    Outside(Box<Killed>),
-    Early(Box<Killed>),
+    Outside(Box<Victim>),
+    Early(Box<Victim>),
 }
 
 /// What is there of a kill. Times are the kernel's clock, in ns.
@@ -70,9 +70,9 @@ struct Waiting {
     /// `None`: its record was lost, or is still to come.
     mark: Option<Box<Mark>>,
     /// What was read from outside.
-    outside: Option<Box<Killed>>,
+    outside: Option<Box<Victim>>,
     /// What was read in its own context, before its mark.
-    early: Option<Box<Killed>>,
+    early: Option<Box<Victim>>,
     since_ns: u64,
 }
 
@@ -112,7 +112,7 @@ impl Assembler {
     }
 
     /// Takes one record; `now_ns` is `CLOCK_MONOTONIC`. Gives what is complete by it.
-    pub fn take(&mut self, record: Record, now_ns: u64) -> Vec<Found> {
+    pub fn take(&mut self, record: Record, now_ns: u64) -> Vec<Kill> {
         let mut found = self.make_room(now_ns);
         found.extend(match record {
             Record::Mark(mark) if self.expect == Expect::Nothing => Some(one(
@@ -125,9 +125,9 @@ impl Assembler {
             }
             Record::Mark(mark) if mark.invoked & invoked::COUNTED != 0 => {
                 self.tell(mark.stamp_ns).map(|_| {
-                    let mut killed = unread(&mark, "enough of its group were");
-                    killed.fate = Fate::Counted;
-                    one(Some(&mark), killed)
+                    let mut victim = unread(&mark, "enough of its group were");
+                    victim.fate = Fate::Counted;
+                    one(Some(&mark), victim)
                 })
             }
             Record::Mark(mark) => {
@@ -140,16 +140,16 @@ impl Assembler {
                 None
             }
             Record::Autopsy(autopsy) if autopsy.known & known::FROM_OUTSIDE != 0 => {
-                let mut killed = killed(&autopsy, self.page_size);
-                killed.fate = Fate::Outside;
-                self.wait(autopsy.mark_ns, now_ns, Part::Outside(Box::new(killed)));
+                let mut victim = victim_from_autopsy(&autopsy, self.page_size);
+                victim.fate = Fate::Outside;
+                self.wait(autopsy.mark_ns, now_ns, Part::Outside(Box::new(victim)));
                 None
             }
             Record::Autopsy(autopsy) if autopsy.known & known::UNCONFIRMED != 0 => {
-                let mut killed = killed(&autopsy, self.page_size);
-                self.add_environment(&mut killed);
-                killed.missing.push(KERNEL.to_owned());
-                self.wait(autopsy.mark_ns, now_ns, Part::Early(Box::new(killed)));
+                let mut victim = victim_from_autopsy(&autopsy, self.page_size);
+                self.add_environment(&mut victim);
+                victim.missing.push(KERNEL.to_owned());
+                self.wait(autopsy.mark_ns, now_ns, Part::Early(Box::new(victim)));
                 self.confirm(autopsy.mark_ns)
             }
             Record::Autopsy(autopsy) => self.autopsy(&autopsy),
@@ -160,7 +160,7 @@ impl Assembler {
     }
 
     /// Gives the kills whose autopsy is not awaited any longer, and the groups that are complete.
-    pub fn expire(&mut self, now_ns: u64) -> Vec<Found> {
+    pub fn expire(&mut self, now_ns: u64) -> Vec<Kill> {
         let overdue = self.overdue(now_ns);
         let mut found = self.fold(overdue, now_ns);
         found.extend(self.groups.expire(now_ns));
@@ -168,7 +168,7 @@ impl Assembler {
     }
 
     /// Gives all that is left: nothing more will come.
-    pub fn end(&mut self) -> Vec<Found> {
+    pub fn end(&mut self) -> Vec<Kill> {
         // First the kills that wait, then the groups that they may belong to.
         let mut found = self.expire(u64::MAX);
         found.extend(self.expire(u64::MAX));
@@ -202,7 +202,7 @@ impl Assembler {
     }
 
     /// Tells a kill whose autopsy came before its mark, once both are here.
-    fn confirm(&mut self, stamp_ns: u64) -> Option<Found> {
+    fn confirm(&mut self, stamp_ns: u64) -> Option<Kill> {
         let kill = self.waiting.get(&stamp_ns)?;
         if kill.mark.is_none() || kill.early.is_none() {
             return None;
@@ -223,28 +223,28 @@ impl Assembler {
         self.environments.insert(environment.mark_ns, kept);
     }
 
-    fn add_environment(&mut self, killed: &mut Killed) {
-        if let Some(kept) = self.environments.remove(&killed.stamp_ns) {
-            killed.victim.environment = Some(kept.environment);
+    fn add_environment(&mut self, victim: &mut Victim) {
+        if let Some(kept) = self.environments.remove(&victim.stamp_ns) {
+            victim.process.environment = Some(kept.environment);
             let cut = kept.degraded.map(|reason| format!("environment: {reason}"));
-            killed.degraded.extend(cut);
+            victim.degraded.extend(cut);
         }
     }
 
     /// Holds back the kills of groups; the rest is complete.
-    fn fold(&mut self, mut found: Vec<Found>, now_ns: u64) -> Vec<Found> {
-        let killed = found.iter_mut().flat_map(|found| &mut found.killed);
-        for killed in killed.filter(|_| !self.allow.is_empty()) {
-            if killed.victim.environment.is_none() {
+    fn fold(&mut self, mut found: Vec<Kill>, now_ns: u64) -> Vec<Kill> {
+        let victim = found.iter_mut().flat_map(|found| &mut found.victims);
+        for victim in victim.filter(|_| !self.allow.is_empty()) {
+            if victim.process.environment.is_none() {
                 let reason = "environment: not read in its own context".to_owned();
-                killed.degraded.push(reason);
+                victim.degraded.push(reason);
             }
         }
         let mut complete = Vec::new();
         for mut found in found {
             let control = found.control.as_ref();
-            for killed in &mut found.killed {
-                killed.group = group::group(killed, control, self.page_size);
+            for victim in &mut found.victims {
+                victim.group = group::group(victim, control, self.page_size);
             }
             complete.extend(self.groups.take(found, now_ns));
         }
@@ -252,21 +252,21 @@ impl Assembler {
         complete
     }
 
-    fn autopsy(&mut self, autopsy: &Autopsy) -> Option<Found> {
+    fn autopsy(&mut self, autopsy: &Autopsy) -> Option<Kill> {
         let kill = self.tell(autopsy.mark_ns)?;
-        let mut killed = killed(autopsy, self.page_size);
-        self.add_environment(&mut killed);
+        let mut victim = victim_from_autopsy(autopsy, self.page_size);
+        self.add_environment(&mut victim);
         if let Some(outside) = kill.outside {
-            killed.fill_from(*outside);
+            victim.fill_from(*outside);
         }
         let at_exit = autopsy.known & known::AT_EXIT != 0;
         let reason = if at_exit { AT_EXIT } else { KERNEL };
-        killed.missing.push(reason.to_owned());
-        killed.exiting = at_exit && kill.mark.as_deref().is_some_and(choice_unseen);
-        Some(one(kill.mark.as_deref(), killed))
+        victim.missing.push(reason.to_owned());
+        victim.exiting = at_exit && kill.mark.as_deref().is_some_and(choice_unseen);
+        Some(one(kill.mark.as_deref(), victim))
     }
 
-    fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Found> {
+    fn exit(&mut self, exit: &Exit, now_ns: u64) -> Option<Kill> {
         self.environments.remove(&exit.mark_ns);
         let left = self.tell(exit.mark_ns);
         self.told.remove(&exit.mark_ns);
@@ -279,25 +279,25 @@ impl Assembler {
         } = left?;
         // Where its mark's record was lost: an exit is told of marked ones only.
         Some(match (mark, early, outside) {
-            (mark, Some(killed), _) => one(mark.as_deref(), *killed),
-            (mark, None, Some(killed)) => from_outside(mark.as_deref(), *killed, AT_EXIT),
+            (mark, Some(victim), _) => one(mark.as_deref(), *victim),
+            (mark, None, Some(victim)) => from_outside(mark.as_deref(), *victim, AT_EXIT),
             (Some(mark), None, None) => {
-                let mut killed = unread(&mark, "no record has come before its exit");
-                killed.exiting = choice_unseen(&mark);
-                one(Some(&mark), killed)
+                let mut victim = unread(&mark, "no record has come before its exit");
+                victim.exiting = choice_unseen(&mark);
+                one(Some(&mark), victim)
             }
             // Its autopsy was lost too: the exit alone still tells of a kill.
             (None, None, None) => one(
                 None,
-                Killed {
+                Victim {
                     marked: exit.tgid,
                     stamp_ns: exit.mark_ns,
-                    victim: Victim {
+                    process: Process {
                         pid: exit.tgid,
-                        ..Victim::default()
+                        ..Process::default()
                     },
                     degraded: vec!["not read in its own context: the record was lost".to_owned()],
-                    ..Killed::default()
+                    ..Victim::default()
                 },
             ),
         })
@@ -317,7 +317,7 @@ impl Assembler {
     }
 
     /// The kills that have waited long enough; forgets those whose victims ended long ago.
-    fn overdue(&mut self, now_ns: u64) -> Vec<Found> {
+    fn overdue(&mut self, now_ns: u64) -> Vec<Kill> {
         // They end nearly in the order of their stamps: the oldest stands for the rest.
         while let Some(oldest) = self.ended.first_entry()
             && now_ns.saturating_sub(*oldest.get()) >= nanos(MEMORY)
@@ -338,7 +338,7 @@ impl Assembler {
             .collect()
     }
 
-    fn give_up(&mut self, stamp_ns: u64, kill: Waiting) -> Option<Found> {
+    fn give_up(&mut self, stamp_ns: u64, kill: Waiting) -> Option<Kill> {
         let found = kill.give_up();
         if found.is_none() {
             self.dismissed.push(stamp_ns);
@@ -346,7 +346,7 @@ impl Assembler {
         found
     }
 
-    fn make_room(&mut self, now_ns: u64) -> Vec<Found> {
+    fn make_room(&mut self, now_ns: u64) -> Vec<Kill> {
         let is_full =
             |this: &Self| this.told.len() + this.ended.len() + this.waiting.len() >= CAPACITY;
         if !is_full(self) {
@@ -380,13 +380,13 @@ impl Waiting {
     }
 
     /// What there is of it, without what it waits for.
-    fn give_up(self) -> Option<Found> {
+    fn give_up(self) -> Option<Kill> {
         match self {
             Self {
                 mark,
-                outside: Some(killed),
+                outside: Some(victim),
                 ..
-            } => Some(from_outside(mark.as_deref(), *killed, LATE)),
+            } => Some(from_outside(mark.as_deref(), *victim, LATE)),
             Self {
                 mark: Some(mark), ..
             } => Some(one(Some(&mark), unread(&mark, LATE))),
@@ -399,9 +399,9 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn from_outside(mark: Option<&Mark>, mut killed: Killed, reason: &str) -> Found {
-    killed.missing.push(reason.to_owned());
-    one(mark, killed)
+fn from_outside(mark: Option<&Mark>, mut victim: Victim, reason: &str) -> Kill {
+    victim.missing.push(reason.to_owned());
+    one(mark, victim)
 }
 
 /// Whether it was not seen if the victim was sent SIGKILL. Then one that ends without having
@@ -411,33 +411,33 @@ fn choice_unseen(mark: &Mark) -> bool {
 }
 
 /// A kill by itself.
-fn one(mark: Option<&Mark>, mut killed: Killed) -> Found {
-    killed.exiting |= mark.is_some_and(|mark| mark.invoked & invoked::EXITING != 0);
-    Found {
-        stamp_ns: killed.stamp_ns,
+fn one(mark: Option<&Mark>, mut victim: Victim) -> Kill {
+    victim.exiting |= mark.is_some_and(|mark| mark.invoked & invoked::EXITING != 0);
+    Kill {
+        stamp_ns: victim.stamp_ns,
         trigger: mark.map(|mark| Trigger {
             pid: mark.trigger_tgid,
             comm: text(&mark.trigger_comm),
         }),
         control: mark.and_then(control),
-        stamps: vec![killed.stamp_ns],
-        killed: vec![killed],
+        stamps: vec![victim.stamp_ns],
+        victims: vec![victim],
         end_follows: mark.is_some_and(|mark| mark.invoked & invoked::END_FOLLOWS != 0),
-        ..Found::default()
+        ..Kill::default()
     }
 }
 
-fn unread(mark: &Mark, reason: &str) -> Killed {
+fn unread(mark: &Mark, reason: &str) -> Victim {
     // The short layout tells the thread only; /proc tells its process.
     let pid = if mark.tgid == 0 { mark.tid } else { mark.tgid };
-    Killed {
+    Victim {
         marked: pid,
         stamp_ns: mark.stamp_ns,
-        victim: Victim {
+        process: Process {
             pid,
-            ..Victim::default()
+            ..Process::default()
         },
         degraded: vec![format!("not read in its own context: {reason}")],
-        ..Killed::default()
+        ..Victim::default()
     }
 }

@@ -2,14 +2,14 @@
 
 use oom_agent_ebpf::{Autopsy, CMDLINE_LEN, Mark, invoked, known};
 
-use super::{Control, Fate, Killed, Rss, Victim};
+use super::{Control, Fate, Process, Rss, Victim};
 
 /// What was read of a victim. What is missing is not said yet: another record may have it.
-pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
+pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
     let has = |bit| autopsy.known & bit != 0;
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(page_size);
     let mut degraded = Vec::new();
-    let mut victim = Victim {
+    let mut process = Process {
         pid: autopsy.tgid,
         comm: has(known::COMM).then(|| text(&autopsy.comm)),
         parent_pid: has(known::PARENT).then_some(autopsy.parent_tgid),
@@ -23,10 +23,10 @@ pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
             file: bytes(autopsy.file_pages),
             shmem: bytes(autopsy.shmem_pages),
         }),
-        ..Victim::default()
+        ..Process::default()
     };
     if has(known::CGROUP) {
-        victim.cgroup = Some(path(
+        process.cgroup = Some(path(
             &autopsy.cgroup_names,
             autopsy.cgroup_names_used,
             autopsy.cgroup_names_cut,
@@ -37,17 +37,17 @@ pub(super) fn killed(autopsy: &Autopsy, page_size: u64) -> Killed {
         }
     }
     if has(known::CMDLINE) {
-        victim.cmdline = cmdline(autopsy, &mut degraded);
+        process.cmdline = cmdline(autopsy, &mut degraded);
     }
     let levels = if has(known::LEVELS) {
         autopsy.levels_used as usize
     } else {
         0
     };
-    Killed {
+    Victim {
         marked: autopsy.tgid,
         stamp_ns: autopsy.mark_ns,
-        victim,
+        process,
         fate: Fate::Autopsied,
         exiting: false,
         group: None,

@@ -9,7 +9,7 @@ use memcg::ancestor;
 use oom_agent_ebpf::{InvocationEnd, Level};
 
 use super::level::is_full;
-use super::{Control, Found, Killed};
+use super::{Control, Kill, Victim};
 
 /// Where no end is seen, no further kill for this long means that the kernel is through with the
 /// group: it marks all in one loop, and prints some lines to the console for each. Longer than a kill
@@ -43,7 +43,7 @@ pub(super) struct Groups {
 }
 
 struct Group {
-    found: Found,
+    found: Kill,
     invocation_ns: Option<u64>,
     end: Option<InvocationEnd>,
     /// Kills that have come.
@@ -56,14 +56,14 @@ struct Group {
 
 impl Groups {
     /// Takes a kill; gives it back when it is in no group.
-    pub(super) fn take(&mut self, found: Found, now_ns: u64) -> Option<Found> {
+    pub(super) fn take(&mut self, found: Kill, now_ns: u64) -> Option<Kill> {
         if let Some(group) = self.open.iter_mut().find(|group| group.has(&found)) {
             group.last_ns = now_ns;
             group.arrived += 1;
             group.found.fold(found);
             return None;
         }
-        let is_member = found.killed.iter().any(|killed| killed.group.is_some());
+        let is_member = found.victims.iter().any(|victim| victim.group.is_some());
         if !is_member || self.open.len() >= GROUPS {
             return Some(found);
         }
@@ -105,17 +105,17 @@ impl Groups {
     }
 
     /// The groups of which every kill has come.
-    pub(super) fn complete(&mut self) -> Vec<Found> {
+    pub(super) fn complete(&mut self) -> Vec<Kill> {
         self.close_all(Group::is_complete)
     }
 
     /// The groups that have waited long enough. To be asked when no more records are there: what takes
     /// one of them may have taken as long as a group waits.
-    pub(super) fn expire(&mut self, now_ns: u64) -> Vec<Found> {
+    pub(super) fn expire(&mut self, now_ns: u64) -> Vec<Kill> {
         self.close_all(|group| group.is_complete() || group.deadline_ns() <= now_ns)
     }
 
-    fn close_all(&mut self, which: impl Fn(&Group) -> bool) -> Vec<Found> {
+    fn close_all(&mut self, which: impl Fn(&Group) -> bool) -> Vec<Kill> {
         let closed = self.open.extract_if(.., |group| which(group));
         closed.map(Group::close).collect()
     }
@@ -129,9 +129,9 @@ impl Groups {
 /// The cgroup that dies as one with a victim, by its path: what `mem_cgroup_get_oom_group` of the
 /// kernel's mm/memcontrol.c finds, the topmost one with `memory.oom.group` from the victim's own up to
 /// the one whose limit was hit.
-pub(super) fn group(killed: &Killed, control: Option<&Control>, page_size: u64) -> Option<String> {
-    let path = killed.victim.cgroup.as_deref()?;
-    let highest = killed.levels.len().saturating_sub(1);
+pub(super) fn group(victim: &Victim, control: Option<&Control>, page_size: u64) -> Option<String> {
+    let path = victim.process.cgroup.as_deref()?;
+    let highest = victim.levels.len().saturating_sub(1);
     let domain = match control {
         Some(control) if control.node => highest,
         Some(Control {
@@ -140,10 +140,10 @@ pub(super) fn group(killed: &Killed, control: Option<&Control>, page_size: u64) 
         // It was not seen: the nearest that stands at its limit, else any.
         _ => {
             let full = |level: &Level| is_full(level, page_size);
-            killed.levels.iter().position(full).unwrap_or(highest)
+            victim.levels.iter().position(full).unwrap_or(highest)
         }
     };
-    let within = killed.levels.get(..=domain)?;
+    let within = victim.levels.get(..=domain)?;
     let depth = within.iter().rposition(|level| level.oom_group == 1)?;
     ancestor(path, depth).map(str::to_owned)
 }
@@ -152,14 +152,14 @@ pub(super) fn group(killed: &Killed, control: Option<&Control>, page_size: u64) 
 
 impl Group {
     /// Whether a kill is one of this group's.
-    fn has(&self, found: &Found) -> bool {
+    fn has(&self, found: &Kill) -> bool {
         let invocation_ns = found.control.as_ref().map(|control| control.invocation_ns);
         if let (Some(own), Some(others)) = (self.invocation_ns, invocation_ns) {
             return own == others;
         }
-        let path = |found: &Found| found.killed.iter().find_map(|killed| killed.group.clone());
+        let path = |found: &Kill| found.victims.iter().find_map(|victim| victim.group.clone());
         let (own, others) = (&self.found.trigger, &found.trigger);
-        let read = found.killed.iter().any(|killed| !killed.levels.is_empty());
+        let read = found.victims.iter().any(|victim| !victim.levels.is_empty());
         match path(found) {
             Some(group) => {
                 let same_trigger = own == others || own.is_none() || others.is_none();
@@ -184,7 +184,7 @@ impl Group {
         }
     }
 
-    fn close(mut self) -> Found {
+    fn close(mut self) -> Kill {
         // A process of which two threads were marked is one.
         let twice = self.arrived.saturating_sub(self.found.victim_count());
         let marks = self.end.map_or(0, |end| u64::from(end.marks));

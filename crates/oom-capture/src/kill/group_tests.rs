@@ -7,7 +7,7 @@
 
 use oom_agent_ebpf::{InvocationEnd, Record, invoked};
 
-use super::Found;
+use super::Kill;
 use super::tests::{assembler, autopsy, autopsy_of, exit, grouped, mark};
 
 /// Names of the limit's cgroup, leaf first, as the records have them: victims are in /kube/pod/leaf,
@@ -63,7 +63,7 @@ fn a_group_of_600_is_one_incident_with_a_count_once_its_invocation_has_ended() {
         for n in 0..600 {
             assembler.take(marked(40, 50 + n, 1 + n as u32, Some(KUBE)), 60);
         }
-        let mut told: Vec<Found> = Vec::new();
+        let mut told: Vec<Kill> = Vec::new();
         if end_first {
             told.extend(assembler.take(end(40, 600, true), 61));
         }
@@ -77,9 +77,9 @@ fn a_group_of_600_is_one_incident_with_a_count_once_its_invocation_has_ended() {
         let [found] = told.as_slice() else {
             panic!("{} incidents", told.len())
         };
-        assert_eq!((found.killed.len(), found.victim_count()), (256, 600));
-        assert_eq!((found.stamp_ns, found.killed[0].victim.pid), (50, 1));
-        let reapers = found.killed.iter().filter(|killed| killed.is_reaper());
+        assert_eq!((found.victims.len(), found.victim_count()), (256, 600));
+        assert_eq!((found.stamp_ns, found.victims[0].process.pid), (50, 1));
+        let reapers = found.victims.iter().filter(|victim| victim.is_reaper());
         assert_eq!(reapers.count(), 1, "what becomes of the container is told");
         assert_eq!(found.stamps.len(), 600);
         assert!(found.is_group());
@@ -116,8 +116,8 @@ fn the_count_is_the_kernels_where_records_were_lost_or_victims_not_read() {
     assert_eq!(assembler.take(Record::Mark(counted), 60), []);
     assembler.take(end(40, 5, true), 61);
     let found = assembler.expire(2_000_000_000);
-    assert_eq!((found[0].killed.len(), found[0].victim_count()), (2, 5));
-    assert_eq!(found[0].killed[1].fate, super::Fate::Counted);
+    assert_eq!((found[0].victims.len(), found[0].victim_count()), (2, 5));
+    assert_eq!(found[0].victims[1].fate, super::Fate::Counted);
     // What was lost is missing in the agent's count of kills.
     assert_eq!(found[0].counted_by_kernel(), 3);
 }
@@ -135,9 +135,9 @@ fn the_kills_of_a_group_are_waited_for_as_long_as_others_are_read() {
     }
     let found = assembler.take(grouped(52, 44), 1_050_000_000);
     let read = found[0]
-        .killed
+        .victims
         .iter()
-        .filter(|killed| killed.fate == super::Fate::Autopsied);
+        .filter(|victim| victim.fate == super::Fate::Autopsied);
     assert_eq!(read.count(), 3);
 }
 
@@ -166,7 +166,7 @@ fn a_group_reaches_up_to_the_cgroup_whose_limit_was_hit() {
         }
         let mut found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
         found.extend(assembler.take(end(40, 1, false), 62));
-        found[0].killed[0].group.clone()
+        found[0].victims[0].group.clone()
     };
     let path = |path: &str| Some(path.to_owned());
     assert_eq!(group(Some(LEAF), [0, 1, 0, 0]), None);

@@ -3,9 +3,9 @@
 mod assembler;
 mod autopsy;
 mod environment;
-mod found;
 mod group;
 mod level;
+mod victims;
 
 #[cfg(test)]
 mod group_tests;
@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use assembler::{Assembler, Expect};
 pub use autopsy::{arguments, path as memcg_path, text};
 pub use environment::{Allow, Pattern, PatternError};
-pub use found::{Fate, Found, Killed, Unlisted};
 pub use level::{SLACK_PAGES, is_full, limit_of};
+pub use victims::{Fate, Kill, Unlisted, Victim};
 
 /// What the probe of `out_of_memory` saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Trigger {
 
 /// A process that was killed. What is not known is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Victim {
+pub struct Process {
     /// tgid, as the host sees it.
     pub pid: u32,
     /// The kernel's name of it, at most 15 bytes.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::Found;
+use super::Kill;
 use super::group_tests::{KUBE, LEAF, end, marked};
 use super::tests::{assembler, autopsy, exit, grouped, mark, unconfirmed};
 
@@ -72,10 +72,10 @@ proptest! {
 
         let mut assembler = assembler();
         let mut told: BTreeMap<u64, usize> = BTreeMap::new();
-        let mut count = |found: Vec<Found>| {
+        let mut count = |found: Vec<Kill>| {
             for found in found {
-                for killed in found.killed {
-                    *told.entry(killed.stamp_ns).or_default() += 1;
+                for victim in found.victims {
+                    *told.entry(victim.stamp_ns).or_default() += 1;
                 }
             }
         };

@@ -13,7 +13,7 @@ use oom_agent_ebpf::{
 };
 
 use super::assembler::{Assembler, Expect};
-use super::{Allow, Fate, Found, Rss, Trigger};
+use super::{Allow, Fate, Kill, Rss, Trigger};
 
 const PAGE: u64 = 4096;
 
@@ -93,10 +93,10 @@ pub(super) fn exit(mark_ns: u64, tgid: u32) -> Record {
 }
 
 /// What is not known of the first victim.
-fn degraded(found: &[Found]) -> Vec<String> {
-    let mut killed = found[0].killed[0].clone();
-    killed.say_missing();
-    killed.degraded
+fn degraded(found: &[Kill]) -> Vec<String> {
+    let mut victim = found[0].victims[0].clone();
+    victim.say_missing();
+    victim.degraded
 }
 
 /// Of a cgroup that dies as one, two levels above the victim's own.
@@ -122,7 +122,7 @@ fn the_kills_of_a_group_are_one_incident_in_the_order_of_their_marks() {
     assert_eq!(assembler.expire(quiet - 1), []);
     let found = assembler.expire(quiet);
     assert_eq!(found.len(), 1);
-    let pids: Vec<u32> = found[0].killed.iter().map(|k| k.victim.pid).collect();
+    let pids: Vec<u32> = found[0].victims.iter().map(|k| k.process.pid).collect();
     assert_eq!(pids, [42, 43, 44]);
     assert_eq!(found[0].stamp_ns, 50);
     assert_eq!(assembler.deadline_ns(), None);
@@ -144,11 +144,11 @@ fn a_mark_and_its_autopsy_are_one_kill() {
             comm: "allocator".to_owned()
         })
     );
-    let [killed] = found.killed.as_slice() else {
+    let [victim] = found.victims.as_slice() else {
         panic!("{found:?}")
     };
-    assert_eq!(killed.fate, Fate::Autopsied);
-    let victim = &killed.victim;
+    assert_eq!(victim.fate, Fate::Autopsied);
+    let victim = &victim.process;
     assert_eq!((victim.pid, victim.uid), (42, Some(1000)));
     assert_eq!(victim.comm.as_deref(), Some("tail"));
     assert_eq!(
@@ -188,7 +188,7 @@ fn a_thread_that_was_marked_is_told_as_its_process() {
     assembler.take(mark(50, 43, 0), 60);
     let found = assembler.take(autopsy(50, 44, 42), 61);
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].killed[0].victim.pid, 42);
+    assert_eq!(found[0].victims[0].process.pid, 42);
     assert!(found[0].trigger.is_some());
 }
 
@@ -197,13 +197,13 @@ fn an_exit_without_an_autopsy_tells_the_mark() {
     let mut assembler = assembler();
     assembler.take(mark(50, 42, 42), 60);
     let found = assembler.take(exit(50, 42), 61);
-    let killed = &found[0].killed[0];
+    let victim = &found[0].victims[0];
     assert_eq!(
-        killed.degraded,
+        victim.degraded,
         ["not read in its own context: no record has come before its exit"]
     );
-    assert_eq!(killed.fate, Fate::Unseen);
-    assert!(killed.exiting, "nothing tells that it was killed");
+    assert_eq!(victim.fate, Fate::Unseen);
+    assert!(victim.exiting, "nothing tells that it was killed");
 }
 
 /// What the mark tells of the kernel's choice.
@@ -228,7 +228,7 @@ fn a_victim_that_was_sent_no_sigkill_was_exiting_already_however_it_was_read() {
         assembler.take(marked(50, 42, invoked), 60);
         let told = format!("{invoked:#x} and {last:?}");
         let found = assembler.take(last, 61);
-        assert_eq!(found[0].killed[0].exiting, exiting, "{told}");
+        assert_eq!(found[0].victims[0].exiting, exiting, "{told}");
     };
     for last in [autopsy(50, 42, 42), at_exit(50, 42), exit(50, 42)] {
         check(invoked::EXITING, last.clone(), true);
@@ -287,8 +287,8 @@ fn what_could_not_be_read_is_said_by_field() {
             "cgroup: not readable in this kernel",
         ]
     );
-    assert_eq!(found[0].killed[0].victim.cgroup, None);
-    assert_eq!(found[0].killed[0].victim.rss_bytes, None);
+    assert_eq!(found[0].victims[0].process.cgroup, None);
+    assert_eq!(found[0].victims[0].process.rss_bytes, None);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
         | known::AT_EXIT;
     let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
     assert_eq!(
-        found[0].killed[0].victim.cgroup.as_deref(),
+        found[0].victims[0].process.cgroup.as_deref(),
         Some("/kube/pod/leaf")
     );
     assert_eq!(
@@ -331,9 +331,9 @@ fn a_victim_whose_signal_comes_late_is_told_as_it_was_seen_from_outside() {
     assembler.take(mark(50, 42, 42), 60);
     assert_eq!(assembler.take(from_outside(50, 42), 61), []);
     let found = assembler.expire(60 + 200_000_000);
-    let killed = &found[0].killed[0];
-    assert_eq!(killed.fate, Fate::Outside);
-    assert_eq!(killed.victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
+    let victim = &found[0].victims[0];
+    assert_eq!(victim.fate, Fate::Outside);
+    assert_eq!(victim.process.cgroup.as_deref(), Some("/kube/pod/leaf"));
     assert_eq!(
         degraded(&found),
         ["cmdline: its signal has not reached it in time"]
@@ -374,7 +374,7 @@ fn an_early_reading_whose_mark_was_lost_is_told_at_its_exit() {
     assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
     let found = assembler.take(exit(50, 42), 61);
     assert_eq!(found[0].trigger, None);
-    let victim = &found[0].killed[0].victim;
+    let victim = &found[0].victims[0].process;
     assert_eq!(victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
 }
 
@@ -394,8 +394,8 @@ fn what_its_own_context_has_lost_is_taken_from_outside() {
     let mut at_exit = autopsy_of(50, 42, 42);
     at_exit.known = known::COMM | known::CGROUP | known::AT_EXIT;
     let found = assembler.take(Record::Autopsy(Box::new(at_exit)), 62);
-    let killed = &found[0].killed[0];
-    assert_eq!(killed.victim.rss_bytes.unwrap().anon, 409_600);
+    let victim = &found[0].victims[0];
+    assert_eq!(victim.process.rss_bytes.unwrap().anon, 409_600);
     assert_eq!(
         degraded(&found),
         ["cmdline: read at its exit, where this was gone already"]
@@ -406,8 +406,8 @@ fn what_its_own_context_has_lost_is_taken_from_outside() {
 fn where_nothing_follows_a_mark_it_is_told_at_once() {
     let mut assembler = Assembler::new(PAGE, Expect::Nothing);
     let found = assembler.take(mark(50, 42, 0), 60);
-    assert_eq!(found[0].killed[0].fate, Fate::Unseen);
-    assert_eq!(found[0].killed[0].victim.pid, 42);
+    assert_eq!(found[0].victims[0].fate, Fate::Unseen);
+    assert_eq!(found[0].victims[0].process.pid, 42);
     assert_eq!(assembler.deadline_ns(), None);
 }
 
@@ -418,8 +418,8 @@ fn lengths_beyond_the_arrays_are_taken_as_whole() {
     autopsy.cmdline_read = u32::MAX;
     let found = assembler().take(Record::Autopsy(Box::new(autopsy)), 60);
     assert_eq!(
-        found[0].killed[0]
-            .victim
+        found[0].victims[0]
+            .process
             .cmdline
             .as_ref()
             .unwrap()
@@ -464,17 +464,17 @@ fn an_environment_goes_with_its_victim_as_far_as_it_is_allowed() {
     let read = environment(50, b"SECRET=hunter2\0APP=a\0");
     assert_eq!(assembler.take(read, 60), []);
     let found = assembler.take(autopsy(50, 42, 42), 61);
-    let killed = &found[0].killed[0];
+    let victim = &found[0].victims[0];
     let expected = [("APP".to_owned(), "a".to_owned())].into();
-    assert_eq!(killed.victim.environment, Some(expected));
+    assert_eq!(victim.process.environment, Some(expected));
     assert!(!format!("{found:?}").contains("hunter2"));
 
     assembler.take(mark(70, 43, 43), 80);
     let found = assembler.take(autopsy(70, 43, 43), 81);
-    let killed = &found[0].killed[0];
-    assert_eq!(killed.victim.environment, None);
+    let victim = &found[0].victims[0];
+    assert_eq!(victim.process.environment, None);
     let said = "environment: not read in its own context".to_owned();
-    assert!(killed.degraded.contains(&said), "{:?}", killed.degraded);
+    assert!(victim.degraded.contains(&said), "{:?}", victim.degraded);
 }
 
 #[test]
@@ -482,9 +482,9 @@ fn where_nothing_is_allowed_an_environment_is_no_gap() {
     let mut assembler = assembler();
     assembler.take(mark(50, 42, 42), 60);
     let found = assembler.take(autopsy(50, 42, 42), 61);
-    let killed = &found[0].killed[0];
-    assert_eq!(killed.victim.environment, None);
-    assert!(!format!("{:?}", killed.degraded).contains("environment"));
+    let victim = &found[0].victims[0];
+    assert_eq!(victim.process.environment, None);
+    assert!(!format!("{:?}", victim.degraded).contains("environment"));
 }
 
 #[test]

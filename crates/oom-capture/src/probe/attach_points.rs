@@ -45,9 +45,9 @@ pub(super) const BTF_PROGRAMS: [BtfProgram; 5] = [FREE, EXIT, DELIVER, GENERATE,
 /// The kernel's function that every OOM goes through, and the programs for it.
 pub(super) const OUT_OF_MEMORY: &str = "out_of_memory";
 
-pub(super) type Found = Option<(aya::Btf, Offsets)>;
+pub(super) type Kill = Option<(aya::Btf, Offsets)>;
 
-pub(super) fn kernel_btf(method: Method) -> Result<Found, BtfError> {
+pub(super) fn kernel_btf(method: Method) -> Result<Kill, BtfError> {
     if method == Method::Classic {
         return Ok(None);
     }

@@ -2,14 +2,14 @@
 
 use oom_agent_ebpf::{LISTED, Level};
 
-use super::{Control, Trigger, Victim};
+use super::{Control, Process, Trigger};
 
 /// Stamps that are kept of one OOM, to settle its kills.
 const STAMPS: usize = 1 << 16;
 
 /// One OOM: a kill, or the kills of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct Kill {
     /// The kernel's stamp of the first mark: `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
     /// Whose allocation it was; `None` when the mark was lost.
@@ -17,7 +17,7 @@ pub struct Found {
     /// What `out_of_memory` was given, where that is seen.
     pub control: Option<Control>,
     /// Who was killed, in the order of their marks: 256 at most.
-    pub killed: Vec<Killed>,
+    pub victims: Vec<Victim>,
     /// How many more were.
     pub more: Unlisted,
     /// How many the kernel has marked, where that is known: records can be lost.
@@ -47,13 +47,13 @@ pub struct Unlisted {
 
 /// One victim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Killed {
+pub struct Victim {
     /// The process or, where the tracepoint tells no more, the thread that was marked.
     pub marked: u32,
     /// The kernel's stamp of its mark.
     pub stamp_ns: u64,
     /// Only the pid is set when there was no autopsy.
-    pub victim: Victim,
+    pub process: Process,
     /// How far it was seen.
     pub fate: Fate,
     /// It was on its way out before it was chosen: the kernel killed nothing.
@@ -86,14 +86,14 @@ pub enum Fate {
     Counted,
 }
 
-// === impl Found ===
+// === impl Kill ===
 
-impl Found {
+impl Kill {
     /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process. Where the
     /// kernel's choice is exiting already it kills no group.
     pub fn is_group(&self) -> bool {
-        let killed = |killed: &Killed| !killed.exiting && killed.group.is_some();
-        self.victim_count() > 1 || self.killed.iter().any(killed)
+        let victim = |victim: &Victim| !victim.exiting && victim.group.is_some();
+        self.victim_count() > 1 || self.victims.iter().any(victim)
     }
 
     /// How many were killed.
@@ -103,12 +103,12 @@ impl Found {
 
     /// Of how many a record has come.
     fn seen(&self) -> u64 {
-        self.killed.len() as u64 + self.more.count()
+        self.victims.len() as u64 + self.more.count()
     }
 
     /// By how much this has raised the kernel's own count of kills, `oom_kill` of /proc/vmstat.
     pub fn counted_by_kernel(&self) -> u64 {
-        let exiting = self.killed.iter().filter(|killed| killed.exiting).count() as u64;
+        let exiting = self.victims.iter().filter(|victim| victim.exiting).count() as u64;
         self.seen() - exiting - self.more.exiting + u64::from(self.first_twice)
     }
 
@@ -117,23 +117,27 @@ impl Found {
         self.stamp_ns = self.stamp_ns.min(other.stamp_ns);
         self.trigger = self.trigger.take().or(other.trigger);
         self.control = self.control.take().or(other.control);
-        for killed in other.killed {
+        for victim in other.victims {
             // Where a mark names a thread, a process can be marked by two of them. It dies once.
-            if self.killed.iter().any(|known| known.is_process_of(&killed)) {
+            if self
+                .victims
+                .iter()
+                .any(|known| known.is_process_of(&victim))
+            {
                 self.first_twice = true;
             } else {
-                self.killed.push(killed);
+                self.victims.push(victim);
             }
         }
         let room = STAMPS.saturating_sub(self.stamps.len());
         self.stamps.extend(other.stamps.into_iter().take(room));
-        self.killed.sort_by_key(|killed| killed.stamp_ns);
+        self.victims.sort_by_key(|victim| victim.stamp_ns);
         let listed = LISTED as usize;
-        while self.killed.len() > listed {
+        while self.victims.len() > listed {
             // What becomes of the container is told by its first process: that one stays.
-            let last = self.killed.iter().rposition(|killed| !killed.is_reaper());
+            let last = self.victims.iter().rposition(|victim| !victim.is_reaper());
             let last = last.unwrap_or(listed);
-            self.more.add(&self.killed.remove(last));
+            self.more.add(&self.victims.remove(last));
         }
     }
 }
@@ -146,9 +150,9 @@ impl Unlisted {
         self.autopsied + self.outside + self.unseen + self.counted + self.exiting
     }
 
-    fn add(&mut self, killed: &Killed) {
-        let count = match killed.fate {
-            _ if killed.exiting => &mut self.exiting,
+    fn add(&mut self, victim: &Victim) {
+        let count = match victim.fate {
+            _ if victim.exiting => &mut self.exiting,
             Fate::Autopsied => &mut self.autopsied,
             Fate::Outside => &mut self.outside,
             Fate::Unseen => &mut self.unseen,
@@ -158,13 +162,13 @@ impl Unlisted {
     }
 }
 
-// === impl Killed ===
+// === impl Victim ===
 
-impl Killed {
+impl Victim {
     /// Takes over what only the other reading of the same victim has; and what it held, as the other is
     /// from when it was marked, and it may have given that back since.
     pub(super) fn fill_from(&mut self, other: Self) {
-        let (mine, theirs) = (&mut self.victim, other.victim);
+        let (mine, theirs) = (&mut self.process, other.process);
         mine.comm = mine.comm.take().or(theirs.comm);
         mine.cmdline = mine.cmdline.take().or(theirs.cmdline);
         mine.parent_pid = mine.parent_pid.or(theirs.parent_pid);
@@ -189,7 +193,7 @@ impl Killed {
             return;
         }
         let reason = self.missing.join("; ");
-        let victim = &self.victim;
+        let victim = &self.process;
         let missing = [
             ("comm", victim.comm.is_none()),
             ("parent_pid", victim.parent_pid.is_none()),
@@ -215,12 +219,12 @@ impl Killed {
 
     /// Whether it is the first process of its PID namespace, be it a container's or one within.
     pub fn is_reaper(&self) -> bool {
-        let victim = &self.victim;
+        let victim = &self.process;
         victim.namespace_level.is_some_and(|level| level > 0) && victim.namespace_pid == Some(1)
     }
 
     fn is_process_of(&self, other: &Self) -> bool {
-        let (one, two) = (&self.victim, &other.victim);
+        let (one, two) = (&self.process, &other.process);
         one.pid == two.pid && one.start_boot_ns.is_some() && one.start_boot_ns == two.start_boot_ns
     }
 }
