@@ -21,7 +21,7 @@ pub mod sidecar;
 pub mod signals;
 pub mod sinks;
 mod size;
-pub mod story;
+pub mod status_check;
 pub mod warn;
 pub mod watch_pods;
 

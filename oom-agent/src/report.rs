@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::incident::{Container, Incident, Pod, sentence};
 use crate::no_victim::NoVictim;
-use crate::story::{self, Finding};
+use crate::status_check::{self, Mismatch};
 use crate::warn::{Unheeded, Warning};
 
 /// One thing to report. A clone is the same one.
@@ -17,7 +17,7 @@ pub enum Report {
     /// An OOM killed no process.
     NoVictim(Arc<NoVictim>),
     /// Kubernetes' status of a container contradicts the kernel's kills.
-    Mismatch(Arc<Finding>),
+    Mismatch(Arc<Mismatch>),
     /// A container is near its limit.
     Warning(Arc<Warning>),
     /// A pod has annotations that cannot be used.
@@ -112,7 +112,7 @@ impl Report {
         match self {
             Self::Incident(incident) => sentence(incident),
             Self::NoVictim(no_victim) => sentence(&no_victim.incident),
-            Self::Mismatch(mismatch) => story::sentence(mismatch),
+            Self::Mismatch(mismatch) => status_check::sentence(mismatch),
             Self::Warning(warning) => warning.sentence(),
             Self::BadAnnotations(annotations) => annotations.sentence(),
         }

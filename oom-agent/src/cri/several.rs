@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
 use super::{Cri, CriError, Identity, Sandbox};
-use crate::story::Status;
+use crate::status_check::Status;
 
 /// All runtimes of a node.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use proto::cri::{
 use service::escape;
 
 use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, identity};
-use crate::story::{State, Status};
+use crate::status_check::{State, Status};
 
 /// Containers of one pod whose status is asked for: the struck first, then those made last.
 const CONTAINERS: usize = 32;

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Cri, CriError, Identity, PATIENCE, Several, Socket, discover};
 use crate::incident::{Container as OurContainer, Pod};
-use crate::story::State;
+use crate::status_check::State;
 
 pub(crate) const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 

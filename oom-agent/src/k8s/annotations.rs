@@ -12,7 +12,7 @@ use super::draft::{Draft, On};
 use super::facts::Facts;
 use crate::incident::{Incident, Victim};
 use crate::report::Report;
-use crate::story::{Finding, State};
+use crate::status_check::{Mismatch, State};
 use crate::warn::Warning;
 
 /// Before every key.
@@ -37,9 +37,9 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
     };
     match &draft.report {
         Report::Incident(incident) => kill(draft, incident, &mut put),
-        Report::Mismatch(finding) => {
-            verdict(finding, &mut put);
-            kill(draft, &finding.incident, &mut put);
+        Report::Mismatch(mismatch) => {
+            verdict(mismatch, &mut put);
+            kill(draft, &mismatch.incident, &mut put);
         }
         Report::Warning(of) => warning(of, &mut put),
         Report::NoVictim(told) => kill(draft, &told.incident, &mut put),
@@ -130,9 +130,9 @@ fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<St
     }
 }
 
-fn verdict(finding: &Finding, put: &mut impl FnMut(&str, Option<String>)) {
-    put("verdict", word(&finding.verdict));
-    let status = &finding.status;
+fn verdict(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
+    put("verdict", word(&mismatch.verdict));
+    let status = &mismatch.status;
     put("status-state", word(&status.state));
     let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
     put("status-reason", reason.map(|reason| safe(reason)));

@@ -3,7 +3,7 @@
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::story::Finding;
+use crate::status_check::Mismatch;
 
 /// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
 const CONTAINERS: usize = 8;
@@ -38,7 +38,7 @@ pub(super) struct Subject {
 
 /// What makes two kills on one object the same story: all that a note says but pids, sizes and the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Story {
+pub(super) struct SeriesKey {
     container: Option<String>,
     comm: Option<String>,
     trigger: Option<String>,
@@ -102,14 +102,14 @@ fn subject(report: &Report) -> Option<Subject> {
     })
 }
 
-fn subject_of_mismatch(finding: &Finding) -> Option<Subject> {
-    let incident = &finding.incident;
-    let container = &finding.status.container;
+fn subject_of_mismatch(mismatch: &Mismatch) -> Option<Subject> {
+    let incident = &mismatch.incident;
+    let container = &mismatch.status.container;
     let of_it = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
     let victim = incident.victims.iter().position(of_it);
     let known = victim.and_then(|victim| incident.victims.get(victim));
     let known = known.and_then(|victim| victim.pod.as_ref());
-    let pod = finding.status.pod.as_ref().or(known)?;
+    let pod = mismatch.status.pod.as_ref().or(known)?;
     Some(Subject {
         victim: victim.unwrap_or_default(),
         pod: pod.clone(),
@@ -158,8 +158,8 @@ impl Draft {
     pub(super) fn object(&self) -> String {
         match &self.report {
             Report::Incident(_) => {}
-            Report::Mismatch(finding) => {
-                return format!("{:?} {}", finding.verdict, finding.status.container.id);
+            Report::Mismatch(mismatch) => {
+                return format!("{:?} {}", mismatch.verdict, mismatch.status.container.id);
             }
             Report::Warning(warning) => {
                 let level = warning.crossing.level.as_str();
@@ -191,11 +191,11 @@ impl Draft {
     }
 
     /// `None` of what is no kill: all on its object are the same, whoever was struck.
-    pub(super) fn story(&self) -> Option<Story> {
+    pub(super) fn story(&self) -> Option<SeriesKey> {
         let (incident, victims) = (self.report.kills()?, self.victims());
         let subject = self.subject();
         let container = subject.and_then(|subject| subject.container.as_ref());
-        Some(Story {
+        Some(SeriesKey {
             container: container
                 .map(|container| container.name.clone().unwrap_or(container.id.clone())),
             comm: victims.first().and_then(|victim| victim.comm.clone()),
@@ -225,7 +225,7 @@ impl Draft {
     pub(super) fn victims(&self) -> Vec<&Victim> {
         let all = match &self.report {
             Report::Incident(incident) => &incident.victims,
-            Report::Mismatch(finding) => return finding.victims().collect(),
+            Report::Mismatch(mismatch) => return mismatch.victims().collect(),
             Report::Warning(_) | Report::BadAnnotations(_) | Report::NoVictim(_) => {
                 return Vec::new();
             }

@@ -13,7 +13,7 @@ use super::draft::{Draft, On, Subject};
 use super::facts::{Facts, Kind};
 use super::{annotations, note};
 use crate::report::Report;
-use crate::story::Verdict;
+use crate::status_check::MismatchKind;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
 pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
@@ -139,11 +139,11 @@ fn name(object: &str, draft: &Draft) -> String {
     // Several containers of a pod may have died in one incident.
     let id = draft.report.id();
     let suffix = match (&draft.report, &draft.on) {
-        (Report::Mismatch(finding), _) => {
-            let container = escape::truncate(&finding.status.container.id, ID_LEN);
-            let verdict = match finding.verdict {
-                Verdict::Missed => "missed",
-                Verdict::Phantom => "phantom",
+        (Report::Mismatch(mismatch), _) => {
+            let container = escape::truncate(&mismatch.status.container.id, ID_LEN);
+            let verdict = match mismatch.verdict {
+                MismatchKind::Missed => "missed",
+                MismatchKind::Phantom => "phantom",
             };
             format!(".{id}.{verdict}.{container}")
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::bucket::Bucket;
-use super::draft::{Draft, Story};
+use super::draft::{Draft, SeriesKey};
 use super::event::Place;
 
 /// Objects that are remembered: more than the pods of a node.
@@ -36,7 +36,7 @@ struct Object {
 /// The last Event on an object, and the kills that are counted on it.
 #[derive(Debug)]
 struct Series {
-    story: Option<Story>,
+    story: Option<SeriesKey>,
     /// Of what that Event tells.
     id: String,
     /// Where it lies, once it does.
@@ -51,7 +51,7 @@ struct Series {
 
 /// What becomes of a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Admission {
     /// An Event of its own.
     Write {
         /// Kills before it that had none.
@@ -82,7 +82,7 @@ pub(super) enum Update {
 
 impl Ledger {
     /// Decides on one kill.
-    pub(super) fn admit(&mut self, draft: &Draft, now: Instant) -> Verdict {
+    pub(super) fn admit(&mut self, draft: &Draft, now: Instant) -> Admission {
         let key = draft.object();
         if !self.objects.contains_key(&key) {
             self.make_room();
@@ -107,7 +107,7 @@ impl Ledger {
                 updated: None,
             });
             let held_back = std::mem::take(&mut object.held_back);
-            return Verdict::Write { held_back };
+            return Admission::Write { held_back };
         }
         object.held_back = object.held_back.saturating_add(1);
         match &mut object.series {
@@ -116,11 +116,11 @@ impl Ledger {
                 series.latest = draft.clone();
                 let begun = std::mem::replace(&mut series.queued, true);
                 let due = series.updated.map_or(now, |at| (at + EVERY).max(now));
-                Verdict::Repeat {
+                Admission::Repeat {
                     update: (!begun).then_some(due),
                 }
             }
-            _ => Verdict::HoldBack,
+            _ => Admission::HoldBack,
         }
     }
 

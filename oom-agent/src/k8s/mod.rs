@@ -45,7 +45,7 @@ use crate::report::Report;
 use draft::On;
 use event::Place;
 use facts::Facts;
-use ledger::{Ledger, Update, Verdict};
+use ledger::{Admission, Ledger, Update};
 use pods::Pods;
 use refusal::Refusal;
 use service::error_chain::chain;
@@ -130,16 +130,16 @@ impl Recorder {
         let mut admitted = Admitted::default();
         for mut draft in draft::drafts(report, self.tell_node) {
             match self.ledger.admit(&draft, now) {
-                Verdict::Write { held_back } => {
+                Admission::Write { held_back } => {
                     draft.held_back = held_back;
                     admitted.jobs.push((Job::Event(Box::new(draft)), now));
                 }
-                Verdict::Repeat { update } => {
+                Admission::Repeat { update } => {
                     admitted.held_back += 1;
                     let job = update.map(|due| (Job::Series(draft.object()), due));
                     admitted.jobs.extend(job);
                 }
-                Verdict::HoldBack => admitted.held_back += 1,
+                Admission::HoldBack => admitted.held_back += 1,
             }
         }
         admitted
@@ -233,16 +233,16 @@ impl Recorder {
         let subject = draft.subject().cloned();
         draft.on = On::Node(subject);
         match self.ledger.admit(draft, Instant::now()) {
-            Verdict::Write { held_back } => {
+            Admission::Write { held_back } => {
                 draft.held_back = held_back;
                 true
             }
-            Verdict::Repeat { .. } => {
+            Admission::Repeat { .. } => {
                 // Told with the next repeat.
                 self.ledger.updated(&draft.object(), Instant::now());
                 false
             }
-            Verdict::HoldBack => false,
+            Admission::HoldBack => false,
         }
     }
 

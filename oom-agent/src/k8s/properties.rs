@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::draft::{self, Draft};
 use super::event::Place;
 use super::fake::incident;
-use super::ledger::{Ledger, Update, Verdict};
+use super::ledger::{Admission, Ledger, Update};
 
 fn draft(pod: u8, container: u8, n: usize) -> Draft {
     let mut incident = incident();
@@ -37,12 +37,12 @@ proptest! {
             let draft = draft(pod, container, n);
             let at = usize::from(pod);
             match ledger.admit(&draft, now) {
-                Verdict::Write { held_back } => {
+                Admission::Write { held_back } => {
                     prop_assert_eq!(held_back, std::mem::take(&mut owed[at]));
                     ledger.written(&draft, place(&draft));
                     series[at] = Some((draft.report.id().to_owned(), container, 1));
                 }
-                Verdict::Repeat { update } => {
+                Admission::Repeat { update } => {
                     owed[at] += 1;
                     let (id, of, count) = series[at].as_mut().unwrap();
                     prop_assert_eq!(*of, container);
@@ -56,7 +56,7 @@ proptest! {
                         ledger.updated(&draft.object(), now);
                     }
                 }
-                Verdict::HoldBack => {
+                Admission::HoldBack => {
                     owed[at] += 1;
                     prop_assert!(series[at].as_ref().is_none_or(|(_, of, _)| *of != container));
                 }
@@ -70,7 +70,7 @@ fn spent(now: Instant) -> Ledger {
     let mut ledger = Ledger::default();
     for n in 0..25 {
         let draft = draft(0, 0, n);
-        assert_eq!(ledger.admit(&draft, now), Verdict::Write { held_back: 0 });
+        assert_eq!(ledger.admit(&draft, now), Admission::Write { held_back: 0 });
         ledger.written(&draft, place(&draft));
     }
     ledger
@@ -83,12 +83,15 @@ fn a_series_is_brought_up_to_date_every_ten_seconds_at_most() {
     let second = Duration::from_secs(1);
     let repeat = draft(0, 0, 99);
     let verdict = ledger.admit(&repeat, now);
-    assert_eq!(verdict, Verdict::Repeat { update: Some(now) });
-    assert_eq!(ledger.admit(&repeat, now), Verdict::Repeat { update: None });
+    assert_eq!(verdict, Admission::Repeat { update: Some(now) });
+    assert_eq!(
+        ledger.admit(&repeat, now),
+        Admission::Repeat { update: None }
+    );
     ledger.updated(&repeat.object(), now);
     assert_eq!(
         ledger.admit(&repeat, now + second),
-        Verdict::Repeat {
+        Admission::Repeat {
             update: Some(now + 10 * second)
         }
     );
@@ -98,7 +101,7 @@ fn a_series_is_brought_up_to_date_every_ten_seconds_at_most() {
 fn another_story_is_no_repeat() {
     let now = Instant::now();
     let mut ledger = spent(now);
-    assert_eq!(ledger.admit(&draft(0, 1, 99), now), Verdict::HoldBack);
+    assert_eq!(ledger.admit(&draft(0, 1, 99), now), Admission::HoldBack);
     // Pids, sizes and times make no other story.
     let mut same = incident();
     same.victims[0].pid = 7;
@@ -106,7 +109,7 @@ fn another_story_is_no_repeat() {
     same.victims[0].pod.as_mut().unwrap().uid = Some("pod-0".to_owned());
     same.victims[0].container.as_mut().unwrap().name = Some("c-0".to_owned());
     let same = draft::drafts(&same.into(), true).remove(0);
-    assert!(matches!(ledger.admit(&same, now), Verdict::Repeat { .. }));
+    assert!(matches!(ledger.admit(&same, now), Admission::Repeat { .. }));
 }
 
 #[test]
@@ -117,11 +120,11 @@ fn an_update_waits_for_its_event_and_ends_with_it() {
     let pending = draft(0, 0, 50);
     assert_eq!(
         ledger.admit(&pending, later),
-        Verdict::Write { held_back: 0 }
+        Admission::Write { held_back: 0 }
     );
     assert!(matches!(
         ledger.admit(&draft(0, 0, 51), later),
-        Verdict::Repeat { .. }
+        Admission::Repeat { .. }
     ));
     assert!(matches!(ledger.update(&pending.object()), Update::Early));
     ledger.given_up(&pending);
@@ -134,18 +137,18 @@ fn what_an_event_that_never_was_would_have_told_is_told_by_the_next() {
     let mut ledger = spent(now);
     assert!(matches!(
         ledger.admit(&draft(0, 0, 50), now),
-        Verdict::Repeat { .. }
+        Admission::Repeat { .. }
     ));
     let mut lost = draft(0, 0, 51);
     let later = now + Duration::from_mins(5);
-    let Verdict::Write { held_back: 1 } = ledger.admit(&lost, later) else {
+    let Admission::Write { held_back: 1 } = ledger.admit(&lost, later) else {
         panic!("a token was refilled");
     };
     lost.held_back = 1;
     ledger.given_up(&lost);
     let next = ledger.admit(&draft(0, 0, 52), later + Duration::from_mins(5));
     // The one that was held back, and the one that was lost.
-    assert_eq!(next, Verdict::Write { held_back: 2 });
+    assert_eq!(next, Admission::Write { held_back: 2 });
 }
 
 #[test]

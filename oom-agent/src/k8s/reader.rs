@@ -16,7 +16,7 @@ use super::facts::{answers_to, bare_id};
 use super::pods::LookupError;
 use super::wire::{CallError, call_for};
 use crate::incident;
-use crate::story::{Ended, Stored};
+use crate::status_check::{Ended, Stored};
 
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -9,9 +9,9 @@ mod no_victim;
 mod optional;
 mod sampler;
 mod sink;
+mod status_checks;
 mod totals;
 mod usages;
-mod verdicts;
 mod warnings;
 
 #[cfg(test)]
@@ -40,15 +40,15 @@ pub use warnings::WarningCounts;
 
 use crate::incident::Incident;
 use crate::pressure::Usage;
-use crate::story::{Judgement, Why};
+use crate::status_check::{Judgement, UndecidedReason};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
 use oom_capture::{Fate, Kill};
 use optional::Optional;
 use sink::Sinks;
+use status_checks::StatusChecks;
 use usages::Usages;
-use verdicts::Verdicts;
 
 /// What [`Metrics::encode`] writes.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,7 +86,7 @@ pub struct Metrics {
     pub no_victim: NoVictimCounts,
     /// What was asked of the API server for Events.
     pub events: EventCounts,
-    verdicts: Verdicts,
+    status_checks: StatusChecks,
     /// What became of what is owed over restarts.
     pub journal: JournalCounts,
     latency: Histogram,
@@ -149,7 +149,7 @@ impl Default for Metrics {
                 "other_node_incidents",
                 "Incidents that were not told: another node on the same kernel had them",
             ),
-            verdicts: Verdicts::new(&mut registry),
+            status_checks: StatusChecks::new(&mut registry),
             sampler: SamplerCounts::new(&mut registry),
             warnings: WarningCounts::new(&mut registry),
             no_victim: NoVictimCounts::new(&mut registry),
@@ -311,12 +311,13 @@ impl Metrics {
 
     /// A container's status was compared with the kernel's kills.
     pub fn judged(&self, judgement: &Judgement) {
-        self.verdicts.count(judgement, 1);
+        self.status_checks.count(judgement, 1);
     }
 
     /// Containers that will not be compared.
-    pub fn unjudged(&self, why: Why, containers: u64) {
-        self.verdicts.count(&Judgement::Undecided(why), containers);
+    pub fn unjudged(&self, why: UndecidedReason, containers: u64) {
+        self.status_checks
+            .count(&Judgement::Undecided(why), containers);
     }
 
     /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.

@@ -2,18 +2,18 @@
 
 mod annotated;
 mod discover;
-mod front;
 mod health;
 mod names;
 mod naming;
 mod no_victim;
-mod outlets;
+mod outputs;
 mod owner;
 mod resolve;
-mod said;
+mod ring_handler;
 mod sampling;
+mod startup_log;
+mod status_check;
 mod summary;
-mod verdicts;
 mod warnings;
 
 use std::collections::BTreeSet;
@@ -44,15 +44,15 @@ use crate::receipts::{Deliveries, Pinned};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
 use discover::Runtimes;
-use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
 use names::Names;
-use outlets::{Outlets, Parts};
+use outputs::{Outputs, Parts};
 use resolve::Resolver;
-use said::{say_attached, say_degraded};
+use ring_handler::{RingHandler, Seen};
 use sampling::Watched;
+use startup_log::{log_attached, log_degraded};
+use status_check::StatusChecker;
 use summary::Summary;
-use verdicts::Verdicts;
 use warnings::Warner;
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
@@ -105,7 +105,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
     let post = warnings::post(&args)?;
-    warnings::say_idle(&args);
+    warnings::warn_of_idle_flags(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
@@ -130,7 +130,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
             _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
             _ => Expect::Autopsies(UNREADABLE),
         };
-        let front = Front {
+        let front = RingHandler {
             assembler: Assembler::new(host.page_size, expect).allowing(allow),
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
@@ -143,7 +143,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         front.taker()
     };
     let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
-    say_degraded(&probe, args.probe.into(), environments);
+    log_degraded(&probe, args.probe.into(), environments);
     if probe.out_of_memory.is_err() {
         resolver.count_limits();
     }
@@ -171,9 +171,9 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         meters: &meters,
         deliveries: &deliveries,
     };
-    let Outlets {
+    let Outputs {
         sinks,
-        verdicts,
+        status_checker,
         sampling,
     } = outlets.start(post, sightings, no_victim);
     deliveries.replay(|sink, report, age| sinks.offer_again(sink, report, age));
@@ -182,12 +182,12 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         resolving: JoinSet::new(),
         lines,
         sinks,
-        verdicts,
+        status_checker,
         metrics,
         pinned,
         deliveries,
     };
-    say_attached(&host, &probe);
+    log_attached(&host, &probe);
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let running = Running {
         pipeline,
@@ -296,7 +296,7 @@ struct Pipeline {
     resolving: JoinSet<(Incident, bool)>,
     lines: Arc<Lines>,
     sinks: Arc<Sinks>,
-    verdicts: Verdicts,
+    status_checker: StatusChecker,
     metrics: Arc<Metrics>,
     pinned: Pinned,
     deliveries: Deliveries,
@@ -367,7 +367,7 @@ impl Pipeline {
         let sinks = self.sinks.names();
         self.deliveries.record(incident, sinks, &self.pinned);
         self.sinks.offer_queued(&Arc::clone(incident).into());
-        self.verdicts.offer(incident);
+        self.status_checker.offer(incident);
         self.metrics.told(incident, told_ns);
     }
 
@@ -378,7 +378,7 @@ impl Pipeline {
         {
             self.named(incident);
         }
-        self.verdicts.finish(GRACE).await;
+        self.status_checker.finish(GRACE).await;
         self.sinks.finish(GRACE).await;
         self.deliveries.finish(GRACE).await;
     }

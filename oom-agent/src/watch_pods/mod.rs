@@ -4,15 +4,15 @@
 //! container that was `OOMKilled` once: its Event's creation is the claim to tell it elsewhere, too.
 
 mod counts;
+mod dedup;
 mod election;
 mod follow;
 mod health;
 mod kills;
-mod lead;
-mod story;
-mod teller;
+mod lease;
+mod report;
+mod reporter;
 mod term;
-mod told;
 
 #[cfg(test)]
 mod tests;
@@ -37,8 +37,8 @@ use crate::receipts::Receipts;
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style, start_bonker};
 use health::Health;
-use lead::Lead;
-use teller::Teller;
+use lease::LeaseHolder;
+use reporter::Reporter;
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
 const CREDENTIALS: Duration = Duration::from_secs(30);
@@ -104,12 +104,17 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let bonkers = args.bonkers.bonker.iter().map(bonker).collect();
     let sinks = Sinks::new(Arc::new(lines), bonkers);
     let grace = Duration::from_secs(args.grace.into());
-    let mut teller = Teller::new(grace, cluster.clone(), me.clone(), sinks, metrics);
+    let mut reporter = Reporter::new(grace, cluster.clone(), me.clone(), sinks, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");
     let mut lead = if args.no_lease {
         Leading::always()
     } else {
-        Leading::by(Lead::new(cluster.clone(), args.lease.clone(), me, no_lease))
+        Leading::by(LeaseHolder::new(
+            cluster.clone(),
+            args.lease.clone(),
+            me,
+            no_lease,
+        ))
     };
     let lookback = SignedDuration::from_secs(args.lookback.into());
     let ended_by = loop {
@@ -126,7 +131,7 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
         tracing::info!(%since, "leading: telling of pods");
         tokio::select! {
             () = lead.lost() => tracing::warn!("not leading any more"),
-            () = term::run(&cluster, &mut teller, since, &no_pods) => {}
+            () = term::run(&cluster, &mut reporter, since, &no_pods) => {}
             _ = end.recv() => break Ok(()),
         }
     };
@@ -134,9 +139,9 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     if let Some(served) = served {
         served.abort();
     }
-    teller.told().await;
+    reporter.told().await;
     lead.end().await;
-    teller.finish().await;
+    reporter.finish().await;
     ended_by
 }
 
@@ -156,7 +161,7 @@ struct Leading {
 // === impl Leading ===
 
 impl Leading {
-    fn by(lead: Lead) -> Self {
+    fn by(lead: LeaseHolder) -> Self {
         let (sender, until) = watch::channel(None);
         let (end, ended) = mpsc::channel(1);
         let task = tokio::spawn(lead.run(sender, ended));

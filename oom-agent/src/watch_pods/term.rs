@@ -11,7 +11,7 @@ use super::counts::UpdateType;
 use super::follow::{self, Seen};
 use super::health::Trouble;
 use super::kills::{Kill, Kills, Taken};
-use super::teller::Teller;
+use super::reporter::Reporter;
 use crate::k8s::Cluster;
 
 /// Pods between the API server and the decision.
@@ -23,7 +23,7 @@ const WAITING: usize = 1024;
 /// Until it is dropped. What waits then is found again by whoever leads next.
 pub(super) async fn run(
     cluster: &Cluster,
-    teller: &mut Teller,
+    reporter: &mut Reporter,
     since: Timestamp,
     trouble: &Trouble,
 ) {
@@ -40,21 +40,21 @@ pub(super) async fn run(
         tokio::select! {
             seen = seen.recv(), if waiting.len() < WAITING => {
                 let Some(seen) = seen else { return };
-                let due = Instant::now() + teller.grace;
-                let new = take(&mut kills, seen, teller);
+                let due = Instant::now() + reporter.grace;
+                let new = take(&mut kills, seen, reporter);
                 waiting.extend(new.into_iter().map(|kill| (due, kill)));
             }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && teller.has_room() => {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && reporter.has_room() => {
                 if let Some((_, kill)) = waiting.pop_front() {
-                    teller.tell(kill);
+                    reporter.tell(kill);
                 }
             }
-            () = teller.room(), if !teller.has_room() => {}
+            () = reporter.room(), if !reporter.has_room() => {}
         }
     }
 }
 
-fn take(kills: &mut Kills, seen: Seen, teller: &Teller) -> Vec<Kill> {
+fn take(kills: &mut Kills, seen: Seen, reporter: &Reporter) -> Vec<Kill> {
     let taken = match seen {
         Seen::Listing => {
             kills.listing();
@@ -72,7 +72,7 @@ fn take(kills: &mut Kills, seen: Seen, teller: &Teller) -> Vec<Kill> {
             taken
         }
     };
-    let counts = teller.counts();
+    let counts = reporter.counts();
     counts.add(UpdateType::NotOomKilled, taken.not_oom_killed);
     counts.add(UpdateType::TooOld, taken.too_old);
     counts.add(UpdateType::SeenBefore, taken.repeated);

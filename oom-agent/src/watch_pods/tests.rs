@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use super::counts::UpdateType;
 use super::health::Trouble;
-use super::lead::Lead;
-use super::teller::Teller;
+use super::lease::LeaseHolder;
+use super::reporter::Reporter;
 use super::term;
 use crate::k8s::Cluster;
 use crate::k8s::cluster_fake::{Answer, Asked, Fake, status};
@@ -94,7 +94,7 @@ impl io::Write for Written {
     }
 }
 
-fn teller(cluster: &Cluster) -> (Teller, Written) {
+fn reporter(cluster: &Cluster) -> (Reporter, Written) {
     let written = Written::default();
     let metrics = Arc::new(Metrics::default());
     let unwritten = metrics.lines_unwritten.clone();
@@ -102,14 +102,14 @@ fn teller(cluster: &Cluster) -> (Teller, Written) {
     let style = Style::of_kills(Format::Json, TimeZone::UTC);
     let lines = Lines::start(style, out, None, unwritten).unwrap();
     let me = "me".to_owned();
-    let teller = Teller::new(
+    let reporter = Reporter::new(
         Duration::ZERO,
         cluster.clone(),
         me,
         Sinks::new(Arc::new(lines), Vec::new()),
         metrics,
     );
-    (teller, written)
+    (reporter, written)
 }
 
 fn an_hour_ago() -> Timestamp {
@@ -117,19 +117,19 @@ fn an_hour_ago() -> Timestamp {
 }
 
 /// Leads until as many Events were to be created; gives the lines.
-async fn lead(fake: &mut Fake, cluster: &Cluster, events: usize) -> (Teller, String) {
-    let ((mut teller, written), trouble) = (teller(cluster), Trouble::default());
+async fn lead(fake: &mut Fake, cluster: &Cluster, events: usize) -> (Reporter, String) {
+    let ((mut reporter, written), trouble) = (reporter(cluster), Trouble::default());
     let done = async {
         tokio::select! {
-            () = term::run(cluster, &mut teller, an_hour_ago(), &trouble) => {}
+            () = term::run(cluster, &mut reporter, an_hour_ago(), &trouble) => {}
             () = fake.until(|asked| told(asked).len() == events) => {}
         }
-        teller.told().await;
+        reporter.told().await;
     };
     timeout(WITHIN, done).await.unwrap();
     // The line's own thread.
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-    (teller, text)
+    (reporter, text)
 }
 
 #[tokio::test]
@@ -165,14 +165,14 @@ async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
         }
     };
     let (mut fake, cluster) = Fake::start(answer).await;
-    let (teller, _) = lead(&mut fake, &cluster, 4).await;
+    let (reporter, _) = lead(&mut fake, &cluster, 4).await;
     let mut all = told(&fake.asked());
     all.sort();
     assert_eq!(all, ["1", "2", "3", "9"]);
     let asked = fake.asked().into_iter().map(|asked| asked.line);
     let watched: Vec<String> = asked.filter(|line| line.contains("watch=true")).collect();
     assert!(watched[1].ends_with("resourceVersion=7"), "{watched:?}");
-    let counts = teller.counts();
+    let counts = reporter.counts();
     assert_eq!(counts.get(UpdateType::EventSent), 4);
     assert!(counts.get(UpdateType::SeenBefore) >= 5);
 }
@@ -217,9 +217,9 @@ async fn what_the_agent_has_told_is_left_to_it() {
         }
     };
     let (mut fake, cluster) = Fake::start(answer).await;
-    let (teller, _) = lead(&mut fake, &cluster, 1).await;
+    let (reporter, _) = lead(&mut fake, &cluster, 1).await;
     assert_eq!(told(&fake.asked()), ["2"]);
-    assert_eq!(teller.counts().get(UpdateType::ToldByAgent), 1);
+    assert_eq!(reporter.counts().get(UpdateType::ToldByAgent), 1);
 }
 
 #[tokio::test]
@@ -235,15 +235,15 @@ async fn a_kill_whose_event_is_refused_still_makes_its_line() {
         }
     };
     let (mut fake, cluster) = Fake::start(answer).await;
-    let ((mut teller, written), trouble) = (teller(&cluster), Trouble::default());
+    let ((mut reporter, written), trouble) = (reporter(&cluster), Trouble::default());
     let done = async {
         tokio::select! {
-            () = term::run(&cluster, &mut teller, an_hour_ago(), &trouble) => {}
+            () = term::run(&cluster, &mut reporter, an_hour_ago(), &trouble) => {}
             () = fake.until(|asked| told(asked).len() == 1) => {}
         }
-        teller.told().await;
-        assert_eq!(teller.counts().get(UpdateType::EventFailed), 1);
-        teller.finish().await;
+        reporter.told().await;
+        assert_eq!(reporter.counts().get(UpdateType::EventFailed), 1);
+        reporter.finish().await;
     };
     timeout(WITHIN, done).await.unwrap();
     let line: Value = serde_json::from_slice(&written.0.lock().unwrap()).unwrap();
@@ -293,7 +293,7 @@ fn candidate(
 ) -> (watch::Receiver<Option<Instant>>, mpsc::Sender<()>) {
     let (sender, until) = watch::channel(None);
     let (end, ended) = mpsc::channel(1);
-    let lead = Lead::new(
+    let lead = LeaseHolder::new(
         cluster.clone(),
         "l".to_owned(),
         name.to_owned(),

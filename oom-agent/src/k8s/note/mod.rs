@@ -18,7 +18,7 @@ use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::pressure::threshold::Level;
 use crate::report::Report;
-use crate::story::Verdict;
+use crate::status_check::MismatchKind;
 
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
@@ -50,7 +50,7 @@ struct Kill<'a> {
 /// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
 pub(super) fn kind(draft: &Draft) -> &'static str {
     match &draft.report {
-        Report::Mismatch(finding) if finding.verdict == Verdict::Phantom => "Normal",
+        Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom => "Normal",
         _ => "Warning",
     }
 }
@@ -70,10 +70,10 @@ pub(super) fn action(draft: &Draft) -> &'static str {
 pub(super) fn reason(draft: &Draft) -> &'static str {
     let incident = match &draft.report {
         Report::Incident(incident) => incident,
-        Report::Mismatch(finding) => {
-            return match finding.verdict {
-                Verdict::Missed => "OOMKillMissed",
-                Verdict::Phantom => "OOMKillPhantom",
+        Report::Mismatch(mismatch) => {
+            return match mismatch.verdict {
+                MismatchKind::Missed => "OOMKillMissed",
+                MismatchKind::Phantom => "OOMKillPhantom",
             };
         }
         Report::Warning(warning) => {

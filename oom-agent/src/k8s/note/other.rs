@@ -5,13 +5,13 @@ use service::escape;
 use super::{NOTE_LEN, capital};
 use crate::pressure::threshold::Level;
 use crate::report::Report;
-use crate::story;
+use crate::status_check;
 use crate::warn::Warning;
 
 pub(super) fn note(report: &Report, held_back: u64) -> String {
     let text = match report {
         // Both escape what is others' text.
-        Report::Mismatch(mismatch) => story::sentence(mismatch),
+        Report::Mismatch(mismatch) => status_check::sentence(mismatch),
         Report::NoVictim(no_victim) => no_victim.note(),
         Report::Warning(warning) => warning_and_advice(warning),
         Report::BadAnnotations(_) | Report::Incident(_) => {

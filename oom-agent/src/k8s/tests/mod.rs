@@ -1,9 +1,9 @@
 //! The recorder against an API server of this process: the requests it makes, and what it makes of answers.
 
 mod answers;
+mod mismatches;
 mod pods;
 mod policy;
-mod verdicts;
 mod warnings;
 
 use std::time::Instant;

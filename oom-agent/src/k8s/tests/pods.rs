@@ -10,7 +10,7 @@ use super::{annotation, has_pod, pod, write, write_all};
 use crate::incident::Incident;
 use crate::k8s::fake::{Asked, Fake, UID, incident, status, takes_events};
 use crate::k8s::{LookupError, RecordError, Written};
-use crate::story::Stored;
+use crate::status_check::Stored;
 
 #[tokio::test]
 async fn the_field_path_is_that_of_the_containers_own_list() {

@@ -78,7 +78,7 @@ pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
 }
 
 /// What was asked for and comes to nothing.
-pub(super) fn say_idle(args: &Run) {
+pub(super) fn warn_of_idle_flags(args: &Run) {
     let warnings = &args.warnings;
     let settings = warnings.settings();
     if warnings.does(Action::Bonk) && args.bonkers.bonker.is_empty() {

@@ -18,7 +18,9 @@ use crate::k8s::{LookupError, PodReader};
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::sinks::Sinks;
-use crate::story::{Check, Finding, Judgement, Status, Stored, Verdict, Watch, Why};
+use crate::status_check::{
+    Check, Judgement, Mismatch, MismatchKind, Status, Stored, UndecidedReason, Watch,
+};
 
 /// Incidents on their way to the comparison.
 const QUEUE: usize = 256;
@@ -27,7 +29,7 @@ const QUEUE: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The near end of the comparison. Dropping it ends that.
-pub(super) struct Verdicts {
+pub(super) struct StatusChecker {
     queue: Sender<Arc<Incident>>,
     overflowed: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
@@ -49,9 +51,9 @@ struct Task {
     lost: u64,
 }
 
-// === impl Verdicts ===
+// === impl StatusChecker ===
 
-impl Verdicts {
+impl StatusChecker {
     /// Every kill from now on will be offered.
     pub(super) fn start(
         resolver: &Arc<Resolver>,
@@ -88,7 +90,7 @@ impl Verdicts {
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
-            self.metrics.unjudged(Why::TooMany, 1);
+            self.metrics.unjudged(UndecidedReason::TooMany, 1);
         }
     }
 
@@ -124,13 +126,14 @@ impl Task {
                 }
             }
         }
-        self.metrics.unjudged(Why::Ended, self.watch.open());
+        self.metrics
+            .unjudged(UndecidedReason::Ended, self.watch.open());
     }
 
     fn take(&mut self, incident: &Arc<Incident>) {
         let dropped = self.watch.take(incident, Instant::now());
         if dropped > 0 {
-            self.metrics.unjudged(Why::TooMany, dropped);
+            self.metrics.unjudged(UndecidedReason::TooMany, dropped);
             tracing::warn!(
                 incident = incident.id,
                 containers = dropped,
@@ -171,7 +174,7 @@ impl Task {
         }
     }
 
-    async fn ask(&mut self, check: &Check) -> Result<Vec<Status>, Why> {
+    async fn ask(&mut self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
         let (runtime, stored) = tokio::join!(self.ask_runtime(check), self.ask_kubelet(check));
         match stored {
             None => runtime,
@@ -180,7 +183,7 @@ impl Task {
                 let known = check.as_stored(known, &stored);
                 if known.is_empty() { runtime } else { Ok(known) }
             }
-            Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(Why::Collected),
+            Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(UndecidedReason::Collected),
             Some(Err(LookupError::Forbidden)) => {
                 if !std::mem::replace(&mut self.refused, true) {
                     tracing::warn!(
@@ -192,24 +195,24 @@ impl Task {
             }
             Some(Err(error)) => {
                 tracing::debug!(error = %chain(&error), "what the kubelet has stored could not be asked");
-                Err(Why::Unanswered)
+                Err(UndecidedReason::Unanswered)
             }
         }
     }
 
-    async fn ask_runtime(&self, check: &Check) -> Result<Vec<Status>, Why> {
+    async fn ask_runtime(&self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
         let asked = async {
             let runtimes = self.resolver.runtimes.find().await;
             let containers = check.containers();
             let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
-            statuses.ok_or(Why::NoRuntime)?.map_err(|error| {
+            statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
                 tracing::debug!(error = %chain(&error), "how containers are could not be asked");
-                Why::Unanswered
+                UndecidedReason::Unanswered
             })
         };
         timeout(PATIENCE, asked)
             .await
-            .unwrap_or(Err(Why::Unanswered))
+            .unwrap_or(Err(UndecidedReason::Unanswered))
     }
 
     /// `None` where nothing can be asked: no API server, no pod, or no name of it.
@@ -226,13 +229,13 @@ impl Task {
         Some(reader.stored(&pod).await)
     }
 
-    fn tell(&self, finding: &Arc<Finding>) {
+    fn tell(&self, finding: &Arc<Mismatch>) {
         let container = &finding.status.container;
         tracing::info!(
             incident = finding.incident.id,
             verdict = match finding.verdict {
-                Verdict::Missed => "missed",
-                Verdict::Phantom => "phantom",
+                MismatchKind::Missed => "missed",
+                MismatchKind::Phantom => "phantom",
             },
             container = container.name.as_deref().unwrap_or(&container.id),
             reason = finding.status.reason,

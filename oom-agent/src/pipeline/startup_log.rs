@@ -4,7 +4,7 @@ use oom_capture::probe::{Method, Pinned, Probe};
 
 use crate::host::Host;
 
-pub(super) fn say_attached(host: &Host, probe: &Probe) {
+pub(super) fn log_attached(host: &Host, probe: &Probe) {
     tracing::info!(
         node = host.node,
         probe = ?probe.method,
@@ -13,12 +13,12 @@ pub(super) fn say_attached(host: &Host, probe: &Probe) {
     );
 }
 
-pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
+pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     if environments && probe.method == Method::Classic {
         tracing::warn!("--env: the classic tracepoint reads no environment");
     }
     if let Some(pinned) = &probe.pinned {
-        say_pinned(pinned);
+        log_pinned(pinned);
     }
     if let Some(error) = &probe.no_btf {
         tracing::warn!(
@@ -65,7 +65,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
 }
 
-fn say_pinned(pinned: &Pinned) {
+fn log_pinned(pinned: &Pinned) {
     if pinned.discarded > 0 {
         tracing::warn!(
             rings = pinned.discarded,

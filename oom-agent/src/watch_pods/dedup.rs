@@ -15,7 +15,7 @@ const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
 const SIGKILLED: i32 = 137;
 
 /// Whether one of them is about that kill.
-pub(super) fn by_agent(kill: &Kill, events: &[AgentEvent]) -> bool {
+pub(super) fn is_reported_by_agent(kill: &Kill, events: &[AgentEvent]) -> bool {
     events.iter().any(|event| is_about(kill, event))
 }
 
@@ -86,23 +86,32 @@ mod tests {
 
     #[test]
     fn an_event_about_the_same_container_is() {
-        assert!(by_agent(&kill(), &[event(Some("17db"), "09:09:59.5")]));
+        assert!(is_reported_by_agent(
+            &kill(),
+            &[event(Some("17db"), "09:09:59.5")]
+        ));
         // A child was killed, and the container ended otherwise a while later.
-        assert!(by_agent(&kill(), &[event(Some("17db"), "09:00:01")]));
-        assert!(!by_agent(&kill(), &[event(Some("99ff"), "09:09:59.5")]));
-        assert!(!by_agent(&kill(), &[]));
+        assert!(is_reported_by_agent(
+            &kill(),
+            &[event(Some("17db"), "09:00:01")]
+        ));
+        assert!(!is_reported_by_agent(
+            &kill(),
+            &[event(Some("99ff"), "09:09:59.5")]
+        ));
+        assert!(!is_reported_by_agent(&kill(), &[]));
     }
 
     #[test]
     fn without_an_id_the_life_of_the_dead_one_tells() {
-        assert!(by_agent(&kill(), &[event(None, "09:10:00.9")]));
-        assert!(!by_agent(&kill(), &[event(None, "08:59:59.9")]));
-        assert!(!by_agent(&kill(), &[event(None, "09:10:03")]));
+        assert!(is_reported_by_agent(&kill(), &[event(None, "09:10:00.9")]));
+        assert!(!is_reported_by_agent(&kill(), &[event(None, "08:59:59.9")]));
+        assert!(!is_reported_by_agent(&kill(), &[event(None, "09:10:03")]));
         let mut sibling = event(None, "09:10:00");
         sibling.container = Some("sibling".to_owned());
         let mut replaced = event(None, "09:10:00");
         replaced.pod_uid = Some("b49d".to_owned());
-        assert!(!by_agent(&kill(), &[sibling, replaced]));
+        assert!(!is_reported_by_agent(&kill(), &[sibling, replaced]));
     }
 
     #[test]
@@ -119,19 +128,29 @@ mod tests {
         ] {
             let mut counting = event(Some("99ff"), first);
             counting.counted = Some(at(last));
-            assert_eq!(by_agent(&kill(), &[counting]), told, "{first} {last}");
+            assert_eq!(
+                is_reported_by_agent(&kill(), &[counting]),
+                told,
+                "{first} {last}"
+            );
         }
     }
 
     #[test]
     fn a_kill_long_after_the_last_that_was_told_of_the_same_container_is_another() {
-        assert!(!by_agent(&kill(), &[event(Some("17db"), "08:59:59")]));
+        assert!(!is_reported_by_agent(
+            &kill(),
+            &[event(Some("17db"), "08:59:59")]
+        ));
         // It ended otherwise, and is called OOMKilled for the earlier kill.
         let mut ended = kill();
         ended.ended.exit_code = 143;
-        assert!(by_agent(&ended, &[event(Some("17db"), "08:00:00")]));
+        assert!(is_reported_by_agent(
+            &ended,
+            &[event(Some("17db"), "08:00:00")]
+        ));
         let mut counting = event(Some("17db"), "08:00:00");
         counting.counted = Some(at("09:09:00"));
-        assert!(by_agent(&kill(), &[counting]));
+        assert!(is_reported_by_agent(&kill(), &[counting]));
     }
 }

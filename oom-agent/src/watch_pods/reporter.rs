@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::counts::{Counts, UpdateType};
 use super::kills::Kill;
-use super::{GRACE, story, told};
+use super::{GRACE, dedup, report};
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
 use crate::sinks::{Backoff, Sinks};
@@ -23,15 +23,15 @@ const AT_ONCE: usize = 16;
 const ATTEMPTS: u32 = 8;
 
 /// Tells kills, several at once.
-pub(super) struct Teller {
+pub(super) struct Reporter {
     /// For how long a kill is left to its node's agent.
     pub(super) grace: Duration,
-    ends: Arc<Ends>,
+    ends: Arc<Outputs>,
     telling: JoinSet<()>,
 }
 
 /// Where kills go.
-struct Ends {
+struct Outputs {
     cluster: Cluster,
     /// This controller, in the Event's `reportingInstance`.
     me: String,
@@ -40,9 +40,9 @@ struct Ends {
     metrics: Arc<Metrics>,
 }
 
-// === impl Teller ===
+// === impl Reporter ===
 
-impl Teller {
+impl Reporter {
     pub(super) fn new(
         grace: Duration,
         cluster: Cluster,
@@ -52,7 +52,7 @@ impl Teller {
     ) -> Self {
         Self {
             grace,
-            ends: Arc::new(Ends {
+            ends: Arc::new(Outputs {
                 cluster,
                 me,
                 sinks,
@@ -106,9 +106,9 @@ impl Teller {
     }
 }
 
-// === impl Ends ===
+// === impl Outputs ===
 
-impl Ends {
+impl Outputs {
     async fn tell(&self, kill: &Kill) {
         let of = self.claim(kill).await;
         self.counts.add(of, 1);
@@ -123,7 +123,7 @@ impl Ends {
         if !matches!(of, UpdateType::EventSent | UpdateType::EventFailed) {
             return;
         }
-        let mut incident = story::incident(kill, Timestamp::now(), clock::monotonic_ns());
+        let mut incident = report::incident(kill, Timestamp::now(), clock::monotonic_ns());
         if of == UpdateType::EventFailed {
             let reason = "event: the API server did not take it; the log says why";
             incident.degraded.push(reason.to_owned());
@@ -149,7 +149,7 @@ impl Ends {
     async fn told_by_agent(&self, kill: &Kill) -> bool {
         let look = || self.cluster.agent_events(&kill.namespace, &kill.pod);
         match with_patience(kill, look).await {
-            Ok(events) => told::by_agent(kill, &events),
+            Ok(events) => dedup::is_reported_by_agent(kill, &events),
             Err(error) => {
                 tracing::warn!(
                     error = %chain(&error),
@@ -161,7 +161,7 @@ impl Ends {
     }
 
     async fn write(&self, kill: &Kill) -> Result<bool, ApiError> {
-        let note = story::note(kill);
+        let note = report::note(kill);
         with_patience(kill, || self.cluster.write_note(&note, &self.me)).await
     }
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Ended, Finding, Judgement, State, Status, Stored, Verdict, Watch, Why, sentence};
+use super::{
+    Ended, Judgement, Mismatch, MismatchKind, State, Status, Stored, UndecidedReason, Watch,
+    sentence,
+};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
 
 const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
@@ -143,18 +146,18 @@ fn short(judged: &[Judgement]) -> Vec<String> {
         .map(|judgement| match judgement {
             Judgement::Agrees => "agrees".to_owned(),
             Judgement::Undecided(why) => why.as_str().to_owned(),
-            Judgement::Differs(finding) => format!(
+            Judgement::Differs(mismatch) => format!(
                 "{:?} {}",
-                finding.verdict,
-                finding.status.container.name.as_deref().unwrap()
+                mismatch.verdict,
+                mismatch.status.container.name.as_deref().unwrap()
             ),
         })
         .collect()
 }
 
-fn finding(judged: &[Judgement]) -> &Finding {
+fn mismatch(judged: &[Judgement]) -> &Mismatch {
     match judged {
-        [Judgement::Differs(finding)] => finding,
+        [Judgement::Differs(mismatch)] => mismatch,
         other => panic!("{other:?}"),
     }
 }
@@ -345,7 +348,7 @@ fn who_ends_without_an_error_was_not_killed() {
         [&ended, &[]],
     );
     assert_eq!(
-        sentence(finding(&judged[0])),
+        sentence(mismatch(&judged[0])),
         "Container main is shown as OOMKilled, and that is not how it ended: it ended by itself, without an error (exit code 0). \
          Before that, tail (pid 4242) in it was OOM-killed, and the runtime counts over the container's whole life. \
          Next: see whether what it did is whole without that process; the earlier kill has an Event of its own."
@@ -517,7 +520,12 @@ fn a_runtime_that_does_not_answer_is_asked_again() {
     for passed in [FIRST].into_iter().chain(LATER) {
         assert_eq!(short(&judged), [""; 0]);
         let check = watch.due(start + passed).unwrap();
-        judged = watch.judge(check, Err(Why::NoRuntime), start + passed, after(10));
+        judged = watch.judge(
+            check,
+            Err(UndecidedReason::NoRuntime),
+            start + passed,
+            after(10),
+        );
     }
     assert_eq!(short(&judged), ["no-runtime"]);
     assert_eq!((watch.next(), watch.open()), (None, 0));
@@ -553,7 +561,7 @@ fn the_line_is_as_documented() {
     let runs = [status("main", "OOMKilled", None)];
     let main = incident(vec![victim("main", 7)], Scope::Container);
     let judged = looks(&mut watch(), &main, [&runs, &runs]);
-    let mut line: Value = serde_json::to_value(finding(&judged[1])).unwrap();
+    let mut line: Value = serde_json::to_value(mismatch(&judged[1])).unwrap();
     assert!(
         line["text"]
             .take()
@@ -587,7 +595,7 @@ fn an_end_has_its_code_and_its_time() {
     let ended = [status("main", "Error", Some((137, 1)))];
     let main = incident(vec![victim("main", 1)], Scope::Container);
     let judged = looks(&mut watch(), &main, [&ended, &[]]);
-    let line = serde_json::to_value(finding(&judged[1])).unwrap();
+    let line = serde_json::to_value(mismatch(&judged[1])).unwrap();
     assert_eq!(
         line["status"],
         json!({"state": "exited", "reason": "Error", "exit_code": 137,
@@ -601,7 +609,7 @@ fn the_words() {
         let judged = looks(&mut watch(), &incident(victims, Scope::Pod), [statuses; 2]).concat();
         let differs = |judgement: &Judgement| matches!(judgement, Judgement::Differs(_));
         let judged: Vec<Judgement> = judged.into_iter().filter(differs).collect();
-        sentence(finding(&judged))
+        sentence(mismatch(&judged))
     };
     assert_eq!(
         words(
@@ -664,9 +672,9 @@ fn hostile_words_are_harmless_and_short() {
         &incident(vec![hostile], Scope::Container),
         [&[ended], &[]],
     );
-    let finding = finding(&judged[1]);
-    assert_eq!(finding.verdict, Verdict::Missed);
-    let text = sentence(finding);
+    let mismatch = mismatch(&judged[1]);
+    assert_eq!(mismatch.verdict, MismatchKind::Missed);
+    let text = sentence(mismatch);
     assert!(text.len() < 1024, "{}", text.len());
     assert!(
         !text.chars().any(char::is_control) && !text.contains('\u{202e}'),

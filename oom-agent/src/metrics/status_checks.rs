@@ -2,28 +2,28 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-use crate::story::{Judgement, Verdict, Why};
+use crate::status_check::{Judgement, MismatchKind, UndecidedReason};
 
 /// How the runtimes' statuses agree with the kernel's kills.
-pub(super) struct Verdicts {
+pub(super) struct StatusChecks {
     agrees: Counter,
     missed: Counter,
     phantom: Counter,
     undecided: Counter,
     /// In the order of [`Why::ALL`].
-    whys: [Counter; Why::ALL.len()],
+    whys: [Counter; UndecidedReason::ALL.len()],
 }
 
-// === impl Verdicts ===
+// === impl StatusChecks ===
 
-impl Verdicts {
+impl StatusChecks {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let mut family = |name: &str, help: &str| {
             let family: Family<[(&str, &str); 1], Counter> = Family::default();
             registry.register(name, help, family.clone());
             family
         };
-        let verdicts = family(
+        let status_checks = family(
             "verdicts",
             "Containers whose status was compared with the kernel's kills",
         );
@@ -31,13 +31,14 @@ impl Verdicts {
             "undecided_verdicts",
             "Containers on which there is no verdict, by why",
         );
-        let verdict = |name| verdicts.get_or_create_owned(&[("verdict", name)]);
+        let verdict = |name| status_checks.get_or_create_owned(&[("verdict", name)]);
         Self {
             agrees: verdict("agrees"),
             missed: verdict("missed"),
             phantom: verdict("phantom"),
             undecided: verdict("undecided"),
-            whys: Why::ALL.map(|why| undecided.get_or_create_owned(&[("reason", why.as_str())])),
+            whys: UndecidedReason::ALL
+                .map(|why| undecided.get_or_create_owned(&[("reason", why.as_str())])),
         }
     }
 
@@ -45,11 +46,11 @@ impl Verdicts {
         let counter = match judgement {
             Judgement::Agrees => &self.agrees,
             Judgement::Differs(finding) => match finding.verdict {
-                Verdict::Missed => &self.missed,
-                Verdict::Phantom => &self.phantom,
+                MismatchKind::Missed => &self.missed,
+                MismatchKind::Phantom => &self.phantom,
             },
             Judgement::Undecided(why) => {
-                for (known, counter) in Why::ALL.iter().zip(&self.whys) {
+                for (known, counter) in UndecidedReason::ALL.iter().zip(&self.whys) {
                     if known == why {
                         counter.inc_by(containers);
                     }

@@ -26,7 +26,7 @@ pub(super) enum Seen {
 }
 
 /// The state of the ring's readers.
-pub(super) struct Front {
+pub(super) struct RingHandler {
     pub(super) assembler: Assembler,
     pub(super) resolver: Arc<Resolver>,
     pub(super) lines: Arc<Lines>,
@@ -40,9 +40,9 @@ pub(super) struct Front {
     pub(super) seen: Sender<Seen>,
 }
 
-// === impl Front ===
+// === impl RingHandler ===
 
-impl Front {
+impl RingHandler {
     /// The taker of the ring's records, which begins with what another agent has left.
     pub(super) fn taker(mut self) -> Take {
         let mut left = Some(self.pinned.leftover());
@@ -121,7 +121,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for RingHandler {
     /// Nothing more will come: what waits is told as it is, but where the next agent is to get the rest.
     fn drop(&mut self) {
         if self.pinned.is_lasting() {

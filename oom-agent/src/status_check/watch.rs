@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::decide::{self, Age, Decision, Kill};
-use super::{Finding, Judgement, State, Status, Stored, Verdict, Why};
+use super::{Judgement, Mismatch, MismatchKind, State, Status, Stored, UndecidedReason};
 use crate::incident::{Incident, Outcome, Pod, Victim};
 
 /// When a status is asked for after a kill, and what it is good for then. A container that lost a child may
@@ -150,7 +150,7 @@ impl Watch {
     pub fn judge(
         &mut self,
         mut check: Check,
-        statuses: Result<&[Status], Why>,
+        statuses: Result<&[Status], UndecidedReason>,
         now: Instant,
         time: Timestamp,
     ) -> Vec<Judgement> {
@@ -213,9 +213,9 @@ impl Watch {
             // Once for each container is enough; whoever is forgotten is told of again.
             self.told.put(id, time);
             judged.push(if status.created < self.since {
-                Judgement::Undecided(Why::Unwatched)
+                Judgement::Undecided(UndecidedReason::Unwatched)
             } else {
-                check.differs(Verdict::Phantom, status, time)
+                check.differs(MismatchKind::Phantom, status, time)
             });
         }
         judged
@@ -335,8 +335,8 @@ impl Check {
         }
     }
 
-    fn differs(&self, verdict: Verdict, status: &Status, time: Timestamp) -> Judgement {
-        Judgement::Differs(Box::new(Finding {
+    fn differs(&self, verdict: MismatchKind, status: &Status, time: Timestamp) -> Judgement {
+        Judgement::Differs(Box::new(Mismatch {
             verdict,
             incident: Arc::clone(&self.incident),
             status: status.clone(),

@@ -9,7 +9,7 @@ use super::naming::Later;
 use super::no_victim::{self, Sightings};
 use super::resolve::Resolver;
 use super::sampling::{self, Watched};
-use super::verdicts::Verdicts;
+use super::status_check::StatusChecker;
 use super::warnings::{self, Warner};
 use crate::act::Post;
 use crate::args::{Action, Run};
@@ -21,9 +21,9 @@ use crate::receipts::Deliveries;
 use crate::sinks::{BonkerUrl, EVENTS, Lines, Secrets, Sink, Sinks, start_bonker, start_events};
 
 /// All of them, started.
-pub(super) struct Outlets {
+pub(super) struct Outputs {
     pub(super) sinks: Arc<Sinks>,
-    pub(super) verdicts: Verdicts,
+    pub(super) status_checker: StatusChecker,
     /// `None` where no cgroup can be watched.
     pub(super) sampling: Option<(Sampler, Option<Warner>)>,
 }
@@ -51,7 +51,7 @@ impl Parts<'_> {
         post: Option<Post>,
         sightings: Sightings,
         no_victim: no_victim::Told,
-    ) -> Outlets {
+    ) -> Outputs {
         let Self { args, metrics, .. } = self;
         let reader = Arc::default();
         let queued = self.queued(&reader);
@@ -63,10 +63,10 @@ impl Parts<'_> {
             counts: metrics.no_victim.clone(),
         });
         let meters = self.meters.clone();
-        let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, &sinks);
+        let status_checker = StatusChecker::start(self.resolver, &reader, metrics, meters, &sinks);
         let plan = self.plan(&reader, post, &sinks);
-        Outlets {
-            verdicts,
+        Outputs {
+            status_checker,
             sampling: sampling::start(
                 args,
                 metrics.sampler.clone(),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{State, Status, Verdict, Why};
+use super::{MismatchKind, State, Status, UndecidedReason};
 
 /// 128 + SIGTERM: the container was told to end, and did.
 pub(super) const TERMINATED: i32 = 143;
@@ -24,8 +24,8 @@ pub(super) struct Kill {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Agrees,
-    Differs(Verdict),
-    Undecided(Why),
+    Differs(MismatchKind),
+    Undecided(UndecidedReason),
     /// The status may still change.
     Later,
 }
@@ -47,41 +47,41 @@ pub(super) fn struck(kill: Kill, status: Option<&Status>, age: Age) -> Decision 
     let settled = age == Age::Settled;
     let Some(status) = status else {
         return if settled {
-            Decision::Undecided(Why::Collected)
+            Decision::Undecided(UndecidedReason::Collected)
         } else {
             Decision::Later
         };
     };
     match status.state {
         State::Exited => match ended(kill, status) {
-            Decision::Differs(Verdict::Missed) if !settled => Decision::Later,
+            Decision::Differs(MismatchKind::Missed) if !settled => Decision::Later,
             decision => decision,
         },
         _ if age == Age::Fresh => Decision::Later,
         State::Running if kill.exiting => Decision::Agrees,
         // Whatever the reason says: the kubelet passes on none of a container that runs.
-        State::Running if !kill.first => Decision::Differs(Verdict::Missed),
-        _ if settled => Decision::Undecided(Why::Unsettled),
+        State::Running if !kill.first => Decision::Differs(MismatchKind::Missed),
+        _ if settled => Decision::Undecided(UndecidedReason::Unsettled),
         _ => Decision::Later,
     }
 }
 
 fn ended(kill: Kill, status: &Status) -> Decision {
     if is_before(status, kill.time) {
-        return Decision::Undecided(Why::Exiting);
+        return Decision::Undecided(UndecidedReason::Exiting);
     }
     if status.is_oom_killed() == kill.exiting {
         return if kill.exiting {
             // Some runtimes go by the notice of a full cgroup, and that there was.
-            Decision::Undecided(Why::Exiting)
+            Decision::Undecided(UndecidedReason::Exiting)
         } else {
-            Decision::Differs(Verdict::Missed)
+            Decision::Differs(MismatchKind::Missed)
         };
     }
     // The runtime's counter is that of the container's whole life. Who ends with 0 was not killed.
     let otherwise = status.exit_code == 0 || (!kill.first && status.exit_code == TERMINATED);
     if !kill.exiting && otherwise {
-        return Decision::Differs(Verdict::Phantom);
+        return Decision::Differs(MismatchKind::Phantom);
     }
     Decision::Agrees
 }

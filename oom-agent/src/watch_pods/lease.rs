@@ -10,7 +10,7 @@ use super::health::Trouble;
 use crate::k8s::{ApiError, Cluster};
 
 /// A candidate.
-pub(super) struct Lead {
+pub(super) struct LeaseHolder {
     cluster: Cluster,
     name: String,
     election: Election,
@@ -18,9 +18,9 @@ pub(super) struct Lead {
     standing_by: bool,
 }
 
-// === impl Lead ===
+// === impl LeaseHolder ===
 
-impl Lead {
+impl LeaseHolder {
     pub(super) fn new(cluster: Cluster, name: String, me: String, trouble: Trouble) -> Self {
         Self {
             cluster,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::tests::{incident, killed_at, status, victim};
-use super::{Judgement, Status, Verdict, Watch};
+use super::{Judgement, MismatchKind, Status, Watch};
 use crate::incident::Scope;
 
 /// A runtime's word on one of four containers: any reason, running or ended somewhen.
@@ -40,17 +40,17 @@ proptest! {
             while let Some(check) = watch.due(now) {
                 let words = said.next().unwrap();
                 for judgement in watch.judge(check, Ok(words), now, Timestamp::now()) {
-                    let Judgement::Differs(finding) = judgement else {
-                        judged += u64::from(!matches!(judgement, Judgement::Undecided(super::Why::Unwatched)));
+                    let Judgement::Differs(mismatch) = judgement else {
+                        judged += u64::from(!matches!(judgement, Judgement::Undecided(super::UndecidedReason::Unwatched)));
                         continue;
                     };
-                    let status = &finding.status;
-                    let was_struck = finding.victims().next().is_some();
+                    let status = &mismatch.status;
+                    let was_struck = mismatch.victims().next().is_some();
                     judged += u64::from(was_struck);
-                    match finding.verdict {
-                        Verdict::Missed => prop_assert!(was_struck && !(status.is_oom_killed() && status.finished.is_some())),
-                        Verdict::Phantom if was_struck => prop_assert!(matches!(status.exit_code, 0 | 143)),
-                        Verdict::Phantom => prop_assert!(!struck.contains(&status.container.id)),
+                    match mismatch.verdict {
+                        MismatchKind::Missed => prop_assert!(was_struck && !(status.is_oom_killed() && status.finished.is_some())),
+                        MismatchKind::Phantom if was_struck => prop_assert!(matches!(status.exit_code, 0 | 143)),
+                        MismatchKind::Phantom => prop_assert!(!struck.contains(&status.container.id)),
                     }
                 }
             }
@@ -87,8 +87,8 @@ proptest! {
             let now = start + Duration::from_secs(passed);
             let check = watch.due(now).unwrap();
             for judgement in watch.judge(check, Ok(&both), now, Timestamp::now()) {
-                if let Judgement::Differs(finding) = judgement {
-                    prop_assert_eq!(finding.verdict, Verdict::Missed);
+                if let Judgement::Differs(mismatch) = judgement {
+                    prop_assert_eq!(mismatch.verdict, MismatchKind::Missed);
                 }
             }
         }

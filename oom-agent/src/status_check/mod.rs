@@ -6,7 +6,7 @@
 //! keep it though the runtime has corrected itself: what it has stored counts, where it can be had.
 
 mod decide;
-mod finding;
+mod mismatch;
 mod sentence;
 mod watch;
 
@@ -18,7 +18,7 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use finding::Finding;
+pub use mismatch::Mismatch;
 pub use sentence::sentence;
 pub use watch::{Check, Watch};
 
@@ -81,7 +81,7 @@ pub enum State {
 /// What is wrong with the runtime's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum MismatchKind {
     /// The kernel killed, and the container's status does not tell.
     Missed,
     /// The status says `OOMKilled`, and the kernel killed no process of the container, or it ended otherwise.
@@ -94,14 +94,14 @@ pub enum Judgement {
     /// The status tells of the kill.
     Agrees,
     /// It does not, or it tells of one that never was.
-    Differs(Box<Finding>),
+    Differs(Box<Mismatch>),
     /// Nothing can be said.
-    Undecided(Why),
+    Undecided(UndecidedReason),
 }
 
 /// Why nothing can be said of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum UndecidedReason {
     /// No container runtime was found.
     NoRuntime,
     /// It did not answer, or not in time.
@@ -121,9 +121,9 @@ pub enum Why {
     Ended,
 }
 
-// === impl Why ===
+// === impl UndecidedReason ===
 
-impl Why {
+impl UndecidedReason {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::NoRuntime,

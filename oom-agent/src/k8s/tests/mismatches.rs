@@ -10,10 +10,10 @@ use crate::incident::{Container, Incident, Outcome, Scope};
 use crate::k8s::fake::{Fake, UID, incident, takes_events};
 use crate::k8s::{Job, Recorder, Written};
 use crate::report::Report;
-use crate::story::{Finding, State, Status, Verdict};
+use crate::status_check::{Mismatch, MismatchKind, State, Status};
 
 /// `container` runs, and its runtime calls it OOM-killed.
-fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
+fn mismatch(verdict: MismatchKind, container: &str, n: usize) -> Arc<Mismatch> {
     let mut incident: Incident = incident();
     incident.id = format!("6f1c0a52-{n}-4242");
     incident.outcome = Outcome::ChildDied;
@@ -26,7 +26,7 @@ fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
         name: Some("idle".to_owned()),
         ..main.clone()
     };
-    Arc::new(Finding {
+    Arc::new(Mismatch {
         verdict,
         status: Status {
             container: if container == "main" { main } else { idle },
@@ -42,10 +42,10 @@ fn finding(verdict: Verdict, container: &str, n: usize) -> Arc<Finding> {
     })
 }
 
-async fn write(recorder: &mut Recorder, finding: &Arc<Finding>, now: Instant) -> Vec<Written> {
+async fn write(recorder: &mut Recorder, mismatch: &Arc<Mismatch>, now: Instant) -> Vec<Written> {
     let mut written = Vec::new();
     for (mut job, _) in recorder
-        .admit(&Report::Mismatch(Arc::clone(finding)), now)
+        .admit(&Report::Mismatch(Arc::clone(mismatch)), now)
         .jobs
     {
         written.push(recorder.write(&mut job, false).await.unwrap());
@@ -57,7 +57,7 @@ async fn write(recorder: &mut Recorder, finding: &Arc<Finding>, now: Instant) ->
 async fn a_missed_kill_is_a_warning_on_its_container() {
     let server = Fake::start(has_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
-    let found = finding(Verdict::Missed, "main", 1);
+    let found = mismatch(MismatchKind::Missed, "main", 1);
     assert_eq!(
         write(&mut recorder, &found, Instant::now()).await,
         [Written::Created]
@@ -96,7 +96,7 @@ async fn a_missed_kill_is_a_warning_on_its_container() {
 async fn a_phantom_is_told_on_the_container_that_is_wrongly_called_killed() {
     let server = Fake::start(takes_events).await;
     let mut recorder = server.recorder(true).await;
-    let found = finding(Verdict::Phantom, "idle", 1);
+    let found = mismatch(MismatchKind::Phantom, "idle", 1);
     write(&mut recorder, &found, Instant::now()).await;
     let event = server.events().remove(0);
     assert_eq!(event["reason"], "OOMKillPhantom");
@@ -118,7 +118,10 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     let mut updates = Vec::new();
     let mut held_back = 0;
     for n in 1..=40 {
-        let admitted = recorder.admit(&Report::Mismatch(finding(Verdict::Missed, "main", n)), now);
+        let admitted = recorder.admit(
+            &Report::Mismatch(mismatch(MismatchKind::Missed, "main", n)),
+            now,
+        );
         held_back += admitted.held_back;
         for (mut job, _) in admitted.jobs {
             match job {
@@ -145,7 +148,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
             "series": {"count": 40, "lastObservedTime": "2026-11-21T09:00:10.500000Z"}})
     );
     // Another verdict, and the kills, have buckets of their own.
-    let phantom = finding(Verdict::Phantom, "main", 41);
+    let phantom = mismatch(MismatchKind::Phantom, "main", 41);
     assert_eq!(
         write(&mut recorder, &phantom, now).await,
         [Written::Created]
@@ -157,7 +160,12 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
     }
     // Later there is another Event, and it tells how many there were.
     let later = now + Duration::from_mins(5);
-    write(&mut recorder, &finding(Verdict::Missed, "main", 42), later).await;
+    write(
+        &mut recorder,
+        &mismatch(MismatchKind::Missed, "main", 42),
+        later,
+    )
+    .await;
     let note = server.events().pop().unwrap()["note"].take();
     assert!(
         note.as_str()
@@ -169,7 +177,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
 
 #[tokio::test]
 async fn a_verdict_on_a_pod_without_a_name_is_not_told_on_the_node() {
-    let mut found = Arc::unwrap_or_clone(finding(Verdict::Missed, "main", 1));
+    let mut found = Arc::unwrap_or_clone(mismatch(MismatchKind::Missed, "main", 1));
     let pod = found.status.pod.as_mut().unwrap();
     (pod.name, pod.namespace) = (None, None);
     let server = Fake::start(takes_events).await;
@@ -179,7 +187,7 @@ async fn a_verdict_on_a_pod_without_a_name_is_not_told_on_the_node() {
     assert_eq!(recorder.write(job, true).await.unwrap(), Written::Nothing);
     assert!(server.events().is_empty());
     // And a container of no pod has no Event.
-    let mut found = Arc::unwrap_or_clone(finding(Verdict::Phantom, "idle", 1));
+    let mut found = Arc::unwrap_or_clone(mismatch(MismatchKind::Phantom, "idle", 1));
     found.status.pod = None;
     let admitted = recorder.admit(&Report::Mismatch(Arc::new(found)), Instant::now());
     assert!(admitted.jobs.is_empty());

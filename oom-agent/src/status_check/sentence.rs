@@ -1,26 +1,26 @@
-//! A finding in plain words.
+//! A mismatch in plain words.
 
 use service::escape;
 
 use super::decide::TERMINATED;
-use super::{Finding, State, Verdict};
+use super::{Mismatch, MismatchKind, State};
 use crate::incident::{Container, Scope};
 
 /// The longest names shown, in bytes: more than honest ones have.
 const NAME_LEN: usize = 80;
 
 /// What Kubernetes says, what happened, and what to do next. Others' text in it is escaped and bounded.
-pub fn sentence(finding: &Finding) -> String {
-    let container = name(&finding.status.container);
-    match finding.verdict {
-        Verdict::Missed => missed(finding, &container),
-        Verdict::Phantom => phantom(finding, &container),
+pub fn sentence(mismatch: &Mismatch) -> String {
+    let container = name(&mismatch.status.container);
+    match mismatch.verdict {
+        MismatchKind::Missed => missed(mismatch, &container),
+        MismatchKind::Phantom => phantom(mismatch, &container),
     }
 }
 
-fn missed(finding: &Finding, container: &str) -> String {
-    let status = &finding.status;
-    let who = victims(finding);
+fn missed(mismatch: &Mismatch, container: &str) -> String {
+    let status = &mismatch.status;
+    let who = victims(mismatch);
     if status.state == State::Running {
         let later = if status.is_oom_killed() {
             " The runtime has taken note of it, though: when the container ends, for whatever reason, it will be shown as OOMKilled."
@@ -46,9 +46,9 @@ fn missed(finding: &Finding, container: &str) -> String {
     )
 }
 
-fn phantom(finding: &Finding, container: &str) -> String {
-    let status = &finding.status;
-    if finding.victims().next().is_some() {
+fn phantom(mismatch: &Mismatch, container: &str) -> String {
+    let status = &mismatch.status;
+    if mismatch.victims().next().is_some() {
         let (ended, next) = match status.exit_code {
             0 => (
                 "it ended by itself, without an error (exit code 0)",
@@ -63,15 +63,15 @@ fn phantom(finding: &Finding, container: &str) -> String {
             "Container {container} is shown as OOMKilled, and that is not how it ended: {ended}. \
              Before that, {} in it was OOM-killed, and the runtime counts over the container's whole life. \
              Next: {next}; the earlier kill has an Event of its own.",
-            victims(finding)
+            victims(mismatch)
         );
     }
-    let limit = match finding.incident.scope {
+    let limit = match mismatch.incident.scope {
         Scope::Pod => " when the pod reached its memory limit, which its containers share",
         Scope::Node => " when the node had no memory left",
         _ => "",
     };
-    let real = struck(finding);
+    let real = struck(mismatch);
     let told = if status.state == State::Running {
         format!(
             "The container runtime has marked container {container} as OOMKilled, and no process of it was killed: {real}{limit}. When {container} ends, for whatever reason, Kubernetes will show OOMKilled."
@@ -91,9 +91,9 @@ fn phantom(finding: &Finding, container: &str) -> String {
     )
 }
 
-/// Who was really killed, of a finding about another container.
-fn struck(finding: &Finding) -> String {
-    let Some(victim) = finding.incident.victims.first() else {
+/// Who was really killed, of a mismatch about another container.
+fn struck(mismatch: &Mismatch) -> String {
+    let Some(victim) = mismatch.incident.victims.first() else {
         return "another was struck".to_owned();
     };
     let comm = victim.comm.as_deref().map_or("a process".to_owned(), shown);
@@ -106,8 +106,8 @@ fn struck(finding: &Finding) -> String {
     }
 }
 
-fn victims(finding: &Finding) -> String {
-    let mut victims = finding.victims();
+fn victims(mismatch: &Mismatch) -> String {
+    let mut victims = mismatch.victims();
     let Some(first) = victims.next() else {
         return "a process".to_owned();
     };

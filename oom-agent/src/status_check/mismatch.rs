@@ -3,14 +3,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{State, Status, Verdict, sentence};
+use super::{MismatchKind, State, Status, sentence};
 use crate::incident::{Container, Incident, Pod, VERSION, Victim, nanoseconds};
 
 /// A status that does not agree with the kernel. Serializes to the verdict's line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct Mismatch {
     /// What is wrong.
-    pub verdict: Verdict,
+    pub verdict: MismatchKind,
     /// The kill that it was compared with.
     pub incident: Arc<Incident>,
     /// What the runtime says.
@@ -22,7 +22,7 @@ pub struct Finding {
 #[derive(Serialize)]
 struct Line<'a> {
     version: u32,
-    verdict: Verdict,
+    verdict: MismatchKind,
     incident: &'a str,
     #[serde(serialize_with = "nanoseconds")]
     time: Timestamp,
@@ -42,9 +42,9 @@ struct Told<'a> {
     finished_at: Option<String>,
 }
 
-// === impl Finding ===
+// === impl Mismatch ===
 
-impl Finding {
+impl Mismatch {
     /// Those of the incident's victims that were in this container.
     pub fn victims(&self) -> impl Iterator<Item = &Victim> {
         let id = &self.status.container.id;
@@ -55,7 +55,7 @@ impl Finding {
     }
 }
 
-impl Serialize for Finding {
+impl Serialize for Mismatch {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let status = &self.status;
         let exited = status.state == State::Exited;
