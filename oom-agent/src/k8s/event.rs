@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::status_check::MismatchKind;
 
 /// Who writes these Events, for `kubectl get events --field-selector`.
-pub(super) const CONTROLLER: &str = "oom-bonker.dev/oom-agent";
+pub(super) const REPORTER: &str = "oom-bonker.dev/oom-agent";
 
 /// What the API server takes at most, in bytes: `reportingInstance` and a name.
 const INSTANCE_LEN: usize = 128;
@@ -66,23 +66,23 @@ pub(super) fn of(
         message: Some(note::note(draft, facts.ok())),
         involved_object: regarding,
         related,
-        ..stamped(draft.report.time(), CONTROLLER, instance)
+        ..stamped(draft.report.time(), REPORTER, instance)
     };
     Some((place, event))
 }
 
 /// An Event of that time and reporter, with all that readers of older Events go by.
-pub(super) fn stamped(time: Timestamp, controller: &str, instance: &str) -> Event {
+pub(super) fn stamped(time: Timestamp, reporter: &str, instance: &str) -> Event {
     Event {
         event_time: Some(MicroTime(time)),
         first_timestamp: Some(Time(time)),
         last_timestamp: Some(Time(time)),
         count: Some(1),
         source: Some(EventSource {
-            component: Some(controller.to_owned()),
+            component: Some(reporter.to_owned()),
             host: None,
         }),
-        reporting_component: Some(controller.to_owned()),
+        reporting_component: Some(reporter.to_owned()),
         reporting_instance: Some(escape::truncate(instance, INSTANCE_LEN).to_owned()),
         ..Event::default()
     }

@@ -31,18 +31,19 @@ use kube::core::Request;
 #[cfg(test)]
 pub(crate) use cluster::fake as cluster_fake;
 pub use cluster::{
-    AgentEvent, ApiError, Change, Cluster, ContainerStatus, Ended, Lease, List, Note, Page,
-    PodStatus, PodStream,
+    AgentEvent, Change, Cluster, ContainerStatus, Ended, Lease, List, Note, Page, PodStatus,
+    PodStream,
 };
 pub use credentials::{Credentials, Source, find};
 pub use draft::Draft;
-pub use error::{CredentialsError, RecordError};
+pub use error::{ApiError, CredentialsError, RecordError};
 pub use pods::LookupError;
 pub use reader::PodReader;
 pub use wire::CallError;
 
 use crate::report::Report;
 use draft::On;
+use error::{AGENT, Attempt};
 use event::Place;
 use facts::Facts;
 use ledger::{Admission, Ledger, Update};
@@ -52,6 +53,12 @@ use service::error_chain::chain;
 
 /// What the API server is given to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+const WRITE: Attempt = Attempt {
+    to: "write an Event",
+    right: "`create` and `patch` on `events` of the core group",
+    client: &AGENT,
+};
 
 /// Writes the Events of incidents: on the pods, and on the Node.
 pub struct Recorder {
@@ -174,7 +181,7 @@ impl Recorder {
 
     async fn create(&mut self, draft: &mut Draft, last: bool) -> Result<Written, RecordError> {
         if let Err(error) = self.find_name(draft).await {
-            let error = RecordError::from_lookup(error);
+            let error = RecordError::from_lookup(error, WRITE);
             // A server that is away takes no Event on the Node either.
             if error.is_servers() || !last {
                 return Err(error);
@@ -206,7 +213,7 @@ impl Recorder {
         let written = match wire::call(&self.client, request, PATIENCE).await {
             Ok(_) => Written::Created,
             Err(error) if error.refusal() == Some(Refusal::Exists) => Written::AlreadyThere,
-            Err(error) => return Err(RecordError::from_call(error, place.namespace)),
+            Err(error) => return Err(RecordError::Api(WRITE.failed_in(place.namespace, error))),
         };
         self.ledger.written(draft, place);
         Ok(written)
@@ -284,7 +291,7 @@ impl Recorder {
         let request =
             Request::new(event::path(&namespace)).patch(&name, &PatchParams::default(), &recount);
         let patched = wire::call(&self.client, request, PATIENCE).await;
-        patched.map_err(|error| RecordError::from_call(error, namespace))?;
+        patched.map_err(|error| RecordError::Api(WRITE.failed_in(namespace, error)))?;
         self.ledger.updated(object, Instant::now());
         Ok(Written::Patched)
     }

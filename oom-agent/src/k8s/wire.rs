@@ -101,18 +101,21 @@ fn refusal(head: &http::response::Parts, body: &[u8]) -> CallError {
         },
         |status| (status.reason, status.message),
     );
-    let code = head.status.as_u16();
-    CallError::Answer {
-        code,
-        refusal: Refusal::classify(code, &reason, &message),
-        message: escape::terminal(escape::truncate(message.trim(), MESSAGE_LEN)).to_string(),
-        retry_after: header.or(asked),
-    }
+    CallError::from_answer(head.status.as_u16(), &reason, &message, header.or(asked))
 }
 
 // === impl CallError ===
 
 impl CallError {
+    fn from_answer(code: u16, reason: &str, message: &str, retry_after: Option<Duration>) -> Self {
+        Self::Answer {
+            code,
+            refusal: Refusal::classify(code, reason, message),
+            message: escape::terminal(escape::truncate(message.trim(), MESSAGE_LEN)).to_string(),
+            retry_after,
+        }
+    }
+
     /// The HTTP status, where there was an answer.
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -140,5 +143,22 @@ impl CallError {
             Self::Answer { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                Self::from_answer(status.code, &status.reason, &status.message, None)
+            }
+            error => Self::Transport(Box::new(error)),
+        }
+    }
+}
+
+impl From<std::io::Error> for CallError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Body(Box::new(error))
     }
 }

@@ -122,7 +122,7 @@ impl Follower {
     }
 
     async fn goes_on(&mut self, error: &ApiError) -> bool {
-        if matches!(error, ApiError::Expired) {
+        if error.is_expired() {
             tracing::info!(
                 "pods are listed again: the API server does not keep what changed since"
             );
@@ -131,7 +131,7 @@ impl Follower {
         self.tell(error);
         self.wait().await;
         // The same change would come again.
-        !error.is_too_long() && !matches!(error, ApiError::Malformed { .. })
+        !error.is_unreadable()
     }
 
     async fn say(&self, seen: Seen) -> Result<(), Unheard> {

@@ -9,13 +9,13 @@ use kube::api::{ListParams, PostParams};
 use kube::core::Status;
 use service::escape;
 
-use super::error::Attempt;
 use super::{ApiError, Cluster, List, PATIENCE};
-use crate::k8s::event::{CONTROLLER as AGENT, stamped};
+use crate::k8s::error::{Attempt, CONTROLLER};
+use crate::k8s::event::{REPORTER as AGENT, stamped};
 use crate::k8s::refusal::Refusal;
 
 /// Who writes these Events.
-const CONTROLLER: &str = "oom-bonker.dev/watch-pods";
+const REPORTER: &str = "oom-bonker.dev/watch-pods";
 
 /// What the agents tell of a kill for machines.
 const CONTAINER_ID: &str = "oom-bonker.dev/container-id";
@@ -32,10 +32,12 @@ const NAME_LEN: usize = 253;
 const LOOK: Attempt = Attempt {
     to: "list the agents' Events",
     right: "`list` on `events` of events.k8s.io",
+    client: &CONTROLLER,
 };
 const WRITE: Attempt = Attempt {
     to: "write an Event",
     right: "`create` on `events` of the core group",
+    client: &CONTROLLER,
 };
 
 /// An Event that an agent has written on a pod.
@@ -164,6 +166,6 @@ fn wire(note: &Note, instance: &str) -> core::Event {
             name: Some(node.clone()),
             ..ObjectReference::default()
         }),
-        ..stamped(note.time, CONTROLLER, instance)
+        ..stamped(note.time, REPORTER, instance)
     }
 }

@@ -8,17 +8,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::PostParams;
 
-use super::error::Attempt;
 use super::{ApiError, Cluster, PATIENCE};
+use crate::k8s::error::{Attempt, CONTROLLER};
 use crate::k8s::refusal::is_denial;
 
 const READ: Attempt = Attempt {
     to: "read the lease",
     right: "`get` on `leases` of coordination.k8s.io in its own namespace",
+    client: &CONTROLLER,
 };
 const WRITE: Attempt = Attempt {
     to: "write the lease",
     right: "`create` and `update` on `leases` of coordination.k8s.io in its own namespace",
+    client: &CONTROLLER,
 };
 
 /// Who may act.

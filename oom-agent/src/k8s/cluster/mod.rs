@@ -1,7 +1,6 @@
 //! What the controller of the cluster asks of the API server: pods as they come, Events of the agents,
 //! an Event of its own, a Lease. Each is one attempt, bounded in time and size.
 
-mod error;
 mod events;
 mod lease;
 mod pods;
@@ -16,12 +15,11 @@ use std::time::Duration;
 
 use kube::Client;
 
-pub use error::ApiError;
 pub use events::{AgentEvent, Note};
 pub use lease::Lease;
 pub use pods::{Change, ContainerStatus, Ended, List, Page, PodStatus, PodStream};
 
-use super::{Credentials, CredentialsError};
+use super::{ApiError, Credentials, CredentialsError};
 
 /// What the API server is given to answer one request.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -11,10 +11,10 @@ use kube::api::{ListParams, WatchParams};
 use kube::core::Request;
 use kube::core::response::Status;
 use serde::Deserialize;
-use tokio::time::timeout;
 
-use super::error::Attempt;
 use super::{ApiError, Cluster, read};
+use crate::k8s::error::{Attempt, CONTROLLER};
+use crate::k8s::wire::CallError;
 
 /// The longest page and the longest change, in bytes without what is in long strings. etcd takes no object
 /// of more than 1.5 MiB, of which Go's JSON makes six times as much at most.
@@ -33,10 +33,12 @@ const SILENCE: Duration = Duration::from_mins(3);
 const LIST: Attempt = Attempt {
     to: "list pods",
     right: "`list` on `pods`",
+    client: &CONTROLLER,
 };
 const WATCH: Attempt = Attempt {
     to: "watch pods",
     right: "`watch` on `pods`",
+    client: &CONTROLLER,
 };
 
 /// How the containers of a pod stand.
@@ -131,15 +133,8 @@ impl Cluster {
         let request = Request::new("/api/v1/pods").list(&params);
         let request = request.map_err(|error| LIST.failed(kube::Error::BuildRequest(error)))?;
         let answer = LIST.within(PATIENCE, self.client.request_stream(request));
-        let text = timeout(PATIENCE, read::whole(Box::pin(answer.await?), PAGE_LEN)).await;
-        let text = text.map_err(|_| ApiError::Slow {
-            attempt: LIST.to,
-            patience: PATIENCE,
-        })?;
-        let text = text.map_err(|source| ApiError::Broken {
-            attempt: LIST.to,
-            source,
-        })?;
+        let text = read::whole(Box::pin(answer.await?), PAGE_LEN);
+        let text = LIST.within(PATIENCE, text).await?;
         let list: WireList = parse(LIST, &text)?;
         Ok(Page {
             pods: list.items.into_iter().map(WirePod::plain).collect(),
@@ -166,15 +161,8 @@ impl Cluster {
 impl PodStream {
     /// The next change; `None` when the server has ended the watch.
     pub async fn next(&mut self) -> Result<Option<Change>, ApiError> {
-        let line = timeout(SILENCE, read::line(&mut self.lines, CHANGE_LEN)).await;
-        let line = line.map_err(|_| ApiError::Slow {
-            attempt: WATCH.to,
-            patience: SILENCE,
-        })?;
-        let line = line.map_err(|source| ApiError::Broken {
-            attempt: WATCH.to,
-            source,
-        })?;
+        let line = read::line(&mut self.lines, CHANGE_LEN);
+        let line = WATCH.within(SILENCE, line).await?;
         let Some(line) = line else { return Ok(None) };
         let change: WireChange = parse(WATCH, &line)?;
         let (pod, change): (_, fn(PodStatus) -> Change) = match change {
@@ -189,10 +177,7 @@ impl PodStream {
 }
 
 fn parse<'de, T: Deserialize<'de>>(attempt: Attempt, text: &'de [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(text).map_err(|source| ApiError::Malformed {
-        attempt: attempt.to,
-        source,
-    })
+    serde_json::from_slice(text).map_err(|error| attempt.failed(CallError::Malformed(error)))
 }
 
 #[derive(Deserialize)]

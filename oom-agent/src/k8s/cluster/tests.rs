@@ -86,7 +86,7 @@ async fn a_watch_gives_changes_and_where_to_go_on() {
     assert_eq!(stream.next().await.unwrap(), Some(Change::Passed));
     assert_eq!(stream.version, "11");
     assert!(matches!(stream.next().await, Ok(Some(Change::Deleted(_)))));
-    assert!(matches!(stream.next().await, Err(ApiError::Expired)));
+    assert!(stream.next().await.unwrap_err().is_expired());
     let line = &fake.asked()[0].line;
     assert!(
         line.contains("watch=true")
@@ -121,10 +121,7 @@ async fn an_answer_without_end_is_refused() {
 async fn an_answer_that_makes_no_sense_is_an_error() {
     let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
     let listed = cluster.list_pods(None, 100).await;
-    assert!(
-        matches!(listed, Err(ApiError::Malformed { .. })),
-        "{listed:?}"
-    );
+    assert!(listed.unwrap_err().is_unreadable());
 }
 
 #[tokio::test]
@@ -159,7 +156,7 @@ async fn a_busy_server_is_asked_again_and_an_old_version_is_not() {
     }
     let (_fake, cluster) = Fake::start(|_| Answer::status(410)).await;
     let watched = cluster.watch_pods("1").await;
-    assert!(matches!(watched.err(), Some(ApiError::Expired)));
+    assert!(watched.err().unwrap().is_expired());
 }
 
 #[tokio::test]

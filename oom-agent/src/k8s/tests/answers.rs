@@ -88,7 +88,7 @@ async fn what_admission_denies_is_no_missing_right_and_says_what_to_do() {
     for (denial, told) in [
         (
             "unable to create new content in namespace shop because it is being terminated",
-            "does not take",
+            "does not write",
         ),
         // As Kubernetes 1.36 words it.
         (
@@ -101,7 +101,7 @@ async fn what_admission_denies_is_no_missing_right_and_says_what_to_do() {
         ),
         (
             "events \"a.1\" is forbidden: exceeded quota: q, requested: count/events=1",
-            "raise its `count/events`",
+            "raise its `count/…`",
         ),
     ] {
         let error = refused(403, "Forbidden", denial).await;
