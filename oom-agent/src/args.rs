@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use oom_capture::Pattern;
 
 use crate::cri::Socket;
-use crate::pressure::Every;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
+use pressure::Every;
 
 pub use probe_method::ProbeMethod;
 pub use sidecar::Sidecar;

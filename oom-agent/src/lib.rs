@@ -13,7 +13,6 @@ pub mod logging;
 pub mod metrics;
 pub mod no_victim;
 pub mod pipeline;
-pub mod pressure;
 pub mod procfs;
 pub mod proxy;
 pub mod sidecar;

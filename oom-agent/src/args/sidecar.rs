@@ -9,7 +9,7 @@ use clap::Args;
 use super::span::{points, time};
 use super::{LogFormat, LogLevel};
 use crate::act::Sig;
-use crate::pressure::threshold::{Mark, Settings};
+use pressure::threshold::{Mark, Settings};
 
 /// `oom-agent sidecar`
 #[derive(Args, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::span::{points, time};
-use crate::pressure::threshold::{BadExpression, Mark, Settings};
+use pressure::threshold::{BadExpression, Mark, Settings};
 
 /// Flags of warnings.
 #[derive(Args, Debug)]

@@ -33,19 +33,18 @@ pub use kills::Who;
 pub use names::NameCounts;
 pub use no_victim::NoVictimCounts;
 pub use prometheus_client::metrics::counter::Counter;
-pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 pub use warnings::WarningCounts;
 
 use crate::incident::Incident;
-use crate::pressure::Usage;
 use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
 use oom_capture::{Fate, Found};
 use optional::Optional;
+use pressure::{Counts, Usage};
 use sink::Sinks;
 use usages::Usages;
 use verdicts::Verdicts;
@@ -75,7 +74,7 @@ pub struct Metrics {
     /// Connections of the admin port that were closed to make room for another.
     pub connections_evicted: Counter,
     /// What the sampler of the containers' usage does.
-    pub sampler: SamplerCounts,
+    pub sampler: Arc<Counts>,
     /// What became of containers that came near their limits.
     pub warnings: WarningCounts,
     /// What was asked of runtimes before there was a kill.
@@ -150,7 +149,7 @@ impl Default for Metrics {
                 "Incidents that were not told: another node on the same kernel had them",
             ),
             verdicts: Verdicts::new(&mut registry),
-            sampler: SamplerCounts::new(&mut registry),
+            sampler: sampler::register(&mut registry),
             warnings: WarningCounts::new(&mut registry),
             no_victim: NoVictimCounts::new(&mut registry),
             kills: Kills::new(&mut registry),

@@ -9,7 +9,7 @@ use oom_capture::{Fate, Found, Killed, Trigger};
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
-use crate::pressure::{Pressure, Stall, Usage};
+use pressure::{Pressure, Stall, Usage};
 
 /// Series by name and labels; sums of seconds left out.
 type Series = BTreeMap<String, i64>;

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::kills::{CONTAINERS, Who};
 use super::lock;
-use crate::pressure::Usage;
+use pressure::Usage;
 
 /// The metrics; as many containers as the kills have.
 #[derive(Debug, Default)]
@@ -112,8 +112,8 @@ mod tests {
 
     use super::*;
     use crate::incident::Container;
-    use crate::pressure::{Pressure, Stall};
     use memcg::Stalled;
+    use pressure::{Pressure, Stall};
 
     fn who(id: &str) -> Who {
         let container = Container {

@@ -22,7 +22,7 @@ use crate::admin::{self, Answer, Asked};
 use crate::cri;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
-use crate::pressure::Usage;
+use pressure::Usage;
 
 /// A scrape or a probe waits this long for the container runtime at most.
 const PATIENCE: Duration = Duration::from_millis(500);

@@ -15,8 +15,8 @@ use crate::incident::sentence;
 use crate::k8s::Aside;
 use crate::metrics::{NoVictimCounts, SinkCounts};
 use crate::no_victim::{Episodes, NoVictim, Sighting};
-use crate::pressure::Pass;
 use crate::sinks::Lines;
+use pressure::Pass;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;

@@ -19,9 +19,9 @@ use crate::host::Host;
 use crate::journal::Journal;
 use crate::k8s::{Aside, PodReader};
 use crate::metrics::{Metrics, SinkCounts};
-use crate::pressure::Sampler;
 use crate::sinks::{EVENTS, Lines, Secrets, Sink, start_bonker, start_events};
 use crate::warn::Warning;
+use pressure::Sampler;
 
 /// All of them, started.
 pub(super) struct Outlets {
@@ -85,7 +85,7 @@ impl Parts<'_> {
             verdicts,
             sampling: sampling::start(
                 args,
-                metrics.sampler.clone(),
+                Arc::clone(&metrics.sampler),
                 self.watched,
                 plan,
                 Arc::clone(&self.resolver.names),

@@ -18,8 +18,8 @@ use crate::host::Host;
 use crate::incident::{
     self, Before, Container, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
 };
-use crate::pressure::Recorder;
 use crate::procfs::Procfs;
+use pressure::Recorder;
 
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup, but on a node that thrashes.
 const SNAPSHOT: Duration = Duration::from_secs(1);

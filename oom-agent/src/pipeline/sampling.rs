@@ -11,8 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
-use crate::metrics::SamplerCounts;
-use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
+use pressure::{Counts, Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
 
 use super::names::Names;
 use super::no_victim::Sightings;
@@ -33,7 +32,7 @@ pub(super) struct Watched {
 /// `names` of containers, and nobody is warned.
 pub(super) fn start(
     args: &Run,
-    counts: SamplerCounts,
+    counts: Arc<Counts>,
     watched: &Watched,
     warnings: Plan,
     names: Arc<Names>,

@@ -5,8 +5,8 @@ use std::fmt;
 use memcg::{Percent, Stalled};
 
 use super::look::Shown;
-use crate::pressure::Stall;
-use crate::pressure::threshold::Level;
+use pressure::Stall;
+use pressure::threshold::Level;
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -193,8 +193,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pressure::threshold::{Figures, Scores};
-    use crate::pressure::{Pressure, Usage};
+    use pressure::threshold::{Figures, Scores};
+    use pressure::{Pressure, Usage};
 
     #[test]
     fn the_third_oomheros_gauges_have_its_names_and_labels() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memcg::{self, cpu_psi, psi};
 
-use crate::pressure::{Key, Pressure, Usage};
+use pressure::{Key, Pressure, Usage};
 
 /// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use super::files::{Files, FilesError};
 use super::listing::{Listing, Turn};
 use super::pod;
 use crate::act::{Held, Identity, Processes};
-use crate::pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
-use crate::pressure::{Key, Recorder, Usage};
+use pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
+use pressure::{Key, Recorder, Usage};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;

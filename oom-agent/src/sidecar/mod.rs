@@ -20,11 +20,11 @@ use crate::act::{ConfigError, Notice, Noticed, Post, Sig};
 use crate::admin::{self, Answer, Asked};
 use crate::args::Sidecar;
 use crate::chain;
-use crate::pressure::threshold::Level;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
 use look::{Beside, Told};
+use pressure::threshold::Level;
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;

@@ -21,9 +21,9 @@ use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
 use crate::journal::Debts;
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
-use crate::pressure::threshold::Level;
 use crate::warn::Warning;
 use crate::warn::tests::near;
+use pressure::threshold::Level;
 
 const WITHIN: Duration = Duration::from_mins(3);
 const IDLE: Duration = Duration::from_mins(10);

@@ -5,7 +5,7 @@ use service::escape;
 use crate::act::{Sig, Whom};
 use crate::args::span;
 use crate::args::warnings::cooldown;
-use crate::pressure::threshold::{Level, Mark, Settings};
+use pressure::threshold::{Level, Mark, Settings};
 
 /// Before each annotation's name.
 pub const PREFIX: &str = "oom-bonker.dev/";

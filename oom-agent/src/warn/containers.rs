@@ -9,8 +9,8 @@ use memcg::cgroup::Identity;
 
 use super::annotations::{Complaint, Marks};
 use super::pods::{Ask, Known, Pods};
-use crate::pressure::threshold::{Crossing, Figures, Level, Scores, Watch};
-use crate::pressure::{Key, Pass};
+use pressure::threshold::{Crossing, Figures, Level, Scores, Watch};
+use pressure::{Key, Pass};
 
 /// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
 const NEAR: f64 = 0.5;

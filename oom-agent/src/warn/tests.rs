@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Complaint, Signal, Unheeded, Warning};
 use crate::act::{SendError, Sig, Signalled};
 use crate::incident::{Container, Pod};
-use crate::pressure::Usage;
-use crate::pressure::threshold::{Crossing, Level};
+use pressure::Usage;
+use pressure::threshold::{Crossing, Level};
 
 const MIB: u64 = 1 << 20;
 

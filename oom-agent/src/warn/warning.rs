@@ -9,8 +9,8 @@ use super::Complaint;
 use crate::act::{Sig, Signalled};
 use crate::chain;
 use crate::incident::{Container, Pod, VERSION, nanoseconds};
-use crate::pressure::threshold::{Crossing, Level};
 use crate::size::size;
+use pressure::threshold::{Crossing, Level};
 
 /// Processes that a line names of those that got a signal.
 const PIDS: usize = 16;

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use crate::pressure::threshold::{Crossing, Level, Scores};
-use crate::pressure::{Pressure, Stall};
+use pressure::threshold::{Crossing, Level, Scores};
+use pressure::{Pressure, Stall};
 
 /// What is told of a crossing.
 #[derive(Clone, Debug, Serialize)]

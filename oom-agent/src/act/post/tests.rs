@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::chain;
-use crate::pressure::Usage;
-use crate::pressure::threshold::{Crossing, Level, Scores};
+use pressure::Usage;
+use pressure::threshold::{Crossing, Level, Scores};
 
 fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();

@@ -4,9 +4,9 @@ use service::escape;
 
 use super::{NOTE_LEN, capital};
 use crate::k8s::draft::Aside;
-use crate::pressure::threshold::Level;
 use crate::story;
 use crate::warn::Warning;
+use pressure::threshold::Level;
 
 pub(super) fn note(aside: &Aside, held_back: u64) -> String {
     let (told, more) = match aside {

@@ -16,8 +16,8 @@ use service::escape;
 use super::draft::{Aside, Draft, On, Told};
 use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
-use crate::pressure::threshold::Level;
 use crate::story::Verdict;
+use pressure::threshold::Level;
 
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;

@@ -12,9 +12,9 @@ use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
 use crate::k8s::{Aside, LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
-use crate::pressure::threshold::Level;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
+use pressure::threshold::Level;
 
 fn warning(level: Level, n: usize) -> Aside {
     let mut warning = near(level);

@@ -21,9 +21,9 @@ use crate::args::{Action, Run, Warnings};
 use crate::host::Host;
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
-use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
 use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
+use pressure::{Every, Key, Recorder};
 use telling::{Telling, offer};
 use watcher::Cgroups;
 

@@ -16,9 +16,9 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::pipeline::owner::find_owner;
 use crate::pipeline::resolve::Resolver;
-use crate::pressure::Key;
 use crate::sinks::Lines;
 use crate::warn::{Crossed, Signal, Warning};
+use pressure::Key;
 
 /// Where warnings go.
 pub(in crate::pipeline) struct Tell {

@@ -9,9 +9,9 @@ use tokio::sync::mpsc::Sender;
 use super::{ahead, lock};
 use crate::act::{Processes, worst};
 use crate::metrics::WarningCounts;
-use crate::pressure::threshold::Scores;
-use crate::pressure::{Key, Pass, Recorder};
 use crate::warn::{Ask, Containers, Crossed};
+use pressure::threshold::Scores;
+use pressure::{Key, Pass, Recorder};
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {

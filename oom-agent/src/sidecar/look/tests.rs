@@ -2,7 +2,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::pressure::threshold::Level;
+use pressure::threshold::Level;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MIB: u64 = 1 << 20;

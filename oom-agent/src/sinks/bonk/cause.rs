@@ -8,8 +8,8 @@ use service::{clock, escape};
 
 use super::SUMMARY_LEN;
 use crate::incident::{Container, Incident, Pod, Scope, sentence};
-use crate::pressure::threshold::Level;
 use crate::warn::Warning;
+use pressure::threshold::Level;
 
 /// A kill that is older is old news: a penguin need not be bonked for it.
 pub(super) const STALE: Duration = Duration::from_mins(5);

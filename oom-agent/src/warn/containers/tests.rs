@@ -2,8 +2,8 @@
 
 use super::super::pods::{AT_ONCE, PODS};
 use super::*;
-use crate::pressure::Usage;
-use crate::pressure::threshold::Settings;
+use pressure::Usage;
+use pressure::threshold::Settings;
 
 const SECOND: u64 = 1_000_000_000;
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";

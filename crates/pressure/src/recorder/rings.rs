@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ring::{Ring, WINDOW_MS};
-use crate::pressure::growth::Sample;
-use crate::pressure::tree::is_pod;
-use crate::pressure::usage::{Key, Usage};
+use crate::growth::Sample;
+use crate::tree::is_pod;
+use crate::usage::{Key, Usage};
 
 /// Cgroups that have a ring: as many as a kubelet's largest nodes run, twice.
 pub(super) const CONTAINERS: usize = 1_000;

@@ -63,7 +63,7 @@ pub(super) struct Tree {
     nodes: HashMap<i32, Node>,
     by_path: HashMap<String, i32>,
     /// Directories that could not be watched.
-    pub(super) unwatched: u64,
+    pub(super) unwatched: usize,
 }
 
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The last minute of one cgroup.
 
-use crate::incident::SAMPLES;
-use crate::pressure::growth::Sample;
-use crate::pressure::usage::Usage;
+use crate::growth::Sample;
+use crate::history::SAMPLES;
+use crate::usage::Usage;
 
 /// What is older is of no use to anybody.
 pub(super) const WINDOW_MS: u64 = 60_000;

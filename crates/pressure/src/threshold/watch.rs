@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::expression::Figures;
 use super::mark::Mark;
-use crate::pressure::Usage;
+use crate::Usage;
 
 /// When to warn of a container.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::growth::{Sample, forecast, forecast_near, judge};
 use super::usage::{Key, Usage};
-use crate::incident::{Before, SAMPLES};
+use crate::history::{Before, SAMPLES};
 use rings::Rings;
 
 /// Written by the sampler, asked at a kill; a clone is the same recorder. Nobody holds it for longer

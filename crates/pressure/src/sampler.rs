@@ -17,7 +17,7 @@ use service::liveness::{Ending, Liveness};
 use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
 use super::usage::{Notice, Pass, Take};
-use crate::metrics::SamplerCounts;
+use crate::counts::{Counts, add, set};
 
 /// Neither is an inode of a cgroup that can be limited: that of the root is 1.
 const STOP: u64 = 0;
@@ -53,7 +53,7 @@ pub enum SamplerError {
 
 /// Is as long as the thread runs.
 struct Alive {
-    counts: SamplerCounts,
+    counts: Arc<Counts>,
     _ending: Ending,
 }
 
@@ -66,7 +66,7 @@ struct Work {
     period_ns: Option<u64>,
     take: Take,
     notice: Notice,
-    counts: SamplerCounts,
+    counts: Arc<Counts>,
     /// When the next pass is due; `None` while there is nothing to look at.
     pass_ns: Option<u64>,
 }
@@ -81,7 +81,7 @@ impl Sampler {
     pub fn start(
         source: Source,
         period: Option<Duration>,
-        counts: SamplerCounts,
+        counts: Arc<Counts>,
         liveness: Liveness,
         take: Take,
         notice: Notice,
@@ -98,14 +98,14 @@ impl Sampler {
         add(std::os::fd::AsFd::as_fd(&*stop), STOP)?;
         add(std::os::fd::AsFd::as_fd(&tree), TREE)?;
         let mut work = Work {
-            table: Table::new(counts.clone()),
+            table: Table::new(Arc::clone(&counts)),
             tree,
             epoll,
             stop: Arc::clone(&stop),
             period_ns: period.map(|period| u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)),
             take,
             notice,
-            counts: counts.clone(),
+            counts: Arc::clone(&counts),
             pass_ns: None,
         };
         work.notice(&noticed);
@@ -145,8 +145,8 @@ impl Drop for Sampler {
 // === impl Alive ===
 
 impl Alive {
-    fn new(counts: SamplerCounts, liveness: &Liveness, samples: bool) -> Self {
-        counts.running.set(i64::from(samples));
+    fn new(counts: Arc<Counts>, liveness: &Liveness, samples: bool) -> Self {
+        set(&counts.running, usize::from(samples));
         Self {
             counts,
             _ending: liveness.ending(),
@@ -156,7 +156,7 @@ impl Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.counts.running.set(0);
+        set(&self.counts.running, 0);
     }
 }
 
@@ -215,15 +215,15 @@ impl Work {
         let begun = Instant::now();
         if self.pass_ns.is_some_and(|due_ns| due_ns <= now_ns) {
             let pass = self.table.pass(&self.epoll);
-            self.counts.passes.inc();
+            add(&self.counts.passes, 1);
             (self.take)(&pass);
-            self.counts.spent(begun.elapsed());
+            self.counts.add_busy(begun.elapsed());
             self.pass_ns = Some(after(self.pass_ns, period_ns, now_ns));
         } else if self.table.next_ns().is_some_and(|due_ns| due_ns <= now_ns) {
             let pass = self.table.between(&self.epoll, now_ns);
-            self.counts.between.inc_by(pass.usages.len() as u64);
+            add(&self.counts.between, pass.usages.len() as u64);
             (self.take)(&pass);
-            self.counts.spent(begun.elapsed());
+            self.counts.add_busy(begun.elapsed());
         }
     }
 
@@ -242,7 +242,7 @@ impl Work {
             self.notice(&noticed);
             return Ok(());
         }
-        self.counts.rescans.inc();
+        add(&self.counts.rescans, 1);
         noticed.clear();
         // What is watched no more is no more told of: the old one ends with its descriptor.
         self.tree = Tree::open(self.tree.source().clone(), &mut noticed)?;
@@ -280,8 +280,7 @@ impl Work {
                 Noticed::Gone(path) => self.table.gone(self.tree.source(), path),
             }
         }
-        let unwatched = i64::try_from(self.tree.unwatched).unwrap_or(i64::MAX);
-        self.counts.unwatched.set(unwatched);
+        set(&self.counts.unwatched, self.tree.unwatched);
     }
 
     /// True when it is time to end.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 /// Samples in one incident.
-pub const SAMPLES: usize = 60;
+pub(crate) const SAMPLES: usize = 60;
 
 /// The last minute of a cgroup's memory. What is not known is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,7 @@ pub struct Before {
     pub cgroup: String,
     /// Its limit, or the lowest above it.
     pub limit_bytes: Option<u64>,
-    /// How many ms before the kill, and how many bytes then; oldest first, [`SAMPLES`] at most. One
+    /// How many ms before the kill, and how many bytes then; oldest first, 60 at most. One
     /// of age 0 is the kernel's own count at the kill.
     pub samples: Vec<(u64, u64)>,
     /// How fast it grew at last.

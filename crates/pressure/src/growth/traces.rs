@@ -10,7 +10,7 @@
 use proptest::prelude::*;
 
 use super::Sample;
-use crate::incident::Growth;
+use crate::history::Growth;
 
 /// The limit of every trace.
 pub(super) const LIMIT: u64 = 256 << 20;

@@ -1,12 +1,19 @@
 //! Whether a cgroup is out of memory and the kernel kills nobody in it. Pure.
 
-use crate::no_victim::Cause;
-
 /// So long it has to be so: a victim takes a while to end, and whoever has turned killing off may step in.
 const LASTS_NS: u64 = 5_000_000_000;
 
 /// In parts of the limit: nobody who uses less is out of memory.
 const NEAR: (u128, u128) = (15, 16);
+
+/// Why nobody is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoVictimCause {
+    /// All processes have an `oom_score_adj` of -1000, or there is none.
+    NoKillableProcess,
+    /// cgroup v1: `oom_kill_disable` is 1, and processes wait.
+    OomKillDisabled,
+}
 
 /// What the files tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +31,32 @@ pub(super) struct Stuck {
     since_ns: Option<u64>,
 }
 
+// === impl NoVictimCause ===
+
+impl NoVictimCause {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::NoKillableProcess, Self::OomKillDisabled];
+
+    /// For metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoKillableProcess => "no-killable-process",
+            Self::OomKillDisabled => "oom-kill-disabled",
+        }
+    }
+}
+
 // === impl Stuck ===
 
 impl Stuck {
     /// What was told at that time, `None` where it is not near its limit. Gives why nobody is killed.
-    pub(super) fn look(&mut self, told: Option<Told>, now_ns: u64) -> Option<Cause> {
+    pub(super) fn look(&mut self, told: Option<Told>, now_ns: u64) -> Option<NoVictimCause> {
         let cause = match told {
-            Some(Told::Disabled(true)) => Some(Cause::OomKillDisabled),
+            Some(Told::Disabled(true)) => Some(NoVictimCause::OomKillDisabled),
             Some(Told::Counts { oom, oom_kill }) => {
                 let before = self.counts.replace((oom, oom_kill));
                 let is_stuck = before.is_some_and(|(ooms, kills)| oom > ooms && oom_kill == kills);
-                is_stuck.then_some(Cause::NoKillableProcess)
+                is_stuck.then_some(NoVictimCause::NoKillableProcess)
             }
             Some(Told::Disabled(false)) | None => None,
         };
@@ -103,7 +125,7 @@ mod tests {
         }
         assert_eq!(
             stuck.look(control(1, 1), 5 * SECOND),
-            Some(Cause::OomKillDisabled)
+            Some(NoVictimCause::OomKillDisabled)
         );
         for told in [control(1, 0), control(0, 1), None] {
             assert_eq!(stuck.look(told, 6 * SECOND), None);
@@ -123,7 +145,7 @@ mod tests {
             assert_eq!(stuck.look(counted(second * 1000, 7), second * SECOND), None);
         }
         let cause = stuck.look(counted(6000, 7), 6 * SECOND);
-        assert_eq!(cause, Some(Cause::NoKillableProcess));
+        assert_eq!(cause, Some(NoVictimCause::NoKillableProcess));
         // A kill, or no more of them.
         assert_eq!(stuck.look(counted(7000, 8), 7 * SECOND), None);
         assert_eq!(stuck.look(counted(8000, 8), 20 * SECOND), None);

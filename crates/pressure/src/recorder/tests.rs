@@ -1,7 +1,7 @@
 use super::ring::Ring;
 use super::rings::CONTAINERS;
 use super::*;
-use crate::incident::Growth;
+use crate::history::Growth;
 
 const MIB: u64 = 1 << 20;
 const S: u64 = 1_000_000_000;

@@ -15,7 +15,7 @@ mod traces;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::incident::{Growth, is_near};
+use crate::history::{Growth, is_near};
 use trend::{BY_STEPS, CLEARLY, rises, slope};
 use zigzag::Swings;
 

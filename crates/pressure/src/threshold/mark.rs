@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::expression::{BadExpression, Expression, Figures, Mistake};
-use crate::pressure::Usage;
+use crate::Usage;
 
 /// Where a level begins.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pressure::Usage;
+use crate::Usage;
 
 /// Sound expressions, written as tokens.
 fn expression() -> impl Strategy<Value = String> {

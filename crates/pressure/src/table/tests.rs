@@ -39,7 +39,7 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
         version: Version::V1,
         node: memcg::NodeRoot::default(),
     };
-    let mut table = Table::new(SamplerCounts::default());
+    let mut table = Table::new(Arc::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     let log = Log::default();
     let writer = log.clone();
@@ -123,7 +123,7 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
     };
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let mut table = Table::new(SamplerCounts::default());
+        let mut table = Table::new(Arc::default());
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         table.limit(&source, "/a");
         let passes = [
@@ -152,7 +152,7 @@ fn there_is_a_look_once_marks_are_set() {
         version: Version::V1,
         node: memcg::NodeRoot::default(),
     };
-    let mut table = Table::new(SamplerCounts::default());
+    let mut table = Table::new(Arc::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
     table.limit(&source, "/a");
     let mut set = |usage, is_fast, expected: &str| {
@@ -193,7 +193,7 @@ fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
         node: memcg::NodeRoot::default(),
     };
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
-    let mut table = Table::new(SamplerCounts::default());
+    let mut table = Table::new(Arc::default());
     let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
     let [first, second] = [1, 2].map(|n| format!("{pod}/{n:064x}"));
     let dir = |path: &str| root.path().join(path.trim_start_matches('/'));

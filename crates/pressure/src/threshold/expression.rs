@@ -8,7 +8,7 @@ use exmex::{BinOp, Express as _, FlatEx, MakeOperators, Operator};
 use service::escape;
 
 use super::scan;
-use crate::pressure::{Pressure, Stall, Usage};
+use crate::{Pressure, Stall, Usage};
 
 /// What an expression is over, mostly in the names that `OOMHero` has.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::files;
 use super::stuck::{self, Stuck};
 use super::usage::{Key, Pressure, Stall, Usage};
-use crate::no_victim::Cause;
+use crate::stuck::NoVictimCause;
 
 /// Longer than any of the files.
 const FILE_LEN: usize = 16 << 10;
@@ -151,7 +151,7 @@ impl Cgroup {
 
     /// Why nobody is killed in it, where it is out of memory and that is so. Reads more files of a cgroup
     /// at its limit only.
-    pub(super) fn stuck(&mut self, usage: &Usage, buffer: &mut Buffer) -> Option<Cause> {
+    pub(super) fn stuck(&mut self, usage: &Usage, buffer: &mut Buffer) -> Option<NoVictimCause> {
         let near = usage
             .limit
             .is_some_and(|limit| stuck::is_near(usage.current, limit));

@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use memcg::Version;
 use service::clock;
@@ -12,8 +13,8 @@ use super::pace::Pace;
 use super::read::{Buffer, Cgroup, ReadError, own_limit};
 use super::tree::Source;
 use super::usage::{Key, Pass, Usage};
-use crate::metrics::SamplerCounts;
-use crate::no_victim::Cause;
+use crate::counts::{Counts, add, set};
+use crate::stuck::NoVictimCause;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
 const MOST: usize = 1000;
@@ -30,8 +31,8 @@ pub(super) struct Table {
     /// What the last pass has read.
     usages: Vec<(Key, Usage)>,
     /// Which of these are out of memory while nobody is killed.
-    stuck: Vec<(usize, Cause)>,
-    counts: SamplerCounts,
+    stuck: Vec<(usize, NoVictimCause)>,
+    counts: Arc<Counts>,
     setter: Setter,
 }
 
@@ -45,7 +46,7 @@ struct Entry {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn new(counts: SamplerCounts) -> Self {
+    pub(super) fn new(counts: Arc<Counts>) -> Self {
         Self {
             entries: Vec::new(),
             left_out: Vec::new(),
@@ -181,7 +182,7 @@ impl Table {
         let mut dues: Vec<u64> = self.entries.iter().filter_map(due).collect();
         dues.sort_unstable();
         let postponed = dues.len().saturating_sub(BETWEEN);
-        self.counts.postponed.inc_by(postponed as u64);
+        add(&self.counts.postponed, postponed as u64);
         // More that are due at the same moment wait for the next time.
         let until_ns = dues.get(BETWEEN.saturating_sub(1)).copied();
         let mut left = BETWEEN;
@@ -225,13 +226,13 @@ impl Table {
                 }
                 Err(error) if error.is_gone() => false,
                 Err(error) => {
-                    counts.failed.inc();
+                    add(&counts.failed, 1);
                     tracing::debug!(error = %chain(&error), "a container was not looked at");
                     true
                 }
             }
         });
-        self.counts.watched.set(count(self.entries.len()));
+        set(&self.counts.watched, self.entries.len());
     }
 
     fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {
@@ -275,19 +276,15 @@ impl Table {
 
     fn say(&self, error: &ReadError) {
         if !error.is_gone() {
-            self.counts.failed.inc();
+            add(&self.counts.failed, 1);
             tracing::warn!(error = %chain(error), "a container's memory is not watched");
         }
     }
 
     fn show(&self) {
-        self.counts.watched.set(count(self.entries.len()));
-        self.counts.no_room.set(count(self.left_out.len()));
+        set(&self.counts.watched, self.entries.len());
+        set(&self.counts.no_room, self.left_out.len());
     }
-}
-
-fn count(len: usize) -> i64 {
-    i64::try_from(len).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use memcg::cgroup::{self, Identity};
 
-use crate::no_victim::Cause;
+use crate::stuck::NoVictimCause;
 
 /// One look at a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Pass<'a> {
     /// Each once, in no order.
     pub usages: &'a [(Key, Usage)],
     /// Of these, who are out of memory for seconds while nobody is killed.
-    pub stuck: &'a [(usize, Cause)],
+    pub stuck: &'a [(usize, NoVictimCause)],
     /// All that are watched were looked at: one that is missing is gone. Else some in
     /// between, that change fast or are new.
     pub whole: bool,

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::tests::in_the_docs;
-use crate::incident::Before;
-use crate::pressure::{Key, Recorder, Usage};
+use crate::{Before, Key, Recorder, Usage};
 
 const TRACES: [(&str, &str); 9] = [
     ("leak", include_str!("recorded/leak.txt")),

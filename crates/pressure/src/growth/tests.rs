@@ -71,7 +71,7 @@ pub(super) fn in_the_docs(mark: &str, table: &str) {
     // Two tests may write.
     static PAGE: Mutex<()> = Mutex::new(());
     let _mine = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pressure.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pressure.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let (head, rest) = page.split_once(mark).unwrap();
     let (found, tail) = rest.split_once(mark).unwrap();

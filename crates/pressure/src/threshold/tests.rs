@@ -3,7 +3,7 @@ use std::time::Duration;
 use memcg::Percent;
 
 use super::*;
-use crate::pressure::{Pressure, Usage};
+use crate::{Pressure, Usage};
 
 const SECOND: u64 = 1_000_000_000;
 
