@@ -4,19 +4,19 @@ use std::time::Duration;
 /// What the sampler did so far and has now, for metrics.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Passes over all containers.
-    pub passes: AtomicU64,
-    /// Looks at one container between passes.
+    /// Sweeps over all containers.
+    pub sweeps: AtomicU64,
+    /// Samples of one container between sweeps.
     pub between: AtomicU64,
-    /// Such looks that had to wait for the pass, as too many were due.
+    /// Such samples that had to wait, as too many were due.
     pub postponed: AtomicU64,
-    /// Looks that failed though the container is there.
+    /// Samples that failed though the container is there.
     pub failed: AtomicU64,
     /// Times that all cgroups were walked again, as too much happened at once.
     pub rescans: AtomicU64,
-    /// 1 while its thread runs.
+    /// 1 while the thread runs.
     pub running: AtomicU64,
-    /// Containers that are watched.
+    /// Containers that are sampled.
     pub watched: AtomicU64,
     /// Containers with a limit that are not, for want of room.
     pub no_room: AtomicU64,

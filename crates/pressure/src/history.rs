@@ -1,4 +1,4 @@
-//! How a cgroup came to its kill: its memory in the last minute, and what that looks like.
+//! How a cgroup came to its kill: its memory in the last minute, and the pattern of its growth.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ pub(crate) const SAMPLES: usize = 60;
 
 /// The last minute of a cgroup's memory. What is not known is `None`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Before {
+pub struct History {
     /// Whose memory: that of the cgroup with the limit, else that of the victim's.
     pub cgroup: String,
     /// Its limit, or the lowest above it.
@@ -21,27 +21,28 @@ pub struct Before {
     pub slope_bytes_per_second: Option<i64>,
     /// How long it took from half of the limit to the kill.
     pub half_to_limit_ms: Option<u64>,
-    /// What that looks like.
-    pub verdict: Growth,
+    /// The pattern of its growth.
+    #[serde(rename = "verdict")]
+    pub pattern: GrowthPattern,
 }
 
 /// In which way memory came to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Growth {
+pub enum GrowthPattern {
     /// It grew, evenly or by steps, and gave nothing back.
     Leak,
     /// It shot up within seconds.
     Burst,
     /// It has been near the limit for long, or again and again.
     AtTheLimit,
-    /// It was seen for too short a time, or did none of these.
+    /// It was sampled for too short a time, or did none of these.
     Unknown,
 }
 
-// === impl Growth ===
+// === impl GrowthPattern ===
 
-impl Growth {
+impl GrowthPattern {
     /// As the JSON line spells it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,31 +54,35 @@ impl Growth {
     }
 }
 
-// === impl Before ===
+// === impl History ===
 
-impl Before {
-    /// The verdict for people, with its figures: `a leak: +3.1 MiB/s, from half to the limit in 41 s`.
-    /// `None` where there is none.
-    pub fn words(&self) -> Option<String> {
-        let name = match self.verdict {
-            Growth::Leak => "a leak",
-            Growth::Burst => "a burst",
-            Growth::AtTheLimit => return Some(self.near()),
-            Growth::Unknown => return None,
+impl History {
+    /// The pattern with its figures: `a leak: +3.1 MiB/s, from half to the limit in 41 s`.
+    /// `None` where it is unknown.
+    pub fn describe(&self) -> Option<String> {
+        let name = match self.pattern {
+            GrowthPattern::Leak => "a leak",
+            GrowthPattern::Burst => "a burst",
+            GrowthPattern::AtTheLimit => return Some(self.describe_at_limit()),
+            GrowthPattern::Unknown => return None,
         };
         let mut words = name.to_owned();
         let mut between = ": ";
         if let Some(slope) = self.slope_bytes_per_second.filter(|slope| *slope > 0) {
-            let _infallible = write!(words, "{between}+{}/s", rounded(slope.unsigned_abs()));
+            let _infallible = write!(words, "{between}+{}/s", format_size(slope.unsigned_abs()));
             between = ", ";
         }
         if let Some(ms) = self.half_to_limit_ms {
-            let _infallible = write!(words, "{between}from half to the limit in {}", span(ms));
+            let _infallible = write!(
+                words,
+                "{between}from half to the limit in {}",
+                format_time(ms)
+            );
         }
         Some(words)
     }
 
-    fn near(&self) -> String {
+    fn describe_at_limit(&self) -> String {
         let low = |&(_, bytes): &(u64, u64)| !self.limit_bytes.is_some_and(|it| is_near(bytes, it));
         let since = self
             .samples
@@ -86,7 +91,7 @@ impl Before {
             .map_or(0, |last| last + 1);
         match self.samples.get(since) {
             Some(&(age_ms, _)) if age_ms >= 5_000 => {
-                format!("at the limit: above 90 % of it for {}", span(age_ms))
+                format!("at the limit: above 90 % of it for {}", format_time(age_ms))
             }
             _ => "at the limit: near it again and again".to_owned(),
         }
@@ -135,7 +140,7 @@ pub(crate) fn is_near(bytes: u64, limit: u64) -> bool {
 }
 
 /// `3.1 MiB`, `12 KiB`.
-fn rounded(bytes: u64) -> String {
+fn format_size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     if bytes < MIB {
         return format!("{} KiB", bytes >> 10);
@@ -145,7 +150,7 @@ fn rounded(bytes: u64) -> String {
 }
 
 /// `41 s`, `1.2 s`, `5 min`.
-fn span(ms: u64) -> String {
+fn format_time(ms: u64) -> String {
     match ms {
         0..10_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
         10_000..300_000 => format!("{} s", ms.saturating_add(500) / 1000),
@@ -159,8 +164,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn before(verdict: Growth, samples: &[(u64, u64)]) -> Before {
-        Before {
+    fn history(pattern: GrowthPattern, samples: &[(u64, u64)]) -> History {
+        History {
             cgroup: "/c".to_owned(),
             limit_bytes: Some(100 * MIB),
             samples: samples
@@ -169,22 +174,22 @@ mod tests {
                 .collect(),
             slope_bytes_per_second: Some(3_250_000),
             half_to_limit_ms: Some(41_400),
-            verdict,
+            pattern,
         }
     }
 
     #[test]
-    fn a_verdict_is_told_with_its_figures() {
-        let check = |before: Before, words: Option<&str>| {
-            assert_eq!(before.words().as_deref(), words);
+    fn a_pattern_is_described_with_its_figures() {
+        let check = |history: History, text: Option<&str>| {
+            assert_eq!(history.describe().as_deref(), text);
         };
-        let leak = before(Growth::Leak, &[]);
+        let leak = history(GrowthPattern::Leak, &[]);
         check(
             leak.clone(),
             Some("a leak: +3.1 MiB/s, from half to the limit in 41 s"),
         );
         check(
-            Before {
+            History {
                 half_to_limit_ms: None,
                 slope_bytes_per_second: Some(12_345),
                 ..leak.clone()
@@ -192,28 +197,28 @@ mod tests {
             Some("a leak: +12 KiB/s"),
         );
         check(
-            Before {
+            History {
                 half_to_limit_ms: Some(1_250),
                 slope_bytes_per_second: None,
-                ..before(Growth::Burst, &[])
+                ..history(GrowthPattern::Burst, &[])
             },
             Some("a burst: from half to the limit in 1.2 s"),
         );
         check(
-            before(Growth::AtTheLimit, &[(60, 50), (57, 95), (0, 100)]),
+            history(GrowthPattern::AtTheLimit, &[(60, 50), (57, 95), (0, 100)]),
             Some("at the limit: above 90 % of it for 57 s"),
         );
         check(
-            before(Growth::AtTheLimit, &[(60, 95), (2, 50), (0, 100)]),
+            history(GrowthPattern::AtTheLimit, &[(60, 95), (2, 50), (0, 100)]),
             Some("at the limit: near it again and again"),
         );
-        check(before(Growth::Unknown, &[]), None);
+        check(history(GrowthPattern::Unknown, &[]), None);
     }
 
     #[test]
     fn a_sparkline_shows_the_limit_as_a_full_block() {
         let check = |samples: &[(u64, u64)], cells, line: &str| {
-            assert_eq!(before(Growth::Leak, samples).sparkline(cells), line);
+            assert_eq!(history(GrowthPattern::Leak, samples).sparkline(cells), line);
         };
         check(&[], 8, "");
         check(&[(0, 100)], 8, "");
@@ -232,14 +237,14 @@ mod tests {
             "▁▂▃▄▅▆▇█",
         );
         check(&[(3, 0), (2, 50), (1, 99), (0, 100)], 2, "▅█");
-        // Nothing was seen in between.
+        // Nothing was sampled in between.
         check(&[(10, 50), (9, 50), (1, 100), (0, 200)], 4, "▅▅▅█");
     }
 
     #[test]
     fn without_a_limit_the_most_there_was_is_the_whole() {
-        let mut before = before(Growth::Unknown, &[(1, 25), (0, 50)]);
-        before.limit_bytes = None;
-        assert_eq!(before.permille().collect::<Vec<_>>(), [500, 1000]);
+        let mut history = history(GrowthPattern::Unknown, &[(1, 25), (0, 50)]);
+        history.limit_bytes = None;
+        assert_eq!(history.permille().collect::<Vec<_>>(), [500, 1000]);
     }
 }

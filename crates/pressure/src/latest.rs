@@ -1,33 +1,33 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::usage::{Key, Pass, Usage};
+use super::sample::{CgroupKey, Sample, Sweep};
 
-/// The last look at each container, for whoever asks now and then. Cheap to clone.
+/// The last sample of each container, for occasional readers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Latest(Arc<Mutex<Vec<(Key, Usage)>>>);
+pub struct LatestSamples(Arc<Mutex<Vec<(CgroupKey, Sample)>>>);
 
-// === impl Latest ===
+// === impl LatestSamples ===
 
-impl Latest {
-    /// A pass was made.
-    pub fn take(&self, pass: &Pass<'_>) {
+impl LatestSamples {
+    /// Adopts what a sweep has read.
+    pub fn update(&self, sweep: &Sweep<'_>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if pass.whole {
+        if sweep.whole {
             known.clear();
-            known.extend_from_slice(pass.usages);
+            known.extend_from_slice(sweep.samples);
             return;
         }
-        for (key, usage) in pass.usages {
+        for (key, sample) in sweep.samples {
             match known.iter_mut().find(|(known, _)| known == key) {
-                Some((_, last)) => *last = *usage,
-                // One that is new: the next whole pass has it, or it is gone.
-                None => known.push((key.clone(), *usage)),
+                Some((_, last)) => *last = *sample,
+                // One that is new: the next whole sweep has it, or it is gone.
+                None => known.push((key.clone(), *sample)),
             }
         }
     }
 
     /// All of them.
-    pub fn get(&self) -> Vec<(Key, Usage)> {
+    pub fn get(&self) -> Vec<(CgroupKey, Sample)> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -40,9 +40,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_whole_pass_replaces_and_another_brings_up_to_date() {
+    fn a_whole_sweep_replaces_all_and_a_partial_one_updates() {
         let row = |path: &str, current| {
-            let usage = Usage {
+            let sample = Sample {
                 at_ns: 0,
                 current,
                 working_set: 0,
@@ -50,20 +50,20 @@ mod tests {
                 throttles: false,
                 psi: None,
             };
-            (Key::new(path, 1), usage)
+            (CgroupKey::new(path, 1), sample)
         };
-        let latest = Latest::default();
-        let take = |whole, usages: &[(Key, Usage)]| {
-            latest.take(&Pass {
-                usages,
+        let latest = LatestSamples::default();
+        let update = |whole, samples: &[(CgroupKey, Sample)]| {
+            latest.update(&Sweep {
+                samples,
                 stuck: &[],
                 whole,
             });
         };
-        take(true, &[row("/a", 1), row("/b", 2)]);
-        take(false, &[row("/b", 3), row("/c", 4)]);
+        update(true, &[row("/a", 1), row("/b", 2)]);
+        update(false, &[row("/b", 3), row("/c", 4)]);
         assert_eq!(latest.get(), [row("/a", 1), row("/b", 3), row("/c", 4)]);
-        take(true, &[row("/b", 5)]);
+        update(true, &[row("/b", 5)]);
         assert_eq!(latest.get(), [row("/b", 5)]);
     }
 }

@@ -1,34 +1,39 @@
 //! How near containers are to their memory limits, before anything is killed: `docs/pressure.md`.
 //!
-//! One thread looks at every container with a limit once a second, and sooner at those that change
-//! fast; without any it sleeps until the kernel tells of one.
+//! One thread, the [`Sampler`], measures every container with a limit once a second, and sooner those that
+//! change fast; without any it sleeps until the kernel notifies of one. Each [`Sweep`] goes to a closure:
+//! [`FlightRecorder`] keeps the last minute of each container and makes its [`History`] at a kill, and
+//! [`LevelTracker`] compares a [`Sample`] with [`Thresholds`]. But for the thread all of it is pure.
 
+mod cgroup;
 mod counts;
-mod every;
-mod files;
+mod flight_recorder;
 mod growth;
 mod history;
 mod latest;
-mod marks;
+mod notifications;
 mod pace;
-mod read;
-mod recorder;
+mod parse;
+mod period;
+mod sample;
 mod sampler;
 mod stuck;
 mod table;
-pub mod threshold;
+mod thresholds;
 mod tree;
-mod usage;
 
 pub use counts::Counts;
-pub use every::{Every, NoSpan};
-pub use history::{Before, Growth};
-pub use latest::Latest;
-pub use recorder::{Forecast, Recorder};
+pub use flight_recorder::{FlightRecorder, Forecast};
+pub use history::{GrowthPattern, History};
+pub use latest::LatestSamples;
+pub use period::{BadPeriod, SamplePeriod};
+pub use sample::{CgroupKey, OnContainer, OnSweep, Pressure, Sample, Stall, Sweep};
 pub use sampler::{Sampler, SamplerError};
 pub use stuck::NoVictimCause;
+pub use thresholds::{
+    Crossing, ExpressionError, Level, LevelTracker, Scores, Threshold, Thresholds, Variables,
+};
 pub use tree::Source;
-pub use usage::{Key, Notice, Pass, Pressure, Stall, Take, Usage};
 
 #[cfg(test)]
 mod tests;

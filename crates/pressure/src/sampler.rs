@@ -1,4 +1,4 @@
-//! The thread that looks.
+//! The thread that samples.
 
 use std::collections::HashSet;
 use std::io;
@@ -14,19 +14,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::clock;
 use service::liveness::{Ending, Liveness};
 
+use super::sample::{OnContainer, OnSweep, Sweep};
 use super::table::Table;
-use super::tree::{Noticed, Source, Tree};
-use super::usage::{Notice, Pass, Take};
+use super::tree::{CgroupTree, Source, TreeEvent};
 use crate::counts::{Counts, add, set};
 
-/// Neither is an inode of a cgroup that can be limited: that of the root is 1.
+/// Neither is an inode of a cgroup that can have a limit: that of the root is 1.
 const STOP: u64 = 0;
 const TREE: u64 = 1;
 
-/// Told at once.
+/// Read at once.
 const EVENTS: usize = 64;
 
-/// After it was woken the thread hears nothing for that long. The kernel tells of the same cgroup no
+/// After it was woken the thread rests for that long. The kernel notifies of the same cgroup no
 /// sooner than that (`CGROUP_FILE_NOTIFY_MIN_INTV`), but there may be a thousand at their limits.
 const REST: Duration = Duration::from_millis(10);
 
@@ -43,53 +43,52 @@ pub struct Sampler {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplerError {
-    /// The kernel does not tell of new cgroups.
+    /// No inotify.
     #[error("cannot watch the cgroups' directories: raise fs.inotify.max_user_instances")]
-    Watch(#[source] io::Error),
-    /// No thread, or nothing to wake it by.
+    LevelTracker(#[source] io::Error),
+    /// No thread, or no eventfd to wake it by.
     #[error("cannot start the thread that samples the containers' memory")]
     Thread(#[source] io::Error),
 }
 
-/// Is as long as the thread runs.
-struct Alive {
+/// Exists as long as the thread runs.
+struct Running {
     counts: Arc<Counts>,
     _ending: Ending,
 }
 
 struct Work {
-    tree: Tree,
+    tree: CgroupTree,
     table: Table,
     epoll: OwnedFd,
     stop: Arc<OwnedFd>,
-    /// `None`: nothing is sampled, and cgroups are only told of.
+    /// `None`: nothing is sampled, and only containers are reported.
     period_ns: Option<u64>,
-    take: Take,
-    notice: Notice,
+    on_sweep: OnSweep,
+    on_container: OnContainer,
     counts: Arc<Counts>,
-    /// When the next pass is due; `None` while there is nothing to look at.
-    pass_ns: Option<u64>,
+    /// When the next sweep is due; `None` while there is nothing to sample.
+    sweep_ns: Option<u64>,
 }
 
 // === impl Sampler ===
 
 impl Sampler {
-    /// Looks at what is there, and then at all once in `period`; between that, at what changes fast.
-    /// While there is no container with a limit the thread sleeps until one comes. Without a period
-    /// nothing is looked at, and only `notice` is told of containers that come and go. `liveness` is
-    /// told of its end, a panic's too.
+    /// Samples all containers once in `period`, and what changes fast in between. While there is no
+    /// container with a limit the thread sleeps until one comes. Without a period nothing is sampled, and
+    /// only `on_container` is called. `liveness` learns of the thread's end, a panic's too.
     pub fn start(
         source: Source,
         period: Option<Duration>,
         counts: Arc<Counts>,
         liveness: Liveness,
-        take: Take,
-        notice: Notice,
+        on_sweep: OnSweep,
+        on_container: OnContainer,
     ) -> Result<Self, SamplerError> {
         let thread = |error: Errno| SamplerError::Thread(error.into());
-        let mut noticed = Vec::new();
+        let mut events = Vec::new();
         raise_open_files();
-        let tree = Tree::open(source, &mut noticed).map_err(SamplerError::Watch)?;
+        let tree = CgroupTree::open(source, &mut events).map_err(SamplerError::LevelTracker)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(thread)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(thread)?;
         let add = |fd: std::os::fd::BorrowedFd<'_>, data| {
@@ -103,18 +102,18 @@ impl Sampler {
             epoll,
             stop: Arc::clone(&stop),
             period_ns: period.map(|period| u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)),
-            take,
-            notice,
+            on_sweep,
+            on_container,
             counts: Arc::clone(&counts),
-            pass_ns: None,
+            sweep_ns: None,
         };
-        work.notice(&noticed);
+        work.handle(&events);
         let thread = std::thread::Builder::new()
             .name("sampler".to_owned())
             .spawn(move || {
-                let _alive = Alive::new(counts, &liveness, period.is_some());
+                let _running = Running::new(counts, &liveness, period.is_some());
                 if let Err(error) = work.run() {
-                    tracing::error!(%error, "the containers' memory is sampled no more");
+                    tracing::error!(%error, "the containers' memory is no longer sampled");
                 }
             })
             .map_err(SamplerError::Thread)?;
@@ -127,7 +126,7 @@ impl Sampler {
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        // Never read: once written it wakes the thread whatever it waits for.
+        // Never read: once written it wakes the thread, whatever that waits for.
         if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
             tracing::warn!(%error, "cannot wake the sampler to end it");
             return;
@@ -142,9 +141,9 @@ impl Drop for Sampler {
     }
 }
 
-// === impl Alive ===
+// === impl Running ===
 
-impl Alive {
+impl Running {
     fn new(counts: Arc<Counts>, liveness: &Liveness, samples: bool) -> Self {
         set(&counts.running, usize::from(samples));
         Self {
@@ -154,7 +153,7 @@ impl Alive {
     }
 }
 
-impl Drop for Alive {
+impl Drop for Running {
     fn drop(&mut self) {
         set(&self.counts.running, 0);
     }
@@ -165,12 +164,12 @@ impl Drop for Alive {
 impl Work {
     fn run(&mut self) -> io::Result<()> {
         loop {
-            self.look(clock::monotonic_ns());
+            self.sample_due(clock::monotonic_ns());
             let mut events = [Event {
                 flags: EventFlags::empty(),
                 data: EventData::new_u64(STOP),
             }; EVENTS];
-            let timeout = self.next_ns().map(timespec_until);
+            let timeout = self.due_ns().map(timespec_until);
             let woken = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
                 Ok(woken) => woken,
                 Err(Errno::INTR) => continue,
@@ -179,12 +178,12 @@ impl Work {
             for event in events.iter().take(woken) {
                 match event.data.u64() {
                     STOP => return Ok(()),
-                    TREE => self.hear()?,
-                    inode => self.table.crossed(inode),
+                    TREE => self.read_tree()?,
+                    inode => self.table.handle_notification(inode),
                 }
             }
             if woken > 0 {
-                self.look(clock::monotonic_ns());
+                self.sample_due(clock::monotonic_ns());
                 if self.rest()? {
                     return Ok(());
                 }
@@ -192,19 +191,19 @@ impl Work {
         }
     }
 
-    /// Whatever is due by now.
-    fn look(&mut self, now_ns: u64) {
+    /// Samples what is due by now.
+    fn sample_due(&mut self, now_ns: u64) {
         let Some(period_ns) = self.period_ns else {
             return;
         };
-        match (self.pass_ns, self.table.is_empty()) {
+        match (self.sweep_ns, self.table.is_empty()) {
             (None, true) => return,
-            (None, false) => self.pass_ns = Some(now_ns),
+            (None, false) => self.sweep_ns = Some(now_ns),
             (Some(_), true) => {
-                // The last has gone: who keeps something of it learns that here.
-                self.pass_ns = None;
-                (self.take)(&Pass {
-                    usages: &[],
+                // The last has gone: an empty sweep has consumers drop what they keep of it.
+                self.sweep_ns = None;
+                (self.on_sweep)(&Sweep {
+                    samples: &[],
                     stuck: &[],
                     whole: true,
                 });
@@ -213,71 +212,73 @@ impl Work {
             (Some(_), false) => {}
         }
         let begun = Instant::now();
-        if self.pass_ns.is_some_and(|due_ns| due_ns <= now_ns) {
-            let pass = self.table.pass(&self.epoll);
-            add(&self.counts.passes, 1);
-            (self.take)(&pass);
+        if self.sweep_ns.is_some_and(|due_ns| due_ns <= now_ns) {
+            let sweep = self.table.sweep(&self.epoll);
+            add(&self.counts.sweeps, 1);
+            (self.on_sweep)(&sweep);
             self.counts.add_busy(begun.elapsed());
-            self.pass_ns = Some(after(self.pass_ns, period_ns, now_ns));
-        } else if self.table.next_ns().is_some_and(|due_ns| due_ns <= now_ns) {
-            let pass = self.table.between(&self.epoll, now_ns);
-            add(&self.counts.between, pass.usages.len() as u64);
-            (self.take)(&pass);
+            self.sweep_ns = Some(next_sweep(self.sweep_ns, period_ns, now_ns));
+        } else if self.table.due_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            let sweep = self.table.sample_due(&self.epoll, now_ns);
+            add(&self.counts.between, sweep.samples.len() as u64);
+            (self.on_sweep)(&sweep);
             self.counts.add_busy(begun.elapsed());
         }
     }
 
-    fn next_ns(&self) -> Option<u64> {
-        let pass_ns = self.pass_ns?;
+    fn due_ns(&self) -> Option<u64> {
+        let sweep_ns = self.sweep_ns?;
         Some(
             self.table
-                .next_ns()
-                .map_or(pass_ns, |next| next.min(pass_ns)),
+                .due_ns()
+                .map_or(sweep_ns, |next| next.min(sweep_ns)),
         )
     }
 
-    fn hear(&mut self) -> io::Result<()> {
-        let mut noticed = Vec::new();
-        if self.tree.drain(&mut noticed)? {
-            self.notice(&noticed);
+    fn read_tree(&mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        if self.tree.read_events(&mut events)? {
+            self.handle(&events);
             return Ok(());
         }
         add(&self.counts.rescans, 1);
-        noticed.clear();
-        // What is watched no more is no more told of: the old one ends with its descriptor.
-        self.tree = Tree::open(self.tree.source().clone(), &mut noticed)?;
+        events.clear();
+        // The old one ends with its descriptor.
+        self.tree = CgroupTree::open(self.tree.source().clone(), &mut events)?;
         epoll::add(
             &self.epoll,
             &self.tree,
             EventData::new_u64(TREE),
             EventFlags::IN,
         )?;
-        let there: HashSet<&str> = noticed
+        let there: HashSet<&str> = events
             .iter()
-            .filter_map(|noticed| match noticed {
-                Noticed::There(path) => Some(path.as_str()),
-                Noticed::Limit(_) | Noticed::Hit(_) | Noticed::Gone(_) => None,
+            .filter_map(|event| match event {
+                TreeEvent::Added(path) => Some(path.as_str()),
+                TreeEvent::LimitChanged(_)
+                | TreeEvent::EventsChanged(_)
+                | TreeEvent::Removed(_) => None,
             })
             .collect();
         self.table.retain(|path| there.contains(path));
-        self.notice(&noticed);
+        self.handle(&events);
         Ok(())
     }
 
-    fn notice(&mut self, noticed: &[Noticed]) {
-        for noticed in noticed {
-            match noticed {
-                Noticed::There(path) => (self.notice)(path, true),
-                Noticed::Gone(path) => (self.notice)(path, false),
-                Noticed::Limit(_) | Noticed::Hit(_) => {}
+    fn handle(&mut self, events: &[TreeEvent]) {
+        for event in events {
+            match event {
+                TreeEvent::Added(path) => (self.on_container)(path, true),
+                TreeEvent::Removed(path) => (self.on_container)(path, false),
+                TreeEvent::LimitChanged(_) | TreeEvent::EventsChanged(_) => {}
             }
-            match noticed {
+            match event {
                 _ if self.period_ns.is_none() => {}
-                Noticed::There(path) | Noticed::Limit(path) => {
-                    self.table.limit(self.tree.source(), path);
+                TreeEvent::Added(path) | TreeEvent::LimitChanged(path) => {
+                    self.table.update_limit(self.tree.source(), path);
                 }
-                Noticed::Hit(path) => self.table.hit(path),
-                Noticed::Gone(path) => self.table.gone(self.tree.source(), path),
+                TreeEvent::EventsChanged(path) => self.table.request_sample(path),
+                TreeEvent::Removed(path) => self.table.remove(self.tree.source(), path),
             }
         }
         set(&self.counts.unwatched, self.tree.unwatched);
@@ -295,8 +296,8 @@ impl Work {
     }
 }
 
-/// The next pass: in step with the ones before, unless one has been missed.
-fn after(due_ns: Option<u64>, period_ns: u64, now_ns: u64) -> u64 {
+/// The next sweep: in step with the ones before, unless one has been missed.
+fn next_sweep(due_ns: Option<u64>, period_ns: u64, now_ns: u64) -> u64 {
     let next = due_ns.unwrap_or(now_ns).saturating_add(period_ns);
     if next > now_ns {
         next
@@ -320,7 +321,7 @@ fn raise_open_files() {
             maximum,
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "no more than 1024 files may be open: with many containers some are not watched");
+            tracing::warn!(%error, "cannot raise the limit of open files: with many containers some are not sampled; raise the hard limit of RLIMIT_NOFILE");
         }
     }
 }
@@ -330,10 +331,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passes_are_in_step_and_missed_ones_are_not_made_up_for() {
-        assert_eq!(after(None, 10, 100), 110);
-        assert_eq!(after(Some(100), 10, 103), 110);
-        assert_eq!(after(Some(100), 10, 110), 120);
-        assert_eq!(after(Some(100), 10, 555), 565);
+    fn sweeps_are_in_step_and_missed_ones_are_not_made_up_for() {
+        assert_eq!(next_sweep(None, 10, 100), 110);
+        assert_eq!(next_sweep(Some(100), 10, 103), 110);
+        assert_eq!(next_sweep(Some(100), 10, 110), 120);
+        assert_eq!(next_sweep(Some(100), 10, 555), 565);
     }
 }

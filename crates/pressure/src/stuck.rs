@@ -1,12 +1,13 @@
-//! Whether a cgroup is out of memory and the kernel kills nobody in it. Pure.
+//! Whether a cgroup is out of memory and the kernel kills no process in it. Pure.
 
-/// So long it has to be so: a victim takes a while to end, and whoever has turned killing off may step in.
+/// It must last this long: a victim takes a while to end, and an administrator who turned killing off may
+/// step in.
 const LASTS_NS: u64 = 5_000_000_000;
 
-/// In parts of the limit: nobody who uses less is out of memory.
+/// In parts of the limit: a cgroup that uses less is not out of memory.
 const NEAR: (u128, u128) = (15, 16);
 
-/// Why nobody is killed.
+/// Why the kernel kills no process of a cgroup that is out of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoVictimCause {
     /// All processes have an `oom_score_adj` of -1000, or there is none.
@@ -15,18 +16,18 @@ pub enum NoVictimCause {
     OomKillDisabled,
 }
 
-/// What the files tell.
+/// What the files hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum OomState {
     /// `memory.oom_control`: killing is off, and processes wait.
     Disabled(bool),
     /// How often the cgroup was out of memory, and how many processes were killed in it and below.
     Counts { oom: u64, oom_kill: u64 },
 }
 
-/// One cgroup's state.
+/// The detector of one cgroup.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stuck {
+pub(super) struct StuckDetector {
     counts: Option<(u64, u64)>,
     since_ns: Option<u64>,
 }
@@ -46,19 +47,19 @@ impl NoVictimCause {
     }
 }
 
-// === impl Stuck ===
+// === impl StuckDetector ===
 
-impl Stuck {
-    /// What was told at that time, `None` where it is not near its limit. Gives why nobody is killed.
-    pub(super) fn look(&mut self, told: Option<Told>, now_ns: u64) -> Option<NoVictimCause> {
-        let cause = match told {
-            Some(Told::Disabled(true)) => Some(NoVictimCause::OomKillDisabled),
-            Some(Told::Counts { oom, oom_kill }) => {
+impl StuckDetector {
+    /// Takes the state at that time, `None` where it is not near its limit. Gives why no process is killed.
+    pub(super) fn update(&mut self, state: Option<OomState>, now_ns: u64) -> Option<NoVictimCause> {
+        let cause = match state {
+            Some(OomState::Disabled(true)) => Some(NoVictimCause::OomKillDisabled),
+            Some(OomState::Counts { oom, oom_kill }) => {
                 let before = self.counts.replace((oom, oom_kill));
                 let is_stuck = before.is_some_and(|(ooms, kills)| oom > ooms && oom_kill == kills);
                 is_stuck.then_some(NoVictimCause::NoKillableProcess)
             }
-            Some(Told::Disabled(false)) | None => None,
+            Some(OomState::Disabled(false)) | None => None,
         };
         let Some(cause) = cause else {
             self.since_ns = None;
@@ -74,16 +75,16 @@ pub(super) fn is_near(current: u64, limit: u64) -> bool {
 }
 
 /// `memory.oom_control` of cgroup v1.
-pub(super) fn disabled(text: &str) -> Option<Told> {
+pub(super) fn parse_oom_control(text: &str) -> Option<OomState> {
     let is_set = |key| Some(value(text, key)? == 1);
-    Some(Told::Disabled(
+    Some(OomState::Disabled(
         is_set("oom_kill_disable")? && is_set("under_oom")?,
     ))
 }
 
 /// `memory.events.local` and `memory.events` of cgroup v2.
-pub(super) fn counts(local: &str, all: &str) -> Option<Told> {
-    Some(Told::Counts {
+pub(super) fn parse_events(local: &str, all: &str) -> Option<OomState> {
+    Some(OomState::Counts {
         oom: value(local, "oom")?,
         oom_kill: value(all, "oom_kill")?,
     })
@@ -106,54 +107,57 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn counted(oom: u64, oom_kill: u64) -> Option<Told> {
+    fn counted(oom: u64, oom_kill: u64) -> Option<OomState> {
         let local = format!("low 0\nhigh 0\nmax 9\noom {oom}\noom_kill 0\noom_group_kill 0\n");
         let all = format!("low 0\nhigh 0\nmax 9\noom 0\noom_kill {oom_kill}\n");
-        counts(&local, &all)
+        parse_events(&local, &all)
     }
 
     #[test]
-    fn who_waits_with_killing_turned_off_is_stuck_after_a_while() {
+    fn a_cgroup_with_killing_disabled_is_stuck_after_a_while() {
         let control = |disable: u8, under: u8| {
-            disabled(&format!(
+            parse_oom_control(&format!(
                 "oom_kill_disable {disable}\nunder_oom {under}\noom_kill 3\n"
             ))
         };
-        let mut stuck = Stuck::default();
+        let mut stuck = StuckDetector::default();
         for second in 0..5 {
-            assert_eq!(stuck.look(control(1, 1), second * SECOND), None);
+            assert_eq!(stuck.update(control(1, 1), second * SECOND), None);
         }
         assert_eq!(
-            stuck.look(control(1, 1), 5 * SECOND),
+            stuck.update(control(1, 1), 5 * SECOND),
             Some(NoVictimCause::OomKillDisabled)
         );
-        for told in [control(1, 0), control(0, 1), None] {
-            assert_eq!(stuck.look(told, 6 * SECOND), None);
+        for state in [control(1, 0), control(0, 1), None] {
+            assert_eq!(stuck.update(state, 6 * SECOND), None);
             assert_eq!(
-                stuck.look(control(1, 1), 7 * SECOND),
+                stuck.update(control(1, 1), 7 * SECOND),
                 None,
                 "it begins anew"
             );
         }
-        assert_eq!(disabled("under_oom 1\n"), None);
+        assert_eq!(parse_oom_control("under_oom 1\n"), None);
     }
 
     #[test]
-    fn an_oom_after_another_without_a_kill_is_one_that_finds_nobody() {
-        let mut stuck = Stuck::default();
+    fn an_oom_after_another_without_a_kill_has_no_victim() {
+        let mut stuck = StuckDetector::default();
         for second in 0..=5 {
-            assert_eq!(stuck.look(counted(second * 1000, 7), second * SECOND), None);
+            assert_eq!(
+                stuck.update(counted(second * 1000, 7), second * SECOND),
+                None
+            );
         }
-        let cause = stuck.look(counted(6000, 7), 6 * SECOND);
+        let cause = stuck.update(counted(6000, 7), 6 * SECOND);
         assert_eq!(cause, Some(NoVictimCause::NoKillableProcess));
         // A kill, or no more of them.
-        assert_eq!(stuck.look(counted(7000, 8), 7 * SECOND), None);
-        assert_eq!(stuck.look(counted(8000, 8), 20 * SECOND), None);
-        assert_eq!(stuck.look(counted(8000, 8), 40 * SECOND), None);
+        assert_eq!(stuck.update(counted(7000, 8), 7 * SECOND), None);
+        assert_eq!(stuck.update(counted(8000, 8), 20 * SECOND), None);
+        assert_eq!(stuck.update(counted(8000, 8), 40 * SECOND), None);
     }
 
     #[test]
-    fn near_is_near_the_limit() {
+    fn near_is_in_parts_of_the_limit() {
         assert!(is_near(15, 16) && is_near(u64::MAX, u64::MAX) && !is_near(14, 16));
     }
 }

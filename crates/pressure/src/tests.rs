@@ -17,18 +17,18 @@ use crate::counts::Counts;
 const SOON: Duration = Duration::from_mins(3);
 const FAST: Duration = Duration::from_millis(100);
 
-/// What came in one pass: paths and what they use, and whether it was a whole one.
-type Seen = (Vec<(String, u64)>, bool);
+/// One sweep: paths and what they use, and whether it was a whole one.
+type Swept = (Vec<(String, u64)>, bool);
 
 struct Scene {
     root: tempfile::TempDir,
-    passes: Receiver<Seen>,
+    sweeps: Receiver<Swept>,
     counts: Arc<Counts>,
     liveness: Liveness,
     _sampler: Sampler,
 }
 
-/// Keeps the sampler in its next pass.
+/// Holds the sampler in its next sweep.
 #[derive(Clone, Default)]
 struct Gate(Arc<(Mutex<Option<bool>>, Condvar)>);
 
@@ -74,7 +74,7 @@ impl Gate {
         changed.notify_all();
     }
 
-    fn pass(&self) {
+    fn hold(&self) {
         let (state, changed) = &*self.0;
         if let Some(held) = &mut *state.lock().unwrap() {
             *held = true;
@@ -95,20 +95,20 @@ impl Scene {
         Self::of(tempfile::tempdir().unwrap(), period, || {})
     }
 
-    /// `during` is called in every pass.
+    /// `during` is called in every sweep.
     fn of(root: tempfile::TempDir, period: Duration, during: impl Fn() + Send + 'static) -> Self {
-        let (sender, passes) = channel();
+        let (sender, sweeps) = channel();
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
             node: memcg::NodeRoot::default(),
         };
         let (counts, liveness) = (Arc::<Counts>::default(), Liveness::default());
-        let take = move |pass: &Pass<'_>| {
-            let row = |(key, usage): &(Key, Usage)| (key.path().to_owned(), usage.current);
-            let rows = pass.usages.iter().map(row).collect();
+        let take = move |sweep: &Sweep<'_>| {
+            let row = |(key, sample): &(CgroupKey, Sample)| (key.path().to_owned(), sample.current);
+            let rows = sweep.samples.iter().map(row).collect();
             // Nobody listens when the test is over.
-            let _over = sender.send((rows, pass.whole));
+            let _over = sender.send((rows, sweep.whole));
             during();
         };
         let (count, live) = (counts.clone(), liveness.clone());
@@ -117,7 +117,7 @@ impl Scene {
         let sampler = Sampler::start(source, Some(period), count, live, take, notice).unwrap();
         Self {
             root,
-            passes,
+            sweeps,
             counts,
             liveness,
             _sampler: sampler,
@@ -136,15 +136,15 @@ impl Scene {
         self.root.path().join(scope(n).trim_start_matches('/'))
     }
 
-    /// The first pass that is as wanted.
-    fn until(&self, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    /// The first sweep that is as wanted.
+    fn until(&self, wanted: impl Fn(&Swept) -> bool) -> Swept {
         let until = Instant::now() + SOON;
         loop {
-            let seen = self.passes.recv_timeout(SOON).unwrap();
-            if wanted(&seen) {
-                return seen;
+            let swept = self.sweeps.recv_timeout(SOON).unwrap();
+            if wanted(&swept) {
+                return swept;
             }
-            assert!(Instant::now() < until, "{} rows at last", seen.0.len());
+            assert!(Instant::now() < until, "{} rows at last", swept.0.len());
         }
     }
 }
@@ -153,13 +153,13 @@ impl Scene {
 fn a_container_is_sampled_from_its_limit_to_its_end() {
     let scene = Scene::start(FAST);
     scene.make(1, 500, "1000");
-    scene.until(|seen| *seen == (vec![(scope(1), 500)], true));
+    scene.until(|swept| *swept == (vec![(scope(1), 500)], true));
     scene.write(1, "memory.current", "600");
-    scene.until(|seen| *seen == (vec![(scope(1), 600)], true));
+    scene.until(|swept| *swept == (vec![(scope(1), 600)], true));
     assert_eq!(get(&scene.counts.watched), 1);
     fs::remove_dir_all(scene.dir(1)).unwrap();
-    // Whoever keeps something of it learns that it is gone.
-    scene.until(|seen| *seen == (vec![], true));
+    // Consumers learn that it is gone.
+    scene.until(|swept| *swept == (vec![], true));
     assert_eq!(get(&scene.counts.watched), 0);
 }
 
@@ -168,23 +168,23 @@ fn without_a_limit_nothing_runs() {
     let scene = Scene::start(FAST);
     scene.make(1, 500, "max");
     scene.make(2, 700, "1000");
-    scene.until(|seen| *seen == (vec![(scope(2), 700)], true));
+    scene.until(|swept| *swept == (vec![(scope(2), 700)], true));
     scene.write(2, "memory.max", "max");
-    scene.until(|seen| *seen == (vec![], true));
-    let passes = get(&scene.counts.passes);
-    let more = scene.passes.recv_timeout(FAST * 5);
+    scene.until(|swept| *swept == (vec![], true));
+    let sweeps = get(&scene.counts.sweeps);
+    let more = scene.sweeps.recv_timeout(FAST * 5);
     assert_eq!(more, Err(RecvTimeoutError::Timeout));
-    assert_eq!(get(&scene.counts.passes), passes);
+    assert_eq!(get(&scene.counts.sweeps), sweeps);
 }
 
 #[test]
-fn whom_the_kernel_tells_of_is_looked_at_between_passes() {
+fn whom_the_kernel_tells_of_is_looked_at_between_sweeps() {
     let scene = Scene::start(Duration::from_mins(1));
     scene.make(1, 500, "1000");
-    scene.until(|seen| *seen == (vec![(scope(1), 500)], true));
+    scene.until(|swept| *swept == (vec![(scope(1), 500)], true));
     scene.write(1, "memory.current", "990");
     scene.write(1, "memory.events", "max 1\n");
-    scene.until(|seen| *seen == (vec![(scope(1), 990)], false));
+    scene.until(|swept| *swept == (vec![(scope(1), 990)], false));
     assert!(get(&scene.counts.between) > 0);
 }
 
@@ -192,27 +192,27 @@ fn whom_the_kernel_tells_of_is_looked_at_between_passes() {
 fn one_that_is_new_is_looked_at_before_the_next_pass() {
     let scene = Scene::start(Duration::from_mins(1));
     scene.make(1, 500, "1000");
-    scene.until(|seen| *seen == (vec![(scope(1), 500)], true));
+    scene.until(|swept| *swept == (vec![(scope(1), 500)], true));
     scene.make(2, 700, "1000");
-    scene.until(|seen| *seen == (vec![(scope(2), 700)], false));
+    scene.until(|swept| *swept == (vec![(scope(2), 700)], false));
 }
 
 #[test]
-fn who_grows_fast_is_looked_at_between_passes() {
+fn who_grows_fast_is_looked_at_between_sweeps() {
     let scene = Scene::start(Duration::from_mins(1));
     scene.make(1, 0, "1000000");
-    scene.until(|seen| seen.1);
-    // It was looked at once; from the second look on its growth is known.
+    scene.until(|swept| swept.1);
+    // From the second sample on its growth is known.
     scene.write(1, "memory.current", "500000");
     scene.write(1, "memory.events", "max 1\n");
     scene.until(|(rows, _)| *rows == [(scope(1), 500_000)]);
     scene.write(1, "memory.current", "900000");
-    scene.until(|seen| *seen == (vec![(scope(1), 900_000)], false));
+    scene.until(|swept| *swept == (vec![(scope(1), 900_000)], false));
 }
 
-/// Whoever takes a pass does so on the sampler's thread: that is what it costs, too.
+/// Consumers run on the sampler's thread: that is a cost, too.
 #[test]
-fn what_is_made_of_a_pass_and_of_looks_between_counts_as_time_spent() {
+fn time_of_consumers_counts_as_busy() {
     const WORK: Duration = Duration::from_millis(20);
     let work = || {
         let begun = Instant::now();
@@ -222,38 +222,38 @@ fn what_is_made_of_a_pass_and_of_looks_between_counts_as_time_spent() {
     };
     let scene = Scene::of(tempfile::tempdir().unwrap(), Duration::from_mins(1), work);
     scene.make(1, 500, "1000");
-    scene.until(|seen| *seen == (vec![(scope(1), 500)], true));
+    scene.until(|swept| *swept == (vec![(scope(1), 500)], true));
     scene.write(1, "memory.events", "max 1\n");
-    scene.until(|seen| *seen == (vec![(scope(1), 500)], false));
+    scene.until(|swept| *swept == (vec![(scope(1), 500)], false));
     let counts = scene.counts.clone();
     drop(scene);
     assert!(u128::from(get(&counts.busy_ns)) >= 2 * WORK.as_nanos());
 }
 
 #[test]
-fn the_end_of_the_thread_is_told() {
+fn the_end_of_the_thread_is_known() {
     let fails = Arc::new(AtomicBool::new(false));
     let failing = Arc::clone(&fails);
     let scene = Scene::of(tempfile::tempdir().unwrap(), FAST, move || {
         assert!(!failing.load(Ordering::Relaxed), "as a bug would");
     });
     scene.make(1, 500, "1000");
-    scene.until(|seen| seen.1);
+    scene.until(|swept| swept.1);
     assert_eq!(get(&scene.counts.running), 1);
     assert!(scene.liveness.is_live());
     fails.store(true, Ordering::Relaxed);
     // What the thread had goes after its word that it ends.
-    while scene.passes.recv_timeout(SOON) != Err(RecvTimeoutError::Disconnected) {}
+    while scene.sweeps.recv_timeout(SOON) != Err(RecvTimeoutError::Disconnected) {}
     assert!(!scene.liveness.is_live());
     assert_eq!(get(&scene.counts.running), 0);
 }
 
-/// The kernel remembers so many events, then says that there were more.
+/// The kernel has room for so many events, then reports an overflow.
 #[test]
-fn what_was_not_told_is_found_by_another_walk() {
+fn after_an_overflow_another_walk_finds_all() {
     let gate = Gate::default();
     let held = gate.clone();
-    let scene = Scene::of(tempfile::tempdir().unwrap(), FAST, move || held.pass());
+    let scene = Scene::of(tempfile::tempdir().unwrap(), FAST, move || held.hold());
     scene.make(1, 500, "1000");
     scene.make(2, 500, "1000");
     scene.until(|(rows, _)| rows.len() == 2);
@@ -271,26 +271,26 @@ fn what_was_not_told_is_found_by_another_walk() {
     scene.make(3, 700, "1000");
     gate.open();
     let there = [(scope(1), 600), (scope(2), 500), (scope(3), 700)];
-    let are = |seen: &Seen, all: &[(String, u64)]| {
-        seen.1 && seen.0.len() == all.len() && all.iter().all(|one| seen.0.contains(one))
+    let are = |swept: &Swept, all: &[(String, u64)]| {
+        swept.1 && swept.0.len() == all.len() && all.iter().all(|one| swept.0.contains(one))
     };
-    scene.until(|seen| are(seen, &there));
+    scene.until(|swept| are(swept, &there));
     assert_eq!(get(&scene.counts.rescans), 1);
-    // And from then on it is told of again.
+    // And from then on there are events again.
     fs::remove_dir_all(scene.dir(3)).unwrap();
-    scene.until(|seen| are(seen, &there[..2]));
+    scene.until(|swept| are(swept, &there[..2]));
     assert_eq!(get(&scene.counts.rescans), 1);
 }
 
 #[test]
-fn who_finds_no_room_is_counted_and_gets_the_place_of_one_that_goes() {
+fn a_container_without_room_is_counted_and_gets_the_place_of_one_that_goes() {
     let root = tempfile::tempdir().unwrap();
     for n in 0..1001 {
         make(root.path(), n, 500, "1000");
     }
     let gate = Gate::default();
     let held = gate.clone();
-    let scene = Scene::of(root, FAST, move || held.pass());
+    let scene = Scene::of(root, FAST, move || held.hold());
     let (first, _) = scene.until(|(rows, whole)| *whole && rows.len() == 1000);
     assert_eq!(get(&scene.counts.watched), 1000);
     assert_eq!(get(&scene.counts.no_room), 1);

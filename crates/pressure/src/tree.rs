@@ -10,7 +10,7 @@ use memcg::{NodeRoot, Version, cgroup};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-use super::read::is_limit;
+use super::cgroup::is_limit;
 
 /// Directories that are watched; each costs the kernel some 620 bytes, its inode included (6.18).
 const WATCHES: usize = 8192;
@@ -18,10 +18,10 @@ const WATCHES: usize = 8192;
 /// How far down the walk goes.
 const DEPTH: usize = 24;
 
-/// Told at once; a directory's event has at most 272 bytes.
+/// Read at once; a directory's event has at most 272 bytes.
 const BUFFER_LEN: usize = 16 << 10;
 
-/// What is watched.
+/// Which cgroups are watched.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Every container below a root of the memory controller's hierarchy.
@@ -33,7 +33,7 @@ pub enum Source {
         /// Which part of the hierarchy that is.
         node: NodeRoot,
     },
-    /// This one cgroup, whoever lives there.
+    /// This one cgroup, whatever runs there.
     Named {
         /// Its directory.
         dir: PathBuf,
@@ -44,20 +44,17 @@ pub enum Source {
 
 /// What happened to a cgroup of that path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Noticed {
-    /// It is there.
-    There(String),
-    /// Its limit was written.
-    Limit(String),
-    /// Its `memory.events` changed.
-    Hit(String),
-    /// It was removed.
-    Gone(String),
+pub(super) enum TreeEvent {
+    Added(String),
+    LimitChanged(String),
+    /// Of `memory.events`.
+    EventsChanged(String),
+    Removed(String),
 }
 
 /// The directories, watched.
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(super) struct CgroupTree {
     source: Source,
     inotify: OwnedFd,
     nodes: HashMap<i32, Node>,
@@ -97,7 +94,7 @@ impl Source {
         *version
     }
 
-    /// The directory of a path that was noticed.
+    /// The directory of a path of an event.
     pub(super) fn dir(&self, path: &str) -> PathBuf {
         match self {
             Self::Containers { root, node, .. } => node.dir(root, path),
@@ -127,11 +124,11 @@ impl Source {
     }
 }
 
-// === impl Tree ===
+// === impl CgroupTree ===
 
-impl Tree {
-    /// Walks once; what is there is noticed.
-    pub(super) fn open(source: Source, noticed: &mut Vec<Noticed>) -> io::Result<Self> {
+impl CgroupTree {
+    /// Walks once; each cgroup that is there is added.
+    pub(super) fn open(source: Source, events: &mut Vec<TreeEvent>) -> io::Result<Self> {
         let mut tree = Self {
             inotify: inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
             nodes: HashMap::new(),
@@ -140,11 +137,11 @@ impl Tree {
             source,
         };
         match &tree.source {
-            Source::Containers { node, .. } => tree.walk(node.path().to_owned(), noticed),
+            Source::Containers { node, .. } => tree.walk(node.path().to_owned(), events),
             Source::Named { dir, .. } => {
                 let path = dir.display().to_string();
                 tree.watch(path.clone(), true);
-                noticed.push(Noticed::There(path));
+                events.push(TreeEvent::Added(path));
             }
         }
         Ok(tree)
@@ -154,10 +151,10 @@ impl Tree {
         &self.source
     }
 
-    /// What has happened since. False: more than the kernel could remember, so walk again.
-    pub(super) fn drain(&mut self, noticed: &mut Vec<Noticed>) -> io::Result<bool> {
+    /// Reads what has happened since. False: more than the kernel has room for, so walk again.
+    pub(super) fn read_events(&mut self, events: &mut Vec<TreeEvent>) -> io::Result<bool> {
         let mut buffer = [const { MaybeUninit::uninit() }; BUFFER_LEN];
-        let mut told = Vec::new();
+        let mut raw = Vec::new();
         loop {
             let mut reader = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
             loop {
@@ -165,51 +162,51 @@ impl Tree {
                     Ok(event) => {
                         let name = event.file_name().map(|name| name.to_string_lossy());
                         let name = name.map(std::borrow::Cow::into_owned).unwrap_or_default();
-                        told.push((event.wd(), event.events(), name));
+                        raw.push((event.wd(), event.events(), name));
                     }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
-            if told.is_empty() {
+            if raw.is_empty() {
                 return Ok(true);
             }
-            for (wd, events, name) in told.drain(..) {
-                if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            for (wd, flags, name) in raw.drain(..) {
+                if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
                     return Ok(false);
                 }
-                self.take(wd, events, &name, noticed);
+                self.translate(wd, flags, &name, events);
             }
         }
     }
 
-    fn take(&mut self, wd: i32, events: ReadFlags, name: &str, noticed: &mut Vec<Noticed>) {
+    fn translate(&mut self, wd: i32, flags: ReadFlags, name: &str, events: &mut Vec<TreeEvent>) {
         let Some(node) = self.nodes.get(&wd) else {
             return;
         };
         let below = || format!("{}/{name}", node.path);
-        if events.contains(ReadFlags::IGNORED) {
+        if flags.contains(ReadFlags::IGNORED) {
             let path = node.path.clone();
-            self.forget(&path, noticed);
-        } else if events.contains(ReadFlags::CREATE | ReadFlags::ISDIR) {
+            self.remove(&path, events);
+        } else if flags.contains(ReadFlags::CREATE | ReadFlags::ISDIR) {
             let below = below();
-            self.walk(below, noticed);
-        } else if events.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
+            self.walk(below, events);
+        } else if flags.contains(ReadFlags::DELETE | ReadFlags::ISDIR) {
             let below = below();
-            self.forget(&below, noticed);
-        } else if node.watched && events.contains(ReadFlags::MODIFY) {
+            self.remove(&below, events);
+        } else if node.watched && flags.contains(ReadFlags::MODIFY) {
             if is_limit(self.source.version(), name) {
-                noticed.push(Noticed::Limit(node.path.clone()));
+                events.push(TreeEvent::LimitChanged(node.path.clone()));
             } else if name == "memory.events" {
-                noticed.push(Noticed::Hit(node.path.clone()));
+                events.push(TreeEvent::EventsChanged(node.path.clone()));
             }
         }
     }
 
     /// Watches a directory and all below it, each before it is listed: what is made meanwhile is
-    /// listed, told of, or both.
-    fn walk(&mut self, from: String, noticed: &mut Vec<Noticed>) {
+    /// listed, has an event, or both.
+    fn walk(&mut self, from: String, events: &mut Vec<TreeEvent>) {
         let mut left = vec![from];
         while let Some(path) = left.pop() {
             let container = self.source.is_container(&path);
@@ -218,9 +215,9 @@ impl Tree {
                 continue;
             }
             if container {
-                noticed.push(Noticed::There(path.clone()));
+                events.push(TreeEvent::Added(path.clone()));
             } else if watched {
-                noticed.push(Noticed::Limit(path.clone()));
+                events.push(TreeEvent::LimitChanged(path.clone()));
             }
             if path.matches('/').count() >= DEPTH {
                 self.unwatched = self.unwatched.saturating_add(1);
@@ -229,7 +226,7 @@ impl Tree {
             let below = std::fs::read_dir(self.source.dir(&path));
             let below = below.into_iter().flatten().flatten();
             let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            // The kernel allows any name; one that is no text is no container's.
+            // The kernel allows any name; no container has one that is not UTF-8.
             let names = dirs.filter_map(|entry| entry.file_name().into_string().ok());
             left.extend(names.map(|name| format!("{path}/{name}")));
         }
@@ -270,7 +267,7 @@ impl Tree {
     }
 
     /// A directory is removed after all that were in it.
-    fn forget(&mut self, path: &str, noticed: &mut Vec<Noticed>) {
+    fn remove(&mut self, path: &str, events: &mut Vec<TreeEvent>) {
         let Some(wd) = self.by_path.remove(path) else {
             return;
         };
@@ -278,12 +275,12 @@ impl Tree {
         // The kernel may have removed it already.
         let _removed = inotify::remove_watch(&self.inotify, wd);
         if node.is_some_and(|node| node.watched) {
-            noticed.push(Noticed::Gone(path.to_owned()));
+            events.push(TreeEvent::Removed(path.to_owned()));
         }
     }
 }
 
-impl AsFd for Tree {
+impl AsFd for CgroupTree {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }
@@ -323,7 +320,7 @@ mod tests {
 
     struct Scene {
         root: tempfile::TempDir,
-        tree: Tree,
+        tree: CgroupTree,
     }
 
     impl Scene {
@@ -333,31 +330,31 @@ mod tests {
             dir
         }
 
-        fn noticed(&mut self) -> Vec<Noticed> {
-            let mut noticed = Vec::new();
-            assert!(self.tree.drain(&mut noticed).unwrap());
-            noticed
+        fn events(&mut self) -> Vec<TreeEvent> {
+            let mut events = Vec::new();
+            assert!(self.tree.read_events(&mut events).unwrap());
+            events
         }
     }
 
-    fn scene(before: &[&str]) -> (Scene, Vec<Noticed>) {
+    fn scene(before: &[&str]) -> (Scene, Vec<TreeEvent>) {
         scene_of("", before)
     }
 
     /// What is mounted is the part of the hierarchy that is the node's.
-    fn scene_of(node: &str, before: &[&str]) -> (Scene, Vec<Noticed>) {
+    fn scene_of(node: &str, before: &[&str]) -> (Scene, Vec<TreeEvent>) {
         let root = tempfile::tempdir().unwrap();
         for path in before {
             fs::create_dir_all(root.path().join(path.trim_start_matches('/'))).unwrap();
         }
-        let mut noticed = Vec::new();
+        let mut events = Vec::new();
         let source = Source::Containers {
             root: root.path().to_owned(),
             version: Version::V2,
             node: NodeRoot::new(node),
         };
-        let tree = Tree::open(source, &mut noticed).unwrap();
-        (Scene { root, tree }, noticed)
+        let tree = CgroupTree::open(source, &mut events).unwrap();
+        (Scene { root, tree }, events)
     }
 
     #[test]
@@ -377,9 +374,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_found() {
-        let (scene, noticed) = scene(&[&scope(1), "/system.slice/cron.service"]);
-        assert_eq!(noticed, [Noticed::There(scope(1))]);
+    fn cgroups_from_before_are_found() {
+        let (scene, events) = scene(&[&scope(1), "/system.slice/cron.service"]);
+        assert_eq!(events, [TreeEvent::Added(scope(1))]);
         assert_eq!(scene.tree.unwatched, 0);
     }
 
@@ -387,70 +384,72 @@ mod tests {
     fn paths_are_the_kernels_where_a_part_of_the_hierarchy_is_mounted() {
         // The node is a container, too, and none of its own.
         let node = format!("/docker/{}", id(9));
-        let (mut scene, noticed) = scene_of(&node, &[&scope(1)]);
-        assert_eq!(noticed, [Noticed::There(format!("{node}{}", scope(1)))]);
+        let (mut scene, events) = scene_of(&node, &[&scope(1)]);
+        assert_eq!(events, [TreeEvent::Added(format!("{node}{}", scope(1)))]);
         let dir = scene.make(&scope(2));
         let path = format!("{node}{}", scope(2));
-        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
+        assert_eq!(scene.events(), [TreeEvent::Added(path.clone())]);
         fs::remove_dir(dir).unwrap();
-        assert_eq!(scene.noticed(), [Noticed::Gone(path)]);
+        assert_eq!(scene.events(), [TreeEvent::Removed(path)]);
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_of() {
+    fn cgroups_are_added_and_removed() {
         let (mut scene, _) = scene(&[]);
         let path = format!("/machine.slice{}", scope(2));
         let dir = scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::There(path.clone())]);
+        assert_eq!(scene.events(), [TreeEvent::Added(path.clone())]);
         fs::remove_dir(dir).unwrap();
-        assert_eq!(scene.noticed(), [Noticed::Gone(path.clone())]);
+        assert_eq!(scene.events(), [TreeEvent::Removed(path.clone())]);
         scene.make(&path);
-        assert_eq!(scene.noticed(), [Noticed::There(path)]);
+        assert_eq!(scene.events(), [TreeEvent::Added(path)]);
     }
 
     #[test]
-    fn a_limit_that_is_written_and_a_count_that_rises_are_told_of_and_nothing_else() {
+    fn limits_and_memory_events_have_events_and_nothing_else_has() {
         let (mut scene, _) = scene(&[&scope(3), "/system.slice"]);
         let dir = scene.make(&scope(3));
         fs::write(dir.join("memory.max"), "4096\n").unwrap();
-        assert!(scene.noticed().contains(&Noticed::Limit(scope(3))));
+        assert!(scene.events().contains(&TreeEvent::LimitChanged(scope(3))));
         fs::write(dir.join("memory.events"), "max 1\n").unwrap();
-        assert!(scene.noticed().contains(&Noticed::Hit(scope(3))));
+        assert!(scene.events().contains(&TreeEvent::EventsChanged(scope(3))));
         fs::write(dir.join("cgroup.procs"), "1\n").unwrap();
         fs::write(scene.make("/system.slice").join("memory.max"), "1\n").unwrap();
-        assert_eq!(scene.noticed(), []);
+        assert_eq!(scene.events(), []);
     }
 
     #[test]
-    fn the_limit_of_a_pod_and_a_memory_high_are_told_of() {
+    fn the_limit_of_a_pod_and_a_memory_high_have_events() {
         let pod = "/kubepods/burstable/pod6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
         let (mut scene, _) = scene(&[pod]);
         let dir = scene.make(pod);
         for name in ["memory.max", "memory.high"] {
             fs::write(dir.join(name), "4096\n").unwrap();
             assert!(
-                scene.noticed().contains(&Noticed::Limit(pod.to_owned())),
+                scene
+                    .events()
+                    .contains(&TreeEvent::LimitChanged(pod.to_owned())),
                 "{name}"
             );
         }
         fs::remove_dir_all(dir).unwrap();
-        assert!(scene.noticed().contains(&Noticed::Gone(pod.to_owned())));
+        assert!(scene.events().contains(&TreeEvent::Removed(pod.to_owned())));
     }
 
     #[test]
-    fn a_named_cgroup_is_watched_whoever_lives_there() {
+    fn a_named_cgroup_is_watched_whatever_runs_there() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Source::named(dir.path()).is_none());
         fs::write(dir.path().join("memory.usage_in_bytes"), "1\n").unwrap();
         let source = Source::named(dir.path()).unwrap();
         assert_eq!(source.version(), Version::V1);
-        let mut noticed = Vec::new();
-        let mut tree = Tree::open(source, &mut noticed).unwrap();
+        let mut events = Vec::new();
+        let mut tree = CgroupTree::open(source, &mut events).unwrap();
         let path = dir.path().display().to_string();
-        assert_eq!(noticed, [Noticed::There(path.clone())]);
-        noticed.clear();
+        assert_eq!(events, [TreeEvent::Added(path.clone())]);
+        events.clear();
         fs::write(dir.path().join("memory.limit_in_bytes"), "4096\n").unwrap();
-        assert!(tree.drain(&mut noticed).unwrap());
-        assert!(noticed.contains(&Noticed::Limit(path)));
+        assert!(tree.read_events(&mut events).unwrap());
+        assert!(events.contains(&TreeEvent::LimitChanged(path)));
     }
 }

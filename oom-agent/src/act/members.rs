@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::post::Process;
 use super::process::{Held, Identity, Processes};
 use super::signal::{SendError, Sig};
-use pressure::threshold::Scores;
+use pressure::Scores;
 
 /// Processes that are signalled at most, and cgroups that are looked into: a container may make its own.
 const PROCESSES: usize = 1024;

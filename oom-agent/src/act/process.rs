@@ -10,7 +10,7 @@ use memcg::memory_cgroup;
 use rustix::fs::{Mode, OFlags, openat};
 use service::escape;
 
-use pressure::threshold::Scores;
+use pressure::Scores;
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 16 << 10;

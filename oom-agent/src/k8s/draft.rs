@@ -229,7 +229,7 @@ impl Draft {
     /// When it was seen in the kernel, in ns of `CLOCK_MONOTONIC`; `None` where it was not.
     pub fn stamp_ns(&self) -> Option<u64> {
         match &self.told {
-            Told::Aside(Aside::Warning(warning)) => Some(warning.crossing.usage.at_ns),
+            Told::Aside(Aside::Warning(warning)) => Some(warning.crossing.sample.at_ns),
             _ => Some(self.incident()?.stamp_ns),
         }
     }

@@ -44,7 +44,7 @@ use forecast::Forecasts;
 use kills::Kills;
 use oom_capture::{Fate, Found};
 use optional::Optional;
-use pressure::{Counts, Usage};
+use pressure::{Counts, Sample};
 use sink::Sinks;
 use usages::Usages;
 use verdicts::Verdicts;
@@ -324,7 +324,7 @@ impl Metrics {
     }
 
     /// How much memory containers use, all that are known of.
-    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
+    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         self.usages.set(usages);
     }
 

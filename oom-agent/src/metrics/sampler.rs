@@ -17,7 +17,7 @@ const COUNTERS: [Metric; 5] = [
     (
         "sampler_passes",
         "Passes over the memory of all watched containers",
-        |counts| &counts.passes,
+        |counts| &counts.sweeps,
     ),
     (
         "sampler_looks_between",

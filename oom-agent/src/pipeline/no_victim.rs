@@ -16,7 +16,7 @@ use crate::k8s::Aside;
 use crate::metrics::{NoVictimCounts, SinkCounts};
 use crate::no_victim::{Episodes, NoVictim, Sighting};
 use crate::sinks::Lines;
-use pressure::Pass;
+use pressure::Sweep;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;
@@ -59,10 +59,10 @@ impl Sightings {
         }
     }
 
-    /// Those of a pass.
-    pub(super) fn of_pass(&self, pass: &Pass<'_>) {
-        for (at, cause) in pass.stuck {
-            let Some((key, usage)) = pass.usages.get(*at) else {
+    /// Those of a sweep.
+    pub(super) fn of_sweep(&self, sweep: &Sweep<'_>) {
+        for (at, cause) in sweep.stuck {
+            let Some((key, usage)) = sweep.samples.get(*at) else {
                 continue;
             };
             self.offer(Sighting {

@@ -11,7 +11,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
-use pressure::{Counts, Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
+use pressure::{
+    Counts, FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source,
+    Sweep,
+};
 
 use super::names::Names;
 use super::no_victim::Sightings;
@@ -21,9 +24,9 @@ use super::warnings::{Plan, Warner};
 #[derive(Clone, Default)]
 pub(super) struct Watched {
     /// For whoever scrapes.
-    pub(super) latest: Latest,
+    pub(super) latest: LatestSamples,
     /// For incidents, and to look ahead.
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     /// Of the thread that looks, once it was started.
     pub(super) sampler: Liveness,
 }
@@ -53,18 +56,18 @@ pub(super) fn start(
         sampler: liveness,
     } = watched.clone();
     let of_node = node.clone();
-    let notice: Notice = Box::new(move |path, is_there| {
+    let notice: OnContainer = Box::new(move |path, is_there| {
         names.notice(of_node.below(path).unwrap_or(path), is_there);
     });
-    let (period, take, warner): (_, Take, _) = match args.sample {
-        Every::Off => (None, Box::new(|_| {}), None),
-        Every::Span(period) => {
+    let (period, take, warner): (_, OnSweep, _) = match args.sample {
+        SamplePeriod::Off => (None, Box::new(|_| {}), None),
+        SamplePeriod::Span(period) => {
             let (mut watcher, warner) = warnings.start(&hierarchy);
-            let take = move |pass: &Pass<'_>| {
-                recorder.take(pass.usages);
-                latest.take(pass);
-                sightings.of_pass(pass);
-                watcher.take(pass);
+            let take = move |sweep: &Sweep<'_>| {
+                recorder.record(sweep.samples);
+                latest.update(sweep);
+                sightings.of_sweep(sweep);
+                watcher.take(sweep);
             };
             (Some(period), Box::new(take), Some(warner))
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use memcg::{self, cpu_psi, psi};
 
-use pressure::{Key, Pressure, Usage};
+use pressure::{CgroupKey, Pressure, Sample};
 
 /// A cgroup's directory, with the files of its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +81,12 @@ impl Files {
     }
 
     /// The same for all processes of a cgroup, by whatever path it is seen.
-    pub(super) fn key(&self) -> Option<Key> {
+    pub(super) fn key(&self) -> Option<CgroupKey> {
         let dir = fs::metadata(&self.dir).ok()?;
-        Some(Key::new(&format!("{}:{}", dir.dev(), dir.ino()), dir.ino()))
+        Some(CgroupKey::new(
+            &format!("{}:{}", dir.dev(), dir.ino()),
+            dir.ino(),
+        ))
     }
 
     /// Where its processes are listed.
@@ -94,9 +97,9 @@ impl Files {
 
     /// One look, under the [limit](Self::limit) that is known of. What is reclaimed for nothing is
     /// [asked for](Self::working_set) apart: it costs more than all the rest.
-    pub(super) fn usage(&self, at_ns: u64, limit: Option<u64>) -> Option<Usage> {
+    pub(super) fn usage(&self, at_ns: u64, limit: Option<u64>) -> Option<Sample> {
         let current = number(&self.dir.join(self.names.current))?;
-        Some(Usage {
+        Some(Sample {
             at_ns,
             current,
             working_set: current,

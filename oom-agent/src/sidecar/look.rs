@@ -12,8 +12,8 @@ use super::files::{Files, FilesError};
 use super::listing::{Listing, Turn};
 use super::pod;
 use crate::act::{Held, Identity, Processes};
-use pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
-use pressure::{Key, Recorder, Usage};
+use pressure::{CgroupKey, FlightRecorder, Sample};
+use pressure::{Crossing, LevelTracker, Scores, Thresholds, Variables};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;
@@ -23,16 +23,16 @@ const STALE_NS: u64 = 1_000_000_000;
 
 /// The processes beside this one.
 pub(super) struct Beside {
-    settings: Settings,
+    settings: Thresholds,
     /// The one cgroup to watch; else those of the pod's processes.
     only: Option<Files>,
     again: Duration,
     processes: Processes,
     known: HashMap<u32, Known>,
     /// As they were when they were read last, of each cgroup.
-    limits: HashMap<Key, Option<u64>>,
+    limits: HashMap<CgroupKey, Option<u64>>,
     /// The last minute of each.
-    recorder: Recorder,
+    recorder: FlightRecorder,
     looked_up_ns: Option<u64>,
     listing: Listing,
     crowded: bool,
@@ -43,16 +43,16 @@ pub(super) struct Beside {
 struct Known {
     identity: Identity,
     /// Its cgroup, and that cgroup's key.
-    files: Option<(Files, Key)>,
-    watch: Watch,
+    files: Option<(Files, CgroupKey)>,
+    watch: LevelTracker,
     command: String,
-    seen: Option<Figures>,
+    seen: Option<Variables>,
     to_limit: Option<Duration>,
 }
 
 /// One look at a cgroup, for all of its processes.
 struct Looked {
-    usage: Usage,
+    usage: Sample,
     /// Its working set is read, which costs more than the rest.
     complete: bool,
     recorded: bool,
@@ -72,7 +72,7 @@ pub(super) struct Told {
 pub(super) struct Shown {
     pub(super) pid: u32,
     pub(super) command: String,
-    pub(super) figures: Figures,
+    pub(super) figures: Variables,
     /// Until its cgroup's limit is reached at the present slope.
     pub(super) to_limit: Option<Duration>,
 }
@@ -82,7 +82,7 @@ pub(super) struct Shown {
 impl Beside {
     /// All processes of this PID namespace, or those of a cgroup. What nothing came of is due `again` so soon.
     pub(super) fn new(
-        settings: Settings,
+        settings: Thresholds,
         cgroup: Option<&Path>,
         again: Duration,
     ) -> Result<Self, FilesError> {
@@ -93,7 +93,7 @@ impl Beside {
             processes: Processes::new("/proc"),
             known: HashMap::new(),
             limits: HashMap::new(),
-            recorder: Recorder::default(),
+            recorder: FlightRecorder::default(),
             looked_up_ns: None,
             listing: Listing::default(),
             crowded: false,
@@ -114,7 +114,7 @@ impl Beside {
         self.list(stale);
         let with_working_set = self.settings.needs_working_set();
         let with_scores = stale || self.settings.needs_scores();
-        let mut cgroups: HashMap<Key, Looked> = HashMap::new();
+        let mut cgroups: HashMap<CgroupKey, Looked> = HashMap::new();
         let (mut told, mut others) = (Vec::new(), Vec::new());
         for (pid, known) in &mut self.known {
             let Some((files, key)) = &known.files else {
@@ -140,13 +140,13 @@ impl Beside {
             let read = |pid| self.processes.open(pid).ok()?.scores();
             let before = known.seen.map(|seen| seen.scores);
             let scores = with_scores.then(|| read(*pid)).flatten().or(before);
-            let figures = Figures {
-                usage: looked.usage,
+            let figures = Variables {
+                sample: looked.usage,
                 scores: scores.unwrap_or_default(),
             };
             known.seen = Some(figures);
             known.to_limit = looked.to_limit;
-            let Some(mut crossing) = known.watch.look(&self.settings, &figures, None) else {
+            let Some(mut crossing) = known.watch.update(&self.settings, &figures, None) else {
                 continue;
             };
             let held = self.processes.open(*pid).ok();
@@ -156,7 +156,7 @@ impl Beside {
                 continue;
             };
             looked.record(&self.recorder, key, files);
-            (crossing.usage, crossing.forecast) = (looked.usage, looked.to_limit);
+            (crossing.sample, crossing.forecast) = (looked.usage, looked.to_limit);
             told.push(Told {
                 crossing,
                 scores: held.scores().unwrap_or_default(),
@@ -179,7 +179,7 @@ impl Beside {
         {
             known
                 .watch
-                .undone(&told.crossing, &self.settings, self.again);
+                .retry(&told.crossing, &self.settings, self.again);
         }
     }
 
@@ -256,7 +256,7 @@ impl Beside {
             let known = Known {
                 files,
                 identity,
-                watch: Watch::default(),
+                watch: LevelTracker::default(),
                 command: held.command(),
                 seen: None,
                 to_limit: None,
@@ -265,7 +265,7 @@ impl Beside {
         }
     }
 
-    fn files(&self, identity: &Identity) -> Option<(Files, Key)> {
+    fn files(&self, identity: &Identity) -> Option<(Files, CgroupKey)> {
         let files = if let Some(files) = &self.only {
             files.clone()
         } else {
@@ -280,7 +280,7 @@ impl Beside {
 // === impl Looked ===
 
 impl Looked {
-    fn at(usage: Usage) -> Self {
+    fn at(usage: Sample) -> Self {
         Self {
             usage,
             complete: false,
@@ -297,13 +297,13 @@ impl Looked {
     }
 
     /// Where it leads. As with the agent, that is the working set's way.
-    fn record(&mut self, recorder: &Recorder, key: &Key, files: &Files) {
+    fn record(&mut self, recorder: &FlightRecorder, key: &CgroupKey, files: &Files) {
         if self.recorded {
             return;
         }
         self.recorded = true;
         self.complete(files);
-        recorder.take(&[(key.clone(), self.usage)]);
+        recorder.record(&[(key.clone(), self.usage)]);
         self.to_limit = recorder.forecast(key.path(), self.usage.at_ns);
     }
 }

@@ -24,7 +24,7 @@ use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
 use look::{Beside, Told};
-use pressure::threshold::Level;
+use pressure::Level;
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;
@@ -179,7 +179,7 @@ impl Action {
     fn take(&self, told: &Told) -> bool {
         let level = told.crossing.level;
         let (pid, command) = (told.identity.pid, escape::terminal(&told.command));
-        let usage = told.crossing.usage.ratio().unwrap_or_default() * 100.0;
+        let usage = told.crossing.sample.ratio().unwrap_or_default() * 100.0;
         let forecast = told.crossing.forecast;
         let forecast_seconds = forecast.map(|left| left.as_secs_f64());
         match self {

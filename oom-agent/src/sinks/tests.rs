@@ -23,7 +23,7 @@ use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 use crate::warn::Warning;
 use crate::warn::tests::near;
-use pressure::threshold::Level;
+use pressure::Level;
 
 const WITHIN: Duration = Duration::from_mins(3);
 const IDLE: Duration = Duration::from_mins(10);
@@ -275,7 +275,7 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
     let url = format!("http://{address}").parse().unwrap();
     let sink = start_bonker(&url, Secrets::default(), warned, &metrics, Debts::default());
     let mut old = near(Level::Warning);
-    old.crossing.usage.at_ns = 1;
+    old.crossing.sample.at_ns = 1;
     let refused = Warning {
         id: "refused".to_owned(),
         ..near(Level::Warning)

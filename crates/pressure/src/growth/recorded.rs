@@ -1,9 +1,9 @@
-//! Real processes in real cgroups, recorded with this kernel or that; each file says how.
+//! Real processes in real cgroups, recorded with this kernel or that; each file has how.
 
 use std::fmt::Write as _;
 
-use super::tests::in_the_docs;
-use crate::{Before, Key, Recorder, Usage};
+use super::tests::check_docs;
+use crate::{CgroupKey, FlightRecorder, History, Sample};
 
 const TRACES: [(&str, &str); 9] = [
     ("leak", include_str!("recorded/leak.txt")),
@@ -19,7 +19,7 @@ const TRACES: [(&str, &str); 9] = [
 
 struct Trace {
     what: &'static str,
-    verdict: &'static str,
+    pattern: &'static str,
     limit: u64,
     /// ms, usage, working set.
     rows: Vec<[u64; 3]>,
@@ -28,7 +28,7 @@ struct Trace {
 fn parse(text: &'static str) -> Trace {
     let mut lines = text.lines();
     let mut head = |start| lines.next().unwrap().strip_prefix(start).unwrap();
-    let (what, verdict) = (head("# "), head("# verdict "));
+    let (what, pattern) = (head("# "), head("# verdict "));
     let limit = head("# limit ").parse().unwrap();
     let rows = lines.filter(|line| !line.starts_with('#')).map(|line| {
         let fields = line.split(' ').map(|field| field.parse().unwrap());
@@ -36,20 +36,20 @@ fn parse(text: &'static str) -> Trace {
     });
     Trace {
         what,
-        verdict,
+        pattern,
         limit,
         rows: rows.collect(),
     }
 }
 
-/// As the agent would have told it.
-fn told(trace: &Trace) -> Before {
-    let (recorder, key) = (Recorder::default(), Key::new("/recorded", 1));
-    let ((kill, looks), at) = (trace.rows.split_last().unwrap(), |ms: u64| {
+/// As an incident would have it.
+fn replay(trace: &Trace) -> History {
+    let (recorder, key) = (FlightRecorder::default(), CgroupKey::new("/recorded", 1));
+    let ((kill, sampled), at) = (trace.rows.split_last().unwrap(), |ms: u64| {
         (1 + ms) * 1_000_000
     });
-    for [ms, current, working_set] in looks {
-        let usage = Usage {
+    for [ms, current, working_set] in sampled {
+        let sample = Sample {
             at_ns: at(*ms),
             current: *current,
             working_set: *working_set,
@@ -57,22 +57,26 @@ fn told(trace: &Trace) -> Before {
             throttles: false,
             psi: None,
         };
-        recorder.take(&[(key.clone(), usage)]);
+        recorder.record(&[(key.clone(), sample)]);
     }
     let [ms, usage, _] = *kill;
-    let before = recorder.before("/recorded", at(ms), Some(usage), Some(trace.limit));
-    before.unwrap()
+    let history = recorder.history("/recorded", at(ms), Some(usage), Some(trace.limit));
+    history.unwrap()
 }
 
 #[test]
-fn real_traces_are_judged_right_and_the_docs_show_them() {
-    let mut table = "| what it did | told |\n|---|---|\n".to_owned();
+fn real_traces_are_classified_right_and_the_docs_show_them() {
+    let mut table = "| what it did | reported |\n|---|---|\n".to_owned();
     for (name, text) in TRACES {
         let trace = parse(text);
-        let before = told(&trace);
-        assert_eq!(before.verdict.as_str(), trace.verdict, "{name}: {before:?}");
-        let (picture, words) = (before.sparkline(30), before.words().unwrap());
+        let history = replay(&trace);
+        assert_eq!(
+            history.pattern.as_str(),
+            trace.pattern,
+            "{name}: {history:?}"
+        );
+        let (picture, words) = (history.sparkline(30), history.describe().unwrap());
         writeln!(table, "| {} | `{picture}` {words} |", trace.what).unwrap();
     }
-    in_the_docs("<!-- recorded -->\n", &table);
+    check_docs("<!-- recorded -->\n", &table);
 }

@@ -9,11 +9,11 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use super::traces::{Kind, LIMIT, kinds};
 use super::*;
 
-const VERDICTS: [Growth; 4] = [
-    Growth::Leak,
-    Growth::Burst,
-    Growth::AtTheLimit,
-    Growth::Unknown,
+const PATTERNS: [GrowthPattern; 4] = [
+    GrowthPattern::Leak,
+    GrowthPattern::Burst,
+    GrowthPattern::AtTheLimit,
+    GrowthPattern::Unknown,
 ];
 
 /// Traces of each kind in the table.
@@ -23,7 +23,7 @@ const TRACES: usize = 500;
 const RIGHT: usize = 950;
 
 /// Always the same ones.
-fn traces(kind: &Kind) -> Vec<Vec<Sample>> {
+fn traces(kind: &Kind) -> Vec<Vec<Point>> {
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
     (0..TRACES)
@@ -35,27 +35,27 @@ fn table() -> String {
     let mut table = "| what it does | right | leak | burst | at the limit | unknown |\n|---|---|--:|--:|--:|--:|\n".to_owned();
     for kind in kinds() {
         let traces = traces(&kind);
-        let judged: Vec<Growth> = traces
+        let found: Vec<GrowthPattern> = traces
             .iter()
-            .map(|trace| judge(trace, Some(LIMIT)).growth)
+            .map(|trace| classify_growth(trace, Some(LIMIT)).pattern)
             .collect();
-        let told = |verdict| judged.iter().filter(|growth| **growth == verdict).count();
-        let right = told(kind.truth);
-        let wrong = judged.iter().position(|growth| *growth != kind.truth);
+        let count = |pattern| found.iter().filter(|one| **one == pattern).count();
+        let right = count(kind.pattern);
+        let wrong = found.iter().position(|one| *one != kind.pattern);
         assert!(
             right * 1000 >= TRACES * RIGHT,
             "{}: {right} of {TRACES} are right; the first that is not: {:?} {:?}",
             kind.name,
-            wrong.map(|n| judged[n]),
+            wrong.map(|n| found[n]),
             wrong.map(|n| traces[n]
                 .iter()
                 .map(|s| (s.at_ms, s.bytes * 1000 / LIMIT))
                 .collect::<Vec<_>>()),
         );
-        let cells = VERDICTS
-            .map(|verdict| told(verdict).to_string())
+        let cells = PATTERNS
+            .map(|pattern| count(pattern).to_string())
             .join(" | ");
-        let name = kind.truth.as_str();
+        let name = kind.pattern.as_str();
         writeln!(table, "| {} | {name} | {cells} |", kind.name).unwrap();
     }
     table
@@ -63,11 +63,11 @@ fn table() -> String {
 
 #[test]
 fn the_confusion_table_in_the_docs_is_true() {
-    in_the_docs("<!-- confusion -->\n", &table());
+    check_docs("<!-- confusion -->\n", &table());
 }
 
 /// What is between two such marks. With `BLESS` in the environment it is written.
-pub(super) fn in_the_docs(mark: &str, table: &str) {
+pub(super) fn check_docs(mark: &str, table: &str) {
     // Two tests may write.
     static PAGE: Mutex<()> = Mutex::new(());
     let _mine = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,45 +82,45 @@ pub(super) fn in_the_docs(mark: &str, table: &str) {
     assert_eq!(found, table, "BLESS=1 writes it anew");
 }
 
-fn minute(level: impl Fn(u64) -> u64) -> Vec<Sample> {
-    let sample = |s| Sample {
+fn minute(level: impl Fn(u64) -> u64) -> Vec<Point> {
+    let point = |s| Point {
         at_ms: s * 1000,
         bytes: level(s),
     };
-    (0..=60).map(sample).collect()
+    (0..=60).map(point).collect()
 }
 
 #[test]
 fn an_even_leak_has_its_slope_and_its_time_from_half() {
-    let judged = judge(&minute(|s| 40 + s), Some(100));
+    let growth = classify_growth(&minute(|s| 40 + s), Some(100));
     let half_to_limit = Some(Duration::from_secs(50));
-    let expected = Judgement {
-        growth: Growth::Leak,
+    let expected = Growth {
+        pattern: GrowthPattern::Leak,
         slope: Some(1),
         half_to_limit,
     };
-    assert_eq!(judged, expected);
+    assert_eq!(growth, expected);
 }
 
 #[test]
 fn a_bursts_slope_is_that_of_the_burst() {
-    let judged = judge(
+    let growth = classify_growth(
         &minute(|s| if s < 58 { 100 } else { 100 + (s - 58) * 450 }),
         Some(1000),
     );
-    assert_eq!(judged.growth, Growth::Burst);
-    assert_eq!(judged.slope, Some(450));
-    assert_eq!(judged.half_to_limit, Some(Duration::from_millis(1_112)));
+    assert_eq!(growth.pattern, GrowthPattern::Burst);
+    assert_eq!(growth.slope, Some(450));
+    assert_eq!(growth.half_to_limit, Some(Duration::from_millis(1_112)));
 }
 
 #[test]
 fn nothing_and_next_to_nothing_are_unknown() {
-    for samples in [vec![], minute(|_| 1000).split_off(60)] {
-        let judged = judge(&samples, Some(1000));
+    for points in [vec![], minute(|_| 1000).split_off(60)] {
+        let growth = classify_growth(&points, Some(1000));
         assert_eq!(
-            (judged.growth, judged.slope),
-            (Growth::Unknown, None),
-            "{samples:?}"
+            (growth.pattern, growth.slope),
+            (GrowthPattern::Unknown, None),
+            "{points:?}"
         );
     }
 }
@@ -146,13 +146,13 @@ fn what_grows_has_a_forecast_and_nothing_else_has() {
 }
 
 #[test]
-fn who_has_just_come_near_its_limit_has_a_forecast_sooner() {
-    let of = |samples: u64| -> Vec<Sample> {
-        let sample = |n| Sample {
+fn near_the_limit_a_forecast_comes_sooner() {
+    let of = |points: u64| -> Vec<Point> {
+        let point = |n| Point {
             at_ms: n * 500,
             bytes: 7_000 + n * 100,
         };
-        (0..samples).map(sample).collect()
+        (0..points).map(point).collect()
     };
     let seconds = |n| Some(Duration::from_secs(n));
     assert_eq!(forecast_near(&of(2), 10_000), None);
@@ -164,32 +164,32 @@ fn who_has_just_come_near_its_limit_has_a_forecast_sooner() {
     assert_eq!(forecast_near(&of(21), 10_000), seconds(5));
 }
 
-fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
+fn any_points() -> impl Strategy<Value = Vec<Point>> {
     let one = (0_u64..70_000, prop_oneof![0..=u64::MAX, 0..2 * LIMIT]);
     prop::collection::vec(one, 0..70).prop_map(|mut all| {
         all.sort_by_key(|(at_ms, _)| *at_ms);
-        let sample = |(at_ms, bytes)| Sample { at_ms, bytes };
-        all.into_iter().map(sample).collect()
+        let point = |(at_ms, bytes)| Point { at_ms, bytes };
+        all.into_iter().map(point).collect()
     })
 }
 
 proptest! {
-    /// No samples, however wild, make it fail, and what it tells fits them.
+    /// No points, however wild, make it fail, and the result fits them.
     #[test]
-    fn anything_can_be_judged(samples in any_samples(), limit in prop::option::of(0..=u64::MAX)) {
-        let judged = judge(&samples, limit);
-        let span = samples.last().zip(samples.first()).map_or(0, |(b, a)| b.at_ms - a.at_ms);
-        prop_assert!(judged.half_to_limit.is_none_or(|time| time.as_millis() <= u128::from(span)));
-        let forecast = forecast(&samples, limit.unwrap_or_default());
+    fn anything_can_be_classified(points in any_points(), limit in prop::option::of(0..=u64::MAX)) {
+        let growth = classify_growth(&points, limit);
+        let span = points.last().zip(points.first()).map_or(0, |(b, a)| b.at_ms - a.at_ms);
+        prop_assert!(growth.half_to_limit.is_none_or(|time| time.as_millis() <= u128::from(span)));
+        let forecast = forecast(&points, limit.unwrap_or_default());
         prop_assert!(forecast.is_none_or(|left| left <= FARTHEST));
     }
 
-    /// A larger machine at another time has the same verdicts.
+    /// A larger machine at another time has the same patterns.
     #[test]
-    fn scale_and_date_do_not_matter(samples in any_samples(), later in 0_u64..1 << 40) {
-        let small: Vec<Sample> = samples.iter().map(|sample| Sample { bytes: sample.bytes % LIMIT, ..*sample }).collect();
-        let large: Vec<Sample> = small.iter().map(|sample| Sample { at_ms: sample.at_ms + later, bytes: sample.bytes * 1000 }).collect();
-        let (small, large) = (judge(&small, Some(LIMIT)), judge(&large, Some(LIMIT * 1000)));
-        prop_assert_eq!(small.growth, large.growth);
+    fn scale_and_date_do_not_matter(points in any_points(), later in 0_u64..1 << 40) {
+        let small: Vec<Point> = points.iter().map(|point| Point { bytes: point.bytes % LIMIT, ..*point }).collect();
+        let large: Vec<Point> = small.iter().map(|point| Point { at_ms: point.at_ms + later, bytes: point.bytes * 1000 }).collect();
+        let (small, large) = (classify_growth(&small, Some(LIMIT)), classify_growth(&large, Some(LIMIT * 1000)));
+        prop_assert_eq!(small.pattern, large.pattern);
     }
 }

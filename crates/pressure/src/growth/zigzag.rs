@@ -1,45 +1,45 @@
 //! The turns of a series: where it had risen far, and where it had fallen as far.
 
-use super::Sample;
+use super::point::Point;
 
 /// Turns that are confirmed, each in order of time.
 #[derive(Debug, Default)]
 pub(super) struct Swings {
-    pub(super) peaks: Vec<Sample>,
-    pub(super) troughs: Vec<Sample>,
+    pub(super) peaks: Vec<Point>,
+    pub(super) troughs: Vec<Point>,
 }
 
 // === impl Swings ===
 
 impl Swings {
     /// Each turn is `least` bytes from the one before and the one after it.
-    pub(super) fn of(samples: &[Sample], least: u64) -> Self {
+    pub(super) fn find(points: &[Point], least: u64) -> Self {
         let mut swings = Self::default();
-        let Some(first) = samples.first() else {
+        let Some(first) = points.first() else {
             return swings;
         };
         let (mut rising, mut extreme) = (true, *first);
-        for sample in samples {
+        for point in points {
             let (onward, back) = if rising {
                 (
-                    sample.bytes >= extreme.bytes,
-                    extreme.bytes.saturating_sub(sample.bytes),
+                    point.bytes >= extreme.bytes,
+                    extreme.bytes.saturating_sub(point.bytes),
                 )
             } else {
                 (
-                    sample.bytes <= extreme.bytes,
-                    sample.bytes.saturating_sub(extreme.bytes),
+                    point.bytes <= extreme.bytes,
+                    point.bytes.saturating_sub(extreme.bytes),
                 )
             };
             if onward {
-                extreme = *sample;
+                extreme = *point;
             } else if back >= least.max(1) {
                 if rising {
                     swings.peaks.push(extreme);
                 } else {
                     swings.troughs.push(extreme);
                 }
-                (rising, extreme) = (!rising, *sample);
+                (rising, extreme) = (!rising, *point);
             }
         }
         swings
@@ -53,12 +53,12 @@ mod tests {
     #[test]
     fn only_far_turns_count() {
         let check = |bytes: &[u64], peaks: &[u64], troughs: &[u64]| {
-            let samples: Vec<Sample> = bytes
+            let points: Vec<Point> = bytes
                 .iter()
-                .map(|&bytes| Sample { at_ms: 0, bytes })
+                .map(|&bytes| Point { at_ms: 0, bytes })
                 .collect();
-            let swings = Swings::of(&samples, 10);
-            let bytes = |turns: &[Sample]| turns.iter().map(|turn| turn.bytes).collect::<Vec<_>>();
+            let swings = Swings::find(&points, 10);
+            let bytes = |turns: &[Point]| turns.iter().map(|turn| turn.bytes).collect::<Vec<_>>();
             assert_eq!(
                 (bytes(&swings.peaks), bytes(&swings.troughs)),
                 (peaks.to_vec(), troughs.to_vec())

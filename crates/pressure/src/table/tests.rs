@@ -32,7 +32,7 @@ fn write(dir: &Path, usage: u64) {
 /// As in the `DaemonSet`, where the hierarchy is mounted read-only. A directory cannot be opened for
 /// writing by anybody either.
 #[test]
-fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
+fn without_notifications_sweeps_and_growth_go_on_and_one_line_is_logged() {
     let root = tempfile::tempdir().unwrap();
     let source = Source::Containers {
         root: root.path().to_owned(),
@@ -51,28 +51,28 @@ fn without_marks_passes_and_growth_go_on_and_the_log_says_so_once() {
             let dir = root.path().join(name);
             fs::create_dir_all(dir.join("cgroup.event_control")).unwrap();
             write(&dir, 100_000);
-            table.limit(&source, &format!("/{name}"));
+            table.update_limit(&source, &format!("/{name}"));
         }
-        assert_eq!(table.pass(&epoll).usages.len(), 2);
-        assert_eq!(table.next_ns(), None, "no hurry");
+        assert_eq!(table.sweep(&epoll).samples.len(), 2);
+        assert_eq!(table.due_ns(), None, "no hurry");
         // It would be there soon, at that pace.
         write(&root.path().join("a"), 750_000);
-        let usages = table.pass(&epoll).usages;
-        let most = usages.iter().map(|(_, usage)| usage.current).max();
+        let samples = table.sweep(&epoll).samples;
+        let most = samples.iter().map(|(_, sample)| sample.current).max();
         assert_eq!(most, Some(750_000));
-        assert!(table.next_ns().is_some());
+        assert!(table.due_ns().is_some());
         // Another limit is another try.
         let stat = "hierarchical_memory_limit 900000\ntotal_inactive_file 0\n";
         fs::write(root.path().join("b/memory.stat"), stat).unwrap();
-        table.limit(&source, "/b");
-        assert_eq!(table.pass(&epoll).usages.len(), 2);
+        table.update_limit(&source, "/b");
+        assert_eq!(table.sweep(&epoll).samples.len(), 2);
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let said = log.matches("the kernel does not tell when a container crosses a mark");
-    assert_eq!(said.count(), 1, "{log}");
+    let lines = log.matches("no threshold notifications of cgroup v1");
+    assert_eq!(lines.count(), 1, "{log}");
 }
 
-/// A kernel that takes its time over each mark: a pipe that is full.
+/// A kernel that takes its time over each threshold: a pipe that is full.
 struct Slow {
     reader: std::fs::File,
     filled: usize,
@@ -101,8 +101,8 @@ impl Slow {
         Self { reader, filled }
     }
 
-    /// All marks that were set, once nobody sets any more.
-    fn marks(mut self) -> String {
+    /// All thresholds that were registered, once the writer is gone.
+    fn registered(mut self) -> String {
         let mut text = String::new();
         io::Read::read_to_string(&mut self.reader, &mut text).unwrap();
         text.split_off(self.filled)
@@ -110,7 +110,7 @@ impl Slow {
 }
 
 #[test]
-fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
+fn registering_holds_nothing_up_and_ends_with_the_table() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a");
     fs::create_dir(&dir).unwrap();
@@ -125,23 +125,26 @@ fn nobody_waits_while_marks_are_set_and_at_the_end_no_more_are() {
     std::thread::spawn(move || {
         let mut table = Table::new(Arc::default());
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
-        table.limit(&source, "/a");
-        let passes = [
-            table.pass(&epoll).usages.len(),
-            table.pass(&epoll).usages.len(),
+        table.update_limit(&source, "/a");
+        let sweeps = [
+            table.sweep(&epoll).samples.len(),
+            table.sweep(&epoll).samples.len(),
         ];
         drop(table);
-        done.send(passes).unwrap();
+        done.send(sweeps).unwrap();
     });
-    let passes = ended.recv_timeout(Duration::from_mins(3));
-    assert_eq!(passes, Ok([1, 1]), "it waits for the kernel");
-    let marks = slow.marks();
-    assert!(matches!(marks.split(' ').count(), 1 | 3), "{marks}");
+    let sweeps = ended.recv_timeout(Duration::from_mins(3));
+    assert_eq!(sweeps, Ok([1, 1]), "it waits for the kernel");
+    let registered = slow.registered();
+    assert!(
+        matches!(registered.split(' ').count(), 1 | 3),
+        "{registered}"
+    );
 }
 
-/// What was crossed before is not told of: so there is another look once they are set.
+/// The kernel does not notify of what was crossed before.
 #[test]
-fn there_is_a_look_once_marks_are_set() {
+fn there_is_a_sample_once_thresholds_are_registered() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a");
     fs::create_dir(&dir).unwrap();
@@ -154,19 +157,19 @@ fn there_is_a_look_once_marks_are_set() {
     };
     let mut table = Table::new(Arc::default());
     let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
-    table.limit(&source, "/a");
+    table.update_limit(&source, "/a");
     let mut set = |usage, is_fast, expected: &str| {
         write(&dir, usage);
-        assert_eq!(table.pass(&epoll).usages.len(), 1);
-        assert_eq!(table.next_ns().is_some(), is_fast);
+        assert_eq!(table.sweep(&epoll).samples.len(), 1);
+        assert_eq!(table.due_ns().is_some(), is_fast);
         let mut events = [epoll::Event {
             flags: epoll::EventFlags::empty(),
             data: epoll::EventData::new_u64(0),
         }];
         let patience = rustix::event::Timespec::try_from(Duration::from_mins(3)).unwrap();
         assert_eq!(epoll::wait(&epoll, &mut events, Some(&patience)), Ok(1));
-        table.crossed(events[0].data.u64());
-        assert!(table.next_ns().is_some());
+        table.handle_notification(events[0].data.u64());
+        assert!(table.due_ns().is_some());
         // Each was written to the beginning of the file.
         let last = fs::read_to_string(dir.join("cgroup.event_control")).unwrap();
         assert!(last.contains(expected), "{last}");
@@ -200,11 +203,11 @@ fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
     let set = |table: &mut Table, path: &str, mib: Option<u64>| {
         let limit = mib.map_or("max".to_owned(), |mib| (mib << 20).to_string());
         v2(&dir(path), &format!("{limit}\n"));
-        table.limit(&source, path);
+        table.update_limit(&source, path);
     };
     let watched = |table: &mut Table| -> Vec<String> {
-        let usages = table.pass(&epoll).usages;
-        let mut paths: Vec<_> = usages
+        let samples = table.sweep(&epoll).samples;
+        let mut paths: Vec<_> = samples
             .iter()
             .map(|(key, _)| key.path().to_owned())
             .collect();
@@ -225,7 +228,7 @@ fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
     assert_eq!(watched(&mut table), all[1..], "each its own");
     // The pod's limit was an init container's.
     fs::remove_dir_all(dir(&second)).unwrap();
-    table.gone(&source, &second);
+    table.remove(&source, &second);
     assert_eq!(watched(&mut table), all[..2], "less than the pod's");
     set(&mut table, pod, None);
     assert_eq!(watched(&mut table), [first], "none of the pod's");

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use pressure::threshold::{Crossing, Level, Scores};
+use pressure::{Crossing, Level, Scores};
 use pressure::{Pressure, Stall};
 
 /// What is told of a crossing.
@@ -73,7 +73,7 @@ struct Averages {
 impl Notice {
     /// Of a crossing in that cgroup at that time.
     pub fn new(crossing: &Crossing, scores: Scores, process: Process, time: Timestamp) -> Self {
-        let usage = &crossing.usage;
+        let usage = &crossing.sample;
         Self {
             kind: "warning",
             severity: match crossing.level {

@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::chain;
-use pressure::Usage;
-use pressure::threshold::{Crossing, Level, Scores};
+use pressure::Sample;
+use pressure::{Crossing, Level, Scores};
 
 fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -19,7 +19,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn notice() -> Notice {
-    let usage = Usage {
+    let usage = Sample {
         at_ns: 1,
         current: 150,
         working_set: 120,
@@ -29,7 +29,7 @@ fn notice() -> Notice {
     };
     let crossing = Crossing {
         level: Level::Warning,
-        usage,
+        sample: usage,
         forecast: Some(Duration::from_millis(1500)),
         again: false,
     };

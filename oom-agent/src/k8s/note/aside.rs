@@ -6,7 +6,7 @@ use super::{NOTE_LEN, capital};
 use crate::k8s::draft::Aside;
 use crate::story;
 use crate::warn::Warning;
-use pressure::threshold::Level;
+use pressure::Level;
 
 pub(super) fn note(aside: &Aside, held_back: u64) -> String {
     let (told, more) = match aside {
@@ -31,7 +31,7 @@ pub(super) fn note(aside: &Aside, held_back: u64) -> String {
 
 fn told(warning: &Warning) -> String {
     let next = match warning.crossing.level {
-        _ if warning.crossing.usage.throttles => {
+        _ if warning.crossing.sample.throttles => {
             "Next: from there on the kernel slows it down to take memory back; raise what memory.high is made of (its request and limit), or have it let go of memory."
         }
         Level::Warning if warning.container.is_none() => {

@@ -17,7 +17,7 @@ use super::draft::{Aside, Draft, On, Told};
 use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::story::Verdict;
-use pressure::threshold::Level;
+use pressure::Level;
 
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;

@@ -14,7 +14,7 @@ use crate::k8s::{Aside, LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
-use pressure::threshold::Level;
+use pressure::Level;
 
 fn warning(level: Level, n: usize) -> Aside {
     let mut warning = near(level);
@@ -169,7 +169,7 @@ async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
     let mut pods = near(Level::Warning);
     pods.container = None;
     let mut throttled = near(Level::Critical);
-    throttled.crossing.usage.throttles = true;
+    throttled.crossing.sample.throttles = true;
     for told in [pods, throttled] {
         write(
             &mut recorder,

@@ -22,8 +22,8 @@ use crate::host::Host;
 use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::procfs;
-use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
-use pressure::{Every, Key, Recorder};
+use crate::warn::{Ask, Containers, Crossed, Known, Policy, Signal};
+use pressure::{CgroupKey, FlightRecorder, SamplePeriod};
 use telling::{Telling, offer};
 use watcher::Cgroups;
 
@@ -50,7 +50,7 @@ pub(super) struct Warner(JoinHandle<()>);
 
 struct Task {
     all: Arc<Mutex<Containers>>,
-    recorder: Recorder,
+    recorder: FlightRecorder,
     cgroups: Cgroups,
     /// `None`: pods are not asked.
     annotated: Option<Arc<Annotated>>,
@@ -61,11 +61,11 @@ struct Task {
 
 /// What the warnings are made of.
 pub(super) struct Plan {
-    pub(super) node: Marks,
+    pub(super) node: Policy,
     pub(super) annotated: Option<Annotated>,
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     pub(super) tell: Tell,
     /// For complaints about annotations, whether warnings have Events or not.
     pub(super) complaints: Option<(Sender<Aside>, SinkCounts)>,
@@ -74,7 +74,7 @@ pub(super) struct Plan {
 
 /// Where the warnings are posted to, if anywhere; that someone is warned at all takes the sampler.
 pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
-    if args.sample == Every::Off && args.warnings.does_any() {
+    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
         return Err(RunError::Unsampled);
     }
     let file = args.warnings.warn_post.as_deref();
@@ -100,7 +100,7 @@ pub(super) fn say_idle(args: &Run) {
 }
 
 /// The node's marks; says what keeps signals from being sent.
-pub(super) fn marks(args: &Warnings) -> Marks {
+pub(super) fn marks(args: &Warnings) -> Policy {
     let asked = args.does(Action::Signal);
     let seen = procfs::is_initial_pid_namespace();
     if asked && !seen {
@@ -111,7 +111,7 @@ pub(super) fn marks(args: &Warnings) -> Marks {
     if asked && seen && !procfs::may_kill() {
         tracing::warn!("signals reach processes of this user only: CAP_KILL is missing");
     }
-    Marks::of_node(args.settings(), asked && seen)
+    Policy::of_node(args.settings(), asked && seen)
 }
 
 // === impl Plan ===
@@ -221,10 +221,10 @@ impl Task {
     }
 
     async fn known(&self, found: Found, telling: &mut JoinSet<()>) {
-        let heard = matches!(found.known, Known::Marks(_));
+        let heard = matches!(found.known, Known::Policy(_));
         let crossed = {
             let mut all = lock(&self.all);
-            let ahead = |key: &Key| ahead(&self.recorder, key);
+            let ahead = |key: &CgroupKey| ahead(&self.recorder, key);
             all.known(&found.uid, found.known, ahead)
         };
         for crossed in crossed {
@@ -251,7 +251,7 @@ impl Task {
     }
 }
 
-fn ahead(recorder: &Recorder, key: &Key) -> Option<Duration> {
+fn ahead(recorder: &FlightRecorder, key: &CgroupKey) -> Option<Duration> {
     recorder.forecast(key.path(), clock::monotonic_ns())
 }
 

@@ -10,13 +10,13 @@ use super::{ahead, lock};
 use crate::act::{Processes, worst};
 use crate::metrics::WarningCounts;
 use crate::warn::{Ask, Containers, Crossed};
-use pressure::threshold::Scores;
-use pressure::{Key, Pass, Recorder};
+use pressure::Scores;
+use pressure::{CgroupKey, FlightRecorder, Sweep};
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {
     pub(super) all: Arc<Mutex<Containers>>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     pub(super) cgroups: Cgroups,
     pub(super) crossed: Sender<Crossed>,
     pub(super) ask: Sender<Ask>,
@@ -35,7 +35,7 @@ pub(super) struct Cgroups {
 
 impl Watcher {
     /// Waits for nobody.
-    pub(in crate::pipeline) fn take(&mut self, pass: &Pass<'_>) {
+    pub(in crate::pipeline) fn take(&mut self, pass: &Sweep<'_>) {
         let mut all = lock(&self.all);
         let seen = all.take(
             pass,
@@ -74,12 +74,12 @@ impl Cgroups {
         }
     }
 
-    pub(super) fn dir(&self, key: &Key) -> PathBuf {
+    pub(super) fn dir(&self, key: &CgroupKey) -> PathBuf {
         self.node.dir(&self.root, key.path())
     }
 
     /// Of whom the kernel would kill.
-    fn scores(&self, key: &Key) -> Scores {
+    fn scores(&self, key: &CgroupKey) -> Scores {
         let found = worst(&self.processes, &self.dir(key));
         found.map_or_else(Scores::default, |(_, scores)| scores)
     }

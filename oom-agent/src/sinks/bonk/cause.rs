@@ -9,7 +9,7 @@ use service::{clock, escape};
 use super::SUMMARY_LEN;
 use crate::incident::{Container, Incident, Pod, Scope, sentence};
 use crate::warn::Warning;
-use pressure::threshold::Level;
+use pressure::Level;
 
 /// A kill that is older is old news: a penguin need not be bonked for it.
 pub(super) const STALE: Duration = Duration::from_mins(5);
@@ -41,7 +41,7 @@ impl Cause {
     pub(super) fn stamp_ns(&self) -> u64 {
         match self {
             Self::Kill(incident) => incident.stamp_ns,
-            Self::Warning(warning) => warning.crossing.usage.at_ns,
+            Self::Warning(warning) => warning.crossing.sample.at_ns,
         }
     }
 
@@ -96,7 +96,7 @@ fn of_kill(incident: &Incident) -> BonkItem {
             .unwrap_or_default(),
         severity: severity(incident.scope).into(),
         usage_permille: before.map_or_else(Vec::new, |it| it.permille().collect()),
-        verdict: before.map_or_else(String::new, |it| it.verdict.as_str().to_owned()),
+        verdict: before.map_or_else(String::new, |it| it.pattern.as_str().to_owned()),
         ..item(&incident.id, &incident.node, whose, &sentence(incident))
     }
 }

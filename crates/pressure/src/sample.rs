@@ -5,9 +5,9 @@ use memcg::cgroup::{self, Identity};
 
 use crate::stuck::NoVictimCause;
 
-/// One look at a cgroup's memory, descendants included. Bytes.
+/// One measurement of a cgroup's memory, descendants included. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub struct Sample {
     /// When: `CLOCK_MONOTONIC`, in ns.
     pub at_ns: u64,
     /// All that is charged: `memory.current`, on cgroup v1 `memory.usage_in_bytes`.
@@ -16,9 +16,9 @@ pub struct Usage {
     pub working_set: u64,
     /// The lowest limit on the path up, `memory.high` among them; `None` where there is none.
     pub limit: Option<u64>,
-    /// That is a `memory.high`: who reaches it is throttled, and not killed.
+    /// That is a `memory.high`: at it the kernel throttles and does not kill.
     pub throttles: bool,
-    /// How much was waited; `None` on cgroup v1 and where the kernel does not tell it by cgroup.
+    /// Time stalled; `None` on cgroup v1 and where the kernel does not count it by cgroup.
     pub psi: Option<Pressure>,
 }
 
@@ -39,32 +39,32 @@ pub use memcg::Pressure as Stall;
 /// A cgroup that is watched. Cheap to clone; the same only while the cgroup itself is: one that is
 /// made anew at the same path is another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct CgroupKey {
     path: Arc<str>,
     inode: u64,
 }
 
-/// What one pass has read.
+/// One measurement of many cgroups.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass<'a> {
+pub struct Sweep<'a> {
     /// Each once, in no order.
-    pub usages: &'a [(Key, Usage)],
-    /// Of these, who are out of memory for seconds while nobody is killed.
+    pub samples: &'a [(CgroupKey, Sample)],
+    /// Of these, by index, cgroups that are out of memory for seconds while no process is killed.
     pub stuck: &'a [(usize, NoVictimCause)],
-    /// All that are watched were looked at: one that is missing is gone. Else some in
-    /// between, that change fast or are new.
+    /// All watched cgroups were sampled: one that is missing is gone. Else only some, that change fast
+    /// or are new.
     pub whole: bool,
 }
 
-/// Takes each pass, in the sampler's thread: it waits for whoever waits here.
-pub type Take = Box<dyn FnMut(&Pass<'_>) + Send>;
+/// Receives each sweep on the sampler's thread, which it holds up.
+pub type OnSweep = Box<dyn FnMut(&Sweep<'_>) + Send>;
 
-/// Is told of each container's cgroup, by its path, that is there (true) or gone. In that thread, too.
-pub type Notice = Box<dyn FnMut(&str, bool) + Send>;
+/// Receives the path of each container's cgroup that appeared (true) or went, on that thread, too.
+pub type OnContainer = Box<dyn FnMut(&str, bool) + Send>;
 
-// === impl Usage ===
+// === impl Sample ===
 
-impl Usage {
+impl Sample {
     /// `current` in parts of the limit; `None` without one.
     pub fn ratio(&self) -> Option<f64> {
         ratio(self.current, self.limit?)
@@ -84,10 +84,10 @@ fn ratio(bytes: u64, limit: u64) -> Option<f64> {
     (limit > 0).then(|| bytes as f64 / limit as f64)
 }
 
-// === impl Key ===
+// === impl CgroupKey ===
 
-impl Key {
-    /// `path` is from the hierarchy's root on, as in an incident; `inode` that of its directory.
+impl CgroupKey {
+    /// `path` is from the hierarchy's root on; `inode` that of its directory.
     pub fn new(path: &str, inode: u64) -> Self {
         Self {
             path: path.into(),
@@ -95,7 +95,7 @@ impl Key {
         }
     }
 
-    /// From the hierarchy's root on, with a slash in front: as in an incident.
+    /// From the hierarchy's root on, with a slash in front.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -105,13 +105,13 @@ impl Key {
         self.inode
     }
 
-    /// Whose it is, as far as the path tells. Parses it.
+    /// The container and pod that the path names. Parses it.
     pub fn identity(&self) -> Identity {
         cgroup::parse(&self.path)
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for CgroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.path, self.inode)
     }
@@ -121,8 +121,8 @@ impl fmt::Debug for Key {
 mod tests {
     use super::*;
 
-    fn usage(limit: Option<u64>) -> Usage {
-        Usage {
+    fn sample(limit: Option<u64>) -> Sample {
+        Sample {
             at_ns: 0,
             current: 75,
             working_set: 50,
@@ -133,24 +133,24 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_of_the_limit_and_without_one_there_are_none() {
-        assert_eq!(usage(Some(100)).ratio(), Some(0.75));
-        assert_eq!(usage(Some(100)).working_set_ratio(), Some(0.5));
-        assert_eq!(usage(None).ratio(), None);
-        assert_eq!(usage(Some(0)).ratio(), None);
+    fn ratios_are_of_the_limit_and_none_without_one() {
+        assert_eq!(sample(Some(100)).ratio(), Some(0.75));
+        assert_eq!(sample(Some(100)).working_set_ratio(), Some(0.5));
+        assert_eq!(sample(None).ratio(), None);
+        assert_eq!(sample(Some(0)).ratio(), None);
     }
 
     #[test]
     fn a_cgroup_made_anew_at_the_same_path_is_another() {
-        assert_eq!(Key::new("/a", 1), Key::new("/a", 1));
-        assert_ne!(Key::new("/a", 1), Key::new("/a", 2));
+        assert_eq!(CgroupKey::new("/a", 1), CgroupKey::new("/a", 1));
+        assert_ne!(CgroupKey::new("/a", 1), CgroupKey::new("/a", 2));
     }
 
     #[test]
-    fn the_path_tells_whose_it_is() {
+    fn the_path_identifies_container_and_pod() {
         let id = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
         let uid = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
-        let key = Key::new(&format!("/kubepods/burstable/pod{uid}/{id}"), 7);
+        let key = CgroupKey::new(&format!("/kubepods/burstable/pod{uid}/{id}"), 7);
         assert_eq!(key.identity().container_id.as_deref(), Some(id));
         assert_eq!(key.identity().pod_uid.as_deref(), Some(uid));
     }

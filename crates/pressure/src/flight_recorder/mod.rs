@@ -1,4 +1,4 @@
-//! The flight recorder: the last minute of every watched cgroup's memory, in a fixed space.
+//! The last minute of every watched cgroup's memory, in a fixed space.
 
 mod ring;
 mod rings;
@@ -9,15 +9,15 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::growth::{Sample, forecast, forecast_near, judge};
-use super::usage::{Key, Usage};
-use crate::history::{Before, SAMPLES};
+use super::growth::{Point, classify_growth, forecast, forecast_near};
+use super::sample::{CgroupKey, Sample};
+use crate::history::{History, SAMPLES};
 use rings::Rings;
 
-/// Written by the sampler, asked at a kill; a clone is the same recorder. Nobody holds it for longer
-/// than one ring takes to copy, but for the rare [`forecasts`](Self::forecasts).
+/// Written by the sampler, read at a kill; a clone is the same recorder. It is locked for no longer than one
+/// ring takes to copy, but for the rare [`forecasts`](Self::forecasts).
 #[derive(Clone, Debug, Default)]
-pub struct Recorder(Arc<Mutex<Rings>>);
+pub struct FlightRecorder(Arc<Mutex<Rings>>);
 
 /// When a cgroup's memory comes to its limit if it goes on like this.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,62 +28,62 @@ pub struct Forecast {
     pub to_limit: Duration,
 }
 
-// === impl Recorder ===
+// === impl FlightRecorder ===
 
-impl Recorder {
-    /// Takes what a pass has read. What finds no room is counted.
-    pub fn take(&self, usages: &[(Key, Usage)]) {
-        for (key, usage) in usages {
-            // Each for itself: a kill does not wait for the whole pass.
-            self.rings().take(key, usage);
+impl FlightRecorder {
+    /// Records what a sweep has read. What finds no room is counted.
+    pub fn record(&self, samples: &[(CgroupKey, Sample)]) {
+        for (key, sample) in samples {
+            // Each for itself: a kill does not wait for the whole sweep.
+            self.rings().record(key, sample);
         }
     }
 
     /// How `cgroup` came to its kill, of which the kernel's stamp is `stamp_ns` (`CLOCK_MONOTONIC`).
     /// `usage` is what was charged to it then, `limit` its limit, where they are known. `None` where
-    /// nothing was seen of it.
-    pub fn before(
+    /// nothing was recorded of it.
+    pub fn history(
         &self,
         cgroup: &str,
         stamp_ns: u64,
         usage: Option<u64>,
         limit: Option<u64>,
-    ) -> Option<Before> {
-        let past = self.rings().before(cgroup, stamp_ns)?;
+    ) -> Option<History> {
+        let past = self.rings().since_last_kill(cgroup, stamp_ns)?;
         let stamp_ms = stamp_ns / 1_000_000;
-        let mut samples = past.samples;
-        samples.extend(usage.map(|bytes| Sample {
+        let mut points = past.points;
+        points.extend(usage.map(|bytes| Point {
             at_ms: stamp_ms,
             bytes,
         }));
-        samples.drain(..samples.len().saturating_sub(SAMPLES));
+        points.drain(..points.len().saturating_sub(SAMPLES));
         let limit = limit.or(past.limit);
-        let judged = judge(&samples, limit);
-        let told = |sample: &Sample| (stamp_ms.saturating_sub(sample.at_ms), sample.bytes);
-        Some(Before {
+        let growth = classify_growth(&points, limit);
+        let with_age = |point: &Point| (stamp_ms.saturating_sub(point.at_ms), point.bytes);
+        Some(History {
             cgroup: cgroup.to_owned(),
             limit_bytes: limit,
-            samples: samples.iter().map(told).collect(),
-            slope_bytes_per_second: judged.slope,
-            half_to_limit_ms: judged
+            samples: points.iter().map(with_age).collect(),
+            slope_bytes_per_second: growth.slope,
+            half_to_limit_ms: growth
                 .half_to_limit
                 .and_then(|time| time.as_millis().try_into().ok()),
-            verdict: judged.growth,
+            pattern: growth.pattern,
         })
     }
 
     /// When `cgroup`, which has come near its limit, is there; `None` while it does not grow, or has none.
     pub fn forecast(&self, cgroup: &str, now_ns: u64) -> Option<Duration> {
         let past = self.rings().now(cgroup, now_ns)?;
-        forecast_near(&past.samples, past.limit?)
+        forecast_near(&past.points, past.limit?)
     }
 
-    /// Of all that grow and are still there. Copies all rings, so it is for who asks a few times a
+    /// Of all that grow and are still there. Copies all rings: not to be called more than a few times a
     /// minute.
     pub fn forecasts(&self, now_ns: u64) -> Vec<Forecast> {
         let all = self.rings().all(now_ns);
         let one = |(cgroup, past): (Arc<str>, rings::Past)| {
-            let to_limit = forecast(&past.samples, past.limit?)?;
+            let to_limit = forecast(&past.points, past.limit?)?;
             Some(Forecast { cgroup, to_limit })
         };
         all.into_iter().filter_map(one).collect()

@@ -1,9 +1,9 @@
-//! Where an expression is not one: exmex tells what is wrong, but not always where.
+//! Finds where an expression is wrong: exmex names what is wrong, but not always where.
 
-use super::expression::{Mistake, NAMES};
+use super::error::ExpressionErrorKind;
+use super::variables::NAMES;
 
-/// The longest expression, in bytes, and how deep its parentheses may be: anybody who may annotate a
-/// pod writes them.
+/// The longest expression, in bytes, and the deepest parentheses: users who may annotate a pod write them.
 const LEN: usize = 512;
 const DEPTH: usize = 16;
 
@@ -15,9 +15,9 @@ const UNARY: [&str; 2] = ["!", "-"];
 
 /// Goes through it once, and stops at the first thing that cannot stand where it stands. Gives the
 /// byte it stopped at.
-pub(super) fn check(text: &str) -> Result<(), (usize, Mistake)> {
+pub(super) fn check_syntax(text: &str) -> Result<(), (usize, ExpressionErrorKind)> {
     if text.len() > LEN {
-        return Err((LEN, Mistake::TooLong(LEN)));
+        return Err((LEN, ExpressionErrorKind::TooLong(LEN)));
     }
     let mut open = Vec::new();
     let mut wants_value = true;
@@ -28,12 +28,12 @@ pub(super) fn check(text: &str) -> Result<(), (usize, Mistake)> {
             let found = operators.iter().find(|op| rest.starts_with(**op));
             found.map(|op| op.len())
         };
-        let took = if first == ' ' {
+        let len = if first == ' ' {
             1
         } else if wants_value {
             if first == '(' {
                 if open.len() >= DEPTH {
-                    return Err((at, Mistake::TooDeep(DEPTH)));
+                    return Err((at, ExpressionErrorKind::TooDeep(DEPTH)));
                 }
                 open.push(at);
                 1
@@ -41,28 +41,29 @@ pub(super) fn check(text: &str) -> Result<(), (usize, Mistake)> {
                 len
             } else {
                 wants_value = false;
-                value(rest).map_err(|mistake| (at, mistake))?
+                measure_value(rest).map_err(|kind| (at, kind))?
             }
         } else if first == ')' {
-            open.pop().ok_or((at, Mistake::NotOpened))?;
+            open.pop().ok_or((at, ExpressionErrorKind::NotOpened))?;
             1
         } else {
             wants_value = true;
-            starts_with(&BINARY).ok_or_else(|| (at, Mistake::NoOperator(word(rest))))?
+            starts_with(&BINARY)
+                .ok_or_else(|| (at, ExpressionErrorKind::NoOperator(first_word(rest))))?
         };
-        at += took;
+        at += len;
     }
     if wants_value {
-        return Err((text.len(), Mistake::Ends));
+        return Err((text.len(), ExpressionErrorKind::Ends));
     }
     match open.pop() {
-        Some(at) => Err((at, Mistake::NotClosed)),
+        Some(at) => Err((at, ExpressionErrorKind::NotClosed)),
         None => Ok(()),
     }
 }
 
-/// How long the number or name is that this begins with.
-fn value(rest: &str) -> Result<usize, Mistake> {
+/// The length of the number or name that this begins with.
+fn measure_value(rest: &str) -> Result<usize, ExpressionErrorKind> {
     let word = rest
         .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.')))
         .next()
@@ -71,20 +72,19 @@ fn value(rest: &str) -> Result<usize, Mistake> {
         let digits = word.chars().all(|c| c.is_ascii_digit() || c == '.');
         return match word.parse::<f64>() {
             Ok(_) if digits => Ok(word.len()),
-            _ => Err(Mistake::NoNumber(word.to_owned())),
+            _ => Err(ExpressionErrorKind::NoNumber(word.to_owned())),
         };
     }
     if NAMES.contains(&word) {
         return Ok(word.len());
     }
     Err(if word.is_empty() {
-        Mistake::NoValue(self::word(rest))
+        ExpressionErrorKind::NoValue(first_word(rest))
     } else {
-        Mistake::NoName(word.to_owned())
+        ExpressionErrorKind::NoName(word.to_owned())
     })
 }
 
-/// What stands there, for people.
-fn word(rest: &str) -> String {
+fn first_word(rest: &str) -> String {
     rest.split(' ').next().unwrap_or_default().to_owned()
 }

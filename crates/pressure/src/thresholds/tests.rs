@@ -2,13 +2,14 @@ use std::time::Duration;
 
 use memcg::Percent;
 
+use super::expression::Expression;
 use super::*;
-use crate::{Pressure, Usage};
+use crate::{Pressure, Sample};
 
 const SECOND: u64 = 1_000_000_000;
 
-fn figures(at_s: u64, current: u64, limit: Option<u64>) -> Figures {
-    let usage = Usage {
+fn variables(at_s: u64, current: u64, limit: Option<u64>) -> Variables {
+    let sample = Sample {
         at_ns: at_s * SECOND,
         current,
         working_set: current,
@@ -16,25 +17,25 @@ fn figures(at_s: u64, current: u64, limit: Option<u64>) -> Figures {
         throttles: false,
         psi: None,
     };
-    Figures {
-        usage,
+    Variables {
+        sample,
         scores: Scores::default(),
     }
 }
 
-fn settings(warning: &str, critical: &str) -> Settings {
-    Settings {
+fn thresholds(warning: &str, critical: &str) -> Thresholds {
+    Thresholds {
         warning: Some(warning.parse().unwrap()),
         critical: Some(critical.parse().unwrap()),
-        ..Settings::default()
+        ..Thresholds::default()
     }
 }
 
-/// What each look at a container with a limit of 100 says: `w`, `c`, in capitals where it is new.
-fn told(settings: &Settings, looks: &[(u64, u64)]) -> String {
-    let mut watch = Watch::default();
-    let tell = |(at, current): &(u64, u64)| {
-        let crossing = watch.look(settings, &figures(*at, *current, Some(100)), None);
+/// What each sample of a container with a limit of 100 makes: `w`, `c`, in capitals where it is new.
+fn track(thresholds: &Thresholds, samples: &[(u64, u64)]) -> String {
+    let mut tracker = LevelTracker::default();
+    let letter = |(at, current): &(u64, u64)| {
+        let crossing = tracker.update(thresholds, &variables(*at, *current, Some(100)), None);
         match crossing.map(|crossing| (crossing.level, crossing.again)) {
             None => '.',
             Some((Level::Warning, false)) => 'W',
@@ -43,120 +44,125 @@ fn told(settings: &Settings, looks: &[(u64, u64)]) -> String {
             Some((Level::Critical, true)) => 'c',
         }
     };
-    looks.iter().map(tell).collect()
+    samples.iter().map(letter).collect()
 }
 
 #[test]
-fn each_level_is_told_at_its_mark() {
-    let looks = [(0, 74), (1, 75), (2, 89), (3, 90), (4, 99)];
-    assert_eq!(told(&settings("75", "90%"), &looks), ".W.C.");
+fn each_level_is_reported_at_its_threshold() {
+    let samples = [(0, 74), (1, 75), (2, 89), (3, 90), (4, 99)];
+    assert_eq!(track(&thresholds("75", "90%"), &samples), ".W.C.");
     // At once at the higher one.
-    assert_eq!(told(&settings("75", "90"), &[(0, 50), (1, 95)]), ".C");
+    assert_eq!(track(&thresholds("75", "90"), &[(0, 50), (1, 95)]), ".C");
 }
 
 #[test]
-fn a_level_that_lasts_is_told_again_after_the_cooldown() {
-    let looks = [(0, 80), (1, 80), (29, 80), (30, 80), (59, 80), (60, 80)];
-    assert_eq!(told(&settings("75", "90"), &looks), "W..w.w");
-    let hasty = Settings {
+fn a_level_that_lasts_is_reported_again_after_the_cooldown() {
+    let samples = [(0, 80), (1, 80), (29, 80), (30, 80), (59, 80), (60, 80)];
+    assert_eq!(track(&thresholds("75", "90"), &samples), "W..w.w");
+    let hasty = Thresholds {
         cooldown: Duration::ZERO,
-        ..settings("75", "90")
+        ..thresholds("75", "90")
     };
-    assert_eq!(told(&hasty, &looks), "Wwwwww");
+    assert_eq!(track(&hasty, &samples), "Wwwwww");
 }
 
 #[test]
 fn the_cooldown_holds_across_a_way_down_and_up() {
-    let looks = [(0, 80), (10, 20), (11, 80), (29, 80), (30, 80)];
-    // What has come up again was not told yet: it is told as new, later.
-    assert_eq!(told(&settings("75", "90"), &looks), "W...W");
+    let samples = [(0, 80), (10, 20), (11, 80), (29, 80), (30, 80)];
+    // What has come up again was not reported yet: it is reported as new, later.
+    assert_eq!(track(&thresholds("75", "90"), &samples), "W...W");
 }
 
 #[test]
-fn a_saw_tooth_that_is_quicker_than_the_cooldown_is_told_once_in_each() {
+fn a_saw_tooth_quicker_than_the_cooldown_is_reported_once_in_each() {
     // Up for 10 s, down for 10 s.
-    let looks: Vec<(u64, u64)> = (0..10)
+    let samples: Vec<(u64, u64)> = (0..10)
         .flat_map(|tooth| [(tooth * 20, 80), (tooth * 20 + 10, 20)])
         .collect();
     let expected = "W...W...W...W...W...";
-    assert_eq!(told(&settings("75", "90"), &looks), expected);
+    assert_eq!(track(&thresholds("75", "90"), &samples), expected);
 }
 
 #[test]
-fn within_the_hysteresis_a_level_is_not_left() {
-    let hasty = Settings {
+fn within_the_hysteresis_a_level_does_not_end() {
+    let hasty = Thresholds {
         cooldown: Duration::ZERO,
-        ..settings("75", "90")
+        ..thresholds("75", "90")
     };
     // 70 is five points below; 69 is more.
     let around = [(0, 75), (1, 70), (2, 75), (3, 69), (4, 75)];
-    assert_eq!(told(&hasty, &around), "W.w.W");
-    // Nor is the warning told anew where critical is nearly left.
-    assert_eq!(told(&hasty, &[(0, 91), (1, 86), (2, 90)]), "C.c");
-    let none = Settings {
+    assert_eq!(track(&hasty, &around), "W.w.W");
+    // Nor is the warning reported anew where critical has nearly ended.
+    assert_eq!(track(&hasty, &[(0, 91), (1, 86), (2, 90)]), "C.c");
+    let none = Thresholds {
         hysteresis: 0.0,
         ..hasty
     };
-    assert_eq!(told(&none, &around), "W.W.W");
+    assert_eq!(track(&none, &around), "W.W.W");
 }
 
 #[test]
-fn what_nothing_came_of_is_told_again_sooner_and_as_new() {
-    let (mut watch, settings) = (Watch::default(), Settings::default());
-    let look = |watch: &mut Watch, at: u64| {
+fn a_retried_crossing_comes_again_sooner_and_as_new() {
+    let (mut tracker, thresholds) = (LevelTracker::default(), Thresholds::default());
+    let update = |tracker: &mut LevelTracker, at: u64| {
         // As long as the machine is up, and no longer.
-        watch.look(&settings, &figures(100 + at, 80, Some(100)), None)
+        tracker.update(&thresholds, &variables(100 + at, 80, Some(100)), None)
     };
-    let crossing = look(&mut watch, 0).unwrap();
-    watch.undone(&crossing, &Settings::default(), Duration::from_secs(1));
-    assert_eq!(look(&mut watch, 0), None);
-    assert!(!look(&mut watch, 1).unwrap().again);
-    assert_eq!(look(&mut watch, 30), None);
-    assert!(look(&mut watch, 31).unwrap().again);
+    let crossing = update(&mut tracker, 0).unwrap();
+    tracker.retry(&crossing, &Thresholds::default(), Duration::from_secs(1));
+    assert_eq!(update(&mut tracker, 0), None);
+    assert!(!update(&mut tracker, 1).unwrap().again);
+    assert_eq!(update(&mut tracker, 30), None);
+    assert!(update(&mut tracker, 31).unwrap().again);
 }
 
 #[test]
-fn the_way_down_is_no_news() {
-    let looks = [(0, 95), (1, 80), (2, 80), (31, 80), (32, 95)];
-    assert_eq!(told(&settings("75", "90"), &looks), "C..wC");
+fn the_way_down_is_not_reported() {
+    let samples = [(0, 95), (1, 80), (2, 80), (31, 80), (32, 95)];
+    assert_eq!(track(&thresholds("75", "90"), &samples), "C..wC");
 }
 
 #[test]
 fn an_expression_has_hysteresis_in_points_of_the_limit_too() {
-    let hasty = Settings {
+    let hasty = Thresholds {
         cooldown: Duration::ZERO,
-        ..settings("memory_current >= 75", "memory_usage > 90")
+        ..thresholds("memory_current >= 75", "memory_usage > 90")
     };
     let around = [(0, 75), (1, 70), (2, 75), (3, 69), (4, 75)];
-    assert_eq!(told(&hasty, &around), "W.w.W");
+    assert_eq!(track(&hasty, &around), "W.w.W");
 }
 
 #[test]
 fn without_a_limit_there_is_no_warning() {
-    let mut watch = Watch::default();
-    for settings in [
-        settings("1", "2"),
-        settings("memory_usage > 1", "memory_current > 1"),
-        settings("memory_current > memory_max * 0.5", "memory_usage >= 2"),
-        settings("oom_score >= 0", "memory_max < 1"),
+    let mut tracker = LevelTracker::default();
+    for thresholds in [
+        thresholds("1", "2"),
+        thresholds("memory_usage > 1", "memory_current > 1"),
+        thresholds("memory_current > memory_max * 0.5", "memory_usage >= 2"),
+        thresholds("oom_score >= 0", "memory_max < 1"),
     ] {
-        let crossing = watch.look(&settings, &figures(0, u64::MAX, None), None);
+        let crossing = tracker.update(&thresholds, &variables(0, u64::MAX, None), None);
         assert_eq!(crossing, None);
     }
 }
 
 #[test]
-fn what_was_seen_and_the_forecast_are_told_with_it() {
-    let (mut watch, seen) = (Watch::default(), figures(7, 80, Some(100)));
+fn a_crossing_has_the_sample_and_the_forecast() {
+    let (mut tracker, seen) = (LevelTracker::default(), variables(7, 80, Some(100)));
     let forecast = Some(Duration::from_secs(12));
-    let crossing = watch.look(&Settings::default(), &seen, forecast).unwrap();
+    let crossing = tracker
+        .update(&Thresholds::default(), &seen, forecast)
+        .unwrap();
     let expected = Crossing {
         level: Level::Warning,
-        usage: seen.usage,
+        sample: seen.sample,
         forecast,
         again: false,
     };
-    assert_eq!((crossing, watch.level()), (expected, Some(Level::Warning)));
+    assert_eq!(
+        (crossing, tracker.level()),
+        (expected, Some(Level::Warning))
+    );
 }
 
 fn stall(tenths: u32) -> memcg::Pressure {
@@ -174,12 +180,12 @@ fn stall(tenths: u32) -> memcg::Pressure {
 
 #[test]
 fn every_name_of_the_third_oomhero_has_its_value() {
-    let mut figures = figures(0, 150, Some(200));
-    figures.scores = Scores {
+    let mut variables = variables(0, 150, Some(200));
+    variables.scores = Scores {
         oom_score: 667,
         oom_score_adj: -3,
     };
-    figures.usage.psi = Some(Pressure {
+    variables.sample.psi = Some(Pressure {
         memory: stall(10),
         io: stall(20),
         cpu: stall(30),
@@ -202,7 +208,7 @@ fn every_name_of_the_third_oomhero_has_its_value() {
         }
     }
     for (name, value) in names {
-        let is = |text: String| text.parse::<Expression>().unwrap().holds(&figures);
+        let is = |text: String| text.parse::<Expression>().unwrap().is_true(&variables);
         assert!(is(format!("{name} == {value}")), "{name} == {value}");
         assert!(!is(format!("{name} == {value} + 1")), "{name}");
     }
@@ -210,7 +216,7 @@ fn every_name_of_the_third_oomhero_has_its_value() {
 
 #[test]
 fn operators_are_those_of_the_third_oomhero() {
-    let figures = figures(0, 75, Some(100));
+    let variables = variables(0, 75, Some(100));
     for (text, holds) in [
         ("memory_usage > 74 && memory_usage < 76", true),
         ("memory_usage>=75&&memory_usage<=75", true),
@@ -234,13 +240,13 @@ fn operators_are_those_of_the_third_oomhero() {
         ("0.5", false),
     ] {
         let expression: Expression = text.parse().unwrap();
-        assert_eq!(expression.holds(&figures), holds, "{text}");
+        assert_eq!(expression.is_true(&variables), holds, "{text}");
     }
 }
 
 #[test]
 fn a_bad_expression_is_named_with_its_position() {
-    for (text, at, says) in [
+    for (text, at, expected) in [
         (">", 1, "expected a number, a name or `(`, found `>`"),
         ("", 1, "missing at the end"),
         ("memory_usage >", 15, "missing at the end"),
@@ -268,10 +274,10 @@ fn a_bad_expression_is_named_with_its_position() {
         (&"(".repeat(20), 17, "more than 16 parentheses"),
         (&"1+".repeat(300), 513, "longer than 512"),
     ] {
-        let error = text.parse::<Mark>().unwrap_err();
+        let error = text.parse::<Threshold>().unwrap_err();
         assert_eq!(error.at, at, "{text}: {error}");
         let whole = error.to_string();
-        assert!(whole.contains(says), "{whole}");
+        assert!(whole.contains(expected), "{whole}");
         assert!(
             whole.contains(&format!("at character {at} of: ")),
             "{whole}"
@@ -282,42 +288,43 @@ fn a_bad_expression_is_named_with_its_position() {
 #[test]
 fn a_number_is_a_percentage_of_the_limit() {
     for (text, percent) in [("75", 75.0), ("75%", 75.0), (" 90 % ", 90.0), ("0.5", 0.5)] {
-        assert_eq!(text.parse(), Ok(Mark::Percent(percent)), "{text}");
+        assert_eq!(text.parse(), Ok(Threshold::Percent(percent)), "{text}");
     }
-    let words: Mark = "75 > memory_usage".parse().unwrap();
-    assert!(matches!(words, Mark::Expression(_)), "{words}");
+    let words: Threshold = "75 > memory_usage".parse().unwrap();
+    assert!(matches!(words, Threshold::Expression(_)), "{words}");
 }
 
 #[test]
-fn scores_are_asked_for_where_they_are_named() {
-    assert!(settings("75", "oom_score > 800").needs_scores());
-    assert!(settings("1 > oom_score_adj", "90").needs_scores());
-    assert!(!settings("memory_usage > 75", "90").needs_scores());
+fn scores_are_needed_where_they_are_named() {
+    assert!(thresholds("75", "oom_score > 800").needs_scores());
+    assert!(thresholds("1 > oom_score_adj", "90").needs_scores());
+    assert!(!thresholds("memory_usage > 75", "90").needs_scores());
 }
 
 #[test]
-fn page_cache_is_not_counted_by_marks_of_the_working_set() {
-    let mut seen = figures(0, 95, Some(100));
-    seen.usage.working_set = 60;
-    let reached = |mark: Mark, margin| mark.reached(&seen, margin);
-    let of_working_set = |text| Mark::of_working_set(text).unwrap();
+fn page_cache_does_not_count_for_a_threshold_of_the_working_set() {
+    let mut seen = variables(0, 95, Some(100));
+    seen.sample.working_set = 60;
+    let reached = |threshold: Threshold, margin| threshold.is_reached(&seen, margin);
+    let working_set = |text| Threshold::parse_working_set(text).unwrap();
     assert!(reached("75".parse().unwrap(), 0.0));
-    assert!(!reached(of_working_set("75"), 0.0));
-    assert!(reached(of_working_set("60%"), 0.0));
-    assert!(reached(of_working_set("64"), 4.0));
-    assert!(!reached(of_working_set("65"), 4.0));
-    let expression = of_working_set("memory_usage > 90 && memory_working_set_usage < 61");
+    assert!(!reached(working_set("75"), 0.0));
+    assert!(reached(working_set("60%"), 0.0));
+    assert!(reached(working_set("64"), 4.0));
+    assert!(!reached(working_set("65"), 4.0));
+    let expression = working_set("memory_usage > 90 && memory_working_set_usage < 61");
     assert!(reached(expression.clone(), 0.0));
-    assert!(expression.needs_working_set() && of_working_set("75").needs_working_set());
-    assert!(!Mark::Percent(75.0).needs_working_set());
-    let percent = |mark: Mark| format!("{:.0} of {mark}", mark.measured(&seen.usage));
-    assert_eq!(percent(of_working_set("75")), "60 of 75 % (working set)");
-    assert_eq!(percent(Mark::Percent(75.0)), "95 of 75 %");
+    assert!(expression.needs_working_set() && working_set("75").needs_working_set());
+    assert!(!Threshold::Percent(75.0).needs_working_set());
+    let percent =
+        |threshold: Threshold| format!("{:.0} of {threshold}", threshold.measure(&seen.sample));
+    assert_eq!(percent(working_set("75")), "60 of 75 % (working set)");
+    assert_eq!(percent(Threshold::Percent(75.0)), "95 of 75 %");
 }
 
 #[test]
 fn a_warning_that_never_comes_is_known() {
-    let never = |warning: &str, critical: &str| settings(warning, critical).never_warns();
+    let never = |warning: &str, critical: &str| thresholds(warning, critical).never_warns();
     assert!(never("75", "75") && never("80", "75%"));
     assert!(!never("75", "90"));
     assert!(!never("memory_usage > 80", "75"));

@@ -1,14 +1,14 @@
-//! What the memory controller's files say. Pure.
+//! The memory controller's files, parsed. Pure.
 
 use std::num::ParseIntError;
 
 use memcg::{self, Version};
 
-use super::usage::Stall;
+use super::sample::Stall;
 
-/// What `memory.stat` tells.
+/// What is read of `memory.stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(super) struct MemoryStat {
     /// The page cache that was not used lately, descendants' included.
     pub(super) inactive_file: u64,
     /// The lowest limit on the path up, of cgroup v1 only.
@@ -16,29 +16,29 @@ pub(super) struct Stat {
 }
 
 /// A file of one number.
-pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+pub(super) fn parse_number(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.trim_ascii().parse().ok()
 }
 
 /// A limit; `None` where there is none.
-pub(super) fn limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
+pub(super) fn parse_limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
     // What is no text is no number either.
     memcg::limit(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// `None` where there is no `inactive_file`, or on v1 no limit.
-pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
+pub(super) fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
     let text = std::str::from_utf8(bytes).ok()?;
     let value = |key: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
     };
     Some(match version {
-        Version::V1 => Stat {
+        Version::V1 => MemoryStat {
             inactive_file: value("total_inactive_file")?.parse().ok()?,
             limit: memcg::limit(value("hierarchical_memory_limit")?).ok()?,
         },
-        Version::V2 => Stat {
+        Version::V2 => MemoryStat {
             inactive_file: value("inactive_file")?.parse().ok()?,
             limit: None,
         },
@@ -46,7 +46,7 @@ pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
 }
 
 /// `memory.pressure`, `io.pressure` or `cpu.pressure`, whose line `full` may be missing.
-pub(super) fn stall(cpu: bool, bytes: &[u8]) -> Option<Stall> {
+pub(super) fn parse_stall(cpu: bool, bytes: &[u8]) -> Option<Stall> {
     let text = std::str::from_utf8(bytes).ok()?;
     if cpu {
         memcg::cpu_psi(text)
@@ -68,25 +68,25 @@ mod tests {
 
     #[test]
     fn the_descendants_are_counted_on_either_version() {
-        let v1 = Stat {
+        let v1 = MemoryStat {
             inactive_file: 114_688,
             limit: Some(64 << 20),
         };
-        assert_eq!(stat(Version::V1, V1.as_bytes()), Some(v1));
-        let v2 = Stat {
+        assert_eq!(parse_stat(Version::V1, V1.as_bytes()), Some(v1));
+        let v2 = MemoryStat {
             inactive_file: 8192,
             limit: None,
         };
-        assert_eq!(stat(Version::V2, V2.as_bytes()), Some(v2));
-        assert_eq!(stat(Version::V1, V2.as_bytes()), None);
+        assert_eq!(parse_stat(Version::V2, V2.as_bytes()), Some(v2));
+        assert_eq!(parse_stat(Version::V1, V2.as_bytes()), None);
     }
 
     #[test]
-    fn no_limit_is_told_in_either_way() {
-        assert_eq!(limit(b"max\n"), Ok(None));
-        assert_eq!(limit(b"9223372036854771712\n"), Ok(None));
-        assert_eq!(limit(b"4096\n"), Ok(Some(4096)));
-        assert!(limit(b"-1\n").is_err());
+    fn no_limit_is_read_in_either_notation() {
+        assert_eq!(parse_limit(b"max\n"), Ok(None));
+        assert_eq!(parse_limit(b"9223372036854771712\n"), Ok(None));
+        assert_eq!(parse_limit(b"4096\n"), Ok(Some(4096)));
+        assert!(parse_limit(b"-1\n").is_err());
     }
 
     #[test]
@@ -97,9 +97,9 @@ mod tests {
             total_us: 9,
             ..Stalled::default()
         };
-        let read = stall(true, some.as_bytes()).unwrap();
+        let read = parse_stall(true, some.as_bytes()).unwrap();
         assert_eq!((read.some, read.full), (stalled, Stalled::default()));
-        assert_eq!(stall(false, some.as_bytes()), None);
+        assert_eq!(parse_stall(false, some.as_bytes()), None);
     }
 
     fn stalled() -> impl Strategy<Value = Stalled> {
@@ -114,32 +114,32 @@ mod tests {
         )
     }
 
-    fn line(kind: &str, told: &Stalled) -> String {
+    fn line(kind: &str, stalled: &Stalled) -> String {
         let percent = |p: Percent| format!("{}.{:02}", p.0 / 100, p.0 % 100);
         format!(
             "{kind} avg10={} avg60={} avg300={} total={}\n",
-            percent(told.avg10),
-            percent(told.avg60),
-            percent(told.avg300),
-            told.total_us
+            percent(stalled.avg10),
+            percent(stalled.avg60),
+            percent(stalled.avg300),
+            stalled.total_us
         )
     }
 
     proptest! {
         /// Whatever a file holds, it is read or it is not.
         #[test]
-        fn nothing_panics(bytes: Vec<u8>) {
-            let _ = (number(&bytes), limit(&bytes), stall(true, &bytes), stall(false, &bytes));
-            let _ = (stat(Version::V1, &bytes), stat(Version::V2, &bytes));
+        fn no_file_makes_it_panic(bytes: Vec<u8>) {
+            let _ = (parse_number(&bytes), parse_limit(&bytes), parse_stall(true, &bytes), parse_stall(false, &bytes));
+            let _ = (parse_stat(Version::V1, &bytes), parse_stat(Version::V2, &bytes));
         }
 
         /// What the kernel writes is what is read.
         #[test]
         fn stalls_come_back(some in stalled(), full in stalled()) {
             let text = line("some", &some) + &line("full", &full);
-            let read = stall(false, text.as_bytes());
+            let read = parse_stall(false, text.as_bytes());
             prop_assert_eq!(read, Some(Stall { some, full }));
-            prop_assert_eq!(stall(true, text.as_bytes()), read);
+            prop_assert_eq!(parse_stall(true, text.as_bytes()), read);
         }
 
         /// Wherever in `memory.stat` the lines are.
@@ -159,10 +159,10 @@ mod tests {
                 "inactive_file {bytes}\nhierarchical_memory_limit {allowed}\ntotal_inactive_file {bytes}\n"
             );
             let text = [before.concat(), figures, after.concat()].concat();
-            let v1 = Stat { inactive_file: bytes, limit: Some(allowed) };
-            prop_assert_eq!(stat(Version::V1, text.as_bytes()), Some(v1));
-            let v2 = Stat { inactive_file: bytes, limit: None };
-            prop_assert_eq!(stat(Version::V2, text.as_bytes()), Some(v2));
+            let v1 = MemoryStat { inactive_file: bytes, limit: Some(allowed) };
+            prop_assert_eq!(parse_stat(Version::V1, text.as_bytes()), Some(v1));
+            let v2 = MemoryStat { inactive_file: bytes, limit: None };
+            prop_assert_eq!(parse_stat(Version::V2, text.as_bytes()), Some(v2));
         }
     }
 }

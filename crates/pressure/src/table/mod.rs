@@ -1,4 +1,4 @@
-//! The containers that are watched, and how each is read.
+//! The containers that are sampled, with their open files.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -8,39 +8,38 @@ use memcg::Version;
 use service::clock;
 use service::error_chain::chain;
 
-use super::marks::{Marks, Setter};
+use super::cgroup::{Buffer, Cgroup, ReadError, read_own_limit};
+use super::notifications::{Notifications, Registrar};
 use super::pace::Pace;
-use super::read::{Buffer, Cgroup, ReadError, own_limit};
+use super::sample::{CgroupKey, Sample, Sweep};
 use super::tree::Source;
-use super::usage::{Key, Pass, Usage};
 use crate::counts::{Counts, add, set};
 use crate::stuck::NoVictimCause;
 
 /// Containers that are watched at most: four times what a kubelet takes pods by default, and more.
 const MOST: usize = 1000;
 
-/// Looks between passes, in one go.
+/// Samples between sweeps, in one go.
 const BETWEEN: usize = 16;
 
-/// All of them.
 pub(super) struct Table {
     entries: Vec<Entry>,
-    /// With a limit, and without room; paths, to be known when they go.
-    left_out: Vec<String>,
+    /// Paths of those with a limit for which there is no room.
+    without_room: Vec<String>,
     buffer: Buffer,
-    /// What the last pass has read.
-    usages: Vec<(Key, Usage)>,
-    /// Which of these are out of memory while nobody is killed.
+    /// What the last sweep has read.
+    samples: Vec<(CgroupKey, Sample)>,
+    /// Which of these are out of memory while no process is killed.
     stuck: Vec<(usize, NoVictimCause)>,
     counts: Arc<Counts>,
-    setter: Setter,
+    registrar: Registrar,
 }
 
 struct Entry {
     cgroup: Cgroup,
     pace: Pace,
     /// On cgroup v1.
-    marks: Marks,
+    notifications: Notifications,
 }
 
 // === impl Table ===
@@ -49,12 +48,12 @@ impl Table {
     pub(super) fn new(counts: Arc<Counts>) -> Self {
         Self {
             entries: Vec::new(),
-            left_out: Vec::new(),
+            without_room: Vec::new(),
             buffer: Buffer::default(),
-            usages: Vec::new(),
+            samples: Vec::new(),
             stuck: Vec::new(),
             counts,
-            setter: Setter::default(),
+            registrar: Registrar::default(),
         }
     }
 
@@ -62,22 +61,23 @@ impl Table {
         self.entries.is_empty()
     }
 
-    /// A cgroup is there, or its limit was written. A container with one has its pod looked at no more.
-    pub(super) fn limit(&mut self, source: &Source, path: &str) {
-        self.limit_of(source, path);
-        self.limit_of_pod(source, path);
+    /// A cgroup was added, or its limit was written. A container with a limit may end the sampling of its
+    /// pod.
+    pub(super) fn update_limit(&mut self, source: &Source, path: &str) {
+        self.update_one(source, path);
+        self.update_pod(source, path);
     }
 
-    /// Of the pod whose cgroup is next above.
-    fn limit_of_pod(&mut self, source: &Source, path: &str) {
+    /// The pod whose cgroup is next above.
+    fn update_pod(&mut self, source: &Source, path: &str) {
         if let Some((above, _)) = path.rsplit_once('/')
             && source.is_pod(above)
         {
-            self.limit_of(source, above);
+            self.update_one(source, above);
         }
     }
 
-    fn limit_of(&mut self, source: &Source, path: &str) {
+    fn update_one(&mut self, source: &Source, path: &str) {
         let dir = source.dir(path);
         let known = self.find(path);
         let limited = self.is_limited(source, path, &dir);
@@ -85,71 +85,71 @@ impl Table {
             (Some(at), true) => {
                 if let Some(entry) = self.entries.get_mut(at) {
                     entry.cgroup.forget_limit();
-                    entry.pace.tell();
+                    entry.pace.request_sample();
                 }
             }
-            (Some(_), false) => self.remove(source, path),
+            (Some(_), false) => self.remove_one(source, path),
             (None, true) if self.entries.len() >= MOST => {
-                if !self.left_out.iter().any(|left| left == path) {
-                    self.left_out.push(path.to_owned());
+                if !self.without_room.iter().any(|other| other == path) {
+                    self.without_room.push(path.to_owned());
                 }
             }
             (None, true) => match Cgroup::open(&dir, path, source.version()) {
                 Ok(cgroup) => {
                     let mut pace = Pace::default();
-                    // It is looked at without waiting for the next pass.
-                    pace.tell();
+                    // It is sampled without waiting for the next sweep.
+                    pace.request_sample();
                     self.entries.push(Entry {
                         cgroup,
                         pace,
-                        marks: Marks::default(),
+                        notifications: Notifications::default(),
                     });
                 }
-                Err(error) => self.say(&error),
+                Err(error) => self.log_error(&error),
             },
-            (None, false) => self.left_out.retain(|left| left != path),
+            (None, false) => self.without_room.retain(|other| other != path),
         }
-        self.show();
+        self.update_counts();
     }
 
-    /// A cgroup's `memory.events` changed.
-    pub(super) fn hit(&mut self, path: &str) {
+    /// Samples a cgroup soon: its `memory.events` changed.
+    pub(super) fn request_sample(&mut self, path: &str) {
         let at = self.find(path);
         if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
-            entry.pace.tell();
+            entry.pace.request_sample();
         }
     }
 
-    /// A mark was crossed in the cgroup of that inode, or they are set now, or it is gone.
-    pub(super) fn crossed(&mut self, inode: u64) {
+    /// Handles a threshold notification of the cgroup of that inode.
+    pub(super) fn handle_notification(&mut self, inode: u64) {
         let mut entries = self.entries.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.cgroup.key().inode() == inode) {
-            entry.pace.tell();
-            entry.marks.reset();
+            entry.pace.request_sample();
+            entry.notifications.reset();
         }
     }
 
-    /// It is gone, or has no limit any more: there may be room for another.
-    pub(super) fn gone(&mut self, source: &Source, path: &str) {
-        self.remove(source, path);
-        self.limit_of_pod(source, path);
+    /// Removes a cgroup that is gone: there may be room for another.
+    pub(super) fn remove(&mut self, source: &Source, path: &str) {
+        self.remove_one(source, path);
+        self.update_pod(source, path);
     }
 
-    fn remove(&mut self, source: &Source, path: &str) {
+    fn remove_one(&mut self, source: &Source, path: &str) {
         if let Some(at) = self.find(path) {
             self.entries.swap_remove(at);
         }
-        self.left_out.retain(|left| left != path);
-        // One may be gone, or without a limit, before that was told of it.
+        self.without_room.retain(|other| other != path);
+        // One may be gone, or without a limit, though no event of that has come yet.
         while self.entries.len() < MOST
-            && let Some(next) = self.left_out.pop()
+            && let Some(next) = self.without_room.pop()
         {
-            self.limit_of(source, &next);
+            self.update_one(source, &next);
         }
-        self.show();
+        self.update_counts();
     }
 
-    /// Keeps those that are among `noticed`: all that there are.
+    /// Keeps the cgroups that a walk has found.
     pub(super) fn retain(&mut self, is_there: impl Fn(&str) -> bool) {
         let same = |entry: &Entry| {
             let now = entry.cgroup.dir().metadata();
@@ -158,27 +158,27 @@ impl Table {
         };
         self.entries
             .retain(|entry| is_there(entry.cgroup.key().path()) && same(entry));
-        self.left_out.clear();
-        self.show();
+        self.without_room.clear();
+        self.update_counts();
     }
 
-    /// Looks at all. Those that are gone are forgotten.
-    pub(super) fn pass(&mut self, epoll: &impl AsFd) -> Pass<'_> {
-        self.look(epoll, |_| true);
-        self.seen(true)
+    /// Samples all. Those that are gone are removed.
+    pub(super) fn sweep(&mut self, epoll: &impl AsFd) -> Sweep<'_> {
+        self.sample(epoll, |_| true);
+        self.result(true)
     }
 
-    fn seen(&self, whole: bool) -> Pass<'_> {
-        Pass {
-            usages: &self.usages,
+    fn result(&self, whole: bool) -> Sweep<'_> {
+        Sweep {
+            samples: &self.samples,
             stuck: &self.stuck,
             whole,
         }
     }
 
-    /// Looks at those that are worth it by now, the longest due first.
-    pub(super) fn between(&mut self, epoll: &impl AsFd, now_ns: u64) -> Pass<'_> {
-        let due = |entry: &Entry| entry.pace.next_ns().filter(|due| *due <= now_ns);
+    /// Samples those that are due by now, the longest due first.
+    pub(super) fn sample_due(&mut self, epoll: &impl AsFd, now_ns: u64) -> Sweep<'_> {
+        let due = |entry: &Entry| entry.pace.due_ns().filter(|due| *due <= now_ns);
         let mut dues: Vec<u64> = self.entries.iter().filter_map(due).collect();
         dues.sort_unstable();
         let postponed = dues.len().saturating_sub(BETWEEN);
@@ -186,48 +186,50 @@ impl Table {
         // More that are due at the same moment wait for the next time.
         let until_ns = dues.get(BETWEEN.saturating_sub(1)).copied();
         let mut left = BETWEEN;
-        self.look(epoll, |entry| {
+        self.sample(epoll, |entry| {
             let wanted = due(entry).is_some_and(|due| until_ns.is_none_or(|until| due <= until));
-            let looked = wanted && left > 0;
-            left = left.saturating_sub(usize::from(looked));
-            looked
+            let sampled = wanted && left > 0;
+            left = left.saturating_sub(usize::from(sampled));
+            sampled
         });
-        self.seen(false)
+        self.result(false)
     }
 
-    /// When the next is worth a look.
-    pub(super) fn next_ns(&self) -> Option<u64> {
+    /// When the next one is due.
+    pub(super) fn due_ns(&self) -> Option<u64> {
         self.entries
             .iter()
-            .filter_map(|entry| entry.pace.next_ns())
+            .filter_map(|entry| entry.pace.due_ns())
             .min()
     }
 
-    fn look(&mut self, epoll: &impl AsFd, mut wanted: impl FnMut(&Entry) -> bool) {
-        self.usages.clear();
+    fn sample(&mut self, epoll: &impl AsFd, mut wanted: impl FnMut(&Entry) -> bool) {
+        self.samples.clear();
         self.stuck.clear();
         let stuck = &mut self.stuck;
-        let (usages, buffer, counts) = (&mut self.usages, &mut self.buffer, &self.counts);
-        let setter = &mut self.setter;
+        let (samples, buffer, counts) = (&mut self.samples, &mut self.buffer, &self.counts);
+        let registrar = &mut self.registrar;
         self.entries.retain_mut(|entry| {
             if !wanted(entry) {
                 return true;
             }
-            match entry.cgroup.read(buffer, clock::monotonic_ns()) {
-                Ok(usage) => {
-                    entry.pace.look(&usage);
+            match entry.cgroup.sample(buffer, clock::monotonic_ns()) {
+                Ok(sample) => {
+                    entry.pace.record_sample(&sample);
                     if entry.cgroup.version() == Version::V1 {
-                        entry.marks.follow(&entry.cgroup, &usage, setter, epoll);
+                        entry
+                            .notifications
+                            .request(&entry.cgroup, &sample, registrar, epoll);
                     }
-                    let cause = entry.cgroup.stuck(&usage, buffer);
-                    stuck.extend(cause.map(|cause| (usages.len(), cause)));
-                    usages.push((entry.cgroup.key().clone(), usage));
+                    let cause = entry.cgroup.detect_stuck(&sample, buffer);
+                    stuck.extend(cause.map(|cause| (samples.len(), cause)));
+                    samples.push((entry.cgroup.key().clone(), sample));
                     true
                 }
                 Err(error) if error.is_gone() => false,
                 Err(error) => {
                     add(&counts.failed, 1);
-                    tracing::debug!(error = %chain(&error), "a container was not looked at");
+                    tracing::debug!(error = %chain(&error), "a container was not sampled");
                     true
                 }
             }
@@ -235,17 +237,17 @@ impl Table {
         set(&self.counts.watched, self.entries.len());
     }
 
-    fn is_limited(&mut self, source: &Source, path: &str, dir: &std::path::Path) -> bool {
+    fn is_limited(&mut self, source: &Source, path: &str, dir: &Path) -> bool {
         let limit = if source.wants_own_limit() {
-            own_limit(dir, source.version(), &mut self.buffer).map(|limit| limit.is_some())
+            read_own_limit(dir, source.version(), &mut self.buffer).map(|limit| limit.is_some())
         } else {
             Cgroup::open(dir, path, source.version())
-                .and_then(|mut cgroup| Ok(cgroup.read(&mut self.buffer, 0)?.limit.is_some()))
+                .and_then(|mut cgroup| Ok(cgroup.sample(&mut self.buffer, 0)?.limit.is_some()))
         };
         match limit {
             Ok(limited) => limited && !(source.is_pod(path) && self.is_sum_of_below(source, dir)),
             Err(error) => {
-                self.say(&error);
+                self.log_error(&error);
                 false
             }
         }
@@ -255,7 +257,7 @@ impl Table {
     /// a limit of its own (`spec.resources`) the kubelet gives it to each container that has none, too.
     fn is_sum_of_below(&mut self, source: &Source, pod: &Path) -> bool {
         let mut limit = |dir: &Path| {
-            let bound = own_limit(dir, source.version(), &mut self.buffer);
+            let bound = read_own_limit(dir, source.version(), &mut self.buffer);
             Some(bound.ok()??.bytes)
         };
         let below = std::fs::read_dir(pod).into_iter().flatten().flatten();
@@ -274,16 +276,16 @@ impl Table {
         entries.position(|entry| entry.cgroup.key().path() == path)
     }
 
-    fn say(&self, error: &ReadError) {
+    fn log_error(&self, error: &ReadError) {
         if !error.is_gone() {
             add(&self.counts.failed, 1);
-            tracing::warn!(error = %chain(error), "a container's memory is not watched");
+            tracing::warn!(error = %chain(error), "a container's memory is not sampled");
         }
     }
 
-    fn show(&self) {
+    fn update_counts(&self) {
         set(&self.counts.watched, self.entries.len());
-        set(&self.counts.no_room, self.left_out.len());
+        set(&self.counts.no_room, self.without_room.len());
     }
 }
 

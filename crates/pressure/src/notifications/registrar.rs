@@ -1,23 +1,23 @@
-//! The thread that sets marks.
+//! The thread that registers threshold notifications.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::super::read::is_gone;
-use super::asked::{Ask, Asked, Next};
-use super::control;
+use super::pending::{Next, Pending, Request};
+use crate::cgroup::is_gone;
 
-/// Has marks set by a thread of its own, since the kernel takes 8 to 24 ms for each: it waits for RCU
-/// to have readers see it (`__mem_cgroup_usage_register_event`). Dropped, the thread ends after the
-/// one it is at, which is not waited for.
+pub(super) const CONTROL: &str = "cgroup.event_control";
+
+/// Registers in a thread of its own, since the kernel takes 8 to 24 ms for each: it waits for an RCU grace
+/// period (`__mem_cgroup_usage_register_event`). Dropped, the thread ends after the one it is at, which is
+/// not waited for.
 #[derive(Default)]
-pub(in super::super) struct Setter {
+pub(crate) struct Registrar {
     shared: Arc<Shared>,
     started: bool,
-    /// That marks cannot be had: once.
-    said: bool,
+    logged: bool,
 }
 
 #[derive(Default)]
@@ -28,32 +28,31 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    asked: Asked<OwnedFd>,
+    pending: Pending<OwnedFd>,
     ended: bool,
 }
 
-// === impl Setter ===
+// === impl Registrar ===
 
-impl Setter {
-    /// What tells is readable once all are set: what was crossed before is not told of.
-    pub(super) fn ask(&mut self, ask: Ask<OwnedFd>) {
+impl Registrar {
+    /// The eventfd is readable once all are registered: the kernel does not notify of what was crossed before.
+    pub(super) fn request(&mut self, request: Request<OwnedFd>) {
         if let Err(error) = self.start() {
-            self.say(&error);
+            self.log_refusal(&error);
             return;
         }
-        self.shared.lock().asked.ask(ask);
+        self.shared.lock().pending.add(request);
         self.shared.changed.notify_one();
     }
 
-    /// Why there are none.
-    pub(super) fn say(&mut self, error: &io::Error) {
-        say(&mut self.said, error);
+    pub(super) fn log_refusal(&mut self, error: &io::Error) {
+        log_refusal(&mut self.logged, error);
     }
 
     fn start(&mut self) -> io::Result<()> {
         if !self.started {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("marks".to_owned());
+            let thread = std::thread::Builder::new().name("notifications".to_owned());
             thread.spawn(move || shared.run())?;
             self.started = true;
         }
@@ -61,7 +60,7 @@ impl Setter {
     }
 }
 
-impl Drop for Setter {
+impl Drop for Registrar {
     fn drop(&mut self) {
         self.shared.lock().ended = true;
         self.shared.changed.notify_one();
@@ -72,18 +71,18 @@ impl Drop for Setter {
 
 impl Shared {
     fn run(&self) {
-        let mut said = false;
+        let mut logged = false;
         while let Some(next) = self.next() {
-            match set(&next) {
-                // It cannot have been told too often.
+            match register(&next) {
+                // More than one notification does no harm.
                 Ok(()) if next.last => {
-                    let _full = rustix::io::write(&*next.told, &1u64.to_ne_bytes());
+                    let _full = rustix::io::write(&*next.eventfd, &1u64.to_ne_bytes());
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    self.lock().asked.forget(&next.told);
+                    self.lock().pending.forget(&next.eventfd);
                     if !is_gone(&error) {
-                        say(&mut said, &error);
+                        log_refusal(&mut logged, &error);
                     }
                 }
             }
@@ -97,7 +96,7 @@ impl Shared {
             if state.ended {
                 return None;
             }
-            if let Some(next) = state.asked.next() {
+            if let Some(next) = state.pending.pop() {
                 return Some(next);
             }
             let woken = self.changed.wait(state);
@@ -110,21 +109,23 @@ impl Shared {
     }
 }
 
-fn set(next: &Next<OwnedFd>) -> io::Result<()> {
+fn register(next: &Next<OwnedFd>) -> io::Result<()> {
     let usage = File::open(next.dir.join("memory.usage_in_bytes"))?;
-    let mut control = OpenOptions::new().write(true).open(control(&next.dir))?;
-    let (told, usage) = (next.told.as_raw_fd(), usage.as_raw_fd());
-    control.write_all(format!("{told} {usage} {}", next.mark).as_bytes())
+    let mut control = OpenOptions::new()
+        .write(true)
+        .open(next.dir.join(CONTROL))?;
+    let (eventfd, usage) = (next.eventfd.as_raw_fd(), usage.as_raw_fd());
+    control.write_all(format!("{eventfd} {usage} {}", next.threshold).as_bytes())
 }
 
-fn say(said: &mut bool, error: &io::Error) {
-    if !*said {
+fn log_refusal(logged: &mut bool, error: &io::Error) {
+    if !*logged {
         tracing::info!(
             %error,
-            "the kernel does not tell when a container crosses a mark: fast growth is seen by reading it more often"
+            "no threshold notifications of cgroup v1: fast growth is found by sampling more often"
         );
     }
-    *said = true;
+    *logged = true;
 }
 
 #[cfg(test)]
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_thread_ends_with_it() {
-        let setter = Setter::default();
+        let setter = Registrar::default();
         let shared = Arc::clone(&setter.shared);
         let (ending, ended) = std::sync::mpsc::channel();
         std::thread::spawn(move || {

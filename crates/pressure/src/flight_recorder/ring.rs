@@ -1,16 +1,16 @@
 //! The last minute of one cgroup.
 
-use crate::growth::Sample;
+use crate::growth::Point;
 use crate::history::SAMPLES;
-use crate::usage::Usage;
+use crate::sample::Sample;
 
-/// What is older is of no use to anybody.
+/// What is older is dropped.
 pub(super) const WINDOW_MS: u64 = 60_000;
 
 /// Samples of a whole window come a second apart, with a little unrest.
 const NEARLY_MS: u64 = WINDOW_MS - 1_500;
 
-/// What comes sooner after the last one is a prompt look between two passes.
+/// What comes sooner after the last one is a prompt sample between two sweeps.
 const REGULAR_MS: u64 = 900;
 
 /// Fixed in size, so that [`super::CONTAINERS`] of them are half a MiB.
@@ -20,7 +20,7 @@ pub(super) struct Ring {
     /// `u64::MAX`: none.
     limit: u64,
     newest_ms: u64,
-    /// The last kill that was asked for.
+    /// The last kill that a history was made of.
     killed_ms: u64,
     len: usize,
     /// Oldest first; the rest is unused.
@@ -35,7 +35,7 @@ struct Slot {
     kib: u32,
 }
 
-const _: () = assert!(size_of::<Ring>() == 520, "docs/pressure.md tells it");
+const _: () = assert!(size_of::<Ring>() == 520, "as docs/pressure.md has it");
 
 // === impl Ring ===
 
@@ -52,23 +52,23 @@ impl Ring {
     }
 
     /// The working set, which is what the kernel cannot get back for nothing: a full page cache is
-    /// no news. One that is not newer than the last is no sample.
-    pub(super) fn take(&mut self, usage: &Usage) {
-        let at_ms = usage.at_ns / 1_000_000;
+    /// no sign. One that is not newer than the last is no sample.
+    pub(super) fn record(&mut self, sample: &Sample) {
+        let at_ms = sample.at_ns / 1_000_000;
         if self.len > 0 && at_ms <= self.newest_ms {
             return;
         }
         self.newest_ms = at_ms;
-        self.limit = usage.limit.unwrap_or(u64::MAX);
+        self.limit = sample.limit.unwrap_or(u64::MAX);
         let old = self.oldest_since(at_ms.saturating_sub(WINDOW_MS));
         self.forget(0, old);
         if self.len == SAMPLES {
-            let goes = self.least_missed(at_ms);
-            self.forget(goes, 1);
+            let dropped = self.least_missed(at_ms);
+            self.forget(dropped, 1);
         }
         let slot = Slot {
             at_ms: lower(at_ms),
-            kib: u32::try_from(usage.working_set >> 10).unwrap_or(u32::MAX),
+            kib: u32::try_from(sample.working_set >> 10).unwrap_or(u32::MAX),
         };
         if let Some(free) = self.slots.get_mut(self.len) {
             *free = slot;
@@ -89,25 +89,26 @@ impl Ring {
         (self.limit != u64::MAX).then_some(self.limit)
     }
 
-    /// What was seen in the window before `until_ms`, oldest first.
-    pub(super) fn samples(&self, until_ms: u64) -> Vec<Sample> {
+    /// The points in the window before `until_ms`, oldest first.
+    pub(super) fn points(&self, until_ms: u64) -> Vec<Point> {
         let from_ms = until_ms.saturating_sub(WINDOW_MS);
-        let seen = self.seen().map(|(at_ms, slot)| Sample {
+        let points = self.slots_with_time().map(|(at_ms, slot)| Point {
             at_ms,
             bytes: u64::from(slot.kib) << 10,
         });
-        seen.filter(|sample| (from_ms..=until_ms).contains(&sample.at_ms))
+        points
+            .filter(|point| (from_ms..=until_ms).contains(&point.at_ms))
             .collect()
     }
 
-    /// When it was killed in last, by what was told so far.
-    pub(super) fn killed(&mut self, at_ms: u64) -> u64 {
+    /// Notes a kill; gives the time of the last one before.
+    pub(super) fn note_kill(&mut self, at_ms: u64) -> u64 {
         let before = self.killed_ms;
         self.killed_ms = before.max(at_ms);
         before
     }
 
-    fn seen(&self) -> impl Iterator<Item = (u64, Slot)> {
+    fn slots_with_time(&self) -> impl Iterator<Item = (u64, Slot)> {
         let newest = lower(self.newest_ms);
         self.slots.iter().take(self.len).map(move |slot| {
             let age_ms = newest.wrapping_sub(slot.at_ms);
@@ -116,7 +117,7 @@ impl Ring {
     }
 
     fn oldest_since(&self, from_ms: u64) -> usize {
-        // Ages are told from the newest, which is not in a slot yet.
+        // Ages are counted from the newest, which is not in a slot yet.
         let newest = lower(self.newest_ms);
         let age = self.newest_ms.saturating_sub(from_ms);
         let is_old = |slot: &Slot| u64::from(newest.wrapping_sub(slot.at_ms)) > age;
@@ -127,7 +128,7 @@ impl Ring {
     /// Of a full ring: the oldest, or where it still belongs to the minute, one whose neighbours stand
     /// closest for its age. What is long ago loses its detail first.
     fn least_missed(&self, now_ms: u64) -> usize {
-        let at: Vec<u64> = self.seen().map(|(at_ms, _)| at_ms).collect();
+        let at: Vec<u64> = self.slots_with_time().map(|(at_ms, _)| at_ms).collect();
         let oldest = at.first().copied().unwrap_or_default();
         let newest = at.last().copied().unwrap_or_default();
         let regular = now_ms.saturating_sub(newest) >= REGULAR_MS;

@@ -1,4 +1,4 @@
-//! One cgroup's files, kept open: a look is a `pread` each.
+//! One cgroup's files, kept open: a sample is a `pread` of each.
 
 use std::fs::File;
 use std::io;
@@ -8,90 +8,84 @@ use std::path::{Path, PathBuf};
 use memcg::Version;
 use rustix::io::Errno;
 
-use super::files;
-use super::stuck::{self, Stuck};
-use super::usage::{Key, Pressure, Stall, Usage};
-use crate::stuck::NoVictimCause;
+use super::parse;
+use super::sample::{CgroupKey, Pressure, Sample, Stall};
+use super::stuck::{self, NoVictimCause, OomState, StuckDetector};
 
 /// Longer than any of the files.
 const FILE_LEN: usize = 16 << 10;
 
-/// `memory.stat` is read again after that many passes in which the usage was the same to a page.
+/// `memory.stat` is read again after that many samples in which the usage was the same to a byte.
 const STALE: u8 = 10;
 
-/// The limits of the ancestors, of cgroup v2, are read again after that many passes.
+/// The limits of the ancestors, of cgroup v2, are read again after that many samples.
 const LIMITS_STALE: u8 = 60;
 
-/// What every look reads into.
+/// What every sample reads into.
 #[derive(Debug)]
 pub(super) struct Buffer(Box<[u8; FILE_LEN]>);
 
 /// A cgroup whose usage is read again and again.
 #[derive(Debug)]
 pub(super) struct Cgroup {
-    key: Key,
+    key: CgroupKey,
     dir: PathBuf,
     version: Version,
     current: File,
     stat: File,
     psi: Option<[File; 3]>,
-    /// With an open file the kernel tells of each change of it.
+    /// While it is open inotify has an event for each change of it.
     _events: Option<File>,
-    limit: Option<Bound>,
+    limit: Option<Limit>,
     limit_age: u8,
-    known: Option<Known>,
-    stuck: Stuck,
+    stat_cache: Option<CachedStat>,
+    stuck: StuckDetector,
 }
 
-/// What the last `memory.stat` told.
+/// The last `memory.stat`.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct CachedStat {
     current: u64,
-    stat: files::Stat,
+    stat: parse::MemoryStat,
     age: u8,
 }
 
-/// A limit.
+/// The lowest limit of a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bound {
+pub(super) struct Limit {
     pub(super) bytes: u64,
     /// `memory.high`.
     throttles: bool,
 }
 
-/// Why a cgroup could not be looked at. `Display` leaves the source out.
+/// Why a cgroup could not be sampled. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
     /// The file could not be opened or read.
     #[error("cannot read {path}")]
     File {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
     /// It has something else than what it should.
     #[error("{path} is not what it should be")]
-    Strange {
-        /// Which.
-        path: PathBuf,
-    },
+    Malformed { path: PathBuf },
 }
 
 // === impl Cgroup ===
 
 impl Cgroup {
-    /// `path` is what it is called in its key.
+    /// `path` is the one of its key.
     pub(super) fn open(dir: &Path, path: &str, version: Version) -> Result<Self, ReadError> {
-        let open = |name: &str| File::open(dir.join(name)).map_err(|e| failed(dir, name, e));
+        let open = |name: &str| File::open(dir.join(name)).map_err(|e| io_error(dir, name, e));
         let metadata = dir.metadata().map_err(|source| ReadError::File {
             path: dir.to_owned(),
             source,
         })?;
         let v2 = version == Version::V2;
         Ok(Self {
-            key: Key::new(path, metadata.ino()),
+            key: CgroupKey::new(path, metadata.ino()),
             version,
             current: open(current_name(version))?,
             stat: open("memory.stat")?,
@@ -100,13 +94,13 @@ impl Cgroup {
             _events: v2.then(|| open("memory.events").ok()).flatten(),
             limit: None,
             limit_age: LIMITS_STALE,
-            known: None,
-            stuck: Stuck::default(),
+            stat_cache: None,
+            stuck: StuckDetector::default(),
             dir: dir.to_owned(),
         })
     }
 
-    pub(super) fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &CgroupKey {
         &self.key
     }
 
@@ -118,73 +112,84 @@ impl Cgroup {
         &self.dir
     }
 
-    /// The next look reads all limits anew.
+    /// The next sample reads all limits anew.
     pub(super) fn forget_limit(&mut self) {
         self.limit_age = LIMITS_STALE;
-        self.known = None;
+        self.stat_cache = None;
     }
 
-    /// A look. `now_ns` is `CLOCK_MONOTONIC`; a cgroup that is gone gives `ENODEV`.
-    pub(super) fn read(&mut self, buffer: &mut Buffer, now_ns: u64) -> Result<Usage, ReadError> {
+    /// `now_ns` is `CLOCK_MONOTONIC`; a cgroup that is gone gives `ENODEV`.
+    pub(super) fn sample(&mut self, buffer: &mut Buffer, now_ns: u64) -> Result<Sample, ReadError> {
         let name = current_name(self.version);
         let text = buffer.fill(&self.current);
-        let text = text.map_err(|error| failed(&self.dir, name, error))?;
-        let current = files::number(text).ok_or_else(|| strange(&self.dir, name))?;
-        let stat = self.stat(buffer, current)?;
+        let text = text.map_err(|error| io_error(&self.dir, name, error))?;
+        let current = parse::parse_number(text).ok_or_else(|| malformed(&self.dir, name))?;
+        let stat = self.read_stat(buffer, current)?;
         if self.version == Version::V1 {
-            self.limit = stat.limit.map(Bound::max);
+            self.limit = stat.limit.map(Limit::max);
         } else if self.limit_age >= LIMITS_STALE {
-            self.limit = lowest(&self.dir, buffer)?;
+            self.limit = read_lowest_limit(&self.dir, buffer)?;
             self.limit_age = 0;
         } else {
             self.limit_age = self.limit_age.saturating_add(1);
         }
-        Ok(Usage {
+        Ok(Sample {
             at_ns: now_ns,
             current,
             working_set: current.saturating_sub(stat.inactive_file),
-            limit: self.limit.map(|bound| bound.bytes),
-            throttles: self.limit.is_some_and(|bound| bound.throttles),
-            psi: self.psi(buffer),
+            limit: self.limit.map(|limit| limit.bytes),
+            throttles: self.limit.is_some_and(|limit| limit.throttles),
+            psi: self.read_psi(buffer),
         })
     }
 
-    /// Why nobody is killed in it, where it is out of memory and that is so. Reads more files of a cgroup
+    /// Why no process of it is killed, where it is out of memory and that is so. Reads more files of a cgroup
     /// at its limit only.
-    pub(super) fn stuck(&mut self, usage: &Usage, buffer: &mut Buffer) -> Option<NoVictimCause> {
-        let near = usage
+    pub(super) fn detect_stuck(
+        &mut self,
+        sample: &Sample,
+        buffer: &mut Buffer,
+    ) -> Option<NoVictimCause> {
+        let near = sample
             .limit
-            .is_some_and(|limit| stuck::is_near(usage.current, limit));
-        let told = near.then(|| self.oom_told(buffer)).flatten();
-        self.stuck.look(told, usage.at_ns)
+            .is_some_and(|limit| stuck::is_near(sample.current, limit));
+        let state = near.then(|| self.read_oom_state(buffer)).flatten();
+        self.stuck.update(state, sample.at_ns)
     }
 
-    fn oom_told(&self, buffer: &mut Buffer) -> Option<stuck::Told> {
+    fn read_oom_state(&self, buffer: &mut Buffer) -> Option<OomState> {
         let mut text = |name: &str| {
             let file = File::open(self.dir.join(name)).ok()?;
             String::from_utf8(buffer.fill(&file).ok()?.to_vec()).ok()
         };
         match self.version {
-            Version::V1 => stuck::disabled(&text("memory.oom_control")?),
-            Version::V2 => stuck::counts(&text("memory.events.local")?, &text("memory.events")?),
+            Version::V1 => stuck::parse_oom_control(&text("memory.oom_control")?),
+            Version::V2 => {
+                stuck::parse_events(&text("memory.events.local")?, &text("memory.events")?)
+            }
         }
     }
 
-    /// Has the kernel sum up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not
-    /// for a cgroup that does nothing.
-    fn stat(&mut self, buffer: &mut Buffer, current: u64) -> Result<files::Stat, ReadError> {
-        if let Some(known) = &mut self.known
-            && known.current == current
-            && known.age < STALE
+    /// The kernel sums up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not for a
+    /// cgroup that does nothing.
+    fn read_stat(
+        &mut self,
+        buffer: &mut Buffer,
+        current: u64,
+    ) -> Result<parse::MemoryStat, ReadError> {
+        if let Some(cache) = &mut self.stat_cache
+            && cache.current == current
+            && cache.age < STALE
         {
-            known.age = known.age.saturating_add(1);
-            return Ok(known.stat);
+            cache.age = cache.age.saturating_add(1);
+            return Ok(cache.stat);
         }
         let name = "memory.stat";
         let text = buffer.fill(&self.stat);
-        let text = text.map_err(|error| failed(&self.dir, name, error))?;
-        let stat = files::stat(self.version, text).ok_or_else(|| strange(&self.dir, name))?;
-        self.known = Some(Known {
+        let text = text.map_err(|error| io_error(&self.dir, name, error))?;
+        let stat =
+            parse::parse_stat(self.version, text).ok_or_else(|| malformed(&self.dir, name))?;
+        self.stat_cache = Some(CachedStat {
             current,
             stat,
             age: 0,
@@ -192,11 +197,11 @@ impl Cgroup {
         Ok(stat)
     }
 
-    /// Read or not: an administrator may turn it off at any time.
-    fn psi(&self, buffer: &mut Buffer) -> Option<Pressure> {
+    /// Optional: an administrator may turn it off at any time.
+    fn read_psi(&self, buffer: &mut Buffer) -> Option<Pressure> {
         let [memory, io, cpu] = self.psi.as_ref()?;
         let mut stall =
-            |file, is_cpu| -> Option<Stall> { files::stall(is_cpu, buffer.fill(file).ok()?) };
+            |file, is_cpu| -> Option<Stall> { parse::parse_stall(is_cpu, buffer.fill(file).ok()?) };
         Some(Pressure {
             memory: stall(memory, false)?,
             io: stall(io, false)?,
@@ -218,7 +223,7 @@ impl Buffer {
         let mut len = 0;
         while let Some(rest) = self.0.get_mut(len..).filter(|rest| !rest.is_empty()) {
             match file.read_at(rest, len as u64) {
-                // What the kernel shows comes whole: less than there is room for is the end.
+                // The kernel gives the whole file: less than there is room for is the end.
                 Ok(read) if read < rest.len() => {
                     len = len.saturating_add(read);
                     break;
@@ -232,9 +237,9 @@ impl Buffer {
     }
 }
 
-// === impl Bound ===
+// === impl Limit ===
 
-impl Bound {
+impl Limit {
     fn max(bytes: u64) -> Self {
         Self {
             bytes,
@@ -251,30 +256,30 @@ impl Bound {
 }
 
 /// Its own limit, the lower of two; `None` where it has none.
-pub(super) fn own_limit(
+pub(super) fn read_own_limit(
     dir: &Path,
     version: Version,
     buffer: &mut Buffer,
-) -> Result<Option<Bound>, ReadError> {
-    let max = limit_in(dir, limit_name(version), buffer)?.map(Bound::max);
+) -> Result<Option<Limit>, ReadError> {
+    let max = read_limit(dir, limit_name(version), buffer)?.map(Limit::max);
     let high = match version {
         Version::V1 => None,
-        Version::V2 => limit_in(dir, HIGH, buffer).ok().flatten(),
+        Version::V2 => read_limit(dir, HIGH, buffer).ok().flatten(),
     };
-    let high = high.map(|bytes| Bound {
+    let high = high.map(|bytes| Limit {
         bytes,
         throttles: true,
     });
     Ok(max.map(|max| max.lower(high)).or(high))
 }
 
-fn limit_in(dir: &Path, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
-    let file = File::open(dir.join(name)).map_err(|error| failed(dir, name, error))?;
-    let text = buffer.fill(&file).map_err(|e| failed(dir, name, e))?;
-    files::limit(text).map_err(|_| strange(dir, name))
+fn read_limit(dir: &Path, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
+    let file = File::open(dir.join(name)).map_err(|error| io_error(dir, name, error))?;
+    let text = buffer.fill(&file).map_err(|e| io_error(dir, name, e))?;
+    parse::parse_limit(text).map_err(|_| malformed(dir, name))
 }
 
-/// From where on a cgroup of v2 is throttled.
+/// Above it a cgroup of v2 is throttled.
 const HIGH: &str = "memory.high";
 
 /// Whether the file of that name holds a limit.
@@ -298,10 +303,10 @@ fn current_name(version: Version) -> &'static str {
 }
 
 /// The lowest limit on the path up, on v2: the root has no `memory.max`.
-fn lowest(dir: &Path, buffer: &mut Buffer) -> Result<Option<Bound>, ReadError> {
-    let mut lowest = own_limit(dir, Version::V2, buffer)?;
+fn read_lowest_limit(dir: &Path, buffer: &mut Buffer) -> Result<Option<Limit>, ReadError> {
+    let mut lowest = read_own_limit(dir, Version::V2, buffer)?;
     for above in dir.ancestors().skip(1) {
-        let Ok(limit) = own_limit(above, Version::V2, buffer) else {
+        let Ok(limit) = read_own_limit(above, Version::V2, buffer) else {
             break;
         };
         lowest = lowest.map(|lowest| lowest.lower(limit)).or(limit);
@@ -318,15 +323,15 @@ fn open_psi(dir: &Path) -> Option<[File; 3]> {
     ])
 }
 
-fn failed(dir: &Path, name: &str, source: io::Error) -> ReadError {
+fn io_error(dir: &Path, name: &str, source: io::Error) -> ReadError {
     ReadError::File {
         path: dir.join(name),
         source,
     }
 }
 
-fn strange(dir: &Path, name: &str) -> ReadError {
-    ReadError::Strange {
+fn malformed(dir: &Path, name: &str) -> ReadError {
+    ReadError::Malformed {
         path: dir.join(name),
     }
 }
@@ -340,7 +345,7 @@ impl ReadError {
     }
 }
 
-/// So it is with the files of a cgroup that is removed.
+/// These errors the files of a removed cgroup give.
 pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -370,22 +375,22 @@ mod tests {
         v2(&container, "4000\n");
         let mut cgroup = Cgroup::open(&container, "/pod/container", Version::V2).unwrap();
         let mut buffer = Buffer::default();
-        let usage = cgroup.read(&mut buffer, 5).unwrap();
-        assert_eq!((usage.at_ns, usage.current), (5, 1000));
-        assert_eq!((usage.working_set, usage.limit), (700, Some(2000)));
-        assert_eq!(usage.psi, None);
+        let sample = cgroup.sample(&mut buffer, 5).unwrap();
+        assert_eq!((sample.at_ns, sample.current), (5, 1000));
+        assert_eq!((sample.working_set, sample.limit), (700, Some(2000)));
+        assert_eq!(sample.psi, None);
         fs::write(pod.join("memory.max"), "max\n").unwrap();
         assert_eq!(
-            cgroup.read(&mut buffer, 6).unwrap().limit,
+            cgroup.sample(&mut buffer, 6).unwrap().limit,
             Some(2000),
             "not read yet"
         );
         cgroup.forget_limit();
-        assert_eq!(cgroup.read(&mut buffer, 7).unwrap().limit, Some(4000));
+        assert_eq!(cgroup.sample(&mut buffer, 7).unwrap().limit, Some(4000));
     }
 
     #[test]
-    fn what_throttles_first_is_the_limit() {
+    fn the_lower_of_max_and_high_is_the_limit() {
         let root = tempfile::tempdir().unwrap();
         let (pod, container) = (root.path().join("pod"), root.path().join("pod/container"));
         v2(&pod, "4000\n");
@@ -394,16 +399,16 @@ mod tests {
         let mut limit = |pod_high: &str, own_high: &str| {
             fs::write(pod.join("memory.high"), pod_high).unwrap();
             fs::write(container.join("memory.high"), own_high).unwrap();
-            let own = own_limit(&container, Version::V2, &mut buffer).unwrap();
+            let own = read_own_limit(&container, Version::V2, &mut buffer).unwrap();
             let mut cgroup = Cgroup::open(&container, "/pod/container", Version::V2).unwrap();
-            let usage = cgroup.read(&mut buffer, 5).unwrap();
-            (own.is_some(), usage.limit, usage.throttles)
+            let sample = cgroup.sample(&mut buffer, 5).unwrap();
+            (own.is_some(), sample.limit, sample.throttles)
         };
         assert_eq!(limit("max\n", "max\n"), (false, Some(4000), false));
         assert_eq!(limit("max\n", "3000\n"), (true, Some(3000), true));
         assert_eq!(limit("2000\n", "3000\n"), (true, Some(2000), true));
         assert_eq!(limit("2000\n", "max\n"), (false, Some(2000), true));
-        // Who reaches both is killed.
+        // At both the kernel kills.
         assert_eq!(limit("4000\n", "5000\n"), (true, Some(4000), false));
     }
 
@@ -415,10 +420,11 @@ mod tests {
         v2(&container, "4000\n");
         let mut cgroup = Cgroup::open(&container, "/pod/container", Version::V2).unwrap();
         let mut buffer = Buffer::default();
-        assert_eq!(cgroup.read(&mut buffer, 0).unwrap().limit, Some(4000));
+        assert_eq!(cgroup.sample(&mut buffer, 0).unwrap().limit, Some(4000));
         fs::write(pod.join("memory.max"), "3000\n").unwrap();
-        let passes = (1..=100).find(|n| cgroup.read(&mut buffer, *n).unwrap().limit == Some(3000));
-        assert_eq!(passes, Some(u64::from(LIMITS_STALE) + 1));
+        let samples =
+            (1..=100).find(|n| cgroup.sample(&mut buffer, *n).unwrap().limit == Some(3000));
+        assert_eq!(samples, Some(u64::from(LIMITS_STALE) + 1));
     }
 
     #[test]
@@ -427,18 +433,18 @@ mod tests {
         v2(dir.path(), "4000\n");
         let mut cgroup = Cgroup::open(dir.path(), "/x", Version::V2).unwrap();
         let mut buffer = Buffer::default();
-        assert_eq!(cgroup.read(&mut buffer, 0).unwrap().working_set, 700);
+        assert_eq!(cgroup.sample(&mut buffer, 0).unwrap().working_set, 700);
         fs::write(dir.path().join("memory.stat"), "inactive_file 100\n").unwrap();
-        assert_eq!(cgroup.read(&mut buffer, 1).unwrap().working_set, 700);
+        assert_eq!(cgroup.sample(&mut buffer, 1).unwrap().working_set, 700);
         fs::write(dir.path().join("memory.current"), "1001\n").unwrap();
-        assert_eq!(cgroup.read(&mut buffer, 2).unwrap().working_set, 901);
+        assert_eq!(cgroup.sample(&mut buffer, 2).unwrap().working_set, 901);
         fs::write(dir.path().join("memory.stat"), "inactive_file 101\n").unwrap();
-        let looks = (0..100).find(|n| cgroup.read(&mut buffer, *n).unwrap().working_set == 900);
-        assert_eq!(looks, Some(u64::from(STALE)));
+        let samples = (0..100).find(|n| cgroup.sample(&mut buffer, *n).unwrap().working_set == 900);
+        assert_eq!(samples, Some(u64::from(STALE)));
     }
 
     #[test]
-    fn what_is_no_cgroup_is_named() {
+    fn an_error_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let error = Cgroup::open(dir.path(), "/x", Version::V2).unwrap_err();
         assert!(error.to_string().ends_with("memory.current"), "{error}");
@@ -446,7 +452,7 @@ mod tests {
         v2(dir.path(), "4000\n");
         fs::write(dir.path().join("memory.current"), "much\n").unwrap();
         let mut cgroup = Cgroup::open(dir.path(), "/x", Version::V2).unwrap();
-        let error = cgroup.read(&mut Buffer::default(), 0).unwrap_err();
+        let error = cgroup.sample(&mut Buffer::default(), 0).unwrap_err();
         assert!(error.to_string().contains("is not what it should be"));
         assert!(!error.is_gone());
     }
