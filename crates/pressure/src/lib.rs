@@ -31,7 +31,7 @@ pub use sample::{CgroupKey, OnContainer, OnSweep, Pressure, Sample, Stall, Sweep
 pub use sampler::{Sampler, SamplerError};
 pub use stuck::NoVictimCause;
 pub use thresholds::{
-    Crossing, ExpressionError, Level, LevelTracker, Scores, Threshold, Thresholds, Variables,
+    Crossing, ExpressionError, Level, LevelTracker, Threshold, Thresholds, Variables,
 };
 pub use tree::Source;
 

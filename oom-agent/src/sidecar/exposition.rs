@@ -193,8 +193,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use memcg::OomScores;
+    use pressure::Variables;
     use pressure::{Pressure, Sample};
-    use pressure::{Scores, Variables};
 
     #[test]
     fn the_third_oomheros_gauges_have_its_names_and_labels() {
@@ -233,7 +234,7 @@ mod tests {
                     throttles: false,
                     psi: Some(psi),
                 },
-                scores: Scores {
+                scores: OomScores {
                     oom_score: 250,
                     oom_score_adj: 0,
                 },

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::files::{Files, FilesError};
 use super::listing::{Listing, Turn};
 use super::pod;
-use crate::act::{Held, Identity, Processes};
+use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes};
 use pressure::{CgroupKey, FlightRecorder, Sample};
-use pressure::{Crossing, LevelTracker, Scores, Thresholds, Variables};
+use pressure::{Crossing, LevelTracker, Thresholds, Variables};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;
@@ -41,7 +41,7 @@ pub(super) struct Beside {
 
 /// One process, from pass to pass.
 struct Known {
-    identity: Identity,
+    identity: ProcessIdentity,
     /// Its cgroup, and that cgroup's key.
     files: Option<(Files, CgroupKey)>,
     watch: LevelTracker,
@@ -62,9 +62,9 @@ struct Looked {
 /// A process to do something about.
 pub(super) struct Told {
     pub(super) crossing: Crossing,
-    pub(super) scores: Scores,
-    pub(super) identity: Identity,
-    pub(super) held: Held,
+    pub(super) scores: OomScores,
+    pub(super) identity: ProcessIdentity,
+    pub(super) held: ProcessHandle,
     pub(super) command: String,
 }
 
@@ -137,7 +137,7 @@ impl Beside {
             } else if with_working_set {
                 looked.complete(files);
             }
-            let read = |pid| self.processes.open(pid).ok()?.scores();
+            let read = |pid| self.processes.open(pid).ok()?.oom_scores();
             let before = known.seen.map(|seen| seen.scores);
             let scores = with_scores.then(|| read(*pid)).flatten().or(before);
             let figures = Variables {
@@ -159,7 +159,7 @@ impl Beside {
             (crossing.sample, crossing.forecast) = (looked.usage, looked.to_limit);
             told.push(Told {
                 crossing,
-                scores: held.scores().unwrap_or_default(),
+                scores: held.oom_scores().unwrap_or_default(),
                 identity: known.identity.clone(),
                 held,
                 command: known.command.clone(),
@@ -203,7 +203,7 @@ impl Beside {
     fn list(&mut self, stale: bool) {
         let pids = match &self.only {
             Some(files) => files.procs(),
-            None => self.processes.all(),
+            None => self.processes.pids(),
         };
         let cgroup = self.only.as_ref();
         let cgroup = cgroup.map(|files| tracing::field::display(files.dir().display()));
@@ -265,7 +265,7 @@ impl Beside {
         }
     }
 
-    fn files(&self, identity: &Identity) -> Option<(Files, CgroupKey)> {
+    fn files(&self, identity: &ProcessIdentity) -> Option<(Files, CgroupKey)> {
         let files = if let Some(files) = &self.only {
             files.clone()
         } else {

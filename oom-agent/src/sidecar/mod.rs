@@ -69,7 +69,7 @@ enum Action {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
-    if args.cgroup.is_none() && pod::is_hosts() {
+    if args.cgroup.is_none() && memcg::is_initial_pid_namespace() {
         return Err(SidecarError::Host);
     }
     if args.cgroup.is_none() && std::process::id() == 1 {

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memcg::OomScores;
 use memcg::cgroup::Identity;
 
 use super::annotations::{Complaint, Policy};
 use super::pods::{Ask, Known, Pods};
 use pressure::{CgroupKey, Sweep};
-use pressure::{Crossing, Level, LevelTracker, Scores, Variables};
+use pressure::{Crossing, Level, LevelTracker, Variables};
 
 /// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
 const NEAR: f64 = 0.5;
@@ -122,7 +123,7 @@ impl Containers {
     pub fn take(
         &mut self,
         pass: &Sweep<'_>,
-        mut scores: impl FnMut(&CgroupKey) -> Scores,
+        mut scores: impl FnMut(&CgroupKey) -> OomScores,
         forecast: impl Fn(&CgroupKey) -> Option<Duration>,
     ) -> Seen {
         let mut seen = Seen::default();
@@ -156,7 +157,7 @@ impl Containers {
                 scores: if marks.settings.needs_scores() {
                     scores(key)
                 } else {
-                    Scores::default()
+                    OomScores::default()
                 },
             };
             let before = container.watch;

@@ -15,4 +15,4 @@ mod tests;
 pub use error::ExpressionError;
 pub use threshold::Threshold;
 pub use tracker::{Crossing, Level, LevelTracker, Thresholds};
-pub use variables::{Scores, Variables};
+pub use variables::Variables;

@@ -1,3 +1,4 @@
+use memcg::OomScores;
 use proptest::prelude::*;
 
 use super::error::ExpressionErrorKind;
@@ -54,7 +55,7 @@ proptest! {
         );
         if let Ok(expression) = parsed {
             let sample = Sample { at_ns: 0, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
-            expression.is_true(&Variables { sample, scores: Scores::default() });
+            expression.is_true(&Variables { sample, scores: OomScores::default() });
         }
     }
 
@@ -67,7 +68,7 @@ proptest! {
         for (seconds, current) in samples {
             now += seconds * 1_000_000_000;
             let sample = Sample { at_ns: now, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
-            let variables = Variables { sample, scores: Scores::default() };
+            let variables = Variables { sample, scores: OomScores::default() };
             if let Some(crossing) = tracker.update(&thresholds, &variables, None) {
                 let threshold = if crossing.level == Level::Critical { 90 } else { 75 };
                 prop_assert!(current >= threshold);
@@ -90,7 +91,7 @@ proptest! {
             now += seconds;
             let at_ns = now * 1_000_000_000;
             let sample = Sample { at_ns, current, working_set: 0, limit: Some(100), throttles: false, psi: None };
-            let variables = Variables { sample, scores: Scores::default() };
+            let variables = Variables { sample, scores: OomScores::default() };
             if tracker.update(&thresholds, &variables, None).is_some() {
                 reported = Some(now);
             } else if current >= 75 {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use memcg::Percent;
+use memcg::{OomScores, Percent};
 
 use super::expression::Expression;
 use super::*;
@@ -19,7 +19,7 @@ fn variables(at_s: u64, current: u64, limit: Option<u64>) -> Variables {
     };
     Variables {
         sample,
-        scores: Scores::default(),
+        scores: OomScores::default(),
     }
 }
 
@@ -181,7 +181,7 @@ fn stall(tenths: u32) -> memcg::Pressure {
 #[test]
 fn every_name_of_the_third_oomhero_has_its_value() {
     let mut variables = variables(0, 150, Some(200));
-    variables.scores = Scores {
+    variables.scores = OomScores {
         oom_score: 667,
         oom_score_adj: -3,
     };

@@ -1,3 +1,5 @@
+use memcg::OomScores;
+
 use crate::{Pressure, Sample, Stall};
 
 /// The variables of an expression, mostly by the names that `OOMHero` has.
@@ -6,16 +8,7 @@ pub struct Variables {
     /// Usage and limit.
     pub sample: Sample,
     /// How the OOM killer ranks the container's processes.
-    pub scores: Scores,
-}
-
-/// `/proc/PID/oom_score` and `oom_score_adj`: `proc_pid_oom_score(5)`. Of several processes, the worst's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scores {
-    /// 0 to 2000.
-    pub oom_score: i32,
-    /// -1000 to 1000.
-    pub oom_score_adj: i32,
+    pub scores: OomScores,
 }
 
 /// The names, in the order of [`Variables::values`].

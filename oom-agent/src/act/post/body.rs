@@ -1,10 +1,11 @@
 //! The JSON of a notice. What the third `OOMHero` has comes under its names; the rest is ours.
 
 use jiff::Timestamp;
+use memcg::OomScores;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use pressure::{Crossing, Level, Scores};
+use pressure::{Crossing, Level};
 use pressure::{Pressure, Stall};
 
 /// What is told of a crossing.
@@ -72,7 +73,7 @@ struct Averages {
 
 impl Notice {
     /// Of a crossing in that cgroup at that time.
-    pub fn new(crossing: &Crossing, scores: Scores, process: Process, time: Timestamp) -> Self {
+    pub fn new(crossing: &Crossing, scores: OomScores, process: Process, time: Timestamp) -> Self {
         let usage = &crossing.sample;
         Self {
             kind: "warning",

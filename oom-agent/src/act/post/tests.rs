@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use memcg::OomScores;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::chain;
 use pressure::Sample;
-use pressure::{Crossing, Level, Scores};
+use pressure::{Crossing, Level};
 
 fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -33,7 +34,7 @@ fn notice() -> Notice {
         forecast: Some(Duration::from_millis(1500)),
         again: false,
     };
-    let scores = Scores {
+    let scores = OomScores {
         oom_score: 250,
         oom_score_adj: -1,
     };

@@ -6,7 +6,7 @@ mod watcher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memcg::Hierarchy;
+use memcg::{Hierarchy, is_initial_pid_namespace};
 use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -102,7 +102,7 @@ pub(super) fn say_idle(args: &Run) {
 /// The node's marks; says what keeps signals from being sent.
 pub(super) fn marks(args: &Warnings) -> Policy {
     let asked = args.does(Action::Signal);
-    let seen = procfs::is_initial_pid_namespace();
+    let seen = is_initial_pid_namespace();
     if asked && !seen {
         tracing::error!(
             "no signals: the containers' processes are not seen in this PID namespace; the pod needs hostPID: true"

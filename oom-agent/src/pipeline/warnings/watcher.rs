@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use memcg::{Hierarchy, NodeRoot};
+use memcg::{Hierarchy, NodeRoot, OomScores, Processes};
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
-use crate::act::{Processes, worst};
+use crate::act::worst;
 use crate::metrics::WarningCounts;
 use crate::warn::{Ask, Containers, Crossed};
-use pressure::Scores;
 use pressure::{CgroupKey, FlightRecorder, Sweep};
 
 /// It is given each pass.
@@ -79,8 +78,8 @@ impl Cgroups {
     }
 
     /// Of whom the kernel would kill.
-    fn scores(&self, key: &CgroupKey) -> Scores {
+    fn scores(&self, key: &CgroupKey) -> OomScores {
         let found = worst(&self.processes, &self.dir(key));
-        found.map_or_else(Scores::default, |(_, scores)| scores)
+        found.map_or_else(OomScores::default, |(_, scores)| scores)
     }
 }

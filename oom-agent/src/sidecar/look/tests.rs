@@ -113,7 +113,7 @@ fn who_has_the_number_by_now_is_not_told_of_anothers_cgroup() {
     cgroup.has(10, 0);
     assert!(beside.look(0).is_empty());
     let pid = cgroup.child.id();
-    beside.known.get_mut(&pid).unwrap().identity.started += 1;
+    beside.known.get_mut(&pid).unwrap().identity.start_ticks += 1;
     cgroup.has(95, 0);
     assert!(beside.look(SECOND_NS / 10).is_empty());
     assert!(!beside.known.contains_key(&pid));

@@ -52,7 +52,7 @@ impl Node {
         };
         let seen = self
             .0
-            .take(&pass, |_| Scores::default(), |_| Some(FORECAST));
+            .take(&pass, |_| OomScores::default(), |_| Some(FORECAST));
         (levels(&seen.crossed), seen.ask.len())
     }
 
@@ -63,7 +63,7 @@ impl Node {
             samples: usages,
             whole: true,
         };
-        self.0.take(&pass, |_| Scores::default(), |_| None).ask
+        self.0.take(&pass, |_| OomScores::default(), |_| None).ask
     }
 
     /// Levels that are told then.
@@ -213,7 +213,7 @@ fn what_found_no_room_is_told_again_soon_and_as_new() {
         samples: &usages,
         whole: true,
     };
-    let seen = node.0.take(&pass, |_| Scores::default(), |_| None);
+    let seen = node.0.take(&pass, |_| OomScores::default(), |_| None);
     node.0.undone(&seen.crossed[0]);
     assert_eq!(
         node.pass(&[(container(1), usage(102, 80))]).0,
