@@ -9,6 +9,7 @@ mod memory;
 mod namespace;
 mod node_root;
 mod owners;
+mod parse;
 mod process;
 mod snapshot;
 pub mod vmstat;
@@ -17,10 +18,9 @@ pub use memory::{Memory, Percent, Pressure, Stalled, Stat};
 pub use namespace::{CgroupNamespace, is_initial_cgroup_namespace, memory_cgroup};
 pub use node_root::NodeRoot;
 pub use owners::{Owners, ancestor, is_below, is_within};
+pub use parse::{MemoryStat, parse_limit, parse_number, parse_stall, parse_stat};
 pub use process::{
     OomScores, ProcessHandle, ProcessIdentity, ProcessStat, ProcessStatus, Processes,
     is_initial_pid_namespace,
 };
-pub use snapshot::{
-    Hierarchy, HierarchyError, Rose, Snapshots, SwapCounter, Usage, Version, cpu_psi, limit, psi,
-};
+pub use snapshot::{Hierarchy, HierarchyError, Rose, Snapshots, SwapCounter, Usage, Version};

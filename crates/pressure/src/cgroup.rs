@@ -5,10 +5,9 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use memcg::Version;
+use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_stall, parse_stat};
 use rustix::io::Errno;
 
-use super::parse;
 use super::sample::{CgroupKey, Pressure, Sample, Stall};
 use super::stuck::{self, NoVictimCause, OomState, StuckDetector};
 
@@ -46,7 +45,7 @@ pub(super) struct Cgroup {
 #[derive(Clone, Copy, Debug)]
 struct CachedStat {
     current: u64,
-    stat: parse::MemoryStat,
+    stat: MemoryStat,
     age: u8,
 }
 
@@ -87,7 +86,7 @@ impl Cgroup {
         Ok(Self {
             key: CgroupKey::new(path, metadata.ino()),
             version,
-            current: open(current_name(version))?,
+            current: open(version.usage_file())?,
             stat: open("memory.stat")?,
             // Without PSI (`psi=0`, `cgroup.pressure`), and on v1, there are none.
             psi: v2.then(|| open_psi(dir)).flatten(),
@@ -120,10 +119,10 @@ impl Cgroup {
 
     /// `now_ns` is `CLOCK_MONOTONIC`; a cgroup that is gone gives `ENODEV`.
     pub(super) fn sample(&mut self, buffer: &mut Buffer, now_ns: u64) -> Result<Sample, ReadError> {
-        let name = current_name(self.version);
+        let name = self.version.usage_file();
         let text = buffer.fill(&self.current);
         let text = text.map_err(|error| io_error(&self.dir, name, error))?;
-        let current = parse::parse_number(text).ok_or_else(|| malformed(&self.dir, name))?;
+        let current = parse_number(text).ok_or_else(|| malformed(&self.dir, name))?;
         let stat = self.read_stat(buffer, current)?;
         if self.version == Version::V1 {
             self.limit = stat.limit.map(Limit::max);
@@ -172,11 +171,7 @@ impl Cgroup {
 
     /// The kernel sums up all descendants, 13 µs where the usage takes one (cgroup v1, 6.18): not for a
     /// cgroup that does nothing.
-    fn read_stat(
-        &mut self,
-        buffer: &mut Buffer,
-        current: u64,
-    ) -> Result<parse::MemoryStat, ReadError> {
+    fn read_stat(&mut self, buffer: &mut Buffer, current: u64) -> Result<MemoryStat, ReadError> {
         if let Some(cache) = &mut self.stat_cache
             && cache.current == current
             && cache.age < STALE
@@ -187,8 +182,7 @@ impl Cgroup {
         let name = "memory.stat";
         let text = buffer.fill(&self.stat);
         let text = text.map_err(|error| io_error(&self.dir, name, error))?;
-        let stat =
-            parse::parse_stat(self.version, text).ok_or_else(|| malformed(&self.dir, name))?;
+        let stat = parse_stat(self.version, text).ok_or_else(|| malformed(&self.dir, name))?;
         self.stat_cache = Some(CachedStat {
             current,
             stat,
@@ -201,7 +195,7 @@ impl Cgroup {
     fn read_psi(&self, buffer: &mut Buffer) -> Option<Pressure> {
         let [memory, io, cpu] = self.psi.as_ref()?;
         let mut stall =
-            |file, is_cpu| -> Option<Stall> { parse::parse_stall(is_cpu, buffer.fill(file).ok()?) };
+            |file, is_cpu| -> Option<Stall> { parse_stall(is_cpu, buffer.fill(file).ok()?) };
         Some(Pressure {
             memory: stall(memory, false)?,
             io: stall(io, false)?,
@@ -276,7 +270,7 @@ pub(super) fn read_own_limit(
 fn read_limit(dir: &Path, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
     let file = File::open(dir.join(name)).map_err(|error| io_error(dir, name, error))?;
     let text = buffer.fill(&file).map_err(|e| io_error(dir, name, e))?;
-    parse::parse_limit(text).map_err(|_| malformed(dir, name))
+    parse_limit(text).map_err(|_| malformed(dir, name))
 }
 
 /// Above it a cgroup of v2 is throttled.
@@ -292,13 +286,6 @@ fn limit_name(version: Version) -> &'static str {
     match version {
         Version::V1 => "memory.limit_in_bytes",
         Version::V2 => "memory.max",
-    }
-}
-
-fn current_name(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "memory.usage_in_bytes",
-        Version::V2 => "memory.current",
     }
 }
 

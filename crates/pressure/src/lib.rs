@@ -13,7 +13,6 @@ mod history;
 mod latest;
 mod notifications;
 mod pace;
-mod parse;
 mod period;
 mod sample;
 mod sampler;

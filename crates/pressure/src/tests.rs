@@ -98,7 +98,7 @@ impl Scene {
     /// `during` is called in every sweep.
     fn of(root: tempfile::TempDir, period: Duration, during: impl Fn() + Send + 'static) -> Self {
         let (sender, sweeps) = channel();
-        let source = Source::Containers {
+        let source = Source {
             root: root.path().to_owned(),
             version: Version::V2,
             node: memcg::NodeRoot::default(),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use memcg::{NodeRoot, Version, cgroup};
+use memcg::{Hierarchy, NodeRoot, Version, cgroup};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
@@ -21,25 +21,12 @@ const DEPTH: usize = 24;
 /// Read at once; a directory's event has at most 272 bytes.
 const BUFFER_LEN: usize = 16 << 10;
 
-/// Which cgroups are watched.
+/// Every container below a root of the memory controller's hierarchy.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// Every container below a root of the memory controller's hierarchy.
-    Containers {
-        /// Where that is mounted.
-        root: PathBuf,
-        /// Which files it has.
-        version: Version,
-        /// Which part of the hierarchy that is.
-        node: NodeRoot,
-    },
-    /// This one cgroup, whatever runs there.
-    Named {
-        /// Its directory.
-        dir: PathBuf,
-        /// Which files it has.
-        version: Version,
-    },
+pub struct Source {
+    pub(crate) root: PathBuf,
+    pub(crate) version: Version,
+    pub(crate) node: NodeRoot,
 }
 
 /// What happened to a cgroup of that path.
@@ -73,54 +60,28 @@ struct Node {
 // === impl Source ===
 
 impl Source {
-    /// The cgroup of a directory, whichever version it is of; `None` where it is no cgroup with a
-    /// memory controller.
-    pub fn named(dir: &Path) -> Option<Self> {
-        let version = if dir.join("memory.current").exists() {
-            Version::V2
-        } else if dir.join("memory.usage_in_bytes").exists() {
-            Version::V1
-        } else {
-            return None;
-        };
-        Some(Self::Named {
-            dir: dir.to_owned(),
-            version,
-        })
-    }
-
-    pub(super) fn version(&self) -> Version {
-        let (Self::Containers { version, .. } | Self::Named { version, .. }) = self;
-        *version
-    }
-
-    /// The directory of a path of an event.
-    pub(super) fn dir(&self, path: &str) -> PathBuf {
-        match self {
-            Self::Containers { root, node, .. } => node.dir(root, path),
-            Self::Named { dir, .. } => dir.clone(),
+    /// The node's part of that hierarchy.
+    pub fn new(hierarchy: &Hierarchy) -> Self {
+        Self {
+            root: hierarchy.path().to_owned(),
+            version: hierarchy.version(),
+            node: hierarchy.node().clone(),
         }
+    }
+
+    /// The directory of a cgroup.
+    pub fn dir(&self, path: &str) -> PathBuf {
+        self.node.dir(&self.root, path)
     }
 
     /// As the node sees it: where it is a container itself, it is none of its own.
     fn is_container(&self, path: &str) -> bool {
-        match self {
-            Self::Containers { node, .. } => node.below(path).is_some_and(is_container),
-            Self::Named { .. } => true,
-        }
+        self.node.below(path).is_some_and(is_container)
     }
 
     /// The same of a pod's own cgroup.
-    pub(super) fn is_pod(&self, path: &str) -> bool {
-        match self {
-            Self::Containers { node, .. } => node.below(path).is_some_and(is_pod),
-            Self::Named { .. } => false,
-        }
-    }
-
-    /// Only a limit of its own counts: that of all pods together is no container's.
-    pub(super) fn wants_own_limit(&self) -> bool {
-        matches!(self, Self::Containers { .. })
+    pub(crate) fn is_pod(&self, path: &str) -> bool {
+        self.node.below(path).is_some_and(is_pod)
     }
 }
 
@@ -136,14 +97,7 @@ impl CgroupTree {
             unwatched: 0,
             source,
         };
-        match &tree.source {
-            Source::Containers { node, .. } => tree.walk(node.path().to_owned(), events),
-            Source::Named { dir, .. } => {
-                let path = dir.display().to_string();
-                tree.watch(path.clone(), true);
-                events.push(TreeEvent::Added(path));
-            }
-        }
+        tree.walk(tree.source.node.path().to_owned(), events);
         Ok(tree)
     }
 
@@ -196,7 +150,7 @@ impl CgroupTree {
             let below = below();
             self.remove(&below, events);
         } else if node.watched && flags.contains(ReadFlags::MODIFY) {
-            if is_limit(self.source.version(), name) {
+            if is_limit(self.source.version, name) {
                 events.push(TreeEvent::LimitChanged(node.path.clone()));
             } else if name == "memory.events" {
                 events.push(TreeEvent::EventsChanged(node.path.clone()));
@@ -234,10 +188,7 @@ impl CgroupTree {
 
     /// False: it is not watched, because it is gone or there is no room.
     fn watch(&mut self, path: String, watched: bool) -> bool {
-        let mut mask = WatchFlags::ONLYDIR;
-        if matches!(self.source, Source::Containers { .. }) {
-            mask |= WatchFlags::CREATE | WatchFlags::DELETE;
-        }
+        let mut mask = WatchFlags::ONLYDIR | WatchFlags::CREATE | WatchFlags::DELETE;
         if watched {
             mask |= WatchFlags::MODIFY;
         }
@@ -348,7 +299,7 @@ mod tests {
             fs::create_dir_all(root.path().join(path.trim_start_matches('/'))).unwrap();
         }
         let mut events = Vec::new();
-        let source = Source::Containers {
+        let source = Source {
             root: root.path().to_owned(),
             version: Version::V2,
             node: NodeRoot::new(node),
@@ -434,22 +385,5 @@ mod tests {
         }
         fs::remove_dir_all(dir).unwrap();
         assert!(scene.events().contains(&TreeEvent::Removed(pod.to_owned())));
-    }
-
-    #[test]
-    fn a_named_cgroup_is_watched_whatever_runs_there() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(Source::named(dir.path()).is_none());
-        fs::write(dir.path().join("memory.usage_in_bytes"), "1\n").unwrap();
-        let source = Source::named(dir.path()).unwrap();
-        assert_eq!(source.version(), Version::V1);
-        let mut events = Vec::new();
-        let mut tree = CgroupTree::open(source, &mut events).unwrap();
-        let path = dir.path().display().to_string();
-        assert_eq!(events, [TreeEvent::Added(path.clone())]);
-        events.clear();
-        fs::write(dir.path().join("memory.limit_in_bytes"), "4096\n").unwrap();
-        assert!(tree.read_events(&mut events).unwrap());
-        assert!(events.contains(&TreeEvent::LimitChanged(path)));
     }
 }

@@ -45,11 +45,7 @@ pub(super) fn start(
     // Why there is none was said already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
     let hierarchy = hierarchy.with_node(node.clone());
-    let source = Source::Containers {
-        root: hierarchy.path().to_owned(),
-        version: hierarchy.version(),
-        node: node.clone(),
-    };
+    let source = Source::new(&hierarchy);
     let Watched {
         latest,
         recorder,
@@ -62,7 +58,7 @@ pub(super) fn start(
     let (period, take, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
         SamplePeriod::Span(period) => {
-            let (mut watcher, warner) = warnings.start(&hierarchy);
+            let (mut watcher, warner) = warnings.start(&source);
             let take = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);

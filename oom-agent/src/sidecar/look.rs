@@ -124,8 +124,8 @@ impl Beside {
                 Entry::Occupied(looked) => looked.into_mut(),
                 Entry::Vacant(unread) => {
                     let limit = self.limits.entry(key.clone());
-                    let limit = *limit.or_insert_with(|| files.limit());
-                    match files.usage(now_ns, limit) {
+                    let limit = *limit.or_insert_with(|| files.read_limit());
+                    match files.sample(now_ns, limit) {
                         Some(usage) => unread.insert(Looked::at(usage)),
                         // The process is gone, and what it showed of the cgroup with it.
                         None => continue,
@@ -202,7 +202,7 @@ impl Beside {
     /// Finds who is there, and forgets who has gone.
     fn list(&mut self, stale: bool) {
         let pids = match &self.only {
-            Some(files) => files.procs(),
+            Some(files) => files.read_pids(),
             None => self.processes.pids(),
         };
         let cgroup = self.only.as_ref();
@@ -292,7 +292,7 @@ impl Looked {
     fn complete(&mut self, files: &Files) {
         if !self.complete {
             self.complete = true;
-            self.usage.working_set = files.working_set(self.usage.current);
+            self.usage.working_set = files.read_working_set(self.usage.current);
         }
     }
 

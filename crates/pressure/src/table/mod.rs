@@ -94,7 +94,7 @@ impl Table {
                     self.without_room.push(path.to_owned());
                 }
             }
-            (None, true) => match Cgroup::open(&dir, path, source.version()) {
+            (None, true) => match Cgroup::open(&dir, path, source.version) {
                 Ok(cgroup) => {
                     let mut pace = Pace::default();
                     // It is sampled without waiting for the next sweep.
@@ -237,15 +237,11 @@ impl Table {
         set(&self.counts.watched, self.entries.len());
     }
 
+    /// Only a limit of its own counts: that of all pods together is no container's.
     fn is_limited(&mut self, source: &Source, path: &str, dir: &Path) -> bool {
-        let limit = if source.wants_own_limit() {
-            read_own_limit(dir, source.version(), &mut self.buffer).map(|limit| limit.is_some())
-        } else {
-            Cgroup::open(dir, path, source.version())
-                .and_then(|mut cgroup| Ok(cgroup.sample(&mut self.buffer, 0)?.limit.is_some()))
-        };
-        match limit {
-            Ok(limited) => limited && !(source.is_pod(path) && self.is_sum_of_below(source, dir)),
+        match read_own_limit(dir, source.version, &mut self.buffer) {
+            Ok(None) => false,
+            Ok(Some(_)) => !(source.is_pod(path) && self.is_sum_of_below(source, dir)),
             Err(error) => {
                 self.log_error(&error);
                 false
@@ -257,7 +253,7 @@ impl Table {
     /// a limit of its own (`spec.resources`) the kubelet gives it to each container that has none, too.
     fn is_sum_of_below(&mut self, source: &Source, pod: &Path) -> bool {
         let mut limit = |dir: &Path| {
-            let bound = read_own_limit(dir, source.version(), &mut self.buffer);
+            let bound = read_own_limit(dir, source.version, &mut self.buffer);
             Some(bound.ok()??.bytes)
         };
         let below = std::fs::read_dir(pod).into_iter().flatten().flatten();

@@ -34,7 +34,7 @@ fn write(dir: &Path, usage: u64) {
 #[test]
 fn without_notifications_sweeps_and_growth_go_on_and_one_line_is_logged() {
     let root = tempfile::tempdir().unwrap();
-    let source = Source::Containers {
+    let source = Source {
         root: root.path().to_owned(),
         version: Version::V1,
         node: memcg::NodeRoot::default(),
@@ -116,7 +116,7 @@ fn registering_holds_nothing_up_and_ends_with_the_table() {
     fs::create_dir(&dir).unwrap();
     write(&dir, 600_000);
     let slow = Slow::make(&dir);
-    let source = Source::Containers {
+    let source = Source {
         root: root.path().to_owned(),
         version: Version::V1,
         node: memcg::NodeRoot::default(),
@@ -150,7 +150,7 @@ fn there_is_a_sample_once_thresholds_are_registered() {
     fs::create_dir(&dir).unwrap();
     write(&dir, 100_000);
     fs::write(dir.join("cgroup.event_control"), "").unwrap();
-    let source = Source::Containers {
+    let source = Source {
         root: root.path().to_owned(),
         version: Version::V1,
         node: memcg::NodeRoot::default(),
@@ -190,7 +190,7 @@ fn v2(dir: &Path, max: &str) {
 #[test]
 fn a_pod_is_watched_where_its_limit_is_not_the_sum_of_its_containers() {
     let root = tempfile::tempdir().unwrap();
-    let source = Source::Containers {
+    let source = Source {
         root: root.path().to_owned(),
         version: Version::V2,
         node: memcg::NodeRoot::default(),

@@ -6,7 +6,7 @@ mod watcher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memcg::{Hierarchy, is_initial_pid_namespace};
+use memcg::is_initial_pid_namespace;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -23,7 +23,7 @@ use crate::k8s::Aside;
 use crate::metrics::{SinkCounts, WarningCounts};
 use crate::procfs;
 use crate::warn::{Ask, Containers, Crossed, Known, Policy, Signal};
-use pressure::{CgroupKey, FlightRecorder, SamplePeriod};
+use pressure::{CgroupKey, FlightRecorder, SamplePeriod, Source};
 use telling::{Telling, offer};
 use watcher::Cgroups;
 
@@ -117,13 +117,13 @@ pub(super) fn marks(args: &Warnings) -> Policy {
 // === impl Plan ===
 
 impl Plan {
-    /// Both ends; `hierarchy` is where the memory controller's cgroups are.
-    pub(super) fn start(self, hierarchy: &Hierarchy) -> (Watcher, Warner) {
+    /// Both ends.
+    pub(super) fn start(self, source: &Source) -> (Watcher, Warner) {
         let (crossed, crossings) = mpsc::channel(QUEUE);
         let (ask, asked) = mpsc::channel(QUEUE);
         let containers = Containers::new(self.node, self.annotated.is_some());
         let all = Arc::new(Mutex::new(containers));
-        let cgroups = Cgroups::new(hierarchy);
+        let cgroups = Cgroups::new(source.clone());
         let task = Task {
             all: Arc::clone(&all),
             recorder: self.recorder.clone(),

@@ -1,16 +1,15 @@
 //! The near end, in the sampler's thread: who has come to a level, and whose pod to ask for.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use memcg::{Hierarchy, NodeRoot, OomScores, Processes};
+use memcg::{OomScores, Processes};
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
 use crate::act::worst;
 use crate::metrics::WarningCounts;
 use crate::warn::{Ask, Containers, Crossed};
-use pressure::{CgroupKey, FlightRecorder, Sweep};
+use pressure::{CgroupKey, FlightRecorder, Source, Sweep};
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {
@@ -25,8 +24,7 @@ pub(in crate::pipeline) struct Watcher {
 /// Where the processes of a container are found.
 #[derive(Clone)]
 pub(super) struct Cgroups {
-    root: PathBuf,
-    node: NodeRoot,
+    source: Source,
     pub(super) processes: Processes,
 }
 
@@ -63,18 +61,16 @@ impl Watcher {
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Below where the memory controller's hierarchy is mounted.
-    pub(super) fn new(hierarchy: &Hierarchy) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self {
-            root: hierarchy.path().to_owned(),
-            node: hierarchy.node().clone(),
+            source,
             // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
             processes: Processes::new("/proc"),
         }
     }
 
-    pub(super) fn dir(&self, key: &CgroupKey) -> PathBuf {
-        self.node.dir(&self.root, key.path())
+    pub(super) fn dir(&self, key: &CgroupKey) -> std::path::PathBuf {
+        self.source.dir(key.path())
     }
 
     /// Of whom the kernel would kill.

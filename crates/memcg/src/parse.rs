@@ -1,33 +1,32 @@
-//! The memory controller's files, parsed. Pure.
+//! Files that are read again and again, parsed. Pure.
 
 use std::num::ParseIntError;
 
-use memcg::{self, Version};
-
-use super::sample::Stall;
+use crate::memory::Pressure;
+use crate::snapshot::{self, Version};
 
 /// What is read of `memory.stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct MemoryStat {
+pub struct MemoryStat {
     /// The page cache that was not used lately, descendants' included.
-    pub(super) inactive_file: u64,
+    pub inactive_file: u64,
     /// The lowest limit on the path up, of cgroup v1 only.
-    pub(super) limit: Option<u64>,
+    pub limit: Option<u64>,
 }
 
-/// A file of one number.
-pub(super) fn parse_number(bytes: &[u8]) -> Option<u64> {
+/// A file of one number, such as `memory.current`.
+pub fn parse_number(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok()?.trim_ascii().parse().ok()
 }
 
-/// A limit; `None` where there is none.
-pub(super) fn parse_limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
+/// A limit of either version; `None` where there is none.
+pub fn parse_limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
     // What is no text is no number either.
-    memcg::limit(std::str::from_utf8(bytes).unwrap_or_default())
+    snapshot::limit(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// `None` where there is no `inactive_file`, or on v1 no limit.
-pub(super) fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
+pub fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
     let text = std::str::from_utf8(bytes).ok()?;
     let value = |key: &str| {
         text.lines()
@@ -36,7 +35,7 @@ pub(super) fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
     Some(match version {
         Version::V1 => MemoryStat {
             inactive_file: value("total_inactive_file")?.parse().ok()?,
-            limit: memcg::limit(value("hierarchical_memory_limit")?).ok()?,
+            limit: snapshot::limit(value("hierarchical_memory_limit")?).ok()?,
         },
         Version::V2 => MemoryStat {
             inactive_file: value("inactive_file")?.parse().ok()?,
@@ -46,12 +45,12 @@ pub(super) fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
 }
 
 /// `memory.pressure`, `io.pressure` or `cpu.pressure`, whose line `full` may be missing.
-pub(super) fn parse_stall(cpu: bool, bytes: &[u8]) -> Option<Stall> {
+pub fn parse_stall(cpu: bool, bytes: &[u8]) -> Option<Pressure> {
     let text = std::str::from_utf8(bytes).ok()?;
     if cpu {
-        memcg::cpu_psi(text)
+        snapshot::cpu_psi(text)
     } else {
-        memcg::psi(text)
+        snapshot::psi(text)
     }
 }
 
@@ -60,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use memcg::{Percent, Stalled};
+    use crate::memory::{Percent, Stalled};
 
     const V1: &str = "cache 0\ninactive_file 7\nhierarchical_memory_limit 67108864\n\
         hierarchical_memsw_limit 67108864\ntotal_cache 0\ntotal_inactive_file 114688\n";
@@ -138,7 +137,7 @@ mod tests {
         fn stalls_come_back(some in stalled(), full in stalled()) {
             let text = line("some", &some) + &line("full", &full);
             let read = parse_stall(false, text.as_bytes());
-            prop_assert_eq!(read, Some(Stall { some, full }));
+            prop_assert_eq!(read, Some(Pressure { some, full }));
             prop_assert_eq!(parse_stall(true, text.as_bytes()), read);
         }
 
