@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use oom_capture::Pattern;
 
 use crate::cri::Socket;
-use crate::pressure::Every;
 use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
+use pressure::SamplePeriod;
 
 pub use probe_method::ProbeMethod;
 pub use sidecar::Sidecar;
@@ -134,7 +134,7 @@ pub struct Run {
         value_name = "SPAN",
         default_value = "1s"
     )]
-    pub sample: Every,
+    pub sample: SamplePeriod,
 
     /// Variable of the victim's environment to report; repeatable (in the variable: separated by commas).
     ///

@@ -12,7 +12,6 @@ pub mod logging;
 pub mod metrics;
 pub mod no_victim;
 pub mod pipeline;
-pub mod pressure;
 pub mod procfs;
 pub mod proxy;
 mod receipts;

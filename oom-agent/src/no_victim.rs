@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use memcg::NodeRoot;
 use oom_agent_ebpf as kernel;
 use oom_capture::{Trigger, memcg_path, text};
+pub use pressure::NoVictimCause as Cause;
 use service::escape;
 
 use crate::host::Host;
@@ -22,15 +23,6 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 /// Cgroups that are remembered.
 const CGROUPS: usize = 1024;
-
-/// Why nobody is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// All processes have an `oom_score_adj` of -1000, or there is none.
-    NoKillableProcess,
-    /// cgroup v1: `oom_kill_disable` is 1, and processes wait.
-    OomKillDisabled,
-}
 
 /// What was seen of a cgroup. It is seen again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,24 +62,11 @@ struct Episode {
     trigger: Option<Trigger>,
 }
 
-// === impl Cause ===
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::NoKillableProcess, Self::OomKillDisabled];
-
-    /// For metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoKillableProcess => "no-killable-process",
-            Self::OomKillDisabled => "oom-kill-disabled",
-        }
-    }
-
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::NoKillableProcess => Outcome::NoKillableProcess,
-            Self::OomKillDisabled => Outcome::OomKillDisabled,
+impl From<Cause> for Outcome {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::NoKillableProcess => Self::NoKillableProcess,
+            Cause::OomKillDisabled => Self::OomKillDisabled,
         }
     }
 }
@@ -136,7 +115,7 @@ impl Sighting {
             setting: None,
             holders: Vec::new(),
             oom: None,
-            outcome: self.cause.outcome(),
+            outcome: self.cause.into(),
             trigger: self.trigger,
             victims: Vec::new(),
             victim_count: 0,

@@ -2,27 +2,15 @@
 
 mod largest;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, openat};
-use rustix::thread::CapabilitySet;
-
-use memcg::{CgroupNamespace, memory_cgroup};
-
+use memcg::{CgroupNamespace, ProcessHandle, ProcessStatus, Processes, is_initial_pid_namespace};
 use oom_capture::{Process, Rss, Victim};
-
-/// The most that is read of one file, in bytes.
-const FILE_LEN: u64 = 64 << 10;
+use rustix::thread::CapabilitySet;
 
 /// The most that is kept of a command line, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
-
-/// `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in field 9 of `proc_pid_stat(5)`.
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -33,14 +21,8 @@ const TICK_NS: u64 = 10_000_000;
 /// A mounted procfs.
 #[derive(Clone, Debug)]
 pub struct Procfs {
-    root: PathBuf,
+    processes: Processes,
     namespace: CgroupNamespace,
-}
-
-/// Whether this process sees all of the host's processes, under the numbers that the kernel has for them.
-pub fn is_initial_pid_namespace() -> bool {
-    let namespace = std::fs::read_link("/proc/self/ns/pid");
-    namespace.is_ok_and(|namespace| namespace.as_os_str() == INITIAL_PID_NAMESPACE)
 }
 
 /// Whether this process may signal those of other users.
@@ -53,9 +35,9 @@ pub fn may_kill() -> bool {
 
 impl Procfs {
     /// `root` is where it is mounted; read in the initial cgroup namespace.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
         Self {
-            root: root.into(),
+            processes: Processes::new(root),
             namespace: CgroupNamespace::initial(),
         }
     }
@@ -92,13 +74,8 @@ impl Procfs {
     /// the initial PID namespace are there threads of the kernel. (The namespace's own name, in
     /// `1/ns/pid`, cannot be read without `CAP_SYS_PTRACE`.)
     fn shows_kernel_threads(&self) -> io::Result<bool> {
-        let stat = text(&self.open(2)?, "stat")?;
-        // After the name, which may hold anything: state ppid pgrp session tty_nr tpgid flags.
-        let flags = stat.rsplit_once(") ").and_then(|(_, rest)| {
-            let flags = rest.split_ascii_whitespace().nth(6)?;
-            flags.parse::<u64>().ok()
-        });
-        Ok(flags.is_some_and(|flags| flags & PF_KTHREAD != 0))
+        let stat = self.processes.open(2)?.stat()?;
+        Ok(stat.is_some_and(|stat| stat.flags & PF_KTHREAD != 0))
     }
 
     /// Fills what is still missing of the process or thread `victim.pid`, which was killed at
@@ -112,39 +89,38 @@ impl Procfs {
     fn try_fill(&self, killed: &mut Victim, killed_boot_ns: u64) -> Result<String, String> {
         let victim = &mut killed.process;
         let gone = |error: io::Error| format!("gone before /proc could be read ({})", error.kind());
-        // Whatever is read by this handle is of one process, whoever gets its number.
-        let dir = self.open(victim.pid).map_err(gone)?;
-        let status = text(&dir, "status").map_err(gone)?;
-        let started = started(&text(&dir, "stat").map_err(gone)?);
-        if !started.is_some_and(|ticks| is_victim(ticks, victim.start_boot_ns, killed_boot_ns)) {
+        let process = self.processes.open(victim.pid).map_err(gone)?;
+        let status = process.status().map_err(gone)?;
+        let stat = process.stat().map_err(gone)?;
+        let is_victim = |ticks| is_victim(ticks, victim.start_boot_ns, killed_boot_ns);
+        let Some(stat) = stat.filter(|stat| is_victim(stat.start_ticks)) else {
             return Err(
                 "gone before /proc could be read: another process has its number".to_owned(),
             );
-        }
+        };
         fill_from_status(victim, &status);
         // A process that has ended is shown in the root cgroup, and without memory.
-        let ended = field(&status, "State").is_some_and(|state| state.starts_with(['Z', 'X']));
-        if victim.cgroup.is_none() && !ended {
-            victim.cgroup = self.cgroup_at(&dir);
+        if victim.cgroup.is_none() && !stat.ended {
+            victim.cgroup = self.cgroup_of(&process);
         }
         if victim.oom_score_adj.is_none() {
-            let adj = text(&dir, "oom_score_adj").ok();
-            victim.oom_score_adj = adj.and_then(|text| text.trim().parse().ok());
+            victim.oom_score_adj = process.read_number("oom_score_adj");
         }
         if victim.cmdline.is_none() {
             // Empty once the address space is gone.
-            victim.cmdline = read(&dir, "cmdline", CMDLINE_LEN)
+            victim.cmdline = process
+                .read("cmdline", CMDLINE_LEN)
                 .ok()
                 .filter(|bytes| !bytes.is_empty())
                 .map(|bytes| oom_capture::arguments(&bytes));
         }
         if killed.parent_above.is_none() {
             let parent = || {
-                let number: u32 = number(&status, "PPid")?;
-                let cgroup = self.cgroup_at(&self.open(number).ok()?)?;
-                // As long as it is the parent its number is its own.
-                let again = number_of_parent(&dir)?;
-                (again == number).then_some(cgroup)
+                let pid: u32 = status.number("PPid")?;
+                let cgroup = self.cgroup_of(&self.processes.open(pid).ok()?)?;
+                // As long as it is the parent its pid is its own.
+                let again: u32 = process.status().ok()?.number("PPid")?;
+                (pid == again).then_some(cgroup)
             };
             let own = victim.cgroup.as_deref();
             let known = own.zip(parent());
@@ -153,46 +129,15 @@ impl Procfs {
             let known = known.filter(|(own, parent)| is_whole(own) == is_whole(parent));
             killed.parent_above = known.map(|(own, parent)| levels_above(own, &parent));
         }
-        let ended = if ended { ", it had ended" } else { "" };
+        let ended = if stat.ended { ", it had ended" } else { "" };
         Ok(format!("not to be had from /proc{ended}"))
     }
 
     /// The memory cgroup of an open process, from the hierarchy's root on or, where that cannot be told,
     /// without the ancestors next to the root.
-    fn cgroup_at(&self, dir: &File) -> Option<String> {
-        let seen = memory_cgroup(&text(dir, "cgroup").ok()?)?;
-        Some(self.namespace.shown(&seen))
+    fn cgroup_of(&self, process: &ProcessHandle) -> Option<String> {
+        Some(self.namespace.shown(&process.cgroup()?))
     }
-
-    fn open(&self, pid: u32) -> io::Result<File> {
-        let flags = OFlags::DIRECTORY.bits().cast_signed();
-        let mut options = OpenOptions::new();
-        let dir = options.read(true).custom_flags(flags);
-        dir.open(self.root.join(pid.to_string()))
-    }
-}
-
-fn read(dir: impl AsFd, name: &str, at_most: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = File::from(openat(dir, name, flags, Mode::empty())?);
-    let mut bytes = Vec::new();
-    file.take(at_most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn text(dir: &File, name: &str) -> io::Result<String> {
-    let bytes = read(dir, name, FILE_LEN)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn number_of_parent(dir: &File) -> Option<u32> {
-    number(&text(dir, "status").ok()?, "PPid")
-}
-
-/// When a process was started, in ticks: field 22 of `proc_pid_stat(5)`. The name may hold anything.
-fn started(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 /// Whether a process that started then is the victim, and not one that got its number later.
@@ -214,41 +159,25 @@ fn levels_above(path: &str, other: &str) -> u32 {
     u32::try_from(own.len().saturating_sub(shared)).unwrap_or(u32::MAX)
 }
 
-fn number<T: std::str::FromStr>(status: &str, name: &str) -> Option<T> {
-    field(status, name)?
-        .split_ascii_whitespace()
-        .next()?
-        .parse()
-        .ok()
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|line| {
-        line.strip_prefix(name)?
-            .strip_prefix(':')
-            .map(str::trim_ascii)
-    })
-}
-
-fn fill_from_status(victim: &mut Process, status: &str) {
+fn fill_from_status(victim: &mut Process, status: &ProcessStatus) {
     let kib = |name: &str| {
-        let digits = field(status, name)?.strip_suffix("kB")?.trim_ascii_end();
+        let digits = status.field(name)?.strip_suffix("kB")?.trim_ascii_end();
         digits.parse::<u64>().ok()?.checked_mul(1024)
     };
     // What was marked can be a thread: an incident names its process.
-    victim.pid = number(status, "Tgid").unwrap_or(victim.pid);
-    victim.parent_pid = victim.parent_pid.or_else(|| number(status, "PPid"));
-    victim.uid = victim.uid.or_else(|| number(status, "Uid"));
+    victim.pid = status.number("Tgid").unwrap_or(victim.pid);
+    victim.parent_pid = victim.parent_pid.or_else(|| status.number("PPid"));
+    victim.uid = victim.uid.or_else(|| status.number("Uid"));
     victim.comm = victim
         .comm
         .take()
-        .or_else(|| field(status, "Name").map(str::to_owned));
+        .or_else(|| status.field("Name").map(str::to_owned));
+    let pids: Vec<u32> = status.numbers("NSpid").collect();
     if victim.namespace_pid.is_none()
-        && let Some(pids) = field(status, "NSpid")
+        && let Some((own, outer)) = pids.split_last()
     {
-        let mut pids = pids.split_ascii_whitespace();
-        victim.namespace_pid = pids.next_back().and_then(|pid| pid.parse().ok());
-        victim.namespace_level = u32::try_from(pids.count()).ok();
+        victim.namespace_pid = Some(*own);
+        victim.namespace_level = u32::try_from(outer.len()).ok();
     }
     victim.rss_bytes = victim.rss_bytes.or_else(|| {
         Some(Rss {
@@ -338,10 +267,8 @@ mod tests {
     #[test]
     fn a_zombie_has_no_memory_and_no_command_line_left() {
         let (_root, procfs) = process(&[
-            (
-                "status",
-                b"Name:\ttail\nState:\tZ (zombie)\nTgid:\t4243\nUid:\t0\t0\t0\t0\n",
-            ),
+            ("status", b"Name:\ttail\nTgid:\t4243\nUid:\t0\t0\t0\t0\n"),
+            ("stat", &[b"4243 (tail) Z", &stat()[15..]].concat()),
             ("cgroup", b"0::/\n"),
             ("oom_score_adj", b"0\n"),
             ("cmdline", b""),
@@ -386,7 +313,11 @@ mod tests {
             start_boot_ns: Some(1_004_000_000),
             ..Process::default()
         };
-        std::fs::rename(procfs.root.join("4243"), procfs.root.join("4242")).unwrap();
+        std::fs::rename(
+            procfs.processes.root().join("4243"),
+            procfs.processes.root().join("4242"),
+        )
+        .unwrap();
         let late = "its signal has not reached it in time".to_owned();
         let mut killed = Victim {
             missing: vec![late],
@@ -408,10 +339,13 @@ mod tests {
             std::fs::write(root.path().join("2/stat"), stat).unwrap();
             Procfs::of_host(Some(root.path())).is_some()
         };
-        assert!(with_second("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0\n"));
-        assert!(!with_second("2 (kthreadd) S 1 2 2 0 -1 4194304 0 0 0 0\n"));
+        let second = |name: &str, flags: u32| {
+            format!("2 ({name}) S 0 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 25 0\n")
+        };
+        assert!(with_second(&second("kthreadd", 2_129_984)));
+        assert!(!with_second(&second("kthreadd", 4_194_304)));
         assert!(
-            !with_second("2 (a) S 0 0 0 0 -1 2129984) S 1 2 2 0 -1 0 0\n"),
+            !with_second(&second("a) S 0 0 0 0 -1 2129984", 0)),
             "a process that is called so"
         );
         assert!(!with_second("2 (kthreadd) S 0\n"));

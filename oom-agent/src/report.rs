@@ -86,7 +86,7 @@ impl Report {
     /// When the kernel did what is reported, in ns of `CLOCK_MONOTONIC`.
     pub fn stamp_ns(&self) -> Option<u64> {
         match self {
-            Self::Warning(warning) => Some(warning.crossing.usage.at_ns),
+            Self::Warning(warning) => Some(warning.crossing.sample.at_ns),
             _ => Some(self.incident()?.stamp_ns),
         }
     }

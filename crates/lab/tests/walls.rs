@@ -29,6 +29,7 @@ fn each_crate_stays_within_its_walls() {
         ("memcg", &["clap", "aya"][..]),
         ("service", &["clap", "aya"]),
         ("oom-capture", &["clap"]),
+        ("pressure", &["clap", "aya", "prometheus-client"]),
         ("xtask", &["aya", "rcgen"]),
         ("oom-agent", &["rppal", "redb"]),
         ("bonker-gpio", &["aya", "kube"]),

@@ -5,10 +5,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes};
+
 use super::post::Process;
-use super::process::{Held, Identity, Processes};
 use super::signal::{SendError, Sig};
-use crate::pressure::threshold::Scores;
 
 /// Processes that are signalled at most, and cgroups that are looked into: a container may make its own.
 const PROCESSES: usize = 1024;
@@ -61,7 +61,7 @@ pub fn signal(processes: &Processes, dir: &Path, whom: Whom, signal: Sig) -> io:
     Ok(done)
 }
 
-type Member = (u32, Held, Identity);
+type Member = (u32, ProcessHandle, ProcessIdentity);
 
 /// Handles of those that are in the cgroup. Whose number that is, is known only after it was opened:
 /// it cannot be another's while the handle's process, which is asked once more before the signal, lives.
@@ -82,11 +82,10 @@ fn opened(processes: &Processes, cgroup: &Path, pids: impl Iterator<Item = u32>)
 fn first(all: Vec<Member>) -> Option<Member> {
     let members: BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
     let depth = |member: Member| {
-        let pids = member.1.namespace_pids();
-        let within = member
-            .1
-            .parent()
-            .is_none_or(|parent| members.contains(&parent));
+        let status = member.1.status().ok()?;
+        let pids: Vec<u32> = status.numbers("NSpid").collect();
+        let parent: u32 = status.number("PPid")?;
+        let within = members.contains(&parent);
         (pids.last() == Some(&1) && !within).then_some((pids.len(), member))
     };
     let firsts = all.into_iter().filter_map(depth);
@@ -95,26 +94,26 @@ fn first(all: Vec<Member>) -> Option<Member> {
 
 /// Of the cgroup's processes the one that the kernel would rather kill, by its `oom_score`, with its
 /// scores. `None` where there is none, or none that can be seen: see [`signal`].
-pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, Scores)> {
+pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, OomScores)> {
     let (pid, held, scores) = worst_held(processes, dir)?;
     let cmdline = held.command();
     Some((Process { pid, cmdline }, scores))
 }
 
 /// The same without its command, which waits for its memory's lock: a process in reclaim has that for long.
-pub fn worst(processes: &Processes, dir: &Path) -> Option<(u32, Scores)> {
+pub fn worst(processes: &Processes, dir: &Path) -> Option<(u32, OomScores)> {
     worst_held(processes, dir).map(|(pid, _, scores)| (pid, scores))
 }
 
-fn worst_held(processes: &Processes, dir: &Path) -> Option<(u32, Held, Scores)> {
-    let mut best: Option<(u32, Held, Scores)> = None;
+fn worst_held(processes: &Processes, dir: &Path) -> Option<(u32, ProcessHandle, OomScores)> {
+    let mut best: Option<(u32, ProcessHandle, OomScores)> = None;
     let all = with_descendants(dir).into_iter();
     let pids = all.flat_map(|cgroup| listed(&cgroup).unwrap_or_default());
     for pid in pids.take(PROCESSES) {
         let Ok(held) = processes.open(pid) else {
             continue;
         };
-        let Some(scores) = held.scores() else {
+        let Some(scores) = held.oom_scores() else {
             continue;
         };
         let worst = best.as_ref().map(|(_, _, worst)| worst.oom_score);

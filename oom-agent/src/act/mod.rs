@@ -2,10 +2,8 @@
 
 mod members;
 mod post;
-mod process;
 mod signal;
 
 pub use members::{Signalled, Whom, likeliest, signal as signal_cgroup, worst};
 pub use post::{ConfigError, Notice, Post, PostError, Process as Noticed};
-pub use process::{Held, Identity, Processes};
 pub use signal::{BadSignal, SendError, Sig};

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use memcg::{ProcessHandle, ProcessIdentity};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 use service::escape;
-
-use super::process::{Held, Identity};
 
 /// A signal to send, by its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl Sig {
     /// Sends it, if `held` is still the process `meant`. From the moment it was opened, its handle is
     /// of one process and no other, whoever gets its number: what is asked and what is signalled are
     /// the same.
-    pub fn send(self, held: &Held, meant: &Identity) -> Result<(), SendError> {
+    pub fn send(self, held: &ProcessHandle, meant: &ProcessIdentity) -> Result<(), SendError> {
         let now = held.identity().ok_or(SendError::Ended)?;
         if now != *meant {
             return Err(SendError::Another);
@@ -146,7 +145,8 @@ mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::{Command, Stdio};
 
-    use super::super::process::Processes;
+    use memcg::Processes;
+
     use super::*;
 
     fn sleeper() -> std::process::Child {
@@ -191,11 +191,11 @@ mod tests {
         let held = Processes::new("/proc").open(child.id()).unwrap();
         let meant = held.identity().unwrap();
         let others = [
-            Identity {
-                started: meant.started + 1,
+            ProcessIdentity {
+                start_ticks: meant.start_ticks + 1,
                 ..meant.clone()
             },
-            Identity {
+            ProcessIdentity {
                 cgroup: "/elsewhere".to_owned(),
                 ..meant.clone()
             },

@@ -9,7 +9,7 @@ use clap::Args;
 use super::span::{points, time};
 use super::{LogFormat, LogLevel};
 use crate::act::Sig;
-use crate::pressure::threshold::{Mark, Settings};
+use pressure::{Threshold, Thresholds};
 
 /// `oom-agent sidecar`
 #[derive(Args, Debug)]
@@ -20,11 +20,11 @@ pub struct Sidecar {
     /// and `{memory,io,cpu}_pressure_{some,full}_{avg10,avg60,avg300,total}`, as in
     /// `memory_usage > 75 || memory_pressure_full_avg10 > 20`.
     #[arg(long, env = "WARNING", value_name = "THRESHOLD", default_value = "75")]
-    pub warning: Mark,
+    pub warning: Threshold,
 
     /// Threshold of a critical warning: likewise.
     #[arg(long, env = "CRITICAL", value_name = "THRESHOLD", default_value = "90")]
-    pub critical: Mark,
+    pub critical: Threshold,
 
     /// Least time between two warnings of one level: `30s`, `1m30s`, or seconds.
     #[arg(long, env = "COOLDOWN", value_name = "TIME", default_value = "30s", value_parser = time)]
@@ -95,8 +95,8 @@ pub struct Sidecar {
 
 impl Sidecar {
     /// When to warn.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> Thresholds {
+        Thresholds {
             warning: Some(self.warning.clone()),
             critical: Some(self.critical.clone()),
             cooldown: self.cooldown_interval,
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn its_defaults_are_the_first_oomheros_marks_and_the_thirds_times() {
         let sidecar = parsed(&[]).unwrap();
-        assert_eq!(sidecar.settings(), Settings::default());
+        assert_eq!(sidecar.settings(), Thresholds::default());
         assert_eq!(sidecar.loop_interval, Duration::from_millis(100));
         assert_eq!(
             (sidecar.warning_signal, sidecar.critical_signal),

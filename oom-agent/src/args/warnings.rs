@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::span::{points, time};
-use crate::pressure::threshold::{BadExpression, Mark, Settings};
+use pressure::{ExpressionError, Threshold, Thresholds};
 
 /// Flags of warnings.
 #[derive(Args, Debug)]
@@ -89,17 +89,17 @@ pub enum Action {
 
 /// A mark, or none.
 #[derive(Clone, Debug, PartialEq)]
-pub struct When(pub Option<Mark>);
+pub struct When(pub Option<Threshold>);
 
 // === impl When ===
 
 impl FromStr for When {
-    type Err = BadExpression;
+    type Err = ExpressionError;
 
-    fn from_str(text: &str) -> Result<Self, BadExpression> {
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
         match text.trim_ascii() {
             "never" => Ok(Self(None)),
-            _ => Mark::of_working_set(text).map(|mark| Self(Some(mark))),
+            _ => Threshold::parse_working_set(text).map(|mark| Self(Some(mark))),
         }
     }
 }
@@ -108,8 +108,8 @@ impl FromStr for When {
 
 impl Warnings {
     /// When.
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> Thresholds {
+        Thresholds {
             warning: self.warning.0.clone(),
             critical: self.critical.0.clone(),
             cooldown: self.warning_cooldown,
@@ -155,10 +155,10 @@ mod tests {
     #[test]
     fn nothing_is_done_unless_it_is_asked_for() {
         let warnings = parsed(&[]).unwrap();
-        let settings = Settings {
-            warning: Some(Mark::WorkingSet(75.0)),
-            critical: Some(Mark::WorkingSet(90.0)),
-            ..Settings::default()
+        let settings = Thresholds {
+            warning: Some(Threshold::WorkingSet(75.0)),
+            critical: Some(Threshold::WorkingSet(90.0)),
+            ..Thresholds::default()
         };
         assert_eq!(warnings.settings(), settings);
         assert!(!warnings.does_any());

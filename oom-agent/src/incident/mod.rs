@@ -1,6 +1,5 @@
 //! What an incident is, and how records become one. Pure: time is an argument.
 
-mod before;
 mod first;
 mod memory;
 mod position;
@@ -16,11 +15,10 @@ use memcg::{Memory, Usage};
 use oom_capture::{Rss, Trigger};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use before::is_near;
-pub use before::{Before, Growth, SAMPLES};
 pub use first::is_first_process;
 pub use memory::memory_of_interest;
 pub use position::position;
+pub use pressure::{GrowthPattern, History};
 pub use scope::{Limit, counted, inferred, look_for_swap_limit, seen};
 pub use sentence::sentence;
 pub use setting::{
@@ -76,7 +74,7 @@ pub struct Incident {
     pub memory: Vec<Memory>,
     /// How the memory came to the kill; `None` where nobody looked.
     #[serde(default)]
-    pub before: Option<Before>,
+    pub before: Option<History>,
     /// `field: reason` for each thing that should be known and is not.
     pub degraded: Vec<String>,
     /// The kernel's stamp of the mark: `CLOCK_MONOTONIC`, in ns.

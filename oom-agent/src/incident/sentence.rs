@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Before, Incident, LimitKind, Outcome, Scope, Victim};
+use super::{History, Incident, LimitKind, Outcome, Scope, Victim};
 
 /// Who died, where, of what size, and what became of the container. The strings of
 /// victims and pods are as they came: the place this goes to escapes them.
@@ -49,7 +49,7 @@ pub fn sentence(incident: &Incident) -> String {
         let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
     }
     let before = incident.before.as_ref().filter(|_| incident.is_at_limit());
-    if let Some(words) = before.and_then(Before::words) {
+    if let Some(words) = before.and_then(History::describe) {
         let _infallible = write!(text, " — {words}");
     }
     text

@@ -110,7 +110,7 @@ fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<St
         put("trigger-comm", Some(safe(&trigger.comm)));
     }
     if let Some(before) = &incident.before {
-        put("growth", word(&before.verdict));
+        put("growth", word(&before.pattern));
         let slope = before.slope_bytes_per_second;
         put("slope-bytes-per-second", slope.map(|it| it.to_string()));
         let half = before.half_to_limit_ms;
@@ -142,7 +142,7 @@ fn verdict(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
 }
 
 fn warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
-    let (crossing, usage) = (&warning.crossing, &warning.crossing.usage);
+    let (crossing, usage) = (&warning.crossing, &warning.crossing.sample);
     put("warning", word(&crossing.level));
     put("mark", Some(safe(&warning.mark)));
     put("usage-bytes", Some(usage.current.to_string()));

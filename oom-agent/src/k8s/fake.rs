@@ -9,7 +9,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Recorder, find};
-use crate::incident::{Before, Container, Growth, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{
+    Container, GrowthPattern, History, Incident, Outcome, Pod, Scope, VERSION, Victim,
+};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
@@ -152,14 +154,14 @@ pub(crate) fn takes_events(asked: &Asked) -> Answer {
 }
 
 /// How it came to that, where it leaks 1 MiB a second.
-pub(crate) fn leak() -> Before {
-    Before {
+pub(crate) fn leak() -> History {
+    History {
         cgroup: "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db".to_owned(),
         limit_bytes: Some(64 << 20),
         samples: vec![(32_000, 32 << 20), (16_000, 48 << 20), (0, 64 << 20)],
         slope_bytes_per_second: Some(1 << 20),
         half_to_limit_ms: Some(32_000),
-        verdict: Growth::Leak,
+        pattern: GrowthPattern::Leak,
     }
 }
 

@@ -33,19 +33,18 @@ pub use kills::Who;
 pub use names::NameCounts;
 pub use no_victim::NoVictimCounts;
 pub use prometheus_client::metrics::counter::Counter;
-pub use sampler::SamplerCounts;
 pub use sink::{EventCounts, JournalCounts, SinkCounts};
 pub use totals::{Readings, Totals};
 pub use warnings::WarningCounts;
 
 use crate::incident::Incident;
-use crate::pressure::Usage;
 use crate::status_check::{Judgement, UndecidedReason};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
 use oom_capture::{Fate, Kill};
 use optional::Optional;
+use pressure::{Counts, Sample};
 use sink::Sinks;
 use status_checks::StatusChecks;
 use usages::Usages;
@@ -75,7 +74,7 @@ pub struct Metrics {
     /// Connections of the admin port that were closed to make room for another.
     pub connections_evicted: Counter,
     /// What the sampler of the containers' usage does.
-    pub sampler: SamplerCounts,
+    pub sampler: Arc<Counts>,
     /// What became of containers that came near their limits.
     pub warnings: WarningCounts,
     /// What was asked of runtimes before there was a kill.
@@ -150,7 +149,7 @@ impl Default for Metrics {
                 "Incidents that were not told: another node on the same kernel had them",
             ),
             status_checks: StatusChecks::new(&mut registry),
-            sampler: SamplerCounts::new(&mut registry),
+            sampler: sampler::register(&mut registry),
             warnings: WarningCounts::new(&mut registry),
             no_victim: NoVictimCounts::new(&mut registry),
             kills: Kills::new(&mut registry),
@@ -326,7 +325,7 @@ impl Metrics {
     }
 
     /// How much memory containers use, all that are known of.
-    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
+    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         self.usages.set(usages);
     }
 

@@ -1,102 +1,98 @@
-use std::sync::atomic::AtomicU64;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
+use pressure::Counts;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// What the sampler of the containers' usage does. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct SamplerCounts {
-    /// Passes over all containers.
-    pub passes: Counter,
-    /// Looks at one container between passes.
-    pub between: Counter,
-    /// Such looks that had to wait for the pass, as too many were due.
-    pub postponed: Counter,
-    /// Looks that failed though the container is there.
-    pub failed: Counter,
-    /// Times that all cgroups were walked again, as too much happened at once.
-    pub rescans: Counter,
-    /// 1 while its thread runs.
-    pub running: Gauge,
-    /// Containers that are watched.
-    pub watched: Gauge,
-    /// Containers with a limit that are not, for want of room.
-    pub no_room: Gauge,
-    /// Directories of cgroups that are not watched for containers.
-    pub unwatched: Gauge,
-    /// What all of that took, in s.
-    pub seconds: Counter<f64, AtomicU64>,
+type Metric = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
+
+const COUNTERS: [Metric; 5] = [
+    (
+        "sampler_passes",
+        "Passes over the memory of all watched containers",
+        |counts| &counts.sweeps,
+    ),
+    (
+        "sampler_looks_between",
+        "Looks at one container between passes",
+        |counts| &counts.between,
+    ),
+    (
+        "sampler_looks_postponed",
+        "Looks between passes that were left to the pass",
+        |counts| &counts.postponed,
+    ),
+    (
+        "sampler_looks_failed",
+        "Looks at a container that is there and could not be read",
+        |counts| &counts.failed,
+    ),
+    (
+        "sampler_rescans",
+        "Times that all cgroups were walked again",
+        |counts| &counts.rescans,
+    ),
+];
+
+const GAUGES: [Metric; 4] = [
+    (
+        "sampler_running",
+        "Whether the thread runs that samples containers' memory",
+        |counts| &counts.running,
+    ),
+    (
+        "watched_containers",
+        "Containers with a memory limit whose usage is sampled",
+        |counts| &counts.watched,
+    ),
+    (
+        "unwatched_containers",
+        "Containers with a memory limit for which there is no room",
+        |counts| &counts.no_room,
+    ),
+    (
+        "unwatched_cgroups",
+        "Directories of cgroups that are not watched for containers",
+        |counts| &counts.unwatched,
+    ),
+];
+
+#[derive(Debug)]
+struct Metrics(Arc<Counts>);
+
+/// The counts are for the sampler.
+pub(super) fn register(registry: &mut Registry) -> Arc<Counts> {
+    let counts = Arc::<Counts>::default();
+    registry.register_collector(Box::new(Metrics(Arc::clone(&counts))));
+    counts
 }
 
-// === impl SamplerCounts ===
-
-impl SamplerCounts {
-    pub(super) fn new(registry: &mut Registry) -> Self {
-        let counts = Self::default();
-        let mut counter = |name: &str, help: &str, counter: &Counter| {
-            registry.register(name, help, counter.clone());
-        };
-        counter(
-            "sampler_passes",
-            "Passes over the memory of all watched containers",
-            &counts.passes,
-        );
-        counter(
-            "sampler_looks_between",
-            "Looks at one container between passes",
-            &counts.between,
-        );
-        counter(
-            "sampler_looks_postponed",
-            "Looks between passes that were left to the pass",
-            &counts.postponed,
-        );
-        counter(
-            "sampler_looks_failed",
-            "Looks at a container that is there and could not be read",
-            &counts.failed,
-        );
-        counter(
-            "sampler_rescans",
-            "Times that all cgroups were walked again",
-            &counts.rescans,
-        );
-        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
-            registry.register(name, help, gauge.clone());
-        };
-        gauge(
-            "sampler_running",
-            "Whether the thread runs that samples containers' memory",
-            &counts.running,
-        );
-        gauge(
-            "watched_containers",
-            "Containers with a memory limit whose usage is sampled",
-            &counts.watched,
-        );
-        gauge(
-            "unwatched_containers",
-            "Containers with a memory limit for which there is no room",
-            &counts.no_room,
-        );
-        gauge(
-            "unwatched_cgroups",
-            "Directories of cgroups that are not watched for containers",
-            &counts.unwatched,
-        );
-        registry.register_with_unit(
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        for (name, help, count) in COUNTERS {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(read(count(&self.0))).encode(encoder)?;
+        }
+        for (name, help, count) in GAUGES {
+            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let value = i64::try_from(read(count(&self.0))).unwrap_or(i64::MAX);
+            ConstGauge::new(value).encode(encoder)?;
+        }
+        let encoder = encoder.encode_descriptor(
             "sampler",
             "Time spent in passes and looks between them, with what is made of each",
-            Unit::Seconds,
-            counts.seconds.clone(),
-        );
-        counts
-    }
-
-    /// A pass over all containers, or looks between passes, took that long, with what was made of them.
-    pub fn spent(&self, took: Duration) {
-        self.seconds.inc_by(took.as_secs_f64());
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        let busy = Duration::from_nanos(read(&self.0.busy_ns)).as_secs_f64();
+        ConstCounter::new(busy).encode(encoder)
     }
 }

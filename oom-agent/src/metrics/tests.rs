@@ -9,7 +9,7 @@ use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
-use crate::pressure::{Pressure, Stall, Usage};
+use pressure::{Pressure, Sample, Stall};
 
 /// Series by name and labels; sums of seconds left out.
 type Series = BTreeMap<String, i64>;
@@ -425,12 +425,12 @@ fn latencies_and_what_was_degraded() {
 
 /// `docs/metrics.md` and the registry name the same metrics, types and labels.
 /// With all that can be known.
-fn pressed() -> Usage {
+fn pressed() -> Sample {
     let stall = Stall {
         some: Stalled::default(),
         full: Stalled::default(),
     };
-    Usage {
+    Sample {
         at_ns: 1,
         current: 2,
         working_set: 1,

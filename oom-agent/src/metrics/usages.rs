@@ -14,14 +14,14 @@ use prometheus_client::registry::Registry;
 
 use super::kills::{CONTAINERS, Who};
 use super::lock;
-use crate::pressure::Usage;
+use pressure::Sample;
 
 /// The metrics; as many containers as the kills have.
 #[derive(Debug, Default)]
-pub(super) struct Usages(Mutex<BTreeMap<Who, Usage>>);
+pub(super) struct Usages(Mutex<BTreeMap<Who, Sample>>);
 
 /// A figure of a container, by the name of its metric.
-type Figure = (&'static str, &'static str, fn(&Usage) -> Option<u64>);
+type Figure = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
 
 const FIGURES: [Figure; 3] = [
     (
@@ -51,8 +51,8 @@ impl Usages {
     }
 
     /// All of them; of two by the same name the one that was looked at last.
-    pub(super) fn set(&self, usages: impl IntoIterator<Item = (Who, Usage)>) {
-        let mut table: BTreeMap<Who, Usage> = BTreeMap::new();
+    pub(super) fn set(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
+        let mut table: BTreeMap<Who, Sample> = BTreeMap::new();
         for (who, usage) in usages {
             if table.len() < CONTAINERS || table.contains_key(&who) {
                 let known = table.entry(who).or_insert(usage);
@@ -112,8 +112,8 @@ mod tests {
 
     use super::*;
     use crate::incident::Container;
-    use crate::pressure::{Pressure, Stall};
     use memcg::Stalled;
+    use pressure::{Pressure, Stall};
 
     fn who(id: &str) -> Who {
         let container = Container {
@@ -123,8 +123,8 @@ mod tests {
         Who::new(&container, None)
     }
 
-    fn usage(current: u64, at_ns: u64) -> Usage {
-        Usage {
+    fn usage(current: u64, at_ns: u64) -> Sample {
+        Sample {
             at_ns,
             current,
             working_set: 1,
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    fn told(usages: Vec<(Who, Usage)>) -> String {
+    fn told(usages: Vec<(Who, Sample)>) -> String {
         let mut registry = Registry::default();
         Usages::new(&mut registry).set(usages);
         let mut text = String::new();
@@ -170,7 +170,7 @@ mod tests {
             io: none,
             cpu: none,
         };
-        let pressed = Usage {
+        let pressed = Sample {
             throttles: false,
             psi: Some(psi),
             ..usage(1, 1)

@@ -5,7 +5,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::pressure::threshold::Level;
+use pressure::Level;
 
 type Labels = [(&'static str, &'static str); 1];
 

@@ -11,12 +11,12 @@ use super::resolve::Resolver;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
-use crate::warn::{Ask, Known, Marks, PREFIX, Unheeded};
+use crate::warn::{Ask, Known, PREFIX, Policy, Unheeded};
 
 /// Looks pods up.
 pub(super) struct Annotated {
     host: Host,
-    node: Marks,
+    node: Policy,
     resolver: Arc<Resolver>,
     /// Set once there is an API server.
     reader: Arc<OnceLock<PodReader>>,
@@ -36,7 +36,7 @@ pub(super) struct Found {
 impl Annotated {
     pub(super) fn new(
         host: &Host,
-        node: Marks,
+        node: Policy,
         resolver: &Arc<Resolver>,
         reader: &Arc<OnceLock<PodReader>>,
         counts: &WarningCounts,
@@ -98,7 +98,7 @@ impl Annotated {
         });
         Found {
             uid,
-            known: Known::Marks(Arc::new(marks)),
+            known: Known::Policy(Arc::new(marks)),
             unheeded,
         }
     }

@@ -22,7 +22,7 @@ use crate::admin::{self, Answer, Asked};
 use crate::cri;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
-use crate::pressure::Usage;
+use pressure::Sample;
 
 /// A scrape or a probe waits this long for the container runtime at most.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -184,7 +184,7 @@ impl Health {
     }
 
     /// The last look at each container; one that the runtime does not know goes by its id.
-    fn usages(&self) -> Vec<(Who, Usage)> {
+    fn usages(&self) -> Vec<(Who, Sample)> {
         let all = self.watched.latest.get().into_iter();
         let all = all.map(|(key, usage)| (key.identity(), usage));
         // A pod that has a limit and no container with one is none.

@@ -14,9 +14,9 @@ use crate::host::Host;
 use crate::incident::sentence;
 use crate::metrics::NoVictimCounts;
 use crate::no_victim::{Episodes, NoVictim, Sighting};
-use crate::pressure::Pass;
 use crate::report::Report;
 use crate::sinks::Sinks;
+use pressure::Sweep;
 
 /// Sightings on their way. What finds no room is seen again.
 const QUEUE: usize = 64;
@@ -58,10 +58,10 @@ impl Sightings {
         }
     }
 
-    /// Those of a pass.
-    pub(super) fn of_pass(&self, pass: &Pass<'_>) {
-        for (at, cause) in pass.stuck {
-            let Some((key, usage)) = pass.usages.get(*at) else {
+    /// Those of a sweep.
+    pub(super) fn of_sweep(&self, sweep: &Sweep<'_>) {
+        for (at, cause) in sweep.stuck {
+            let Some((key, usage)) = sweep.samples.get(*at) else {
                 continue;
             };
             self.offer(Sighting {

@@ -16,9 +16,9 @@ use crate::args::{Action, Run};
 use crate::host::Host;
 use crate::k8s::PodReader;
 use crate::metrics::Metrics;
-use crate::pressure::Sampler;
 use crate::receipts::Deliveries;
 use crate::sinks::{BonkerUrl, EVENTS, Lines, Secrets, Sink, Sinks, start_bonker, start_events};
+use pressure::Sampler;
 
 /// All of them, started.
 pub(super) struct Outputs {
@@ -69,7 +69,7 @@ impl Parts<'_> {
             status_checker,
             sampling: sampling::start(
                 args,
-                metrics.sampler.clone(),
+                Arc::clone(&metrics.sampler),
                 self.watched,
                 plan,
                 Arc::clone(&self.resolver.names),

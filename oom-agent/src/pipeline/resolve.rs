@@ -16,10 +16,10 @@ use super::owner::owner_by_path;
 use super::sampling::Watched;
 use crate::host::Host;
 use crate::incident::{
-    self, Before, Container, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
+    self, Container, History, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
 };
-use crate::pressure::Recorder;
 use crate::procfs::Procfs;
+use pressure::FlightRecorder;
 
 /// Given to look at what memory was made of; it takes some 60 µs for a cgroup, but on a node that thrashes.
 const SNAPSHOT: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub(super) struct Resolver {
     /// This process as the host numbers it.
     own_pid: Option<u32>,
     snapshots: Snapshots,
-    recorder: Recorder,
+    recorder: FlightRecorder,
     pub(super) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
     attached_ns: AtomicU64,
@@ -298,7 +298,7 @@ impl Resolver {
 
     /// How the cgroup whose setting it is came to this, else the one whose limit it was, else the
     /// victim's or the next above it that was watched. A copy under a short lock, and some 20 µs of sums.
-    fn before(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<Before> {
+    fn before(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<History> {
         if self.has_waited(stamp_ns) {
             return None;
         }
@@ -318,7 +318,7 @@ impl Resolver {
                 .find(|memory| memory.cgroup.as_deref() == Some(cgroup))
                 .and_then(|memory| memory.usage_bytes);
             self.recorder
-                .before(cgroup, stamp_ns, at_kill.or(bytes), bytes)
+                .history(cgroup, stamp_ns, at_kill.or(bytes), bytes)
         })
     }
 

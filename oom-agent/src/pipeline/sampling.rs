@@ -11,8 +11,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
-use crate::metrics::SamplerCounts;
-use crate::pressure::{Every, Latest, Notice, Pass, Recorder, Sampler, Source, Take};
+use pressure::{
+    Counts, FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source,
+    Sweep,
+};
 
 use super::names::Names;
 use super::no_victim::Sightings;
@@ -22,9 +24,9 @@ use super::warnings::{Plan, Warner};
 #[derive(Clone, Default)]
 pub(super) struct Watched {
     /// For whoever scrapes.
-    pub(super) latest: Latest,
+    pub(super) latest: LatestSamples,
     /// For incidents, and to look ahead.
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     /// Of the thread that looks, once it was started.
     pub(super) sampler: Liveness,
 }
@@ -33,7 +35,7 @@ pub(super) struct Watched {
 /// `names` of containers, and nobody is warned.
 pub(super) fn start(
     args: &Run,
-    counts: SamplerCounts,
+    counts: Arc<Counts>,
     watched: &Watched,
     warnings: Plan,
     names: Arc<Names>,
@@ -43,29 +45,25 @@ pub(super) fn start(
     // Why there is none was said already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
     let hierarchy = hierarchy.with_node(node.clone());
-    let source = Source::Containers {
-        root: hierarchy.path().to_owned(),
-        version: hierarchy.version(),
-        node: node.clone(),
-    };
+    let source = Source::new(&hierarchy);
     let Watched {
         latest,
         recorder,
         sampler: liveness,
     } = watched.clone();
     let of_node = node.clone();
-    let notice: Notice = Box::new(move |path, is_there| {
+    let notice: OnContainer = Box::new(move |path, is_there| {
         names.notice(of_node.below(path).unwrap_or(path), is_there);
     });
-    let (period, take, warner): (_, Take, _) = match args.sample {
-        Every::Off => (None, Box::new(|_| {}), None),
-        Every::Span(period) => {
-            let (mut watcher, warner) = warnings.start(&hierarchy);
-            let take = move |pass: &Pass<'_>| {
-                recorder.take(pass.usages);
-                latest.take(pass);
-                sightings.of_pass(pass);
-                watcher.take(pass);
+    let (period, take, warner): (_, OnSweep, _) = match args.sample {
+        SamplePeriod::Off => (None, Box::new(|_| {}), None),
+        SamplePeriod::Span(period) => {
+            let (mut watcher, warner) = warnings.start(&source);
+            let take = move |sweep: &Sweep<'_>| {
+                recorder.record(sweep.samples);
+                latest.update(sweep);
+                sightings.of_sweep(sweep);
+                watcher.take(sweep);
             };
             (Some(period), Box::new(take), Some(warner))
         }

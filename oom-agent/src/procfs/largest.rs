@@ -3,18 +3,16 @@
 use std::fs;
 use std::time::Instant;
 
-use memcg::memory_cgroup;
-
-use super::{Procfs, text};
+use super::Procfs;
 use crate::incident::Process;
 
-/// Processes that are looked at.
+/// Processes that are read.
 const MOST: usize = 16_384;
 
 impl Procfs {
     /// This process as the host numbers it: `self` is resolved in the PID namespace of the mount.
     pub fn own_pid(&self) -> Option<u32> {
-        fs::read_link(self.root.join("self"))
+        fs::read_link(self.processes.root().join("self"))
             .ok()?
             .to_str()?
             .parse()
@@ -23,28 +21,25 @@ impl Procfs {
 
     /// The memory cgroup of a process that lives, from the hierarchy's root on.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        let seen = memory_cgroup(&text(&self.open(pid).ok()?, "cgroup").ok()?)?;
+        let seen = self.processes.open(pid).ok()?.cgroup()?;
         self.namespace.absolute(&seen)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
-    /// were looked at before `deadline`.
+    /// were read before `deadline`.
     pub fn largest(
         &self,
         but: &[u32],
         page_size: u64,
         deadline: Instant,
     ) -> (Option<(Process, String)>, bool) {
-        let Ok(all) = fs::read_dir(&self.root) else {
+        let Ok(pids) = self.processes.pids() else {
             return (None, false);
         };
-        let pids = all
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let (mut largest, mut looked) = (None, 0_usize);
-        for pid in pids.filter(|pid| !but.contains(pid)) {
-            looked = looked.saturating_add(1);
-            if looked > MOST || Instant::now() >= deadline {
+        let others = pids.into_iter().filter(|pid| !but.contains(pid));
+        let mut largest = None;
+        for (read, pid) in others.enumerate() {
+            if read >= MOST || Instant::now() >= deadline {
                 return (self.describe(largest), false);
             }
             largest = largest.max(Some((self.resident(pid, page_size), pid)));
@@ -54,7 +49,7 @@ impl Procfs {
 
     fn resident(&self, pid: u32, page_size: u64) -> u64 {
         let pages = || {
-            let statm = text(&self.open(pid).ok()?, "statm").ok()?;
+            let statm = self.processes.open(pid).ok()?.read_text("statm").ok()?;
             statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
         };
         pages().unwrap_or(0).saturating_mul(page_size)
@@ -62,15 +57,14 @@ impl Procfs {
 
     fn describe(&self, found: Option<(u64, u32)>) -> Option<(Process, String)> {
         let (rss_bytes, pid) = found.filter(|(rss_bytes, _)| *rss_bytes > 0)?;
-        let dir = self.open(pid).ok()?;
-        let line = |name: &str| Some(text(&dir, name).ok()?.trim_end().to_owned());
+        let handle = self.processes.open(pid).ok()?;
         let process = Process {
             pid,
-            comm: line("comm")?,
-            oom_score_adj: line("oom_score_adj").and_then(|adj| adj.parse().ok()),
+            comm: handle.read_text("comm").ok()?.trim_end().to_owned(),
+            oom_score_adj: handle.read_number("oom_score_adj"),
             rss_bytes,
         };
-        Some((process, self.cgroup_at(&dir)?))
+        Some((process, self.cgroup_of(&handle)?))
     }
 }
 

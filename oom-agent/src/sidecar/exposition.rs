@@ -5,8 +5,8 @@ use std::fmt;
 use memcg::{Percent, Stalled};
 
 use super::look::Shown;
-use crate::pressure::Stall;
-use crate::pressure::threshold::Level;
+use pressure::Level;
+use pressure::Stall;
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -65,7 +65,7 @@ impl fmt::Display for Exposition {
             ..
         } in &self.processes
         {
-            let percent = figures.usage.ratio().unwrap_or_default() * 100.0;
+            let percent = figures.sample.ratio().unwrap_or_default() * 100.0;
             writeln!(
                 f,
                 "memory_usage{{pid=\"{pid}\",cmdline=\"{}\"}} {percent}",
@@ -94,7 +94,7 @@ impl fmt::Display for Exposition {
         ] {
             gauge(f, &format!("{resource}_pressure"), help)?;
             for process in &self.processes {
-                let Some(psi) = process.figures.usage.psi else {
+                let Some(psi) = process.figures.sample.psi else {
                     continue;
                 };
                 let stall = match resource {
@@ -193,8 +193,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pressure::threshold::{Figures, Scores};
-    use crate::pressure::{Pressure, Usage};
+    use memcg::OomScores;
+    use pressure::Variables;
+    use pressure::{Pressure, Sample};
 
     #[test]
     fn the_third_oomheros_gauges_have_its_names_and_labels() {
@@ -224,8 +225,8 @@ mod tests {
         let shown = Shown {
             pid: 7,
             command: "a\"b\\\nc".to_owned(),
-            figures: Figures {
-                usage: Usage {
+            figures: Variables {
+                sample: Sample {
                     at_ns: 0,
                     current: 75,
                     working_set: 0,
@@ -233,7 +234,7 @@ mod tests {
                     throttles: false,
                     psi: Some(psi),
                 },
-                scores: Scores {
+                scores: OomScores {
                     oom_score: 250,
                     oom_score_adj: 0,
                 },

@@ -5,34 +5,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use memcg::{self, cpu_psi, psi};
+use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_stall, parse_stat};
 
-use crate::pressure::{Key, Pressure, Usage};
+use pressure::{CgroupKey, Pressure, Sample};
 
-/// A cgroup's directory, with the files of its version.
+/// A cgroup's directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Files {
     dir: PathBuf,
-    names: &'static Names,
+    version: Version,
 }
-
-#[derive(Debug, PartialEq, Eq)]
-struct Names {
-    current: &'static str,
-    inactive_file: &'static str,
-    pressure: bool,
-}
-
-const V1: Names = Names {
-    current: "memory.usage_in_bytes",
-    inactive_file: "total_inactive_file ",
-    pressure: false,
-};
-const V2: Names = Names {
-    current: "memory.current",
-    inactive_file: "inactive_file ",
-    pressure: true,
-};
 
 /// A directory is no cgroup with a memory controller.
 #[derive(Debug, thiserror::Error)]
@@ -42,20 +24,16 @@ pub struct FilesError(PathBuf);
 // === impl Files ===
 
 impl Files {
-    /// Of the one cgroup that somebody named, by whatever path.
+    /// Of the one cgroup of `--cgroup`, by whatever path.
     pub(super) fn named(dir: &Path) -> Result<Self, FilesError> {
         // What is above `a/..` or a link is not what is above the cgroup.
-        Self::of(&fs::canonicalize(dir).map_err(|_| FilesError(dir.to_owned()))?)
+        Self::open(&fs::canonicalize(dir).map_err(|_| FilesError(dir.to_owned()))?)
     }
 
-    fn of(dir: &Path) -> Result<Self, FilesError> {
-        let names = [&V1, &V2]
-            .into_iter()
-            .find(|names| dir.join(names.current).exists())
-            .ok_or_else(|| FilesError(dir.to_owned()))?;
+    fn open(dir: &Path) -> Result<Self, FilesError> {
         Ok(Self {
+            version: Version::detect(dir).ok_or_else(|| FilesError(dir.to_owned()))?,
             dir: dir.to_owned(),
-            names,
         })
     }
 
@@ -68,11 +46,11 @@ impl Files {
         [mount.join("memory"), mount].into_iter().find_map(|mount| {
             if !below.is_empty()
                 && plain
-                && let Ok(files) = Self::of(&mount.join(below))
+                && let Ok(files) = Self::open(&mount.join(below))
             {
                 return Some(files);
             }
-            Self::of(&mount).ok()
+            Self::open(&mount).ok()
         })
     }
 
@@ -81,76 +59,71 @@ impl Files {
     }
 
     /// The same for all processes of a cgroup, by whatever path it is seen.
-    pub(super) fn key(&self) -> Option<Key> {
+    pub(super) fn key(&self) -> Option<CgroupKey> {
         let dir = fs::metadata(&self.dir).ok()?;
-        Some(Key::new(&format!("{}:{}", dir.dev(), dir.ino()), dir.ino()))
+        Some(CgroupKey::new(
+            &format!("{}:{}", dir.dev(), dir.ino()),
+            dir.ino(),
+        ))
     }
 
-    /// Where its processes are listed.
-    pub(super) fn procs(&self) -> io::Result<Vec<u32>> {
+    pub(super) fn read_pids(&self) -> io::Result<Vec<u32>> {
         let text = fs::read_to_string(self.dir.join("cgroup.procs"))?;
         Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
     }
 
-    /// One look, under the [limit](Self::limit) that is known of. What is reclaimed for nothing is
-    /// [asked for](Self::working_set) apart: it costs more than all the rest.
-    pub(super) fn usage(&self, at_ns: u64, limit: Option<u64>) -> Option<Usage> {
-        let current = number(&self.dir.join(self.names.current))?;
-        Some(Usage {
+    /// Measures usage and pressure, under the [limit](Self::read_limit) that is known. The
+    /// [working set](Self::read_working_set) is left out: it costs more than all the rest.
+    pub(super) fn sample(&self, at_ns: u64, limit: Option<u64>) -> Option<Sample> {
+        let current = parse_number(&self.read(self.version.usage_file())?)?;
+        Some(Sample {
             at_ns,
             current,
             working_set: current,
             limit,
             throttles: false,
-            psi: self.pressure(),
+            psi: self.read_pressure(),
         })
     }
 
     /// The lowest on the path up, as far as it can be seen from here.
-    pub(super) fn limit(&self) -> Option<u64> {
-        if self.names == &V1 {
+    pub(super) fn read_limit(&self) -> Option<u64> {
+        if self.version == Version::V1 {
             // The kernel's own walk: past the mount, and not past a cgroup without `use_hierarchy`.
-            return memcg::limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
+            return self.read_stat()?.limit;
         }
         // The root has no such file, nor has what the hierarchy is mounted in.
         let limits = self.dir.ancestors().map_while(|dir| {
-            let text = fs::read_to_string(dir.join("memory.max")).ok()?;
-            memcg::limit(&text).ok()
+            let text = fs::read(dir.join("memory.max")).ok()?;
+            parse_limit(&text).ok()
         });
         limits.flatten().min()
     }
 
     /// `current` without `inactive_file`.
-    pub(super) fn working_set(&self, current: u64) -> u64 {
-        let inactive = self.stat(self.names.inactive_file);
-        let inactive: u64 = inactive
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_default();
-        current.saturating_sub(inactive)
+    pub(super) fn read_working_set(&self, current: u64) -> u64 {
+        let stat = self.read_stat().unwrap_or_default();
+        current.saturating_sub(stat.inactive_file)
     }
 
-    fn stat(&self, key: &str) -> Option<String> {
-        let stat = fs::read_to_string(self.dir.join("memory.stat")).ok()?;
-        let mut lines = stat.lines();
-        lines.find_map(|line| Some(line.strip_prefix(key)?.to_owned()))
+    fn read_stat(&self) -> Option<MemoryStat> {
+        parse_stat(self.version, &self.read("memory.stat")?)
     }
 
-    fn pressure(&self) -> Option<Pressure> {
-        if !self.names.pressure {
+    fn read_pressure(&self) -> Option<Pressure> {
+        if self.version == Version::V1 {
             return None;
         }
-        let text = |name| fs::read_to_string(self.dir.join(name)).ok();
         Some(Pressure {
-            memory: psi(&text("memory.pressure")?)?,
-            io: psi(&text("io.pressure")?)?,
-            cpu: cpu_psi(&text("cpu.pressure")?)?,
+            memory: parse_stall(false, &self.read("memory.pressure")?)?,
+            io: parse_stall(false, &self.read("io.pressure")?)?,
+            cpu: parse_stall(true, &self.read("cpu.pressure")?)?,
         })
     }
-}
 
-/// A file of one number.
-fn number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim_ascii().parse().ok()
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.dir.join(name)).ok()
+    }
 }
 
 #[cfg(test)]
@@ -179,13 +152,13 @@ mod tests {
         cgroup(&root.path().join("sys/fs/cgroup"), &files);
         for path in ["/", "/../x", "/kubepods/x"] {
             let files = Files::seen_by(root.path(), path).unwrap();
-            let usage = files.usage(9, files.limit()).unwrap();
+            let sample = files.sample(9, files.read_limit()).unwrap();
             assert_eq!(
-                (usage.current, usage.limit, usage.at_ns),
+                (sample.current, sample.limit, sample.at_ns),
                 (75, Some(100), 9)
             );
-            assert_eq!(usage.psi.unwrap().io.some.avg10.0, 150);
-            assert_eq!(files.working_set(75), 50);
+            assert_eq!(sample.psi.unwrap().io.some.avg10.0, 150);
+            assert_eq!(files.read_working_set(75), 50);
         }
     }
 
@@ -207,14 +180,14 @@ mod tests {
         cgroup(&memory.join("pod"), &file("90\n", with));
         cgroup(&memory.join("pod/a"), &file(none, with));
         cgroup(&memory.join("free"), &file(none, without));
-        let limit = |path| Files::seen_by(root.path(), path).unwrap().limit();
+        let limit = |path| Files::seen_by(root.path(), path).unwrap().read_limit();
         assert_eq!(limit("/pod/a"), Some(80));
         assert_eq!(limit("/free"), None);
         assert_eq!(limit("/gone"), None);
         let pod = Files::named(&memory.join("pod")).unwrap();
-        let usage = pod.usage(0, pod.limit()).unwrap();
-        assert_eq!((usage.limit, usage.psi), (Some(80), None));
-        assert_eq!(pod.working_set(60), 53);
+        let sample = pod.sample(0, pod.read_limit()).unwrap();
+        assert_eq!((sample.limit, sample.psi), (Some(80), None));
+        assert_eq!(pod.read_working_set(60), 53);
     }
 
     #[test]
@@ -231,12 +204,12 @@ mod tests {
         cgroup(&mount.join("free"), &file("max\n"));
         cgroup(&mount.join("free/tight"), &file("1\n"));
         cgroup(&mount.join("free/app"), &file("max\n"));
-        let named = |path| Files::named(&mount.join(path)).unwrap().limit();
+        let named = |path| Files::named(&mount.join(path)).unwrap().read_limit();
         assert_eq!(named("parent/app"), Some(64));
         assert_eq!(named("parent/app/own"), Some(32));
         assert_eq!(named("free/app"), None);
         assert_eq!(named("free/tight/../app"), None);
-        let seen = |path| Files::seen_by(root.path(), path).unwrap().limit();
+        let seen = |path| Files::seen_by(root.path(), path).unwrap().read_limit();
         assert_eq!(seen("/parent/app"), Some(64));
         assert_eq!(seen("/free/app"), None);
     }
@@ -247,8 +220,8 @@ mod tests {
         let dir = root.path().join("sys/fs/cgroup");
         cgroup(&dir, &[("memory.current", "75\n"), ("memory.max", "max\n")]);
         let files = Files::named(&dir).unwrap();
-        let usage = files.usage(0, files.limit()).unwrap();
-        assert_eq!((usage.limit, usage.psi), (None, None));
+        let sample = files.sample(0, files.read_limit()).unwrap();
+        assert_eq!((sample.limit, sample.psi), (None, None));
         let error = Files::named(root.path()).unwrap_err();
         assert!(error.to_string().contains("memory controller"), "{error}");
     }

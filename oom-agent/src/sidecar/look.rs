@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::files::{Files, FilesError};
 use super::listing::{Listing, Turn};
 use super::pod;
-use crate::act::{Held, Identity, Processes};
-use crate::pressure::threshold::{Crossing, Figures, Scores, Settings, Watch};
-use crate::pressure::{Key, Recorder, Usage};
+use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes};
+use pressure::{CgroupKey, FlightRecorder, Sample};
+use pressure::{Crossing, LevelTracker, Thresholds, Variables};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;
@@ -23,16 +23,16 @@ const STALE_NS: u64 = 1_000_000_000;
 
 /// The processes beside this one.
 pub(super) struct Beside {
-    settings: Settings,
+    settings: Thresholds,
     /// The one cgroup to watch; else those of the pod's processes.
     only: Option<Files>,
     again: Duration,
     processes: Processes,
     known: HashMap<u32, Known>,
     /// As they were when they were read last, of each cgroup.
-    limits: HashMap<Key, Option<u64>>,
+    limits: HashMap<CgroupKey, Option<u64>>,
     /// The last minute of each.
-    recorder: Recorder,
+    recorder: FlightRecorder,
     looked_up_ns: Option<u64>,
     listing: Listing,
     crowded: bool,
@@ -41,18 +41,18 @@ pub(super) struct Beside {
 
 /// One process, from pass to pass.
 struct Known {
-    identity: Identity,
+    identity: ProcessIdentity,
     /// Its cgroup, and that cgroup's key.
-    files: Option<(Files, Key)>,
-    watch: Watch,
+    files: Option<(Files, CgroupKey)>,
+    watch: LevelTracker,
     command: String,
-    seen: Option<Figures>,
+    seen: Option<Variables>,
     to_limit: Option<Duration>,
 }
 
 /// One look at a cgroup, for all of its processes.
 struct Looked {
-    usage: Usage,
+    usage: Sample,
     /// Its working set is read, which costs more than the rest.
     complete: bool,
     recorded: bool,
@@ -62,9 +62,9 @@ struct Looked {
 /// A process to do something about.
 pub(super) struct Told {
     pub(super) crossing: Crossing,
-    pub(super) scores: Scores,
-    pub(super) identity: Identity,
-    pub(super) held: Held,
+    pub(super) scores: OomScores,
+    pub(super) identity: ProcessIdentity,
+    pub(super) held: ProcessHandle,
     pub(super) command: String,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct Told {
 pub(super) struct Shown {
     pub(super) pid: u32,
     pub(super) command: String,
-    pub(super) figures: Figures,
+    pub(super) figures: Variables,
     /// Until its cgroup's limit is reached at the present slope.
     pub(super) to_limit: Option<Duration>,
 }
@@ -82,7 +82,7 @@ pub(super) struct Shown {
 impl Beside {
     /// All processes of this PID namespace, or those of a cgroup. What nothing came of is due `again` so soon.
     pub(super) fn new(
-        settings: Settings,
+        settings: Thresholds,
         cgroup: Option<&Path>,
         again: Duration,
     ) -> Result<Self, FilesError> {
@@ -93,7 +93,7 @@ impl Beside {
             processes: Processes::new("/proc"),
             known: HashMap::new(),
             limits: HashMap::new(),
-            recorder: Recorder::default(),
+            recorder: FlightRecorder::default(),
             looked_up_ns: None,
             listing: Listing::default(),
             crowded: false,
@@ -114,7 +114,7 @@ impl Beside {
         self.list(stale);
         let with_working_set = self.settings.needs_working_set();
         let with_scores = stale || self.settings.needs_scores();
-        let mut cgroups: HashMap<Key, Looked> = HashMap::new();
+        let mut cgroups: HashMap<CgroupKey, Looked> = HashMap::new();
         let (mut told, mut others) = (Vec::new(), Vec::new());
         for (pid, known) in &mut self.known {
             let Some((files, key)) = &known.files else {
@@ -124,8 +124,8 @@ impl Beside {
                 Entry::Occupied(looked) => looked.into_mut(),
                 Entry::Vacant(unread) => {
                     let limit = self.limits.entry(key.clone());
-                    let limit = *limit.or_insert_with(|| files.limit());
-                    match files.usage(now_ns, limit) {
+                    let limit = *limit.or_insert_with(|| files.read_limit());
+                    match files.sample(now_ns, limit) {
                         Some(usage) => unread.insert(Looked::at(usage)),
                         // The process is gone, and what it showed of the cgroup with it.
                         None => continue,
@@ -137,16 +137,16 @@ impl Beside {
             } else if with_working_set {
                 looked.complete(files);
             }
-            let read = |pid| self.processes.open(pid).ok()?.scores();
+            let read = |pid| self.processes.open(pid).ok()?.oom_scores();
             let before = known.seen.map(|seen| seen.scores);
             let scores = with_scores.then(|| read(*pid)).flatten().or(before);
-            let figures = Figures {
-                usage: looked.usage,
+            let figures = Variables {
+                sample: looked.usage,
                 scores: scores.unwrap_or_default(),
             };
             known.seen = Some(figures);
             known.to_limit = looked.to_limit;
-            let Some(mut crossing) = known.watch.look(&self.settings, &figures, None) else {
+            let Some(mut crossing) = known.watch.update(&self.settings, &figures, None) else {
                 continue;
             };
             let held = self.processes.open(*pid).ok();
@@ -156,10 +156,10 @@ impl Beside {
                 continue;
             };
             looked.record(&self.recorder, key, files);
-            (crossing.usage, crossing.forecast) = (looked.usage, looked.to_limit);
+            (crossing.sample, crossing.forecast) = (looked.usage, looked.to_limit);
             told.push(Told {
                 crossing,
-                scores: held.scores().unwrap_or_default(),
+                scores: held.oom_scores().unwrap_or_default(),
                 identity: known.identity.clone(),
                 held,
                 command: known.command.clone(),
@@ -179,7 +179,7 @@ impl Beside {
         {
             known
                 .watch
-                .undone(&told.crossing, &self.settings, self.again);
+                .retry(&told.crossing, &self.settings, self.again);
         }
     }
 
@@ -202,8 +202,8 @@ impl Beside {
     /// Finds who is there, and forgets who has gone.
     fn list(&mut self, stale: bool) {
         let pids = match &self.only {
-            Some(files) => files.procs(),
-            None => self.processes.all(),
+            Some(files) => files.read_pids(),
+            None => self.processes.pids(),
         };
         let cgroup = self.only.as_ref();
         let cgroup = cgroup.map(|files| tracing::field::display(files.dir().display()));
@@ -256,7 +256,7 @@ impl Beside {
             let known = Known {
                 files,
                 identity,
-                watch: Watch::default(),
+                watch: LevelTracker::default(),
                 command: held.command(),
                 seen: None,
                 to_limit: None,
@@ -265,7 +265,7 @@ impl Beside {
         }
     }
 
-    fn files(&self, identity: &Identity) -> Option<(Files, Key)> {
+    fn files(&self, identity: &ProcessIdentity) -> Option<(Files, CgroupKey)> {
         let files = if let Some(files) = &self.only {
             files.clone()
         } else {
@@ -280,7 +280,7 @@ impl Beside {
 // === impl Looked ===
 
 impl Looked {
-    fn at(usage: Usage) -> Self {
+    fn at(usage: Sample) -> Self {
         Self {
             usage,
             complete: false,
@@ -292,18 +292,18 @@ impl Looked {
     fn complete(&mut self, files: &Files) {
         if !self.complete {
             self.complete = true;
-            self.usage.working_set = files.working_set(self.usage.current);
+            self.usage.working_set = files.read_working_set(self.usage.current);
         }
     }
 
     /// Where it leads. As with the agent, that is the working set's way.
-    fn record(&mut self, recorder: &Recorder, key: &Key, files: &Files) {
+    fn record(&mut self, recorder: &FlightRecorder, key: &CgroupKey, files: &Files) {
         if self.recorded {
             return;
         }
         self.recorded = true;
         self.complete(files);
-        recorder.take(&[(key.clone(), self.usage)]);
+        recorder.record(&[(key.clone(), self.usage)]);
         self.to_limit = recorder.forecast(key.path(), self.usage.at_ns);
     }
 }

@@ -20,11 +20,11 @@ use crate::act::{ConfigError, Notice, Noticed, Post, Sig};
 use crate::admin::{self, Answer, Asked};
 use crate::args::Sidecar;
 use crate::chain;
-use crate::pressure::threshold::Level;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
 use look::{Beside, Told};
+use pressure::Level;
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;
@@ -69,7 +69,7 @@ enum Action {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
-    if args.cgroup.is_none() && pod::is_hosts() {
+    if args.cgroup.is_none() && memcg::is_initial_pid_namespace() {
         return Err(SidecarError::Host);
     }
     if args.cgroup.is_none() && std::process::id() == 1 {
@@ -179,7 +179,7 @@ impl Action {
     fn take(&self, told: &Told) -> bool {
         let level = told.crossing.level;
         let (pid, command) = (told.identity.pid, escape::terminal(&told.command));
-        let usage = told.crossing.usage.ratio().unwrap_or_default() * 100.0;
+        let usage = told.crossing.sample.ratio().unwrap_or_default() * 100.0;
         let forecast = told.crossing.forecast;
         let forecast_seconds = forecast.map(|left| left.as_secs_f64());
         match self {

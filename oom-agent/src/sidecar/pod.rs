@@ -1,14 +1,5 @@
 //! Whose processes these are. Pure but for the one link.
 
-/// `PROC_PID_INIT_INO` of the kernel's `include/linux/proc_ns.h`.
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
-
-/// Whether the processes around are the whole host's.
-pub(super) fn is_hosts() -> bool {
-    std::fs::read_link("/proc/self/ns/pid")
-        .is_ok_and(|namespace| namespace.as_os_str() == INITIAL_PID_NAMESPACE)
-}
-
 /// Not this process itself, and not the pod's first one, which is the runtime's: it holds the
 /// namespaces. In a cgroup that was named there is no such one.
 pub(super) fn may_be_told(pid: u32, own: u32, named: bool) -> bool {

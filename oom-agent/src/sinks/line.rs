@@ -297,8 +297,8 @@ mod tests {
     use super::*;
     use crate::incident::{Incident, Outcome, Scope, VERSION, Victim};
     use crate::k8s::fake::leak;
-    use crate::pressure::threshold::Level;
     use crate::warn::tests::near;
+    use pressure::Level;
 
     const WITHIN: Duration = Duration::from_secs(20);
 

@@ -20,11 +20,11 @@ use super::{Secrets, Sink, start_bonker};
 use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
-use crate::pressure::threshold::Level;
 use crate::receipts::Receipts;
 use crate::report::Report;
 use crate::warn::Warning;
 use crate::warn::tests::near;
+use pressure::Level;
 
 const WITHIN: Duration = Duration::from_mins(3);
 const IDLE: Duration = Duration::from_mins(10);
@@ -276,7 +276,7 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
         Receipts::default(),
     );
     let mut old = near(Level::Warning);
-    old.crossing.usage.at_ns = 1;
+    old.crossing.sample.at_ns = 1;
     let refused = Warning {
         id: "refused".to_owned(),
         ..near(Level::Warning)

@@ -5,7 +5,7 @@ use service::escape;
 use crate::act::{Sig, Whom};
 use crate::args::span;
 use crate::args::warnings::cooldown;
-use crate::pressure::threshold::{Level, Mark, Settings};
+use pressure::{Level, Threshold, Thresholds};
 
 /// Before each annotation's name.
 pub const PREFIX: &str = "oom-bonker.dev/";
@@ -15,9 +15,9 @@ const LEN: usize = 600;
 
 /// When and how a pod's containers are warned.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Marks {
+pub struct Policy {
     /// When.
-    pub settings: Settings,
+    pub settings: Thresholds,
     /// Whom to signal; `None`: nobody, as nobody asked for it.
     pub signals: Option<Whom>,
     /// What a warning sends.
@@ -38,11 +38,11 @@ pub struct Complaint {
     pub why: String,
 }
 
-// === impl Marks ===
+// === impl Policy ===
 
-impl Marks {
+impl Policy {
     /// The node's: nobody is signalled who has not asked for it, and nobody at all unless `may_signal`.
-    pub fn of_node(settings: Settings, may_signal: bool) -> Self {
+    pub fn of_node(settings: Thresholds, may_signal: bool) -> Self {
         Self {
             may_signal,
             settings,
@@ -115,10 +115,10 @@ impl Marks {
     }
 }
 
-fn mark(value: &str, mark: &mut Option<Mark>) -> Result<(), String> {
+fn mark(value: &str, mark: &mut Option<Threshold>) -> Result<(), String> {
     *mark = match value {
         "never" => None,
-        value => Some(Mark::of_working_set(value).map_err(|error| error.to_string())?),
+        value => Some(Threshold::parse_working_set(value).map_err(|error| error.to_string())?),
     };
     Ok(())
 }
@@ -141,11 +141,11 @@ mod tests {
 
     use super::*;
 
-    fn node() -> Marks {
-        Marks::of_node(Settings::default(), true)
+    fn node() -> Policy {
+        Policy::of_node(Thresholds::default(), true)
     }
 
-    fn annotated(all: &[(&str, &str)]) -> (Marks, Vec<String>) {
+    fn annotated(all: &[(&str, &str)]) -> (Policy, Vec<String>) {
         let all = all
             .iter()
             .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()));
@@ -167,13 +167,13 @@ mod tests {
             ("unheard-of", "x"),
         ]);
         assert_eq!(said, [""; 0]);
-        let settings = Settings {
+        let settings = Thresholds {
             warning: Some("memory_usage > 60".parse().unwrap()),
-            critical: Some(Mark::WorkingSet(80.0)),
+            critical: Some(Threshold::WorkingSet(80.0)),
             cooldown: Duration::from_secs(90),
             hysteresis: 2.5,
         };
-        let expected = Marks {
+        let expected = Policy {
             settings,
             signals: Some(Whom::First),
             warning_signal: "SIGHUP".parse().unwrap(),
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn who_asks_for_signals_where_none_are_sent_is_told() {
-        let node = Marks::of_node(Settings::default(), false);
+        let node = Policy::of_node(Thresholds::default(), false);
         let asks = |whom: &str| {
             let all = [(format!("{PREFIX}signals"), whom.to_owned())].into();
             let (marks, complaints) = node.annotated(&all);

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use memcg::OomScores;
 use memcg::cgroup::Identity;
 
-use super::annotations::{Complaint, Marks};
+use super::annotations::{Complaint, Policy};
 use super::pods::{Ask, Known, Pods};
-use crate::pressure::threshold::{Crossing, Figures, Level, Scores, Watch};
-use crate::pressure::{Key, Pass};
+use pressure::{CgroupKey, Sweep};
+use pressure::{Crossing, Level, LevelTracker, Variables};
 
 /// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
 const NEAR: f64 = 0.5;
@@ -23,9 +24,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Every container of the node that has a limit, and every pod that alone has one.
 pub struct Containers {
-    node: Arc<Marks>,
+    node: Arc<Policy>,
     heed: bool,
-    all: HashMap<Key, Container>,
+    all: HashMap<CgroupKey, Container>,
     pods: Pods,
     /// Their number.
     pass: u64,
@@ -35,11 +36,11 @@ pub struct Containers {
 #[derive(Clone, Debug)]
 pub struct Crossed {
     /// Which.
-    pub key: Key,
+    pub key: CgroupKey,
     /// How near it is.
     pub crossing: Crossing,
     /// What it was judged by.
-    pub marks: Arc<Marks>,
+    pub marks: Arc<Policy>,
 }
 
 /// What one pass gives.
@@ -52,7 +53,7 @@ pub struct Seen {
 }
 
 struct Container {
-    watch: Watch,
+    watch: LevelTracker,
     identity: Identity,
     /// A crossing that waits for the pod's annotations.
     waits: Option<Waits>,
@@ -63,14 +64,14 @@ struct Container {
 struct Waits {
     since_ns: u64,
     /// As of the last look.
-    figures: Figures,
+    figures: Variables,
 }
 
 // === impl Containers ===
 
 impl Containers {
     /// With the node's marks; `heed` says whether pods can be asked for their annotations.
-    pub fn new(node: Marks, heed: bool) -> Self {
+    pub fn new(node: Policy, heed: bool) -> Self {
         Self {
             node: Arc::new(node),
             heed,
@@ -85,7 +86,7 @@ impl Containers {
         &mut self,
         uid: &str,
         known: Known,
-        forecast: impl Fn(&Key) -> Option<Duration>,
+        forecast: impl Fn(&CgroupKey) -> Option<Duration>,
     ) -> Vec<Crossed> {
         let marks = self.pods.known(uid, known).marks(&self.node);
         let mut crossed = Vec::new();
@@ -102,7 +103,9 @@ impl Containers {
                 // They were not read; the next look does.
                 continue;
             }
-            let crossing = container.watch.look(&marks.settings, &waits.figures, None);
+            let crossing = container
+                .watch
+                .update(&marks.settings, &waits.figures, None);
             crossed.extend(crossing.map(|crossing| Crossed {
                 key: key.clone(),
                 crossing: Crossing {
@@ -119,13 +122,13 @@ impl Containers {
     /// and `forecast` for who is told of.
     pub fn take(
         &mut self,
-        pass: &Pass<'_>,
-        mut scores: impl FnMut(&Key) -> Scores,
-        forecast: impl Fn(&Key) -> Option<Duration>,
+        pass: &Sweep<'_>,
+        mut scores: impl FnMut(&CgroupKey) -> OomScores,
+        forecast: impl Fn(&CgroupKey) -> Option<Duration>,
     ) -> Seen {
         let mut seen = Seen::default();
         self.pass = self.pass.wrapping_add(1);
-        for (key, usage) in pass.usages {
+        for (key, usage) in pass.samples {
             let Some(ratio) = usage.ratio() else { continue };
             // Most are known, and a look at them allocates nothing.
             if !self.all.contains_key(key) {
@@ -149,16 +152,16 @@ impl Containers {
                 None => Some(Known::Nothing),
             };
             let marks = known.as_ref().unwrap_or(&Known::Nothing).marks(&self.node);
-            let figures = Figures {
-                usage: *usage,
+            let figures = Variables {
+                sample: *usage,
                 scores: if marks.settings.needs_scores() {
                     scores(key)
                 } else {
-                    Scores::default()
+                    OomScores::default()
                 },
             };
             let before = container.watch;
-            let crossing = container.watch.look(&marks.settings, &figures, None);
+            let crossing = container.watch.update(&marks.settings, &figures, None);
             let Some(crossing) = crossing else {
                 container.waits = None;
                 continue;
@@ -192,7 +195,7 @@ impl Containers {
     pub fn undone(&mut self, crossed: &Crossed) {
         if let Some(container) = self.all.get_mut(&crossed.key) {
             let settings = &crossed.marks.settings;
-            container.watch.undone(&crossed.crossing, settings, AGAIN);
+            container.watch.retry(&crossed.crossing, settings, AGAIN);
         }
     }
 
@@ -215,7 +218,7 @@ impl Containers {
 impl Container {
     fn new(identity: Identity) -> Self {
         Self {
-            watch: Watch::default(),
+            watch: LevelTracker::default(),
             identity,
             waits: None,
             pass: 0,

@@ -9,7 +9,7 @@ mod warning;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use annotations::{Complaint, Marks, PREFIX};
+pub use annotations::{Complaint, PREFIX, Policy};
 pub use containers::{Containers, Crossed, Seen};
 pub use pods::{Ask, Known};
 pub use warning::{Signal, Unheeded, Warning};

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::annotations::{Complaint, Marks};
+use super::annotations::{Complaint, Policy};
 
 /// Pods whose annotations are remembered: as many as containers are watched, and some that went.
 pub(super) const PODS: usize = 1024;
@@ -19,7 +19,7 @@ const RENEW_NS: u64 = 300_000_000_000;
 #[derive(Clone, Debug)]
 pub enum Known {
     /// Its marks, annotations heeded.
-    Marks(Arc<Marks>),
+    Policy(Arc<Policy>),
     /// Nothing, for now: the node's hold.
     Nothing,
 }
@@ -94,7 +94,7 @@ impl Pods {
         };
         pod.failed = matches!(known, Known::Nothing);
         match &pod.known {
-            Some(before @ Known::Marks(_)) if pod.failed => before.clone(),
+            Some(before @ Known::Policy(_)) if pod.failed => before.clone(),
             _ => pod.known.insert(known).clone(),
         }
     }
@@ -121,8 +121,8 @@ impl Pod {
     fn is_due(&self, near: bool, now_ns: u64) -> bool {
         let age = now_ns.saturating_sub(self.asked_ns);
         match self.known {
-            Some(Known::Marks(_)) if self.failed => near && age >= ASK_AGAIN_NS,
-            Some(Known::Marks(_)) => near && (!self.now || age >= RENEW_NS),
+            Some(Known::Policy(_)) if self.failed => near && age >= ASK_AGAIN_NS,
+            Some(Known::Policy(_)) => near && (!self.now || age >= RENEW_NS),
             Some(Known::Nothing) | None => age >= ASK_AGAIN_NS,
         }
     }
@@ -142,9 +142,9 @@ impl Ask {
 // === impl Known ===
 
 impl Known {
-    pub(super) fn marks(&self, node: &Arc<Marks>) -> Arc<Marks> {
+    pub(super) fn marks(&self, node: &Arc<Policy>) -> Arc<Policy> {
         match self {
-            Self::Marks(marks) => Arc::clone(marks),
+            Self::Policy(marks) => Arc::clone(marks),
             Self::Nothing => Arc::clone(node),
         }
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Complaint, Signal, Unheeded, Warning};
 use crate::act::{SendError, Sig, Signalled};
 use crate::incident::{Container, Pod};
-use crate::pressure::Usage;
-use crate::pressure::threshold::{Crossing, Level};
+use pressure::Sample;
+use pressure::{Crossing, Level};
 
 const MIB: u64 = 1 << 20;
 
@@ -31,7 +31,7 @@ pub(crate) fn near(level: Level) -> Warning {
         }),
         crossing: Crossing {
             level,
-            usage: Usage {
+            sample: Sample {
                 at_ns: service::clock::monotonic_ns(),
                 current: 60 * MIB,
                 working_set: 58 * MIB,
@@ -143,7 +143,7 @@ fn a_pods_own_limit_and_one_that_throttles_are_told_as_such() {
         sentence.starts_with("pod shop/hungry is at 94 % of its memory limit of 64 MiB (warning)"),
         "{sentence}"
     );
-    warning.crossing.usage.throttles = true;
+    warning.crossing.sample.throttles = true;
     warning.pod.as_mut().unwrap().name = None;
     let sentence = warning.sentence();
     let uid = crate::k8s::fake::UID;

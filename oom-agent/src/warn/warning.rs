@@ -9,8 +9,8 @@ use super::Complaint;
 use crate::act::{Sig, Signalled};
 use crate::chain;
 use crate::incident::{Container, Pod, VERSION, nanoseconds};
-use crate::pressure::threshold::{Crossing, Level};
 use crate::size::size;
+use pressure::{Crossing, Level};
 
 /// Processes that a line names of those that got a signal.
 const PIDS: usize = 16;
@@ -108,7 +108,7 @@ impl Warning {
 
     /// One plain sentence. Names are as they came: the place this goes to escapes them.
     pub fn sentence(&self) -> String {
-        let usage = &self.crossing.usage;
+        let usage = &self.crossing.sample;
         let mut text = match &self.container {
             Some(container) => {
                 let id = escape::truncate(&container.id, ID_LEN);
@@ -185,7 +185,7 @@ impl Warning {
 
 impl Serialize for Warning {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let usage = &self.crossing.usage;
+        let usage = &self.crossing.sample;
         let line = Line {
             version: VERSION,
             warning: self.crossing.level,

@@ -144,7 +144,7 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
     agent.end();
     let never = |_: &str| None::<()>;
     let _ended = agent.log.find("its end", SOON, never);
-    let says = "the kernel does not tell when a container crosses a mark";
+    let says = "no threshold notifications of cgroup v1";
     let said = agent.log.so_far().filter(|line| line.contains(says));
     let lines: Vec<_> = said.collect();
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.stat").exists();

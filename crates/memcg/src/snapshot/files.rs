@@ -107,7 +107,7 @@ impl<'a> Dir<'a> {
 }
 
 /// A limit in bytes as either version writes it; `None` where there is none.
-pub fn limit(text: &str) -> Result<Option<u64>, ParseIntError> {
+pub(crate) fn limit(text: &str) -> Result<Option<u64>, ParseIntError> {
     let text = text.trim_ascii();
     if text == "max" {
         return Ok(None);

@@ -78,6 +78,24 @@ pub enum HierarchyError {
     },
 }
 
+// === impl Version ===
+
+impl Version {
+    /// Of the memory controller's cgroup at that directory; `None` where it is no such cgroup.
+    pub fn detect(dir: &Path) -> Option<Self> {
+        let mut all = [Self::V1, Self::V2].into_iter();
+        all.find(|version| dir.join(version.usage_file()).exists())
+    }
+
+    /// The file of all that is charged to a cgroup.
+    pub fn usage_file(self) -> &'static str {
+        match self {
+            Self::V1 => "memory.usage_in_bytes",
+            Self::V2 => "memory.current",
+        }
+    }
+}
+
 // === impl Hierarchy ===
 
 impl Hierarchy {

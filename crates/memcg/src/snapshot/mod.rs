@@ -19,9 +19,9 @@ use crate::memory::Memory;
 use events::Events;
 use files::{Dir, FILE_LEN, Gaps};
 
-pub use files::limit;
+pub(crate) use files::limit;
 pub use hierarchy::{Hierarchy, HierarchyError, Version};
-pub use pressure::{parse as psi, parse_cpu as cpu_psi};
+pub(crate) use pressure::{parse as psi, parse_cpu as cpu_psi};
 
 /// Where the figures are read.
 #[derive(Debug)]

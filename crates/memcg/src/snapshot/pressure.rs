@@ -9,7 +9,7 @@ pub(super) fn read(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, Un
 }
 
 /// `None` where it is something else.
-pub fn parse(text: &str) -> Option<Pressure> {
+pub(crate) fn parse(text: &str) -> Option<Pressure> {
     Some(Pressure {
         some: line(text, "some")?,
         full: line(text, "full")?,
@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Option<Pressure> {
 }
 
 /// The same of `cpu.pressure`, which has no line `full` before 5.13: that is zero.
-pub fn parse_cpu(text: &str) -> Option<Pressure> {
+pub(crate) fn parse_cpu(text: &str) -> Option<Pressure> {
     Some(Pressure {
         some: line(text, "some")?,
         full: line(text, "full").unwrap_or_default(),

@@ -1,11 +1,12 @@
 //! The JSON of a notice. What the third `OOMHero` has comes under its names; the rest is ours.
 
 use jiff::Timestamp;
+use memcg::OomScores;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use crate::pressure::threshold::{Crossing, Level, Scores};
-use crate::pressure::{Pressure, Stall};
+use pressure::{Crossing, Level};
+use pressure::{Pressure, Stall};
 
 /// What is told of a crossing.
 #[derive(Clone, Debug, Serialize)]
@@ -72,8 +73,8 @@ struct Averages {
 
 impl Notice {
     /// Of a crossing in that cgroup at that time.
-    pub fn new(crossing: &Crossing, scores: Scores, process: Process, time: Timestamp) -> Self {
-        let usage = &crossing.usage;
+    pub fn new(crossing: &Crossing, scores: OomScores, process: Process, time: Timestamp) -> Self {
+        let usage = &crossing.sample;
         Self {
             kind: "warning",
             severity: match crossing.level {

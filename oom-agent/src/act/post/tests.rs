@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use memcg::OomScores;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,8 +9,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::chain;
-use crate::pressure::Usage;
-use crate::pressure::threshold::{Crossing, Level, Scores};
+use pressure::Sample;
+use pressure::{Crossing, Level};
 
 fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -19,7 +20,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn notice() -> Notice {
-    let usage = Usage {
+    let usage = Sample {
         at_ns: 1,
         current: 150,
         working_set: 120,
@@ -29,11 +30,11 @@ fn notice() -> Notice {
     };
     let crossing = Crossing {
         level: Level::Warning,
-        usage,
+        sample: usage,
         forecast: Some(Duration::from_millis(1500)),
         again: false,
     };
-    let scores = Scores {
+    let scores = OomScores {
         oom_score: 250,
         oom_score_adj: -1,
     };

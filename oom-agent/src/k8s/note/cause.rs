@@ -20,7 +20,7 @@ pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {
         others(kill),
         holders(kill),
         before.and_then(|before| {
-            let words = before.words()?;
+            let words = before.describe()?;
             Some(format!("Last minute: {} {words}.", before.sparkline(CELLS)))
         }),
         held_back(kill.draft.held_back),

@@ -16,9 +16,9 @@ use service::escape;
 use super::draft::{Draft, On};
 use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
-use crate::pressure::threshold::Level;
 use crate::report::Report;
 use crate::status_check::MismatchKind;
+use pressure::Level;
 
 /// What the API server takes at most, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;

@@ -3,10 +3,10 @@
 use service::escape;
 
 use super::{NOTE_LEN, capital};
-use crate::pressure::threshold::Level;
 use crate::report::Report;
 use crate::status_check;
 use crate::warn::Warning;
+use pressure::Level;
 
 pub(super) fn note(report: &Report, held_back: u64) -> String {
     let text = match report {
@@ -34,7 +34,7 @@ pub(super) fn note(report: &Report, held_back: u64) -> String {
 
 fn warning_and_advice(warning: &Warning) -> String {
     let next = match warning.crossing.level {
-        _ if warning.crossing.usage.throttles => {
+        _ if warning.crossing.sample.throttles => {
             "Next: from there on the kernel slows it down to take memory back; raise what memory.high is made of (its request and limit), or have it let go of memory."
         }
         Level::Warning if warning.container.is_none() => {

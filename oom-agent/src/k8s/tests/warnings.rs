@@ -12,10 +12,10 @@ use crate::incident::Pod;
 use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
 use crate::k8s::{LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
-use crate::pressure::threshold::Level;
 use crate::report::Report;
 use crate::warn::PREFIX;
 use crate::warn::tests::{near, unheeded};
+use pressure::Level;
 
 fn warning(level: Level, n: usize) -> Report {
     let mut warning = near(level);
@@ -170,7 +170,7 @@ async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
     let mut pods = near(Level::Warning);
     pods.container = None;
     let mut throttled = near(Level::Critical);
-    throttled.crossing.usage.throttles = true;
+    throttled.crossing.sample.throttles = true;
     for told in [pods, throttled] {
         write(
             &mut recorder,

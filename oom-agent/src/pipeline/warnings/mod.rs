@@ -6,7 +6,7 @@ mod watcher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memcg::Hierarchy;
+use memcg::is_initial_pid_namespace;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver};
@@ -20,11 +20,11 @@ use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
 use crate::host::Host;
 use crate::metrics::WarningCounts;
-use crate::pressure::{Every, Key, Recorder};
 use crate::procfs;
 use crate::report::Report;
 use crate::sinks::Sinks;
-use crate::warn::{Ask, Containers, Crossed, Known, Marks, Signal};
+use crate::warn::{Ask, Containers, Crossed, Known, Policy, Signal};
+use pressure::{CgroupKey, FlightRecorder, SamplePeriod, Source};
 use telling::Telling;
 use watcher::Cgroups;
 
@@ -47,7 +47,7 @@ pub(super) struct Warner(JoinHandle<()>);
 
 struct Task {
     all: Arc<Mutex<Containers>>,
-    recorder: Recorder,
+    recorder: FlightRecorder,
     cgroups: Cgroups,
     /// `None`: pods are not asked.
     annotated: Option<Arc<Annotated>>,
@@ -57,11 +57,11 @@ struct Task {
 
 /// What the warnings are made of.
 pub(super) struct Plan {
-    pub(super) node: Marks,
+    pub(super) node: Policy,
     pub(super) annotated: Option<Annotated>,
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     pub(super) sinks: Arc<Sinks>,
     /// Where warnings are posted to.
     pub(super) post: Option<Post>,
@@ -70,7 +70,7 @@ pub(super) struct Plan {
 
 /// Where the warnings are posted to, if anywhere; that someone is warned at all takes the sampler.
 pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
-    if args.sample == Every::Off && args.warnings.does_any() {
+    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
         return Err(RunError::Unsampled);
     }
     let file = args.warnings.warn_post.as_deref();
@@ -96,9 +96,9 @@ pub(super) fn warn_of_idle_flags(args: &Run) {
 }
 
 /// The node's marks; says what keeps signals from being sent.
-pub(super) fn marks(args: &Warnings) -> Marks {
+pub(super) fn marks(args: &Warnings) -> Policy {
     let asked = args.does(Action::Signal);
-    let seen = procfs::is_initial_pid_namespace();
+    let seen = is_initial_pid_namespace();
     if asked && !seen {
         tracing::error!(
             "no signals: the containers' processes are not seen in this PID namespace; the pod needs hostPID: true"
@@ -107,19 +107,19 @@ pub(super) fn marks(args: &Warnings) -> Marks {
     if asked && seen && !procfs::may_kill() {
         tracing::warn!("signals reach processes of this user only: CAP_KILL is missing");
     }
-    Marks::of_node(args.settings(), asked && seen)
+    Policy::of_node(args.settings(), asked && seen)
 }
 
 // === impl Plan ===
 
 impl Plan {
-    /// Both ends; `hierarchy` is where the memory controller's cgroups are.
-    pub(super) fn start(self, hierarchy: &Hierarchy) -> (Watcher, Warner) {
+    /// Both ends.
+    pub(super) fn start(self, source: &Source) -> (Watcher, Warner) {
         let (crossed, crossings) = mpsc::channel(QUEUE);
         let (ask, asked) = mpsc::channel(QUEUE);
         let containers = Containers::new(self.node, self.annotated.is_some());
         let all = Arc::new(Mutex::new(containers));
-        let cgroups = Cgroups::new(hierarchy);
+        let cgroups = Cgroups::new(source.clone());
         let task = Task {
             all: Arc::clone(&all),
             recorder: self.recorder.clone(),
@@ -217,10 +217,10 @@ impl Task {
     }
 
     async fn known(&self, found: Found, telling: &mut JoinSet<()>) {
-        let heard = matches!(found.known, Known::Marks(_));
+        let heard = matches!(found.known, Known::Policy(_));
         let crossed = {
             let mut all = lock(&self.all);
-            let ahead = |key: &Key| ahead(&self.recorder, key);
+            let ahead = |key: &CgroupKey| ahead(&self.recorder, key);
             all.known(&found.uid, found.known, ahead)
         };
         for crossed in crossed {
@@ -246,7 +246,7 @@ impl Task {
     }
 }
 
-fn ahead(recorder: &Recorder, key: &Key) -> Option<Duration> {
+fn ahead(recorder: &FlightRecorder, key: &CgroupKey) -> Option<Duration> {
     recorder.forecast(key.path(), clock::monotonic_ns())
 }
 

@@ -14,10 +14,10 @@ use crate::host::Host;
 use crate::metrics::WarningCounts;
 use crate::pipeline::owner::find_owner;
 use crate::pipeline::resolve::Resolver;
-use crate::pressure::Key;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::warn::{Crossed, Signal, Warning};
+use pressure::CgroupKey;
 
 /// Tells one at a time, any number at once.
 pub(super) struct Telling {
@@ -40,8 +40,8 @@ impl Telling {
             marks,
         } = crossed;
         let (container, pod) = find_owner(&self.resolver, key.identity()).await;
-        let at_ns = crossing.usage.at_ns;
-        let mark = marks.settings.mark(crossing.level);
+        let at_ns = crossing.sample.at_ns;
+        let mark = marks.settings.threshold(crossing.level);
         let warning = Arc::new(Warning {
             // Of this look at this cgroup; a mark of the kernel's ends in a pid.
             id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
@@ -52,7 +52,7 @@ impl Telling {
             pod,
             crossing,
             mark: mark.map_or_else(String::new, ToString::to_string),
-            percent: mark.map_or(0.0, |mark| mark.measured(&crossing.usage)),
+            percent: mark.map_or(0.0, |mark| mark.measure(&crossing.sample)),
             signal,
         });
         tracing::debug!(
@@ -66,7 +66,7 @@ impl Telling {
         }
     }
 
-    async fn post(&self, post: &Post, warning: &Warning, key: Key) {
+    async fn post(&self, post: &Post, warning: &Warning, key: CgroupKey) {
         let Ok(_permit) = self.posts.try_acquire() else {
             self.counts.unposted.inc();
             tracing::debug!(

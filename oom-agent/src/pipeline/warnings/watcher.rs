@@ -1,22 +1,20 @@
 //! The near end, in the sampler's thread: who has come to a level, and whose pod to ask for.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use memcg::{Hierarchy, NodeRoot};
+use memcg::{OomScores, Processes};
 use tokio::sync::mpsc::Sender;
 
 use super::{ahead, lock};
-use crate::act::{Processes, worst};
+use crate::act::worst;
 use crate::metrics::WarningCounts;
-use crate::pressure::threshold::Scores;
-use crate::pressure::{Key, Pass, Recorder};
 use crate::warn::{Ask, Containers, Crossed};
+use pressure::{CgroupKey, FlightRecorder, Source, Sweep};
 
 /// It is given each pass.
 pub(in crate::pipeline) struct Watcher {
     pub(super) all: Arc<Mutex<Containers>>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: FlightRecorder,
     pub(super) cgroups: Cgroups,
     pub(super) crossed: Sender<Crossed>,
     pub(super) ask: Sender<Ask>,
@@ -26,8 +24,7 @@ pub(in crate::pipeline) struct Watcher {
 /// Where the processes of a container are found.
 #[derive(Clone)]
 pub(super) struct Cgroups {
-    root: PathBuf,
-    node: NodeRoot,
+    source: Source,
     pub(super) processes: Processes,
 }
 
@@ -35,7 +32,7 @@ pub(super) struct Cgroups {
 
 impl Watcher {
     /// Waits for nobody.
-    pub(in crate::pipeline) fn take(&mut self, pass: &Pass<'_>) {
+    pub(in crate::pipeline) fn take(&mut self, pass: &Sweep<'_>) {
         let mut all = lock(&self.all);
         let seen = all.take(
             pass,
@@ -64,23 +61,21 @@ impl Watcher {
 // === impl Cgroups ===
 
 impl Cgroups {
-    /// Below where the memory controller's hierarchy is mounted.
-    pub(super) fn new(hierarchy: &Hierarchy) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self {
-            root: hierarchy.path().to_owned(),
-            node: hierarchy.node().clone(),
+            source,
             // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
             processes: Processes::new("/proc"),
         }
     }
 
-    pub(super) fn dir(&self, key: &Key) -> PathBuf {
-        self.node.dir(&self.root, key.path())
+    pub(super) fn dir(&self, key: &CgroupKey) -> std::path::PathBuf {
+        self.source.dir(key.path())
     }
 
     /// Of whom the kernel would kill.
-    fn scores(&self, key: &Key) -> Scores {
+    fn scores(&self, key: &CgroupKey) -> OomScores {
         let found = worst(&self.processes, &self.dir(key));
-        found.map_or_else(Scores::default, |(_, scores)| scores)
+        found.map_or_else(OomScores::default, |(_, scores)| scores)
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::pressure::threshold::Level;
+use pressure::Level;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const MIB: u64 = 1 << 20;
@@ -41,10 +41,10 @@ impl Cgroup {
     }
 
     fn beside(&self) -> Beside {
-        self.beside_by(Settings::default())
+        self.beside_by(Thresholds::default())
     }
 
-    fn beside_by(&self, settings: Settings) -> Beside {
+    fn beside_by(&self, settings: Thresholds) -> Beside {
         Beside::new(settings, Some(self.dir.path()), Duration::from_secs(1)).unwrap()
     }
 }
@@ -113,7 +113,7 @@ fn who_has_the_number_by_now_is_not_told_of_anothers_cgroup() {
     cgroup.has(10, 0);
     assert!(beside.look(0).is_empty());
     let pid = cgroup.child.id();
-    beside.known.get_mut(&pid).unwrap().identity.started += 1;
+    beside.known.get_mut(&pid).unwrap().identity.start_ticks += 1;
     cgroup.has(95, 0);
     assert!(beside.look(SECOND_NS / 10).is_empty());
     assert!(!beside.known.contains_key(&pid));
@@ -133,17 +133,17 @@ fn a_limit_that_is_lowered_counts_a_second_later() {
     assert!(beside.look(SECOND_NS / 10).is_empty());
     let told = beside.look(SECOND_NS);
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0].crossing.usage.limit, Some(60 * MIB));
+    assert_eq!(told[0].crossing.sample.limit, Some(60 * MIB));
 }
 
 #[test]
 fn a_working_set_that_is_asked_for_is_read_in_every_pass() {
     let cgroup = Cgroup::new();
     let mark = "memory_working_set_usage > 50".parse().unwrap();
-    let mut beside = cgroup.beside_by(Settings {
+    let mut beside = cgroup.beside_by(Thresholds {
         warning: Some(mark),
         critical: None,
-        ..Settings::default()
+        ..Thresholds::default()
     });
     cgroup.has(70, 30);
     assert!(beside.look(0).is_empty());

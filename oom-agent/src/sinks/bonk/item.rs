@@ -7,8 +7,8 @@ use service::{clock, escape};
 
 use super::SUMMARY_LEN;
 use crate::incident::{Container, Scope};
-use crate::pressure::threshold::Level;
 use crate::report::Report;
+use pressure::Level;
 
 /// A kill that is older is old news: a penguin need not be bonked for it.
 pub(super) const STALE: Duration = Duration::from_mins(5);
@@ -47,7 +47,7 @@ pub(super) fn request(report: &Report) -> StreamBonksRequest {
         severity: severity(report).into(),
         comm: text(victim.and_then(|victim| victim.comm.as_ref())),
         usage_permille: before.map_or_else(Vec::new, |it| it.permille().collect()),
-        verdict: before.map_or_else(String::new, |it| it.verdict.as_str().to_owned()),
+        verdict: before.map_or_else(String::new, |it| it.pattern.as_str().to_owned()),
         ..BonkItem::default()
     };
     StreamBonksRequest { item: Some(item) }

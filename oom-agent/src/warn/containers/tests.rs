@@ -2,18 +2,18 @@
 
 use super::super::pods::{AT_ONCE, PODS};
 use super::*;
-use crate::pressure::Usage;
-use crate::pressure::threshold::Settings;
+use pressure::Sample;
+use pressure::Thresholds;
 
 const SECOND: u64 = 1_000_000_000;
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
 
-fn container(n: u64) -> Key {
-    Key::new(&format!("/kubepods/burstable/pod{UID}/{n:064x}"), n)
+fn container(n: u64) -> CgroupKey {
+    CgroupKey::new(&format!("/kubepods/burstable/pod{UID}/{n:064x}"), n)
 }
 
-fn usage(at_s: u64, percent: u64) -> Usage {
-    Usage {
+fn usage(at_s: u64, percent: u64) -> Sample {
+    Sample {
         at_ns: at_s * SECOND,
         current: percent,
         working_set: percent,
@@ -38,32 +38,32 @@ struct Node(Containers);
 impl Node {
     fn new(heed: bool) -> Self {
         Self(Containers::new(
-            Marks::of_node(Settings::default(), true),
+            Policy::of_node(Thresholds::default(), true),
             heed,
         ))
     }
 
     /// Levels that are told, and pods that are asked for.
-    fn pass(&mut self, usages: &[(Key, Usage)]) -> (Vec<Level>, usize) {
-        let pass = Pass {
+    fn pass(&mut self, usages: &[(CgroupKey, Sample)]) -> (Vec<Level>, usize) {
+        let pass = Sweep {
             stuck: &[],
-            usages,
+            samples: usages,
             whole: true,
         };
         let seen = self
             .0
-            .take(&pass, |_| Scores::default(), |_| Some(FORECAST));
+            .take(&pass, |_| OomScores::default(), |_| Some(FORECAST));
         (levels(&seen.crossed), seen.ask.len())
     }
 
     /// Pods that are asked for.
-    fn asks(&mut self, usages: &[(Key, Usage)]) -> Vec<Ask> {
-        let pass = Pass {
+    fn asks(&mut self, usages: &[(CgroupKey, Sample)]) -> Vec<Ask> {
+        let pass = Sweep {
             stuck: &[],
-            usages,
+            samples: usages,
             whole: true,
         };
-        self.0.take(&pass, |_| Scores::default(), |_| None).ask
+        self.0.take(&pass, |_| OomScores::default(), |_| None).ask
     }
 
     /// Levels that are told then.
@@ -73,17 +73,17 @@ impl Node {
 }
 
 fn annotated(warning: &str) -> Known {
-    let settings = Settings {
+    let settings = Thresholds {
         warning: Some(warning.parse().unwrap()),
-        ..Settings::default()
+        ..Thresholds::default()
     };
-    Known::Marks(Arc::new(Marks::of_node(settings, true)))
+    Known::Policy(Arc::new(Policy::of_node(settings, true)))
 }
 
 #[test]
 fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
     let mut node = Node::new(false);
-    let service = Key::new("/system.slice/sshd.service", 9);
+    let service = CgroupKey::new("/system.slice/sshd.service", 9);
     let pass = [
         (container(1), usage(1, 80)),
         (container(2), usage(1, 95)),
@@ -100,7 +100,7 @@ fn each_container_is_told_by_itself_and_no_other_cgroup_is() {
 #[test]
 fn a_pod_that_alone_has_a_limit_is_told_by_it() {
     let mut node = Node::new(true);
-    let pod = Key::new(&format!("/kubepods/burstable/pod{UID}"), 9);
+    let pod = CgroupKey::new(&format!("/kubepods/burstable/pod{UID}"), 9);
     assert_eq!(node.pass(&[(pod.clone(), usage(1, 80))]), (vec![], 1));
     assert_eq!(node.known(annotated("70")), [Level::Warning]);
     assert_eq!(node.pass(&[(pod, usage(60, 95))]).0, [Level::Critical]);
@@ -109,7 +109,7 @@ fn a_pod_that_alone_has_a_limit_is_told_by_it() {
 #[test]
 fn a_pod_is_not_asked_for_before_its_sandbox_is_there() {
     let mut node = Node::new(true);
-    let pod = Key::new(&format!("/kubepods/burstable/pod{UID}"), 1);
+    let pod = CgroupKey::new(&format!("/kubepods/burstable/pod{UID}"), 1);
     assert_eq!(node.asks(&[(pod.clone(), usage(1, 0))]), []);
     assert_eq!(node.asks(&[(pod, usage(2, 60))]).len(), 1);
     let mut node = Node::new(true);
@@ -208,12 +208,12 @@ fn a_crossing_that_is_over_when_its_pod_is_known_is_not_told() {
 fn what_found_no_room_is_told_again_soon_and_as_new() {
     let mut node = Node::new(false);
     let usages = [(container(1), usage(101, 80))];
-    let pass = Pass {
+    let pass = Sweep {
         stuck: &[],
-        usages: &usages,
+        samples: &usages,
         whole: true,
     };
-    let seen = node.0.take(&pass, |_| Scores::default(), |_| None);
+    let seen = node.0.take(&pass, |_| OomScores::default(), |_| None);
     node.0.undone(&seen.crossed[0]);
     assert_eq!(
         node.pass(&[(container(1), usage(102, 80))]).0,
@@ -243,10 +243,10 @@ fn a_complaint_is_news_once() {
 
 #[test]
 fn remembered_pods_are_bounded() {
-    let many = |percent| -> Vec<(Key, Usage)> {
+    let many = |percent| -> Vec<(CgroupKey, Sample)> {
         let one = |n: u64| {
             let path = format!("/kubepods/pod6a4ce4a0-ba47-11ea-b2a7-{n:012x}/{n:064x}");
-            (Key::new(&path, n), usage(1, percent))
+            (CgroupKey::new(&path, n), usage(1, percent))
         };
         (0..2000).map(one).collect()
     };
