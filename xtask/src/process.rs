@@ -22,8 +22,13 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs to the end and returns standard output; standard error goes into the
 /// error of a failure.
 pub fn capture(command: &mut Command) -> Result<String> {
+    capture_with_input(command, Stdio::null())
+}
+
+/// As [`capture`], with a standard input.
+pub fn capture_with_input(command: &mut Command, input: Stdio) -> Result<String> {
     let output = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .output()
         .with_context(|| format!("start {}", show(command)))?;
     if !output.status.success() {

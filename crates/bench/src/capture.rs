@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lab::interrupt;
+use lab::{Spinners, interrupt};
 use xtask::debian::{Consent, Debian};
 use xtask::process::{capture, is_root};
 use xtask::{build_ebpf, dist, say, workspace};
@@ -17,7 +17,6 @@ use super::footprint::{Activity, Cpus, Memory, oom_kills};
 use super::page::{Machine, Report, Rest, Stretch, page, tables};
 use super::sections::{Section, write};
 use super::signals;
-use super::spin::Spinners;
 use super::stamps::Stamps;
 use super::tool::Tool;
 use running::Running;

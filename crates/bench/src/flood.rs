@@ -106,7 +106,7 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
     mills.extend(plain(rest)?);
 
     let mut agent = site.agent(&[])?;
-    let admin = Admin::of(&mut agent)?;
+    let admin = Admin::of_agent(&mut agent)?;
     let processes = [
         ("oom-agent", agent.pid()),
         ("kube-apiserver", site.api.pid()),

@@ -21,7 +21,6 @@ mod scrape;
 mod sections;
 mod signals;
 mod site;
-mod spin;
 mod stamps;
 mod stopwatch;
 mod tool;
@@ -102,7 +101,9 @@ fn main() -> ExitCode {
 /// Lets time pass, asleep; a signal ends it.
 fn pause(stretch: Duration) -> Result<()> {
     let (sender, interruption) = sync_channel(1);
-    let _told = interrupt::notify(sender);
+    let _notified = interrupt::notify(move || {
+        let _ = sender.try_send(());
+    });
     let _ = interruption.recv_timeout(stretch);
     interrupt::check()
 }

@@ -105,7 +105,7 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         &[&["--no-kubernetes"][..], &Admin::LISTEN].concat(),
         &[],
     )?;
-    let admin = Admin::of(&mut agent)?;
+    let admin = Admin::of_agent(&mut agent)?;
     say::step(format_args!("{length:?} without a container"));
     let idle = watch(agent.pid(), length)?;
     say::step(format_args!("making {} containers", args.containers));

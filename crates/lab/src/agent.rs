@@ -12,8 +12,9 @@ use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use xtask::process::{self, stop};
 
-use super::Output;
-use super::wait::HANG;
+use crate::output::Output;
+use crate::wait::HANG;
+use crate::{http, port};
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
 #[derive(Debug)]
@@ -48,11 +49,7 @@ impl Agent {
             incidents,
             log,
         };
-        agent
-            .log
-            .find("message that it is attached", HANG, |line| {
-                message(line)?.contains("attached").then_some(())
-            })?;
+        find_message(&mut agent.log, "attached", HANG)?;
         Ok(agent)
     }
 
@@ -61,7 +58,7 @@ impl Agent {
         self.child.id()
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Sends SIGTERM and waits for its end.
     pub fn end(&mut self) {
         stop(&mut self.child, HANG);
     }
@@ -200,7 +197,7 @@ impl Bonker {
     /// What its `/metrics` shows.
     pub fn metrics(&self) -> Result<String> {
         let web = self.web.context("a bonker with --http-listen")?;
-        Ok(super::http::get(web, "/metrics")?.1)
+        Ok(http::get(web, "/metrics")?.1)
     }
 
     /// Tells it to end; how long that takes, and whether it ends well.
@@ -222,7 +219,7 @@ impl Drop for Bonker {
 /// A loopback URL where nobody listens: the port stays taken, without a
 /// listener, as long as the returned guard lives.
 pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
-    let (port, guard) = super::port::reserve()?;
+    let (port, guard) = port::reserve()?;
     Ok((format!("http://127.0.0.1:{port}"), guard))
 }
 
@@ -251,6 +248,13 @@ pub fn stamp(id: &str) -> Option<Instant> {
 /// The message of a JSON log line.
 pub fn message(line: &str) -> Option<String> {
     field(line, "message")
+}
+
+/// Waits for a JSON log line whose message contains `text`.
+pub(crate) fn find_message(log: &mut Output, text: &str, limit: Duration) -> Result<()> {
+    log.find(text, limit, |line| {
+        message(line)?.contains(text).then_some(())
+    })
 }
 
 /// A field of a JSON log line, as text.

@@ -13,9 +13,10 @@ use xtask::debian::Debian;
 use xtask::process::{capture, stop};
 use xtask::say;
 
-use super::agent::spawn;
-use super::wait::HANG;
-use super::{Output, field, http, wait};
+use crate::agent::{field, spawn};
+use crate::http;
+use crate::output::Output;
+use crate::wait::{self, HANG};
 
 const GRACE: Duration = Duration::from_secs(10);
 

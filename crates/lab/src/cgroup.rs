@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait;
-use super::wait::HANG;
+use crate::wait::{self, HANG};
 
 /// A cgroup of this process's own, limited in memory and without swap. Dropping
 /// it kills what runs in it and removes it.

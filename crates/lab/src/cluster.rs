@@ -11,12 +11,13 @@ use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::capture;
 
-use super::apiserver::Role;
-use super::containerd::path_with;
-use super::namespaces::Namespaces;
-use super::server::Server;
-use super::wait::HANG;
-use super::{ApiServer, Containerd, Registry, cgroup, wait};
+use crate::apiserver::{ApiServer, Role};
+use crate::cgroup;
+use crate::containerd::{Containerd, path_with};
+use crate::namespaces::Namespaces;
+use crate::registry::Registry;
+use crate::server::Server;
+use crate::wait::{self, HANG};
 
 /// The service `kubernetes`, the API server itself, and the node: no proxy for
 /// services runs, and none is needed where they have one address.

@@ -14,10 +14,10 @@ use xtask::debian::Debian;
 use xtask::process::{capture, run};
 use xtask::say;
 
-use super::namespaces::Inside;
-use super::server::Server;
-use super::wait::HANG;
-use super::{cgroup, image, wait};
+use crate::namespaces::Inside;
+use crate::server::Server;
+use crate::wait::{self, HANG};
+use crate::{cgroup, image};
 
 const NAME: &str = "containerd";
 

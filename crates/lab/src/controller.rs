@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
 use xtask::process::{pid, stop};
 
-use super::Output;
-use super::agent::{message, spawn};
-use super::wait::HANG;
+use crate::agent::{find_message, spawn};
+use crate::output::Output;
+use crate::wait::HANG;
 
 /// Longer than it gives itself.
 const GRACE: Duration = Duration::from_secs(15);
@@ -41,15 +41,13 @@ impl Controller {
             incidents,
             log,
         };
-        controller.says("Kubernetes API server", HANG)?;
+        controller.find_message("Kubernetes API server", HANG)?;
         Ok(controller)
     }
 
     /// Waits for a message that contains `text`, within `limit`.
-    pub fn says(&mut self, text: &str, limit: Duration) -> Result<()> {
-        self.log.find(text, limit, |line| {
-            message(line)?.contains(text).then_some(())
-        })
+    pub fn find_message(&mut self, text: &str, limit: Duration) -> Result<()> {
+        find_message(&mut self.log, text, limit)
     }
 
     /// Has it stand still, by SIGSTOP, as one whose node is frozen or cut off.
@@ -62,7 +60,7 @@ impl Controller {
         self.signal(Signal::CONT)
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Sends SIGTERM and waits for its end.
     pub fn end(&mut self) {
         stop(&mut self.child, GRACE);
     }

@@ -19,8 +19,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use super::wait::HANG;
-use super::{Containerd, wait};
+use crate::containerd::Containerd;
+use crate::wait::{self, HANG};
+use crate::{background, cgroup};
 
 pub(crate) const IMAGE: &str = "localhost/busybox:1";
 
@@ -130,9 +131,9 @@ impl<'a> Sandbox<'a> {
     /// A process in the sandbox's own cgroup, which it makes small and eats; and that cgroup.
     pub fn eat_beside_pause(&self) -> Result<(std::process::Child, String)> {
         let path = format!("{}/{}", self.containerd.pod_cgroup(&self.pod.uid), self.id);
-        let mut eater = super::cgroup::command_in(&path, "/bin/sh")?;
+        let mut eater = cgroup::command_in(&path, "/bin/sh")?;
         let eater = eater.args(["-c", "exec tail /dev/zero"]);
-        super::cgroup::limit(&path, 16 << 20)?;
+        cgroup::limit(&path, 16 << 20)?;
         Ok((eater.spawn().context("start an eater")?, path))
     }
 
@@ -147,10 +148,7 @@ impl<'a> Sandbox<'a> {
 
 impl Cri {
     pub(crate) fn connect(socket: &Path) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
+        let runtime = background::runtime()?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .context("the URL of a socket")?
             .timeout(HANG);

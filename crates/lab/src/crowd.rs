@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{BonkItem, Outcome, Severity, StreamBonksRequest, StreamBonksResponse};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,7 +21,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
 use xtask::process;
 
-use super::wait::HANG;
+use crate::background;
+use crate::wait::HANG;
 
 /// So many connections are made at a time: a handshake has a deadline.
 const AT_A_TIME: usize = 64;
@@ -109,10 +110,7 @@ impl Crowd {
     /// connection together.
     pub fn connect(url: &str, papers: Option<&Papers>, clients: u32, sharing: u32) -> Result<Self> {
         allow_files(u64::from(clients) + 1024)?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
+        let runtime = background::runtime()?;
         let endpoint = endpoint(url, papers)?;
         let clients = runtime.block_on(async {
             let mut all = Vec::new();

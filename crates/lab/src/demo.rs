@@ -10,8 +10,10 @@ use xtask::binaries::Binaries;
 use xtask::process::{is_root, show, stop};
 use xtask::{build_ebpf, say};
 
+use crate::agent::{Agent, Bonker, field, stamp, victim};
+use crate::cgroup::Cgroup;
 use crate::interrupt;
-use crate::{Agent, Bonker, Cgroup, field, stamp, victim, wait};
+use crate::wait::HANG;
 
 const LIMIT_MIB: u64 = 64;
 /// Sets up, builds, and shows it; fails unless all of it happened.
@@ -59,13 +61,12 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             .with_context(|| format!("start {}", show(&command)))?,
     );
 
-    let (told, incident) =
-        agent
-            .incidents
-            .find_at("incident in our cgroup", wait::HANG, |line| {
-                let incident: Value = serde_json::from_str(line).ok()?;
-                (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
-            })?;
+    let (told, incident) = agent
+        .incidents
+        .find_at("incident in our cgroup", HANG, |line| {
+            let incident: Value = serde_json::from_str(line).ok()?;
+            (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
+        })?;
     let id = text(&incident, "/id").to_owned();
     if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.0.id())) {
         bail!(
@@ -73,16 +74,14 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             tail.0.id()
         );
     }
-    let (acked, ack) = agent.log.find_at("acknowledgement", wait::HANG, |line| {
+    let (acked, ack) = agent.log.find_at("acknowledgement", HANG, |line| {
         let ours = field(line, "message")? == "bonk acknowledged" && field(line, "incident")? == id;
         ours.then(|| (field(line, "outcome"), field(line, "latency_us")))
     })?;
     let mut swing = Swing::default();
     let (rested, ()) = bonker
         .log
-        .find_at("swing that ends at rest", wait::HANG, |line| {
-            swing.take(line)
-        })?;
+        .find_at("swing that ends at rest", HANG, |line| swing.take(line))?;
 
     let (outcome, latency) = ack;
     let latency = latency

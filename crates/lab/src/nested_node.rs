@@ -11,8 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use xtask::process::stop;
 use xtask::say;
 
-use super::namespaces::Inside;
-use super::{Agent, Containerd, cgroup};
+use crate::agent::Agent;
+use crate::cgroup;
+use crate::containerd::Containerd;
+use crate::namespaces::Inside;
 
 const GRACE: Duration = Duration::from_secs(5);
 

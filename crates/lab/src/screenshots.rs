@@ -11,7 +11,9 @@ use xtask::debian::{Consent, Debian};
 use xtask::process::run;
 use xtask::{binaries, say, workspace};
 
-use crate::{Bonker, Bonks, Chromium, Look, Page};
+use crate::agent::Bonker;
+use crate::bonks::Bonks;
+use crate::chromium::{Chromium, Look, Page};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::agent::{field, message};
+use crate::agent::{field, message};
 
 /// The span that a duty is of.
 const MINUTE: Duration = Duration::from_mins(1);

@@ -106,7 +106,7 @@ fn judging(containerd: &Containerd) -> (Agent, Admin) {
         LISTEN[1],
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -239,7 +239,7 @@ fn a_running_container_is_at_zero_before_its_kill_and_at_one_after() {
         LISTEN[1],
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/ready").0, 503);
     std::os::unix::fs::symlink(containerd.socket(), &late).unwrap();
     wait::until("readiness", SOON, || {

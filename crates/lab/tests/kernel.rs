@@ -489,7 +489,7 @@ fn a_kill_is_counted_and_nothing_is_missing() {
         &[],
     )
     .unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/live"), (200, "yes\n".to_owned()));
     let host = r#"oom_agent_kills_total{namespace="",pod="",container="",scope="ancestor",outcome="unknown"}"#;
     assert!(admin.series(host).is_some());
@@ -522,7 +522,7 @@ fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
         absent,
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/live").0, 200);
     let (status, why) = admin.get("/ready");
     assert!(status == 503 && why.contains(absent), "{status} {why}");
@@ -542,7 +542,7 @@ fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
         &endpoint,
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     for (path, expected) in [("/metrics", 200), ("/ready", 503), ("/live", 200)] {
         assert_eq!(admin.get(path).0, expected, "{path}");
     }

@@ -124,7 +124,7 @@ impl Crew {
     /// The agent's admin port.
     pub(super) fn admin(&mut self) -> Result<Admin> {
         let (agent, _) = self.agent.as_mut().context("an agent at work")?;
-        Admin::of(agent)
+        Admin::of_agent(agent)
     }
 
     /// Ends the agent and keeps what it told.

@@ -20,8 +20,8 @@ pub use kernels::{Kernels, SUITES};
 pub use pi::{Pi, PiParts, Pulse, Run, runs};
 use xtask::process::{show, stop, wait_timeout};
 
-/// Begins a line that the guest says to its host; the kernel's own lines are others.
-pub(crate) const SAYS: &str = "@@oom-bonker ";
+/// Begins a line that the guest writes to its host, apart from the kernel's.
+pub(crate) const PREFIX: &str = "@@oom-bonker ";
 
 /// All that QEMU can emulate, but for:
 ///
@@ -149,7 +149,7 @@ pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> 
 /// The guest's own lines among the kernel's.
 fn said(text: &str) -> Vec<Value> {
     text.lines()
-        .filter_map(|line| line.split_once(SAYS))
+        .filter_map(|line| line.split_once(PREFIX))
         .filter_map(|(_, json)| serde_json::from_str(json.trim_end()).ok())
         .collect()
 }

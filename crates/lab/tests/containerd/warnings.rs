@@ -34,7 +34,7 @@ fn warning(containerd: &Containerd, args: &[&str]) -> (Agent, Admin) {
     let base = ["--no-kubernetes", "--cri-endpoint", &endpoint];
     let args = [&base[..], args, &LISTEN].concat();
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 

@@ -17,7 +17,7 @@ fn processes_that_wait_as_killing_is_turned_off_are_told_once() {
     }
     let args = [&["--no-kubernetes", "--sample", "1s"][..], &LISTEN].concat();
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     std::fs::write(&control, "1").unwrap();
     let mut hangs = tail(&cgroup);
     let of_ours = |line: &str| {

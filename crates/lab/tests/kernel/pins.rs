@@ -115,7 +115,7 @@ fn kills_while_no_agent_runs_are_told_once_by_the_next() {
     let pids = five(&cgroup);
 
     let mut second = bpffs.agent();
-    let admin = Admin::of(&mut second);
+    let admin = Admin::of_agent(&mut second);
     for pid in &pids {
         let incident = second.incident_of(*pid, SOON).unwrap();
         assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
@@ -170,7 +170,7 @@ fn an_incident_whose_container_is_being_looked_up_is_not_lost() {
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
     let endpoint = format!("unix://{}", silent.display());
     let mut first = bpffs.agent_with(&["--cri-endpoint", &endpoint]);
-    let admin = Admin::of(&mut first);
+    let admin = Admin::of_agent(&mut first);
     let mut victim = tail(&cgroup);
     victim.0.wait().unwrap();
     // A scrape takes as long as the runtime is given: by its end it has been read.
@@ -204,7 +204,7 @@ fn what_another_version_left_is_removed_with_a_warning() {
         .any(|line| message(line).is_some_and(|said| said.contains("another version")));
     assert!(warned);
     assert!(!old.exists() && other.exists());
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let discarded = admin.series(r#"oom_agent_lost_total{reason="ring-discarded"}"#);
     assert_eq!(discarded, Some(1.0));
     agent.end();

@@ -14,7 +14,7 @@ use crate::support::{MIB, SOON, agent_bin};
 fn sampling(period: &str) -> (Agent, Admin) {
     let args = [&["--no-kubernetes", "--sample", period][..], &LISTEN].concat();
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -129,7 +129,7 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
     std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
     let args = [&["--no-kubernetes"][..], &LISTEN].concat();
     let mut agent = Agent::start(&agent, &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let hogs: Vec<_> = (0..2)
         .map(|_| {
             let (cgroup, id) = Cgroup::of_container(128 * MIB).unwrap();

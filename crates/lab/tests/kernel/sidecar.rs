@@ -51,12 +51,12 @@ fn sidecar(cgroup: &Cgroup, args: &[&str], env: &[(&str, &str)]) -> Sidecar {
         _running: running,
         log,
     };
-    sidecar.says("watching");
+    sidecar.find_message("watching");
     sidecar
 }
 
 impl Sidecar {
-    fn says(&mut self, what: &str) {
+    fn find_message(&mut self, what: &str) {
         let says = |line: &str| message(line)?.contains(what).then_some(());
         self.log.find(what, SOON, says).unwrap();
     }
@@ -106,8 +106,8 @@ fn oomheros_variables_say_when_and_with_what() {
     let status = hog.0.wait().unwrap();
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     assert_eq!((signal, cgroup.oom_kills().unwrap()), (Some(15), 0));
-    sidecar.says("warning: signal sent");
-    sidecar.says("critical: signal sent");
+    sidecar.find_message("warning: signal sent");
+    sidecar.find_message("critical: signal sent");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     assert_eq!(body["collected_data"]["memory_max"], LIMIT);
     let forecast = body["forecast_seconds"].as_f64().unwrap();
     assert!((1.5..12.0).contains(&forecast), "{body:#}");
-    sidecar.says("warning: notice");
+    sidecar.find_message("warning: notice");
     assert!(!sidecar.log.so_far().any(|line| line.contains("s3cret")));
     hog.0.wait().unwrap();
     assert!(!said.to_end(SOON).iter().any(|line| line.contains("warned")));
@@ -230,7 +230,7 @@ fn a_cgroup_that_goes_is_told_once_and_watched_again_when_it_is_back() {
     let cgroup = cgroup();
     let mut sidecar = sidecar(&cgroup, &[], &[]);
     cgroup.remove().unwrap();
-    sidecar.says("cannot be listed");
+    sidecar.find_message("cannot be listed");
     // Ten looks: none of them says it again.
     let mut told = 0;
     let again = |line: &str| {
@@ -240,7 +240,7 @@ fn a_cgroup_that_goes_is_told_once_and_watched_again_when_it_is_back() {
     let again = sidecar.log.find("it", Duration::from_secs(1), again);
     assert!(again.is_err());
     cgroup.make_anew(LIMIT).unwrap();
-    sidecar.says("can be listed again");
+    sidecar.find_message("can be listed again");
     let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
     mib(&mut hog.output(), "let go at ");
 }

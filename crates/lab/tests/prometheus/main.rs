@@ -98,7 +98,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
         &[],
     )
     .unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let alertmanager = TcpListener::bind("127.0.0.1:0").unwrap();
     let prometheus = Prometheus::start(
         &parts(),

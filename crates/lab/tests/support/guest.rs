@@ -50,17 +50,17 @@ pub(crate) fn check(serial: &Serial, case: &str) {
         .find(|said| said.get("case") == Some(&json!(case)))
         .and_then(|said| said.get("outcome"));
     let part = |name: &str| outcome.and_then(|outcome| outcome.get(name));
-    let (Some(expected), Some(told)) = (part("expected"), part("told")) else {
+    let (Some(expected), Some(reported)) = (part("expected"), part("reported")) else {
         panic!(
             "{case} did not come to its end: {}{}",
             outcome.unwrap_or(&Value::Null),
             log(serial)
         );
     };
-    let wrong = differences(expected, told);
+    let wrong = differences(expected, reported);
     assert!(
         wrong.is_empty(),
-        "{}\nin {told:#}{}",
+        "{}\nin {reported:#}{}",
         wrong.join("\n"),
         log(serial)
     );

@@ -153,7 +153,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     let mut args = vec!["--grace", "0", "--bonker", bonker.url()];
     args.extend(LISTEN);
     let mut controller = scene.controller(&args);
-    controller.says("all pods are seen", SOON).unwrap();
+    controller.find_message("all pods are seen", SOON).unwrap();
     let none = json!({});
     let main = status("main", 1, &running(), &scene.killed("dead1"));
     let sibling = |restarts| status("sibling", restarts, &running(), &none);
@@ -177,7 +177,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     assert_eq!(*at(&line, "/victims/0/container/id"), json!("dead1"));
     assert_eq!(*at(&line, "/victims/0/pod/uid"), json!(uid));
 
-    controller.says("bonk acknowledged", SOON).unwrap();
+    controller.find_message("bonk acknowledged", SOON).unwrap();
 
     // A sibling restarts, then an init container is killed, and one that never restarts.
     scene.set("hungry", "containerStatuses", &[main.clone(), sibling(1)]);
@@ -193,7 +193,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
         .find(|event| *at(event, "/regarding/fieldPath") == json!("spec.initContainers{fill}"));
     assert!(init.is_some());
 
-    let admin = Admin::told_by(&mut controller.log);
+    let admin = Admin::find_in(&mut controller.log);
     let sent = "oom_agent_watch_updates_total{update_type=\"oomkilled_event_sent\"}";
     admin.until(sent, 3.0);
     assert_eq!(admin.get("/ready").0, 200);
@@ -237,7 +237,9 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
     scene.api.crash();
     scene.api.restart().unwrap();
     controller.thaw().unwrap();
-    controller.says("pods are listed again", SOON).unwrap();
+    controller
+        .find_message("pods are listed again", SOON)
+        .unwrap();
     assert_eq!(fate(&mut controller, "dead2"), "oomkilled_event_sent");
 
     scene.set("hungry", "containerStatuses", &[third]);
@@ -257,15 +259,15 @@ fn of_two_replicas_one_tells_and_the_other_goes_on_when_it_ends() {
     let scene = Scene::new();
     scene.pod("hungry");
     let mut first = scene.controller(&["--grace", "0"]);
-    first.says("leading", SOON).unwrap();
+    first.find_message("leading", SOON).unwrap();
     let mut second = scene.controller(&["--grace", "0"]);
-    second.says("standing by", SOON).unwrap();
+    second.find_message("standing by", SOON).unwrap();
     let none = json!({});
     let killed = |id| status("main", 0, &scene.killed(id), &none);
     scene.set("hungry", "containerStatuses", &[killed("dead1")]);
     assert_eq!(scene.told(1), ["dead1"]);
     first.end();
-    second.says("leading", SOON).unwrap();
+    second.find_message("leading", SOON).unwrap();
     assert_eq!(fate(&mut second, "dead1"), "oomkilled_told_before");
     scene.set("hungry", "containerStatuses", &[killed("dead2")]);
     assert_eq!(scene.told(2), ["dead1", "dead2"]);

@@ -12,9 +12,10 @@ use rustix::process::{chdir, chroot};
 use rustix::system::finit_module;
 use xtask::process::{capture, stop};
 
-use crate::guest::mount_all;
+use crate::cri::Cri;
+use crate::guest::mounts::mount_all;
 use crate::guest::pods::Group;
-use crate::{Cri, wait};
+use crate::wait;
 
 /// Where containerd listens on every node.
 pub(super) const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -75,10 +76,10 @@ impl Containerd {
             .spawn()
             .context("start containerd")?;
         let mut containerd = Self(child);
-        Group::plain("/system.slice")?;
+        Group::create("/system.slice")?;
         let pid = containerd.0.id();
-        Group::plain("/system.slice/containerd.service")?.enter(pid)?;
-        // As its unit says.
+        Group::create("/system.slice/containerd.service")?.enter(pid)?;
+        // As its unit sets it.
         fs::write(format!("/proc/{pid}/oom_score_adj"), "-999").context("spare containerd")?;
         let cri = wait::until("containerd's CRI", READY, || {
             if !matches!(containerd.0.try_wait(), Ok(None)) {

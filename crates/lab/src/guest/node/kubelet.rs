@@ -15,19 +15,17 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
-use super::SOON;
 use super::api::Api;
-use super::container::named;
-pub(super) use super::container::{Container, Hog};
-use super::manifest::NAMESPACE;
-pub(super) use super::manifest::{ContainerPlan, Driver, Kind, PodPlan, hog};
-use super::stage::Note;
+use super::container::{Container, named};
+use super::event::ExpectedEvent;
+use super::manifest::{ALLOCATABLE, ContainerPlan, Driver, NAMESPACE, PodPlan};
+use crate::cri::{Cri, IMAGE, namespaces};
 use crate::expect::between;
-use crate::guest::cases::memory;
+use crate::guest::kill::NODE;
+use crate::guest::memory::meminfo;
 use crate::guest::pods::{Group, delegate};
 use crate::guest::process::Facts;
-use crate::guest::scene::NODE;
-use crate::{Cri, IMAGE, namespaces, wait};
+use crate::wait::{self, HANG};
 
 /// Below its volumes' directories a kubelet keeps what containers see.
 const PODS: &str = "/var/lib/kubelet/pods";
@@ -59,9 +57,6 @@ pub(super) struct Pod<'a> {
 /// As many have a control each.
 const CONTROLS: u32 = 3;
 
-/// What all pods together may have.
-pub(super) const ALLOCATABLE: u64 = 384 << 20;
-
 // === impl Kubelet ===
 
 impl Kubelet {
@@ -74,16 +69,11 @@ impl Kubelet {
             "/kubepods.slice",
             "/kubepods.slice/kubepods-burstable.slice",
         ] {
-            Group::plain(path)?;
+            Group::create(path)?;
             delegate(path)?;
         }
         for top in ["/kubepods", "/kubepods.slice"] {
-            let top = Group {
-                path: top.to_owned(),
-                pod: None,
-                container: None,
-            };
-            top.limit(ALLOCATABLE)?;
+            Group::existing(top).limit(ALLOCATABLE)?;
         }
         Ok(Self { cri, api, made: 0 })
     }
@@ -95,11 +85,11 @@ impl Kubelet {
         let name = format!("web-{}", self.made);
         let group = Group {
             pod: Some(uid.clone()),
-            ..Group::plain(&plan.cgroup(&uid))?
+            ..Group::create(&plan.cgroup(&uid))?
         };
         delegate(&group.path)?;
         if let Some(bytes) = plan.limit.or_else(|| plan.max()) {
-            group.set("memory.max", &bytes.to_string())?;
+            group.set("memory.max", bytes)?;
         }
         let dir = format!("{PODS}/{uid}");
         for sub in ["control", "volume", "log"] {
@@ -159,7 +149,7 @@ impl Kubelet {
         self.start_with(pod, plan, |_| {})
     }
 
-    /// The same, with what a manifest says beyond the usual.
+    /// The same, with what a manifest has beyond the usual.
     pub(super) fn start_with(
         &mut self,
         pod: &Pod<'_>,
@@ -204,7 +194,7 @@ impl Kubelet {
     /// Runs a container to its end.
     pub(super) fn run_to_end(&mut self, pod: &Pod<'_>, name: &str) -> Result<()> {
         let container = self.start_container(pod, name)?;
-        let code = wait::until("a container's end", SOON, || {
+        let code = wait::until("a container's end", HANG, || {
             let status = self.cri.status(&container.id, false).ok()?.status?;
             let ended = status.state() == ContainerState::ContainerExited;
             ended.then_some(status.exit_code)
@@ -231,11 +221,11 @@ impl Kubelet {
 // === impl Pod ===
 
 impl Pod<'_> {
-    /// The same note, on this pod.
-    pub(super) fn note<'b>(&'b self, note: Note<'b>) -> Note<'b> {
-        Note {
+    /// The same Event, on this pod.
+    pub(super) fn event<'b>(&'b self, event: ExpectedEvent<'b>) -> ExpectedEvent<'b> {
+        ExpectedEvent {
             on: &self.on,
-            ..note
+            ..event
         }
     }
 
@@ -255,7 +245,7 @@ impl Pod<'_> {
             "usage_bytes": between(low, ALLOCATABLE),
             "limit_bytes": null,
             "process": null,
-            "container": container.told(),
+            "container": container.value(),
             "pod": {"namespace": NAMESPACE, "name": self.name, "uid": self.uid},
         })
     }
@@ -263,7 +253,7 @@ impl Pod<'_> {
     /// A process in there, which is none of its containers'.
     pub(super) fn in_sandbox(&self, mut facts: Facts) -> Result<Facts> {
         // What it is to its sandbox, the runtime alone knows.
-        if let Some(first) = facts.told.get_mut("first_process") {
+        if let Some(first) = facts.victim.get_mut("first_process") {
             *first = Value::Null;
         }
         let container = json!({"id": self.sandbox, "name": null, "runtime": "containerd"});
@@ -331,14 +321,16 @@ impl Pod<'_> {
             return Ok(1000);
         }
         let requested = plan.limit.unwrap_or_default().saturating_mul(1000);
-        let share = requested.checked_div(memory()?).unwrap_or_default();
+        let share = requested
+            .checked_div(meminfo("MemTotal:")?)
+            .unwrap_or_default();
         let adj = 1000_i64.saturating_sub(i64::try_from(share).context("a share that fits")?);
         Ok(adj.clamp(3, 999))
     }
 }
 
 /// What `daemonset.yaml` gives the agent beyond the usual.
-pub(super) fn of_the_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
+pub(super) fn allow_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
     for (from, to, readonly) in mounts {
         config.mounts.push(mounted(from, to, *readonly));
     }

@@ -17,7 +17,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio;
-use crate::{Output, port};
+use crate::output::Output;
+use crate::port;
 pub use parts::PiParts;
 use pulses::{Event, Meter};
 pub use pulses::{Pulse, Run, runs};

@@ -1,16 +1,15 @@
-//! What the sampler knows of a container between two of its passes, which are a minute apart: by the
-//! kernel's word alone, from the container's first moment to its last.
+//! What the sampler reports of a container between two of its passes, which are a minute apart: by the
+//! kernel's notifications alone, from the container's first moment to its last.
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::pods::Group;
-use super::process::{Plan, SOON, start};
-use super::scene::Scene;
+use crate::admin::Admin;
 use crate::expect::between;
-use crate::{Admin, wait};
-
-const MIB: u64 = 1 << 20;
+use crate::guest::pods::{Group, MIB};
+use crate::guest::process::{Plan, start};
+use crate::guest::scene::Scene;
+use crate::wait::{self, HANG};
 
 /// What `memory.high` allows the hog, which wants more.
 const HIGH: u64 = 24 * MIB;
@@ -22,8 +21,8 @@ struct Series {
 }
 
 pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
-    let mut agent = Scene::another(&[&["--sample", "60s"][..], &Admin::LISTEN].concat())?;
-    let admin = Admin::of(&mut agent)?;
+    let mut agent = Scene::start_agent(&[&["--sample", "60s"][..], &Admin::LISTEN].concat())?;
+    let admin = Admin::of_agent(&mut agent)?;
     // Its first pass is made, of a container that stays.
     let pod = Group::burstable()?.pod(50)?;
     let _stays = pod.container(50)?.limit(64 * MIB)?;
@@ -34,25 +33,21 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
     };
     series.until("its first pass", "oom_agent_watched_containers", |n| n == 1)?;
     let container = container.limit(128 * MIB)?;
-    let made = series.until("a new container", &series.of("limit"), |_| true)?;
+    let made = series.until("a new container", &series.name("limit"), |_| true)?;
     let watched = series.get("oom_agent_watched_containers")?;
     let container = container.limit(96 * MIB)?;
-    let lowered = series.until("a lower limit", &series.of("limit"), |limit| limit != made)?;
-    container.set("memory.high", &HIGH.to_string())?;
-    let mut hogs = start(&[Plan {
-        group: &container,
-        args: &["--mib", "32", "--gate", "--hold"],
-        uid: 0,
-        oom_score_adj: 0,
-    }])?;
-    let idle = series.get(&series.of("usage"))?;
-    hogs.first()?.go()?;
-    let hit = series.until("a look", &series.of("usage"), |usage| usage > HIGH / 2)?;
+    let lowered = series.until("a lower limit", &series.name("limit"), |limit| {
+        limit != made
+    })?;
+    container.set("memory.high", HIGH)?;
+    let mut hogs = start(&[Plan::new(&container, &["--mib", "32", "--gate", "--hold"])])?;
+    let idle = series.get(&series.name("usage"))?;
+    hogs.first()?.open_gate()?;
+    let hit = series.until("a sample", &series.name("usage"), |usage| usage > HIGH / 2)?;
     drop(hogs);
-    let removed = wait::until("the end of its cgroup", SOON, || {
+    wait::until("the end of its cgroup", HANG, || {
         std::fs::remove_dir(container.dir()).ok()
-    });
-    removed?;
+    })?;
     let left = series.until("its end", "oom_agent_watched_containers", |n| n == 1)?;
     let passes = series.get("oom_agent_sampler_passes_total")?;
     Ok(json!({
@@ -65,7 +60,7 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
             "left": 1,
             "passes": 1,
         },
-        "told": {
+        "reported": {
             "made": made,
             "watched": watched,
             "lowered": lowered,
@@ -80,7 +75,7 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
 // === impl Series ===
 
 impl Series {
-    fn of(&self, figure: &str) -> String {
+    fn name(&self, figure: &str) -> String {
         let container = &self.container;
         format!(
             r#"oom_agent_container_memory_{figure}_bytes{{namespace="",pod="",container="{container}"}}"#
@@ -89,14 +84,14 @@ impl Series {
 
     fn until(&self, what: &str, name: &str, is: impl Fn(u64) -> bool) -> Result<u64> {
         let mut last = String::new();
-        let seen = wait::until(what, SOON, || match self.get(name) {
+        let value = wait::until(what, HANG, || match self.get(name) {
             Ok(value) if is(value) => Some(value),
             other => {
                 last = format!("{other:?}");
                 None
             }
         });
-        seen.with_context(|| format!("last seen: {last}"))
+        value.with_context(|| format!("last: {last}"))
     }
 
     fn get(&self, name: &str) -> Result<u64> {

@@ -1,4 +1,4 @@
-//! A process that heeds what a sidecar signals lives; the same one without a sidecar dies.
+//! A process that heeds a sidecar's signals lives; the same one without a sidecar dies.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xtask::process::stop;
 
-use super::careful::{Twins, lives_by_its_signals};
-use super::process::SOON;
-use super::scene::Scene;
-use crate::Output;
+use super::twins::{Twins, check_it_heeds_signals};
+use crate::guest::scene::Scene;
+use crate::output::Output;
+use crate::wait::HANG;
 
 /// `oom-agent sidecar --cgroup`; dropping it ends it.
 struct Sidecar(Child);
@@ -22,7 +22,7 @@ impl Drop for Sidecar {
 }
 
 pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
-    let twins = Twins::of_pod(30)?;
+    let twins = Twins::create(30)?;
     let mut warned = twins.start_warned()?;
     let child = Command::new("/bin/oom-agent")
         .args(["sidecar", "--cgroup", &twins.warned.dir().to_string_lossy()])
@@ -33,10 +33,10 @@ pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
     let mut sidecar = Sidecar(child);
     let log = sidecar.0.stderr.take().context("a piped standard error")?;
     let mut log = Output::new("sidecar", log);
-    log.find("that it watches", SOON, |line| {
+    log.find("that it watches", HANG, |line| {
         line.contains("watching").then_some(())
     })?;
-    lives_by_its_signals(warned.first()?)?;
+    check_it_heeds_signals(warned.first()?)?;
     drop(sidecar);
-    twins.unwarned_dies(scene)
+    twins.kill_unwarned(scene)
 }
