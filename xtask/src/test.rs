@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::debian::Consent;
-use crate::say;
+use crate::terminal;
 use crate::workspace::is_ci;
 use report::{Outcome, Report};
 pub use tier::Tier;
@@ -43,19 +43,19 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         if !wanted {
             continue;
         }
-        say::step(format_args!("tier {tier}"));
+        terminal::step(format_args!("tier {tier}"));
         let start = Instant::now();
         let outcome = bench.run(tier).unwrap_or_else(|error| {
-            say::error(&error);
+            terminal::error(&error);
             Outcome::ran(0, 1)
         });
         if let Outcome::Skipped(why) = &outcome {
-            say::line(format_args!("!!! tier {tier} is skipped: {why}"));
+            terminal::line(format_args!("!!! tier {tier} is skipped: {why}"));
         }
         report.add(tier, outcome, start.elapsed());
     }
     let (text, good) = report.close(is_ci());
-    say::line(text);
+    terminal::line(text);
     Ok(if good {
         ExitCode::SUCCESS
     } else {

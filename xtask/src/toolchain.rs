@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::debian::{Consent, Debian};
 use crate::process::{capture, wait_timeout, which};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 /// The nightly that the object is known to build with.
 const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
@@ -76,7 +76,7 @@ pub(crate) struct Compiler {
 impl Compiler {
     /// One that is there or can be had, and why it was taken.
     pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
-        let mut not_nightly = "asked for".to_owned();
+        let mut not_nightly = "wanted".to_owned();
         if choice != Choice::Debian {
             match Self::nightly() {
                 Ok(compiler) => {
@@ -167,7 +167,7 @@ impl Compiler {
         }
         let version = capture(Command::new(&rustc).arg("-vV"))?;
         let llvm = llvm_major(&version)
-            .with_context(|| format!("{} does not tell its LLVM", rustc.display()))?;
+            .with_context(|| format!("{} does not name its LLVM", rustc.display()))?;
         if !linker::LLVMS.contains(&llvm) {
             bail!("no bpf-linker for LLVM {llvm} of {}", rustc.display());
         }
@@ -175,12 +175,12 @@ impl Compiler {
     }
 }
 
-/// Lets rustup fetch the pinned nightly; what it says is shown only in the error.
+/// Lets rustup fetch the pinned nightly; its output is shown only in the error.
 fn fetch_nightly() -> Result<()> {
     if which("rustup").is_none() {
         bail!("there is no rustup");
     }
-    say::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
+    terminal::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
     let log = tempfile::NamedTempFile::new().context("make a log file")?;
     let mut child = Command::new("rustup")
         .env("RUST_BACKTRACE", "0")
@@ -200,8 +200,8 @@ fn fetch_nightly() -> Result<()> {
     match wait_timeout(&mut child, FETCH_LIMIT)? {
         Some(status) if status.success() => Ok(()),
         Some(_) => {
-            let said = fs::read_to_string(log.path()).unwrap_or_default();
-            let first = said
+            let output = fs::read_to_string(log.path()).unwrap_or_default();
+            let first = output
                 .lines()
                 .find(|line| line.starts_with("error"))
                 .unwrap_or("it failed");

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, Cgroup, Output, interrupt, wait};
 
 use super::footprint::Activity;
 use super::machine::Machine;
 use super::sections::{Section, write};
+use super::setup;
 pub(super) use poll::{Args as PollArgs, main as poll};
-use xtask::process::{is_root, stop};
-use xtask::{build_ebpf, dist, say, workspace};
+use xtask::process::stop;
+use xtask::{build_ebpf, terminal};
 
 const MIB: u64 = 1 << 20;
 
@@ -76,21 +77,11 @@ impl Drop for Inhabited {
 
 /// Sets up, measures, shows.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to make cgroups with a memory limit: run `cargo xtask bench pressure` as root"
-        );
-    }
-    interrupt::catch()?;
-    let agent = if let Some(agent) = &args.agent {
-        agent.clone()
-    } else {
-        dist::host(args.ebpf)?;
-        workspace::root().join("dist/oom-agent")
-    };
+    setup::start("pressure")?;
+    let agent = setup::agent(args.ebpf, args.agent.as_ref())?;
     let report = measure(args, &agent)?;
     let section = section::section(&report);
-    say::line(format_args!("\n{section}"));
+    terminal::line(format_args!("\n{section}"));
     if args.write {
         write(Section::Pressure, &section)?;
     }
@@ -106,9 +97,9 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         &[],
     )?;
     let admin = Admin::of_agent(&mut agent)?;
-    say::step(format_args!("{length:?} without a container"));
+    terminal::step(format_args!("{length:?} without a container"));
     let idle = watch(agent.pid(), length)?;
-    say::step(format_args!("making {} containers", args.containers));
+    terminal::step(format_args!("making {} containers", args.containers));
     let program = std::env::current_exe().context("find this program")?;
     let containers = (0..args.containers)
         .map(|n| inhabit(&program, n < args.busy))
@@ -121,10 +112,10 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
             .find_map(|line| line.strip_prefix("oom_agent_watched_containers "))?;
         (watched.parse::<u16>().ok()? >= args.containers).then_some(())
     })?;
-    say::step(format_args!("{length:?} of the agent"));
+    terminal::step(format_args!("{length:?} of the agent"));
     let ours = watch(agent.pid(), length)?;
     agent.end();
-    say::step(format_args!("{length:?} of a poll"));
+    terminal::step(format_args!("{length:?} of a poll"));
     let mut poll = Command::new(&program);
     let dirs = containers.iter().map(|one| one.cgroup.dir().to_owned());
     let poll = poll.arg("poll").args(dirs);
@@ -133,8 +124,8 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         .stdout(Stdio::piped())
         .spawn()
         .context("start the poll")?;
-    let mut said = Output::new("poll", poll.stdout.take().context("its output")?);
-    let theirs = said
+    let mut output = Output::new("poll", poll.stdout.take().context("its output")?);
+    let theirs = output
         .find("first round", SOON, |line| {
             (line == "polling").then_some(())
         })
@@ -153,7 +144,7 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
 
 fn watch(pid: u32, length: Duration) -> Result<Activity> {
     let before = Activity::of(pid)?;
-    super::pause(length)?;
+    interrupt::pause(length)?;
     Ok(Activity::of(pid)?.since(before))
 }
 
@@ -182,8 +173,8 @@ pub(super) fn breathe() -> Result<()> {
     loop {
         let page = vec![1_u8; 4 << 20];
         std::hint::black_box(&page);
-        super::pause(Duration::from_millis(150))?;
+        interrupt::pause(Duration::from_millis(150))?;
         drop(page);
-        super::pause(Duration::from_millis(150))?;
+        interrupt::pause(Duration::from_millis(150))?;
     }
 }

@@ -63,16 +63,16 @@ impl Agent {
         stop(&mut self.child, HANG);
     }
 
-    /// Kills it on the spot, and gives all the lines that it has written.
-    pub fn kill(&mut self) -> Vec<String> {
-        stop(&mut self.child, Duration::ZERO);
-        self.incidents.to_end(HANG)
-    }
-
     /// Ends it as a crash does, by SIGKILL.
     pub fn crash(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// The same; every line of its standard output.
+    pub fn crash_and_read(&mut self) -> Vec<String> {
+        self.crash();
+        self.incidents.to_end(HANG)
     }
 
     /// The incident whose victim is in that cgroup, within `limit`.
@@ -184,7 +184,7 @@ impl Bonker {
         &self.url
     }
 
-    /// Where it serves HTTP, if it was asked to.
+    /// Where it serves HTTP, if it was started with `--http-listen`.
     pub fn web(&self) -> Option<SocketAddr> {
         self.web
     }
@@ -200,12 +200,12 @@ impl Bonker {
         Ok(http::get(web, "/metrics")?.1)
     }
 
-    /// Tells it to end; how long that takes, and whether it ends well.
+    /// Sends SIGTERM: how long its end takes, and whether it ends well.
     pub fn end(&mut self) -> Result<(Duration, bool)> {
-        let told = Instant::now();
+        let sent = Instant::now();
         kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
         let status = process::wait_timeout(&mut self.child, HANG)?;
-        let took = told.elapsed();
+        let took = sent.elapsed();
         Ok((took, status.context("an end")?.success()))
     }
 }

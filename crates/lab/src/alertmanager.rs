@@ -11,7 +11,7 @@ use serde_json::Value;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::{capture, stop};
-use xtask::say;
+use xtask::terminal;
 
 use crate::agent::{field, spawn};
 use crate::http;
@@ -38,7 +38,7 @@ impl Alertmanager {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("alertmanager-debian-1", |dir| {
-            say::step("unpacking Alertmanager from Debian's package (once)");
+            terminal::step("unpacking Alertmanager from Debian's package (once)");
             debian.unpack(&["prometheus-alertmanager"], dir)
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use xtask::say;
+use xtask::terminal;
 
 use crate::hog::chunk;
 use crate::http;
@@ -27,9 +27,9 @@ pub fn main() -> Result<()> {
     thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
     let address = SocketAddr::from(([0, 0, 0, 0], PORT));
     let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
-    let _probes = http::serve(listener, |_, _, _| say::line("live"))?;
+    let _probes = http::serve(listener, |_, _, _| terminal::line("live"))?;
     let mut eaten = Some(Vec::new());
-    say::line("growing");
+    terminal::line("growing");
     loop {
         let signal = if eaten.is_some() {
             received.recv_timeout(STEP)
@@ -40,9 +40,9 @@ pub fn main() -> Result<()> {
         match signal {
             Ok(SIGUSR2) => {
                 eaten = None;
-                say::line(format_args!("let go at {had} MiB"));
+                terminal::line(format_args!("let go at {had} MiB"));
             }
-            Ok(_) => say::line(format_args!("warned at {had} MiB")),
+            Ok(_) => terminal::line(format_args!("warned at {had} MiB")),
             Err(RecvTimeoutError::Timeout) => eaten.get_or_insert_default().push(chunk()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }

@@ -37,7 +37,7 @@ impl Cgroup {
     fn make(name: &str, limit_bytes: u64) -> Result<Self> {
         let hierarchy = Hierarchy::of_memory()?;
         if hierarchy.version == Version::V2 {
-            // Fails where the controller is delegated already, or cannot be: the limit below tells.
+            // Fails where the controller is delegated already, or cannot be: then the limit below fails.
             let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
         }
         let dir = hierarchy.mount.join(name);
@@ -88,7 +88,7 @@ impl Cgroup {
         })
     }
 
-    /// Its path from the hierarchy's root, as the kernel tells it.
+    /// Its path from the hierarchy's root, as the kernel gives it.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -166,12 +166,12 @@ fn kills(text: &str) -> Option<u64> {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.dir) {
-            xtask::say::error(&error);
+            xtask::terminal::error(&error);
         }
     }
 }
 
-/// Tells this process's cgroups apart.
+/// Distinguishes this process's cgroups.
 fn serial() -> u32 {
     static MADE: AtomicU32 = AtomicU32::new(0);
     MADE.fetch_add(1, Ordering::Relaxed)
@@ -357,18 +357,18 @@ mod tests {
              45 35 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
              broken line - cgroup\n",
         );
-        let told: Vec<_> = found
+        assert_eq!(found[0].controllers, ["rw", "memory"]);
+        let found: Vec<_> = found
             .iter()
             .map(|one| (one.version, one.mount.to_str().unwrap(), one.root.as_str()))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 (Version::V1, "/sys/fs/cgroup/memory", "/"),
                 (Version::V1, "/sys/fs/cgroup/cpu", "/docker/abc"),
                 (Version::V2, "/sys/fs/cgroup/unified", "/"),
             ]
         );
-        assert_eq!(found[0].controllers, ["rw", "memory"]);
     }
 }

@@ -193,7 +193,7 @@ fn furnish(namespaces: &Namespaces, base: &Path, containerd: &Path) -> Result<()
         mount --types tmpfs run /run
         mount --types bpf bpf /sys/fs/bpf
         mkdir /run/containerd
-        # Where libcni notes what it did; nothing else can be said to it.
+        # Where libcni notes what it did; it takes no other directory.
         mkdir --parents /var/lib/cni
         mount --types tmpfs cni /var/lib/cni
         mount --bind "$2" /run/containerd

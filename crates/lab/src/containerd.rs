@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::{capture, run};
-use xtask::say;
+use xtask::terminal;
 
 use crate::namespaces::Inside;
 use crate::server::Server;
@@ -39,7 +39,7 @@ impl Containerd {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("containerd-debian-2", |dir| {
-            say::step(
+            terminal::step(
                 "unpacking containerd, runc, CNI plugins and busybox from Debian's packages (once)",
             );
             debian.unpack(
@@ -265,7 +265,7 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         if let Err(error) = self.clean_up() {
-            say::error(&error.context("clean up after containerd"));
+            terminal::error(&error.context("clean up after containerd"));
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Pod {
     pub annotations: Vec<(&'static str, &'static str)>,
 }
 
-/// A container that waits to be let go.
+/// A container that waits at its gate.
 #[derive(Debug)]
 pub struct Gated {
     /// The runtime's.
@@ -51,7 +51,7 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// Lets it eat memory until it is killed; tells when.
+    /// Lets it eat memory until it is killed, from the returned moment on.
     pub fn open(&self) -> Result<Instant> {
         let opened = Instant::now();
         OpenOptions::new()
@@ -137,7 +137,7 @@ impl<'a> Sandbox<'a> {
         Ok((eater.spawn().context("start an eater")?, path))
     }
 
-    /// What the runtime says of a container, as a kubelet asks.
+    /// The runtime's status of a container, as a kubelet gets it.
     pub fn status(&mut self, container: &Gated) -> Result<ContainerStatus> {
         let answer = self.cri.status(&container.id, false)?;
         answer.status.context("a status")
@@ -160,9 +160,9 @@ impl Cri {
 
     /// Fails where the runtime does not speak the CRI.
     pub(crate) fn version(&mut self) -> Result<()> {
-        let asked = self.client.version(VersionRequest::default());
-        let answer = self.runtime.block_on(asked);
-        answer.map(drop).context("ask for the runtime's version")
+        let answer = self.client.version(VersionRequest::default());
+        let answer = self.runtime.block_on(answer);
+        answer.map(drop).context("get the runtime's version")
     }
 
     /// The id of a pod's sandbox that runs from now on.
@@ -176,7 +176,7 @@ impl Cri {
     }
 
     /// Stops and removes a sandbox with all its containers. While its shim ends the runtime fails, and
-    /// a kubelet asks again.
+    /// a kubelet tries again.
     pub(crate) fn remove_sandbox(&mut self, id: &str) -> Result<()> {
         wait::until("the end of a sandbox", HANG, || {
             let stop = StopPodSandboxRequest {
@@ -227,14 +227,14 @@ impl Cri {
         Ok((id, pid.context("a container's process id")?))
     }
 
-    /// What the runtime says of a container.
+    /// The runtime's status of a container.
     pub(crate) fn status(&mut self, id: &str, verbose: bool) -> Result<ContainerStatusResponse> {
         let request = ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose,
         };
         let answer = self.runtime.block_on(self.client.container_status(request));
-        Ok(answer.context("ask for a container's status")?.into_inner())
+        Ok(answer.context("get a container's status")?.into_inner())
     }
 }
 

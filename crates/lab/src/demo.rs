@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use xtask::binaries::Binaries;
 use xtask::process::{is_root, show, stop};
-use xtask::{build_ebpf, say};
+use xtask::{build_ebpf, terminal};
 
 use crate::agent::{Agent, Bonker, field, stamp, victim};
 use crate::cgroup::Cgroup;
@@ -33,14 +33,14 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
 }
 
 fn show_kill(binaries: &Binaries) -> Result<()> {
-    say::step("starting a bonker with a simulated servo, and the agent");
+    terminal::step("starting a bonker with a simulated servo, and the agent");
     let mut bonker = Bonker::start(&binaries.bonker)?;
     let mut agent = Agent::start(
         &binaries.agent,
         &["--no-kubernetes", "--bonker", bonker.url()],
         &[],
     )?;
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    the bonker listens on {}, the agent's program is attached to this kernel",
         bonker.url()
     ));
@@ -51,7 +51,7 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         .arg("/dev/zero")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    say::step(format_args!(
+    terminal::step(format_args!(
         "running `tail /dev/zero`, which needs endless memory, in a cgroup limited to {LIMIT_MIB} MiB"
     ));
     let start = Instant::now();
@@ -61,7 +61,7 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             .with_context(|| format!("start {}", show(&command)))?,
     );
 
-    let (told, incident) = agent
+    let (reported, incident) = agent
         .incidents
         .find_at("incident in our cgroup", HANG, |line| {
             let incident: Value = serde_json::from_str(line).ok()?;
@@ -81,48 +81,48 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
     let mut swing = Swing::default();
     let (rested, ()) = bonker
         .log
-        .find_at("swing that ends at rest", HANG, |line| swing.take(line))?;
+        .find_at("swing that ends at rest", HANG, |line| swing.add(line))?;
 
     let (outcome, latency) = ack;
     let latency = latency
         .and_then(|latency| latency.parse().ok())
         .map(Duration::from_micros)
-        .context("an acknowledgement that tells its latency")?;
+        .context("an acknowledgement with its latency")?;
     let marked = stamp(&id).unwrap_or(start);
     let after = |instant: Instant| {
         let elapsed = instant.saturating_duration_since(marked);
         format!("{:>7.1} ms", elapsed.as_secs_f64() * 1000.0)
     };
 
-    say::step("it happened");
-    say::line(format_args!(
+    terminal::step("it happened");
+    terminal::line(format_args!(
         "    {}  the kernel chose its victim, at {}",
         after(marked),
         text(&incident, "/time")
     ));
-    say::line(format_args!(
-        "    {}  the agent told of the incident:",
-        after(told)
+    terminal::line(format_args!(
+        "    {}  the agent reported the incident:",
+        after(reported)
     ));
     for line in describe(&incident) {
-        say::line(format_args!("                {line}"));
+        terminal::line(format_args!("                {line}"));
     }
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    {}  the bonker's answer had reached the agent: {}",
         after(acked),
         outcome.unwrap_or_default()
     ));
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    {}  the servo was at rest again, after these steps:",
         after(rested)
     ));
     for (pulse, hold) in &swing.steps {
-        say::line(format_args!(
+        terminal::line(format_args!(
             "                {pulse} µs, held for {hold} ms"
         ));
     }
-    say::line("");
-    say::line(format_args!(
+    terminal::line("");
+    terminal::line(format_args!(
         "From the kernel's stamp to the bonker's acknowledgement: {:.2} ms.",
         latency.as_secs_f64() * 1000.0
     ));
@@ -148,7 +148,7 @@ struct Swing {
 
 impl Swing {
     /// Some once a swing is complete.
-    fn take(&mut self, line: &str) -> Option<()> {
+    fn add(&mut self, line: &str) -> Option<()> {
         let (_, fields) = line.split_once("swing step")?;
         let value = |name: &str| {
             let (_, rest) = fields.split_once(name)?;
@@ -223,7 +223,7 @@ mod tests {
             ("INFO swing step pulse_us=1800 hold_ms=150", false),
             ("INFO swing step pulse_us=1000 hold_ms=300", true),
         ] {
-            assert_eq!(swing.take(line).is_some(), complete, "{line}");
+            assert_eq!(swing.add(line).is_some(), complete, "{line}");
         }
         let step = |pulse: &str, hold: &str| (pulse.to_owned(), hold.to_owned());
         assert_eq!(swing.steps, [step("1800", "150"), step("1000", "300")]);

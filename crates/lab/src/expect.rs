@@ -1,4 +1,4 @@
-//! A JSON value as it should be: exact, but for places that say a range or a shape.
+//! A JSON value as it should be: exact, but for places with a range or a shape.
 //!
 //! An expectation is JSON itself, so that a virtual machine can make it and its
 //! host compare.
@@ -49,28 +49,28 @@ pub fn samples(count: u64, low: u64, high: u64) -> Value {
     json!({"$samples": [count, low, high]})
 }
 
-/// The note of an Event as somebody reads it who is woken by it: its first sentence, of 120 characters
-/// at most, has each of `first`; each of `says` is anywhere; its last ones begin with "Next: " and `next`;
+/// The note of an Event as a person reads it who is woken by it: its first sentence, of 120 characters
+/// at most, has each of `first`; each of `contains` is anywhere; its last ones begin with "Next: " and `next`;
 /// all are `chars` characters at most; and volumes in memory are spoken of, or they are not.
-pub fn note(first: &[&str], says: &[&str], next: &str, volumes: bool, chars: usize) -> Value {
-    json!({"$note": [first, says, next, volumes, chars]})
+pub fn note(first: &[&str], contains: &[&str], next: &str, volumes: bool, chars: usize) -> Value {
+    json!({"$note": [first, contains, next, volumes, chars]})
 }
 
-/// Each place where `told` is not what was expected, in words; none: all is well.
-pub fn differences(expected: &Value, told: &Value) -> Vec<String> {
+/// Each place where a value is not as expected, in words.
+pub fn differences(expected: &Value, actual: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare("", expected, told, &mut found);
+    compare("", expected, actual, &mut found);
     found
 }
 
-fn compare(at: &str, expected: &Value, told: &Value, found: &mut Vec<String>) {
-    if let Some(fits) = matcher(expected, told) {
+fn compare(at: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
+    if let Some(fits) = matcher(expected, actual) {
         if !fits {
-            found.push(format!("{at}: {told}, expected {expected}"));
+            found.push(format!("{at}: {actual}, expected {expected}"));
         }
         return;
     }
-    match (expected, told) {
+    match (expected, actual) {
         (Value::Object(wanted), Value::Object(present)) => {
             let keys: BTreeSet<&String> = wanted.keys().chain(present.keys()).collect();
             for key in keys {
@@ -90,27 +90,27 @@ fn compare(at: &str, expected: &Value, told: &Value, found: &mut Vec<String>) {
                 compare(&format!("{at}/{n}"), wanted, present, found);
             }
         }
-        _ if expected == told => {}
-        _ => found.push(format!("{at}: {told}, expected {expected}")),
+        _ if expected == actual => {}
+        _ => found.push(format!("{at}: {actual}, expected {expected}")),
     }
 }
 
 /// `None`: the expectation is a plain value.
-fn matcher(expected: &Value, told: &Value) -> Option<bool> {
+fn matcher(expected: &Value, actual: &Value) -> Option<bool> {
     let (name, args) = expected.as_object()?.iter().next()?;
     let number = |n: usize| args.get(n).and_then(Value::as_u64);
     let within =
         |n: usize, value: u64| Some((number(n)?..=number(n.checked_add(1)?)?).contains(&value));
     let fits = match name.as_str() {
-        "$between" => within(0, told.as_u64()?),
-        "$percent" => told.as_f64().map(|share| (0.0..=100.0).contains(&share)),
-        "$time" => told
+        "$between" => within(0, actual.as_u64()?),
+        "$percent" => actual.as_f64().map(|share| (0.0..=100.0).contains(&share)),
+        "$time" => actual
             .as_str()
             .filter(|text| text.len() == "2026-11-21T09:00:00.123456789Z".len())
             .filter(|text| text.ends_with('Z'))
             .and_then(|text| text.parse::<Timestamp>().ok())
             .and_then(|time| within(0, u64::try_from(time.as_nanosecond()).ok()?)),
-        "$id" => told.as_str().and_then(|text| {
+        "$id" => actual.as_str().and_then(|text| {
             let (boot, rest) = text.split_once('-')?;
             let (stamp, pid) = rest.split_once('-')?;
             Some(
@@ -120,12 +120,12 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
             )
         }),
         "$one_of" => args.as_array().map(|values| {
-            let fits = |value: &Value| differences(value, told).is_empty();
+            let fits = |value: &Value| differences(value, actual).is_empty();
             values.iter().any(fits)
         }),
         "$anything" => Some(true),
-        "$whole" => Some(told.is_i64() || told.is_u64()),
-        "$note" => told.as_str().and_then(|note| {
+        "$whole" => Some(actual.is_i64() || actual.is_u64()),
+        "$note" => actual.as_str().and_then(|note| {
             let sentence = note.split(". ").next()?;
             let (_, next) = note.split_once("Next: ")?;
             let has = |n: usize, text: &str| {
@@ -144,7 +144,7 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
             )
         }),
         "$samples" => (|| {
-            let seen = serde_json::from_value::<Vec<(u64, u64)>>(told.clone()).ok()?;
+            let seen = serde_json::from_value::<Vec<(u64, u64)>>(actual.clone()).ok()?;
             let (last_age, last) = *seen.last()?;
             let count = number(0)?..=60;
             let falls = seen.iter().rev().map(|(age, _)| age).is_sorted();
@@ -163,8 +163,8 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn check(expected: &Value, told: &Value, says: &[&str]) {
-        assert_eq!(differences(expected, told), says);
+    fn check(expected: &Value, actual: &Value, wanted: &[&str]) {
+        assert_eq!(differences(expected, actual), wanted);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_note_is_short_and_ends_with_what_to_do() {
         let expected = note(&["main", "48 MiB"], &["grew"], "raise", false, 400);
-        let fits = |told: &str| differences(&expected, &json!(told)).is_empty();
+        let fits = |actual: &str| differences(&expected, &json!(actual)).is_empty();
         let good = "hog in main died at 48 MiB. It grew. Next: raise it.";
         assert!(fits(good));
         for (from, to) in [
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn samples_come_to_the_kill() {
         let expected = samples(2, 50, 60);
-        let fits = |told: Value| differences(&expected, &told).is_empty();
+        let fits = |actual: Value| differences(&expected, &actual).is_empty();
         assert!(fits(json!([[900, 1], [0, 55]])));
         assert!(fits(json!([[60_000, 60], [2, 55], [2, 56], [0, 50]])));
         assert!(!fits(json!([[0, 55]])), "too few");

@@ -14,8 +14,8 @@ const APPLETS: [&str; 9] = [
 ];
 
 /// Writes `busybox.tar` and `pause.tar` of a static busybox: one with a shell as
-/// its command, under the name of the public image too, for manifests that ask
-/// for it; one that does nothing for 68 years, for a sandbox.
+/// its command, under the name of the public image too, for manifests with
+/// that one; one that does nothing for 68 years, for a sandbox.
 pub(super) fn make(busybox: &Path, out: &Path) -> Result<()> {
     let program = fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
     let mut files: Vec<File<'_>> = ["bin", "tmp", "proc", "etc"].map(File::Directory).into();

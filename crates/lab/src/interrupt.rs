@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -17,7 +19,7 @@ type Callback = Box<dyn Fn() + Send>;
 
 /// A callback that a signal runs until this is dropped.
 #[derive(Debug)]
-pub struct Notified(u64);
+pub(crate) struct Notified(u64);
 
 /// From here on SIGINT, SIGTERM and SIGHUP end what waits for a child's output,
 /// and [`check`].
@@ -40,8 +42,18 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
+/// Sleeps; a signal ends it.
+pub fn pause(length: Duration) -> Result<()> {
+    let (sender, interruption) = sync_channel(1);
+    let _notified = notify(move || {
+        let _ = sender.try_send(());
+    });
+    let _ = interruption.recv_timeout(length);
+    check()
+}
+
 /// Has every signal run `callback`; at once if one has come.
-pub fn notify(callback: impl Fn() + Send + 'static) -> Notified {
+pub(crate) fn notify(callback: impl Fn() + Send + 'static) -> Notified {
     let mut waiting = waiting();
     if INTERRUPTED.load(Ordering::SeqCst) {
         callback();
@@ -58,5 +70,19 @@ fn waiting() -> MutexGuard<'static, BTreeMap<u64, Callback>> {
 impl Drop for Notified {
     fn drop(&mut self) {
         waiting().remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_lasts() {
+        let (start, length) = (Instant::now(), Duration::from_millis(50));
+        pause(length).unwrap();
+        assert!(start.elapsed() >= length);
     }
 }

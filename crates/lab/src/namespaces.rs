@@ -58,7 +58,7 @@ impl Namespaces {
         let mut out = holder.stdout.take().context("a piped standard output")?;
         let namespaces = Self { holder };
         if out.read_exact(&mut [0]).is_err() {
-            bail!("no namespaces for a cluster could be made: what is missing is said above");
+            bail!("no namespaces for a cluster could be made: see above what is missing");
         }
         Ok(namespaces)
     }

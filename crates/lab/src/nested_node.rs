@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use xtask::process::stop;
-use xtask::say;
+use xtask::terminal;
 
 use crate::agent::Agent;
 use crate::cgroup;
@@ -106,7 +106,7 @@ impl Cgroups {
         let mut cgroups = Self { holder, name };
         let mut out = cgroups.holder.stdout.take().context("a piped output")?;
         if out.read_exact(&mut [0]).is_err() {
-            bail!("no namespaces for a node could be made: what is missing is said above");
+            bail!("no namespaces for a node could be made: see above what is missing");
         }
         Ok(cgroups)
     }
@@ -120,7 +120,7 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         stop(&mut self.holder, GRACE);
         if let Err(error) = cgroup::remove_trees(&self.name) {
-            say::error(&error.context("clean up after a node"));
+            terminal::error(&error.context("clean up after a node"));
         }
     }
 }

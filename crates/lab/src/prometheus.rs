@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::{capture, stop};
-use xtask::say;
+use xtask::terminal;
 
 use crate::agent::{field, spawn};
 use crate::http;
@@ -21,16 +21,16 @@ use crate::wait::{self, HANG};
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What one is to scrape, to judge and to whom it is to tell.
+/// What one scrapes and evaluates, and where its alerts go.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
     /// Where `/metrics` are served.
     pub targets: &'a [SocketAddr],
     /// Groups of rules, as a rule file has them below `groups` and a `PrometheusRule` below `spec`.
     pub groups: &'a [Value],
-    /// Alertmanagers that are told of alerts.
+    /// Where alerts are sent.
     pub alertmanagers: &'a [SocketAddr],
-    /// From one scrape to the next, and from one judgement to the next, in seconds.
+    /// From one scrape, or one evaluation, to the next, in seconds.
     pub interval_s: u32,
 }
 
@@ -60,7 +60,7 @@ impl Prometheus {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("prometheus-debian-1", |dir| {
-            say::step("unpacking Prometheus from Debian's package (once)");
+            terminal::step("unpacking Prometheus from Debian's package (once)");
             debian.unpack(&["prometheus"], dir)
         })
     }
@@ -103,7 +103,7 @@ impl Prometheus {
     /// The series that an expression gives now: `metric` and `value` of each.
     pub fn query(&self, expression: &str) -> Result<Vec<Value>> {
         let query = utf8_percent_encode(expression, NON_ALPHANUMERIC);
-        let data = self.ask(&format!("/api/v1/query?query={query}"))?;
+        let data = self.get(&format!("/api/v1/query?query={query}"))?;
         match data.get("result").and_then(Value::as_array) {
             Some(series) => Ok(series.clone()),
             None => bail!("an answer without series to {expression}: {data}"),
@@ -112,13 +112,13 @@ impl Prometheus {
 
     /// The alerts that are pending or firing: `labels`, `annotations` and `state` of each.
     pub fn alerts(&self) -> Result<Vec<Value>> {
-        let data = self.ask("/api/v1/alerts")?;
+        let data = self.get("/api/v1/alerts")?;
         let alerts = data.get("alerts").and_then(Value::as_array);
         alerts.cloned().context("an answer without alerts")
     }
 
     /// What GET gives of a path of the API, below `data`.
-    pub fn ask(&self, path: &str) -> Result<Value> {
+    pub fn get(&self, path: &str) -> Result<Value> {
         let (status, body) = http::get(self.address, path)?;
         if status != 200 {
             bail!("Prometheus answers {status} to {path}: {body}");
@@ -145,7 +145,7 @@ pub fn test_rules(parts: &Path, groups: &[Value], cases: &Value) -> Result<()> {
     promtool(parts, "test", groups, Some(cases))
 }
 
-/// The address in the log record that tells it.
+/// The address in the log record of it.
 fn listening_on(line: &str) -> Option<SocketAddr> {
     if field(line, "msg")? == "Listening on" {
         field(line, "address")?.parse().ok()

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use proto::bonk::{BonkItem, Severity};
 use xtask::debian::{Consent, Debian};
 use xtask::process::run;
-use xtask::{binaries, say, workspace};
+use xtask::{binaries, terminal, workspace};
 
 use crate::agent::Bonker;
 use crate::bonks::Bonks;
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 /// What happened, oldest first: namespace, pod, container, comm, node, severity, why.
-type Story = (
+type Incident = (
     &'static str,
     &'static str,
     &'static str,
@@ -34,7 +34,7 @@ type Story = (
     &'static str,
 );
 
-const STORIES: [Story; 8] = [
+const INCIDENTS: [Incident; 8] = [
     (
         "search",
         "indexer-5b8d7",
@@ -109,20 +109,20 @@ const STORIES: [Story; 8] = [
     ),
 ];
 
-/// Spreads the history over days: the servo, which is real time, was not asked to.
+/// Spreads the history over days: the servo swings in real time.
 const AGED: &str = "const parse = JSON.parse, ages = [0, 14, 47, 122, 318, 1500, 2900, 4400, 6100, 7600];
     JSON.parse = text => { const value = parse(text);
         value.incidents?.forEach((it, n) => { it.swung_at = new Date(Date.parse(it.swung_at) - ages[n] * 60_000).toISOString(); });
         return value; };";
 
 /// Stops the gesture at its strike.
-const STRIKE: &str = "new Promise(struck => { const look = () => {
+const STRIKE: &str = "new Promise(done => { const look = () => {
     if (!('shout' in document.getElementById('stage').dataset)) { requestAnimationFrame(look); return; }
     for (const moving of document.getAnimations()) {
         moving.pause();
         moving.currentTime = ['arm', 'penguin', 'floe'].includes(moving.effect.target.id) ? 200 : 1e3;
     }
-    requestAnimationFrame(() => struck(true)); }; look(); })";
+    requestAnimationFrame(() => done(true)); }; look(); })";
 
 /// Writes `docs/images/page-*.png`.
 pub fn main(args: &Args) -> Result<()> {
@@ -139,8 +139,8 @@ pub fn main(args: &Args) -> Result<()> {
     )?;
     let url = bonker.page().context("a page")?;
     page.visit(&url)?;
-    for (n, story) in STORIES.iter().enumerate() {
-        bonks.send(item(n, story))?;
+    for (n, incident) in INCIDENTS.iter().enumerate() {
+        bonks.send(item(n, incident))?;
         page.until(&format!(
             "document.getElementById('total').textContent === '{}'",
             n + 1
@@ -171,8 +171,12 @@ pub fn main(args: &Args) -> Result<()> {
 
 fn strike(page: &mut Page, bonks: &mut Bonks, pod: &str) -> Result<()> {
     page.until("document.querySelectorAll('#rows tr').length > 3")?;
-    let (number, story) = STORIES.iter().enumerate().next_back().context("a story")?;
-    let item = item(number, story);
+    let (number, incident) = INCIDENTS
+        .iter()
+        .enumerate()
+        .next_back()
+        .context("an incident")?;
+    let item = item(number, incident);
     bonks.send(BonkItem {
         id: pod.to_owned(),
         summary: item.summary.replace(&item.pod, pod),
@@ -182,11 +186,11 @@ fn strike(page: &mut Page, bonks: &mut Bonks, pod: &str) -> Result<()> {
     page.eval(STRIKE).map(drop)
 }
 
-fn item(number: usize, story: &Story) -> BonkItem {
-    let &(namespace, pod, container, comm, node, severity, summary) = story;
+fn item(number: usize, incident: &Incident) -> BonkItem {
+    let &(namespace, pod, container, comm, node, severity, summary) = incident;
     let leaks = summary.contains("a leak");
     BonkItem {
-        id: format!("story-{number}"),
+        id: format!("incident-{number}"),
         source: if comm.is_empty() {
             "alertmanager"
         } else {
@@ -226,6 +230,6 @@ fn shoot(page: &mut Page, name: &str) -> Result<()> {
     let size = fs::metadata(&path)
         .map(|file| file.len())
         .unwrap_or_default();
-    say::line(format_args!("{}: {} KiB", path.display(), size / 1024));
+    terminal::line(format_args!("{}: {} KiB", path.display(), size / 1024));
     Ok(())
 }

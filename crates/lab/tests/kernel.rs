@@ -12,14 +12,14 @@
 
 #[path = "kernel/before.rs"]
 mod before;
-#[path = "kernel/crowd.rs"]
-mod crowd;
 #[path = "kernel/hub.rs"]
 mod hub;
 #[path = "kernel/identity.rs"]
 mod identity;
 #[path = "kernel/limits.rs"]
 mod limits;
+#[path = "kernel/load.rs"]
+mod load;
 #[path = "kernel/no_victim.rs"]
 mod no_victim;
 #[path = "kernel/people.rs"]

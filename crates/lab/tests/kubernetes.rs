@@ -492,7 +492,7 @@ fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_onc
     container.open();
     first.incident_of(container.pid, SOON).unwrap();
     warned(&mut first, |line| line.contains("not recorded yet"));
-    first.kill();
+    first.crash();
 
     let mut second = agent(&kubeconfig);
     let event = scene.event();

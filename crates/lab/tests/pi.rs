@@ -34,7 +34,7 @@ const LONG: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 fn start(board: Board, args: &[&str]) -> Pi {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let parts = PiParts::prepare(&Cache::open().unwrap(), debian).unwrap();
     let binary = binary(match board {
         Board::Aarch64 => "BONKER_GPIO_AARCH64_BIN",

@@ -9,7 +9,7 @@ use super::Tier;
 use super::report::Outcome;
 use crate::cache::Cache;
 use crate::process::{capture, run, which};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 const CARGO_DENY: &str = "0.20.2";
 
@@ -28,7 +28,7 @@ pub(super) fn run_all() -> Result<Outcome> {
     outcome = outcome.and(check(workspace::cargo().args(["fmt", "--all", "--check"])));
     outcome = outcome.and(check(&mut clippy(&["--all-targets"])));
     outcome = outcome.and(check(&mut clippy(&tiers)));
-    // Together, and with their tests, they have features of dependencies that none has asked for
+    // Together, and with their tests, they have features of dependencies that none enables
     // itself. So each is built when it is installed.
     for program in ["oom-agent", "bonker-gpio", "xtask"] {
         let args = ["check", "--quiet", "--package", program];
@@ -54,9 +54,9 @@ pub(super) fn run_all() -> Result<Outcome> {
 fn check(command: &mut Command) -> Outcome {
     let done = run(command);
     if let Err(error) = &done {
-        say::error(error);
+        terminal::error(error);
     } else {
-        say::line(format_args!("ok: {}", crate::process::show(command)));
+        terminal::line(format_args!("ok: {}", crate::process::show(command)));
     }
     Outcome::of(done.is_ok())
 }
@@ -69,7 +69,7 @@ fn cargo_deny() -> Result<PathBuf> {
         return Ok(path);
     }
     let dir = Cache::open()?.entry(&format!("cargo-deny-{CARGO_DENY}"), |dir| {
-        say::step("building cargo-deny (about a minute, once)");
+        terminal::step("building cargo-deny (about a minute, once)");
         run(workspace::cargo()
             .args([
                 "install",

@@ -19,7 +19,7 @@ use crate::cross::{self, Board};
 use crate::debian::Consent;
 use crate::process::{is_root, run, wait_timeout};
 use crate::toolchain::Choice;
-use crate::{image, say, workspace};
+use crate::{image, terminal, workspace};
 
 /// A set of tests that need the same things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -134,7 +134,7 @@ impl Bench {
             Tier::Lint => lint::run_all(),
             Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
             Tier::Demo => {
-                // As the README says it; this program's file may be another by now.
+                // As in the README; this program's file may be another by now.
                 let mut demo = workspace::cargo();
                 let status = demo
                     .args(["xtask", "demo", "--yes"])
@@ -257,7 +257,7 @@ const LIMIT: Duration = Duration::from_mins(30);
 /// Given to the last lines of output once the tests have ended.
 const REST: Duration = Duration::from_secs(10);
 
-/// Runs `cargo test`, streams its output, and adds up what it tells.
+/// Runs `cargo test`, streams its output, and adds up its results.
 fn libtest(command: &mut Command) -> Result<Outcome> {
     libtest_within(command, LIMIT)
 }
@@ -273,13 +273,13 @@ fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
     thread::spawn(move || {
         for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
-            say::line(&line);
+            terminal::line(&line);
             let _ended = counts(&line).map(|counts| sender.send(counts));
         }
     });
     let status = wait_timeout(&mut child, limit)?;
     if status.is_none() {
-        say::line(format_args!("!!! not done within {limit:?}: killed"));
+        terminal::line(format_args!("!!! not done within {limit:?}: killed"));
         kill_tree(child.id());
         child.wait().context("wait for cargo test")?;
     }
@@ -294,7 +294,7 @@ fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
         }
     };
     if end == RecvTimeoutError::Timeout {
-        say::line("!!! a process that a test has left behind holds its output");
+        terminal::line("!!! a process that a test has left behind holds its output");
         failed = failed.saturating_add(1);
     }
     if !status.is_some_and(|status| status.success()) && failed == 0 {

@@ -16,7 +16,7 @@ use xtask::process::{stop, which};
 
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Without a screen, and without what would ask the net for something by itself.
+/// Without a screen, and without what would go to the net by itself.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use xtask::say;
+use xtask::terminal;
 
 use crate::qemu::PREFIX;
 
 /// Writes one line of the guest's own.
 pub(super) fn write(value: &Value) {
-    say::line(format_args!("{PREFIX}{value}"));
+    terminal::line(format_args!("{PREFIX}{value}"));
 }
 
 /// Runs a case and writes its outcome: what was expected and what the agent reported, or an error.

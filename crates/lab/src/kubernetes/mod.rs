@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use self::apt::Apt;
 use self::build::Build;
 use xtask::cache::Cache;
-use xtask::say;
+use xtask::terminal;
 
 /// What Debian has the source of, but no package.
 const PROGRAMS: [&str; 4] = [
@@ -26,7 +26,7 @@ const PROGRAMS: [&str; 4] = [
 pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
     cache.entry("kubernetes-1.20.2-2", |dir| {
         let start = Instant::now();
-        say::step(
+        terminal::step(
             "building Kubernetes 1.20.2 from Debian's source package (about five minutes, once)",
         );
         let work = tempfile::tempdir().context("make a directory to build in")?;
@@ -42,7 +42,7 @@ pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
             fs::copy(apt.root().join("usr/bin").join(tool), bin.join(tool))
                 .with_context(|| format!("copy {tool}"))?;
         }
-        say::line(format_args!(
+        terminal::line(format_args!(
             "Kubernetes built in {} s",
             start.elapsed().as_secs()
         ));

@@ -59,8 +59,8 @@ pub struct Machine {
 /// What came out of the serial line.
 #[derive(Debug, Clone)]
 pub struct Serial {
-    /// What the guest's program said.
-    pub said: Vec<Value>,
+    /// The guest's own lines.
+    pub records: Vec<Value>,
     /// All of it.
     pub text: String,
 }
@@ -113,13 +113,13 @@ impl Machine {
         };
         let text = read(&serial);
         let status = ended?;
-        let said = said(&text);
+        let records = records(&text);
         match status {
             Some(status) if !status.success() => {
                 bail!("{}: {status}: {}", show(&command), read(&errors).trim())
             }
             None => bail!("the guest did not power off within {limit:?}:\n{text}"),
-            Some(_) => Ok(Serial { said, text }),
+            Some(_) => Ok(Serial { records, text }),
         }
     }
 }
@@ -147,7 +147,7 @@ pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> 
 }
 
 /// The guest's own lines among the kernel's.
-fn said(text: &str) -> Vec<Value> {
+fn records(text: &str) -> Vec<Value> {
     text.lines()
         .filter_map(|line| line.split_once(PREFIX))
         .filter_map(|(_, json)| serde_json::from_str(json.trim_end()).ok())
@@ -160,9 +160,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_guest_is_heard_among_the_kernel() {
+    fn the_guests_lines_are_found_among_the_kernels() {
         let text = "[    0.1] Linux\r\n@@oom-bonker {\"a\":1}\r\nnoise @@oom-bonker [2]\n\
                     @@oom-bonker {\"cut\":\n";
-        assert_eq!(said(text), [json!({"a": 1}), json!([2])]);
+        assert_eq!(records(text), [json!({"a": 1}), json!([2])]);
     }
 }

@@ -58,7 +58,7 @@ impl Suites {
             .find_map(|line| line.strip_prefix("Depends: "));
         depends
             .map(str::to_owned)
-            .with_context(|| format!("{package} of {suite} tells no dependencies"))
+            .with_context(|| format!("{package} of {suite} has no dependencies"))
     }
 
     /// Whether there is such a package.

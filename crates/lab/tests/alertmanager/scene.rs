@@ -57,12 +57,12 @@ pub(crate) fn cart() -> Container {
 }
 
 pub(crate) fn prometheus() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Prometheus::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 
 pub(crate) fn alertmanager() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Alertmanager::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 

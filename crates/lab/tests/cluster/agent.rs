@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use crate::PATIENCE;
 use crate::support::{MIB, at, text};
@@ -69,11 +69,11 @@ pub(crate) fn memory_is_within_the_request(cluster: &Cluster, agent: &Value) {
     let pid = agent_pid(cluster, agent);
     let most = memory(pid, "memory.max_usage_in_bytes", "memory.peak");
     let Some(most) = most else {
-        say::line("this kernel does not tell the most memory that a cgroup had");
+        terminal::line("this kernel does not tell the most memory that a cgroup had");
         return;
     };
     let requested = text(agent, "/spec/containers/0/resources/requests/memory");
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{} KiB at most in the agent's container, which requests {requested}",
         most / 1024
     ));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
-use xtask::say;
+use xtask::terminal;
 
 use crate::agent::agent_lines;
 use crate::support::{MIB, at, text};
@@ -86,7 +86,7 @@ impl Case {
                 && request.pointer("/objectRef/name") == event.pointer("/metadata/name")
         })
         .unwrap();
-        say::line(format_args!(
+        terminal::line(format_args!(
             "{}: {:.1?} from the kill to the line in the pod's log, {:.1?} to the Event",
             self.pod,
             after(logged),
@@ -95,7 +95,7 @@ impl Case {
         if self.told_by_kubelet {
             let what = format!("the kubelet's story of {}", self.pod);
             let told = wait::until(&what, PATIENCE, || self.told_by_kubelet(cluster)).unwrap();
-            say::line(format_args!(
+            terminal::line(format_args!(
                 "{}: {:.1?} to the kubelet's story",
                 self.pod,
                 after(told)

@@ -27,7 +27,7 @@ use support::{at, binary};
 use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
 use xtask::process::capture;
-use xtask::{say, workspace};
+use xtask::{terminal, workspace};
 
 /// For what a scheduler and a kubelet have to do.
 const PATIENCE: Duration = wait::HANG;
@@ -38,9 +38,9 @@ const ACCOUNT: &str = "system:serviceaccount:oom-bonker:oom-agent";
 fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
     let start = Instant::now();
     let cache = Cache::open().unwrap();
-    let parts = Cluster::prepare(&cache, Debian::new(Consent::Ask).unwrap()).unwrap();
+    let parts = Cluster::prepare(&cache, Debian::new(Consent::Confirm).unwrap()).unwrap();
     let cluster = Cluster::start(&parts).unwrap();
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{:.1?} until the cluster's node was ready",
         start.elapsed()
     ));
@@ -50,7 +50,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         .unwrap();
     apply(&cluster, "daemonset.yaml");
     let agent = ready_agent(&cluster);
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{:.1?} until the agent's pod was ready",
         start.elapsed()
     ));
@@ -82,7 +82,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
             let pod = cluster.api.get(&case.path()).unwrap();
             assert_eq!(*at(&pod, "/status/phase"), json!("Running"));
             assert_eq!(case.told_by_kubelet(&cluster), None, "{pod:#}");
-            say::line(format_args!("{}: the kubelet never tells", case.pod));
+            terminal::line(format_args!("{}: the kubelet never tells", case.pod));
         }
     }
     sidecar::applications_survive(&cluster);
@@ -97,7 +97,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         json!(0)
     );
     signals::a_pod_that_asks_for_signals_lives_by_them(&cluster, &agent);
-    say::line(format_args!("{:.1?} in all", start.elapsed()));
+    terminal::line(format_args!("{:.1?} in all", start.elapsed()));
 }
 
 fn apply(cluster: &Cluster, manifest: &str) {

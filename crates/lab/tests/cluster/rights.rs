@@ -5,7 +5,7 @@ use std::fs;
 
 use lab::Cluster;
 use serde_json::{Value, json};
-use xtask::say;
+use xtask::terminal;
 
 use crate::ACCOUNT;
 use crate::agent::agent_pid;
@@ -93,7 +93,7 @@ pub(crate) fn requests_are_those_of_the_manifest(cluster: &Cluster) {
         let code = at(&request, "/responseStatus/code").as_u64().unwrap();
         assert!((200..300).contains(&code), "{request:#}");
     }
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{requests} requests of the agent's account, all of {granted:?}"
     ));
     assert!(requests >= CASES.len());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lab::{Cluster, Registry, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use crate::support::oomhero::{Example, FIRST, THIRD};
 use crate::support::{MIB, at, binary};
@@ -95,7 +95,7 @@ pub(crate) fn applications_survive(cluster: &Cluster) {
         },
     )
     .unwrap();
-    say::line("the same application without a sidecar: OOMKilled");
+    terminal::line("the same application without a sidecar: OOMKilled");
     // Else it would eat again, and what comes after has a CPU less.
     let mut kubectl = cluster.api.kubectl();
     kubectl.args(["delete", "pod", ALONE.name, "--now", "--wait=false"]);
@@ -171,7 +171,7 @@ impl Pod {
             assert_eq!(sent, 1, "{said}");
         }
         let forecast = forecast(&said).unwrap_or_else(|| panic!("no forecast in {said}"));
-        say::line(format_args!(
+        terminal::line(format_args!(
             "{}: warned at {warned} and let go at {let_go} of {} MiB, and lives; it had {forecast:.1} s, said the warning",
             self.example.file, self.limit
         ));

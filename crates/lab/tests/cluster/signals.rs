@@ -6,7 +6,7 @@ use std::fs;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::{say, workspace};
+use xtask::{terminal, workspace};
 
 use crate::agent::{agent_pid, ready_agent};
 use crate::support::{at, text};
@@ -55,7 +55,7 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
     let (warned, let_go) = (mib("warned at "), mib("let go at "));
-    say::line(format_args!(
+    terminal::line(format_args!(
         "careful: warned at {warned} MiB, let go at {let_go} MiB of 48"
     ));
     assert!(

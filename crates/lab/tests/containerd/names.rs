@@ -94,7 +94,7 @@ fn a_process_in_a_pods_sandbox_is_its_pods() {
 
 #[test]
 fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let parts = Containerd::prepare(&Cache::open().unwrap(), debian).unwrap();
     let nodes = [(); 2].map(|()| NestedNode::start(&parts).unwrap());
     let mut agents = nodes.each_ref().map(|node| {

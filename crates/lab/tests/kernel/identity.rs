@@ -69,7 +69,7 @@ fn a_mark_ends_with_its_process_and_a_reused_pid_is_a_process_of_its_own() {
             .arg(file.path()),
     );
     let pid = exits.pid();
-    file.read_begins(SOON).unwrap();
+    file.wait_for_read(SOON).unwrap();
 
     // It is chosen while it ends.
     let _greedy = Running::spawn(cgroup.command(HOG).args(["hog", "--mib", "60", "--hold"]));
@@ -79,7 +79,7 @@ fn a_mark_ends_with_its_process_and_a_reused_pid_is_a_process_of_its_own() {
         "already-exiting",
         "{incident:#}"
     );
-    file.let_go();
+    file.release();
     exits.0.wait().unwrap();
     let map = bpffs.map("MARKED");
     let none_left = || (!marks(&map).unwrap().contains(&pid)).then_some(());

@@ -111,7 +111,7 @@ fn kills_while_no_agent_runs_are_told_once_by_the_next() {
     let bpffs = Bpffs::mount();
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     let mut first = bpffs.agent();
-    first.kill();
+    first.crash();
     let pids = five(&cgroup);
 
     let mut second = bpffs.agent();
@@ -131,7 +131,7 @@ fn kills_while_no_agent_runs_are_told_once_by_the_next() {
     // Others' kills may be under way.
     admin.until("oom_agent_drift", 0.0);
     assert!(admin.series("oom_agent_incidents_waited_total") >= Some(5.0));
-    second.kill();
+    second.crash();
 
     let mut third = bpffs.agent();
     assert_eq!(told(&mut third, &pids), [0; 5]);
@@ -176,7 +176,7 @@ fn an_incident_whose_container_is_being_looked_up_is_not_lost() {
     // A scrape takes as long as the runtime is given: by its end it has been read.
     assert_eq!(admin.get("/live").0, 200);
     let told = |line: &String| line.contains(&id);
-    let before = first.kill().into_iter().filter(told).count();
+    let before = first.crash_and_read().into_iter().filter(told).count();
     let mut second = bpffs.agent();
     let incident = second.incident_of(victim.pid(), SOON);
     assert_eq!((before, incident.is_ok()), (0, true));
@@ -261,7 +261,7 @@ fn an_agent_that_is_killed_among_kills_loses_and_doubles_nothing() {
             (*at(&incident, "/victims/0/cgroup") == json!(cgroup.path())).then_some(())
         });
         first.unwrap();
-        lines.extend(agent.kill());
+        lines.extend(agent.crash_and_read());
         for mut victim in victims {
             victim.0.wait().unwrap();
             pids.push(victim.pid());
@@ -269,7 +269,7 @@ fn an_agent_that_is_killed_among_kills_loses_and_doubles_nothing() {
     }
     let mut last = bpffs.agent();
     told(&mut last, &[]);
-    lines.extend(last.kill());
+    lines.extend(last.crash_and_read());
     let of = |pid: &u32| {
         let ours = |line: &&String| {
             let incident: Value = serde_json::from_str(line).unwrap();

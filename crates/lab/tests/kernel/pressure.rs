@@ -156,7 +156,7 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
 }
 
 /// Containers with as many marks as there can be, since half of their limits is page cache.
-fn crowd() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
+fn many_containers() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
     let files = tempfile::tempdir().unwrap();
     let make = |n: u8| {
         let (cgroup, id) = Cgroup::of_container(4 * MIB).unwrap();
@@ -172,21 +172,21 @@ fn crowd() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
 }
 
 #[test]
-fn a_crowd_is_watched_at_once() {
-    let (crowd, _files) = crowd();
+fn many_containers_are_watched_at_once() {
+    let (containers, _files) = many_containers();
     // Before the next sweep.
     let (_agent, admin) = sampling("60s");
     wait::until("all of them", Duration::from_secs(50), || {
         let (_, text) = admin.get("/metrics");
         let is_shown = |(_, id): &(Cgroup, String)| text.contains(&series("usage", id));
-        crowd.iter().all(is_shown).then_some(())
+        containers.iter().all(is_shown).then_some(())
     })
     .unwrap();
 }
 
 #[test]
 fn it_ends_at_once_whatever_the_kernel_is_asked_for() {
-    let (_crowd, _files) = crowd();
+    let (_containers, _files) = many_containers();
     let (mut agent, _admin) = sampling("1s");
     let told = Instant::now();
     agent.end();

@@ -28,7 +28,7 @@ use xtask::debian::{Consent, Debian};
 use xtask::process::stop;
 
 fn parts() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Prometheus::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 
@@ -162,7 +162,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     ] {
         firing(&prometheus, name, labels.as_object().unwrap());
     }
-    let groups = prometheus.ask("/api/v1/rules").unwrap();
+    let groups = prometheus.get("/api/v1/rules").unwrap();
     let mut judged = 0;
     for group in at(&groups, "/groups").as_array().unwrap() {
         for rule in at(group, "/rules").as_array().unwrap() {

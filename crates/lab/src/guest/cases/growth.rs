@@ -1,4 +1,4 @@
-//! A leak and a burst, which the agent should tell apart.
+//! A leak and a burst, which the agent should distinguish.
 
 use std::time::{Duration, Instant};
 

@@ -56,7 +56,7 @@ pub struct Pi {
     _dir: tempfile::TempDir,
 }
 
-/// What the trace has told.
+/// What was read of the trace.
 #[derive(Debug, Default)]
 struct Watch {
     seen: Mutex<Seen>,
@@ -76,14 +76,14 @@ struct Seen {
 // === impl Pi ===
 
 impl Pi {
-    /// Boots `board`, and waits until `bonker serve` with `args` says where it listens.
+    /// Boots `board`, and waits until `bonker serve` with `args` prints where it listens.
     pub fn start(parts: &PiParts, board: Board, bonker: &Path, args: &[&str]) -> Result<Self> {
         let files = parts.of(board)?;
         let dir = tempfile::tempdir().context("make a directory for an initrd")?;
         let initrd = dir.path().join("initrd");
         let archive = archive(&files, bonker)?;
         fs::write(&initrd, archive).with_context(|| format!("write {}", initrd.display()))?;
-        // Whoever takes the port between here and QEMU's start makes QEMU say so.
+        // If another takes the port between here and its start, QEMU fails with that error.
         let (port, _) = port::reserve()?;
         let (program, machine, uart, more) = match board {
             Board::Aarch64 => (
@@ -218,18 +218,18 @@ impl Watch {
 
     /// Reads the trace to its end. QEMU waits for nobody but this reader.
     ///
-    /// The serial line is passed on from here, so that whoever has a line of it has the pulses
-    /// before it, too.
+    /// The serial line is passed on from here, so that the pulses before a line of it are
+    /// known before the line is.
     fn read(&self, trace: impl Read, mut serial: PipeWriter) {
         let mut reader = BufReader::new(trace);
         let mut line = Vec::new();
         while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            self.take(&String::from_utf8_lossy(&line), &mut serial);
+            self.record(&String::from_utf8_lossy(&line), &mut serial);
             line.clear();
         }
     }
 
-    fn take(&self, line: &str, serial: &mut PipeWriter) {
+    fn record(&self, line: &str, serial: &mut PipeWriter) {
         match pulses::parse_event(line, PIN) {
             Some(Event::Serial(byte)) => {
                 // Fails where nobody reads it any more.
@@ -261,7 +261,7 @@ impl Watch {
     fn errors(&self) -> String {
         let seen = self.lock();
         let lines: Vec<&str> = seen.errors.iter().map(String::as_str).collect();
-        format!("QEMU said: {}", lines.join("\n"))
+        format!("QEMU's errors: {}", lines.join("\n"))
     }
 }
 
