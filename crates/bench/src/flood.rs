@@ -8,7 +8,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lab::{Admin, interrupt, wait};
+use lab::{Admin, Scrape, interrupt, wait};
 use xtask::terminal;
 
 use super::checks::Checks;
@@ -16,7 +16,6 @@ use super::compare::{IncidentLine, compare};
 use super::footprint::{Activity, Cpus, Resident, oom_kills};
 use super::kill_generator::{KillGenerator, Plan};
 use super::machine::Machine;
-use super::scrape::Scrape;
 use super::setup::{self, Built};
 use super::site::{Answers, Site};
 use console::Quiet;

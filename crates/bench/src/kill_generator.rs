@@ -4,12 +4,12 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lab::{Cgroup, Containerd, Gated, Pod, interrupt, oom_kills_in, run_gated, wait};
-use xtask::process::stop;
+use xtask::process::Guard;
 
 use super::compare::Kill;
 
@@ -46,7 +46,8 @@ enum Shell {
 
 #[derive(Debug)]
 struct Plain {
-    child: Child,
+    // Before its cgroup goes: what it forked last finds none to enter and ends.
+    _child: Guard,
     gate: Option<ChildStdin>,
     _dir: tempfile::TempDir,
 }
@@ -70,17 +71,17 @@ impl KillGenerator {
             "read _; {}",
             script(plan, dir.path(), Some(&cgroup.procs()))
         );
-        let mut child = Command::new("/bin/sh")
+        let mut shell = Command::new("/bin/sh");
+        shell
             .args(["-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start a shell")?;
+            .stderr(Stdio::null());
+        let mut child = Guard::spawn(&mut shell, Duration::ZERO)?;
         let gate = child.stdin.take();
         let files = Files(dir.path().to_owned());
         let plain = Plain {
-            child,
+            _child: child,
             gate,
             _dir: dir,
         };
@@ -157,13 +158,6 @@ impl KillGenerator {
             );
         }
         Ok(all)
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        // Before its cgroup goes: what it forked last finds none to enter and ends.
-        stop(&mut self.child, Duration::ZERO);
     }
 }
 

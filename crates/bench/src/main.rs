@@ -17,7 +17,6 @@ mod kmsg;
 mod machine;
 mod page;
 mod pressure;
-mod scrape;
 mod sections;
 mod setup;
 mod signals;

@@ -5,7 +5,7 @@ mod poll;
 mod section;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -16,7 +16,7 @@ use super::machine::Machine;
 use super::sections::{Section, write};
 use super::setup;
 pub(super) use poll::{Args as PollArgs, main as poll};
-use xtask::process::stop;
+use xtask::process::Guard;
 use xtask::{build_ebpf, terminal};
 
 const MIB: u64 = 1 << 20;
@@ -65,14 +65,8 @@ pub(super) struct Report {
 
 /// A container's cgroup and the process in it.
 struct Inhabited {
-    process: Child,
+    _process: Guard,
     cgroup: Cgroup,
-}
-
-impl Drop for Inhabited {
-    fn drop(&mut self) {
-        stop(&mut self.process, Duration::ZERO);
-    }
 }
 
 /// Sets up, measures, shows.
@@ -105,32 +99,28 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         .map(|n| inhabit(&program, n < args.busy))
         .collect::<Result<Vec<_>>>()?;
     wait::until("watch of all containers", SOON, || {
-        let (_, text) = admin.get("/metrics").ok()?;
+        let watched = admin
+            .scrape()
+            .ok()?
+            .count("oom_agent_watched_containers", &[]);
         // Others on this machine may have containers, too.
-        let watched = text
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_agent_watched_containers "))?;
-        (watched.parse::<u16>().ok()? >= args.containers).then_some(())
+        (watched >= args.containers.into()).then_some(())
     })?;
     terminal::step(format_args!("{length:?} of the agent"));
     let ours = watch(agent.pid(), length)?;
     agent.end();
     terminal::step(format_args!("{length:?} of a poll"));
     let mut poll = Command::new(&program);
-    let dirs = containers.iter().map(|one| one.cgroup.dir().to_owned());
-    let poll = poll.arg("poll").args(dirs);
-    let mut poll = poll
+    poll.arg("poll")
+        .args(containers.iter().map(|one| one.cgroup.dir()))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start the poll")?;
+        .stdout(Stdio::piped());
+    let mut poll = Guard::spawn(&mut poll, Duration::ZERO)?;
     let mut output = Output::new("poll", poll.stdout.take().context("its output")?);
-    let theirs = output
-        .find("first round", SOON, |line| {
-            (line == "polling").then_some(())
-        })
-        .and_then(|()| watch(poll.id(), length));
-    stop(&mut poll, Duration::ZERO);
+    output.find("first round", SOON, |line| {
+        (line == "polling").then_some(())
+    })?;
+    let theirs = watch(poll.id(), length)?;
     Ok(Report {
         machine,
         containers: args.containers,
@@ -138,7 +128,7 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         length,
         idle,
         ours,
-        theirs: theirs?,
+        theirs,
     })
 }
 
@@ -159,12 +149,11 @@ fn inhabit(program: &Path, busy: bool) -> Result<Inhabited> {
         command.arg("infinity");
         command
     };
-    let process = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start a container's process")?;
-    Ok(Inhabited { process, cgroup })
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Inhabited {
+        _process: Guard::spawn(&mut command, Duration::ZERO)?,
+        cgroup,
+    })
 }
 
 /// Uses more memory and less of it, three times a second, until it is ended.

@@ -68,7 +68,7 @@ impl Site {
             kubeconfig: api.kubeconfig_for(NAMESPACE, ACCOUNT)?,
             api,
             containerd: Containerd::start(&containerd)?,
-            bonker: Bonker::start(&programs.bonker)?,
+            bonker: Bonker::start(&programs.bonker, &[])?,
             programs,
         })
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::agent::{Agent, field, message};
 use crate::http;
 use crate::output::Output;
+use crate::scrape::Scrape;
 use crate::wait::HANG;
 
 /// Where an agent serves metrics and health.
@@ -39,5 +40,10 @@ impl Admin {
     /// The status and the body of what GET gives.
     pub fn get(self, path: &str) -> Result<(u16, String)> {
         http::get(self.0, path)
+    }
+
+    /// Its metrics.
+    pub fn scrape(self) -> Result<Scrape> {
+        Ok(Scrape::parse(&http::get_ok(self.0, "/metrics")?))
     }
 }

@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use xtask::process::{self, stop};
+use xtask::process::{self, Guard, stop};
 
 use crate::output::Output;
+use crate::scrape::Scrape;
 use crate::wait::HANG;
 use crate::{http, port};
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Agent {
-    child: Child,
+    child: Guard,
     /// Standard output: incidents.
     pub incidents: Output,
     /// Standard error: the log.
@@ -43,7 +44,7 @@ impl Agent {
         command
             .args(["run", "--output", "json", "--log-format", "json"])
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent", &mut command)?;
+        let (child, incidents, log) = spawn("oom-agent", &mut command, HANG)?;
         let mut agent = Self {
             child,
             incidents,
@@ -104,16 +105,10 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        stop(&mut self.child, HANG);
-    }
-}
-
 /// A running `bonker-gpio serve` with the simulated servo. Dropping it ends it.
 #[derive(Debug)]
 pub struct Bonker {
-    child: Child,
+    child: Guard,
     /// Standard error: the log, with every step of a swing.
     pub log: Output,
     url: String,
@@ -121,28 +116,24 @@ pub struct Bonker {
 }
 
 impl Bonker {
-    /// Starts it on a port of the kernel's choice and waits until it listens.
-    pub fn start(binary: &Path) -> Result<Self> {
-        Self::start_with(binary, &[])
-    }
-
-    /// The same, with HTTP on another such port; `flags` are more of `serve`'s.
-    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
-        Self::start_with(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
-    }
-
-    /// As [`Bonker::start`], with these flags, too.
-    pub fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
+    /// Starts it on a port of the kernel's choice and waits until it listens; `flags` are more of
+    /// `serve`'s.
+    pub fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         Self::start_as(binary, &[&["--backend", "sim"], flags].concat())
     }
 
-    /// As [`Bonker::start_with`], with the backend among the flags.
+    /// The same, with HTTP on another such port.
+    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
+    }
+
+    /// As [`Bonker::start`], with the backend among the flags.
     pub fn start_as(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(flags);
-        let (child, out, log) = spawn("bonker-gpio", &mut command)?;
+        let (child, out, log) = spawn("bonker-gpio", &mut command, HANG)?;
         let mut bonker = Self {
             child,
             log,
@@ -191,13 +182,17 @@ impl Bonker {
 
     /// How often it gave each answer, by its `/metrics`, on which there is nothing in TLS.
     pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(requests(&self.metrics()?))
+        let scrape = Scrape::parse(&self.metrics()?);
+        let counts = scrape.by("bonker_requests_total", ["outcome"]);
+        Ok(counts
+            .into_iter()
+            .map(|([outcome], count)| (outcome, count))
+            .collect())
     }
 
-    /// What its `/metrics` shows.
+    /// The text of its `/metrics`.
     pub fn metrics(&self) -> Result<String> {
-        let web = self.web.context("a bonker with --http-listen")?;
-        Ok(http::get(web, "/metrics")?.1)
+        http::get_ok(self.web.context("a bonker with --http-listen")?, "/metrics")
     }
 
     /// Sends SIGTERM: how long its end takes, and whether it ends well.
@@ -210,26 +205,11 @@ impl Bonker {
     }
 }
 
-impl Drop for Bonker {
-    fn drop(&mut self) {
-        stop(&mut self.child, HANG);
-    }
-}
-
 /// A loopback URL where nobody listens: the port stays taken, without a
 /// listener, as long as the returned guard lives.
 pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
     let (port, guard) = port::reserve()?;
     Ok((format!("http://127.0.0.1:{port}"), guard))
-}
-
-fn requests(metrics: &str) -> BTreeMap<String, u64> {
-    let series = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix("bonker_requests_total{outcome=\"")?;
-        let (outcome, count) = rest.split_once("\"} ")?;
-        Some((outcome.to_owned(), count.parse().ok()?))
-    });
-    series.collect()
 }
 
 /// The first victim of an incident line.
@@ -270,28 +250,18 @@ pub fn field(line: &str, name: &str) -> Option<String> {
     })
 }
 
-pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
-    let mut child = command
+/// Starts a program with both of its outputs read.
+pub(crate) fn spawn(
+    name: &'static str,
+    command: &mut Command,
+    grace: Duration,
+) -> Result<(Guard, Output, Output)> {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("start {}", xtask::process::show(command)))?;
+        .stderr(Stdio::piped());
+    let mut child = Guard::spawn(command, grace)?;
     let out = child.stdout.take().context("a piped standard output")?;
     let log = child.stderr.take().context("a piped standard error")?;
     Ok((child, Output::new(name, out), Output::new(name, log)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_read_by_their_outcome() {
-        let metrics = "# TYPE bonker_requests counter\n\
-            bonker_requests_total{outcome=\"full\"} 9870\n\
-            bonker_requests_total{outcome=\"rate_limited\"} 0\n# EOF\n";
-        let wanted = [("full".to_owned(), 9870), ("rate_limited".to_owned(), 0)];
-        assert_eq!(requests(metrics), BTreeMap::from(wanted));
-    }
 }

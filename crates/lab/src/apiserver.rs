@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use crate::namespaces::Inside;
 use crate::pki::Pki;
 use crate::port;
 use crate::server::Server;
-use crate::wait::{self, HANG};
+use crate::wait::HANG;
 
 const AUDIT_LOG: &str = "audit.log";
 const NAME: &str = "kube-apiserver";
@@ -303,18 +303,10 @@ impl ApiServer {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("kube-apiserver's readiness", HANG, || {
-            if self.api.has_ended() {
-                return Some(false);
-            }
-            let answer = capture(self.kubectl().args(["get", "--raw", "/readyz"])).ok()?;
-            (answer.trim() == "ok").then_some(true)
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("kube-apiserver ended:\n{}", self.api.log()),
-            Err(error) => Err(error.context(self.api.log())),
-        }
+        let mut readyz = self.kubectl();
+        readyz.args(["get", "--raw", "/readyz"]);
+        self.api
+            .wait_until_ready(|| (capture(&mut readyz).ok()?.trim() == "ok").then_some(()))
     }
 }
 

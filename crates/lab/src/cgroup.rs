@@ -1,5 +1,6 @@
 //! A cgroup with a memory limit, on cgroup v1 and v2.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -95,13 +96,8 @@ impl Cgroup {
 
     /// A command whose process enters this cgroup and then becomes `program`,
     /// so that the child's pid is the program's. Arguments are yet to be added.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
-            .arg(&self.dir)
-            .arg(program);
-        command
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        entering(&self.dir, program)
     }
 
     /// Its directory.
@@ -222,36 +218,38 @@ pub(crate) fn remove_trees(name: &str) -> Result<()> {
 /// Limits the memory of a cgroup that is there, by its path from the hierarchy's
 /// root.
 pub fn limit(path: &str, bytes: u64) -> Result<()> {
-    let hierarchy = Hierarchy::of_memory()?;
-    let file = match hierarchy.version {
+    let file = match Hierarchy::of_memory()?.version {
         Version::V1 => "memory.limit_in_bytes",
         Version::V2 => "memory.max",
     };
-    let file = hierarchy
-        .mount
-        .join(path.trim_start_matches('/'))
-        .join(file);
+    let file = dir_of(path)?.join(file);
     fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
 }
 
 /// Makes a cgroup of that path from the hierarchy's root, with a limit in bytes.
-pub(super) fn make_limited(path: &str, bytes: u64) -> Result<()> {
-    let mount = Hierarchy::of_memory()?.mount;
-    make(&mount.join(path.trim_start_matches('/')))?;
+pub(crate) fn make_limited(path: &str, bytes: u64) -> Result<()> {
+    make(&dir_of(path)?)?;
     limit(path, bytes)
 }
 
 /// A command whose process enters the cgroup of that path, which is there, and then becomes `program`.
-pub(super) fn command_in(path: &str, program: &str) -> Result<Command> {
-    let dir = Hierarchy::of_memory()?
-        .mount
-        .join(path.trim_start_matches('/'));
+pub(crate) fn command_in(path: &str, program: &str) -> Result<Command> {
+    Ok(entering(&dir_of(path)?, program))
+}
+
+fn entering(dir: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
         .arg(dir)
         .arg(program);
-    Ok(command)
+    command
+}
+
+/// The directory of a cgroup, by its path from the hierarchy's root.
+fn dir_of(path: &str) -> Result<PathBuf> {
+    let mount = Hierarchy::of_memory()?.mount;
+    Ok(mount.join(path.trim_start_matches('/')))
 }
 
 /// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and

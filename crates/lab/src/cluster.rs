@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
@@ -14,10 +14,10 @@ use xtask::process::capture;
 use crate::apiserver::{ApiServer, Role};
 use crate::cgroup;
 use crate::containerd::{Containerd, path_with};
+use crate::image::find_busybox;
 use crate::namespaces::Namespaces;
 use crate::registry::Registry;
 use crate::server::Server;
-use crate::wait::{self, HANG};
 
 /// The service `kubernetes`, the API server itself, and the node: no proxy for
 /// services runs, and none is needed where they have one address.
@@ -68,11 +68,7 @@ impl Cluster {
             .tempdir()
             .context("make a directory for a node")?;
         let base = dir.path();
-        let busybox = ["bin/busybox", "usr/bin/busybox"]
-            .map(|path| parts.containerd.join(path))
-            .into_iter()
-            .find(|path| path.exists())
-            .context("a busybox in the cache")?;
+        let busybox = find_busybox(&parts.containerd)?;
         let namespaces = Namespaces::new(&busybox, ADDRESS)?;
         let inside = namespaces.inside();
         let api = ApiServer::start_as(&parts.kubernetes, Role::Cluster(inside, ADDRESS))?;
@@ -151,26 +147,11 @@ impl Cluster {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("a node that is ready", HANG, || {
-            if self.kubelet.has_ended() {
-                return Some(false);
-            }
-            let conditions = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-            let ready = capture(self.api.kubectl().args([
-                "get",
-                "node",
-                Self::NODE,
-                "--output",
-                conditions,
-            ]))
-            .ok()?;
-            (ready == "True").then_some(true)
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("the kubelet ended:\n{}", self.kubelet.log()),
-            Err(error) => Err(error.context(self.kubelet.log())),
-        }
+        let condition = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        let mut node = self.api.kubectl();
+        node.args(["get", "node", Self::NODE, "--output", condition]);
+        self.kubelet
+            .wait_until_ready(|| (capture(&mut node).ok()? == "True").then_some(()))
     }
 }
 

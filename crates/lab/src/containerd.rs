@@ -16,7 +16,7 @@ use xtask::terminal;
 
 use crate::namespaces::Inside;
 use crate::server::Server;
-use crate::wait::{self, HANG};
+use crate::wait;
 use crate::{cgroup, image};
 
 const NAME: &str = "containerd";
@@ -51,12 +51,7 @@ impl Containerd {
                 ],
                 dir,
             )?;
-            let busybox = ["bin/busybox", "usr/bin/busybox"]
-                .iter()
-                .map(|path| dir.join(path))
-                .find(|path| path.exists())
-                .context("busybox-static without a busybox")?;
-            image::make(&busybox, dir)
+            image::make(&image::find_busybox(dir)?, dir)
         })
     }
 
@@ -178,25 +173,14 @@ impl Containerd {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("containerd's CRI", HANG, || {
-            if self.server.has_ended() {
-                return Some(false);
-            }
-            let plugins = capture(self.ctr().args(["plugins", "ls"])).ok()?;
-            let cri = plugins
-                .lines()
-                .find(|line| line.split_whitespace().nth(1) == Some("cri"))?;
-            Some(cri.trim_end().ends_with("ok"))
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            other => {
-                let error = other
-                    .err()
-                    .unwrap_or_else(|| anyhow::anyhow!("containerd's CRI did not start"));
-                Err(error.context(self.server.log()))
-            }
-        }
+        let mut plugins = self.ctr();
+        plugins.args(["plugins", "ls"]);
+        self.server.wait_until_ready(|| {
+            let plugins = capture(&mut plugins).ok()?;
+            let mut lines = plugins.lines();
+            let cri = lines.find(|line| line.split_whitespace().nth(1) == Some("cri"))?;
+            cri.trim_end().ends_with("ok").then_some(())
+        })
     }
 
     /// Processes of this containerd's shims, which outlive it otherwise.

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
-use xtask::process::{pid, stop};
+use xtask::process::{Guard, pid, stop};
 
 use crate::agent::{find_message, spawn};
 use crate::output::Output;
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// A running `oom-agent watch-pods`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Controller {
-    child: Child,
+    child: Guard,
     /// Standard output: incidents.
     pub incidents: Output,
     /// Standard error: the log.
@@ -35,7 +35,7 @@ impl Controller {
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent watch-pods", &mut command)?;
+        let (child, incidents, log) = spawn("oom-agent watch-pods", &mut command, GRACE)?;
         let mut controller = Self {
             child,
             incidents,
@@ -68,11 +68,5 @@ impl Controller {
     fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(pid(&self.child)?, signal)
             .with_context(|| format!("send {signal:?} to oom-agent watch-pods"))
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.end();
     }
 }

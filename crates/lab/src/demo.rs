@@ -1,13 +1,13 @@
 //! `cargo xtask demo`: the main job on this host, end to end: a real process is
 //! OOM-killed, the agent names it, the bonker swings its simulated servo.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use xtask::binaries::Binaries;
-use xtask::process::{is_root, show, stop};
+use xtask::process::{Guard, is_root};
 use xtask::{build_ebpf, terminal};
 
 use crate::agent::{Agent, Bonker, field, stamp, victim};
@@ -34,7 +34,7 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
 
 fn show_kill(binaries: &Binaries) -> Result<()> {
     terminal::step("starting a bonker with a simulated servo, and the agent");
-    let mut bonker = Bonker::start(&binaries.bonker)?;
+    let mut bonker = Bonker::start(&binaries.bonker, &[])?;
     let mut agent = Agent::start(
         &binaries.agent,
         &["--no-kubernetes", "--bonker", bonker.url()],
@@ -55,11 +55,7 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         "running `tail /dev/zero`, which needs endless memory, in a cgroup limited to {LIMIT_MIB} MiB"
     ));
     let start = Instant::now();
-    let tail = Victim(
-        command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?,
-    );
+    let tail = Guard::spawn(&mut command, Duration::ZERO)?;
 
     let (reported, incident) = agent
         .incidents
@@ -68,10 +64,10 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
             (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
         })?;
     let id = text(&incident, "/id").to_owned();
-    if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.0.id())) {
+    if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.id())) {
         bail!(
             "the incident names another process than {}: {incident}",
-            tail.0.id()
+            tail.id()
         );
     }
     let (acked, ack) = agent.log.find_at("acknowledgement", HANG, |line| {
@@ -127,15 +123,6 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         latency.as_secs_f64() * 1000.0
     ));
     Ok(())
-}
-
-/// The process to be killed: reaped in any case.
-struct Victim(Child);
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        stop(&mut self.0, Duration::ZERO);
-    }
 }
 
 /// The steps of one swing, read from the bonker's log: away from rest and back.

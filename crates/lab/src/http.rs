@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use axum::body::Bytes;
 use axum::http::{Method, Uri};
 use axum::response::IntoResponse;
@@ -23,6 +23,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
         "",
     )
     .with_context(attempt)
+}
+
+/// The body of what GET gives; any status but 200 is an error.
+pub(crate) fn get_ok(address: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = get(address, path)?;
+    ensure!(
+        status == 200,
+        "GET http://{address}{path}: {status}: {body}"
+    );
+    Ok(body)
 }
 
 /// Sends a request, such as `GET /`, on a new connection: the status and the body of its answer.

@@ -1,7 +1,7 @@
 //! The images that containers of the tests are made of.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -44,4 +44,12 @@ pub(super) fn make(busybox: &Path, out: &Path) -> Result<()> {
         .write(&out.join(archive))?;
     }
     Ok(())
+}
+
+/// The busybox of Debian's package, unpacked below `root`.
+pub(crate) fn find_busybox(root: &Path) -> Result<PathBuf> {
+    // /bin is a link where the package has it not itself.
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("no busybox in {}", root.display()))
 }

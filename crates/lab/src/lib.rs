@@ -35,6 +35,7 @@ pub mod prepare;
 mod prometheus;
 mod qemu;
 mod registry;
+mod scrape;
 pub mod screenshots;
 mod server;
 mod spin;
@@ -63,5 +64,6 @@ pub use qemu::{
     Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, node_disk, runs,
 };
 pub use registry::Registry;
+pub use scrape::Scrape;
 pub use spin::Spinners;
 pub use steps::Steps;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
-use xtask::process::{capture, stop};
+use xtask::process::{Guard, capture};
 use xtask::terminal;
 
 use crate::agent::{field, spawn};
@@ -49,9 +49,9 @@ impl Default for Watch<'_> {
 /// A running Prometheus on a loopback port. Dropping it ends it.
 #[derive(Debug)]
 pub struct Prometheus {
-    child: Child,
+    _child: Guard,
     address: SocketAddr,
-    log: Output,
+    _log: Output,
     _dir: tempfile::TempDir,
 }
 
@@ -78,21 +78,13 @@ impl Prometheus {
             .current_dir(dir.path())
             .args(["--config.file=prometheus.json", "--storage.tsdb.path=data"])
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
-        let (child, _, log) = spawn("prometheus", &mut command)?;
-        let mut prometheus = Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log,
+        let (child, _, mut log) = spawn("prometheus", &mut command, GRACE)?;
+        Ok(Self {
+            _child: child,
+            address: wait_until_ready(&mut log)?,
+            _log: log,
             _dir: dir,
-        };
-        prometheus.address = prometheus
-            .log
-            .find("address of Prometheus", HANG, listening_on)?;
-        wait::until("Prometheus' readiness", HANG, || {
-            let (status, _) = http::get(prometheus.address, "/-/ready").ok()?;
-            (status == 200).then_some(())
-        })?;
-        Ok(prometheus)
+        })
     }
 
     /// Where its API is.
@@ -119,18 +111,9 @@ impl Prometheus {
 
     /// What GET gives of a path of the API, below `data`.
     pub fn get(&self, path: &str) -> Result<Value> {
-        let (status, body) = http::get(self.address, path)?;
-        if status != 200 {
-            bail!("Prometheus answers {status} to {path}: {body}");
-        }
+        let body = http::get_ok(self.address, path)?;
         let answer: Value = serde_json::from_str(&body).context("read Prometheus' answer")?;
         Ok(answer.get("data").cloned().unwrap_or_default())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
     }
 }
 
@@ -145,13 +128,14 @@ pub fn test_rules(parts: &Path, groups: &[Value], cases: &Value) -> Result<()> {
     promtool(parts, "test", groups, Some(cases))
 }
 
-/// The address in the log record of it.
-fn listening_on(line: &str) -> Option<SocketAddr> {
-    if field(line, "msg")? == "Listening on" {
-        field(line, "address")?.parse().ok()
-    } else {
-        None
-    }
+/// Waits until Prometheus, or Alertmanager, is ready; where it listens, by its log.
+pub(crate) fn wait_until_ready(log: &mut Output) -> Result<SocketAddr> {
+    let address = log.find("address", HANG, |line| {
+        let listens = field(line, "msg")? == "Listening on";
+        listens.then(|| field(line, "address")?.parse().ok())?
+    })?;
+    wait::until("readiness", HANG, || http::get_ok(address, "/-/ready").ok())?;
+    Ok(address)
 }
 
 fn promtool(parts: &Path, verb: &str, groups: &[Value], cases: Option<&Value>) -> Result<()> {

@@ -129,7 +129,7 @@ pub fn main(args: &Args) -> Result<()> {
     let debian = Debian::new(Consent::new(args.yes))?;
     Chromium::prepare(debian)?;
     debian.install("small pictures", &["pngquant"])?;
-    let bonker = Bonker::start_with(&binaries::bonker()?, &["--http-listen", "127.0.0.1:0"])?;
+    let bonker = Bonker::start_with_web(&binaries::bonker()?, &[])?;
     let mut bonks = Bonks::to(bonker.url())?;
     let mut browser = Chromium::start()?;
     let mut page = browser.page()?;

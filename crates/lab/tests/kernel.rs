@@ -378,7 +378,7 @@ fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
         ["--tls-client-ca", &file("ca.crt")],
         ["--token-file", &file("token")],
     ];
-    let bonker = Bonker::start_with(&bonker_bin(), flags.as_flattened()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), flags.as_flattened()).unwrap();
     assert!(bonker.url().starts_with("https://"), "{}", bonker.url());
     let flags = [
         ["--bonker", bonker.url()],
@@ -397,7 +397,7 @@ fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
 
 #[test]
 fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut child = Command::new(agent_bin())
         .args(["run", "--output", "json", "--log-format", "json"])
         .args(["--no-kubernetes", "--bonker", bonker.url()])

@@ -72,7 +72,7 @@ impl Scene {
             }),
         );
         Self {
-            bonker: Bonker::start(&bonker_bin()).unwrap(),
+            bonker: Bonker::start(&bonker_bin(), &[]).unwrap(),
             containerd: containerd(),
             pod: Pod {
                 namespace: NAMESPACE.to_owned(),

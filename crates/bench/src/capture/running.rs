@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, PipeWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lab::{interrupt, wait};
-use xtask::process::{show, stop};
+use xtask::process::Guard;
 use xtask::terminal;
 
 use crate::figures::Times;
@@ -44,15 +44,6 @@ pub(super) struct Running {
     logs: tempfile::TempDir,
 }
 
-#[derive(Debug)]
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        stop(&mut self.0, GRACE);
-    }
-}
-
 impl Running {
     pub(super) fn start(compared: &[Tool], agent: &Path) -> Result<Self> {
         let logs = tempfile::tempdir().context("make a directory for logs")?;
@@ -64,10 +55,7 @@ impl Running {
             let log = File::create(&log).with_context(|| format!("make {}", log.display()))?;
             let mut command = tool.command(agent)?;
             command.stdin(Stdio::null()).stdout(writer).stderr(log);
-            let child = command
-                .spawn()
-                .with_context(|| format!("start {}", show(&command)))?;
-            tools.push((tool, Guard(child)));
+            tools.push((tool, Guard::spawn(&mut command, GRACE)?));
             pipes.push(reader.into());
         }
         let (reader, ping) = io::pipe().context("make a pipe")?;
@@ -84,7 +72,7 @@ impl Running {
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = (Tool, u32)> {
-        self.tools.iter().map(|(tool, child)| (*tool, child.0.id()))
+        self.tools.iter().map(|(tool, child)| (*tool, child.id()))
     }
 
     /// Lines are read before all ordinary threads.
@@ -138,7 +126,7 @@ impl Running {
             let fresh = |stamp: &u64| *stamp >= kill.begun_ns;
             let marked = stamps.mark_ns(kill.pid).filter(fresh);
             for ((_, child), written) in self.tools.iter().zip(&mut written) {
-                written.push(stamps.write_ns(child.0.id()).filter(fresh));
+                written.push(stamps.write_ns(child.id()).filter(fresh));
             }
             kills.push((kill, marked));
             if (n + 1) % 100 == 0 {

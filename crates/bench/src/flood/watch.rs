@@ -1,9 +1,7 @@
 //! Samples of the agent while it goes on.
 
-use anyhow::{Result, ensure};
-use lab::Admin;
-
-use crate::scrape::Scrape;
+use anyhow::Result;
+use lab::{Admin, Scrape};
 
 /// Events that an object may have at once, and one more every 300 s (docs/events.md).
 pub(super) const BUCKET: u64 = 25;
@@ -50,9 +48,7 @@ pub(super) type Requests = Vec<([String; 3], u64)>;
 
 impl Sample {
     pub(crate) fn scrape(admin: Admin) -> Result<Self> {
-        let (status, text) = admin.get("/metrics")?;
-        ensure!(status == 200, "GET /metrics: {status}");
-        Ok(Self::read(&Scrape::parse(&text)))
+        Ok(Self::read(&admin.scrape()?))
     }
 
     fn read(scrape: &Scrape) -> Self {

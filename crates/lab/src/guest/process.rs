@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
 use serde_json::{Value, json};
-use xtask::process::stop;
+use xtask::process::Guard;
 
 use super::pods::Group;
 use crate::Output;
@@ -27,7 +27,7 @@ const TICK: u64 = 10_000_000;
 /// A hog in a cgroup; dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    child: Guard,
     stdin: ChildStdin,
     output: Output,
     group: Group,
@@ -115,14 +115,14 @@ pub(super) fn start_with<T: Send>(
     others: impl FnOnce() -> Result<T> + Send,
 ) -> Result<(Pack, T)> {
     // What a thread unshares is for the children of that thread alone.
-    let started: Result<(Vec<Child>, T)> = thread::scope(|scope| {
+    let started: Result<(Vec<Guard>, T)> = thread::scope(|scope| {
         let starter = scope.spawn(|| {
             #[expect(
                 deprecated,
                 reason = "the other one is unsafe for the sake of UnshareFlags::FILES"
             )]
             rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
-            let children: Result<Vec<Child>> = plans.iter().map(spawn).collect();
+            let children: Result<Vec<Guard>> = plans.iter().map(spawn).collect();
             Ok((children?, others()?))
         });
         starter.join().map_err(|_| anyhow!("the starter died"))?
@@ -145,21 +145,21 @@ pub(super) fn start_on_host(plan: Plan<'_>) -> Result<Process> {
     Ok(process)
 }
 
-fn spawn(plan: &Plan<'_>) -> Result<Child> {
-    Command::new("/bin/hog")
+fn spawn(plan: &Plan<'_>) -> Result<Guard> {
+    let mut command = Command::new("/bin/hog");
+    command
         .arg("hog")
         .args(plan.args)
         .uid(plan.uid)
         .env("APP_NAME", "hog")
         .env("SECRET", "hunter2")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start a hog")
+        .stdout(Stdio::piped());
+    Guard::spawn(&mut command, Duration::ZERO)
 }
 
 impl Process {
-    fn new(mut child: Child, plan: &Plan<'_>) -> Result<Self> {
+    fn new(mut child: Guard, plan: &Plan<'_>) -> Result<Self> {
         let stdin = child.stdin.take().context("a piped standard input")?;
         let stdout = child.stdout.take().context("a piped standard output")?;
         let pid = child.id();
@@ -236,12 +236,6 @@ impl Process {
         let children = children.unwrap_or_default();
         let pids = children.split_whitespace().map(str::parse);
         pids.filter_map(Result::ok).collect()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        stop(&mut self.child, Duration::ZERO);
     }
 }
 

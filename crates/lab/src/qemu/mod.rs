@@ -18,7 +18,7 @@ pub use disk::node_disk;
 use kernels::MODULES;
 pub use kernels::{Kernels, SUITES};
 pub use pi::{Pi, PiParts, Pulse, Run, runs};
-use xtask::process::{show, stop, wait_timeout};
+use xtask::process::{Guard, show, wait_timeout};
 
 /// Begins a line that the guest writes to its host, apart from the kernel's.
 pub(crate) const PREFIX: &str = "@@oom-bonker ";
@@ -100,11 +100,9 @@ impl Machine {
                 ))
                 .args(["-device", "virtio-blk-pci,drive=disk"]);
         }
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?;
+        let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let ended = wait_timeout(&mut child, limit);
-        stop(&mut child, Duration::ZERO);
+        drop(child);
         let read = |path: &Path| {
             fs::read(path).map_or_else(
                 |_| String::new(),

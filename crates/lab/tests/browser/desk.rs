@@ -31,7 +31,7 @@ impl Desk {
     /// The same, but nobody looks at the page yet.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let flags = [&["--http-listen", "127.0.0.1:0"], flags].concat();
-        let bonker = Bonker::start_with(&bonker_bin(), &flags).unwrap();
+        let bonker = Bonker::start(&bonker_bin(), &flags).unwrap();
         let bonks = Bonks::to(bonker.url()).unwrap();
         let mut browser = Chromium::start().unwrap();
         let page = browser.page().unwrap();
@@ -46,7 +46,7 @@ impl Desk {
     /// Ends the server, and starts another.
     pub(crate) fn restart(&mut self, flags: &[&str]) {
         self.bonker.end().unwrap();
-        self.bonker = Bonker::start_with(&bonker_bin(), flags).unwrap();
+        self.bonker = Bonker::start(&bonker_bin(), flags).unwrap();
         self.bonks = Bonks::to(self.bonker.url()).unwrap();
     }
 

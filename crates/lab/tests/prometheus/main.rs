@@ -80,7 +80,7 @@ fn killed_in(agent: &mut Agent, cgroup: &Cgroup) {
 fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     let containerd = containerd();
     let endpoint = format!("unix://{}", containerd.socket().display());
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut agent = Agent::start(
         &agent_bin(),
         &[

@@ -149,7 +149,7 @@ pub(crate) fn fate(controller: &mut Controller, id: &str) -> String {
 fn every_kill_has_one_event_whatever_comes_after_it() {
     let scene = Scene::new();
     let uid = scene.pod("hungry");
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut args = vec!["--grace", "0", "--bonker", bonker.url()];
     args.extend(LISTEN);
     let mut controller = scene.controller(&args);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::container::Container;
 use super::event::{ExpectedEvent, compared, sorted};
-use super::host::{AGENT, Containerd};
+use super::host::{AGENT, start_containerd};
 use super::kubelet::{Kubelet, allow_agent};
 use super::manifest::{ContainerPlan, PodPlan};
 use crate::agent::find_message;
@@ -19,6 +19,7 @@ use crate::guest::kmsg::Kmsg;
 use crate::guest::pods::delegate;
 use crate::guest::scene::{json_lines, stray};
 use crate::output::Output;
+use crate::server::Server;
 use crate::wait::HANG;
 
 /// Of the `DaemonSet`.
@@ -51,7 +52,7 @@ pub(super) struct Stage {
     boot: String,
     /// IDs of the incidents that cases account for.
     accounted: Vec<Value>,
-    _containerd: Containerd,
+    _containerd: Server,
 }
 
 /// A kill that is going to happen, and what should be reported of it.
@@ -66,7 +67,7 @@ pub(super) struct ExpectedReport<'a> {
 impl Stage {
     pub(super) fn open() -> Result<Self> {
         delegate("")?;
-        let (containerd, cri) = Containerd::start()?;
+        let (containerd, cri) = start_containerd()?;
         let api = Api::start()?;
         let mut kubelet = Kubelet::start(cri, api.clone())?;
         let plans = [ContainerPlan::new("oom-agent", Some(AGENT_LIMIT), SCRIPT)];

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, PipeWriter, Read, Write as _, pipe};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -23,7 +23,7 @@ pub use parts::PiParts;
 use pulses::{Event, Meter};
 pub use pulses::{Pulse, Run, runs};
 use xtask::cross::Board;
-use xtask::process::{show, stop};
+use xtask::process::Guard;
 
 /// Longer than anything here takes on a busy machine; a boot takes some 10 s on an idle one.
 const HANG: Duration = Duration::from_mins(10);
@@ -47,7 +47,7 @@ const INIT: &[u8] = include_bytes!("init.sh");
 /// A running board. Dropping it takes its power.
 #[derive(Debug)]
 pub struct Pi {
-    child: Child,
+    _child: Guard,
     /// Its serial line: what bonker-gpio prints and logs, among others.
     pub serial: Output,
     watch: Arc<Watch>,
@@ -137,16 +137,14 @@ impl Pi {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?;
+        let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let trace = child.stderr.take().context("a piped standard error")?;
         let watch = Arc::new(Watch::default());
         let watching = Arc::clone(&watch);
         let (serial, to_serial) = pipe().context("make a pipe for a serial line")?;
         thread::spawn(move || watching.read(trace, to_serial));
         let mut pi = Self {
-            child,
+            _child: child,
             serial: Output::new("the Pi", serial),
             watch,
             port,
@@ -200,12 +198,6 @@ impl Pi {
             );
         }
         Ok(())
-    }
-}
-
-impl Drop for Pi {
-    fn drop(&mut self) {
-        stop(&mut self.child, Duration::ZERO);
     }
 }
 

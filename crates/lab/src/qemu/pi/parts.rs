@@ -13,6 +13,7 @@ use xtask::process::capture;
 use xtask::terminal;
 
 use super::modules;
+use crate::image::find_busybox;
 use crate::qemu::kernels::image;
 use crate::qemu::suites::Suites;
 
@@ -92,10 +93,7 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
     if board == Board::Aarch64 {
         set_system_timer(&to.join("device-tree"))?;
     }
-    // /bin is a link where the package's own tree has it not.
-    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
-    let busybox = busybox.into_iter().find(|path| path.is_file());
-    copy(busybox.context("a busybox in its package")?, "busybox")?;
+    copy(find_busybox(&root)?, "busybox")?;
     fs::create_dir(to.join("modules")).context("make a directory for modules")?;
     let modules = modules_of(&root.join("lib/modules").join(release))?;
     let needs: BTreeMap<String, Vec<String>> = modules
