@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::debian::Consent;
 use crate::terminal;
@@ -34,7 +35,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let consent = Consent::new(args.yes);
     let mut report = Report::default();
     let mut bench = tier::Bench::new(consent);
-    for tier in Tier::ALL {
+    for &tier in Tier::value_variants() {
         let wanted = if args.quick {
             !tier.needs_root()
         } else {
