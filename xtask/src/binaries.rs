@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_programs_that_were_asked_for_are_built() {
+    fn only_the_given_programs_are_built() {
         for profile in [Profile::Release, Profile::Guest] {
             let command = static_cargo("target", profile, &["bonker-gpio"]);
             let args: Vec<_> = command

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn dpkg_is_told_what_it_needs() {
+    fn the_package_has_what_dpkg_needs() {
         let check = |board, architecture: &str| {
             let (_dir, package) = packed(board);
             let name = package.file_name().unwrap().to_string_lossy().into_owned();

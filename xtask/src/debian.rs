@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn consent_given_asks_nothing() {
+    fn consent_given_needs_no_confirmation() {
         Consent::Given.permits("gcc", true, never).unwrap();
         Consent::Given.permits("gcc", false, never).unwrap();
     }
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nobody_to_ask_it_tells_what_to_run() {
+    fn without_a_terminal_the_error_has_the_command_to_run() {
         let error = Consent::Confirm
             .permits("gcc g++", false, never)
             .unwrap_err();

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn every_stream_is_read_and_an_ended_one_disturbs_nobody() {
+    fn every_stream_is_read_and_an_ended_one_disturbs_no_other() {
         let (first, mut to_first) = io::pipe().unwrap();
         let (second, to_second) = io::pipe().unwrap();
         drop(to_second);

@@ -219,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_asks_for_this_image() {
+    fn the_manifest_names_this_image() {
         assert!(text("daemonset.yaml").contains(&format!("image: {NAME}\n")));
     }
 
     #[test]
-    fn the_hub_asks_for_its_image_and_its_user() {
+    fn the_hub_names_its_image_and_its_user() {
         let hub = text("deploy/hub.yaml");
         assert!(hub.contains(&format!("image: {HUB_NAME}\n")));
         assert!(hub.contains(&format!("runAsUser: {}\n", HUB.user)));

@@ -42,7 +42,7 @@ pub(super) struct Visit {
     pub(super) ends: Ends,
     /// From SIGTERM to its end.
     pub(super) stopped: Duration,
-    /// Its exit status says so.
+    /// By its exit status.
     pub(super) well: bool,
     pub(super) steps: Steps,
 }

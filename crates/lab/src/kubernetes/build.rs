@@ -77,7 +77,7 @@ impl Build {
             .envs(self.env()))
     }
 
-    /// The packages that ask for definitions, comma separated.
+    /// The packages with the tag for definitions, comma separated.
     fn openapi_packages(&self) -> Result<String> {
         let mut files = String::new();
         for (flag, places) in [
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_that_ask_for_definitions() {
+    fn packages_with_the_definitions_tag() {
         let files = "pkg/b/types.go\npkg/a/doc.go\npkg/a/types.go\npkg/a/a_test.go\n\
                      vendor/k8s.io/gengo/x/y.go\nvendor/k8s.io/api/v1/doc.go\npkg/c/zz_generated.go\n";
         assert_eq!(

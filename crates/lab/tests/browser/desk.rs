@@ -61,13 +61,13 @@ impl Desk {
         assert_eq!(self.bonks.send(item).unwrap(), Outcome::Accepted);
     }
 
-    /// Waits until a bonk of this number has been told.
+    /// Waits until this number of bonks is shown.
     pub(crate) fn counted(&mut self, total: u32) {
         let counted = format!("document.getElementById('total').textContent === '{total}'");
         self.page.until(&counted).unwrap();
     }
 
-    /// Nothing went wrong in the browser, and it asked nobody else for anything.
+    /// Nothing went wrong in the browser, and it sent no request elsewhere.
     pub(crate) fn was_well(mut self, expected: &[&str]) {
         let complaints = self.page.complaints(expected);
         assert!(complaints.is_empty(), "{complaints:#?}");

@@ -1,4 +1,4 @@
-//! What the agent may do, against what its manifest says.
+//! What the agent may do, against its manifest.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::agent::agent_pid;
 use crate::case::CASES;
 use crate::support::{at, text};
 
-/// The container's process has what the manifest says, as the kernel shows it.
+/// The container's process has what the manifest grants, as the kernel shows it.
 pub(crate) fn are_those_of_the_manifest(cluster: &Cluster, agent: &Value) {
     let pid = agent_pid(cluster, agent);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -84,12 +84,12 @@ pub(crate) fn requests_are_those_of_the_manifest(cluster: &Cluster) {
             let value = request.pointer(&format!("/objectRef/{field}"));
             value.and_then(Value::as_str).unwrap_or("").to_owned()
         };
-        let asked = (
+        let needed = (
             reference("apiGroup"),
             reference("resource"),
             text(&request, "/verb").to_owned(),
         );
-        assert!(granted.contains(&asked), "{asked:?} of {granted:?}");
+        assert!(granted.contains(&needed), "{needed:?} of {granted:?}");
         let code = at(&request, "/responseStatus/code").as_u64().unwrap();
         assert!((200..300).contains(&code), "{request:#}");
     }

@@ -68,7 +68,7 @@ impl Drop for Killed {
     }
 }
 
-/// Has the cgroup's limit kill a process in it, and waits until the agent tells of that.
+/// Has the cgroup's limit kill a process in it, and waits until the agent reports that.
 fn killed_in(agent: &mut Agent, cgroup: &Cgroup) {
     let mut command = cgroup.command("tail");
     let command = command.arg("/dev/zero").stdin(Stdio::null());
@@ -117,7 +117,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
         uid: "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e".to_owned(),
         annotations: Vec::new(),
     };
-    // A child of a container that lives: Kubernetes will not tell of it.
+    // A child of a container that lives: Kubernetes will not report it.
     let container = run_gated(
         &containerd,
         &pod,

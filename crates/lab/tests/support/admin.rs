@@ -14,12 +14,12 @@ pub(crate) const LISTEN: [&str; 2] = lab::Admin::LISTEN;
 pub(crate) struct Admin(lab::Admin);
 
 impl Admin {
-    /// As its log tells.
+    /// Where an agent serves, by its log.
     pub(crate) fn of_agent(agent: &mut Agent) -> Self {
         Self::find_in(&mut agent.log)
     }
 
-    /// As a log tells.
+    /// The same, by any log.
     pub(crate) fn find_in(log: &mut Output) -> Self {
         Self(lab::Admin::find_in(log).unwrap())
     }

@@ -14,7 +14,7 @@ const REASON: &str = "PreviousContainerWasOOMKilled";
 
 struct Scene {
     api: ApiServer,
-    /// Its moment is near enough to be told.
+    /// Its moment is near enough to be reported.
     now: String,
 }
 
@@ -68,8 +68,8 @@ impl Scene {
         .unwrap()
     }
 
-    /// The dead containers that Events tell of.
-    fn told(&self, count: usize) -> Vec<String> {
+    /// The dead containers with Events.
+    fn reported(&self, count: usize) -> Vec<String> {
         let id = |event: &Value| {
             let annotations = at(event, "/metadata/annotations");
             annotations["oom-bonker.dev/container-id"]
@@ -105,7 +105,7 @@ fn start(api: &ApiServer, args: &[&str]) -> Controller {
     Controller::start(&agent_bin(), &path, args).unwrap()
 }
 
-/// The pod's container `main` ended so, says its status.
+/// The pod's container `main` ended so, by its status.
 pub(crate) fn kill(api: &ApiServer, namespace: &str, pod: &str, id: &str, time: &str) {
     let main = status("main", 0, &killed(id, time), &json!({}));
     set(api, namespace, pod, "containerStatuses", &[main]);
@@ -186,7 +186,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     scene.pod("once");
     let once = status("main", 0, &scene.killed("dead3"), &none);
     scene.set("once", "containerStatuses", &[once]);
-    assert_eq!(scene.told(3), ["dead1", "dead2", "dead3"]);
+    assert_eq!(scene.reported(3), ["dead1", "dead2", "dead3"]);
     let init = scene
         .events(3)
         .into_iter()
@@ -205,7 +205,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     }
     let again = status("main", 2, &running(), &scene.killed("dead4"));
     scene.set("hungry", "containerStatuses", &[again, sibling(1)]);
-    assert_eq!(scene.told(4), ["dead1", "dead2", "dead3", "dead4"]);
+    assert_eq!(scene.reported(4), ["dead1", "dead2", "dead3", "dead4"]);
     assert_eq!(fate(&mut controller, "dead4"), "oomkilled_event_sent");
     assert_eq!(
         controller
@@ -218,7 +218,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
 }
 
 #[test]
-fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
+fn a_kill_of_which_the_api_server_keeps_no_change_is_reported_once() {
     let mut scene = Scene::new();
     scene.pod("hungry");
     let mut controller = scene.controller(&["--grace", "0", "--no-lease"]);
@@ -244,7 +244,7 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
 
     scene.set("hungry", "containerStatuses", &[third]);
     assert_eq!(fate(&mut controller, "dead3"), "oomkilled_event_sent");
-    assert_eq!(scene.told(3), ["dead1", "dead2", "dead3"]);
+    assert_eq!(scene.reported(3), ["dead1", "dead2", "dead3"]);
     controller.end();
     let mut lines = Vec::new();
     for line in controller.incidents.so_far() {
@@ -255,7 +255,7 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
 }
 
 #[test]
-fn of_two_replicas_one_tells_and_the_other_goes_on_when_it_ends() {
+fn of_two_replicas_one_reports_and_the_other_goes_on_when_it_ends() {
     let scene = Scene::new();
     scene.pod("hungry");
     let mut first = scene.controller(&["--grace", "0"]);
@@ -265,17 +265,17 @@ fn of_two_replicas_one_tells_and_the_other_goes_on_when_it_ends() {
     let none = json!({});
     let killed = |id| status("main", 0, &scene.killed(id), &none);
     scene.set("hungry", "containerStatuses", &[killed("dead1")]);
-    assert_eq!(scene.told(1), ["dead1"]);
+    assert_eq!(scene.reported(1), ["dead1"]);
     first.end();
     second.find_message("leading", SOON).unwrap();
     assert_eq!(fate(&mut second, "dead1"), "oomkilled_told_before");
     scene.set("hungry", "containerStatuses", &[killed("dead2")]);
-    assert_eq!(scene.told(2), ["dead1", "dead2"]);
+    assert_eq!(scene.reported(2), ["dead1", "dead2"]);
     assert_eq!(second.incidents.so_far().count(), 1);
 }
 
 #[test]
-fn what_an_agent_has_told_is_only_counted() {
+fn what_an_agent_has_reported_is_only_counted() {
     let scene = Scene::new();
     let uid = scene.pod("hungry");
     scene.pod("other");
@@ -296,11 +296,11 @@ fn what_an_agent_has_told_is_only_counted() {
     scene.set("hungry", "containerStatuses", &[killed("dead1")]);
     scene.set("other", "containerStatuses", &[killed("dead2")]);
     assert_eq!(fate(&mut controller, "dead1"), "oomkilled_told_by_agent");
-    assert_eq!(scene.told(1), ["dead2"]);
+    assert_eq!(scene.reported(1), ["dead2"]);
 }
 
 #[test]
-fn the_manifest_asks_for_no_more_than_a_restricted_namespace_gives() {
+fn the_manifest_needs_no_more_than_a_restricted_namespace_gives() {
     let scene = Scene::new();
     let path = format!("/apis/apps/v1/namespaces/{HOME}/deployments/{ACCOUNT}");
     let deployment = scene.api.get(&path).unwrap();

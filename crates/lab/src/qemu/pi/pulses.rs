@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pulse_is_as_long_as_the_boards_clock_says() {
+    fn a_pulse_is_measured_by_the_boards_clock() {
         let micros = Duration::from_micros;
         let mut meter = Meter::default();
         let mut feed = |event| (meter.feed(event), meter.is_high());
