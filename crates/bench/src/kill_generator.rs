@@ -8,7 +8,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lab::{Cgroup, Containerd, Gated, Pod, interrupt, oom_kills_in, run_gated, wait};
+use lab::{Cgroup, Containerd, Gated, Pod, Sandbox, interrupt, oom_kills_in, wait};
 use xtask::process::Guard;
 
 use super::compare::Kill;
@@ -94,7 +94,8 @@ impl KillGenerator {
     /// In a container; waits at its gate.
     pub(super) fn contained(containerd: &Containerd, pod: &Pod, plan: Plan) -> Result<Self> {
         let script = format!("{}; exec sleep 86400", script(plan, Path::new(SHM), None));
-        let container = run_gated(containerd, pod, "main", CONTAINER_LIMIT, &script)?;
+        let container =
+            Sandbox::run(containerd, pod)?.run_gated("main", CONTAINER_LIMIT, &script)?;
         Ok(Self {
             files: Files(format!("/proc/{}/root{SHM}", container.pid).into()),
             shell: Shell::Contained(container),

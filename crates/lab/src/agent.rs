@@ -40,7 +40,7 @@ impl Agent {
     }
 
     /// As [`Agent::start`], by a command that becomes the agent with what is appended.
-    pub fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
+    pub(crate) fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
         command
             .args(["run", "--output", "json", "--log-format", "json"])
             .args(args);

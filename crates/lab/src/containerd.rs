@@ -144,7 +144,7 @@ impl Containerd {
 
     /// The cgroup for a pod's sandbox, of the form the kubelet's cgroupfs driver
     /// gives a burstable pod.
-    pub fn pod_cgroup(&self, pod_uid: &str) -> String {
+    pub(crate) fn pod_cgroup(&self, pod_uid: &str) -> String {
         format!("{}/kubepods/burstable/pod{pod_uid}", self.cgroup_root)
     }
 

@@ -62,18 +62,6 @@ impl Gated {
     }
 }
 
-/// Runs one container of `pod` under a limit in bytes: it waits at its gate and
-/// then runs `eat`, a shell's command.
-pub fn run_gated(
-    containerd: &Containerd,
-    pod: &Pod,
-    container: &str,
-    limit_bytes: u64,
-    eat: &str,
-) -> Result<Gated> {
-    Sandbox::run(containerd, pod)?.run_gated(container, limit_bytes, eat)
-}
-
 /// A connection to a container runtime.
 #[derive(Debug)]
 pub(crate) struct Cri {
@@ -103,7 +91,8 @@ impl<'a> Sandbox<'a> {
         })
     }
 
-    /// As [`run_gated`].
+    /// Runs a container under a limit in bytes: it waits at its gate and then runs `eat`, a shell's
+    /// command.
     pub fn run_gated(&mut self, container: &str, limit_bytes: u64, eat: &str) -> Result<Gated> {
         let script = format!("mkfifo /gate; read _ < /gate; {eat}");
         let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
@@ -246,18 +235,9 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
             namespace: pod.namespace.clone(),
             attempt: 0,
         }),
-        log_directory: containerd
-            .dir()
-            .join("log")
-            .join(&pod.uid)
-            .display()
-            .to_string(),
+        log_directory: format!("{}/log/{}", containerd.dir().display(), pod.uid),
         labels: labels(pod),
-        annotations: pod
-            .annotations
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+        annotations: texts(&pod.annotations),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: containerd.pod_cgroup(&pod.uid),
             security_context: Some(LinuxSandboxSecurityContext {
@@ -313,12 +293,14 @@ pub(crate) fn namespaces() -> NamespaceOption {
 
 /// As the kubelet labels sandboxes and containers.
 fn labels(pod: &Pod) -> HashMap<String, String> {
-    [
+    texts(&[
         ("io.kubernetes.pod.name", &pod.name),
         ("io.kubernetes.pod.namespace", &pod.namespace),
         ("io.kubernetes.pod.uid", &pod.uid),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.clone()))
-    .collect()
+    ])
+}
+
+pub(crate) fn texts(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(own).collect()
 }

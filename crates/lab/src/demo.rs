@@ -10,7 +10,7 @@ use xtask::binaries::Binaries;
 use xtask::process::{Guard, is_root};
 use xtask::{build_ebpf, terminal};
 
-use crate::agent::{Agent, Bonker, field, stamp, victim};
+use crate::agent::{Agent, Bonker, field, message, stamp, victim};
 use crate::cgroup::Cgroup;
 use crate::interrupt;
 use crate::wait::HANG;
@@ -34,7 +34,7 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
 
 fn show_kill(binaries: &Binaries) -> Result<()> {
     terminal::step("starting a bonker with a simulated servo, and the agent");
-    let mut bonker = Bonker::start(&binaries.bonker, &[])?;
+    let mut bonker = Bonker::start(&binaries.bonker, &["--log-format", "json"])?;
     let mut agent = Agent::start(
         &binaries.agent,
         &["--no-kubernetes", "--bonker", bonker.url()],
@@ -136,16 +136,8 @@ struct Swing {
 impl Swing {
     /// Some once a swing is complete.
     fn add(&mut self, line: &str) -> Option<()> {
-        let (_, fields) = line.split_once("swing step")?;
-        let value = |name: &str| {
-            let (_, rest) = fields.split_once(name)?;
-            Some(
-                rest.chars()
-                    .take_while(char::is_ascii_digit)
-                    .collect::<String>(),
-            )
-        };
-        let (pulse, hold) = (value("pulse_us=")?, value("hold_ms=")?);
+        (message(line)? == "swing step").then_some(())?;
+        let (pulse, hold) = (field(line, "pulse_us")?, field(line, "hold_ms")?);
         let at_rest = self.rest.get_or_insert_with(|| pulse.clone()) == &pulse;
         if at_rest && self.steps.is_empty() {
             return None;
@@ -157,17 +149,12 @@ impl Swing {
 
 fn describe(incident: &Value) -> Vec<String> {
     let mib = |kind: &str| {
-        let bytes = incident
-            .pointer(&format!("/victims/0/rss_bytes/{kind}"))
-            .and_then(Value::as_u64);
+        let bytes = incident.pointer(&format!("/victims/0/rss_bytes/{kind}"));
+        let bytes = bytes.and_then(Value::as_u64);
         bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{} MiB", bytes >> 20))
     };
-    let value = |pointer: &str| {
-        incident
-            .pointer(pointer)
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    };
+    let value = |pointer: &str| incident.pointer(pointer).map(Value::to_string);
+    let value = |pointer: &str| value(pointer).unwrap_or_default();
     vec![
         format!(
             "victim   process {}, {}",
@@ -205,10 +192,19 @@ mod tests {
     fn a_swing_leaves_rest_and_returns() {
         let mut swing = Swing::default();
         for (line, complete) in [
-            ("INFO swing step pulse_us=1000 hold_ms=300", false),
-            ("INFO bonk swings=1", false),
-            ("INFO swing step pulse_us=1800 hold_ms=150", false),
-            ("INFO swing step pulse_us=1000 hold_ms=300", true),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1000,"hold_ms":300}}"#,
+                false,
+            ),
+            (r#"{"fields":{"message":"bonk","swings":1}}"#, false),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1800,"hold_ms":150}}"#,
+                false,
+            ),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1000,"hold_ms":300}}"#,
+                true,
+            ),
         ] {
             assert_eq!(swing.add(line).is_some(), complete, "{line}");
         }

@@ -9,50 +9,56 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// A number from `low` to `high`.
-pub fn between(low: u64, high: u64) -> Value {
+pub(crate) fn between(low: u64, high: u64) -> Value {
     json!({"$between": [low, high]})
 }
 
 /// A share of time: a number from 0 to 100.
-pub fn percent() -> Value {
+pub(crate) fn percent() -> Value {
     json!({"$percent": []})
 }
 
 /// A time of RFC 3339, UTC, in nanoseconds; the bounds in ns since 1970.
-pub fn time_between(low: u64, high: u64) -> Value {
+pub(crate) fn time_between(low: u64, high: u64) -> Value {
     json!({"$time": [low, high]})
 }
 
 /// An incident's id: of that boot, stamped from `low` to `high` ns, of that process.
-pub fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
+pub(crate) fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
     json!({"$id": [boot, low, high, pid]})
 }
 
 /// Whatever it is.
-pub fn anything() -> Value {
+pub(crate) fn anything() -> Value {
     json!({"$anything": []})
 }
 
 /// Any of these, each as it should be.
-pub fn one_of(values: &[Value]) -> Value {
+pub(crate) fn one_of(values: &[Value]) -> Value {
     json!({"$one_of": values})
 }
 
 /// A whole number, below zero too.
-pub fn whole() -> Value {
+pub(crate) fn whole() -> Value {
     json!({"$whole": []})
 }
 
 /// What a flight recorder saw in the minute until a kill: ages in ms that fall to 0, and bytes, of
 /// which the last are from `low` to `high` and none more than `high`. At least `count` of them.
-pub fn samples(count: u64, low: u64, high: u64) -> Value {
+pub(crate) fn samples(count: u64, low: u64, high: u64) -> Value {
     json!({"$samples": [count, low, high]})
 }
 
 /// The note of an Event as a person reads it who is woken by it: its first sentence, of 120 characters
 /// at most, has each of `first`; each of `contains` is anywhere; its last ones begin with "Next: " and `next`;
 /// all are `chars` characters at most; and volumes in memory are spoken of, or they are not.
-pub fn note(first: &[&str], contains: &[&str], next: &str, volumes: bool, chars: usize) -> Value {
+pub(crate) fn note(
+    first: &[&str],
+    contains: &[&str],
+    next: &str,
+    volumes: bool,
+    chars: usize,
+) -> Value {
     json!({"$note": [first, contains, next, volumes, chars]})
 }
 

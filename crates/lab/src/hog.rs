@@ -30,31 +30,31 @@ const SOON: Duration = Duration::from_secs(30);
 pub struct Args {
     /// How many MiB to touch.
     #[arg(long)]
-    pub mib: usize,
+    mib: usize,
     /// Wait so many ms after each.
     #[arg(long, default_value_t = 0)]
-    pub every_ms: u64,
+    every_ms: u64,
     /// Then keep them until standard input ends.
     #[arg(long)]
-    pub hold: bool,
+    hold: bool,
     /// Print `ready` and wait for a line before anything is touched.
     #[arg(long)]
-    pub gate: bool,
+    gate: bool,
     /// Let a child process touch them, and print its fate.
     #[arg(long)]
-    pub child: bool,
+    child: bool,
     /// Give that child a PID namespace of its own.
     #[arg(long, requires = "child")]
-    pub nested: bool,
+    nested: bool,
     /// Let a thread touch them that is not the first one.
     #[arg(long, conflicts_with = "child")]
-    pub thread: bool,
+    thread: bool,
     /// Let a thread touch them once the first one has ended.
     #[arg(long, conflicts_with_all = ["child", "thread"])]
-    pub leaderless: bool,
+    leaderless: bool,
     /// Touch one MiB every so many milliseconds; on SIGUSR1 print so, on SIGUSR2 free all and hold.
     #[arg(long, value_name = "MS", conflicts_with_all = ["child", "thread", "leaderless"])]
-    pub careful: Option<u64>,
+    careful: Option<u64>,
 }
 
 /// Eats, prints `touched`, and holds with `--hold`.
@@ -160,7 +160,7 @@ fn touch(args: Args) -> Vec<Vec<u8>> {
 }
 
 /// One MiB that is really there.
-pub fn chunk() -> Vec<u8> {
+pub(crate) fn chunk() -> Vec<u8> {
     let mut chunk = vec![0_u8; MIB];
     for byte in chunk.iter_mut().step_by(PAGE) {
         *byte = 1;

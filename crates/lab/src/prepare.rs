@@ -18,10 +18,10 @@ use crate::qemu::{Kernels, PiParts, node_disk};
 pub struct Args {
     /// For which tier
     #[arg(value_enum)]
-    pub tier: Tier,
+    tier: Tier,
     /// Install what is missing without asking
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
 }
 
 /// Prepares a tier, where it needs real parts.

@@ -59,7 +59,7 @@ impl Scrape {
     clippy::cast_sign_loss,
     reason = "counters are whole and small; the cast saturates"
 )]
-fn whole(value: f64) -> u64 {
+pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }
 

@@ -20,7 +20,7 @@ use crate::chromium::{Chromium, Look, Page};
 pub struct Args {
     /// Install what is missing without asking.
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
 }
 
 /// What happened, oldest first: namespace, pod, container, comm, node, severity, why.

@@ -178,7 +178,7 @@ impl Page {
     }
 
     /// The window's picture, as the bytes of a PNG in base64.
-    pub fn screenshot(&mut self) -> Result<String> {
+    pub(crate) fn screenshot(&mut self) -> Result<String> {
         let shot = self.call("Page.captureScreenshot", &json!({"format": "png"}))?;
         let data = shot.get("data").and_then(Value::as_str);
         Ok(data.context("a picture")?.to_owned())

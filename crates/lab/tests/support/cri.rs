@@ -43,8 +43,7 @@ impl From<lab::Gated> for Gated {
 
 /// Runs one container of `pod`: it waits at its gate and then runs `eat`, a shell's command.
 pub(crate) fn run_gated(containerd: &Containerd, pod: &Pod, container: &str, eat: &str) -> Gated {
-    let gated = lab::run_gated(containerd, pod, container, LIMIT, eat);
-    gated.unwrap().into()
+    Sandbox::run(containerd, pod).run_gated(container, eat)
 }
 
 /// A pod that runs, for any number of containers.

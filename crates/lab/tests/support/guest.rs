@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lab::Serial;
-use lab::expect::differences;
+use lab::{Serial, differences};
 use serde_json::{Value, json};
 
 /// The serial line of a guest, or why there is none.

@@ -9,16 +9,19 @@ use crate::expect::between;
 use crate::guest::pods::{Group, MIB};
 use crate::guest::process::{Plan, start};
 use crate::guest::scene::Scene;
+use crate::scrape::whole;
 use crate::wait::{self, HANG};
 
 /// What `memory.high` allows the hog, which wants more.
 const HIGH: u64 = 24 * MIB;
 
-/// An agent's series.
-struct Series {
-    admin: Admin,
-    container: String,
-}
+/// The name of a metric, and whether it is the container's.
+type Series = (&'static str, bool);
+
+const WATCHED: Series = ("oom_agent_watched_containers", false);
+const PASSES: Series = ("oom_agent_sampler_passes_total", false);
+const LIMIT: Series = ("oom_agent_container_memory_limit_bytes", true);
+const USAGE: Series = ("oom_agent_container_memory_usage_bytes", true);
 
 pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
     let mut agent = Scene::start_agent(&[&["--sample", "60s"][..], &Admin::LISTEN].concat())?;
@@ -27,29 +30,39 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
     let pod = Group::burstable()?.pod(50)?;
     let _stays = pod.container(50)?.limit(64 * MIB)?;
     let container = pod.container(51)?;
-    let series = Series {
-        admin,
-        container: container.container.clone().context("a container")?,
+    let id = container.container.clone().context("a container")?;
+    let labels = [("container", id.as_str())];
+    let get = |series: Series| {
+        let labels = if series.1 { &labels[..] } else { &[] };
+        let value = admin.scrape().ok()?.sum(series.0, labels);
+        value.map(whole)
     };
-    series.until("its first pass", "oom_agent_watched_containers", |n| n == 1)?;
+    let until = |what: &str, series: Series, is: &dyn Fn(u64) -> bool| {
+        let mut last = None;
+        let value = wait::until(what, HANG, || {
+            last = get(series);
+            last.filter(|value| is(*value))
+        });
+        value.with_context(|| format!("last: {last:?}"))
+    };
+    until("its first pass", WATCHED, &|n| n == 1)?;
     let container = container.limit(128 * MIB)?;
-    let made = series.until("a new container", &series.name("limit"), |_| true)?;
-    let watched = series.get("oom_agent_watched_containers")?;
+    let made = until("a new container", LIMIT, &|_| true)?;
+    let watched = get(WATCHED);
     let container = container.limit(96 * MIB)?;
-    let lowered = series.until("a lower limit", &series.name("limit"), |limit| {
-        limit != made
-    })?;
+    let lowered = until("a lower limit", LIMIT, &|limit| limit != made)?;
     container.set("memory.high", HIGH)?;
-    let mut hogs = start(&[Plan::new(&container, &["--mib", "32", "--gate", "--hold"])])?;
-    let idle = series.get(&series.name("usage"))?;
+    let args = ["--mib", "32", "--gate", "--hold"];
+    let mut hogs = start(&[Plan::new(&container, &args)])?;
+    let idle = get(USAGE);
     hogs.first()?.open_gate()?;
-    let hit = series.until("a sample", &series.name("usage"), |usage| usage > HIGH / 2)?;
+    let hit = until("a sample", USAGE, &|usage| usage > HIGH / 2)?;
     drop(hogs);
     wait::until("the end of its cgroup", HANG, || {
         std::fs::remove_dir(container.dir()).ok()
     })?;
-    let left = series.until("its end", "oom_agent_watched_containers", |n| n == 1)?;
-    let passes = series.get("oom_agent_sampler_passes_total")?;
+    let left = until("its end", WATCHED, &|n| n == 1)?;
+    let passes = get(PASSES);
     Ok(json!({
         "expected": {
             "made": 128 * MIB,
@@ -70,36 +83,4 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
             "passes": passes,
         },
     }))
-}
-
-// === impl Series ===
-
-impl Series {
-    fn name(&self, figure: &str) -> String {
-        let container = &self.container;
-        format!(
-            r#"oom_agent_container_memory_{figure}_bytes{{namespace="",pod="",container="{container}"}}"#
-        )
-    }
-
-    fn until(&self, what: &str, name: &str, is: impl Fn(u64) -> bool) -> Result<u64> {
-        let mut last = String::new();
-        let value = wait::until(what, HANG, || match self.get(name) {
-            Ok(value) if is(value) => Some(value),
-            other => {
-                last = format!("{other:?}");
-                None
-            }
-        });
-        value.with_context(|| format!("last: {last}"))
-    }
-
-    fn get(&self, name: &str) -> Result<u64> {
-        let (_, text) = self.admin.get("/metrics")?;
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let value = value.with_context(|| format!("no {name}"))?;
-        value.parse().with_context(|| format!("{name} is {value}"))
-    }
 }

@@ -19,7 +19,7 @@ use super::api::Api;
 use super::container::{Container, named};
 use super::event::ExpectedEvent;
 use super::manifest::{ALLOCATABLE, ContainerPlan, Driver, NAMESPACE, PodPlan};
-use crate::cri::{Cri, IMAGE, namespaces};
+use crate::cri::{Cri, IMAGE, namespaces, texts};
 use crate::expect::between;
 use crate::guest::kill::NODE;
 use crate::guest::memory::meminfo;
@@ -366,9 +366,4 @@ fn labels(name: &str, uid: &str) -> HashMap<String, String> {
         ("io.kubernetes.pod.namespace", NAMESPACE),
         ("io.kubernetes.pod.uid", uid),
     ])
-}
-
-fn texts(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    pairs.iter().map(own).collect()
 }
