@@ -21,7 +21,7 @@ use super::site::Site;
 use account::Account;
 use faults::{Fault, Schedule, Step};
 use report::{Injected, Report, page, tables};
-use supervisor::{End, Persistence, Supervisor};
+use supervisor::{End, Supervisor};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,7 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
     let mut plain = (0..PLAIN)
         .map(|_| KillGenerator::plain(steady))
         .collect::<Result<Vec<_>>>()?;
-    let mut supervisor = Supervisor::new(Persistence::supported_by(site)?);
+    let mut supervisor = Supervisor::new()?;
     supervisor.start(site)?;
     for generator in contained.iter_mut().chain(&mut plain) {
         generator.open_gate()?;
@@ -135,15 +135,11 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
         pods: &pods,
         runs,
         events: &site.events()?,
-        keeps_ring: supervisor.persistence.pin.is_some(),
-        keeps_events: supervisor.persistence.state.is_some(),
     };
     let mut checks = Checks::default();
     Ok(Report {
         machine: Machine::here()?,
         length: args.minutes,
-        keeps_ring: account.keeps_ring,
-        keeps_events: account.keeps_events,
         runs: runs.len() as u64,
         torn: runs.iter().map(|run| run.torn).sum(),
         faults,

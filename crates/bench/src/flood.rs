@@ -5,6 +5,7 @@ mod judge;
 mod report;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,7 +18,7 @@ use super::footprint::{Activity, Cpus, Resident, oom_kills};
 use super::kill_generator::{KillGenerator, Plan};
 use super::machine::Machine;
 use super::setup::{self, Built};
-use super::site::{Answers, Site};
+use super::site::Site;
 use console::Quiet;
 use judge::{count_on, judge};
 use report::{Bare, Cost, Report, page, tables};
@@ -140,12 +141,12 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
     interrupt::check()?;
     // What the sinks still have under way; others' kills may come between two samples.
     let mut last = Sample::default();
-    let mut answers = Answers::default();
+    let mut answers = BTreeMap::new();
     let _late = wait::until("an answer to everything", NAMELESS, || {
         last = Sample::scrape(admin).ok()?;
-        answers = site.answers().ok()?;
+        answers = site.bonker.requests().ok()?;
         // What is refused for now is sent again.
-        let done = last.pending() == 0 && answers.count() >= last.sent();
+        let done = last.pending() == 0 && answers.values().sum::<u64>() >= last.sent();
         (done || interrupt::check().is_err()).then_some(())
     });
     // Each series is brought up to date once more.

@@ -76,18 +76,21 @@ pub struct Sandbox<'a> {
     pod: Pod,
     cri: Cri,
     id: String,
+    config: PodSandboxConfig,
 }
 
 impl<'a> Sandbox<'a> {
     /// Has the runtime run it.
     pub fn run(containerd: &'a Containerd, pod: &Pod) -> Result<Self> {
         let mut cri = Cri::connect(&containerd.socket())?;
-        let id = cri.run_sandbox(sandbox_config(containerd, pod))?;
+        let log = format!("{}/log/{}", containerd.dir().display(), pod.uid);
+        let config = sandbox_config(pod, log, containerd.pod_cgroup(&pod.uid));
         Ok(Self {
             containerd,
             pod: pod.clone(),
+            id: cri.run_sandbox(config.clone())?,
+            config,
             cri,
-            id,
         })
     }
 
@@ -96,17 +99,16 @@ impl<'a> Sandbox<'a> {
     pub fn run_gated(&mut self, container: &str, limit_bytes: u64, eat: &str) -> Result<Gated> {
         let script = format!("mkfifo /gate; read _ < /gate; {eat}");
         let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
-        let mut labels = labels(&self.pod);
-        labels.insert(
-            "io.kubernetes.container.name".to_owned(),
-            container.to_owned(),
-        );
-        let command = ["/bin/sh", "-c", &script];
-        let (id, pid) = self.cri.run_container(
-            &self.id,
-            container_config(container, limit, &command, labels),
-            sandbox_config(self.containerd, &self.pod),
-        )?;
+        let resources = LinuxContainerResources {
+            cpu_shares: 102,
+            memory_limit_in_bytes: limit,
+            oom_score_adj: 999,
+            ..Default::default()
+        };
+        let config = container_config(&self.pod, container, &script, resources);
+        let (id, pid) = self
+            .cri
+            .run_container(&self.id, config, self.config.clone())?;
         let gate = self.containerd.rootfs(&id).join("gate");
         wait::until("the container's gate", HANG, || gate.exists().then_some(()))?;
         Ok(Gated {
@@ -227,7 +229,12 @@ impl Cri {
     }
 }
 
-fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
+/// A sandbox as a kubelet makes it.
+pub(crate) fn sandbox_config(
+    pod: &Pod,
+    log_directory: String,
+    cgroup_parent: String,
+) -> PodSandboxConfig {
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: pod.name.clone(),
@@ -235,11 +242,11 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
             namespace: pod.namespace.clone(),
             attempt: 0,
         }),
-        log_directory: format!("{}/log/{}", containerd.dir().display(), pod.uid),
+        log_directory,
         labels: labels(pod),
         annotations: texts(&pod.annotations),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: containerd.pod_cgroup(&pod.uid),
+            cgroup_parent,
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces()),
             }),
@@ -248,12 +255,15 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
     }
 }
 
-fn container_config(
+/// A container of a pod that runs a shell's script.
+pub(crate) fn container_config(
+    pod: &Pod,
     name: &str,
-    limit: i64,
-    command: &[&str],
-    labels: HashMap<String, String>,
+    script: &str,
+    resources: LinuxContainerResources,
 ) -> ContainerConfig {
+    let mut labels = labels(pod);
+    labels.insert("io.kubernetes.container.name".to_owned(), name.to_owned());
     ContainerConfig {
         metadata: Some(ContainerMetadata {
             name: name.to_owned(),
@@ -263,16 +273,11 @@ fn container_config(
             image: IMAGE.to_owned(),
             user_specified_image: IMAGE.to_owned(),
         }),
-        command: command.iter().map(ToString::to_string).collect(),
+        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         labels,
         log_path: format!("{name}_0.log"),
         linux: Some(LinuxContainerConfig {
-            resources: Some(LinuxContainerResources {
-                cpu_shares: 102,
-                memory_limit_in_bytes: limit,
-                oom_score_adj: 999,
-                ..Default::default()
-            }),
+            resources: Some(resources),
             security_context: Some(LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces()),
                 ..Default::default()
@@ -283,7 +288,7 @@ fn container_config(
 }
 
 /// The host's network: no CNI plugin is needed.
-pub(crate) fn namespaces() -> NamespaceOption {
+fn namespaces() -> NamespaceOption {
     NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Container.into(),

@@ -17,10 +17,6 @@ pub(super) struct Account<'a> {
     pub(super) runs: &'a [Run],
     /// As the API has them.
     pub(super) events: &'a [Event],
-    /// The agent has `--pin`.
-    pub(super) keeps_ring: bool,
-    /// The agent has `--state`.
-    pub(super) keeps_events: bool,
 }
 
 const MISSED: &str = "kills with an agent attached and without a line";
@@ -58,10 +54,8 @@ impl Account<'_> {
         checks.same(MISSED, attached, 0);
         checks.same("kills with two lines", sum(|row| row.doubled), 0);
         checks.same("lines of no kill", invented, 0);
-        if self.keeps_ring {
-            let lost = sum(|row| row.missing[1].saturating_add(row.missing[2]));
-            checks.same("kills without an agent and without a line (--pin)", lost, 0);
-        }
+        let lost = sum(|row| row.missing[1].saturating_add(row.missing[2]));
+        checks.same("kills without an agent and without a line (--pin)", lost, 0);
         rows
     }
 
@@ -88,10 +82,8 @@ impl Account<'_> {
             nodes: elsewhere.len() as u64,
         };
         checks.same("incidents with two Events on one object", events.twice, 0);
-        if self.keeps_events {
-            let what = "incidents in pods without an Event on theirs (--state)";
-            checks.same(what, events.unwritten, 0);
-        }
+        let what = "incidents in pods without an Event on theirs (--state)";
+        checks.same(what, events.unwritten, 0);
         events
     }
 
@@ -175,7 +167,7 @@ mod tests {
             ],
             ..Run::default()
         }];
-        let mut account = Account {
+        let account = Account {
             in_pods: &[
                 kill("/pod", 1, 1000),
                 kill("/pod", 2, 2000),
@@ -189,8 +181,6 @@ mod tests {
                 event("Node/x", "b"),
                 event("Node/x", "n"),
             ],
-            keeps_ring: false,
-            keeps_events: false,
         };
         let mut checks = Checks::default();
         let rows = account.rows(&mut checks);
@@ -205,13 +195,6 @@ mod tests {
         let bonks = account.bonks();
         assert_eq!((bonks.incidents, bonks.answered), (3, 1));
         assert_eq!((bonks.accepted, bonks.duplicates), (1, 1));
-        // Without its flags an agent promises no more than this.
-        assert_eq!(checks.broken(), [MISSED]);
-        account.keeps_ring = true;
-        account.keeps_events = true;
-        let mut checks = Checks::default();
-        account.rows(&mut checks);
-        account.events(&mut checks);
         assert_eq!(checks.broken().len(), 3);
     }
 }

@@ -14,10 +14,6 @@ use crate::page::table;
 pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) length: Duration,
-    /// The agent has `--pin`.
-    pub(super) keeps_ring: bool,
-    /// The agent has `--state`.
-    pub(super) keeps_events: bool,
     /// Agents, one after another.
     pub(super) runs: u64,
     /// Lines of standard output that were cut short.
@@ -91,13 +87,10 @@ pub(super) fn page(report: &Report) -> String {
 
 /// The figures.
 pub(super) fn tables(report: &Report) -> String {
-    let with = |on: bool| if on { "with" } else { "without" };
     let mut text = format!(
-        "{} s, {} agents one after another, {} `--pin`, {} `--state`.\n\n## What has to hold\n\n{}\n",
+        "{} s, {} agents one after another, with `--pin` and `--state`.\n\n## What has to hold\n\n{}\n",
         report.length.as_secs(),
         report.runs,
-        with(report.keeps_ring),
-        with(report.keeps_events),
         report.checks.list()
     );
     text.push_str(&lines(report));
@@ -175,8 +168,6 @@ mod tests {
         let report = Report {
             machine: Machine::for_tests(),
             length: Duration::from_secs(90),
-            keeps_ring: false,
-            keeps_events: true,
             runs: 4,
             torn: 1,
             faults: vec![Injected {
@@ -211,7 +202,7 @@ mod tests {
         };
         let page = page(&report);
         for part in [
-            "90 s, 4 agents one after another, without `--pin`, with `--state`.",
+            "90 s, 4 agents one after another, with `--pin` and `--state`.",
             "- two lines: 0 of 0",
             "| in containers |  100 |            90 |     0 |                    0 |                              3 |                 7 |",
             "90 incidents in pods were reported and are to have an Event each: 88 have it on their pod, 2 do not, 0 have two.",

@@ -1,6 +1,5 @@
 //! Starts and ends agents, one after another.
 
-use std::ffi::OsString;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,21 +21,21 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) struct Supervisor {
     agent: Option<(Agent, Run)>,
     pub(super) runs: Vec<Run>,
-    pub(super) persistence: Persistence,
+    persistence: Persistence,
 }
 
 /// What an agent may leave to the next one.
 #[derive(Debug)]
-pub(super) struct Persistence {
+struct Persistence {
     /// Records of the kernel's that no agent has read.
-    pub(super) pin: Option<Bpffs>,
+    pin: Bpffs,
     /// Events and bonks that are not delivered yet.
-    pub(super) state: Option<tempfile::TempDir>,
+    state: tempfile::TempDir,
 }
 
 /// A BPF file system of this process's own. Dropping it detaches what is pinned there.
 #[derive(Debug)]
-pub(super) struct Bpffs(tempfile::TempDir);
+struct Bpffs(tempfile::TempDir);
 
 /// How an agent is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,45 +71,36 @@ impl Drop for Bpffs {
 // === impl Persistence ===
 
 impl Persistence {
-    /// As much as this agent supports.
-    pub(super) fn supported_by(site: &Site) -> Result<Self> {
-        let pin = site.agent_has("--pin")?;
-        let state = site.agent_has("--state")?;
-        let dir = || tempfile::tempdir().context("make a directory for an agent's state");
+    fn create() -> Result<Self> {
         Ok(Self {
-            pin: pin.then(Bpffs::mount).transpose()?,
-            state: state.then(dir).transpose()?,
+            pin: Bpffs::mount()?,
+            state: tempfile::tempdir().context("make a directory for an agent's state")?,
         })
-    }
-
-    fn args(&self) -> Vec<OsString> {
-        let mut args = Vec::new();
-        if let Some(pin) = &self.pin {
-            args.extend(["--pin".into(), pin.0.path().join("oom-agent").into()]);
-        }
-        if let Some(state) = &self.state {
-            args.extend(["--state".into(), state.path().into()]);
-        }
-        args
     }
 }
 
 // === impl Supervisor ===
 
 impl Supervisor {
-    pub(super) fn new(persistence: Persistence) -> Self {
-        Self {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
             agent: None,
             runs: Vec::new(),
-            persistence,
-        }
+            persistence: Persistence::create()?,
+        })
     }
 
     /// Starts the next agent.
     pub(super) fn start(&mut self, site: &Site) -> Result<()> {
         let begun_ms = boot_ms();
-        let args = self.persistence.args();
-        let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
+        let Persistence { pin, state } = &self.persistence;
+        let pin = pin.0.path().join("oom-agent");
+        let args = [
+            "--pin".as_ref(),
+            pin.as_ref(),
+            "--state".as_ref(),
+            state.path().as_os_str(),
+        ];
         let agent = site.agent(&args)?;
         let run = Run {
             begun_ms,

@@ -1,5 +1,6 @@
 //! What came of it, for the terminal and for docs/flood.md. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use crate::figures::{mib, seconds_in_tenths, tenths};
 use crate::footprint::Resident;
 use crate::machine::Machine;
 use crate::page::table;
-use crate::site::Answers;
 
 /// All of one run.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ pub(super) struct Report {
     pub(super) before: Resident,
     pub(super) after: Resident,
     pub(super) watch: Watch,
-    pub(super) answers: Answers,
+    /// The bonker's answers to bonks, by their outcome.
+    pub(super) answers: BTreeMap<String, u64>,
     pub(super) requests: Requests,
     pub(super) costs: Vec<Cost>,
     /// In the API, at the end.
@@ -145,7 +146,7 @@ fn sinks(report: &Report) -> String {
         "failed",
         "skipped",
     ];
-    let answers = report.answers;
+    let answers = |outcome: &str| report.answers.get(outcome).copied().unwrap_or_default();
     format!(
         "## What the sinks did\n\n{}\n\
          The bonker answered {}: {} accepted, {} coalesced, {} rate-limited, {} full, {} duplicates, {} rejected. \
@@ -153,13 +154,16 @@ fn sinks(report: &Report) -> String {
          and sent again for five minutes. The API has {} Events at the end.\n\n\
          Of {} scrapes meanwhile: at most {} waited in one sink, at most {} kills were counted by the kernel and not found yet.\n\n",
         table(&head, &rows.collect::<Vec<_>>()),
-        answers.count(),
-        answers.accepted,
-        answers.coalesced,
-        answers.rate_limited,
-        answers.full,
-        answers.duplicates,
-        answers.rejected,
+        report.answers.values().sum::<u64>(),
+        answers("accepted"),
+        answers("coalesced"),
+        answers("rate_limited"),
+        answers("full"),
+        answers("duplicate"),
+        ["rejected", "expired", "quiet"]
+            .map(answers)
+            .iter()
+            .sum::<u64>(),
         report.events,
         report.watch.samples,
         report.watch.pending,
@@ -238,11 +242,7 @@ mod tests {
                 peak: 10_240,
             },
             watch: Watch::default(),
-            answers: Answers {
-                accepted: 3,
-                full: 197,
-                ..Answers::default()
-            },
+            answers: BTreeMap::from([("accepted".to_owned(), 3), ("full".to_owned(), 197)]),
             requests: vec![(["POST", "events", "201"].map(str::to_owned), 25)],
             costs: vec![Cost {
                 name: "oom-agent",
@@ -275,6 +275,7 @@ mod tests {
             "| bonker |     200 |         3 |         0 |          0 |    197 |       0 |",
             "| POST events |  201 |    25 |",
             "| oom-agent |     20 |       100 |",
+            "answered 200: 3 accepted, 0 coalesced, 0 rate-limited, 197 full, 0 duplicates, 0 rejected.",
             "8.0 MiB before, 10.0 MiB at its peak, 9.0 MiB after",
         ] {
             assert!(page.contains(part), "{part}\n{page}");
