@@ -1,5 +1,7 @@
 //! Many measurements as a few figures. Pure.
 
+use std::time::Duration;
+
 /// Of a set of times; in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
@@ -54,6 +56,25 @@ pub(super) fn ratio_tenths(theirs: u64, ours: u64) -> Option<u64> {
 /// How many times `base` goes into `cost`, in tenths, rounded up.
 pub(super) fn multiple_tenths(cost: u64, base: u64) -> Option<u64> {
     (base > 0).then(|| cost.saturating_mul(10).div_ceil(base))
+}
+
+/// Of a number of tenths.
+pub(super) fn tenths(value: u64) -> String {
+    format!("{}.{}", value / 10, value % 10)
+}
+
+pub(super) fn mib(kib: u64) -> String {
+    tenths(kib.saturating_mul(10) >> 10)
+}
+
+/// Of nanoseconds.
+pub(super) fn milliseconds(ns: u64) -> String {
+    format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
+}
+
+/// Rounded down.
+pub(super) fn seconds_in_tenths(time: Duration) -> String {
+    tenths(time.as_secs() * 10 + u64::from(time.subsec_millis() / 100))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::io;
 use anyhow::{Context as _, Result};
 use xtask::workspace;
 
-use super::site::write_page;
+use super::setup::write_page;
 
 /// Whose part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

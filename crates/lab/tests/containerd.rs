@@ -1,4 +1,4 @@
-//! Containers OOM-killed in a real containerd, and what the agent tells of them.
+//! Containers OOM-killed in a real containerd, and how the agent reports them.
 
 #![allow(
     clippy::expect_used,
@@ -94,7 +94,7 @@ fn a_killed_child_of_a_living_container_is_named() {
     assert_eq!(*at(&incident, "/outcome"), json!("child-died"));
 }
 
-/// An agent that tells verdicts, too.
+/// An agent that checks statuses, too.
 fn judging(containerd: &Containerd) -> (Agent, Admin) {
     let endpoint = format!("unix://{}", containerd.socket().display());
     let args = [
@@ -106,7 +106,7 @@ fn judging(containerd: &Containerd) -> (Agent, Admin) {
         LISTEN[1],
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -140,7 +140,7 @@ fn a_kill_that_the_container_survives_is_missed_by_the_runtimes_status() {
         *at(&incident, "/victims/0/pid")
     );
     assert_eq!(*at(&verdict, "/pod/name"), json!("hungry"));
-    // What this containerd says itself: it runs, and has been OOM-killed.
+    // This containerd reports both itself: it runs, and has been OOM-killed.
     let status = sandbox.status(&container);
     assert_eq!(status.state(), ContainerState::ContainerRunning);
     assert_eq!(
@@ -172,14 +172,14 @@ fn an_idle_sibling_that_the_runtime_calls_killed_is_a_phantom() {
         (status.state(), status.reason.as_str()),
         (ContainerState::ContainerRunning, "OOMKilled")
     );
-    // And the one that was struck is told of well.
+    // And the report of the killed one is complete.
     admin.until(&verdicts("agrees"), 1.0);
     admin.until(&verdicts("phantom"), 1.0);
     assert_eq!(admin.series(&verdicts("missed")), Some(0.0));
 }
 
 #[test]
-fn a_first_process_that_was_killed_is_told_of_well() {
+fn the_report_of_a_killed_first_process_is_complete() {
     let containerd = containerd();
     let (mut agent, admin) = judging(&containerd);
     let container = run_gated(&containerd, &pod(), "main", "exec tail /dev/zero");
@@ -198,7 +198,7 @@ fn a_first_process_that_was_killed_is_told_of_well() {
 }
 
 #[test]
-fn without_the_cri_socket_the_incident_is_degraded_and_told() {
+fn without_the_cri_socket_the_incident_is_degraded_and_reported() {
     let containerd = containerd();
     let absent = format!("unix://{}", containerd.dir().join("absent.sock").display());
     let mut agent = Agent::start(
@@ -211,7 +211,7 @@ fn without_the_cri_socket_the_incident_is_degraded_and_told() {
     let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
     container.open();
     let incident = agent.incident_of(container.pid, SOON).unwrap();
-    // What the cgroup's path tells is known all the same.
+    // What the cgroup's path shows is known all the same.
     assert_eq!(
         *at(&incident, "/victims/0/container/id"),
         json!(container.id)
@@ -239,7 +239,7 @@ fn a_running_container_is_at_zero_before_its_kill_and_at_one_after() {
         LISTEN[1],
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/ready").0, 503);
     std::os::unix::fs::symlink(containerd.socket(), &late).unwrap();
     wait::until("readiness", SOON, || {

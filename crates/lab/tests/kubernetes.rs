@@ -72,7 +72,7 @@ impl Scene {
             }),
         );
         Self {
-            bonker: Bonker::start(&bonker_bin()).unwrap(),
+            bonker: Bonker::start(&bonker_bin(), &[]).unwrap(),
             containerd: containerd(),
             pod: Pod {
                 namespace: NAMESPACE.to_owned(),
@@ -161,8 +161,8 @@ impl Scene {
     }
 }
 
-/// The kill is told and bonked for, whatever became of the Event.
-fn told_and_bonked(agent: &mut Agent, container: &Gated) {
+/// The kill is reported and bonked for, whatever happens to the Event.
+fn is_reported_and_bonked(agent: &mut Agent, container: &Gated) {
     let incident = agent.incident_of(container.pid, SOON).unwrap();
     assert_eq!(*at(&incident, "/victims/0/pod/name"), json!("hungry"));
     agent.acknowledgement(text(&incident, "/id"), SOON).unwrap();
@@ -176,13 +176,13 @@ fn create(api: &ApiServer, object: &Value) -> Value {
     api.create(object).unwrap()
 }
 
-/// Waits until the log warns of something about Events that satisfies `tells`.
-fn warned(agent: &mut Agent, tells: impl Fn(&str) -> bool) {
+/// Waits until the log warns of something about Events that satisfies `matches`.
+fn warned(agent: &mut Agent, matches: impl Fn(&str) -> bool) {
     agent
         .log
         .find("warning about the Event", SOON, |line| {
             let warns = matches!(field(line, "level")?.as_str(), "WARN" | "ERROR");
-            (warns && message(line).is_some() && tells(line)).then_some(())
+            (warns && message(line).is_some() && matches(line)).then_some(())
         })
         .unwrap();
 }
@@ -251,11 +251,11 @@ fn the_event_stands_on_the_pod() {
     );
     let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(described.contains(text(&event, "/reason")), "{described}");
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
 }
 
 #[test]
-fn what_the_agent_tells_the_controller_only_counts() {
+fn what_the_agent_reports_the_controller_only_counts() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -294,7 +294,7 @@ fn an_init_containers_event_names_its_own_list() {
 }
 
 #[test]
-fn without_the_right_to_read_pods_the_event_stands_and_says_so() {
+fn without_the_right_to_read_pods_the_event_stands_and_shows_it() {
     let scene = Scene::new();
     scene.grant_rules(&json!([
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -373,7 +373,7 @@ fn a_host_process_has_its_event_on_the_node() {
 }
 
 #[test]
-fn a_kill_that_kubernetes_does_not_tell_of_has_a_verdict_beside_its_event() {
+fn a_kill_that_kubernetes_misses_has_an_event_of_the_mismatch_too() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -424,7 +424,7 @@ fn each_kill_has_its_event_until_there_are_too_many() {
     );
     let container = run_gated(&scene.containerd, &scene.pod, "main", &eat);
     container.open();
-    // The rest is told on the last Event, within ten seconds of the first of them.
+    // The rest is counted on the last Event, within ten seconds of the first of them.
     let rest = KILLS - BURST + 1;
     let count = |event: &Value| event.pointer("/series/count").and_then(Value::as_u64);
     let events = wait::until("the series", SOON * 2, || {
@@ -434,7 +434,7 @@ fn each_kill_has_its_event_until_there_are_too_many() {
     })
     .unwrap();
     assert_eq!(events.len(), BURST);
-    // What Kubernetes does not tell of all of them is one Event.
+    // What Kubernetes misses of all of them is one Event.
     let verdicts = wait::until("the verdicts' series", SOON * 2, || {
         let (_, verdicts) = scene.events_and_verdicts()?;
         (verdicts.iter().find_map(count)? == KILLS as u64).then_some(verdicts)
@@ -449,20 +449,20 @@ fn each_kill_has_its_event_until_there_are_too_many() {
 }
 
 #[test]
-fn a_refusal_is_told_and_costs_nothing_else() {
+fn a_refusal_is_logged_and_costs_nothing_else() {
     let scene = Scene::new();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
     let mut agent = scene.agent(&kubeconfig);
     let container = scene.hungry();
     container.open();
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
     warned(&mut agent, |line| {
         line.contains("403") || line.to_lowercase().contains("forbidden")
     });
 }
 
 #[test]
-fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_once() {
+fn an_event_that_is_pending_when_the_agent_is_killed_is_written_by_the_next_one_once() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -492,7 +492,7 @@ fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_onc
     container.open();
     first.incident_of(container.pid, SOON).unwrap();
     warned(&mut first, |line| line.contains("not recorded yet"));
-    first.kill();
+    first.crash();
 
     let mut second = agent(&kubeconfig);
     let event = scene.event();
@@ -508,12 +508,12 @@ fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_onc
     third.end();
     let again = third.log.to_end(SOON);
     let offered = again.iter().any(|line| line.contains("offered again"));
-    assert!(!offered, "it is owed no more");
+    assert!(!offered, "it is kept no more");
     assert_eq!(scene.events().unwrap().len(), 1);
 }
 
 #[test]
-fn an_api_server_that_is_down_is_told_and_costs_nothing_else() {
+fn an_api_server_that_is_down_is_logged_and_costs_nothing_else() {
     let mut scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -521,6 +521,6 @@ fn an_api_server_that_is_down_is_told_and_costs_nothing_else() {
     let mut agent = scene.agent(&kubeconfig);
     let container = scene.hungry();
     container.open();
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
     warned(&mut agent, |line| line.to_lowercase().contains("event"));
 }

@@ -9,14 +9,14 @@ use anyhow::{Context as _, Result};
 
 /// Spins until it is dropped.
 #[derive(Debug)]
-pub(super) struct Spinners {
+pub struct Spinners {
     over: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Spinners {
     /// That many threads of ordinary priority.
-    pub(super) fn start(count: usize) -> Result<Self> {
+    pub fn start(count: usize) -> Result<Self> {
         let mut spinners = Self {
             over: Arc::default(),
             threads: Vec::new(),

@@ -1,8 +1,8 @@
-//! Metrics as text, read. Pure.
+//! A reader of metrics as text. Pure.
 
 /// All series of one scrape.
 #[derive(Debug, Default)]
-pub(super) struct Scrape(Vec<Series>);
+pub struct Scrape(Vec<Series>);
 
 #[derive(Debug)]
 struct Series {
@@ -15,13 +15,13 @@ struct Series {
 
 impl Scrape {
     /// Prometheus's text format or `OpenMetrics`; what is no series is passed over.
-    pub(super) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self(lines.filter_map(series).collect())
     }
 
     /// The sum of all series of that name that have all those labels; `None` where there are none.
-    pub(super) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |series: &&Series| {
             series.name == name
                 && labels
@@ -33,16 +33,12 @@ impl Scrape {
     }
 
     /// As [`Scrape::sum`], of a counter: 0 where there is none.
-    pub(super) fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         whole(self.sum(name, labels).unwrap_or_default())
     }
 
     /// The counts of that name by the values of some labels.
-    pub(super) fn by<const N: usize>(
-        &self,
-        name: &str,
-        labels: [&str; N],
-    ) -> Vec<([String; N], u64)> {
+    pub fn by<const N: usize>(&self, name: &str, labels: [&str; N]) -> Vec<([String; N], u64)> {
         let ours = self.0.iter().filter(|series| series.name == name);
         let mut all: Vec<([String; N], u64)> = Vec::new();
         for series in ours {
@@ -63,7 +59,7 @@ impl Scrape {
     clippy::cast_sign_loss,
     reason = "counters are whole and small; the cast saturates"
 )]
-fn whole(value: f64) -> u64 {
+pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }
 

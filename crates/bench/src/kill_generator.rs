@@ -1,23 +1,23 @@
 //! Kills in numbers: a shell forks subshells that eat until they are killed, one after another.
-//! Nothing is executed for them, and each writes down who it is first.
+//! Nothing is executed for them, and each notes its pid first.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use lab::{Cgroup, Containerd, Gated, Pod, interrupt, oom_kills_in, run_gated, wait};
-use xtask::process::stop;
+use lab::{Cgroup, Containerd, Gated, Pod, Sandbox, interrupt, oom_kills_in, wait};
+use xtask::process::Guard;
 
-use super::compare::Struck;
+use super::compare::Kill;
 
 /// Each victim is alone in its cgroup, and the smaller it is the sooner it is full.
 const PLAIN_LIMIT: u64 = 512 << 10;
 /// A container's shell and those that are not wholly gone yet lie under its limit, too.
 const CONTAINER_LIMIT: u64 = 16 << 20;
-/// Between two looks at whether it is to stop.
+/// Between two checks for its stop.
 const TICK: Duration = Duration::from_millis(500);
 
 /// How many kills, and how fast.
@@ -31,7 +31,7 @@ pub(super) struct Plan {
 
 /// A shell that has victims killed. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct Mill {
+pub(super) struct KillGenerator {
     // Declared in the order they are to be ended.
     shell: Shell,
     files: Files,
@@ -46,41 +46,42 @@ enum Shell {
 
 #[derive(Debug)]
 struct Plain {
-    child: Child,
+    // Before its cgroup goes: what it forked last finds none to enter and ends.
+    _child: Guard,
     gate: Option<ChildStdin>,
     _dir: tempfile::TempDir,
 }
 
-/// Where they are on this host.
+/// A directory on this host.
 #[derive(Debug)]
 struct Files(PathBuf);
 
 /// In a container: its own, and in memory.
 const SHM: &str = "/dev/shm";
-const STRUCK: &str = "struck";
+const KILLS: &str = "kills";
 const STOP: &str = "stop";
 const DONE: &str = "done";
 
-impl Mill {
+impl KillGenerator {
     /// In a cgroup of its own; waits at its gate.
     pub(super) fn plain(plan: Plan) -> Result<Self> {
         let cgroup = Cgroup::new(PLAIN_LIMIT)?;
-        let dir = tempfile::tempdir().context("make a directory for a mill")?;
+        let dir = tempfile::tempdir().context("make a directory for a kill generator")?;
         let script = format!(
             "read _; {}",
             script(plan, dir.path(), Some(&cgroup.procs()))
         );
-        let mut child = Command::new("/bin/sh")
+        let mut shell = Command::new("/bin/sh");
+        shell
             .args(["-c", &script])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start a shell")?;
+            .stderr(Stdio::null());
+        let mut child = Guard::spawn(&mut shell, Duration::ZERO)?;
         let gate = child.stdin.take();
         let files = Files(dir.path().to_owned());
         let plain = Plain {
-            child,
+            _child: child,
             gate,
             _dir: dir,
         };
@@ -93,19 +94,19 @@ impl Mill {
     /// In a container; waits at its gate.
     pub(super) fn contained(containerd: &Containerd, pod: &Pod, plan: Plan) -> Result<Self> {
         let script = format!("{}; exec sleep 86400", script(plan, Path::new(SHM), None));
-        let container = run_gated(containerd, pod, "main", CONTAINER_LIMIT, &script)?;
+        let container =
+            Sandbox::run(containerd, pod)?.run_gated("main", CONTAINER_LIMIT, &script)?;
         Ok(Self {
             files: Files(format!("/proc/{}/root{SHM}", container.pid).into()),
             shell: Shell::Contained(container),
         })
     }
 
-    /// Opens the gate.
-    pub(super) fn go(&mut self) -> Result<()> {
+    pub(super) fn open_gate(&mut self) -> Result<()> {
         match &mut self.shell {
             Shell::Plain(plain, _) => {
                 let mut gate = plain.gate.take().context("a gate that is shut")?;
-                gate.write_all(b"\n").context("open a mill's gate")
+                gate.write_all(b"\n").context("open a gate")
             }
             Shell::Contained(container) => container.open().map(drop),
         }
@@ -124,7 +125,7 @@ impl Mill {
 
     /// Waits for its end.
     pub(super) fn finish(&self, within: Duration) -> Result<()> {
-        wait::until("the end of a mill", within, || {
+        wait::until("the end of a kill generator", within, || {
             (self.is_done() || interrupt::check().is_err()).then_some(())
         })?;
         interrupt::check()
@@ -137,11 +138,14 @@ impl Mill {
         }
     }
 
-    /// Who was killed. Fails unless the kernel counted as many.
-    pub(super) fn struck(&self) -> Result<Vec<Struck>> {
-        let path = self.files.0.join(STRUCK);
+    /// Its kills. Fails unless the kernel counted as many.
+    pub(super) fn kills(&self) -> Result<Vec<Kill>> {
+        let path = self.files.0.join(KILLS);
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let all: Option<Vec<Struck>> = text.lines().map(|line| read(line, self.cgroup())).collect();
+        let all: Option<Vec<Kill>> = text
+            .lines()
+            .map(|line| parse_note(line, self.cgroup()))
+            .collect();
         let all = all.with_context(|| format!("read {}", path.display()))?;
         let counted = match &self.shell {
             Shell::Plain(_, cgroup) => cgroup.oom_kills()?,
@@ -158,21 +162,14 @@ impl Mill {
     }
 }
 
-impl Drop for Plain {
-    fn drop(&mut self) {
-        // Before its cgroup goes: what it forked last finds none to enter and ends.
-        stop(&mut self.child, Duration::ZERO);
-    }
-}
-
 /// For any POSIX shell. What is written is written before the victim enters its cgroup, or to a file
 /// system in memory: a dirty page there has the kernel wait for a disk before it kills. `proc_pid_stat(5)` begins with the reader's own pid, `proc_uptime(5)` with
 /// the seconds since boot; a subshell's `$$` is its parent's.
 fn script(plan: Plan, dir: &Path, enter: Option<&Path>) -> String {
     let file = |name: &str| dir.join(name).display().to_string();
-    let (struck, stop, done) = (file(STRUCK), file(STOP), file(DONE));
+    let (kills, stop, done) = (file(KILLS), file(STOP), file(DONE));
     let enter = match enter {
-        // Who cannot enter must not eat.
+        // One that cannot enter must not eat.
         Some(procs) => format!("echo 0 > {} || exit", procs.display()),
         None => "echo 1000 > /proc/self/oom_score_adj || exit".to_owned(),
     };
@@ -182,22 +179,22 @@ fn script(plan: Plan, dir: &Path, enter: Option<&Path>) -> String {
     } else {
         format!("t=0; while [ $t -lt {ticks} ] && [ ! -e {stop} ]; do sleep 0.5; t=$((t+1)); done;")
     };
-    let kills = plan.kills;
+    let count = plan.kills;
     format!(
-        "n=0; while [ $n -lt {kills} ] && [ ! -e {stop} ]; do \
-         ( read up _ < /proc/uptime; read pid _ < /proc/self/stat; echo $pid $up >> {struck}; \
+        "n=0; while [ $n -lt {count} ] && [ ! -e {stop} ]; do \
+         ( read up _ < /proc/uptime; read pid _ < /proc/self/stat; echo $pid $up >> {kills}; \
          {enter}; x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done ); \
          n=$((n+1)); {pause} done; : > {done}"
     )
 }
 
 /// `42 123.45`
-fn read(line: &str, cgroup: &str) -> Option<Struck> {
+fn parse_note(line: &str, cgroup: &str) -> Option<Kill> {
     let (pid, up) = line.split_once(' ')?;
     let (seconds, hundredths) = up.split_once('.')?;
     let seconds: u64 = seconds.parse().ok()?;
     let hundredths: u64 = hundredths.parse().ok()?;
-    Some(Struck {
+    Some(Kill {
         cgroup: cgroup.to_owned(),
         pid: pid.parse().ok()?,
         at_ms: seconds
@@ -211,10 +208,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_struck_is_read() {
-        let struck = read("42 123.45", "/a").unwrap();
-        assert_eq!((struck.pid, struck.at_ms), (42, 123_450));
-        assert_eq!(read("42", "/a"), None);
+    fn a_victims_note_is_parsed() {
+        let kill = parse_note("42 123.45", "/a").unwrap();
+        assert_eq!((kill.pid, kill.at_ms), (42, 123_450));
+        assert_eq!(parse_note("42", "/a"), None);
     }
 
     #[test]

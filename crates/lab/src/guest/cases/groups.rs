@@ -1,4 +1,4 @@
-//! Who died of a group, and whose first process.
+//! Which processes of a group die, and which of them is a first process.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,10 +7,10 @@ use std::process::{Child, Command};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::cases::{MIB, plan};
-use super::pods::Group;
-use super::process::{Facts, Plan, start, start_with};
-use super::scene::{Scene, Story};
+use crate::guest::kill::ExpectedKill;
+use crate::guest::pods::{Group, MIB, delegate};
+use crate::guest::process::{Plan, start, start_with};
+use crate::guest::scene::Scene;
 
 /// Processes of `large_group`.
 pub const LARGE_GROUP: usize = 600;
@@ -24,42 +24,35 @@ const PAUSE: &str = "/tmp/pause";
 /// Two cgroups with limits of their own, in a container that dies as one: each OOM is within one of
 /// them, and kills no group.
 pub(super) fn nested_group(scene: &mut Scene) -> Result<Value> {
-    let container = Group::burstable()?.pod(31)?.container(31)?;
-    let container = container.limit(256 * MIB)?.die_as_one()?;
-    container.set("cgroup.subtree_control", "+memory")?;
-    let within = |name: &str, limit: u64| -> Result<Group> {
-        let path = format!("{}/{name}", container.path);
-        let group = Group {
-            path,
-            ..container.clone()
-        };
-        fs::create_dir(group.dir()).context("make a cgroup within a container")?;
-        group.limit(limit)
-    };
-    let (first, second) = (within("first", 40 * MIB)?, within("second", 32 * MIB)?);
+    let container = Group::single_container(31)?;
+    let container = container.limit(256 * MIB)?.kill_as_group()?;
+    delegate(&container.path)?;
+    let first = container.child("first")?.limit(40 * MIB)?;
+    let second = container.child("second")?.limit(32 * MIB)?;
     let args = ["--mib", "200", "--gate"];
-    let mut hogs = start(&[plan(&first, &args), plan(&second, &args)])?;
+    let mut hogs = start(&[Plan::new(&first, &args), Plan::new(&second, &args)])?;
     let groups = [(&first, "container-died"), (&second, "child-died")];
-    let (mut expected, mut seen) = (Vec::new(), Vec::new());
+    let (mut expected, mut reported) = (Vec::new(), Vec::new());
     // With the namespace's first process the other would end.
     for (hog, (group, outcome)) in hogs.0.iter_mut().zip(groups).rev() {
         let victims = [hog.facts()?];
-        let told = told(scene, &victims, || hog.go())?;
-        let part = |name: &str| told.get(name).cloned();
+        hog.open_gate()?;
+        let incident = scene.find_incident(&ExpectedKill::with_victims(&victims))?;
+        let part = |name: &str| incident.get(name).cloned();
         expected.push(json!({
             "limit_cgroup": &group.path,
             "victims": 1,
             "victim_count": 1,
             "outcome": outcome,
         }));
-        seen.push(json!({
+        reported.push(json!({
             "limit_cgroup": part("limit_cgroup"),
-            "victims": told.get("victims").and_then(Value::as_array).map(Vec::len),
+            "victims": incident.get("victims").and_then(Value::as_array).map(Vec::len),
             "victim_count": part("victim_count"),
             "outcome": part("outcome"),
         }));
     }
-    Ok(json!({"expected": expected, "told": seen}))
+    Ok(json!({"expected": expected, "reported": reported}))
 }
 
 /// A container of 600 processes dies as one: that is one incident with a count, and its first process,
@@ -67,10 +60,10 @@ pub(super) fn nested_group(scene: &mut Scene) -> Result<Value> {
 pub(super) fn large_group(scene: &mut Scene) -> Result<Value> {
     fs::write(PAUSE, pause()).context("write a program")?;
     fs::set_permissions(PAUSE, fs::Permissions::from_mode(0o755)).context("make it one")?;
-    let container = Group::burstable()?.pod(32)?.container(32)?;
-    let container = container.limit(96 * MIB)?.die_as_one()?;
-    let first = plan(&container, &["--mib", "0", "--gate", "--hold"]);
-    let greedy = plan(&container, &["--mib", "200", "--gate"]);
+    let container = Group::single_container(32)?;
+    let container = container.limit(96 * MIB)?.kill_as_group()?;
+    let first = Plan::new(&container, &["--mib", "0", "--gate", "--hold"]);
+    let greedy = Plan::new(&container, &["--mib", "200", "--gate"]);
     let (mut hogs, mut others) = start_with(&[first, greedy], || {
         let others = LARGE_GROUP.saturating_sub(2);
         let others: Result<Vec<Child>> = (0..others)
@@ -86,14 +79,15 @@ pub(super) fn large_group(scene: &mut Scene) -> Result<Value> {
         anyhow::bail!("two hogs");
     };
     let victims = [greedy.facts()?, first.facts()?];
-    let told = told(scene, &victims, || greedy.go());
+    greedy.open_gate()?;
+    let incident = scene.find_incident(&ExpectedKill::with_victims(&victims));
     for other in &mut others {
         // Most are dead.
         let _dead = other.kill();
         other.wait().context("reap one of many")?;
     }
-    let told = told?;
-    let listed = told.get("victims").and_then(Value::as_array);
+    let incident = incident?;
+    let listed = incident.get("victims").and_then(Value::as_array);
     let firsts = listed.into_iter().flatten().filter_map(|victim| {
         let first = victim.get("first_process")? == &json!(true);
         first.then(|| victim.get("pid").cloned())
@@ -108,58 +102,35 @@ pub(super) fn large_group(scene: &mut Scene) -> Result<Value> {
             "outcome": "container-died",
             "limit_cgroup": &container.path,
         },
-        "told": {
-            "victim_count": told.get("victim_count"),
+        "reported": {
+            "victim_count": incident.get("victim_count"),
             "listed": listed.map(Vec::len),
             "first_processes": firsts,
-            "outcome": told.get("outcome"),
-            "limit_cgroup": told.get("limit_cgroup"),
+            "outcome": incident.get("outcome"),
+            "limit_cgroup": incident.get("limit_cgroup"),
         },
     }))
 }
 
 /// A container's process has a PID namespace of its own, and is its first process.
 pub(super) fn nested_first_process(scene: &mut Scene) -> Result<Value> {
-    let container = Group::burstable()?
-        .pod(33)?
-        .container(33)?
-        .limit(48 * MIB)?;
+    let container = Group::single_container(33)?.limit(48 * MIB)?;
     let args = ["--mib", "200", "--gate", "--child", "--nested", "--hold"];
-    let mut hogs = start(&[Plan {
-        oom_score_adj: 0,
-        ..plan(&container, &args)
-    }])?;
+    let mut hogs = start(&[Plan::new(&container, &args)])?;
     let parent = hogs.first()?;
     let mut victim = parent.child_facts()?;
-    if let Some(first) = victim.told.get_mut("first_process") {
+    if let Some(first) = victim.victim.get_mut("first_process") {
         *first = json!(false);
     }
     let victims = [victim];
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(48 * MIB),
-        limit_cgroup: Some(&container.path),
+    let kill = ExpectedKill {
         outcome: "child-died",
-        trigger: victims.first().map(|victim| victim.pid),
-        victims: &victims,
+        ..ExpectedKill::at(("container", 48 * MIB, &container.path), &victims)
     };
-    let told = scene.play(&story, || parent.go())?;
-    parent.said("touched")?;
-    parent.lives()?;
-    Ok(told)
-}
-
-/// The incident of one of them.
-fn told(scene: &mut Scene, victims: &[Facts], go: impl FnOnce() -> Result<()>) -> Result<Value> {
-    go()?;
-    scene.told_of(&Story {
-        scope: "",
-        limit_bytes: None,
-        limit_cgroup: None,
-        outcome: "",
-        trigger: None,
-        victims,
-    })
+    let outcome = scene.play(&kill, || parent.open_gate())?;
+    parent.wait_for_line("touched")?;
+    parent.ensure_alive()?;
+    Ok(outcome)
 }
 
 /// A program that sleeps for ever and has two pages: of 600 hogs the machine would be full. An ELF

@@ -16,8 +16,8 @@ pub fn line(text: impl Display) {
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Asks on the terminal; only an explicit yes is one.
-pub fn ask(question: impl Display) -> io::Result<bool> {
+/// Whether the person at the terminal agrees; only an explicit yes is one.
+pub(crate) fn confirm(question: impl Display) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     write!(out, "{question} [y/N] ")?;
     out.flush()?;

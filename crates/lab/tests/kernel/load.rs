@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
-use lab::{Bonker, Crowd, Steps};
+use lab::{Bonker, LoadClients, Steps};
 use proto::bonk::Outcome;
 
 use crate::support::{SOON, bonker_bin};
@@ -18,14 +18,14 @@ const BONKS: u64 = 10_000;
 const DUTY: Duration = Duration::from_secs(12);
 
 #[test]
-fn a_crowd_is_answered_and_told_of_the_end_and_the_servo_keeps_its_bounds() {
+fn a_thousand_clients_are_answered_and_see_the_shutdown_and_the_servo_keeps_its_bounds() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_str().unwrap();
     let flags = ["--state", state, "--log-format", "json"];
     let mut bonker = Bonker::start_with_web(&bonker_bin(), &flags).unwrap();
-    let mut crowd = Crowd::connect(bonker.url(), None, CLIENTS, 1).unwrap();
-    let answers = crowd.bonk(EACH, Duration::from_secs(5)).unwrap();
-    assert_eq!(answers.all(), BONKS, "{:?}", answers.outcomes);
+    let mut clients = LoadClients::connect(bonker.url(), None, CLIENTS, 1).unwrap();
+    let answers = clients.bonk(EACH, Duration::from_secs(5)).unwrap();
+    assert_eq!(answers.count(), BONKS, "{:?}", answers.outcomes);
     assert_eq!(answers.strange, 0);
     let answered = |(outcome, count): (&Outcome, &u64)| {
         let name = outcome.as_str_name().trim_start_matches("OUTCOME_");
@@ -38,7 +38,7 @@ fn a_crowd_is_answered_and_told_of_the_end_and_the_servo_keeps_its_bounds() {
 
     let (ends, end) = thread::scope(|scope| {
         let end = scope.spawn(|| bonker.end());
-        (crowd.ends().unwrap(), end.join().unwrap())
+        (clients.wait_for_end().unwrap(), end.join().unwrap())
     });
     let (_took, well) = end.unwrap();
     assert!(well);
@@ -49,7 +49,7 @@ fn a_crowd_is_answered_and_told_of_the_end_and_the_servo_keeps_its_bounds() {
     );
 
     let log = bonker.log.to_end(SOON);
-    let steps = Steps::of(log.iter().map(String::as_str));
+    let steps = Steps::parse(log.iter().map(String::as_str));
     let (least, most) = steps.extremes().expect("a swing");
     assert!(least >= 1000 && most <= 2000, "{least} to {most} µs");
     assert_eq!(steps.last(), Some(1000), "not at rest");

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{BonkItem, Outcome, Severity, StreamBonksRequest, StreamBonksResponse};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -21,7 +21,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Status, Streaming};
 use xtask::process;
 
-use super::wait::HANG;
+use crate::background;
+use crate::wait::HANG;
 
 /// So many connections are made at a time: a handshake has a deadline.
 const AT_A_TIME: usize = 64;
@@ -32,25 +33,25 @@ const PER_ADDRESS: u32 = 50;
 /// How many containers their bonks are of.
 const CONTAINERS: u32 = 1000;
 
-/// Their streams stay open until [`Crowd::ends`].
+/// Their streams stay open until [`LoadClients::wait_for_end`].
 #[derive(Debug)]
-pub struct Crowd {
+pub struct LoadClients {
     runtime: Runtime,
     clients: Vec<Client>,
 }
 
-/// What certificates a crowd shows and demands, PEM.
+/// The certificates that clients show and demand, PEM.
 #[derive(Debug)]
-pub struct Papers {
-    /// Of the CA.
+pub struct Credentials {
+    /// The CA's certificate.
     pub ca: String,
-    /// Of the clients.
+    /// The clients' certificate.
     pub cert: String,
-    /// Theirs, too.
+    /// Its key.
     pub key: String,
 }
 
-/// What became of the bonks of a crowd.
+/// The answers to bonks.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// How often each outcome was answered, each to the id that was sent last.
@@ -63,10 +64,10 @@ pub struct Answers {
     pub took: Duration,
 }
 
-/// How the streams of a crowd ended.
+/// How the streams ended.
 #[derive(Debug, Default)]
 pub struct Ends {
-    /// The server said that it shuts down.
+    /// The server announced its shutdown.
     pub orderly: u64,
     /// More answers than items.
     pub surplus: u64,
@@ -82,11 +83,11 @@ struct Client {
     answers: Streaming<StreamBonksResponse>,
 }
 
-// === impl Papers ===
+// === impl Credentials ===
 
-impl Papers {
+impl Credentials {
     /// What `bonker-gpio certs` of that program makes in `dir`, for a server at 127.0.0.1.
-    pub fn made_by(program: &Path, dir: &Path) -> Result<Self> {
+    pub fn create(program: &Path, dir: &Path) -> Result<Self> {
         let mut certs = Command::new(program);
         certs.arg("certs").arg("--dir").arg(dir);
         process::capture(certs.args(["--host", "127.0.0.1"]))?;
@@ -102,18 +103,20 @@ impl Papers {
     }
 }
 
-// === impl Crowd ===
+// === impl LoadClients ===
 
-impl Crowd {
+impl LoadClients {
     /// So many clients of the bonker at `url`, 50 of each address, `sharing` of which have a
     /// connection together.
-    pub fn connect(url: &str, papers: Option<&Papers>, clients: u32, sharing: u32) -> Result<Self> {
+    pub fn connect(
+        url: &str,
+        credentials: Option<&Credentials>,
+        clients: u32,
+        sharing: u32,
+    ) -> Result<Self> {
         allow_files(u64::from(clients) + 1024)?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
-        let endpoint = endpoint(url, papers)?;
+        let runtime = background::runtime()?;
+        let endpoint = endpoint(url, credentials)?;
         let clients = runtime.block_on(async {
             let mut all = Vec::new();
             let mut under_way = JoinSet::new();
@@ -158,20 +161,20 @@ impl Crowd {
     }
 
     /// Waits until the server has ended every stream.
-    pub fn ends(self) -> Result<Ends> {
+    pub fn wait_for_end(self) -> Result<Ends> {
         self.runtime.block_on(async {
             let mut under_way = JoinSet::new();
             for client in self.clients {
-                under_way.spawn(async { anyhow::Ok(client.end().await) });
+                under_way.spawn(async { anyhow::Ok(client.wait_for_end().await) });
             }
             let mut ends = Ends::default();
             while let Some((surplus, end)) = next(&mut under_way).await? {
                 ends.surplus += surplus;
                 match end {
-                    Some(status) if is_goodbye(&status) => ends.orderly += 1,
+                    Some(status) if is_shutdown(&status) => ends.orderly += 1,
                     other => {
                         let what = other.map_or_else(
-                            || "no word".to_owned(),
+                            || "no status".to_owned(),
                             |status| format!("{:?}: {}", status.code(), status.message()),
                         );
                         *ends.broken.entry(what).or_default() += 1;
@@ -186,8 +189,8 @@ impl Crowd {
 // === impl Answers ===
 
 impl Answers {
-    /// All of them.
-    pub fn all(&self) -> u64 {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
         self.outcomes.values().sum()
     }
 
@@ -261,8 +264,8 @@ impl Client {
             _ => Severity::Node,
         };
         BonkItem {
-            id: format!("crowd-{client}-{n}"),
-            source: "crowd".to_owned(),
+            id: format!("load-{client}-{n}"),
+            source: "load".to_owned(),
             node: format!("node-{client}"),
             namespace: format!("team-{}", place % 20),
             pod: format!("pod-{place}"),
@@ -274,8 +277,8 @@ impl Client {
         }
     }
 
-    /// How many more answers came, and the last word.
-    async fn end(mut self) -> (u64, Option<Status>) {
+    /// How many more answers came, and the last status.
+    async fn wait_for_end(mut self) -> (u64, Option<Status>) {
         let mut surplus = 0;
         loop {
             match timeout(HANG, self.answers.message()).await {
@@ -287,15 +290,17 @@ impl Client {
     }
 }
 
-fn endpoint(url: &str, papers: Option<&Papers>) -> Result<Endpoint> {
+fn endpoint(url: &str, credentials: Option<&Credentials>) -> Result<Endpoint> {
     let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("read {url}"))?;
-    let Some(papers) = papers else {
+    let Some(credentials) = credentials else {
         return Ok(endpoint);
     };
     let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&papers.ca))
-        .identity(Identity::from_pem(&papers.cert, &papers.key));
-    endpoint.tls_config(tls).context("use a crowd's papers")
+        .ca_certificate(Certificate::from_pem(&credentials.ca))
+        .identity(Identity::from_pem(&credentials.cert, &credentials.key));
+    endpoint
+        .tls_config(tls)
+        .context("use the clients' credentials")
 }
 
 /// 127.1.0.1 and on: the whole of 127.0.0.0/8 is this host.
@@ -304,8 +309,8 @@ fn address(client: u32) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 1, high, low))
 }
 
-/// What a server says that ends in good order.
-fn is_goodbye(status: &Status) -> bool {
+/// The status of a server that ends in good order.
+fn is_shutdown(status: &Status) -> bool {
     status.code() == Code::Unavailable && status.message().contains("shutting down")
 }
 
@@ -332,8 +337,5 @@ fn count(clients: &[Client]) -> u32 {
 /// What the next task to end has; none when all have ended.
 async fn next<T: 'static>(tasks: &mut JoinSet<Result<T>>) -> Result<Option<T>> {
     let ended = tasks.join_next().await;
-    ended
-        .transpose()
-        .context("a client of a crowd")?
-        .transpose()
+    ended.transpose().context("a client")?.transpose()
 }

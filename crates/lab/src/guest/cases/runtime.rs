@@ -1,5 +1,5 @@
-//! Stands in for a container runtime, which a guest has none of: names containers, and says what their
-//! pods are annotated with.
+//! A mock of a container runtime, which a guest has none of: names containers, and gives their pods
+//! annotations.
 
 use std::path::Path;
 
@@ -14,49 +14,41 @@ use proto::cri::{
     VersionRequest, VersionResponse,
 };
 use tokio::net::UnixListener;
-use tokio::runtime::Builder;
-use tokio::sync::oneshot::{Sender, channel};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+use crate::background::Background;
 
 const POD_UID: &str = "io.kubernetes.pod.uid";
 
 /// Serves until it is dropped.
 #[derive(Debug)]
-pub(super) struct Stand(#[expect(dead_code, reason = "its end is what counts")] Sender<()>);
+pub(super) struct Runtime {
+    _server: Background,
+}
 
 struct Answers {
     annotations: &'static [(&'static str, &'static str)],
 }
 
-impl Stand {
+impl Runtime {
     /// At that socket; every pod has these annotations.
-    pub(super) fn at(
+    pub(super) fn serve(
         socket: &Path,
         annotations: &'static [(&'static str, &'static str)],
     ) -> Result<Self> {
         let listener = std::os::unix::net::UnixListener::bind(socket)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .with_context(|| format!("listen at {}", socket.display()))?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
-        let (stand, ended) = channel();
         let service = RuntimeServiceServer::new(Answers { annotations });
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                let incoming = UnixListenerStream::new(UnixListener::from_std(listener)?);
-                let server = Server::builder().add_service(service);
-                let end = async { drop(ended.await) };
-                server
-                    .serve_with_incoming_shutdown(incoming, end)
-                    .await
-                    .context("serve the CRI")
-            })
-        });
-        Ok(Self(stand))
+        let server = Background::spawn(move || async move {
+            let incoming = UnixListenerStream::new(UnixListener::from_std(listener)?);
+            let server = Server::builder().add_service(service);
+            let served = server.serve_with_incoming(incoming).await;
+            served.context("serve the CRI")
+        })?;
+        Ok(Self { _server: server })
     }
 }
 
@@ -71,7 +63,7 @@ impl RuntimeService for Answers {
         _: Request<VersionRequest>,
     ) -> Result<Response<VersionResponse>, Status> {
         Ok(Response::new(VersionResponse {
-            runtime_name: "stand-in".to_owned(),
+            runtime_name: "mock".to_owned(),
             ..VersionResponse::default()
         }))
     }
@@ -89,9 +81,9 @@ impl RuntimeService for Answers {
             }),
             ..Container::default()
         };
-        let asked = Some(filter.id).filter(|id| !id.is_empty());
+        let wanted = Some(filter.id).filter(|id| !id.is_empty());
         Ok(Response::new(ListContainersResponse {
-            containers: asked.map(named).into_iter().collect(),
+            containers: wanted.map(named).into_iter().collect(),
         }))
     }
 

@@ -1,6 +1,5 @@
-//! Agents, one after another.
+//! Starts and ends agents, one after another.
 
-use std::ffi::OsString;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,35 +7,35 @@ use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, field, message};
 use rustix::time::{ClockId, clock_gettime};
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
-use super::lives::Life;
-use crate::compare::Told;
+use super::runs::Run;
+use crate::compare::IncidentLine;
 use crate::site::Site;
 
 /// For the last lines of an agent that is gone.
 const REST: Duration = Duration::from_secs(10);
 
-/// The agent at work, and those that were.
+/// The agent at work, and those before it.
 #[derive(Debug)]
-pub(super) struct Crew {
-    agent: Option<(Agent, Life)>,
-    pub(super) lives: Vec<Life>,
-    pub(super) keeps: Keeps,
+pub(super) struct Supervisor {
+    agent: Option<(Agent, Run)>,
+    pub(super) runs: Vec<Run>,
+    persistence: Persistence,
 }
 
 /// What an agent may leave to the next one.
 #[derive(Debug)]
-pub(super) struct Keeps {
+struct Persistence {
     /// Records of the kernel's that no agent has read.
-    pub(super) pin: Option<Bpffs>,
-    /// Events and bonks that are owed.
-    pub(super) state: Option<tempfile::TempDir>,
+    pin: Bpffs,
+    /// Events and bonks that are not delivered yet.
+    state: tempfile::TempDir,
 }
 
 /// A BPF file system of this process's own. Dropping it detaches what is pinned there.
 #[derive(Debug)]
-pub(super) struct Bpffs(tempfile::TempDir);
+struct Bpffs(tempfile::TempDir);
 
 /// How an agent is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,96 +63,83 @@ impl Drop for Bpffs {
         // Its pins go with it.
         let mut umount = Command::new("umount");
         if let Err(error) = capture(umount.arg("--lazy").arg(self.0.path())) {
-            say::error(&error);
+            terminal::error(&error);
         }
     }
 }
 
-// === impl Keeps ===
+// === impl Persistence ===
 
-impl Keeps {
-    /// As much as this agent knows.
-    pub(super) fn of(site: &Site) -> Result<Self> {
-        let pin = site.agent_has("--pin")?;
-        let state = site.agent_has("--state")?;
-        let dir = || tempfile::tempdir().context("make a directory for an agent's state");
+impl Persistence {
+    fn create() -> Result<Self> {
         Ok(Self {
-            pin: pin.then(Bpffs::mount).transpose()?,
-            state: state.then(dir).transpose()?,
+            pin: Bpffs::mount()?,
+            state: tempfile::tempdir().context("make a directory for an agent's state")?,
         })
     }
-
-    fn args(&self) -> Vec<OsString> {
-        let mut args = Vec::new();
-        if let Some(pin) = &self.pin {
-            args.extend(["--pin".into(), pin.0.path().join("oom-agent").into()]);
-        }
-        if let Some(state) = &self.state {
-            args.extend(["--state".into(), state.path().into()]);
-        }
-        args
-    }
 }
 
-// === impl Crew ===
+// === impl Supervisor ===
 
-impl Crew {
-    pub(super) fn new(keeps: Keeps) -> Self {
-        Self {
+impl Supervisor {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self {
             agent: None,
-            lives: Vec::new(),
-            keeps,
-        }
+            runs: Vec::new(),
+            persistence: Persistence::create()?,
+        })
     }
 
     /// Starts the next agent.
     pub(super) fn start(&mut self, site: &Site) -> Result<()> {
         let begun_ms = boot_ms();
-        let args = self.keeps.args();
-        let args: Vec<_> = args.iter().map(OsString::as_os_str).collect();
+        let Persistence { pin, state } = &self.persistence;
+        let pin = pin.0.path().join("oom-agent");
+        let args = [
+            "--pin".as_ref(),
+            pin.as_ref(),
+            "--state".as_ref(),
+            state.path().as_os_str(),
+        ];
         let agent = site.agent(&args)?;
-        let life = Life {
+        let run = Run {
             begun_ms,
             attached_ms: boot_ms(),
-            ..Life::default()
+            ..Run::default()
         };
-        self.agent = Some((agent, life));
+        self.agent = Some((agent, run));
         Ok(())
     }
 
     /// The agent's admin port.
     pub(super) fn admin(&mut self) -> Result<Admin> {
         let (agent, _) = self.agent.as_mut().context("an agent at work")?;
-        Admin::of(agent)
+        Admin::of_agent(agent)
     }
 
-    /// Ends the agent and keeps what it told.
+    /// Ends the agent and keeps what it reported.
     pub(super) fn end(&mut self, how: End) -> Result<()> {
-        let (mut agent, mut life) = self.agent.take().context("an agent at work")?;
-        life.struck_ms = boot_ms();
+        let (mut agent, mut run) = self.agent.take().context("an agent at work")?;
+        run.signalled_ms = boot_ms();
         match how {
             End::Term => agent.end(),
             End::Kill => agent.crash(),
         }
-        life.gone_ms = boot_ms();
-        // Each ends with the stream: there is nothing to be found.
-        let _ended = agent.incidents.find("its end", REST, |line| {
-            match Told::parse(line) {
-                Some(told) => life.told.push(told),
-                None => life.torn = life.torn.saturating_add(1),
+        run.gone_ms = boot_ms();
+        for line in agent.incidents.to_end(REST) {
+            match IncidentLine::parse(&line) {
+                Some(incident) => run.incidents.push(incident),
+                None => run.torn = run.torn.saturating_add(1),
             }
-            None::<()>
-        });
-        let _ended = agent.log.find("its end", REST, |line| {
-            life.answered.extend(answer(line));
-            None::<()>
-        });
-        self.lives.push(life);
+        }
+        let log = agent.log.to_end(REST);
+        run.answered = log.iter().filter_map(|line| answer(line)).collect();
+        self.runs.push(run);
         Ok(())
     }
 }
 
-/// The bonker's answer to a bonk, as the agent logs it: whose, and which.
+/// The bonker's answer to a bonk, as the agent logs it: the incident, and the outcome.
 fn answer(line: &str) -> Option<(String, String)> {
     let message = message(line)?;
     matches!(message.as_str(), "bonk acknowledged" | "bonk not taken")

@@ -3,40 +3,13 @@
 mod first_process;
 mod limits;
 mod outside;
+mod plans;
 mod processes;
 
 use anyhow::Result;
 use serde_json::Value;
 
-use super::stage::{Note, Stage};
-
-const MIB: u64 = 1 << 20;
-
-/// Of most containers.
-const LIMIT: u64 = 48 * MIB;
-
-/// More than there is.
-const EATS: &str = "--mib 4096";
-
-const IDLES: &str = "exec sleep 1000";
-
-/// Of container `main`, whose first process is killed at its own limit.
-const DIED: Note<'_> = Note {
-    on: "",
-    field_path: Some("spec.containers{main}"),
-    reason: "OOMKilled",
-    first: &["main", "hog", "48 MiB"],
-    says: &[],
-    next: "raise main's resources.limits.memory above 48 MiB",
-    volumes: false,
-    chars: 400,
-};
-
-/// Of a process that is killed while the container's first one lives on.
-const CHILD_DIED: Note<'_> = Note {
-    reason: "ProcessOOMKilled",
-    ..DIED
-};
+use super::stage::Stage;
 
 /// Every case, in the order they run.
 pub const NAMES: [&str; 19] = [
@@ -61,7 +34,7 @@ pub const NAMES: [&str; 19] = [
     "node_full_by_a_host_process",
 ];
 
-/// Runs one case: `{"expected": …, "told": …}`.
+/// Runs one case: `{"expected": …, "reported": …}`.
 pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
     match name {
         "executed_process" => processes::executed_process(stage),

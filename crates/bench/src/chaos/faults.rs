@@ -1,10 +1,10 @@
-//! Which blow falls when, from a seed. Pure.
+//! Which fault is injected when, from a seed. Pure.
 
 use std::time::Duration;
 
-/// What is struck.
+/// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Blow {
+pub(super) enum Fault {
     /// The API server, by SIGKILL; etcd lives on.
     ApiServer,
     /// The container runtime, by SIGKILL; containers live on.
@@ -17,26 +17,26 @@ pub(super) enum Blow {
     AgentWithoutApi,
 }
 
-/// One blow.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Step {
-    /// After the one before it was made good.
+    /// After the one before it was repaired.
     pub(super) after: Duration,
-    pub(super) blow: Blow,
-    /// Until what was struck is started again.
+    pub(super) fault: Fault,
+    /// Until what was killed is started again.
     pub(super) away: Duration,
 }
 
-/// Blows without an end: each of them once in every round, in any order.
+/// Faults without an end: each of them once in every round, in any order.
 #[derive(Debug)]
 pub(super) struct Schedule {
     chance: fastrand::Rng,
-    round: Vec<Blow>,
+    round: Vec<Fault>,
 }
 
-// === impl Blow ===
+// === impl Fault ===
 
-impl Blow {
+impl Fault {
     pub(super) const ALL: [Self; 5] = [
         Self::ApiServer,
         Self::Containerd,
@@ -72,12 +72,12 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Step> {
         if self.round.is_empty() {
-            self.round = Blow::ALL.to_vec();
+            self.round = Fault::ALL.to_vec();
             self.chance.shuffle(&mut self.round);
         }
         Some(Step {
             after: Duration::from_millis(self.chance.u64(500..=6000)),
-            blow: self.round.pop()?,
+            fault: self.round.pop()?,
             away: Duration::from_millis(self.chance.u64(0..=3000)),
         })
     }
@@ -95,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn every_round_has_each_blow() {
-        let steps: Vec<Step> = Schedule::new(1).take(Blow::ALL.len() * 10).collect();
-        for round in steps.chunks(Blow::ALL.len()) {
-            let mut blows: Vec<Blow> = round.iter().map(|step| step.blow).collect();
-            blows.sort();
-            assert_eq!(blows, Blow::ALL);
+    fn every_round_has_each_fault() {
+        let steps: Vec<Step> = Schedule::new(1).take(Fault::ALL.len() * 10).collect();
+        for round in steps.chunks(Fault::ALL.len()) {
+            let mut faults: Vec<Fault> = round.iter().map(|step| step.fault).collect();
+            faults.sort();
+            assert_eq!(faults, Fault::ALL);
         }
     }
 }
