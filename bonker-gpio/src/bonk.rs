@@ -15,20 +15,20 @@ pub const MAX_ID_BYTES: usize = 128;
 pub const MAX_TEXT_BYTES: usize = 1024;
 
 /// How many labels are kept of one bonk, the first by name.
-pub const MAX_LABELS: usize = 64;
+pub(crate) const MAX_LABELS: usize = 64;
 
 /// The longest name and the longest value of a label, in bytes: what Kubernetes allows a
 /// name with its prefix. Longer ones are cut.
-pub const MAX_LABEL_BYTES: usize = 317;
+pub(crate) const MAX_LABEL_BYTES: usize = 317;
 
 /// How many samples of usage are kept of one bonk, the last.
-pub const MAX_SAMPLES: usize = 60;
+pub(crate) const MAX_SAMPLES: usize = 60;
 
 /// The longest verdict, in bytes. A longer one is cut.
-pub const MAX_VERDICT_BYTES: usize = 64;
+pub(crate) const MAX_VERDICT_BYTES: usize = 64;
 
 /// The limit, in the unit of [`Bonk::usage_permille`]; what is more counts as that.
-pub const FULL_PERMILLE: u32 = 1000;
+pub(crate) const FULL_PERMILLE: u32 = 1000;
 
 /// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

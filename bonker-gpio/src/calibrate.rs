@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::args::CalibrateArgs;
 use crate::motion::{Limits, LimitsError, MAX_HOLD, Step};
-use crate::servo::{self, PickError, Servo, ServoError, WATCHDOG, watched};
+use crate::servo::{self, PickError, ServoError, ServoThread, WATCHDOG};
 use dial::{Act, Dial};
 use save::{SaveError, save, try_out};
 use screen::Screen;
@@ -60,9 +60,9 @@ pub(crate) async fn calibrate(
     let nowhere: servo::Screen = Some(Box::new(io::sink()));
     let picked = servo::pick(args.servo.backend, &args.servo.hardware(), limits, nowhere)
         .map_err(CalibrateError::Pick)?;
-    let (backend, reason) = (picked.name, picked.reason.as_str());
+    let (backend, reason) = (picked.backend.name, picked.backend.reason.as_str());
     info!(backend, reason, "picked the backend");
-    let servo = watched(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
+    let servo = ServoThread::start(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
     let saved = walk(&mut dial, servo, stop).await?;
     let config = args.config.display();
     // Nothing can be said if standard output is gone; the file tells.
@@ -78,7 +78,7 @@ pub(crate) async fn calibrate(
 /// What to save, if anything.
 async fn walk(
     dial: &mut Dial,
-    mut servo: Box<dyn Servo>,
+    mut servo: ServoThread,
     stop: impl Future<Output = ()>,
 ) -> Result<Option<crate::motion::Calibration>, CalibrateError> {
     let mut screen = Screen::open().map_err(CalibrateError::Terminal)?;
@@ -92,7 +92,7 @@ async fn walk(
             biased;
             () = &mut stop => break None,
             () = sleep_until(off_at.unwrap_or_else(Instant::now)), if off_at.is_some() => {
-                servo.detach().map_err(CalibrateError::Servo)?;
+                servo.detach().await.map_err(CalibrateError::Servo)?;
                 off_at = None;
                 continue;
             }
@@ -110,11 +110,11 @@ async fn walk(
                     pulse_us,
                     hold: MAX_HOLD,
                 };
-                servo.drive(&step).map_err(CalibrateError::Servo)?;
+                servo.drive(step).await.map_err(CalibrateError::Servo)?;
                 off_at = Some(Instant::now() + IDLE);
             }
         }
     };
-    servo.detach().map_err(CalibrateError::Servo)?;
+    servo.detach().await.map_err(CalibrateError::Servo)?;
     Ok(saved)
 }

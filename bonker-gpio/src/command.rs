@@ -11,19 +11,20 @@ use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
+use crate::app::App;
 use crate::args::{Cli, Command, FollowError, Protocol, ReadError, ServeArgs, ServerArgs};
 use crate::arm::Arm;
-use crate::auth::TokenError;
 use crate::certs::{self, CertsError};
-use crate::desk::DeskHandle;
-use crate::follow::Follow;
 use crate::history::{History, HistoryError};
+use crate::inlets::follow::Follow;
 use crate::logs::{self, LogFormat, Logs};
 use crate::motion::{DutyError, End, LimitsError, Motion};
+use crate::net::Access;
+use crate::net::auth::TokenError;
+use crate::net::tls::TlsError;
 use crate::report::chain;
 use crate::server::Ports;
-use crate::servo::{self, Choice, PickError};
-use crate::tls::TlsError;
+use crate::servo::{self, Choice, PickError, Picked};
 use crate::{calibrate, client, server, signals, systemd};
 
 /// Status for a command line that cannot be followed, as clap's own errors have it.
@@ -155,7 +156,7 @@ async fn serve(
 ) -> Result<(), CommandError> {
     let plan = args.servo.choreography().map_err(CommandError::Limits)?;
     let hub = hub(&args)?;
-    let history = history(args.desk.state.as_deref())?;
+    let history = history(args.admission.state.as_deref())?;
     let end = if history.toggled() {
         End::Strike
     } else {
@@ -163,22 +164,26 @@ async fn serve(
     };
     let motion = Motion::new(plan, end).map_err(CommandError::Duty)?;
     let hardware = args.servo.hardware();
-    let picked = servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
-        .map_err(CommandError::Pick)?;
-    let (backend, reason) = (picked.name, picked.reason.as_str());
-    if args.servo.backend == Choice::Auto && backend == "sim" {
-        warn!(backend, reason, "picked the backend; no servo will move");
+    let Picked { servo, backend } =
+        servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
+            .map_err(CommandError::Pick)?;
+    let (name, reason) = (backend.name, backend.reason.as_str());
+    if args.servo.backend == Choice::Auto && name == "sim" {
+        warn!(
+            backend = name,
+            reason, "picked the backend; no servo will move"
+        );
     } else {
-        info!(backend, reason, "picked the backend");
+        info!(backend = name, reason, "picked the backend");
     }
-    let settings = args.desk.settings();
+    let settings = args.admission.settings();
     if !settings.quiet.hours.is_empty() {
         let zone = settings.quiet.zone.iana_name().unwrap_or("UTC");
         info!(zone, "keeping quiet hours");
     }
-    let desk = DeskHandle::new(settings, history.clone());
+    let app = App::new(settings, history.clone(), backend, &motion);
     let (grpc_tls, http_tls) = args.security.acceptors().map_err(CommandError::Tls)?;
-    let access = server::Access {
+    let access = Access {
         grpc: grpc_tls,
         http: http_tls,
         token: args.security.token().map_err(CommandError::Token)?,
@@ -187,7 +192,7 @@ async fn serve(
         idle_timeout: args.limits.idle_timeout,
     };
     #[cfg(target_os = "linux")]
-    crate::files::allow(args.limits.max_connections);
+    crate::net::open_files::allow(args.limits.max_connections);
     let scheme = access.grpc.scheme();
     let address = args.listen.listen;
     let grpc = TcpListener::bind(address)
@@ -200,8 +205,8 @@ async fn serve(
     if args.listen.insecure {
         warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
     }
-    let following = hub.map(|hub| tokio::spawn(Follow::of(hub, desk.clone()).run()));
-    let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
+    let following = hub.map(|hub| tokio::spawn(Follow::hub(hub, app.clone()).run()));
+    let arm = Arm::new(servo, motion, app.clone()).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
         announce(scheme, address, web);
@@ -209,7 +214,7 @@ async fn serve(
     };
     let stop = async move {
         stop.await;
-        // Before the desk rejects what comes, as if that was its word on it.
+        // Before the app stops: an item that it rejects would count as followed.
         if let Some(following) = following {
             following.abort();
         }
@@ -217,7 +222,7 @@ async fn serve(
     };
     let watchdog = systemd::watchdog(arm.heartbeat());
     let served = tokio::select! {
-        served = server::run(Ports { grpc, http, access }, arm, ready, stop) => served,
+        served = server::run(app, arm, Ports { grpc, http, access }, ready, stop) => served,
         never = watchdog => match never {},
     };
     history.close();

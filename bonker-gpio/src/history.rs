@@ -19,17 +19,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{error, info};
 
-pub use error::HistoryError;
+pub(crate) use error::HistoryError;
 pub(crate) use head::Kept;
 use shared::{Shared, State};
 use store::Store;
-pub use swung::{Position, Replay, Swung};
+pub(crate) use swung::{Position, Replay, Swung};
 pub use tail::MEMORY_CAPACITY as SWINGS_IN_MEMORY;
 
 use crate::report::chain;
 
 /// How many swings the database keeps; the oldest is forgotten first.
-pub const HISTORY_CAPACITY: u64 = 10_000;
+pub(crate) const HISTORY_CAPACITY: u64 = 10_000;
 
 /// How long the end may wait for the last write.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);

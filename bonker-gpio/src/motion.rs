@@ -8,7 +8,9 @@ mod limits;
 use std::time::{Duration, Instant};
 
 pub use duty::{Duty, Percent};
-pub use gesture::{End, Gesture, Style};
+pub(crate) use gesture::Gesture;
+use gesture::Stop;
+pub use gesture::{End, Style};
 pub use limits::{
     Calibration, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step,
 };
@@ -96,8 +98,8 @@ impl Motion {
     pub fn new(plan: Choreography, end: End) -> Result<Self, DutyError> {
         let settle = plan.tempo.rest.min(MAX_HOLD);
         let boot = time_on(&plan.boot(End::Rest));
-        let gestures = plan.style.gestures().iter();
-        let times = gestures.map(|gesture| time_on(&plan.moves(*gesture, End::Rest)));
+        let gestures = plan.style.gestures().into_iter();
+        let times = gestures.map(|gesture| time_on(&plan.moves(gesture, End::Rest)));
         let longest = times.fold(boot, Duration::max);
         let needed = longest + settle;
         let duty = Duty::new(plan.duty, settle);
@@ -146,9 +148,9 @@ impl Motion {
 
     /// How each gesture of this style looks, beginning at rest.
     pub(crate) fn poses(&self) -> Vec<(Gesture, Vec<Pose>)> {
-        let gestures = self.plan.style.gestures().iter();
+        let gestures = self.plan.style.gestures().into_iter();
         gestures
-            .map(|gesture| (*gesture, self.plan.poses(*gesture)))
+            .map(|gesture| (gesture, self.plan.poses(gesture)))
             .collect()
     }
 
@@ -193,19 +195,10 @@ pub fn time_on(moves: &[Move]) -> Duration {
 impl Choreography {
     fn moves(&self, gesture: Gesture, from: End) -> Vec<Move> {
         let strike = self.tempo.strike.min(MAX_HOLD);
-        let nudged = |hold| self.pulse(self.nudge_us(), hold);
-        let struck = |hold| self.pulse(self.limits.strike_us(), hold);
-        let rested = |hold| self.pulse(self.limits.rest_us(), hold);
-        let mut moves = match gesture {
-            Gesture::Nudge => vec![nudged(strike)],
-            Gesture::DoubleNudge => vec![nudged(strike), rested(strike), nudged(strike)],
-            Gesture::Bonk => vec![struck(strike)],
-            Gesture::Frenzy => {
-                let beat = strike * 3 / 5;
-                [struck(beat), nudged(beat)].repeat(gesture.blows())
-            }
-            Gesture::Toggle => Vec::new(),
-        };
+        let beats = gesture.spec().beats.iter();
+        let mut moves: Vec<Move> = beats
+            .map(|(stop, percent)| self.pulse(self.stop_us(*stop), strike * *percent / 100))
+            .collect();
         moves.push(self.settle(gesture.end(from)));
         moves
     }
@@ -249,13 +242,14 @@ impl Choreography {
         }
     }
 
-    fn nudge_us(&self) -> u16 {
+    fn stop_us(&self, stop: Stop) -> u16 {
         let (rest, strike) = (self.limits.rest_us(), self.limits.strike_us());
-        let way = self.nudge.of(rest.abs_diff(strike));
-        if strike > rest {
-            rest + way
-        } else {
-            rest - way
+        let way = self.nudge.share_of(rest.abs_diff(strike));
+        match stop {
+            Stop::Rest => rest,
+            Stop::Strike => strike,
+            Stop::Nudge if strike > rest => rest + way,
+            Stop::Nudge => rest - way,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What systemd is told, by the protocol of `sd_notify(3)`, where it started this process with
-//! `Type=notify`; nobody is told otherwise.
+//! What systemd is notified, by the protocol of `sd_notify(3)`, where it started this process with
+//! `Type=notify`; nobody is notified otherwise.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infal
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(every, arm.beats()).await {
+        match timeout(every, arm.beat()).await {
             Ok(true) => well(),
             // It has stopped; the process is about to.
             Ok(false) => std::future::pending().await,
@@ -63,48 +63,34 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
     use tokio::time::timeout;
-    use tokio_util::sync::CancellationToken;
 
     use super::watch;
-    use crate::arm::Arm;
-    use crate::desk::{DeskHandle, Settings};
-    use crate::history::History;
-    use crate::motion::{Calibration, Choreography, End, Limits, Motion};
-    use crate::servo::{Choice, Hardware, PwmWish, pick};
+    use crate::arm::Heartbeat;
 
-    /// The clock is paused: time passes when all wait for it.
+    /// The clock is paused: it advances when all tasks wait.
     #[tokio::test(start_paused = true)]
-    async fn all_is_well_while_the_arm_answers() {
-        let limits = Limits::try_from(Calibration::default()).unwrap();
-        let desk = DeskHandle::new(Settings::default(), History::in_memory());
-        let hardware = Hardware {
-            pin: 18,
-            pwm: PwmWish::default(),
-            sysfs_pwm: std::path::PathBuf::new(),
-        };
-        let picked = pick(Choice::Null, &hardware, limits, None).unwrap();
-        let motion = Motion::new(Choreography::within(limits), End::Rest).unwrap();
-        let arm = Arm::new(picked, motion, desk).unwrap();
-        let heartbeat = arm.heartbeat();
-        let told = AtomicU32::new(0);
+    async fn the_watchdog_is_notified_while_the_arm_answers() {
+        let (heartbeat, mut requests) = Heartbeat::new();
+        let notified = AtomicU32::new(0);
         let watch = async |seconds| {
             let every = Duration::from_secs(10);
             let well = || {
-                told.fetch_add(1, Ordering::Relaxed);
+                notified.fetch_add(1, Ordering::Relaxed);
             };
             let watch = watch(every, heartbeat.clone(), well);
             let _ = timeout(Duration::from_secs(seconds), watch).await;
-            told.swap(0, Ordering::Relaxed)
+            notified.swap(0, Ordering::Relaxed)
         };
         assert_eq!(watch(100).await, 0, "its task does not run");
-        let stop = CancellationToken::new();
-        let (booted, _) = oneshot::channel();
-        let running = tokio::spawn(arm.run(booted, stop.clone()));
+        let arm = tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let _ = request.send(());
+            }
+        });
         assert_eq!(watch(95).await, 10);
-        stop.cancel();
-        running.await.unwrap();
+        arm.abort();
+        let _cancelled = arm.await;
         assert_eq!(watch(100).await, 0, "it has stopped");
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// `text` for a terminal or a log: control characters, ANSI sequences, bidirectional and
 /// invisible marks and line breaks appear as `\u{…}`, a backslash as `\\`.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if c == '\\' {
@@ -20,7 +20,7 @@ pub fn escape(text: &str) -> String {
 
 /// `json`, a serialised document on one line, with what [`escape`] hides as `\uXXXX`:
 /// JSON itself lets DEL, the C1 controls and bidirectional marks through.
-pub fn escape_json(json: &str) -> String {
+pub(crate) fn escape_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for c in json.chars() {
         if is_hostile(c) {

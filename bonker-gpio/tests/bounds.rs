@@ -55,11 +55,12 @@ async fn a_peer_with_too_many_connections_is_hung_up_on_and_nobody_else() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn who_never_says_hello_is_hung_up_on() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
+    tokio::time::pause();
     for said in [&b""[..], &HELLO[..23], b"GET"] {
         let mut peer = TcpStream::connect(server.address).await.unwrap();
         let begun = Instant::now();
@@ -130,12 +131,13 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
 }
 
 /// The clock is paused: the days pass as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_quiet_peer_stays_and_is_left_in_peace() {
     const QUIET: Duration = Duration::from_hours(72);
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
+    tokio::time::pause();
     let mut peer = TcpStream::connect(server.address).await.unwrap();
     peer.write_all(HELLO).await.unwrap();
     let mut heard = Vec::new();
@@ -175,7 +177,7 @@ async fn a_peer_with_too_many_streams_is_told_so_until_one_ends() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_stream_without_items_ends_without_an_error_and_one_with_them_stays() {
     const IDLE: Duration = Duration::from_mins(10);
     const ALMOST: Duration = Duration::from_mins(9);
@@ -184,6 +186,7 @@ async fn a_stream_without_items_ends_without_an_error_and_one_with_them_stays() 
     short.idle_timeout = IDLE;
     let mut server = Server::guarded(servo, short).await;
     server.ready().await;
+    tokio::time::pause();
     let mut client = server.client().await;
     let (send, items) = tokio::sync::mpsc::channel(1);
     let items = tokio_stream::wrappers::ReceiverStream::new(items);

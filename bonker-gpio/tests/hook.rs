@@ -56,7 +56,7 @@ async fn each_firing_alert_swings_once_however_often_it_comes() {
     let (servo, mut gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let mut resolved = alert("c");
     resolved["status"] = json!("resolved");
     let body = payload(&[alert("a"), resolved, alert("b")]);
@@ -107,7 +107,7 @@ async fn what_is_no_payload_moves_nothing_and_is_told_why() {
     assert!(raw.starts_with("HTTP/1.1 405 "), "{raw}");
     assert!(raw.contains("allow: POST"), "{raw}");
     // Asked for last: whatever was queued would have swung first.
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     assert_eq!(post(&server, JSON, &payload(&[alert("z")])).await.0, 200);
     let swung = within(swings.recv()).await.unwrap();
     assert_eq!((swung.bonk.pod.as_str(), swung.swings), ("z", 1));
@@ -129,7 +129,7 @@ async fn a_full_queue_is_a_reason_to_come_again() {
     assert_eq!(status, 503, "{said}");
     assert!(said.contains("no room for 1 of"), "{said}");
     gate.open = None;
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     while within(swings.recv()).await.unwrap().swings <= CAPACITY as u64 {}
     // The same once more: only the one that was left out swings.
     assert_eq!(post(&server, JSON, &body).await.0, 200);
@@ -181,7 +181,7 @@ async fn metrics_tell_what_came_and_what_swung() {
     let bonks = r#"bonker_bonks_total{gesture="bonk",source="alertmanager"}"#;
     assert_eq!(value(&before, bonks).unwrap(), "0");
     assert_eq!(value(&before, "bonker_last_bonk_timestamp_seconds"), None);
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let body = payload(&[alert("a")]);
     for _ in 0..3 {
         post(&server, JSON, &body).await;

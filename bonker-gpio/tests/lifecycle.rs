@@ -70,13 +70,13 @@ async fn open_streams_are_answered_to_the_end_and_do_not_hold_it_up() {
     assert_eq!(bonk("late").await.unwrap(), Outcome::Rejected);
     assert_eq!(bonk("waiting").await.unwrap(), Outcome::Duplicate);
     gate.open = None;
-    let desk = server.desk.clone();
+    let app = server.app.clone();
     let address = server.address;
     server.stopped().await;
 
     let gone = within(answers.message()).await.unwrap_err();
     assert_eq!(gone.code(), Code::Unavailable, "{gone}");
-    assert_eq!(desk.status().swings, 1, "what waited was dropped");
+    assert_eq!(app.status().swings, 1, "what waited was dropped");
     let (rest, strike) = (Some(REST_US), Some(STRIKE_US));
     let moves = gate.moves.lock().unwrap().clone();
     let moves = moves.strip_prefix(&BOOT).unwrap();

@@ -126,8 +126,8 @@ async fn what_a_hub_makes_up_is_turned_away_and_the_rest_is_swung_for() {
     let (servo, _gate) = servo(None);
     let mut own = Server::with(servo, settings(), History::in_memory()).await;
     own.ready().await;
-    let mut swings = own.desk.watch();
-    let follow = tokio::spawn(Follow::new(&format!("http://{hub}"), own.desk.clone()).run());
+    let mut swings = own.app.watch();
+    let follow = tokio::spawn(Follow::new(&format!("http://{hub}"), own.app.clone()).run());
     for wanted in ["odd", "last"] {
         let swung = within(swings.recv()).await.unwrap();
         assert_eq!(swung.bonk.id, wanted);

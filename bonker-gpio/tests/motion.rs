@@ -137,7 +137,7 @@ proptest! {
         bench.make(&settle, usize::MAX);
         prop_assert_eq!(bench.on.last().unwrap().0, bench.end_us(&plan));
 
-        let allowed = MINUTE * plan.duty.of(6000).into() / 6000;
+        let allowed = MINUTE * plan.duty.share_of(6000).into() / 6000;
         for (pulse_us, _, to) in &bench.on {
             prop_assert!(plan.limits.contains(*pulse_us));
             let from = to.checked_sub(MINUTE).unwrap();

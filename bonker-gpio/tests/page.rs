@@ -84,7 +84,7 @@ impl Listener {
 }
 
 async fn bonk(server: &Server, id: &str) {
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let request = BonkRequest {
         item: Some(proto::bonk::BonkItem {
             pod: id.to_owned(),
@@ -162,10 +162,10 @@ async fn every_page_hears_of_a_snooze_and_streams_end_with_the_server() {
     let (mut server, _gate) = started().await;
     let mut page = Listener::new(&server, None).await;
     page.expect("state").await;
-    server.desk.snooze(std::time::Duration::from_mins(1));
+    server.app.snooze(std::time::Duration::from_mins(1));
     let snooze = page.expect("snooze").await;
     assert!(snooze.2.get("snoozed_until").is_some_and(Value::is_string));
-    server.desk.snooze(std::time::Duration::ZERO);
+    server.app.snooze(std::time::Duration::ZERO);
     let snooze = page.expect("snooze").await;
     assert_eq!(snooze.2.get("snoozed_until"), Some(&Value::Null));
 
@@ -284,7 +284,7 @@ async fn a_press_from_elsewhere_or_of_nonsense_moves_nothing() {
     }
     let shown = get(&server, "/api/bonk", "").await;
     assert!(shown.starts_with("HTTP/1.1 405 "), "{shown}");
-    let status = server.desk.status();
+    let status = server.app.status();
     assert_eq!((status.swings, status.queue_length), (0, 0));
     assert_eq!(status.snoozed_until, None);
     server.stop();
@@ -292,9 +292,10 @@ async fn a_press_from_elsewhere_or_of_nonsense_moves_nothing() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_body_of_a_press_that_does_not_come_is_not_waited_for() {
     let (server, _gate) = started().await;
+    tokio::time::pause();
     for path in ["/api/bonk", "/api/snooze"] {
         let request = format!("POST {path} HTTP/1.1\r\ncontent-length: 9\r\n{OWN}\r\n{{");
         let answer = ask(server.web, &request).await;
@@ -306,7 +307,7 @@ async fn the_body_of_a_press_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn a_press_goes_by_the_rules_of_every_bonk() {
     let (mut server, _gate) = started().await;
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let (code, said) = press(&server, "/api/bonk", OWN, r#"{"severity":"node"}"#).await;
     assert_eq!(
         (code, said.as_str()),

@@ -65,7 +65,7 @@ async fn a_stream_is_answered_item_by_item_while_the_servo_is_busy() {
     drop(send);
     assert!(within(answers.message()).await.unwrap().is_none());
     assert_eq!(
-        server.desk.status().swings,
+        server.app.status().swings,
         0,
         "the servo was held all the time"
     );
@@ -130,7 +130,7 @@ async fn a_watcher_is_told_of_every_swing_or_of_how_many_it_missed() {
     let mut server = Server::start(servo).await;
     server.ready().await;
     let mut client = server.client().await;
-    let mut own = server.desk.watch();
+    let mut own = server.app.watch();
     let call = client.watch_bonks(WatchBonksRequest::default());
     let mut attentive = within(call).await.unwrap().into_inner();
     let call = client.watch_bonks(WatchBonksRequest::default());

@@ -266,7 +266,7 @@ async fn only_who_shows_the_token_bonks() {
     refused(
         &url,
         &[("--ca", &ca)],
-        "Unauthenticated: this bonker demands its token",
+        "Unauthenticated: this bonker requires its token",
     )
     .await;
     let with = |token| [("--ca", ca.as_str()), ("--token-file", token)];

@@ -35,7 +35,7 @@ async fn bonk(client: &mut Client, id: &str) -> Outcome {
 
 /// Sends bonks `from` to `to` and waits for the swing of each.
 async fn swing(server: &Server, client: &mut Client, from: u64, to: u64) {
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     for n in from..=to {
         assert_eq!(bonk(client, &n.to_string()).await, Outcome::Accepted);
         within(swings.recv()).await.unwrap();
@@ -79,7 +79,7 @@ async fn what_the_history_forgot_is_counted() {
     let swings = SWINGS_IN_MEMORY as u64 + forgotten;
     swing(&server, &mut client, 1, swings).await;
     for (history, after) in [
-        (server.desk.history().id().to_string(), 1),
+        (server.app.history().id().to_string(), 1),
         ("of another server".to_owned(), 0),
     ] {
         let sequence = 1;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::duration::{duration, written};
-use crate::port::PortLimits;
-use crate::server::Access;
+use crate::net::Access;
+use crate::net::port::PortLimits;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
@@ -53,7 +53,7 @@ mod tests {
     use clap::Parser;
 
     use crate::args::{Cli, Command};
-    use crate::server::Access;
+    use crate::net::Access;
 
     #[test]
     fn the_defaults_are_the_servers() {

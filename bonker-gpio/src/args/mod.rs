@@ -1,10 +1,10 @@
 //! The command line, the environment and the settings file, in this order of precedence:
 //! every flag of `serve` has a variable and a key in the file.
 
+mod admission;
 mod calibrate;
 mod certs;
 mod client;
-mod desk;
 mod duration;
 mod file;
 mod follow;
@@ -21,10 +21,10 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
+pub(crate) use admission::AdmissionArgs;
 pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
-pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
 pub(crate) use follow::{FollowArgs, FollowError};
 pub(crate) use limits::LimitArgs;
@@ -100,7 +100,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) web: WebArgs,
     #[command(flatten)]
-    pub(crate) desk: DeskArgs,
+    pub(crate) admission: AdmissionArgs,
     #[command(flatten)]
     pub(crate) follow: FollowArgs,
 }

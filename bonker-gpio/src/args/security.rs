@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::auth::{Token, TokenError};
-use crate::tls::{Acceptor, TlsError, TlsFiles};
+use crate::net::auth::{Token, TokenError};
+use crate::net::tls::{Acceptor, TlsError, TlsFiles};
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Security")]

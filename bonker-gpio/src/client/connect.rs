@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 
 use super::{ClientError, DEADLINE, MAX_FILE_BYTES, Refusal, trouble};
 use crate::args::ServerArgs;
-use crate::auth::Token;
+use crate::net::auth::Token;
 
 /// A stream on a dead network ends, instead of staying silent for ever.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);

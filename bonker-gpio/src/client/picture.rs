@@ -2,15 +2,14 @@
 
 use super::ClientError;
 use super::backoff::Backoff;
-use super::swings::{Swings, Told};
-use super::watch::hopeless;
+use super::swings::{HubSwing, Swings};
 use crate::args::WatchArgs;
 use crate::history::Position;
 use crate::motion::Gesture;
 use crate::picture::{Entry, Link, Picture, Screen};
 use crate::report::chain;
 
-/// Draws until somebody leaves, or the server says that it will never do.
+/// Draws until the user leaves or an error is permanent.
 pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     let mut picture = Picture::new(&args.server.url);
     let mut screen = Screen::take().map_err(ClientError::Screen)?;
@@ -21,7 +20,7 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
         let why = match watch(args, &mut picture, &mut screen, &mut seen, &mut backoff).await {
             Ok(Left) => return Ok(()),
             Err(why @ ClientError::Screen(_)) => return Err(why),
-            Err(why) if hopeless(&why) => return Err(why),
+            Err(why) if why.is_permanent() => return Err(why),
             Err(why) => why,
         };
         if picture.link(Link::Broken(chain(&why))) {
@@ -34,10 +33,10 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     }
 }
 
-/// Somebody left the screen.
+/// The user left the screen.
 struct Left;
 
-/// One connection's worth.
+/// Until the connection breaks.
 async fn watch(
     args: &WatchArgs,
     picture: &mut Picture,
@@ -57,18 +56,18 @@ async fn watch(
     picture.link(Link::Watching);
     screen.draw(picture).map_err(ClientError::Screen)?;
     loop {
-        let told = tokio::select! {
-            told = swings.next() => told?,
+        let swing = tokio::select! {
+            swing = swings.next() => swing?,
             left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),
         };
-        let Told {
+        let HubSwing {
             bonk,
             position,
             missed,
             swung_at,
             gesture,
             coalesced,
-        } = told;
+        } = swing;
         *seen = Some(position.clone());
         let Ok(bonk) = bonk else {
             continue;

@@ -1,10 +1,14 @@
-//! What is kept beside the swings, and changes with them.
+//! What the database keeps beside the swings, and what goes in and out of it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
-use super::swung::Position;
+use super::runs::Runs;
+use super::swung::{Position, Swung};
+
+/// Answers that wait to be written: more than the admission remembers make no sense.
+pub(super) const MAX_ANSWERS: usize = 4096;
 
 /// Written as a whole in the transaction of the swings it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,4 +35,19 @@ pub(crate) struct Kept {
     pub(crate) answers: Vec<(String, String)>,
     /// Until when the penguin is left in peace.
     pub(crate) snoozed: Option<Timestamp>,
+}
+
+/// What was in the database, and this run.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) head: Head,
+    pub(super) runs: Runs,
+    pub(super) answers: Vec<(String, String)>,
+}
+
+/// For one transaction.
+pub(super) struct Batch {
+    pub(super) head: Head,
+    pub(super) swings: Vec<Swung>,
+    pub(super) answers: Vec<(String, &'static str)>,
 }

@@ -22,7 +22,7 @@ pub(super) struct Record {
 // === impl Record ===
 
 impl Record {
-    pub(super) fn of(swung: &Swung) -> Self {
+    pub(super) fn new(swung: &Swung) -> Self {
         Self {
             bonk: Bonk::clone(&swung.bonk),
             swings: swung.swings,
@@ -44,7 +44,7 @@ impl Record {
     }
 }
 
-/// One that this version does not know counts as a bonk.
+/// A gesture of a later version counts as a bonk.
 fn gesture(name: &str) -> Gesture {
     let mut known = Gesture::ALL.into_iter();
     known

@@ -22,6 +22,11 @@ struct Run {
     from: u64,
 }
 
+/// The id of a new run.
+pub(super) fn random_id() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
 // === impl Runs ===
 
 impl Runs {

@@ -7,14 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::head::{Head, Kept};
-use super::runs::Runs;
-use super::store::Opened;
+use super::head::{Batch, Head, Kept, MAX_ANSWERS, Opened};
+use super::runs::{Runs, random_id};
 use super::swung::{Position, Swung};
 use super::tail::{MEMORY_CAPACITY, Tail};
-
-/// How many answers may wait to be written: more than the desk remembers make no sense.
-pub(super) const MAX_ANSWERS: usize = 4096;
 
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -43,13 +39,6 @@ pub(super) struct State {
     lost: u64,
     dirty: bool,
     life: Life,
-}
-
-/// One transaction's worth.
-pub(super) struct Batch {
-    pub(super) head: Head,
-    pub(super) swings: Vec<Swung>,
-    pub(super) answers: Vec<(String, &'static str)>,
 }
 
 // === impl Shared ===
@@ -260,9 +249,4 @@ impl State {
             answers: self.answers.drain(..).collect(),
         }
     }
-}
-
-/// What no other run has had.
-pub(super) fn random_id() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

@@ -15,10 +15,9 @@ use tracing::error;
 
 use super::HISTORY_CAPACITY;
 use super::error::HistoryError;
-use super::head::Head;
+use super::head::{Batch, Head, MAX_ANSWERS, Opened};
 use super::record::Record;
-use super::runs::Runs;
-use super::shared::{Batch, MAX_ANSWERS, random_id};
+use super::runs::{Runs, random_id};
 use crate::report::chain;
 
 /// Swings by sequence, each a [`Record`].
@@ -46,14 +45,6 @@ const FILE: &str = "history.redb";
 const ASIDE: &str = "history.redb.corrupt";
 
 pub(super) struct Store(Mutex<Option<Arc<Database>>>);
-
-/// What was in the database, and this run.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) head: Head,
-    pub(super) runs: Runs,
-    pub(super) answers: Vec<(String, String)>,
-}
 
 /// Why a database was not opened.
 enum Refused {
@@ -110,7 +101,7 @@ impl Store {
         let head = bytes("the counters", &batch.head)?;
         let mut swings = Vec::with_capacity(batch.swings.len());
         for swung in &batch.swings {
-            let record = bytes("a swing", &Record::of(swung))?;
+            let record = bytes("a swing", &Record::new(swung))?;
             swings.push((swung.position.sequence, record));
         }
         let Some(database) = self.database() else {

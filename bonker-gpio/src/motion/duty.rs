@@ -103,7 +103,7 @@ impl Percent {
     pub const ALL: Self = Self(100);
 
     /// This share of `whole`, rounded down.
-    pub fn of(self, whole: u16) -> u16 {
+    pub fn share_of(self, whole: u16) -> u16 {
         let part = u32::from(whole) * u32::from(self.0) / 100;
         u16::try_from(part).unwrap_or(whole)
     }

@@ -1,4 +1,4 @@
-//! A servo made of text: drawn where somebody looks, logged where nobody does.
+//! A simulated servo: drawn on a terminal, logged elsewhere.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -19,8 +19,8 @@ pub(super) struct Sim {
 // === impl Sim ===
 
 impl Sim {
-    /// Draws on `screen`, a frame a write.
-    pub(super) fn on(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
+    /// Draws on `screen` with one write for each frame.
+    pub(super) fn new(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
         Self {
             screen,
             drawn: 0,
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_swing_is_drawn_in_place() {
         let screen = Screen::default();
-        let mut sim = Sim::on(Some(Box::new(screen.clone())), limits());
+        let mut sim = Sim::new(Some(Box::new(screen.clone())), limits());
         for pulse_us in [2000, 1000] {
             sim.drive(&step(pulse_us)).unwrap();
         }
@@ -137,7 +137,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut sim = Sim::on(Some(Box::new(Gone)), limits());
+        let mut sim = Sim::new(Some(Box::new(Gone)), limits());
         assert!(sim.drive(&step(1000)).is_err());
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct SysfsPwm {
 
 /// Why there is no channel to drive.
 #[derive(Debug, thiserror::Error)]
-pub enum SysfsPwmError {
+pub(crate) enum SysfsPwmError {
     /// No chip has the pin.
     #[error(
         "no PWM chip for {wanted}: {there}; put {overlay} into /boot/firmware/config.txt (dtparam=audio=off too, \
@@ -137,11 +137,6 @@ impl SysfsPwm {
         Ok(servo)
     }
 
-    /// What was opened, for people.
-    pub(super) fn describe(&self) -> String {
-        format!("{}", self.path.display())
-    }
-
     fn take_over(&mut self) -> Result<(), SysfsPwmError> {
         self.apply(&stop(self.state)).map_err(refused)?;
         let polarity = self.path.join("polarity");
@@ -199,6 +194,10 @@ impl Servo for SysfsPwm {
             attempt: "stop its pulses".to_owned(),
             source: refused(why).into(),
         })
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(self.path.display().to_string())
     }
 }
 

@@ -208,7 +208,7 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
     );
     let mut servo = SysfsPwm::open(&machine.root(), AUTO, 18).unwrap();
     assert_eq!(
-        servo.describe(),
+        servo.place().unwrap(),
         machine.chip(3).join("pwm2").display().to_string()
     );
     assert_eq!(machine.read("pwmchip3/pwm2/duty_cycle"), "0");
@@ -283,9 +283,16 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
     let with = Machine::new().with(0, "fe20c000.pwm", 2, None);
     let with = with.exported(0, 0, ["0", "0", "0"]);
     let picked = pick(&with, Choice::Auto).unwrap();
-    assert_eq!(picked.name, "sysfs-pwm");
-    assert!(picked.reason.contains("pwmchip0/pwm0"), "{}", picked.reason);
-    assert_eq!(pick(&with, Choice::SysfsPwm).unwrap().name, "sysfs-pwm");
+    assert_eq!(picked.backend.name, "sysfs-pwm");
+    assert!(
+        picked.backend.reason.contains("pwmchip0/pwm0"),
+        "{}",
+        picked.backend.reason
+    );
+    assert_eq!(
+        pick(&with, Choice::SysfsPwm).unwrap().backend.name,
+        "sysfs-pwm"
+    );
 
     let without = Machine::new();
     let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap());
@@ -296,12 +303,16 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
     // True of any machine but a Raspberry Pi.
     if !Path::new("/proc/device-tree/model").exists() {
         let picked = pick(&without, Choice::Auto).unwrap();
-        assert_eq!(picked.name, "sim");
+        assert_eq!(picked.backend.name, "sim");
         for word in [
             "not sysfs-pwm: no PWM chip",
             "not rppal: this is not a Raspberry Pi",
         ] {
-            assert!(picked.reason.contains(word), "{}", picked.reason);
+            assert!(
+                picked.backend.reason.contains(word),
+                "{}",
+                picked.backend.reason
+            );
         }
     }
 }
