@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use crate::admission::{Admission, Answer, Job, Moment, Next, Outcome, Settings, Tally};
 use crate::bonk::{Bonk, Malformed};
 use crate::counters::{Counters, FollowCounters};
-use crate::history::{History, Position, Swung};
+use crate::history::{History, Position, Swing};
 use crate::motion::{Gesture, Motion, Pose};
 use crate::net::limits::Throttle;
 use crate::servo::Backend;
@@ -53,7 +53,7 @@ struct Inner {
     submitted: Notify,
     /// An item left the queue, or its swing is in the history.
     progress: Notify,
-    swings: broadcast::Sender<Swung>,
+    swings: broadcast::Sender<Swing>,
     snoozes: watch::Sender<Option<Timestamp>>,
     history: History,
     counters: Counters,
@@ -193,7 +193,7 @@ impl App {
     }
 
     /// The swings from now on.
-    pub fn watch(&self) -> broadcast::Receiver<Swung> {
+    pub fn watch(&self) -> broadcast::Receiver<Swing> {
         self.0.swings.subscribe()
     }
 
@@ -281,10 +281,10 @@ impl App {
         state.swings += 1;
         self.0.counters.swings.count(gesture, &job.bonk.source);
         let name = Outcome::Accepted.name();
-        let swung = self.0.history.record(
+        let swing = self.0.history.record(
             &job.accepted,
             name,
-            Swung {
+            Swing {
                 bonk: Arc::new(job.bonk.clone()),
                 swings: state.swings,
                 swung_at,
@@ -296,7 +296,7 @@ impl App {
         state.admission.swing_recorded();
         // Under the state's lock, so that watchers see the history's order. An error means that
         // there are none.
-        let _ = self.0.swings.send(swung);
+        let _ = self.0.swings.send(swing);
         self.0.progress.notify_waiters();
     }
 

@@ -6,12 +6,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 use tracing::{error, info};
 
 use crate::admission::Job;
 use crate::app::App;
 use crate::motion::{End, Motion, Move, cut_short};
-use crate::report::chain;
 use crate::servo::{Servo, ServoError, ServoThread, WATCHDOG};
 use crate::text::escape;
 pub(crate) use heartbeat::Heartbeat;
@@ -126,7 +126,7 @@ impl Arm {
                     tokio::time::sleep(hold).await;
                 }
                 Err(why) => {
-                    error!(error = chain(&why), "a move failed");
+                    error!(error = %chain(&why), "a move failed");
                     moved = None;
                     ok = false;
                 }
@@ -138,7 +138,7 @@ impl Arm {
             };
         }
         if let Err(why) = self.detach(&mut on).await {
-            error!(error = chain(&why), "the pulses may still be on");
+            error!(error = %chain(&why), "the pulses may still be on");
             ok = false;
         }
         ok

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use service::error_chain::chain;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
@@ -22,7 +23,6 @@ use crate::motion::{DutyError, End, LimitsError, Motion};
 use crate::net::Access;
 use crate::net::auth::TokenError;
 use crate::net::tls::TlsError;
-use crate::report::chain;
 use crate::server::Ports;
 use crate::servo::{self, Choice, PickError, Picked};
 use crate::{calibrate, client, server, signals, systemd};
@@ -267,7 +267,7 @@ fn announce(scheme: &str, address: SocketAddr, web: Option<SocketAddr>) {
         .and_then(|()| stdout.flush())
     {
         warn!(
-            error = chain(&why),
+            error = %chain(&why),
             "cannot print the ready line; serving all the same"
         );
     }

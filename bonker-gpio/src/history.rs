@@ -8,7 +8,7 @@ mod record;
 mod runs;
 mod shared;
 mod store;
-mod swung;
+mod swing;
 mod tail;
 mod writer;
 
@@ -17,16 +17,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 use tracing::{error, info};
 
 pub(crate) use error::HistoryError;
 pub(crate) use head::Kept;
 use shared::{Shared, State};
 use store::Store;
-pub(crate) use swung::{Position, Replay, Swung};
+pub(crate) use swing::{Position, Replay, Swing};
 pub use tail::MEMORY_CAPACITY as SWINGS_IN_MEMORY;
-
-use crate::report::chain;
 
 /// How many swings the database keeps; the oldest is forgotten first.
 pub(crate) const HISTORY_CAPACITY: u64 = 10_000;
@@ -84,10 +83,10 @@ impl History {
     }
 
     /// The last `limit` swings, newest first. May read from the disk.
-    pub fn recent(&self, limit: usize) -> Vec<Swung> {
+    pub fn recent(&self, limit: usize) -> Vec<Swing> {
         let mut swings = self.0.shared.state().recent(limit);
         let wanted = limit.saturating_sub(swings.len());
-        let before = swings.last().map(|swung| swung.position.sequence);
+        let before = swings.last().map(|swing| swing.position.sequence);
         let before = before.unwrap_or(u64::MAX);
         if wanted > 0 {
             swings.extend(self.read(|store| store.before(before, wanted)));
@@ -152,10 +151,10 @@ impl History {
 
     /// Keeps a swing, gives it its position, and keeps the answer to the item `id` that was
     /// swung for: both or neither get to the disk.
-    pub(crate) fn record(&self, id: &str, outcome: &'static str, swung: Swung) -> Swung {
+    pub(crate) fn record(&self, id: &str, outcome: &'static str, swing: Swing) -> Swing {
         self.0.shared.change(|state| {
             state.keep_answer(id, outcome);
-            state.record(swung)
+            state.record(swing)
         })
     }
 
@@ -177,7 +176,7 @@ impl History {
         }
     }
 
-    fn read<F>(&self, ask: F) -> Vec<Swung>
+    fn read<F>(&self, ask: F) -> Vec<Swing>
     where
         F: FnOnce(&Store) -> Result<Vec<(u64, record::Record)>, HistoryError>,
     {
@@ -188,13 +187,13 @@ impl History {
             Ok(records) => {
                 let state = self.0.shared.state();
                 let runs = state.runs();
-                let swung = |(sequence, record): (u64, record::Record)| {
-                    record.swung(runs.position_of(sequence))
+                let swing = |(sequence, record): (u64, record::Record)| {
+                    record.into_swing(runs.position_of(sequence))
                 };
-                records.into_iter().map(swung).collect()
+                records.into_iter().map(swing).collect()
             }
             Err(why) => {
-                error!(error = chain(&why), "cannot read the history");
+                error!(error = %chain(&why), "cannot read the history");
                 Vec::new()
             }
         }

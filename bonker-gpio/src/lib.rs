@@ -32,7 +32,6 @@ mod metrics;
 mod motion;
 mod net;
 mod picture;
-mod report;
 mod server;
 mod servo;
 mod signals;

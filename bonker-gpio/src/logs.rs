@@ -7,11 +7,12 @@ use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 
+use anstream::{AutoStream, ColorChoice};
+use service::error_chain::chain;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
-use crate::report::chain;
 use crate::servo::Screen;
 use crate::text::escape;
 use queue::Queue;
@@ -39,7 +40,7 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) -> Logs {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(move || queue.clone())
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never);
     // Fails only where a subscriber is set already, which then keeps its say.
     let _ = match format {
         LogFormat::Plain => builder.try_init(),
@@ -97,7 +98,7 @@ mod tests {
     use tracing::info;
 
     use super::{Logs, queue::MOST_WAITING};
-    use crate::report::chain;
+    use service::error_chain::chain;
 
     /// Takes a line only while its gate is open or gone.
     struct Slow {
@@ -144,7 +145,7 @@ mod tests {
             assert_eq!(logs.queue.lost(), LOST as u64);
             let why = io::Error::other("the last words");
             logs.say(&why);
-            assert!(!taken.lock().unwrap().contains(&chain(&why)));
+            assert!(!taken.lock().unwrap().contains(&chain(&why).to_string()));
             drop(open);
             drop(logs);
         });

@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use service::error_chain::chain;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use crate::arm::Heartbeat;
-use crate::report::chain;
 
 /// The boot motion is over, and health says SERVING.
 pub(crate) fn ready() {
@@ -54,7 +54,7 @@ async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infal
 fn tell(what: &'static str, state: &NotifyState<'_>) {
     // Without NOTIFY_SOCKET this does nothing.
     if let Err(why) = sd_notify::notify(std::slice::from_ref(state)) {
-        warn!(error = chain(&why), what, "cannot tell systemd");
+        warn!(error = %chain(&why), what, "cannot tell systemd");
     }
 }
 

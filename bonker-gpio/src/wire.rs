@@ -5,7 +5,7 @@ use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 
 use crate::admission::{Answer, Outcome};
 use crate::bonk::{Bonk, Malformed, Severity};
-use crate::history::{Position, Swung};
+use crate::history::{Position, Swing};
 use crate::motion::Gesture;
 
 /// With its strings held to their bounds.
@@ -92,15 +92,15 @@ fn outcome(outcome: Outcome) -> wire::Outcome {
 }
 
 /// For a watcher that missed `missed` swings before it.
-pub(crate) fn swung(swung: &Swung, missed: u64) -> WatchBonksResponse {
+pub(crate) fn swing(swing: &Swing, missed: u64) -> WatchBonksResponse {
     WatchBonksResponse {
-        item: Some(item(&swung.bonk)),
-        swings: swung.swings,
-        swung_at: Some(wire_time(swung.swung_at)),
+        item: Some(item(&swing.bonk)),
+        swings: swing.swings,
+        swung_at: Some(wire_time(swing.swung_at)),
         missed,
-        position: Some(wire_position(&swung.position)),
-        gesture: gesture(swung.gesture).into(),
-        coalesced: swung.coalesced,
+        position: Some(wire_position(&swing.position)),
+        gesture: gesture(swing.gesture).into(),
+        coalesced: swing.coalesced,
     }
 }
 

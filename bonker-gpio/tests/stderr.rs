@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::item;
-use common::program::{Running, finish, within};
+use common::program::{Running, finish, program, within};
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{BonkRequest, Outcome};
 use rustix::process::Signal;
@@ -104,4 +104,17 @@ async fn another_kind_of_server_is_told_in_plain_words() {
     // Long enough for several attempts.
     let again = tokio::time::timeout(Duration::from_secs(2), said.next_line()).await;
     assert!(again.is_err(), "{again:?}");
+}
+
+#[tokio::test]
+async fn no_color_wins_over_forced_colour() {
+    for (no_color, has_colour) in [("", true), ("1", false)] {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--backend", "null"]);
+        command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", no_color);
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        within(stderr.read_line(&mut line)).await.unwrap();
+        assert_eq!(line.contains('\x1b'), has_colour, "{line}");
+    }
 }

@@ -367,7 +367,7 @@ proptest! {
         let mut now = at(0);
         let mut answers: HashMap<Outcome, u64> = HashMap::new();
         let mut decided: HashMap<String, Outcome> = HashMap::new();
-        let (mut swung, mut rested, mut covered) = (0, None::<u64>, 0);
+        let (mut swing, mut rested, mut covered) = (0, None::<u64>, 0);
         for act in acts {
             let seconds = now.up.as_secs();
             match act {
@@ -414,7 +414,7 @@ proptest! {
                         prop_assert!(job.expires > now.up);
                         prop_assert!(job.bonk.namespace != "ns-0");
                         prop_assert!(job.bonk.severity >= Severity::Critical);
-                        swung += job.coalesced + 1;
+                        swing += job.coalesced + 1;
                         now = at(seconds + takes);
                         admission.finish_swing(now);
                         rested = Some(now.up.as_secs());
@@ -438,6 +438,6 @@ proptest! {
         }
         let items = tally.of(Outcome::Accepted) + tally.of(Outcome::Coalesced);
         let dropped = tally.expired_waiting + tally.quiet_waiting;
-        prop_assert_eq!(items, swung + covered + dropped + admission.queue_items());
+        prop_assert_eq!(items, swing + covered + dropped + admission.queue_items());
     }
 }

@@ -329,8 +329,8 @@ async fn a_stop_does_not_wait_for_the_duty() {
         ..QUICK
     };
     let plan = Choreography {
-        duty,
         tempo,
+        duty,
         ..plan()
     };
     let running = start_with(plan, |_, _| Ok(()));

@@ -1,5 +1,7 @@
 //! `bonker-gpio watch` on a terminal: the picture, across the server's restarts.
 
+use service::error_chain::chain;
+
 use super::ClientError;
 use super::backoff::Backoff;
 use super::swings::{HubSwing, Swings};
@@ -7,7 +9,6 @@ use crate::args::WatchArgs;
 use crate::history::Position;
 use crate::motion::Gesture;
 use crate::picture::{Entry, Link, Picture, Screen};
-use crate::report::chain;
 
 /// Draws until the user leaves or an error is permanent.
 pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
@@ -23,7 +24,7 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
             Err(why) if why.is_permanent() => return Err(why),
             Err(why) => why,
         };
-        if picture.link(Link::Broken(chain(&why))) {
+        if picture.link(Link::Broken(chain(&why).to_string())) {
             screen.draw(&picture).map_err(ClientError::Screen)?;
         }
         tokio::select! {

@@ -57,13 +57,13 @@ mod tests {
     use tonic::Status;
 
     use super::Refusal;
-    use crate::report::chain;
+    use service::error_chain::chain;
 
     #[test]
     fn the_other_sides_words_are_harmless() {
         let refusal = Refusal::from(Status::unavailable("\x1b[2Jno"));
         assert!(!refusal.is_transport());
-        assert_eq!(chain(&refusal), "Unavailable: \\u{1b}[2Jno");
+        assert_eq!(chain(&refusal).to_string(), "Unavailable: \\u{1b}[2Jno");
     }
 
     #[test]
@@ -71,6 +71,6 @@ mod tests {
         let broken = std::io::Error::other("broken pipe");
         let refusal = Refusal::from(Status::from_error(Box::new(broken)));
         assert!(refusal.is_transport());
-        assert_eq!(chain(&refusal), "broken pipe");
+        assert_eq!(chain(&refusal).to_string(), "broken pipe");
     }
 }

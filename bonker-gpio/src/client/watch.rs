@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use proto::bonk::WatchBonksRequest;
+use service::error_chain::chain;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -10,7 +11,6 @@ use super::connect::{connect, in_time, refused};
 use super::picture::picture;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
-use crate::report::chain;
 
 /// Prints until standard output closes or an error is permanent. The first failure is logged,
 /// and the next success.
@@ -41,7 +41,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
                 return Ok(());
             }
             Err(why) if why.is_permanent() => return Err(why),
-            Err(why) => chain(&why),
+            Err(why) => chain(&why).to_string(),
             Ok(()) => "the server ended the stream".to_owned(),
         };
         if !is_failing {

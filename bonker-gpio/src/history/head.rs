@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::board::Board;
 use super::runs::Runs;
-use super::swung::{Position, Swung};
+use super::swing::{Position, Swing};
 
 /// Answers that wait to be written: more than the admission remembers make no sense.
 pub(super) const MAX_ANSWERS: usize = 4096;
@@ -48,6 +48,6 @@ pub(super) struct Opened {
 /// For one transaction.
 pub(super) struct Batch {
     pub(super) head: Head,
-    pub(super) swings: Vec<Swung>,
+    pub(super) swings: Vec<Swing>,
     pub(super) answers: Vec<(String, &'static str)>,
 }

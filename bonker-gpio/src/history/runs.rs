@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::swung::Position;
+use super::swing::Position;
 
 /// How many runs are known; the oldest is forgotten first.
 const MAX_RUNS: usize = 64;

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::head::{Batch, Head, Kept, MAX_ANSWERS, Opened};
 use super::runs::{Runs, random_id};
-use super::swung::{Position, Swung};
+use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
 
 pub(super) struct Shared {
@@ -186,24 +186,24 @@ impl State {
         self.tail.first().unwrap_or(self.head.total + 1)
     }
 
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
+    pub(super) fn recent(&self, limit: usize) -> Vec<Swing> {
         self.tail.recent(limit)
     }
 
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
         self.tail.after(sequence, limit)
     }
 
-    pub(super) fn record(&mut self, swung: Swung) -> Swung {
+    pub(super) fn record(&mut self, swing: Swing) -> Swing {
         self.head.total += 1;
-        self.head.last = Some(swung.swung_at);
-        self.head.board.count(&swung.bonk.namespace);
+        self.head.last = Some(swing.swung_at);
+        self.head.board.count(&swing.bonk.namespace);
         let position = Position {
             history: self.id(),
             sequence: self.head.total,
         };
-        let swung = Swung { position, ..swung };
-        let gone = self.tail.push(swung.clone());
+        let swing = Swing { position, ..swing };
+        let gone = self.tail.push(swing.clone());
         if let (Some(gone), Some(written)) = (gone, self.written)
             && gone > written
         {
@@ -216,7 +216,7 @@ impl State {
                 );
             }
         }
-        swung
+        swing
     }
 
     pub(super) fn keep_answer(&mut self, id: &str, outcome: &'static str) {

@@ -11,6 +11,7 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service::error_chain::chain;
 use tracing::error;
 
 use super::HISTORY_CAPACITY;
@@ -18,7 +19,6 @@ use super::error::HistoryError;
 use super::head::{Batch, Head, MAX_ANSWERS, Opened};
 use super::record::Record;
 use super::runs::{Runs, random_id};
-use crate::report::chain;
 
 /// Swings by sequence, each a [`Record`].
 const SWINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("swings");
@@ -100,9 +100,9 @@ impl Store {
     pub(super) fn write(&self, batch: &Batch) -> Result<()> {
         let head = bytes("the counters", &batch.head)?;
         let mut swings = Vec::with_capacity(batch.swings.len());
-        for swung in &batch.swings {
-            let record = bytes("a swing", &Record::new(swung))?;
-            swings.push((swung.position.sequence, record));
+        for swing in &batch.swings {
+            let record = bytes("a swing", &Record::new(swing))?;
+            swings.push((swing.position.sequence, record));
         }
         let Some(database) = self.database() else {
             return Ok(());
@@ -140,7 +140,7 @@ impl Store {
             .and_then(Arc::into_inner)
             .map(Database::close);
         if let Some(Err(why)) = closed {
-            error!(error = chain(&why), "cannot close the history");
+            error!(error = %chain(&why), "cannot close the history");
         }
     }
 
@@ -182,7 +182,7 @@ fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
     let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
     match opened {
         Ok(opened) => Ok((database, opened)),
-        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why))),
+        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why).to_string())),
         Err(why) => Err(Refused::For(why)),
     }
 }

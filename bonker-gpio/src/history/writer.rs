@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use service::error_chain::chain;
 use tracing::error;
 
 use super::error::HistoryError;
 use super::shared::Shared;
 use super::store::Store;
-use crate::report::chain;
 
 /// How long a change waits for others to share its transaction: an SD card wears out with
 /// every one. What is younger than this at a power cut is lost.
@@ -30,7 +30,7 @@ pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), Histor
                 Err(why) => {
                     broken = true;
                     error!(
-                        error = chain(&why),
+                        error = %chain(&why),
                         "the history is not written any more: check the disk, then restart"
                     );
                 }

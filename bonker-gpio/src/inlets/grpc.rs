@@ -1,8 +1,8 @@
 //! `bonk.v1`, health and reflection over gRPC.
 
+mod bonk_service;
 mod connections;
 mod health;
-mod service;
 mod streams;
 mod token_check;
 mod watcher;
@@ -18,10 +18,10 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use crate::app::App;
 use crate::net::Access;
 use crate::net::port::Port;
+pub use bonk_service::MAX_WATCHERS;
+use bonk_service::Service;
 pub use connections::PREFACE_DEADLINE;
 pub(crate) use health::Health;
-pub use service::MAX_WATCHERS;
-use service::Service;
 use token_check::TokenCheck;
 
 /// Room for an item whose eight strings are all far over their bounds.

@@ -79,11 +79,7 @@ impl Gesture {
             }
             Self::Bonk => ("bonk", &[(Strike, 100)], 1),
             // Without coming to rest between the strikes.
-            Self::Frenzy => (
-                "frenzy",
-                &[[(Strike, 60), (Nudge, 60)]; 4].as_flattened(),
-                4,
-            ),
+            Self::Frenzy => ("frenzy", [[(Strike, 60), (Nudge, 60)]; 4].as_flattened(), 4),
             // As the original toy did.
             Self::Toggle => ("toggle", &[], 1),
         };

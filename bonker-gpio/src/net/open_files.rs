@@ -1,9 +1,8 @@
 //! How many files this process may have open: each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service::error_chain::chain;
 use tracing::{info, warn};
-
-use crate::report::chain;
 
 /// What is open beside connections of gRPC: 1024 of HTTP, the servo, the history, timers, logs.
 const OTHERS: u64 = 1024 + 64;
@@ -44,7 +43,7 @@ pub(crate) fn allow(connections: u32) {
     match setrlimit(Resource::Nofile, limit) {
         Ok(()) => info!(files = soft, "raised the limit of open files"),
         Err(why) => warn!(
-            error = chain(&why),
+            error = %chain(&why),
             files = soft,
             "cannot raise the limit of open files; connections beyond it will wait"
         ),

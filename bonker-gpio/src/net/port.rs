@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use service::error_chain::chain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::time::{Sleep, sleep};
@@ -16,7 +17,6 @@ use tracing::warn;
 
 use super::limits::{PeerLimit, PeerPermit, Permit, Throttle, TotalLimit};
 use super::tls::{Acceptor, Stream};
-use crate::report::chain;
 
 /// Keepalive: a peer that vanished is disconnected after the idle time and three unanswered
 /// probes. The kernel sends them; unlike HTTP/2's pings they wake neither this process nor the
@@ -115,7 +115,7 @@ impl Port {
                 Some(Ok(tcp)) => tcp,
                 Some(Err(why)) => {
                     if let Some(times) = self.failed.count() {
-                        warn!(error = chain(&why), times, "cannot accept a connection");
+                        warn!(error = %chain(&why), times, "cannot accept a connection");
                     }
                     sleep(ACCEPT_RETRY).await;
                     continue;

@@ -63,7 +63,7 @@ fn it_shows_who_died_and_how_often() {
         "BONK",
         "3 days since the last bonk",
         "5 bonks in all, 2 not seen here",
-        "2026-11-21T09:00:00Z bonk \\u{202e}evil\\u{1b}[2J/web-0 — a\\u{a}b (and 1",
+        "2026-11-21T09:00:00Z bonk \\u{202e}evil\\u{1b}[2J/web-0 — a\\nb (and 1",
         "bonk shop/web-0 — node",
         "2 shop",
         "1 \\u{202e}evil",

@@ -2,12 +2,14 @@
 //! row of [`BACKENDS`].
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
+use service::error_chain::chain;
+
 use super::{Servo, null::Null, sim::Sim};
 use crate::motion::Limits;
-use crate::report::chain;
 
 /// `--backend`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -152,7 +154,8 @@ pub(crate) fn pick(
                 return Ok(Picked { servo, backend });
             }
             Err(source) if choice == Choice::Auto => {
-                failed.push_str(&format!("; not {name}: {}", chain(source.as_ref())));
+                // Writing to a String cannot fail.
+                let _ = write!(failed, "; not {name}: {}", chain(source.as_ref()));
             }
             Err(source) => {
                 return Err(PickError::Open {

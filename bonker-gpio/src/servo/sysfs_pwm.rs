@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use service::error_chain::chain;
 use tracing::warn;
 
 use super::{PwmWish, Servo, ServoError};
 use crate::motion::{FRAME_US, Step};
-use crate::report::chain;
 use channel::{EXPORT_DEADLINE, State, Write, start, stop, writable, write};
 
 const PERIOD_NS: u64 = FRAME_US as u64 * 1000;
@@ -204,7 +204,7 @@ impl Servo for SysfsPwm {
 impl Drop for SysfsPwm {
     fn drop(&mut self) {
         if let Err(why) = self.apply(&stop(self.state)) {
-            warn!(error = chain(&refused(why)), "the pulses may still be on");
+            warn!(error = %chain(&refused(why)), "the pulses may still be on");
         }
         if !self.exported {
             return;
@@ -212,7 +212,7 @@ impl Drop for SysfsPwm {
         let path = self.chip.join("unexport");
         if let Err(source) = write(&path, &self.channel.to_string()) {
             let why = refused((path, source));
-            warn!(error = chain(&why), "the channel stays exported");
+            warn!(error = %chain(&why), "the channel stays exported");
         }
     }
 }

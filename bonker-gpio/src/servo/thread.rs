@@ -7,12 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use service::error_chain::chain;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::{Servo, ServoError};
 use crate::motion::{MAX_HOLD, Step};
-use crate::report::chain;
 
 /// Pulses end this long after the last order to send some. The second on top of a hold is for a
 /// busy machine: a servo that holds its place takes no harm from it.
@@ -133,7 +133,7 @@ impl Keeper {
         if self.due.is_some()
             && let Err(why) = self.carry_out(Action::Detach)
         {
-            error!(error = chain(&why), "the pulses may still be on");
+            error!(error = %chain(&why), "the pulses may still be on");
         }
         let servo = self.servo;
         if catch_unwind(AssertUnwindSafe(|| drop(servo))).is_err() {
@@ -167,7 +167,7 @@ impl Keeper {
         match self.carry_out(Action::Detach) {
             Ok(()) => warn!(?after, "nobody stopped the pulses: the watchdog did"),
             Err(why) => error!(
-                error = chain(&why),
+                error = %chain(&why),
                 "the watchdog cannot stop the pulses: cut the servo's supply"
             ),
         }

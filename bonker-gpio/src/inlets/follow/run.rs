@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use service::error_chain::chain;
 use tracing::{error, info, warn};
 
 use super::gap::Gap;
@@ -11,7 +12,6 @@ use crate::app::App;
 use crate::args::ServerArgs;
 use crate::client::{Backoff, ClientError, HubSwing, Swings};
 use crate::counters::FollowCounters;
-use crate::report::chain;
 
 pub struct Follow {
     hub: ServerArgs,
@@ -70,8 +70,7 @@ impl Follow {
             };
             self.counters().disconnect();
             if !is_failing {
-                let why = chain(&why);
-                warn!(url, why, "not following: trying again until it works");
+                warn!(url, why = %chain(&why), "not following: trying again until it works");
                 is_failing = true;
             }
             let pause = tokio::time::sleep(backoff.next(fastrand::f64()));

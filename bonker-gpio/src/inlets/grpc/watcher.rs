@@ -5,20 +5,20 @@ use std::collections::VecDeque;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::app::App;
-use crate::history::{History, Position, Swung};
+use crate::history::{History, Position, Swing};
 
 /// How many swings are read from the history at once.
 const CHUNK: usize = 64;
 
 pub(super) struct Watcher {
     history: History,
-    live: broadcast::Receiver<Swung>,
+    live: broadcast::Receiver<Swing>,
     /// Where to begin; its sequence is known after the history is read.
     from: Option<Position>,
     /// The sequence of the last swing that was sent.
     sent: u64,
     /// Read from the history and not sent yet.
-    read: VecDeque<Swung>,
+    read: VecDeque<Swing>,
     /// The history may have more than was sent.
     behind: bool,
 }
@@ -42,16 +42,16 @@ impl Watcher {
     }
 
     /// The next swing, and how many were missed before it; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<(Swung, u64)> {
+    pub(super) async fn next(&mut self) -> Option<(Swing, u64)> {
         loop {
-            let swung = match self.read.pop_front() {
-                Some(swung) => swung,
+            let swing = match self.read.pop_front() {
+                Some(swing) => swing,
                 None if self.behind => {
                     self.catch_up().await;
                     continue;
                 }
                 None => match self.live.recv().await {
-                    Ok(swung) => swung,
+                    Ok(swing) => swing,
                     Err(RecvError::Lagged(_)) => {
                         self.behind = true;
                         continue;
@@ -59,14 +59,14 @@ impl Watcher {
                     Err(RecvError::Closed) => return None,
                 },
             };
-            let sequence = swung.position.sequence;
+            let sequence = swing.position.sequence;
             // Both the history and the live swings may have it.
             if sequence <= self.sent {
                 continue;
             }
             let missed = sequence - self.sent - 1;
             self.sent = sequence;
-            return Some((swung, missed));
+            return Some((swing, missed));
         }
     }
 

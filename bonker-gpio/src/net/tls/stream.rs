@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use service::error_chain::chain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -18,7 +19,6 @@ use tracing::{debug, warn};
 
 use super::{answer, explain};
 use crate::net::limits::Throttle;
-use crate::report::chain;
 
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -161,9 +161,9 @@ impl Handshake {
     fn log_failure(&self, why: &io::Error, hint: &'static str) {
         let peer = self.peer;
         if let Some(times) = self.failed.count() {
-            warn!(%peer, error = chain(why), hint, times, "no TLS with a peer");
+            warn!(%peer, error = %chain(why), hint, times, "no TLS with a peer");
         } else {
-            debug!(%peer, error = chain(why), hint, "no TLS with a peer");
+            debug!(%peer, error = %chain(why), hint, "no TLS with a peer");
         }
     }
 

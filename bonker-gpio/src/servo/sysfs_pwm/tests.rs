@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::fs::inotify;
+use service::error_chain::chain;
 use tempfile::TempDir;
 
 use super::{SysfsPwm, SysfsPwmError};
 use crate::motion::{Calibration, Limits, Step};
-use crate::report::chain;
 use crate::servo::{Choice, Hardware, PwmWish, Servo, pick};
 
 const AUTO: PwmWish = PwmWish {
@@ -224,7 +224,7 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
 #[test]
 fn what_cannot_be_used_is_refused_with_the_remedy() {
     let check = |machine: &Machine, words: &[&str]| {
-        let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap());
+        let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap()).to_string();
         for word in words {
             assert!(why.contains(word), "{word:?} in {why}");
         }
@@ -253,7 +253,7 @@ fn a_file_that_goes_is_an_error_of_the_servo() {
     let machine = machine.exported(0, 0, ["0", "0", "0"]);
     let mut servo = SysfsPwm::open(&machine.root(), AUTO, 18).unwrap();
     fs::remove_file(machine.chip(0).join("pwm0/enable")).unwrap();
-    let why = chain(&servo.drive(&step(1500)).unwrap_err());
+    let why = chain(&servo.drive(&step(1500)).unwrap_err()).to_string();
     assert!(
         why.contains("start pulses of 1500 µs: cannot write"),
         "{why}"
@@ -295,7 +295,7 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
     );
 
     let without = Machine::new();
-    let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap());
+    let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap()).to_string();
     assert!(
         why.contains("--backend rppal") && why.contains("dtoverlay"),
         "{why}"

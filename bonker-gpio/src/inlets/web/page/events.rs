@@ -21,7 +21,7 @@ use super::view::{
     Bonked, Counts, Incident, Snoozed, State, event, gestures, parse_position, time,
 };
 use crate::app::App;
-use crate::history::{Position, Swung};
+use crate::history::{Position, Swing};
 use crate::net::limits::{Permit, TotalLimit};
 
 /// Pages that are open at a time. More get a 503.
@@ -47,7 +47,7 @@ struct Events {
 
 struct Listener {
     app: App,
-    swings: Receiver<Swung>,
+    swings: Receiver<Swing>,
     snoozes: watch::Receiver<Option<Timestamp>>,
     /// The latest swing that this page has.
     sent: Position,
@@ -118,9 +118,9 @@ impl Listener {
             tokio::select! {
                 biased;
                 () = self.app.stopping().cancelled() => return None,
-                swung = self.swings.recv() => match swung {
-                    Ok(swung) if swung.position.sequence <= self.sent.sequence => (),
-                    Ok(swung) => self.push_swing(&swung, false),
+                swing = self.swings.recv() => match swing {
+                    Ok(swing) if swing.position.sequence <= self.sent.sequence => (),
+                    Ok(swing) => self.push_swing(&swing, false),
                     Err(RecvError::Lagged(_)) => self.catch_up(),
                     Err(RecvError::Closed) => return None,
                 },
@@ -129,13 +129,13 @@ impl Listener {
         }
     }
 
-    fn push_swing(&mut self, swung: &Swung, behind: bool) {
+    fn push_swing(&mut self, swing: &Swing, behind: bool) {
         let bonked = Bonked {
             counts: self.counts(),
-            incident: Incident::from(swung),
+            incident: Incident::from(swing),
             behind,
         };
-        self.sent = swung.position.clone();
+        self.sent = swing.position.clone();
         self.ready
             .push_back(event("bonk", Some(&self.sent), &bonked));
     }
@@ -152,8 +152,8 @@ impl Listener {
             return;
         }
         let last = replay.swings.len().saturating_sub(1);
-        for (n, swung) in replay.swings.iter().enumerate() {
-            self.push_swing(swung, n < last);
+        for (n, swing) in replay.swings.iter().enumerate() {
+            self.push_swing(swing, n < last);
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::app::Status;
 use crate::bonk::Severity;
-use crate::history::{Position, Swung};
+use crate::history::{Position, Swing};
 use crate::motion::{Gesture, Pose};
 
 /// Everything, for a new page, or one that missed too many swings.
@@ -145,14 +145,14 @@ impl Counts {
 
 // === impl Incident ===
 
-impl<'a> From<&'a Swung> for Incident<'a> {
-    fn from(swung: &'a Swung) -> Self {
-        let bonk = swung.bonk.as_ref();
+impl<'a> From<&'a Swing> for Incident<'a> {
+    fn from(swing: &'a Swing) -> Self {
+        let bonk = swing.bonk.as_ref();
         Self {
-            position: format_position(&swung.position),
-            swung_at: time(swung.swung_at),
-            gesture: swung.gesture.name(),
-            coalesced: swung.coalesced,
+            position: format_position(&swing.position),
+            swung_at: time(swing.swung_at),
+            gesture: swing.gesture.name(),
+            coalesced: swing.coalesced,
             severity: severity(bonk.severity),
             source: &bonk.source,
             node: &bonk.node,

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd,
 };
+use service::error_chain::chain;
 use tempfile::TempDir;
 
 use crate::net::tls::{Acceptor, TlsFiles};
-use crate::report::chain;
 
 struct Files(TempDir);
 
@@ -46,7 +46,8 @@ impl Files {
         };
         let dir = format!("{}/", self.0.path().display());
         let made = Acceptor::pair(&files);
-        made.map(drop).map_err(|why| chain(&why).replace(&dir, ""))
+        made.map(drop)
+            .map_err(|why| chain(&why).to_string().replace(&dir, ""))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::motion::Gesture;
 
 /// A swing, told to watchers once its first pulse is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Swung {
+pub struct Swing {
     /// Why the arm swung.
     pub bonk: Arc<Bonk>,
     /// Swings since the server started, this one included.
@@ -42,7 +42,7 @@ pub struct Replay {
     /// first swing, or between two swings, are no longer in the history.
     pub after: u64,
     /// The swings, oldest first.
-    pub swings: Vec<Swung>,
+    pub swings: Vec<Swing>,
 }
 
 /// An `Arc<str>` is written as the string it is.

@@ -115,11 +115,11 @@ impl BonkService for Service {
                 () = stopping.cancelled() => None,
                 next = watcher.next() => next,
             };
-            let Some((swung, missed)) = next else {
+            let Some((swing, missed)) = next else {
                 return Some((Err(shutting_down()), None));
             };
             let state = Some((watcher, stopping, permits));
-            Some((Ok(wire::swung(&swung, missed)), state))
+            Some((Ok(wire::swing(&swing, missed)), state))
         });
         Ok(Response::new(Box::pin(swings)))
     }
