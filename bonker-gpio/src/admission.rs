@@ -169,7 +169,7 @@ impl Admission {
         if let Some(until) = self.snoozed_until(now) {
             return Some(format!("snoozed until {until:.0}"));
         }
-        let until = self.settings.quiet.until(now.wall)?;
+        let until = self.settings.quiet.end(now.wall)?;
         Some(format!("quiet hours (--quiet-hours) until {until:.0}"))
     }
 

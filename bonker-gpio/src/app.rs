@@ -260,7 +260,7 @@ impl App {
     /// [`App::finish_swing`] before it takes another one.
     pub(crate) async fn next_job(&self) -> Job {
         loop {
-            // Registered before the admission is asked, so that no change is missed.
+            // Registered before the call, so that no item is missed.
             let submitted = self.0.submitted.notified();
             let next = self.state().admission.next(self.now());
             self.0.progress.notify_waiters();

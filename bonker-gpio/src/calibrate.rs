@@ -22,7 +22,6 @@ use screen::Screen;
 /// Pulses end this long after the last key: a servo against its stop heats up.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Why nothing was calibrated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CalibrateError {
     #[error(
@@ -65,17 +64,17 @@ pub(crate) async fn calibrate(
     let servo = ServoThread::start(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
     let saved = walk(&mut dial, servo, stop).await?;
     let config = args.config.display();
-    // Nothing can be said if standard output is gone; the file tells.
+    // Without standard output, the file has the result.
     if let Some(calibration) = saved {
         save(&args.config, calibration).map_err(CalibrateError::Save)?;
-        let _ = screen::say(&format!("saved in {config}"));
+        let _ = screen::print(&format!("saved in {config}"));
     } else {
-        let _ = screen::say(&format!("left; {config} is as it was"));
+        let _ = screen::print(&format!("left; {config} is as it was"));
     }
     Ok(())
 }
 
-/// What to save, if anything.
+/// Returns what to save, if anything.
 async fn walk(
     dial: &mut Dial,
     mut servo: ServoThread,
@@ -98,7 +97,7 @@ async fn walk(
             }
             event = keys.next() => event,
         };
-        // The terminal went away: nobody confirmed anything.
+        // The terminal is gone: nothing was confirmed.
         let Some(event) = event else { break None };
         let event = event.map_err(CalibrateError::Terminal)?;
         match screen::key(&event).map(|key| dial.press(key)) {

@@ -1,4 +1,4 @@
-//! The commands that talk to a bonker.
+//! The commands that call a bonker.
 
 mod backoff;
 mod bonk;
@@ -37,7 +37,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest file of certificates: a bundle of public CAs has some 200 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error(

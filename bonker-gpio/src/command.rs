@@ -1,4 +1,4 @@
-//! The door from the command line to the rooms.
+//! Runs the command of a command line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -27,7 +27,7 @@ use crate::server::Ports;
 use crate::servo::{self, Choice, PickError, Picked};
 use crate::{calibrate, client, server, signals, systemd};
 
-/// Status for a command line that cannot be followed, as clap's own errors have it.
+/// Exit status for a wrong command line, as clap has it.
 const USAGE: u8 = 2;
 
 /// The servo's calls are made one at a time; the rest is name look-ups.
@@ -59,7 +59,7 @@ enum CommandError {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("cannot tell which address HTTP is served on")]
+    #[error("cannot find the address that HTTP is served on")]
     HttpAddress(#[source] io::Error),
     #[error("no TLS by these files")]
     Tls(#[source] TlsError),
@@ -86,12 +86,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(ReadError::Usage(usage)) => {
-            // Nothing can be said if standard error is gone.
+            // Without standard error there is nowhere to report it.
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
         Err(why @ (ReadError::File(_) | ReadError::Variable { .. })) => {
-            logs::start(LevelFilter::INFO, LogFormat::Plain).say(&why);
+            logs::start(LevelFilter::INFO, LogFormat::Plain).print_error(&why);
             return ExitCode::from(USAGE);
         }
     };
@@ -106,7 +106,7 @@ pub fn main() -> ExitCode {
         );
         for (flag, address, protocol) in ports {
             if let Err(why) = args.security.check(flag, address, protocol, insecure) {
-                logs.say(&why);
+                logs.print_error(&why);
                 return ExitCode::from(USAGE);
             }
         }
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     match run(cli.command, &logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            logs.say(&why);
+            logs.print_error(&why);
             ExitCode::FAILURE
         }
     }
@@ -127,7 +127,7 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
         .build()
         .map_err(CommandError::Runtime)?;
     let result = runtime.block_on(async {
-        // The short commands leave SIGINT as it is: it ends them.
+        // SIGINT ends the short commands.
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
             Command::Serve(args) => serve(*args, logs, stop()?).await,
@@ -203,7 +203,7 @@ async fn serve(
         None => None,
     };
     if args.listen.insecure {
-        warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
+        warn!(%address, scheme, "insecure: anybody who reaches this address may watch or bonk");
     }
     let following = hub.map(|hub| tokio::spawn(Follow::hub(hub, app.clone()).run()));
     let arm = Arm::new(servo, motion, app.clone()).map_err(CommandError::Thread)?;
@@ -229,7 +229,7 @@ async fn serve(
     served.map_err(CommandError::Serve)
 }
 
-/// Whom to follow. A hub that is not there may come; a file that is not there is a mistake.
+/// A hub that does not answer may come later; a missing file is a mistake.
 fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
     let hub = args.follow.hub().map_err(CommandError::Follow)?;
     if let Some(hub) = &hub {
@@ -254,7 +254,7 @@ async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandE
     Ok((listener, address))
 }
 
-/// All there is on standard output: whoever started this reads the ports from it.
+/// The only output on standard output, for programs that need the ports.
 fn announce(scheme: &str, address: SocketAddr, web: Option<SocketAddr>) {
     let mut stdout = io::stdout().lock();
     let mut line = format!("listening on {scheme}://{address}\n");

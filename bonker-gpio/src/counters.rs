@@ -1,4 +1,4 @@
-//! What the bonker counts of itself.
+//! The bonker's own counters.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 
 use crate::motion::Gesture;
 
-/// Senders that the metrics tell apart. What they call themselves can be anything.
+/// Senders with a series of their own. A sender's name can be anything.
 const SOURCES: [&str; 6] = [
     "oom-agent",
     "alertmanager",

@@ -1,5 +1,5 @@
-//! What Prometheus reads of the bonker: `docs/bonker-metrics.md` is the contract. Most of it is
-//! counted elsewhere, and written out for each scrape.
+//! The exposition for Prometheus, written for each scrape: `docs/bonker-metrics.md` is the
+//! contract.
 
 use std::fmt;
 
@@ -15,7 +15,6 @@ use crate::admission::Outcome;
 use crate::app::App;
 use crate::counters::{FollowCounters, Labels, add};
 
-/// What [`encode`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics, as `OpenMetrics` has them.
@@ -30,12 +29,12 @@ fn registry(app: &App) -> Registry {
     let (status, counters) = (app.status(), app.counters());
     registry.register(
         "bonks",
-        "Swings that moved the servo, by gesture and by who asked for them",
+        "Swings that moved the servo, by gesture and source",
         counters.swings.bonks.clone(),
     );
     registry.register_with_unit(
         "pulses",
-        "For how long the servo was sent pulses, at boot and at rest too",
+        "Time in which the servo was sent pulses, at boot and at rest too",
         Unit::Seconds,
         counters.swings.pulses.clone(),
     );
@@ -44,7 +43,7 @@ fn registry(app: &App) -> Registry {
         let name = outcome.name().to_ascii_lowercase();
         add(&requests, &[("outcome", name)], status.tally.of(outcome));
     }
-    registry.register("requests", "Items, by what they were answered", requests);
+    registry.register("requests", "Items, by outcome", requests);
     let waited: Family<Labels<1>, Counter> = Family::default();
     let reason = |name: &str| [("reason", name.to_owned())];
     add(&waited, &reason("expired"), status.tally.expired_waiting);
@@ -87,7 +86,7 @@ fn registry(app: &App) -> Registry {
     );
     gauge(
         "watchers",
-        "Who is told of each swing: calls of WatchBonks and listening pages",
+        "Calls of WatchBonks and pages that watch the swings",
         app.watchers() as u64,
     );
     time(
@@ -99,7 +98,7 @@ fn registry(app: &App) -> Registry {
     time(
         &mut registry,
         "snoozed_until_timestamp",
-        "Until when the penguin is left in peace; absent when it is not",
+        "End of the snooze; absent without one",
         status.snoozed_until,
     );
     if let Some(following) = app.following() {
@@ -116,18 +115,18 @@ fn registry(app: &App) -> Registry {
 fn follow(registry: &mut Registry, following: &FollowCounters) {
     registry.register(
         "follow_connected",
-        "1 while the hub tells of its swings, else 0",
+        "1 while the hub is connected, else 0",
         ConstGauge::new(i64::from(following.is_connected())),
     );
     for (name, help, value) in [
         (
             "follow_taken",
-            "Swings of the hub that the own desk decided on",
+            "Swings of the hub that were submitted here",
             following.taken(),
         ),
         (
             "follow_missed",
-            "Swings that the hub no longer had when asked",
+            "Swings that the hub no longer had",
             following.missed(),
         ),
         (

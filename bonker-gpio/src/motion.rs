@@ -1,5 +1,4 @@
-//! What the arm does, as pure lists of moves: a gesture becomes pulses, holds and pauses
-//! that stay within calibrated limits and a duty.
+//! A gesture as a list of pulses, holds and pauses within calibrated limits and a duty. Pure.
 
 mod duty;
 mod gesture;
@@ -22,8 +21,7 @@ const SOFT_STARTS: usize = 3;
 const SOFT_START_ON: Duration = Duration::from_millis(60);
 const SOFT_START_OFF: Duration = Duration::from_millis(60);
 
-/// One thing that is done with the servo. Between two pulses of different width nothing is
-/// stopped; at the end of a gesture, always.
+/// Pulses stop at the end of a gesture, and not between two of different width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// Send pulses for as long as the step is held.
@@ -41,7 +39,7 @@ pub struct Tempo {
     pub rest: Duration,
 }
 
-/// How somebody wants their penguin bonked; [`Motion`] is the checked form.
+/// Settings of the motion; [`Motion`] is the checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choreography {
     /// Where the hammer may go.
@@ -63,11 +61,11 @@ pub struct Motion {
     plan: Choreography,
     end: End,
     duty: Duty,
-    /// Time with pulses of the longest gesture it can be asked for.
+    /// Time with pulses of its longest gesture.
     longest: Duration,
 }
 
-/// A pulse without its servo: what somebody would see.
+/// A pulse as it looks, for the page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pose {
     /// 0 at rest, 1 at the strike.
@@ -76,14 +74,12 @@ pub(crate) struct Pose {
     pub(crate) hold: Duration,
 }
 
-/// The duty has no room for one gesture.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a duty of {duty} lets pulses be on for {allowed:?} a minute, and the longest gesture with \
      its way to rest takes {needed:?}: raise the duty or shorten the holds"
 )]
 pub struct DutyError {
-    /// The duty that was asked for.
     pub duty: Percent,
     /// Time with pulses that it allows in a minute.
     pub allowed: Duration,
@@ -156,8 +152,8 @@ impl Motion {
 
     /// The way from wherever the hammer was left to its end.
     ///
-    /// A hobby servo tells nobody where it is, so that no ramp can be made from there. It is
-    /// called by a few short bursts instead: an analog servo comes in stages and each draws
+    /// A hobby servo does not report where it is, so that no ramp can start there. A few short
+    /// bursts move it instead: an analog servo comes in stages and each draws
     /// current for three frames, which a weak supply survives where one long haul would
     /// reset the Pi; a digital one goes at the first burst and has the pauses to recover.
     pub fn boot(&self) -> Vec<Move> {
@@ -169,14 +165,14 @@ impl Motion {
         vec![self.plan.settle(self.end)]
     }
 
-    /// Takes down that pulses were on from `began` to `ended`.
+    /// Counts pulses from `began` to `ended`.
     pub fn spent(&mut self, began: Instant, ended: Instant) {
         self.duty.spent(began, ended);
     }
 }
 
-/// What of the moves that are `left` is done once the process is to stop: the last one
-/// alone, which leads to an end.
+/// The moves of `left` that are made once the process stops: the last one alone, which leads to
+/// an end.
 pub fn cut_short(left: &[Move]) -> &[Move] {
     left.get(left.len().saturating_sub(1)..).unwrap_or_default()
 }

@@ -17,33 +17,30 @@ use crate::net::Access;
 use crate::net::limits::TotalLimit;
 use crate::net::port::Port;
 
-/// How long stopping may take in all: the swing, the rest, and the goodbyes.
+/// For all of stopping: the swing, the way to rest, and closing connections.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What of [`STOP_DEADLINE`] is kept for the goodbyes: thousands of them take their time.
-const GOODBYES: Duration = Duration::from_secs(1);
+/// The part of [`STOP_DEADLINE`] for closing connections: thousands take their time.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// Connections that do not close, and no other either for so long, are waited for no more.
-const GOODBYE: Duration = Duration::from_millis(250);
+/// If no connection closes for so long, the rest are dropped.
+const CLOSE_PAUSE: Duration = Duration::from_millis(250);
 
-/// What of [`STOP_DEADLINE`] is kept for the history, and for letting go of everything.
+/// The part of [`STOP_DEADLINE`] for the history and the end of the process.
 const EXIT: Duration = Duration::from_millis(150);
 
-/// Where to serve, and for whom.
 pub struct Ports {
     /// `bonk.v1`, health and reflection.
     pub grpc: TcpListener,
     /// The web side; off without.
     pub http: Option<TcpListener>,
-    /// Who is let in.
     pub access: Access,
 }
 
-/// Why serving ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The socket has no address.
-    #[error("cannot tell which address is listened on")]
+    #[error("cannot find the address that is listened on")]
     Address(#[source] std::io::Error),
     /// The reflection service could not be put together.
     #[error("cannot describe bonk.v1 for reflection")]
@@ -62,19 +59,6 @@ pub enum ServeError {
     /// The task of the web side ended.
     #[error("the HTTP server's task ended unasked")]
     Web,
-}
-
-// === impl Ports ===
-
-/// gRPC alone, in plaintext for everybody.
-impl From<TcpListener> for Ports {
-    fn from(grpc: TcpListener) -> Self {
-        Self {
-            grpc,
-            http: None,
-            access: Access::default(),
-        }
-    }
 }
 
 /// Serves on `ports` until `shutdown` resolves, then stops within [`STOP_DEADLINE`].
@@ -125,7 +109,7 @@ pub async fn run(
     health.set_not_serving().await;
     app.stop();
     let rest = async {
-        if !arm_ended && timeout_at(deadline - GOODBYE, &mut arm).await.is_err() {
+        if !arm_ended && timeout_at(deadline - CLOSE_PAUSE, &mut arm).await.is_err() {
             warn!("the arm did not get to rest in time; its pulses end with the process");
             arm.abort();
         }
@@ -139,27 +123,27 @@ pub async fn run(
             result = result.and(served.map_err(failed));
         }
         () = &mut rest => rested = true,
-        () = sleep_until(deadline - GOODBYES) => (),
+        () = sleep_until(deadline - CLOSE_TIME) => (),
     }
     closing.cancel();
     let last = deadline - EXIT;
-    let goodbyes = async {
+    let closed = async {
         if served_out {
             return Ok(());
         }
-        let Some(served) = parted(serving, &connections, last).await else {
+        let Some(served) = drain(serving, &connections, last).await else {
             info!("some connections are still open and are dropped");
             return Ok(());
         };
         served.map_err(failed)
     };
-    let (parted, ()) = tokio::join!(goodbyes, async {
+    let (drained, ()) = tokio::join!(closed, async {
         if !rested {
             rest.await;
         }
     });
-    result = result.and(parted);
-    let last = last.min(Instant::now() + GOODBYE);
+    result = result.and(drained);
+    let last = last.min(Instant::now() + CLOSE_PAUSE);
     if web.is_running() && timeout_at(last, web.ended()).await.is_err() {
         info!("some HTTP connections are still open and are dropped");
     }
@@ -168,14 +152,14 @@ pub async fn run(
 
 /// Drives `serving` as long as one of its `connections` closes now and then, but not for
 /// longer than `until`; `None` if it did not end.
-async fn parted<T>(
+async fn drain<T>(
     mut serving: Pin<&mut impl Future<Output = T>>,
     connections: &TotalLimit,
     until: Instant,
 ) -> Option<T> {
     loop {
         let open = connections.in_use();
-        let pause = until.min(Instant::now() + GOODBYE);
+        let pause = until.min(Instant::now() + CLOSE_PAUSE);
         if let Ok(served) = timeout_at(pause, &mut serving).await {
             return Some(served);
         }

@@ -36,19 +36,19 @@ pub trait Servo: Send + 'static {
 pub enum ServoError {
     #[error("the servo did not {attempt}")]
     Backend {
-        /// What was tried: completes "the servo did not …".
+        /// Completes "the servo did not …".
         attempt: String,
         /// The backend's own error.
         source: Box<dyn Error + Send + Sync>,
     },
-    #[error("the servo's backend panicked when asked to {attempt}")]
+    #[error("the servo's backend panicked when ordered to {attempt}")]
     Panicked {
-        /// What was tried: completes "asked to …".
+        /// Completes "ordered to …".
         attempt: String,
     },
     #[error("the servo's thread is gone and cannot {attempt}: restart the bonker")]
     Gone {
-        /// What was tried: completes "cannot …".
+        /// Completes "cannot …".
         attempt: String,
     },
 }

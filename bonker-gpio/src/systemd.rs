@@ -1,5 +1,5 @@
-//! What systemd is notified, by the protocol of `sd_notify(3)`, where it started this process with
-//! `Type=notify`; nobody is notified otherwise.
+//! Notifies systemd by the protocol of `sd_notify(3)`, if it started this process with
+//! `Type=notify`.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use tracing::warn;
 
 use crate::arm::Heartbeat;
 
-/// The boot motion is over, and health says SERVING.
+/// The boot motion is over, and health is SERVING.
 pub(crate) fn ready() {
-    tell("ready", &NotifyState::Ready);
+    notify("ready", &NotifyState::Ready);
 }
 
 /// The last swing and the way to rest are under way.
 pub(crate) fn stopping() {
-    tell("stopping", &NotifyState::Stopping);
+    notify("stopping", &NotifyState::Stopping);
 }
 
-/// Where `WATCHDOG_USEC` is set (`sd_watchdog_enabled(3)`), says twice in that time that all is
-/// well, as long as the arm answers; sleeps for ever otherwise.
+/// If `WATCHDOG_USEC` is set (`sd_watchdog_enabled(3)`), notifies systemd twice in that time while
+/// the arm answers.
 pub(crate) async fn watchdog(arm: Heartbeat) -> Infallible {
     match sd_notify::watchdog_enabled() {
         Some(within) => {
-            let well = || tell("alive", &NotifyState::Watchdog);
-            watch(within / 2, arm, well).await
+            let alive = || notify("alive", &NotifyState::Watchdog);
+            watch(within / 2, arm, alive).await
         }
         None => std::future::pending().await,
     }
 }
 
-async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infallible {
+async fn watch(every: Duration, arm: Heartbeat, mut alive: impl FnMut()) -> Infallible {
     // An interval of nothing is none: one that is shorter than a swing would end the process anyway.
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         match timeout(every, arm.beat()).await {
-            Ok(true) => well(),
+            Ok(true) => alive(),
             // It has stopped; the process is about to.
             Ok(false) => std::future::pending().await,
             Err(_) => warn!(
@@ -51,10 +51,10 @@ async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infal
     }
 }
 
-fn tell(what: &'static str, state: &NotifyState<'_>) {
+fn notify(what: &'static str, state: &NotifyState<'_>) {
     // Without NOTIFY_SOCKET this does nothing.
     if let Err(why) = sd_notify::notify(std::slice::from_ref(state)) {
-        warn!(error = %chain(&why), what, "cannot tell systemd");
+        warn!(error = %chain(&why), what, "cannot notify systemd");
     }
 }
 
@@ -75,10 +75,10 @@ mod tests {
         let notified = AtomicU32::new(0);
         let watch = async |seconds| {
             let every = Duration::from_secs(10);
-            let well = || {
+            let alive = || {
                 notified.fetch_add(1, Ordering::Relaxed);
             };
-            let watch = watch(every, heartbeat.clone(), well);
+            let watch = watch(every, heartbeat.clone(), alive);
             let _ = timeout(Duration::from_secs(seconds), watch).await;
             notified.swap(0, Ordering::Relaxed)
         };

@@ -77,7 +77,7 @@ impl Follower {
         self.app.following().unwrap()
     }
 
-    /// Waits until it is told of all there is from now on.
+    /// Waits until the hub sends its swings.
     async fn connected(&self) {
         within(async {
             while !self.counters().is_connected() {
@@ -316,7 +316,7 @@ async fn the_own_desk_has_the_last_word() {
     bonk(&hub, 3..=3).await;
     swung(&own.app, 1).await;
     assert_eq!(ids(&own.app), ["3"]);
-    // What was quiet is not asked for again.
+    // A quiet item is not requested again.
     stop(own, Some(follower)).await;
     let own = bonker(ANYWHERE, dirs[1].path()).await;
     let follower = Follower::start(hub.address, &own);
@@ -342,8 +342,8 @@ async fn a_follower_that_is_killed_goes_on_where_its_state_is() {
         loop {
             first += 1;
             bonk(&hub, [first]).await;
-            let told = tokio::time::timeout(Duration::from_millis(500), watched.message());
-            if told.await.is_ok() {
+            let received = tokio::time::timeout(Duration::from_millis(500), watched.message());
+            if received.await.is_ok() {
                 return;
             }
         }
@@ -359,15 +359,15 @@ async fn a_follower_that_is_killed_goes_on_where_its_state_is() {
     swung(&hub.app, first + 9).await;
     let (follower, own) = Running::serve("127.0.0.1:0", &more).await;
     let mut watched = watch(&own).await;
-    let mut told = Vec::new();
-    while told.last() != Some(&(first + 9)) {
+    let mut received = Vec::new();
+    while received.last() != Some(&(first + 9)) {
         let swing = within(watched.message()).await.unwrap().unwrap();
-        told.push(swing.item.unwrap().id.parse::<u64>().unwrap());
+        received.push(swing.item.unwrap().id.parse::<u64>().unwrap());
     }
-    assert!(told[0] <= first);
-    assert_eq!(told, (told[0]..=first + 9).collect::<Vec<_>>());
-    let (_, _, said) = follower.end(Signal::TERM).await;
-    assert!(said.contains("following url="), "{said}");
+    assert!(received[0] <= first);
+    assert_eq!(received, (received[0]..=first + 9).collect::<Vec<_>>());
+    let (_, _, output) = follower.end(Signal::TERM).await;
+    assert!(output.contains("following url="), "{output}");
 }
 
 /// What the bonker at `url` ever swung for, and swings for from now on.

@@ -50,10 +50,10 @@ async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
     server.ready().await;
     tokio::time::pause();
     // Nothing, the head of a record, and a record that is no ClientHello.
-    for said in [&b""[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x00\x01x"] {
+    for output in [&b""[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x00\x01x"] {
         let mut peer = TcpStream::connect(server.address).await.unwrap();
         let begun = Instant::now();
-        peer.write_all(said).await.unwrap();
+        peer.write_all(output).await.unwrap();
         let mut heard = Vec::new();
         let _ = within(peer.read_to_end(&mut heard)).await;
         let took = begun.elapsed();

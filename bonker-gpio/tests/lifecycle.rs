@@ -23,8 +23,8 @@ async fn health_follows_the_boot_motion_and_the_end() {
         let call = client.watch(request);
         let mut health = within(call).await.unwrap().into_inner();
         let mut status = async || {
-            let said = within(health.message()).await.unwrap().unwrap();
-            said.status()
+            let output = within(health.message()).await.unwrap().unwrap();
+            output.status()
         };
         gate.reached(REST_US).await;
         assert_eq!(status().await, ServingStatus::NotServing);

@@ -37,7 +37,7 @@ async fn guarded(private: bool) -> Server {
 
 /// The first lines of the answer, up to what is empty.
 async fn head(server: &Server, request: &str) -> String {
-    let stream = http::say(server.web, request).await;
+    let stream = http::send(server.web, request).await;
     let mut answer = String::new();
     // A stream of events has no end.
     while !answer.contains("\r\n\r\n") {
@@ -87,8 +87,8 @@ async fn anyone_may_watch_unless_it_is_private() {
                 let head = get(&server, path, headers).await;
                 let wanted = if admitted { 200 } else { 401 };
                 assert_eq!(status(&head), wanted, "{path} {headers} {head}");
-                let asked = head.contains("www-authenticate: Basic realm=\"bonker\"\r\n");
-                assert_eq!(asked, !admitted, "{head}");
+                let challenge = head.contains("www-authenticate: Basic realm=\"bonker\"\r\n");
+                assert_eq!(challenge, !admitted, "{head}");
             }
         }
         for probe in ["/live", "/ready"] {
@@ -113,9 +113,9 @@ async fn who_acts_shows_the_token() {
         ] {
             let head = post(&server, path, headers, body).await;
             assert_eq!(status(&head), 401, "{path} {headers}");
-            // Browsers would ask for the other kind with a window of their own.
-            let asked = format!("www-authenticate: {scheme} realm=\"bonker\"\r\n");
-            assert!(head.contains(&asked), "{head}");
+            // Browsers open a dialog of their own for the other kind.
+            let challenge = format!("www-authenticate: {scheme} realm=\"bonker\"\r\n");
+            assert!(head.contains(&challenge), "{head}");
         }
         let scraped = get(&server, "/metrics", headers).await;
         assert_eq!(status(&scraped), 401, "{scraped}");

@@ -1,8 +1,7 @@
-//! What is said to an item, and how often it was.
+//! The answers to items, and their counts.
 
 use std::fmt;
 
-/// What became of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Queued for the servo.
@@ -26,11 +25,10 @@ pub enum Outcome {
 /// The one answer to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// What became of it.
     pub outcome: Outcome,
-    /// What became of the item that had this id first; set for duplicates only.
+    /// The outcome of the first item with this id; for duplicates only.
     pub first: Option<Outcome>,
-    /// For people; empty where the outcome says it all. Not escaped.
+    /// For people; may be empty. Not escaped.
     pub message: String,
 }
 
@@ -78,8 +76,7 @@ impl Outcome {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
-    /// Whether the item's fate is sealed: its id gets the same answer ever after, where
-    /// one that was dropped may try again.
+    /// The id gets DUPLICATE from now on; after any other outcome it may be sent again.
     pub(crate) fn is_final(self) -> bool {
         matches!(
             self,
@@ -120,7 +117,6 @@ impl Answer {
 // === impl Tally ===
 
 impl Tally {
-    /// How often `outcome` was answered.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.answers.get(outcome as usize).copied().unwrap_or(0)
     }

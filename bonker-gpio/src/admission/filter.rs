@@ -1,4 +1,4 @@
-//! Which namespaces and labels may bonk; what is denied is denied whatever is allowed.
+//! Which namespaces and labels may bonk; deny overrides allow.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use wildmatch::WildMatch;
 
 use crate::bonk::Bonk;
 
-/// Allows everything while nothing is said. Of the namespaces allowed one has to match, and
-/// of the labels allowed, too, where there are any.
+/// Empty, it allows everything. One of the allowed namespaces has to match, if there are any, and
+/// one of the allowed labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Namespaces that may bonk, with `*` and `?`.
@@ -32,7 +32,7 @@ pub struct LabelRule {
 // === impl Filter ===
 
 impl Filter {
-    /// Why `bonk` may not; `None` if it may.
+    /// `None` if `bonk` is allowed.
     pub(super) fn denies(&self, bonk: &Bonk) -> Option<&'static str> {
         let named = |rules: &[WildMatch]| rules.iter().any(|rule| rule.matches(&bonk.namespace));
         let labelled = |rules: &[LabelRule]| rules.iter().any(|rule| rule.matches(&bonk.labels));
@@ -85,7 +85,7 @@ mod tests {
             allow_labels: vec![rule(("bonk", "yes")), rule(("team", "a?"))],
             deny_labels: vec![rule(("bonk", "no*"))],
         };
-        let check = |namespace: &str, labels: &[(&str, &str)], said: Option<&str>| {
+        let check = |namespace: &str, labels: &[(&str, &str)], expect: Option<&str>| {
             let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
             let bonk = Bonk {
                 namespace: namespace.to_owned(),
@@ -93,9 +93,9 @@ mod tests {
                 ..Bonk::default()
             };
             let denied = filter.denies(&bonk);
-            assert_eq!(denied.is_some(), said.is_some(), "{namespace} {labels:?}");
-            let words = (denied.unwrap_or_default(), said.unwrap_or_default());
-            assert!(words.0.contains(words.1), "{words:?}");
+            assert_eq!(denied.is_some(), expect.is_some(), "{namespace} {labels:?}");
+            let texts = (denied.unwrap_or_default(), expect.unwrap_or_default());
+            assert!(texts.0.contains(texts.1), "{texts:?}");
         };
         let yes = ("bonk", "yes");
         check("prod-1", &[yes], None);

@@ -1,10 +1,10 @@
-//! Which ids were decided, and how.
+//! The outcomes of recent ids.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::answer::Outcome;
 
-/// How many ids are remembered; the oldest is forgotten first.
+/// Ids; the oldest is dropped first.
 pub(crate) const MEMORY_CAPACITY: usize = 4096;
 
 #[derive(Debug, Default)]

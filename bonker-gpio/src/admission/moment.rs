@@ -1,15 +1,14 @@
-//! Now, by both clocks.
+//! The time by both clocks.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A point in time. What is stepped when the clock is set, as on a Pi without a battery, is
-/// only asked about hours of the day and times that peers say.
+/// The wall clock jumps when it is set, as on a Pi without a battery; it serves only hours of the
+/// day and times of peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// By the wall clock.
     pub(crate) wall: Timestamp,
-    /// Since the desk was opened, by a clock that is never set.
+    /// Since the start, by the monotonic clock.
     pub(crate) up: Duration,
 }

@@ -1,4 +1,4 @@
-//! Pure: the hours in which the penguin sleeps, wherever it does.
+//! The hours without swings, in any time zone. Pure.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -9,11 +9,10 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 pub struct QuietHours {
     /// The hours; none: never quiet.
     pub hours: Vec<Hours>,
-    /// Whose clocks.
     pub zone: TimeZone,
 }
 
-/// From one time of the day to another, that day's or, if it is not later, the next day's.
+/// From one time of the day to a later one or, if it is not later, to that of the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours {
     /// When they begin.
@@ -25,12 +24,12 @@ pub struct Hours {
 // === impl QuietHours ===
 
 impl QuietHours {
-    /// Until when it is quiet; `None` if it is not.
+    /// The end of the quiet hours; `None` outside of them.
     ///
     /// Where the clocks are put back over an end of the hours, the quiet lasts from the first
     /// time they show its beginning to the second time they show its end; where they are put
     /// forward over it, it is when they are.
-    pub(super) fn until(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn end(&self, now: Timestamp) -> Option<Timestamp> {
         let today = self.zone.to_datetime(now).date();
         let days = [today.yesterday().ok(), Some(today)];
         let quiet = |day: Date, hours: &Hours| {
@@ -104,7 +103,7 @@ mod tests {
             zone: TimeZone::get("Europe/Berlin").unwrap(),
         };
         let now: Timestamp = now.parse().unwrap();
-        let until = quiet.until(now)?.to_zoned(quiet.zone);
+        let until = quiet.end(now)?.to_zoned(quiet.zone);
         Some(until.strftime("%m-%dT%H:%M%:z").to_string())
     }
 
@@ -184,11 +183,7 @@ mod tests {
             hours: vec![hours("12:00", "14:00"), hours("13:00", "16:00")],
             zone: TimeZone::UTC,
         };
-        let at = |text: &str| {
-            quiet
-                .until(text.parse().unwrap())
-                .map(|end| end.to_string())
-        };
+        let at = |text: &str| quiet.end(text.parse().unwrap()).map(|end| end.to_string());
         assert_eq!(
             at("2026-06-01T13:30Z").as_deref(),
             Some("2026-06-01T16:00:00Z")

@@ -1,10 +1,10 @@
-//! How many items one peer may send.
+//! Limits the items of each peer.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// How many peers are kept apart; beyond that the one that was silent longest is forgotten.
+/// One more drops the peer that was silent longest.
 const MAX_PEERS: usize = 1024;
 
 /// A token bucket for each peer.

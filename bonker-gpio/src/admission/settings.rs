@@ -1,4 +1,4 @@
-//! What the owner wants.
+//! Settings of the admission.
 
 use std::time::Duration;
 
@@ -7,27 +7,24 @@ use super::quiet::QuietHours;
 use super::rate::PeerRate;
 use crate::bonk::Severity;
 
-/// The longest snooze: who forgets it finds the penguin awake again.
+/// A snooze that was forgotten ends by itself.
 pub(crate) const MAX_SNOOZE: Duration = Duration::from_hours(7 * 24);
 
-/// How the desk decides. The default is the command line's, too.
+/// The default is the command line's, too.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How long after a swing items of its place are added to it; zero: nothing coalesces.
+    /// Items of the same container are added to a swing for so long; zero turns it off.
     pub window: Duration,
-    /// How many jobs may wait.
+    /// Jobs that may wait.
     pub queue: usize,
-    /// How old a cause may get before it is too late to swing.
+    /// Age at which a cause is too old to swing for.
     pub expire: Duration,
-    /// How long the arm rests between two swings.
+    /// Pause between two swings.
     pub cooldown: Duration,
-    /// What each peer may send.
     pub peer_rate: PeerRate,
-    /// What is milder than this moves nothing.
+    /// Milder bonks do not swing.
     pub min_severity: Severity,
-    /// Which namespaces and labels may bonk.
     pub filter: Filter,
-    /// When nothing swings.
     pub quiet: QuietHours,
 }
 

@@ -193,7 +193,7 @@ fn what_waits_too_long_expires_by_its_own_time() {
     assert_eq!(send("future", Some(5000)), Outcome::Accepted);
     assert_eq!(send("never", None), Outcome::Accepted);
     assert_eq!(send("fresh", Some(900)), Outcome::Accepted);
-    // The clock was set back meanwhile; it is not asked again.
+    // The clock was set back meanwhile; it is not used again.
     let set = Moment {
         wall: at(0).wall,
         ..at(1250)
@@ -294,8 +294,8 @@ enum Act {
         peer: u8,
     },
     Malformed,
-    /// The arm asks, and is back so much later.
-    Ask(u64),
+    /// The arm takes a job, and is back so much later.
+    TakeJob(u64),
     Snooze(u64),
     Pass(u64),
 }
@@ -318,7 +318,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         8 => submit,
         1 => Just(Act::Malformed),
-        6 => (0..3_u64).prop_map(Act::Ask),
+        6 => (0..3_u64).prop_map(Act::TakeJob),
         1 => (0..200_u64).prop_map(Act::Snooze),
         3 => (0..400_u64).prop_map(Act::Pass),
     ];
@@ -406,9 +406,9 @@ proptest! {
                     prop_assert_eq!(answer.outcome, Outcome::Rejected);
                     *answers.entry(Outcome::Rejected).or_default() += 1;
                 }
-                Act::Ask(takes) => match admission.next(now) {
+                Act::TakeJob(takes) => match admission.next(now) {
                     Next::Swing(job) => {
-                        prop_assert!(strict().quiet.until(now.wall).is_none());
+                        prop_assert!(strict().quiet.end(now.wall).is_none());
                         prop_assert!(admission.snoozed_until(now).is_none());
                         prop_assert!(rested.is_none_or(|rested| seconds >= rested + COOLDOWN));
                         prop_assert!(job.expires > now.up);

@@ -1,4 +1,4 @@
-//! What may bonk, when, and how often.
+//! Flags of the admission: what may bonk, when, and how often.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use wildmatch::WildMatch;
 
-use super::duration::{duration, written};
+use super::duration::{duration, format_duration};
 use crate::admission::{Filter, Hours, LabelRule, PeerRate, QuietHours, Settings};
 use crate::bonk::Severity;
 
@@ -25,7 +25,7 @@ pub(crate) struct AdmissionArgs {
     #[arg(long, env = "BONKER_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Coalescing window: further kills of the same container only raise its counter; 0s turns it off
-    #[arg(long, env = "BONKER_WINDOW", default_value = written(Settings::default().window),
+    #[arg(long, env = "BONKER_WINDOW", default_value = format_duration(Settings::default().window),
           value_name = "TIME", value_parser = span)]
     pub(crate) window: Duration,
     /// Most bonks that may wait for the servo
@@ -34,11 +34,11 @@ pub(crate) struct AdmissionArgs {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_QUEUE)))]
     pub(crate) queue: u32,
     /// Age at which a kill is too old to swing for
-    #[arg(long, env = "BONKER_EXPIRE", default_value = written(Settings::default().expire),
+    #[arg(long, env = "BONKER_EXPIRE", default_value = format_duration(Settings::default().expire),
           value_name = "TIME", value_parser = some_time)]
     pub(crate) expire: Duration,
     /// Pause between two swings
-    #[arg(long, env = "BONKER_COOLDOWN", default_value = written(Settings::default().cooldown),
+    #[arg(long, env = "BONKER_COOLDOWN", default_value = format_duration(Settings::default().cooldown),
           value_name = "TIME", value_parser = span)]
     pub(crate) cooldown: Duration,
     /// Hours without swings, as in 22:00-07:00; repeatable
@@ -107,7 +107,7 @@ impl AdmissionArgs {
     }
 }
 
-/// No clock reaches the end of every span that can be written.
+/// A clock cannot show the end of every span.
 fn span(text: &str) -> Result<Duration, String> {
     let span = duration(text)?;
     if span > MAX_SPAN {
@@ -206,8 +206,8 @@ mod tests {
             match usage {
                 None => assert!(read.is_ok(), "{flag} {value}: {read:?}"),
                 Some(usage) => {
-                    let said = read.unwrap_err();
-                    assert!(said.contains(usage), "{flag} {value}: {said}");
+                    let why = read.unwrap_err();
+                    assert!(why.contains(usage), "{flag} {value}: {why}");
                 }
             }
         };

@@ -27,7 +27,7 @@ pub(crate) struct ServerArgs {
     /// File with the token, if the bonker requires one
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// What the names of these flags begin with where they are not a client's.
+    /// The prefix of these flags' names in errors.
     #[arg(skip)]
     pub(crate) prefix: &'static str,
 }

@@ -178,7 +178,7 @@ async fn a_failed_strike_is_counted_and_the_arm_goes_on() {
     let mut swings = running.app.watch();
     running.bonk("a");
     running.bonk("b");
-    // The first one never moved: watchers are told of the second alone.
+    // The first one never moved: watchers get the second alone.
     assert_eq!(within(swings.recv()).await.unwrap().swings, 1);
     assert_eq!(running.swings().1, 1);
     let moves = running.stopped().await;

@@ -24,7 +24,7 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
             Err(why) if why.is_permanent() => return Err(why),
             Err(why) => why,
         };
-        if picture.link(Link::Broken(chain(&why).to_string())) {
+        if picture.set_link(Link::Broken(chain(&why).to_string())) {
             screen.draw(&picture).map_err(ClientError::Screen)?;
         }
         tokio::select! {
@@ -52,9 +52,9 @@ async fn watch(
     };
     backoff.reset();
     if seen.is_none() {
-        picture.history(end.total, end.last);
+        picture.set_totals(end.total, end.last);
     }
-    picture.link(Link::Watching);
+    picture.set_link(Link::Watching);
     screen.draw(picture).map_err(ClientError::Screen)?;
     loop {
         let swing = tokio::select! {
@@ -80,7 +80,7 @@ async fn watch(
             coalesced,
             sequence: position.sequence,
         };
-        picture.swung(entry, missed, screen.now());
+        picture.add_swing(entry, missed, screen.now());
         screen.draw(picture).map_err(ClientError::Screen)?;
     }
 }

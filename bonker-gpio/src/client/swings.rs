@@ -21,7 +21,7 @@ pub(crate) struct Swings {
 /// A swing of another bonker.
 #[derive(Debug)]
 pub(crate) struct HubSwing {
-    /// Why it swung. A cause without a time has that of the swing.
+    /// A cause without a time has that of the swing.
     pub(crate) bonk: Result<Bonk, Malformed>,
     /// Where it is in that bonker's history.
     pub(crate) position: Position,
@@ -29,9 +29,9 @@ pub(crate) struct HubSwing {
     pub(crate) missed: u64,
     /// When its first pulse began.
     pub(crate) swung_at: Option<Timestamp>,
-    /// What the servo did, if this version knows it.
+    /// `None` for a gesture of a later version.
     pub(crate) gesture: Option<Gesture>,
-    /// Further items of the same place that it stands for.
+    /// Further items of the same container.
     pub(crate) coalesced: u64,
 }
 

@@ -18,7 +18,6 @@ pub(super) struct Head {
     pub(super) total: u64,
     /// When the last one began.
     pub(super) last: Option<Timestamp>,
-    /// Until when the penguin is left in peace.
     pub(super) snoozed: Option<Timestamp>,
     /// The toggle was left at its other end.
     pub(super) toggled: bool,
@@ -28,12 +27,11 @@ pub(super) struct Head {
     pub(super) board: Board,
 }
 
-/// What the desk has to know again after a restart.
+/// For the admission after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Ids and the names of their outcomes, oldest first.
     pub(crate) answers: Vec<(String, String)>,
-    /// Until when the penguin is left in peace.
     pub(crate) snoozed: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! What the writer and everybody else share: what is so by now, and what is not on the disk.
+//! The state that the writer shares with the rest: all of it, and which of it is not on the disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,10 @@ use super::tail::{MEMORY_CAPACITY, Tail};
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something is to be written, or the end is near; or it was written.
+    /// There is something to write, or it was written, or the history closes.
     changed: Condvar,
 }
 
-/// How far the history's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Open,
@@ -31,9 +30,9 @@ pub(super) struct State {
     head: Head,
     tail: Tail,
     answers: VecDeque<(String, &'static str)>,
-    /// What the database had at the start, for the desk.
+    /// From the database, for the admission.
     kept: Kept,
-    /// Up to which swing the disk has them; none in a history without one.
+    /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
     lost: u64,
@@ -55,7 +54,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `change`, and has it written.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);

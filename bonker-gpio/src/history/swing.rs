@@ -1,4 +1,4 @@
-//! A swing, and where it is in the history.
+//! A swing and its position.
 
 use std::sync::Arc;
 
@@ -8,34 +8,28 @@ use serde::{Deserialize, Serialize};
 use crate::bonk::Bonk;
 use crate::motion::Gesture;
 
-/// A swing, told to watchers once its first pulse is under way.
+/// Sent to watchers when its first pulse began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swing {
-    /// Why the arm swung.
     pub bonk: Arc<Bonk>,
     /// Swings since the server started, this one included.
     pub swings: u64,
-    /// When the first pulse began.
     pub swung_at: Timestamp,
-    /// What the arm did.
     pub gesture: Gesture,
-    /// Items of the same place that came while this one waited.
+    /// Further items of the same container that came while this one waited.
     pub coalesced: u64,
-    /// Where it is in the history.
     pub position: Position,
 }
 
-/// A place in a history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Which history.
     #[serde(with = "text")]
     pub history: Arc<str>,
     /// Number of the swing in it; the first is 1.
     pub sequence: u64,
 }
 
-/// What came after a position.
+/// The swings after a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     /// The position's sequence in this run. Sequences that are missing between it and the
@@ -63,7 +57,7 @@ mod text {
 // === impl Position ===
 
 impl Default for Position {
-    /// Nowhere: before all there is.
+    /// Before the first swing of any history.
     fn default() -> Self {
         Self {
             history: "".into(),

@@ -1,16 +1,15 @@
-//! Pure: the latest swings, which need not be read from the disk, and may not be on it yet.
+//! The latest swings, in memory; they may not be on the disk yet. Pure.
 
 use std::collections::VecDeque;
 
 use super::swing::Swing;
 
-/// How many swings are kept in memory.
 pub const MEMORY_CAPACITY: usize = 1000;
 
-/// And how much text, in bytes, so that long names do not take all of a Pi's memory.
+/// Bytes of text, so that long names do not take all of a Pi's memory.
 const MAX_BYTES: usize = 2 << 20;
 
-/// What a swing takes beside its text, in bytes.
+/// Memory of a swing beside its text, in bytes.
 const OVERHEAD: usize = 512;
 
 #[derive(Debug, Default)]
@@ -22,7 +21,7 @@ pub(super) struct Tail {
 // === impl Tail ===
 
 impl Tail {
-    /// Adds the newest; gives back the sequence of the last one that made room for it.
+    /// Adds the newest; returns the sequence of the last one that was dropped for it.
     pub(super) fn push(&mut self, swing: Swing) -> Option<u64> {
         self.bytes += size(&swing);
         self.swings.push_back(swing);

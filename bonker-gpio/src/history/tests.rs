@@ -94,7 +94,7 @@ fn everything_is_there_again_after_a_restart() {
     };
     let after = |sequence| sequences(&history.after(&at(sequence), 3).swings);
     assert_eq!(after(swings - 1), [swings, swings + 1]);
-    assert_eq!(after(swings + 40), [swings + 1], "told and never written");
+    assert_eq!(after(swings + 40), [swings + 1], "seen and never written");
     history.close();
 }
 
@@ -197,7 +197,7 @@ fn the_oldest_go_when_there_are_too_many() {
     history.close();
 }
 
-/// Neither panics nor silences the one who asks.
+/// Neither panics nor blocks the caller.
 #[test]
 fn a_position_beyond_the_end_is_the_end() {
     let history = History::in_memory();

@@ -12,11 +12,11 @@ use super::shared::Shared;
 use super::store::Store;
 
 /// How long a change waits for others to share its transaction: an SD card wears out with
-/// every one. What is younger than this at a power cut is lost.
+/// every one. Younger changes are lost in a power cut.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Writes what `shared` has into `store` until it is closed. A disk that fails is told of
-/// once; from then on the history is what memory holds.
+/// Writes the batches of `shared` into `store` until it is closed. The first failure is logged;
+/// from then on the history is in memory only.
 pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), HistoryError> {
     let write = move || {
         let mut broken = false;

@@ -1,4 +1,4 @@
-//! A secret that callers show, read from a file.
+//! The token of clients, read from a file.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -15,11 +15,10 @@ pub(crate) const MIN_TOKEN_BYTES: usize = 16;
 
 const MAX_FILE_BYTES: u64 = 4096;
 
-/// What a caller has to show. Read once; a new one takes a restart.
+/// Read once; a new one takes effect after a restart.
 #[derive(Clone)]
 pub struct Token(String);
 
-/// Why a file holds no token.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// It cannot be read.
@@ -55,7 +54,7 @@ pub enum TokenError {
 // === impl Token ===
 
 impl Token {
-    /// The first and only line of the file.
+    /// Reads the first and only line of the file.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
         let path = || escape(&file.display().to_string());
         let read = |source| TokenError::Read {
@@ -81,9 +80,9 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// Whether an `Authorization` header shows it: as `Bearer TOKEN`, or as the password of
-    /// `Basic` with whatever user, which is what browsers ask people for. Takes the same
-    /// time wherever a wrong token of the right length differs.
+    /// Whether an `Authorization` header has it: as `Bearer TOKEN`, or as the password of `Basic`
+    /// with any user, for the dialog of browsers. Takes the same time wherever a wrong token of
+    /// the right length differs.
     pub fn admits(&self, authorization: Option<&[u8]>) -> bool {
         let header = authorization.and_then(|header| std::str::from_utf8(header).ok());
         let Some((scheme, shown)) = header.and_then(|header| header.split_once(' ')) else {
@@ -101,7 +100,7 @@ impl Token {
         }
     }
 
-    /// The header of a caller who has it.
+    /// The `Authorization` header that has it.
     pub(crate) fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }

@@ -1,24 +1,23 @@
-//! How many files this process may have open: each connection is one.
+//! Raises the limit of open files: each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::error_chain::chain;
 use tracing::{info, warn};
 
-/// What is open beside connections of gRPC: 1024 of HTTP, the servo, the history, timers, logs.
+/// Open files beside connections of gRPC: 1024 of HTTP, the servo, the history, timers, logs.
 const OTHERS: u64 = 1024 + 64;
 
-/// What is to be done about a limit (getrlimit(2), `RLIMIT_NOFILE`).
+/// How to change a limit (getrlimit(2), `RLIMIT_NOFILE`).
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
-    /// It is enough.
     Leave,
-    /// The soft limit is too low, and may be this.
+    /// The soft limit becomes this.
     Raise(u64),
-    /// Nothing that may be set is enough; this is the most.
+    /// The hard limit, which is too low.
     Short(u64),
 }
 
-/// Has so many `connections` find room, or says that they will not.
+/// Raises the limit for so many `connections`, or logs that it cannot.
 pub(crate) fn allow(connections: u32) {
     let now = getrlimit(Resource::Nofile);
     let wanted = u64::from(connections) + OTHERS;

@@ -45,7 +45,6 @@ pub(crate) struct Hardware {
     pub(crate) sysfs_pwm: PathBuf,
 }
 
-/// What moves the servo, for people.
 #[derive(Clone, Debug)]
 pub struct Backend {
     /// As `--backend` takes it.

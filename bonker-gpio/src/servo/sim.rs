@@ -29,7 +29,7 @@ impl Sim {
         }
     }
 
-    fn draw(&mut self, struck: bool) -> io::Result<()> {
+    fn draw(&mut self, is_down: bool) -> io::Result<()> {
         let Some(screen) = &mut self.screen else {
             return Ok(());
         };
@@ -38,7 +38,7 @@ impl Sim {
             // Writing to a String cannot fail.
             let _ = write!(picture, "\x1b[{}A", self.drawn);
         }
-        for line in penguin::frame(struck) {
+        for line in penguin::frame(is_down) {
             picture.push_str("\r\x1b[K");
             picture.push_str(line);
             picture.push('\n');
@@ -56,8 +56,8 @@ impl Servo for Sim {
             info!(pulse_us = step.pulse_us, hold_ms, "swing step");
             return Ok(());
         }
-        let struck = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
-        self.draw(struck).map_err(|source| ServoError::Backend {
+        let is_down = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
+        self.draw(is_down).map_err(|source| ServoError::Backend {
             attempt: format!("draw a pulse of {} µs", step.pulse_us),
             source: source.into(),
         })
@@ -115,8 +115,8 @@ mod tests {
         let up = format!("\x1b[{HEIGHT}A");
         let frames: Vec<&str> = drawn.split(&up).collect();
         assert_eq!(frames.len(), 2, "{drawn}");
-        for (shown, struck) in frames.iter().zip([true, false]) {
-            for line in frame(struck) {
+        for (shown, is_down) in frames.iter().zip([true, false]) {
+            for line in frame(is_down) {
                 assert!(shown.contains(line), "{line:?} in {shown}");
             }
         }

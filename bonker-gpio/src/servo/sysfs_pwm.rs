@@ -24,11 +24,10 @@ pub(super) struct SysfsPwm {
     path: PathBuf,
     channel: u32,
     state: State,
-    /// What somebody else exported stays so: a udev rule may have, for this very user.
+    /// Exported here. A channel that was exported before stays so: a udev rule may have done it.
     exported: bool,
 }
 
-/// Why there is no channel to drive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SysfsPwmError {
     /// No chip has the pin.
@@ -46,7 +45,7 @@ pub(crate) enum SysfsPwmError {
     },
     /// It is not known which channel the pin is.
     #[error(
-        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: say --pwm-channel"
+        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: give --pwm-channel"
     )]
     NoChannel {
         /// N of `pwmchipN`.
@@ -104,8 +103,8 @@ pub(crate) enum SysfsPwmError {
 // === impl SysfsPwm ===
 
 impl SysfsPwm {
-    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and ends those that a predecessor left. Blocks for two
-    /// seconds at most.
+    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and stops those
+    /// that a predecessor left. Blocks for two seconds at most.
     pub(super) fn open(root: &Path, wish: PwmWish, pin: u8) -> Result<Self, SysfsPwmError> {
         let found = chips::choose(&chips::list(root), wish, pin)?;
         let chip = found.chip.path;
@@ -141,7 +140,7 @@ impl SysfsPwm {
         self.apply(&stop(self.state)).map_err(refused)?;
         let polarity = self.path.join("polarity");
         // Missing where the chip knows no other than the normal one.
-        if std::fs::read_to_string(&polarity).is_ok_and(|said| said.trim() == "inversed") {
+        if std::fs::read_to_string(&polarity).is_ok_and(|text| text.trim() == "inversed") {
             write(&polarity, "normal").map_err(|source| refused((polarity, source)))?;
         }
         Ok(())
@@ -237,7 +236,7 @@ fn refused((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the hardware's frame has to pass, and nothing tells when it has"
+    reason = "the hardware's frame has to pass, and nothing reports its end"
 )]
 fn frame_passes() {
     std::thread::sleep(Duration::from_micros(FRAME_US.into()));

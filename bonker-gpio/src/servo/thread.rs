@@ -46,7 +46,6 @@ enum Action {
     Detach,
 }
 
-/// What the thread owns.
 struct Keeper {
     servo: Box<dyn Servo>,
     limit: Duration,

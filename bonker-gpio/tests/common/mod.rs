@@ -73,7 +73,7 @@ pub fn servo(held_us: Option<u16>) -> (GatedServo, Gate) {
 }
 
 impl Gate {
-    /// Waits until the servo is asked for a pulse of `us`.
+    /// Waits until the servo gets a pulse of `us`.
     pub async fn reached(&mut self, us: u16) {
         while within(self.arrived.recv()).await.unwrap() != us {}
     }

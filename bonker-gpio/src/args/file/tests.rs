@@ -69,10 +69,10 @@ fn what_the_packaged_file_shows_are_the_defaults() {
 
 #[test]
 fn each_wrong_key_and_value_is_named() {
-    let check = |text: &str, said: &str| {
+    let check = |text: &str, part: &str| {
         let why = chain(&serve(text, &[]).unwrap_err()).to_string();
         assert!(
-            why.contains(said) && why.contains("b.toml"),
+            why.contains(part) && why.contains("b.toml"),
             "{text}: {why}"
         );
     };
@@ -107,7 +107,7 @@ fn nothing_of_a_wrong_value_reaches_the_terminal_raw() {
 #[test]
 fn files_that_cannot_be_had_are_told_by_name() {
     let path = |name: &str| std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-    let check = |name: &str, text: Option<String>, said: &str| {
+    let check = |name: &str, text: Option<String>, part: &str| {
         let path = path(name);
         if let Some(text) = &text {
             std::fs::write(&path, text).unwrap();
@@ -116,7 +116,7 @@ fn files_that_cannot_be_had_are_told_by_name() {
         if text.is_some() {
             std::fs::remove_file(&path).unwrap();
         }
-        assert!(why.contains(said) && why.contains(name), "{why}");
+        assert!(why.contains(part) && why.contains(name), "{why}");
     };
     check("absent", None, "cannot read");
     check("syntax", Some("listen = ".into()), "is no TOML");
@@ -160,7 +160,7 @@ proptest! {
         let settings = Settings { path: PathBuf::from("b.toml"), table };
         match apply(Cli::command(), "serve", &settings) {
             Ok(command) => {
-                // Flags may still contradict each other; that is said, too.
+                // Flags may still contradict each other; that is an error, too.
                 let _ = command.try_get_matches_from(["bonker-gpio", "serve"]);
             }
             Err(why) => {

@@ -1,4 +1,4 @@
-//! Pure: what somebody can do about a handshake that failed on the server's side.
+//! Hints for a handshake that failed on the server's side. Pure.
 
 use std::error::Error;
 use std::io;

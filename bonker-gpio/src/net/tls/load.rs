@@ -1,4 +1,4 @@
-//! The files of a TLS port, checked as far as that can be done before a client comes.
+//! Loads and checks the files of a TLS port.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -21,10 +21,10 @@ use crate::text::escape;
 /// A bundle of public CAs has some 200 KiB.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// An end that is this near is said at start, in seconds.
+/// Warn at start if a certificate expires within 30 days, in seconds.
 const SOON: i64 = 30 * 24 * 60 * 60;
 
-/// Permission of everybody to read.
+/// The permission of others to read.
 const OTHERS_READ: u32 = 0o004;
 
 /// Where the certificates are.
@@ -34,7 +34,7 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its key, PEM.
     pub key: PathBuf,
-    /// The CA whose certificates clients have to show; nobody is asked for one without.
+    /// The CA of client certificates; without it, clients need none.
     pub client_ca: Option<PathBuf>,
 }
 
@@ -66,7 +66,6 @@ pub enum TlsError {
         path: String,
         /// The flag that named it.
         flag: &'static str,
-        /// What was looked for.
         what: &'static str,
     },
     /// A certificate cannot be understood.
@@ -98,13 +97,11 @@ pub enum TlsError {
         /// The clock's word.
         now: String,
     },
-    /// A client's certificate, say.
     #[error("the certificate in {path} is not for servers: check --tls-cert")]
     Purpose {
         /// The file.
         path: String,
     },
-    /// A server's certificate, say.
     #[error("the certificate in {path} is no CA's: check --tls-client-ca")]
     NoCa {
         /// The file.
@@ -130,8 +127,8 @@ pub enum TlsError {
     },
 }
 
-/// What rustls makes of `files`, for TLS 1.3 by ring: for a port that demands a certificate of
-/// its clients where there is a CA of clients, and for one that never does.
+/// Two configurations for TLS 1.3 by ring: the first requires client certificates if there is a
+/// client CA, the second never does.
 pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), TlsError> {
     let now = Timestamp::now();
     let provider = Arc::new(ring::default_provider());
@@ -215,7 +212,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let bytes = read(path, FLAG)?;
     let open = fs::metadata(path).is_ok_and(|file| file.mode() & OTHERS_READ != 0);
     if open {
-        // No refusal: a Secret mounted by Kubernetes is of this mode, in a container of its own.
+        // Only a warning: a Secret mounted by Kubernetes is of this mode, in a container of its own.
         let path = shown(path);
         warn!("everybody on this machine can read the key {path}: chmod 600 {path}");
     }
@@ -282,7 +279,7 @@ fn in_time(cert: &X509Certificate<'_>, path: &Path, now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// A certificate that does not say what it is for is for everything.
+/// A certificate without key usages is for all of them.
 fn for_servers(cert: &X509Certificate<'_>, path: &Path) -> Result<(), TlsError> {
     let fine = match cert.extended_key_usage() {
         Ok(Some(usage)) => usage.value.server_auth || usage.value.any,

@@ -22,7 +22,7 @@ use crate::net::limits::Throttle;
 
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Bytes of a peer's first message that tell its protocol.
+/// Bytes of a peer's first message that show its protocol.
 const FIRST_BYTES: usize = 3;
 
 /// Plaintext or TLS.
@@ -127,7 +127,7 @@ impl Handshake {
                         // All of it fits into a fresh socket's buffer.
                         let _ = tcp.try_write(&answer::to_plaintext(first.filled()));
                         let why = io::Error::other("the peer speaks no TLS");
-                        self.log_failure(&why, "it was told to use https://");
+                        self.log_failure(&why, "the answer was: use https://");
                         Stage::Refused(tcp, why)
                     }
                 }

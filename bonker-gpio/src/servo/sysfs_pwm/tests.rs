@@ -130,7 +130,7 @@ fn an_overlay_of_one_pin_goes_first() {
         let found = super::chips::choose(&chips, wish, pin);
         match (found, expect) {
             (Ok(found), Ok(expect)) => assert_eq!((found.chip.number, found.channel), expect),
-            (Err(why), Err(said)) => assert!(why.to_string().contains(said), "{why}"),
+            (Err(why), Err(part)) => assert!(why.to_string().contains(part), "{why}"),
             (found, expect) => panic!("{found:?} for {expect:?}"),
         }
     };
@@ -140,7 +140,7 @@ fn an_overlay_of_one_pin_goes_first() {
     check(AUTO, 18, Ok((0, 0)));
     check(AUTO, 5, Err("dtoverlay=pwm-gpio,gpio=5"));
     check(wish(Some(0), None), 12, Ok((0, 0)));
-    check(wish(Some(0), None), 5, Err("say --pwm-channel"));
+    check(wish(Some(0), None), 5, Err("give --pwm-channel"));
     check(wish(Some(0), Some(1)), 5, Ok((0, 1)));
     check(wish(None, Some(1)), 5, Ok((0, 1)));
     check(wish(Some(0), Some(2)), 18, Err("has 2 channels"));

@@ -32,10 +32,9 @@ pub(super) struct Alert {
     fingerprint: Option<String>,
 }
 
-/// Why an alert is no bonk.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(super) enum Unusable {
-    #[error("it has no startsAt, which tells it from the next of its kind")]
+    #[error("it has no startsAt, which makes its id")]
     NoStart,
     #[error("its fingerprint is not of 1 to {MAX_FINGERPRINT} letters and digits")]
     Fingerprint,

@@ -16,7 +16,6 @@ pub const MAX_ALERTS: usize = 1024;
 /// The reason of a repeated notification, in newer Alertmanagers.
 const REPEATED: &str = "repeat interval elapsed";
 
-/// Why a payload is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PayloadError {
     #[error("not an Alertmanager payload: {0}")]

@@ -63,7 +63,6 @@ pub(super) fn routes() -> Router {
     })
 }
 
-/// The page itself, for who asks with these headers.
 pub(in crate::inlets::web) fn page(headers: &HeaderMap) -> Response {
     PAGE.answer(headers)
 }
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_is_named_is_served() {
+    fn every_file_that_the_page_names_is_served() {
         let texts: String = ASSETS
             .iter()
             .chain([&PAGE])

@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
 use axum::extract::State as Shared;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::sse::Event;
+use axum::response::{IntoResponse as _, Response, Sse};
 use axum::routing::get;
 use futures::stream;
 use jiff::Timestamp;
@@ -33,8 +34,8 @@ const SHOWN: usize = 50;
 /// Namespaces on the leaderboard.
 const LEADERS: usize = 8;
 
-/// A browser reconnects after this, in ms.
-const RETRY: &str = "retry: 2000\n\n";
+/// A browser reconnects after this.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// The last event that a reconnecting browser received (WHATWG HTML, server-sent events).
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -51,7 +52,7 @@ struct Listener {
     snoozes: watch::Receiver<Option<Timestamp>>,
     /// The latest swing that this page has.
     sent: Position,
-    ready: VecDeque<Bytes>,
+    ready: VecDeque<Event>,
     _permit: Permit,
 }
 
@@ -77,12 +78,7 @@ async fn stream_events(Shared(events): Shared<Events>, headers: HeaderMap) -> Re
         .and_then(|id| id.to_str().ok())
         .and_then(parse_position);
     let listener = Listener::new(events.app, last, permit);
-    let frames = stream::unfold(listener, Listener::next);
-    let mut response = Response::new(Body::from_stream(frames));
-    let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("text/event-stream");
-    headers.insert(header::CONTENT_TYPE, kind);
-    response
+    Sse::new(stream::unfold(listener, Listener::next)).into_response()
 }
 
 // === impl Listener ===
@@ -95,7 +91,7 @@ impl Listener {
             snoozes: app.watch_snoozes(),
             app,
             sent: Position::default(),
-            ready: VecDeque::from([Bytes::from_static(RETRY.as_bytes())]),
+            ready: VecDeque::from([Event::default().retry(RETRY)]),
             _permit: permit,
         };
         match last {
@@ -109,11 +105,11 @@ impl Listener {
         listener
     }
 
-    /// The next frame; `None` when the server stops.
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+    /// The next event; `None` when the server stops.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            if let Some(frame) = self.ready.pop_front() {
-                return Some((Ok(frame), self));
+            if let Some(event) = self.ready.pop_front() {
+                return Some((Ok(event), self));
             }
             tokio::select! {
                 biased;

@@ -17,7 +17,7 @@ pub(super) enum Refusal {
     Foreign,
     /// Anybody could have pointed this name here.
     #[error(
-        "the buttons work only where the bonker is asked for by address, as localhost or by a \
+        "the buttons work only if the page was opened by the bonker's address, as localhost or by a \
          local name"
     )]
     Name,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Bytes;
+use axum::response::sse::Event;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -82,12 +82,15 @@ pub(super) struct Incident<'a> {
 }
 
 /// One server-sent event. A reconnecting browser sends its position back.
-pub(super) fn event(name: &str, position: Option<&Position>, data: &impl Serialize) -> Bytes {
-    // Strings and numbers alone: that cannot fail. JSON has no line breaks of its own.
+pub(super) fn event(name: &str, position: Option<&Position>, data: &impl Serialize) -> Event {
+    let event = Event::default();
+    let event = match position {
+        Some(position) => event.id(format_position(position)),
+        None => event,
+    };
+    // Strings and numbers alone: that cannot fail.
     let data = serde_json::to_string(data).unwrap_or_default();
-    let id = position.map(|position| format!("id: {}\n", format_position(position)));
-    let id = id.unwrap_or_default();
-    format!("{id}event: {name}\ndata: {data}\n\n").into()
+    event.event(name).data(data)
 }
 
 pub(super) fn gestures(poses: &[(Gesture, Vec<Pose>)]) -> Gestures {
@@ -169,6 +172,11 @@ impl<'a> From<&'a Swing> for Incident<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use axum::body::to_bytes;
+    use axum::response::{IntoResponse as _, Sse};
+    use futures::stream;
     use serde_json::json;
 
     use super::{event, format_position, parse_position, time};
@@ -191,11 +199,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_event_is_one_line_of_data_whatever_is_in_it() {
+    #[tokio::test]
+    async fn an_event_is_one_line_of_data_whatever_is_in_it() {
         let hostile = json!({"comm": "a\n\nevent: x\r\ndata: 1\u{2028}"});
-        let event = event("bonk", None, &hostile);
-        let lines: Vec<&str> = std::str::from_utf8(&event).unwrap().lines().collect();
+        let events = [Ok::<_, Infallible>(event("bonk", None, &hostile))];
+        let body = Sse::new(stream::iter(events)).into_response().into_body();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let lines: Vec<&str> = std::str::from_utf8(&body).unwrap().lines().collect();
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(lines.first(), Some(&"event: bonk"));
         assert_eq!(lines.last(), Some(&""));

@@ -106,9 +106,9 @@ fn a_post_by_hand_is_one_bonk_each_time() {
 
 #[test]
 fn what_is_malformed_is_refused_with_a_reason() {
-    let check = |body: &str, said: &str| {
+    let check = |body: &str, part: &str| {
         let why = bonks(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err();
-        assert!(why.to_string().contains(said), "{body}: {why}");
+        assert!(why.to_string().contains(part), "{body}: {why}");
     };
     check("", "EOF");
     check("[\"firing\",null,null,null]", "expected an object");
