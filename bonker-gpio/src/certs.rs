@@ -23,7 +23,7 @@ const DEFAULT_CLIENT: &str = "client";
 pub(crate) enum CertsError {
     #[error("there is no CA in {dir} yet: give --host with the names or addresses of the server")]
     NoHost { dir: String },
-    #[error("there is a CA in {dir} already: give --host or --client, to say what it shall sign")]
+    #[error("there is a CA in {dir} already: give --host or --client to have it sign certificates")]
     Nothing { dir: String },
     #[error(
         "{path} exists already, and nothing is overwritten: take it away, or use another --dir"
@@ -45,7 +45,7 @@ pub(crate) enum CertsError {
     Output(#[source] io::Error),
 }
 
-/// Makes what is asked for, all of it or, where a file is in the way, nothing.
+/// Makes all of the files or, if one exists already, none.
 pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
     let dir = args.dir.as_path();
     let (now, old) = (Timestamp::now(), existing(dir)?);
@@ -151,7 +151,7 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
 }
 
 fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
-    let mut said = String::new();
+    let mut text = String::new();
     let dir = shown(dir);
     // Writing to a String cannot fail.
     if let Some(host) = hosts.first() {
@@ -161,14 +161,14 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
             host.clone()
         };
         let _ = writeln!(
-            said,
+            text,
             "Server: take server.crt, server.key and ca.crt to it, and start\n  \
              bonker-gpio serve --listen 0.0.0.0:50051 --tls-cert {dir}/server.crt \
              --tls-key {dir}/server.key --tls-client-ca {dir}/ca.crt"
         );
         if let Some(client) = clients.first() {
             let _ = writeln!(
-                said,
+                text,
                 "Try it:\n  bonker-gpio bonk --to https://{url_host}:50051 --ca {dir}/ca.crt \
                  --cert {dir}/{client}.crt --key {dir}/{client}.key"
             );
@@ -176,13 +176,13 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
     }
     for client in clients {
         let _ = writeln!(
-            said,
+            text,
             "Client {client}: take ca.crt, {client}.crt and {client}.key to it"
         );
     }
     if let Some(client) = clients.first() {
         let _ = writeln!(
-            said,
+            text,
             "In a cluster, for oom-agent (the Secret that daemonset.yaml mounts):\n  \
              kubectl create secret generic oom-agent-bonker --namespace oom-bonker \
              --from-file=ca.crt={dir}/ca.crt --from-file=tls.crt={dir}/{client}.crt \
@@ -190,11 +190,11 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
         );
     }
     let _ = writeln!(
-        said,
+        text,
         "Keep {dir}/ca.key where nobody gets it: it lets anybody in. It signs more clients by\n  \
          bonker-gpio certs --dir {dir} --client NAME"
     );
-    said
+    text
 }
 
 fn shown(path: &Path) -> String {

@@ -1,4 +1,4 @@
-//! The commands that talk to a bonker.
+//! The commands that call a bonker.
 
 mod backoff;
 mod bonk;
@@ -16,6 +16,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tonic::Code;
+
 use crate::picture::ScreenError;
 pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
@@ -23,10 +25,10 @@ pub(crate) use connect::check;
 use refusal::Refusal;
 pub(crate) use snooze::snooze;
 pub(crate) use status::status;
-pub(crate) use swings::{Swings, Told};
+pub(crate) use swings::{HubSwing, Swings};
 pub(crate) use watch::watch;
 
-use crate::auth::TokenError;
+use crate::net::auth::TokenError;
 use crate::text::escape;
 
 /// How long one call may take, connecting included.
@@ -35,7 +37,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest file of certificates: a bundle of public CAs has some 200 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error(
@@ -99,6 +100,30 @@ pub(crate) enum ClientError {
     Screen(ScreenError),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+}
+
+// === impl ClientError ===
+
+impl ClientError {
+    /// Trying again does not help.
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Output(_)
+            | Self::NoCa
+            | Self::NoTls { .. }
+            | Self::File { .. }
+            | Self::Pem { .. }
+            | Self::Tls(_)
+            | Self::Large { .. }
+            | Self::Token { .. }
+            | Self::Handshake { .. } => true,
+            Self::Call { source, .. } => matches!(
+                source.code(),
+                Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// One line on standard output, at once.

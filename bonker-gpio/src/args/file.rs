@@ -25,7 +25,6 @@ pub(super) struct Settings {
     table: Table,
 }
 
-/// Why a settings file cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error("cannot read the settings file {path}")]
@@ -81,8 +80,8 @@ pub(super) fn read(path: &Path) -> Result<Settings, FileError> {
     })
 }
 
-/// Makes what the file says the defaults of `subcommand`, so that flags and variables go
-/// first; each value has been through its flag's own parser.
+/// Makes the file's settings the defaults of `subcommand`, so that flags and variables override
+/// them; each value has been through its flag's own parser.
 pub(super) fn apply(
     mut command: Command,
     subcommand: &str,
@@ -186,7 +185,7 @@ fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, (&'static str, &'stati
     }
 }
 
-/// What the flag's own parser says to these values.
+/// Whether the flag's own parser accepts these values.
 fn alone(command: &Command, subcommand: &str, arg: &Arg, texts: &[String]) -> Result<(), String> {
     if matches!(arg.get_action(), ArgAction::SetTrue) {
         return Ok(());
@@ -194,21 +193,21 @@ fn alone(command: &Command, subcommand: &str, arg: &Arg, texts: &[String]) -> Re
     let flag = arg.get_long().unwrap_or_default();
     let mut line = vec!["bonker-gpio".to_owned(), subcommand.to_owned()];
     line.extend(texts.iter().map(|text| format!("--{flag}={text}")));
-    // What else the command needs is not this value's business.
+    // The check of this value needs no other flag.
     let lenient = |sub: Command| sub.mut_args(|arg| arg.required(false));
     let tried = command.clone().mut_subcommand(subcommand, lenient);
     let tried = tried.try_get_matches_from(line);
     tried.map(|_| ()).map_err(|why| {
-        let said = why.to_string();
-        let first = said.lines().next().unwrap_or_default();
+        let text = why.to_string();
+        let first = text.lines().next().unwrap_or_default();
         escape(first.trim_start_matches("error: "))
     })
 }
 
 /// It quotes the file, on lines of its own: as much of each as a terminal shows.
 fn harmless(why: &toml::de::Error) -> String {
-    let said = why.to_string();
-    let lines = said.trim_end().lines();
+    let text = why.to_string();
+    let lines = text.trim_end().lines();
     let lines = lines.map(|line| escape(&cut(line.to_owned(), MAX_QUOTED)));
     lines.collect::<Vec<_>>().join("\n")
 }

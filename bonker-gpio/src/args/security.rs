@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::auth::{Token, TokenError};
-use crate::tls::{Acceptor, TlsError, TlsFiles};
+use crate::net::auth::{Token, TokenError};
+use crate::net::tls::{Acceptor, TlsError, TlsFiles};
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Security")]
@@ -31,7 +31,6 @@ pub(crate) struct SecurityArgs {
     pub(crate) private: bool,
 }
 
-/// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// gRPC.
@@ -40,7 +39,6 @@ pub(crate) enum Protocol {
     Http1,
 }
 
-/// What of the settings does not go together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Unsafe {
     #[error("--{given} does nothing without --{missing}: give both, or neither")]
@@ -108,7 +106,7 @@ impl SecurityArgs {
         if self.tls_cert.is_none() {
             return Err(Unsafe::Plaintext { flag, address });
         }
-        // Browsers and webhooks are asked for no certificate.
+        // Browsers and webhooks have no certificate.
         let (proven, proof) = match protocol {
             Protocol::Http2 => (
                 self.tls_client_ca.is_some() || self.token_file.is_some(),

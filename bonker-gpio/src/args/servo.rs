@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::{duration, written};
+use super::duration::{duration, format_duration};
 use crate::motion::{
     Calibration, Choreography, Limits, LimitsError, MAX_HOLD, Percent, Style, Tempo,
 };
 use crate::servo::{Choice, Hardware, PwmWish};
 
-/// Nobody's servo knows a shorter one.
+/// No servo follows a shorter one.
 const MIN_HOLD: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Args)]
@@ -49,11 +49,11 @@ pub(crate) struct ServoArgs {
           value_name = "US")]
     strike_us: u16,
     /// Time of a strike, including the way to the penguin; 500ms at most
-    #[arg(long, env = "BONKER_HOLD", default_value = written(Tempo::default().strike),
+    #[arg(long, env = "BONKER_HOLD", default_value = format_duration(Tempo::default().strike),
           value_name = "TIME", value_parser = hold)]
     hold: Duration,
     /// Time of the way back, after which the pulses stop; 500ms at most
-    #[arg(long, env = "BONKER_SETTLE", default_value = written(Tempo::default().rest),
+    #[arg(long, env = "BONKER_SETTLE", default_value = format_duration(Tempo::default().rest),
           value_name = "TIME", value_parser = hold)]
     settle: Duration,
     /// Gesture of a bonk
@@ -77,7 +77,7 @@ impl ServoArgs {
     pub(crate) fn choreography(&self) -> Result<Choreography, LimitsError> {
         let calibration = self.calibration();
         let limits = Limits::try_from(calibration)?;
-        // Safe, and not what anybody wants; `calibrate` may begin there.
+        // Safe, but nothing would move; `calibrate` may begin there.
         if calibration.rest_us == calibration.strike_us {
             let pulse_us = calibration.rest_us;
             return Err(LimitsError::Same { pulse_us });
@@ -164,9 +164,9 @@ mod tests {
 
     #[test]
     fn what_would_not_move_is_refused() {
-        let check = |flags: &[&str], said: &str| {
+        let check = |flags: &[&str], part: &str| {
             let why = refusal(flags).unwrap_or_default();
-            assert!(why.contains(said), "{flags:?}: {why}");
+            assert!(why.contains(part), "{flags:?}: {why}");
         };
         assert_eq!(refusal(&["--hold=1ms", "--settle=500ms"]), None);
         assert_eq!(refusal(&["--rest-us=2000", "--strike-us=1000"]), None);

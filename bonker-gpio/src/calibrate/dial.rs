@@ -1,8 +1,8 @@
-//! What a key does. Pure.
+//! Applies keys to a calibration. Pure.
 
 use crate::motion::{Calibration, LONGEST_US, SHORTEST_US};
 
-/// What hobby servos can tell apart, in µs.
+/// The smallest step that a hobby servo follows, in µs.
 const SMALL: u16 = 10;
 const BIG: u16 = 50;
 
@@ -13,7 +13,6 @@ pub(super) struct Dial {
     field: usize,
 }
 
-/// What the user can press.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Longer { big: bool },
@@ -24,14 +23,11 @@ pub(super) enum Key {
     Leave,
 }
 
-/// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
-    /// Send pulses of so many µs.
+    /// Send pulses of this width, in µs.
     Move(u16),
-    /// Write it down and end.
     Save(Calibration),
-    /// End.
     Leave,
 }
 
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture_says_where_it_is() {
+    fn the_picture_marks_the_field_and_its_state() {
         let mut dial = Dial::new(Calibration::default());
         dial.press(Key::Next);
         dial.press(UP);

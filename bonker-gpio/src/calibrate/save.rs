@@ -1,4 +1,4 @@
-//! A calibration goes into the settings file, and nothing else changes there.
+//! Writes a calibration into the settings file and changes nothing else there.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +12,6 @@ use crate::args::MAX_FILE_BYTES;
 use crate::motion::Calibration;
 use crate::text::escape;
 
-/// Why the settings file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SaveError {
     #[error("cannot read the settings file {path}")]
@@ -28,7 +27,7 @@ pub(crate) enum SaveError {
     Write { path: String, source: io::Error },
 }
 
-/// Whether [`save`] is likely to: who has walked the servo to its limits is not to lose them.
+/// Whether [`save`] is likely to succeed, before the user walks the servo to its limits.
 pub(super) fn try_out(path: &Path) -> Result<(), SaveError> {
     let name = || escape(&path.display().to_string());
     let found = open(path).map_err(|source| SaveError::Read {
@@ -118,7 +117,7 @@ fn directory(path: &Path) -> &Path {
     dir.unwrap_or(Path::new("."))
 }
 
-/// What is to replace the file, beside it, and as whose it is.
+/// A temporary file beside it, with its owner and mode.
 fn begin(path: &Path) -> io::Result<NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix(".bonker-gpio-")

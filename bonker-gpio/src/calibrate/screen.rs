@@ -14,17 +14,17 @@ pub(super) struct Screen {
     drawn: usize,
 }
 
-/// Whether there are keys to be read and somebody who sees the picture.
+/// Whether standard input has keys and standard output shows the picture.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// One line on standard output, once the terminal is as it was.
-pub(super) fn say(line: &str) -> io::Result<()> {
+pub(super) fn print(line: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 
-/// What that event means here, if anything.
+/// `None` for any other event.
 pub(super) fn key(event: &Event) -> Option<Key> {
     let Event::Key(key) = event else { return None };
     if key.kind == KeyEventKind::Release {

@@ -1,4 +1,4 @@
-//! What is in the certificates.
+//! The contents of the certificates.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;

@@ -1,4 +1,4 @@
-//! `bonker-gpio snooze`: some peace for the penguin.
+//! `bonker-gpio snooze`: pauses all swings.
 
 use proto::bonk::SnoozeRequest;
 
@@ -7,11 +7,11 @@ use super::{ClientError, print};
 use crate::args::SnoozeArgs;
 use crate::wire;
 
-/// Prints until when nothing swings.
+/// Prints the end of the pause.
 pub(crate) async fn snooze(args: SnoozeArgs) -> Result<(), ClientError> {
     let server = args.server;
     let url = server.url.clone();
-    // The command line's own bound is far below what the wire can say.
+    // The command line's own bound is far below the wire's.
     let duration = prost_types::Duration::try_from(args.span).ok();
     let call = async {
         let mut client = connect(&server).await?;

@@ -20,18 +20,18 @@ pub(crate) struct Swings {
 
 /// A swing of another bonker.
 #[derive(Debug)]
-pub(crate) struct Told {
-    /// Why it swung. A cause without a time has that of the swing.
+pub(crate) struct HubSwing {
+    /// A cause without a time has that of the swing.
     pub(crate) bonk: Result<Bonk, Malformed>,
     /// Where it is in that bonker's history.
     pub(crate) position: Position,
-    /// Swings before it that were not told of.
+    /// Swings before it that are missing.
     pub(crate) missed: u64,
     /// When its first pulse began.
     pub(crate) swung_at: Option<Timestamp>,
-    /// What the servo did, if this version knows it.
+    /// `None` for a gesture of a later version.
     pub(crate) gesture: Option<Gesture>,
-    /// Further items of the same place that it stands for.
+    /// Further items of the same container.
     pub(crate) coalesced: u64,
 }
 
@@ -100,9 +100,9 @@ impl Swings {
     }
 
     /// The next swing. May be called anew if it was dropped meanwhile.
-    pub(crate) async fn next(&mut self) -> Result<Told, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<HubSwing, ClientError> {
         match self.stream.message().await {
-            Ok(Some(swing)) => Ok(told(swing)),
+            Ok(Some(swing)) => Ok(hub_swing(swing)),
             Ok(None) => Err(ClientError::Ended {
                 url: self.url.clone(),
             }),
@@ -114,14 +114,14 @@ impl Swings {
     }
 }
 
-fn told(swing: WatchBonksResponse) -> Told {
+fn hub_swing(swing: WatchBonksResponse) -> HubSwing {
     let swung_at = swing.swung_at.and_then(wire::timestamp);
     let gesture = wire::known_gesture(swing.gesture());
     let bonk = wire::read(swing.item).map(|bonk| Bonk {
         time: bonk.time.or(swung_at),
         ..bonk
     });
-    Told {
+    HubSwing {
         bonk,
         position: swing.position.map(wire::position).unwrap_or_default(),
         missed: swing.missed,

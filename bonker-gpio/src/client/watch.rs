@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use proto::bonk::WatchBonksRequest;
-use tonic::Code;
+use service::error_chain::chain;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -11,10 +11,9 @@ use super::connect::{connect, in_time, refused};
 use super::picture::picture;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
-use crate::report::chain;
 
-/// Prints until standard output closes or the server says that it will never do. Says once
-/// that the connection broke, and once that it is back.
+/// Prints until standard output closes or an error is permanent. The first failure is logged,
+/// and the next success.
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
     let output = match args.output {
         Some(output) => output,
@@ -26,34 +25,34 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
     }
     let url = args.server.url.as_str();
     let mut backoff = Backoff::default();
-    let mut said = false;
+    let mut is_failing = false;
     loop {
         let watched = follow(&args, output, || {
             backoff.reset();
-            if said {
+            if is_failing {
                 info!(url, "watching again");
             } else {
                 info!(url, "watching");
             }
-            said = false;
+            is_failing = false;
         });
         let why = match watched.await {
             Err(ClientError::Output(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(());
             }
-            Err(why) if hopeless(&why) => return Err(why),
-            Err(why) => chain(&why),
+            Err(why) if why.is_permanent() => return Err(why),
+            Err(why) => chain(&why).to_string(),
             Ok(()) => "the server ended the stream".to_owned(),
         };
-        if !said {
+        if !is_failing {
             warn!(url, why, "not watching: trying again until it works");
-            said = true;
+            is_failing = true;
         }
         tokio::time::sleep(backoff.next(fastrand::f64())).await;
     }
 }
 
-/// One connection's worth; `watching` is called when the server has taken the call.
+/// Until the connection breaks; calls `watching` when the server has accepted the call.
 async fn follow(
     args: &WatchArgs,
     output: Output,
@@ -75,23 +74,4 @@ async fn follow(
         print(&line(swing, output))?;
     }
     Ok(())
-}
-
-pub(super) fn hopeless(why: &ClientError) -> bool {
-    match why {
-        ClientError::Output(_)
-        | ClientError::NoCa
-        | ClientError::NoTls { .. }
-        | ClientError::File { .. }
-        | ClientError::Pem { .. }
-        | ClientError::Tls(_)
-        | ClientError::Large { .. }
-        | ClientError::Token { .. }
-        | ClientError::Handshake { .. } => true,
-        ClientError::Call { source, .. } => matches!(
-            source.code(),
-            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
-        ),
-        _ => false,
-    }
 }

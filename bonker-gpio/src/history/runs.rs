@@ -1,14 +1,14 @@
-//! Pure: whose positions are known. Each run of the server numbers on where the last one's
-//! history ended on the disk, which is not where it ended in the eyes of watchers if the
-//! power was cut; so each run has an id of its own, and a sequence means nothing without it.
+//! Which run a position is of. Each run continues the numbers where the last one ended on the
+//! disk; after a power cut, watchers have seen higher ones. So each run has an id of its own, and
+//! a sequence means nothing without it. Pure.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::swung::Position;
+use super::swing::Position;
 
-/// How many runs are known; the oldest is forgotten first.
+/// The oldest is dropped first.
 const MAX_RUNS: usize = 64;
 
 /// The runs, oldest first; the last is this one.
@@ -20,6 +20,11 @@ pub(super) struct Runs(Vec<Run>);
 struct Run {
     id: String,
     from: u64,
+}
+
+/// The id of a new run.
+pub(super) fn random_id() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }
 
 // === impl Runs ===

@@ -1,4 +1,4 @@
-//! What the writer and everybody else share: what is so by now, and what is not on the disk.
+//! The state that the writer shares with the rest: all of it, and which of it is not on the disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,22 +7,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::head::{Head, Kept};
-use super::runs::Runs;
-use super::store::Opened;
-use super::swung::{Position, Swung};
+use super::head::{Batch, Head, Kept, MAX_ANSWERS, Opened};
+use super::runs::{Runs, random_id};
+use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
-
-/// How many answers may wait to be written: more than the desk remembers make no sense.
-pub(super) const MAX_ANSWERS: usize = 4096;
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something is to be written, or the end is near; or it was written.
+    /// There is something to write, or it was written, or the history closes.
     changed: Condvar,
 }
 
-/// How far the history's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Open,
@@ -35,21 +30,14 @@ pub(super) struct State {
     head: Head,
     tail: Tail,
     answers: VecDeque<(String, &'static str)>,
-    /// What the database had at the start, for the desk.
+    /// From the database, for the admission.
     kept: Kept,
-    /// Up to which swing the disk has them; none in a history without one.
+    /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
     lost: u64,
     dirty: bool,
     life: Life,
-}
-
-/// One transaction's worth.
-pub(super) struct Batch {
-    pub(super) head: Head,
-    pub(super) swings: Vec<Swung>,
-    pub(super) answers: Vec<(String, &'static str)>,
 }
 
 // === impl Shared ===
@@ -66,7 +54,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `change`, and has it written.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
@@ -197,24 +184,24 @@ impl State {
         self.tail.first().unwrap_or(self.head.total + 1)
     }
 
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
+    pub(super) fn recent(&self, limit: usize) -> Vec<Swing> {
         self.tail.recent(limit)
     }
 
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
+    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
         self.tail.after(sequence, limit)
     }
 
-    pub(super) fn record(&mut self, swung: Swung) -> Swung {
+    pub(super) fn record(&mut self, swing: Swing) -> Swing {
         self.head.total += 1;
-        self.head.last = Some(swung.swung_at);
-        self.head.board.count(&swung.bonk.namespace);
+        self.head.last = Some(swing.swung_at);
+        self.head.board.count(&swing.bonk.namespace);
         let position = Position {
             history: self.id(),
             sequence: self.head.total,
         };
-        let swung = Swung { position, ..swung };
-        let gone = self.tail.push(swung.clone());
+        let swing = Swing { position, ..swing };
+        let gone = self.tail.push(swing.clone());
         if let (Some(gone), Some(written)) = (gone, self.written)
             && gone > written
         {
@@ -227,7 +214,7 @@ impl State {
                 );
             }
         }
-        swung
+        swing
     }
 
     pub(super) fn keep_answer(&mut self, id: &str, outcome: &'static str) {
@@ -260,9 +247,4 @@ impl State {
             answers: self.answers.drain(..).collect(),
         }
     }
-}
-
-/// What no other run has had.
-pub(super) fn random_id() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

@@ -11,15 +11,14 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service::error_chain::chain;
 use tracing::error;
 
 use super::HISTORY_CAPACITY;
 use super::error::HistoryError;
-use super::head::Head;
+use super::head::{Batch, Head, MAX_ANSWERS, Opened};
 use super::record::Record;
-use super::runs::Runs;
-use super::shared::{Batch, MAX_ANSWERS, random_id};
-use crate::report::chain;
+use super::runs::{Runs, random_id};
 
 /// Swings by sequence, each a [`Record`].
 const SWINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("swings");
@@ -36,10 +35,10 @@ const RUNS: &str = "runs";
 const SIZES: TableDefinition<&str, u64> = TableDefinition::new("sizes");
 const SWINGS_BYTES: &str = "swings";
 
-/// How many bytes of swings are kept, beside how many swings.
+/// Bytes of swings in the database, beside [`HISTORY_CAPACITY`].
 const MAX_BYTES: u64 = 32 << 20;
 
-/// What the database may keep in memory, in bytes.
+/// The database's cache, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
 
 const FILE: &str = "history.redb";
@@ -47,19 +46,10 @@ const ASIDE: &str = "history.redb.corrupt";
 
 pub(super) struct Store(Mutex<Option<Arc<Database>>>);
 
-/// What was in the database, and this run.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) head: Head,
-    pub(super) runs: Runs,
-    pub(super) answers: Vec<(String, String)>,
-}
-
-/// Why a database was not opened.
 enum Refused {
-    /// It may be read once the reason is gone.
+    /// It can be opened once the reason is gone.
     For(HistoryError),
-    /// It never will be: what it says is told.
+    /// It never will be.
     Corrupt(String),
 }
 
@@ -97,7 +87,7 @@ impl Store {
                 })?
             }
         };
-        // The file's name is to survive a power cut, too.
+        // The file's name survives a power cut, too.
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(fail("write to the directory", dir))?;
@@ -105,13 +95,13 @@ impl Store {
         Ok((Self(Mutex::new(Some(Arc::new(database)))), opened))
     }
 
-    /// Writes a batch, and forgets what is too much.
+    /// Writes a batch and drops the oldest entries above the limits.
     pub(super) fn write(&self, batch: &Batch) -> Result<()> {
         let head = bytes("the counters", &batch.head)?;
         let mut swings = Vec::with_capacity(batch.swings.len());
-        for swung in &batch.swings {
-            let record = bytes("a swing", &Record::of(swung))?;
-            swings.push((swung.position.sequence, record));
+        for swing in &batch.swings {
+            let record = bytes("a swing", &Record::new(swing))?;
+            swings.push((swing.position.sequence, record));
         }
         let Some(database) = self.database() else {
             return Ok(());
@@ -140,26 +130,25 @@ impl Store {
         })
     }
 
-    /// Lets go of the file.
     pub(super) fn close(&self) {
         let mut database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who reads at this moment lets go of it a little later.
+        // A read under way closes it a little later.
         let closed = database
             .take()
             .and_then(Arc::into_inner)
             .map(Database::close);
         if let Some(Err(why)) = closed {
-            error!(error = chain(&why), "cannot close the history");
+            error!(error = %chain(&why), "cannot close the history");
         }
     }
 
-    /// Not locked while it is used: who reads does not wait for who writes.
+    /// Not locked while it is used: reads do not wait for writes.
     fn database(&self) -> Option<Arc<Database>> {
         let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         database.clone()
     }
 
-    fn read<F>(&self, ask: F) -> Result<Vec<(u64, Record)>>
+    fn read<F>(&self, query: F) -> Result<Vec<(u64, Record)>>
     where
         F: FnOnce(&ReadOnlyTable<u64, &'static [u8]>) -> Result<Vec<(u64, Vec<u8>)>, StorageError>,
     {
@@ -168,7 +157,7 @@ impl Store {
         };
         let transaction = database.begin_read().map_err(failed("read"))?;
         let swings = transaction.open_table(SWINGS).map_err(failed("read"))?;
-        let found = ask(&swings).map_err(failed("read"))?;
+        let found = query(&swings).map_err(failed("read"))?;
         found
             .into_iter()
             .map(|(sequence, record)| Ok((sequence, parsed("a swing", &record)?)))
@@ -191,7 +180,7 @@ fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
     let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
     match opened {
         Ok(opened) => Ok((database, opened)),
-        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why))),
+        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why).to_string())),
         Err(why) => Err(Refused::For(why)),
     }
 }
@@ -248,7 +237,7 @@ fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb:
     Ok(answers)
 }
 
-/// Makes what is not there yet, and keeps `runs`.
+/// Creates the tables and keeps `runs`.
 fn save(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(SWINGS)?;

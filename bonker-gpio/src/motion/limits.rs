@@ -1,4 +1,4 @@
-//! Where the hammer may go.
+//! The pulses that the linkage can take.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct Step {
     pub hold: Duration,
 }
 
-/// What somebody measured on their servo; [`Limits`] is the checked form.
+/// As measured on the servo; [`Limits`] is the checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calibration {
     /// Shortest pulse the linkage can take, in µs.

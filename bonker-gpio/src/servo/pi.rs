@@ -13,7 +13,7 @@ pub(super) struct Pi {
 
 /// Why there is no pin to drive.
 #[derive(Debug, thiserror::Error)]
-pub enum PiError {
+pub(crate) enum PiError {
     /// This machine is not a Raspberry Pi, or one the library does not know.
     #[error("this is not a Raspberry Pi that the GPIO library knows")]
     NotAPi,

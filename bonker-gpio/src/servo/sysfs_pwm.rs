@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use service::error_chain::chain;
 use tracing::warn;
 
 use super::{PwmWish, Servo, ServoError};
 use crate::motion::{FRAME_US, Step};
-use crate::report::chain;
 use channel::{EXPORT_DEADLINE, State, Write, start, stop, writable, write};
 
 const PERIOD_NS: u64 = FRAME_US as u64 * 1000;
@@ -24,13 +24,12 @@ pub(super) struct SysfsPwm {
     path: PathBuf,
     channel: u32,
     state: State,
-    /// What somebody else exported stays so: a udev rule may have, for this very user.
+    /// Exported here. A channel that was exported before stays so: a udev rule may have done it.
     exported: bool,
 }
 
-/// Why there is no channel to drive.
 #[derive(Debug, thiserror::Error)]
-pub enum SysfsPwmError {
+pub(crate) enum SysfsPwmError {
     /// No chip has the pin.
     #[error(
         "no PWM chip for {wanted}: {there}; put {overlay} into /boot/firmware/config.txt (dtparam=audio=off too, \
@@ -46,7 +45,7 @@ pub enum SysfsPwmError {
     },
     /// It is not known which channel the pin is.
     #[error(
-        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: say --pwm-channel"
+        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: give --pwm-channel"
     )]
     NoChannel {
         /// N of `pwmchipN`.
@@ -104,8 +103,8 @@ pub enum SysfsPwmError {
 // === impl SysfsPwm ===
 
 impl SysfsPwm {
-    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and ends those that a predecessor left. Blocks for two
-    /// seconds at most.
+    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and stops those
+    /// that a predecessor left. Blocks for two seconds at most.
     pub(super) fn open(root: &Path, wish: PwmWish, pin: u8) -> Result<Self, SysfsPwmError> {
         let found = chips::choose(&chips::list(root), wish, pin)?;
         let chip = found.chip.path;
@@ -137,16 +136,11 @@ impl SysfsPwm {
         Ok(servo)
     }
 
-    /// What was opened, for people.
-    pub(super) fn describe(&self) -> String {
-        format!("{}", self.path.display())
-    }
-
     fn take_over(&mut self) -> Result<(), SysfsPwmError> {
         self.apply(&stop(self.state)).map_err(refused)?;
         let polarity = self.path.join("polarity");
         // Missing where the chip knows no other than the normal one.
-        if std::fs::read_to_string(&polarity).is_ok_and(|said| said.trim() == "inversed") {
+        if std::fs::read_to_string(&polarity).is_ok_and(|text| text.trim() == "inversed") {
             write(&polarity, "normal").map_err(|source| refused((polarity, source)))?;
         }
         Ok(())
@@ -200,12 +194,16 @@ impl Servo for SysfsPwm {
             source: refused(why).into(),
         })
     }
+
+    fn place(&self) -> Option<String> {
+        Some(self.path.display().to_string())
+    }
 }
 
 impl Drop for SysfsPwm {
     fn drop(&mut self) {
         if let Err(why) = self.apply(&stop(self.state)) {
-            warn!(error = chain(&refused(why)), "the pulses may still be on");
+            warn!(error = %chain(&refused(why)), "the pulses may still be on");
         }
         if !self.exported {
             return;
@@ -213,7 +211,7 @@ impl Drop for SysfsPwm {
         let path = self.chip.join("unexport");
         if let Err(source) = write(&path, &self.channel.to_string()) {
             let why = refused((path, source));
-            warn!(error = chain(&why), "the channel stays exported");
+            warn!(error = %chain(&why), "the channel stays exported");
         }
     }
 }
@@ -238,7 +236,7 @@ fn refused((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the hardware's frame has to pass, and nothing tells when it has"
+    reason = "the hardware's frame has to pass, and nothing reports its end"
 )]
 fn frame_passes() {
     std::thread::sleep(Duration::from_micros(FRAME_US.into()));

@@ -20,7 +20,7 @@ pub(super) enum Write {
     Duty(u64),
 }
 
-/// What a channel was last told, in ns; the files' state where it was taken over.
+/// The last values of a channel, in ns; at first, those of its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) period: u64,
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) enabled: bool,
 }
 
-/// What leads from `now` to pulses of `duty` in each `period`. The kernel refuses a duty
+/// The writes from `now` to pulses of `duty` in each `period`. The kernel refuses a duty
 /// above its period and to enable without a period, at every moment; and a running
 /// channel's period is not changed under the servo.
 pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
@@ -44,7 +44,7 @@ pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
     writes
 }
 
-/// What leads from `now` to no pulses. The chip takes a duty of 0 at the end of the period it
+/// The writes from `now` to no pulses. The chip takes a duty of 0 at the end of the period it
 /// is in, and disabling at once: a frame has to pass between the two, else the last pulse is
 /// cut and the servo jerks.
 pub(super) fn stop(now: State) -> Vec<Write> {
@@ -94,7 +94,7 @@ pub(super) fn writable(
     }
 }
 
-/// Tells of files that come or change hands. Where inotify cannot be had, just of time.
+/// Waits until files appear or change their owner; without inotify, until some time has passed.
 struct Watch(Option<rustix::fd::OwnedFd>);
 
 // === impl Watch ===
@@ -110,7 +110,7 @@ impl Watch {
     fn add(&self, dir: &Path) {
         let wanted = inotify::WatchFlags::CREATE | inotify::WatchFlags::ATTRIB;
         if let Some(fd) = &self.0 {
-            // What is not there yet is announced by its parent.
+            // A file that does not exist yet is announced by its parent.
             let _ = inotify::add_watch(fd, dir, wanted);
         }
     }
@@ -141,7 +141,7 @@ mod tests {
 
     use super::{State, Write, start, stop};
 
-    /// `pwm_apply_state` and the attributes of drivers/pwm: false where it says EINVAL.
+    /// `pwm_apply_state` and the attributes of drivers/pwm: false for EINVAL.
     fn kernel_takes(state: &mut State, write: Write) -> bool {
         let mut next = *state;
         match write {
