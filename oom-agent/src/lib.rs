@@ -1,6 +1,6 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
-pub mod act;
+mod act;
 pub mod admin;
 pub mod args;
 pub mod commands;
@@ -15,12 +15,12 @@ pub mod no_victim;
 pub mod pipeline;
 pub mod procfs;
 pub mod proxy;
-pub mod sidecar;
+mod sidecar;
 pub mod signals;
 pub mod sinks;
 mod size;
 pub mod story;
-pub mod warn;
+mod warn;
 pub mod watch_pods;
 
 use std::error::Error;

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use memcg::{CgroupNamespace, ProcessHandle, ProcessStatus, Processes, is_initial_pid_namespace};
 use oom_capture::{Killed, Rss, Victim};
-use rustix::thread::CapabilitySet;
 
 /// The most that is kept of a command line, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
@@ -23,12 +22,6 @@ const TICK_NS: u64 = 10_000_000;
 pub struct Procfs {
     processes: Processes,
     namespace: CgroupNamespace,
-}
-
-/// Whether this process may signal those of other users.
-pub fn may_kill() -> bool {
-    let sets = rustix::thread::capabilities(None);
-    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL))
 }
 
 // === impl Procfs ===

@@ -8,7 +8,7 @@ use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::no_victim::NoVictim;
 use crate::story::Finding;
-use crate::warn::{Unheeded, Warning};
+use crate::warn::{BadAnnotations, Warning};
 
 /// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
 const CONTAINERS: usize = 8;
@@ -37,7 +37,7 @@ pub enum Aside {
     /// A container is near its limit.
     Warning(Arc<Warning>),
     /// The pod asks for what cannot be heeded.
-    Unheeded(Arc<Unheeded>),
+    Unheeded(Arc<BadAnnotations>),
     /// An OOM killed nobody: on its pod, or else on the Node.
     NoVictim(Arc<NoVictim>),
 }

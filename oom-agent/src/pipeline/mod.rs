@@ -1,6 +1,5 @@
 //! From the kernel's records to every sink: the only room that sees all the others.
 
-mod annotated;
 mod discover;
 mod front;
 mod health;
@@ -10,6 +9,7 @@ mod no_victim;
 mod outlets;
 mod owed;
 mod owner;
+mod pod_annotations;
 mod resolve;
 mod said;
 mod sampling;
@@ -54,7 +54,7 @@ use said::{say_attached, say_degraded};
 use sampling::Watched;
 use summary::Summary;
 use verdicts::Verdicts;
-use warnings::Warner;
+use warnings::WarningTask;
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
 const QUEUE: usize = 1024;
@@ -105,8 +105,8 @@ pub enum RunError {
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
-    let post = warnings::post(&args)?;
-    warnings::say_idle(&args);
+    let post = warnings::read_post(&args)?;
+    warnings::warn_of_idle_flags(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
@@ -234,7 +234,7 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
 struct Running {
     pipeline: Pipeline,
     probe: Probe,
-    sampling: Option<(Sampler, Option<Warner>)>,
+    sampling: Option<(Sampler, Option<WarningTask>)>,
     served: Option<JoinHandle<()>>,
     meters: Meters,
 }

@@ -4,15 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
-use super::annotated::Annotated;
 use super::discover;
 use super::health::Meters;
 use super::naming::Later;
 use super::no_victim::{self, Sightings};
+use super::pod_annotations::PodAnnotations;
 use super::resolve::Resolver;
 use super::sampling::{self, Watched};
 use super::verdicts::{self, Findings, Verdicts};
-use super::warnings::{self, Tell, Warner};
+use super::warnings::{self, Destinations, WarningTask};
 use crate::act::Post;
 use crate::args::{Action, Run};
 use crate::host::Host;
@@ -28,7 +28,7 @@ pub(super) struct Outlets {
     pub(super) sinks: Vec<Sink>,
     pub(super) verdicts: Verdicts,
     /// `None` where no cgroup can be watched.
-    pub(super) sampling: Option<(Sampler, Option<Warner>)>,
+    pub(super) sampling: Option<(Sampler, Option<WarningTask>)>,
 }
 
 /// What they are made of.
@@ -74,7 +74,7 @@ impl Parts<'_> {
         let verdicts = Verdicts::start(self.resolver, &reader, metrics, meters, findings);
         let (bonks, warned) = self.bonks();
         let warns = |action| args.warnings.does(action);
-        let tell = Tell {
+        let tell = Destinations {
             lines: warns(Action::Line).then(|| Arc::clone(self.lines)),
             events: events.clone().filter(|_| warns(Action::Event)),
             bonks,
@@ -99,21 +99,22 @@ impl Parts<'_> {
     fn plan(
         self,
         reader: &Arc<OnceLock<PodReader>>,
-        tell: Tell,
-        complaints: Option<(mpsc::Sender<Aside>, SinkCounts)>,
-    ) -> warnings::Plan {
+        destinations: Destinations,
+        bad_annotations: Option<(mpsc::Sender<Aside>, SinkCounts)>,
+    ) -> warnings::Parts {
         let counts = &self.metrics.warnings;
-        let node = warnings::marks(&self.args.warnings);
-        let annotated = || Annotated::new(self.host, node.clone(), self.resolver, reader, counts);
-        warnings::Plan {
-            // Where nothing but counting is done, nobody is asked.
-            annotated: self.args.warnings.does_any().then(annotated),
+        let node = warnings::node_policy(&self.args.warnings);
+        let annotations =
+            || PodAnnotations::new(self.host, node.clone(), self.resolver, reader, counts);
+        warnings::Parts {
+            // Warnings that are only counted need none.
+            annotations: self.args.warnings.does_any().then(annotations),
             node,
             host: self.host.clone(),
             resolver: Arc::clone(self.resolver),
             recorder: self.watched.recorder.clone(),
-            tell,
-            complaints,
+            destinations,
+            bad_annotations,
             counts: counts.clone(),
         }
     }

@@ -1,4 +1,4 @@
-//! The sampler of the containers' memory, and who is told of each pass.
+//! Starts the sampler of the containers' memory, with the consumers of its sweeps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,31 +18,31 @@ use pressure::{
 
 use super::names::Names;
 use super::no_victim::Sightings;
-use super::warnings::{Plan, Warner};
+use super::warnings::{Parts, WarningTask};
 
 /// What is known of containers' memory; a clone is the same.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
-    /// For whoever scrapes.
+    /// For metrics.
     pub(super) latest: LatestSamples,
-    /// For incidents, and to look ahead.
+    /// For incidents and forecasts.
     pub(super) recorder: FlightRecorder,
-    /// Of the thread that looks, once it was started.
+    /// Of the sampler's thread, once it was started.
     pub(super) sampler: Liveness,
 }
 
-/// `None` where it cannot be had: what it adds is done without. Where sampling is turned off it only tells
-/// `names` of containers, and nobody is warned.
+/// `None` where it cannot be started: the agent runs without. Where sampling is turned off it only notifies
+/// `names` of containers, and there are no warnings.
 pub(super) fn start(
     args: &Run,
     counts: Arc<Counts>,
     watched: &Watched,
-    warnings: Plan,
+    warnings: Parts,
     names: Arc<Names>,
     node: &NodeRoot,
     sightings: Sightings,
-) -> Option<(Sampler, Option<Warner>)> {
-    // Why there is none was said already.
+) -> Option<(Sampler, Option<WarningTask>)> {
+    // Why there is none was logged already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
     let hierarchy = hierarchy.with_node(node.clone());
     let source = Source::new(&hierarchy);
@@ -63,7 +63,7 @@ pub(super) fn start(
                 recorder.record(sweep.samples);
                 latest.update(sweep);
                 sightings.of_sweep(sweep);
-                watcher.take(sweep);
+                watcher.handle_sweep(sweep);
             };
             (Some(period), Box::new(take), Some(warner))
         }
@@ -76,8 +76,8 @@ pub(super) fn start(
     Some((sampler, warner))
 }
 
-/// Drops the sampler, which waits for its thread, where nobody else has to wait. The channel closes
-/// when that is done, or was given up.
+/// Drops the sampler, which waits for its thread, in the background. The channel closes when that is done, or
+/// was given up.
 pub(super) fn ending<T: Send + 'static>(sampler: T, patience: Duration) -> mpsc::Receiver<()> {
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// As a thread that is at something.
+    /// Like a thread that is busy.
     struct Busy(Receiver<()>);
 
     impl Drop for Busy {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_sampler_keeps_nobody_and_is_waited_for_so_long() {
+    async fn the_end_of_the_sampler_is_waited_for_in_the_background_and_not_forever() {
         let (release, busy) = channel();
         let mut ended = ending(Busy(busy), Duration::from_mins(1));
         let early = timeout(Duration::from_millis(50), ended.recv()).await;

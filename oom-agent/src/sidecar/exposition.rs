@@ -1,48 +1,46 @@
-//! What Prometheus reads: `OOMHero`'s gauges by its names, and what was done. Pure.
+//! The text that Prometheus reads: `OOMHero`'s gauges by its names, and counters of our own. Pure.
 
 use std::fmt;
 
 use memcg::{Percent, Stalled};
 
-use super::look::Shown;
+use super::processes::ProcessMetrics;
 use pressure::Level;
 use pressure::Stall;
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Kept from pass to pass.
+/// Kept from sweep to sweep.
 #[derive(Default)]
 pub(super) struct Exposition {
-    processes: Vec<Shown>,
-    /// By level: done, and not done.
-    told: [[u64; 2]; 2],
-    /// Notices that were taken, and not.
-    posted: [u64; 2],
+    processes: Vec<ProcessMetrics>,
+    /// By level: acted upon, and not.
+    crossings: [[u64; 2]; 2],
+    /// Notices that were accepted, and not.
+    notices: [u64; 2],
 }
 
 // === impl Exposition ===
 
 impl Exposition {
-    /// What a pass has seen, in place of what the one before did.
-    pub(super) fn seen(&mut self, processes: impl Iterator<Item = Shown>) {
+    /// Replaces those of the sweep before.
+    pub(super) fn set_processes(&mut self, processes: impl Iterator<Item = ProcessMetrics>) {
         self.processes.clear();
         self.processes.extend(processes);
         self.processes.sort_by_key(|process| process.pid);
     }
 
-    /// A process came to a level, and something was done about it or not.
-    pub(super) fn count(&mut self, level: Level, done: bool) {
+    pub(super) fn count_crossing(&mut self, level: Level, done: bool) {
         let counts = match level {
-            Level::Warning => &mut self.told[0],
-            Level::Critical => &mut self.told[1],
+            Level::Warning => &mut self.crossings[0],
+            Level::Critical => &mut self.crossings[1],
         };
         count(counts, done);
     }
 
-    /// A notice was taken by the other side or not.
-    pub(super) fn posted(&mut self, taken: bool) {
-        count(&mut self.posted, taken);
+    pub(super) fn count_notice(&mut self, taken: bool) {
+        count(&mut self.notices, taken);
     }
 }
 
@@ -58,14 +56,14 @@ impl fmt::Display for Exposition {
             writeln!(f, "# HELP {name} {help}\n# TYPE {name} gauge")
         };
         gauge(f, "memory_usage", "Memory in use, in percent of the limit")?;
-        for Shown {
+        for ProcessMetrics {
             pid,
             command,
-            figures,
+            variables,
             ..
         } in &self.processes
         {
-            let percent = figures.sample.ratio().unwrap_or_default() * 100.0;
+            let percent = variables.sample.ratio().unwrap_or_default() * 100.0;
             writeln!(
                 f,
                 "memory_usage{{pid=\"{pid}\",cmdline=\"{}\"}} {percent}",
@@ -73,14 +71,14 @@ impl fmt::Display for Exposition {
             )?;
         }
         gauge(f, "oom_score", "As the OOM killer ranks the process")?;
-        for Shown {
+        for ProcessMetrics {
             pid,
             command,
-            figures,
+            variables,
             ..
         } in &self.processes
         {
-            let score = figures.scores.oom_score;
+            let score = variables.scores.oom_score;
             writeln!(
                 f,
                 "oom_score{{pid=\"{pid}\",cmdline=\"{}\"}} {score}",
@@ -94,7 +92,7 @@ impl fmt::Display for Exposition {
         ] {
             gauge(f, &format!("{resource}_pressure"), help)?;
             for process in &self.processes {
-                let Some(psi) = process.figures.sample.psi else {
+                let Some(psi) = process.variables.sample.psi else {
                     continue;
                 };
                 let stall = match resource {
@@ -111,7 +109,7 @@ impl fmt::Display for Exposition {
             let Some(left) = process.to_limit else {
                 continue;
             };
-            let Shown { pid, command, .. } = process;
+            let ProcessMetrics { pid, command, .. } = process;
             let left = left.as_secs_f64();
             writeln!(
                 f,
@@ -124,7 +122,7 @@ impl fmt::Display for Exposition {
             f,
             "# HELP {name} Processes whose container came to a level, or stayed there\n# TYPE {name} counter"
         )?;
-        for (level, counts) in Level::ALL.iter().zip(self.told) {
+        for (level, counts) in Level::ALL.iter().zip(self.crossings) {
             for (done, count) in ["yes", "no"].iter().zip(counts) {
                 writeln!(
                     f,
@@ -135,7 +133,7 @@ impl fmt::Display for Exposition {
         }
         let name = "oom_agent_sidecar_notices_total";
         writeln!(f, "# HELP {name} Notices by HTTP\n# TYPE {name} counter")?;
-        for (taken, count) in ["yes", "no"].iter().zip(self.posted) {
+        for (taken, count) in ["yes", "no"].iter().zip(self.notices) {
             writeln!(f, "{name}{{taken=\"{taken}\"}} {count}")?;
         }
         Ok(())
@@ -145,10 +143,10 @@ impl fmt::Display for Exposition {
 fn pressure(
     f: &mut fmt::Formatter<'_>,
     resource: &str,
-    process: &Shown,
+    process: &ProcessMetrics,
     stall: &Stall,
 ) -> fmt::Result {
-    let Shown { pid, command, .. } = process;
+    let ProcessMetrics { pid, command, .. } = process;
     for (severity, stalled) in [("some", &stall.some), ("full", &stall.full)] {
         for (window, value) in windows(stalled) {
             writeln!(
@@ -222,10 +220,10 @@ mod tests {
             io: none,
             cpu: none,
         };
-        let shown = Shown {
+        let shown = ProcessMetrics {
             pid: 7,
             command: "a\"b\\\nc".to_owned(),
-            figures: Variables {
+            variables: Variables {
                 sample: Sample {
                     at_ns: 0,
                     current: 75,
@@ -241,17 +239,17 @@ mod tests {
             },
             to_limit: Some(Duration::from_millis(12_500)),
         };
-        let flat = Shown {
+        let flat = ProcessMetrics {
             pid: 8,
             command: String::new(),
             to_limit: None,
             ..shown
         };
         let mut exposition = Exposition::default();
-        exposition.seen([shown, flat].into_iter());
-        exposition.count(Level::Critical, true);
-        exposition.count(Level::Critical, false);
-        exposition.posted(false);
+        exposition.set_processes([shown, flat].into_iter());
+        exposition.count_crossing(Level::Critical, true);
+        exposition.count_crossing(Level::Critical, false);
+        exposition.count_notice(false);
         let text = exposition.to_string();
         let labels = r#"pid="7",cmdline="a\"b\\\nc""#;
         for line in [

@@ -1,7 +1,6 @@
-//! The files of a cgroup that a sidecar reads: its own container sees no more than those.
+//! The files of a cgroup as a sidecar sees them.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ pub(super) struct Files {
 /// A directory is no cgroup with a memory controller.
 #[derive(Debug, thiserror::Error)]
 #[error("{} has neither memory.current nor memory.usage_in_bytes: name a directory of the memory controller", .0.display())]
-pub struct FilesError(PathBuf);
+pub(crate) struct FilesError(PathBuf);
 
 // === impl Files ===
 
@@ -65,11 +64,6 @@ impl Files {
             &format!("{}:{}", dir.dev(), dir.ino()),
             dir.ino(),
         ))
-    }
-
-    pub(super) fn read_pids(&self) -> io::Result<Vec<u32>> {
-        let text = fs::read_to_string(self.dir.join("cgroup.procs"))?;
-        Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
     }
 
     /// Measures usage and pressure, under the [limit](Self::read_limit) that is known. The

@@ -1,4 +1,4 @@
-//! Whether the processes can be listed, from look to look: what stays as it is is told once. Pure.
+//! Whether the processes can be listed, from sweep to sweep: each change is logged once. Pure.
 
 /// A service's cgroup goes with every restart of it.
 #[derive(Debug, Default)]
@@ -6,23 +6,23 @@ pub(super) struct Listing {
     lost: bool,
 }
 
-/// What has changed.
+/// A change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// They can be listed no more.
+pub(super) enum Change {
+    /// They cannot be listed any more.
     Lost,
     /// They can be listed again.
-    Back,
+    Restored,
 }
 
 // === impl Listing ===
 
 impl Listing {
-    pub(super) fn turn(&mut self, listed: bool) -> Option<Turn> {
-        let before = std::mem::replace(&mut self.lost, !listed);
+    pub(super) fn update(&mut self, is_listed: bool) -> Option<Change> {
+        let before = std::mem::replace(&mut self.lost, !is_listed);
         match (before, self.lost) {
-            (false, true) => Some(Turn::Lost),
-            (true, false) => Some(Turn::Back),
+            (false, true) => Some(Change::Lost),
+            (true, false) => Some(Change::Restored),
             _ => None,
         }
     }
@@ -33,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_as_it_is_is_told_once() {
+    fn each_change_is_reported_once() {
         let mut listing = Listing::default();
-        let looks = [true, true, false, false, false, true, true, false];
-        let told = looks.map(|listed| listing.turn(listed));
-        let (lost, back) = (Some(Turn::Lost), Some(Turn::Back));
-        assert_eq!(told, [None, None, lost, None, None, back, None, lost]);
+        let listings = [true, true, false, false, false, true, true, false];
+        let changes = listings.map(|is_listed| listing.update(is_listed));
+        let (lost, back) = (Some(Change::Lost), Some(Change::Restored));
+        assert_eq!(changes, [None, None, lost, None, None, back, None, lost]);
     }
 }

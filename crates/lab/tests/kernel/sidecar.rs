@@ -138,7 +138,7 @@ fn a_warning_that_is_not_below_the_critical_mark_is_said_to_be_none() {
     let cgroup = cgroup();
     let said = |env: &[(&str, &str)]| {
         let mut sidecar = sidecar(&cgroup, &[], env);
-        let none = |line: &str| line.contains("nothing is warned of");
+        let none = |line: &str| line.contains("the warning level is never reached");
         sidecar.log.so_far().any(none)
     };
     assert!(said(&[("WARNING", "95")]));

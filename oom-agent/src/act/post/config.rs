@@ -32,9 +32,7 @@ pub enum ConfigError {
     /// It or the CA cannot be read.
     #[error("cannot read {}", .path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -44,7 +42,6 @@ pub enum ConfigError {
         .path.display(), at(*.line)
     )]
     Strange {
-        /// Which.
         path: PathBuf,
         /// Where, from 1 on.
         line: Option<u64>,

@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::chain;
 use pressure::Sample;
 use pressure::{Crossing, Level};
 
@@ -20,7 +19,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn notice() -> Notice {
-    let usage = Sample {
+    let sample = Sample {
         at_ns: 1,
         current: 150,
         working_set: 120,
@@ -30,7 +29,7 @@ fn notice() -> Notice {
     };
     let crossing = Crossing {
         level: Level::Warning,
-        sample: usage,
+        sample,
         forecast: Some(Duration::from_millis(1500)),
         again: false,
     };
@@ -38,7 +37,7 @@ fn notice() -> Notice {
         oom_score: 250,
         oom_score_adj: -1,
     };
-    let process = Process {
+    let process = NoticeProcess {
         pid: 1234,
         cmdline: "/usr/bin/myapp".to_owned(),
     };
@@ -75,7 +74,7 @@ async fn a_notice_has_what_the_third_oomhero_sends_and_the_headers_of_the_file()
     let post = Post::from_file(&path).unwrap();
     let notice = notice();
     let (sent, (head, body)) = tokio::join!(post.send(&notice), served(listener, "204 No Content"));
-    sent.unwrap();
+    assert!(sent);
     assert!(head.starts_with("post /hook?key=k http/1.1"), "{head}");
     for header in [
         "authorization: bearer token123",
@@ -98,11 +97,10 @@ async fn a_notice_has_what_the_third_oomhero_sends_and_the_headers_of_the_file()
     assert_eq!(body["collected_data"], expected);
     assert_eq!(body["kind"], json!("warning"));
     assert_eq!(body["forecast_seconds"], json!(1.5));
-    assert_eq!(post.host(), "127.0.0.1");
 }
 
 #[tokio::test]
-async fn what_is_refused_says_so() {
+async fn a_refusal_has_its_status() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_dir, path) = file(&format!(
         "url: http://{}/\n",
@@ -110,7 +108,7 @@ async fn what_is_refused_says_so() {
     ));
     let post = Post::from_file(&path).unwrap();
     let notice = notice();
-    let (sent, _) = tokio::join!(post.send(&notice), served(listener, "403 Forbidden"));
+    let (sent, _) = tokio::join!(post.try_send(&notice), served(listener, "403 Forbidden"));
     assert_eq!(sent.unwrap_err().to_string(), "answered 403 Forbidden");
 }
 
@@ -123,7 +121,7 @@ async fn a_silent_host_is_waited_for_three_seconds() {
     ));
     let post = Post::from_file(&path).unwrap();
     let begun = tokio::time::Instant::now();
-    let error = post.send(&notice()).await.unwrap_err();
+    let error = post.try_send(&notice()).await.unwrap_err();
     assert!(matches!(error, PostError::Silent), "{error}");
     assert_eq!(begun.elapsed(), PATIENCE);
 }
