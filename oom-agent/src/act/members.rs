@@ -105,7 +105,7 @@ fn find_first(all: Vec<Member>) -> Option<Member> {
 }
 
 /// The process of the cgroup with the highest `oom_score`, which the kernel would kill first, with its scores.
-/// `None` where there is none, or none that can be seen: see [`signal_cgroup`].
+/// `None` where there is none, or none in this PID namespace: see [`signal_cgroup`].
 pub(crate) fn find_likeliest_victim(
     processes: &Processes,
     dir: &Path,

@@ -33,7 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::act::ConfigError;
+use crate::act::{ConfigError, Post};
 use crate::admin::{self, ListenError};
 use crate::args::{LogLevel, Run};
 use crate::host::Host;
@@ -48,7 +48,7 @@ use front::{Front, Seen};
 use health::{Health, Meters, kernel_kills};
 use names::Names;
 use outlets::{Outlets, Parts};
-use pressure::Sampler;
+use pressure::{SamplePeriod, Sampler};
 use resolve::Resolver;
 use said::{say_attached, say_degraded};
 use sampling::Watched;
@@ -87,7 +87,7 @@ pub enum RunError {
     /// The flags for bonkers contradict each other.
     #[error(transparent)]
     Bonker(#[from] Contradiction),
-    /// Nobody would be warned.
+    /// There would be no warnings.
     #[error("--warn and --warn-post take the sampler: leave out --sample off")]
     Unsampled,
     /// Warnings cannot be posted.
@@ -101,11 +101,20 @@ pub enum RunError {
     Signal(#[source] io::Error),
 }
 
+/// Reads the file of `--warn-post`, if there is one; warnings need the sampler.
+fn read_post(args: &Run) -> Result<Option<Post>, RunError> {
+    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
+        return Err(RunError::Unsampled);
+    }
+    let file = args.warnings.warn_post.as_deref();
+    Ok(file.map(Post::from_file).transpose()?)
+}
+
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
-    let post = warnings::read_post(&args)?;
+    let post = read_post(&args)?;
     warnings::warn_of_idle_flags(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());

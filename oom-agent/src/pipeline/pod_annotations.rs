@@ -86,7 +86,7 @@ impl PodAnnotations {
             },
             None => sandbox.annotations,
         };
-        self.counts.asked.inc();
+        self.counts.looked_up.inc();
         let (policy, errors) = self.node.apply_annotations(&annotations);
         let bad = (!errors.is_empty()).then(|| BadAnnotations {
             id: format!("{}-{}-annotations", self.host.boot, clock::monotonic_ns()),

@@ -268,7 +268,7 @@ impl WatchedProcesses {
             files.clone()
         } else {
             let root = self.processes.root().join(identity.pid.to_string());
-            Files::seen_by(&root.join("root"), &identity.cgroup)?
+            Files::of_process(&root.join("root"), &identity.cgroup)?
         };
         let key = files.key()?;
         Some((files, key))

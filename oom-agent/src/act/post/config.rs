@@ -58,14 +58,13 @@ pub enum ConfigError {
         .0.display()
     )]
     User(PathBuf),
-    /// The file has no say in it.
+    /// The file may not set it.
     #[error("take the header {name} out of {}: {why}", .path.display())]
     Reserved {
         /// Which file.
         path: PathBuf,
         /// Which header.
         name: HeaderName,
-        /// Who has.
         why: &'static str,
     },
     /// That cannot be a header.
@@ -76,7 +75,7 @@ pub enum ConfigError {
         /// Which header, from 1 on.
         nth: usize,
     },
-    /// Nobody's certificate would be trusted.
+    /// No certificate would be trusted.
     #[error("no certificate of a CA is in {}", .0.display())]
     Ca(PathBuf),
     /// The same, of the system's.
@@ -163,7 +162,7 @@ fn headers(written: Vec<Header>, path: &Path) -> Result<HeaderMap, ConfigError> 
     Ok(headers)
 }
 
-/// What would change where the request ends or whose connection it is, and who says that.
+/// Headers that would change where the request or the connection ends, and what sets them.
 fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         HOST => Some("it is that of the url"),

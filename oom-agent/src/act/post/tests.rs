@@ -166,16 +166,18 @@ fn a_file_that_is_no_such_file_is_refused_without_its_secrets() {
         ("te", "not the file's"),
         ("trailer", "not the file's"),
     ];
-    let reserved = reserved.map(|(name, says)| {
+    let reserved = reserved.map(|(name, expected)| {
         let header = format!("headers:\n- name: {name}\n  value: s3cret\n");
-        (format!("{url}{header}"), says)
+        (format!("{url}{header}"), expected)
     });
-    let reserved = reserved.iter().map(|(text, says)| (text.as_str(), *says));
-    for (text, says) in cases.into_iter().chain(reserved) {
+    let reserved = reserved
+        .iter()
+        .map(|(text, expected)| (text.as_str(), *expected));
+    for (text, expected) in cases.into_iter().chain(reserved) {
         let (_dir, path) = file(text);
         let error = Post::from_file(&path).err().unwrap();
         let whole = chain(&error).to_string();
-        assert!(whole.contains(says), "{text:?}: {whole}");
+        assert!(whole.contains(expected), "{text:?}: {whole}");
         let debug = format!("{error:?}");
         assert!(
             !whole.contains("s3cret") && !debug.contains("s3cret"),
@@ -204,10 +206,10 @@ async fn a_proxy_is_asked_for_a_tunnel_to_an_https_host() {
     let notice = notice();
     let mut text = vec![0; 512];
     tokio::select! {
-        sent = post.send(&notice) => panic!("the proxy was not asked: {sent:?}"),
+        sent = post.send(&notice) => panic!("the proxy got no request: {sent:?}"),
         read = async { listener.accept().await.unwrap().0.read(&mut text).await.unwrap() } => text.truncate(read),
     }
-    let asked = String::from_utf8(text).unwrap();
+    let request = String::from_utf8(text).unwrap();
     let tunnel = "CONNECT hooks.example:443 HTTP/1.1\r\nHost: hooks.example:443\r\nProxy-Authorization: Basic dTpw\r\n";
-    assert!(asked.starts_with(tunnel), "{asked}");
+    assert!(request.starts_with(tunnel), "{request}");
 }

@@ -18,10 +18,9 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::RunError;
 use super::pod_annotations::{Found, PodAnnotations};
 use super::resolve::Resolver;
-use crate::act::{Post, may_signal_other_users, signal_cgroup};
+use crate::act::{may_signal_other_users, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
 use crate::host::Host;
 use crate::k8s::Aside;
@@ -29,7 +28,7 @@ use crate::metrics::{SinkCounts, WarningCounts};
 use crate::warn::{ContainerCrossing, Containers, PodLookup, PodPolicy, Policy, SignalOutcome};
 use containers::SharedContainers;
 use delivery::{Delivery, offer};
-use pressure::{FlightRecorder, SamplePeriod, Source};
+use pressure::{FlightRecorder, Source};
 
 pub(super) use delivery::Destinations;
 pub(super) use watcher::Watcher;
@@ -72,15 +71,6 @@ pub(super) struct Parts {
     /// Where Events of bad annotations go, whether warnings have Events or not.
     pub(super) bad_annotations: Option<(Sender<Aside>, SinkCounts)>,
     pub(super) counts: WarningCounts,
-}
-
-/// Reads the file of `--warn-post`, if there is one; warnings need the sampler.
-pub(super) fn read_post(args: &Run) -> Result<Option<Post>, RunError> {
-    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
-        return Err(RunError::Unsampled);
-    }
-    let file = args.warnings.warn_post.as_deref();
-    Ok(file.map(Post::from_file).transpose()?)
 }
 
 /// Warns of flags that have no effect.
