@@ -34,7 +34,6 @@ pub(crate) enum SendError {
     /// The pid is another process's, or the process has moved to another cgroup.
     #[error("it is not the process any more that it was")]
     Another,
-    /// By the kernel.
     #[error("the signal could not be sent{}", hint(*.0))]
     Refused(#[source] Errno),
 }

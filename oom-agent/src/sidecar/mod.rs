@@ -3,7 +3,6 @@
 
 mod exposition;
 mod files;
-mod listing;
 mod processes;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,12 +34,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why `oom-agent sidecar` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum SidecarError {
-    /// The file of `--http-file-path` cannot be used.
     #[error("cannot send notices by HTTP")]
     Post(#[from] ConfigError),
-    /// There is no such cgroup.
     #[error("cannot watch the cgroup of --cgroup")]
     Cgroup(#[from] FilesError),
     /// All processes of the host would be signalled.
@@ -48,7 +44,6 @@ pub(crate) enum SidecarError {
         "this is the host's PID namespace, and none of its processes is to be signalled: run in a pod with shareProcessNamespace, or name a --cgroup"
     )]
     Host,
-    /// Signals cannot be waited for.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] std::io::Error),
 }

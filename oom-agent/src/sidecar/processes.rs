@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::files::{Files, FilesError};
-use super::listing::{Change, Listing};
 use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes, read_cgroup_pids};
 use pressure::{CgroupKey, FlightRecorder, Sample};
 use pressure::{Crossing, LevelTracker, Thresholds, Variables};
@@ -32,7 +31,8 @@ pub(super) struct WatchedProcesses {
     limits: HashMap<CgroupKey, Option<u64>>,
     recorder: FlightRecorder,
     listed_ns: Option<u64>,
-    listing: Listing,
+    /// The processes could not be listed last, as of a service whose cgroup goes with each restart.
+    unlisted: bool,
     crowded: bool,
     fresh: bool,
 }
@@ -93,7 +93,7 @@ impl WatchedProcesses {
             limits: HashMap::new(),
             recorder: FlightRecorder::default(),
             listed_ns: None,
-            listing: Listing::default(),
+            unlisted: false,
             crowded: false,
             fresh: false,
         })
@@ -207,11 +207,12 @@ impl WatchedProcesses {
         };
         let cgroup = self.only.as_ref();
         let cgroup = cgroup.map(|files| tracing::field::display(files.dir().display()));
-        match (self.listing.update(pids.is_ok()), &pids) {
-            (Some(Change::Lost), Err(error)) => {
+        let was_unlisted = std::mem::replace(&mut self.unlisted, pids.is_err());
+        match &pids {
+            Err(error) if !was_unlisted => {
                 tracing::warn!(cgroup, %error, "the processes cannot be listed: none is watched until they can be");
             }
-            (Some(Change::Restored), _) => {
+            Ok(_) if was_unlisted => {
                 tracing::info!(cgroup, "the processes can be listed again, and are watched");
             }
             _ => {}

@@ -26,7 +26,6 @@ const ERROR_LEN: usize = 256;
 pub struct Warning {
     /// Of this crossing alone.
     pub id: String,
-    /// When it was measured.
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
@@ -52,7 +51,6 @@ pub(crate) struct SignalOutcome {
     pub(crate) name: String,
     /// How many got it.
     pub(crate) sent: usize,
-    /// Some of them.
     pub(crate) pids: Vec<u32>,
     /// Why others, or all, did not.
     pub(crate) failed: Option<String>,
@@ -63,7 +61,6 @@ pub(crate) struct SignalOutcome {
 pub struct BadAnnotations {
     /// Of this report alone.
     pub id: String,
-    /// When it was read.
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,

@@ -27,9 +27,7 @@ pub(super) struct Config {
 
 /// Why it cannot be used. Neither `Display` nor the source shows the value of a header.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigError {
-    /// It or the CA cannot be read.
     #[error("cannot read {}", .path.display())]
     Read {
         path: PathBuf,
@@ -46,42 +44,32 @@ pub enum ConfigError {
         /// Where, from 1 on.
         line: Option<u64>,
     },
-    /// Notices cannot be sent there.
     #[error("the url in {} is no http:// or https:// URL with a host", .0.display())]
     Url(PathBuf),
     /// Another port would be used in its place.
     #[error("the port of the url in {} is none: name one from 1 to 65535, or leave it out", .0.display())]
     Port(PathBuf),
-    /// They would not be sent.
     #[error(
         "the url in {} has a user or a password: take out what is before the @, and send it by a header, `name: Authorization` and `value: Basic BASE64`, the BASE64 of `USER:PASSWORD`",
         .0.display()
     )]
     User(PathBuf),
-    /// The file may not set it.
     #[error("take the header {name} out of {}: {why}", .path.display())]
     Reserved {
-        /// Which file.
         path: PathBuf,
-        /// Which header.
         name: HeaderName,
         why: &'static str,
     },
-    /// That cannot be a header.
     #[error("header {nth} of {} has a name or a value that HTTP does not allow", .path.display())]
     Header {
-        /// Which file.
         path: PathBuf,
         /// Which header, from 1 on.
         nth: usize,
     },
-    /// No certificate would be trusted.
     #[error("no certificate of a CA is in {}", .0.display())]
     Ca(PathBuf),
-    /// The same, of the system's.
     #[error("this system has no CAs: name a file with `ca:` in {}", .0.display())]
     NoCas(PathBuf),
-    /// rustls has no use for what it was given.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
