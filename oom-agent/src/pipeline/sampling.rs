@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memcg::{Hierarchy, NodeRoot};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::error_chain::chain;
 use service::liveness::Liveness;
 use tokio::sync::mpsc;
@@ -19,6 +20,9 @@ use pressure::{
 use super::names::Names;
 use super::no_victim::Sightings;
 use super::warnings::{Parts, WarningTask};
+
+/// Files that may be open: six of each container, and what else there is.
+const OPEN_FILES: u64 = 8192;
 
 /// What is known of containers' memory; a clone is the same.
 #[derive(Clone, Default)]
@@ -68,12 +72,28 @@ pub(super) fn start(
             (Some(period), Box::new(take), Some(warner))
         }
     };
+    raise_open_files();
     let sampler = Sampler::start(source, period, counts, liveness, take, notice)
         .inspect_err(|error| {
             tracing::warn!(error = %chain(error), "no container's memory is sampled, and none is named before it is killed");
         })
         .ok()?;
     Some((sampler, warner))
+}
+
+/// The soft limit is 1024 files in many places, for the sake of select(2), which nothing here calls.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit of open files: with many containers some are not sampled; raise the hard limit of RLIMIT_NOFILE");
+        }
+    }
 }
 
 /// Drops the sampler, which waits for its thread, in the background. The channel closes when that is done, or

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use super::files::{Files, FilesError};
 use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes, read_cgroup_pids};
-use pressure::{CgroupKey, FlightRecorder, Sample};
-use pressure::{Crossing, LevelTracker, Thresholds, Variables};
+use pressure::{CgroupKey, Crossing, FlightRecorder, LevelTracker, Sample, Thresholds, Variables};
 
 /// Processes that are watched; of more, none.
 const PROCESSES: usize = 1024;

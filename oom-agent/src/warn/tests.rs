@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use super::{AnnotationError, BadAnnotations, SignalOutcome, Warning};
 use crate::act::{SendError, Signal, Signalled};
 use crate::incident::{Container, Pod};
-use pressure::Sample;
-use pressure::{Crossing, Level};
+use pressure::{Crossing, Level, Sample};
 
 const MIB: u64 = 1 << 20;
 

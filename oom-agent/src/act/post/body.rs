@@ -5,8 +5,7 @@ use memcg::OomScores;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use pressure::{Crossing, Level};
-use pressure::{Pressure, Stall};
+use pressure::{Crossing, Level, Pressure, Stall};
 
 /// One crossing.
 #[derive(Clone, Debug, Serialize)]

@@ -2,8 +2,7 @@
 
 use super::super::pod_policies::{AT_ONCE, PODS};
 use super::*;
-use pressure::Sample;
-use pressure::Thresholds;
+use pressure::{Sample, Thresholds};
 
 const SECOND: u64 = 1_000_000_000;
 const UID: &str = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e";
