@@ -56,24 +56,24 @@ pub(super) fn start(
         sampler: liveness,
     } = watched.clone();
     let of_node = node.clone();
-    let notice: OnContainer = Box::new(move |path, is_there| {
+    let on_container: OnContainer = Box::new(move |path, is_there| {
         names.notice(of_node.below(path).unwrap_or(path), is_there);
     });
-    let (period, take, warner): (_, OnSweep, _) = match args.sample {
+    let (period, on_sweep, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
         SamplePeriod::Span(period) => {
             let (mut watcher, warner) = warnings.start(&source);
-            let take = move |sweep: &Sweep<'_>| {
+            let on_sweep = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);
                 sightings.of_sweep(sweep);
                 watcher.handle_sweep(sweep);
             };
-            (Some(period), Box::new(take), Some(warner))
+            (Some(period), Box::new(on_sweep), Some(warner))
         }
     };
     raise_open_files();
-    let sampler = Sampler::start(source, period, counts, liveness, take, notice)
+    let sampler = Sampler::start(source, period, counts, liveness, on_sweep, on_container)
         .inspect_err(|error| {
             tracing::warn!(error = %chain(error), "no container's memory is sampled, and none is named before it is killed");
         })
