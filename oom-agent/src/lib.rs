@@ -1,6 +1,6 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
-pub mod act;
+mod act;
 pub mod admin;
 pub mod args;
 pub mod commands;
@@ -16,12 +16,12 @@ pub mod procfs;
 pub mod proxy;
 mod receipts;
 pub mod report;
-pub mod sidecar;
+mod sidecar;
 pub mod signals;
 pub mod sinks;
 mod size;
 pub mod status_check;
-pub mod warn;
+mod warn;
 pub mod watch_pods;
 
 use std::error::Error;

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use memcg::{CgroupNamespace, ProcessHandle, ProcessStatus, Processes, is_initial_pid_namespace};
 use oom_capture::{Process, Rss, Victim};
-use rustix::thread::CapabilitySet;
 
 /// The most that is kept of a command line, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
@@ -23,12 +22,6 @@ const TICK_NS: u64 = 10_000_000;
 pub struct Procfs {
     processes: Processes,
     namespace: CgroupNamespace,
-}
-
-/// Whether this process may signal those of other users.
-pub fn may_kill() -> bool {
-    let sets = rustix::thread::capabilities(None);
-    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL))
 }
 
 // === impl Procfs ===
@@ -49,7 +42,7 @@ impl Procfs {
     }
 
     /// The one at `named`, else `/proc`; if it numbers processes as the kernel's records do: in the
-    /// initial PID namespace. Elsewhere a victim's number is nobody's, or another process's.
+    /// initial PID namespace. Elsewhere a victim's number is no process's, or another one's.
     pub fn of_host(named: Option<&Path>) -> Option<Self> {
         let Some(root) = named else {
             return is_initial_pid_namespace().then(|| Self::new("/proc"));
@@ -70,7 +63,7 @@ impl Procfs {
         None
     }
 
-    /// Whether its process 2 is kthreadd. That one is told from any other by its flags, and only in
+    /// Whether its process 2 is kthreadd. Its flags distinguish it from any other, and only in
     /// the initial PID namespace are there threads of the kernel. (The namespace's own name, in
     /// `1/ns/pid`, cannot be read without `CAP_SYS_PTRACE`.)
     fn shows_kernel_threads(&self) -> io::Result<bool> {
@@ -133,7 +126,7 @@ impl Procfs {
         Ok(format!("not to be had from /proc{ended}"))
     }
 
-    /// The memory cgroup of an open process, from the hierarchy's root on or, where that cannot be told,
+    /// The memory cgroup of an open process, from the hierarchy's root on or, where that is not known,
     /// without the ancestors next to the root.
     fn cgroup_of(&self, process: &ProcessHandle) -> Option<String> {
         Some(self.namespace.shown(&process.cgroup()?))
@@ -326,7 +319,7 @@ mod tests {
         procfs.fill(&mut killed, KILLED_NS);
         let cmdline = Some(vec!["python3".to_owned()]);
         assert_eq!(killed.process, Process { cmdline, ..known });
-        // What was found later is known: nothing is said of it.
+        // What was found later is known: no reason of it remains.
         killed.say_missing();
         assert_eq!(killed.degraded, Vec::<String>::new());
     }
@@ -368,7 +361,7 @@ mod tests {
 
     #[test]
     fn whoever_has_got_its_number_is_not_the_victim() {
-        let taken = "gone before /proc could be read: another process has its number";
+        let reused = "gone before /proc could be read: another process has its number";
         // When it was started is known of most victims, in ns; of all, when it was killed.
         let known = Some(1_009_999_999);
         for (ticks, start_boot_ns, is_it) in [
@@ -396,7 +389,7 @@ mod tests {
                 is_it,
                 "{ticks} {start_boot_ns:?}"
             );
-            assert_eq!(killed.missing == [taken], !is_it, "{:?}", killed.missing);
+            assert_eq!(killed.missing == [reused], !is_it, "{:?}", killed.missing);
             assert_eq!(killed.process == victim, !is_it);
         }
     }
@@ -440,7 +433,7 @@ mod tests {
             (killed.process.cgroup.unwrap(), killed.parent_above)
         };
         assert_eq!(filled(None), ("/…/pod/c".to_owned(), Some(2)));
-        // The kernel's path is whole: how far the parent is cannot be told.
+        // The kernel's path is whole: how far the parent is is not known.
         let whole = "/kubepods/pod/c";
         assert_eq!(filled(Some(whole)), (whole.to_owned(), None));
     }

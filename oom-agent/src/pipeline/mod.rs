@@ -1,6 +1,5 @@
 //! From the kernel's records to every sink: the only room that sees all the others.
 
-mod annotated;
 mod discover;
 mod health;
 mod names;
@@ -8,6 +7,7 @@ mod naming;
 mod no_victim;
 mod outputs;
 mod owner;
+mod pod_annotations;
 mod resolve;
 mod ring_handler;
 mod sampling;
@@ -32,7 +32,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::act::ConfigError;
+use crate::act::{ConfigError, Post};
 use crate::admin::{self, ListenError};
 use crate::args::{Action, LogLevel, Run};
 use crate::host::Host;
@@ -46,14 +46,14 @@ use discover::Runtimes;
 use health::{Health, Meters, kernel_kills};
 use names::Names;
 use outputs::{Outputs, Parts};
-use pressure::Sampler;
+use pressure::{SamplePeriod, Sampler};
 use resolve::Resolver;
 use ring_handler::{RingHandler, Seen};
 use sampling::Watched;
 use startup_log::{log_attached, log_degraded};
 use status_check::StatusChecker;
 use summary::Summary;
-use warnings::Warner;
+use warnings::WarningTask;
 
 /// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
 const QUEUE: usize = 1024;
@@ -86,7 +86,7 @@ pub enum RunError {
     /// The flags for bonkers contradict each other.
     #[error(transparent)]
     Bonker(#[from] Contradiction),
-    /// Nobody would be warned.
+    /// There would be no warnings.
     #[error("--warn and --warn-post take the sampler: leave out --sample off")]
     Unsampled,
     /// Warnings cannot be posted.
@@ -100,11 +100,20 @@ pub enum RunError {
     Signal(#[source] io::Error),
 }
 
+/// Reads the file of `--warn-post`, if there is one; warnings need the sampler.
+fn read_post(args: &Run) -> Result<Option<Post>, RunError> {
+    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
+        return Err(RunError::Unsampled);
+    }
+    let file = args.warnings.warn_post.as_deref();
+    Ok(file.map(Post::from_file).transpose()?)
+}
+
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
-    let post = warnings::post(&args)?;
+    let post = read_post(&args)?;
     warnings::warn_of_idle_flags(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
@@ -240,7 +249,7 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
 struct Running {
     pipeline: Pipeline,
     probe: Probe,
-    sampling: Option<(Sampler, Option<Warner>)>,
+    sampling: Option<(Sampler, Option<WarningTask>)>,
     served: Option<JoinHandle<()>>,
     meters: Meters,
 }

@@ -138,7 +138,7 @@ fn a_warning_threshold_that_is_not_below_the_critical_one_is_logged() {
     let cgroup = cgroup();
     let is_logged = |env: &[(&str, &str)]| {
         let mut sidecar = sidecar(&cgroup, &[], env);
-        let none = |line: &str| line.contains("nothing is warned of");
+        let none = |line: &str| line.contains("the warning level is never reached");
         sidecar.log.so_far().any(none)
     };
     assert!(is_logged(&[("WARNING", "95")]));

@@ -1,49 +1,52 @@
-//! A warning with names, and whoever is told of it.
+//! A crossing with names is a warning, which goes to its destinations.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use service::error_chain::chain;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::watcher::Cgroups;
-use crate::act::{Notice, Post, likeliest};
+use super::containers::SharedContainers;
+use crate::act::{Notice, Post, find_likeliest_victim};
 use crate::host::Host;
 use crate::metrics::WarningCounts;
 use crate::pipeline::owner::find_owner;
 use crate::pipeline::resolve::Resolver;
 use crate::report::Report;
 use crate::sinks::Sinks;
-use crate::warn::{Crossed, Signal, Warning};
+use crate::warn::{ContainerCrossing, SignalOutcome, Warning};
 use pressure::CgroupKey;
 
-/// Tells one at a time, any number at once.
-pub(super) struct Telling {
+/// Delivers any number of warnings at once.
+pub(super) struct Delivery {
     pub(super) host: Host,
     pub(super) resolver: Arc<Resolver>,
-    pub(super) cgroups: Cgroups,
+    pub(super) containers: SharedContainers,
     pub(super) sinks: Arc<Sinks>,
     pub(super) post: Option<Post>,
     pub(super) posts: Semaphore,
     pub(super) counts: WarningCounts,
 }
 
-// === impl Telling ===
+// === impl Delivery ===
 
-impl Telling {
-    pub(super) async fn tell(self: Arc<Self>, crossed: Crossed, signal: Option<Signal>) {
-        let Crossed {
+impl Delivery {
+    pub(super) async fn deliver(
+        self: Arc<Self>,
+        crossing: ContainerCrossing,
+        signal: Option<SignalOutcome>,
+    ) {
+        let ContainerCrossing {
             key,
             crossing,
-            marks,
-        } = crossed;
+            policy,
+        } = crossing;
         let (container, pod) = find_owner(&self.resolver, key.identity()).await;
         let at_ns = crossing.sample.at_ns;
-        let mark = marks.settings.threshold(crossing.level);
+        let threshold = policy.thresholds.threshold(crossing.level);
         let warning = Arc::new(Warning {
-            // Of this look at this cgroup; a mark of the kernel's ends in a pid.
+            // Of this sample of this cgroup; the id of a kill ends in a pid.
             id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
             time: clock::wall(at_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
@@ -51,8 +54,8 @@ impl Telling {
             container,
             pod,
             crossing,
-            mark: mark.map_or_else(String::new, ToString::to_string),
-            percent: mark.map_or(0.0, |mark| mark.measure(&crossing.sample)),
+            threshold: threshold.map_or_else(String::new, ToString::to_string),
+            percent: threshold.map_or(0.0, |threshold| threshold.measure(&crossing.sample)),
             signal,
         });
         tracing::debug!(
@@ -75,26 +78,25 @@ impl Telling {
             );
             return;
         };
-        let cgroups = self.cgroups.clone();
-        let look = move || likeliest(&cgroups.processes, &cgroups.dir(&key));
-        let (process, scores) = spawn_blocking(look)
+        let containers = self.containers.clone();
+        let find = move || find_likeliest_victim(&containers.processes, &containers.dir(&key));
+        let (process, scores) = spawn_blocking(find)
             .await
             .ok()
             .flatten()
             .unwrap_or_default();
         let notice = Notice::new(&warning.crossing, scores, process, warning.time)
             .in_cgroup(&warning.cgroup)
-            .of(
+            .with_owner(
                 &warning.node,
                 warning.container.clone(),
                 warning.pod.clone(),
             );
-        match post.send(&notice).await {
-            Ok(()) => self.counts.posted.inc(),
-            Err(error) => {
-                tracing::warn!(warning = warning.id, host = %escape::terminal(post.host()), error = %chain(&error), "a POST request was not taken");
-                self.counts.unposted.inc()
-            }
+        let counter = if post.send(&notice).await {
+            &self.counts.posted
+        } else {
+            &self.counts.unposted
         };
+        counter.inc();
     }
 }

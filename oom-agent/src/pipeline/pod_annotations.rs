@@ -1,4 +1,4 @@
-//! What pods ask for by their annotations: the API server's word, else the container runtime's.
+//! The annotations of pods: the API server's, else the container runtime's.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,10 +11,9 @@ use super::resolve::Resolver;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
-use crate::warn::{Ask, Known, PREFIX, Policy, Unheeded};
+use crate::warn::{BadAnnotations, PREFIX, PodLookup, PodPolicy, Policy};
 
-/// Looks pods up.
-pub(super) struct Annotated {
+pub(super) struct PodAnnotations {
     host: Host,
     node: Policy,
     resolver: Arc<Resolver>,
@@ -24,16 +23,16 @@ pub(super) struct Annotated {
     counts: WarningCounts,
 }
 
-/// What came of a lookup.
+/// The outcome of a lookup.
 pub(super) struct Found {
     pub(super) uid: String,
-    pub(super) known: Known,
-    pub(super) unheeded: Option<Unheeded>,
+    pub(super) policy: PodPolicy,
+    pub(super) bad: Option<BadAnnotations>,
 }
 
-// === impl Annotated ===
+// === impl PodAnnotations ===
 
-impl Annotated {
+impl PodAnnotations {
     pub(super) fn new(
         host: &Host,
         node: Policy,
@@ -51,60 +50,60 @@ impl Annotated {
         }
     }
 
-    /// What a pod asks for. Never fails: the node's own marks do for what cannot be had.
-    pub(super) async fn look_up(self: Arc<Self>, ask: Ask) -> Found {
-        let Ask { uid, now } = ask;
-        let nothing = |uid| Found {
+    /// A pod's policy. Never fails: where it cannot be read the node's own holds.
+    pub(super) async fn look_up(self: Arc<Self>, lookup: PodLookup) -> Found {
+        let PodLookup { uid, current } = lookup;
+        let unknown = |uid| Found {
             uid,
-            known: Known::Nothing,
-            unheeded: None,
+            policy: PodPolicy::Unknown,
+            bad: None,
         };
         let sandbox = match self.resolver.runtimes.find().await.sandbox(&uid).await {
             Some(Ok(sandbox)) => sandbox,
             None => {
                 self.counts.unanswered.inc();
-                return nothing(uid);
+                return unknown(uid);
             }
             Some(Err(error)) => {
                 self.counts.unanswered.inc();
-                tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be had");
-                return nothing(uid);
+                tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be read");
+                return unknown(uid);
             }
         };
-        let annotations = match self.reader.get().filter(|_| now) {
+        let annotations = match self.reader.get().filter(|_| current) {
             Some(reader) => match reader.annotations(&sandbox.pod, PREFIX).await {
                 Ok(annotations) => annotations,
                 // What was known before is newer than what the runtime has.
                 Err(LookupError::Call(error)) => {
                     self.counts.unanswered.inc();
-                    tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be had");
-                    return nothing(uid);
+                    tracing::debug!(uid, error = %chain(&error), "a pod's annotations cannot be read");
+                    return unknown(uid);
                 }
                 Err(error) => {
-                    self.say(&error);
+                    self.log_refusal(&error);
                     sandbox.annotations
                 }
             },
             None => sandbox.annotations,
         };
-        self.counts.asked.inc();
-        let (marks, complaints) = self.node.annotated(&annotations);
-        let unheeded = (!complaints.is_empty()).then(|| Unheeded {
+        self.counts.looked_up.inc();
+        let (policy, errors) = self.node.apply_annotations(&annotations);
+        let bad = (!errors.is_empty()).then(|| BadAnnotations {
             id: format!("{}-{}-annotations", self.host.boot, clock::monotonic_ns()),
             time: Timestamp::now(),
             node: self.host.node.clone(),
             pod: sandbox.pod,
-            complaints,
+            errors,
         });
         Found {
             uid,
-            known: Known::Policy(Arc::new(marks)),
-            unheeded,
+            policy: PodPolicy::Known(Arc::new(policy)),
+            bad,
         }
     }
 
-    /// A missing right once; it lasts.
-    fn say(&self, error: &LookupError) {
+    /// Once at level warn, as a missing right lasts.
+    fn log_refusal(&self, error: &LookupError) {
         let refused = matches!(error, LookupError::Forbidden);
         if refused && !self.refused.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %chain(error), "annotations are heeded as they were when the pod was made");

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::tests::check_docs;
-use crate::{CgroupKey, FlightRecorder, History, Sample};
+use super::FlightRecorder;
+use crate::growth::tests::check_docs;
+use crate::history::History;
+use crate::sample::{CgroupKey, Sample};
 
 const TRACES: [(&str, &str); 9] = [
     ("leak", include_str!("recorded/leak.txt")),
