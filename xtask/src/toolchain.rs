@@ -148,14 +148,14 @@ impl Compiler {
             .map_err(|error| anyhow::anyhow!("{error}"))?;
             anyhow::Ok(PathBuf::from(path.trim()))
         };
-        Self::at(which("rustc")?, which("cargo")?)
+        Self::check(which("rustc")?, which("cargo")?)
     }
 
     fn debian() -> Result<Self> {
-        Self::at("/usr/bin/rustc".into(), "/usr/bin/cargo".into())
+        Self::check("/usr/bin/rustc".into(), "/usr/bin/cargo".into())
     }
 
-    fn at(rustc: PathBuf, cargo: PathBuf) -> Result<Self> {
+    fn check(rustc: PathBuf, cargo: PathBuf) -> Result<Self> {
         let sysroot = capture(Command::new(&rustc).args(["--print", "sysroot"]))?;
         let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
         if !source.exists() {

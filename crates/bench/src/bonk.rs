@@ -171,7 +171,7 @@ fn collect(stations: Vec<Station>, kills: &[Kill]) -> Result<Vec<Row>> {
         rows.push(Row {
             way,
             swung: times.len(),
-            times: Spread::of(times),
+            times: Spread::summarize(times),
         });
     }
     Ok(rows)

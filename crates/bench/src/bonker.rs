@@ -78,7 +78,7 @@ fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
     };
     let mut bonker = Bonker::start_with_web(program, &flags)?;
     let pid = bonker.pid();
-    let before = Resident::of(pid)?.peak;
+    let before = Resident::read(pid)?.peak;
 
     terminal::step(format_args!("{} clients: {}", args.clients, kind.name()));
     let mut clients = LoadClients::connect(
@@ -87,13 +87,13 @@ fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
         args.clients,
         kind.sharing(),
     )?;
-    let connected = Resident::of(pid)?.peak;
+    let connected = Resident::read(pid)?.peak;
     interrupt::check()?;
     let bonks = args.clients.saturating_mul(args.each);
     terminal::step(format_args!("{bonks} bonks over {} s", args.within));
     let answers = clients.bonk(args.each, Duration::from_secs(args.within))?;
     let requests = (!tls).then(|| bonker.requests()).transpose()?;
-    let peak = Resident::of(pid)?.peak;
+    let peak = Resident::read(pid)?.peak;
 
     terminal::step("SIGTERM");
     let (ends, end) = thread::scope(|scope| {

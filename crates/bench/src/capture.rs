@@ -116,7 +116,7 @@ fn measure_output(
     let length = Duration::from_secs(args.quiet);
     terminal::step(format_args!("watching them do nothing for {length:?}"));
     let (idle, stretch) = quiet(&running, length)?;
-    report.stretch = report.stretch.and(stretch);
+    report.stretch = report.stretch.worse_of(stretch);
 
     terminal::step(format_args!("{} kills on an idle machine", args.kills));
     report
@@ -136,7 +136,7 @@ fn measure_output(
 
     for ((tool, pid), activity) in running.pids().zip(idle) {
         if report.rests.iter().all(|(other, _)| *other != tool) {
-            let memory = Memory::of(pid)?;
+            let memory = Memory::read(pid)?;
             report.rests.push((tool, Rest { memory, activity }));
         }
     }
@@ -153,7 +153,7 @@ fn measure_output(
 /// What each tool did in a stretch, and what else went on.
 fn quiet(running: &Running, length: Duration) -> Result<(Vec<Activity>, Stretch)> {
     let look = || {
-        let all = running.pids().map(|(_, pid)| Activity::of(pid));
+        let all = running.pids().map(|(_, pid)| Activity::read(pid));
         all.collect::<Result<Vec<_>>>()
     };
     let mut tries = 1;

@@ -25,7 +25,7 @@ impl Checks {
     }
 
     /// Two counts that are to be the same.
-    pub(super) fn same(&mut self, what: &'static str, found: u64, wanted: u64) {
+    pub(super) fn add_equal(&mut self, what: &'static str, found: u64, wanted: u64) {
         self.add(what, format!("{found} of {wanted}"), found == wanted);
     }
 
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn what_is_broken_is_named_and_marked() {
         let mut checks = Checks::default();
-        checks.same("lines", 3, 3);
+        checks.add_equal("lines", 3, 3);
         checks.add("drift", "2", false);
         assert_eq!(checks.broken(), ["drift"]);
         assert_eq!(checks.list(), "- lines: 3 of 3\n- drift: 2 **(broken)**\n");

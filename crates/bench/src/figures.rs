@@ -12,7 +12,7 @@ pub(super) struct Times {
 
 impl Times {
     /// `None` where there is nothing to make figures of.
-    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
         times.sort_unstable();
         Some(Self {
             p50: quantile(&times, 50)?,
@@ -32,7 +32,7 @@ pub(super) struct Spread {
 
 impl Spread {
     /// `None` where there is nothing to make figures of.
-    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
         times.sort_unstable();
         Some(Self {
             min: *times.first()?,
@@ -85,19 +85,19 @@ mod tests {
     fn a_quantile_is_a_value_that_was_measured() {
         let hundred: Vec<u64> = (1..=100).rev().collect();
         let times = |p50, p99, max| Some(Times { p50, p99, max });
-        assert_eq!(Times::of(hundred), times(50, 99, 100));
-        assert_eq!(Times::of((1..=300).collect()), times(150, 297, 300));
-        assert_eq!(Times::of(vec![7, 5]), times(5, 7, 7));
-        assert_eq!(Times::of(vec![7]), times(7, 7, 7));
-        assert_eq!(Times::of(Vec::new()), None);
+        assert_eq!(Times::summarize(hundred), times(50, 99, 100));
+        assert_eq!(Times::summarize((1..=300).collect()), times(150, 297, 300));
+        assert_eq!(Times::summarize(vec![7, 5]), times(5, 7, 7));
+        assert_eq!(Times::summarize(vec![7]), times(7, 7, 7));
+        assert_eq!(Times::summarize(Vec::new()), None);
     }
 
     #[test]
     fn a_few_have_ends_and_a_middle() {
         let spread = |min, median, max| Some(Spread { min, median, max });
-        assert_eq!(Spread::of(vec![9, 1, 5, 3]), spread(1, 3, 9));
-        assert_eq!(Spread::of(vec![7]), spread(7, 7, 7));
-        assert_eq!(Spread::of(Vec::new()), None);
+        assert_eq!(Spread::summarize(vec![9, 1, 5, 3]), spread(1, 3, 9));
+        assert_eq!(Spread::summarize(vec![7]), spread(7, 7, 7));
+        assert_eq!(Spread::summarize(Vec::new()), None);
     }
 
     #[test]

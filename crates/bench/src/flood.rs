@@ -104,7 +104,7 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         ("bonker-gpio", site.bonker.pid()),
         ("containerd", site.containerd.pid()),
     ];
-    let before = Resident::of(agent.pid())?;
+    let before = Resident::read(agent.pid())?;
     let activities = activities(&processes)?;
     let answered = Scrape::parse(&site.api.metrics()?);
     let (cpus, all) = (Cpus::now()?, oom_kills()?);
@@ -173,7 +173,7 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         bare,
         quiet: args.quiet_console,
         before,
-        after: Resident::of(agent.pid())?,
+        after: Resident::read(agent.pid())?,
         watch,
         answers,
         requests,
@@ -243,7 +243,7 @@ fn without_agent() -> Result<Duration> {
 }
 
 fn activities(processes: &[(&'static str, u32)]) -> Result<Vec<Activity>> {
-    let all = processes.iter().map(|(_, pid)| Activity::of(*pid));
+    let all = processes.iter().map(|(_, pid)| Activity::read(*pid));
     all.collect::<Result<_>>().context("the CPU time of all")
 }
 

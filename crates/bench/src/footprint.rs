@@ -34,7 +34,7 @@ pub(super) struct Activity {
 }
 
 impl Resident {
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(super) fn read(pid: u32) -> Result<Self> {
         let status = read(format!("/proc/{pid}/status"))?;
         Self::parse(&status).with_context(|| format!("the memory of process {pid}"))
     }
@@ -48,7 +48,7 @@ impl Resident {
 }
 
 impl Memory {
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(super) fn read(pid: u32) -> Result<Self> {
         let status = read(format!("/proc/{pid}/status"))?;
         let rollup = read(format!("/proc/{pid}/smaps_rollup"))?;
         Self::parse(&status, &rollup).with_context(|| format!("the memory of process {pid}"))
@@ -65,7 +65,7 @@ impl Memory {
 
 impl Activity {
     /// Of all threads that a process has now.
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(super) fn read(pid: u32) -> Result<Self> {
         let tasks = format!("/proc/{pid}/task");
         let mut sum = Self::default();
         for entry in fs::read_dir(&tasks).with_context(|| format!("list {tasks}"))? {
@@ -202,9 +202,9 @@ mod tests {
     #[test]
     fn this_process_has_threads_and_memory() {
         let pid = std::process::id();
-        assert!(Memory::of(pid).unwrap().rss > 0);
-        assert!(Resident::of(pid).unwrap().peak > 0);
-        assert!(Activity::of(pid).unwrap().switches > 0);
+        assert!(Memory::read(pid).unwrap().rss > 0);
+        assert!(Resident::read(pid).unwrap().peak > 0);
+        assert!(Activity::read(pid).unwrap().switches > 0);
         oom_kills().unwrap();
         Cpus::now().unwrap();
     }

@@ -98,7 +98,7 @@ impl Journal {
             let took = stamp_ns.and_then(|stamp| at_ns.checked_sub(stamp));
             times.extend(took);
         }
-        coverage.times = Times::of(times);
+        coverage.times = Times::summarize(times);
         coverage
     }
 }

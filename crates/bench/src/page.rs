@@ -61,7 +61,7 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// Two of them: what was worse.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn worse_of(self, other: Self) -> Self {
         Self {
             length: self.length.max(other.length),
             kills: self.kills.saturating_add(other.kills),

@@ -57,7 +57,7 @@ pub(super) struct Report {
     containers: u16,
     busy: u16,
     length: Duration,
-    /// Nobody has a limit.
+    /// Without a container.
     idle: Activity,
     ours: Activity,
     theirs: Activity,
@@ -133,9 +133,9 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
 }
 
 fn watch(pid: u32, length: Duration) -> Result<Activity> {
-    let before = Activity::of(pid)?;
+    let before = Activity::read(pid)?;
     interrupt::pause(length)?;
-    Ok(Activity::of(pid)?.since(before))
+    Ok(Activity::read(pid)?.since(before))
 }
 
 fn inhabit(program: &Path, busy: bool) -> Result<Inhabited> {

@@ -37,30 +37,8 @@ impl Site {
         interrupt::check()?;
         terminal::step("starting an API server, a containerd and a bonker");
         let api = ApiServer::start(&api)?;
-        for object in [
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}),
-            json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": ACCOUNT, "namespace": NAMESPACE},
-            }),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": ACCOUNT},
-                "rules": [
-                    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-                ],
-            }),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": ACCOUNT},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
-                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
-            }),
-        ] {
-            api.create(&object)?;
-        }
+        api.create_account(NODE, NAMESPACE, ACCOUNT)?;
+        api.grant(NAMESPACE, ACCOUNT, &ApiServer::agent_rules())?;
         interrupt::check()?;
         Ok(Self {
             kubeconfig: api.kubeconfig_for(NAMESPACE, ACCOUNT)?,

@@ -205,7 +205,7 @@ impl Bonker {
     }
 }
 
-/// A loopback URL where nobody listens: the port stays taken, without a
+/// A loopback URL that refuses connections: the port stays taken, without a
 /// listener, as long as the returned guard lives.
 pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
     let (port, guard) = port::reserve()?;

@@ -21,7 +21,7 @@ use crate::scrape::Scrape;
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Debian's looks for its templates below /usr/share: it is shown them there, and nobody else.
+/// Debian's looks for its templates below /usr/share: it alone is shown them there.
 const WITH_TEMPLATES: &str =
     r#"mount -t overlay none -o "lowerdir=$0/usr/share:/usr/share" /usr/share && exec "$@""#;
 

@@ -176,6 +176,43 @@ impl ApiServer {
         serde_json::from_str(&stored).context("read an object as stored")
     }
 
+    /// Creates a node, and a namespace with a service account.
+    pub fn create_account(&self, node: &str, namespace: &str, account: &str) -> Result<()> {
+        let metadata = json!({"name": account, "namespace": namespace});
+        for object in [
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}),
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        ] {
+            self.create(&object)?;
+        }
+        Ok(())
+    }
+
+    /// Grants these rules to a service account, in the whole cluster.
+    pub fn grant(&self, namespace: &str, account: &str, rules: &Value) -> Result<()> {
+        let group = "rbac.authorization.k8s.io";
+        let version = format!("{group}/v1");
+        self.create(&json!({
+            "apiVersion": version, "kind": "ClusterRole", "metadata": {"name": account},
+            "rules": rules,
+        }))?;
+        self.create(&json!({
+            "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": account},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+        }))?;
+        Ok(())
+    }
+
+    /// The rules of the agent's manifest: to create and patch events, and to read pods.
+    pub fn agent_rules() -> Value {
+        json!([
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+        ])
+    }
+
     /// PUTs an object to a path of the API, which may be a subresource.
     pub fn put(&self, path: &str, object: &Value) -> Result<()> {
         self.with_input(&["replace", "--raw", path, "--filename=-"], object)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask bloat`: what `OOMHero`'s example pod runs, but that it heeds the signals: it frees
+//! `cargo xtask bloat`: what `OOMHero`'s example pod runs, but that it acts on the signals: it frees
 //! its memory, where `OOMHero`'s own has itself restarted.
 
 use std::net::{SocketAddr, TcpListener};

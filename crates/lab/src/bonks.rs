@@ -17,7 +17,7 @@ pub struct Bonks {
 
 impl Bonks {
     /// To the bonker at that URL.
-    pub fn to(url: &str) -> Result<Self> {
+    pub fn connect(url: &str) -> Result<Self> {
         let runtime = background::runtime()?;
         let client = runtime
             .block_on(BonkServiceClient::connect(url.to_owned()))

@@ -1,5 +1,5 @@
 //! A network and a view of the file systems of a cluster's own: its addresses,
-//! its ports and its mounts are nobody else's, and end with it.
+//! its ports and its mounts are its own, and end with it.
 
 use std::fs::File;
 use std::io::Read as _;

@@ -56,7 +56,7 @@ pub fn main(args: &Args) -> Result<()> {
     Chromium::prepare(debian)?;
     debian.install("small pictures", &["pngquant"])?;
     let bonker = Bonker::start_with_web(&binaries::bonker()?, &[])?;
-    let mut bonks = Bonks::to(bonker.url())?;
+    let mut bonks = Bonks::connect(bonker.url())?;
     let mut browser = Chromium::start()?;
     let mut page = browser.page()?;
     page.call(

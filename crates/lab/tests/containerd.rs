@@ -14,6 +14,8 @@ mod support;
 #[path = "containerd/warnings.rs"]
 mod warnings;
 
+use std::path::Path;
+
 use lab::{Agent, Containerd, wait};
 use proto::cri::ContainerState;
 use serde_json::{Value, json};
@@ -30,16 +32,17 @@ fn pod() -> Pod {
     }
 }
 
+/// An agent without Kubernetes, with a container runtime at that socket.
+fn start_agent(socket: &Path, more: &[&str]) -> Agent {
+    let endpoint = format!("unix://{}", socket.display());
+    let args = [&["--no-kubernetes", "--cri-endpoint", &endpoint], more].concat();
+    Agent::start(&agent_bin(), &args, &[]).unwrap()
+}
+
 #[test]
 fn a_killed_container_is_named() {
     let containerd = containerd();
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &endpoint],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.socket(), &[]);
     let pod = pod();
     let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
     container.open();
@@ -69,13 +72,7 @@ fn a_killed_container_is_named() {
 #[test]
 fn a_killed_child_of_a_living_container_is_named() {
     let containerd = containerd();
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &endpoint],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.socket(), &[]);
     let container = run_gated(
         &containerd,
         &pod(),
@@ -96,16 +93,8 @@ fn a_killed_child_of_a_living_container_is_named() {
 
 /// An agent that checks statuses, too.
 fn judging(containerd: &Containerd) -> (Agent, Admin) {
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let args = [
-        "--no-kubernetes",
-        "--verdicts",
-        "--cri-endpoint",
-        &endpoint,
-        LISTEN[0],
-        LISTEN[1],
-    ];
-    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let args = [&["--verdicts"][..], &LISTEN].concat();
+    let mut agent = start_agent(&containerd.socket(), &args);
     let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
@@ -200,13 +189,7 @@ fn the_report_of_a_killed_first_process_is_complete() {
 #[test]
 fn without_the_cri_socket_the_incident_is_degraded_and_reported() {
     let containerd = containerd();
-    let absent = format!("unix://{}", containerd.dir().join("absent.sock").display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &absent],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.dir().join("absent.sock"), &[]);
     let pod = pod();
     let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
     container.open();
@@ -230,15 +213,7 @@ fn a_running_container_is_at_zero_before_its_kill_and_at_one_after() {
     let containerd = containerd();
     // The agent is there before the runtime is, as after a node's boot.
     let late = containerd.dir().join("late.sock");
-    let endpoint = format!("unix://{}", late.display());
-    let args = [
-        "--no-kubernetes",
-        "--cri-endpoint",
-        &endpoint,
-        LISTEN[0],
-        LISTEN[1],
-    ];
-    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
+    let mut agent = start_agent(&late, &LISTEN);
     let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/ready").0, 503);
     std::os::unix::fs::symlink(containerd.socket(), &late).unwrap();

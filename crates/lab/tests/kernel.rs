@@ -301,7 +301,7 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Its end sends SIGKILL to all of its processes, as the OOM killer does: nobody is to pay for that.
+/// Its end sends SIGKILL to all of its processes, as the OOM killer does: that is no incident.
 #[test]
 fn the_end_of_a_pid_namespace_is_nothing_to_read() {
     let trace = &["--no-kubernetes", "--log-level", "trace"];
@@ -406,7 +406,7 @@ fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Room for some five lines; nobody reads them.
+    // Room for some five lines, which are not read.
     let unread = child.stdout.take().unwrap();
     rustix::pipe::fcntl_setpipe_size(&unread, 4096).unwrap();
     let mut agent = Running(child);

@@ -44,21 +44,7 @@ impl Scene {
     /// As it is with a pod that has those annotations.
     fn with_annotations(annotations: &Value) -> Self {
         let api = api_server();
-        create(
-            &api,
-            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-        );
-        create(
-            &api,
-            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}),
-        );
-        create(
-            &api,
-            &json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": ACCOUNT, "namespace": NAMESPACE},
-            }),
-        );
+        api.create_account(NODE, NAMESPACE, ACCOUNT).unwrap();
         let stored = create(
             &api,
             &json!({
@@ -84,31 +70,12 @@ impl Scene {
         }
     }
 
-    /// What the agent's manifest grants: to create and patch events, and to read pods.
     fn grant(&self) {
-        self.grant_rules(&json!([
-            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-        ]));
+        self.grant_rules(&ApiServer::agent_rules());
     }
 
     fn grant_rules(&self, rules: &Value) {
-        create(
-            &self.api,
-            &json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": ACCOUNT}, "rules": rules,
-            }),
-        );
-        create(
-            &self.api,
-            &json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": ACCOUNT},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
-                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
-            }),
-        );
+        self.api.grant(NAMESPACE, ACCOUNT, rules).unwrap();
     }
 
     fn agent(&self, kubeconfig: &Path) -> Agent {
@@ -468,7 +435,7 @@ fn an_event_that_is_pending_when_the_agent_is_killed_is_written_by_the_next_one_
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
-    // The same server, where nobody listens yet.
+    // The same server, which does not listen yet.
     let (url, _port) = refusing_url().unwrap();
     let away = dir.path().join("away");
     let text_of = std::fs::read_to_string(&kubeconfig).unwrap();

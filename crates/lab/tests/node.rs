@@ -61,7 +61,7 @@ fn boot(suite: &str) -> Boot {
     let modules = BENCH.kernels.modules_of(suite);
     initrd(&xtask, &agent, Some(&modules), &root).unwrap();
     let machine = Machine {
-        kernel: BENCH.kernels.of(suite),
+        kernel: BENCH.kernels.kernel_of(suite),
         initrd: root,
         disk: Some(BENCH.disk.clone()),
     };

@@ -61,7 +61,7 @@ fn serial(suite: &'static str) -> &'static Serial {
     let mut boots = BOOTS.lock().unwrap_or_else(PoisonError::into_inner);
     let boot = boots.entry(suite).or_insert_with(|| {
         let machine = Machine {
-            kernel: BENCH.kernels.of(suite),
+            kernel: BENCH.kernels.kernel_of(suite),
             initrd: BENCH.initrd.clone(),
             disk: None,
         };

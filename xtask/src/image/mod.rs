@@ -14,7 +14,7 @@ use crate::toolchain::Choice;
 use crate::{build_ebpf, dist, terminal};
 pub use archive::{File, Image, architecture};
 
-/// The image of `daemonset.yaml`. `localhost` is nobody's registry: where the
+/// The image of `daemonset.yaml`. `localhost` is no public registry: where the
 /// image was not imported, none of a stranger's is pulled in its place.
 pub const NAME: &str = concat!("localhost/oom-bonker/oom-agent:", env!("CARGO_PKG_VERSION"));
 

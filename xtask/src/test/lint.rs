@@ -32,14 +32,14 @@ pub(super) fn run_all() -> Result<Outcome> {
     let tiers = Tier::value_variants().iter();
     let tiers = tiers.filter(|tier| tier.has_target()).map(Tier::to_string);
     let tiers: Vec<String> = tiers.flat_map(|tier| ["--test".to_owned(), tier]).collect();
-    outcome = outcome.and(check(workspace::cargo().args(["fmt", "--all", "--check"])));
-    outcome = outcome.and(check(&mut clippy(&["--all-targets".to_owned()])));
-    outcome = outcome.and(check(&mut clippy(&tiers)));
+    outcome = outcome.add(check(workspace::cargo().args(["fmt", "--all", "--check"])));
+    outcome = outcome.add(check(&mut clippy(&["--all-targets".to_owned()])));
+    outcome = outcome.add(check(&mut clippy(&tiers)));
     // Together, and with their tests, they have features of dependencies that none enables
     // itself. So each is built when it is installed.
     for program in ["oom-agent", "bonker-gpio", "xtask"] {
         let args = ["check", "--quiet", "--package", program];
-        outcome = outcome.and(check(workspace::cargo().args(args)));
+        outcome = outcome.add(check(workspace::cargo().args(args)));
     }
     let deny = cargo_deny()?;
     // It reads every platform's dependencies; the builds fetched this one's.
@@ -57,7 +57,7 @@ pub(super) fn run_all() -> Result<Outcome> {
             .args(args)
             .current_dir(workspace::root()),
     );
-    Ok(outcome.and(checked).and(check_advisories(&deny)?))
+    Ok(outcome.add(checked).add(check_advisories(&deny)?))
 }
 
 /// Checks for known vulnerabilities, where their database can be fetched.
@@ -92,7 +92,7 @@ fn check(command: &mut Command) -> Outcome {
     } else {
         terminal::line(format_args!("ok: {}", crate::process::show(command)));
     }
-    Outcome::of(done.is_ok())
+    Outcome::of_check(done.is_ok())
 }
 
 /// One on `PATH`, else one built into the cache.

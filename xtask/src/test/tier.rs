@@ -108,7 +108,9 @@ impl Bench {
                 // As in the README; this program's file may be another by now.
                 let mut demo = workspace::cargo();
                 let status = demo.args(["xtask", "demo", "--yes"]).status();
-                return Ok(Outcome::of(status.context("start the demo")?.success()));
+                return Ok(Outcome::of_check(
+                    status.context("start the demo")?.success(),
+                ));
             }
             Tier::Unit => {}
             // In virtual machines.

@@ -93,7 +93,7 @@ mod tests {
         Row {
             way,
             swung: times.len(),
-            times: Spread::of(times),
+            times: Spread::summarize(times),
         }
     }
 

@@ -102,7 +102,7 @@ impl Station {
 
     /// Waits until the servo has swung and its source is at work.
     pub(super) fn wait_until_ready(&mut self, within: Duration) -> Result<()> {
-        Bonks::to(self.bonker.url())?.send(BonkItem {
+        Bonks::connect(self.bonker.url())?.send(BonkItem {
             id: WARM_UP.to_owned(),
             source: "xtask".to_owned(),
             comm: WARM_UP.to_owned(),

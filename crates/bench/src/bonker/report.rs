@@ -107,13 +107,13 @@ impl Visit {
     fn checks(&self, report: &Report) -> Checks {
         let (clients, bonks) = (u64::from(report.clients), report.bonks());
         let mut checks = Checks::default();
-        checks.same(
+        checks.add_equal(
             "bonks answered, each once and by its id",
             self.answers.count(),
             bonks,
         );
         let odd = self.answers.strange + self.ends.surplus;
-        checks.same("answers to nothing", odd, 0);
+        checks.add_equal("answers to nothing", odd, 0);
         let took = seconds(self.answers.took);
         let in_time = self.answers.took <= report.within + Duration::from_secs(1);
         checks.add(
@@ -124,7 +124,7 @@ impl Visit {
         if let Some(requests) = &self.requests {
             let found = agreeing(&self.answers, requests);
             let all = self.answers.outcomes.len() as u64;
-            checks.same(
+            checks.add_equal(
                 "kinds of answers of which `/metrics` counts as many",
                 found,
                 all,
@@ -151,7 +151,7 @@ impl Visit {
             seconds(self.stopped),
             self.well && self.stopped < STOP,
         );
-        checks.same(
+        checks.add_equal(
             "clients that were sent the shutdown",
             self.ends.orderly,
             clients,
@@ -230,7 +230,7 @@ fn answers(report: &Report) -> String {
             let name = outcome.as_str_name().trim_start_matches("OUTCOME_");
             format!("{count} {name}")
         });
-        let times = Times::of(visit.answers.delays.clone());
+        let times = Times::summarize(visit.answers.delays.clone());
         let ms = |ns: u64| tenths(ns / 100_000);
         let times = times.map(|times| [times.p50, times.p99, times.max].map(ms));
         let times = times.unwrap_or_default();

@@ -143,7 +143,7 @@ impl Running {
             coverage: coverage
                 .map(|(((tool, _), journal), written)| (*tool, journal.coverage(&kills, written)))
                 .collect(),
-            harness: Times::of(self.pings.clone()),
+            harness: Times::summarize(self.pings.clone()),
         })
     }
 

@@ -51,11 +51,11 @@ impl Account<'_> {
         }
         let sum = |field: fn(&Row) -> u64| rows.iter().map(field).sum::<u64>();
         let attached = sum(|row| row.missing[0]);
-        checks.same(MISSED, attached, 0);
-        checks.same("kills with two lines", sum(|row| row.doubled), 0);
-        checks.same("lines of no kill", invented, 0);
+        checks.add_equal(MISSED, attached, 0);
+        checks.add_equal("kills with two lines", sum(|row| row.doubled), 0);
+        checks.add_equal("lines of no kill", invented, 0);
         let lost = sum(|row| row.missing[1].saturating_add(row.missing[2]));
-        checks.same("kills without an agent and without a line (--pin)", lost, 0);
+        checks.add_equal("kills without an agent and without a line (--pin)", lost, 0);
         rows
     }
 
@@ -81,9 +81,9 @@ impl Account<'_> {
             on_node: misplaced.count() as u64,
             nodes: elsewhere.len() as u64,
         };
-        checks.same("incidents with two Events on one object", events.twice, 0);
+        checks.add_equal("incidents with two Events on one object", events.twice, 0);
         let what = "incidents in pods without an Event on theirs (--state)";
-        checks.same(what, events.unwritten, 0);
+        checks.add_equal(what, events.unwritten, 0);
         events
     }
 

@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn the_page_shows_what_was_lost_and_when() {
         let mut checks = Checks::default();
-        checks.same("two lines", 0, 0);
+        checks.add_equal("two lines", 0, 0);
         let report = Report {
             machine: Machine::for_tests(),
             length: Duration::from_secs(90),

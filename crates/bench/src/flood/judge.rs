@@ -15,7 +15,7 @@ pub(super) fn judge(
 ) {
     let last = &report.last;
     let checks = &mut report.checks;
-    checks.same(
+    checks.add_equal(
         "kills reported on standard output, each once",
         comparison.once,
         report.incidents.into(),
@@ -24,8 +24,8 @@ pub(super) fn judge(
         .doubled
         .len()
         .saturating_add(comparison.invented.len());
-    checks.same("reported twice or of no kill", wrong as u64, 0);
-    checks.same(
+    checks.add_equal("reported twice or of no kill", wrong as u64, 0);
+    checks.add_equal(
         "records lost, lines not written, incidents not reported",
         last.lost,
         0,
@@ -42,7 +42,7 @@ pub(super) fn judge(
         } else {
             "bonks accounted for"
         };
-        checks.same(what, sink.done(), sink.offered);
+        checks.add_equal(what, sink.done(), sink.offered);
     }
     let most = |kind: &str| {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
@@ -62,12 +62,12 @@ pub(super) fn judge(
     ] {
         checks.add(what, found.to_string(), (1..=bucket).contains(&found));
     }
-    checks.same(
+    checks.add_equal(
         "kills in pods that their Events count, series included",
         count_on(pods, events),
         kills_in_pods,
     );
-    checks.same(
+    checks.add_equal(
         "incidents with two Events on one object",
         doubled_events(events).len() as u64,
         0,

@@ -219,7 +219,7 @@ mod tests {
 
     fn report() -> Report {
         let mut checks = Checks::default();
-        checks.same("reported", 199, 200);
+        checks.add_equal("reported", 199, 200);
         Report {
             machine: Machine::for_tests(),
             incidents: 200,

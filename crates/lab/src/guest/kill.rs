@@ -27,7 +27,7 @@ pub(super) type Limit<'a> = (&'static str, u64, &'a str);
 
 impl<'a> ExpectedKill<'a> {
     /// A container dies by a limit that its own process hits.
-    pub(super) fn at((scope, bytes, cgroup): Limit<'a>, victims: &'a [Facts]) -> Self {
+    pub(super) fn at_limit((scope, bytes, cgroup): Limit<'a>, victims: &'a [Facts]) -> Self {
         Self {
             scope,
             limit_bytes: Some(bytes),

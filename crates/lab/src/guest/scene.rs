@@ -89,7 +89,9 @@ impl Scene {
         let mut pack = start(&[plan])?;
         let process = pack.first()?;
         let victims = [process.facts()?];
-        self.play(&ExpectedKill::at(limit, &victims), || process.open_gate())
+        self.play(&ExpectedKill::at_limit(limit, &victims), || {
+            process.open_gate()
+        })
     }
 
     /// Has many kills happen at once: the differences between expected and reported incidents.

@@ -54,7 +54,7 @@ impl Kernels {
     }
 
     /// The kernel of a suite.
-    pub fn of(&self, suite: &str) -> PathBuf {
+    pub fn kernel_of(&self, suite: &str) -> PathBuf {
         self.dir.join(suite)
     }
 

@@ -28,11 +28,11 @@ impl Desk {
         desk
     }
 
-    /// The same, but nobody looks at the page yet.
+    /// The same, without the page open yet.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let flags = [&["--http-listen", "127.0.0.1:0"], flags].concat();
         let bonker = Bonker::start(&bonker_bin(), &flags).unwrap();
-        let bonks = Bonks::to(bonker.url()).unwrap();
+        let bonks = Bonks::connect(bonker.url()).unwrap();
         let mut browser = Chromium::start().unwrap();
         let page = browser.page().unwrap();
         Self {
@@ -47,7 +47,7 @@ impl Desk {
     pub(crate) fn restart(&mut self, flags: &[&str]) {
         self.bonker.end().unwrap();
         self.bonker = Bonker::start(&bonker_bin(), flags).unwrap();
-        self.bonks = Bonks::to(self.bonker.url()).unwrap();
+        self.bonks = Bonks::connect(self.bonker.url()).unwrap();
     }
 
     /// Waits until the page hears of bonks.

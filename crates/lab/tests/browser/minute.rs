@@ -30,7 +30,7 @@ fn the_minute_before_is_a_picture_with_words() {
             json!({"role": "img", "label": label, "verdict": "a leak", "line": line, "wide": true});
         assert_eq!(found, expected, "{place}");
     }
-    // Where nobody looked there is nothing, not even room.
+    // Without samples there is nothing, not even room.
     let quiet = "#rows tr:nth-child(2) .usage";
     let shown = page
         .eval(&format!(

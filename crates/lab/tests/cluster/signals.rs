@@ -15,9 +15,9 @@ use crate::{ACCOUNT, PATIENCE};
 const POD: &str = "/api/v1/namespaces/hungry/pods/careful";
 
 pub(crate) fn a_pod_annotated_for_signals_lives_by_them(cluster: &Cluster, before: &Value) {
-    // As shipped the agent signals nobody.
+    // As shipped the agent sends no signals.
     apply(cluster, "careless");
-    wait::until("the kill of a pod that nobody warns", PATIENCE, || {
+    wait::until("the kill of a pod without a warning", PATIENCE, || {
         let notes = notes(cluster, "careless");
         notes
             .keys()

@@ -28,7 +28,7 @@ fn is_unnamed(incident: &Value) -> bool {
         .any(|field| degraded(incident, field))
 }
 
-/// Its container is named though nobody answers any more.
+/// Its container is named though no runtime answers any more.
 fn named_without_a_runtime(args: &[&str]) {
     let mut containerd = containerd();
     let endpoint = format!("unix://{}", containerd.socket().display());

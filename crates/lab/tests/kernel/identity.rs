@@ -12,7 +12,7 @@ use super::{HOG, Running, agent, tail};
 use crate::support::{MIB, SOON, at, text};
 
 /// Ends by itself, and is held up once `sched_process_exit` has fired (from Linux 6.16 on) by the list
-/// of futexes that the kernel then walks: it lies in a file that nobody answers for. Needs calls that
+/// of futexes that the kernel then walks: it lies in a file whose reads are not answered. Needs calls that
 /// Rust has no safe names for: mmap, `set_robust_list`, `exit_group`.
 const EXITS_SLOWLY: &str = r#"
 open my $adj, ">", "/proc/self/oom_score_adj"; print $adj 1000; close $adj;

@@ -1,4 +1,4 @@
-//! OOMs that kill nobody.
+//! OOMs without a victim.
 
 use lab::{Agent, Cgroup, wait};
 use serde_json::{Value, json};

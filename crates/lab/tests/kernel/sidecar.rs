@@ -1,4 +1,4 @@
-//! `oom-agent sidecar`: a process that heeds its signals lives.
+//! `oom-agent sidecar`: a process that acts on its signals lives.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ const LIMIT: u64 = 64 * MIB;
 /// One MiB in so many ms: from 90 % on there are some 300 ms left.
 const CAREFUL: [&str; 6] = ["hog", "--mib", "200", "--hold", "--careful", "50"];
 
-/// A cgroup to grow in. Pages of the program that nobody has run yet would be charged to it.
+/// A cgroup to grow in. Pages of the program that were not used yet would be charged to it.
 fn cgroup() -> Cgroup {
     let mut once = Command::new(HOG);
     let ran = once.args(["hog", "--mib", "1", "--careful", "1"]).output();
@@ -29,7 +29,7 @@ struct Sidecar {
     log: Output,
 }
 
-/// Beside nobody: of one cgroup.
+/// Without a pod: of one cgroup.
 fn sidecar(cgroup: &Cgroup, args: &[&str], env: &[(&str, &str)]) -> Sidecar {
     let mut command = Command::new(agent_bin());
     command

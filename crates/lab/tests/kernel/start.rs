@@ -1,12 +1,12 @@
 //! What is logged at the start, and what then still works.
 
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use lab::{Agent, Cgroup, Output, field, message};
 use serde_json::json;
-use xtask::process::stop;
+use xtask::process::{Guard, wait_timeout};
 
 use super::{Running, tail};
 use crate::support::{MIB, SOON, agent_bin};
@@ -18,23 +18,7 @@ fn a_malformed_flag_is_refused_with_a_message() {
         &["run", "--output", "xml"],
         &["run", "--cri-endpoint", "http://example.org"],
     ] {
-        let mut child = Command::new(agent_bin())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let status = xtask::process::wait_timeout(&mut child, SOON).unwrap();
-        stop(&mut child, Duration::ZERO);
-        let mut error = String::new();
-        child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut error)
-            .unwrap();
-        let status = status.unwrap_or_else(|| panic!("{args:?} runs on: {error}"));
+        let (status, error) = run_to_end(Command::new(agent_bin()).args(args));
         assert!(!status.success(), "{args:?}: {error}");
         let wrong = args.get(2).unwrap();
         assert!(
@@ -46,20 +30,24 @@ fn a_malformed_flag_is_refused_with_a_message() {
 
 /// Runs a command that should fail with exit code 1, and gives its standard error.
 pub(super) fn fails(command: &mut Command) -> String {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let status = xtask::process::wait_timeout(&mut child, SOON).unwrap();
-    stop(&mut child, Duration::ZERO);
-    let mut error = String::new();
-    let mut stderr = child.stderr.take().unwrap();
-    stderr.read_to_string(&mut error).unwrap();
-    let status = status.unwrap_or_else(|| panic!("it runs on: {error}"));
+    let (status, error) = run_to_end(command);
     assert_eq!(status.code(), Some(1), "{error}");
     error
+}
+
+fn run_to_end(command: &mut Command) -> (ExitStatus, String) {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = Guard::spawn(command, Duration::ZERO).unwrap();
+    let status = wait_timeout(&mut child, SOON).unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    drop(child);
+    let mut error = String::new();
+    stderr.read_to_string(&mut error).unwrap();
+    let status = status.unwrap_or_else(|| panic!("it runs on: {error}"));
+    (status, error)
 }
 
 /// The agent in a mount namespace of its own, after a piece of shell.

@@ -130,7 +130,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     container.open();
     agent.incident_in(&container.cgroup, SOON).unwrap();
     killed_in(&mut agent, &Cgroup::new(32 * MIB).unwrap());
-    // Nobody lists containers of no pod: their series begin with the first kill, and grow by the next.
+    // Containers of no pod are not listed: their series begin with the first kill, and grow by the next.
     let (docker, id) = Cgroup::of_container(32 * MIB).unwrap();
     killed_in(&mut agent, &docker);
     let once = format!(r#"oom_agent_kills_total{{container="{id}"}} == 1"#);

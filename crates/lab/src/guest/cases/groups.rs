@@ -125,7 +125,7 @@ pub(super) fn nested_first_process(scene: &mut Scene) -> Result<Value> {
     let victims = [victim];
     let kill = ExpectedKill {
         outcome: "child-died",
-        ..ExpectedKill::at(("container", 48 * MIB, &container.path), &victims)
+        ..ExpectedKill::at_limit(("container", 48 * MIB, &container.path), &victims)
     };
     let outcome = scene.play(&kill, || parent.open_gate())?;
     parent.wait_for_line("touched")?;

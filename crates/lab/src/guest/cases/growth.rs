@@ -70,7 +70,7 @@ impl Victim {
         let hog = self.hog.first()?;
         let victims = [hog.facts()?];
         let limit = ("container", LIMIT, self.container.path.as_str());
-        scene.play(&ExpectedKill::at(limit, &victims), || hog.open_gate())
+        scene.play(&ExpectedKill::at_limit(limit, &victims), || hog.open_gate())
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn host_process(scene: &mut Scene) -> Result<Value> {
     let victims = [hog.facts()?];
     let kill = ExpectedKill {
         outcome: "unknown",
-        ..ExpectedKill::at(("ancestor", 32 * MIB, &service.path), &victims)
+        ..ExpectedKill::at_limit(("ancestor", 32 * MIB, &service.path), &victims)
     };
     scene.play(&kill, || hog.open_gate())
 }
@@ -46,7 +46,7 @@ pub(super) fn child_kill(scene: &mut Scene) -> Result<Value> {
     let victims = [parent.child_facts()?];
     let kill = ExpectedKill {
         outcome: "child-died",
-        ..ExpectedKill::at(("container", 48 * MIB, &container.path), &victims)
+        ..ExpectedKill::at_limit(("container", 48 * MIB, &container.path), &victims)
     };
     let outcome = scene.play(&kill, || parent.open_gate())?;
     parent.wait_for_line("touched")?;
@@ -69,7 +69,7 @@ pub(super) fn group_kill(scene: &mut Scene) -> Result<Value> {
     idle.iter_mut().try_for_each(Process::touch)?;
     let kill = ExpectedKill {
         trigger: victims.last().map(|victim| victim.pid),
-        ..ExpectedKill::at(("container", 64 * MIB, &container.path), &victims)
+        ..ExpectedKill::at_limit(("container", 64 * MIB, &container.path), &victims)
     };
     scene.play(&kill, || greedy.open_gate())
 }
@@ -136,7 +136,7 @@ fn pod_kill<'a>(
 ) -> Result<ExpectedKill<'a>> {
     Ok(ExpectedKill {
         trigger: Some(trigger.facts()?.pid),
-        ..ExpectedKill::at(("pod", 96 * MIB, &pod.path), victims)
+        ..ExpectedKill::at_limit(("pod", 96 * MIB, &pod.path), victims)
     })
 }
 

@@ -186,7 +186,7 @@ pub(super) fn lowered_limit(scene: &mut Scene) -> Result<Value> {
     let victims = [hogs.first()?.facts()?];
     let kill = ExpectedKill {
         trigger: Some(std::process::id()),
-        ..ExpectedKill::at(("container", 32 * MIB, &container.path), &victims)
+        ..ExpectedKill::at_limit(("container", 32 * MIB, &container.path), &victims)
     };
     let mut outcome = scene.play(&kill, || container.set("memory.max", 32 * MIB))?;
     let held = || between(58 * MIB, 64 * MIB);

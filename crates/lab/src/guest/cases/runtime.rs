@@ -150,3 +150,21 @@ impl RuntimeService for Answers {
         none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cri::Cri;
+    use crate::wait::{self, HANG};
+
+    #[test]
+    fn it_speaks_the_cri_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("cri.sock");
+        let runtime = Runtime::serve(&socket, &[]).unwrap();
+        let mut cri = Cri::connect(&socket).unwrap();
+        cri.version().unwrap();
+        drop(runtime);
+        wait::until("its end", HANG, || cri.version().err()).unwrap();
+    }
+}

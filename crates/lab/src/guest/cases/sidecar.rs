@@ -1,4 +1,4 @@
-//! A process that heeds a sidecar's signals lives; the same one without a sidecar dies.
+//! A process that acts on a sidecar's signals lives; the same one without a sidecar dies.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xtask::process::Guard;
 
-use super::twins::{Twins, check_it_heeds_signals};
+use super::twins::{Twins, check_it_acts_on_signals};
 use crate::guest::scene::Scene;
 use crate::output::Output;
 use crate::wait::HANG;
@@ -26,7 +26,7 @@ pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
     log.find("that it watches", HANG, |line| {
         line.contains("watching").then_some(())
     })?;
-    check_it_heeds_signals(warned.first()?)?;
+    check_it_acts_on_signals(warned.first()?)?;
     drop(sidecar);
     twins.kill_unwarned(scene)
 }

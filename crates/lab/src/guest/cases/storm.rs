@@ -46,7 +46,7 @@ pub(super) fn storm(scene: &mut Scene) -> Result<Value> {
         let mut hogs: Vec<&mut Pack> = Vec::new();
         let mut kills = Vec::new();
         for victim in &mut victims {
-            kills.push(ExpectedKill::at(
+            kills.push(ExpectedKill::at_limit(
                 ("container", victim.limit, &victim.container.path),
                 std::slice::from_ref(&victim.facts),
             ));

@@ -1,4 +1,4 @@
-//! Two containers of one pod whose processes grow by steps and heed their signals: the one that is
+//! Two containers of one pod whose processes grow by steps and act on their signals: the one that is
 //! warned lives, the other dies.
 
 use anyhow::Result;
@@ -43,7 +43,7 @@ impl Twins {
 }
 
 /// Lets it go, and sees that it is warned twice, gives its memory back, and lives.
-pub(super) fn check_it_heeds_signals(hog: &mut Process) -> Result<()> {
+pub(super) fn check_it_acts_on_signals(hog: &mut Process) -> Result<()> {
     hog.open_gate()?;
     for line in ["growing", "warned at", "let go at", "touched 0 MiB"] {
         hog.wait_for_line(line)?;

@@ -1,4 +1,4 @@
-//! A container's process that heeds the agent's signals lives, on cgroup v2; without the agent it dies.
+//! A container's process that acts on the agent's signals lives, on cgroup v2; without the agent it dies.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::runtime::Runtime;
-use super::twins::{Twins, check_it_heeds_signals};
+use super::twins::{Twins, check_it_acts_on_signals};
 use crate::guest::scene::Scene;
 use crate::wait::HANG;
 
@@ -23,7 +23,7 @@ pub(super) fn warned(scene: &mut Scene) -> Result<Value> {
     let mut warned = twins.start_warned()?;
     let warned = warned.first()?;
     let pid = warned.facts()?.pid;
-    check_it_heeds_signals(warned)?;
+    check_it_acts_on_signals(warned)?;
     for (level, signal) in [("warning", "SIGUSR1"), ("critical", "SIGUSR2")] {
         let line = agent.incidents.find(level, HANG, |line| {
             let line: Value = serde_json::from_str(line).ok()?;

@@ -152,3 +152,28 @@ fn not_found() -> (StatusCode, Value) {
     });
     (StatusCode::NOT_FOUND, status)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn pods_are_served_and_events_kept() {
+        let api = Api::start().unwrap();
+        api.put("shop", "web-1", json!({"kind": "Pod"}));
+        let get = |path: &str| http::get(api.address, path).unwrap();
+        let (status, pod) = get("/api/v1/namespaces/shop/pods/web-1");
+        assert_eq!((status, pod.as_str()), (200, r#"{"kind":"Pod"}"#));
+        assert_eq!(get("/api/v1/namespaces/shop/pods/web-2?a=b").0, 404);
+        let event = json!({
+            "action": "Kill", "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-2"}},
+        });
+        let mut stream = TcpStream::connect(api.address).unwrap();
+        let request = "POST /api/v1/namespaces/shop/events?fieldManager=test";
+        let sent = http::exchange(&mut stream, request, "api", &event.to_string());
+        assert_eq!(sent.unwrap().0, 201);
+        assert_eq!(api.events("b-1-2", 1).unwrap(), [event]);
+    }
+}

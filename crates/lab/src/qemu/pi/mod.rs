@@ -78,7 +78,7 @@ struct Seen {
 impl Pi {
     /// Boots `board`, and waits until `bonker serve` with `args` prints where it listens.
     pub fn start(parts: &PiParts, board: Board, bonker: &Path, args: &[&str]) -> Result<Self> {
-        let files = parts.of(board)?;
+        let files = parts.files_of(board)?;
         let dir = tempfile::tempdir().context("make a directory for an initrd")?;
         let initrd = dir.path().join("initrd");
         let archive = archive(&files, bonker)?;
@@ -208,7 +208,7 @@ impl Watch {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the trace to its end. QEMU waits for nobody but this reader.
+    /// Reads the trace to its end. QEMU waits for this reader alone.
     ///
     /// The serial line is passed on from here, so that the pulses before a line of it are
     /// known before the line is.
@@ -224,7 +224,7 @@ impl Watch {
     fn record(&self, line: &str, serial: &mut PipeWriter) {
         match pulses::parse_event(line, PIN) {
             Some(Event::Serial(byte)) => {
-                // Fails where nobody reads it any more.
+                // Fails once the reader has ended.
                 let _ = serial.write_all(&[byte]);
             }
             Some(event) => {

@@ -56,7 +56,7 @@ impl PiParts {
         Ok(Self { dir })
     }
 
-    pub(super) fn of(&self, board: Board) -> Result<Files> {
+    pub(super) fn files_of(&self, board: Board) -> Result<Files> {
         let dir = self.dir.join(board.name());
         let mut modules: Vec<PathBuf> = files(&dir.join("modules"))?;
         modules.sort();

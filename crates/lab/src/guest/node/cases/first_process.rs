@@ -222,7 +222,7 @@ impl<'a> Case<'a> {
                     Booked::Cgroup(_) => None,
                     Booked::Container | Booked::Pod => Some(container.pid),
                 },
-                ..ExpectedKill::at((self.scope, self.limit, &cgroup), &hungry.victims)
+                ..ExpectedKill::at_limit((self.scope, self.limit, &cgroup), &hungry.victims)
             },
             fields,
             events: vec![pod.event(self.event)],

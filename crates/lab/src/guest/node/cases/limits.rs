@@ -28,7 +28,7 @@ pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
     let kill = ExpectedKill {
         // It takes the memory back itself.
         trigger: Some(std::process::id()),
-        ..ExpectedKill::at(("container", LIMIT, &group.path), &main.victims)
+        ..ExpectedKill::at_limit(("container", LIMIT, &group.path), &main.victims)
     };
     let event = ExpectedEvent {
         first: &["main", "hog", "lowered", "48 MiB"],
@@ -66,7 +66,7 @@ pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
 
 /// A container may swap, and fills that, too.
 pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
-    let swap = Swap::on()?;
+    let swap = Swap::turn_on()?;
     let eats = hog(0, EATS);
     let containers = [ContainerPlan {
         swap: 16 * MIB,
@@ -74,7 +74,7 @@ pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
     }];
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
     let mut main = Hungry::start(stage, &pod, "main")?;
-    let kill = ExpectedKill::at(("container", LIMIT, &pod.group.path), &main.victims);
+    let kill = ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &main.victims);
     let event = ExpectedEvent {
         contains: &["Swap was full, too"],
         chars: 500,
@@ -100,7 +100,7 @@ struct Swap;
 impl Swap {
     const AT: &str = "/var/swap";
 
-    fn on() -> Result<Self> {
+    fn turn_on() -> Result<Self> {
         let to = format!("of={}", Self::AT);
         busybox(&["dd", "if=/dev/zero", "bs=1M", "count=64", &to])?;
         busybox(&["mkswap", Self::AT])?;

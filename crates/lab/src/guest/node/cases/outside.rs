@@ -22,7 +22,7 @@ pub(super) fn sandbox_of_another_runtime(stage: &mut Stage) -> Result<Value> {
     let victims = [pod.in_sandbox(hog.facts()?)?];
     let kill = ExpectedKill {
         outcome: "unknown",
-        ..ExpectedKill::at(("pod", LIMIT, &pod.group.path), &victims)
+        ..ExpectedKill::at_limit(("pod", LIMIT, &pod.group.path), &victims)
     };
     let event = ExpectedEvent {
         field_path: None,

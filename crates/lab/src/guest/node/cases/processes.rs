@@ -41,7 +41,7 @@ pub(super) fn executed_process(stage: &mut Stage) -> Result<Value> {
     let expected = ExpectedReport {
         kill: ExpectedKill {
             outcome: "child-died",
-            ..ExpectedKill::at(("container", LIMIT, &pod.group.path), &victims)
+            ..ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &victims)
         },
         fields: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
         events: vec![pod.event(CHILD_DIED)],
@@ -76,7 +76,7 @@ pub(super) fn child(stage: &mut Stage, single: bool) -> Result<Value> {
         kill: ExpectedKill {
             outcome,
             trigger: Some(trigger),
-            ..ExpectedKill::at(("container", LIMIT, &pod.group.path), &victims)
+            ..ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &victims)
         },
         fields: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
         events: vec![pod.event(event)],
@@ -98,7 +98,7 @@ pub(super) fn many_processes(stage: &mut Stage) -> Result<Value> {
     let victims = victims.collect::<Result<Vec<_>>>()?;
     let kill = ExpectedKill {
         trigger: Some(main.pid),
-        ..ExpectedKill::at(("container", 2 * LIMIT, &pod.group.path), &victims)
+        ..ExpectedKill::at_limit(("container", 2 * LIMIT, &pod.group.path), &victims)
     };
     let event = ExpectedEvent {
         first: &["main", "96 MiB"],
