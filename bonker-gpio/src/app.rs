@@ -79,7 +79,7 @@ impl App {
     pub fn new(settings: Settings, history: History, backend: Backend, motion: &Motion) -> Self {
         let (swings, _) = broadcast::channel(WATCH_CAPACITY);
         let mut admission = Admission::new(settings);
-        admission.restore(history.kept());
+        admission.restore(history.take_restored());
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 admission,

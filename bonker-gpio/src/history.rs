@@ -21,7 +21,7 @@ use service::error_chain::chain;
 use tracing::{error, info};
 
 pub(crate) use error::HistoryError;
-pub(crate) use head::Kept;
+pub(crate) use head::Restored;
 use shared::{Shared, State};
 use store::Store;
 pub(crate) use swing::{Position, Replay, Swing};
@@ -57,8 +57,8 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let (store, head) = Store::open(dir)?;
         let store = Arc::new(store);
-        let shared = Arc::new(Shared::new(State::of(head)));
-        writer::start(Arc::clone(&shared), Arc::clone(&store))?;
+        let shared = Arc::new(Shared::new(State::from_database(head)));
+        writer::start_writer(Arc::clone(&shared), Arc::clone(&store))?;
         let total = shared.state().head().total;
         info!(dir = %dir.display(), total, "opened the history");
         let store = Some(store);
@@ -86,23 +86,27 @@ impl History {
         let before = swings.last().map(|swing| swing.position.sequence);
         let before = before.unwrap_or(u64::MAX);
         if wanted > 0 {
-            swings.extend(self.read(|store| store.before(before, wanted)));
+            swings.extend(self.read(|store| store.swings_before(before, wanted)));
         }
         swings
     }
 
     /// The first `limit` swings after `position`, oldest first. A position of an unknown
     /// history is before the first swing, one beyond the end is the end. May read from the disk.
-    pub fn after(&self, position: &Position, limit: usize) -> Replay {
+    pub fn swings_after(&self, position: &Position, limit: usize) -> Replay {
         let (after, first, tail) = {
             let state = self.0.shared.state();
             let after = state.runs().sequence_of(position);
             let after = after.min(state.head().total);
-            (after, state.first_in_memory(), state.after(after, limit))
+            (
+                after,
+                state.first_in_memory(),
+                state.swings_after(after, limit),
+            )
         };
         let mut swings = Vec::new();
         if after + 1 < first {
-            swings = self.read(|store| store.between(after, first, limit));
+            swings = self.read(|store| store.swings_between(after, first, limit));
         }
         let room = limit.saturating_sub(swings.len());
         swings.extend(tail.into_iter().take(room));
@@ -129,8 +133,8 @@ impl History {
     }
 
     /// For the admission after a restart.
-    pub(crate) fn kept(&self) -> Kept {
-        self.0.shared.state().take_kept()
+    pub(crate) fn take_restored(&self) -> Restored {
+        self.0.shared.state().take_restored()
     }
 
     /// Up to where a hub is followed; `None` before the first.

@@ -41,7 +41,7 @@ fn registry(app: &App) -> Registry {
     let requests: Family<Labels<1>, Counter> = Family::default();
     for outcome in Outcome::ALL {
         let name = outcome.name().to_ascii_lowercase();
-        add(&requests, &[("outcome", name)], status.tally.of(outcome));
+        add(&requests, &[("outcome", name)], status.tally.count(outcome));
     }
     registry.register("requests", "Items, by outcome", requests);
     let waited: Family<Labels<1>, Counter> = Family::default();

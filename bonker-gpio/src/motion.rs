@@ -131,12 +131,12 @@ impl Motion {
 
     /// How long the next gesture, whichever it is, has to wait for the servo to cool down;
     /// zero if it may begin.
-    pub fn wait(&mut self, now: Instant) -> Duration {
-        self.duty.wait(self.longest, now)
+    pub fn wait_time(&mut self, now: Instant) -> Duration {
+        self.duty.wait_time(self.longest, now)
     }
 
     /// Begins `gesture`: never empty, and the last move is a pulse at an end.
-    pub fn begin(&mut self, gesture: Gesture) -> Vec<Move> {
+    pub fn begin_gesture(&mut self, gesture: Gesture) -> Vec<Move> {
         let moves = self.plan.moves(gesture, self.end);
         self.end = gesture.end(self.end);
         moves
@@ -166,8 +166,8 @@ impl Motion {
     }
 
     /// Counts pulses from `began` to `ended`.
-    pub fn spent(&mut self, began: Instant, ended: Instant) {
-        self.duty.spent(began, ended);
+    pub fn record_pulses(&mut self, began: Instant, ended: Instant) {
+        self.duty.record_pulses(began, ended);
     }
 }
 

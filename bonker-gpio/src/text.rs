@@ -1,12 +1,17 @@
 //! Strings of victims and peers are hostile: they are cut, and escaped for the place they go to.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use service::escape::terminal;
 
 /// `text` for a terminal or a log.
 pub(crate) fn escape(text: &str) -> String {
     terminal(text).to_string()
+}
+
+pub(crate) fn escape_path(path: &Path) -> String {
+    escape(&path.display().to_string())
 }
 
 /// Escapes in `json`, a document on one line, what [`escape`] does: JSON itself allows DEL, the C1

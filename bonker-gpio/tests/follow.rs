@@ -189,7 +189,7 @@ async fn what_waited_for_the_own_arm_is_asked_for_again() {
     .await;
     let status = own.app.status();
     assert_eq!(status.queue_length, 3);
-    assert_eq!(status.tally.of(bonker_gpio::Outcome::Full), 0);
+    assert_eq!(status.tally.count(bonker_gpio::Outcome::Full), 0);
     follower.end().await;
     own.stop();
     gate.open = None;

@@ -117,11 +117,11 @@ impl Answer {
 // === impl Tally ===
 
 impl Tally {
-    pub fn of(&self, outcome: Outcome) -> u64 {
+    pub fn count(&self, outcome: Outcome) -> u64 {
         self.answers.get(outcome as usize).copied().unwrap_or(0)
     }
 
-    pub(super) fn count(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: Outcome) {
         if let Some(times) = self.answers.get_mut(outcome as usize) {
             *times += 1;
         }

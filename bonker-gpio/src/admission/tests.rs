@@ -15,7 +15,7 @@ use super::rate::PeerRate;
 use super::settings::{MAX_SNOOZE, Settings};
 use super::{Admission, Next};
 use crate::bonk::{Bonk, Malformed, Severity};
-use crate::history::Kept;
+use crate::history::Restored;
 
 const START: &str = "2026-06-01T12:00:00Z";
 
@@ -110,7 +110,7 @@ fn each_outcome_has_its_reason() {
     assert_eq!(admission.stop(), 1);
     assert_eq!(outcome(&mut admission, bonk("h", "h"), now), Rejected);
     let tally = admission.tally();
-    let counts = Outcome::ALL.map(|outcome| tally.of(outcome));
+    let counts = Outcome::ALL.map(|outcome| tally.count(outcome));
     assert_eq!(counts, [2, 1, 5, 1, 1, 1, 3, 3]);
 }
 
@@ -269,7 +269,7 @@ fn a_snooze_ends_by_itself_by_hand_and_when_the_clock_jumps() {
     let most = admission.snooze(Duration::MAX, at(61));
     assert_eq!(most, Some(at(61).wall + MAX_SNOOZE));
     let mut after = Admission::new(Settings::default());
-    after.restore(Kept {
+    after.restore(Restored {
         answers: vec![
             ("a".to_owned(), "QUIET".to_owned()),
             ("x".to_owned(), "NOVEL".to_owned()),
@@ -434,9 +434,9 @@ proptest! {
         }
         let tally = admission.tally();
         for outcome in Outcome::ALL {
-            prop_assert_eq!(tally.of(outcome), answers.get(&outcome).copied().unwrap_or(0));
+            prop_assert_eq!(tally.count(outcome), answers.get(&outcome).copied().unwrap_or(0));
         }
-        let items = tally.of(Outcome::Accepted) + tally.of(Outcome::Coalesced);
+        let items = tally.count(Outcome::Accepted) + tally.count(Outcome::Coalesced);
         let dropped = tally.expired_waiting + tally.quiet_waiting;
         prop_assert_eq!(items, swing + covered + dropped + admission.queue_items());
     }

@@ -5,7 +5,7 @@ use proto::bonk::{GetStatusRequest, WatchBonksRequest, WatchBonksResponse};
 use tonic::Streaming;
 
 use super::ClientError;
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use crate::args::ServerArgs;
 use crate::bonk::{Bonk, Malformed};
 use crate::history::Position;
@@ -50,7 +50,7 @@ pub(crate) struct End {
 impl Swings {
     /// Connects and watches on after `seen`; if nowhere, from where the history ends now.
     /// Returns that position, too.
-    pub(crate) async fn after(
+    pub(crate) async fn watch_after(
         hub: &ServerArgs,
         seen: Option<Position>,
     ) -> Result<(Self, Position), ClientError> {
@@ -60,8 +60,8 @@ impl Swings {
         Ok((swings, known.unwrap_or(end.position)))
     }
 
-    /// As [`Swings::after`]; if `seen` is nowhere, the last `limit` swings come first.
-    pub(crate) async fn latest(
+    /// As [`Swings::watch_after`]; if `seen` is nowhere, the last `limit` swings come first.
+    pub(crate) async fn watch_latest(
         server: &ServerArgs,
         seen: Option<Position>,
         limit: u64,
@@ -84,7 +84,7 @@ impl Swings {
         let call = async {
             let mut client = connect(server).await?;
             let status = client.get_status(GetStatusRequest {}).await;
-            let status = status.map_err(refused(url))?.into_inner();
+            let status = status.map_err(call_error(url))?.into_inner();
             let end = End {
                 total: status.total_swings,
                 last: status.last_swing_at.and_then(wire::timestamp),
@@ -92,9 +92,9 @@ impl Swings {
             };
             let after = Some(wire::wire_position(&after(&end)));
             let watched = client.watch_bonks(WatchBonksRequest { after }).await;
-            Ok((watched.map_err(refused(url))?.into_inner(), end))
+            Ok((watched.map_err(call_error(url))?.into_inner(), end))
         };
-        let (stream, end) = in_time(url, call).await?;
+        let (stream, end) = with_deadline(url, call).await?;
         let url = url.clone();
         Ok((Self { url, stream }, end))
     }

@@ -7,7 +7,7 @@ use service::error_chain::chain;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use super::picture::picture;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
@@ -62,9 +62,9 @@ async fn follow(
     let call = async {
         let mut client = connect(&args.server).await?;
         let answer = client.watch_bonks(WatchBonksRequest::default()).await;
-        Ok(answer.map_err(refused(url))?.into_inner())
+        Ok(answer.map_err(call_error(url))?.into_inner())
     };
-    let mut swings = in_time(url, call).await?;
+    let mut swings = with_deadline(url, call).await?;
     watching();
     let broken = |status: tonic::Status| ClientError::Broken {
         url: url.to_owned(),

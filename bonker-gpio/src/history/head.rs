@@ -29,7 +29,7 @@ pub(super) struct Head {
 
 /// For the admission after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct Restored {
     /// Ids and the names of their outcomes, oldest first.
     pub(crate) answers: Vec<(String, String)>,
     pub(crate) snoozed: Option<Timestamp>,

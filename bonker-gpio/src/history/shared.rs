@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::head::{Batch, Head, Kept, MAX_ANSWERS, Opened};
+use super::head::{Batch, Head, MAX_ANSWERS, Opened, Restored};
 use super::runs::{Runs, random_id};
 use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
@@ -31,7 +31,7 @@ pub(super) struct State {
     tail: Tail,
     answers: VecDeque<(String, &'static str)>,
     /// From the database, for the admission.
-    kept: Kept,
+    restored: Restored,
     /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
@@ -136,13 +136,13 @@ impl Shared {
 impl State {
     pub(super) fn in_memory() -> Self {
         let mut runs = Runs::default();
-        runs.begin(random_id(), 0);
+        runs.begin_run(random_id(), 0);
         Self {
             runs,
             head: Head::default(),
             tail: Tail::default(),
             answers: VecDeque::new(),
-            kept: Kept::default(),
+            restored: Restored::default(),
             written: None,
             lost: 0,
             dirty: false,
@@ -150,11 +150,11 @@ impl State {
         }
     }
 
-    pub(super) fn of(opened: Opened) -> Self {
+    pub(super) fn from_database(opened: Opened) -> Self {
         Self {
             written: Some(opened.head.total),
             runs: opened.runs,
-            kept: Kept {
+            restored: Restored {
                 answers: opened.answers,
                 snoozed: opened.head.snoozed,
             },
@@ -175,8 +175,8 @@ impl State {
         &self.head
     }
 
-    pub(super) fn take_kept(&mut self) -> Kept {
-        std::mem::take(&mut self.kept)
+    pub(super) fn take_restored(&mut self) -> Restored {
+        std::mem::take(&mut self.restored)
     }
 
     /// The sequence of the oldest swing in memory, or of the next.
@@ -188,8 +188,8 @@ impl State {
         self.tail.recent(limit)
     }
 
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
-        self.tail.after(sequence, limit)
+    pub(super) fn swings_after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
+        self.tail.swings_after(sequence, limit)
     }
 
     pub(super) fn record(&mut self, swing: Swing) -> Swing {
@@ -243,7 +243,9 @@ impl State {
         self.dirty = false;
         Batch {
             head: self.head.clone(),
-            swings: self.tail.after(self.written.unwrap_or(0), MEMORY_CAPACITY),
+            swings: self
+                .tail
+                .swings_after(self.written.unwrap_or(0), MEMORY_CAPACITY),
             answers: self.answers.drain(..).collect(),
         }
     }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
-use crate::text::escape;
+use crate::text::escape_path;
 
 /// The shortest token, in bytes: `openssl rand -hex 16` makes 32.
 pub(crate) const MIN_TOKEN_BYTES: usize = 16;
@@ -56,7 +56,7 @@ pub enum TokenError {
 impl Token {
     /// Reads the first and only line of the file.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        let path = || escape(&file.display().to_string());
+        let path = || escape_path(file);
         let read = |source| TokenError::Read {
             path: path(),
             source,

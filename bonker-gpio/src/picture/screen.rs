@@ -36,7 +36,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Takes over the terminal; a panic gives it back, too.
-    pub(crate) fn take() -> Result<Self, ScreenError> {
+    pub(crate) fn open() -> Result<Self, ScreenError> {
         let terminal = ratatui::try_init().map_err(ScreenError::Take)?;
         Ok(Self {
             terminal,

@@ -28,7 +28,7 @@ pub(crate) enum Choice {
 
 /// `--pwm-chip` and `--pwm-channel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PwmWish {
+pub(crate) struct PwmSelection {
     /// N of `pwmchipN`; `None` finds the chip by its device.
     pub(crate) chip: Option<u32>,
     /// `None` finds the channel by the pin.
@@ -40,7 +40,7 @@ pub(crate) struct PwmWish {
 pub(crate) struct Hardware {
     /// BCM number of the pin.
     pub(crate) pin: u8,
-    pub(crate) pwm: PwmWish,
+    pub(crate) pwm: PwmSelection,
     /// The kernel's PWM chips: `/sys/class/pwm` but in tests.
     pub(crate) sysfs_pwm: PathBuf,
 }

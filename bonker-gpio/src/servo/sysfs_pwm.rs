@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use service::error_chain::chain;
 use tracing::warn;
 
-use super::{PwmWish, Servo, ServoError};
+use super::{PwmSelection, Servo, ServoError};
 use crate::motion::{FRAME_US, Step};
-use channel::{EXPORT_DEADLINE, State, Write, start, stop, writable, write};
+use channel::{EXPORT_DEADLINE, State, Write, start_writes, stop_writes, writable, write};
 
 const PERIOD_NS: u64 = FRAME_US as u64 * 1000;
 
@@ -105,7 +105,7 @@ pub(crate) enum SysfsPwmError {
 impl SysfsPwm {
     /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and stops those
     /// that a predecessor left. Blocks for two seconds at most.
-    pub(super) fn open(root: &Path, wish: PwmWish, pin: u8) -> Result<Self, SysfsPwmError> {
+    pub(super) fn open(root: &Path, wish: PwmSelection, pin: u8) -> Result<Self, SysfsPwmError> {
         let found = chips::choose(&chips::list(root), wish, pin)?;
         let chip = found.chip.path;
         let path = chip.join(format!("pwm{}", found.channel));
@@ -137,11 +137,11 @@ impl SysfsPwm {
     }
 
     fn take_over(&mut self) -> Result<(), SysfsPwmError> {
-        self.apply(&stop(self.state)).map_err(refused)?;
+        self.apply(&stop_writes(self.state)).map_err(file_error)?;
         let polarity = self.path.join("polarity");
         // Missing where the chip knows no other than the normal one.
         if std::fs::read_to_string(&polarity).is_ok_and(|text| text.trim() == "inversed") {
-            write(&polarity, "normal").map_err(|source| refused((polarity, source)))?;
+            write(&polarity, "normal").map_err(|source| file_error((polarity, source)))?;
         }
         Ok(())
     }
@@ -180,18 +180,18 @@ impl SysfsPwm {
 
 impl Servo for SysfsPwm {
     fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
-        let writes = start(self.state, PERIOD_NS, u64::from(step.pulse_us) * 1000);
+        let writes = start_writes(self.state, PERIOD_NS, u64::from(step.pulse_us) * 1000);
         self.apply(&writes).map_err(|why| ServoError::Backend {
             attempt: format!("start pulses of {} µs", step.pulse_us),
-            source: refused(why).into(),
+            source: file_error(why).into(),
         })
     }
 
     fn detach(&mut self) -> Result<(), ServoError> {
-        let writes = stop(self.state);
+        let writes = stop_writes(self.state);
         self.apply(&writes).map_err(|why| ServoError::Backend {
             attempt: "stop its pulses".to_owned(),
-            source: refused(why).into(),
+            source: file_error(why).into(),
         })
     }
 
@@ -202,15 +202,15 @@ impl Servo for SysfsPwm {
 
 impl Drop for SysfsPwm {
     fn drop(&mut self) {
-        if let Err(why) = self.apply(&stop(self.state)) {
-            warn!(error = %chain(&refused(why)), "the pulses may still be on");
+        if let Err(why) = self.apply(&stop_writes(self.state)) {
+            warn!(error = %chain(&file_error(why)), "the pulses may still be on");
         }
         if !self.exported {
             return;
         }
         let path = self.chip.join("unexport");
         if let Err(source) = write(&path, &self.channel.to_string()) {
-            let why = refused((path, source));
+            let why = file_error((path, source));
             warn!(error = %chain(&why), "the channel stays exported");
         }
     }
@@ -223,11 +223,11 @@ fn export(chip: &Path, channel: u32) -> Result<(), SysfsPwmError> {
             let chip = chip.display().to_string();
             return SysfsPwmError::Busy { chip, channel };
         }
-        refused((path, source))
+        file_error((path, source))
     })
 }
 
-fn refused((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
+fn file_error((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
     SysfsPwmError::File {
         attempt: format!("write {}", path.display()),
         source,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use service::error_chain::chain;
 use toml::Value;
 
-use super::{FileError, MAX_BYTES, Settings, apply, find, read, texts};
+use super::{FileError, MAX_BYTES, Settings, apply, find, read, value_texts};
 use crate::args::{Cli, Command, ServeArgs};
 
 fn settings(text: &str) -> Settings {
@@ -63,7 +63,7 @@ fn what_the_packaged_file_shows_are_the_defaults() {
         let arg = find(&command, "serve", key).unwrap_or_else(|| panic!("no setting: {key}"));
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<_> = defaults.map(|text| text.to_str().unwrap()).collect();
-        assert_eq!(texts(arg, value).unwrap(), defaults, "{key}");
+        assert_eq!(value_texts(arg, value).unwrap(), defaults, "{key}");
     }
 }
 

@@ -87,7 +87,7 @@ impl Follow {
         progress: &mut Progress,
         connected: impl FnOnce(),
     ) -> Result<Infallible, ClientError> {
-        let calling = Swings::after(&self.hub, progress.seen().cloned());
+        let calling = Swings::watch_after(&self.hub, progress.seen().cloned());
         let (mut swings, seen) = tokio::select! {
             called = calling => called?,
             never = self.keep_progress(progress) => match never {},
@@ -115,7 +115,7 @@ impl Follow {
             if let Some(answer) = self.app.offer(&bonk) {
                 break answer;
             }
-            self.keep(progress);
+            self.save_progress(progress);
             changed.await;
         };
         self.counters().count_taken();
@@ -127,12 +127,12 @@ impl Follow {
     async fn keep_progress(&self, progress: &mut Progress) -> Infallible {
         loop {
             let changed = self.app.progress();
-            self.keep(progress);
+            self.save_progress(progress);
             changed.await;
         }
     }
 
-    fn keep(&self, progress: &mut Progress) {
+    fn save_progress(&self, progress: &mut Progress) {
         if let Some(position) = progress.commit(|id| self.app.is_pending(id)) {
             self.app.history().keep_followed(position);
         }

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::{SysfsPwm, SysfsPwmError};
 use crate::motion::{Calibration, Limits, Step};
-use crate::servo::{Choice, Hardware, PwmWish, Servo, pick};
+use crate::servo::{Choice, Hardware, PwmSelection, Servo, pick};
 
-const AUTO: PwmWish = PwmWish {
+const AUTO: PwmSelection = PwmSelection {
     chip: None,
     channel: None,
 };
@@ -134,7 +134,7 @@ fn an_overlay_of_one_pin_goes_first() {
             (found, expect) => panic!("{found:?} for {expect:?}"),
         }
     };
-    let wish = |chip, channel| PwmWish { chip, channel };
+    let wish = |chip, channel| PwmSelection { chip, channel };
     check(AUTO, 12, Ok((1, 0)));
     check(AUTO, 4, Ok((2, 0)));
     check(AUTO, 18, Ok((0, 0)));

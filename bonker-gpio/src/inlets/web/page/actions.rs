@@ -98,7 +98,7 @@ async fn bonk(
 ) -> Response {
     let request = match read::<BonkRequest>(&buttons, request).await {
         Ok(request) => request,
-        Err(why) => return failed(&why),
+        Err(why) => return error_response(&why),
     };
     let bonk = Bonk {
         id: format!("page-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
@@ -119,10 +119,10 @@ async fn bonk(
 async fn snooze(State(buttons): State<Buttons>, request: Request) -> Response {
     let span = match read::<SnoozeRequest>(&buttons, request).await {
         Ok(request) => Duration::from_secs(request.seconds),
-        Err(why) => return failed(&why),
+        Err(why) => return error_response(&why),
     };
     if span > MAX_SNOOZE {
-        return failed(&PressError::Long);
+        return error_response(&PressError::Long);
     }
     let snoozed_until = buttons.app.snooze(span).map(time);
     json(StatusCode::OK, &SnoozeResponse { snoozed_until })
@@ -135,7 +135,7 @@ async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Resul
     Ok(serde_json::from_slice(&body)?)
 }
 
-fn failed(why: &PressError) -> Response {
+fn error_response(why: &PressError) -> Response {
     let status = match why {
         PressError::Refused(refusal) => refusal.status(),
         PressError::Body(why) => why.status(),
