@@ -75,7 +75,6 @@ impl Admission {
         }
     }
 
-    /// Continues after a restart.
     pub(crate) fn restore(&mut self, restored: Restored) {
         for (id, outcome) in restored.answers {
             // An unknown outcome comes from a later version.
@@ -212,7 +211,6 @@ impl Admission {
         !self.stopping && self.queue.len() < self.queue.capacity()
     }
 
-    /// The arm is back at rest.
     pub(crate) fn finish_swing(&mut self, now: Moment) {
         self.in_hand = None;
         self.swinging = false;

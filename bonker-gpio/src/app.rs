@@ -36,7 +36,6 @@ pub struct Status {
     /// Jobs that wait, without the one that the arm swings for.
     pub queue_length: usize,
     pub queue_capacity: usize,
-    /// Answers since the start.
     pub tally: Tally,
     /// Swings in the whole history.
     pub total_swings: u64,

@@ -18,7 +18,6 @@ const CA: &str = "ca";
 const SERVER: &str = "server";
 const DEFAULT_CLIENT: &str = "client";
 
-/// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertsError {
     #[error("there is no CA in {dir} yet: give --host with the names or addresses of the server")]

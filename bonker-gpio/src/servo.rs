@@ -38,7 +38,6 @@ pub enum ServoError {
     Backend {
         /// Completes "the servo did not …".
         attempt: String,
-        /// The backend's own error.
         source: Box<dyn Error + Send + Sync>,
     },
     #[error("the servo's backend panicked when ordered to {attempt}")]

@@ -36,6 +36,20 @@ pub(crate) fn escape_json(json: &str) -> String {
     safe
 }
 
+/// `lines` for a terminal, in place of the last `drawn` ones.
+pub(crate) fn redraw(drawn: usize, lines: &[impl AsRef<str>]) -> String {
+    let mut picture = String::new();
+    if drawn > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(picture, "\x1b[{drawn}A");
+    }
+    for line in lines {
+        // A terminal in raw mode needs both ends of a line.
+        let _ = write!(picture, "\r\x1b[K{}\r\n", line.as_ref());
+    }
+    picture
+}
+
 /// `text`, cut to at most `max` bytes between two characters.
 pub(crate) fn cut(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));

@@ -4,25 +4,19 @@ use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Queued for the servo.
     Accepted,
     /// Added to another item of the same container, which waits or has just swung.
     Coalesced,
-    /// Decided before.
     Duplicate,
-    /// Its peer sends more than it may.
     RateLimited,
     /// Quiet hours, a snooze, or below the severity floor.
     Quiet,
-    /// Too old to swing for.
     Expired,
-    /// The queue is full.
     Full,
     /// Malformed, denied, or too late: the server is shutting down.
     Rejected,
 }
 
-/// The one answer to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub outcome: Outcome,
@@ -45,7 +39,6 @@ pub struct Tally {
 // === impl Outcome ===
 
 impl Outcome {
-    /// Every outcome there is.
     pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Coalesced,

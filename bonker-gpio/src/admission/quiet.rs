@@ -15,9 +15,7 @@ pub struct QuietHours {
 /// From one time of the day to a later one or, if it is not later, to that of the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours {
-    /// When they begin.
     pub from: Time,
-    /// When they are over.
     pub to: Time,
 }
 

@@ -21,7 +21,6 @@ const BACK_DAYS: i64 = 2;
 
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// The CA.
 pub(super) struct Authority(Issuer<'static, KeyPair>);
 
 /// A certificate and its key, PEM.

@@ -27,7 +27,6 @@ pub(crate) struct HubSwing {
     pub(crate) position: Position,
     /// Swings before it that are missing.
     pub(crate) missed: u64,
-    /// When its first pulse began.
     pub(crate) swung_at: Option<Timestamp>,
     /// `None` for a gesture of a later version.
     pub(crate) gesture: Option<Gesture>,
@@ -40,7 +39,6 @@ pub(crate) struct HubSwing {
 pub(crate) struct End {
     /// Swings in all.
     pub(crate) total: u64,
-    /// When the last one was.
     pub(crate) last: Option<Timestamp>,
     position: Position,
 }
@@ -76,6 +74,18 @@ impl Swings {
         .await
     }
 
+    /// Connects and watches from now on.
+    pub(super) async fn watch_live(server: &ServerArgs) -> Result<Self, ClientError> {
+        let url = server.url.clone();
+        let call = async {
+            let mut client = connect(server).await?;
+            let watched = client.watch_bonks(WatchBonksRequest::default()).await;
+            Ok(watched.map_err(call_error(&url))?.into_inner())
+        };
+        let stream = with_deadline(&url, call).await?;
+        Ok(Self { url, stream })
+    }
+
     async fn connect(
         server: &ServerArgs,
         after: impl FnOnce(&End) -> Position,
@@ -99,10 +109,14 @@ impl Swings {
         Ok((Self { url, stream }, end))
     }
 
-    /// The next swing. May be called anew if it was dropped meanwhile.
+    /// Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<HubSwing, ClientError> {
+        self.next_message().await.map(hub_swing)
+    }
+
+    pub(super) async fn next_message(&mut self) -> Result<WatchBonksResponse, ClientError> {
         match self.stream.message().await {
-            Ok(Some(swing)) => Ok(hub_swing(swing)),
+            Ok(Some(swing)) => Ok(swing),
             Ok(None) => Err(ClientError::Ended {
                 url: self.url.clone(),
             }),

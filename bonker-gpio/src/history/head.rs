@@ -23,7 +23,6 @@ pub(super) struct Head {
     pub(super) toggled: bool,
     /// Up to where a hub is followed.
     pub(super) followed: Option<Position>,
-    /// Swings by namespace.
     pub(super) board: Board,
 }
 

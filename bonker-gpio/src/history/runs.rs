@@ -39,7 +39,6 @@ impl Runs {
         self.0.push(Run { id, from });
     }
 
-    /// This run.
     pub(super) fn id(&self) -> Arc<str> {
         self.0
             .last()

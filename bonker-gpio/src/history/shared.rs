@@ -1,10 +1,9 @@
 //! The state that the writer shares with the rest: all of it, and which of it is not on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tracing::warn;
 
 use super::head::{Batch, Head, MAX_ANSWERS, Opened, Restored};
@@ -26,9 +25,9 @@ enum Life {
 }
 
 pub(super) struct State {
-    runs: Runs,
-    head: Head,
-    tail: Tail,
+    pub(super) runs: Runs,
+    pub(super) head: Head,
+    pub(super) tail: Tail,
     answers: VecDeque<(String, &'static str)>,
     /// From the database, for the admission.
     restored: Restored,
@@ -163,18 +162,6 @@ impl State {
         }
     }
 
-    pub(super) fn id(&self) -> Arc<str> {
-        self.runs.id()
-    }
-
-    pub(super) fn runs(&self) -> &Runs {
-        &self.runs
-    }
-
-    pub(super) fn head(&self) -> &Head {
-        &self.head
-    }
-
     pub(super) fn take_restored(&mut self) -> Restored {
         std::mem::take(&mut self.restored)
     }
@@ -184,20 +171,12 @@ impl State {
         self.tail.first().unwrap_or(self.head.total + 1)
     }
 
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swing> {
-        self.tail.recent(limit)
-    }
-
-    pub(super) fn swings_after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
-        self.tail.swings_after(sequence, limit)
-    }
-
     pub(super) fn record(&mut self, swing: Swing) -> Swing {
         self.head.total += 1;
         self.head.last = Some(swing.swung_at);
         self.head.board.count(&swing.bonk.namespace);
         let position = Position {
-            history: self.id(),
+            history: self.runs.id(),
             sequence: self.head.total,
         };
         let swing = Swing { position, ..swing };
@@ -225,18 +204,6 @@ impl State {
             self.answers.pop_front();
         }
         self.answers.push_back((id.to_owned(), outcome));
-    }
-
-    pub(super) fn keep_snooze(&mut self, until: Option<Timestamp>) {
-        self.head.snoozed = until;
-    }
-
-    pub(super) fn keep_toggled(&mut self, toggled: bool) {
-        self.head.toggled = toggled;
-    }
-
-    pub(super) fn keep_followed(&mut self, position: Position) {
-        self.head.followed = Some(position);
     }
 
     fn take_batch(&mut self) -> Batch {

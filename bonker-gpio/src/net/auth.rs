@@ -21,34 +21,23 @@ pub struct Token(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It cannot be read.
     #[error("cannot read the token file {path}")]
-    Read {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     /// It is empty, or too short to be safe.
     #[error(
         "the token in {path} has {bytes} bytes, and {MIN_TOKEN_BYTES} are the least: make one by \
          `openssl rand -hex 32 > {path}`"
     )]
     Short {
-        /// The file.
         path: String,
         /// Without the line break at its end.
         bytes: usize,
     },
-    /// It cannot be sent as a header.
     #[error(
         "the token in {path} is no single line of at most {MAX_FILE_BYTES} visible ASCII \
          characters: make one by `openssl rand -hex 32 > {path}`"
     )]
-    Malformed {
-        /// The file.
-        path: String,
-    },
+    Malformed { path: String },
 }
 
 // === impl Token ===

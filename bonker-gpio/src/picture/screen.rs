@@ -15,7 +15,6 @@ use super::state::Picture;
 /// Redraws the days since the last bonk while nothing happens.
 const REFRESH: Duration = Duration::from_mins(10);
 
-/// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScreenError {
     #[error("cannot take over the terminal: --output human prints lines instead")]

@@ -35,10 +35,8 @@ pub(crate) struct PwmSelection {
     pub(crate) channel: Option<u32>,
 }
 
-/// How the servo is wired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hardware {
-    /// BCM number of the pin.
     pub(crate) pin: u8,
     pub(crate) pwm: PwmSelection,
     /// The kernel's PWM chips: `/sys/class/pwm` but in tests.
@@ -49,11 +47,9 @@ pub(crate) struct Hardware {
 pub struct Backend {
     /// As `--backend` takes it.
     pub name: &'static str,
-    /// Why it was picked.
     pub reason: String,
 }
 
-/// A backend that was opened.
 pub(crate) struct Picked {
     pub(crate) servo: Box<dyn Servo>,
     pub(crate) backend: Backend,

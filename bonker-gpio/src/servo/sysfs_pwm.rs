@@ -30,74 +30,48 @@ pub(super) struct SysfsPwm {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SysfsPwmError {
-    /// No chip has the pin.
     #[error(
         "no PWM chip for {wanted}: {there}; put {overlay} into /boot/firmware/config.txt (dtparam=audio=off too, \
          since sound takes both channels up to the Pi 4) and restart"
     )]
     NoChip {
-        /// The pin, or the chip's number.
         wanted: String,
-        /// The chips that are there.
         there: String,
         /// The line of config.txt that would help.
         overlay: String,
     },
-    /// It is not known which channel the pin is.
     #[error(
         "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: give --pwm-channel"
     )]
     NoChannel {
         /// N of `pwmchipN`.
         chip: u32,
-        /// Its device.
         device: String,
-        /// BCM number of the pin.
         pin: u8,
     },
-    /// The chip has fewer channels.
     #[error("pwmchip{chip} has {channels} channels, from 0: there is no --pwm-channel {channel}")]
     Channels {
         /// N of `pwmchipN`.
         chip: u32,
-        /// How many it has.
         channels: u32,
-        /// The one that was wanted.
         channel: u32,
     },
-    /// The channel belongs to another driver.
     #[error(
         "channel {channel} of {chip} is in use by another driver: sound takes both up to the \
          Pi 4 (dtparam=audio=off gives them back)"
     )]
-    Busy {
-        /// The chip's directory.
-        chip: String,
-        /// The channel.
-        channel: u32,
-    },
-    /// A file of the channel cannot be used.
+    Busy { chip: String, channel: u32 },
     #[error(
         "cannot {attempt}: the user has to be in the group gpio (usermod -aG gpio USER) or root"
     )]
-    File {
-        /// What was tried, with the path.
-        attempt: String,
-        /// Why not.
-        source: io::Error,
-    },
+    File { attempt: String, source: io::Error },
     /// A file never came, or never became ours.
     #[error(
         "{path} cannot be written {EXPORT_DEADLINE:?} after its channel was exported: the user has \
          to be in the group gpio, and udev has to give that group /sys/class/pwm, as Raspberry Pi \
          OS does"
     )]
-    NotOurs {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
+    NotOurs { path: String, source: io::Error },
 }
 
 // === impl SysfsPwm ===

@@ -27,12 +27,10 @@ const SOON: i64 = 30 * 24 * 60 * 60;
 /// The permission of others to read.
 const OTHERS_READ: u32 = 0o004;
 
-/// Where the certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, and those between it and its CA, PEM.
     pub cert: PathBuf,
-    /// Its key, PEM.
     pub key: PathBuf,
     /// The CA of client certificates; without it, clients need none.
     pub client_ca: Option<PathBuf>,
@@ -41,88 +39,44 @@ pub struct TlsFiles {
 /// Why the files do not make a TLS port.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
     #[error("cannot read {path}: check --{flag}, and that this user may read the file")]
     Read {
-        /// The file.
         path: String,
-        /// The flag that named it.
         flag: &'static str,
-        /// Why.
         source: io::Error,
     },
-    /// A file is larger than any bundle of certificates.
     #[error("{path} has over {MAX_BYTES} bytes: check --{flag}")]
-    Large {
-        /// The file.
-        path: String,
-        /// The flag that named it.
-        flag: &'static str,
-    },
-    /// A file has not what it should have.
+    Large { path: String, flag: &'static str },
     #[error("{path} has no {what} in PEM: check --{flag}")]
     Empty {
-        /// The file.
         path: String,
-        /// The flag that named it.
         flag: &'static str,
         what: &'static str,
     },
-    /// A certificate cannot be understood.
     #[error("{path} has a certificate that cannot be read: {why}")]
-    Malformed {
-        /// The file.
-        path: String,
-        /// Why.
-        why: String,
-    },
-    /// A certificate's time is over.
+    Malformed { path: String, why: String },
     #[error("the certificate in {path} expired at {when}: make a new one with `bonker-gpio certs`")]
-    Expired {
-        /// The file.
-        path: String,
-        /// When.
-        when: String,
-    },
-    /// A certificate's time has not come.
+    Expired { path: String, when: String },
     #[error(
         "the certificate in {path} is valid from {when} on, and here it is {now}: check this \
          machine's clock (a Pi has none of its own, and has to wait for NTP)"
     )]
     Early {
-        /// The file.
         path: String,
-        /// When it will be.
         when: String,
-        /// The clock's word.
         now: String,
     },
     #[error("the certificate in {path} is not for servers: check --tls-cert")]
-    Purpose {
-        /// The file.
-        path: String,
-    },
+    Purpose { path: String },
     #[error("the certificate in {path} is no CA's: check --tls-client-ca")]
-    NoCa {
-        /// The file.
-        path: String,
-    },
-    /// Key and certificate are not a pair.
+    NoCa { path: String },
     #[error(
         "the key in {key} does not belong to the certificate in {cert}: check --tls-key and --tls-cert"
     )]
-    Mismatch {
-        /// The key's file.
-        key: String,
-        /// The certificate's file.
-        cert: String,
-    },
-    /// The TLS library wants none of them.
+    Mismatch { key: String, cert: String },
     #[error("{path} cannot be used for TLS")]
     Refused {
-        /// The file.
         path: String,
-        /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

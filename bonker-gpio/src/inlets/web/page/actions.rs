@@ -34,17 +34,7 @@ struct Buttons {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BonkRequest {
-    severity: SeverityName,
-}
-
-/// The names of [`Severity`] on this wire.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SeverityName {
-    Warning,
-    Critical,
-    Kill,
-    Node,
+    severity: Severity,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +95,7 @@ async fn bonk(
         time: Some(Timestamp::now()),
         source: "page".to_owned(),
         summary: "Somebody pressed the button on the page".to_owned(),
-        severity: request.severity.into(),
+        severity: request.severity,
         ..Bonk::default()
     };
     let answer = buttons.app.submit(bonk.bounded(), Some(peer.0.ip()));
@@ -153,17 +143,4 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-// === impl Severity ===
-
-impl From<SeverityName> for Severity {
-    fn from(name: SeverityName) -> Self {
-        match name {
-            SeverityName::Warning => Self::Warning,
-            SeverityName::Critical => Self::Critical,
-            SeverityName::Kill => Self::Kill,
-            SeverityName::Node => Self::Node,
-        }
-    }
 }
