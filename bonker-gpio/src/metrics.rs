@@ -116,33 +116,31 @@ fn follow(registry: &mut Registry, following: &FollowCounters) {
     registry.register(
         "follow_connected",
         "1 while the hub is connected, else 0",
-        ConstGauge::new(i64::from(following.is_connected())),
+        following.connected.clone(),
     );
-    for (name, help, value) in [
+    for (name, help, counter) in [
         (
             "follow_taken",
             "Swings of the hub that were submitted here",
-            following.taken(),
+            &following.taken,
         ),
         (
             "follow_missed",
             "Swings that the hub no longer had",
-            following.missed(),
+            &following.missed,
         ),
         (
             "follow_reconnects",
             "Connections to the hub after the first",
-            following.reconnects(),
+            &following.reconnects,
         ),
         (
             "follow_histories_lost",
             "How often the hub had lost history that was followed already",
-            following.histories_lost(),
+            &following.histories_lost,
         ),
     ] {
-        let counter: Counter = Counter::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
+        registry.register(name, help, counter.clone());
     }
 }
 

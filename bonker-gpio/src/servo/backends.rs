@@ -63,7 +63,7 @@ pub(crate) enum PickError {
         instead: &'static str,
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Every row of this system that `auto` may try has failed, or the choice has no row.
+    /// The choice has no row on this system.
     #[error("this backend exists on Linux only; --backend sim needs no hardware")]
     NotHere,
 }

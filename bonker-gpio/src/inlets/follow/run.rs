@@ -52,11 +52,16 @@ impl Follow {
         let url = self.hub.url.as_str();
         let mut progress = Progress::new(self.app.history().followed());
         let mut backoff = Backoff::default();
-        let mut is_failing = false;
+        let (mut is_failing, mut is_reconnect) = (false, false);
         loop {
             let connected = || {
                 backoff.reset();
-                self.counters().count_connection();
+                let counters = self.counters();
+                counters.connected.set(1);
+                if is_reconnect {
+                    counters.reconnects.inc();
+                }
+                is_reconnect = true;
                 if is_failing {
                     info!(url, "following again");
                 } else {
@@ -68,7 +73,7 @@ impl Follow {
                 Ok(never) => match never {},
                 Err(why) => why,
             };
-            self.counters().disconnect();
+            self.counters().connected.set(0);
             if !is_failing {
                 warn!(url, why = %chain(&why), "not following: trying again until it works");
                 is_failing = true;
@@ -118,7 +123,7 @@ impl Follow {
             self.save_progress(progress);
             changed.await;
         };
-        self.counters().count_taken();
+        self.counters().taken.inc();
         let id = bonk.as_ref().map_or("", |bonk| &bonk.id);
         progress.submitted(id, position, answer.outcome == Outcome::Accepted);
     }
@@ -144,9 +149,9 @@ impl Follow {
             return;
         };
         let Gap { missed, lost } = Gap::between(seen, &swing.position, swing.missed);
-        self.counters().count_missed(missed);
+        self.counters().missed.inc_by(missed);
         if lost {
-            self.counters().count_lost_history();
+            self.counters().histories_lost.inc();
             let (had, missed) = (seen.sequence, missed);
             error!(
                 url,
@@ -156,7 +161,7 @@ impl Follow {
                  missing here. Keep its --state on a disk that outlives it"
             );
         } else if missed > 0 {
-            let all = self.counters().missed();
+            let all = self.counters().missed.get();
             error!(
                 url,
                 missed, all, "the hub no longer has all it swung for since: some are missing here"
