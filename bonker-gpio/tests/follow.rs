@@ -167,7 +167,7 @@ async fn each_swing_is_followed_once_and_in_order_over_restarts_of_both() {
 }
 
 #[tokio::test]
-async fn what_waited_for_the_own_arm_is_asked_for_again() {
+async fn swings_that_waited_for_the_arm_are_requested_again() {
     let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = bonker(ANYWHERE, hub_dir.path()).await;
     let (held, mut gate) = servo(Some(STRIKE_US));
@@ -208,7 +208,7 @@ async fn what_waited_for_the_own_arm_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
+async fn a_hub_that_lost_its_history_is_followed_on_and_logged() {
     let own_dir = tempfile::tempdir().unwrap();
     let own = bonker(ANYWHERE, own_dir.path()).await;
     let hub_dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
 }
 
 #[tokio::test]
-async fn what_the_hub_forgot_is_counted() {
+async fn swings_that_left_the_hubs_history_are_counted() {
     let own_dir = tempfile::tempdir().unwrap();
     let mut own = bonker(ANYWHERE, own_dir.path()).await;
     let (moves, _gate) = servo(None);

@@ -1,7 +1,5 @@
 //! The answers to items, and their counts.
 
-use std::fmt;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Accepted,
@@ -75,12 +73,6 @@ impl Outcome {
             self,
             Self::Accepted | Self::Coalesced | Self::Quiet | Self::Expired
         )
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -179,7 +179,7 @@ fn strangers_do_not_coalesce_nor_does_anybody_without_a_window() {
 }
 
 #[test]
-fn what_waits_too_long_expires_by_its_own_time() {
+fn a_waiting_bonk_expires_by_its_own_time() {
     let mut admission = Admission::new(Settings::default());
     let mut send = |id: &str, time: Option<u64>| {
         let bonk = Bonk {
@@ -226,7 +226,7 @@ fn a_full_queue_makes_room_of_what_expired() {
 }
 
 #[test]
-fn the_arm_cools_down_and_is_told_when_to_ask_again() {
+fn the_arm_waits_for_the_end_of_its_pause() {
     let mut admission = Admission::new(Settings {
         cooldown: Duration::from_secs(30),
         ..Settings::default()

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_move_is_refused() {
+    fn settings_that_move_nothing_are_refused() {
         let check = |flags: &[&str], part: &str| {
             let why = refusal(flags).unwrap_or_default();
             assert!(why.contains(part), "{flags:?}: {why}");

@@ -218,7 +218,7 @@ async fn a_swing_that_cannot_detach_counts_as_both_swung_and_failed() {
 }
 
 #[tokio::test]
-async fn what_waits_at_the_end_is_dropped_and_nothing_follows() {
+async fn a_stop_drops_waiting_bonks_and_rejects_further_ones() {
     // The arm has not run yet, so that nothing leaves the queue.
     let running = start(|_, _| Ok(()));
     assert_eq!(running.bonk("a"), Outcome::Accepted);

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_saved_leaves_the_file_as_it_was() {
+    fn a_failed_save_leaves_the_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("b.toml");
         fs::write(&path, "rest-us = =").unwrap();

@@ -115,7 +115,7 @@ mod tests {
     use super::advice;
 
     #[test]
-    fn what_to_check_is_found_however_deep_it_is() {
+    fn the_advice_is_found_at_any_depth() {
         let check = |failure: Error, part: &str| {
             let wrapped = io::Error::other(io::Error::other(failure));
             let advice = advice(&wrapped, true).unwrap();

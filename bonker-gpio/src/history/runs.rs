@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_took_is_not_skipped_in_the_next_run() {
+    fn the_next_run_skips_nothing_after_a_power_cut() {
         let mut runs = Runs::default();
         runs.begin_run("a".into(), 0);
         // Watchers saw 7; 5 were on the disk.

@@ -30,7 +30,7 @@ fn a_minute_that_is_used_up_makes_wait() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_never_too_little() {
+fn remembered_spans_are_bounded_and_never_too_short() {
     let zero = Instant::now();
     let mut duty = Duty::new(Percent(100), Duration::ZERO);
     let ms = Duration::from_millis;

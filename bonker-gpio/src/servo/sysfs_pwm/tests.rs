@@ -222,7 +222,7 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_the_remedy() {
+fn unusable_files_are_refused_with_the_remedy() {
     let check = |machine: &Machine, words: &[&str]| {
         let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap()).to_string();
         for word in words {
@@ -261,7 +261,7 @@ fn a_file_that_goes_is_an_error_of_the_servo() {
 }
 
 #[test]
-fn a_channel_of_another_driver_is_said_so() {
+fn a_channel_of_another_driver_is_busy() {
     let why = SysfsPwmError::Busy {
         chip: "/sys/class/pwm/pwmchip0".to_owned(),
         channel: 0,
