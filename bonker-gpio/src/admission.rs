@@ -47,7 +47,6 @@ pub(crate) struct Admission {
     stopping: bool,
 }
 
-/// What the arm is to do now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Swing(Box<Job>),

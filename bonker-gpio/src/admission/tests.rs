@@ -78,7 +78,7 @@ fn each_outcome_has_its_reason() {
         admission.submit(Ok(bonk("b", "b")), peer, now).outcome,
         RateLimited
     );
-    // What is known needs no token.
+    // A duplicate needs no token.
     let again = admission.submit(Ok(bonk("a", "a")), peer, now);
     assert_eq!((again.outcome, again.first), (Duplicate, Some(Accepted)));
     assert_eq!(outcome(&mut admission, bonk("c", "a"), now), Coalesced);
@@ -98,7 +98,7 @@ fn each_outcome_has_its_reason() {
         ..bonk("g", "g")
     };
     assert_eq!(outcome(&mut admission, mild, now), Quiet);
-    // What was dropped may try again; what was decided is decided.
+    // A dropped item may be sent again; a decided one is a duplicate.
     assert_eq!(swings(&mut admission, now), [("a".to_owned(), 1)]);
     for (id, expect) in [("b", Accepted), ("d", Full), ("e", Full), ("f", Duplicate)] {
         assert_eq!(outcome(&mut admission, bonk(id, id), now), expect, "{id}");

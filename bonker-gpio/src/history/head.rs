@@ -1,4 +1,4 @@
-//! What the database keeps beside the swings, and what goes in and out of it.
+//! What the database keeps beside the swings, and its batches.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub(crate) struct Restored {
     pub(crate) snoozed: Option<Timestamp>,
 }
 
-/// What was in the database, and this run.
+/// Read from the database, with this run.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) head: Head,
