@@ -29,7 +29,7 @@ pub(crate) use settings::MAX_SNOOZE;
 pub use settings::Settings;
 
 use crate::bonk::{Bonk, Malformed};
-use crate::history::Kept;
+use crate::history::Restored;
 
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -47,7 +47,6 @@ pub(crate) struct Admission {
     stopping: bool,
 }
 
-/// What the arm is to do now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Swing(Box<Job>),
@@ -75,15 +74,14 @@ impl Admission {
         }
     }
 
-    /// Continues after a restart.
-    pub(crate) fn restore(&mut self, kept: Kept) {
-        for (id, outcome) in kept.answers {
+    pub(crate) fn restore(&mut self, restored: Restored) {
+        for (id, outcome) in restored.answers {
             // An unknown outcome comes from a later version.
             if let Some(outcome) = Outcome::from_name(&outcome) {
-                self.memory.keep(id, outcome);
+                self.memory.insert(id, outcome);
             }
         }
-        self.snoozed = kept.snoozed;
+        self.snoozed = restored.snoozed;
     }
 
     /// Answers an item. The checks, of which the first that applies answers: malformed
@@ -99,9 +97,9 @@ impl Admission {
     ) -> Answer {
         let id = item.as_ref().ok().map(|bonk| bonk.id.clone());
         let answer = self.decide(item, peer, now);
-        self.tally.count(answer.outcome);
+        self.tally.add(answer.outcome);
         if let Some(id) = id.filter(|_| answer.outcome.is_final()) {
-            self.memory.keep(id, answer.outcome);
+            self.memory.insert(id, answer.outcome);
         }
         answer
     }
@@ -123,7 +121,7 @@ impl Admission {
         if self.stopping {
             return Answer::because(Rejected, "the server is shutting down");
         }
-        if peer.is_some_and(|peer| !self.rates.take(peer, now.up)) {
+        if peer.is_some_and(|peer| !self.rates.try_take(peer, now.up)) {
             let most = self.settings.peer_rate.per_minute;
             let why = format!("a peer may send {most} items a minute (--peer-rate): send it later");
             return Answer::because(RateLimited, why);
@@ -212,7 +210,6 @@ impl Admission {
         !self.stopping && self.queue.len() < self.queue.capacity()
     }
 
-    /// The arm is back at rest.
     pub(crate) fn finish_swing(&mut self, now: Moment) {
         self.in_hand = None;
         self.swinging = false;

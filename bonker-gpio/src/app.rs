@@ -36,7 +36,6 @@ pub struct Status {
     /// Jobs that wait, without the one that the arm swings for.
     pub queue_length: usize,
     pub queue_capacity: usize,
-    /// Answers since the start.
     pub tally: Tally,
     /// Swings in the whole history.
     pub total_swings: u64,
@@ -79,7 +78,7 @@ impl App {
     pub fn new(settings: Settings, history: History, backend: Backend, motion: &Motion) -> Self {
         let (swings, _) = broadcast::channel(WATCH_CAPACITY);
         let mut admission = Admission::new(settings);
-        admission.restore(history.kept());
+        admission.restore(history.take_restored());
         Self(Arc::new(Inner {
             state: Mutex::new(State {
                 admission,

@@ -62,7 +62,7 @@ impl Arm {
                     let _ = request.send(());
                     continue;
                 }
-                job = next_job(&self.app, self.motion.wait(now())) => job,
+                job = next_job(&self.app, self.motion.wait_time(now())) => job,
             };
             let ok = self.swing(&job).await;
             self.app.finish_swing(ok);
@@ -74,7 +74,7 @@ impl Arm {
     /// False if a step failed.
     async fn swing(&mut self, job: &Job) -> bool {
         let gesture = self.motion.gesture(job.bonk.severity);
-        let moves = self.motion.begin(gesture);
+        let moves = self.motion.begin_gesture(gesture);
         let toggled = self.motion.end() == End::Strike;
         self.app.history().keep_toggled(toggled);
         let app = self.app.clone();
@@ -149,7 +149,7 @@ impl Arm {
         let done = self.servo.detach().await;
         if let Some(began) = on.take() {
             let ended = now();
-            self.motion.spent(began, ended);
+            self.motion.record_pulses(began, ended);
             let on = ended.saturating_duration_since(began);
             self.app.counters().swings.add_pulses(on);
         }

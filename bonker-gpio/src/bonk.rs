@@ -39,13 +39,9 @@ pub struct Bonk {
     /// When the cause happened, by the sender's clock; `None` if it sends no valid time.
     pub time: Option<Timestamp>,
     pub source: String,
-    /// Kubernetes node or host name.
     pub node: String,
-    /// Namespace of the pod.
     pub namespace: String,
-    /// Name of the pod.
     pub pod: String,
-    /// Name of the container.
     pub container: String,
     /// Process name of the first victim.
     pub comm: String,
@@ -79,7 +75,6 @@ pub struct Bonk {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Memory runs short.
     Warning,
     /// A kill is near.
     Critical,

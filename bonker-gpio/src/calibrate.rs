@@ -15,8 +15,8 @@ use tracing::info;
 use crate::args::CalibrateArgs;
 use crate::motion::{Limits, LimitsError, MAX_HOLD, Step};
 use crate::servo::{self, PickError, ServoError, ServoThread, WATCHDOG};
-use dial::{Act, Dial};
-use save::{SaveError, save, try_out};
+use dial::{Action, Dial};
+use save::{SaveError, check_writable, save};
 use screen::Screen;
 
 /// Pulses end this long after the last key: a servo against its stop heats up.
@@ -52,7 +52,7 @@ pub(crate) async fn calibrate(
     if !screen::is_there() {
         return Err(CalibrateError::NoTerminal);
     }
-    try_out(&args.config).map_err(CalibrateError::Save)?;
+    check_writable(&args.config).map_err(CalibrateError::Save)?;
     let mut dial = Dial::new(args.servo.calibration());
     let limits = Limits::try_from(dial.calibration()).map_err(CalibrateError::Limits)?;
     // The simulator would draw over the dial, which shows the same.
@@ -102,9 +102,9 @@ async fn walk(
         let event = event.map_err(CalibrateError::Terminal)?;
         match screen::key(&event).map(|key| dial.press(key)) {
             None => (),
-            Some(Act::Leave) => break None,
-            Some(Act::Save(calibration)) => break Some(calibration),
-            Some(Act::Move(pulse_us)) => {
+            Some(Action::Leave) => break None,
+            Some(Action::Save(calibration)) => break Some(calibration),
+            Some(Action::Move(pulse_us)) => {
                 let step = Step {
                     pulse_us,
                     hold: MAX_HOLD,

@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::args::CertsArgs;
-use crate::text::escape;
+use crate::text::escape_path;
 use make::{Authority, Pair};
 
 const CA: &str = "ca";
 const SERVER: &str = "server";
 const DEFAULT_CLIENT: &str = "client";
 
-/// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertsError {
     #[error("there is no CA in {dir} yet: give --host with the names or addresses of the server")]
@@ -52,9 +51,15 @@ pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
     let mut clients = args.client.clone();
     match &old {
         Some(_) if args.host.is_empty() && clients.is_empty() => {
-            return Err(CertsError::Nothing { dir: shown(dir) });
+            return Err(CertsError::Nothing {
+                dir: escape_path(dir),
+            });
         }
-        None if args.host.is_empty() => return Err(CertsError::NoHost { dir: shown(dir) }),
+        None if args.host.is_empty() => {
+            return Err(CertsError::NoHost {
+                dir: escape_path(dir),
+            });
+        }
         None if clients.is_empty() => clients.push(DEFAULT_CLIENT.to_owned()),
         _ => (),
     }
@@ -80,11 +85,11 @@ pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
         .iter()
         .find(|file| file.path.symlink_metadata().is_ok())
     {
-        let path = shown(&file.path);
+        let path = escape_path(&file.path);
         return Err(CertsError::Exists { path });
     }
     let written = |path: &Path| {
-        let path = shown(path);
+        let path = escape_path(path);
         move |source| CertsError::Write { path, source }
     };
     DirBuilder::new()
@@ -128,13 +133,13 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
         Ok(pem) => Ok(Some(pem)),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CertsError::Read {
-            path: shown(path),
+            path: escape_path(path),
             source,
         }),
     };
     let half = |path: &Path, other: &Path| CertsError::Half {
-        path: shown(path),
-        other: shown(other),
+        path: escape_path(path),
+        other: escape_path(other),
     };
     match (read(&cert_path)?, read(&key_path)?) {
         (None, None) => Ok(None),
@@ -143,7 +148,7 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
         (Some(cert), Some(key)) => match Authority::read(&cert, &key) {
             Ok(authority) => Ok(Some(authority)),
             Err(source) => Err(CertsError::NoCa {
-                path: shown(&cert_path),
+                path: escape_path(&cert_path),
                 source,
             }),
         },
@@ -152,7 +157,7 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
 
 fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
     let mut text = String::new();
-    let dir = shown(dir);
+    let dir = escape_path(dir);
     // Writing to a String cannot fail.
     if let Some(host) = hosts.first() {
         let url_host = if host.contains(':') {
@@ -195,8 +200,4 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
          bonker-gpio certs --dir {dir} --client NAME"
     );
     text
-}
-
-fn shown(path: &Path) -> String {
-    escape(&path.display().to_string())
 }

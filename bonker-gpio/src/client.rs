@@ -29,7 +29,7 @@ pub(crate) use swings::{HubSwing, Swings};
 pub(crate) use watch::watch;
 
 use crate::net::auth::TokenError;
-use crate::text::escape;
+use crate::text::escape_path;
 
 /// How long one call may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,13 +46,13 @@ pub(crate) enum ClientError {
     NoCa,
     #[error("--ca and --cert are for TLS, and {url} is plaintext: use https://, or leave them out")]
     NoTls { url: String },
-    #[error("cannot read {}: check --{flag}", escape(&path.display().to_string()))]
+    #[error("cannot read {}: check --{flag}", escape_path(path))]
     File {
         path: PathBuf,
         flag: String,
         source: io::Error,
     },
-    #[error("{} has no {what} in PEM: check --{flag}", escape(&path.display().to_string()))]
+    #[error("{} has no {what} in PEM: check --{flag}", escape_path(path))]
     Pem {
         path: PathBuf,
         flag: String,
@@ -64,7 +64,10 @@ pub(crate) enum ClientError {
     Tls(#[source] tonic::transport::Error),
     #[error("no token to show: check --{flag}")]
     Token { flag: String, source: TokenError },
-    #[error("{} has over {MAX_FILE_BYTES} bytes: check --{flag}", escape(&path.display().to_string()))]
+    #[error(
+        "{} has over {MAX_FILE_BYTES} bytes: check --{flag}",
+        escape_path(path)
+    )]
     Large { path: PathBuf, flag: String },
     #[error("no TLS with {url}: {advice}")]
     Handshake {

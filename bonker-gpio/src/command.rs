@@ -40,11 +40,11 @@ enum CommandError {
     #[error("cannot take over SIGTERM and SIGINT")]
     Signals(#[source] io::Error),
     #[error("the servo's calibration does not hold")]
-    Limits(#[source] LimitsError),
+    Limits(#[from] LimitsError),
     #[error("the servo's settings do not hold")]
-    Duty(#[source] DutyError),
+    Duty(#[from] DutyError),
     #[error(transparent)]
-    Pick(PickError),
+    Pick(#[from] PickError),
     #[error("cannot start the servo's thread")]
     Thread(#[source] io::Error),
     #[error("cannot listen on {address}: is another bonker running? --listen takes another one")]
@@ -62,23 +62,23 @@ enum CommandError {
     #[error("cannot find the address that HTTP is served on")]
     HttpAddress(#[source] io::Error),
     #[error("no TLS by these files")]
-    Tls(#[source] TlsError),
+    Tls(#[from] TlsError),
     #[error("no token by this file")]
-    Token(#[source] TokenError),
+    Token(#[from] TokenError),
     #[error("nothing to follow by these settings")]
-    Follow(#[source] FollowError),
+    Follow(#[from] FollowError),
     #[error("nothing to follow with these files")]
     FollowFiles(#[source] client::ClientError),
     #[error(transparent)]
-    Certs(CertsError),
+    Certs(#[from] CertsError),
     #[error(transparent)]
-    History(HistoryError),
+    History(#[from] HistoryError),
     #[error(transparent)]
-    Serve(server::ServeError),
+    Serve(#[from] server::ServeError),
     #[error(transparent)]
-    Client(client::ClientError),
+    Client(#[from] client::ClientError),
     #[error(transparent)]
-    Calibrate(calibrate::CalibrateError),
+    Calibrate(#[from] calibrate::CalibrateError),
 }
 
 /// Runs the program on the process's own command line.
@@ -131,16 +131,14 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
             Command::Serve(args) => serve(*args, logs, stop()?).await,
-            Command::Calibrate(args) => calibrate::calibrate(args, stop()?)
-                .await
-                .map_err(CommandError::Calibrate),
-            Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
-            Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
-            Command::Snooze(args) => client::snooze(args).await.map_err(CommandError::Client),
-            Command::Certs(args) => certs::certs(&args).map_err(CommandError::Certs),
+            Command::Calibrate(args) => Ok(calibrate::calibrate(args, stop()?).await?),
+            Command::Bonk(args) => Ok(client::bonk(args).await?),
+            Command::Status(args) => Ok(client::status(args).await?),
+            Command::Snooze(args) => Ok(client::snooze(args).await?),
+            Command::Certs(args) => Ok(certs::certs(&args)?),
             Command::Watch(args) => tokio::select! {
                 () = stop()? => Ok(()),
-                ended = client::watch(args) => ended.map_err(CommandError::Client),
+                ended = client::watch(args) => Ok(ended?),
             },
         }
     });
@@ -154,7 +152,7 @@ async fn serve(
     logs: &Logs,
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
-    let plan = args.servo.choreography().map_err(CommandError::Limits)?;
+    let plan = args.servo.choreography()?;
     let hub = hub(&args)?;
     let history = history(args.admission.state.as_deref())?;
     let end = if history.toggled() {
@@ -162,11 +160,10 @@ async fn serve(
     } else {
         End::Rest
     };
-    let motion = Motion::new(plan, end).map_err(CommandError::Duty)?;
+    let motion = Motion::new(plan, end)?;
     let hardware = args.servo.hardware();
     let Picked { servo, backend } =
-        servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
-            .map_err(CommandError::Pick)?;
+        servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())?;
     let (name, reason) = (backend.name, backend.reason.as_str());
     if args.servo.backend == Choice::Auto && name == "sim" {
         warn!(
@@ -182,11 +179,11 @@ async fn serve(
         info!(zone, "keeping quiet hours");
     }
     let app = App::new(settings, history.clone(), backend, &motion);
-    let (grpc_tls, http_tls) = args.security.acceptors().map_err(CommandError::Tls)?;
+    let (grpc_tls, http_tls) = args.security.acceptors()?;
     let access = Access {
         grpc: grpc_tls,
         http: http_tls,
-        token: args.security.token().map_err(CommandError::Token)?,
+        token: args.security.token()?,
         private: args.security.private,
         limits: args.limits.port(),
         idle_timeout: args.limits.idle_timeout,
@@ -226,12 +223,12 @@ async fn serve(
         never = watchdog => match never {},
     };
     history.close();
-    served.map_err(CommandError::Serve)
+    Ok(served?)
 }
 
 /// A hub that does not answer may come later; a missing file is a mistake.
 fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
-    let hub = args.follow.hub().map_err(CommandError::Follow)?;
+    let hub = args.follow.hub()?;
     if let Some(hub) = &hub {
         client::check(hub).map_err(CommandError::FollowFiles)?;
     }
@@ -240,7 +237,7 @@ fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
 
 fn history(state: Option<&Path>) -> Result<History, CommandError> {
     if let Some(dir) = state {
-        return History::open(dir).map_err(CommandError::History);
+        return Ok(History::open(dir)?);
     }
     warn!("no --state: the counter and the history begin anew with every start");
     Ok(History::in_memory())

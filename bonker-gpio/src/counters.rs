@@ -1,11 +1,12 @@
 //! The bonker's own counters.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::motion::Gesture;
 
@@ -45,11 +46,16 @@ pub(crate) struct HookCounters(pub(crate) Family<Labels<1>, Counter>);
 /// How following another bonker, the hub, goes.
 #[derive(Debug, Default)]
 pub struct FollowCounters {
-    connected: AtomicBool,
-    connections: AtomicU64,
-    taken: AtomicU64,
-    missed: AtomicU64,
-    histories_lost: AtomicU64,
+    /// 1 or 0.
+    pub connected: Gauge,
+    /// Connections after the first.
+    pub reconnects: Counter,
+    /// Swings of the hub that were submitted here.
+    pub taken: Counter,
+    /// Swings that were no longer in the hub's history when they were requested.
+    pub missed: Counter,
+    /// How often the hub had lost history that it had already sent.
+    pub histories_lost: Counter,
 }
 
 pub(crate) fn add<const N: usize>(
@@ -112,54 +118,5 @@ impl Default for HookCounters {
 impl HookCounters {
     pub(crate) fn count(&self, status: u16) {
         add(&self.0, &[("status", status.to_string())], 1);
-    }
-}
-
-// === impl FollowCounters ===
-
-impl FollowCounters {
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Relaxed)
-    }
-
-    /// Connections after the first.
-    pub fn reconnects(&self) -> u64 {
-        self.connections.load(Relaxed).saturating_sub(1)
-    }
-
-    /// Swings of the hub that were submitted here.
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Relaxed)
-    }
-
-    /// Swings that were no longer in the hub's history when they were requested.
-    pub fn missed(&self) -> u64 {
-        self.missed.load(Relaxed)
-    }
-
-    /// How often the hub had lost history that it had already sent.
-    pub fn histories_lost(&self) -> u64 {
-        self.histories_lost.load(Relaxed)
-    }
-
-    pub(crate) fn count_connection(&self) {
-        self.connections.fetch_add(1, Relaxed);
-        self.connected.store(true, Relaxed);
-    }
-
-    pub(crate) fn disconnect(&self) {
-        self.connected.store(false, Relaxed);
-    }
-
-    pub(crate) fn count_taken(&self) {
-        self.taken.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn count_missed(&self, swings: u64) {
-        self.missed.fetch_add(swings, Relaxed);
-    }
-
-    pub(crate) fn count_lost_history(&self) {
-        self.histories_lost.fetch_add(1, Relaxed);
     }
 }

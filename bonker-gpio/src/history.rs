@@ -21,7 +21,7 @@ use service::error_chain::chain;
 use tracing::{error, info};
 
 pub(crate) use error::HistoryError;
-pub(crate) use head::Kept;
+pub(crate) use head::Restored;
 use shared::{Shared, State};
 use store::Store;
 pub(crate) use swing::{Position, Replay, Swing};
@@ -57,9 +57,9 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let (store, head) = Store::open(dir)?;
         let store = Arc::new(store);
-        let shared = Arc::new(Shared::new(State::of(head)));
-        writer::start(Arc::clone(&shared), Arc::clone(&store))?;
-        let total = shared.state().head().total;
+        let shared = Arc::new(Shared::new(State::from_database(head)));
+        writer::start_writer(Arc::clone(&shared), Arc::clone(&store))?;
+        let total = shared.state().head.total;
         info!(dir = %dir.display(), total, "opened the history");
         let store = Some(store);
         Ok(Self(Arc::new(Handle { shared, store })))
@@ -68,41 +68,45 @@ impl History {
     /// The history of this run. Each run starts another one, since a power cut loses the last
     /// moments of a run; positions of earlier runs stay valid.
     pub fn id(&self) -> Arc<str> {
-        self.0.shared.state().id()
+        self.0.shared.state().runs.id()
     }
 
     pub fn total(&self) -> u64 {
-        self.0.shared.state().head().total
+        self.0.shared.state().head.total
     }
 
     pub fn last(&self) -> Option<Timestamp> {
-        self.0.shared.state().head().last
+        self.0.shared.state().head.last
     }
 
     /// The last `limit` swings, newest first. May read from the disk.
     pub fn recent(&self, limit: usize) -> Vec<Swing> {
-        let mut swings = self.0.shared.state().recent(limit);
+        let mut swings = self.0.shared.state().tail.recent(limit);
         let wanted = limit.saturating_sub(swings.len());
         let before = swings.last().map(|swing| swing.position.sequence);
         let before = before.unwrap_or(u64::MAX);
         if wanted > 0 {
-            swings.extend(self.read(|store| store.before(before, wanted)));
+            swings.extend(self.read(|store| store.swings_before(before, wanted)));
         }
         swings
     }
 
     /// The first `limit` swings after `position`, oldest first. A position of an unknown
     /// history is before the first swing, one beyond the end is the end. May read from the disk.
-    pub fn after(&self, position: &Position, limit: usize) -> Replay {
+    pub fn swings_after(&self, position: &Position, limit: usize) -> Replay {
         let (after, first, tail) = {
             let state = self.0.shared.state();
-            let after = state.runs().sequence_of(position);
-            let after = after.min(state.head().total);
-            (after, state.first_in_memory(), state.after(after, limit))
+            let after = state.runs.sequence_of(position);
+            let after = after.min(state.head.total);
+            (
+                after,
+                state.first_in_memory(),
+                state.tail.swings_after(after, limit),
+            )
         };
         let mut swings = Vec::new();
         if after + 1 < first {
-            swings = self.read(|store| store.between(after, first, limit));
+            swings = self.read(|store| store.swings_between(after, first, limit));
         }
         let room = limit.saturating_sub(swings.len());
         swings.extend(tail.into_iter().take(room));
@@ -111,37 +115,39 @@ impl History {
 
     /// The position of the swing number `sequence`.
     pub fn position(&self, sequence: u64) -> Position {
-        self.0.shared.state().runs().position_of(sequence)
+        self.0.shared.state().runs.position_of(sequence)
     }
 
     /// The `limit` namespaces with the most swings, most first.
     pub fn leaderboard(&self, limit: usize) -> Vec<(String, u64)> {
-        self.0.shared.state().head().board.top(limit)
+        self.0.shared.state().head.board.top(limit)
     }
 
     /// The toggle was left at its other end.
     pub fn toggled(&self) -> bool {
-        self.0.shared.state().head().toggled
+        self.0.shared.state().head.toggled
     }
 
     pub fn keep_toggled(&self, toggled: bool) {
-        self.0.shared.change(|state| state.keep_toggled(toggled));
+        self.0.shared.change(|state| state.head.toggled = toggled);
     }
 
     /// For the admission after a restart.
-    pub(crate) fn kept(&self) -> Kept {
-        self.0.shared.state().take_kept()
+    pub(crate) fn take_restored(&self) -> Restored {
+        self.0.shared.state().take_restored()
     }
 
     /// Up to where a hub is followed; `None` before the first.
     pub(crate) fn followed(&self) -> Option<Position> {
-        self.0.shared.state().head().followed.clone()
+        self.0.shared.state().head.followed.clone()
     }
 
     /// Keeps up to where a hub is followed. It gets to the disk no sooner than the swings that
     /// were recorded before.
     pub(crate) fn keep_followed(&self, position: Position) {
-        self.0.shared.change(|state| state.keep_followed(position));
+        self.0
+            .shared
+            .change(|state| state.head.followed = Some(position));
     }
 
     /// Keeps a swing, gives it its position, and keeps the answer to the item `id` that was
@@ -158,7 +164,7 @@ impl History {
     }
 
     pub(crate) fn keep_snooze(&self, until: Option<Timestamp>) {
-        self.0.shared.change(|state| state.keep_snooze(until));
+        self.0.shared.change(|state| state.head.snoozed = until);
     }
 
     /// Writes the rest and closes the database; waits a second at most. Later changes are lost.
@@ -178,7 +184,7 @@ impl History {
         match query(store) {
             Ok(records) => {
                 let state = self.0.shared.state();
-                let runs = state.runs();
+                let runs = &state.runs;
                 let swing = |(sequence, record): (u64, record::Record)| {
                     record.into_swing(runs.position_of(sequence))
                 };

@@ -12,7 +12,7 @@
 
 #![allow(
     missing_docs,
-    reason = "public is what the tests of this crate use; a doc comment that repeats a name helps nobody"
+    reason = "only the tests of this crate use its public items"
 )]
 
 mod admission;

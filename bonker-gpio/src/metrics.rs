@@ -41,7 +41,7 @@ fn registry(app: &App) -> Registry {
     let requests: Family<Labels<1>, Counter> = Family::default();
     for outcome in Outcome::ALL {
         let name = outcome.name().to_ascii_lowercase();
-        add(&requests, &[("outcome", name)], status.tally.of(outcome));
+        add(&requests, &[("outcome", name)], status.tally.count(outcome));
     }
     registry.register("requests", "Items, by outcome", requests);
     let waited: Family<Labels<1>, Counter> = Family::default();
@@ -116,33 +116,31 @@ fn follow(registry: &mut Registry, following: &FollowCounters) {
     registry.register(
         "follow_connected",
         "1 while the hub is connected, else 0",
-        ConstGauge::new(i64::from(following.is_connected())),
+        following.connected.clone(),
     );
-    for (name, help, value) in [
+    for (name, help, counter) in [
         (
             "follow_taken",
             "Swings of the hub that were submitted here",
-            following.taken(),
+            &following.taken,
         ),
         (
             "follow_missed",
             "Swings that the hub no longer had",
-            following.missed(),
+            &following.missed,
         ),
         (
             "follow_reconnects",
             "Connections to the hub after the first",
-            following.reconnects(),
+            &following.reconnects,
         ),
         (
             "follow_histories_lost",
             "How often the hub had lost history that was followed already",
-            following.histories_lost(),
+            &following.histories_lost,
         ),
     ] {
-        let counter: Counter = Counter::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
+        registry.register(name, help, counter.clone());
     }
 }
 

@@ -26,7 +26,6 @@ const SOFT_START_OFF: Duration = Duration::from_millis(60);
 pub enum Move {
     /// Send pulses for as long as the step is held.
     Pulse(Step),
-    /// Send none for this long.
     Pause(Duration),
 }
 
@@ -42,13 +41,9 @@ pub struct Tempo {
 /// Settings of the motion; [`Motion`] is the checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choreography {
-    /// Where the hammer may go.
     pub limits: Limits,
-    /// How long it stays there.
     pub tempo: Tempo,
-    /// How much of the way from rest to strike a nudge goes.
     pub nudge: Percent,
-    /// Which gesture a bonk is.
     pub style: Style,
     /// How much of any minute pulses may be on.
     pub duty: Percent,
@@ -81,9 +76,7 @@ pub(crate) struct Pose {
 )]
 pub struct DutyError {
     pub duty: Percent,
-    /// Time with pulses that it allows in a minute.
     pub allowed: Duration,
-    /// Time with pulses that one gesture needs.
     pub needed: Duration,
 }
 
@@ -131,12 +124,12 @@ impl Motion {
 
     /// How long the next gesture, whichever it is, has to wait for the servo to cool down;
     /// zero if it may begin.
-    pub fn wait(&mut self, now: Instant) -> Duration {
-        self.duty.wait(self.longest, now)
+    pub fn wait_time(&mut self, now: Instant) -> Duration {
+        self.duty.wait_time(self.longest, now)
     }
 
     /// Begins `gesture`: never empty, and the last move is a pulse at an end.
-    pub fn begin(&mut self, gesture: Gesture) -> Vec<Move> {
+    pub fn begin_gesture(&mut self, gesture: Gesture) -> Vec<Move> {
         let moves = self.plan.moves(gesture, self.end);
         self.end = gesture.end(self.end);
         moves
@@ -166,8 +159,8 @@ impl Motion {
     }
 
     /// Counts pulses from `began` to `ended`.
-    pub fn spent(&mut self, began: Instant, ended: Instant) {
-        self.duty.spent(began, ended);
+    pub fn record_pulses(&mut self, began: Instant, ended: Instant) {
+        self.duty.record_pulses(began, ended);
     }
 }
 

@@ -1,4 +1,4 @@
-//! TCP ports that strangers reach.
+//! TCP ports, and limits on their peers.
 
 mod access;
 pub(crate) mod auth;

@@ -39,24 +39,17 @@ pub struct Ports {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The socket has no address.
     #[error("cannot find the address that is listened on")]
     Address(#[source] std::io::Error),
-    /// The reflection service could not be put together.
     #[error("cannot describe bonk.v1 for reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// The transport failed.
     #[error("the gRPC server on {address} failed")]
     Transport {
-        /// Where it listened.
         address: SocketAddr,
-        /// The transport's error.
         source: tonic::transport::Error,
     },
-    /// The arm's task ended.
     #[error("the arm's task ended unasked; the servo may not be at rest")]
     Arm,
-    /// The task of the web side ended.
     #[error("the HTTP server's task ended unasked")]
     Web,
 }

@@ -15,7 +15,7 @@ use std::error::Error;
 use crate::motion::Step;
 
 pub use backends::Backend;
-pub(crate) use backends::{Choice, Hardware, PickError, Picked, PwmWish, Screen, pick};
+pub(crate) use backends::{Choice, Hardware, PickError, Picked, PwmSelection, Screen, pick};
 pub(crate) use thread::{ServoThread, WATCHDOG};
 
 /// Calls may block for some tens of milliseconds.
@@ -38,7 +38,6 @@ pub enum ServoError {
     Backend {
         /// Completes "the servo did not …".
         attempt: String,
-        /// The backend's own error.
         source: Box<dyn Error + Send + Sync>,
     },
     #[error("the servo's backend panicked when ordered to {attempt}")]

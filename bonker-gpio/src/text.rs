@@ -1,12 +1,17 @@
 //! Strings of victims and peers are hostile: they are cut, and escaped for the place they go to.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use service::escape::terminal;
 
 /// `text` for a terminal or a log.
 pub(crate) fn escape(text: &str) -> String {
     terminal(text).to_string()
+}
+
+pub(crate) fn escape_path(path: &Path) -> String {
+    escape(&path.display().to_string())
 }
 
 /// Escapes in `json`, a document on one line, what [`escape`] does: JSON itself allows DEL, the C1
@@ -29,6 +34,20 @@ pub(crate) fn escape_json(json: &str) -> String {
         }
     }
     safe
+}
+
+/// `lines` for a terminal, in place of the last `drawn` ones.
+pub(crate) fn redraw(drawn: usize, lines: &[impl AsRef<str>]) -> String {
+    let mut picture = String::new();
+    if drawn > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(picture, "\x1b[{drawn}A");
+    }
+    for line in lines {
+        // A terminal in raw mode needs both ends of a line.
+        let _ = write!(picture, "\r\x1b[K{}\r\n", line.as_ref());
+    }
+    picture
 }
 
 /// `text`, cut to at most `max` bytes between two characters.

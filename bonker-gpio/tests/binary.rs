@@ -41,7 +41,7 @@ async fn serves_a_bonk_and_ends_at_sigterm() {
 }
 
 #[tokio::test]
-async fn http_is_served_beside_grpc_and_its_port_told() {
+async fn http_is_served_beside_grpc_and_its_port_printed() {
     let web = ["--http-listen", "127.0.0.1:0"];
     let (mut server, _) = Running::serve("127.0.0.1:0", &web).await;
     let line = server.line().await;
@@ -231,7 +231,7 @@ async fn a_refusal_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
+async fn a_snooze_outlives_a_restart_and_the_state_is_locked() {
     let dir = tempfile::tempdir().unwrap();
     let state = ["--state", dir.path().to_str().unwrap()];
     let (server, url) = Running::serve("127.0.0.1:0", &state).await;
@@ -281,7 +281,7 @@ async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_followed_is_told_at_start() {
+async fn an_unusable_hub_is_an_error_at_start() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("b.toml");
     let check = async |settings: &str, output: &str| {
@@ -317,7 +317,7 @@ async fn who_cannot_be_followed_is_told_at_start() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_named_and_stays_harmless() {
+async fn a_variable_that_is_not_utf8_is_named_and_escaped() {
     let garbled = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff\xfe");
     let garbled: &std::ffi::OsStr = garbled;
     let mut serve = program(&["serve", "--listen=127.0.0.1:0", "--backend=null"]);

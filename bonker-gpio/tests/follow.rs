@@ -80,7 +80,7 @@ impl Follower {
     /// Waits until the hub sends its swings.
     async fn connected(&self) {
         within(async {
-            while !self.counters().is_connected() {
+            while self.counters().connected.get() == 0 {
                 tokio::task::yield_now().await;
             }
         })
@@ -157,14 +157,17 @@ async fn each_swing_is_followed_once_and_in_order_over_restarts_of_both() {
     swung(&own.app, sent).await;
     assert_eq!(ids(&own.app), up_to(sent));
     let following = follower.counters();
-    assert_eq!((following.missed(), following.histories_lost()), (0, 0));
-    assert_eq!(following.reconnects(), 1);
+    assert_eq!(
+        (following.missed.get(), following.histories_lost.get()),
+        (0, 0)
+    );
+    assert_eq!(following.reconnects.get(), 1);
     stop(own, Some(follower)).await;
     stop(hub, None).await;
 }
 
 #[tokio::test]
-async fn what_waited_for_the_own_arm_is_asked_for_again() {
+async fn swings_that_waited_for_the_arm_are_requested_again() {
     let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = bonker(ANYWHERE, hub_dir.path()).await;
     let (held, mut gate) = servo(Some(STRIKE_US));
@@ -182,14 +185,14 @@ async fn what_waited_for_the_own_arm_is_asked_for_again() {
     swung(&hub.app, 20).await;
     // The first is under way, three wait, and the hub keeps the others.
     within(async {
-        while follower.counters().taken() < 4 {
+        while follower.counters().taken.get() < 4 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     let status = own.app.status();
     assert_eq!(status.queue_length, 3);
-    assert_eq!(status.tally.of(bonker_gpio::Outcome::Full), 0);
+    assert_eq!(status.tally.count(bonker_gpio::Outcome::Full), 0);
     follower.end().await;
     own.stop();
     gate.open = None;
@@ -205,7 +208,7 @@ async fn what_waited_for_the_own_arm_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
+async fn a_hub_that_lost_its_history_is_followed_on_and_logged() {
     let own_dir = tempfile::tempdir().unwrap();
     let own = bonker(ANYWHERE, own_dir.path()).await;
     let hub_dir = tempfile::tempdir().unwrap();
@@ -221,13 +224,13 @@ async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
     bonk(&hub, 4..=5).await;
     swung(&own.app, 5).await;
     assert_eq!(ids(&own.app), up_to(5));
-    assert_eq!(follower.counters().histories_lost(), 1);
-    assert_eq!(follower.counters().missed(), 0);
+    assert_eq!(follower.counters().histories_lost.get(), 1);
+    assert_eq!(follower.counters().missed.get(), 0);
     follower.end().await;
 }
 
 #[tokio::test]
-async fn what_the_hub_forgot_is_counted() {
+async fn swings_that_left_the_hubs_history_are_counted() {
     let own_dir = tempfile::tempdir().unwrap();
     let mut own = bonker(ANYWHERE, own_dir.path()).await;
     let (moves, _gate) = servo(None);
@@ -250,8 +253,8 @@ async fn what_the_hub_forgot_is_counted() {
     own = bonker(ANYWHERE, own_dir.path()).await;
     let follower = Follower::start(hub.address, &own);
     swung(&own.app, 1 + kept).await;
-    assert_eq!(follower.counters().missed(), forgotten);
-    assert_eq!(follower.counters().histories_lost(), 0);
+    assert_eq!(follower.counters().missed.get(), forgotten);
+    assert_eq!(follower.counters().histories_lost.get(), 0);
     follower.end().await;
 }
 
@@ -275,7 +278,7 @@ async fn a_chain_ends_and_a_ring_stops_by_itself() {
     }
     // Each was offered its own bonks by the last one, and no bonk went round twice.
     within(async {
-        while followers[0].counters().taken() < 30 {
+        while followers[0].counters().taken.get() < 30 {
             tokio::task::yield_now().await;
         }
     })
@@ -285,7 +288,7 @@ async fn a_chain_ends_and_a_ring_stops_by_itself() {
         swung(&server.app, 31).await;
         assert_eq!(ids(&server.app), up_to(31));
     }
-    let taken: Vec<u64> = followers.iter().map(|f| f.counters().taken()).collect();
+    let taken: Vec<u64> = followers.iter().map(|f| f.counters().taken.get()).collect();
     assert!(taken.iter().sum::<u64>() <= 3 * 31, "{taken:?}");
 }
 
@@ -299,7 +302,7 @@ async fn the_own_desk_has_the_last_word() {
     own.app.snooze(Duration::from_mins(1));
     bonk(&hub, 1..=2).await;
     within(async {
-        while follower.counters().taken() < 2 {
+        while follower.counters().taken.get() < 2 {
             tokio::task::yield_now().await;
         }
     })
@@ -323,7 +326,7 @@ async fn the_own_desk_has_the_last_word() {
     bonk(&hub, 4..=4).await;
     swung(&own.app, 2).await;
     assert_eq!(ids(&own.app), ["3", "4"]);
-    assert_eq!(follower.counters().taken(), 1);
+    assert_eq!(follower.counters().taken.get(), 1);
     follower.end().await;
 }
 

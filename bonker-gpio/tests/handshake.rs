@@ -41,7 +41,7 @@ fn acceptors(dir: &Path) -> (Acceptor, Acceptor) {
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
+async fn an_endless_handshake_is_cut_off_and_delays_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let (servo, _gate) = servo(None);
     let mut secure = access();

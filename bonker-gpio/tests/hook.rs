@@ -168,7 +168,7 @@ async fn a_plain_client_gets_its_shrug() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_came_and_what_swung() {
+async fn metrics_count_requests_and_swings() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -236,7 +236,7 @@ async fn say_from(from: &str, server: &Server, words: &str) -> tokio::net::TcpSt
 }
 
 #[tokio::test]
-async fn who_dawdles_keeps_nobody_else_out() {
+async fn a_slow_sender_leaves_room_for_others() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -270,7 +270,7 @@ async fn who_dawdles_keeps_nobody_else_out() {
 }
 
 #[tokio::test]
-async fn what_is_compressed_is_told_so() {
+async fn a_compressed_payload_is_refused() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;

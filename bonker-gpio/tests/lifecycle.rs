@@ -96,7 +96,7 @@ async fn a_servo_that_hangs_does_not_hold_the_end_up() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_the_arm_even_if_nobody_is_connected() {
+async fn a_stop_waits_for_the_arm_without_connections() {
     let (servo, gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;

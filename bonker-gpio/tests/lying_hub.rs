@@ -102,7 +102,7 @@ fn swing(item: Option<BonkItem>, history: &str, sequence: u64, missed: u64) -> W
 }
 
 #[tokio::test]
-async fn what_a_hub_makes_up_is_turned_away_and_the_rest_is_swung_for() {
+async fn made_up_swings_of_a_hub_are_rejected_and_the_rest_accepted() {
     let impossible = Some(prost_types::Timestamp {
         seconds: i64::MAX,
         nanos: i32::MIN,

@@ -78,7 +78,7 @@ impl Bench {
                 }
                 Move::Pause(pause) => {
                     if let Some(began) = began.take() {
-                        self.motion.spent(began, self.now);
+                        self.motion.record_pulses(began, self.now);
                     }
                     self.now += *pause;
                 }
@@ -91,7 +91,7 @@ impl Bench {
             };
         }
         let began = began.expect("the last move is a pulse, after which the arm detaches");
-        self.motion.spent(began, self.now);
+        self.motion.record_pulses(began, self.now);
     }
 
     fn end_us(&self, plan: &Choreography) -> u16 {
@@ -120,11 +120,11 @@ proptest! {
         for (number, (severity, gap_ms)) in submitted.into_iter().enumerate() {
             bench.now += Duration::from_millis(gap_ms);
             let gesture = bench.motion.gesture(severity);
-            let wait = bench.motion.wait(bench.now);
+            let wait = bench.motion.wait_time(bench.now);
             prop_assert!(wait <= MINUTE);
             bench.now += wait;
-            prop_assert_eq!(bench.motion.wait(bench.now), Duration::ZERO);
-            let moves = bench.motion.begin(gesture);
+            prop_assert_eq!(bench.motion.wait_time(bench.now), Duration::ZERO);
+            let moves = bench.motion.begin_gesture(gesture);
             let stop = if number + 1 == last { stop_after } else { usize::MAX };
             bench.make(&moves, stop);
             let end = bench.end_us(&plan);
@@ -154,7 +154,7 @@ proptest! {
         let motion = Motion::new(plan, End::Rest).unwrap();
         let mut bench = Bench { motion, now: Instant::now(), on: Vec::new() };
         let gesture = bench.motion.gesture(severity);
-        let moves = bench.motion.begin(gesture);
+        let moves = bench.motion.begin_gesture(gesture);
         bench.make(&moves, stop_after);
         let settle = bench.motion.settle();
         bench.make(&settle, 0);

@@ -139,7 +139,7 @@ async fn a_stream_goes_on_where_it_broke_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn who_missed_more_than_a_page_shows_is_told_all_anew() {
+async fn a_page_that_missed_too_much_gets_the_whole_state() {
     let (mut server, _gate) = started().await;
     let mut page = Listener::new(&server, None).await;
     let begin = page.expect("state").await.1;

@@ -123,7 +123,7 @@ async fn an_answer_repeats_the_first_one() {
 }
 
 #[tokio::test]
-async fn a_watcher_is_told_of_every_swing_or_of_how_many_it_missed() {
+async fn a_watcher_gets_every_swing_or_how_many_it_missed() {
     // More than the history's memory holds of such long ones.
     const SWINGS: u64 = 500;
     let (servo, _gate) = servo(None);

@@ -81,7 +81,7 @@ async fn http1(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn another_kind_of_server_is_told_in_plain_words() {
+async fn another_kind_of_server_is_named_in_the_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(http1(listener));

@@ -100,7 +100,7 @@ async fn anyone_may_watch_unless_it_is_private() {
 }
 
 #[tokio::test]
-async fn who_acts_shows_the_token() {
+async fn actions_need_the_token() {
     let mut server = guarded(false).await;
     let kill = r#"{"severity":"kill"}"#;
     let rest = r#"{"seconds":60}"#;

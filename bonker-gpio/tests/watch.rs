@@ -43,7 +43,7 @@ async fn swing(server: &Server, client: &mut Client, from: u64, to: u64) {
 }
 
 #[tokio::test]
-async fn who_comes_back_is_told_of_what_happened_and_then_of_what_happens() {
+async fn a_returning_watcher_gets_the_past_then_live_swings() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -73,7 +73,7 @@ async fn who_comes_back_is_told_of_what_happened_and_then_of_what_happens() {
 }
 
 #[tokio::test]
-async fn what_the_history_forgot_is_counted() {
+async fn swings_that_left_the_history_are_counted() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;

@@ -38,7 +38,7 @@ async fn probes_follow_the_boot_motion() {
 }
 
 #[tokio::test]
-async fn who_says_too_much_or_too_little_is_hung_up_on() {
+async fn a_request_head_too_long_or_too_slow_is_cut_off() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;

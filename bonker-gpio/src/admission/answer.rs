@@ -1,28 +1,20 @@
 //! The answers to items, and their counts.
 
-use std::fmt;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Queued for the servo.
     Accepted,
     /// Added to another item of the same container, which waits or has just swung.
     Coalesced,
-    /// Decided before.
     Duplicate,
-    /// Its peer sends more than it may.
     RateLimited,
     /// Quiet hours, a snooze, or below the severity floor.
     Quiet,
-    /// Too old to swing for.
     Expired,
-    /// The queue is full.
     Full,
     /// Malformed, denied, or too late: the server is shutting down.
     Rejected,
 }
 
-/// The one answer to an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub outcome: Outcome,
@@ -45,7 +37,6 @@ pub struct Tally {
 // === impl Outcome ===
 
 impl Outcome {
-    /// Every outcome there is.
     pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Coalesced,
@@ -85,12 +76,6 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 // === impl Answer ===
 
 impl Answer {
@@ -117,11 +102,11 @@ impl Answer {
 // === impl Tally ===
 
 impl Tally {
-    pub fn of(&self, outcome: Outcome) -> u64 {
+    pub fn count(&self, outcome: Outcome) -> u64 {
         self.answers.get(outcome as usize).copied().unwrap_or(0)
     }
 
-    pub(super) fn count(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: Outcome) {
         if let Some(times) = self.answers.get_mut(outcome as usize) {
             *times += 1;
         }

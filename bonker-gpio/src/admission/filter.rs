@@ -25,7 +25,6 @@ pub struct Filter {
 pub struct LabelRule {
     /// The name, to the letter.
     pub name: String,
-    /// The value.
     pub value: WildMatch,
 }
 

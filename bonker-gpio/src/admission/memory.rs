@@ -20,7 +20,7 @@ impl Memory {
         self.decided.get(id).copied()
     }
 
-    pub(super) fn keep(&mut self, id: String, outcome: Outcome) {
+    pub(super) fn insert(&mut self, id: String, outcome: Outcome) {
         if self.decided.insert(id.clone(), outcome).is_some() {
             return;
         }
@@ -41,7 +41,7 @@ mod tests {
     fn memory_is_bounded_and_forgets_the_oldest() {
         let mut memory = Memory::default();
         for n in 0..=MEMORY_CAPACITY {
-            memory.keep(n.to_string(), Outcome::Quiet);
+            memory.insert(n.to_string(), Outcome::Quiet);
         }
         assert_eq!(memory.order.len(), MEMORY_CAPACITY);
         assert_eq!(memory.decided.len(), MEMORY_CAPACITY);

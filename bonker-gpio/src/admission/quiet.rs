@@ -15,9 +15,7 @@ pub struct QuietHours {
 /// From one time of the day to a later one or, if it is not later, to that of the next day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hours {
-    /// When they begin.
     pub from: Time,
-    /// When they are over.
     pub to: Time,
 }
 
@@ -38,8 +36,8 @@ impl QuietHours {
             } else {
                 day.tomorrow().ok()?
             };
-            let begin = self.instant(day, hours.from, Which::First)?;
-            let end = self.instant(last, hours.to, Which::Second)?;
+            let begin = self.instant(day, hours.from, Occurrence::First)?;
+            let end = self.instant(last, hours.to, Occurrence::Second)?;
             (begin <= now && now < end).then_some(end)
         };
         let days = days.into_iter().flatten();
@@ -49,14 +47,14 @@ impl QuietHours {
     }
 
     /// When the clocks show `time` on `day`.
-    fn instant(&self, day: Date, time: Time, which: Which) -> Option<Timestamp> {
+    fn instant(&self, day: Date, time: Time, occurrence: Occurrence) -> Option<Timestamp> {
         let shown = self.zone.to_ambiguous_zoned(day.to_datetime(time));
         let gap = matches!(shown.offset(), AmbiguousOffset::Gap { .. });
-        let found = match which {
+        let found = match occurrence {
             // In a gap, this one is after it.
             _ if gap => shown.later(),
-            Which::First => shown.earlier(),
-            Which::Second => shown.later(),
+            Occurrence::First => shown.earlier(),
+            Occurrence::Second => shown.later(),
         };
         let found = found.ok()?.timestamp();
         if gap {
@@ -68,7 +66,7 @@ impl QuietHours {
 
 /// Of two times at which the clocks show the same.
 #[derive(Clone, Copy)]
-enum Which {
+enum Occurrence {
     First,
     Second,
 }

@@ -39,7 +39,7 @@ impl Rates {
     }
 
     /// Takes a token of `peer`, if it has one at `up`.
-    pub(super) fn take(&mut self, peer: IpAddr, up: Duration) -> bool {
+    pub(super) fn try_take(&mut self, peer: IpAddr, up: Duration) -> bool {
         let peer = network(peer);
         if !self.peers.contains_key(&peer) && self.peers.len() >= MAX_PEERS {
             let silent = self.peers.iter().min_by_key(|(_, bucket)| bucket.filled);
@@ -101,7 +101,7 @@ mod tests {
         let mut rates = Rates::new(RATE);
         let mut take = |peer: &str, ms| {
             let peer = peer.parse().unwrap();
-            rates.take(peer, Duration::from_millis(ms))
+            rates.try_take(peer, Duration::from_millis(ms))
         };
         assert!(take("192.0.2.1", 0) && take("192.0.2.1", 0));
         assert!(!take("192.0.2.1", 0) && !take("::ffff:192.0.2.1", 999));
@@ -118,7 +118,7 @@ mod tests {
         let mut rates = Rates::new(RATE);
         for n in 0..2000 {
             let peer = IpAddr::V4(Ipv4Addr::from_bits(n));
-            assert!(rates.take(peer, Duration::from_secs(n.into())));
+            assert!(rates.try_take(peer, Duration::from_secs(n.into())));
         }
         assert_eq!(rates.peers.len(), MAX_PEERS);
     }

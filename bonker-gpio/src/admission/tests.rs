@@ -15,7 +15,7 @@ use super::rate::PeerRate;
 use super::settings::{MAX_SNOOZE, Settings};
 use super::{Admission, Next};
 use crate::bonk::{Bonk, Malformed, Severity};
-use crate::history::Kept;
+use crate::history::Restored;
 
 const START: &str = "2026-06-01T12:00:00Z";
 
@@ -78,7 +78,7 @@ fn each_outcome_has_its_reason() {
         admission.submit(Ok(bonk("b", "b")), peer, now).outcome,
         RateLimited
     );
-    // What is known needs no token.
+    // A duplicate needs no token.
     let again = admission.submit(Ok(bonk("a", "a")), peer, now);
     assert_eq!((again.outcome, again.first), (Duplicate, Some(Accepted)));
     assert_eq!(outcome(&mut admission, bonk("c", "a"), now), Coalesced);
@@ -98,7 +98,7 @@ fn each_outcome_has_its_reason() {
         ..bonk("g", "g")
     };
     assert_eq!(outcome(&mut admission, mild, now), Quiet);
-    // What was dropped may try again; what was decided is decided.
+    // A dropped item may be sent again; a decided one is a duplicate.
     assert_eq!(swings(&mut admission, now), [("a".to_owned(), 1)]);
     for (id, expect) in [("b", Accepted), ("d", Full), ("e", Full), ("f", Duplicate)] {
         assert_eq!(outcome(&mut admission, bonk(id, id), now), expect, "{id}");
@@ -110,7 +110,7 @@ fn each_outcome_has_its_reason() {
     assert_eq!(admission.stop(), 1);
     assert_eq!(outcome(&mut admission, bonk("h", "h"), now), Rejected);
     let tally = admission.tally();
-    let counts = Outcome::ALL.map(|outcome| tally.of(outcome));
+    let counts = Outcome::ALL.map(|outcome| tally.count(outcome));
     assert_eq!(counts, [2, 1, 5, 1, 1, 1, 3, 3]);
 }
 
@@ -179,7 +179,7 @@ fn strangers_do_not_coalesce_nor_does_anybody_without_a_window() {
 }
 
 #[test]
-fn what_waits_too_long_expires_by_its_own_time() {
+fn a_waiting_bonk_expires_by_its_own_time() {
     let mut admission = Admission::new(Settings::default());
     let mut send = |id: &str, time: Option<u64>| {
         let bonk = Bonk {
@@ -226,7 +226,7 @@ fn a_full_queue_makes_room_of_what_expired() {
 }
 
 #[test]
-fn the_arm_cools_down_and_is_told_when_to_ask_again() {
+fn the_arm_waits_for_the_end_of_its_pause() {
     let mut admission = Admission::new(Settings {
         cooldown: Duration::from_secs(30),
         ..Settings::default()
@@ -269,7 +269,7 @@ fn a_snooze_ends_by_itself_by_hand_and_when_the_clock_jumps() {
     let most = admission.snooze(Duration::MAX, at(61));
     assert_eq!(most, Some(at(61).wall + MAX_SNOOZE));
     let mut after = Admission::new(Settings::default());
-    after.restore(Kept {
+    after.restore(Restored {
         answers: vec![
             ("a".to_owned(), "QUIET".to_owned()),
             ("x".to_owned(), "NOVEL".to_owned()),
@@ -434,9 +434,9 @@ proptest! {
         }
         let tally = admission.tally();
         for outcome in Outcome::ALL {
-            prop_assert_eq!(tally.of(outcome), answers.get(&outcome).copied().unwrap_or(0));
+            prop_assert_eq!(tally.count(outcome), answers.get(&outcome).copied().unwrap_or(0));
         }
-        let items = tally.of(Outcome::Accepted) + tally.of(Outcome::Coalesced);
+        let items = tally.count(Outcome::Accepted) + tally.count(Outcome::Coalesced);
         let dropped = tally.expired_waiting + tally.quiet_waiting;
         prop_assert_eq!(items, swing + covered + dropped + admission.queue_items());
     }

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn each_flag_is_followed_or_says_how_to_put_it() {
+    fn each_flag_is_accepted_or_its_error_shows_the_form() {
         let check = |flag: &str, value: &str, usage: Option<&str>| {
             let read = settings(&[&format!("{flag}={value}")]);
             match usage {

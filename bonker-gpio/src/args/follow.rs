@@ -99,7 +99,7 @@ mod tests {
     use crate::args::{Cli, Command};
 
     #[test]
-    fn what_belongs_together_comes_together() {
+    fn flags_that_need_each_other_are_checked() {
         let check = |flags: &str, wanted: Result<bool, &str>| {
             let line = ["bonker-gpio", "serve"].into_iter();
             let cli = Cli::try_parse_from(line.chain(flags.split(' '))).unwrap();

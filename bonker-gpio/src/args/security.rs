@@ -40,7 +40,7 @@ pub(crate) enum Protocol {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum Unsafe {
+pub(crate) enum SecurityError {
     #[error("--{given} does nothing without --{missing}: give both, or neither")]
     Alone {
         given: &'static str,
@@ -78,7 +78,7 @@ impl SecurityArgs {
         address: SocketAddr,
         protocol: Protocol,
         insecure: bool,
-    ) -> Result<(), Unsafe> {
+    ) -> Result<(), SecurityError> {
         let pairs = [
             ("tls-key", &self.tls_key, "tls-cert", &self.tls_cert),
             ("tls-cert", &self.tls_cert, "tls-key", &self.tls_key),
@@ -91,11 +91,11 @@ impl SecurityArgs {
         ];
         for (given, file, missing, other) in pairs {
             if file.is_some() && other.is_none() {
-                return Err(Unsafe::Alone { given, missing });
+                return Err(SecurityError::Alone { given, missing });
             }
         }
         if self.private && self.token_file.is_none() {
-            return Err(Unsafe::Alone {
+            return Err(SecurityError::Alone {
                 given: "private",
                 missing: "token-file",
             });
@@ -104,7 +104,7 @@ impl SecurityArgs {
             return Ok(());
         }
         if self.tls_cert.is_none() {
-            return Err(Unsafe::Plaintext { flag, address });
+            return Err(SecurityError::Plaintext { flag, address });
         }
         // Browsers and webhooks have no certificate.
         let (proven, proof) = match protocol {
@@ -117,7 +117,7 @@ impl SecurityArgs {
         if proven {
             Ok(())
         } else {
-            Err(Unsafe::Anybody {
+            Err(SecurityError::Anybody {
                 flag,
                 address,
                 proof,

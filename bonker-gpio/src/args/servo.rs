@@ -9,7 +9,7 @@ use super::duration::{duration, format_duration};
 use crate::motion::{
     Calibration, Choreography, Limits, LimitsError, MAX_HOLD, Percent, Style, Tempo,
 };
-use crate::servo::{Choice, Hardware, PwmWish};
+use crate::servo::{Choice, Hardware, PwmSelection};
 
 /// No servo follows a shorter one.
 const MIN_HOLD: Duration = Duration::from_millis(1);
@@ -27,11 +27,11 @@ pub(crate) struct ServoArgs {
     /// Number N of the pwmchipN for sysfs-pwm; auto finds the chip that has the pin
     #[arg(long, env = "BONKER_PWM_CHIP", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
-    pwm_chip: Wish,
+    pwm_chip: AutoNumber,
     /// Channel of that chip; auto finds it by the pin
     #[arg(long, env = "BONKER_PWM_CHANNEL", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
-    pwm_channel: Wish,
+    pwm_channel: AutoNumber,
     /// Shortest pulse the linkage can take, in µs
     #[arg(long, env = "BONKER_MIN_US", default_value_t = Calibration::default().min_us,
           value_name = "US")]
@@ -67,9 +67,9 @@ pub(crate) struct ServoArgs {
     duty: Percent,
 }
 
-/// A number, or `None` for `auto`.
+/// `None` for `auto`.
 #[derive(Clone, Copy, Debug)]
-struct Wish(Option<u32>);
+struct AutoNumber(Option<u32>);
 
 // === impl ServoArgs ===
 
@@ -106,7 +106,7 @@ impl ServoArgs {
     pub(crate) fn hardware(&self) -> Hardware {
         Hardware {
             pin: self.gpio_pin,
-            pwm: PwmWish {
+            pwm: PwmSelection {
                 chip: self.pwm_chip.0,
                 channel: self.pwm_channel.0,
             },
@@ -123,11 +123,11 @@ fn hold(text: &str) -> Result<Duration, String> {
     Ok(hold)
 }
 
-fn number(text: &str) -> Result<Wish, String> {
+fn number(text: &str) -> Result<AutoNumber, String> {
     if text == "auto" {
-        return Ok(Wish(None));
+        return Ok(AutoNumber(None));
     }
-    let number = text.parse().map(Some).map(Wish);
+    let number = text.parse().map(Some).map(AutoNumber);
     number.map_err(|_| "use auto, or the number, as in 0".to_owned())
 }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_move_is_refused() {
+    fn settings_that_move_nothing_are_refused() {
         let check = |flags: &[&str], part: &str| {
             let why = refusal(flags).unwrap_or_default();
             assert!(why.contains(part), "{flags:?}: {why}");

@@ -218,19 +218,19 @@ async fn a_swing_that_cannot_detach_counts_as_both_swung_and_failed() {
 }
 
 #[tokio::test]
-async fn what_waits_at_the_end_is_dropped_and_nothing_follows() {
+async fn a_stop_drops_waiting_bonks_and_rejects_further_ones() {
     // The arm has not run yet, so that nothing leaves the queue.
     let running = start(|_, _| Ok(()));
     assert_eq!(running.bonk("a"), Outcome::Accepted);
-    let desk = running.app.clone();
+    let app = running.app.clone();
     let cut = [&[Move::Drive(1000)][..], &REST, &REST].concat();
     assert_eq!(running.stopped().await, cut, "the boot is cut short");
     let late = Bonk {
         id: "b".to_owned(),
         ..Bonk::default()
     };
-    assert_eq!(desk.submit(Ok(late), None).outcome, Outcome::Rejected);
-    let status = desk.status();
+    assert_eq!(app.submit(Ok(late), None).outcome, Outcome::Rejected);
+    let status = app.status();
     assert_eq!((status.swings, status.queue_length), (0, 0));
 }
 

@@ -24,7 +24,6 @@ impl Backoff {
         step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// An attempt succeeded.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -68,7 +68,7 @@ pub(crate) fn check(server: &ServerArgs) -> Result<(), ClientError> {
 }
 
 /// `call`, connecting included, held to the deadline.
-pub(super) async fn in_time<T>(
+pub(super) async fn with_deadline<T>(
     url: &str,
     call: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
@@ -80,7 +80,7 @@ pub(super) async fn in_time<T>(
     }
 }
 
-pub(super) fn refused(url: &str) -> impl Fn(Status) -> ClientError {
+pub(super) fn call_error(url: &str) -> impl Fn(Status) -> ClientError {
     move |status| {
         // A server refuses a client's certificate only after the client's handshake.
         let advice = advice(url, &status);

@@ -13,7 +13,7 @@ use crate::picture::{Entry, Link, Picture, Screen};
 /// Draws until the user leaves or an error is permanent.
 pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     let mut picture = Picture::new(&args.server.url);
-    let mut screen = Screen::take().map_err(ClientError::Screen)?;
+    let mut screen = Screen::open().map_err(ClientError::Screen)?;
     let mut backoff = Backoff::default();
     let mut seen = None;
     loop {
@@ -45,7 +45,7 @@ async fn watch(
     seen: &mut Option<Position>,
     backoff: &mut Backoff,
 ) -> Result<Left, ClientError> {
-    let calling = Swings::latest(&args.server, seen.clone(), Picture::CAPACITY);
+    let calling = Swings::watch_latest(&args.server, seen.clone(), Picture::CAPACITY);
     let (mut swings, end) = tokio::select! {
         called = calling => called?,
         left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),

@@ -2,7 +2,7 @@
 
 use proto::bonk::SnoozeRequest;
 
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use super::{ClientError, print};
 use crate::args::SnoozeArgs;
 use crate::wire;
@@ -16,9 +16,12 @@ pub(crate) async fn snooze(args: SnoozeArgs) -> Result<(), ClientError> {
     let call = async {
         let mut client = connect(&server).await?;
         let answer = client.snooze(SnoozeRequest { duration }).await;
-        Ok(answer.map_err(refused(&url))?.into_inner())
+        Ok(answer.map_err(call_error(&url))?.into_inner())
     };
-    let until = in_time(&url, call).await?.until.and_then(wire::timestamp);
+    let until = with_deadline(&url, call)
+        .await?
+        .until
+        .and_then(wire::timestamp);
     match until {
         Some(until) => print(&format!("snoozed until {until:.0}")),
         None => print("not snoozed"),

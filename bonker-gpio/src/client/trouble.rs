@@ -10,7 +10,7 @@ pub(super) fn advice(error: &(dyn Error + 'static), https: bool) -> Option<&'sta
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(failure) = error.downcast_ref() {
-            return Some(of_failure(failure));
+            return Some(advice_for(failure));
         }
         if let Some(error) = error.downcast_ref::<io::Error>()
             && let Some(inner) = error.get_ref()
@@ -30,7 +30,7 @@ pub(super) fn advice(error: &(dyn Error + 'static), https: bool) -> Option<&'sta
         if error.source().is_none()
             && let Some(alert) = quoted(&error.to_string())
         {
-            return Some(of_failure(&alert));
+            return Some(advice_for(&alert));
         }
         next = error.source();
     }
@@ -56,7 +56,7 @@ fn quoted(text: &str) -> Option<TlsFailure> {
 const PLAINTEXT: &str = "what answers there speaks no TLS, or hung up: check the port, and use \
     http:// if the bonker has no --tls-cert";
 
-fn of_failure(failure: &TlsFailure) -> &'static str {
+fn advice_for(failure: &TlsFailure) -> &'static str {
     match failure {
         TlsFailure::InvalidCertificate(why) => match why {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -115,7 +115,7 @@ mod tests {
     use super::advice;
 
     #[test]
-    fn what_to_check_is_found_however_deep_it_is() {
+    fn the_advice_is_found_at_any_depth() {
         let check = |failure: Error, part: &str| {
             let wrapped = io::Error::other(io::Error::other(failure));
             let advice = advice(&wrapped, true).unwrap();

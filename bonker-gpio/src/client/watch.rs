@@ -1,14 +1,14 @@
 //! `bonker-gpio watch`: a line for every swing, across the server's restarts.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _};
 
-use proto::bonk::WatchBonksRequest;
 use service::error_chain::chain;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::connect::{connect, in_time, refused};
 use super::picture::picture;
+use super::swings::Swings;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
 
@@ -42,7 +42,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
             }
             Err(why) if why.is_permanent() => return Err(why),
             Err(why) => chain(&why).to_string(),
-            Ok(()) => "the server ended the stream".to_owned(),
+            Ok(never) => match never {},
         };
         if !is_failing {
             warn!(url, why, "not watching: trying again until it works");
@@ -57,21 +57,10 @@ async fn follow(
     args: &WatchArgs,
     output: Output,
     watching: impl FnOnce(),
-) -> Result<(), ClientError> {
-    let url = args.server.url.as_str();
-    let call = async {
-        let mut client = connect(&args.server).await?;
-        let answer = client.watch_bonks(WatchBonksRequest::default()).await;
-        Ok(answer.map_err(refused(url))?.into_inner())
-    };
-    let mut swings = in_time(url, call).await?;
+) -> Result<Infallible, ClientError> {
+    let mut swings = Swings::watch_live(&args.server).await?;
     watching();
-    let broken = |status: tonic::Status| ClientError::Broken {
-        url: url.to_owned(),
-        source: status.into(),
-    };
-    while let Some(swing) = swings.message().await.map_err(broken)? {
-        print(&line(swing, output))?;
+    loop {
+        print(&line(swings.next_message().await?, output))?;
     }
-    Ok(())
 }

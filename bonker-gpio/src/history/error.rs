@@ -11,7 +11,6 @@ pub enum HistoryError {
         path: String,
         source: io::Error,
     },
-    /// Another process has it open.
     #[error(
         "another bonker-gpio keeps its history in {path}: stop it, or give this one a directory \
          of its own (--state)"

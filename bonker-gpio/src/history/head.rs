@@ -1,4 +1,4 @@
-//! What the database keeps beside the swings, and what goes in and out of it.
+//! What the database keeps beside the swings, and its batches.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,19 +23,18 @@ pub(super) struct Head {
     pub(super) toggled: bool,
     /// Up to where a hub is followed.
     pub(super) followed: Option<Position>,
-    /// Swings by namespace.
     pub(super) board: Board,
 }
 
 /// For the admission after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct Restored {
     /// Ids and the names of their outcomes, oldest first.
     pub(crate) answers: Vec<(String, String)>,
     pub(crate) snoozed: Option<Timestamp>,
 }
 
-/// What was in the database, and this run.
+/// Read from the database, with this run.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) head: Head,

@@ -31,7 +31,7 @@ pub(super) fn random_id() -> String {
 
 impl Runs {
     /// A run begins, after `total` swings.
-    pub(super) fn begin(&mut self, id: String, total: u64) {
+    pub(super) fn begin_run(&mut self, id: String, total: u64) {
         if self.0.len() >= MAX_RUNS {
             self.0.remove(0);
         }
@@ -39,7 +39,6 @@ impl Runs {
         self.0.push(Run { id, from });
     }
 
-    /// This run.
     pub(super) fn id(&self) -> Arc<str> {
         self.0
             .last()
@@ -82,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_took_is_not_skipped_in_the_next_run() {
+    fn the_next_run_skips_nothing_after_a_power_cut() {
         let mut runs = Runs::default();
-        runs.begin("a".into(), 0);
+        runs.begin_run("a".into(), 0);
         // Watchers saw 7; 5 were on the disk.
-        runs.begin("b".into(), 5);
-        runs.begin("c".into(), 8);
+        runs.begin_run("b".into(), 5);
+        runs.begin_run("c".into(), 8);
         let check = |history: &str, sequence, found| {
             assert_eq!(runs.sequence_of(&at(history, sequence)), found);
         };
@@ -108,7 +107,7 @@ mod tests {
     fn the_runs_are_bounded() {
         let mut runs = Runs::default();
         for n in 0..=MAX_RUNS as u64 {
-            runs.begin(n.to_string(), n);
+            runs.begin_run(n.to_string(), n);
         }
         assert_eq!(runs.0.len(), MAX_RUNS);
         assert_eq!(runs.sequence_of(&at("0", 1)), 0);

@@ -1,13 +1,12 @@
 //! The state that the writer shares with the rest: all of it, and which of it is not on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tracing::warn;
 
-use super::head::{Batch, Head, Kept, MAX_ANSWERS, Opened};
+use super::head::{Batch, Head, MAX_ANSWERS, Opened, Restored};
 use super::runs::{Runs, random_id};
 use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
@@ -26,12 +25,12 @@ enum Life {
 }
 
 pub(super) struct State {
-    runs: Runs,
-    head: Head,
-    tail: Tail,
+    pub(super) runs: Runs,
+    pub(super) head: Head,
+    pub(super) tail: Tail,
     answers: VecDeque<(String, &'static str)>,
     /// From the database, for the admission.
-    kept: Kept,
+    restored: Restored,
     /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
@@ -136,13 +135,13 @@ impl Shared {
 impl State {
     pub(super) fn in_memory() -> Self {
         let mut runs = Runs::default();
-        runs.begin(random_id(), 0);
+        runs.begin_run(random_id(), 0);
         Self {
             runs,
             head: Head::default(),
             tail: Tail::default(),
             answers: VecDeque::new(),
-            kept: Kept::default(),
+            restored: Restored::default(),
             written: None,
             lost: 0,
             dirty: false,
@@ -150,11 +149,11 @@ impl State {
         }
     }
 
-    pub(super) fn of(opened: Opened) -> Self {
+    pub(super) fn from_database(opened: Opened) -> Self {
         Self {
             written: Some(opened.head.total),
             runs: opened.runs,
-            kept: Kept {
+            restored: Restored {
                 answers: opened.answers,
                 snoozed: opened.head.snoozed,
             },
@@ -163,20 +162,8 @@ impl State {
         }
     }
 
-    pub(super) fn id(&self) -> Arc<str> {
-        self.runs.id()
-    }
-
-    pub(super) fn runs(&self) -> &Runs {
-        &self.runs
-    }
-
-    pub(super) fn head(&self) -> &Head {
-        &self.head
-    }
-
-    pub(super) fn take_kept(&mut self) -> Kept {
-        std::mem::take(&mut self.kept)
+    pub(super) fn take_restored(&mut self) -> Restored {
+        std::mem::take(&mut self.restored)
     }
 
     /// The sequence of the oldest swing in memory, or of the next.
@@ -184,20 +171,12 @@ impl State {
         self.tail.first().unwrap_or(self.head.total + 1)
     }
 
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swing> {
-        self.tail.recent(limit)
-    }
-
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
-        self.tail.after(sequence, limit)
-    }
-
     pub(super) fn record(&mut self, swing: Swing) -> Swing {
         self.head.total += 1;
         self.head.last = Some(swing.swung_at);
         self.head.board.count(&swing.bonk.namespace);
         let position = Position {
-            history: self.id(),
+            history: self.runs.id(),
             sequence: self.head.total,
         };
         let swing = Swing { position, ..swing };
@@ -227,23 +206,13 @@ impl State {
         self.answers.push_back((id.to_owned(), outcome));
     }
 
-    pub(super) fn keep_snooze(&mut self, until: Option<Timestamp>) {
-        self.head.snoozed = until;
-    }
-
-    pub(super) fn keep_toggled(&mut self, toggled: bool) {
-        self.head.toggled = toggled;
-    }
-
-    pub(super) fn keep_followed(&mut self, position: Position) {
-        self.head.followed = Some(position);
-    }
-
     fn take_batch(&mut self) -> Batch {
         self.dirty = false;
         Batch {
             head: self.head.clone(),
-            swings: self.tail.after(self.written.unwrap_or(0), MEMORY_CAPACITY),
+            swings: self
+                .tail
+                .swings_after(self.written.unwrap_or(0), MEMORY_CAPACITY),
             answers: self.answers.drain(..).collect(),
         }
     }

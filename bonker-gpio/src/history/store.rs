@@ -46,9 +46,9 @@ const ASIDE: &str = "history.redb.corrupt";
 
 pub(super) struct Store(Mutex<Option<Arc<Database>>>);
 
-enum Refused {
+enum OpenError {
     /// It can be opened once the reason is gone.
-    For(HistoryError),
+    Other(HistoryError),
     /// It never will be.
     Corrupt(String),
 }
@@ -70,10 +70,10 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(fail("make the directory", dir))?;
         let path = dir.join(FILE);
-        let opened = match begin(&path) {
+        let opened = match open_database(&path) {
             Ok(opened) => opened,
-            Err(Refused::For(why)) => return Err(why),
-            Err(Refused::Corrupt(why)) => {
+            Err(OpenError::Other(why)) => return Err(why),
+            Err(OpenError::Corrupt(why)) => {
                 let aside = dir.join(ASIDE);
                 fs::rename(&path, &aside).map_err(fail("move aside", &path))?;
                 let aside = aside.display().to_string();
@@ -81,9 +81,9 @@ impl Store {
                     why,
                     aside, "the history is damaged: it was moved aside, and a new one begins"
                 );
-                begin(&path).map_err(|refused| match refused {
-                    Refused::For(why) => why,
-                    Refused::Corrupt(why) => fail("make", &path)(std::io::Error::other(why)),
+                open_database(&path).map_err(|refused| match refused {
+                    OpenError::Other(why) => why,
+                    OpenError::Corrupt(why) => fail("make", &path)(std::io::Error::other(why)),
                 })?
             }
         };
@@ -97,20 +97,20 @@ impl Store {
 
     /// Writes a batch and drops the oldest entries above the limits.
     pub(super) fn write(&self, batch: &Batch) -> Result<()> {
-        let head = bytes("the counters", &batch.head)?;
+        let head = to_json("the counters", &batch.head)?;
         let mut swings = Vec::with_capacity(batch.swings.len());
         for swing in &batch.swings {
-            let record = bytes("a swing", &Record::new(swing))?;
+            let record = to_json("a swing", &Record::new(swing))?;
             swings.push((swing.position.sequence, record));
         }
         let Some(database) = self.database() else {
             return Ok(());
         };
-        write(&database, &head, &swings, &batch.answers).map_err(failed("write to"))
+        write(&database, &head, &swings, &batch.answers).map_err(transaction_error("write to"))
     }
 
     /// The last `limit` swings before `sequence`, newest first.
-    pub(super) fn before(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Record)>> {
+    pub(super) fn swings_before(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Record)>> {
         self.read(|swings| {
             let range = swings.range(..sequence)?.rev().take(limit);
             range.map(|entry| entry.map(owned)).collect()
@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// The first `limit` swings after `after` and before `before`, oldest first.
-    pub(super) fn between(
+    pub(super) fn swings_between(
         &self,
         after: u64,
         before: u64,
@@ -155,18 +155,20 @@ impl Store {
         let Some(database) = self.database() else {
             return Ok(Vec::new());
         };
-        let transaction = database.begin_read().map_err(failed("read"))?;
-        let swings = transaction.open_table(SWINGS).map_err(failed("read"))?;
-        let found = query(&swings).map_err(failed("read"))?;
+        let transaction = database.begin_read().map_err(transaction_error("read"))?;
+        let swings = transaction
+            .open_table(SWINGS)
+            .map_err(transaction_error("read"))?;
+        let found = query(&swings).map_err(transaction_error("read"))?;
         found
             .into_iter()
-            .map(|(sequence, record)| Ok((sequence, parsed("a swing", &record)?)))
+            .map(|(sequence, record)| Ok((sequence, from_json("a swing", &record)?)))
             .collect()
     }
 }
 
 /// Opens the file, reads what it has, and begins a run.
-fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
+fn open_database(path: &Path) -> Result<(Database, Opened), OpenError> {
     // A damaged file can make the library panic.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Builder::new()
@@ -174,47 +176,47 @@ fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
             .set_check_integrity_on_open(true)
             .create(path)
     }));
-    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
-    let database = opened.map_err(|why| refused(path, why))?;
+    let opened = opened.map_err(|_| OpenError::Corrupt("reading it panics".to_owned()))?;
+    let database = opened.map_err(|why| open_error(path, why))?;
     let opened = catch_unwind(AssertUnwindSafe(|| begin_run(&database)));
-    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
+    let opened = opened.map_err(|_| OpenError::Corrupt("reading it panics".to_owned()))?;
     match opened {
         Ok(opened) => Ok((database, opened)),
-        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why).to_string())),
-        Err(why) => Err(Refused::For(why)),
+        Err(why @ HistoryError::Form { .. }) => Err(OpenError::Corrupt(chain(&why).to_string())),
+        Err(why) => Err(OpenError::Other(why)),
     }
 }
 
-fn refused(path: &Path, why: DatabaseError) -> Refused {
+fn open_error(path: &Path, why: DatabaseError) -> OpenError {
     let path = path.display().to_string();
     match why {
-        DatabaseError::DatabaseAlreadyOpen => Refused::For(HistoryError::InUse { path }),
+        DatabaseError::DatabaseAlreadyOpen => OpenError::Other(HistoryError::InUse { path }),
         DatabaseError::RepairAborted
         | DatabaseError::Storage(StorageError::Corrupted(_))
-        | DatabaseError::UpgradeRequired(_) => Refused::Corrupt(why.to_string()),
+        | DatabaseError::UpgradeRequired(_) => OpenError::Corrupt(why.to_string()),
         DatabaseError::Storage(StorageError::Io(io))
             if matches!(
                 io.kind(),
                 std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
             ) =>
         {
-            Refused::Corrupt(io.to_string())
+            OpenError::Corrupt(io.to_string())
         }
         why => {
             let source = Box::new(why.into());
-            Refused::For(HistoryError::Open { path, source })
+            OpenError::Other(HistoryError::Open { path, source })
         }
     }
 }
 
 fn begin_run(database: &Database) -> Result<Opened> {
-    let transaction = database.begin_read().map_err(failed("read"))?;
-    let head: Head = document(&transaction, HEAD, "the counters")?;
-    let mut runs: Runs = document(&transaction, RUNS, "the runs")?;
-    let answers = answers(&transaction).map_err(failed("read"))?;
-    runs.begin(random_id(), head.total);
-    let begun = bytes("the runs", &runs)?;
-    save(database, &begun).map_err(failed("write to"))?;
+    let transaction = database.begin_read().map_err(transaction_error("read"))?;
+    let head: Head = read_document(&transaction, HEAD, "the counters")?;
+    let mut runs: Runs = read_document(&transaction, RUNS, "the runs")?;
+    let answers = read_answers(&transaction).map_err(transaction_error("read"))?;
+    runs.begin_run(random_id(), head.total);
+    let begun = to_json("the runs", &runs)?;
+    create_tables(database, &begun).map_err(transaction_error("write to"))?;
     Ok(Opened {
         head,
         runs,
@@ -222,7 +224,7 @@ fn begin_run(database: &Database) -> Result<Opened> {
     })
 }
 
-fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb::Error> {
+fn read_answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb::Error> {
     let table = match transaction.open_table(ANSWERS) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -238,7 +240,7 @@ fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb:
 }
 
 /// Creates the tables and keeps `runs`.
-fn save(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
+fn create_tables(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(SWINGS)?;
     transaction.open_table(ANSWERS)?;
@@ -283,7 +285,7 @@ fn write(
     Ok(())
 }
 
-fn document<T: DeserializeOwned + Default>(
+fn read_document<T: DeserializeOwned + Default>(
     transaction: &ReadTransaction,
     key: &str,
     what: &'static str,
@@ -291,10 +293,10 @@ fn document<T: DeserializeOwned + Default>(
     let table = match transaction.open_table(DOCUMENTS) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(T::default()),
-        Err(why) => return Err(failed("read")(why)),
+        Err(why) => return Err(transaction_error("read")(why)),
     };
-    let found = table.get(key).map_err(failed("read"))?;
-    found.map_or_else(|| Ok(T::default()), |found| parsed(what, found.value()))
+    let found = table.get(key).map_err(transaction_error("read"))?;
+    found.map_or_else(|| Ok(T::default()), |found| from_json(what, found.value()))
 }
 
 fn owned(
@@ -303,15 +305,15 @@ fn owned(
     (key.value(), value.value().to_owned())
 }
 
-fn bytes<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
+fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|source| HistoryError::Form { what, source })
 }
 
-fn parsed<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T> {
+fn from_json<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(|source| HistoryError::Form { what, source })
 }
 
-fn failed<E: Into<redb::Error>>(attempt: &'static str) -> impl Fn(E) -> HistoryError {
+fn transaction_error<E: Into<redb::Error>>(attempt: &'static str) -> impl Fn(E) -> HistoryError {
     move |why| HistoryError::Transaction {
         attempt,
         source: Box::new(why.into()),

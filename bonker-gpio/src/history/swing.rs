@@ -35,7 +35,6 @@ pub struct Replay {
     /// The position's sequence in this run. Sequences that are missing between it and the
     /// first swing, or between two swings, are no longer in the history.
     pub after: u64,
-    /// The swings, oldest first.
     pub swings: Vec<Swing>,
 }
 

@@ -47,7 +47,7 @@ impl Tail {
     }
 
     /// The first `limit` after `sequence`, oldest first.
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
+    pub(super) fn swings_after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
         let begin = self
             .swings
             .partition_point(|swing| swing.position.sequence <= sequence);

@@ -35,7 +35,7 @@ fn all(history: &History) -> Vec<Swing> {
     let mut all = Vec::<Swing>::new();
     loop {
         let last = all.last().map(|swing| swing.position.clone());
-        let more = history.after(&last.unwrap_or_default(), 300).swings;
+        let more = history.swings_after(&last.unwrap_or_default(), 300).swings;
         if more.is_empty() {
             return all;
         }
@@ -66,7 +66,7 @@ fn everything_is_there_again_after_a_restart() {
     assert_eq!(history.last(), first.last().map(|swing| swing.swung_at));
     assert_eq!(history.leaderboard(1)[0].1, swings / 3);
     assert!(history.toggled());
-    let mut kept = history.kept();
+    let mut kept = history.take_restored();
     // Those of the swings.
     kept.answers.retain(|(id, _)| !id.is_empty());
     let answers = [("a", "ACCEPTED"), ("b", "QUIET")];
@@ -92,7 +92,7 @@ fn everything_is_there_again_after_a_restart() {
         history: Arc::clone(&before),
         sequence,
     };
-    let after = |sequence| sequences(&history.after(&at(sequence), 3).swings);
+    let after = |sequence| sequences(&history.swings_after(&at(sequence), 3).swings);
     assert_eq!(after(swings - 1), [swings, swings + 1]);
     assert_eq!(after(swings + 40), [swings + 1], "seen and never written");
     history.close();
@@ -107,7 +107,7 @@ fn memory_alone_keeps_the_latest() {
     }
     let read = sequences(&all(&history));
     assert_eq!(read, (3..=swings).collect::<Vec<_>>());
-    assert_eq!(history.after(&Position::default(), 1).after, 0);
+    assert_eq!(history.swings_after(&Position::default(), 1).after, 0);
     // Long texts count for more.
     let history = History::in_memory();
     for n in 1..=SWINGS_IN_MEMORY as u64 {
@@ -211,7 +211,7 @@ fn a_position_beyond_the_end_is_the_end() {
                 history: history_id,
                 sequence,
             };
-            let replay = history.after(&beyond, 10);
+            let replay = history.swings_after(&beyond, 10);
             assert_eq!((replay.after, replay.swings), (3, Vec::new()), "{beyond:?}");
         }
     }

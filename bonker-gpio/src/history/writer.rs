@@ -17,7 +17,7 @@ const LINGER: Duration = Duration::from_millis(200);
 
 /// Writes the batches of `shared` into `store` until it is closed. The first failure is logged;
 /// from then on the history is in memory only.
-pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), HistoryError> {
+pub(super) fn start_writer(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), HistoryError> {
     let write = move || {
         let mut broken = false;
         while let Some(batch) = shared.next_batch(LINGER) {

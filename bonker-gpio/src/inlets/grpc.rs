@@ -3,7 +3,6 @@
 mod bonk_service;
 mod connections;
 mod health;
-mod streams;
 mod token_check;
 mod watcher;
 

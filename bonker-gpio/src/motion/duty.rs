@@ -51,7 +51,7 @@ impl Duty {
 
     /// How long pulses of `planned` in all have to wait; zero if they may begin at `now`.
     /// Pulses that do not fit into an empty minute wait for one.
-    pub fn wait(&mut self, planned: Duration, now: Instant) -> Duration {
+    pub fn wait_time(&mut self, planned: Duration, now: Instant) -> Duration {
         self.forget(now);
         let room = self.allowed.saturating_sub(self.reserve + planned);
         let mut on: Duration = self.spans.iter().map(|span| span.on).sum();
@@ -68,7 +68,7 @@ impl Duty {
     }
 
     /// Counts pulses from `began` to `ended`.
-    pub fn spent(&mut self, began: Instant, ended: Instant) {
+    pub fn record_pulses(&mut self, began: Instant, ended: Instant) {
         self.forget(ended);
         let mut on = ended.saturating_duration_since(began);
         if self.spans.len() == REMEMBERED {

@@ -122,7 +122,6 @@ impl Style {
         }
     }
 
-    /// All that it picks.
     pub(super) fn gestures(self) -> Vec<Gesture> {
         let all = Severity::value_variants();
         let mut gestures: Vec<_> = all.iter().map(|it| self.gesture(*it)).collect();

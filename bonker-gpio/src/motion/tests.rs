@@ -113,10 +113,10 @@ fn the_duty_counts_the_gesture_to_come() {
     let mut motion = Motion::new(plan, End::Rest).unwrap();
     let zero = Instant::now();
     // 12 s a minute, of which 0.35 s are for the last rest and 0.6 s for a bonk.
-    motion.spent(zero, zero + Duration::from_secs(11));
+    motion.record_pulses(zero, zero + Duration::from_secs(11));
     let now = zero + Duration::from_secs(20);
-    assert_eq!(motion.wait(now), Duration::ZERO);
-    motion.spent(now, now + Duration::from_millis(51));
-    assert_eq!(motion.wait(now), Duration::from_secs(51));
+    assert_eq!(motion.wait_time(now), Duration::ZERO);
+    motion.record_pulses(now, now + Duration::from_millis(51));
+    assert_eq!(motion.wait_time(now), Duration::from_secs(51));
     assert_eq!(motion.gesture(Severity::Node), Gesture::Bonk);
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
-use crate::text::escape;
+use crate::text::escape_path;
 
 /// The shortest token, in bytes: `openssl rand -hex 16` makes 32.
 pub(crate) const MIN_TOKEN_BYTES: usize = 16;
@@ -21,34 +21,23 @@ pub struct Token(String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// It cannot be read.
     #[error("cannot read the token file {path}")]
-    Read {
-        /// The file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: String, source: io::Error },
     /// It is empty, or too short to be safe.
     #[error(
         "the token in {path} has {bytes} bytes, and {MIN_TOKEN_BYTES} are the least: make one by \
          `openssl rand -hex 32 > {path}`"
     )]
     Short {
-        /// The file.
         path: String,
         /// Without the line break at its end.
         bytes: usize,
     },
-    /// It cannot be sent as a header.
     #[error(
         "the token in {path} is no single line of at most {MAX_FILE_BYTES} visible ASCII \
          characters: make one by `openssl rand -hex 32 > {path}`"
     )]
-    Malformed {
-        /// The file.
-        path: String,
-    },
+    Malformed { path: String },
 }
 
 // === impl Token ===
@@ -56,7 +45,7 @@ pub enum TokenError {
 impl Token {
     /// Reads the first and only line of the file.
     pub fn read(file: &Path) -> Result<Self, TokenError> {
-        let path = || escape(&file.display().to_string());
+        let path = || escape_path(file);
         let read = |source| TokenError::Read {
             path: path(),
             source,

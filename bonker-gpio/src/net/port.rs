@@ -1,5 +1,5 @@
-//! A TCP port that strangers reach: connections are limited in all and for each peer, probed by
-//! the kernel, and in TLS if it is configured.
+//! A TCP port: its connections are limited in all and for each peer, probed by the kernel, and in
+//! TLS if it is configured.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;

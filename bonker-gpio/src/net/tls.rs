@@ -41,7 +41,7 @@ impl Acceptor {
     /// One for gRPC and one for HTTP, both with the certificate of `files`. With a client CA,
     /// gRPC requires a client certificate; browsers and webhooks have none.
     pub fn pair(files: &TlsFiles) -> Result<(Self, Self), TlsError> {
-        let (grpc, http) = load::configs(files)?;
+        let (grpc, http) = load::load_configs(files)?;
         Ok((Self::new(grpc, b"h2"), Self::new(http, b"http/1.1")))
     }
 

@@ -15,7 +15,6 @@ use super::state::Picture;
 /// Redraws the days since the last bonk while nothing happens.
 const REFRESH: Duration = Duration::from_mins(10);
 
-/// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScreenError {
     #[error("cannot take over the terminal: --output human prints lines instead")]
@@ -36,7 +35,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Takes over the terminal; a panic gives it back, too.
-    pub(crate) fn take() -> Result<Self, ScreenError> {
+    pub(crate) fn open() -> Result<Self, ScreenError> {
         let terminal = ratatui::try_init().map_err(ScreenError::Take)?;
         Ok(Self {
             terminal,

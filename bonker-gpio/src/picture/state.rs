@@ -24,7 +24,6 @@ pub(crate) enum Link {
     Broken(String),
 }
 
-/// One swing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) bonk: Bonk,

@@ -53,7 +53,7 @@ fn busy() -> Picture {
 }
 
 #[test]
-fn it_shows_who_died_and_how_often() {
+fn the_victims_and_their_counts_are_shown() {
     let picture = busy();
     assert!(picture.hammer(BEGIN).0);
     let text = rendered(&picture, true, (100, 24));
@@ -75,7 +75,7 @@ fn it_shows_who_died_and_how_often() {
 }
 
 #[test]
-fn it_says_that_nothing_happened_and_that_nobody_answers() {
+fn an_empty_history_and_a_broken_link_are_shown() {
     let mut picture = Picture::new("http://pi:50051");
     assert!(rendered(&picture, false, (80, 24)).contains("connecting to http://pi:50051"));
     assert!(picture.set_link(Link::Broken("no\x1broute".to_owned())));

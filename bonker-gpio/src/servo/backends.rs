@@ -28,19 +28,17 @@ pub(crate) enum Choice {
 
 /// `--pwm-chip` and `--pwm-channel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PwmWish {
+pub(crate) struct PwmSelection {
     /// N of `pwmchipN`; `None` finds the chip by its device.
     pub(crate) chip: Option<u32>,
     /// `None` finds the channel by the pin.
     pub(crate) channel: Option<u32>,
 }
 
-/// How the servo is wired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hardware {
-    /// BCM number of the pin.
     pub(crate) pin: u8,
-    pub(crate) pwm: PwmWish,
+    pub(crate) pwm: PwmSelection,
     /// The kernel's PWM chips: `/sys/class/pwm` but in tests.
     pub(crate) sysfs_pwm: PathBuf,
 }
@@ -49,11 +47,9 @@ pub(crate) struct Hardware {
 pub struct Backend {
     /// As `--backend` takes it.
     pub name: &'static str,
-    /// Why it was picked.
     pub reason: String,
 }
 
-/// A backend that was opened.
 pub(crate) struct Picked {
     pub(crate) servo: Box<dyn Servo>,
     pub(crate) backend: Backend,
@@ -67,7 +63,7 @@ pub(crate) enum PickError {
         instead: &'static str,
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Every row of this system that `auto` may try has failed, or the choice has no row.
+    /// The choice has no row on this system.
     #[error("this backend exists on Linux only; --backend sim needs no hardware")]
     NotHere,
 }

@@ -1,12 +1,12 @@
 //! A simulated servo: drawn on a terminal, logged elsewhere.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use tracing::info;
 
 use super::{Servo, ServoError, penguin};
 use crate::motion::{Limits, Step};
+use crate::text::redraw;
 
 pub(super) struct Sim {
     screen: Option<Box<dyn Write + Send>>,
@@ -33,16 +33,7 @@ impl Sim {
         let Some(screen) = &mut self.screen else {
             return Ok(());
         };
-        let mut picture = String::new();
-        if self.drawn > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(picture, "\x1b[{}A", self.drawn);
-        }
-        for line in penguin::frame(is_down) {
-            picture.push_str("\r\x1b[K");
-            picture.push_str(line);
-            picture.push('\n');
-        }
+        let picture = redraw(self.drawn, &penguin::frame(is_down));
         screen.write_all(picture.as_bytes())?;
         self.drawn = penguin::HEIGHT;
         screen.flush()

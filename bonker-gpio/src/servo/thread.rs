@@ -1,5 +1,4 @@
-//! The servo's own thread: it carries out one order at a time, and stops pulses that nobody
-//! stops.
+//! The servo's own thread: it carries out one order at a time, and stops forgotten pulses.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use service::error_chain::chain;
 use toml::Value;
 
-use super::{FileError, MAX_BYTES, Settings, apply, find, read, texts};
+use super::{FileError, MAX_BYTES, Settings, apply, find, read, value_texts};
 use crate::args::{Cli, Command, ServeArgs};
 
 fn settings(text: &str) -> Settings {
@@ -51,7 +51,7 @@ fn settings_that_belong_together_may_come_from_file_and_flags() {
 
 /// The packaged file shows defaults in comments.
 #[test]
-fn what_the_packaged_file_shows_are_the_defaults() {
+fn the_packaged_file_shows_the_defaults() {
     let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bonker-gpio.toml");
     let text = std::fs::read_to_string(packaged).unwrap();
     let shown = text.lines().filter_map(|line| line.strip_prefix('#'));
@@ -63,7 +63,7 @@ fn what_the_packaged_file_shows_are_the_defaults() {
         let arg = find(&command, "serve", key).unwrap_or_else(|| panic!("no setting: {key}"));
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<_> = defaults.map(|text| text.to_str().unwrap()).collect();
-        assert_eq!(texts(arg, value).unwrap(), defaults, "{key}");
+        assert_eq!(value_texts(arg, value).unwrap(), defaults, "{key}");
     }
 }
 
@@ -105,7 +105,7 @@ fn nothing_of_a_wrong_value_reaches_the_terminal_raw() {
 }
 
 #[test]
-fn files_that_cannot_be_had_are_told_by_name() {
+fn missing_files_are_named() {
     let path = |name: &str| std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
     let check = |name: &str, text: Option<String>, part: &str| {
         let path = path(name);

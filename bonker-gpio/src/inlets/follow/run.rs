@@ -52,11 +52,16 @@ impl Follow {
         let url = self.hub.url.as_str();
         let mut progress = Progress::new(self.app.history().followed());
         let mut backoff = Backoff::default();
-        let mut is_failing = false;
+        let (mut is_failing, mut is_reconnect) = (false, false);
         loop {
             let connected = || {
                 backoff.reset();
-                self.counters().count_connection();
+                let counters = self.counters();
+                counters.connected.set(1);
+                if is_reconnect {
+                    counters.reconnects.inc();
+                }
+                is_reconnect = true;
                 if is_failing {
                     info!(url, "following again");
                 } else {
@@ -68,7 +73,7 @@ impl Follow {
                 Ok(never) => match never {},
                 Err(why) => why,
             };
-            self.counters().disconnect();
+            self.counters().connected.set(0);
             if !is_failing {
                 warn!(url, why = %chain(&why), "not following: trying again until it works");
                 is_failing = true;
@@ -87,7 +92,7 @@ impl Follow {
         progress: &mut Progress,
         connected: impl FnOnce(),
     ) -> Result<Infallible, ClientError> {
-        let calling = Swings::after(&self.hub, progress.seen().cloned());
+        let calling = Swings::watch_after(&self.hub, progress.seen().cloned());
         let (mut swings, seen) = tokio::select! {
             called = calling => called?,
             never = self.keep_progress(progress) => match never {},
@@ -115,10 +120,10 @@ impl Follow {
             if let Some(answer) = self.app.offer(&bonk) {
                 break answer;
             }
-            self.keep(progress);
+            self.save_progress(progress);
             changed.await;
         };
-        self.counters().count_taken();
+        self.counters().taken.inc();
         let id = bonk.as_ref().map_or("", |bonk| &bonk.id);
         progress.submitted(id, position, answer.outcome == Outcome::Accepted);
     }
@@ -127,12 +132,12 @@ impl Follow {
     async fn keep_progress(&self, progress: &mut Progress) -> Infallible {
         loop {
             let changed = self.app.progress();
-            self.keep(progress);
+            self.save_progress(progress);
             changed.await;
         }
     }
 
-    fn keep(&self, progress: &mut Progress) {
+    fn save_progress(&self, progress: &mut Progress) {
         if let Some(position) = progress.commit(|id| self.app.is_pending(id)) {
             self.app.history().keep_followed(position);
         }
@@ -144,9 +149,9 @@ impl Follow {
             return;
         };
         let Gap { missed, lost } = Gap::between(seen, &swing.position, swing.missed);
-        self.counters().count_missed(missed);
+        self.counters().missed.inc_by(missed);
         if lost {
-            self.counters().count_lost_history();
+            self.counters().histories_lost.inc();
             let (had, missed) = (seen.sequence, missed);
             error!(
                 url,
@@ -156,7 +161,7 @@ impl Follow {
                  missing here. Keep its --state on a disk that outlives it"
             );
         } else if missed > 0 {
-            let all = self.counters().missed();
+            let all = self.counters().missed.get();
             error!(
                 url,
                 missed, all, "the hub no longer has all it swung for since: some are missing here"

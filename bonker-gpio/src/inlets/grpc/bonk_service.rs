@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use proto::bonk::bonk_service_server::BonkService;
@@ -13,13 +14,12 @@ use proto::bonk::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::streams::Streams;
 use super::watcher::Watcher;
 use crate::admission::{MAX_SNOOZE, Outcome};
 use crate::app::App;
 use crate::bonk::MAX_ID_BYTES;
 use crate::net::Access;
-use crate::net::limits::TotalLimit;
+use crate::net::limits::{PeerLimit, PeerPermit, TotalLimit};
 use crate::text::cut;
 use crate::wire;
 
@@ -32,7 +32,8 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct Service {
     app: App,
     watchers: TotalLimit,
-    streams: Streams,
+    streams: PeerLimit,
+    idle_timeout: Duration,
     /// Ends open streams of items.
     closing: CancellationToken,
 }
@@ -44,9 +45,22 @@ impl Service {
         Self {
             app,
             watchers: TotalLimit::new("watchers", MAX_WATCHERS),
-            streams: Streams::new(access.limits.per_peer, access.idle_timeout),
+            streams: PeerLimit::new("streams", access.limits.per_peer),
+            idle_timeout: access.idle_timeout,
             closing,
         }
+    }
+
+    /// The stream counts while its permit lives.
+    fn open_stream(&self, peer: Option<IpAddr>) -> Result<Option<PeerPermit>, Status> {
+        let Some(peer) = peer else { return Ok(None) };
+        self.streams.try_acquire(peer).map(Some).ok_or_else(|| {
+            Status::resource_exhausted(format!(
+                "this address has {} streams open already, the most it may have \
+                 (--max-connections-per-peer of the bonker)",
+                self.streams.max()
+            ))
+        })
     }
 
     /// With the item's own id, cut to the length of a valid one.
@@ -68,11 +82,11 @@ impl BonkService for Service {
         request: Request<Streaming<StreamBonksRequest>>,
     ) -> Result<Response<Self::StreamBonksStream>, Status> {
         let peer = peer(&request);
-        let permit = self.streams.open(peer)?;
+        let permit = self.open_stream(peer)?;
         let start = Some((self.clone(), request.into_inner(), permit));
         let answers = stream::unfold(start, move |state| async move {
             let (service, mut items, permit) = state?;
-            let idle = service.streams.idle_timeout();
+            let idle = service.idle_timeout;
             tokio::select! {
                 biased;
                 () = service.closing.cancelled() => Some((Err(shutting_down()), None)),
@@ -103,7 +117,7 @@ impl BonkService for Service {
         &self,
         request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
-        let of_peer = self.streams.open(peer(&request))?;
+        let of_peer = self.open_stream(peer(&request))?;
         let permit = self.watchers.try_acquire().ok_or_else(too_many_watchers)?;
         let after = request.into_inner().after.map(wire::position);
         let watcher = Watcher::new(&self.app, after);
@@ -137,15 +151,15 @@ impl BonkService for Service {
             swings: status.swings,
             queue_length: count(status.queue_length),
             queue_capacity: count(status.queue_capacity),
-            accepted: tally.of(Outcome::Accepted),
-            duplicates: tally.of(Outcome::Duplicate),
-            full: tally.of(Outcome::Full),
-            rejected: tally.of(Outcome::Rejected),
+            accepted: tally.count(Outcome::Accepted),
+            duplicates: tally.count(Outcome::Duplicate),
+            full: tally.count(Outcome::Full),
+            rejected: tally.count(Outcome::Rejected),
             failed_swings: status.failed_swings,
-            coalesced: tally.of(Outcome::Coalesced),
-            rate_limited: tally.of(Outcome::RateLimited),
-            quiet: tally.of(Outcome::Quiet) + tally.quiet_waiting,
-            expired: tally.of(Outcome::Expired) + tally.expired_waiting,
+            coalesced: tally.count(Outcome::Coalesced),
+            rate_limited: tally.count(Outcome::RateLimited),
+            quiet: tally.count(Outcome::Quiet) + tally.quiet_waiting,
+            expired: tally.count(Outcome::Expired) + tally.expired_waiting,
             total_swings: status.total_swings,
             last_swing_at: status.last_swing_at.map(wire::wire_time),
             snoozed_until: status.snoozed_until.map(wire::wire_time),
@@ -158,7 +172,7 @@ impl BonkService for Service {
         request: Request<SnoozeRequest>,
     ) -> Result<Response<SnoozeResponse>, Status> {
         let span = request.into_inner().duration.unwrap_or_default();
-        let span = std::time::Duration::try_from(span).ok();
+        let span = Duration::try_from(span).ok();
         let span = span.filter(|span| *span <= MAX_SNOOZE);
         let span = span.ok_or_else(|| {
             Status::invalid_argument("a snooze lasts from 0 seconds, which ends it, to a week")

@@ -77,7 +77,8 @@ impl Watcher {
         let position = known
             .clone()
             .unwrap_or_else(|| self.history.position(self.sent));
-        let read = tokio::task::spawn_blocking(move || history.after(&position, CHUNK)).await;
+        let read =
+            tokio::task::spawn_blocking(move || history.swings_after(&position, CHUNK)).await;
         let Ok(replay) = read else {
             // The runtime is shutting down.
             self.behind = false;

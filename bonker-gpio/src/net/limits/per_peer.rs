@@ -54,6 +54,10 @@ impl PeerLimit {
         Some(PeerPermit { peer, limit })
     }
 
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

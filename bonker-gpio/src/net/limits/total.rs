@@ -44,7 +44,6 @@ impl TotalLimit {
         permit.ok().map(Permit)
     }
 
-    /// Waits until a permit is free.
     pub(crate) async fn acquire(&self) -> Permit {
         if let Some(permit) = self.try_acquire() {
             return permit;

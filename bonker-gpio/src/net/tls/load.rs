@@ -16,7 +16,7 @@ use tracing::warn;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use crate::text::escape;
+use crate::text::{escape, escape_path};
 
 /// A bundle of public CAs has some 200 KiB.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -27,12 +27,10 @@ const SOON: i64 = 30 * 24 * 60 * 60;
 /// The permission of others to read.
 const OTHERS_READ: u32 = 0o004;
 
-/// Where the certificates are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, and those between it and its CA, PEM.
     pub cert: PathBuf,
-    /// Its key, PEM.
     pub key: PathBuf,
     /// The CA of client certificates; without it, clients need none.
     pub client_ca: Option<PathBuf>,
@@ -41,108 +39,64 @@ pub struct TlsFiles {
 /// Why the files do not make a TLS port.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read.
     #[error("cannot read {path}: check --{flag}, and that this user may read the file")]
     Read {
-        /// The file.
         path: String,
-        /// The flag that named it.
         flag: &'static str,
-        /// Why.
         source: io::Error,
     },
-    /// A file is larger than any bundle of certificates.
     #[error("{path} has over {MAX_BYTES} bytes: check --{flag}")]
-    Large {
-        /// The file.
-        path: String,
-        /// The flag that named it.
-        flag: &'static str,
-    },
-    /// A file has not what it should have.
+    Large { path: String, flag: &'static str },
     #[error("{path} has no {what} in PEM: check --{flag}")]
     Empty {
-        /// The file.
         path: String,
-        /// The flag that named it.
         flag: &'static str,
         what: &'static str,
     },
-    /// A certificate cannot be understood.
     #[error("{path} has a certificate that cannot be read: {why}")]
-    Malformed {
-        /// The file.
-        path: String,
-        /// Why.
-        why: String,
-    },
-    /// A certificate's time is over.
+    Malformed { path: String, why: String },
     #[error("the certificate in {path} expired at {when}: make a new one with `bonker-gpio certs`")]
-    Expired {
-        /// The file.
-        path: String,
-        /// When.
-        when: String,
-    },
-    /// A certificate's time has not come.
+    Expired { path: String, when: String },
     #[error(
         "the certificate in {path} is valid from {when} on, and here it is {now}: check this \
          machine's clock (a Pi has none of its own, and has to wait for NTP)"
     )]
     Early {
-        /// The file.
         path: String,
-        /// When it will be.
         when: String,
-        /// The clock's word.
         now: String,
     },
     #[error("the certificate in {path} is not for servers: check --tls-cert")]
-    Purpose {
-        /// The file.
-        path: String,
-    },
+    Purpose { path: String },
     #[error("the certificate in {path} is no CA's: check --tls-client-ca")]
-    NoCa {
-        /// The file.
-        path: String,
-    },
-    /// Key and certificate are not a pair.
+    NoCa { path: String },
     #[error(
         "the key in {key} does not belong to the certificate in {cert}: check --tls-key and --tls-cert"
     )]
-    Mismatch {
-        /// The key's file.
-        key: String,
-        /// The certificate's file.
-        cert: String,
-    },
-    /// The TLS library wants none of them.
+    Mismatch { key: String, cert: String },
     #[error("{path} cannot be used for TLS")]
     Refused {
-        /// The file.
         path: String,
-        /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 /// Two configurations for TLS 1.3 by ring: the first requires client certificates if there is a
 /// client CA, the second never does.
-pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), TlsError> {
+pub(super) fn load_configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), TlsError> {
     let now = Timestamp::now();
     let provider = Arc::new(ring::default_provider());
-    let certs = certificates(&files.cert, "tls-cert")?;
+    let certs = load_certificates(&files.cert, "tls-cert")?;
     for cert in &certs {
-        let cert = parse(cert, &files.cert)?;
-        in_time(&cert, &files.cert, now)?;
+        let cert = parse_certificate(cert, &files.cert)?;
+        check_validity(&cert, &files.cert, now)?;
     }
     if let Some(leaf) = certs.first() {
-        for_servers(&parse(leaf, &files.cert)?, &files.cert)?;
+        check_purpose(&parse_certificate(leaf, &files.cert)?, &files.cert)?;
     }
-    let key = key(&files.key)?;
+    let key = load_key(&files.key)?;
     let refused = |path: &Path| {
-        let path = shown(path);
+        let path = escape_path(path);
         move |source: rustls::Error| TlsError::Refused {
             path,
             source: source.into(),
@@ -155,11 +109,11 @@ pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), 
     let guarded = match &files.client_ca {
         None => open.clone(),
         Some(path) => {
-            let roots = Arc::new(roots(path, now)?);
+            let roots = Arc::new(load_roots(path, now)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                 .build()
                 .map_err(|source| TlsError::Refused {
-                    path: shown(path),
+                    path: escape_path(path),
                     source: source.into(),
                 })?;
             builder.with_client_cert_verifier(verifier)
@@ -169,8 +123,8 @@ pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), 
         .with_single_cert(certs, key)
         .map_err(|why| match why {
             rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
-                key: shown(&files.key),
-                cert: shown(&files.cert),
+                key: escape_path(&files.key),
+                cert: escape_path(&files.cert),
             },
             why => refused(&files.key)(why),
         })?;
@@ -178,54 +132,59 @@ pub(super) fn configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConfig), 
     Ok((guarded, open))
 }
 
-fn roots(path: &Path, now: Timestamp) -> Result<RootCertStore, TlsError> {
+fn load_roots(path: &Path, now: Timestamp) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for root in certificates(path, "tls-client-ca")? {
-        let cert = parse(&root, path)?;
+    for root in load_certificates(path, "tls-client-ca")? {
+        let cert = parse_certificate(&root, path)?;
         if !cert.is_ca() {
-            return Err(TlsError::NoCa { path: shown(path) });
+            return Err(TlsError::NoCa {
+                path: escape_path(path),
+            });
         }
-        in_time(&cert, path, now)?;
+        check_validity(&cert, path, now)?;
         roots.add(root).map_err(|source| TlsError::Refused {
-            path: shown(path),
+            path: escape_path(path),
             source: source.into(),
         })?;
     }
     Ok(roots)
 }
 
-fn certificates(path: &Path, flag: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(path, flag)?;
+fn load_certificates(
+    path: &Path,
+    flag: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read_file(path, flag)?;
     let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match certs {
         Ok(certs) if !certs.is_empty() => Ok(certs),
         _ => Err(TlsError::Empty {
-            path: shown(path),
+            path: escape_path(path),
             flag,
             what: "certificate",
         }),
     }
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     const FLAG: &str = "tls-key";
-    let bytes = read(path, FLAG)?;
+    let bytes = read_file(path, FLAG)?;
     let open = fs::metadata(path).is_ok_and(|file| file.mode() & OTHERS_READ != 0);
     if open {
         // Only a warning: a Secret mounted by Kubernetes is of this mode, in a container of its own.
-        let path = shown(path);
+        let path = escape_path(path);
         warn!("everybody on this machine can read the key {path}: chmod 600 {path}");
     }
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| TlsError::Empty {
-        path: shown(path),
+        path: escape_path(path),
         flag: FLAG,
         what: "private key",
     })
 }
 
-fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
+fn read_file(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read {
-        path: shown(path),
+        path: escape_path(path),
         flag,
         source,
     };
@@ -234,23 +193,26 @@ fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
     let mut start = file.take(MAX_BYTES + 1);
     start.read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        let path = shown(path);
+        let path = escape_path(path);
         return Err(TlsError::Large { path, flag });
     }
     Ok(bytes)
 }
 
-fn parse<'a>(cert: &'a CertificateDer<'_>, path: &Path) -> Result<X509Certificate<'a>, TlsError> {
+fn parse_certificate<'a>(
+    cert: &'a CertificateDer<'_>,
+    path: &Path,
+) -> Result<X509Certificate<'a>, TlsError> {
     match X509Certificate::from_der(cert) {
         Ok((_, cert)) => Ok(cert),
         Err(why) => Err(TlsError::Malformed {
-            path: shown(path),
+            path: escape_path(path),
             why: escape(&why.to_string()),
         }),
     }
 }
 
-fn in_time(cert: &X509Certificate<'_>, path: &Path, now: Timestamp) -> Result<(), TlsError> {
+fn check_validity(cert: &X509Certificate<'_>, path: &Path, now: Timestamp) -> Result<(), TlsError> {
     let seconds = now.as_second();
     let (start, end) = (
         cert.validity().not_before.timestamp(),
@@ -259,18 +221,18 @@ fn in_time(cert: &X509Certificate<'_>, path: &Path, now: Timestamp) -> Result<()
     let when =
         |second| Timestamp::from_second(second).map_or_else(|_| "?".to_owned(), |t| t.to_string());
     if end < seconds {
-        let (path, when) = (shown(path), when(end));
+        let (path, when) = (escape_path(path), when(end));
         return Err(TlsError::Expired { path, when });
     }
     if seconds < start {
         return Err(TlsError::Early {
-            path: shown(path),
+            path: escape_path(path),
             when: when(start),
             now: when(seconds),
         });
     }
     if end - seconds < SOON {
-        let (path, when) = (shown(path), when(end));
+        let (path, when) = (escape_path(path), when(end));
         warn!(
             path,
             when, "a certificate expires soon: make a new one with `bonker-gpio certs`"
@@ -280,7 +242,7 @@ fn in_time(cert: &X509Certificate<'_>, path: &Path, now: Timestamp) -> Result<()
 }
 
 /// A certificate without key usages is for all of them.
-fn for_servers(cert: &X509Certificate<'_>, path: &Path) -> Result<(), TlsError> {
+fn check_purpose(cert: &X509Certificate<'_>, path: &Path) -> Result<(), TlsError> {
     let fine = match cert.extended_key_usage() {
         Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
         Ok(None) => true,
@@ -289,12 +251,10 @@ fn for_servers(cert: &X509Certificate<'_>, path: &Path) -> Result<(), TlsError> 
     if fine {
         Ok(())
     } else {
-        Err(TlsError::Purpose { path: shown(path) })
+        Err(TlsError::Purpose {
+            path: escape_path(path),
+        })
     }
-}
-
-fn shown(path: &Path) -> String {
-    escape(&path.display().to_string())
 }
 
 #[cfg(test)]

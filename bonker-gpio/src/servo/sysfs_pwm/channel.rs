@@ -31,10 +31,10 @@ pub(super) struct State {
 /// The writes from `now` to pulses of `duty` in each `period`. The kernel refuses a duty
 /// above its period and to enable without a period, at every moment; and a running
 /// channel's period is not changed under the servo.
-pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
+pub(super) fn start_writes(now: State, period: u64, duty: u64) -> Vec<Write> {
     let mut writes = Vec::new();
     if now.period != period {
-        writes.extend(stop(now));
+        writes.extend(stop_writes(now));
         writes.push(Write::Period(period));
     }
     writes.push(Write::Duty(duty));
@@ -47,7 +47,7 @@ pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
 /// The writes from `now` to no pulses. The chip takes a duty of 0 at the end of the period it
 /// is in, and disabling at once: a frame has to pass between the two, else the last pulse is
 /// cut and the servo jerks.
-pub(super) fn stop(now: State) -> Vec<Write> {
+pub(super) fn stop_writes(now: State) -> Vec<Write> {
     let mut writes = Vec::new();
     if now.duty != 0 {
         writes.push(Write::Duty(0));
@@ -73,7 +73,7 @@ pub(super) fn writable(
     files: &[&str],
 ) -> Result<(), (PathBuf, io::Error)> {
     let deadline = Instant::now() + EXPORT_DEADLINE;
-    let watch = Watch::of(parent);
+    let watch = Watch::new(parent);
     loop {
         // Before the look, so that nothing is missed between the two.
         watch.add(dir);
@@ -100,7 +100,7 @@ struct Watch(Option<rustix::fd::OwnedFd>);
 // === impl Watch ===
 
 impl Watch {
-    fn of(parent: &Path) -> Self {
+    fn new(parent: &Path) -> Self {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let watch = Self(inotify::init(flags).ok());
         watch.add(parent);
@@ -139,7 +139,7 @@ impl Watch {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{State, Write, start, stop};
+    use super::{State, Write, start_writes, stop_writes};
 
     /// `pwm_apply_state` and the attributes of drivers/pwm: false for EINVAL.
     fn kernel_takes(state: &mut State, write: Write) -> bool {
@@ -168,8 +168,8 @@ mod tests {
             let mut state = State { period: old, duty: old * part / 100, enabled: on && old > 0 };
             for pulse in pulses {
                 let writes = match pulse {
-                    Some(duty) => start(state, PERIOD, duty),
-                    None => stop(state),
+                    Some(duty) => start_writes(state, PERIOD, duty),
+                    None => stop_writes(state),
                 };
                 for write in writes {
                     prop_assert!(kernel_takes(&mut state, write), "{write:?} on {state:?}");

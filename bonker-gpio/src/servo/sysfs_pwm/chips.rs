@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::SysfsPwmError;
-use crate::servo::PwmWish;
+use crate::servo::PwmSelection;
 
 /// A chip as sysfs shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(super) fn list(root: &Path) -> Vec<Chip> {
 }
 
 /// The chip and channel for `pin` (BCM numbering).
-pub(super) fn choose(chips: &[Chip], wish: PwmWish, pin: u8) -> Result<Found, SysfsPwmError> {
+pub(super) fn choose(chips: &[Chip], wish: PwmSelection, pin: u8) -> Result<Found, SysfsPwmError> {
     let chip = match wish.chip {
         Some(number) => chips.iter().find(|chip| chip.number == number),
         // Made for this very pin; before those that have it only by the firmware's settings.

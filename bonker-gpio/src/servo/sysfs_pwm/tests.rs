@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::{SysfsPwm, SysfsPwmError};
 use crate::motion::{Calibration, Limits, Step};
-use crate::servo::{Choice, Hardware, PwmWish, Servo, pick};
+use crate::servo::{Choice, Hardware, PwmSelection, Servo, pick};
 
-const AUTO: PwmWish = PwmWish {
+const AUTO: PwmSelection = PwmSelection {
     chip: None,
     channel: None,
 };
@@ -134,7 +134,7 @@ fn an_overlay_of_one_pin_goes_first() {
             (found, expect) => panic!("{found:?} for {expect:?}"),
         }
     };
-    let wish = |chip, channel| PwmWish { chip, channel };
+    let wish = |chip, channel| PwmSelection { chip, channel };
     check(AUTO, 12, Ok((1, 0)));
     check(AUTO, 4, Ok((2, 0)));
     check(AUTO, 18, Ok((0, 0)));
@@ -222,7 +222,7 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_the_remedy() {
+fn unusable_files_are_refused_with_the_remedy() {
     let check = |machine: &Machine, words: &[&str]| {
         let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap()).to_string();
         for word in words {
@@ -261,7 +261,7 @@ fn a_file_that_goes_is_an_error_of_the_servo() {
 }
 
 #[test]
-fn a_channel_of_another_driver_is_said_so() {
+fn a_channel_of_another_driver_is_busy() {
     let why = SysfsPwmError::Busy {
         chip: "/sys/class/pwm/pwmchip0".to_owned(),
         channel: 0,

@@ -54,7 +54,7 @@ fn step(pulse_us: u16) -> Step {
 }
 
 #[tokio::test]
-async fn pulses_nobody_stops_end_by_themselves_once() {
+async fn forgotten_pulses_end_by_themselves_once() {
     let (mut servo, moved) = start(SHORT, 0);
     servo.drive(step(1500)).await.unwrap();
     let (pulse, began) = moved.recv_timeout(PATIENCE).unwrap();
@@ -106,7 +106,7 @@ async fn a_drop_leaves_no_pulses() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stopped_is_tried_again() {
+async fn a_failed_detach_is_retried() {
     let (mut servo, moved) = start(SHORT, 2);
     servo.drive(step(1500)).await.unwrap();
     let next = || moved.recv_timeout(PATIENCE).unwrap().0;

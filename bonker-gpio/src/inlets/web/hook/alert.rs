@@ -33,7 +33,7 @@ pub(super) struct Alert {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(super) enum AlertError {
     #[error("it has no startsAt, which makes its id")]
     NoStart,
     #[error("its fingerprint is not of 1 to {MAX_FINGERPRINT} letters and digits")]
@@ -43,17 +43,17 @@ pub(super) enum Unusable {
 }
 
 /// `None` for a resolved alert. An alert without a status has that of its `group`.
-pub(super) fn bonk(alert: Alert, group: State) -> Result<Option<Bonk>, Unusable> {
+pub(super) fn bonk(alert: Alert, group: State) -> Result<Option<Bonk>, AlertError> {
     if alert.status.unwrap_or(group) == State::Resolved {
         return Ok(None);
     }
     let labels = alert.labels.unwrap_or_default();
     let annotations = alert.annotations.unwrap_or_default();
-    let starts_at = alert.starts_at.ok_or(Unusable::NoStart)?;
+    let starts_at = alert.starts_at.ok_or(AlertError::NoStart)?;
     let id = match alert.fingerprint {
         Some(given) if is_fingerprint(&given) => given,
         None => fingerprint(&labels),
-        Some(_) => return Err(Unusable::Fingerprint),
+        Some(_) => return Err(AlertError::Fingerprint),
     };
     let first = |from: &BTreeMap<String, String>, names: &[&str]| {
         let mut known = names.iter().filter_map(|name| from.get(*name));
@@ -117,10 +117,10 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Alert, State, Unusable, bonk, severity};
+    use super::{Alert, AlertError, State, bonk, severity};
     use crate::bonk::{Bonk, Severity};
 
-    fn read(alert: Value) -> Result<Option<Bonk>, Unusable> {
+    fn read(alert: Value) -> Result<Option<Bonk>, AlertError> {
         let alert: Alert = serde_json::from_value(alert).unwrap();
         bonk(alert, State::Firing)
     }
@@ -147,10 +147,10 @@ mod tests {
             id(none).unwrap(),
             "am-cbf29ce484222325-2026-11-21T09:00:00.5Z"
         );
-        assert_eq!(id(json!({"fingerprint": "1a"})), Err(Unusable::NoStart));
+        assert_eq!(id(json!({"fingerprint": "1a"})), Err(AlertError::NoStart));
         for hostile in ["", "a-b", "ü", &"a".repeat(65)] {
             let alert = json!({"startsAt": "2026-11-21T09:00:00Z", "fingerprint": hostile});
-            assert_eq!(id(alert), Err(Unusable::Fingerprint), "{hostile}");
+            assert_eq!(id(alert), Err(AlertError::Fingerprint), "{hostile}");
         }
     }
 

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::alert::{Alert, SOURCE, State, Unusable, bonk};
+use super::alert::{Alert, AlertError, SOURCE, State, bonk};
 use super::object::Object;
 use crate::bonk::Bonk;
 use crate::text::escape;
@@ -30,7 +30,7 @@ pub(super) enum PayloadError {
     Alert {
         /// From 1.
         number: usize,
-        why: Unusable,
+        why: AlertError,
     },
 }
 

@@ -34,17 +34,7 @@ struct Buttons {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BonkRequest {
-    severity: SeverityName,
-}
-
-/// The names of [`Severity`] on this wire.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SeverityName {
-    Warning,
-    Critical,
-    Kill,
-    Node,
+    severity: Severity,
 }
 
 #[derive(Deserialize)]
@@ -98,14 +88,14 @@ async fn bonk(
 ) -> Response {
     let request = match read::<BonkRequest>(&buttons, request).await {
         Ok(request) => request,
-        Err(why) => return failed(&why),
+        Err(why) => return error_response(&why),
     };
     let bonk = Bonk {
         id: format!("page-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
         time: Some(Timestamp::now()),
         source: "page".to_owned(),
         summary: "Somebody pressed the button on the page".to_owned(),
-        severity: request.severity.into(),
+        severity: request.severity,
         ..Bonk::default()
     };
     let answer = buttons.app.submit(bonk.bounded(), Some(peer.0.ip()));
@@ -119,10 +109,10 @@ async fn bonk(
 async fn snooze(State(buttons): State<Buttons>, request: Request) -> Response {
     let span = match read::<SnoozeRequest>(&buttons, request).await {
         Ok(request) => Duration::from_secs(request.seconds),
-        Err(why) => return failed(&why),
+        Err(why) => return error_response(&why),
     };
     if span > MAX_SNOOZE {
-        return failed(&PressError::Long);
+        return error_response(&PressError::Long);
     }
     let snoozed_until = buttons.app.snooze(span).map(time);
     json(StatusCode::OK, &SnoozeResponse { snoozed_until })
@@ -135,7 +125,7 @@ async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Resul
     Ok(serde_json::from_slice(&body)?)
 }
 
-fn failed(why: &PressError) -> Response {
+fn error_response(why: &PressError) -> Response {
     let status = match why {
         PressError::Refused(refusal) => refusal.status(),
         PressError::Body(why) => why.status(),
@@ -153,17 +143,4 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
-}
-
-// === impl Severity ===
-
-impl From<SeverityName> for Severity {
-    fn from(name: SeverityName) -> Self {
-        match name {
-            SeverityName::Warning => Self::Warning,
-            SeverityName::Critical => Self::Critical,
-            SeverityName::Kill => Self::Kill,
-            SeverityName::Node => Self::Node,
-        }
-    }
 }

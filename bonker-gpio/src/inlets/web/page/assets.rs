@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_sent_again() {
+    fn a_cached_file_is_not_sent_again() {
         let first = page(&HeaderMap::new());
         assert_eq!(first.status(), StatusCode::OK);
         let policy = first.headers().get(header::CONTENT_SECURITY_POLICY);

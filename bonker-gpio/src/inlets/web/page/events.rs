@@ -138,7 +138,7 @@ impl Listener {
 
     /// Sends the swings after the latest one.
     fn catch_up(&mut self) {
-        let replay = self.app.history().after(&self.sent, SHOWN + 1);
+        let replay = self.app.history().swings_after(&self.sent, SHOWN + 1);
         // Some are no longer in the history, or there are more than a page shows.
         let count = u64::try_from(replay.swings.len()).unwrap_or(u64::MAX);
         let last = replay.swings.last();

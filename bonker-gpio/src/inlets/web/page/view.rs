@@ -30,7 +30,6 @@ pub(super) struct State<'a> {
 /// By name: place (0 at rest, 1 at the strike) and time there in ms, one after the other.
 pub(super) type Gestures = BTreeMap<&'static str, Vec<(f64, u128)>>;
 
-/// A swing.
 #[derive(Serialize)]
 pub(super) struct Bonked<'a> {
     #[serde(flatten)]
@@ -68,7 +67,7 @@ pub(super) struct Incident<'a> {
     swung_at: String,
     gesture: &'static str,
     coalesced: u64,
-    severity: &'static str,
+    severity: Severity,
     source: &'a str,
     node: &'a str,
     namespace: &'a str,
@@ -122,15 +121,6 @@ pub(super) fn time(at: Timestamp) -> String {
         .to_string()
 }
 
-fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-        Severity::Kill => "kill",
-        Severity::Node => "node",
-    }
-}
-
 // === impl Counts ===
 
 impl Counts {
@@ -156,7 +146,7 @@ impl<'a> From<&'a Swing> for Incident<'a> {
             swung_at: time(swing.swung_at),
             gesture: swing.gesture.name(),
             coalesced: swing.coalesced,
-            severity: severity(bonk.severity),
+            severity: bonk.severity,
             source: &bonk.source,
             node: &bonk.node,
             namespace: &bonk.namespace,

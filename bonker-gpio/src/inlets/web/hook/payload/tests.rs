@@ -79,7 +79,7 @@ fn every_alert_that_fires_is_a_bonk() {
 }
 
 #[test]
-fn what_is_resolved_or_only_repeated_moves_nothing() {
+fn resolved_and_repeated_alerts_move_nothing() {
     let mut repeated = payload();
     repeated["notification_reason"] = json!("repeat interval elapsed");
     assert!(pods(&repeated).is_empty());
@@ -105,7 +105,7 @@ fn a_post_by_hand_is_one_bonk_each_time() {
 }
 
 #[test]
-fn what_is_malformed_is_refused_with_a_reason() {
+fn a_malformed_payload_is_refused_with_a_reason() {
     let check = |body: &str, part: &str| {
         let why = bonks(body.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err();
         assert!(why.to_string().contains(part), "{body}: {why}");
