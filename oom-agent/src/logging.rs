@@ -40,6 +40,7 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError>
         .with_target("oom_agent", own)
         .with_target("oom_capture", own)
         .with_target("memcg", own)
+        .with_target("pressure", own)
         .with_target("service", own);
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
