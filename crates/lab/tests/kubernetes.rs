@@ -403,7 +403,7 @@ fn a_kill_that_kubernetes_does_not_tell_of_has_a_verdict_beside_its_event() {
     assert_eq!(annotation(&verdict, "status-state"), json!("running"));
     let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(
-        described.contains("Kubernetes does not tell of this kill: tail"),
+        described.contains("Kubernetes does not report this kill: tail"),
         "{described}"
     );
     assert_eq!(scene.events_and_verdicts().unwrap().0.len(), 1);

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
 
-use super::resolve::Resolver;
+use super::enricher::Enricher;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
@@ -17,7 +17,7 @@ use crate::warn::{Ask, Known, PREFIX, Policy, Unheeded};
 pub(super) struct Annotated {
     host: Host,
     node: Policy,
-    resolver: Arc<Resolver>,
+    enricher: Arc<Enricher>,
     /// Set once there is an API server.
     reader: Arc<OnceLock<PodReader>>,
     refused: AtomicBool,
@@ -37,14 +37,14 @@ impl Annotated {
     pub(super) fn new(
         host: &Host,
         node: Policy,
-        resolver: &Arc<Resolver>,
+        enricher: &Arc<Enricher>,
         reader: &Arc<OnceLock<PodReader>>,
         counts: &WarningCounts,
     ) -> Self {
         Self {
             host: host.clone(),
             node,
-            resolver: Arc::clone(resolver),
+            enricher: Arc::clone(enricher),
             reader: Arc::clone(reader),
             refused: AtomicBool::new(false),
             counts: counts.clone(),
@@ -59,7 +59,7 @@ impl Annotated {
             known: Known::Nothing,
             unheeded: None,
         };
-        let sandbox = match self.resolver.runtimes.find().await.sandbox(&uid).await {
+        let sandbox = match self.enricher.runtimes.find().await.sandbox(&uid).await {
             Some(Ok(sandbox)) => sandbox,
             None => {
                 self.counts.unanswered.inc();

@@ -16,7 +16,7 @@ use pressure::{
     Sweep,
 };
 
-use super::names::Names;
+use super::container_names::ContainerNames;
 use super::no_victim::Sightings;
 use super::warnings::{Plan, Warner};
 
@@ -38,7 +38,7 @@ pub(super) fn start(
     counts: Arc<Counts>,
     watched: &Watched,
     warnings: Plan,
-    names: Arc<Names>,
+    names: Arc<ContainerNames>,
     node: &NodeRoot,
     sightings: Sightings,
 ) -> Option<(Sampler, Option<Warner>)> {
@@ -53,7 +53,7 @@ pub(super) fn start(
     } = watched.clone();
     let of_node = node.clone();
     let notice: OnContainer = Box::new(move |path, is_there| {
-        names.notice(of_node.below(path).unwrap_or(path), is_there);
+        names.note_cgroup(of_node.below(path).unwrap_or(path), is_there);
     });
     let (period, take, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
@@ -62,7 +62,7 @@ pub(super) fn start(
             let take = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);
-                sightings.of_sweep(sweep);
+                sightings.offer_sweep(sweep);
                 watcher.take(sweep);
             };
             (Some(period), Box::new(take), Some(warner))

@@ -36,7 +36,7 @@ fn open(dir: &Path) -> (Journal, Vec<String>) {
 fn written(journal: &Journal, n: usize) {
     let (sender, receiver) = channel();
     let then = Box::new(move || sender.send(()).unwrap());
-    journal.record(sinks(), &numbered(n), then);
+    journal.record_incident(sinks(), &numbered(n), then);
     receiver.recv_timeout(WITHIN).unwrap();
 }
 

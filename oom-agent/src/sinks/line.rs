@@ -1,5 +1,5 @@
-//! Each incident as one line on standard output. A pipe that has room takes it at once; what finds
-//! none goes by a thread of its own, so that a reader that stalls holds up nothing else.
+//! The sink of standard output: one line a report. A pipe with room takes it at once; without room a
+//! thread writes it, so that a stalled reader delays nothing else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,10 +19,10 @@ use super::QUEUE;
 use crate::metrics::Counter;
 use crate::report::Report;
 
-/// Standard output, to be opened once more.
+/// Standard output, to be opened again.
 const STDOUT: &str = "/proc/self/fd/1";
 
-/// Characters of the last minute's picture.
+/// The width of the last minute's sparkline, in characters.
 const CELLS: usize = 30;
 
 /// How incidents are written.
@@ -37,17 +37,16 @@ pub enum Format {
 /// Which reports have lines, and how these are written.
 #[derive(Clone, Debug)]
 pub struct Style {
-    /// Of all of them.
     pub format: Format,
-    /// For people's lines; JSON is always in UTC.
+    /// For human lines; JSON is always in UTC.
     pub zone: TimeZone,
-    /// Mismatches of Kubernetes' status have lines.
+    /// Whether mismatches of Kubernetes' status have lines.
     pub mismatches: bool,
-    /// Containers near their limits have lines.
+    /// Whether containers near their limits have lines.
     pub warnings: bool,
 }
 
-/// The near end of the writer of lines.
+/// The sink; its thread writes what the pipe does not take at once.
 pub struct Lines {
     style: Style,
     /// `None` once it has ended.
@@ -68,8 +67,7 @@ struct Out {
 // === impl Style ===
 
 impl Style {
-    /// Kills alone have lines.
-    pub fn of_kills(format: Format, zone: TimeZone) -> Self {
+    pub fn kills_only(format: Format, zone: TimeZone) -> Self {
         Self {
             format,
             zone,
@@ -84,8 +82,8 @@ impl Style {
 impl Lines {
     /// Lines on standard output; what it does not take is counted in `unwritten`.
     pub fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
-        match nonblocking(STDOUT) {
-            // Opened once more for waiting, too: whoever gave it to the agent may have it not wait.
+        match open_nonblocking(STDOUT) {
+            // Opened again for blocking writes, too: the inherited one may be nonblocking.
             Some(pipe) => {
                 let out = OpenOptions::new().write(true).open(STDOUT)?;
                 Self::start(style, out, Some(pipe), unwritten)
@@ -117,7 +115,7 @@ impl Lines {
                     }
                     left.fetch_sub(1, Ordering::Release);
                 }
-                // Nobody may be waiting any more.
+                // `finish` may have given up.
                 let _late = end.send(());
             })?;
         Ok(Self {
@@ -133,7 +131,6 @@ impl Lines {
         })
     }
 
-    /// How they are written.
     pub fn format(&self) -> Format {
         self.style.format
     }
@@ -151,18 +148,18 @@ impl Lines {
             return;
         }
         let line = match self.style.format {
-            Format::Json => json(report).map_err(io::Error::other),
-            Format::Human => Ok(self.human(report).into_bytes()),
+            Format::Json => format_json(report).map_err(io::Error::other),
+            Format::Human => Ok(self.format_human(report).into_bytes()),
         };
-        self.write(line, report.id());
+        self.write_line(line, report.id());
     }
 
-    fn write(&self, line: io::Result<Vec<u8>>, incident: &str) {
+    fn write_line(&self, line: io::Result<Vec<u8>>, incident: &str) {
         let written = line.and_then(|mut line| {
             line.push(b'\n');
-            // One at a time: lines do not run into each other.
+            // One at a time: lines must not mix.
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            let ended = || io::Error::other("it came after the end");
+            let ended = || io::Error::other("the sink was shut down");
             out.as_mut().ok_or_else(ended)?.write(line)
         });
         if let Err(error) = written {
@@ -194,7 +191,7 @@ impl Lines {
         }
     }
 
-    fn human(&self, report: &Report) -> String {
+    fn format_human(&self, report: &Report) -> String {
         let time = report.time().to_zoned(self.style.zone.clone());
         let mut line = format!(
             "{} {}",
@@ -205,10 +202,10 @@ impl Lines {
             return line;
         };
         let before = incident.before.as_ref();
-        let picture = before.map_or_else(String::new, |before| before.sparkline(CELLS));
-        if !picture.is_empty() {
+        let sparkline = before.map_or_else(String::new, |before| before.sparkline(CELLS));
+        if !sparkline.is_empty() {
             line.push(' ');
-            line.push_str(&picture);
+            line.push_str(&sparkline);
         }
         if let Some(cmdline) = incident
             .victims
@@ -242,12 +239,12 @@ impl Out {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.queue.try_send(line).map_err(|_| {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            io::Error::other("its reader stalls, and the queue is full")
+            io::Error::other("the reader stalls, and the queue is full")
         })
     }
 }
 
-fn json(report: &Report) -> serde_json::Result<Vec<u8>> {
+fn format_json(report: &Report) -> serde_json::Result<Vec<u8>> {
     match report {
         Report::Incident(incident) => serde_json::to_vec(incident.as_ref()),
         Report::NoVictim(no_victim) => serde_json::to_vec(&no_victim.incident),
@@ -278,8 +275,9 @@ fn write_whole(out: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result
     out.flush()
 }
 
-/// A pipe opened once more: its flags are then its own, and whoever shares the other keeps them.
-fn nonblocking(path: &str) -> Option<File> {
+/// Opens a pipe again: its flags are its own then, and other processes that share the inherited one keep
+/// theirs.
+fn open_nonblocking(path: &str) -> Option<File> {
     let pipe = OpenOptions::new()
         .write(true)
         .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).ok()?)
@@ -334,10 +332,10 @@ mod tests {
 
     fn lines() -> (Lines, File) {
         let (far, near) = rustix::pipe::pipe().unwrap();
-        let pipe = nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
+        let pipe = open_nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
         assert!(pipe.is_some());
         let lines = Lines::start(
-            Style::of_kills(Format::Json, TimeZone::UTC),
+            Style::kills_only(Format::Json, TimeZone::UTC),
             File::from(near),
             pipe,
             Counter::default(),
@@ -365,7 +363,7 @@ mod tests {
         }];
         incident.before = Some(leak());
         assert_eq!(
-            lines.human(&incident.into()),
+            lines.format_human(&incident.into()),
             "09:00:00.500 tail (pid 4242) was OOM-killed — a leak: +1.0 MiB/s, from half to the limit in 32 s ▅▇█ — command line: tail /dev/zero"
         );
     }

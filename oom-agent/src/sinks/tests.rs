@@ -74,7 +74,7 @@ struct Bonker {
     acknowledges: bool,
     answer: Answer,
     seen: Arc<Mutex<Vec<String>>>,
-    /// Says that a stream was opened.
+    /// Notified of each opened stream.
     streams: mpsc::Sender<()>,
     /// Ends a stream in order that has no further item for so long.
     idle: Duration,
@@ -150,25 +150,25 @@ impl BonkService for Bonker {
     }
 
     async fn bonk(&self, _: Request<BonkRequest>) -> Result<Response<BonkResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn watch_bonks(
         &self,
         _: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn get_status(
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn snooze(&self, _: Request<SnoozeRequest>) -> Result<Response<SnoozeResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 }
 
@@ -246,9 +246,9 @@ async fn a_bonk_carries_the_minute_before() {
     let (listener, address) = listen().await;
     let (mut received, _server) = serve(listener, true);
     let sink = sink(address);
-    let mut told = Incident::clone(&incident(1));
-    told.before = Some(leak());
-    sink.offer(&told.into());
+    let mut leaking = Incident::clone(&incident(1));
+    leaking.before = Some(leak());
+    sink.offer(&leaking.into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.usage_permille, [500, 750, 1000]);
     assert_eq!(item.verdict, "leak");
@@ -413,7 +413,7 @@ async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
     let _server = run(bonker, listener);
     let sink = sink(address);
     for n in 0..3 {
-        // The one before has ended, without anything to say.
+        // The stream before has ended without a bonk.
         timeout(WITHIN, opened.recv()).await.unwrap().unwrap();
         sink.offer(&incident(n).into());
         let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::RunError;
 use super::annotated::{Annotated, Found};
-use super::resolve::Resolver;
+use super::enricher::Enricher;
 use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
 use crate::host::Host;
@@ -60,7 +60,7 @@ pub(super) struct Plan {
     pub(super) node: Policy,
     pub(super) annotated: Option<Annotated>,
     pub(super) host: Host,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) recorder: FlightRecorder,
     pub(super) sinks: Arc<Sinks>,
     /// Where warnings are posted to.
@@ -127,7 +127,7 @@ impl Plan {
             annotated: self.annotated.map(Arc::new),
             telling: Arc::new(Telling {
                 host: self.host,
-                resolver: self.resolver,
+                enricher: self.enricher,
                 cgroups: cgroups.clone(),
                 sinks: self.sinks,
                 post: self.post,

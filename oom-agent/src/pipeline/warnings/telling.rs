@@ -12,8 +12,8 @@ use super::watcher::Cgroups;
 use crate::act::{Notice, Post, likeliest};
 use crate::host::Host;
 use crate::metrics::WarningCounts;
+use crate::pipeline::enricher::Enricher;
 use crate::pipeline::owner::find_owner;
-use crate::pipeline::resolve::Resolver;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::warn::{Crossed, Signal, Warning};
@@ -22,7 +22,7 @@ use pressure::CgroupKey;
 /// Tells one at a time, any number at once.
 pub(super) struct Telling {
     pub(super) host: Host,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) cgroups: Cgroups,
     pub(super) sinks: Arc<Sinks>,
     pub(super) post: Option<Post>,
@@ -39,7 +39,7 @@ impl Telling {
             crossing,
             marks,
         } = crossed;
-        let (container, pod) = find_owner(&self.resolver, key.identity()).await;
+        let (container, pod) = find_owner(&self.enricher, key.identity()).await;
         let at_ns = crossing.sample.at_ns;
         let mark = marks.settings.threshold(crossing.level);
         let warning = Arc::new(Warning {

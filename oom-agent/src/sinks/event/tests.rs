@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Names, start};
+use super::{FindName, start};
 use crate::incident::{Container, Incident, Pod};
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
@@ -24,8 +24,8 @@ struct Later(AtomicU64);
 /// Never knows any.
 struct Nobody;
 
-impl Names for Later {
-    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+impl FindName for Later {
+    fn find_name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let incident = incident();
         let victim = incident.victims.first()?;
         assert_eq!(id, victim.container.as_ref()?.id);
@@ -34,8 +34,8 @@ impl Names for Later {
     }
 }
 
-impl Names for Nobody {
-    fn name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
+impl FindName for Nobody {
+    fn find_name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
         None
     }
 }
@@ -43,7 +43,7 @@ impl Names for Nobody {
 /// A sink on a server that tells the test of every request.
 async fn sink(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
-    names: impl Names,
+    names: impl FindName,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
     sink_with(answer, names, Receipts::default()).await
 }
@@ -51,7 +51,7 @@ async fn sink(
 /// The same, and what it is done with is written down.
 async fn sink_with(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
-    names: impl Names,
+    names: impl FindName,
     receipts: Receipts,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
     let (tell, told) = mpsc::unbounded_channel();
@@ -267,7 +267,7 @@ async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
     let receipts = deliveries.receipts("kubernetes");
     let (sink, _, mut told) = sink_with(takes_events, Nobody, receipts).await;
     let incident = nameless();
-    deliveries.record(
+    deliveries.record_incident(
         &incident,
         ["kubernetes".to_owned()].into(),
         &Pinned::default(),
@@ -280,7 +280,7 @@ async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
     }
     deliveries.finish(WITHIN).await;
     let replayed = Mutex::new(Vec::new());
-    open().replay(|sink, report, _| {
+    open().replay_undelivered(|sink, report, _| {
         let delivery = (sink.to_owned(), report.id().to_owned());
         replayed.lock().unwrap().push(delivery);
         true

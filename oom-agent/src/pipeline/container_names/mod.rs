@@ -1,4 +1,4 @@
-//! The names of containers, asked for when their cgroups appear: a kill needs no answer then.
+//! The names of containers, read when their cgroups appear: a kill need not wait for a runtime.
 
 mod table;
 
@@ -18,25 +18,25 @@ use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
 use table::Table;
 
-/// Nothing waits for these answers, and a node that is short of memory has a slow runtime.
+/// Generous: nothing waits for these answers, and a node short of memory has a slow runtime.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Containers that are asked for at once, each by itself; of more at one moment, all are listed.
+/// Parallel queries for single containers; for more at once, all containers are listed.
 const AT_ONCE: usize = 8;
 
-/// Attempts at the first list of all.
+/// Attempts at the first list.
 const ATTEMPTS: u32 = 8;
 
-/// What the runtimes have said of containers.
-pub(super) struct Names {
+/// The containers as the runtimes know them.
+pub(super) struct ContainerNames {
     table: Mutex<Table>,
     changed: Notify,
     counts: NameCounts,
 }
 
-// === impl Names ===
+// === impl ContainerNames ===
 
-impl Names {
+impl ContainerNames {
     pub(super) fn new(counts: NameCounts) -> Self {
         Self {
             table: Mutex::default(),
@@ -45,23 +45,22 @@ impl Names {
         }
     }
 
-    /// What was said of a container; asks nobody.
+    /// Queries no runtime.
     pub(super) fn get(&self, id: &str) -> Option<Identity> {
         self.lock().get(id).cloned()
     }
 
-    /// Has the runtimes asked for a container in which there was a kill, until one answers.
-    pub(super) fn want(&self, id: &str) {
-        self.change(|table| table.want(id, Instant::now()));
+    /// Has the runtimes queried for a container with a victim, until one answers.
+    pub(super) fn request(&self, id: &str) {
+        self.update(|table| table.request(id, Instant::now()));
     }
 
-    /// A runtime has told of a container.
-    pub(super) fn learn(&self, found: Identity) {
-        self.change(|table| table.learn(found));
+    pub(super) fn insert(&self, found: Identity) {
+        self.update(|table| table.insert(found));
     }
 
-    /// A container's cgroup is there, or is gone.
-    pub(super) fn notice(&self, path: &str, is_there: bool) {
+    /// A container's cgroup has appeared or disappeared.
+    pub(super) fn note_cgroup(&self, path: &str, exists: bool) {
         let identity = cgroup::parse(path);
         if identity.is_machine() {
             return;
@@ -69,42 +68,42 @@ impl Names {
         let Some(id) = identity.container_id else {
             return;
         };
-        self.change(|table| {
-            if is_there {
-                table.appeared(&id, Instant::now());
+        self.update(|table| {
+            if exists {
+                table.add_cgroup(&id, Instant::now());
             } else {
-                table.disappeared(&id);
+                table.remove_cgroup(&id);
             }
         });
     }
 
-    /// Asks the runtimes, in the background, until it is dropped.
-    pub(super) async fn ask(self: Arc<Self>, runtimes: Arc<Runtimes>) {
+    /// Queries the runtimes in the background, until it is dropped.
+    pub(super) async fn keep_current(self: Arc<Self>, runtimes: Arc<Runtimes>) {
         let mut first = Some((Instant::now(), Backoff::default()));
         loop {
             if let Some((due, backoff)) = &mut first
                 && *due <= Instant::now()
             {
-                let is_listed = self.list(&runtimes).await;
+                let is_listed = self.list_all(&runtimes).await;
                 *due = Instant::now() + backoff.next(fastrand::f64());
                 if is_listed || backoff.attempts() >= ATTEMPTS {
                     first = None;
                 }
             }
-            // One that has come since may know them.
+            // A runtime that has started since may know them.
             runtimes.find().await;
             let due = self.lock().due(Instant::now());
             if due.len() > AT_ONCE {
-                let is_whole = self.list(&runtimes).await;
+                let is_complete = self.list_all(&runtimes).await;
                 let left = self.lock().due(Instant::now());
                 for id in left {
-                    self.fail(&id, is_whole);
+                    self.count_failure(&id, is_complete);
                 }
             } else {
-                let asked = due.iter().map(|id| self.ask_for(id, &runtimes));
-                futures::future::join_all(asked).await;
+                let queries = due.iter().map(|id| self.query(id, &runtimes));
+                futures::future::join_all(queries).await;
             }
-            let next = self.lock().next();
+            let next = self.lock().next_due();
             let next = next.into_iter().chain(first.as_ref().map(|(due, _)| *due));
             let changed = self.changed.notified();
             match next.min() {
@@ -117,20 +116,20 @@ impl Names {
         }
     }
 
-    async fn ask_for(&self, id: &str, runtimes: &Runtimes) {
-        match runtimes.container(id, PATIENCE).await {
+    async fn query(&self, id: &str, runtimes: &Runtimes) {
+        match runtimes.find_container(id, PATIENCE).await {
             Ok(found) => {
                 self.counts.answered.inc();
-                self.learn(found);
+                self.insert(found);
             }
             Err(unknown) => {
                 tracing::debug!(container = id, reason = unknown.reason, "no name yet");
-                self.fail(id, unknown.is_everywhere);
+                self.count_failure(id, unknown.is_everywhere);
             }
         }
     }
 
-    fn fail(&self, id: &str, is_unknown: bool) {
+    fn count_failure(&self, id: &str, is_unknown: bool) {
         let count = if is_unknown {
             &self.counts.unknown
         } else {
@@ -138,38 +137,38 @@ impl Names {
         };
         count.inc();
         let (now, chance) = (Instant::now(), fastrand::f64());
-        self.change(|table| table.fail(id, is_unknown, now, chance));
+        self.update(|table| table.put_off(id, is_unknown, now, chance));
     }
 
-    /// Whether every runtime that is there has told of all its containers.
-    async fn list(&self, runtimes: &Runtimes) -> bool {
+    /// Whether every runtime has listed its containers.
+    async fn list_all(&self, runtimes: &Runtimes) -> bool {
         let all = runtimes.find().await.0;
-        let asked = all.iter().map(|cri| cri.all(PATIENCE));
-        let mut is_whole = !all.is_empty();
-        for answer in futures::future::join_all(asked).await {
+        let queries = all.iter().map(|cri| cri.all(PATIENCE));
+        let mut is_complete = !all.is_empty();
+        for answer in futures::future::join_all(queries).await {
             match answer {
-                Ok(found) => self.change(|table| {
+                Ok(found) => self.update(|table| {
                     for found in found {
-                        table.learn(found);
+                        table.insert(found);
                     }
                 }),
                 Err(error) => {
-                    is_whole = false;
-                    tracing::debug!(error = %chain(&error), "the containers could not be listed");
+                    is_complete = false;
+                    tracing::debug!(error = %chain(&error), "cannot list the containers");
                 }
             }
         }
-        is_whole
+        is_complete
     }
 
-    fn change(&self, change: impl FnOnce(&mut Table)) {
+    fn update(&self, update: impl FnOnce(&mut Table)) {
         let mut table = self.lock();
         let before = table.dropped;
-        let due = table.next();
-        change(&mut table);
+        let due = table.next_due();
+        update(&mut table);
         self.counts.dropped.inc_by(table.dropped - before);
-        self.counts.show(table.known_len(), table.wanted_len());
-        if table.next() != due {
+        self.counts.show(table.known_len(), table.requested_len());
+        if table.next_due() != due {
             self.changed.notify_one();
         }
     }
