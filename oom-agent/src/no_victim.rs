@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use memcg::NodeRoot;
 use oom_agent_ebpf as kernel;
 use oom_capture::{Trigger, memcg_path, text};
-pub use pressure::NoVictimCause as Cause;
+pub(crate) use pressure::NoVictimCause as Cause;
 use service::escape;
 
 use crate::host::Host;
@@ -28,7 +28,7 @@ const CGROUPS: usize = 1024;
 
 /// One observation of a cgroup that is out of memory without a kill. It repeats while that lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
+pub(crate) struct Sighting {
     pub cause: Cause,
     /// The cgroup at its limit: from the hierarchy's root on, with a slash in front.
     pub cgroup: String,
@@ -52,7 +52,7 @@ pub struct NoVictim {
 
 /// The episodes of each cgroup, reported or not.
 #[derive(Debug, Default)]
-pub struct Episodes(HashMap<String, Episode>);
+pub(crate) struct Episodes(HashMap<String, Episode>);
 
 #[derive(Debug)]
 struct Episode {
@@ -75,7 +75,7 @@ impl From<Cause> for Outcome {
 
 impl Sighting {
     /// `None` where the cgroup's name could not be read.
-    pub fn from_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
+    pub(crate) fn from_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
         (record.memcg_names_used > 0).then(|| Self {
             cause: Cause::NoKillableProcess,
             cgroup: memcg_path(
@@ -94,7 +94,7 @@ impl Sighting {
     }
 
     /// `time`: the wall-clock time of the sighting.
-    pub fn into_incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
+    pub(crate) fn into_incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
         let below = node.below(&self.cgroup);
         let scope = below.map_or(Scope::Ancestor, |path| classify_scope(path, None));
         let mut degraded = Vec::new();
@@ -133,7 +133,7 @@ impl Sighting {
 impl Episodes {
     /// Whether to report an episode of the cgroup. A sighting of the sampler gets the trigger of the kernel's
     /// record before it.
-    pub fn should_report(&mut self, sighting: &mut Sighting, now: Instant) -> bool {
+    pub(crate) fn should_report(&mut self, sighting: &mut Sighting, now: Instant) -> bool {
         let since = |last: Instant| now.saturating_duration_since(last);
         // The sampler sees only what has lasted already, and no trigger.
         let lasts = sighting.trigger.is_none();

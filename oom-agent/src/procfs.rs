@@ -20,13 +20,13 @@ const TICK_NS: u64 = 10_000_000;
 
 /// A mounted procfs.
 #[derive(Clone, Debug)]
-pub struct Procfs {
+pub(crate) struct Procfs {
     processes: Processes,
     namespace: CgroupNamespace,
 }
 
 /// Whether this process may signal those of other users.
-pub fn may_kill() -> bool {
+pub(crate) fn may_kill() -> bool {
     let sets = rustix::thread::capabilities(None);
     sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL))
 }
@@ -35,7 +35,7 @@ pub fn may_kill() -> bool {
 
 impl Procfs {
     /// `root` is the mount point. Paths are read in the initial cgroup namespace.
-    pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
+    pub(crate) fn new(root: impl Into<std::path::PathBuf>) -> Self {
         Self {
             processes: Processes::new(root),
             namespace: CgroupNamespace::initial(),
@@ -44,13 +44,13 @@ impl Procfs {
 
     /// Paths are read in this cgroup namespace instead.
     #[must_use]
-    pub fn with_namespace(self, namespace: CgroupNamespace) -> Self {
+    pub(crate) fn with_namespace(self, namespace: CgroupNamespace) -> Self {
         Self { namespace, ..self }
     }
 
     /// The procfs at `named`, else `/proc`, if it is the initial PID namespace's, whose pids the kernel's
     /// records have. In any other namespace a victim's pid is unused, or another process's.
-    pub fn find_host(named: Option<&Path>) -> Option<Self> {
+    pub(crate) fn find_host(named: Option<&Path>) -> Option<Self> {
         let Some(root) = named else {
             return is_initial_pid_namespace().then(|| Self::new("/proc"));
         };
@@ -80,7 +80,7 @@ impl Procfs {
 
     /// Fills the missing fields of the process or thread `victim.pid`, which was killed at `killed_boot_ns`
     /// (`CLOCK_BOOTTIME`), and notes why the rest stays missing.
-    pub fn fill(&self, killed: &mut Victim, killed_boot_ns: u64) {
+    pub(crate) fn fill(&self, killed: &mut Victim, killed_boot_ns: u64) {
         let (Ok(reason) | Err(reason)) = self.try_fill(killed, killed_boot_ns);
         killed.missing.push(reason);
     }

@@ -9,10 +9,10 @@ use memcg::cgroup;
 use oom_capture::Victim;
 
 const UNKNOWN: &str = "it is unknown where its parent and its PID namespace's first process are";
-const SHARED: &str = "the container shares its PID namespace: its first process cannot be told from one that was executed in it, or whose parent has ended";
+const SHARED: &str = "the container shares its PID namespace: its first process cannot be distinguished from one that was executed in it, or whose parent has ended";
 
 /// For a victim in a container. `Err`: why it is unknown.
-pub fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
+pub(crate) fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
     let path = killed.process.cgroup.as_deref().ok_or(UNKNOWN)?;
     let container = container_level(path);
     let within = |above: Option<u32>| above.map(|above| above as usize <= container);

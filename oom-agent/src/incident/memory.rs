@@ -8,7 +8,7 @@ use super::{Limit, Scope};
 
 /// The cgroup or node whose limit was hit, and the first victim's cgroup, with the figures that the kernel
 /// recorded at the kill.
-pub fn memory_to_read(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
+pub(crate) fn memory_to_read(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
     let victim = victim_path(killed);
     let mut memory = Vec::new();
     if limit.scope == Scope::Node {

@@ -15,19 +15,21 @@ use memcg::{Memory, Usage};
 use oom_capture::{Rss, Trigger};
 use serde::{Deserialize, Serialize};
 
-pub use first::is_first_process;
-pub use memory::memory_to_read;
-pub use position::classify_scope;
-pub use pressure::{GrowthPattern, History};
-pub use scope::{Limit, detect_swap_limit, infer_limit, limit_from_control, limit_from_counters};
-pub use sentence::sentence;
-pub use setting::{
+pub(crate) use first::is_first_process;
+pub(crate) use memory::memory_to_read;
+pub(crate) use position::classify_scope;
+pub(crate) use pressure::History;
+pub(crate) use scope::{
+    Limit, detect_swap_limit, infer_limit, limit_from_control, limit_from_counters,
+};
+pub(crate) use sentence::sentence;
+pub(crate) use setting::{
     add_process, add_victim_holder, choose_setting, detect_lowered_limit, merge_victim_holder,
     rank_holders,
 };
 
 /// The version of the JSON line; `docs/incident.md` is the contract.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// One OOM kill with all that is known of it. Serializes to the JSON line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ const UNPROBED: &str = "out_of_memory cannot be probed here";
 
 /// The limit that was hit, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     pub scope: Scope,
     pub bytes: Option<u64>,
     pub cgroup: Option<String>,
@@ -32,7 +32,7 @@ pub struct Limit {
 }
 
 /// The limit that was hit, from the arguments of `out_of_memory`. `victim` is the path of its cgroup.
-pub fn limit_from_control(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
+pub(crate) fn limit_from_control(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     // If the trigger is dying, the kernel stops early: it counts no pages, and the constraint of the
     // allocation stays unknown (mm/oom_kill.c, `out_of_memory`).
@@ -85,7 +85,12 @@ pub fn limit_from_control(control: &Control, victim: Option<&str>, page_size: u6
 
 /// The limit that was hit, from the kernel's counters of the victim's cgroup and of each ancestor but
 /// the root, leaf first; where they decide nothing, from the usage.
-pub fn limit_from_counters(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> Limit {
+pub(crate) fn limit_from_counters(
+    path: &str,
+    rose: &[Rose],
+    levels: &[Level],
+    page_size: u64,
+) -> Limit {
     let depths = |wanted: Rose| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
     let full = |depth: &usize| {
         let level = levels.get(*depth);
@@ -136,7 +141,7 @@ pub fn limit_from_counters(path: &str, rose: &[Rose], levels: &[Level], page_siz
 }
 
 /// The limit that was most likely hit: that of the nearest ancestor that was full when the victim was read.
-pub fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
+pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
     let full = levels.iter().position(|level| is_full(level, page_size));
     let found = full.and_then(|depth| {
         let cgroup = ancestor(path?, depth)?;
@@ -166,7 +171,7 @@ pub fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Limi
 /// Notes that the limit of memory and swap together was hit. Cgroup v1 has both limits, and the arguments
 /// of `out_of_memory` do not differ: it was this one where memory alone had not reached its own.
 /// `counter` reads a cgroup's counter of both.
-pub fn detect_swap_limit(
+pub(crate) fn detect_swap_limit(
     limit: &mut Limit,
     killed: &[Victim],
     page_size: u64,

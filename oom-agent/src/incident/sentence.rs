@@ -6,7 +6,7 @@ use super::{History, Incident, LimitKind, Outcome, Scope, Victim};
 
 /// The victim, its container, its size, the limit, and what happened to the container. Strings of
 /// victims and pods are not escaped: the sink does that.
-pub fn sentence(incident: &Incident) -> String {
+pub(crate) fn sentence(incident: &Incident) -> String {
     let Some(victim) = incident.victims.first() else {
         return without_victim(incident);
     };

@@ -21,7 +21,7 @@ const HOLDERS: usize = 8;
 
 /// Decides whose setting a pod's limit is, and lists who holds its memory. `children` are the cgroups
 /// directly below the pod's as they are now; `None` where they could not be read.
-pub fn choose_setting(
+pub(crate) fn choose_setting(
     limit: &mut Limit,
     killed: &[Victim],
     children: Option<Vec<Holder>>,
@@ -59,7 +59,7 @@ pub fn choose_setting(
 }
 
 /// The largest, largest first: of those that hold more than a sandbox does, and than a 64th of `whole`.
-pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
+pub(crate) fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
     holders.retain(|holder| holder.usage_bytes > SANDBOX.max(whole / 64));
     holders.sort_by_key(|holder| Reverse(holder.usage_bytes));
     holders.truncate(HOLDERS);
@@ -68,7 +68,12 @@ pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
 
 /// Adds the memory that the victim's pod, container or cgroup held at the kill to the holders of a shared
 /// limit or of the node: by now it may have been given back.
-pub fn add_victim_holder(limit: &mut Limit, killed: &[Victim], node: &NodeRoot, page_size: u64) {
+pub(crate) fn add_victim_holder(
+    limit: &mut Limit,
+    killed: &[Victim],
+    node: &NodeRoot,
+    page_size: u64,
+) {
     if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
         return;
     }
@@ -93,7 +98,7 @@ pub fn add_victim_holder(limit: &mut Limit, killed: &[Victim], node: &NodeRoot, 
 
 /// Merges the victim's holder, as of the kill, into the holders that were read since: it is within one of
 /// them, or some are within it.
-pub fn merge_victim_holder(holders: &mut Vec<Holder>, own: Holder) {
+pub(crate) fn merge_victim_holder(holders: &mut Vec<Holder>, own: Holder) {
     let above = |holder: &&mut Holder| is_within(&own.cgroup, &holder.cgroup);
     match holders.iter_mut().find(above) {
         Some(whole) if whole.cgroup != own.cgroup => {
@@ -107,7 +112,7 @@ pub fn merge_victim_holder(holders: &mut Vec<Holder>, own: Holder) {
 }
 
 /// Adds a process to the holder that it is within, else as a holder of its own, as for the root cgroup.
-pub fn add_process(holders: &mut Vec<Holder>, process: Process, cgroup: String) {
+pub(crate) fn add_process(holders: &mut Vec<Holder>, process: Process, cgroup: String) {
     let within = |holder: &&mut Holder| is_within(&cgroup, &holder.cgroup);
     if let Some(holder) = holders.iter_mut().find(within) {
         holder.process = Some(process);
@@ -145,7 +150,7 @@ fn is_containers(pod: u64, own: &Holder, children: Option<&[Holder]>, page_size:
 /// Notes a limit that was set below the usage: the kernel charges nothing beyond a limit but some pages
 /// that it cannot refuse. `outside`: the trigger is in no cgroup below the limit, like a process that
 /// writes a limit, in whose context `out_of_memory` then runs.
-pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
+pub(crate) fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
     let level = limit.cgroup.as_deref();
     let Some(level) = level.and_then(|cgroup| level_of(killed, cgroup)) else {
         return;
@@ -158,7 +163,7 @@ pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool)
 
 impl Limit {
     /// Whether a process in that cgroup is charged to it.
-    pub fn holds(&self, cgroup: &str) -> bool {
+    pub(crate) fn holds(&self, cgroup: &str) -> bool {
         let limit = self.cgroup.as_deref();
         limit.is_some_and(|limit| is_within(cgroup, limit))
     }

@@ -74,7 +74,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Why `oom-agent run` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RunError {
+pub(crate) enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
     Probe(#[source] ProbeError),
@@ -100,7 +100,7 @@ pub enum RunError {
 }
 
 /// Runs until SIGTERM or SIGINT. `log` counts dropped log lines.
-pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
+pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
     let post = warnings::post(&args)?;

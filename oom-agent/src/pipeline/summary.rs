@@ -98,7 +98,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {} not written, {} untold)",
+            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {} not written, {} lost)",
             totals.readings.ring_full
                 + totals.readings.marks_full
                 + totals.readings.malformed

@@ -11,7 +11,7 @@ const MOST: usize = 16_384;
 
 impl Procfs {
     /// This process as the host numbers it: `self` is resolved in the PID namespace of the mount.
-    pub fn own_pid(&self) -> Option<u32> {
+    pub(crate) fn own_pid(&self) -> Option<u32> {
         fs::read_link(self.processes.root().join("self"))
             .ok()?
             .to_str()?
@@ -20,14 +20,14 @@ impl Procfs {
     }
 
     /// The memory cgroup of a process that lives, from the hierarchy's root on.
-    pub fn cgroup(&self, pid: u32) -> Option<String> {
+    pub(crate) fn cgroup(&self, pid: u32) -> Option<String> {
         let seen = self.processes.open(pid).ok()?.cgroup()?;
         self.namespace.absolute(&seen)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
     /// were read before `deadline`.
-    pub fn largest(
+    pub(crate) fn largest(
         &self,
         but: &[u32],
         page_size: u64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Doubles from `FIRST` to `LONGEST`, each wait drawn from its upper half, so that
 /// many agents do not come back at one moment.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
 }
 
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 impl Backoff {
     /// How long to wait now; `chance` is from 0 to 1.
-    pub fn next(&mut self, chance: f64) -> Duration {
+    pub(crate) fn next(&mut self, chance: f64) -> Duration {
         let doubled = FIRST.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
         doubled
@@ -25,12 +25,12 @@ impl Backoff {
     }
 
     /// Waits so far.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// It went well.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 }

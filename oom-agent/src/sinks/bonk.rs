@@ -24,11 +24,11 @@ use crate::report::Report;
 use item::{STALE, bonk_request, is_news};
 use refused::{RefusedBonks, Unacknowledged};
 use secrets::SecretsError;
-pub use secrets::{Contradiction, Secrets};
+pub(crate) use secrets::{Contradiction, Secrets};
 use service::clock;
 use service::error_chain::chain;
 use service::escape;
-pub use url::BonkerUrl;
+pub(crate) use url::BonkerUrl;
 
 /// How long connecting, and opening the stream, may take.
 const CONNECT: Duration = Duration::from_secs(3);

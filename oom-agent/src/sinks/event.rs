@@ -36,10 +36,10 @@ const OTHERS: usize = 256;
 /// A warning is retried this long: by then its container is away from its limit, or was killed.
 const WARNING: Duration = Duration::from_mins(1);
 
-pub const NAME: &str = "kubernetes";
+pub(crate) const NAME: &str = "kubernetes";
 
 /// Finds the names of containers that had none when the incident was reported.
-pub trait FindName: Send + Sync + 'static {
+pub(crate) trait FindName: Send + Sync + 'static {
     /// The names for a container's id. `None`: no runtime knows it yet; they are queried meanwhile.
     fn find_name(&self, id: &str) -> Option<(Container, Option<Pod>)>;
 }

@@ -36,7 +36,7 @@ pub enum Format {
 
 /// Which reports have lines, and how these are written.
 #[derive(Clone, Debug)]
-pub struct Style {
+pub(crate) struct Style {
     pub format: Format,
     /// For human lines; JSON is always in UTC.
     pub zone: TimeZone,
@@ -47,7 +47,7 @@ pub struct Style {
 }
 
 /// The sink; its thread writes what the pipe does not take at once.
-pub struct Lines {
+pub(crate) struct Lines {
     style: Style,
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
@@ -67,7 +67,7 @@ struct Out {
 // === impl Style ===
 
 impl Style {
-    pub fn kills_only(format: Format, zone: TimeZone) -> Self {
+    pub(crate) fn kills_only(format: Format, zone: TimeZone) -> Self {
         Self {
             format,
             zone,
@@ -81,7 +81,7 @@ impl Style {
 
 impl Lines {
     /// Lines on standard output; what it does not take is counted in `unwritten`.
-    pub fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
+    pub(crate) fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
         match open_nonblocking(STDOUT) {
             // Opened again for blocking writes, too: the inherited one may be nonblocking.
             Some(pipe) => {
@@ -93,7 +93,7 @@ impl Lines {
     }
 
     /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
-    pub fn start(
+    pub(crate) fn start(
         style: Style,
         mut out: impl Write + Send + 'static,
         pipe: Option<File>,
@@ -131,12 +131,12 @@ impl Lines {
         })
     }
 
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.style.format
     }
 
     /// Never waits: a full queue drops the line and counts it.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         let is_wanted = match report {
             Report::Incident(_) | Report::NoVictim(_) => true,
             Report::Mismatch(_) => self.style.mismatches,
@@ -169,7 +169,7 @@ impl Lines {
     }
 
     /// Lets the thread write what is queued, for `patience` at most.
-    pub async fn finish(&self, patience: Duration) {
+    pub(crate) async fn finish(&self, patience: Duration) {
         let take = |out: &Mutex<Option<Out>>| {
             drop(out.lock().unwrap_or_else(PoisonError::into_inner).take());
         };

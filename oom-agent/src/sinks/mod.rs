@@ -17,12 +17,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 pub(crate) use bonk::start as start_bonker;
-pub use bonk::{BonkerUrl, Contradiction, Secrets};
+pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
 pub(crate) use event::start as start_events;
-pub use event::{FindName, NAME as EVENTS};
-pub use line::{Format, Lines, Style};
+pub(crate) use event::{FindName, NAME as EVENTS};
+pub use line::Format;
+pub(crate) use line::{Lines, Style};
 
 use crate::incident::Incident;
 use crate::metrics::{Counter, Metrics, SinkCounts};
@@ -32,13 +33,13 @@ use crate::report::Report;
 const QUEUE: usize = 256;
 
 /// All sinks of the node.
-pub struct Sinks {
+pub(crate) struct Sinks {
     lines: Arc<Lines>,
     queued: Vec<Sink>,
 }
 
 /// A sink with a queue; its task writes.
-pub struct Sink {
+pub(crate) struct Sink {
     name: String,
     accepts: Accepts,
     incidents: Sender<Arc<Incident>>,
@@ -88,37 +89,37 @@ struct Incidents {
 
 impl Sinks {
     /// `lines` is standard output.
-    pub fn new(lines: Arc<Lines>, queued: Vec<Sink>) -> Self {
+    pub(crate) fn new(lines: Arc<Lines>, queued: Vec<Sink>) -> Self {
         Self { lines, queued }
     }
 
     /// Never waits.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         self.lines.offer(report);
         self.offer_queued(report);
     }
 
     /// Offers an incident whose line was offered already. Never waits.
-    pub fn offer_queued(&self, report: &Report) {
+    pub(crate) fn offer_queued(&self, report: &Report) {
         for sink in &self.queued {
             sink.offer(report);
         }
     }
 
     /// Offers a report of that age once more. False: the sink is gone, or the report too old for it.
-    pub fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
+    pub(crate) fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
         let mut sinks = self.queued.iter();
         let sink = sinks.find(|it| it.name == sink && age < it.replay_for);
         sink.inspect(|sink| sink.offer(report)).is_some()
     }
 
     /// The names of the sinks with a queue.
-    pub fn queued_names(&self) -> BTreeSet<String> {
+    pub(crate) fn queued_names(&self) -> BTreeSet<String> {
         self.queued.iter().map(|sink| sink.name.clone()).collect()
     }
 
     /// Lets every sink finish what is queued, for `patience` at most.
-    pub async fn finish(&self, patience: Duration) {
+    pub(crate) async fn finish(&self, patience: Duration) {
         let finish = |sink| tokio::time::timeout(patience, Sink::finish(sink));
         let queued = futures::future::join_all(self.queued.iter().map(finish));
         tokio::join!(self.lines.finish(patience), queued);
@@ -162,7 +163,7 @@ impl Sink {
     }
 
     /// Never waits: a full queue drops the report and counts it.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         if !(self.accepts)(report) {
             return;
         }
@@ -181,7 +182,7 @@ impl Sink {
     }
 
     /// Lets the sink finish its queue. Dropping the future gives up the rest.
-    pub async fn finish(&self) -> SinkCounts {
+    pub(crate) async fn finish(&self) -> SinkCounts {
         self.shutdown.cancel();
         let task = self
             .task
@@ -193,10 +194,6 @@ impl Sink {
         {
             tracing::error!(sink = %self.name, %error, "sink ended badly");
         }
-        self.counts.clone()
-    }
-
-    pub fn counts(&self) -> SinkCounts {
         self.counts.clone()
     }
 }

@@ -396,7 +396,7 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
     for n in 0..1000 {
         sink.offer(&incident(n).into());
     }
-    let counts = sink.counts();
+    let counts = sink.counts.clone();
     assert_eq!(counts.overflowed.get(), 1000 - 256);
     assert_eq!(counts.pending(), 256);
     // What is offered never waits, and ending does not either, once it is given up.

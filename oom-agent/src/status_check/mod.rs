@@ -18,9 +18,9 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use mismatch::Mismatch;
-pub use pending::{Check, PendingChecks};
-pub use sentence::sentence;
+pub(crate) use mismatch::Mismatch;
+pub(crate) use pending::{Check, PendingChecks};
+pub(crate) use sentence::sentence;
 
 use crate::incident::{Container, Pod};
 

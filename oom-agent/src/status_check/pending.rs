@@ -31,7 +31,7 @@ const REMEMBERED: usize = 1024;
 
 /// The checks to make, and the containers that were seen before.
 #[derive(Debug)]
-pub struct PendingChecks {
+pub(crate) struct PendingChecks {
     checks: VecDeque<Check>,
     killed: Recent,
     reported: Recent,
@@ -41,7 +41,7 @@ pub struct PendingChecks {
 
 /// The containers of one pod to check after one incident.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     incident: Arc<Incident>,
     pod_uid: Option<String>,
     /// Containers with victims and without a verdict.
@@ -63,7 +63,7 @@ struct Recent(VecDeque<(String, Timestamp)>);
 
 impl PendingChecks {
     /// `since`: when the capture began.
-    pub fn new(since: Timestamp) -> Self {
+    pub(crate) fn new(since: Timestamp) -> Self {
         Self {
             checks: VecDeque::new(),
             killed: Recent::default(),
@@ -73,7 +73,7 @@ impl PendingChecks {
     }
 
     /// Schedules the checks after a kill. Returns the number of containers that find no room.
-    pub fn add_incident(&mut self, incident: &Arc<Incident>, now: Instant) -> u64 {
+    pub(crate) fn add_incident(&mut self, incident: &Arc<Incident>, now: Instant) -> u64 {
         let mut checks: Vec<Check> = Vec::new();
         let mut dropped = 0;
         for victim in &incident.victims {
@@ -121,24 +121,24 @@ impl PendingChecks {
     }
 
     /// Kills until then may have been missed.
-    pub fn mark_missed(&mut self, until: Timestamp) {
+    pub(crate) fn mark_missed(&mut self, until: Timestamp) {
         self.since = self.since.max(until);
     }
 
     /// When the next check is due.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.checks.iter().filter_map(Check::next_due).min()
     }
 
     /// Removes a check that is due.
-    pub fn pop_due(&mut self, now: Instant) -> Option<Check> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Check> {
         let is_due = |check: &Check| check.next_due().is_none_or(|due| due <= now);
         let at = self.checks.iter().position(is_due)?;
         self.checks.remove(at)
     }
 
     /// The number of containers without a verdict.
-    pub fn count_open(&self) -> u64 {
+    pub(crate) fn count_open(&self) -> u64 {
         self.checks
             .iter()
             .map(|check| check.open.len() as u64)
@@ -147,7 +147,7 @@ impl PendingChecks {
 
     /// Compares the kills with the statuses read at `now`, which is `time` on the wall, or records why there
     /// are none. A container without a final status stays pending.
-    pub fn judge(
+    pub(crate) fn judge(
         &mut self,
         mut check: Check,
         statuses: Result<&[Status], UndecidedReason>,
@@ -233,17 +233,17 @@ impl PendingChecks {
 // === impl Check ===
 
 impl Check {
-    pub fn pod_uid(&self) -> Option<&str> {
+    pub(crate) fn pod_uid(&self) -> Option<&str> {
         self.pod_uid.as_deref()
     }
 
     /// Ids of the containers whose statuses are needed.
-    pub fn container_ids(&self) -> Vec<String> {
+    pub(crate) fn container_ids(&self) -> Vec<String> {
         self.open.iter().chain(&self.suspects).cloned().collect()
     }
 
     /// The pod as of its victims.
-    pub fn pod(&self) -> Option<&Pod> {
+    pub(crate) fn pod(&self) -> Option<&Pod> {
         let mut pods = self
             .incident
             .victims
@@ -254,7 +254,7 @@ impl Check {
 
     /// The runtime's statuses, corrected by those that the kubelet has stored: Kubernetes shows and keeps
     /// these, whatever the runtime reports later.
-    pub fn apply_stored(&self, runtime: Vec<Status>, stored: &[Stored]) -> Vec<Status> {
+    pub(crate) fn apply_stored(&self, runtime: Vec<Status>, stored: &[Stored]) -> Vec<Status> {
         let find = |id: &str| stored.iter().find(|stored| stored.container_id == id);
         let unknown = |id: &&String| runtime.iter().all(|status| status.container.id != **id);
         let collected = self.open.iter().filter(unknown);

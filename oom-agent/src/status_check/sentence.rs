@@ -10,7 +10,7 @@ use crate::incident::{Container, Scope};
 const NAME_LEN: usize = 80;
 
 /// What Kubernetes shows, what happened, and what to do next. Names in it are escaped and bounded.
-pub fn sentence(mismatch: &Mismatch) -> String {
+pub(crate) fn sentence(mismatch: &Mismatch) -> String {
     let container = container_name(&mismatch.status.container);
     match mismatch.verdict {
         MismatchKind::Missed => describe_missed(mismatch, &container),
