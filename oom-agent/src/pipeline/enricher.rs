@@ -191,8 +191,8 @@ impl Enricher {
         }
         let procfs = self.procfs.as_ref();
         if let Some(procfs) = procfs.filter(|_| incident.scope == Scope::Node) {
-            let but: Vec<u32> = incident.victims.iter().map(|victim| victim.pid).collect();
-            let (largest, all) = procfs.largest(&but, self.host.page_size, deadline);
+            let victims: Vec<u32> = incident.victims.iter().map(|victim| victim.pid).collect();
+            let (largest, all) = procfs.find_largest(&victims, self.host.page_size, deadline);
             whole &= all;
             if let Some((process, cgroup)) = largest {
                 incident::add_process(&mut holders, process, cgroup);
@@ -260,7 +260,7 @@ impl Enricher {
                 .iter()
                 .any(|killed| killed.process.pid == trigger.pid);
             let cgroup = self.procfs.as_ref().filter(|_| !is_victim);
-            let cgroup = cgroup.and_then(|procfs| procfs.cgroup(trigger.pid));
+            let cgroup = cgroup.and_then(|procfs| procfs.read_cgroup(trigger.pid));
             cgroup.is_some_and(|cgroup| !limit.holds(&cgroup))
         });
         incident::detect_lowered_limit(&mut limit, killed, outside);

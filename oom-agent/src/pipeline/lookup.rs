@@ -2,39 +2,21 @@
 //! runtimes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use memcg::cgroup;
 use service::escape;
 use tokio::time::timeout;
 
-use super::container_names::ContainerNames;
 use super::enricher::Enricher;
 use crate::cri;
 use crate::incident::{Container, Incident, Pod};
-use crate::sinks;
 
 /// The longest reason in `degraded`, in bytes: parts of it come from the runtime.
 const REASON_LEN: usize = 512;
 
 /// Parallel queries for one incident: a group that is killed as one has few containers.
 const AT_ONCE: usize = 32;
-
-/// Finds names for Events, which can wait longer than the incident.
-pub(super) struct LateNames(pub(super) Arc<ContainerNames>);
-
-// === impl LateNames ===
-
-impl sinks::FindName for LateNames {
-    fn find_name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
-        let found = self.0.get(id);
-        if found.is_none() {
-            self.0.request(id);
-        }
-        found.map(|found| (found.container, found.pod))
-    }
-}
 
 // === impl Enricher ===
 

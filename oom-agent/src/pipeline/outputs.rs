@@ -6,7 +6,6 @@ use super::annotated::Annotated;
 use super::discover;
 use super::enricher::Enricher;
 use super::health::Meters;
-use super::lookup::LateNames;
 use super::no_victim::{self, Sightings};
 use super::sampling::{self, Watched};
 use super::status_check::StatusChecker;
@@ -130,9 +129,10 @@ impl Parts<'_> {
             let _set = reader.set(recorder.pod_reader());
             Some(recorder)
         };
+        let names = Arc::clone(&self.enricher.names);
         sinks.push(start_events(
             connect,
-            LateNames(Arc::clone(&self.enricher.names)),
+            move |id: &str| names.get_or_request(id),
             warns(Action::Event),
             metrics,
             deliveries.receipts(EVENTS),

@@ -117,7 +117,7 @@ impl<T> Backlog<T> {
     ) -> Result<Duration, T> {
         let least = setback.retry_after.unwrap_or_default().min(LONGEST);
         if setback.servers {
-            let wait = self.server.next(chance).max(least);
+            let wait = self.server.next_wait(chance).max(least);
             self.paused = Some(now + wait);
         }
         if entry.age(now) >= AGE {
@@ -127,7 +127,7 @@ impl<T> Backlog<T> {
         let wait = if setback.servers {
             Duration::ZERO
         } else {
-            entry.backoff.next(chance).max(least)
+            entry.backoff.next_wait(chance).max(least)
         };
         entry.due = now + wait;
         entry.known = true;

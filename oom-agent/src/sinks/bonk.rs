@@ -160,7 +160,7 @@ impl Bonker {
             }
             self.drop_stale();
             let first = backoff.attempts() == 0;
-            let wait = backoff.next(fastrand::f64());
+            let wait = backoff.next_wait(fastrand::f64());
             self.log_broken(&broken, first, wait);
             if !self.wait_to_retry(wait).await {
                 return;

@@ -38,17 +38,12 @@ const WARNING: Duration = Duration::from_mins(1);
 
 pub(crate) const NAME: &str = "kubernetes";
 
-/// Finds the names of containers that had none when the incident was reported.
-pub(crate) trait FindName: Send + Sync + 'static {
-    /// The names for a container's id. `None`: no runtime knows it yet; they are queried meanwhile.
-    fn find_name(&self, id: &str) -> Option<(Container, Option<Pod>)>;
-}
-
 /// Starts the sink. `connect` finds the API server in the background; without one there are no Events.
-/// `warns`: write Events for containers near their limits, too.
+/// `find_name` finds the names for the id of a container that had none when the incident was reported; `None`:
+/// not yet. `warns`: write Events for containers near their limits, too.
 pub(crate) fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
-    names: impl FindName,
+    find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
     warns: bool,
     metrics: &Metrics,
     receipts: Receipts,
@@ -63,13 +58,13 @@ pub(crate) fn start(
         metrics,
     };
     Sink::start(plan, |inlet, counts| {
-        run(connect, names, inlet, counts, events, receipts)
+        run(connect, find_name, inlet, counts, events, receipts)
     })
 }
 
 async fn run(
     connect: impl Future<Output = Option<Recorder>>,
-    names: impl FindName,
+    find_name: impl Fn(&str) -> Option<Names>,
     mut inlet: Inlet,
     counts: SinkCounts,
     events: EventCounts,
@@ -91,7 +86,7 @@ async fn run(
     };
     let mut writer = Writer {
         recorder,
-        names,
+        find_name,
         backlog: Backlog::default(),
         ending: false,
         counts,
@@ -128,9 +123,12 @@ async fn sleep_until(next: Option<Instant>) {
     }
 }
 
-struct Writer<N> {
+/// Of a container and its pod.
+type Names = (Container, Option<Pod>);
+
+struct Writer<F> {
     recorder: Recorder,
-    names: N,
+    find_name: F,
     backlog: Backlog<Job>,
     /// The agent ends: no Event waits for a name.
     ending: bool,
@@ -143,7 +141,7 @@ struct Writer<N> {
 
 // === impl Writer ===
 
-impl<N: FindName> Writer<N> {
+impl<F: Fn(&str) -> Option<Names>> Writer<F> {
     fn add_incident(&mut self, incident: &Arc<Incident>) {
         let now = Instant::now();
         let admitted = self.recorder.admit(&Arc::clone(incident).into(), now);
@@ -179,7 +177,7 @@ impl<N: FindName> Writer<N> {
     async fn write_event(&mut self, mut entry: Entry<Job>) {
         let left = self.ending && self.receipts.are_kept();
         let series = matches!(entry.job, Job::Series(_));
-        let named = self.find_name(&mut entry.job);
+        let named = self.add_name(&mut entry.job);
         let mut written = self.recorder.write(&mut entry.job, named).await;
         if matches!(written, Err(RecordError::Unnamed { .. })) {
             let patience = match &entry.job {
@@ -218,9 +216,9 @@ impl<N: FindName> Writer<N> {
 
     /// Adds names that were found since the incident was reported. True where the pod has a name and its
     /// container has one, or never will: it is the pod's sandbox.
-    fn find_name(&self, job: &mut Job) -> bool {
+    fn add_name(&self, job: &mut Job) -> bool {
         let Job::Event(draft) = job else { return false };
-        let found = draft.unnamed().and_then(|id| self.names.find_name(id));
+        let found = draft.unnamed().and_then(&self.find_name);
         let Some((container, pod)) = found else {
             return false;
         };

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_the_minute_before() {
+    fn a_human_line_ends_with_the_last_minute_and_the_command_line() {
         let (mut lines, _far) = lines();
         lines.style.format = Format::Human;
         let mut incident = incident(1);
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_have_lines_only_where_they_are_wanted() {
+    fn warnings_have_lines_only_if_enabled() {
         let (mut lines, mut far) = lines();
         let warning = Report::Warning(Arc::new(near(Level::Warning)));
         lines.offer(&warning);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_with_room_has_the_line_when_it_was_offered() {
+    fn a_pipe_with_room_has_the_line_at_once() {
         let (lines, mut far) = lines();
         lines.offer(&report(1));
         // Not by the thread: its end would not wait.
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stalls_gets_every_line_whole_and_in_order_later() {
+    async fn a_stalled_reader_gets_every_line_whole_and_in_order_later() {
         let (lines, mut far) = lines();
         // Far more than a pipe holds, so one is cut in two.
         for n in 0..40 {
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_stalled_reader_leaves_in_the_queue_is_counted() {
+    async fn lines_left_in_the_queue_are_counted() {
         let (lines, _far) = lines();
         for n in 0..40 {
             lines.offer(&report(n));
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_does_not_take_the_next_one_along() {
+    fn a_torn_line_does_not_swallow_the_next() {
         // A disk that is full after so many bytes, once.
         struct Full(Vec<u8>, Option<usize>);
         impl Write for Full {
@@ -466,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_in_the_queue_is_counted() {
+    async fn lines_without_room_in_the_queue_are_counted() {
         let (lines, far) = lines();
         let offered = QUEUE as u64 + 100;
         for n in 0..offered {

@@ -20,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 pub(crate) use backoff::Backoff;
 pub(crate) use bonk::start as start_bonker;
 pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
+pub(crate) use event::NAME as EVENTS;
 pub(crate) use event::start as start_events;
-pub(crate) use event::{FindName, NAME as EVENTS};
 pub use line::Format;
 pub(crate) use line::{Lines, Style};
 

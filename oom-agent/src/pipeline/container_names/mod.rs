@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::discover::Runtimes;
 use crate::cri::Identity;
+use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
 use table::Table;
@@ -55,6 +56,15 @@ impl ContainerNames {
         self.update(|table| table.request(id, Instant::now()));
     }
 
+    /// For an Event, which can wait longer than the incident.
+    pub(super) fn get_or_request(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+        let found = self.get(id);
+        if found.is_none() {
+            self.request(id);
+        }
+        found.map(|found| (found.container, found.pod))
+    }
+
     pub(super) fn insert(&self, found: Identity) {
         self.update(|table| table.insert(found));
     }
@@ -85,7 +95,7 @@ impl ContainerNames {
                 && *due <= Instant::now()
             {
                 let is_listed = self.list_all(&runtimes).await;
-                *due = Instant::now() + backoff.next(fastrand::f64());
+                *due = Instant::now() + backoff.next_wait(fastrand::f64());
                 if is_listed || backoff.attempts() >= ATTEMPTS {
                     first = None;
                 }

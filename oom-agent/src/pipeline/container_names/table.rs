@@ -134,7 +134,7 @@ impl Table {
         let Some(request) = self.requested.get_mut(id) else {
             return;
         };
-        request.due = now + request.backoff.next(chance);
+        request.due = now + request.backoff.next_wait(chance);
         let is_late = !request.lives && request.until.is_none_or(|until| request.due > until);
         if is_late || (is_unknown && request.backoff.attempts() >= UNKNOWN) {
             self.requested.remove(id);

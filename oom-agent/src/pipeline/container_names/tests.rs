@@ -7,7 +7,7 @@ use super::*;
 use crate::cri;
 use crate::cri::tests::{Answer, ID, container, serve, socket};
 use crate::host::Host;
-use crate::incident::{Container, Incident, Victim};
+use crate::incident::{Incident, Victim};
 use crate::pipeline::enricher::Enricher;
 use crate::pipeline::sampling::Watched;
 
@@ -156,10 +156,9 @@ async fn a_container_whose_event_waits_is_queried_for() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
     let scene = scene(&socket, "");
-    let later = crate::pipeline::lookup::LateNames(Arc::clone(&scene.names));
-    assert!(crate::sinks::FindName::find_name(&later, ID).is_none());
+    assert!(scene.names.get_or_request(ID).is_none());
     scene.until_named(ID).await;
-    let (container, pod) = crate::sinks::FindName::find_name(&later, ID).unwrap();
+    let (container, pod) = scene.names.get_or_request(ID).unwrap();
     assert_eq!(container.name.as_deref(), Some("main"));
     assert_eq!(pod.unwrap().name.as_deref(), Some("hungry"));
 }

@@ -48,7 +48,7 @@ impl RefusedBonks {
         now: Instant,
         chance: f64,
     ) -> Option<Unacknowledged> {
-        let due = now + refused.refusals.next(chance);
+        let due = now + refused.refusals.next_wait(chance);
         self.waiting.push((due, refused));
         if self.waiting.len() <= ROOM {
             return None;
