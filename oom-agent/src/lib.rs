@@ -5,6 +5,7 @@ pub mod admin;
 pub mod args;
 pub mod commands;
 pub mod cri;
+mod enrich;
 pub mod host;
 mod incident;
 pub mod k8s;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
 
-use super::enricher::Enricher;
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;

@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::enricher::Enricher;
 use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
 use crate::cri;
+use crate::enrich::Enricher;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use pressure::Sample;

@@ -1,14 +1,10 @@
 //! `oom-agent run`: wires the capture, the enrichment, the warnings, the status check and the sinks.
 
 mod annotated;
-mod container_names;
 mod discover;
-mod enricher;
 mod health;
-mod lookup;
 mod no_victim;
 mod outputs;
-mod owner;
 mod ring_handler;
 mod sampling;
 mod startup_log;
@@ -35,6 +31,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::act::ConfigError;
 use crate::admin::{self, ListenError};
 use crate::args::{Action, LogLevel, Run};
+use crate::enrich::{ContainerNames, Enricher, Runtimes};
 use crate::host::Host;
 use crate::incident::Incident;
 use crate::metrics::{Metrics, Readings};
@@ -42,9 +39,6 @@ use crate::procfs::Procfs;
 use crate::receipts::{Deliveries, Pinned};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
-use container_names::ContainerNames;
-use discover::Runtimes;
-use enricher::Enricher;
 use health::{Health, Meters, kernel_kills};
 use outputs::{Outputs, Parts};
 use pressure::Sampler;
@@ -229,7 +223,7 @@ fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics)
             hierarchy.map_err(|error| chain(&error).to_string()),
             "/proc",
         ),
-        watched,
+        watched.recorder.clone(),
         node,
         Arc::new(ContainerNames::new(metrics.names.clone())),
         Arc::new(Runtimes::new(args.cri_endpoint.clone())),

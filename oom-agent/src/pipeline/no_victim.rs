@@ -8,8 +8,7 @@ use oom_agent_ebpf as kernel;
 use service::{clock, escape};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::enricher::Enricher;
-use super::owner::find_owner;
+use crate::enrich::{Enricher, find_owner};
 use crate::host::Host;
 use crate::incident::sentence;
 use crate::metrics::NoVictimCounts;

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::annotated::Annotated;
 use super::discover;
-use super::enricher::Enricher;
 use super::health::Meters;
 use super::no_victim::{self, Sightings};
 use super::sampling::{self, Watched};
@@ -12,6 +11,7 @@ use super::status_check::StatusChecker;
 use super::warnings::{self, Warner};
 use crate::act::Post;
 use crate::args::{Action, Run};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::k8s::PodReader;
 use crate::metrics::Metrics;

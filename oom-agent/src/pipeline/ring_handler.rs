@@ -10,8 +10,8 @@ use oom_capture::{Assembler, Kill};
 use service::clock;
 use tokio::sync::mpsc::Sender;
 
-use super::enricher::Enricher;
 use super::no_victim::Sightings;
+use crate::enrich::Enricher;
 use crate::incident::{Incident, Scope};
 use crate::metrics::Metrics;
 use crate::receipts::Pinned;

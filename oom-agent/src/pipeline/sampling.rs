@@ -11,12 +11,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
+use crate::enrich::ContainerNames;
 use pressure::{
     Counts, FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source,
     Sweep,
 };
 
-use super::container_names::ContainerNames;
 use super::no_victim::Sightings;
 use super::warnings::{Plan, Warner};
 

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::enricher::Enricher;
 use super::health::Meters;
+use crate::enrich::Enricher;
 use crate::incident::{Incident, Pod};
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::Metrics;

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::RunError;
 use super::annotated::{Annotated, Found};
-use super::enricher::Enricher;
 use crate::act::{Post, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::metrics::WarningCounts;
 use crate::procfs;

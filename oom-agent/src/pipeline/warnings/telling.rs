@@ -10,10 +10,9 @@ use tokio::task::spawn_blocking;
 
 use super::watcher::Cgroups;
 use crate::act::{Notice, Post, likeliest};
+use crate::enrich::{Enricher, find_owner};
 use crate::host::Host;
 use crate::metrics::WarningCounts;
-use crate::pipeline::enricher::Enricher;
-use crate::pipeline::owner::find_owner;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::warn::{Crossed, Signal, Warning};

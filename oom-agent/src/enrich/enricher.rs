@@ -11,9 +11,8 @@ use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 use service::clock;
 
 use super::container_names::ContainerNames;
-use super::discover::Runtimes;
 use super::owner::owner_by_path;
-use super::sampling::Watched;
+use super::runtimes::Runtimes;
 use crate::host::Host;
 use crate::incident::{
     self, Container, History, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
@@ -27,7 +26,7 @@ const SNAPSHOT: Duration = Duration::from_secs(1);
 /// How long finding the largest holders may take: on a node without memory, reading waits for memory.
 const HOLDERS: Duration = Duration::from_secs(1);
 
-pub(super) struct Enricher {
+pub(crate) struct Enricher {
     host: Host,
     /// `None` where the host's procfs is not mounted.
     procfs: Option<Procfs>,
@@ -35,21 +34,21 @@ pub(super) struct Enricher {
     own_pid: Option<u32>,
     snapshots: Snapshots,
     recorder: FlightRecorder,
-    pub(super) node: NodeRoot,
+    pub(crate) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
     attached_ns: AtomicU64,
-    pub(super) names: Arc<ContainerNames>,
-    pub(super) runtimes: Arc<Runtimes>,
+    pub(crate) names: Arc<ContainerNames>,
+    pub(crate) runtimes: Arc<Runtimes>,
 }
 
 // === impl Enricher ===
 
 impl Enricher {
-    pub(super) fn new(
+    pub(crate) fn new(
         host: Host,
         procfs: Option<Procfs>,
         snapshots: Snapshots,
-        watched: &Watched,
+        recorder: FlightRecorder,
         node: NodeRoot,
         names: Arc<ContainerNames>,
         runtimes: Arc<Runtimes>,
@@ -59,7 +58,7 @@ impl Enricher {
             own_pid: procfs.as_ref().and_then(Procfs::own_pid),
             procfs,
             snapshots,
-            recorder: watched.recorder.clone(),
+            recorder,
             node,
             attached_ns: AtomicU64::new(0),
             names,
@@ -68,28 +67,28 @@ impl Enricher {
     }
 
     /// Whether victims can be read from /proc.
-    pub(super) fn reads_procfs(&self) -> bool {
+    pub(crate) fn reads_procfs(&self) -> bool {
         self.procfs.is_some()
     }
 
     /// Begins to find limits by the kernel's counters: for kernels where `out_of_memory` cannot be probed.
-    pub(super) fn count_limits(&self) {
+    pub(crate) fn count_limits(&self) {
         self.snapshots.count_limits(clock::monotonic_ns());
     }
 
     /// Kills before this have waited in pinned maps: by now /proc and the cgroups' files have changed.
-    pub(super) fn set_attached(&self, attached_ns: u64) {
+    pub(crate) fn set_attached(&self, attached_ns: u64) {
         self.attached_ns.store(attached_ns, Ordering::Relaxed);
     }
 
     /// Whether the kill was before the programs were attached.
-    pub(super) fn has_waited(&self, stamp_ns: u64) -> bool {
+    pub(crate) fn has_waited(&self, stamp_ns: u64) -> bool {
         stamp_ns < self.attached_ns.load(Ordering::Relaxed)
     }
 
     /// Adds what this host knows without waiting, but for the memory breakdown. Never fails: `degraded` has
     /// the reason for each missing field.
-    pub(super) fn enrich(&self, kill: Kill) -> Incident {
+    pub(crate) fn enrich(&self, kill: Kill) -> Incident {
         let mut kill = kill;
         // /proc first: it goes stale.
         for killed in &mut kill.victims {
@@ -154,7 +153,7 @@ impl Enricher {
     }
 
     /// Adds the memory breakdown and the largest holders.
-    pub(super) fn read_memory(&self, incident: &mut Incident) {
+    pub(crate) fn read_memory(&self, incident: &mut Incident) {
         if self.has_waited(incident.stamp_ns) {
             let reason = "memory: the kill waited for the agent to be started again";
             incident.degraded.push(reason.to_owned());
@@ -224,7 +223,7 @@ impl Enricher {
 
     /// Whether the kill is another node's on the same kernel: all victims were outside of this node's cgroups,
     /// and no runtime of this node knows their containers.
-    pub(super) fn is_elsewhere(&self, incident: &Incident) -> bool {
+    pub(crate) fn is_elsewhere(&self, incident: &Incident) -> bool {
         let is_elsewhere = |victim: &Victim| {
             let path = victim.cgroup.as_deref();
             let container = victim.container.as_ref();

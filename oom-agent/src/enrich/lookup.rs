@@ -22,7 +22,7 @@ const AT_ONCE: usize = 32;
 
 impl Enricher {
     /// Whether a container runtime may know one of its containers.
-    pub(super) fn has_container(incident: &Incident) -> bool {
+    pub(crate) fn has_container(incident: &Incident) -> bool {
         let victims = incident.victims.iter().map(|victim| &victim.container);
         let holders = incident.holders.iter().map(|holder| &holder.container);
         let mut containers = victims.chain(holders).flatten();
@@ -30,7 +30,7 @@ impl Enricher {
     }
 
     /// Adds the names that are known already. False: a runtime has to be queried.
-    pub(super) fn add_known_names(&self, incident: &mut Incident) -> bool {
+    pub(crate) fn add_known_names(&self, incident: &mut Incident) -> bool {
         let mut is_complete = true;
         for (_, container, pod) in owners_mut(incident) {
             let id = container
@@ -47,7 +47,7 @@ impl Enricher {
 
     /// Queries the runtimes for the missing names: all at once, so that the incident waits for one answer.
     /// Never fails, as [`enrich`](Self::enrich) does not.
-    pub(super) async fn add_names(&self, mut incident: Incident) -> Incident {
+    pub(crate) async fn add_names(&self, mut incident: Incident) -> Incident {
         let containers =
             owners_mut(&mut incident).filter_map(|(_, container, _)| container.as_ref());
         let unknown: BTreeSet<String> = containers
@@ -102,7 +102,7 @@ impl Enricher {
     }
 
     /// The known container, else the runtimes' answer.
-    pub(super) async fn find_container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+    pub(crate) async fn find_container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let found = match self.names.get(id) {
             Some(found) => found,
             None => self.runtimes.find_container(id, cri::PATIENCE).await.ok()?,

@@ -6,10 +6,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::cri;
 use crate::cri::tests::{Answer, ID, container, serve, socket};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::incident::{Incident, Victim};
-use crate::pipeline::enricher::Enricher;
-use crate::pipeline::sampling::Watched;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -26,7 +25,7 @@ fn scene(socket: &cri::Socket, node: &str) -> Scene {
         Host::read(None),
         None,
         Snapshots::new(Err("not mounted".to_owned()), "/proc"),
-        &Watched::default(),
+        pressure::FlightRecorder::default(),
         NodeRoot::new(node),
         Arc::clone(&names),
         Arc::clone(&runtimes),

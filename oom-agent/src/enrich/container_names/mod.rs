@@ -12,7 +12,7 @@ use memcg::cgroup;
 use service::error_chain::chain;
 use tokio::sync::Notify;
 
-use super::discover::Runtimes;
+use super::runtimes::Runtimes;
 use crate::cri::Identity;
 use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 8;
 const ATTEMPTS: u32 = 8;
 
 /// The containers as the runtimes know them.
-pub(super) struct ContainerNames {
+pub(crate) struct ContainerNames {
     table: Mutex<Table>,
     changed: Notify,
     counts: NameCounts,
@@ -38,7 +38,7 @@ pub(super) struct ContainerNames {
 // === impl ContainerNames ===
 
 impl ContainerNames {
-    pub(super) fn new(counts: NameCounts) -> Self {
+    pub(crate) fn new(counts: NameCounts) -> Self {
         Self {
             table: Mutex::default(),
             changed: Notify::new(),
@@ -47,17 +47,17 @@ impl ContainerNames {
     }
 
     /// Queries no runtime.
-    pub(super) fn get(&self, id: &str) -> Option<Identity> {
+    pub(crate) fn get(&self, id: &str) -> Option<Identity> {
         self.lock().get(id).cloned()
     }
 
     /// Has the runtimes queried for a container with a victim, until one answers.
-    pub(super) fn request(&self, id: &str) {
+    pub(crate) fn request(&self, id: &str) {
         self.update(|table| table.request(id, Instant::now()));
     }
 
     /// For an Event, which can wait longer than the incident.
-    pub(super) fn get_or_request(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+    pub(crate) fn get_or_request(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let found = self.get(id);
         if found.is_none() {
             self.request(id);
@@ -65,12 +65,12 @@ impl ContainerNames {
         found.map(|found| (found.container, found.pod))
     }
 
-    pub(super) fn insert(&self, found: Identity) {
+    pub(crate) fn insert(&self, found: Identity) {
         self.update(|table| table.insert(found));
     }
 
     /// A container's cgroup has appeared or disappeared.
-    pub(super) fn note_cgroup(&self, path: &str, exists: bool) {
+    pub(crate) fn note_cgroup(&self, path: &str, exists: bool) {
         let identity = cgroup::parse(path);
         if identity.is_machine() {
             return;
@@ -88,7 +88,7 @@ impl ContainerNames {
     }
 
     /// Queries the runtimes in the background, until it is dropped.
-    pub(super) async fn keep_current(self: Arc<Self>, runtimes: Arc<Runtimes>) {
+    pub(crate) async fn keep_current(self: Arc<Self>, runtimes: Arc<Runtimes>) {
         let mut first = Some((Instant::now(), Backoff::default()));
         loop {
             if let Some((due, backoff)) = &mut first

@@ -12,7 +12,7 @@ use crate::incident::{Container, Pod};
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// The container and the pod of a cgroup. Without a runtime's answer in time they come from the path.
-pub(super) async fn find_owner(
+pub(crate) async fn find_owner(
     enricher: &Enricher,
     identity: Identity,
 ) -> (Option<Container>, Option<Pod>) {
