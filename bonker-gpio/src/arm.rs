@@ -1,133 +1,99 @@
-//! The one task that owns the servo. It asks the desk what to do next.
+//! The one task that moves the servo. It takes its jobs from the app.
 
 mod heartbeat;
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use service::error_chain::chain;
 use tracing::{error, info};
 
-use crate::desk::{DeskHandle, Job};
-use crate::motion::{End, Gesture, Motion, Move, Pose, cut_short};
-use crate::report::chain;
-use crate::servo::{Picked, Servo, ServoError, WATCHDOG, watched};
+use crate::admission::Job;
+use crate::app::App;
+use crate::motion::{End, Motion, Move, cut_short};
+use crate::servo::{Servo, ServoError, ServoThread, WATCHDOG};
 use crate::text::escape;
-use heartbeat::Asked;
-pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::Heartbeat;
+use heartbeat::Requests;
 
 /// Owns the servo; does nothing until [`Arm::run`].
 pub struct Arm {
-    servo: Arc<Mutex<Box<dyn Servo>>>,
+    servo: ServoThread,
     motion: Motion,
-    desk: DeskHandle,
-    backend: Backend,
+    app: App,
     heartbeat: Heartbeat,
-    asked: Asked,
-}
-
-/// What moves the servo.
-#[derive(Clone, Debug)]
-pub struct Backend {
-    /// Its name.
-    pub name: &'static str,
-    /// Why it was picked.
-    pub reason: String,
+    requests: Requests,
 }
 
 // === impl Arm ===
 
 impl Arm {
-    /// An arm for `picked` that moves as `motion` says and swings for `desk`. Fails if the
-    /// system gives no thread for the servo's watchdog.
-    pub fn new(picked: Picked, motion: Motion, desk: DeskHandle) -> io::Result<Self> {
-        let (heartbeat, asked) = Heartbeat::new();
+    /// Fails if the system gives no thread for the servo.
+    pub fn new(servo: Box<dyn Servo>, motion: Motion, app: App) -> io::Result<Self> {
+        let (heartbeat, requests) = Heartbeat::new();
         Ok(Self {
-            servo: Arc::new(Mutex::new(watched(picked.servo, WATCHDOG)?)),
+            servo: ServoThread::start(servo, WATCHDOG)?,
             motion,
-            desk,
-            backend: Backend {
-                name: picked.name,
-                reason: picked.reason,
-            },
+            app,
             heartbeat,
-            asked,
+            requests,
         })
     }
 
-    /// The desk it swings for.
-    pub fn desk(&self) -> DeskHandle {
-        self.desk.clone()
-    }
-
-    /// How each gesture that it may be asked for looks, beginning at rest.
-    pub(crate) fn poses(&self) -> Vec<(Gesture, Vec<Pose>)> {
-        self.motion.poses()
-    }
-
-    /// What it moves the servo with.
-    pub fn backend(&self) -> &Backend {
-        &self.backend
-    }
-
-    /// Whether its task answers.
-    pub fn heartbeat(&self) -> Heartbeat {
+    pub(crate) fn heartbeat(&self) -> Heartbeat {
         self.heartbeat.clone()
     }
 
-    /// Goes to rest and says `booted`; then swings for whatever the desk has until `stop`,
-    /// cuts the swing it is in short, rests and detaches. What still waits is dropped.
-    pub async fn run(mut self, booted: oneshot::Sender<()>, stop: CancellationToken) {
+    /// Boots to rest; then swings for the app's jobs until the app stops, cuts its swing short,
+    /// rests and detaches.
+    pub async fn run(mut self) {
         let boot = self.motion.boot();
-        self.settle("boot", &boot, &stop).await;
-        // Nobody listens if the server was stopped during the motion.
-        let _ = booted.send(());
+        self.move_to_end("boot", &boot).await;
+        self.app.set_booted();
+        let stopping = self.app.stopping().clone();
         loop {
-            // While the servo cools down, bonks stay on the desk: they coalesce and expire.
+            // While the servo cools down, bonks stay in the queue: they coalesce and expire.
             let job = tokio::select! {
                 biased;
-                () = stop.cancelled() => break,
-                Some(asked) = self.asked.recv() => {
-                    // Whoever asked may have given up.
-                    let _ = asked.send(());
+                () = stopping.cancelled() => break,
+                Some(request) = self.requests.recv() => {
+                    // The watchdog may have given up.
+                    let _ = request.send(());
                     continue;
                 }
-                job = cooled(&self.desk, self.motion.wait(now())) => job,
+                job = next_job(&self.app, self.motion.wait_time(now())) => job,
             };
-            let fine = self.swing(&job, &stop).await;
-            self.desk.rested(fine);
+            let ok = self.swing(&job).await;
+            self.app.finish_swing(ok);
         }
-        self.desk.stop();
         let settle = self.motion.settle();
-        self.settle("stop", &settle, &stop).await;
+        self.move_to_end("stop", &settle).await;
     }
 
-    /// True if nothing failed.
-    async fn swing(&mut self, job: &Job, stop: &CancellationToken) -> bool {
+    /// False if a step failed.
+    async fn swing(&mut self, job: &Job) -> bool {
         let gesture = self.motion.gesture(job.bonk.severity);
-        let moves = self.motion.begin(gesture);
+        let moves = self.motion.begin_gesture(gesture);
         let toggled = self.motion.end() == End::Strike;
-        self.desk.history().keep_toggled(toggled);
-        let desk = self.desk.clone();
-        let moved = |swung_at| desk.swung(job, gesture, swung_at);
-        let fine = self.perform(&moves, moved, stop).await;
-        // Said after the swing: a line in the middle would tear the simulator's drawing.
+        self.app.history().keep_toggled(toggled);
+        let app = self.app.clone();
+        let moved = |swung_at| app.record_swing(job, gesture, swung_at);
+        let ok = self.perform(&moves, moved).await;
+        // Logged after the swing: a line in the middle would tear the simulator's drawing.
         let (bonk, gesture) = (&job.bonk, gesture.name());
         let (id, place) = (escape(&bonk.id), escape(&bonk.place()));
         let (comm, others) = (escape(&bonk.comm), job.coalesced);
-        if fine {
+        if ok {
             info!(gesture, id, place, comm, others, "bonked");
         } else {
             error!(gesture, id, place, comm, others, "the swing failed");
         }
-        fine
+        ok
     }
 
-    async fn settle(&mut self, when: &'static str, moves: &[Move], stop: &CancellationToken) {
-        if !self.perform(moves, |_| (), stop).await {
+    async fn move_to_end(&mut self, when: &'static str, moves: &[Move]) {
+        if !self.perform(moves, |_| ()).await {
             error!(
                 when,
                 "the arm may not be at rest: check the servo and its supply"
@@ -135,16 +101,11 @@ impl Arm {
         }
     }
 
-    /// Tries every move even after one failed, since the last one is the way back to rest;
-    /// once `stop` came, that one alone. Always detaches. Calls `moved` if and when the first
-    /// pulse is under way. True if nothing failed.
-    async fn perform(
-        &mut self,
-        moves: &[Move],
-        moved: impl FnOnce(Timestamp),
-        stop: &CancellationToken,
-    ) -> bool {
-        let mut fine = true;
+    /// Tries every move even after one failed, since the last one is the way back to rest; once
+    /// the app stops, that one alone. Always detaches. Calls `moved` when the first pulse
+    /// began. False if a move failed.
+    async fn perform(&mut self, moves: &[Move], moved: impl FnOnce(Timestamp)) -> bool {
+        let mut ok = true;
         let mut moved = Some(moved);
         let mut on = None;
         let mut left = moves;
@@ -153,9 +114,7 @@ impl Arm {
             let (done, hold) = match *next {
                 Move::Pulse(step) => {
                     on.get_or_insert_with(now);
-                    let attempt = format!("move to {} µs", step.pulse_us);
-                    let drive = move |servo: &mut dyn Servo| servo.drive(&step);
-                    (self.ask(attempt, drive).await, step.hold)
+                    (self.servo.drive(step).await, step.hold)
                 }
                 Move::Pause(pause) => (self.detach(&mut on).await, pause),
             };
@@ -167,63 +126,47 @@ impl Arm {
                     tokio::time::sleep(hold).await;
                 }
                 Err(why) => {
-                    error!(error = chain(&why), "a move failed");
+                    error!(error = %chain(&why), "a move failed");
                     moved = None;
-                    fine = false;
+                    ok = false;
                 }
             }
-            left = if stop.is_cancelled() {
+            left = if self.app.stopping().is_cancelled() {
                 cut_short(rest)
             } else {
                 rest
             };
         }
         if let Err(why) = self.detach(&mut on).await {
-            error!(error = chain(&why), "the pulses may still be on");
-            fine = false;
+            error!(error = %chain(&why), "the pulses may still be on");
+            ok = false;
         }
-        fine
+        ok
     }
 
     /// Stops the pulses, which were on since `on`.
     async fn detach(&mut self, on: &mut Option<Instant>) -> Result<(), ServoError> {
-        let done = self.ask("detach".to_owned(), Servo::detach).await;
+        let done = self.servo.detach().await;
         if let Some(began) = on.take() {
             let ended = now();
-            self.motion.spent(began, ended);
+            self.motion.record_pulses(began, ended);
             let on = ended.saturating_duration_since(began);
-            self.desk.counts().pulsed(on);
+            self.app.counters().swings.add_pulses(on);
         }
         done
     }
-
-    /// Runs `call` where it may block. A panic there costs this call, not the arm.
-    async fn ask<F>(&self, attempt: String, call: F) -> Result<(), ServoError>
-    where
-        F: FnOnce(&mut dyn Servo) -> Result<(), ServoError> + Send + 'static,
-    {
-        let servo = Arc::clone(&self.servo);
-        let called = tokio::task::spawn_blocking(move || {
-            let mut servo = servo.lock().unwrap_or_else(PoisonError::into_inner);
-            call(servo.as_mut())
-        });
-        match called.await {
-            Ok(result) => result,
-            Err(_) => Err(ServoError::Panicked { attempt }),
-        }
-    }
 }
 
-/// The desk's next job, once the servo's duty has room for it.
-async fn cooled(desk: &DeskHandle, wait: Duration) -> Job {
+/// The app's next job, after the `wait` for the servo's duty.
+async fn next_job(app: &App, wait: Duration) -> Job {
     if !wait.is_zero() {
         info!(?wait, "the servo's duty is used up; the next bonk waits");
         tokio::time::sleep(wait).await;
     }
-    desk.next().await
+    app.next_job().await
 }
 
-/// Tokio's, which tests can hold.
+/// Tokio's clock, which tests can pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -1,4 +1,4 @@
-//! One reason to swing, as every room but `wire` knows it.
+//! One reason to swing.
 
 use std::collections::BTreeMap;
 
@@ -11,49 +11,42 @@ use crate::text::cut;
 pub const MAX_ID_BYTES: usize = 128;
 
 /// The longest of the other strings, in bytes. A longer one is cut between two characters:
-/// an overlong name is no reason to spare the penguin.
+/// an overlong name does not reject the bonk.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
-/// How many labels are kept of one bonk, the first by name.
-pub const MAX_LABELS: usize = 64;
+/// Labels of one bonk, the first by name; more are dropped.
+pub(crate) const MAX_LABELS: usize = 64;
 
 /// The longest name and the longest value of a label, in bytes: what Kubernetes allows a
 /// name with its prefix. Longer ones are cut.
-pub const MAX_LABEL_BYTES: usize = 317;
+pub(crate) const MAX_LABEL_BYTES: usize = 317;
 
-/// How many samples of usage are kept of one bonk, the last.
-pub const MAX_SAMPLES: usize = 60;
+/// Samples of usage of one bonk, the last; more are dropped.
+pub(crate) const MAX_SAMPLES: usize = 60;
 
 /// The longest verdict, in bytes. A longer one is cut.
-pub const MAX_VERDICT_BYTES: usize = 64;
+pub(crate) const MAX_VERDICT_BYTES: usize = 64;
 
 /// The limit, in the unit of [`Bonk::usage_permille`]; what is more counts as that.
-pub const FULL_PERMILLE: u32 = 1000;
+pub(crate) const FULL_PERMILLE: u32 = 1000;
 
-/// An OOM incident, or somebody who tries the toy. Every string is bounded, and hostile.
+/// An OOM incident, or a test. Every string is bounded, and hostile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bonk {
     /// Chosen by the sender, stable over its retries; 1 to [`MAX_ID_BYTES`] bytes.
     pub id: String,
-    /// When the cause happened, by the sender's clock. `None` where it does not say, or
-    /// says what no clock can.
+    /// When the cause happened, by the sender's clock; `None` if it sends no valid time.
     pub time: Option<Timestamp>,
-    /// Who sent it.
     pub source: String,
-    /// Kubernetes node or host name.
     pub node: String,
-    /// Namespace of the pod.
     pub namespace: String,
-    /// Name of the pod.
     pub pod: String,
-    /// Name of the container.
     pub container: String,
     /// Process name of the first victim.
     pub comm: String,
     /// One sentence for people.
     pub summary: String,
-    /// How bad it is.
     pub severity: Severity,
     /// Labels of the pod or of the alert.
     pub labels: BTreeMap<String, String>,
@@ -61,12 +54,12 @@ pub struct Bonk {
     /// [`MAX_SAMPLES`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub usage_permille: Vec<u32>,
-    /// What that looks like.
+    /// Its growth pattern.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub verdict: String,
 }
 
-/// How bad the reason is, from mild to worst.
+/// From mild to worst.
 #[derive(
     Clone,
     Copy,
@@ -82,7 +75,6 @@ pub struct Bonk {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Memory runs short.
     Warning,
     /// A kill is near.
     Critical,
@@ -93,7 +85,6 @@ pub enum Severity {
     Node,
 }
 
-/// Why something is no [`Bonk`].
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Malformed {
     #[error("the request carries no item")]

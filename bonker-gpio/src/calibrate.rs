@@ -14,15 +14,14 @@ use tracing::info;
 
 use crate::args::CalibrateArgs;
 use crate::motion::{Limits, LimitsError, MAX_HOLD, Step};
-use crate::servo::{self, PickError, Servo, ServoError, WATCHDOG, watched};
-use dial::{Act, Dial};
-use save::{SaveError, save, try_out};
+use crate::servo::{self, PickError, ServoError, ServoThread, WATCHDOG};
+use dial::{Action, Dial};
+use save::{SaveError, check_writable, save};
 use screen::Screen;
 
 /// Pulses end this long after the last key: a servo against its stop heats up.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Why nothing was calibrated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CalibrateError {
     #[error(
@@ -53,32 +52,32 @@ pub(crate) async fn calibrate(
     if !screen::is_there() {
         return Err(CalibrateError::NoTerminal);
     }
-    try_out(&args.config).map_err(CalibrateError::Save)?;
+    check_writable(&args.config).map_err(CalibrateError::Save)?;
     let mut dial = Dial::new(args.servo.calibration());
     let limits = Limits::try_from(dial.calibration()).map_err(CalibrateError::Limits)?;
     // The simulator would draw over the dial, which shows the same.
     let nowhere: servo::Screen = Some(Box::new(io::sink()));
     let picked = servo::pick(args.servo.backend, &args.servo.hardware(), limits, nowhere)
         .map_err(CalibrateError::Pick)?;
-    let (backend, reason) = (picked.name, picked.reason.as_str());
+    let (backend, reason) = (picked.backend.name, picked.backend.reason.as_str());
     info!(backend, reason, "picked the backend");
-    let servo = watched(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
+    let servo = ServoThread::start(picked.servo, WATCHDOG).map_err(CalibrateError::Thread)?;
     let saved = walk(&mut dial, servo, stop).await?;
     let config = args.config.display();
-    // Nothing can be said if standard output is gone; the file tells.
+    // Without standard output, the file has the result.
     if let Some(calibration) = saved {
         save(&args.config, calibration).map_err(CalibrateError::Save)?;
-        let _ = screen::say(&format!("saved in {config}"));
+        let _ = screen::print(&format!("saved in {config}"));
     } else {
-        let _ = screen::say(&format!("left; {config} is as it was"));
+        let _ = screen::print(&format!("left; {config} is as it was"));
     }
     Ok(())
 }
 
-/// What to save, if anything.
+/// Returns what to save, if anything.
 async fn walk(
     dial: &mut Dial,
-    mut servo: Box<dyn Servo>,
+    mut servo: ServoThread,
     stop: impl Future<Output = ()>,
 ) -> Result<Option<crate::motion::Calibration>, CalibrateError> {
     let mut screen = Screen::open().map_err(CalibrateError::Terminal)?;
@@ -92,29 +91,29 @@ async fn walk(
             biased;
             () = &mut stop => break None,
             () = sleep_until(off_at.unwrap_or_else(Instant::now)), if off_at.is_some() => {
-                servo.detach().map_err(CalibrateError::Servo)?;
+                servo.detach().await.map_err(CalibrateError::Servo)?;
                 off_at = None;
                 continue;
             }
             event = keys.next() => event,
         };
-        // The terminal went away: nobody confirmed anything.
+        // The terminal is gone: nothing was confirmed.
         let Some(event) = event else { break None };
         let event = event.map_err(CalibrateError::Terminal)?;
         match screen::key(&event).map(|key| dial.press(key)) {
             None => (),
-            Some(Act::Leave) => break None,
-            Some(Act::Save(calibration)) => break Some(calibration),
-            Some(Act::Move(pulse_us)) => {
+            Some(Action::Leave) => break None,
+            Some(Action::Save(calibration)) => break Some(calibration),
+            Some(Action::Move(pulse_us)) => {
                 let step = Step {
                     pulse_us,
                     hold: MAX_HOLD,
                 };
-                servo.drive(&step).map_err(CalibrateError::Servo)?;
+                servo.drive(step).await.map_err(CalibrateError::Servo)?;
                 off_at = Some(Instant::now() + IDLE);
             }
         }
     };
-    servo.detach().map_err(CalibrateError::Servo)?;
+    servo.detach().await.map_err(CalibrateError::Servo)?;
     Ok(saved)
 }

@@ -11,19 +11,18 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::args::CertsArgs;
-use crate::text::escape;
+use crate::text::escape_path;
 use make::{Authority, Pair};
 
 const CA: &str = "ca";
 const SERVER: &str = "server";
 const DEFAULT_CLIENT: &str = "client";
 
-/// Why no certificates were made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CertsError {
     #[error("there is no CA in {dir} yet: give --host with the names or addresses of the server")]
     NoHost { dir: String },
-    #[error("there is a CA in {dir} already: give --host or --client, to say what it shall sign")]
+    #[error("there is a CA in {dir} already: give --host or --client to have it sign certificates")]
     Nothing { dir: String },
     #[error(
         "{path} exists already, and nothing is overwritten: take it away, or use another --dir"
@@ -45,16 +44,22 @@ pub(crate) enum CertsError {
     Output(#[source] io::Error),
 }
 
-/// Makes what is asked for, all of it or, where a file is in the way, nothing.
+/// Makes all of the files or, if one exists already, none.
 pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
     let dir = args.dir.as_path();
     let (now, old) = (Timestamp::now(), existing(dir)?);
     let mut clients = args.client.clone();
     match &old {
         Some(_) if args.host.is_empty() && clients.is_empty() => {
-            return Err(CertsError::Nothing { dir: shown(dir) });
+            return Err(CertsError::Nothing {
+                dir: escape_path(dir),
+            });
         }
-        None if args.host.is_empty() => return Err(CertsError::NoHost { dir: shown(dir) }),
+        None if args.host.is_empty() => {
+            return Err(CertsError::NoHost {
+                dir: escape_path(dir),
+            });
+        }
         None if clients.is_empty() => clients.push(DEFAULT_CLIENT.to_owned()),
         _ => (),
     }
@@ -80,11 +85,11 @@ pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
         .iter()
         .find(|file| file.path.symlink_metadata().is_ok())
     {
-        let path = shown(&file.path);
+        let path = escape_path(&file.path);
         return Err(CertsError::Exists { path });
     }
     let written = |path: &Path| {
-        let path = shown(path);
+        let path = escape_path(path);
         move |source| CertsError::Write { path, source }
     };
     DirBuilder::new()
@@ -128,13 +133,13 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
         Ok(pem) => Ok(Some(pem)),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CertsError::Read {
-            path: shown(path),
+            path: escape_path(path),
             source,
         }),
     };
     let half = |path: &Path, other: &Path| CertsError::Half {
-        path: shown(path),
-        other: shown(other),
+        path: escape_path(path),
+        other: escape_path(other),
     };
     match (read(&cert_path)?, read(&key_path)?) {
         (None, None) => Ok(None),
@@ -143,7 +148,7 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
         (Some(cert), Some(key)) => match Authority::read(&cert, &key) {
             Ok(authority) => Ok(Some(authority)),
             Err(source) => Err(CertsError::NoCa {
-                path: shown(&cert_path),
+                path: escape_path(&cert_path),
                 source,
             }),
         },
@@ -151,8 +156,8 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
 }
 
 fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
-    let mut said = String::new();
-    let dir = shown(dir);
+    let mut text = String::new();
+    let dir = escape_path(dir);
     // Writing to a String cannot fail.
     if let Some(host) = hosts.first() {
         let url_host = if host.contains(':') {
@@ -161,14 +166,14 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
             host.clone()
         };
         let _ = writeln!(
-            said,
+            text,
             "Server: take server.crt, server.key and ca.crt to it, and start\n  \
              bonker-gpio serve --listen 0.0.0.0:50051 --tls-cert {dir}/server.crt \
              --tls-key {dir}/server.key --tls-client-ca {dir}/ca.crt"
         );
         if let Some(client) = clients.first() {
             let _ = writeln!(
-                said,
+                text,
                 "Try it:\n  bonker-gpio bonk --to https://{url_host}:50051 --ca {dir}/ca.crt \
                  --cert {dir}/{client}.crt --key {dir}/{client}.key"
             );
@@ -176,13 +181,13 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
     }
     for client in clients {
         let _ = writeln!(
-            said,
+            text,
             "Client {client}: take ca.crt, {client}.crt and {client}.key to it"
         );
     }
     if let Some(client) = clients.first() {
         let _ = writeln!(
-            said,
+            text,
             "In a cluster, for oom-agent (the Secret that daemonset.yaml mounts):\n  \
              kubectl create secret generic oom-agent-bonker --namespace oom-bonker \
              --from-file=ca.crt={dir}/ca.crt --from-file=tls.crt={dir}/{client}.crt \
@@ -190,13 +195,9 @@ fn next_steps(dir: &Path, hosts: &[String], clients: &[String]) -> String {
         );
     }
     let _ = writeln!(
-        said,
+        text,
         "Keep {dir}/ca.key where nobody gets it: it lets anybody in. It signs more clients by\n  \
          bonker-gpio certs --dir {dir} --client NAME"
     );
-    said
-}
-
-fn shown(path: &Path) -> String {
-    escape(&path.display().to_string())
+    text
 }

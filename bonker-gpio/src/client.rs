@@ -1,4 +1,4 @@
-//! The commands that talk to a bonker.
+//! The commands that call a bonker.
 
 mod backoff;
 mod bonk;
@@ -16,6 +16,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tonic::Code;
+
 use crate::picture::ScreenError;
 pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
@@ -23,11 +25,11 @@ pub(crate) use connect::check;
 use refusal::Refusal;
 pub(crate) use snooze::snooze;
 pub(crate) use status::status;
-pub(crate) use swings::{Swings, Told};
+pub(crate) use swings::{HubSwing, Swings};
 pub(crate) use watch::watch;
 
-use crate::auth::TokenError;
-use crate::text::escape;
+use crate::net::auth::TokenError;
+use crate::text::escape_path;
 
 /// How long one call may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -35,7 +37,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The largest file of certificates: a bundle of public CAs has some 200 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Why a command did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error(
@@ -45,13 +46,13 @@ pub(crate) enum ClientError {
     NoCa,
     #[error("--ca and --cert are for TLS, and {url} is plaintext: use https://, or leave them out")]
     NoTls { url: String },
-    #[error("cannot read {}: check --{flag}", escape(&path.display().to_string()))]
+    #[error("cannot read {}: check --{flag}", escape_path(path))]
     File {
         path: PathBuf,
         flag: String,
         source: io::Error,
     },
-    #[error("{} has no {what} in PEM: check --{flag}", escape(&path.display().to_string()))]
+    #[error("{} has no {what} in PEM: check --{flag}", escape_path(path))]
     Pem {
         path: PathBuf,
         flag: String,
@@ -63,7 +64,10 @@ pub(crate) enum ClientError {
     Tls(#[source] tonic::transport::Error),
     #[error("no token to show: check --{flag}")]
     Token { flag: String, source: TokenError },
-    #[error("{} has over {MAX_FILE_BYTES} bytes: check --{flag}", escape(&path.display().to_string()))]
+    #[error(
+        "{} has over {MAX_FILE_BYTES} bytes: check --{flag}",
+        escape_path(path)
+    )]
     Large { path: PathBuf, flag: String },
     #[error("no TLS with {url}: {advice}")]
     Handshake {
@@ -99,6 +103,30 @@ pub(crate) enum ClientError {
     Screen(ScreenError),
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
+}
+
+// === impl ClientError ===
+
+impl ClientError {
+    /// Trying again does not help.
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Output(_)
+            | Self::NoCa
+            | Self::NoTls { .. }
+            | Self::File { .. }
+            | Self::Pem { .. }
+            | Self::Tls(_)
+            | Self::Large { .. }
+            | Self::Token { .. }
+            | Self::Handshake { .. } => true,
+            Self::Call { source, .. } => matches!(
+                source.code(),
+                Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// One line on standard output, at once.

@@ -1,4 +1,4 @@
-//! The door from the command line to the rooms.
+//! Runs the command of a command line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -6,27 +6,28 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use service::error_chain::chain;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
+use crate::app::App;
 use crate::args::{Cli, Command, FollowError, Protocol, ReadError, ServeArgs, ServerArgs};
 use crate::arm::Arm;
-use crate::auth::TokenError;
 use crate::certs::{self, CertsError};
-use crate::desk::DeskHandle;
-use crate::follow::Follow;
 use crate::history::{History, HistoryError};
+use crate::inlets::follow::Follow;
 use crate::logs::{self, LogFormat, Logs};
 use crate::motion::{DutyError, End, LimitsError, Motion};
-use crate::report::chain;
+use crate::net::Access;
+use crate::net::auth::TokenError;
+use crate::net::tls::TlsError;
 use crate::server::Ports;
-use crate::servo::{self, Choice, PickError};
-use crate::tls::TlsError;
+use crate::servo::{self, Choice, PickError, Picked};
 use crate::{calibrate, client, server, signals, systemd};
 
-/// Status for a command line that cannot be followed, as clap's own errors have it.
+/// Exit status for a wrong command line, as clap has it.
 const USAGE: u8 = 2;
 
 /// The servo's calls are made one at a time; the rest is name look-ups.
@@ -39,11 +40,11 @@ enum CommandError {
     #[error("cannot take over SIGTERM and SIGINT")]
     Signals(#[source] io::Error),
     #[error("the servo's calibration does not hold")]
-    Limits(#[source] LimitsError),
+    Limits(#[from] LimitsError),
     #[error("the servo's settings do not hold")]
-    Duty(#[source] DutyError),
+    Duty(#[from] DutyError),
     #[error(transparent)]
-    Pick(PickError),
+    Pick(#[from] PickError),
     #[error("cannot start the servo's thread")]
     Thread(#[source] io::Error),
     #[error("cannot listen on {address}: is another bonker running? --listen takes another one")]
@@ -58,26 +59,26 @@ enum CommandError {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("cannot tell which address HTTP is served on")]
+    #[error("cannot find the address that HTTP is served on")]
     HttpAddress(#[source] io::Error),
     #[error("no TLS by these files")]
-    Tls(#[source] TlsError),
+    Tls(#[from] TlsError),
     #[error("no token by this file")]
-    Token(#[source] TokenError),
+    Token(#[from] TokenError),
     #[error("nothing to follow by these settings")]
-    Follow(#[source] FollowError),
+    Follow(#[from] FollowError),
     #[error("nothing to follow with these files")]
     FollowFiles(#[source] client::ClientError),
     #[error(transparent)]
-    Certs(CertsError),
+    Certs(#[from] CertsError),
     #[error(transparent)]
-    History(HistoryError),
+    History(#[from] HistoryError),
     #[error(transparent)]
-    Serve(server::ServeError),
+    Serve(#[from] server::ServeError),
     #[error(transparent)]
-    Client(client::ClientError),
+    Client(#[from] client::ClientError),
     #[error(transparent)]
-    Calibrate(calibrate::CalibrateError),
+    Calibrate(#[from] calibrate::CalibrateError),
 }
 
 /// Runs the program on the process's own command line.
@@ -85,12 +86,12 @@ pub fn main() -> ExitCode {
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(ReadError::Usage(usage)) => {
-            // Nothing can be said if standard error is gone.
+            // Without standard error there is nowhere to report it.
             let _ = usage.print();
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(USAGE));
         }
         Err(why @ (ReadError::File(_) | ReadError::Variable { .. })) => {
-            logs::start(LevelFilter::INFO, LogFormat::Plain).say(&why);
+            logs::start(LevelFilter::INFO, LogFormat::Plain).print_error(&why);
             return ExitCode::from(USAGE);
         }
     };
@@ -105,7 +106,7 @@ pub fn main() -> ExitCode {
         );
         for (flag, address, protocol) in ports {
             if let Err(why) = args.security.check(flag, address, protocol, insecure) {
-                logs.say(&why);
+                logs.print_error(&why);
                 return ExitCode::from(USAGE);
             }
         }
@@ -113,7 +114,7 @@ pub fn main() -> ExitCode {
     match run(cli.command, &logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            logs.say(&why);
+            logs.print_error(&why);
             ExitCode::FAILURE
         }
     }
@@ -126,20 +127,18 @@ fn run(command: Command, logs: &Logs) -> Result<(), CommandError> {
         .build()
         .map_err(CommandError::Runtime)?;
     let result = runtime.block_on(async {
-        // The short commands leave SIGINT as it is: it ends them.
+        // SIGINT ends the short commands.
         let stop = || signals::stop_requested().map_err(CommandError::Signals);
         match command {
             Command::Serve(args) => serve(*args, logs, stop()?).await,
-            Command::Calibrate(args) => calibrate::calibrate(args, stop()?)
-                .await
-                .map_err(CommandError::Calibrate),
-            Command::Bonk(args) => client::bonk(args).await.map_err(CommandError::Client),
-            Command::Status(args) => client::status(args).await.map_err(CommandError::Client),
-            Command::Snooze(args) => client::snooze(args).await.map_err(CommandError::Client),
-            Command::Certs(args) => certs::certs(&args).map_err(CommandError::Certs),
+            Command::Calibrate(args) => Ok(calibrate::calibrate(args, stop()?).await?),
+            Command::Bonk(args) => Ok(client::bonk(args).await?),
+            Command::Status(args) => Ok(client::status(args).await?),
+            Command::Snooze(args) => Ok(client::snooze(args).await?),
+            Command::Certs(args) => Ok(certs::certs(&args)?),
             Command::Watch(args) => tokio::select! {
                 () = stop()? => Ok(()),
-                ended = client::watch(args) => ended.map_err(CommandError::Client),
+                ended = client::watch(args) => Ok(ended?),
             },
         }
     });
@@ -153,41 +152,44 @@ async fn serve(
     logs: &Logs,
     stop: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
-    let plan = args.servo.choreography().map_err(CommandError::Limits)?;
+    let plan = args.servo.choreography()?;
     let hub = hub(&args)?;
-    let history = history(args.desk.state.as_deref())?;
+    let history = history(args.admission.state.as_deref())?;
     let end = if history.toggled() {
         End::Strike
     } else {
         End::Rest
     };
-    let motion = Motion::new(plan, end).map_err(CommandError::Duty)?;
+    let motion = Motion::new(plan, end)?;
     let hardware = args.servo.hardware();
-    let picked = servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())
-        .map_err(CommandError::Pick)?;
-    let (backend, reason) = (picked.name, picked.reason.as_str());
-    if args.servo.backend == Choice::Auto && backend == "sim" {
-        warn!(backend, reason, "picked the backend; no servo will move");
+    let Picked { servo, backend } =
+        servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())?;
+    let (name, reason) = (backend.name, backend.reason.as_str());
+    if args.servo.backend == Choice::Auto && name == "sim" {
+        warn!(
+            backend = name,
+            reason, "picked the backend; no servo will move"
+        );
     } else {
-        info!(backend, reason, "picked the backend");
+        info!(backend = name, reason, "picked the backend");
     }
-    let settings = args.desk.settings();
+    let settings = args.admission.settings();
     if !settings.quiet.hours.is_empty() {
         let zone = settings.quiet.zone.iana_name().unwrap_or("UTC");
         info!(zone, "keeping quiet hours");
     }
-    let desk = DeskHandle::new(settings, history.clone());
-    let (grpc_tls, http_tls) = args.security.acceptors().map_err(CommandError::Tls)?;
-    let access = server::Access {
+    let app = App::new(settings, history.clone(), backend, &motion);
+    let (grpc_tls, http_tls) = args.security.acceptors()?;
+    let access = Access {
         grpc: grpc_tls,
         http: http_tls,
-        token: args.security.token().map_err(CommandError::Token)?,
+        token: args.security.token()?,
         private: args.security.private,
         limits: args.limits.port(),
         idle_timeout: args.limits.idle_timeout,
     };
     #[cfg(target_os = "linux")]
-    crate::files::allow(args.limits.max_connections);
+    crate::net::open_files::allow(args.limits.max_connections);
     let scheme = access.grpc.scheme();
     let address = args.listen.listen;
     let grpc = TcpListener::bind(address)
@@ -198,10 +200,10 @@ async fn serve(
         None => None,
     };
     if args.listen.insecure {
-        warn!(%address, scheme, "insecure: whoever reaches this address may read along or bonk");
+        warn!(%address, scheme, "insecure: anybody who reaches this address may watch or bonk");
     }
-    let following = hub.map(|hub| tokio::spawn(Follow::of(hub, desk.clone()).run()));
-    let arm = Arm::new(picked, motion, desk).map_err(CommandError::Thread)?;
+    let following = hub.map(|hub| tokio::spawn(Follow::hub(hub, app.clone()).run()));
+    let arm = Arm::new(servo, motion, app.clone()).map_err(CommandError::Thread)?;
     let (http, web) = http.unzip();
     let ready = |address| {
         announce(scheme, address, web);
@@ -209,7 +211,7 @@ async fn serve(
     };
     let stop = async move {
         stop.await;
-        // Before the desk rejects what comes, as if that was its word on it.
+        // Before the app stops: an item that it rejects would count as followed.
         if let Some(following) = following {
             following.abort();
         }
@@ -217,16 +219,16 @@ async fn serve(
     };
     let watchdog = systemd::watchdog(arm.heartbeat());
     let served = tokio::select! {
-        served = server::run(Ports { grpc, http, access }, arm, ready, stop) => served,
+        served = server::run(app, arm, Ports { grpc, http, access }, ready, stop) => served,
         never = watchdog => match never {},
     };
     history.close();
-    served.map_err(CommandError::Serve)
+    Ok(served?)
 }
 
-/// Whom to follow. A hub that is not there may come; a file that is not there is a mistake.
+/// A hub that does not answer may come later; a missing file is a mistake.
 fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
-    let hub = args.follow.hub().map_err(CommandError::Follow)?;
+    let hub = args.follow.hub()?;
     if let Some(hub) = &hub {
         client::check(hub).map_err(CommandError::FollowFiles)?;
     }
@@ -235,7 +237,7 @@ fn hub(args: &ServeArgs) -> Result<Option<ServerArgs>, CommandError> {
 
 fn history(state: Option<&Path>) -> Result<History, CommandError> {
     if let Some(dir) = state {
-        return History::open(dir).map_err(CommandError::History);
+        return Ok(History::open(dir)?);
     }
     warn!("no --state: the counter and the history begin anew with every start");
     Ok(History::in_memory())
@@ -249,7 +251,7 @@ async fn http(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CommandE
     Ok((listener, address))
 }
 
-/// All there is on standard output: whoever started this reads the ports from it.
+/// The only output on standard output, for programs that need the ports.
 fn announce(scheme: &str, address: SocketAddr, web: Option<SocketAddr>) {
     let mut stdout = io::stdout().lock();
     let mut line = format!("listening on {scheme}://{address}\n");
@@ -262,7 +264,7 @@ fn announce(scheme: &str, address: SocketAddr, web: Option<SocketAddr>) {
         .and_then(|()| stdout.flush())
     {
         warn!(
-            error = chain(&why),
+            error = %chain(&why),
             "cannot print the ready line; serving all the same"
         );
     }

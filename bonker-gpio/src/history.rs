@@ -1,5 +1,5 @@
-//! What the penguin suffered: every swing in order, and what else has to outlive the process.
-//! A thread writes to a database what the rest of the process only notes in memory.
+//! Every swing in order, and other state that outlives the process. It is kept in memory; a
+//! thread writes it to a database.
 
 mod board;
 mod error;
@@ -8,7 +8,7 @@ mod record;
 mod runs;
 mod shared;
 mod store;
-mod swung;
+mod swing;
 mod tail;
 mod writer;
 
@@ -17,21 +17,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 use tracing::{error, info};
 
-pub use error::HistoryError;
-pub(crate) use head::Kept;
+pub(crate) use error::HistoryError;
+pub(crate) use head::Restored;
 use shared::{Shared, State};
 use store::Store;
-pub use swung::{Position, Replay, Swung};
+pub(crate) use swing::{Position, Replay, Swing};
 pub use tail::MEMORY_CAPACITY as SWINGS_IN_MEMORY;
 
-use crate::report::chain;
+/// Swings in the database; the oldest is dropped first.
+pub(crate) const HISTORY_CAPACITY: u64 = 10_000;
 
-/// How many swings the database keeps; the oldest is forgotten first.
-pub const HISTORY_CAPACITY: u64 = 10_000;
-
-/// How long the end may wait for the last write.
+/// For the last write.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The swings so far. Cheap to clone; clones share them.
@@ -58,56 +57,56 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
         let (store, head) = Store::open(dir)?;
         let store = Arc::new(store);
-        let shared = Arc::new(Shared::new(State::of(head)));
-        writer::start(Arc::clone(&shared), Arc::clone(&store))?;
-        let total = shared.state().head().total;
+        let shared = Arc::new(Shared::new(State::from_database(head)));
+        writer::start_writer(Arc::clone(&shared), Arc::clone(&store))?;
+        let total = shared.state().head.total;
         info!(dir = %dir.display(), total, "opened the history");
         let store = Some(store);
         Ok(Self(Arc::new(Handle { shared, store })))
     }
 
-    /// Which history positions of this run are in. Another one starts with each run, since the
-    /// last moments of one that ended in a power cut are lost; those of the runs before are
-    /// still known.
+    /// The history of this run. Each run starts another one, since a power cut loses the last
+    /// moments of a run; positions of earlier runs stay valid.
     pub fn id(&self) -> Arc<str> {
-        self.0.shared.state().id()
+        self.0.shared.state().runs.id()
     }
 
-    /// Swings ever.
     pub fn total(&self) -> u64 {
-        self.0.shared.state().head().total
+        self.0.shared.state().head.total
     }
 
-    /// When the last swing began.
     pub fn last(&self) -> Option<Timestamp> {
-        self.0.shared.state().head().last
+        self.0.shared.state().head.last
     }
 
     /// The last `limit` swings, newest first. May read from the disk.
-    pub fn recent(&self, limit: usize) -> Vec<Swung> {
-        let mut swings = self.0.shared.state().recent(limit);
+    pub fn recent(&self, limit: usize) -> Vec<Swing> {
+        let mut swings = self.0.shared.state().tail.recent(limit);
         let wanted = limit.saturating_sub(swings.len());
-        let before = swings.last().map(|swung| swung.position.sequence);
+        let before = swings.last().map(|swing| swing.position.sequence);
         let before = before.unwrap_or(u64::MAX);
         if wanted > 0 {
-            swings.extend(self.read(|store| store.before(before, wanted)));
+            swings.extend(self.read(|store| store.swings_before(before, wanted)));
         }
         swings
     }
 
-    /// The first `limit` swings after `position`, oldest first. What comes from no history
-    /// that is known here is before all there is, and what is beyond the end is the end. May
-    /// read from the disk.
-    pub fn after(&self, position: &Position, limit: usize) -> Replay {
+    /// The first `limit` swings after `position`, oldest first. A position of an unknown
+    /// history is before the first swing, one beyond the end is the end. May read from the disk.
+    pub fn swings_after(&self, position: &Position, limit: usize) -> Replay {
         let (after, first, tail) = {
             let state = self.0.shared.state();
-            let after = state.runs().sequence_of(position);
-            let after = after.min(state.head().total);
-            (after, state.first_in_memory(), state.after(after, limit))
+            let after = state.runs.sequence_of(position);
+            let after = after.min(state.head.total);
+            (
+                after,
+                state.first_in_memory(),
+                state.tail.swings_after(after, limit),
+            )
         };
         let mut swings = Vec::new();
         if after + 1 < first {
-            swings = self.read(|store| store.between(after, first, limit));
+            swings = self.read(|store| store.swings_between(after, first, limit));
         }
         let room = limit.saturating_sub(swings.len());
         swings.extend(tail.into_iter().take(room));
@@ -116,85 +115,83 @@ impl History {
 
     /// The position of the swing number `sequence`.
     pub fn position(&self, sequence: u64) -> Position {
-        self.0.shared.state().runs().position_of(sequence)
+        self.0.shared.state().runs.position_of(sequence)
     }
 
-    /// The `limit` namespaces that were swung for most, and how often; the worst first.
+    /// The `limit` namespaces with the most swings, most first.
     pub fn leaderboard(&self, limit: usize) -> Vec<(String, u64)> {
-        self.0.shared.state().head().board.top(limit)
+        self.0.shared.state().head.board.top(limit)
     }
 
-    /// Whether the toggle was left at its other end.
+    /// The toggle was left at its other end.
     pub fn toggled(&self) -> bool {
-        self.0.shared.state().head().toggled
+        self.0.shared.state().head.toggled
     }
 
-    /// Keeps at which end the toggle was left.
     pub fn keep_toggled(&self, toggled: bool) {
-        self.0.shared.change(|state| state.keep_toggled(toggled));
+        self.0.shared.change(|state| state.head.toggled = toggled);
     }
 
-    /// What the desk is to know again after a restart.
-    pub(crate) fn kept(&self) -> Kept {
-        self.0.shared.state().take_kept()
+    /// For the admission after a restart.
+    pub(crate) fn take_restored(&self) -> Restored {
+        self.0.shared.state().take_restored()
     }
 
-    /// Up to where a hub is followed; nowhere yet if there is none.
+    /// Up to where a hub is followed; `None` before the first.
     pub(crate) fn followed(&self) -> Option<Position> {
-        self.0.shared.state().head().followed.clone()
+        self.0.shared.state().head.followed.clone()
     }
 
     /// Keeps up to where a hub is followed. It gets to the disk no sooner than the swings that
     /// were recorded before.
     pub(crate) fn keep_followed(&self, position: Position) {
-        self.0.shared.change(|state| state.keep_followed(position));
+        self.0
+            .shared
+            .change(|state| state.head.followed = Some(position));
     }
 
     /// Keeps a swing, gives it its position, and keeps the answer to the item `id` that was
     /// swung for: both or neither get to the disk.
-    pub(crate) fn record(&self, id: &str, outcome: &'static str, swung: Swung) -> Swung {
+    pub(crate) fn record(&self, id: &str, outcome: &'static str, swing: Swing) -> Swing {
         self.0.shared.change(|state| {
             state.keep_answer(id, outcome);
-            state.record(swung)
+            state.record(swing)
         })
     }
 
-    /// Keeps the answer to an id.
     pub(crate) fn keep_answer(&self, id: &str, outcome: &'static str) {
         self.0.shared.change(|state| state.keep_answer(id, outcome));
     }
 
-    /// Keeps until when the penguin is left in peace.
     pub(crate) fn keep_snooze(&self, until: Option<Timestamp>) {
-        self.0.shared.change(|state| state.keep_snooze(until));
+        self.0.shared.change(|state| state.head.snoozed = until);
     }
 
-    /// Writes what is not written yet, and lets go of the database; waits a second at most.
-    /// What is noted after that is not kept.
+    /// Writes the rest and closes the database; waits a second at most. Later changes are lost.
     pub fn close(&self) {
         if self.0.store.is_some() && !self.0.shared.close(Instant::now() + CLOSE_DEADLINE) {
             error!("the history did not get to the disk in time: its last moments are lost");
         }
     }
 
-    fn read<F>(&self, ask: F) -> Vec<Swung>
+    fn read<F>(&self, query: F) -> Vec<Swing>
     where
         F: FnOnce(&Store) -> Result<Vec<(u64, record::Record)>, HistoryError>,
     {
         let Some(store) = &self.0.store else {
             return Vec::new();
         };
-        match ask(store) {
+        match query(store) {
             Ok(records) => {
                 let state = self.0.shared.state();
-                let runs = state.runs();
-                let swung = |(sequence, record): (u64, record::Record)| {
-                    record.swung(runs.position_of(sequence))
+                let runs = &state.runs;
+                let swing = |(sequence, record): (u64, record::Record)| {
+                    record.into_swing(runs.position_of(sequence))
                 };
-                records.into_iter().map(swung).collect()
+                records.into_iter().map(swing).collect()
             }
             Err(why) => {
-                error!(error = chain(&why), "cannot read the history");
+                error!(error = %chain(&why), "cannot read the history");
                 Vec::new()
             }
         }

@@ -1,5 +1,5 @@
-//! Logs go to standard error; standard output belongs to what a program reads. Whoever
-//! does not read standard error loses lines and holds nobody up.
+//! Logs go to standard error, results to standard output. A reader that is too slow for standard
+//! error loses lines and delays nothing.
 
 mod queue;
 
@@ -7,11 +7,12 @@ use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::panic;
 
+use anstream::{AutoStream, ColorChoice};
+use service::error_chain::chain;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, warn};
 use tracing_appender::non_blocking::WorkerGuard;
 
-use crate::report::chain;
 use crate::servo::Screen;
 use crate::text::escape;
 use queue::Queue;
@@ -23,7 +24,6 @@ pub(crate) struct Logs {
     _flush: WorkerGuard,
 }
 
-/// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people.
@@ -39,8 +39,8 @@ pub(crate) fn start(level: LevelFilter, format: LogFormat) -> Logs {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(move || queue.clone())
-        .with_ansi(io::stderr().is_terminal());
-    // Fails only where a subscriber is set already, which then keeps its say.
+        .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never);
+    // Fails only if a subscriber is set already, which then stays.
     let _ = match format {
         LogFormat::Plain => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -63,8 +63,8 @@ impl Logs {
         }
     }
 
-    /// The last words: why the program did not do what it was asked for.
-    pub(crate) fn say(&self, why: &(dyn Error + 'static)) {
+    /// The last line of a program that failed.
+    pub(crate) fn print_error(&self, why: &(dyn Error + 'static)) {
         self.queue.close();
         let line = format!("error: {}\n", chain(why));
         // A queue never fails.
@@ -97,7 +97,7 @@ mod tests {
     use tracing::info;
 
     use super::{Logs, queue::MOST_WAITING};
-    use crate::report::chain;
+    use service::error_chain::chain;
 
     /// Takes a line only while its gate is open or gone.
     struct Slow {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_loses_lines_and_is_told_how_many() {
+    fn a_slow_reader_loses_lines_and_the_last_one_counts_them() {
         const LOST: usize = 7;
         let (open, gate) = mpsc::channel();
         let taken = Arc::new(Mutex::new(String::new()));
@@ -143,8 +143,8 @@ mod tests {
             }
             assert_eq!(logs.queue.lost(), LOST as u64);
             let why = io::Error::other("the last words");
-            logs.say(&why);
-            assert!(!taken.lock().unwrap().contains(&chain(&why)));
+            logs.print_error(&why);
+            assert!(!taken.lock().unwrap().contains(&chain(&why).to_string()));
             drop(open);
             drop(logs);
         });
@@ -153,12 +153,12 @@ mod tests {
         assert!(taken.contains(&format!("line {last}.\n")), "{taken}");
         assert!(!taken.contains(&format!("line {MOST_WAITING}.")));
         assert!(taken.contains("error: the last words\n"));
-        let told = format!("lost={LOST}");
-        assert!(taken.lines().last().unwrap().contains(&told), "{taken}");
+        let counted = format!("lost={LOST}");
+        assert!(taken.lines().last().unwrap().contains(&counted), "{taken}");
     }
 
     #[test]
-    fn who_never_reads_does_not_hold_the_end_up() {
+    fn a_reader_that_never_reads_does_not_delay_the_end() {
         let (open, gate) = mpsc::channel();
         let taken = Arc::default();
         let logs = Logs::to(Slow { gate, taken });

@@ -1,5 +1,4 @@
-//! What the arm does, as pure lists of moves: a gesture becomes pulses, holds and pauses
-//! that stay within calibrated limits and a duty.
+//! A gesture as a list of pulses, holds and pauses within calibrated limits and a duty. Pure.
 
 mod duty;
 mod gesture;
@@ -8,7 +7,9 @@ mod limits;
 use std::time::{Duration, Instant};
 
 pub use duty::{Duty, Percent};
-pub use gesture::{End, Gesture, Style};
+pub(crate) use gesture::Gesture;
+use gesture::Stop;
+pub use gesture::{End, Style};
 pub use limits::{
     Calibration, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step,
 };
@@ -20,13 +21,11 @@ const SOFT_STARTS: usize = 3;
 const SOFT_START_ON: Duration = Duration::from_millis(60);
 const SOFT_START_OFF: Duration = Duration::from_millis(60);
 
-/// One thing that is done with the servo. Between two pulses of different width nothing is
-/// stopped; at the end of a gesture, always.
+/// Pulses stop at the end of a gesture, and not between two of different width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
     /// Send pulses for as long as the step is held.
     Pulse(Step),
-    /// Send none for this long.
     Pause(Duration),
 }
 
@@ -39,16 +38,12 @@ pub struct Tempo {
     pub rest: Duration,
 }
 
-/// How somebody wants their penguin bonked; [`Motion`] is the checked form.
+/// Settings of the motion; [`Motion`] is the checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choreography {
-    /// Where the hammer may go.
     pub limits: Limits,
-    /// How long it stays there.
     pub tempo: Tempo,
-    /// How much of the way from rest to strike a nudge goes.
     pub nudge: Percent,
-    /// Which gesture a bonk is.
     pub style: Style,
     /// How much of any minute pulses may be on.
     pub duty: Percent,
@@ -61,11 +56,11 @@ pub struct Motion {
     plan: Choreography,
     end: End,
     duty: Duty,
-    /// Time with pulses of the longest gesture it can be asked for.
+    /// Time with pulses of its longest gesture.
     longest: Duration,
 }
 
-/// A pulse without its servo: what somebody would see.
+/// A pulse as it looks, for the page.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pose {
     /// 0 at rest, 1 at the strike.
@@ -74,18 +69,14 @@ pub(crate) struct Pose {
     pub(crate) hold: Duration,
 }
 
-/// The duty has no room for one gesture.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a duty of {duty} lets pulses be on for {allowed:?} a minute, and the longest gesture with \
      its way to rest takes {needed:?}: raise the duty or shorten the holds"
 )]
 pub struct DutyError {
-    /// The duty that was asked for.
     pub duty: Percent,
-    /// Time with pulses that it allows in a minute.
     pub allowed: Duration,
-    /// Time with pulses that one gesture needs.
     pub needed: Duration,
 }
 
@@ -96,8 +87,8 @@ impl Motion {
     pub fn new(plan: Choreography, end: End) -> Result<Self, DutyError> {
         let settle = plan.tempo.rest.min(MAX_HOLD);
         let boot = time_on(&plan.boot(End::Rest));
-        let gestures = plan.style.gestures().iter();
-        let times = gestures.map(|gesture| time_on(&plan.moves(*gesture, End::Rest)));
+        let gestures = plan.style.gestures().into_iter();
+        let times = gestures.map(|gesture| time_on(&plan.moves(gesture, End::Rest)));
         let longest = times.fold(boot, Duration::max);
         let needed = longest + settle;
         let duty = Duty::new(plan.duty, settle);
@@ -133,12 +124,12 @@ impl Motion {
 
     /// How long the next gesture, whichever it is, has to wait for the servo to cool down;
     /// zero if it may begin.
-    pub fn wait(&mut self, now: Instant) -> Duration {
-        self.duty.wait(self.longest, now)
+    pub fn wait_time(&mut self, now: Instant) -> Duration {
+        self.duty.wait_time(self.longest, now)
     }
 
     /// Begins `gesture`: never empty, and the last move is a pulse at an end.
-    pub fn begin(&mut self, gesture: Gesture) -> Vec<Move> {
+    pub fn begin_gesture(&mut self, gesture: Gesture) -> Vec<Move> {
         let moves = self.plan.moves(gesture, self.end);
         self.end = gesture.end(self.end);
         moves
@@ -146,16 +137,16 @@ impl Motion {
 
     /// How each gesture of this style looks, beginning at rest.
     pub(crate) fn poses(&self) -> Vec<(Gesture, Vec<Pose>)> {
-        let gestures = self.plan.style.gestures().iter();
+        let gestures = self.plan.style.gestures().into_iter();
         gestures
-            .map(|gesture| (*gesture, self.plan.poses(*gesture)))
+            .map(|gesture| (gesture, self.plan.poses(gesture)))
             .collect()
     }
 
     /// The way from wherever the hammer was left to its end.
     ///
-    /// A hobby servo tells nobody where it is, so that no ramp can be made from there. It is
-    /// called by a few short bursts instead: an analog servo comes in stages and each draws
+    /// A hobby servo does not report where it is, so that no ramp can start there. A few short
+    /// bursts move it instead: an analog servo comes in stages and each draws
     /// current for three frames, which a weak supply survives where one long haul would
     /// reset the Pi; a digital one goes at the first burst and has the pauses to recover.
     pub fn boot(&self) -> Vec<Move> {
@@ -167,14 +158,14 @@ impl Motion {
         vec![self.plan.settle(self.end)]
     }
 
-    /// Takes down that pulses were on from `began` to `ended`.
-    pub fn spent(&mut self, began: Instant, ended: Instant) {
-        self.duty.spent(began, ended);
+    /// Counts pulses from `began` to `ended`.
+    pub fn record_pulses(&mut self, began: Instant, ended: Instant) {
+        self.duty.record_pulses(began, ended);
     }
 }
 
-/// What of the moves that are `left` is done once the process is to stop: the last one
-/// alone, which leads to an end.
+/// The moves of `left` that are made once the process stops: the last one alone, which leads to
+/// an end.
 pub fn cut_short(left: &[Move]) -> &[Move] {
     left.get(left.len().saturating_sub(1)..).unwrap_or_default()
 }
@@ -193,19 +184,10 @@ pub fn time_on(moves: &[Move]) -> Duration {
 impl Choreography {
     fn moves(&self, gesture: Gesture, from: End) -> Vec<Move> {
         let strike = self.tempo.strike.min(MAX_HOLD);
-        let nudged = |hold| self.pulse(self.nudge_us(), hold);
-        let struck = |hold| self.pulse(self.limits.strike_us(), hold);
-        let rested = |hold| self.pulse(self.limits.rest_us(), hold);
-        let mut moves = match gesture {
-            Gesture::Nudge => vec![nudged(strike)],
-            Gesture::DoubleNudge => vec![nudged(strike), rested(strike), nudged(strike)],
-            Gesture::Bonk => vec![struck(strike)],
-            Gesture::Frenzy => {
-                let beat = strike * 3 / 5;
-                [struck(beat), nudged(beat)].repeat(gesture.blows())
-            }
-            Gesture::Toggle => Vec::new(),
-        };
+        let beats = gesture.spec().beats.iter();
+        let mut moves: Vec<Move> = beats
+            .map(|(stop, percent)| self.pulse(self.stop_us(*stop), strike * *percent / 100))
+            .collect();
         moves.push(self.settle(gesture.end(from)));
         moves
     }
@@ -249,13 +231,14 @@ impl Choreography {
         }
     }
 
-    fn nudge_us(&self) -> u16 {
+    fn stop_us(&self, stop: Stop) -> u16 {
         let (rest, strike) = (self.limits.rest_us(), self.limits.strike_us());
-        let way = self.nudge.of(rest.abs_diff(strike));
-        if strike > rest {
-            rest + way
-        } else {
-            rest - way
+        let way = self.nudge.share_of(rest.abs_diff(strike));
+        match stop {
+            Stop::Rest => rest,
+            Stop::Strike => strike,
+            Stop::Nudge if strike > rest => rest + way,
+            Stop::Nudge => rest - way,
         }
     }
 }

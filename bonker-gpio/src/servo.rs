@@ -1,52 +1,53 @@
-//! The one trait, and what implements it. Only `pi` knows the Raspberry Pi's library.
+//! The one trait, its backends, and the thread that owns one of them.
 
+mod backends;
 mod null;
 pub(crate) mod penguin;
 #[cfg(target_os = "linux")]
 mod pi;
-mod pick;
 mod sim;
 #[cfg(target_os = "linux")]
 mod sysfs_pwm;
-mod watched;
+mod thread;
 
 use std::error::Error;
 
 use crate::motion::Step;
 
-pub use pick::{Choice, Hardware, PickError, Picked, PwmWish, Screen, pick};
-pub use watched::{WATCHDOG, watched};
+pub use backends::Backend;
+pub(crate) use backends::{Choice, Hardware, PickError, Picked, PwmSelection, Screen, pick};
+pub(crate) use thread::{ServoThread, WATCHDOG};
 
-/// Something that can be sent pulses. Calls may block for some tens of milliseconds.
+/// Calls may block for some tens of milliseconds.
 pub trait Servo: Send + 'static {
-    /// Starts sending `step`'s pulse every frame and returns; the caller waits out the hold.
+    /// Starts to send `step`'s pulse every frame and returns; the caller waits out the hold.
     fn drive(&mut self, step: &Step) -> Result<(), ServoError>;
 
     /// Stops the pulses between two of them, so that the servo neither jerks nor draws current.
     fn detach(&mut self) -> Result<(), ServoError>;
+
+    /// The file or device that it drives, for people.
+    fn place(&self) -> Option<String> {
+        None
+    }
 }
 
-/// Why the servo did not do as it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum ServoError {
-    /// The backend answered with an error.
     #[error("the servo did not {attempt}")]
     Backend {
-        /// What was tried: completes "the servo did not …".
+        /// Completes "the servo did not …".
         attempt: String,
-        /// The backend's own error.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The backend panicked.
-    #[error("the servo's backend panicked when asked to {attempt}")]
+    #[error("the servo's backend panicked when ordered to {attempt}")]
     Panicked {
-        /// What was tried: completes "asked to …".
+        /// Completes "ordered to …".
         attempt: String,
     },
-    /// The backend's thread has ended.
     #[error("the servo's thread is gone and cannot {attempt}: restart the bonker")]
     Gone {
-        /// What was tried: completes "cannot …".
+        /// Completes "cannot …".
         attempt: String,
     },
 }

@@ -1,46 +1,46 @@
-//! What systemd is told, by the protocol of `sd_notify(3)`, where it started this process with
-//! `Type=notify`; nobody is told otherwise.
+//! Notifies systemd by the protocol of `sd_notify(3)`, if it started this process with
+//! `Type=notify`.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use service::error_chain::chain;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::warn;
 
 use crate::arm::Heartbeat;
-use crate::report::chain;
 
-/// The boot motion is over, and health says SERVING.
+/// The boot motion is over, and health is SERVING.
 pub(crate) fn ready() {
-    tell("ready", &NotifyState::Ready);
+    notify("ready", &NotifyState::Ready);
 }
 
 /// The last swing and the way to rest are under way.
 pub(crate) fn stopping() {
-    tell("stopping", &NotifyState::Stopping);
+    notify("stopping", &NotifyState::Stopping);
 }
 
-/// Where `WATCHDOG_USEC` is set (`sd_watchdog_enabled(3)`), says twice in that time that all is
-/// well, as long as the arm answers; sleeps for ever otherwise.
+/// If `WATCHDOG_USEC` is set (`sd_watchdog_enabled(3)`), notifies systemd twice in that time while
+/// the arm answers.
 pub(crate) async fn watchdog(arm: Heartbeat) -> Infallible {
     match sd_notify::watchdog_enabled() {
         Some(within) => {
-            let well = || tell("alive", &NotifyState::Watchdog);
-            watch(within / 2, arm, well).await
+            let alive = || notify("alive", &NotifyState::Watchdog);
+            watch(within / 2, arm, alive).await
         }
         None => std::future::pending().await,
     }
 }
 
-async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infallible {
+async fn watch(every: Duration, arm: Heartbeat, mut alive: impl FnMut()) -> Infallible {
     // An interval of nothing is none: one that is shorter than a swing would end the process anyway.
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match timeout(every, arm.beats()).await {
-            Ok(true) => well(),
+        match timeout(every, arm.beat()).await {
+            Ok(true) => alive(),
             // It has stopped; the process is about to.
             Ok(false) => std::future::pending().await,
             Err(_) => warn!(
@@ -51,10 +51,10 @@ async fn watch(every: Duration, arm: Heartbeat, mut well: impl FnMut()) -> Infal
     }
 }
 
-fn tell(what: &'static str, state: &NotifyState<'_>) {
+fn notify(what: &'static str, state: &NotifyState<'_>) {
     // Without NOTIFY_SOCKET this does nothing.
     if let Err(why) = sd_notify::notify(std::slice::from_ref(state)) {
-        warn!(error = chain(&why), what, "cannot tell systemd");
+        warn!(error = %chain(&why), what, "cannot notify systemd");
     }
 }
 
@@ -63,48 +63,34 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
     use tokio::time::timeout;
-    use tokio_util::sync::CancellationToken;
 
     use super::watch;
-    use crate::arm::Arm;
-    use crate::desk::{DeskHandle, Settings};
-    use crate::history::History;
-    use crate::motion::{Calibration, Choreography, End, Limits, Motion};
-    use crate::servo::{Choice, Hardware, PwmWish, pick};
+    use crate::arm::Heartbeat;
 
-    /// The clock is paused: time passes when all wait for it.
+    /// The clock is paused: it advances when all tasks wait.
     #[tokio::test(start_paused = true)]
-    async fn all_is_well_while_the_arm_answers() {
-        let limits = Limits::try_from(Calibration::default()).unwrap();
-        let desk = DeskHandle::new(Settings::default(), History::in_memory());
-        let hardware = Hardware {
-            pin: 18,
-            pwm: PwmWish::default(),
-            sysfs_pwm: std::path::PathBuf::new(),
-        };
-        let picked = pick(Choice::Null, &hardware, limits, None).unwrap();
-        let motion = Motion::new(Choreography::within(limits), End::Rest).unwrap();
-        let arm = Arm::new(picked, motion, desk).unwrap();
-        let heartbeat = arm.heartbeat();
-        let told = AtomicU32::new(0);
+    async fn the_watchdog_is_notified_while_the_arm_answers() {
+        let (heartbeat, mut requests) = Heartbeat::new();
+        let notified = AtomicU32::new(0);
         let watch = async |seconds| {
             let every = Duration::from_secs(10);
-            let well = || {
-                told.fetch_add(1, Ordering::Relaxed);
+            let alive = || {
+                notified.fetch_add(1, Ordering::Relaxed);
             };
-            let watch = watch(every, heartbeat.clone(), well);
+            let watch = watch(every, heartbeat.clone(), alive);
             let _ = timeout(Duration::from_secs(seconds), watch).await;
-            told.swap(0, Ordering::Relaxed)
+            notified.swap(0, Ordering::Relaxed)
         };
         assert_eq!(watch(100).await, 0, "its task does not run");
-        let stop = CancellationToken::new();
-        let (booted, _) = oneshot::channel();
-        let running = tokio::spawn(arm.run(booted, stop.clone()));
+        let arm = tokio::spawn(async move {
+            while let Some(request) = requests.recv().await {
+                let _ = request.send(());
+            }
+        });
         assert_eq!(watch(95).await, 10);
-        stop.cancel();
-        running.await.unwrap();
+        arm.abort();
+        let _cancelled = arm.await;
         assert_eq!(watch(100).await, 0, "it has stopped");
     }
 }

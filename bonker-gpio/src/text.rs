@@ -1,38 +1,53 @@
-//! Strings from victims are hostile: they are cut, and escaped wherever a person reads them.
+//! Strings of victims and peers are hostile: they are cut, and escaped for the place they go to.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
-/// `text` for a terminal or a log: control characters, ANSI sequences, bidirectional and
-/// invisible marks and line breaks appear as `\u{…}`, a backslash as `\\`.
-pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\\' {
-            safe.push_str("\\\\");
-        } else if is_hostile(c) {
-            safe.extend(c.escape_unicode());
-        } else {
+use service::escape::terminal;
+
+/// `text` for a terminal or a log.
+pub(crate) fn escape(text: &str) -> String {
+    terminal(text).to_string()
+}
+
+pub(crate) fn escape_path(path: &Path) -> String {
+    escape(&path.display().to_string())
+}
+
+/// Escapes in `json`, a document on one line, what [`escape`] does: JSON itself allows DEL, the C1
+/// controls and bidirectional marks.
+pub(crate) fn escape_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii_graphic()
+            || terminal(c.encode_utf8(&mut [0; 4]))
+                .to_string()
+                .chars()
+                .eq([c])
+        {
             safe.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
         }
     }
     safe
 }
 
-/// `json`, a serialised document on one line, with what [`escape`] hides as `\uXXXX`:
-/// JSON itself lets DEL, the C1 controls and bidirectional marks through.
-pub fn escape_json(json: &str) -> String {
-    let mut safe = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_hostile(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        } else {
-            safe.push(c);
-        }
+/// `lines` for a terminal, in place of the last `drawn` ones.
+pub(crate) fn redraw(drawn: usize, lines: &[impl AsRef<str>]) -> String {
+    let mut picture = String::new();
+    if drawn > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(picture, "\x1b[{drawn}A");
     }
-    safe
+    for line in lines {
+        // A terminal in raw mode needs both ends of a line.
+        let _ = write!(picture, "\r\x1b[K{}\r\n", line.as_ref());
+    }
+    picture
 }
 
 /// `text`, cut to at most `max` bytes between two characters.
@@ -41,35 +56,12 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
     text
 }
 
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{cut, escape, escape_json};
+    use super::{cut, escape_json};
 
     #[test]
-    fn hostile_text_is_made_harmless() {
-        let check = |hostile: &str, shown: &str| assert_eq!(escape(hostile), shown);
-        check("tail", "tail");
-        check("Pingüin 🐧", "Pingüin 🐧");
-        check("\x1b[2J", "\\u{1b}[2J");
-        check("a\nb\r", "a\\u{a}b\\u{d}");
-        check("\u{202e}gpj", "\\u{202e}gpj");
-        check("\u{9b}31m\x7f", "\\u{9b}31m\\u{7f}");
-        check("\\u{1b}", "\\\\u{1b}");
-    }
-
-    #[test]
-    fn escaped_json_still_says_the_same() {
+    fn escaped_json_has_the_same_value() {
         let hostile = "\u{202e}\u{9b}\x7f\x1b\"\\ \u{e0041} 🐧";
         let json = serde_json::to_string(hostile).unwrap();
         let safe = escape_json(&json);

@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 
+use crate::admission::{Answer, Outcome};
 use crate::bonk::{Bonk, Malformed, Severity};
-use crate::desk::{Answer, Outcome};
-use crate::history::{Position, Swung};
+use crate::history::{Position, Swing};
 use crate::motion::Gesture;
 
-/// What came in, with its strings held to their bounds.
+/// With its strings held to their bounds.
 pub(crate) fn read(item: Option<BonkItem>) -> Result<Bonk, Malformed> {
     let item = item.ok_or(Malformed::NoItem)?;
     bonk(item).bounded()
 }
 
-/// What came in, as it came. A time that no clock can show counts as none.
+/// Unchecked. A time that no clock can show counts as none.
 pub(crate) fn bonk(item: BonkItem) -> Bonk {
     Bonk {
         severity: severity(item.severity()),
@@ -33,8 +33,8 @@ pub(crate) fn bonk(item: BonkItem) -> Bonk {
     }
 }
 
-fn severity(said: wire::Severity) -> Severity {
-    match said {
+fn severity(severity: wire::Severity) -> Severity {
+    match severity {
         wire::Severity::Warning => Severity::Warning,
         wire::Severity::Critical => Severity::Critical,
         wire::Severity::Unspecified | wire::Severity::Kill => Severity::Kill,
@@ -42,7 +42,6 @@ fn severity(said: wire::Severity) -> Severity {
     }
 }
 
-/// What goes out.
 pub(crate) fn item(bonk: &Bonk) -> BonkItem {
     BonkItem {
         id: bonk.id.clone(),
@@ -67,7 +66,6 @@ pub(crate) fn item(bonk: &Bonk) -> BonkItem {
     }
 }
 
-/// The answer to the item of that id.
 pub(crate) fn acknowledgement(id: String, answer: Answer) -> Acknowledgement {
     Acknowledgement {
         id,
@@ -93,37 +91,32 @@ fn outcome(outcome: Outcome) -> wire::Outcome {
     }
 }
 
-/// A swing, for a watcher that was not told of `missed` before it.
-pub(crate) fn swung(swung: &Swung, missed: u64) -> WatchBonksResponse {
+/// For a watcher that missed `missed` swings before it.
+pub(crate) fn swing(swing: &Swing, missed: u64) -> WatchBonksResponse {
     WatchBonksResponse {
-        item: Some(item(&swung.bonk)),
-        swings: swung.swings,
-        swung_at: Some(wire_time(swung.swung_at)),
+        item: Some(item(&swing.bonk)),
+        swings: swing.swings,
+        swung_at: Some(wire_time(swing.swung_at)),
         missed,
-        position: Some(wire_position(&swung.position)),
-        gesture: gesture(swung.gesture).into(),
-        coalesced: swung.coalesced,
+        position: Some(wire_position(&swing.position)),
+        gesture: gesture(swing.gesture).into(),
+        coalesced: swing.coalesced,
     }
 }
 
+/// Its namesake, as `GESTURE_DOUBLE_NUDGE`.
 fn gesture(gesture: Gesture) -> wire::Gesture {
-    match gesture {
-        Gesture::Nudge => wire::Gesture::Nudge,
-        Gesture::DoubleNudge => wire::Gesture::DoubleNudge,
-        Gesture::Bonk => wire::Gesture::Bonk,
-        Gesture::Frenzy => wire::Gesture::Frenzy,
-        Gesture::Toggle => wire::Gesture::Toggle,
-    }
+    let name = gesture.name().replace('-', "_").to_ascii_uppercase();
+    wire::Gesture::from_str_name(&format!("GESTURE_{name}")).unwrap_or_default()
 }
 
-/// The gesture somebody made; `None` if it is of a later version.
+/// `None` for a gesture of a later version.
 pub(crate) fn known_gesture(made: wire::Gesture) -> Option<Gesture> {
     Gesture::ALL
         .into_iter()
         .find(|known| gesture(*known) == made)
 }
 
-/// A place in this server's history.
 pub(crate) fn wire_position(position: &Position) -> wire::Position {
     wire::Position {
         history: position.history.to_string(),
@@ -131,7 +124,6 @@ pub(crate) fn wire_position(position: &Position) -> wire::Position {
     }
 }
 
-/// Where a watcher wants to go on, or a hub is.
 pub(crate) fn position(position: wire::Position) -> Position {
     Position {
         history: position.history.into(),
@@ -139,12 +131,12 @@ pub(crate) fn position(position: wire::Position) -> Position {
     }
 }
 
-/// A clock's time, if `time` is one.
+/// `None` for a time that no clock can show.
 pub(crate) fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-/// A clock's time for the wire, whose nanoseconds always count forward.
+/// On the wire, nanoseconds always count forward.
 pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
     if nanos < 0 {
@@ -159,8 +151,9 @@ pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{bonk, item, timestamp, wire_time};
+    use super::{bonk, gesture, item, known_gesture, timestamp, wire_time};
     use crate::bonk::{Bonk, Severity};
+    use crate::motion::Gesture;
 
     #[test]
     fn every_severity_survives_the_wire() {
@@ -180,8 +173,16 @@ mod tests {
             };
             assert_eq!(bonk(item(&sent)), sent);
         }
-        let unsaid = proto::bonk::BonkItem::default();
-        assert_eq!(bonk(unsaid).severity, Severity::Kill);
+        let unspecified = proto::bonk::BonkItem::default();
+        assert_eq!(bonk(unspecified).severity, Severity::Kill);
+    }
+
+    #[test]
+    fn every_gesture_survives_the_wire() {
+        for made in Gesture::ALL {
+            assert_eq!(known_gesture(gesture(made)), Some(made), "{made:?}");
+        }
+        assert_eq!(known_gesture(proto::bonk::Gesture::Unspecified), None);
     }
 
     #[test]

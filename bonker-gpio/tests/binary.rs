@@ -26,20 +26,22 @@ async fn serves_a_bonk_and_ends_at_sigterm() {
         stdout.contains("backend: sim (asked for by --backend)"),
         "{stdout}"
     );
-    let (status, rest, said) = server.end(Signal::TERM).await;
-    assert_eq!(status.code(), Some(0), "{said}");
+    let (status, rest, output) = server.end(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0), "{output}");
     assert!(rest.is_empty(), "more than the ready line: {rest:?}");
     assert!(
-        said.contains("swing step pulse_us=2000 hold_ms=250"),
-        "{said}"
+        output.contains("swing step pulse_us=2000 hold_ms=250"),
+        "{output}"
     );
-    let rests = said.matches("swing step pulse_us=1000 hold_ms=350").count();
-    assert_eq!(rests, 3, "boot, the way back and the end: {said}");
-    assert!(!said.contains('\x1b'), "{said}");
+    let rests = output
+        .matches("swing step pulse_us=1000 hold_ms=350")
+        .count();
+    assert_eq!(rests, 3, "boot, the way back and the end: {output}");
+    assert!(!output.contains('\x1b'), "{output}");
 }
 
 #[tokio::test]
-async fn http_is_served_beside_grpc_and_its_port_told() {
+async fn http_is_served_beside_grpc_and_its_port_printed() {
     let web = ["--http-listen", "127.0.0.1:0"];
     let (mut server, _) = Running::serve("127.0.0.1:0", &web).await;
     let line = server.line().await;
@@ -68,31 +70,31 @@ async fn http_is_served_beside_grpc_and_its_port_told() {
         stderr.contains("--http-listen 0.0.0.0:0 can be reached"),
         "{stderr}"
     );
-    let (status, _, said) = server.end(Signal::TERM).await;
-    assert_eq!(status.code(), Some(0), "{said}");
+    let (status, _, output) = server.end(Signal::TERM).await;
+    assert_eq!(status.code(), Some(0), "{output}");
 }
 
 #[tokio::test]
 async fn logs_json_and_ends_at_sigint() {
     let (server, _) = Running::serve("127.0.0.1:0", &["--log-format", "json"]).await;
-    let (status, _, said) = server.end(Signal::INT).await;
-    assert_eq!(status.code(), Some(0), "{said}");
-    for line in said.lines() {
+    let (status, _, output) = server.end(Signal::INT).await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    for line in output.lines() {
         let entry: serde_json::Value = serde_json::from_str(line).expect(line);
         assert!(entry["message"].is_string(), "{line}");
     }
-    assert!(said.contains(r#""pulse_us":1000"#), "{said}");
+    assert!(output.contains(r#""pulse_us":1000"#), "{output}");
 }
 
 #[tokio::test]
 async fn a_watcher_comes_back_and_complains_once() {
     let (server, url) = Running::serve("127.0.0.1:0", &[]).await;
     let mut watcher = Running::start(&["watch", "--from", &url, "--output", "json"]);
-    let mut said = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
+    let mut output = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
     let mut wait_for = async |words: &str| {
         let mut complaints = 0;
         loop {
-            let line = within(said.next_line()).await.unwrap().expect(words);
+            let line = within(output.next_line()).await.unwrap().expect(words);
             complaints += usize::from(line.contains("not watching"));
             if line.contains(words) {
                 return complaints;
@@ -138,8 +140,8 @@ async fn the_environment_says_what_flags_do() {
     let url = url.replace("0.0.0.0", "127.0.0.1");
     let status = program(&["status"]).env("BONKER_URL", url).output();
     let status = within(status).await.unwrap();
-    let said = String::from_utf8(status.stdout).unwrap();
-    assert!(said.contains("backend: null"), "{said}");
+    let output = String::from_utf8(status.stdout).unwrap();
+    assert!(output.contains("backend: null"), "{output}");
 }
 
 #[tokio::test]
@@ -174,8 +176,8 @@ async fn an_empty_variable_counts_as_unset() {
     assert_ne!(output.status.code(), Some(2), "{output:?}");
     let exposed = ["serve", "--listen", "0.0.0.0:0"];
     let output = within(empty(&exposed).output()).await.unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("--insecure"), "{said}");
+    let output = String::from_utf8(output.stderr).unwrap();
+    assert!(output.contains("--insecure"), "{output}");
 }
 
 #[tokio::test]
@@ -229,7 +231,7 @@ async fn a_refusal_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
+async fn a_snooze_outlives_a_restart_and_the_state_is_locked() {
     let dir = tempfile::tempdir().unwrap();
     let state = ["--state", dir.path().to_str().unwrap()];
     let (server, url) = Running::serve("127.0.0.1:0", &state).await;
@@ -249,17 +251,17 @@ async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
         "{stdout}"
     );
     let second = ["serve", "--listen", "127.0.0.1:0", "--backend", "null"];
-    let (code, _, said) = finish(&[&second[..], &state].concat()).await;
+    let (code, _, output) = finish(&[&second[..], &state].concat()).await;
     assert!(
-        code == Some(1) && said.contains("another bonker-gpio"),
-        "{said}"
+        code == Some(1) && output.contains("another bonker-gpio"),
+        "{output}"
     );
     server.end(Signal::TERM).await;
 
     let (server, url) = Running::serve("127.0.0.1:0", &state).await;
-    let (code, stdout, said) = finish(&["bonk", "--to", &url]).await;
+    let (code, stdout, output) = finish(&["bonk", "--to", &url]).await;
     assert!(code == Some(1) && stdout.starts_with("QUIET"), "{stdout}");
-    assert!(said.contains("snoozed until 20"), "{said}");
+    assert!(output.contains("snoozed until 20"), "{output}");
     let (_, stdout, _) = finish(&["status", "--from", &url]).await;
     assert!(
         stdout.contains("history: 1 swings, the last 0 days ago"),
@@ -269,17 +271,20 @@ async fn a_snooze_is_kept_and_nobody_else_may_use_the_state() {
     let (code, stdout, _) = finish(&["snooze", "off", "--to", &url]).await;
     assert_eq!((code, stdout.as_str()), (Some(0), "not snoozed\n"));
     for wrong in ["8d", "0s", "soon", "-1h"] {
-        let (code, _, said) = finish(&["snooze", "--to", &url, "--", wrong]).await;
-        assert!(code == Some(2) && said.contains("off"), "{wrong}: {said}");
+        let (code, _, output) = finish(&["snooze", "--to", &url, "--", wrong]).await;
+        assert!(
+            code == Some(2) && output.contains("off"),
+            "{wrong}: {output}"
+        );
     }
     server.end(Signal::TERM).await;
 }
 
 #[tokio::test]
-async fn who_cannot_be_followed_is_told_at_start() {
+async fn an_unusable_hub_is_an_error_at_start() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("b.toml");
-    let check = async |settings: &str, said: &str| {
+    let check = async |settings: &str, output: &str| {
         std::fs::write(&config, settings).unwrap();
         let config = config.to_str().unwrap();
         let serve = [
@@ -290,7 +295,7 @@ async fn who_cannot_be_followed_is_told_at_start() {
         ];
         let (code, out, why) = finish(&[&serve[..], &[config]].concat()).await;
         assert_eq!((code, out.as_str()), (Some(1), ""), "{settings}: {why}");
-        assert!(why.contains(said), "{settings}: {why}");
+        assert!(why.contains(output), "{settings}: {why}");
     };
     let https = "follow = 'https://127.0.0.1:1'\n";
     check(https, "needs --follow-ca").await;
@@ -312,25 +317,25 @@ async fn who_cannot_be_followed_is_told_at_start() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_is_named_and_stays_harmless() {
+async fn a_variable_that_is_not_utf8_is_named_and_escaped() {
     let garbled = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff\xfe");
     let garbled: &std::ffi::OsStr = garbled;
     let mut serve = program(&["serve", "--listen=127.0.0.1:0", "--backend=null"]);
     let ended = within(serve.env("BONKER_QUEUE", garbled).output())
         .await
         .unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(2), "{said}");
-    assert!(said.contains("BONKER_QUEUE is not UTF-8"), "{said}");
+    let output = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{output}");
+    assert!(output.contains("BONKER_QUEUE is not UTF-8"), "{output}");
 
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("b.toml");
     std::fs::write(&config, format!("a\x1b[31m = {}", "[".repeat(50_000))).unwrap();
-    let (code, _, said) = finish(&["serve", "--config", config.to_str().unwrap()]).await;
-    assert_eq!(code, Some(2), "{said}");
+    let (code, _, output) = finish(&["serve", "--config", config.to_str().unwrap()]).await;
+    assert_eq!(code, Some(2), "{output}");
     assert!(
-        said.contains("is no TOML") && said.contains("line 1, column"),
-        "{said}"
+        output.contains("is no TOML") && output.contains("line 1, column"),
+        "{output}"
     );
-    assert!(!said.contains('\x1b') && said.len() < 1000, "{said}");
+    assert!(!output.contains('\x1b') && output.len() < 1000, "{output}");
 }

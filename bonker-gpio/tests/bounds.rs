@@ -18,13 +18,13 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tonic::Code;
 
-/// What an HTTP/2 client says first: the preface and empty SETTINGS.
+/// The first message of an HTTP/2 client: the preface and empty SETTINGS.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// The acknowledgement of those SETTINGS.
 const WELCOME: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
-/// A connection from the loopback address 127.0.0.`from` that has said hello.
+/// A connection from the loopback address 127.0.0.`from` that has sent its preface.
 async fn peer(from: usize, server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let from = format!("127.0.0.{from}:0").parse().unwrap();
@@ -35,7 +35,7 @@ async fn peer(from: usize, server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_peer_with_too_many_connections_is_hung_up_on_and_nobody_else() {
+async fn a_peer_with_too_many_connections_is_refused_and_no_other() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -55,15 +55,16 @@ async fn a_peer_with_too_many_connections_is_hung_up_on_and_nobody_else() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
-async fn who_never_says_hello_is_hung_up_on() {
+#[tokio::test]
+async fn a_peer_that_sends_no_preface_is_disconnected() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    for said in [&b""[..], &HELLO[..23], b"GET"] {
+    tokio::time::pause();
+    for output in [&b""[..], &HELLO[..23], b"GET"] {
         let mut peer = TcpStream::connect(server.address).await.unwrap();
         let begun = Instant::now();
-        peer.write_all(said).await.unwrap();
+        peer.write_all(output).await.unwrap();
         let mut heard = Vec::new();
         // An end or a reset, depending on what of the words was read.
         let _ = within(peer.read_to_end(&mut heard)).await;
@@ -96,7 +97,7 @@ async fn a_connection_too_many_waits_until_another_closes() {
 }
 
 #[tokio::test]
-async fn a_watcher_too_many_is_told_so_until_another_leaves() {
+async fn a_watcher_too_many_is_refused_until_another_leaves() {
     let (servo, _gate) = servo(None);
     let mut all = access();
     all.limits.per_peer = 2 * MAX_WATCHERS;
@@ -120,7 +121,7 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
     let says_how_many = refused.message().contains(&MAX_WATCHERS.to_string());
     assert!(says_how_many, "{refused}");
     drop(watchers.pop());
-    // The server learns of it on another connection than the one that asks.
+    // The server notices it on another connection than that of the next request.
     within(async {
         while let Err(refused) = client.watch_bonks(WatchBonksRequest::default()).await {
             assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
@@ -130,12 +131,13 @@ async fn a_watcher_too_many_is_told_so_until_another_leaves() {
 }
 
 /// The clock is paused: the days pass as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
-async fn a_quiet_peer_stays_and_is_left_in_peace() {
+#[tokio::test]
+async fn a_quiet_peer_stays_connected() {
     const QUIET: Duration = Duration::from_hours(72);
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
+    tokio::time::pause();
     let mut peer = TcpStream::connect(server.address).await.unwrap();
     peer.write_all(HELLO).await.unwrap();
     let mut heard = Vec::new();
@@ -149,7 +151,7 @@ async fn a_quiet_peer_stays_and_is_left_in_peace() {
 }
 
 #[tokio::test]
-async fn a_peer_with_too_many_streams_is_told_so_until_one_ends() {
+async fn a_peer_with_too_many_streams_is_refused_until_one_ends() {
     let (servo, _gate) = servo(None);
     let mut few = access();
     few.limits.per_peer = 2;
@@ -175,7 +177,7 @@ async fn a_peer_with_too_many_streams_is_told_so_until_one_ends() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_stream_without_items_ends_without_an_error_and_one_with_them_stays() {
     const IDLE: Duration = Duration::from_mins(10);
     const ALMOST: Duration = Duration::from_mins(9);
@@ -184,6 +186,7 @@ async fn a_stream_without_items_ends_without_an_error_and_one_with_them_stays() 
     short.idle_timeout = IDLE;
     let mut server = Server::guarded(servo, short).await;
     server.ready().await;
+    tokio::time::pause();
     let mut client = server.client().await;
     let (send, items) = tokio::sync::mpsc::channel(1);
     let items = tokio_stream::wrappers::ReceiverStream::new(items);

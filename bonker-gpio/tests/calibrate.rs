@@ -123,7 +123,7 @@ async fn keys_walk_and_enter_saves() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_changes_nothing() {
+async fn leaving_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("b.toml");
     for keys in ["-q", "-\x03"] {
@@ -158,7 +158,7 @@ async fn without_a_terminal_it_says_so() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_saved_is_not_begun() {
+async fn calibrate_does_not_start_if_it_cannot_save() {
     let dir = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(&dir.path().join("nowhere/b.toml"));
     assert_eq!(terminal.ends().await, Some(1));

@@ -54,12 +54,12 @@ async fn the_limit_of_files_is_raised_to_what_the_connections_need() {
 }
 
 #[tokio::test]
-async fn a_hard_limit_that_is_too_low_is_said() {
+async fn a_hard_limit_that_is_too_low_is_logged() {
     let running = limited("ulimit -Sn 256 && ulimit -Hn 1000").await;
     assert_eq!(limits(&running), (1000, 1000));
-    let (status, _, said) = running.end(Signal::TERM).await;
+    let (status, _, output) = running.end(Signal::TERM).await;
     assert!(status.success());
     for part in ["lower than --max-connections", "most=1000", "LimitNOFILE"] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(output.contains(part), "{part}: {output}");
     }
 }

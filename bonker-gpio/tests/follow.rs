@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use bonker_gpio::{DeskHandle, Follow, Following, History, Settings};
+use bonker_gpio::{App, Follow, FollowCounters, History, Settings};
 use common::program::Running;
 use common::{STRIKE_US, Server, item, servo, settings, short, within};
 use proto::bonk::bonk_service_client::BonkServiceClient;
@@ -54,7 +54,7 @@ async fn stop(mut server: Server, follower: Option<Follower>) {
     if let Some(follower) = follower {
         follower.end().await;
     }
-    let history = server.desk.history().clone();
+    let history = server.app.history().clone();
     server.stop();
     server.stopped().await;
     history.close();
@@ -62,21 +62,25 @@ async fn stop(mut server: Server, follower: Option<Follower>) {
 
 struct Follower {
     task: JoinHandle<Infallible>,
-    following: Following,
+    app: App,
 }
 
 impl Follower {
     fn start(hub: SocketAddr, own: &Server) -> Self {
-        let follow = Follow::new(&format!("http://{hub}"), own.desk.clone());
-        let following = follow.following();
+        let follow = Follow::new(&format!("http://{hub}"), own.app.clone());
         let task = tokio::spawn(follow.run());
-        Self { task, following }
+        let app = own.app.clone();
+        Self { task, app }
     }
 
-    /// Waits until it is told of all there is from now on.
+    fn counters(&self) -> &FollowCounters {
+        self.app.following().unwrap()
+    }
+
+    /// Waits until the hub sends its swings.
     async fn connected(&self) {
         within(async {
-            while !self.following.is_connected() {
+            while self.counters().connected.get() == 0 {
                 tokio::task::yield_now().await;
             }
         })
@@ -100,11 +104,11 @@ async fn bonk(server: &Server, ids: impl IntoIterator<Item = u64>) {
 }
 
 /// Waits until the bonker swung `swings` times in its life.
-async fn swung(desk: &DeskHandle, swings: u64) {
-    let mut told = desk.watch();
+async fn swung(app: &App, swings: u64) {
+    let mut live = app.watch();
     within(async {
-        while desk.history().total() < swings {
-            match told.recv().await {
+        while app.history().total() < swings {
+            match live.recv().await {
                 Ok(_) | Err(RecvError::Lagged(_)) => (),
                 Err(RecvError::Closed) => panic!("it ended"),
             }
@@ -114,8 +118,8 @@ async fn swung(desk: &DeskHandle, swings: u64) {
 }
 
 /// What it ever swung for, oldest first.
-fn ids(desk: &DeskHandle) -> Vec<String> {
-    let recent = desk.history().recent(10_000);
+fn ids(app: &App) -> Vec<String> {
+    let recent = app.history().recent(10_000);
     let ids = recent.iter().rev().map(|swung| swung.bonk.id.clone());
     ids.collect()
 }
@@ -137,8 +141,8 @@ async fn each_swing_is_followed_once_and_in_order_over_restarts_of_both() {
         bonk(&hub, sent + 1..=sent + 40).await;
         sent += 40;
         // In the middle of them.
-        swung(&own.desk, sent - 20).await;
-        swung(&hub.desk, sent).await;
+        swung(&own.app, sent - 20).await;
+        swung(&hub.app, sent).await;
         if round == 1 {
             stop(own, Some(follower)).await;
             own = bonker(ANYWHERE, own_dir.path()).await;
@@ -150,17 +154,20 @@ async fn each_swing_is_followed_once_and_in_order_over_restarts_of_both() {
         bonk(&hub, sent + 1..=sent + 5).await;
         sent += 5;
     }
-    swung(&own.desk, sent).await;
-    assert_eq!(ids(&own.desk), up_to(sent));
-    let following = &follower.following;
-    assert_eq!((following.missed(), following.histories_lost()), (0, 0));
-    assert_eq!(following.reconnects(), 1);
+    swung(&own.app, sent).await;
+    assert_eq!(ids(&own.app), up_to(sent));
+    let following = follower.counters();
+    assert_eq!(
+        (following.missed.get(), following.histories_lost.get()),
+        (0, 0)
+    );
+    assert_eq!(following.reconnects.get(), 1);
     stop(own, Some(follower)).await;
     stop(hub, None).await;
 }
 
 #[tokio::test]
-async fn what_waited_for_the_own_arm_is_asked_for_again() {
+async fn swings_that_waited_for_the_arm_are_requested_again() {
     let (hub_dir, own_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let hub = bonker(ANYWHERE, hub_dir.path()).await;
     let (held, mut gate) = servo(Some(STRIKE_US));
@@ -175,33 +182,33 @@ async fn what_waited_for_the_own_arm_is_asked_for_again() {
     follower.connected().await;
     bonk(&hub, 1..=20).await;
     gate.reached(STRIKE_US).await;
-    swung(&hub.desk, 20).await;
+    swung(&hub.app, 20).await;
     // The first is under way, three wait, and the hub keeps the others.
     within(async {
-        while follower.following.taken() < 4 {
+        while follower.counters().taken.get() < 4 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    let status = own.desk.status();
+    let status = own.app.status();
     assert_eq!(status.queue_length, 3);
-    assert_eq!(status.tally.of(bonker_gpio::Outcome::Full), 0);
+    assert_eq!(status.tally.count(bonker_gpio::Outcome::Full), 0);
     follower.end().await;
     own.stop();
     gate.open = None;
-    let history = own.desk.history().clone();
+    let history = own.app.history().clone();
     own.stopped().await;
     history.close();
 
     let own = bonker(ANYWHERE, own_dir.path()).await;
     let follower = Follower::start(hub.address, &own);
-    swung(&own.desk, 20).await;
-    assert_eq!(ids(&own.desk), up_to(20));
+    swung(&own.app, 20).await;
+    assert_eq!(ids(&own.app), up_to(20));
     follower.end().await;
 }
 
 #[tokio::test]
-async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
+async fn a_hub_that_lost_its_history_is_followed_on_and_logged() {
     let own_dir = tempfile::tempdir().unwrap();
     let own = bonker(ANYWHERE, own_dir.path()).await;
     let hub_dir = tempfile::tempdir().unwrap();
@@ -210,20 +217,20 @@ async fn a_hub_that_lost_its_history_is_followed_on_and_told_of() {
     let follower = Follower::start(address, &own);
     follower.connected().await;
     bonk(&hub, 1..=3).await;
-    swung(&own.desk, 3).await;
+    swung(&own.app, 3).await;
     stop(hub, None).await;
     let hub_dir = tempfile::tempdir().unwrap();
     let hub = bonker(address, hub_dir.path()).await;
     bonk(&hub, 4..=5).await;
-    swung(&own.desk, 5).await;
-    assert_eq!(ids(&own.desk), up_to(5));
-    assert_eq!(follower.following.histories_lost(), 1);
-    assert_eq!(follower.following.missed(), 0);
+    swung(&own.app, 5).await;
+    assert_eq!(ids(&own.app), up_to(5));
+    assert_eq!(follower.counters().histories_lost.get(), 1);
+    assert_eq!(follower.counters().missed.get(), 0);
     follower.end().await;
 }
 
 #[tokio::test]
-async fn what_the_hub_forgot_is_counted() {
+async fn swings_that_left_the_hubs_history_are_counted() {
     let own_dir = tempfile::tempdir().unwrap();
     let mut own = bonker(ANYWHERE, own_dir.path()).await;
     let (moves, _gate) = servo(None);
@@ -232,7 +239,7 @@ async fn what_the_hub_forgot_is_counted() {
     let follower = Follower::start(hub.address, &own);
     follower.connected().await;
     bonk(&hub, 1..=1).await;
-    swung(&own.desk, 1).await;
+    swung(&own.app, 1).await;
     stop(own, Some(follower)).await;
     let kept = bonker_gpio::SWINGS_IN_MEMORY as u64;
     let forgotten = 7;
@@ -241,13 +248,13 @@ async fn what_the_hub_forgot_is_counted() {
         let next = (sent + 500).min(1 + forgotten + kept);
         bonk(&hub, sent + 1..=next).await;
         sent = next;
-        swung(&hub.desk, sent).await;
+        swung(&hub.app, sent).await;
     }
     own = bonker(ANYWHERE, own_dir.path()).await;
     let follower = Follower::start(hub.address, &own);
-    swung(&own.desk, 1 + kept).await;
-    assert_eq!(follower.following.missed(), forgotten);
-    assert_eq!(follower.following.histories_lost(), 0);
+    swung(&own.app, 1 + kept).await;
+    assert_eq!(follower.counters().missed.get(), forgotten);
+    assert_eq!(follower.counters().histories_lost.get(), 0);
     follower.end().await;
 }
 
@@ -267,21 +274,21 @@ async fn a_chain_ends_and_a_ring_stops_by_itself() {
     }
     bonk(&ring[0], 1..=30).await;
     for server in &ring {
-        swung(&server.desk, 30).await;
+        swung(&server.app, 30).await;
     }
     // Each was offered its own bonks by the last one, and no bonk went round twice.
     within(async {
-        while followers[0].following.taken() < 30 {
+        while followers[0].counters().taken.get() < 30 {
             tokio::task::yield_now().await;
         }
     })
     .await;
     bonk(&ring[1], 31..=31).await;
     for server in &ring {
-        swung(&server.desk, 31).await;
-        assert_eq!(ids(&server.desk), up_to(31));
+        swung(&server.app, 31).await;
+        assert_eq!(ids(&server.app), up_to(31));
     }
-    let taken: Vec<u64> = followers.iter().map(|f| f.following.taken()).collect();
+    let taken: Vec<u64> = followers.iter().map(|f| f.counters().taken.get()).collect();
     assert!(taken.iter().sum::<u64>() <= 3 * 31, "{taken:?}");
 }
 
@@ -292,15 +299,15 @@ async fn the_own_desk_has_the_last_word() {
     let own = bonker(ANYWHERE, dirs[1].path()).await;
     let follower = Follower::start(hub.address, &own);
     follower.connected().await;
-    own.desk.snooze(Duration::from_mins(1));
+    own.app.snooze(Duration::from_mins(1));
     bonk(&hub, 1..=2).await;
     within(async {
-        while follower.following.taken() < 2 {
+        while follower.counters().taken.get() < 2 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    own.desk.snooze(Duration::ZERO);
+    own.app.snooze(Duration::ZERO);
     let mut client = hub.client().await;
     let old = BonkItem {
         time: Some(prost_types::Timestamp::default()),
@@ -310,16 +317,16 @@ async fn the_own_desk_has_the_last_word() {
     let outcome = short(answer.unwrap().into_inner().acknowledgement).1;
     assert_eq!(outcome, Outcome::Expired);
     bonk(&hub, 3..=3).await;
-    swung(&own.desk, 1).await;
-    assert_eq!(ids(&own.desk), ["3"]);
-    // What was quiet is not asked for again.
+    swung(&own.app, 1).await;
+    assert_eq!(ids(&own.app), ["3"]);
+    // A quiet item is not requested again.
     stop(own, Some(follower)).await;
     let own = bonker(ANYWHERE, dirs[1].path()).await;
     let follower = Follower::start(hub.address, &own);
     bonk(&hub, 4..=4).await;
-    swung(&own.desk, 2).await;
-    assert_eq!(ids(&own.desk), ["3", "4"]);
-    assert_eq!(follower.following.taken(), 1);
+    swung(&own.app, 2).await;
+    assert_eq!(ids(&own.app), ["3", "4"]);
+    assert_eq!(follower.counters().taken.get(), 1);
     follower.end().await;
 }
 
@@ -338,8 +345,8 @@ async fn a_follower_that_is_killed_goes_on_where_its_state_is() {
         loop {
             first += 1;
             bonk(&hub, [first]).await;
-            let told = tokio::time::timeout(Duration::from_millis(500), watched.message());
-            if told.await.is_ok() {
+            let received = tokio::time::timeout(Duration::from_millis(500), watched.message());
+            if received.await.is_ok() {
                 return;
             }
         }
@@ -352,18 +359,18 @@ async fn a_follower_that_is_killed_goes_on_where_its_state_is() {
     let (status, _) = follower.stop(Signal::KILL).await;
     assert!(!status.success());
     bonk(&hub, first + 7..=first + 9).await;
-    swung(&hub.desk, first + 9).await;
+    swung(&hub.app, first + 9).await;
     let (follower, own) = Running::serve("127.0.0.1:0", &more).await;
     let mut watched = watch(&own).await;
-    let mut told = Vec::new();
-    while told.last() != Some(&(first + 9)) {
+    let mut received = Vec::new();
+    while received.last() != Some(&(first + 9)) {
         let swing = within(watched.message()).await.unwrap().unwrap();
-        told.push(swing.item.unwrap().id.parse::<u64>().unwrap());
+        received.push(swing.item.unwrap().id.parse::<u64>().unwrap());
     }
-    assert!(told[0] <= first);
-    assert_eq!(told, (told[0]..=first + 9).collect::<Vec<_>>());
-    let (_, _, said) = follower.end(Signal::TERM).await;
-    assert!(said.contains("following url="), "{said}");
+    assert!(received[0] <= first);
+    assert_eq!(received, (received[0]..=first + 9).collect::<Vec<_>>());
+    let (_, _, output) = follower.end(Signal::TERM).await;
+    assert!(output.contains("following url="), "{output}");
 }
 
 /// What the bonker at `url` ever swung for, and swings for from now on.

@@ -12,12 +12,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use bonker_gpio::{Acceptor, HANDSHAKE_DEADLINE, Port, TlsFiles, Token};
+use bonker_gpio::{Acceptor, HANDSHAKE_DEADLINE, TlsFiles, Token};
 use common::{Server, access, servo, within};
 use proto::bonk::GetStatusRequest;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -40,19 +40,20 @@ fn acceptors(dir: &Path) -> (Acceptor, Acceptor) {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
-async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
+#[tokio::test]
+async fn an_endless_handshake_is_cut_off_and_delays_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let (servo, _gate) = servo(None);
     let mut secure = access();
     secure.grpc = acceptors(dir.path()).0;
     let mut server = Server::guarded(servo, secure).await;
     server.ready().await;
+    tokio::time::pause();
     // Nothing, the head of a record, and a record that is no ClientHello.
-    for said in [&b""[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x00\x01x"] {
+    for output in [&b""[..], b"\x16\x03\x01\x02\x00", b"\x16\x03\x01\x00\x01x"] {
         let mut peer = TcpStream::connect(server.address).await.unwrap();
         let begun = Instant::now();
-        peer.write_all(said).await.unwrap();
+        peer.write_all(output).await.unwrap();
         let mut heard = Vec::new();
         let _ = within(peer.read_to_end(&mut heard)).await;
         let took = begun.elapsed();
@@ -64,14 +65,13 @@ async fn a_handshake_that_never_ends_is_hung_up_on_and_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn who_speaks_http_to_tls_is_told_so() {
+async fn plain_http_on_a_tls_port_gets_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (_, acceptor) = acceptors(dir.path());
-    let port = Port::new("tests", listener, acceptor, access().limits).unwrap();
-    let address = port.address();
-    let server = tokio::spawn(async move { axum::serve(port, axum::Router::new()).await });
-    let mut browser = TcpStream::connect(address).await.unwrap();
+    let (servo, _gate) = servo(None);
+    let mut secure = access();
+    secure.http = acceptors(dir.path()).1;
+    let server = Server::guarded(servo, secure).await;
+    let mut browser = TcpStream::connect(server.web).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: penguin\r\n\r\n";
     browser.write_all(request).await.unwrap();
     let mut heard = String::new();
@@ -81,7 +81,6 @@ async fn who_speaks_http_to_tls_is_told_so() {
         heard.ends_with("use https:// and the CA of its certificate\n"),
         "{heard}"
     );
-    server.abort();
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn post(server: &Server, kind: &str, body: &str) -> (u16, String) {
          content-length: {}\r\n\r\n",
         body.len()
     );
-    answer(&http::rest(&mut http::say(server.web, &(head + body)).await).await)
+    answer(&http::rest(&mut http::send(server.web, &(head + body)).await).await)
 }
 
 fn answer(raw: &str) -> (u16, String) {
@@ -56,7 +56,7 @@ async fn each_firing_alert_swings_once_however_often_it_comes() {
     let (servo, mut gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let mut resolved = alert("c");
     resolved["status"] = json!("resolved");
     let body = payload(&[alert("a"), resolved, alert("b")]);
@@ -79,14 +79,14 @@ async fn each_firing_alert_swings_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn what_is_no_payload_moves_nothing_and_is_told_why() {
+async fn an_invalid_payload_moves_nothing_and_the_answer_has_the_reason() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
     let check = async |kind: &str, body: &str, status: u16, words: &str| {
-        let (got, said) = post(&server, kind, body).await;
-        assert_eq!(got, status, "{said}");
-        assert!(said.contains(words), "{said}");
+        let (got, output) = post(&server, kind, body).await;
+        assert_eq!(got, status, "{output}");
+        assert!(output.contains(words), "{output}");
     };
     let fine = payload(&[alert("a")]);
     check(JSON, "{", 400, "not an Alertmanager payload").await;
@@ -103,11 +103,11 @@ async fn what_is_no_payload_moves_nothing_and_is_told_why() {
     let many = vec![json!({"startsAt": "2026-11-21T09:00:00Z"}); MAX_ALERTS + 1];
     check(JSON, &payload(&many), 413, "max_alerts").await;
     let get = "GET /hook HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    let raw = http::rest(&mut http::say(server.web, get).await).await;
+    let raw = http::rest(&mut http::send(server.web, get).await).await;
     assert!(raw.starts_with("HTTP/1.1 405 "), "{raw}");
     assert!(raw.contains("allow: POST"), "{raw}");
-    // Asked for last: whatever was queued would have swung first.
-    let mut swings = server.desk.watch();
+    // The last one: all that was queued would have swung first.
+    let mut swings = server.app.watch();
     assert_eq!(post(&server, JSON, &payload(&[alert("z")])).await.0, 200);
     let swung = within(swings.recv()).await.unwrap();
     assert_eq!((swung.bonk.pod.as_str(), swung.swings), ("z", 1));
@@ -125,11 +125,11 @@ async fn a_full_queue_is_a_reason_to_come_again() {
     gate.reached(STRIKE_US).await;
     let alerts = (0..=CAPACITY).map(|n| alert(&format!("n{n}")));
     let body = payload(&alerts.collect::<Vec<_>>());
-    let (status, said) = post(&server, JSON, &body).await;
-    assert_eq!(status, 503, "{said}");
-    assert!(said.contains("no room for 1 of"), "{said}");
+    let (status, output) = post(&server, JSON, &body).await;
+    assert_eq!(status, 503, "{output}");
+    assert!(output.contains("no room for 1 of"), "{output}");
     gate.open = None;
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     while within(swings.recv()).await.unwrap().swings <= CAPACITY as u64 {}
     // The same once more: only the one that was left out swings.
     assert_eq!(post(&server, JSON, &body).await.0, 200);
@@ -145,7 +145,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let head = format!(
         "POST /hook HTTP/1.1\r\nhost: a\r\ncontent-type: {JSON}\r\ncontent-length: 100\r\n\r\n{{"
     );
-    let mut slow = http::say(server.web, &head).await;
+    let mut slow = http::send(server.web, &head).await;
     assert_eq!(post(&server, JSON, &payload(&[])).await.0, 200);
     let mut raw = String::new();
     let patience = BODY_DEADLINE * 2;
@@ -168,7 +168,7 @@ async fn a_plain_client_gets_its_shrug() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_came_and_what_swung() {
+async fn metrics_count_requests_and_swings() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -181,7 +181,7 @@ async fn metrics_tell_what_came_and_what_swung() {
     let bonks = r#"bonker_bonks_total{gesture="bonk",source="alertmanager"}"#;
     assert_eq!(value(&before, bonks).unwrap(), "0");
     assert_eq!(value(&before, "bonker_last_bonk_timestamp_seconds"), None);
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let body = payload(&[alert("a")]);
     for _ in 0..3 {
         post(&server, JSON, &body).await;
@@ -236,7 +236,7 @@ async fn say_from(from: &str, server: &Server, words: &str) -> tokio::net::TcpSt
 }
 
 #[tokio::test]
-async fn who_dawdles_keeps_nobody_else_out() {
+async fn a_slow_sender_leaves_room_for_others() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -245,10 +245,10 @@ async fn who_dawdles_keeps_nobody_else_out() {
     let mut slow = Vec::new();
     for _ in 0..MAX_HOOKS_PER_PEER {
         let mut stream = say_from("127.0.0.2", &server, &late).await;
-        // It is being read from when the server asks it to go on.
-        let mut said = [0; 25];
-        within(stream.read_exact(&mut said)).await.unwrap();
-        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+        // It is being read from when the server answers 100 Continue.
+        let mut output = [0; 25];
+        within(stream.read_exact(&mut output)).await.unwrap();
+        assert_eq!(&output, b"HTTP/1.1 100 Continue\r\n\r\n");
         slow.push(stream);
     }
     let body = r#"{"status":"firing"}"#;
@@ -270,7 +270,7 @@ async fn who_dawdles_keeps_nobody_else_out() {
 }
 
 #[tokio::test]
-async fn what_is_compressed_is_told_so() {
+async fn a_compressed_payload_is_refused() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -278,7 +278,7 @@ async fn what_is_compressed_is_told_so() {
         "POST /hook HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: {JSON}\r\n\
          content-encoding: gzip\r\ncontent-length: 2\r\n\r\n\x1f\x0b"
     );
-    let (status, why) = answer(&http::rest(&mut http::say(server.web, &words).await).await);
+    let (status, why) = answer(&http::rest(&mut http::send(server.web, &words).await).await);
     assert_eq!(status, 415);
     assert!(why.contains("content-encoding"), "{why}");
     server.stop();

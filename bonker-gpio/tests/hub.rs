@@ -36,8 +36,8 @@ fn shipped() -> Vec<String> {
 async fn a_follower_shows_its_certificate_and_swings_for_what_the_hub_takes() {
     let dir = tempfile::tempdir().unwrap();
     let certs = dir.path().to_str().unwrap();
-    let (code, _, said) = finish(&["certs", "--dir", certs, "--host", "127.0.0.1"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, _, output) = finish(&["certs", "--dir", certs, "--host", "127.0.0.1"]).await;
+    assert_eq!(code, Some(0), "{output}");
     let file = |flag: &str, name: &str| format!("--{flag}={certs}/{name}");
     let own = [
         file("tls-cert", "server.crt"),
@@ -64,18 +64,18 @@ async fn a_follower_shows_its_certificate_and_swings_for_what_the_hub_takes() {
     ];
     let mut bonk = vec!["bonk", "--server", &hub, "--summary", "by way of the hub"];
     bonk.extend(client.iter().map(String::as_str));
-    let told = async {
+    let received = async {
         tokio::select! {
             line = watch.line() => line,
             never = async {
                 loop {
-                    let (code, _, said) = finish(&bonk).await;
-                    assert_eq!(code, Some(0), "{said}");
+                    let (code, _, output) = finish(&bonk).await;
+                    assert_eq!(code, Some(0), "{output}");
                 }
             } => never,
         }
     };
-    let line = within(told).await;
+    let line = within(received).await;
     assert!(line.contains("by way of the hub"), "{line}");
 }
 
@@ -84,8 +84,9 @@ async fn the_hub_starts_with_the_flags_of_its_manifest() {
     let state = tempfile::tempdir().unwrap();
     let certs = state.path().join("certs");
     let dir = certs.to_str().unwrap();
-    let (code, _, said) = finish(&["certs", "--dir", dir, "--host", "bonker-hub.bonker-hub"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (code, _, output) =
+        finish(&["certs", "--dir", dir, "--host", "bonker-hub.bonker-hub"]).await;
+    assert_eq!(code, Some(0), "{output}");
     let flags = shipped();
     assert_eq!(flags[0], "serve");
     let flags: Vec<String> = flags
@@ -106,8 +107,8 @@ async fn the_hub_starts_with_the_flags_of_its_manifest() {
             .await
             .starts_with("listening on https://127.0.0.1:")
     );
-    let (status, _, said) = hub.end(Signal::TERM).await;
-    assert!(status.success(), "{said}");
+    let (status, _, output) = hub.end(Signal::TERM).await;
+    assert!(status.success(), "{output}");
 }
 
 fn terminal() -> (std::fs::File, std::fs::File) {
@@ -146,7 +147,7 @@ async fn watch_draws_on_a_terminal_and_gives_it_back() {
             .spawn()
             .unwrap();
         let to = url.clone();
-        let (tell, seen) = tokio::sync::oneshot::channel();
+        let (sender, seen) = tokio::sync::oneshot::channel();
         // Not one of the runtime's threads, which would be waited for if nothing is drawn.
         std::thread::spawn(move || {
             let mut seen = String::new();
@@ -180,8 +181,8 @@ async fn watch_draws_on_a_terminal_and_gives_it_back() {
                 let n = outer.read(&mut bytes).unwrap();
                 seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
             }
-            // As long as it is open, the other end can be asked.
-            tell.send((seen, outer)).unwrap();
+            // As long as it is open, the other end can be read.
+            sender.send((seen, outer)).unwrap();
         });
         let (seen, _outer) = within(seen).await.unwrap();
         assert!(seen.contains("\x1b[?1049h") && seen.contains("\\u{1b}[31mjava"));

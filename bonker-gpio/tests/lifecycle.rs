@@ -23,8 +23,8 @@ async fn health_follows_the_boot_motion_and_the_end() {
         let call = client.watch(request);
         let mut health = within(call).await.unwrap().into_inner();
         let mut status = async || {
-            let said = within(health.message()).await.unwrap().unwrap();
-            said.status()
+            let output = within(health.message()).await.unwrap().unwrap();
+            output.status()
         };
         gate.reached(REST_US).await;
         assert_eq!(status().await, ServingStatus::NotServing);
@@ -70,13 +70,13 @@ async fn open_streams_are_answered_to_the_end_and_do_not_hold_it_up() {
     assert_eq!(bonk("late").await.unwrap(), Outcome::Rejected);
     assert_eq!(bonk("waiting").await.unwrap(), Outcome::Duplicate);
     gate.open = None;
-    let desk = server.desk.clone();
+    let app = server.app.clone();
     let address = server.address;
     server.stopped().await;
 
     let gone = within(answers.message()).await.unwrap_err();
     assert_eq!(gone.code(), Code::Unavailable, "{gone}");
-    assert_eq!(desk.status().swings, 1, "what waited was dropped");
+    assert_eq!(app.status().swings, 1, "what waited was dropped");
     let (rest, strike) = (Some(REST_US), Some(STRIKE_US));
     let moves = gate.moves.lock().unwrap().clone();
     let moves = moves.strip_prefix(&BOOT).unwrap();
@@ -96,7 +96,7 @@ async fn a_servo_that_hangs_does_not_hold_the_end_up() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_the_arm_even_if_nobody_is_connected() {
+async fn a_stop_waits_for_the_arm_without_connections() {
     let (servo, gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;

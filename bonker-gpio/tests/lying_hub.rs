@@ -27,10 +27,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Tells each caller the same, and then nothing.
+/// Sends each caller the same swings, and then nothing.
 struct Liar {
-    tells: Vec<WatchBonksResponse>,
-    asked: mpsc::UnboundedSender<Option<Position>>,
+    swings: Vec<WatchBonksResponse>,
+    requested: mpsc::UnboundedSender<Option<Position>>,
 }
 
 fn position(history: &str, sequence: u64) -> Position {
@@ -58,9 +58,9 @@ impl BonkService for Liar {
         &self,
         request: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
-        self.asked.send(request.into_inner().after).unwrap();
-        let tells = stream::iter(self.tells.clone().into_iter().map(Ok));
-        Ok(Response::new(Box::pin(tells)))
+        self.requested.send(request.into_inner().after).unwrap();
+        let swings = stream::iter(self.swings.clone().into_iter().map(Ok));
+        Ok(Response::new(Box::pin(swings)))
     }
 
     async fn get_status(
@@ -80,19 +80,19 @@ impl BonkService for Liar {
 }
 
 async fn liar(
-    tells: Vec<WatchBonksResponse>,
+    swings: Vec<WatchBonksResponse>,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<Option<Position>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (asked, hears) = mpsc::unbounded_channel();
+    let (requested, requests) = mpsc::unbounded_channel();
     let serving = tonic::transport::Server::builder()
-        .add_service(BonkServiceServer::new(Liar { tells, asked }))
+        .add_service(BonkServiceServer::new(Liar { swings, requested }))
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
-    (address, hears)
+    (address, requests)
 }
 
-fn tells(item: Option<BonkItem>, history: &str, sequence: u64, missed: u64) -> WatchBonksResponse {
+fn swing(item: Option<BonkItem>, history: &str, sequence: u64, missed: u64) -> WatchBonksResponse {
     WatchBonksResponse {
         item,
         position: Some(position(history, sequence)),
@@ -102,7 +102,7 @@ fn tells(item: Option<BonkItem>, history: &str, sequence: u64, missed: u64) -> W
 }
 
 #[tokio::test]
-async fn what_a_hub_makes_up_is_turned_away_and_the_rest_is_swung_for() {
+async fn made_up_swings_of_a_hub_are_rejected_and_the_rest_accepted() {
     let impossible = Some(prost_types::Timestamp {
         seconds: i64::MAX,
         nanos: i32::MIN,
@@ -112,31 +112,31 @@ async fn what_a_hub_makes_up_is_turned_away_and_the_rest_is_swung_for() {
         severity: 99,
         ..item("odd")
     };
-    let (hub, mut asked) = liar(vec![
-        tells(None, "a", u64::MAX, u64::MAX),
-        tells(Some(item("")), "", 0, u64::MAX),
-        tells(Some(item(&"x".repeat(2000))), "b", 3, 0),
+    let (hub, mut requested) = liar(vec![
+        swing(None, "a", u64::MAX, u64::MAX),
+        swing(Some(item("")), "", 0, u64::MAX),
+        swing(Some(item(&"x".repeat(2000))), "b", 3, 0),
         WatchBonksResponse::default(),
-        tells(Some(odd), "c", u64::MAX, u64::MAX),
-        tells(Some(item("last")), "kept", 7, 0),
+        swing(Some(odd), "c", u64::MAX, u64::MAX),
+        swing(Some(item("last")), "kept", 7, 0),
         // Too large to be kept, or to be sent back.
-        tells(Some(item("large")), &"h".repeat(1 << 20), 8, 0),
+        swing(Some(item("large")), &"h".repeat(1 << 20), 8, 0),
     ])
     .await;
     let (servo, _gate) = servo(None);
     let mut own = Server::with(servo, settings(), History::in_memory()).await;
     own.ready().await;
-    let mut swings = own.desk.watch();
-    let follow = tokio::spawn(Follow::new(&format!("http://{hub}"), own.desk.clone()).run());
+    let mut swings = own.app.watch();
+    let follow = tokio::spawn(Follow::new(&format!("http://{hub}"), own.app.clone()).run());
     for wanted in ["odd", "last"] {
         let swung = within(swings.recv()).await.unwrap();
         assert_eq!(swung.bonk.id, wanted);
     }
-    let first = within(asked.recv()).await.unwrap();
+    let first = within(requested.recv()).await.unwrap();
     assert_eq!(first, Some(position("\x1b[2J", u64::MAX)));
     // It called again, from where it was.
     for _ in 0..2 {
-        let again = within(asked.recv()).await.unwrap();
+        let again = within(requested.recv()).await.unwrap();
         assert_eq!(again, Some(position("kept", 7)));
     }
     assert!(swings.try_recv().is_err());

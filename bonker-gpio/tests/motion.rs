@@ -4,7 +4,7 @@
     reason = "a helper of tests may panic"
 )]
 
-//! Whatever is asked for and when: the pulses stay within the limits and the duty, and end
+//! Whatever is submitted and when: the pulses stay within the limits and the duty, and end
 //! where they should, off.
 
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ impl Bench {
                 }
                 Move::Pause(pause) => {
                     if let Some(began) = began.take() {
-                        self.motion.spent(began, self.now);
+                        self.motion.record_pulses(began, self.now);
                     }
                     self.now += *pause;
                 }
@@ -91,7 +91,7 @@ impl Bench {
             };
         }
         let began = began.expect("the last move is a pulse, after which the arm detaches");
-        self.motion.spent(began, self.now);
+        self.motion.record_pulses(began, self.now);
     }
 
     fn end_us(&self, plan: &Choreography) -> u16 {
@@ -109,22 +109,22 @@ proptest! {
     fn any_sequence_stays_within_limits_and_duty(
         plan in plans(),
         start in prop::sample::select(vec![End::Rest, End::Strike]),
-        asked in prop::collection::vec((severities(), 0..3000_u64), 0..120),
+        submitted in prop::collection::vec((severities(), 0..3000_u64), 0..120),
         stop_after in 0..10_usize,
     ) {
         let motion = Motion::new(plan, start).unwrap();
         let mut bench = Bench { motion, now: Instant::now(), on: Vec::new() };
         let boot = bench.motion.boot();
         bench.make(&boot, usize::MAX);
-        let last = asked.len();
-        for (number, (severity, gap_ms)) in asked.into_iter().enumerate() {
+        let last = submitted.len();
+        for (number, (severity, gap_ms)) in submitted.into_iter().enumerate() {
             bench.now += Duration::from_millis(gap_ms);
             let gesture = bench.motion.gesture(severity);
-            let wait = bench.motion.wait(bench.now);
+            let wait = bench.motion.wait_time(bench.now);
             prop_assert!(wait <= MINUTE);
             bench.now += wait;
-            prop_assert_eq!(bench.motion.wait(bench.now), Duration::ZERO);
-            let moves = bench.motion.begin(gesture);
+            prop_assert_eq!(bench.motion.wait_time(bench.now), Duration::ZERO);
+            let moves = bench.motion.begin_gesture(gesture);
             let stop = if number + 1 == last { stop_after } else { usize::MAX };
             bench.make(&moves, stop);
             let end = bench.end_us(&plan);
@@ -137,7 +137,7 @@ proptest! {
         bench.make(&settle, usize::MAX);
         prop_assert_eq!(bench.on.last().unwrap().0, bench.end_us(&plan));
 
-        let allowed = MINUTE * plan.duty.of(6000).into() / 6000;
+        let allowed = MINUTE * plan.duty.share_of(6000).into() / 6000;
         for (pulse_us, _, to) in &bench.on {
             prop_assert!(plan.limits.contains(*pulse_us));
             let from = to.checked_sub(MINUTE).unwrap();
@@ -154,7 +154,7 @@ proptest! {
         let motion = Motion::new(plan, End::Rest).unwrap();
         let mut bench = Bench { motion, now: Instant::now(), on: Vec::new() };
         let gesture = bench.motion.gesture(severity);
-        let moves = bench.motion.begin(gesture);
+        let moves = bench.motion.begin_gesture(gesture);
         bench.make(&moves, stop_after);
         let settle = bench.motion.settle();
         bench.make(&settle, 0);

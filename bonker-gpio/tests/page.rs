@@ -4,7 +4,7 @@
     reason = "a helper of tests may panic"
 )]
 
-//! The page from outside, over real sockets: what it is told, and who may press its buttons.
+//! The page from outside, over real sockets: what it is received, and who may press its buttons.
 
 mod common;
 
@@ -24,7 +24,7 @@ async fn started() -> (Server, common::Gate) {
     (server, gate)
 }
 
-async fn ask(web: SocketAddr, request: &str) -> String {
+async fn send(web: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(web).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -34,7 +34,7 @@ async fn ask(web: SocketAddr, request: &str) -> String {
 
 async fn get(server: &Server, path: &str, more: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{more}\r\n");
-    ask(server.web, &request).await
+    send(server.web, &request).await
 }
 
 /// A page that listens.
@@ -84,7 +84,7 @@ impl Listener {
 }
 
 async fn bonk(server: &Server, id: &str) {
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     let request = BonkRequest {
         item: Some(proto::bonk::BonkItem {
             pod: id.to_owned(),
@@ -139,7 +139,7 @@ async fn a_stream_goes_on_where_it_broke_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn who_missed_more_than_a_page_shows_is_told_all_anew() {
+async fn a_page_that_missed_too_much_gets_the_whole_state() {
     let (mut server, _gate) = started().await;
     let mut page = Listener::new(&server, None).await;
     let begin = page.expect("state").await.1;
@@ -162,10 +162,10 @@ async fn every_page_hears_of_a_snooze_and_streams_end_with_the_server() {
     let (mut server, _gate) = started().await;
     let mut page = Listener::new(&server, None).await;
     page.expect("state").await;
-    server.desk.snooze(std::time::Duration::from_mins(1));
+    server.app.snooze(std::time::Duration::from_mins(1));
     let snooze = page.expect("snooze").await;
     assert!(snooze.2.get("snoozed_until").is_some_and(Value::is_string));
-    server.desk.snooze(std::time::Duration::ZERO);
+    server.app.snooze(std::time::Duration::ZERO);
     let snooze = page.expect("snooze").await;
     assert_eq!(snooze.2.get("snoozed_until"), Some(&Value::Null));
 
@@ -245,7 +245,7 @@ async fn press(server: &Server, path: &str, headers: &str, body: &str) -> (u16, 
     let request = format!(
         "POST {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
     );
-    let answer = ask(server.web, &request).await;
+    let answer = send(server.web, &request).await;
     let status = answer.get(9..12).and_then(|code| code.parse().ok());
     let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
     (status.unwrap(), body.to_owned())
@@ -273,18 +273,21 @@ async fn a_press_from_elsewhere_or_of_nonsense_moves_nothing() {
         (OWN, r#"{"severity":"kill","id":"mine"}"#, 400),
         (OWN, long.as_str(), 413),
     ] {
-        let (code, said) = press(&server, "/api/bonk", headers, body).await;
-        assert_eq!(code, status, "{headers} {body} {said}");
-        let said: Value = serde_json::from_str(&said).unwrap();
-        assert!(said.get("error").is_some_and(Value::is_string), "{said}");
+        let (code, output) = press(&server, "/api/bonk", headers, body).await;
+        assert_eq!(code, status, "{headers} {body} {output}");
+        let output: Value = serde_json::from_str(&output).unwrap();
+        assert!(
+            output.get("error").is_some_and(Value::is_string),
+            "{output}"
+        );
     }
     for body in [r#"{"seconds":-1}"#, r#"{"seconds":604801}"#, "{}"] {
-        let (code, said) = press(&server, "/api/snooze", OWN, body).await;
-        assert_eq!(code, 400, "{body} {said}");
+        let (code, output) = press(&server, "/api/snooze", OWN, body).await;
+        assert_eq!(code, 400, "{body} {output}");
     }
     let shown = get(&server, "/api/bonk", "").await;
     assert!(shown.starts_with("HTTP/1.1 405 "), "{shown}");
-    let status = server.desk.status();
+    let status = server.app.status();
     assert_eq!((status.swings, status.queue_length), (0, 0));
     assert_eq!(status.snoozed_until, None);
     server.stop();
@@ -292,12 +295,13 @@ async fn a_press_from_elsewhere_or_of_nonsense_moves_nothing() {
 }
 
 /// The clock is paused: it moves as soon as nobody has anything to do.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_body_of_a_press_that_does_not_come_is_not_waited_for() {
     let (server, _gate) = started().await;
+    tokio::time::pause();
     for path in ["/api/bonk", "/api/snooze"] {
         let request = format!("POST {path} HTTP/1.1\r\ncontent-length: 9\r\n{OWN}\r\n{{");
-        let answer = ask(server.web, &request).await;
+        let answer = send(server.web, &request).await;
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
         assert!(answer.contains("no whole body within 5 s"), "{answer}");
     }
@@ -306,27 +310,27 @@ async fn the_body_of_a_press_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn a_press_goes_by_the_rules_of_every_bonk() {
     let (mut server, _gate) = started().await;
-    let mut swings = server.desk.watch();
-    let (code, said) = press(&server, "/api/bonk", OWN, r#"{"severity":"node"}"#).await;
+    let mut swings = server.app.watch();
+    let (code, output) = press(&server, "/api/bonk", OWN, r#"{"severity":"node"}"#).await;
     assert_eq!(
-        (code, said.as_str()),
+        (code, output.as_str()),
         (200, r#"{"outcome":"accepted","message":""}"#)
     );
     let swung = within(swings.recv()).await.unwrap();
     assert_eq!(swung.bonk.source, "page");
     assert_eq!(swung.bonk.severity, bonker_gpio::Severity::Node);
-    let (code, said) = press(&server, "/api/snooze", OWN, r#"{"seconds":60}"#).await;
+    let (code, output) = press(&server, "/api/snooze", OWN, r#"{"seconds":60}"#).await;
     assert!(
-        code == 200 && said.contains("\"snoozed_until\":\"20"),
-        "{said}"
+        code == 200 && output.contains("\"snoozed_until\":\"20"),
+        "{output}"
     );
-    let (code, said) = press(&server, "/api/bonk", OWN, r#"{"severity":"kill"}"#).await;
+    let (code, output) = press(&server, "/api/bonk", OWN, r#"{"severity":"kill"}"#).await;
     assert!(
-        code == 200 && said.contains("\"outcome\":\"quiet\""),
-        "{said}"
+        code == 200 && output.contains("\"outcome\":\"quiet\""),
+        "{output}"
     );
-    let (code, said) = press(&server, "/api/snooze", OWN, r#"{"seconds":0}"#).await;
-    assert_eq!((code, said.as_str()), (200, r#"{"snoozed_until":null}"#));
+    let (code, output) = press(&server, "/api/snooze", OWN, r#"{"seconds":0}"#).await;
+    assert_eq!((code, output.as_str()), (200, r#"{"snoozed_until":null}"#));
     server.stop();
     server.stopped().await;
 }

@@ -46,9 +46,12 @@ async fn history(client: &mut Client) -> (u64, Vec<(u64, String)>) {
     let mut swings = within(call).await.unwrap().into_inner();
     let mut held = Vec::new();
     while (held.len() as u64) < total {
-        let told = within(swings.message()).await.unwrap().unwrap();
-        assert_eq!(told.missed, 0);
-        held.push((told.position.unwrap().sequence, told.item.unwrap().id));
+        let received = within(swings.message()).await.unwrap().unwrap();
+        assert_eq!(received.missed, 0);
+        held.push((
+            received.position.unwrap().sequence,
+            received.item.unwrap().id,
+        ));
     }
     (total, held)
 }
@@ -64,7 +67,7 @@ async fn a_kill_in_mid_flood_loses_no_more_than_the_last_moment() {
         let sequences: Vec<u64> = held.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(sequences, (1..=total).collect::<Vec<_>>());
         assert!(held.starts_with(&before), "{before:?} became {held:?}");
-        // Whoever was swung for was answered, and both were written.
+        // Every swing has its answer, and both were written.
         for (_, id) in &held {
             let item = Some(item(id));
             let answer = within(client.bonk(BonkRequest { item })).await.unwrap();
@@ -75,7 +78,7 @@ async fn a_kill_in_mid_flood_loses_no_more_than_the_last_moment() {
                 "{id}"
             );
         }
-        // Nothing that comes now is skipped by who was told more than was written.
+        // A watcher that saw more than was written skips nothing that comes now.
         let call = client.watch_bonks(WatchBonksRequest {
             after: position.take(),
         });
@@ -88,9 +91,9 @@ async fn a_kill_in_mid_flood_loses_no_more_than_the_last_moment() {
             .unwrap()
             .into_inner();
         let mut expect = total + 1;
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         let mut answered = 0;
-        while told.len() < 2 + round || answered < FLOOD / 2 {
+        while received.len() < 2 + round || answered < FLOOD / 2 {
             tokio::select! {
                 answer = within(answers.message()), if answered < FLOOD => {
                     let answer = short(answer.unwrap().unwrap().acknowledgement);
@@ -103,7 +106,7 @@ async fn a_kill_in_mid_flood_loses_no_more_than_the_last_moment() {
                     if at.sequence > total {
                         assert_eq!(at.sequence, expect);
                         expect += 1;
-                        told.push((at.sequence, swung.item.unwrap().id));
+                        received.push((at.sequence, swung.item.unwrap().id));
                     }
                     position = Some(at);
                 }
@@ -112,9 +115,9 @@ async fn a_kill_in_mid_flood_loses_no_more_than_the_last_moment() {
         let (status, _) = running.stop(Signal::KILL).await;
         assert!(!status.success());
         // The swings of the last moment may be lost; those before are not.
-        let written = told.len().saturating_sub(2);
+        let written = received.len().saturating_sub(2);
         before = held;
-        before.extend(told.into_iter().take(written));
+        before.extend(received.into_iter().take(written));
     }
     let (_running, mut client) = start(dir.path()).await;
     let (total, held) = history(&mut client).await;

@@ -65,7 +65,7 @@ async fn a_stream_is_answered_item_by_item_while_the_servo_is_busy() {
     drop(send);
     assert!(within(answers.message()).await.unwrap().is_none());
     assert_eq!(
-        server.desk.status().swings,
+        server.app.status().swings,
         0,
         "the servo was held all the time"
     );
@@ -123,14 +123,14 @@ async fn an_answer_repeats_the_first_one() {
 }
 
 #[tokio::test]
-async fn a_watcher_is_told_of_every_swing_or_of_how_many_it_missed() {
+async fn a_watcher_gets_every_swing_or_how_many_it_missed() {
     // More than the history's memory holds of such long ones.
     const SWINGS: u64 = 500;
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
     let mut client = server.client().await;
-    let mut own = server.desk.watch();
+    let mut own = server.app.watch();
     let call = client.watch_bonks(WatchBonksRequest::default());
     let mut attentive = within(call).await.unwrap().into_inner();
     let call = client.watch_bonks(WatchBonksRequest::default());
@@ -153,20 +153,23 @@ async fn a_watcher_is_told_of_every_swing_or_of_how_many_it_missed() {
         let request = BonkRequest { item: Some(item) };
         within(client.bonk(request)).await.unwrap();
         assert_eq!(within(own.recv()).await.unwrap().swings, n);
-        let told = within(attentive.message()).await.unwrap().unwrap();
-        let item = told.item.unwrap();
-        assert_eq!((item.id, told.swings, told.missed), (n.to_string(), n, 0));
+        let received = within(attentive.message()).await.unwrap().unwrap();
+        let item = received.item.unwrap();
+        assert_eq!(
+            (item.id, received.swings, received.missed),
+            (n.to_string(), n, 0)
+        );
         assert_eq!(item.summary, text);
-        assert!(told.swung_at.is_some());
+        assert!(received.swung_at.is_some());
     }
     let (mut last, mut missed) = (0, 0);
     while last < SWINGS {
-        let told = within(idle.message()).await.unwrap().unwrap();
-        assert_eq!(told.swings, last + told.missed + 1);
-        last = told.swings;
-        missed += told.missed;
+        let received = within(idle.message()).await.unwrap().unwrap();
+        assert_eq!(received.swings, last + received.missed + 1);
+        last = received.swings;
+        missed += received.missed;
     }
-    assert!(missed > 0, "the idle watcher was told of everything");
+    assert!(missed > 0, "the idle watcher missed nothing");
 }
 
 #[tokio::test]

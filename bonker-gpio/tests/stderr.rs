@@ -4,14 +4,14 @@
     reason = "a helper of tests may panic"
 )]
 
-//! What the program says on standard error, and what becomes of it if nobody reads that.
+//! Standard error, read and unread.
 
 mod common;
 
 use std::time::Duration;
 
 use common::item;
-use common::program::{Running, finish, within};
+use common::program::{Running, finish, program, within};
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{BonkRequest, Outcome};
 use rustix::process::Signal;
@@ -32,7 +32,7 @@ async fn bonks(url: &str, count: usize, id: impl Fn(usize) -> String) -> Vec<Out
 }
 
 #[tokio::test]
-async fn who_does_not_read_it_cannot_hold_the_server_up() {
+async fn an_unread_standard_error_does_not_delay_the_server() {
     let wordy = ["--log-level", "trace"];
     let (mut server, url) = Running::serve("127.0.0.1:0", &wordy).await;
     let stderr = server.child.stderr.take().unwrap();
@@ -61,10 +61,10 @@ async fn a_flood_of_refusals_does_not_fill_the_log() {
     // The queue, the swing under way, and a swing that may end meanwhile, took the others.
     assert!(count(Outcome::Full) >= 32, "{outcomes:?}");
     assert!(count(Outcome::RateLimited) >= 64, "{outcomes:?}");
-    let (_, _, said) = server.end(Signal::TERM).await;
-    assert_eq!(said.matches("REJECTED").count(), 7, "{said}");
-    assert_eq!(said.matches("FULL").count(), 6, "{said}");
-    assert_eq!(said.matches("RATE_LIMITED").count(), 7, "{said}");
+    let (_, _, output) = server.end(Signal::TERM).await;
+    assert_eq!(output.matches("REJECTED").count(), 7, "{output}");
+    assert_eq!(output.matches("FULL").count(), 6, "{output}");
+    assert_eq!(output.matches("RATE_LIMITED").count(), 7, "{output}");
 }
 
 /// Answers everything as an HTTP/1 server answers an HTTP/2 client.
@@ -81,15 +81,18 @@ async fn http1(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn another_kind_of_server_is_told_in_plain_words() {
+async fn another_kind_of_server_is_named_in_the_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(http1(listener));
-    let plain = |said: &str| {
-        assert!(said.contains("check that a bonker listens there"), "{said}");
-        assert!(said.contains("connection error"), "the chain: {said}");
+    let plain = |output: &str| {
+        assert!(
+            output.contains("check that a bonker listens there"),
+            "{output}"
+        );
+        assert!(output.contains("connection error"), "the chain: {output}");
         for raw in ["tonic::", "hyper::", "Error(", "Error {", "Some("] {
-            assert!(!said.contains(raw), "{raw} in {said}");
+            assert!(!output.contains(raw), "{raw} in {output}");
         }
     };
     for args in [["bonk", "--to", &url], ["status", "--from", &url]] {
@@ -99,9 +102,22 @@ async fn another_kind_of_server_is_told_in_plain_words() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
     let mut watcher = Running::start(&["watch", "--from", &url]);
-    let mut said = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
-    plain(&within(said.next_line()).await.unwrap().unwrap());
+    let mut output = BufReader::new(watcher.child.stderr.take().unwrap()).lines();
+    plain(&within(output.next_line()).await.unwrap().unwrap());
     // Long enough for several attempts.
-    let again = tokio::time::timeout(Duration::from_secs(2), said.next_line()).await;
+    let again = tokio::time::timeout(Duration::from_secs(2), output.next_line()).await;
     assert!(again.is_err(), "{again:?}");
+}
+
+#[tokio::test]
+async fn no_color_wins_over_forced_colour() {
+    for (no_color, has_colour) in [("", true), ("1", false)] {
+        let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--backend", "null"]);
+        command.env("CLICOLOR_FORCE", "1").env("NO_COLOR", no_color);
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        within(stderr.read_line(&mut line)).await.unwrap();
+        assert_eq!(line.contains('\x1b'), has_colour, "{line}");
+    }
 }

@@ -60,10 +60,18 @@ async fn it_is_ready_then_alive_then_stopping() {
     let manager = Manager::new(&mut command);
     let mut child = command.env("WATCHDOG_USEC", "2000000").spawn().unwrap();
     let mut heard = Vec::new();
-    while heard.iter().filter(|said| *said == "WATCHDOG=1").count() < 3 {
+    while heard
+        .iter()
+        .filter(|output| *output == "WATCHDOG=1")
+        .count()
+        < 3
+    {
         heard.push(manager.hears().await);
     }
-    assert_eq!(heard.iter().filter(|said| *said == "READY=1").count(), 1);
+    assert_eq!(
+        heard.iter().filter(|output| *output == "READY=1").count(),
+        1
+    );
     terminate(&child);
     let mut last = manager.hears().await;
     while last == "WATCHDOG=1" {

@@ -5,7 +5,7 @@
 )]
 
 //! The program and its certificates, from outside: who is let in, and what the others are
-//! told.
+//! received.
 
 mod common;
 
@@ -24,9 +24,9 @@ struct Certs(TempDir);
 impl Certs {
     async fn new(host: &[&str]) -> Self {
         let certs = Self(tempfile::tempdir().unwrap());
-        let (code, said, why) = certs.make(&[&["--host"], host].concat()).await;
+        let (code, output, why) = certs.make(&[&["--host"], host].concat()).await;
         assert_eq!(code, Some(0), "{why}");
-        assert!(said.contains("bonker-gpio serve"), "{said}");
+        assert!(output.contains("bonker-gpio serve"), "{output}");
         certs
     }
 
@@ -74,7 +74,7 @@ impl Certs {
     }
 }
 
-/// A bonk sent to `url` with the files of these flags; what it said on both streams.
+/// A bonk sent to `url` with the files of these flags; what it output on both streams.
 async fn bonk(url: &str, flags: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut args = vec!["bonk", "--to", url];
     for (flag, value) in flags {
@@ -89,16 +89,16 @@ fn with<'a>(ca: &'a str, cert: &'a str, key: &'a str) -> [(&'a str, &'a str); 3]
 }
 
 async fn refused(url: &str, flags: &[(&str, &str)], sentence: &str) {
-    let (code, said) = bonk(url, flags).await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(sentence), "{said}");
-    assert!(!said.contains("ACCEPTED"), "{said}");
+    let (code, output) = bonk(url, flags).await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains(sentence), "{output}");
+    assert!(!output.contains("ACCEPTED"), "{output}");
 }
 
 async fn accepted(url: &str, flags: &[(&str, &str)]) {
-    let (code, said) = bonk(url, flags).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with("ACCEPTED"), "{said}");
+    let (code, output) = bonk(url, flags).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.starts_with("ACCEPTED"), "{output}");
 }
 
 fn port(url: &str) -> &str {
@@ -131,9 +131,12 @@ async fn certificates_are_made_once_and_clients_added() {
         assert!(why.contains(sentence), "{why}");
     }
     assert!(!certs.path("a.key").exists(), "made by half");
-    let (code, said, why) = certs.make(&["--client", "a", "b"]).await;
+    let (code, output, why) = certs.make(&["--client", "a", "b"]).await;
     assert_eq!(code, Some(0), "{why}");
-    assert!(said.contains("a.crt") && said.contains("b.key"), "{said}");
+    assert!(
+        output.contains("a.crt") && output.contains("b.key"),
+        "{output}"
+    );
     let after = certs.read("server.crt") + &certs.read("ca.crt") + &certs.read("client.key");
     assert_eq!(before, after);
     assert_ne!(certs.read("a.crt"), certs.read("b.crt"));
@@ -211,13 +214,16 @@ async fn every_wrong_certificate_gets_a_clear_answer_and_nothing_moves() {
     )
     .await;
 
-    let (_, said, why) = finish(&[
+    let (_, output, why) = finish(&[
         "status", "--server", &url, "--ca", &ca, "--cert", &cert, "--key", &key,
     ])
     .await;
-    assert!(said.contains("swings: 0, 0 failed"), "{said} {why}");
-    let (_, _, said) = server.end(Signal::TERM).await;
-    assert!(said.contains("the client showed no certificate"), "{said}");
+    assert!(output.contains("swings: 0, 0 failed"), "{output} {why}");
+    let (_, _, output) = server.end(Signal::TERM).await;
+    assert!(
+        output.contains("the client showed no certificate"),
+        "{output}"
+    );
 }
 
 #[tokio::test]
@@ -266,19 +272,19 @@ async fn only_who_shows_the_token_bonks() {
     refused(
         &url,
         &[("--ca", &ca)],
-        "Unauthenticated: this bonker demands its token",
+        "Unauthenticated: this bonker requires its token",
     )
     .await;
     let with = |token| [("--ca", ca.as_str()), ("--token-file", token)];
     refused(&url, &with(&wrong), "this is not the token of this bonker").await;
     refused(&url, &with(&short), "has 6 bytes, and 16 are the least").await;
     accepted(&url, &with(&right)).await;
-    let (_, _, said) = server.end(Signal::TERM).await;
+    let (_, _, output) = server.end(Signal::TERM).await;
     assert!(
-        said.contains("refused a call without the right token"),
-        "{said}"
+        output.contains("refused a call without the right token"),
+        "{output}"
     );
-    assert!(!said.contains("0123456789abcde"), "{said}");
+    assert!(!output.contains("0123456789abcde"), "{output}");
 }
 
 #[tokio::test]
@@ -323,11 +329,11 @@ async fn a_server_does_not_start_with_what_cannot_work() {
 async fn a_key_that_everybody_can_read_is_warned_of_once() {
     let certs = Certs::new(&["penguin.test"]).await;
     let (quiet, _) = certs.serve(&[]).await;
-    let (_, _, said) = quiet.end(Signal::TERM).await;
-    assert!(!said.contains("chmod 600"), "{said}");
+    let (_, _, output) = quiet.end(Signal::TERM).await;
+    assert!(!output.contains("chmod 600"), "{output}");
     let open = fs::Permissions::from_mode(0o644);
     fs::set_permissions(certs.path("server.key"), open).unwrap();
     let (server, _) = certs.serve(&[]).await;
-    let (_, _, said) = server.end(Signal::TERM).await;
-    assert_eq!(said.matches("chmod 600").count(), 1, "{said}");
+    let (_, _, output) = server.end(Signal::TERM).await;
+    assert_eq!(output.matches("chmod 600").count(), 1, "{output}");
 }

@@ -37,7 +37,7 @@ async fn guarded(private: bool) -> Server {
 
 /// The first lines of the answer, up to what is empty.
 async fn head(server: &Server, request: &str) -> String {
-    let stream = http::say(server.web, request).await;
+    let stream = http::send(server.web, request).await;
     let mut answer = String::new();
     // A stream of events has no end.
     while !answer.contains("\r\n\r\n") {
@@ -87,8 +87,8 @@ async fn anyone_may_watch_unless_it_is_private() {
                 let head = get(&server, path, headers).await;
                 let wanted = if admitted { 200 } else { 401 };
                 assert_eq!(status(&head), wanted, "{path} {headers} {head}");
-                let asked = head.contains("www-authenticate: Basic realm=\"bonker\"\r\n");
-                assert_eq!(asked, !admitted, "{head}");
+                let challenge = head.contains("www-authenticate: Basic realm=\"bonker\"\r\n");
+                assert_eq!(challenge, !admitted, "{head}");
             }
         }
         for probe in ["/live", "/ready"] {
@@ -100,7 +100,7 @@ async fn anyone_may_watch_unless_it_is_private() {
 }
 
 #[tokio::test]
-async fn who_acts_shows_the_token() {
+async fn actions_need_the_token() {
     let mut server = guarded(false).await;
     let kill = r#"{"severity":"kill"}"#;
     let rest = r#"{"seconds":60}"#;
@@ -113,19 +113,19 @@ async fn who_acts_shows_the_token() {
         ] {
             let head = post(&server, path, headers, body).await;
             assert_eq!(status(&head), 401, "{path} {headers}");
-            // Browsers would ask for the other kind with a window of their own.
-            let asked = format!("www-authenticate: {scheme} realm=\"bonker\"\r\n");
-            assert!(head.contains(&asked), "{head}");
+            // Browsers open a dialog of their own for the other kind.
+            let challenge = format!("www-authenticate: {scheme} realm=\"bonker\"\r\n");
+            assert!(head.contains(&challenge), "{head}");
         }
         let scraped = get(&server, "/metrics", headers).await;
         assert_eq!(status(&scraped), 401, "{scraped}");
     }
-    let desk = server.desk.status();
-    assert_eq!((desk.swings, desk.queue_length), (0, 0));
-    assert_eq!(desk.snoozed_until, None);
+    let before = server.app.status();
+    assert_eq!((before.swings, before.queue_length), (0, 0));
+    assert_eq!(before.snoozed_until, None);
 
     for (n, headers) in [BEARER, BASIC].into_iter().enumerate() {
-        let mut swings = server.desk.watch();
+        let mut swings = server.app.watch();
         let scraped = get(&server, "/metrics", headers).await;
         assert_eq!(status(&scraped), 200, "{scraped}");
         for (path, body) in [("/api/bonk", kill), ("/hook", fires)] {
@@ -133,11 +133,11 @@ async fn who_acts_shows_the_token() {
             assert_eq!(status(&head), 200, "{path} {headers} {head}");
             within(swings.recv()).await.unwrap();
         }
-        assert_eq!(server.desk.status().swings, 2 * (n as u64 + 1));
+        assert_eq!(server.app.status().swings, 2 * (n as u64 + 1));
         for body in [rest, r#"{"seconds":0}"#] {
             let head = post(&server, "/api/snooze", headers, body).await;
             assert_eq!(status(&head), 200, "{head}");
-            let snoozed = server.desk.status().snoozed_until.is_some();
+            let snoozed = server.app.status().snoozed_until.is_some();
             assert_eq!(snoozed, body == rest);
         }
     }
@@ -157,7 +157,7 @@ async fn the_token_opens_nothing_to_other_sites() {
         let head = post(&server, "/api/bonk", &format!("{BASIC}{more}"), kill).await;
         assert_eq!(status(&head), 403, "{head}");
     }
-    assert_eq!(server.desk.status().queue_length, 0);
+    assert_eq!(server.app.status().queue_length, 0);
     server.stop();
     server.stopped().await;
 }

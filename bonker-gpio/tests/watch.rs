@@ -35,7 +35,7 @@ async fn bonk(client: &mut Client, id: &str) -> Outcome {
 
 /// Sends bonks `from` to `to` and waits for the swing of each.
 async fn swing(server: &Server, client: &mut Client, from: u64, to: u64) {
-    let mut swings = server.desk.watch();
+    let mut swings = server.app.watch();
     for n in from..=to {
         assert_eq!(bonk(client, &n.to_string()).await, Outcome::Accepted);
         within(swings.recv()).await.unwrap();
@@ -43,7 +43,7 @@ async fn swing(server: &Server, client: &mut Client, from: u64, to: u64) {
 }
 
 #[tokio::test]
-async fn who_comes_back_is_told_of_what_happened_and_then_of_what_happens() {
+async fn a_returning_watcher_gets_the_past_then_live_swings() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -52,25 +52,28 @@ async fn who_comes_back_is_told_of_what_happened_and_then_of_what_happens() {
     let mut early = watch(&mut client, Some(Position::default())).await;
     let mut position = None;
     for n in 1..=2 {
-        let told = within(early.message()).await.unwrap().unwrap();
-        assert_eq!(told.item.unwrap().id, n.to_string());
-        position = told.position;
+        let received = within(early.message()).await.unwrap().unwrap();
+        assert_eq!(received.item.unwrap().id, n.to_string());
+        position = received.position;
     }
     drop(early);
     let mut back = watch(&mut client, position).await;
     let mut now = watch(&mut client, None).await;
     swing(&server, &mut client, 6, 200).await;
     for n in 3..=200 {
-        let told = within(back.message()).await.unwrap().unwrap();
-        assert_eq!((told.item.unwrap().id, told.missed), (n.to_string(), 0));
-        assert_eq!(told.position.unwrap().sequence, n);
+        let received = within(back.message()).await.unwrap().unwrap();
+        assert_eq!(
+            (received.item.unwrap().id, received.missed),
+            (n.to_string(), 0)
+        );
+        assert_eq!(received.position.unwrap().sequence, n);
     }
-    let told = within(now.message()).await.unwrap().unwrap();
-    assert_eq!(told.item.unwrap().id, "6");
+    let received = within(now.message()).await.unwrap().unwrap();
+    assert_eq!(received.item.unwrap().id, "6");
 }
 
 #[tokio::test]
-async fn what_the_history_forgot_is_counted() {
+async fn swings_that_left_the_history_are_counted() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
@@ -79,17 +82,17 @@ async fn what_the_history_forgot_is_counted() {
     let swings = SWINGS_IN_MEMORY as u64 + forgotten;
     swing(&server, &mut client, 1, swings).await;
     for (history, after) in [
-        (server.desk.history().id().to_string(), 1),
+        (server.app.history().id().to_string(), 1),
         ("of another server".to_owned(), 0),
     ] {
         let sequence = 1;
         let position = Position { history, sequence };
         let mut back = watch(&mut client, Some(position)).await;
-        let told = within(back.message()).await.unwrap().unwrap();
-        assert_eq!(told.missed, forgotten - after);
-        assert_eq!(told.position.unwrap().sequence, forgotten + 1);
-        let told = within(back.message()).await.unwrap().unwrap();
-        assert_eq!(told.missed, 0);
+        let received = within(back.message()).await.unwrap().unwrap();
+        assert_eq!(received.missed, forgotten - after);
+        assert_eq!(received.position.unwrap().sequence, forgotten + 1);
+        let received = within(back.message()).await.unwrap().unwrap();
+        assert_eq!(received.missed, 0);
     }
 }
 
@@ -134,9 +137,12 @@ async fn a_restart_changes_nothing_for_those_who_come_back() {
     let mut swings = watch(&mut client, position).await;
     swing(&server, &mut client, 5, 6).await;
     for (id, sequence) in [("3", 3), ("5", 4), ("6", 5)] {
-        let told = within(swings.message()).await.unwrap().unwrap();
-        assert_eq!((told.item.unwrap().id.as_str(), told.missed), (id, 0));
-        assert_eq!(told.position.unwrap().sequence, sequence);
+        let received = within(swings.message()).await.unwrap().unwrap();
+        assert_eq!(
+            (received.item.unwrap().id.as_str(), received.missed),
+            (id, 0)
+        );
+        assert_eq!(received.position.unwrap().sequence, sequence);
     }
     history.close();
 }
@@ -184,6 +190,9 @@ async fn others_of_one_container_are_counted_by_its_swing() {
         within(swings.message()).await.unwrap().unwrap().coalesced,
         0
     );
-    let told = within(swings.message()).await.unwrap().unwrap();
-    assert_eq!((told.item.unwrap().id.as_str(), told.coalesced), ("0", 5));
+    let received = within(swings.message()).await.unwrap().unwrap();
+    assert_eq!(
+        (received.item.unwrap().id.as_str(), received.coalesced),
+        ("0", 5)
+    );
 }

@@ -11,7 +11,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bonker_gpio::{HEAD_DEADLINE, MAX_HEAD_BYTES, MAX_HTTP_CONNECTIONS_PER_PEER};
-use common::http::{get, rest, say};
+use common::http::{get, rest, send};
 use common::{REST_US, Server, servo, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
@@ -38,13 +38,13 @@ async fn probes_follow_the_boot_motion() {
 }
 
 #[tokio::test]
-async fn who_says_too_much_or_too_little_is_hung_up_on() {
+async fn a_request_head_too_long_or_too_slow_is_cut_off() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
     let begun = Instant::now();
-    let mut slow = say(server.web, "GET /live HTTP/1.1\r\n").await;
-    let mut silent = say(server.web, "").await;
+    let mut slow = send(server.web, "GET /live HTTP/1.1\r\n").await;
+    let mut silent = send(server.web, "").await;
     let long = "y".repeat(2 * MAX_HEAD_BYTES);
     let long = get(server.web, &format!("/live?{long}")).await;
     assert!(long.is_empty() || long.starts_with("HTTP/1.1 4"), "{long}");
@@ -62,7 +62,7 @@ async fn one_address_cannot_take_all_connections() {
     server.ready().await;
     let mut idle = Vec::new();
     for _ in 0..MAX_HTTP_CONNECTIONS_PER_PEER {
-        let mut stream = say(server.web, "GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut stream = send(server.web, "GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
         // Answered means accepted.
         within(stream.read_u8()).await.unwrap();
         idle.push(stream);
@@ -81,7 +81,7 @@ async fn half_a_request_does_not_hold_the_end_up() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    let _half = say(server.web, "GET /live HTTP/1.1\r\n").await;
+    let _half = send(server.web, "GET /live HTTP/1.1\r\n").await;
     assert!(get(server.web, "/live").await.starts_with("HTTP/1.1 200 "));
     let web = server.web;
     server.stop();
@@ -90,13 +90,13 @@ async fn half_a_request_does_not_hold_the_end_up() {
 }
 
 /// By what the kernel shows of its sockets (`Documentation/networking/proc_net_tcp.rst`): a
-/// timer of kind 2 runs for a connection that says nothing only if it is probed.
+/// timer of kind 2 runs for a silent connection only if it is probed.
 #[tokio::test]
 async fn a_browser_that_vanished_is_probed_for() {
     let (servo, _gate) = servo(None);
     let mut server = Server::start(servo).await;
     server.ready().await;
-    let mut page = say(server.web, "GET /events HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let mut page = send(server.web, "GET /events HTTP/1.1\r\nhost: a\r\n\r\n").await;
     within(page.read_u8()).await.unwrap();
     let port = |address: &str| u16::from_str_radix(address.split(':').nth(1)?, 16).ok();
     let (ours, theirs) = (server.web.port(), page.local_addr().unwrap().port());

@@ -2,7 +2,6 @@
 
 mod probe_method;
 mod sidecar;
-pub(crate) mod span;
 pub(crate) mod warnings;
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
-pub mod act;
+mod act;
 pub mod admin;
 pub mod args;
 pub mod commands;
@@ -17,12 +17,12 @@ mod procfs;
 pub mod proxy;
 mod receipts;
 mod report;
-pub mod sidecar;
+mod sidecar;
 pub mod signals;
 mod sinks;
 mod size;
 mod status_check;
-pub mod warn;
+mod warn;
 pub mod watch_pods;
 
 use std::error::Error;

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use memcg::{CgroupNamespace, ProcessHandle, ProcessStatus, Processes, is_initial_pid_namespace};
 use oom_capture::{Process, Rss, Victim};
-use rustix::thread::CapabilitySet;
 
 /// The longest command line kept, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
@@ -23,12 +22,6 @@ const TICK_NS: u64 = 10_000_000;
 pub(crate) struct Procfs {
     processes: Processes,
     namespace: CgroupNamespace,
-}
-
-/// Whether this process may signal those of other users.
-pub(crate) fn may_kill() -> bool {
-    let sets = rustix::thread::capabilities(None);
-    sets.is_ok_and(|sets| sets.effective.contains(CapabilitySet::KILL))
 }
 
 // === impl Procfs ===
@@ -368,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_reused_pid_is_not_the_victim() {
-        let taken = "gone before /proc could be read: another process has its number";
+        let reused = "gone before /proc could be read: another process has its number";
         // When it was started is known of most victims, in ns; of all, when it was killed.
         let known = Some(1_009_999_999);
         for (ticks, start_boot_ns, is_it) in [
@@ -396,7 +389,7 @@ mod tests {
                 is_it,
                 "{ticks} {start_boot_ns:?}"
             );
-            assert_eq!(killed.missing == [taken], !is_it, "{:?}", killed.missing);
+            assert_eq!(killed.missing == [reused], !is_it, "{:?}", killed.missing);
             assert_eq!(killed.process == victim, !is_it);
         }
     }

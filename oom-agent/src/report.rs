@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::incident::{Container, Incident, Pod, sentence};
 use crate::no_victim::NoVictim;
 use crate::status_check::{self, Mismatch};
-use crate::warn::{Unheeded, Warning};
+use crate::warn::{BadAnnotations, Warning};
 
 /// One thing to report. A clone is the same one.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub enum Report {
     /// A container is near its limit.
     Warning(Arc<Warning>),
     /// A pod has annotations that cannot be used.
-    BadAnnotations(Arc<Unheeded>),
+    BadAnnotations(Arc<BadAnnotations>),
 }
 
 // === impl Report ===

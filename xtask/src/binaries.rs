@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::process::{capture, run, which};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 /// Where they lie.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl StaticBinaries {
 pub(crate) fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
     let target = static_target()?;
     let (names, profile_name) = (programs.join(", "), profile.name());
-    say::step(format_args!(
+    terminal::step(format_args!(
         "building {names} for {target}, static, in profile {profile_name}"
     ));
     run(&mut static_cargo(&target, profile, programs))?;
@@ -63,7 +63,7 @@ pub(crate) fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBu
 
 /// Builds the bonker alone, which takes no eBPF object.
 pub fn bonker() -> Result<PathBuf> {
-    say::step("building bonker-gpio");
+    terminal::step("building bonker-gpio");
     run(workspace::cargo().args(["build", "--package", "bonker-gpio", "--quiet"]))?;
     Ok(workspace::target_dir().join("debug/bonker-gpio"))
 }
@@ -109,13 +109,13 @@ fn static_target() -> Result<String> {
             .current_dir(workspace::root()),
     )?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("a rustc that tells its host")?.to_owned())
+    Ok(host.context("a rustc that names its host")?.to_owned())
 }
 
 impl Binaries {
     /// Builds them; the eBPF object must be there.
     pub fn build() -> Result<Self> {
-        say::step("building oom-agent, bonker-gpio and the lab");
+        terminal::step("building oom-agent, bonker-gpio and the lab");
         // The whole workspace: one set of features for every command here.
         run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
         let dir = workspace::target_dir().join("debug");
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_programs_that_were_asked_for_are_built() {
+    fn only_the_given_programs_are_built() {
         for profile in [Profile::Release, Profile::Guest] {
             let command = static_cargo("target", profile, &["bonker-gpio"]);
             let args: Vec<_> = command

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::debian::Consent;
 use crate::process::run;
 use crate::toolchain::{Choice, Toolchain};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -23,10 +23,10 @@ pub struct Args {
     pub toolchain: Choice,
 }
 
-/// Builds the object with a toolchain found or set up, and says which.
+/// Builds the object with a toolchain found or set up, and names it.
 pub fn main(args: Args) -> Result<()> {
     let toolchain = Toolchain::find_or_set_up(args.toolchain, Consent::new(args.yes))?;
-    say::step(format_args!(
+    terminal::step(format_args!(
         "building the eBPF object with {}",
         toolchain.why
     ));
@@ -61,12 +61,12 @@ pub fn main(args: Args) -> Result<()> {
     let fresh = publish(&release.join("oom-agent-ebpf"), &object)?;
     let state = if fresh { "new" } else { "unchanged" };
     let shown = object.strip_prefix(workspace::root()).unwrap_or(&object);
-    say::line(format_args!("{} ({state})", shown.display()));
+    terminal::line(format_args!("{} ({state})", shown.display()));
     Ok(())
 }
 
-/// Copies in one step, and only where the contents differ: whoever reads never
-/// sees half a file, and cargo does not rebuild for nothing. Tells whether it did.
+/// Copies in one step, and only where the contents differ: a reader never
+/// sees half a file, and cargo does not rebuild for nothing. Whether it did.
 fn publish(from: &Path, to: &Path) -> Result<bool> {
     let bytes = fs::read(from).with_context(|| format!("read {}", from.display()))?;
     if fs::read(to).is_ok_and(|present| present == bytes) {
@@ -75,7 +75,7 @@ fn publish(from: &Path, to: &Path) -> Result<bool> {
     let dir = to.parent().context("an object in a directory")?;
     fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     let mut file = tempfile::Builder::new()
-        // Whoever may read the clone may build with it.
+        // All who may read the clone may build with it.
         .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(dir)
         .with_context(|| format!("make a file in {}", dir.display()))?;

@@ -30,11 +30,11 @@ impl Cache {
                 bail!("no place for a cache: set OOM_BONKER_CACHE to a directory")
             }
         };
-        Self::at(&dir)
+        Self::create(&dir)
     }
 
     /// A cache in `dir`, which is made where absent.
-    pub fn at(dir: &Path) -> Result<Self> {
+    fn create(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
         let dir = fs::canonicalize(dir).with_context(|| format!("resolve {}", dir.display()))?;
         Ok(Self { dir })
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn an_entry_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(&dir.path().join("deep/er")).unwrap();
+        let cache = Cache::create(&dir.path().join("deep/er")).unwrap();
         let first = cache
             .entry("thing", |dir| Ok(fs::write(dir.join("file"), "1")?))
             .unwrap();
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn a_failed_entry_is_absent_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::at(dir.path()).unwrap();
+        let cache = Cache::create(dir.path()).unwrap();
         let failed = cache.entry("thing", |dir| {
             fs::write(dir.join("half"), "")?;
             bail!("no luck")

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::debian::{Consent, Debian};
 use crate::process::run;
 use crate::toolchain::{Choice, Compiler};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 /// A kind of Raspberry Pi.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -72,7 +72,7 @@ pub fn bonker(board: Board, choice: Choice, consent: Consent) -> Result<PathBuf>
     let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
     Debian::new(consent)?.install(&format!("building for {}", board.name()), &board.packages())?;
     let triple = board.triple();
-    say::step(format_args!(
+    terminal::step(format_args!(
         "building a static bonker-gpio for {triple} with {why}"
     ));
     // Apart from the host's: another compiler's artefacts would be thrown away, and these with them.

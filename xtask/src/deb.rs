@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cross::Board;
 use crate::process::capture;
-use crate::{build_ebpf, dist, say, workspace};
+use crate::{build_ebpf, dist, terminal, workspace};
 
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -61,7 +61,7 @@ pub fn main(args: Args) -> Result<()> {
         let binary = dist::pi(board, args.build)?;
         let package = pack(board, &binary, &dist::dir())?;
         let shown = package.strip_prefix(workspace::root()).unwrap_or(&package);
-        say::line(format_args!("{}", shown.display()));
+        terminal::line(format_args!("{}", shown.display()));
     }
     Ok(())
 }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn dpkg_is_told_what_it_needs() {
+    fn the_package_has_what_dpkg_needs() {
         let check = |board, architecture: &str| {
             let (_dir, package) = packed(board);
             let name = package.file_name().unwrap().to_string_lossy().into_owned();
@@ -284,11 +284,11 @@ mod tests {
         let analyze = |args: &[&str]| {
             let mut command = Command::new("systemd-analyze");
             let output = command.args(args).arg(&unit).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            (output.status.success(), said)
+            let report = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.success(), report)
         };
         assert_eq!(analyze(&["verify"]), (true, String::new()));
-        let (fine, said) = analyze(&["security", "--offline=true", EXPOSURE]);
-        assert!(fine, "{said}");
+        let (fine, report) = analyze(&["security", "--offline=true", EXPOSURE]);
+        assert!(fine, "{report}");
     }
 }

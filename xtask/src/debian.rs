@@ -1,5 +1,5 @@
 //! Debian's packages: unpacked into a directory without installing anything,
-//! or installed after the person at the terminal said yes.
+//! or installed after the person at the terminal agreed.
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
@@ -9,15 +9,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{capture, is_root, run, which};
-use crate::say;
+use crate::terminal;
 
 /// Whether system-wide installations may go ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
     /// Given beforehand, by `--yes` or `CI=true`.
     Given,
-    /// To be asked for on the terminal.
-    Ask,
+    /// To be confirmed on the terminal.
+    Confirm,
 }
 
 impl Consent {
@@ -26,7 +26,7 @@ impl Consent {
         if yes || crate::workspace::is_ci() {
             Self::Given
         } else {
-            Self::Ask
+            Self::Confirm
         }
     }
 
@@ -35,7 +35,7 @@ impl Consent {
         self,
         list: &str,
         terminal: bool,
-        ask: impl FnOnce() -> io::Result<bool>,
+        confirm: impl FnOnce() -> io::Result<bool>,
     ) -> Result<()> {
         if self == Self::Given {
             return Ok(());
@@ -43,9 +43,9 @@ impl Consent {
         let hint =
             format!("run `apt-get install {list}` as root, or this command again with --yes");
         if !terminal {
-            bail!("nobody to ask whether to install {list}: {hint}");
+            bail!("no terminal to confirm the installation of {list}: {hint}");
         }
-        if !ask().context("ask on the terminal")? {
+        if !confirm().context("read the terminal")? {
             bail!("not installed: {hint}");
         }
         Ok(())
@@ -81,10 +81,10 @@ impl Debian {
             return Ok(());
         }
         let list = missing.join(" ");
-        say::step(format_args!("{why} needs these Debian packages: {list}"));
+        terminal::step(format_args!("{why} needs these Debian packages: {list}"));
         self.consent
             .permits(&list, std::io::stdin().is_terminal(), || {
-                say::ask("Install them with apt-get?")
+                terminal::confirm("Install them with apt-get?")
             })?;
         let install = || {
             let mut command = if is_root() {
@@ -144,7 +144,7 @@ pub fn unpack_all(debs: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What every call says: wait for others' locks, no progress bars.
+/// Of every call: wait for others' locks, no progress bars.
 pub const OPTIONS: [&str; 3] = ["-qq", "-o", "DPkg::Lock::Timeout=600"];
 
 fn is_installed(package: &str) -> bool {
@@ -157,24 +157,28 @@ mod tests {
     use super::*;
 
     fn never() -> io::Result<bool> {
-        panic!("asked")
+        panic!("confirmed")
     }
 
     #[test]
-    fn consent_given_asks_nothing() {
+    fn consent_given_needs_no_confirmation() {
         Consent::Given.permits("gcc", true, never).unwrap();
         Consent::Given.permits("gcc", false, never).unwrap();
     }
 
     #[test]
     fn only_yes_is_a_yes() {
-        Consent::Ask.permits("gcc", true, || Ok(true)).unwrap();
-        Consent::Ask.permits("gcc", true, || Ok(false)).unwrap_err();
+        Consent::Confirm.permits("gcc", true, || Ok(true)).unwrap();
+        Consent::Confirm
+            .permits("gcc", true, || Ok(false))
+            .unwrap_err();
     }
 
     #[test]
-    fn with_nobody_to_ask_it_tells_what_to_run() {
-        let error = Consent::Ask.permits("gcc g++", false, never).unwrap_err();
+    fn without_a_terminal_the_error_has_the_command_to_run() {
+        let error = Consent::Confirm
+            .permits("gcc g++", false, never)
+            .unwrap_err();
         assert!(
             error.to_string().contains("`apt-get install gcc g++`"),
             "{error}"

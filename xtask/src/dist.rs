@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::binaries::{Profile, build_static};
 use crate::cross::{self, Board};
 use crate::debian::Consent;
-use crate::{build_ebpf, say, workspace};
+use crate::{build_ebpf, terminal, workspace};
 
 const PROGRAMS: [&str; 2] = ["oom-agent", "bonker-gpio"];
 
@@ -24,7 +24,7 @@ pub struct Args {
     target: Option<Board>,
 }
 
-/// Builds, checks that nothing is loaded at run time, and tells the sizes.
+/// Builds, checks that nothing is loaded at run time, and prints the sizes.
 pub fn main(args: Args) -> Result<()> {
     match args.target {
         None => host(args.build),
@@ -61,7 +61,7 @@ fn ship(built: &Path, name: &str) -> Result<PathBuf> {
     let to = out.join(name);
     fs::copy(built, &to).with_context(|| format!("copy to {}", to.display()))?;
     let mib = bytes.len() / 104_858;
-    say::line(format_args!(
+    terminal::line(format_args!(
         "dist/{name}  {}.{} MiB, static",
         mib / 10,
         mib % 10

@@ -12,7 +12,7 @@ pub mod docs;
 pub mod image;
 pub mod load_ebpf;
 pub mod process;
-pub mod say;
+pub mod terminal;
 pub mod test;
 mod toolchain;
 pub mod workspace;

@@ -8,7 +8,7 @@ use crate::binaries::Binaries;
 use crate::build_ebpf;
 use crate::process::is_root;
 
-/// Builds what it takes and passes on what `oom-agent check` tells.
+/// Builds what it takes and passes on the output of `oom-agent check`.
 pub fn main(args: build_ebpf::Args) -> Result<ExitCode> {
     if !is_root() {
         bail!("load-ebpf needs root: the kernel verifies programs for root only");

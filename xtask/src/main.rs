@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, say, test, workspace};
+use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, terminal, test, workspace};
 
 /// Builds, packages and tests the workspace.
 #[derive(Debug, Parser)]
@@ -41,7 +41,7 @@ enum Cmd {
     Bench(Passed),
 }
 
-/// What another program is told.
+/// The arguments of another program.
 #[derive(Debug, clap::Args)]
 struct Passed {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Cmd::Screenshots(passed) => pass(workspace::lab().arg("screenshots").args(passed.args)),
         Cmd::Bench(passed) => pass(workspace::bench().args(passed.args)),
     };
-    say::exit_code(done)
+    terminal::exit_code(done)
 }
 
 /// Becomes that program.

@@ -1,12 +1,20 @@
 //! Running commands: with what was attempted in every error, and a bound where
 //! one is due.
 
+use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// A child that is stopped when this is dropped: by SIGTERM, and by SIGKILL once its grace has passed.
+#[derive(Debug)]
+pub struct Guard {
+    child: Child,
+    grace: Duration,
+}
 
 /// Runs to the end; a failure is an error that names the command.
 pub fn run(command: &mut Command) -> Result<()> {
@@ -22,8 +30,13 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs to the end and returns standard output; standard error goes into the
 /// error of a failure.
 pub fn capture(command: &mut Command) -> Result<String> {
+    capture_with_input(command, Stdio::null())
+}
+
+/// As [`capture`], with a standard input.
+pub fn capture_with_input(command: &mut Command, input: Stdio) -> Result<String> {
     let output = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .output()
         .with_context(|| format!("start {}", show(command)))?;
     if !output.status.success() {
@@ -51,6 +64,37 @@ pub fn wait_timeout(child: &mut Child, limit: Duration) -> Result<Option<ExitSta
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context("poll a pidfd"),
         }
+    }
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// Starts a command.
+    pub fn spawn(command: &mut Command, grace: Duration) -> Result<Self> {
+        let child = command.spawn();
+        let child = child.with_context(|| format!("start {}", show(command)))?;
+        Ok(Self { child, grace })
+    }
+}
+
+impl Deref for Guard {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.child
+    }
+}
+
+impl DerefMut for Guard {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.child
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        stop(&mut self.child, self.grace);
     }
 }
 

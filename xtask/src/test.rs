@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 
 use crate::debian::Consent;
-use crate::say;
+use crate::terminal;
 use crate::workspace::is_ci;
 use report::{Outcome, Report};
 pub use tier::Tier;
@@ -34,7 +35,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
     let consent = Consent::new(args.yes);
     let mut report = Report::default();
     let mut bench = tier::Bench::new(consent);
-    for tier in Tier::ALL {
+    for &tier in Tier::value_variants() {
         let wanted = if args.quick {
             !tier.needs_root()
         } else {
@@ -43,19 +44,19 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         if !wanted {
             continue;
         }
-        say::step(format_args!("tier {tier}"));
+        terminal::step(format_args!("tier {tier}"));
         let start = Instant::now();
         let outcome = bench.run(tier).unwrap_or_else(|error| {
-            say::error(&error);
+            terminal::error(&error);
             Outcome::ran(0, 1)
         });
         if let Outcome::Skipped(why) = &outcome {
-            say::line(format_args!("!!! tier {tier} is skipped: {why}"));
+            terminal::line(format_args!("!!! tier {tier} is skipped: {why}"));
         }
         report.add(tier, outcome, start.elapsed());
     }
     let (text, good) = report.close(is_ci());
-    say::line(text);
+    terminal::line(text);
     Ok(if good {
         ExitCode::SUCCESS
     } else {

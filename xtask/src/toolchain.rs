@@ -3,7 +3,6 @@
 
 mod linker;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use crate::debian::{Consent, Debian};
-use crate::process::{capture, wait_timeout, which};
-use crate::{say, workspace};
+use crate::process::{Guard, capture, wait_timeout, which};
+use crate::{terminal, workspace};
 
 /// The nightly that the object is known to build with.
 const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
@@ -54,11 +53,11 @@ impl Toolchain {
     /// This toolchain's cargo, with everything in its environment that an eBPF
     /// build needs and nothing of the host build's.
     pub(crate) fn cargo(&self) -> Result<Command> {
-        let mut path = OsString::from(parent(&self.linker)?);
-        if let Some(inherited) = std::env::var_os("PATH") {
-            path.push(":");
-            path.push(inherited);
-        }
+        let dir = self.linker.parent().context("a linker in a directory")?;
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let inherited = std::env::split_paths(&inherited);
+        let path = std::env::join_paths([dir.to_owned()].into_iter().chain(inherited))
+            .context("make a PATH")?;
         let mut command = self.compiler.cargo();
         command.env("PATH", path);
         Ok(command)
@@ -76,7 +75,7 @@ pub(crate) struct Compiler {
 impl Compiler {
     /// One that is there or can be had, and why it was taken.
     pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
-        let mut not_nightly = "asked for".to_owned();
+        let mut not_nightly = "wanted".to_owned();
         if choice != Choice::Debian {
             match Self::nightly() {
                 Ok(compiler) => {
@@ -149,14 +148,14 @@ impl Compiler {
             .map_err(|error| anyhow::anyhow!("{error}"))?;
             anyhow::Ok(PathBuf::from(path.trim()))
         };
-        Self::at(which("rustc")?, which("cargo")?)
+        Self::check(which("rustc")?, which("cargo")?)
     }
 
     fn debian() -> Result<Self> {
-        Self::at("/usr/bin/rustc".into(), "/usr/bin/cargo".into())
+        Self::check("/usr/bin/rustc".into(), "/usr/bin/cargo".into())
     }
 
-    fn at(rustc: PathBuf, cargo: PathBuf) -> Result<Self> {
+    fn check(rustc: PathBuf, cargo: PathBuf) -> Result<Self> {
         let sysroot = capture(Command::new(&rustc).args(["--print", "sysroot"]))?;
         let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
         if !source.exists() {
@@ -167,7 +166,7 @@ impl Compiler {
         }
         let version = capture(Command::new(&rustc).arg("-vV"))?;
         let llvm = llvm_major(&version)
-            .with_context(|| format!("{} does not tell its LLVM", rustc.display()))?;
+            .with_context(|| format!("{} does not name its LLVM", rustc.display()))?;
         if !linker::LLVMS.contains(&llvm) {
             bail!("no bpf-linker for LLVM {llvm} of {}", rustc.display());
         }
@@ -175,14 +174,15 @@ impl Compiler {
     }
 }
 
-/// Lets rustup fetch the pinned nightly; what it says is shown only in the error.
+/// Lets rustup fetch the pinned nightly; its output is shown only in the error.
 fn fetch_nightly() -> Result<()> {
     if which("rustup").is_none() {
         bail!("there is no rustup");
     }
-    say::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
+    terminal::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
     let log = tempfile::NamedTempFile::new().context("make a log file")?;
-    let mut child = Command::new("rustup")
+    let mut install = Command::new("rustup");
+    install
         .env("RUST_BACKTRACE", "0")
         .args(["toolchain", "install", PINNED_NIGHTLY])
         .args([
@@ -194,24 +194,19 @@ fn fetch_nightly() -> Result<()> {
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log.reopen().context("open a log file")?)
-        .spawn()
-        .context("start rustup")?;
+        .stderr(log.reopen().context("open a log file")?);
+    let mut child = Guard::spawn(&mut install, Duration::ZERO)?;
     match wait_timeout(&mut child, FETCH_LIMIT)? {
         Some(status) if status.success() => Ok(()),
         Some(_) => {
-            let said = fs::read_to_string(log.path()).unwrap_or_default();
-            let first = said
+            let output = fs::read_to_string(log.path()).unwrap_or_default();
+            let first = output
                 .lines()
                 .find(|line| line.starts_with("error"))
                 .unwrap_or("it failed");
             bail!("rustup: {}", first.trim_start_matches("error: "))
         }
-        None => {
-            let _ = child.kill();
-            let _ = child.wait();
-            bail!("rustup did not end within {FETCH_LIMIT:?}")
-        }
+        None => bail!("rustup did not end within {FETCH_LIMIT:?}"),
     }
 }
 
@@ -221,11 +216,6 @@ fn llvm_major(version: &str) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("LLVM version: "))?;
     line.split('.').next()?.parse().ok()
-}
-
-fn parent(path: &Path) -> Result<&Path> {
-    path.parent()
-        .with_context(|| format!("{} has no directory", path.display()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is calibrated, and where the result goes.
+//! Flags of `calibrate`.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Which certificates to make.
+//! Flags of `certs`.
 
 use std::path::PathBuf;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::duration::duration;
+use crate::admission::MAX_SNOOZE;
 use crate::bonk::Severity;
-use crate::desk::MAX_SNOOZE;
 
 /// Which bonker a client talks to, and what it shows there.
 #[derive(Clone, Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct ServerArgs {
     /// File with the token, if the bonker requires one
     #[arg(long, env = "BONKER_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// What the names of these flags begin with where they are not a client's.
+    /// The prefix of these flags' names in errors.
     #[arg(skip)]
     pub(crate) prefix: &'static str,
 }

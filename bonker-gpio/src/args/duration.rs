@@ -13,8 +13,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// What [`duration`] reads `span` from, as the default of a flag.
-pub(super) fn written(span: Duration) -> String {
+/// The text of `span`, as the default of a flag.
+pub(super) fn format_duration(span: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(span).unwrap_or_default())
 }
 
@@ -22,12 +22,12 @@ pub(super) fn written(span: Duration) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, written};
+    use super::{duration, format_duration};
 
     #[test]
     fn a_span_is_written_as_it_is_read() {
         for text in ["0s", "250ms", "10s", "5m", "12h", "1h 30m", "1s 500ms"] {
-            assert_eq!(written(duration(text).unwrap()), text);
+            assert_eq!(format_duration(duration(text).unwrap()), text);
         }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
-use crate::text::{cut, escape};
+use crate::text::{cut, escape, escape_path};
 
 /// The largest file that is read, in bytes.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024;
@@ -25,7 +25,6 @@ pub(super) struct Settings {
     table: Table,
 }
 
-/// Why a settings file cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error("cannot read the settings file {path}")]
@@ -59,7 +58,7 @@ pub(crate) enum FileError {
 
 /// Reads and parses `path`.
 pub(super) fn read(path: &Path) -> Result<Settings, FileError> {
-    let name = || shown(path);
+    let name = || escape_path(path);
     let failed = |source| FileError::Read {
         path: name(),
         source,
@@ -73,7 +72,7 @@ pub(super) fn read(path: &Path) -> Result<Settings, FileError> {
     }
     let table = text.parse().map_err(|why| FileError::Syntax {
         path: name(),
-        why: harmless(&why),
+        why: escape_lines(&why),
     })?;
     Ok(Settings {
         path: path.to_owned(),
@@ -81,14 +80,14 @@ pub(super) fn read(path: &Path) -> Result<Settings, FileError> {
     })
 }
 
-/// Makes what the file says the defaults of `subcommand`, so that flags and variables go
-/// first; each value has been through its flag's own parser.
+/// Makes the file's settings the defaults of `subcommand`, so that flags and variables override
+/// them; each value has been through its flag's own parser.
 pub(super) fn apply(
     mut command: Command,
     subcommand: &str,
     settings: &Settings,
 ) -> Result<Command, FileError> {
-    let path = || shown(&settings.path);
+    let path = || escape_path(&settings.path);
     let mut seen = Vec::new();
     for (key, value) in &settings.table {
         let Some(arg) = find(&command, subcommand, key) else {
@@ -98,7 +97,7 @@ pub(super) fn apply(
             return Err(FileError::Unknown {
                 path: path(),
                 key: key.clone(),
-                known: known(&command, subcommand),
+                known: known_settings(&command, subcommand),
             });
         };
         let id = arg.get_id().clone();
@@ -108,13 +107,13 @@ pub(super) fn apply(
                 key: key.clone(),
             });
         }
-        let texts = texts(arg, value).map_err(|(what, usage)| FileError::Kind {
+        let texts = value_texts(arg, value).map_err(|(what, usage)| FileError::Kind {
             path: path(),
             key: key.clone(),
             what,
             usage,
         })?;
-        alone(&command, subcommand, arg, &texts).map_err(|why| FileError::Value {
+        check_value(&command, subcommand, arg, &texts).map_err(|why| FileError::Value {
             path: path(),
             key: key.clone(),
             why,
@@ -152,7 +151,7 @@ fn is_setting(arg: &Arg) -> bool {
         .is_some_and(|long| !NOT_IN_FILE.contains(&long))
 }
 
-fn known(command: &Command, subcommand: &str) -> String {
+fn known_settings(command: &Command, subcommand: &str) -> String {
     let flags = command
         .find_subcommand(subcommand)
         .into_iter()
@@ -163,7 +162,7 @@ fn known(command: &Command, subcommand: &str) -> String {
 }
 
 /// The value as the flag would be given it.
-fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, (&'static str, &'static str)> {
+fn value_texts(arg: &Arg, value: &Value) -> Result<Vec<String>, (&'static str, &'static str)> {
     let many = matches!(arg.get_action(), ArgAction::Append);
     let switch = matches!(arg.get_action(), ArgAction::SetTrue);
     match value {
@@ -186,35 +185,36 @@ fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, (&'static str, &'stati
     }
 }
 
-/// What the flag's own parser says to these values.
-fn alone(command: &Command, subcommand: &str, arg: &Arg, texts: &[String]) -> Result<(), String> {
+/// Whether the flag's own parser accepts these values.
+fn check_value(
+    command: &Command,
+    subcommand: &str,
+    arg: &Arg,
+    texts: &[String],
+) -> Result<(), String> {
     if matches!(arg.get_action(), ArgAction::SetTrue) {
         return Ok(());
     }
     let flag = arg.get_long().unwrap_or_default();
     let mut line = vec!["bonker-gpio".to_owned(), subcommand.to_owned()];
     line.extend(texts.iter().map(|text| format!("--{flag}={text}")));
-    // What else the command needs is not this value's business.
+    // The check of this value needs no other flag.
     let lenient = |sub: Command| sub.mut_args(|arg| arg.required(false));
     let tried = command.clone().mut_subcommand(subcommand, lenient);
     let tried = tried.try_get_matches_from(line);
     tried.map(|_| ()).map_err(|why| {
-        let said = why.to_string();
-        let first = said.lines().next().unwrap_or_default();
+        let text = why.to_string();
+        let first = text.lines().next().unwrap_or_default();
         escape(first.trim_start_matches("error: "))
     })
 }
 
 /// It quotes the file, on lines of its own: as much of each as a terminal shows.
-fn harmless(why: &toml::de::Error) -> String {
-    let said = why.to_string();
-    let lines = said.trim_end().lines();
+fn escape_lines(why: &toml::de::Error) -> String {
+    let text = why.to_string();
+    let lines = text.trim_end().lines();
     let lines = lines.map(|line| escape(&cut(line.to_owned(), MAX_QUOTED)));
     lines.collect::<Vec<_>>().join("\n")
-}
-
-fn shown(path: &Path) -> String {
-    escape(&path.display().to_string())
 }
 
 #[cfg(test)]

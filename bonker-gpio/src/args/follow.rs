@@ -6,8 +6,7 @@ use clap::Args;
 
 use super::client::{ServerArgs, url};
 
-// What belongs together is checked by `hub`: clap's own `requires` does not see what the
-// settings file says.
+// `hub` checks which flags need each other: clap's own `requires` does not see the settings file.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Following another bonker")]
 pub(crate) struct FollowArgs {
@@ -29,7 +28,6 @@ pub(crate) struct FollowArgs {
     pub(crate) follow_token_file: Option<PathBuf>,
 }
 
-/// Why these settings lead to no bonker.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum FollowError {
     #[error("--{given} does nothing without --{missing}: give both, or neither")]
@@ -101,7 +99,7 @@ mod tests {
     use crate::args::{Cli, Command};
 
     #[test]
-    fn what_belongs_together_comes_together() {
+    fn flags_that_need_each_other_are_checked() {
         let check = |flags: &str, wanted: Result<bool, &str>| {
             let line = ["bonker-gpio", "serve"].into_iter();
             let cli = Cli::try_parse_from(line.chain(flags.split(' '))).unwrap();
@@ -111,8 +109,8 @@ mod tests {
             match (serve.follow.hub(), wanted) {
                 (Ok(hub), Ok(wanted)) => assert_eq!(hub.is_some(), wanted, "{flags}"),
                 (Err(why), Err(part)) => {
-                    let said = why.to_string();
-                    assert!(said.contains(part), "{flags}: {said}");
+                    let why_text = why.to_string();
+                    assert!(why_text.contains(part), "{flags}: {why_text}");
                 }
                 (got, _) => panic!("{flags}: {got:?}"),
             }
@@ -125,8 +123,8 @@ mod tests {
         check(&format!("{tls} --follow-cert=c --follow-key=k"), Ok(true));
         for flag in ["ca", "cert", "key", "token-file"] {
             let alone = format!("--follow-{flag}=x");
-            let said = format!("--follow-{flag} does nothing without --follow:");
-            check(&alone, Err(&said));
+            let why_text = format!("--follow-{flag} does nothing without --follow:");
+            check(&alone, Err(&why_text));
         }
         check(
             &format!("{tls} --follow-cert=c"),

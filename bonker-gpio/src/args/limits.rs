@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::{duration, written};
-use crate::port::PortLimits;
-use crate::server::Access;
+use super::duration::{duration, format_duration};
+use crate::net::Access;
+use crate::net::port::PortLimits;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
@@ -24,7 +24,7 @@ pub(crate) struct LimitArgs {
     pub(crate) max_connections_per_peer: u32,
     /// Idle time after which a stream of bonks is ended; its client opens a new one
     #[arg(long, env = "BONKER_IDLE_TIMEOUT", value_name = "TIME", value_parser = idle,
-          default_value = written(Access::default().idle_timeout))]
+          default_value = format_duration(Access::default().idle_timeout))]
     pub(crate) idle_timeout: Duration,
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use clap::Parser;
 
     use crate::args::{Cli, Command};
-    use crate::server::Access;
+    use crate::net::Access;
 
     #[test]
     fn the_defaults_are_the_servers() {

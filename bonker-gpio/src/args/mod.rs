@@ -1,10 +1,10 @@
 //! The command line, the environment and the settings file, in this order of precedence:
 //! every flag of `serve` has a variable and a key in the file.
 
+mod admission;
 mod calibrate;
 mod certs;
 mod client;
-mod desk;
 mod duration;
 mod file;
 mod follow;
@@ -21,10 +21,10 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::logs::LogFormat;
+pub(crate) use admission::AdmissionArgs;
 pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
-pub(crate) use desk::DeskArgs;
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
 pub(crate) use follow::{FollowArgs, FollowError};
 pub(crate) use limits::LimitArgs;
@@ -83,7 +83,6 @@ pub(crate) enum Command {
     Certs(CertsArgs),
 }
 
-/// Where each setting of the server comes from is the business of its room.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// TOML file with settings, named as these flags; flags and variables override it
@@ -100,21 +99,18 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) web: WebArgs,
     #[command(flatten)]
-    pub(crate) desk: DeskArgs,
+    pub(crate) admission: AdmissionArgs,
     #[command(flatten)]
     pub(crate) follow: FollowArgs,
 }
 
-/// Why the command line cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// It is wrong by itself, or asks for help; says so by itself.
+    /// An error of clap, or its help.
     #[error("the command line cannot be followed")]
     Usage(#[source] clap::Error),
-    /// A variable is no text.
     #[error("the variable {name} is not UTF-8: set it anew, or unset it")]
     Variable { name: String },
-    /// The settings file is.
     #[error(transparent)]
     File(FileError),
 }
@@ -158,7 +154,7 @@ fn config(matched: &clap::ArgMatches) -> Option<(String, PathBuf)> {
     Some((name.to_owned(), path.clone()))
 }
 
-/// A variable whose setting has to be text, and is none: clap does not say which.
+/// A variable that has to be UTF-8, and is not: clap's error does not name it.
 fn garbled_variable(command: &clap::Command) -> Option<String> {
     let path = ValueParser::path_buf().type_id();
     let own = command.get_arguments().filter_map(|arg| {

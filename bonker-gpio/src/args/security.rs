@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::auth::{Token, TokenError};
-use crate::tls::{Acceptor, TlsError, TlsFiles};
+use crate::net::auth::{Token, TokenError};
+use crate::net::tls::{Acceptor, TlsError, TlsFiles};
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Security")]
@@ -31,7 +31,6 @@ pub(crate) struct SecurityArgs {
     pub(crate) private: bool,
 }
 
-/// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// gRPC.
@@ -40,9 +39,8 @@ pub(crate) enum Protocol {
     Http1,
 }
 
-/// What of the settings does not go together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum Unsafe {
+pub(crate) enum SecurityError {
     #[error("--{given} does nothing without --{missing}: give both, or neither")]
     Alone {
         given: &'static str,
@@ -80,7 +78,7 @@ impl SecurityArgs {
         address: SocketAddr,
         protocol: Protocol,
         insecure: bool,
-    ) -> Result<(), Unsafe> {
+    ) -> Result<(), SecurityError> {
         let pairs = [
             ("tls-key", &self.tls_key, "tls-cert", &self.tls_cert),
             ("tls-cert", &self.tls_cert, "tls-key", &self.tls_key),
@@ -93,11 +91,11 @@ impl SecurityArgs {
         ];
         for (given, file, missing, other) in pairs {
             if file.is_some() && other.is_none() {
-                return Err(Unsafe::Alone { given, missing });
+                return Err(SecurityError::Alone { given, missing });
             }
         }
         if self.private && self.token_file.is_none() {
-            return Err(Unsafe::Alone {
+            return Err(SecurityError::Alone {
                 given: "private",
                 missing: "token-file",
             });
@@ -106,9 +104,9 @@ impl SecurityArgs {
             return Ok(());
         }
         if self.tls_cert.is_none() {
-            return Err(Unsafe::Plaintext { flag, address });
+            return Err(SecurityError::Plaintext { flag, address });
         }
-        // Browsers and webhooks are asked for no certificate.
+        // Browsers and webhooks have no certificate.
         let (proven, proof) = match protocol {
             Protocol::Http2 => (
                 self.tls_client_ca.is_some() || self.token_file.is_some(),
@@ -119,7 +117,7 @@ impl SecurityArgs {
         if proven {
             Ok(())
         } else {
-            Err(Unsafe::Anybody {
+            Err(SecurityError::Anybody {
                 flag,
                 address,
                 proof,

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::duration::{duration, written};
+use super::duration::{duration, format_duration};
 use crate::motion::{
     Calibration, Choreography, Limits, LimitsError, MAX_HOLD, Percent, Style, Tempo,
 };
-use crate::servo::{Choice, Hardware, PwmWish};
+use crate::servo::{Choice, Hardware, PwmSelection};
 
-/// Nobody's servo knows a shorter one.
+/// No servo follows a shorter one.
 const MIN_HOLD: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Args)]
@@ -27,11 +27,11 @@ pub(crate) struct ServoArgs {
     /// Number N of the pwmchipN for sysfs-pwm; auto finds the chip that has the pin
     #[arg(long, env = "BONKER_PWM_CHIP", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
-    pwm_chip: Wish,
+    pwm_chip: AutoNumber,
     /// Channel of that chip; auto finds it by the pin
     #[arg(long, env = "BONKER_PWM_CHANNEL", default_value = "auto", value_name = "auto|N",
           value_parser = number)]
-    pwm_channel: Wish,
+    pwm_channel: AutoNumber,
     /// Shortest pulse the linkage can take, in µs
     #[arg(long, env = "BONKER_MIN_US", default_value_t = Calibration::default().min_us,
           value_name = "US")]
@@ -49,11 +49,11 @@ pub(crate) struct ServoArgs {
           value_name = "US")]
     strike_us: u16,
     /// Time of a strike, including the way to the penguin; 500ms at most
-    #[arg(long, env = "BONKER_HOLD", default_value = written(Tempo::default().strike),
+    #[arg(long, env = "BONKER_HOLD", default_value = format_duration(Tempo::default().strike),
           value_name = "TIME", value_parser = hold)]
     hold: Duration,
     /// Time of the way back, after which the pulses stop; 500ms at most
-    #[arg(long, env = "BONKER_SETTLE", default_value = written(Tempo::default().rest),
+    #[arg(long, env = "BONKER_SETTLE", default_value = format_duration(Tempo::default().rest),
           value_name = "TIME", value_parser = hold)]
     settle: Duration,
     /// Gesture of a bonk
@@ -67,9 +67,9 @@ pub(crate) struct ServoArgs {
     duty: Percent,
 }
 
-/// A number, or `None` for `auto`.
+/// `None` for `auto`.
 #[derive(Clone, Copy, Debug)]
-struct Wish(Option<u32>);
+struct AutoNumber(Option<u32>);
 
 // === impl ServoArgs ===
 
@@ -77,7 +77,7 @@ impl ServoArgs {
     pub(crate) fn choreography(&self) -> Result<Choreography, LimitsError> {
         let calibration = self.calibration();
         let limits = Limits::try_from(calibration)?;
-        // Safe, and not what anybody wants; `calibrate` may begin there.
+        // Safe, but nothing would move; `calibrate` may begin there.
         if calibration.rest_us == calibration.strike_us {
             let pulse_us = calibration.rest_us;
             return Err(LimitsError::Same { pulse_us });
@@ -106,7 +106,7 @@ impl ServoArgs {
     pub(crate) fn hardware(&self) -> Hardware {
         Hardware {
             pin: self.gpio_pin,
-            pwm: PwmWish {
+            pwm: PwmSelection {
                 chip: self.pwm_chip.0,
                 channel: self.pwm_channel.0,
             },
@@ -123,11 +123,11 @@ fn hold(text: &str) -> Result<Duration, String> {
     Ok(hold)
 }
 
-fn number(text: &str) -> Result<Wish, String> {
+fn number(text: &str) -> Result<AutoNumber, String> {
     if text == "auto" {
-        return Ok(Wish(None));
+        return Ok(AutoNumber(None));
     }
-    let number = text.parse().map(Some).map(Wish);
+    let number = text.parse().map(Some).map(AutoNumber);
     number.map_err(|_| "use auto, or the number, as in 0".to_owned())
 }
 
@@ -163,10 +163,10 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_move_is_refused() {
-        let check = |flags: &[&str], said: &str| {
+    fn settings_that_move_nothing_are_refused() {
+        let check = |flags: &[&str], part: &str| {
             let why = refusal(flags).unwrap_or_default();
-            assert!(why.contains(said), "{flags:?}: {why}");
+            assert!(why.contains(part), "{flags:?}: {why}");
         };
         assert_eq!(refusal(&["--hold=1ms", "--settle=500ms"]), None);
         assert_eq!(refusal(&["--rest-us=2000", "--strike-us=1000"]), None);

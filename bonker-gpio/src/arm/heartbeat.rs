@@ -2,25 +2,25 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Asks the arm's task. Cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Heartbeat(mpsc::Sender<oneshot::Sender<()>>);
+pub(crate) struct Heartbeat(mpsc::Sender<oneshot::Sender<()>>);
 
-/// The arm's side: each asks to be answered.
-pub(super) type Asked = mpsc::Receiver<oneshot::Sender<()>>;
+/// Each wants an answer from the arm's task.
+pub(crate) type Requests = mpsc::Receiver<oneshot::Sender<()>>;
 
 // === impl Heartbeat ===
 
 impl Heartbeat {
-    pub(super) fn new() -> (Self, Asked) {
-        // One asks: the watchdog.
-        let (ask, asked) = mpsc::channel(1);
-        (Self(ask), asked)
+    pub(crate) fn new() -> (Self, Requests) {
+        // The watchdog alone sends requests, one at a time.
+        let (sender, requests) = mpsc::channel(1);
+        (Self(sender), requests)
     }
 
-    /// True once the task answers, which it does between two swings; false once it has stopped.
-    pub async fn beats(&self) -> bool {
-        let (sender, answered) = oneshot::channel();
-        self.0.send(sender).await.is_ok() && answered.await.is_ok()
+    /// True when the task answers, which it does between two swings; false once it has stopped.
+    pub(crate) async fn beat(&self) -> bool {
+        let (sender, answer) = oneshot::channel();
+        self.0.send(sender).await.is_ok() && answer.await.is_ok()
     }
 }

@@ -1,8 +1,8 @@
-//! What a key does. Pure.
+//! Applies keys to a calibration. Pure.
 
 use crate::motion::{Calibration, LONGEST_US, SHORTEST_US};
 
-/// What hobby servos can tell apart, in µs.
+/// The smallest step that a hobby servo follows, in µs.
 const SMALL: u16 = 10;
 const BIG: u16 = 50;
 
@@ -13,7 +13,6 @@ pub(super) struct Dial {
     field: usize,
 }
 
-/// What the user can press.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Longer { big: bool },
@@ -24,14 +23,11 @@ pub(super) enum Key {
     Leave,
 }
 
-/// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    /// Send pulses of so many µs.
+pub(super) enum Action {
+    /// Send pulses of this width, in µs.
     Move(u16),
-    /// Write it down and end.
     Save(Calibration),
-    /// End.
     Leave,
 }
 
@@ -65,7 +61,7 @@ impl Dial {
         self.at
     }
 
-    pub(super) fn press(&mut self, key: Key) -> Act {
+    pub(super) fn press(&mut self, key: Key) -> Action {
         let stride = |big| if big { BIG } else { SMALL };
         let pulse_us = self.pulse_us();
         match key {
@@ -73,10 +69,10 @@ impl Dial {
             Key::Shorter { big } => self.set(pulse_us.saturating_sub(stride(big))),
             Key::Next => self.field = (self.field + 1) % FIELDS.len(),
             Key::Previous => self.field = (self.field + FIELDS.len() - 1) % FIELDS.len(),
-            Key::Save => return Act::Save(self.at),
-            Key::Leave => return Act::Leave,
+            Key::Save => return Action::Save(self.at),
+            Key::Leave => return Action::Leave,
         }
-        Act::Move(self.pulse_us())
+        Action::Move(self.pulse_us())
     }
 
     /// The picture; `on` while pulses are sent.
@@ -138,7 +134,7 @@ impl Dial {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Act, Dial, Key};
+    use super::{Action, Dial, Key};
     use crate::motion::{Calibration, LONGEST_US, Limits, SHORTEST_US};
 
     const UP: Key = Key::Longer { big: false };
@@ -148,31 +144,31 @@ mod tests {
     fn keys_walk_the_four_pulses() {
         let mut dial = Dial::new(Calibration::default());
         let mut press = |key| dial.press(key);
-        assert_eq!(press(UP), Act::Move(1010));
-        assert_eq!(press(DOWN), Act::Move(960));
-        assert_eq!(press(Key::Next), Act::Move(2000));
-        assert_eq!(press(DOWN), Act::Move(1950));
+        assert_eq!(press(UP), Action::Move(1010));
+        assert_eq!(press(DOWN), Action::Move(960));
+        assert_eq!(press(Key::Next), Action::Move(2000));
+        assert_eq!(press(DOWN), Action::Move(1950));
         assert_eq!(
             press(Key::Next),
-            Act::Move(1010),
+            Action::Move(1010),
             "the range took rest along"
         );
-        assert_eq!(press(Key::Next), Act::Move(1950));
-        assert_eq!(press(DOWN), Act::Move(1900));
-        assert_eq!(press(Key::Next), Act::Move(960), "round again");
-        assert_eq!(press(Key::Previous), Act::Move(1900));
-        assert_eq!(press(Key::Leave), Act::Leave);
+        assert_eq!(press(Key::Next), Action::Move(1950));
+        assert_eq!(press(DOWN), Action::Move(1900));
+        assert_eq!(press(Key::Next), Action::Move(960), "round again");
+        assert_eq!(press(Key::Previous), Action::Move(1900));
+        assert_eq!(press(Key::Leave), Action::Leave);
         let made = Calibration {
             min_us: 960,
             max_us: 1950,
             rest_us: 1010,
             strike_us: 1900,
         };
-        assert_eq!(press(Key::Save), Act::Save(made));
+        assert_eq!(press(Key::Save), Action::Save(made));
     }
 
     #[test]
-    fn the_picture_says_where_it_is() {
+    fn the_picture_marks_the_field_and_its_state() {
         let mut dial = Dial::new(Calibration::default());
         dial.press(Key::Next);
         dial.press(UP);
@@ -211,7 +207,7 @@ mod tests {
             prop_assert!(Limits::try_from(dial.calibration()).is_ok());
             for key in keys {
                 let act = dial.press(key);
-                let Act::Move(pulse_us) = act else { panic!("{act:?}") };
+                let Action::Move(pulse_us) = act else { panic!("{act:?}") };
                 prop_assert!((SHORTEST_US..=LONGEST_US).contains(&pulse_us));
                 prop_assert!(Limits::try_from(dial.calibration()).is_ok());
             }

@@ -1,4 +1,4 @@
-//! A calibration goes into the settings file, and nothing else changes there.
+//! Writes a calibration into the settings file and changes nothing else there.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -10,9 +10,8 @@ use toml_edit::{DocumentMut, Item, TomlError, Value};
 
 use crate::args::MAX_FILE_BYTES;
 use crate::motion::Calibration;
-use crate::text::escape;
+use crate::text::escape_path;
 
-/// Why the settings file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SaveError {
     #[error("cannot read the settings file {path}")]
@@ -28,9 +27,9 @@ pub(crate) enum SaveError {
     Write { path: String, source: io::Error },
 }
 
-/// Whether [`save`] is likely to: who has walked the servo to its limits is not to lose them.
-pub(super) fn try_out(path: &Path) -> Result<(), SaveError> {
-    let name = || escape(&path.display().to_string());
+/// Whether [`save`] is likely to succeed, before the user walks the servo to its limits.
+pub(super) fn check_writable(path: &Path) -> Result<(), SaveError> {
+    let name = || escape_path(path);
     let found = open(path).map_err(|source| SaveError::Read {
         path: name(),
         source,
@@ -38,14 +37,14 @@ pub(super) fn try_out(path: &Path) -> Result<(), SaveError> {
     let target = found.map_or_else(|| path.to_owned(), |(target, _)| target);
     let path = name();
     // Gone when it is dropped.
-    let begun = begin(&target).map(drop);
+    let begun = create_replacement(&target).map(drop);
     begun.map_err(|source| SaveError::Write { path, source })
 }
 
 /// Sets the four pulses in the file at `path` and keeps all else, comments too; makes the
 /// file if there is none. A power cut leaves the old one or the new one.
 pub(super) fn save(path: &Path, calibration: Calibration) -> Result<(), SaveError> {
-    let name = || escape(&path.display().to_string());
+    let name = || escape_path(path);
     let read = |source| SaveError::Read {
         path: name(),
         source,
@@ -105,7 +104,7 @@ fn set(settings: &mut DocumentMut, flag: &str, pulse_us: u16) {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = begin(path)?;
+    let mut file = create_replacement(path)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -118,8 +117,8 @@ fn directory(path: &Path) -> &Path {
     dir.unwrap_or(Path::new("."))
 }
 
-/// What is to replace the file, beside it, and as whose it is.
-fn begin(path: &Path) -> io::Result<NamedTempFile> {
+/// A temporary file beside it, with its owner and mode.
+fn create_replacement(path: &Path) -> io::Result<NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix(".bonker-gpio-")
         .tempfile_in(directory(path))?;
@@ -138,7 +137,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use super::{SaveError, save, try_out};
+    use super::{SaveError, check_writable, save};
     use crate::motion::Calibration;
 
     const MADE: Calibration = Calibration {
@@ -179,17 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_saved_leaves_the_file_as_it_was() {
+    fn a_failed_save_leaves_the_file_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("b.toml");
         fs::write(&path, "rest-us = =").unwrap();
         let why = save(&path, MADE).unwrap_err();
         assert!(matches!(why, SaveError::Syntax { .. }), "{why}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "rest-us = =");
-        try_out(&path).unwrap();
+        check_writable(&path).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let gone = dir.path().join("nowhere/b.toml");
-        let why = try_out(&gone).unwrap_err();
+        let why = check_writable(&gone).unwrap_err();
         assert!(matches!(why, SaveError::Write { .. }), "{why}");
         let why = save(&gone, MADE).unwrap_err();
         assert!(matches!(why, SaveError::Write { .. }), "{why}");

@@ -1,12 +1,12 @@
 //! The terminal: keys in, a few lines out.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 
 use super::dial::Key;
+use crate::text::redraw;
 
 /// A terminal that gives every key at once; as it was, when dropped.
 pub(super) struct Screen {
@@ -14,17 +14,17 @@ pub(super) struct Screen {
     drawn: usize,
 }
 
-/// Whether there are keys to be read and somebody who sees the picture.
+/// Whether standard input has keys and standard output shows the picture.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// One line on standard output, once the terminal is as it was.
-pub(super) fn say(line: &str) -> io::Result<()> {
+pub(super) fn print(line: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{line}")
 }
 
-/// What that event means here, if anything.
+/// `None` for any other event.
 pub(super) fn key(event: &Event) -> Option<Key> {
     let Event::Key(key) = event else { return None };
     if key.kind == KeyEventKind::Release {
@@ -56,18 +56,8 @@ impl Screen {
         Ok(Self { drawn: 0 })
     }
 
-    /// In place of the picture before.
     pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
-        let mut picture = String::new();
-        if self.drawn > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(picture, "\x1b[{}A", self.drawn);
-        }
-        for line in lines {
-            picture.push_str("\r\x1b[K");
-            picture.push_str(line);
-            picture.push_str("\r\n");
-        }
+        let picture = redraw(self.drawn, lines);
         self.drawn = lines.len();
         let mut out = io::stdout().lock();
         out.write_all(picture.as_bytes())?;

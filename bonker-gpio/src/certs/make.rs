@@ -1,4 +1,4 @@
-//! What is in the certificates.
+//! The contents of the certificates.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -21,7 +21,6 @@ const BACK_DAYS: i64 = 2;
 
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// The CA.
 pub(super) struct Authority(Issuer<'static, KeyPair>);
 
 /// A certificate and its key, PEM.
@@ -35,7 +34,7 @@ pub(super) struct Pair {
 impl Authority {
     pub(super) fn new(now: Timestamp) -> Result<(Self, Pair), CertsError> {
         const NAME: &str = "bonker-gpio CA";
-        let failed = failed(NAME);
+        let failed = make_error(NAME);
         let mut params = params(NAME, &[], now, CA_DAYS)?;
         // It signs certificates of servers and clients, and no further CA.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -72,7 +71,7 @@ impl Authority {
         usage: ExtendedKeyUsagePurpose,
         now: Timestamp,
     ) -> Result<Pair, CertsError> {
-        let failed = failed(name);
+        let failed = make_error(name);
         let mut params = params(name, names, now, LEAF_DAYS)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
@@ -91,7 +90,7 @@ fn params(
     now: Timestamp,
     days: i64,
 ) -> Result<CertificateParams, CertsError> {
-    let mut params = CertificateParams::new(names).map_err(failed(name))?;
+    let mut params = CertificateParams::new(names).map_err(make_error(name))?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     let today = now.to_zoned(TimeZone::UTC).date();
@@ -111,7 +110,7 @@ fn parts(date: Date) -> (i32, u8, u8) {
     (date.year().into(), number(date.month()), number(date.day()))
 }
 
-fn failed(name: &str) -> impl Fn(rcgen::Error) -> CertsError {
+fn make_error(name: &str) -> impl Fn(rcgen::Error) -> CertsError {
     move |source| CertsError::Make {
         name: name.to_owned(),
         source,

@@ -1,4 +1,4 @@
-//! Pure: how long to wait before the next attempt.
+//! How long to wait before the next attempt. Pure.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ pub(crate) struct Backoff {
 // === impl Backoff ===
 
 impl Backoff {
-    /// The next wait: between half the current step and all of it, as `jitter` (0 to 1)
-    /// says, so that many watchers do not come back as one.
+    /// The next wait: between half the current step and all of it, by `jitter` (0 to 1), so that
+    /// many watchers do not reconnect at once.
     pub(crate) fn next(&mut self, jitter: f64) -> Duration {
         let step = FIRST
             .saturating_mul(2_u32.saturating_pow(self.failures))
@@ -24,7 +24,6 @@ impl Backoff {
         step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// An attempt succeeded.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

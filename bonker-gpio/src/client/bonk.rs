@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::bonk::{Acknowledgement, BonkRequest, Outcome};
 
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use super::{ClientError, print};
 use crate::args::BonkArgs;
 use crate::bonk::Bonk;
@@ -18,10 +18,10 @@ pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
     let call = async {
         let mut client = connect(&server).await?;
         let request = BonkRequest { item: Some(item) };
-        let answer = client.bonk(request).await.map_err(refused(&url))?;
+        let answer = client.bonk(request).await.map_err(call_error(&url))?;
         Ok(answer.into_inner().acknowledgement.unwrap_or_default())
     };
-    let answer = in_time(&url, call).await?;
+    let answer = with_deadline(&url, call).await?;
     print(&describe(&answer))?;
     if matches!(answer.outcome(), Outcome::Accepted | Outcome::Coalesced) {
         return Ok(());

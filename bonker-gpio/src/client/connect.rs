@@ -1,4 +1,4 @@
-//! A connection to a bonker, or a sentence that says what to check.
+//! A connection to a bonker, or an error that names what to check.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -16,21 +16,19 @@ use tonic::{Request, Status};
 
 use super::{ClientError, DEADLINE, MAX_FILE_BYTES, Refusal, trouble};
 use crate::args::ServerArgs;
-use crate::auth::Token;
+use crate::net::auth::Token;
 
-/// A stream on a dead network ends, instead of staying silent for ever.
+/// A stream on a dead network ends.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a bonker sends at most: a position of one that lies would be kept, and sent back.
+/// A bonker sends less. Positions are kept and sent back, so that a larger one does harm.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// A bonker, and the token with every call.
-pub(super) type Client = BonkServiceClient<InterceptedService<Channel, Shown>>;
+pub(super) type Client = BonkServiceClient<InterceptedService<Channel, TokenHeader>>;
 
-/// The token, if there is one to show.
 #[derive(Clone)]
-pub(super) struct Shown(Option<MetadataValue<Ascii>>);
+pub(super) struct TokenHeader(Option<MetadataValue<Ascii>>);
 
 /// Connects as `server` has it; the files are read anew each time.
 pub(super) async fn connect(server: &ServerArgs) -> Result<Client, ClientError> {
@@ -54,23 +52,23 @@ pub(super) async fn connect(server: &ServerArgs) -> Result<Client, ClientError> 
     if let Some(tls) = tls(server)? {
         endpoint = endpoint.tls_config(tls).map_err(ClientError::Tls)?;
     }
-    let shown = shown(server)?;
+    let token_header = token_header(server)?;
     let channel = endpoint.connect().await.map_err(failed)?;
-    let client = BonkServiceClient::with_interceptor(channel, shown);
+    let client = BonkServiceClient::with_interceptor(channel, token_header);
     Ok(client.max_decoding_message_size(MAX_MESSAGE_BYTES))
 }
 
-/// Whether the files of `server` can be used; asks nobody.
+/// Whether the files of `server` can be used; does not connect.
 pub(crate) fn check(server: &ServerArgs) -> Result<(), ClientError> {
     if let Some(tls) = tls(server)? {
         let endpoint = Endpoint::from_static("https://localhost");
         endpoint.tls_config(tls).map_err(ClientError::Tls)?;
     }
-    shown(server).map(|_| ())
+    token_header(server).map(|_| ())
 }
 
 /// `call`, connecting included, held to the deadline.
-pub(super) async fn in_time<T>(
+pub(super) async fn with_deadline<T>(
     url: &str,
     call: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
@@ -82,10 +80,9 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// Makes a refused call an error of this room.
-pub(super) fn refused(url: &str) -> impl Fn(Status) -> ClientError {
+pub(super) fn call_error(url: &str) -> impl Fn(Status) -> ClientError {
     move |status| {
-        // A server tells only after its client's handshake that it wants another certificate.
+        // A server refuses a client's certificate only after the client's handshake.
         let advice = advice(url, &status);
         let (url, source) = (url.to_owned(), Refusal::from(status));
         if let Some(advice) = advice {
@@ -163,9 +160,9 @@ fn read(path: &Path, flag: String) -> Result<Vec<u8>, ClientError> {
     }
 }
 
-fn shown(server: &ServerArgs) -> Result<Shown, ClientError> {
+fn token_header(server: &ServerArgs) -> Result<TokenHeader, ClientError> {
     let Some(file) = &server.token_file else {
-        return Ok(Shown(None));
+        return Ok(TokenHeader(None));
     };
     let token = Token::read(file).map_err(|source| {
         let flag = format!("{}token-file", server.prefix);
@@ -176,10 +173,10 @@ fn shown(server: &ServerArgs) -> Result<Shown, ClientError> {
     if let Some(header) = &mut header {
         header.set_sensitive(true);
     }
-    Ok(Shown(header))
+    Ok(TokenHeader(header))
 }
 
-impl Interceptor for Shown {
+impl Interceptor for TokenHeader {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(header) = &self.0 {
             request

@@ -1,19 +1,19 @@
 //! `bonker-gpio watch` on a terminal: the picture, across the server's restarts.
 
+use service::error_chain::chain;
+
 use super::ClientError;
 use super::backoff::Backoff;
-use super::swings::{Swings, Told};
-use super::watch::hopeless;
+use super::swings::{HubSwing, Swings};
 use crate::args::WatchArgs;
 use crate::history::Position;
 use crate::motion::Gesture;
 use crate::picture::{Entry, Link, Picture, Screen};
-use crate::report::chain;
 
-/// Draws until somebody leaves, or the server says that it will never do.
+/// Draws until the user leaves or an error is permanent.
 pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     let mut picture = Picture::new(&args.server.url);
-    let mut screen = Screen::take().map_err(ClientError::Screen)?;
+    let mut screen = Screen::open().map_err(ClientError::Screen)?;
     let mut backoff = Backoff::default();
     let mut seen = None;
     loop {
@@ -21,10 +21,10 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
         let why = match watch(args, &mut picture, &mut screen, &mut seen, &mut backoff).await {
             Ok(Left) => return Ok(()),
             Err(why @ ClientError::Screen(_)) => return Err(why),
-            Err(why) if hopeless(&why) => return Err(why),
+            Err(why) if why.is_permanent() => return Err(why),
             Err(why) => why,
         };
-        if picture.link(Link::Broken(chain(&why))) {
+        if picture.set_link(Link::Broken(chain(&why).to_string())) {
             screen.draw(&picture).map_err(ClientError::Screen)?;
         }
         tokio::select! {
@@ -34,10 +34,10 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     }
 }
 
-/// Somebody left the screen.
+/// The user left the screen.
 struct Left;
 
-/// One connection's worth.
+/// Until the connection breaks.
 async fn watch(
     args: &WatchArgs,
     picture: &mut Picture,
@@ -45,30 +45,30 @@ async fn watch(
     seen: &mut Option<Position>,
     backoff: &mut Backoff,
 ) -> Result<Left, ClientError> {
-    let calling = Swings::latest(&args.server, seen.clone(), Picture::CAPACITY);
+    let calling = Swings::watch_latest(&args.server, seen.clone(), Picture::CAPACITY);
     let (mut swings, end) = tokio::select! {
         called = calling => called?,
         left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),
     };
     backoff.reset();
     if seen.is_none() {
-        picture.history(end.total, end.last);
+        picture.set_totals(end.total, end.last);
     }
-    picture.link(Link::Watching);
+    picture.set_link(Link::Watching);
     screen.draw(picture).map_err(ClientError::Screen)?;
     loop {
-        let told = tokio::select! {
-            told = swings.next() => told?,
+        let swing = tokio::select! {
+            swing = swings.next() => swing?,
             left = screen.live(picture) => return left.map(|()| Left).map_err(ClientError::Screen),
         };
-        let Told {
+        let HubSwing {
             bonk,
             position,
             missed,
             swung_at,
             gesture,
             coalesced,
-        } = told;
+        } = swing;
         *seen = Some(position.clone());
         let Ok(bonk) = bonk else {
             continue;
@@ -80,7 +80,7 @@ async fn watch(
             coalesced,
             sequence: position.sequence,
         };
-        picture.swung(entry, missed, screen.now());
+        picture.add_swing(entry, missed, screen.now());
         screen.draw(picture).map_err(ClientError::Screen)?;
     }
 }

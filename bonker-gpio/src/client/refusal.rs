@@ -7,8 +7,8 @@ use tonic::{Code, Status};
 
 use crate::text::escape;
 
-/// What a call came to. Unlike the status itself it leaves its source to whoever prints
-/// the chain, and escapes what the other side wrote.
+/// Unlike the status itself, its `Display` leaves out the source, and escapes what the other side
+/// wrote.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Status>);
 
@@ -19,7 +19,7 @@ impl Refusal {
         self.0.code()
     }
 
-    /// The connection failed; nobody answered.
+    /// The connection failed before an answer.
     pub(super) fn is_transport(&self) -> bool {
         self.0.source().is_some()
     }
@@ -57,20 +57,20 @@ mod tests {
     use tonic::Status;
 
     use super::Refusal;
-    use crate::report::chain;
+    use service::error_chain::chain;
 
     #[test]
-    fn the_other_sides_words_are_harmless() {
+    fn the_other_sides_text_is_escaped() {
         let refusal = Refusal::from(Status::unavailable("\x1b[2Jno"));
         assert!(!refusal.is_transport());
-        assert_eq!(chain(&refusal), "Unavailable: \\u{1b}[2Jno");
+        assert_eq!(chain(&refusal).to_string(), "Unavailable: \\u{1b}[2Jno");
     }
 
     #[test]
-    fn a_broken_connection_tells_its_chain() {
+    fn a_broken_connection_shows_its_chain() {
         let broken = std::io::Error::other("broken pipe");
         let refusal = Refusal::from(Status::from_error(Box::new(broken)));
         assert!(refusal.is_transport());
-        assert_eq!(chain(&refusal), "broken pipe");
+        assert_eq!(chain(&refusal).to_string(), "broken pipe");
     }
 }

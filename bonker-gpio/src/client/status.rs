@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::bonk::GetStatusRequest;
 
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use super::{ClientError, print};
 use crate::args::StatusArgs;
 use crate::text::escape;
@@ -16,9 +16,9 @@ pub(crate) async fn status(args: StatusArgs) -> Result<(), ClientError> {
     let call = async {
         let mut client = connect(&server).await?;
         let answer = client.get_status(GetStatusRequest {}).await;
-        Ok(answer.map_err(refused(&url))?.into_inner())
+        Ok(answer.map_err(call_error(&url))?.into_inner())
     };
-    let s = in_time(&url, call).await?;
+    let s = with_deadline(&url, call).await?;
     let backend = escape(&s.backend);
     let reason = escape(&s.backend_reason);
     let last = s.last_swing_at.and_then(wire::timestamp);

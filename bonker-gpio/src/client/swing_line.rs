@@ -86,7 +86,7 @@ mod tests {
     fn people_read_one_harmless_line() {
         assert_eq!(
             line(hostile(), Output::Human),
-            "1970-01-01T00:00:00.500Z swing 7: default/p\\u{202e} comm=\\u{1b}[2Jx\\u{a} - \
+            "1970-01-01T00:00:00.500Z swing 7: default/p\\u{202e} comm=\\u{1b}[2Jx\\n - \
              \\u{9b}31m (2 missed before this one)"
         );
     }

@@ -5,7 +5,7 @@ use proto::bonk::{GetStatusRequest, WatchBonksRequest, WatchBonksResponse};
 use tonic::Streaming;
 
 use super::ClientError;
-use super::connect::{connect, in_time, refused};
+use super::connect::{call_error, connect, with_deadline};
 use crate::args::ServerArgs;
 use crate::bonk::{Bonk, Malformed};
 use crate::history::Position;
@@ -20,18 +20,17 @@ pub(crate) struct Swings {
 
 /// A swing of another bonker.
 #[derive(Debug)]
-pub(crate) struct Told {
-    /// Why it swung. A cause without a time has that of the swing.
+pub(crate) struct HubSwing {
+    /// A cause without a time has that of the swing.
     pub(crate) bonk: Result<Bonk, Malformed>,
     /// Where it is in that bonker's history.
     pub(crate) position: Position,
-    /// Swings before it that were not told of.
+    /// Swings before it that are missing.
     pub(crate) missed: u64,
-    /// When its first pulse began.
     pub(crate) swung_at: Option<Timestamp>,
-    /// What the servo did, if this version knows it.
+    /// `None` for a gesture of a later version.
     pub(crate) gesture: Option<Gesture>,
-    /// Further items of the same place that it stands for.
+    /// Further items of the same container.
     pub(crate) coalesced: u64,
 }
 
@@ -40,7 +39,6 @@ pub(crate) struct Told {
 pub(crate) struct End {
     /// Swings in all.
     pub(crate) total: u64,
-    /// When the last one was.
     pub(crate) last: Option<Timestamp>,
     position: Position,
 }
@@ -50,7 +48,7 @@ pub(crate) struct End {
 impl Swings {
     /// Connects and watches on after `seen`; if nowhere, from where the history ends now.
     /// Returns that position, too.
-    pub(crate) async fn after(
+    pub(crate) async fn watch_after(
         hub: &ServerArgs,
         seen: Option<Position>,
     ) -> Result<(Self, Position), ClientError> {
@@ -60,8 +58,8 @@ impl Swings {
         Ok((swings, known.unwrap_or(end.position)))
     }
 
-    /// As [`Swings::after`]; if `seen` is nowhere, the last `limit` swings come first.
-    pub(crate) async fn latest(
+    /// As [`Swings::watch_after`]; if `seen` is nowhere, the last `limit` swings come first.
+    pub(crate) async fn watch_latest(
         server: &ServerArgs,
         seen: Option<Position>,
         limit: u64,
@@ -76,6 +74,18 @@ impl Swings {
         .await
     }
 
+    /// Connects and watches from now on.
+    pub(super) async fn watch_live(server: &ServerArgs) -> Result<Self, ClientError> {
+        let url = server.url.clone();
+        let call = async {
+            let mut client = connect(server).await?;
+            let watched = client.watch_bonks(WatchBonksRequest::default()).await;
+            Ok(watched.map_err(call_error(&url))?.into_inner())
+        };
+        let stream = with_deadline(&url, call).await?;
+        Ok(Self { url, stream })
+    }
+
     async fn connect(
         server: &ServerArgs,
         after: impl FnOnce(&End) -> Position,
@@ -84,7 +94,7 @@ impl Swings {
         let call = async {
             let mut client = connect(server).await?;
             let status = client.get_status(GetStatusRequest {}).await;
-            let status = status.map_err(refused(url))?.into_inner();
+            let status = status.map_err(call_error(url))?.into_inner();
             let end = End {
                 total: status.total_swings,
                 last: status.last_swing_at.and_then(wire::timestamp),
@@ -92,17 +102,21 @@ impl Swings {
             };
             let after = Some(wire::wire_position(&after(&end)));
             let watched = client.watch_bonks(WatchBonksRequest { after }).await;
-            Ok((watched.map_err(refused(url))?.into_inner(), end))
+            Ok((watched.map_err(call_error(url))?.into_inner(), end))
         };
-        let (stream, end) = in_time(url, call).await?;
+        let (stream, end) = with_deadline(url, call).await?;
         let url = url.clone();
         Ok((Self { url, stream }, end))
     }
 
-    /// The next swing. May be called anew if it was dropped meanwhile.
-    pub(crate) async fn next(&mut self) -> Result<Told, ClientError> {
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<HubSwing, ClientError> {
+        self.next_message().await.map(hub_swing)
+    }
+
+    pub(super) async fn next_message(&mut self) -> Result<WatchBonksResponse, ClientError> {
         match self.stream.message().await {
-            Ok(Some(swing)) => Ok(told(swing)),
+            Ok(Some(swing)) => Ok(swing),
             Ok(None) => Err(ClientError::Ended {
                 url: self.url.clone(),
             }),
@@ -114,14 +128,14 @@ impl Swings {
     }
 }
 
-fn told(swing: WatchBonksResponse) -> Told {
+fn hub_swing(swing: WatchBonksResponse) -> HubSwing {
     let swung_at = swing.swung_at.and_then(wire::timestamp);
     let gesture = wire::known_gesture(swing.gesture());
     let bonk = wire::read(swing.item).map(|bonk| Bonk {
         time: bonk.time.or(swung_at),
         ..bonk
     });
-    Told {
+    HubSwing {
         bonk,
         position: swing.position.map(wire::position).unwrap_or_default(),
         missed: swing.missed,

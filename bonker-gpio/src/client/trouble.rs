@@ -1,4 +1,4 @@
-//! Pure: what people can check when TLS with a bonker fails.
+//! What to check if TLS with a bonker fails. Pure.
 
 use std::error::Error;
 use std::io;
@@ -10,7 +10,7 @@ pub(super) fn advice(error: &(dyn Error + 'static), https: bool) -> Option<&'sta
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(failure) = error.downcast_ref() {
-            return Some(of_failure(failure));
+            return Some(advice_for(failure));
         }
         if let Some(error) = error.downcast_ref::<io::Error>()
             && let Some(inner) = error.get_ref()
@@ -30,15 +30,15 @@ pub(super) fn advice(error: &(dyn Error + 'static), https: bool) -> Option<&'sta
         if error.source().is_none()
             && let Some(alert) = quoted(&error.to_string())
         {
-            return Some(of_failure(&alert));
+            return Some(advice_for(&alert));
         }
         next = error.source();
     }
     None
 }
 
-/// HTTP/2 keeps of an error of IO no more than its words.
-fn quoted(words: &str) -> Option<TlsFailure> {
+/// HTTP/2 keeps only the text of an IO error.
+fn quoted(text: &str) -> Option<TlsFailure> {
     [
         AlertDescription::CertificateRequired,
         AlertDescription::CertificateExpired,
@@ -50,13 +50,13 @@ fn quoted(words: &str) -> Option<TlsFailure> {
     ]
     .into_iter()
     .map(TlsFailure::AlertReceived)
-    .find(|alert| words.contains(&alert.to_string()))
+    .find(|alert| text.contains(&alert.to_string()))
 }
 
 const PLAINTEXT: &str = "what answers there speaks no TLS, or hung up: check the port, and use \
     http:// if the bonker has no --tls-cert";
 
-fn of_failure(failure: &TlsFailure) -> &'static str {
+fn advice_for(failure: &TlsFailure) -> &'static str {
     match failure {
         TlsFailure::InvalidCertificate(why) => match why {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -98,11 +98,11 @@ fn of_failure(failure: &TlsFailure) -> &'static str {
                 "it does not take the certificate in --cert: use one for clients, made by \
                  `bonker-gpio certs --client`"
             }
-            _ => "it broke the handshake off: its log says why",
+            _ => "it broke the handshake off: see its log",
         },
         TlsFailure::InvalidMessage(_) => PLAINTEXT,
         TlsFailure::PeerIncompatible(_) => "it offers no protocol of this version",
-        _ => "its log may say why",
+        _ => "see its log",
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
     use super::advice;
 
     #[test]
-    fn what_to_check_is_found_however_deep_it_is() {
+    fn the_advice_is_found_at_any_depth() {
         let check = |failure: Error, part: &str| {
             let wrapped = io::Error::other(io::Error::other(failure));
             let advice = advice(&wrapped, true).unwrap();
@@ -144,8 +144,8 @@ mod tests {
             Error::InvalidMessage(InvalidMessage::InvalidContentType),
             "http://",
         );
-        let words = Error::AlertReceived(AlertDescription::UnknownCA).to_string();
-        let quoted = io::Error::other(format!("connection error: {words}"));
+        let text = Error::AlertReceived(AlertDescription::UnknownCA).to_string();
+        let quoted = io::Error::other(format!("connection error: {text}"));
         assert!(advice(&quoted, true).unwrap().contains("--tls-client-ca"));
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(advice(&refused, true), None);

@@ -1,20 +1,19 @@
 //! `bonker-gpio watch`: a line for every swing, across the server's restarts.
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal as _};
 
-use proto::bonk::WatchBonksRequest;
-use tonic::Code;
+use service::error_chain::chain;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::connect::{connect, in_time, refused};
 use super::picture::picture;
+use super::swings::Swings;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
-use crate::report::chain;
 
-/// Prints until standard output closes or the server says that it will never do. Says once
-/// that the connection broke, and once that it is back.
+/// Prints until standard output closes or an error is permanent. The first failure is logged,
+/// and the next success.
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
     let output = match args.output {
         Some(output) => output,
@@ -26,72 +25,42 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
     }
     let url = args.server.url.as_str();
     let mut backoff = Backoff::default();
-    let mut said = false;
+    let mut is_failing = false;
     loop {
         let watched = follow(&args, output, || {
             backoff.reset();
-            if said {
+            if is_failing {
                 info!(url, "watching again");
             } else {
                 info!(url, "watching");
             }
-            said = false;
+            is_failing = false;
         });
         let why = match watched.await {
             Err(ClientError::Output(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => {
                 return Ok(());
             }
-            Err(why) if hopeless(&why) => return Err(why),
-            Err(why) => chain(&why),
-            Ok(()) => "the server ended the stream".to_owned(),
+            Err(why) if why.is_permanent() => return Err(why),
+            Err(why) => chain(&why).to_string(),
+            Ok(never) => match never {},
         };
-        if !said {
+        if !is_failing {
             warn!(url, why, "not watching: trying again until it works");
-            said = true;
+            is_failing = true;
         }
         tokio::time::sleep(backoff.next(fastrand::f64())).await;
     }
 }
 
-/// One connection's worth; `watching` is called when the server has taken the call.
+/// Until the connection breaks; calls `watching` when the server has accepted the call.
 async fn follow(
     args: &WatchArgs,
     output: Output,
     watching: impl FnOnce(),
-) -> Result<(), ClientError> {
-    let url = args.server.url.as_str();
-    let call = async {
-        let mut client = connect(&args.server).await?;
-        let answer = client.watch_bonks(WatchBonksRequest::default()).await;
-        Ok(answer.map_err(refused(url))?.into_inner())
-    };
-    let mut swings = in_time(url, call).await?;
+) -> Result<Infallible, ClientError> {
+    let mut swings = Swings::watch_live(&args.server).await?;
     watching();
-    let broken = |status: tonic::Status| ClientError::Broken {
-        url: url.to_owned(),
-        source: status.into(),
-    };
-    while let Some(swing) = swings.message().await.map_err(broken)? {
-        print(&line(swing, output))?;
-    }
-    Ok(())
-}
-
-pub(super) fn hopeless(why: &ClientError) -> bool {
-    match why {
-        ClientError::Output(_)
-        | ClientError::NoCa
-        | ClientError::NoTls { .. }
-        | ClientError::File { .. }
-        | ClientError::Pem { .. }
-        | ClientError::Tls(_)
-        | ClientError::Large { .. }
-        | ClientError::Token { .. }
-        | ClientError::Handshake { .. } => true,
-        ClientError::Call { source, .. } => matches!(
-            source.code(),
-            Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied
-        ),
-        _ => false,
+    loop {
+        print(&line(swings.next_message().await?, output))?;
     }
 }

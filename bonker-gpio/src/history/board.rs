@@ -1,10 +1,10 @@
-//! Pure: who was swung for how often.
+//! Swings by namespace. Pure.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How many namespaces are counted; of one more, the one with the fewest swings is forgotten.
+/// One more drops the namespace with the fewest swings.
 const MAX_NAMESPACES: usize = 256;
 
 /// The longest name, in bytes. Kubernetes allows a namespace 63.
@@ -16,7 +16,7 @@ pub(super) struct Board(BTreeMap<String, u64>);
 // === impl Board ===
 
 impl Board {
-    /// Counts a swing; one without a namespace is nobody's.
+    /// Swings without a namespace are not counted.
     pub(super) fn count(&mut self, namespace: &str) {
         let end = namespace.floor_char_boundary(MAX_NAME_BYTES);
         let name = namespace.get(..end).unwrap_or_default();

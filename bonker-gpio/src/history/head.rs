@@ -1,10 +1,14 @@
-//! What is kept beside the swings, and changes with them.
+//! What the database keeps beside the swings, and its batches.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
-use super::swung::Position;
+use super::runs::Runs;
+use super::swing::{Position, Swing};
+
+/// Answers that wait to be written: more than the admission remembers make no sense.
+pub(super) const MAX_ANSWERS: usize = 4096;
 
 /// Written as a whole in the transaction of the swings it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,21 +18,33 @@ pub(super) struct Head {
     pub(super) total: u64,
     /// When the last one began.
     pub(super) last: Option<Timestamp>,
-    /// Until when the penguin is left in peace.
     pub(super) snoozed: Option<Timestamp>,
     /// The toggle was left at its other end.
     pub(super) toggled: bool,
     /// Up to where a hub is followed.
     pub(super) followed: Option<Position>,
-    /// Swings by namespace.
     pub(super) board: Board,
 }
 
-/// What the desk has to know again after a restart.
+/// For the admission after a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct Restored {
     /// Ids and the names of their outcomes, oldest first.
     pub(crate) answers: Vec<(String, String)>,
-    /// Until when the penguin is left in peace.
     pub(crate) snoozed: Option<Timestamp>,
+}
+
+/// Read from the database, with this run.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) head: Head,
+    pub(super) runs: Runs,
+    pub(super) answers: Vec<(String, String)>,
+}
+
+/// For one transaction.
+pub(super) struct Batch {
+    pub(super) head: Head,
+    pub(super) swings: Vec<Swing>,
+    pub(super) answers: Vec<(String, &'static str)>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::swung::{Position, Swung};
+use super::swing::{Position, Swing};
 use crate::bonk::Bonk;
 use crate::motion::Gesture;
 
@@ -22,18 +22,18 @@ pub(super) struct Record {
 // === impl Record ===
 
 impl Record {
-    pub(super) fn of(swung: &Swung) -> Self {
+    pub(super) fn new(swing: &Swing) -> Self {
         Self {
-            bonk: Bonk::clone(&swung.bonk),
-            swings: swung.swings,
-            at: swung.swung_at,
-            gesture: swung.gesture.name().to_owned(),
-            coalesced: swung.coalesced,
+            bonk: Bonk::clone(&swing.bonk),
+            swings: swing.swings,
+            at: swing.swung_at,
+            gesture: swing.gesture.name().to_owned(),
+            coalesced: swing.coalesced,
         }
     }
 
-    pub(super) fn swung(self, position: Position) -> Swung {
-        Swung {
+    pub(super) fn into_swing(self, position: Position) -> Swing {
+        Swing {
             bonk: Arc::new(self.bonk),
             swings: self.swings,
             swung_at: self.at,
@@ -44,7 +44,7 @@ impl Record {
     }
 }
 
-/// One that this version does not know counts as a bonk.
+/// A gesture of a later version counts as a bonk.
 fn gesture(name: &str) -> Gesture {
     let mut known = Gesture::ALL.into_iter();
     known

@@ -1,14 +1,14 @@
-//! Pure: whose positions are known. Each run of the server numbers on where the last one's
-//! history ended on the disk, which is not where it ended in the eyes of watchers if the
-//! power was cut; so each run has an id of its own, and a sequence means nothing without it.
+//! Which run a position is of. Each run continues the numbers where the last one ended on the
+//! disk; after a power cut, watchers have seen higher ones. So each run has an id of its own, and
+//! a sequence means nothing without it. Pure.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::swung::Position;
+use super::swing::Position;
 
-/// How many runs are known; the oldest is forgotten first.
+/// The oldest is dropped first.
 const MAX_RUNS: usize = 64;
 
 /// The runs, oldest first; the last is this one.
@@ -22,11 +22,16 @@ struct Run {
     from: u64,
 }
 
+/// The id of a new run.
+pub(super) fn random_id() -> String {
+    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
 // === impl Runs ===
 
 impl Runs {
     /// A run begins, after `total` swings.
-    pub(super) fn begin(&mut self, id: String, total: u64) {
+    pub(super) fn begin_run(&mut self, id: String, total: u64) {
         if self.0.len() >= MAX_RUNS {
             self.0.remove(0);
         }
@@ -34,7 +39,6 @@ impl Runs {
         self.0.push(Run { id, from });
     }
 
-    /// This run.
     pub(super) fn id(&self) -> Arc<str> {
         self.0
             .last()
@@ -77,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn what_a_power_cut_took_is_not_skipped_in_the_next_run() {
+    fn the_next_run_skips_nothing_after_a_power_cut() {
         let mut runs = Runs::default();
-        runs.begin("a".into(), 0);
+        runs.begin_run("a".into(), 0);
         // Watchers saw 7; 5 were on the disk.
-        runs.begin("b".into(), 5);
-        runs.begin("c".into(), 8);
+        runs.begin_run("b".into(), 5);
+        runs.begin_run("c".into(), 8);
         let check = |history: &str, sequence, found| {
             assert_eq!(runs.sequence_of(&at(history, sequence)), found);
         };
@@ -103,7 +107,7 @@ mod tests {
     fn the_runs_are_bounded() {
         let mut runs = Runs::default();
         for n in 0..=MAX_RUNS as u64 {
-            runs.begin(n.to_string(), n);
+            runs.begin_run(n.to_string(), n);
         }
         assert_eq!(runs.0.len(), MAX_RUNS);
         assert_eq!(runs.sequence_of(&at("0", 1)), 0);

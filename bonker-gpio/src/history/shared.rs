@@ -1,28 +1,22 @@
-//! What the writer and everybody else share: what is so by now, and what is not on the disk.
+//! The state that the writer shares with the rest: all of it, and which of it is not on the disk.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tracing::warn;
 
-use super::head::{Head, Kept};
-use super::runs::Runs;
-use super::store::Opened;
-use super::swung::{Position, Swung};
+use super::head::{Batch, Head, MAX_ANSWERS, Opened, Restored};
+use super::runs::{Runs, random_id};
+use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
-
-/// How many answers may wait to be written: more than the desk remembers make no sense.
-pub(super) const MAX_ANSWERS: usize = 4096;
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something is to be written, or the end is near; or it was written.
+    /// There is something to write, or it was written, or the history closes.
     changed: Condvar,
 }
 
-/// How far the history's end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Open,
@@ -31,25 +25,18 @@ enum Life {
 }
 
 pub(super) struct State {
-    runs: Runs,
-    head: Head,
-    tail: Tail,
+    pub(super) runs: Runs,
+    pub(super) head: Head,
+    pub(super) tail: Tail,
     answers: VecDeque<(String, &'static str)>,
-    /// What the database had at the start, for the desk.
-    kept: Kept,
-    /// Up to which swing the disk has them; none in a history without one.
+    /// From the database, for the admission.
+    restored: Restored,
+    /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
     lost: u64,
     dirty: bool,
     life: Life,
-}
-
-/// One transaction's worth.
-pub(super) struct Batch {
-    pub(super) head: Head,
-    pub(super) swings: Vec<Swung>,
-    pub(super) answers: Vec<(String, &'static str)>,
 }
 
 // === impl Shared ===
@@ -66,7 +53,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `change`, and has it written.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state();
         let result = change(&mut state);
@@ -149,13 +135,13 @@ impl Shared {
 impl State {
     pub(super) fn in_memory() -> Self {
         let mut runs = Runs::default();
-        runs.begin(random_id(), 0);
+        runs.begin_run(random_id(), 0);
         Self {
             runs,
             head: Head::default(),
             tail: Tail::default(),
             answers: VecDeque::new(),
-            kept: Kept::default(),
+            restored: Restored::default(),
             written: None,
             lost: 0,
             dirty: false,
@@ -163,11 +149,11 @@ impl State {
         }
     }
 
-    pub(super) fn of(opened: Opened) -> Self {
+    pub(super) fn from_database(opened: Opened) -> Self {
         Self {
             written: Some(opened.head.total),
             runs: opened.runs,
-            kept: Kept {
+            restored: Restored {
                 answers: opened.answers,
                 snoozed: opened.head.snoozed,
             },
@@ -176,20 +162,8 @@ impl State {
         }
     }
 
-    pub(super) fn id(&self) -> Arc<str> {
-        self.runs.id()
-    }
-
-    pub(super) fn runs(&self) -> &Runs {
-        &self.runs
-    }
-
-    pub(super) fn head(&self) -> &Head {
-        &self.head
-    }
-
-    pub(super) fn take_kept(&mut self) -> Kept {
-        std::mem::take(&mut self.kept)
+    pub(super) fn take_restored(&mut self) -> Restored {
+        std::mem::take(&mut self.restored)
     }
 
     /// The sequence of the oldest swing in memory, or of the next.
@@ -197,24 +171,16 @@ impl State {
         self.tail.first().unwrap_or(self.head.total + 1)
     }
 
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
-        self.tail.recent(limit)
-    }
-
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
-        self.tail.after(sequence, limit)
-    }
-
-    pub(super) fn record(&mut self, swung: Swung) -> Swung {
+    pub(super) fn record(&mut self, swing: Swing) -> Swing {
         self.head.total += 1;
-        self.head.last = Some(swung.swung_at);
-        self.head.board.count(&swung.bonk.namespace);
+        self.head.last = Some(swing.swung_at);
+        self.head.board.count(&swing.bonk.namespace);
         let position = Position {
-            history: self.id(),
+            history: self.runs.id(),
             sequence: self.head.total,
         };
-        let swung = Swung { position, ..swung };
-        let gone = self.tail.push(swung.clone());
+        let swing = Swing { position, ..swing };
+        let gone = self.tail.push(swing.clone());
         if let (Some(gone), Some(written)) = (gone, self.written)
             && gone > written
         {
@@ -227,7 +193,7 @@ impl State {
                 );
             }
         }
-        swung
+        swing
     }
 
     pub(super) fn keep_answer(&mut self, id: &str, outcome: &'static str) {
@@ -240,29 +206,14 @@ impl State {
         self.answers.push_back((id.to_owned(), outcome));
     }
 
-    pub(super) fn keep_snooze(&mut self, until: Option<Timestamp>) {
-        self.head.snoozed = until;
-    }
-
-    pub(super) fn keep_toggled(&mut self, toggled: bool) {
-        self.head.toggled = toggled;
-    }
-
-    pub(super) fn keep_followed(&mut self, position: Position) {
-        self.head.followed = Some(position);
-    }
-
     fn take_batch(&mut self) -> Batch {
         self.dirty = false;
         Batch {
             head: self.head.clone(),
-            swings: self.tail.after(self.written.unwrap_or(0), MEMORY_CAPACITY),
+            swings: self
+                .tail
+                .swings_after(self.written.unwrap_or(0), MEMORY_CAPACITY),
             answers: self.answers.drain(..).collect(),
         }
     }
-}
-
-/// What no other run has had.
-pub(super) fn random_id() -> String {
-    format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
 }

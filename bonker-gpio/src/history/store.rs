@@ -11,15 +11,14 @@ use redb::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use service::error_chain::chain;
 use tracing::error;
 
 use super::HISTORY_CAPACITY;
 use super::error::HistoryError;
-use super::head::Head;
+use super::head::{Batch, Head, MAX_ANSWERS, Opened};
 use super::record::Record;
-use super::runs::Runs;
-use super::shared::{Batch, MAX_ANSWERS, random_id};
-use crate::report::chain;
+use super::runs::{Runs, random_id};
 
 /// Swings by sequence, each a [`Record`].
 const SWINGS: TableDefinition<u64, &[u8]> = TableDefinition::new("swings");
@@ -36,10 +35,10 @@ const RUNS: &str = "runs";
 const SIZES: TableDefinition<&str, u64> = TableDefinition::new("sizes");
 const SWINGS_BYTES: &str = "swings";
 
-/// How many bytes of swings are kept, beside how many swings.
+/// Bytes of swings in the database, beside [`HISTORY_CAPACITY`].
 const MAX_BYTES: u64 = 32 << 20;
 
-/// What the database may keep in memory, in bytes.
+/// The database's cache, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
 
 const FILE: &str = "history.redb";
@@ -47,19 +46,10 @@ const ASIDE: &str = "history.redb.corrupt";
 
 pub(super) struct Store(Mutex<Option<Arc<Database>>>);
 
-/// What was in the database, and this run.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) head: Head,
-    pub(super) runs: Runs,
-    pub(super) answers: Vec<(String, String)>,
-}
-
-/// Why a database was not opened.
-enum Refused {
-    /// It may be read once the reason is gone.
-    For(HistoryError),
-    /// It never will be: what it says is told.
+enum OpenError {
+    /// It can be opened once the reason is gone.
+    Other(HistoryError),
+    /// It never will be.
     Corrupt(String),
 }
 
@@ -80,10 +70,10 @@ impl Store {
         };
         fs::create_dir_all(dir).map_err(fail("make the directory", dir))?;
         let path = dir.join(FILE);
-        let opened = match begin(&path) {
+        let opened = match open_database(&path) {
             Ok(opened) => opened,
-            Err(Refused::For(why)) => return Err(why),
-            Err(Refused::Corrupt(why)) => {
+            Err(OpenError::Other(why)) => return Err(why),
+            Err(OpenError::Corrupt(why)) => {
                 let aside = dir.join(ASIDE);
                 fs::rename(&path, &aside).map_err(fail("move aside", &path))?;
                 let aside = aside.display().to_string();
@@ -91,13 +81,13 @@ impl Store {
                     why,
                     aside, "the history is damaged: it was moved aside, and a new one begins"
                 );
-                begin(&path).map_err(|refused| match refused {
-                    Refused::For(why) => why,
-                    Refused::Corrupt(why) => fail("make", &path)(std::io::Error::other(why)),
+                open_database(&path).map_err(|refused| match refused {
+                    OpenError::Other(why) => why,
+                    OpenError::Corrupt(why) => fail("make", &path)(std::io::Error::other(why)),
                 })?
             }
         };
-        // The file's name is to survive a power cut, too.
+        // The file's name survives a power cut, too.
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(fail("write to the directory", dir))?;
@@ -105,22 +95,22 @@ impl Store {
         Ok((Self(Mutex::new(Some(Arc::new(database)))), opened))
     }
 
-    /// Writes a batch, and forgets what is too much.
+    /// Writes a batch and drops the oldest entries above the limits.
     pub(super) fn write(&self, batch: &Batch) -> Result<()> {
-        let head = bytes("the counters", &batch.head)?;
+        let head = to_json("the counters", &batch.head)?;
         let mut swings = Vec::with_capacity(batch.swings.len());
-        for swung in &batch.swings {
-            let record = bytes("a swing", &Record::of(swung))?;
-            swings.push((swung.position.sequence, record));
+        for swing in &batch.swings {
+            let record = to_json("a swing", &Record::new(swing))?;
+            swings.push((swing.position.sequence, record));
         }
         let Some(database) = self.database() else {
             return Ok(());
         };
-        write(&database, &head, &swings, &batch.answers).map_err(failed("write to"))
+        write(&database, &head, &swings, &batch.answers).map_err(transaction_error("write to"))
     }
 
     /// The last `limit` swings before `sequence`, newest first.
-    pub(super) fn before(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Record)>> {
+    pub(super) fn swings_before(&self, sequence: u64, limit: usize) -> Result<Vec<(u64, Record)>> {
         self.read(|swings| {
             let range = swings.range(..sequence)?.rev().take(limit);
             range.map(|entry| entry.map(owned)).collect()
@@ -128,7 +118,7 @@ impl Store {
     }
 
     /// The first `limit` swings after `after` and before `before`, oldest first.
-    pub(super) fn between(
+    pub(super) fn swings_between(
         &self,
         after: u64,
         before: u64,
@@ -140,44 +130,45 @@ impl Store {
         })
     }
 
-    /// Lets go of the file.
     pub(super) fn close(&self) {
         let mut database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who reads at this moment lets go of it a little later.
+        // A read under way closes it a little later.
         let closed = database
             .take()
             .and_then(Arc::into_inner)
             .map(Database::close);
         if let Some(Err(why)) = closed {
-            error!(error = chain(&why), "cannot close the history");
+            error!(error = %chain(&why), "cannot close the history");
         }
     }
 
-    /// Not locked while it is used: who reads does not wait for who writes.
+    /// Not locked while it is used: reads do not wait for writes.
     fn database(&self) -> Option<Arc<Database>> {
         let database = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         database.clone()
     }
 
-    fn read<F>(&self, ask: F) -> Result<Vec<(u64, Record)>>
+    fn read<F>(&self, query: F) -> Result<Vec<(u64, Record)>>
     where
         F: FnOnce(&ReadOnlyTable<u64, &'static [u8]>) -> Result<Vec<(u64, Vec<u8>)>, StorageError>,
     {
         let Some(database) = self.database() else {
             return Ok(Vec::new());
         };
-        let transaction = database.begin_read().map_err(failed("read"))?;
-        let swings = transaction.open_table(SWINGS).map_err(failed("read"))?;
-        let found = ask(&swings).map_err(failed("read"))?;
+        let transaction = database.begin_read().map_err(transaction_error("read"))?;
+        let swings = transaction
+            .open_table(SWINGS)
+            .map_err(transaction_error("read"))?;
+        let found = query(&swings).map_err(transaction_error("read"))?;
         found
             .into_iter()
-            .map(|(sequence, record)| Ok((sequence, parsed("a swing", &record)?)))
+            .map(|(sequence, record)| Ok((sequence, from_json("a swing", &record)?)))
             .collect()
     }
 }
 
 /// Opens the file, reads what it has, and begins a run.
-fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
+fn open_database(path: &Path) -> Result<(Database, Opened), OpenError> {
     // A damaged file can make the library panic.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         Builder::new()
@@ -185,47 +176,47 @@ fn begin(path: &Path) -> Result<(Database, Opened), Refused> {
             .set_check_integrity_on_open(true)
             .create(path)
     }));
-    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
-    let database = opened.map_err(|why| refused(path, why))?;
+    let opened = opened.map_err(|_| OpenError::Corrupt("reading it panics".to_owned()))?;
+    let database = opened.map_err(|why| open_error(path, why))?;
     let opened = catch_unwind(AssertUnwindSafe(|| begin_run(&database)));
-    let opened = opened.map_err(|_| Refused::Corrupt("reading it panics".to_owned()))?;
+    let opened = opened.map_err(|_| OpenError::Corrupt("reading it panics".to_owned()))?;
     match opened {
         Ok(opened) => Ok((database, opened)),
-        Err(why @ HistoryError::Form { .. }) => Err(Refused::Corrupt(chain(&why))),
-        Err(why) => Err(Refused::For(why)),
+        Err(why @ HistoryError::Form { .. }) => Err(OpenError::Corrupt(chain(&why).to_string())),
+        Err(why) => Err(OpenError::Other(why)),
     }
 }
 
-fn refused(path: &Path, why: DatabaseError) -> Refused {
+fn open_error(path: &Path, why: DatabaseError) -> OpenError {
     let path = path.display().to_string();
     match why {
-        DatabaseError::DatabaseAlreadyOpen => Refused::For(HistoryError::InUse { path }),
+        DatabaseError::DatabaseAlreadyOpen => OpenError::Other(HistoryError::InUse { path }),
         DatabaseError::RepairAborted
         | DatabaseError::Storage(StorageError::Corrupted(_))
-        | DatabaseError::UpgradeRequired(_) => Refused::Corrupt(why.to_string()),
+        | DatabaseError::UpgradeRequired(_) => OpenError::Corrupt(why.to_string()),
         DatabaseError::Storage(StorageError::Io(io))
             if matches!(
                 io.kind(),
                 std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
             ) =>
         {
-            Refused::Corrupt(io.to_string())
+            OpenError::Corrupt(io.to_string())
         }
         why => {
             let source = Box::new(why.into());
-            Refused::For(HistoryError::Open { path, source })
+            OpenError::Other(HistoryError::Open { path, source })
         }
     }
 }
 
 fn begin_run(database: &Database) -> Result<Opened> {
-    let transaction = database.begin_read().map_err(failed("read"))?;
-    let head: Head = document(&transaction, HEAD, "the counters")?;
-    let mut runs: Runs = document(&transaction, RUNS, "the runs")?;
-    let answers = answers(&transaction).map_err(failed("read"))?;
-    runs.begin(random_id(), head.total);
-    let begun = bytes("the runs", &runs)?;
-    save(database, &begun).map_err(failed("write to"))?;
+    let transaction = database.begin_read().map_err(transaction_error("read"))?;
+    let head: Head = read_document(&transaction, HEAD, "the counters")?;
+    let mut runs: Runs = read_document(&transaction, RUNS, "the runs")?;
+    let answers = read_answers(&transaction).map_err(transaction_error("read"))?;
+    runs.begin_run(random_id(), head.total);
+    let begun = to_json("the runs", &runs)?;
+    create_tables(database, &begun).map_err(transaction_error("write to"))?;
     Ok(Opened {
         head,
         runs,
@@ -233,7 +224,7 @@ fn begin_run(database: &Database) -> Result<Opened> {
     })
 }
 
-fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb::Error> {
+fn read_answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb::Error> {
     let table = match transaction.open_table(ANSWERS) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
@@ -248,8 +239,8 @@ fn answers(transaction: &ReadTransaction) -> Result<Vec<(String, String)>, redb:
     Ok(answers)
 }
 
-/// Makes what is not there yet, and keeps `runs`.
-fn save(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
+/// Creates the tables and keeps `runs`.
+fn create_tables(database: &Database, runs: &[u8]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(SWINGS)?;
     transaction.open_table(ANSWERS)?;
@@ -294,7 +285,7 @@ fn write(
     Ok(())
 }
 
-fn document<T: DeserializeOwned + Default>(
+fn read_document<T: DeserializeOwned + Default>(
     transaction: &ReadTransaction,
     key: &str,
     what: &'static str,
@@ -302,10 +293,10 @@ fn document<T: DeserializeOwned + Default>(
     let table = match transaction.open_table(DOCUMENTS) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(T::default()),
-        Err(why) => return Err(failed("read")(why)),
+        Err(why) => return Err(transaction_error("read")(why)),
     };
-    let found = table.get(key).map_err(failed("read"))?;
-    found.map_or_else(|| Ok(T::default()), |found| parsed(what, found.value()))
+    let found = table.get(key).map_err(transaction_error("read"))?;
+    found.map_or_else(|| Ok(T::default()), |found| from_json(what, found.value()))
 }
 
 fn owned(
@@ -314,15 +305,15 @@ fn owned(
     (key.value(), value.value().to_owned())
 }
 
-fn bytes<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
+fn to_json<T: Serialize>(what: &'static str, value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|source| HistoryError::Form { what, source })
 }
 
-fn parsed<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T> {
+fn from_json<T: DeserializeOwned>(what: &'static str, text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(|source| HistoryError::Form { what, source })
 }
 
-fn failed<E: Into<redb::Error>>(attempt: &'static str) -> impl Fn(E) -> HistoryError {
+fn transaction_error<E: Into<redb::Error>>(attempt: &'static str) -> impl Fn(E) -> HistoryError {
     move |why| HistoryError::Transaction {
         attempt,
         source: Box::new(why.into()),

@@ -1,31 +1,30 @@
-//! Pure: the latest swings, which need not be read from the disk, and may not be on it yet.
+//! The latest swings, in memory; they may not be on the disk yet. Pure.
 
 use std::collections::VecDeque;
 
-use super::swung::Swung;
+use super::swing::Swing;
 
-/// How many swings are kept in memory.
 pub const MEMORY_CAPACITY: usize = 1000;
 
-/// And how much text, in bytes, so that long names do not take all of a Pi's memory.
+/// Bytes of text, so that long names do not take all of a Pi's memory.
 const MAX_BYTES: usize = 2 << 20;
 
-/// What a swing takes beside its text, in bytes.
+/// Memory of a swing beside its text, in bytes.
 const OVERHEAD: usize = 512;
 
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    swings: VecDeque<Swung>,
+    swings: VecDeque<Swing>,
     bytes: usize,
 }
 
 // === impl Tail ===
 
 impl Tail {
-    /// Adds the newest; gives back the sequence of the last one that made room for it.
-    pub(super) fn push(&mut self, swung: Swung) -> Option<u64> {
-        self.bytes += size(&swung);
-        self.swings.push_back(swung);
+    /// Adds the newest; returns the sequence of the last one that was dropped for it.
+    pub(super) fn push(&mut self, swing: Swing) -> Option<u64> {
+        self.bytes += size(&swing);
+        self.swings.push_back(swing);
         let mut gone = None;
         while self.swings.len() > MEMORY_CAPACITY || self.bytes > MAX_BYTES {
             let Some(oldest) = self.swings.pop_front() else {
@@ -39,19 +38,19 @@ impl Tail {
 
     /// The sequence of the oldest.
     pub(super) fn first(&self) -> Option<u64> {
-        self.swings.front().map(|swung| swung.position.sequence)
+        self.swings.front().map(|swing| swing.position.sequence)
     }
 
     /// The `limit` newest, newest first.
-    pub(super) fn recent(&self, limit: usize) -> Vec<Swung> {
+    pub(super) fn recent(&self, limit: usize) -> Vec<Swing> {
         self.swings.iter().rev().take(limit).cloned().collect()
     }
 
     /// The first `limit` after `sequence`, oldest first.
-    pub(super) fn after(&self, sequence: u64, limit: usize) -> Vec<Swung> {
+    pub(super) fn swings_after(&self, sequence: u64, limit: usize) -> Vec<Swing> {
         let begin = self
             .swings
-            .partition_point(|swung| swung.position.sequence <= sequence);
+            .partition_point(|swing| swing.position.sequence <= sequence);
         self.swings
             .iter()
             .skip(begin)
@@ -61,8 +60,8 @@ impl Tail {
     }
 }
 
-fn size(swung: &Swung) -> usize {
-    let bonk = &swung.bonk;
+fn size(swing: &Swing) -> usize {
+    let bonk = &swing.bonk;
     let texts = [
         &bonk.id,
         &bonk.source,

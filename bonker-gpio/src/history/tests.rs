@@ -3,14 +3,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use service::error_chain::chain;
 
-use super::{History, HistoryError, Position, SWINGS_IN_MEMORY, Swung};
+use super::{History, HistoryError, Position, SWINGS_IN_MEMORY, Swing};
 use crate::bonk::Bonk;
 use crate::motion::Gesture;
-use crate::report::chain;
 
-fn swung(n: u64) -> Swung {
-    Swung {
+fn swung(n: u64) -> Swing {
+    Swing {
         bonk: Arc::new(Bonk {
             id: format!("id {n}"),
             namespace: format!("ns-{}", n % 3),
@@ -26,16 +26,16 @@ fn swung(n: u64) -> Swung {
     }
 }
 
-fn sequences(swings: &[Swung]) -> Vec<u64> {
-    swings.iter().map(|swung| swung.position.sequence).collect()
+fn sequences(swings: &[Swing]) -> Vec<u64> {
+    swings.iter().map(|swing| swing.position.sequence).collect()
 }
 
 /// Every swing after the beginning, in several steps.
-fn all(history: &History) -> Vec<Swung> {
-    let mut all = Vec::<Swung>::new();
+fn all(history: &History) -> Vec<Swing> {
+    let mut all = Vec::<Swing>::new();
     loop {
-        let last = all.last().map(|swung| swung.position.clone());
-        let more = history.after(&last.unwrap_or_default(), 300).swings;
+        let last = all.last().map(|swing| swing.position.clone());
+        let more = history.swings_after(&last.unwrap_or_default(), 300).swings;
         if more.is_empty() {
             return all;
         }
@@ -49,7 +49,7 @@ fn everything_is_there_again_after_a_restart() {
     let dir = dir.path().join("made/on demand");
     let history = History::open(&dir).unwrap();
     let swings = 2 * SWINGS_IN_MEMORY as u64 + 7;
-    let first: Vec<Swung> = (1..=swings)
+    let first: Vec<Swing> = (1..=swings)
         .map(|n| history.record("", "ACCEPTED", swung(n)))
         .collect();
     history.keep_answer("a", "ACCEPTED");
@@ -63,10 +63,10 @@ fn everything_is_there_again_after_a_restart() {
     let history = History::open(&dir).unwrap();
     assert_ne!(history.id(), before);
     assert_eq!(history.total(), swings);
-    assert_eq!(history.last(), first.last().map(|swung| swung.swung_at));
+    assert_eq!(history.last(), first.last().map(|swing| swing.swung_at));
     assert_eq!(history.leaderboard(1)[0].1, swings / 3);
     assert!(history.toggled());
-    let mut kept = history.kept();
+    let mut kept = history.take_restored();
     // Those of the swings.
     kept.answers.retain(|(id, _)| !id.is_empty());
     let answers = [("a", "ACCEPTED"), ("b", "QUIET")];
@@ -77,7 +77,7 @@ fn everything_is_there_again_after_a_restart() {
     );
     // Memory may have held more than the disk could keep up with; what is read is as it was.
     let read = all(&history);
-    assert!(read.iter().all(|swung| first.contains(swung)));
+    assert!(read.iter().all(|swing| first.contains(swing)));
     assert_eq!(read.last(), first.last());
 
     // The next run goes on where this one ended, on disk and in memory.
@@ -92,9 +92,9 @@ fn everything_is_there_again_after_a_restart() {
         history: Arc::clone(&before),
         sequence,
     };
-    let after = |sequence| sequences(&history.after(&at(sequence), 3).swings);
+    let after = |sequence| sequences(&history.swings_after(&at(sequence), 3).swings);
     assert_eq!(after(swings - 1), [swings, swings + 1]);
-    assert_eq!(after(swings + 40), [swings + 1], "told and never written");
+    assert_eq!(after(swings + 40), [swings + 1], "seen and never written");
     history.close();
 }
 
@@ -107,7 +107,7 @@ fn memory_alone_keeps_the_latest() {
     }
     let read = sequences(&all(&history));
     assert_eq!(read, (3..=swings).collect::<Vec<_>>());
-    assert_eq!(history.after(&Position::default(), 1).after, 0);
+    assert_eq!(history.swings_after(&Position::default(), 1).after, 0);
     // Long texts count for more.
     let history = History::in_memory();
     for n in 1..=SWINGS_IN_MEMORY as u64 {
@@ -139,7 +139,8 @@ fn a_directory_that_is_none_is_named() {
     let Err(why) = History::open(&file.join("state")) else {
         panic!("opened below a file");
     };
-    assert!(chain(&why).contains("file/state"), "{}", chain(&why));
+    let why = chain(&why).to_string();
+    assert!(why.contains("file/state"), "{why}");
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn the_oldest_go_when_there_are_too_many() {
     history.close();
 }
 
-/// Neither panics nor silences the one who asks.
+/// Neither panics nor blocks the caller.
 #[test]
 fn a_position_beyond_the_end_is_the_end() {
     let history = History::in_memory();
@@ -210,7 +211,7 @@ fn a_position_beyond_the_end_is_the_end() {
                 history: history_id,
                 sequence,
             };
-            let replay = history.after(&beyond, 10);
+            let replay = history.swings_after(&beyond, 10);
             assert_eq!((replay.after, replay.swings), (3, Vec::new()), "{beyond:?}");
         }
     }

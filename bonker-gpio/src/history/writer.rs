@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use service::error_chain::chain;
 use tracing::error;
 
 use super::error::HistoryError;
 use super::shared::Shared;
 use super::store::Store;
-use crate::report::chain;
 
 /// How long a change waits for others to share its transaction: an SD card wears out with
-/// every one. What is younger than this at a power cut is lost.
+/// every one. Younger changes are lost in a power cut.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Writes what `shared` has into `store` until it is closed. A disk that fails is told of
-/// once; from then on the history is what memory holds.
-pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), HistoryError> {
+/// Writes the batches of `shared` into `store` until it is closed. The first failure is logged;
+/// from then on the history is in memory only.
+pub(super) fn start_writer(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), HistoryError> {
     let write = move || {
         let mut broken = false;
         while let Some(batch) = shared.next_batch(LINGER) {
@@ -30,7 +30,7 @@ pub(super) fn start(shared: Arc<Shared>, store: Arc<Store>) -> Result<(), Histor
                 Err(why) => {
                     broken = true;
                     error!(
-                        error = chain(&why),
+                        error = %chain(&why),
                         "the history is not written any more: check the disk, then restart"
                     );
                 }

@@ -1,4 +1,4 @@
-//! The lines on their way to standard error: so many may wait, and nobody waits for them.
+//! The bounded queue of lines for standard error. Its writers never wait.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// How many lines may wait for whoever reads standard error. More are lost, and counted.
+/// Lines that wait for the reader of standard error. More are lost, and counted.
 pub(super) const MOST_WAITING: usize = 1024;
 
 /// Kept for the last words and the count of the lost lines.

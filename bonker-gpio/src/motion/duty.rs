@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 /// The span over which the duty is counted.
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Spans that are remembered: more of them in a minute are counted as longer ones.
+/// More spans in a minute are counted as longer ones.
 const REMEMBERED: usize = 128;
 
-/// A share of 1 to 100 in a hundred.
+/// 1 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Percent(u8);
 
@@ -50,8 +50,8 @@ impl Duty {
     }
 
     /// How long pulses of `planned` in all have to wait; zero if they may begin at `now`.
-    /// What does not fit an empty minute waits for one.
-    pub fn wait(&mut self, planned: Duration, now: Instant) -> Duration {
+    /// Pulses that do not fit into an empty minute wait for one.
+    pub fn wait_time(&mut self, planned: Duration, now: Instant) -> Duration {
         self.forget(now);
         let room = self.allowed.saturating_sub(self.reserve + planned);
         let mut on: Duration = self.spans.iter().map(|span| span.on).sum();
@@ -67,8 +67,8 @@ impl Duty {
         Duration::ZERO
     }
 
-    /// Takes down that pulses were on from `began` to `ended`.
-    pub fn spent(&mut self, began: Instant, ended: Instant) {
+    /// Counts pulses from `began` to `ended`.
+    pub fn record_pulses(&mut self, began: Instant, ended: Instant) {
         self.forget(ended);
         let mut on = ended.saturating_duration_since(began);
         if self.spans.len() == REMEMBERED {
@@ -95,15 +95,13 @@ impl Duty {
 // === impl Percent ===
 
 impl Percent {
-    /// A nudge, where nobody says otherwise.
     pub const NUDGE: Self = Self(40);
-    /// A duty, where nobody says otherwise: 12 s of a minute, some sixteen bonks.
+    /// 12 s of a minute, some sixteen bonks.
     pub const DUTY: Self = Self(20);
-    /// Everything.
     pub const ALL: Self = Self(100);
 
     /// This share of `whole`, rounded down.
-    pub fn of(self, whole: u16) -> u16 {
+    pub fn share_of(self, whole: u16) -> u16 {
         let part = u32::from(whole) * u32::from(self.0) / 100;
         u16::try_from(part).unwrap_or(whole)
     }

@@ -1,20 +1,39 @@
-//! What the hammer can be asked to do, and which of it a bonk is.
+//! The table of gestures, and which of them a bonk is.
+
+use clap::ValueEnum as _;
 
 use crate::bonk::Severity;
 
-/// One motion of the hammer.
+/// One motion of the hammer. A new one is a variant, an entry in [`Gesture::ALL`], an arm of
+/// `spec`, and a value of `bonk.v1.Gesture`; [`Style`] picks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Gesture {
-    /// Part of the way, and back.
     Nudge,
-    /// Twice part of the way, and back.
     DoubleNudge,
-    /// Strike, hold, return.
     Bonk,
-    /// Strikes one after the other without coming to rest between them.
     Frenzy,
-    /// To the other end, and stay there, as the original toy did.
     Toggle,
+}
+
+pub(super) struct Spec {
+    /// In metrics, in the history and in logs.
+    name: &'static str,
+    /// Where the hammer goes, and how much of a strike's hold it stays there, in percent. After
+    /// them it goes to its end.
+    pub(super) beats: &'static [(Stop, u32)],
+    /// How often the hammer comes down.
+    blows: usize,
+    /// It ends at the other end, and stays there.
+    toggles: bool,
+}
+
+/// A place of the hammer.
+#[derive(Clone, Copy)]
+pub(super) enum Stop {
+    Rest,
+    /// Part of the way.
+    Nudge,
+    Strike,
 }
 
 /// Where the hammer is when nothing moves.
@@ -42,8 +61,7 @@ pub enum Style {
 // === impl Gesture ===
 
 impl Gesture {
-    /// Every gesture there is.
-    pub const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Nudge,
         Self::DoubleNudge,
         Self::Bonk,
@@ -51,30 +69,41 @@ impl Gesture {
         Self::Toggle,
     ];
 
-    /// Its name, in metrics, in the history and in logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nudge => "nudge",
-            Self::DoubleNudge => "double-nudge",
-            Self::Bonk => "bonk",
-            Self::Frenzy => "frenzy",
-            Self::Toggle => "toggle",
+    pub(super) const fn spec(self) -> Spec {
+        use Stop::{Nudge, Rest, Strike};
+        let (name, beats, blows): (_, &[_], _) = match self {
+            Self::Nudge => ("nudge", &[(Nudge, 100)], 1),
+            Self::DoubleNudge => {
+                let beats = &[(Nudge, 100), (Rest, 100), (Nudge, 100)];
+                ("double-nudge", beats, 2)
+            }
+            Self::Bonk => ("bonk", &[(Strike, 100)], 1),
+            // Without coming to rest between the strikes.
+            Self::Frenzy => ("frenzy", [[(Strike, 60), (Nudge, 60)]; 4].as_flattened(), 4),
+            // As the original toy did.
+            Self::Toggle => ("toggle", &[], 1),
+        };
+        Spec {
+            name,
+            beats,
+            blows,
+            toggles: matches!(self, Self::Toggle),
         }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.spec().name
     }
 
     /// How often the hammer comes down.
     pub(crate) fn blows(self) -> usize {
-        match self {
-            Self::Nudge | Self::Bonk | Self::Toggle => 1,
-            Self::DoubleNudge => 2,
-            Self::Frenzy => 4,
-        }
+        self.spec().blows
     }
 
     /// Where the hammer is after it, if it was at `from`.
-    pub fn end(self, from: End) -> End {
-        match (self, from) {
-            (Self::Toggle, End::Rest) => End::Strike,
+    pub(super) fn end(self, from: End) -> End {
+        match (self.spec().toggles, from) {
+            (true, End::Rest) => End::Strike,
             _ => End::Rest,
         }
     }
@@ -93,17 +122,10 @@ impl Style {
         }
     }
 
-    /// All that it can ask for.
-    pub(super) fn gestures(self) -> &'static [Gesture] {
-        match self {
-            Self::BySeverity => &[
-                Gesture::Nudge,
-                Gesture::DoubleNudge,
-                Gesture::Bonk,
-                Gesture::Frenzy,
-            ],
-            Self::Bonk => &[Gesture::Bonk],
-            Self::Toggle => &[Gesture::Toggle],
-        }
+    pub(super) fn gestures(self) -> Vec<Gesture> {
+        let all = Severity::value_variants();
+        let mut gestures: Vec<_> = all.iter().map(|it| self.gesture(*it)).collect();
+        gestures.dedup();
+        gestures
     }
 }

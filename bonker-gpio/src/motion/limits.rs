@@ -1,4 +1,4 @@
-//! Where the hammer may go.
+//! The pulses that the linkage can take.
 
 use std::time::Duration;
 
@@ -18,13 +18,12 @@ pub const MAX_HOLD: Duration = Duration::from_millis(500);
 /// One pulse width, and how long the arm sends it before the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Pulse width in µs.
     pub pulse_us: u16,
     /// Time to get there and stay, at most [`MAX_HOLD`].
     pub hold: Duration,
 }
 
-/// What somebody measured on their servo; [`Limits`] is the checked form.
+/// As measured on the servo; [`Limits`] is the checked form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calibration {
     /// Shortest pulse the linkage can take, in µs.
@@ -42,30 +41,18 @@ pub struct Calibration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits(Calibration);
 
-/// Why a [`Calibration`] was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LimitsError {
-    /// The range is empty.
     #[error(
         "the shortest pulse ({min_us} µs) must be below the longest ({max_us} µs): set --min-us \
          and --max-us; where the hammer turns the other way, swap --rest-us and --strike-us"
     )]
-    Empty {
-        /// Shortest pulse in µs.
-        min_us: u16,
-        /// Longest pulse in µs.
-        max_us: u16,
-    },
-    /// The pulse would fill its frame.
+    Empty { min_us: u16, max_us: u16 },
     #[error(
         "the longest pulse ({max_us} µs) must be below the frame of {FRAME_US} µs: --max-us is \
          in µs, and 2000 is usual"
     )]
-    Frame {
-        /// Longest pulse in µs.
-        max_us: u16,
-    },
-    /// No hobby servo takes such pulses.
+    Frame { max_us: u16 },
     #[error(
         "a pulse of {pulse_us} µs (--{what}-us) would drive a servo against its stop: keep within \
          {SHORTEST_US} to {LONGEST_US} µs"
@@ -73,19 +60,13 @@ pub enum LimitsError {
     Beyond {
         /// `min` or `max`.
         what: &'static str,
-        /// The pulse in µs.
         pulse_us: u16,
     },
-    /// The hammer would never move.
     #[error(
         "rest and strike are the same pulse ({pulse_us} µs), and nothing would move: set \
          --rest-us and --strike-us apart"
     )]
-    Same {
-        /// Both, in µs.
-        pulse_us: u16,
-    },
-    /// Rest or strike is out of range.
+    Same { pulse_us: u16 },
     #[error(
         "the {what} pulse ({pulse_us} µs) is outside {min_us} to {max_us} µs: set --{what}-us, \
          or widen --min-us and --max-us if the linkage can take it"
@@ -93,11 +74,8 @@ pub enum LimitsError {
     Outside {
         /// `rest` or `strike`.
         what: &'static str,
-        /// The pulse in µs.
         pulse_us: u16,
-        /// Shortest pulse in µs.
         min_us: u16,
-        /// Longest pulse in µs.
         max_us: u16,
     },
 }

@@ -15,19 +15,19 @@ fn plan(rest_us: u16, strike_us: u16) -> Choreography {
 }
 
 /// Pulse and hold in ms; 0 µs for a pause.
-fn told(moves: &[Move]) -> Vec<(u16, u128)> {
-    let tell = |made: &Move| match made {
+fn in_ms(moves: &[Move]) -> Vec<(u16, u128)> {
+    let one = |made: &Move| match made {
         Move::Pulse(step) => (step.pulse_us, step.hold.as_millis()),
         Move::Pause(pause) => (0, pause.as_millis()),
     };
-    moves.iter().map(tell).collect()
+    moves.iter().map(one).collect()
 }
 
 #[test]
 fn each_gesture_is_its_moves() {
     let check = |gesture, (rest, strike), from, expect: &[(u16, u128)]| {
         let moves = plan(rest, strike).moves(gesture, from);
-        assert_eq!(told(&moves), expect, "{gesture:?}");
+        assert_eq!(in_ms(&moves), expect, "{gesture:?}");
     };
     let (usual, turned) = ((1000, 2000), (1900, 1100));
     let nudge = [(1400, 250), (1000, 350)];
@@ -68,12 +68,12 @@ fn it_starts_in_bursts_where_it_was_left() {
         let burst = [(at, 60), (0, 60)];
         let expect = [burst, burst, burst].concat();
         let expect = [&expect[..], &[(at, 350)]].concat();
-        assert_eq!(told(&motion.boot()), expect);
-        assert_eq!(told(&motion.settle()), [(at, 350)]);
+        assert_eq!(in_ms(&motion.boot()), expect);
+        assert_eq!(in_ms(&motion.settle()), [(at, 350)]);
     };
     check(toggle, End::Strike, 2000);
     check(toggle, End::Rest, 1000);
-    // Whoever no longer toggles begins at rest.
+    // Without the toggle style it begins at rest.
     check(plan(1000, 2000), End::Strike, 1000);
 }
 
@@ -113,10 +113,10 @@ fn the_duty_counts_the_gesture_to_come() {
     let mut motion = Motion::new(plan, End::Rest).unwrap();
     let zero = Instant::now();
     // 12 s a minute, of which 0.35 s are for the last rest and 0.6 s for a bonk.
-    motion.spent(zero, zero + Duration::from_secs(11));
+    motion.record_pulses(zero, zero + Duration::from_secs(11));
     let now = zero + Duration::from_secs(20);
-    assert_eq!(motion.wait(now), Duration::ZERO);
-    motion.spent(now, now + Duration::from_millis(51));
-    assert_eq!(motion.wait(now), Duration::from_secs(51));
+    assert_eq!(motion.wait_time(now), Duration::ZERO);
+    motion.record_pulses(now, now + Duration::from_millis(51));
+    assert_eq!(motion.wait_time(now), Duration::from_secs(51));
     assert_eq!(motion.gesture(Severity::Node), Gesture::Bonk);
 }

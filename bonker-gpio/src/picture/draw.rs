@@ -1,4 +1,4 @@
-//! Pure: the picture as cells of a terminal, of whatever size it is.
+//! The picture as cells of a terminal of any size. Pure.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ const SECONDS_A_DAY: i64 = 24 * 60 * 60;
 const HEAD: u16 = 8;
 const TOY: u16 = 28;
 
-pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, struck: bool, now: Timestamp) {
+pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, is_down: bool, now: Timestamp) {
     let rows = [
         Constraint::Length(1),
         Constraint::Length(HEAD),
@@ -31,8 +31,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, struck: bool, now: 
     let [history, board] =
         Layout::horizontal([Constraint::Percentage(70), Constraint::Percentage(30)]).areas(lists);
     frame.render_widget(link(picture), title);
-    let lines: Vec<Line<'_>> = penguin::frame(struck).map(Line::from).to_vec();
-    let mood = if struck { Color::Red } else { Color::Reset };
+    let lines: Vec<Line<'_>> = penguin::frame(is_down).map(Line::from).to_vec();
+    let mood = if is_down { Color::Red } else { Color::Reset };
     let toy_block = Block::bordered().title("penguin");
     frame.render_widget(Paragraph::new(lines).style(mood).block(toy_block), toy);
     frame.render_widget(last(picture, now), about);

@@ -1,4 +1,4 @@
-//! The terminal: taken over while this lives, and given back whatever happens.
+//! Takes over the terminal, and restores it when dropped.
 
 use std::io;
 use std::time::Duration;
@@ -12,10 +12,9 @@ use tokio::time::Instant;
 use super::draw::draw;
 use super::state::Picture;
 
-/// The days since the last bonk are looked at anew this often while nothing happens.
+/// Redraws the days since the last bonk while nothing happens.
 const REFRESH: Duration = Duration::from_mins(10);
 
-/// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScreenError {
     #[error("cannot take over the terminal: --output human prints lines instead")]
@@ -36,7 +35,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// Takes over the terminal; a panic gives it back, too.
-    pub(crate) fn take() -> Result<Self, ScreenError> {
+    pub(crate) fn open() -> Result<Self, ScreenError> {
         let terminal = ratatui::try_init().map_err(ScreenError::Take)?;
         Ok(Self {
             terminal,
@@ -51,16 +50,16 @@ impl Screen {
     }
 
     pub(crate) fn draw(&mut self, picture: &Picture) -> Result<(), ScreenError> {
-        let (struck, _) = picture.hammer(self.now());
+        let (is_down, _) = picture.hammer(self.now());
         let now = Timestamp::now();
         self.terminal
-            .draw(|frame| draw(frame, picture, struck, now))
+            .draw(|frame| draw(frame, picture, is_down, now))
             .map_err(ScreenError::Draw)?;
         Ok(())
     }
 
-    /// Draws what changes by itself and with the window's size, until somebody leaves. May
-    /// be called anew if it was dropped meanwhile.
+    /// Draws what changes by itself and with the window's size, until the user leaves. Cancel
+    /// safe.
     pub(crate) async fn live(&mut self, picture: &Picture) -> Result<(), ScreenError> {
         loop {
             let (_, next) = picture.hammer(self.now());

@@ -1,4 +1,4 @@
-//! Pure: how a gesture looks over time.
+//! How a gesture looks over time. Pure.
 
 use std::time::Duration;
 

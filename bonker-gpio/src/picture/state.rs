@@ -1,4 +1,4 @@
-//! Pure: what is drawn.
+//! The state of the picture. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use super::show;
 use crate::bonk::Bonk;
 use crate::motion::Gesture;
 
-/// How many swings are listed at most, and how many are asked for at the start.
+/// Swings on the list, and those that are requested at the start.
 const CAPACITY: usize = 50;
 
-/// How many namespaces are counted; those beyond them are not.
+/// Namespaces that are counted.
 const NAMESPACES: usize = 256;
 
 /// How the bonker is reached.
@@ -24,19 +24,17 @@ pub(crate) enum Link {
     Broken(String),
 }
 
-/// One swing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) bonk: Bonk,
     pub(crate) swung_at: Option<Timestamp>,
     pub(crate) gesture: Gesture,
-    /// Further bonks of the same place.
+    /// Further bonks of the same container.
     pub(crate) coalesced: u64,
     /// Its number in the history.
     pub(crate) sequence: u64,
 }
 
-/// All there is to see.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(super) url: String,
@@ -47,7 +45,7 @@ pub(crate) struct Picture {
     /// Newest first.
     pub(super) entries: VecDeque<Entry>,
     namespaces: BTreeMap<String, u64>,
-    /// What moves, and since when.
+    /// The gesture that moves, and since when.
     playing: Option<(Gesture, Duration)>,
 }
 
@@ -69,21 +67,21 @@ impl Picture {
         }
     }
 
-    /// The connection is another; true if that is news.
-    pub(crate) fn link(&mut self, link: Link) -> bool {
+    /// True if the link changed.
+    pub(crate) fn set_link(&mut self, link: Link) -> bool {
         let news = self.link != link;
         self.link = link;
         news
     }
 
-    /// What the bonker's history comes to.
-    pub(crate) fn history(&mut self, total: u64, last: Option<Timestamp>) {
+    /// The totals of the bonker's history.
+    pub(crate) fn set_totals(&mut self, total: u64, last: Option<Timestamp>) {
         self.total = total;
         self.last = last;
     }
 
     /// A swing, of now if its number is beyond the history's, with `missed` ones before it.
-    pub(crate) fn swung(&mut self, entry: Entry, missed: u64, now: Duration) {
+    pub(crate) fn add_swing(&mut self, entry: Entry, missed: u64, now: Duration) {
         if entry.sequence > self.total {
             self.total = entry.sequence;
             self.missed = self.missed.saturating_add(missed);

@@ -11,11 +11,11 @@ use crate::motion::Gesture;
 
 const BEGIN: Duration = Duration::ZERO;
 
-fn rendered(picture: &Picture, struck: bool, (width, height): (u16, u16)) -> String {
+fn rendered(picture: &Picture, is_down: bool, (width, height): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
     terminal
-        .draw(|frame| draw(frame, picture, struck, now))
+        .draw(|frame| draw(frame, picture, is_down, now))
         .unwrap();
     terminal.backend().to_string()
 }
@@ -39,57 +39,57 @@ fn entry(sequence: u64, namespace: &str, comm: &str) -> Entry {
 
 fn busy() -> Picture {
     let mut picture = Picture::new("http://pi:50051");
-    picture.history(2, None);
-    picture.link(Link::Watching);
-    picture.swung(entry(1, "shop", "java"), 0, BEGIN);
-    picture.swung(entry(2, "shop", "node"), 0, BEGIN);
+    picture.set_totals(2, None);
+    picture.set_link(Link::Watching);
+    picture.add_swing(entry(1, "shop", "java"), 0, BEGIN);
+    picture.add_swing(entry(2, "shop", "node"), 0, BEGIN);
     assert_eq!(
         picture.hammer(BEGIN),
         (false, None),
         "history moves nothing"
     );
-    picture.swung(entry(5, "\u{202e}evil\x1b[2J", "a\nb"), 2, BEGIN);
+    picture.add_swing(entry(5, "\u{202e}evil\x1b[2J", "a\nb"), 2, BEGIN);
     picture
 }
 
 #[test]
-fn it_shows_who_died_and_how_often() {
+fn the_victims_and_their_counts_are_shown() {
     let picture = busy();
     assert!(picture.hammer(BEGIN).0);
-    let said = rendered(&picture, true, (100, 24));
-    println!("{said}");
+    let text = rendered(&picture, true, (100, 24));
+    println!("{text}");
     for part in [
         "watching http://pi:50051",
         "BONK",
         "3 days since the last bonk",
         "5 bonks in all, 2 not seen here",
-        "2026-11-21T09:00:00Z bonk \\u{202e}evil\\u{1b}[2J/web-0 — a\\u{a}b (and 1",
+        "2026-11-21T09:00:00Z bonk \\u{202e}evil\\u{1b}[2J/web-0 — a\\nb (and 1",
         "bonk shop/web-0 — node",
         "2 shop",
         "1 \\u{202e}evil",
     ] {
-        assert!(said.contains(part), "{part}:\n{said}");
+        assert!(text.contains(part), "{part}:\n{text}");
     }
-    assert!(!said.contains(['\x1b', '\u{202e}']));
+    assert!(!text.contains(['\x1b', '\u{202e}']));
     assert!(!rendered(&picture, false, (100, 24)).contains("BONK"));
 }
 
 #[test]
-fn it_says_that_nothing_happened_and_that_nobody_answers() {
+fn an_empty_history_and_a_broken_link_are_shown() {
     let mut picture = Picture::new("http://pi:50051");
     assert!(rendered(&picture, false, (80, 24)).contains("connecting to http://pi:50051"));
-    assert!(picture.link(Link::Broken("no\x1broute".to_owned())));
-    assert!(!picture.link(Link::Broken("no\x1broute".to_owned())));
-    let said = rendered(&picture, false, (80, 24));
-    assert!(said.contains("trying again: no\\u{1b}route"), "{said}");
-    assert!(said.contains("no bonk yet"), "{said}");
+    assert!(picture.set_link(Link::Broken("no\x1broute".to_owned())));
+    assert!(!picture.set_link(Link::Broken("no\x1broute".to_owned())));
+    let text = rendered(&picture, false, (80, 24));
+    assert!(text.contains("trying again: no\\u{1b}route"), "{text}");
+    assert!(text.contains("no bonk yet"), "{text}");
 }
 
 #[test]
 fn no_terminal_is_too_small_or_too_large() {
     let mut picture = busy();
     for n in 0..200 {
-        picture.swung(entry(6 + n, &format!("ns-{n}"), &"x".repeat(500)), 0, BEGIN);
+        picture.add_swing(entry(6 + n, &format!("ns-{n}"), &"x".repeat(500)), 0, BEGIN);
     }
     assert_eq!(picture.entries.len() as u64, Picture::CAPACITY);
     for width in [1, 2, 3, 10, 29, 40, 80, 400] {

@@ -1,4 +1,4 @@
-//! A servo that is not there: for a server that is only to be watched.
+//! No servo: for a server without a penguin, such as a hub.
 
 use super::{Servo, ServoError};
 use crate::motion::Step;

@@ -1,11 +1,11 @@
-//! The toy, drawn.
+//! The toy as text.
 
 /// Lines of a [`frame`].
 pub(crate) const HEIGHT: usize = 6;
 
 /// The hammer up, or down on the penguin's head.
-pub(crate) fn frame(struck: bool) -> [&'static str; HEIGHT] {
-    if struck {
+pub(crate) fn frame(is_down: bool) -> [&'static str; HEIGHT] {
+    if is_down {
         [
             r"                        ",
             r"              _____     ",

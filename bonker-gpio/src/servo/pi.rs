@@ -11,23 +11,15 @@ pub(super) struct Pi {
     pin: OutputPin,
 }
 
-/// Why there is no pin to drive.
 #[derive(Debug, thiserror::Error)]
-pub enum PiError {
-    /// This machine is not a Raspberry Pi, or one the library does not know.
+pub(crate) enum PiError {
     #[error("this is not a Raspberry Pi that the GPIO library knows")]
     NotAPi,
-    /// It is one, and the pin cannot be had.
     #[error(
         "cannot drive GPIO {pin}: check that /dev/gpiomem or /dev/gpiochip0 is there and that \
          this user may write it"
     )]
-    Pin {
-        /// BCM number of the pin.
-        pin: u8,
-        /// The library's error.
-        source: Error,
-    },
+    Pin { pin: u8, source: Error },
 }
 
 // === impl Pi ===

@@ -1,12 +1,12 @@
-//! A servo made of text: drawn where somebody looks, logged where nobody does.
+//! A simulated servo: drawn on a terminal, logged elsewhere.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use tracing::info;
 
 use super::{Servo, ServoError, penguin};
 use crate::motion::{Limits, Step};
+use crate::text::redraw;
 
 pub(super) struct Sim {
     screen: Option<Box<dyn Write + Send>>,
@@ -19,8 +19,8 @@ pub(super) struct Sim {
 // === impl Sim ===
 
 impl Sim {
-    /// Draws on `screen`, a frame a write.
-    pub(super) fn on(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
+    /// Draws on `screen` with one write for each frame.
+    pub(super) fn new(screen: Option<Box<dyn Write + Send>>, limits: Limits) -> Self {
         Self {
             screen,
             drawn: 0,
@@ -29,20 +29,11 @@ impl Sim {
         }
     }
 
-    fn draw(&mut self, struck: bool) -> io::Result<()> {
+    fn draw(&mut self, is_down: bool) -> io::Result<()> {
         let Some(screen) = &mut self.screen else {
             return Ok(());
         };
-        let mut picture = String::new();
-        if self.drawn > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(picture, "\x1b[{}A", self.drawn);
-        }
-        for line in penguin::frame(struck) {
-            picture.push_str("\r\x1b[K");
-            picture.push_str(line);
-            picture.push('\n');
-        }
+        let picture = redraw(self.drawn, &penguin::frame(is_down));
         screen.write_all(picture.as_bytes())?;
         self.drawn = penguin::HEIGHT;
         screen.flush()
@@ -56,8 +47,8 @@ impl Servo for Sim {
             info!(pulse_us = step.pulse_us, hold_ms, "swing step");
             return Ok(());
         }
-        let struck = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
-        self.draw(struck).map_err(|source| ServoError::Backend {
+        let is_down = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
+        self.draw(is_down).map_err(|source| ServoError::Backend {
             attempt: format!("draw a pulse of {} µs", step.pulse_us),
             source: source.into(),
         })
@@ -106,7 +97,7 @@ mod tests {
     #[test]
     fn a_swing_is_drawn_in_place() {
         let screen = Screen::default();
-        let mut sim = Sim::on(Some(Box::new(screen.clone())), limits());
+        let mut sim = Sim::new(Some(Box::new(screen.clone())), limits());
         for pulse_us in [2000, 1000] {
             sim.drive(&step(pulse_us)).unwrap();
         }
@@ -115,8 +106,8 @@ mod tests {
         let up = format!("\x1b[{HEIGHT}A");
         let frames: Vec<&str> = drawn.split(&up).collect();
         assert_eq!(frames.len(), 2, "{drawn}");
-        for (shown, struck) in frames.iter().zip([true, false]) {
-            for line in frame(struck) {
+        for (shown, is_down) in frames.iter().zip([true, false]) {
+            for line in frame(is_down) {
                 assert!(shown.contains(line), "{line:?} in {shown}");
             }
         }
@@ -137,7 +128,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut sim = Sim::on(Some(Box::new(Gone)), limits());
+        let mut sim = Sim::new(Some(Box::new(Gone)), limits());
         assert!(sim.drive(&step(1000)).is_err());
     }
 }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use service::error_chain::chain;
 use tracing::warn;
 
-use super::{PwmWish, Servo, ServoError};
+use super::{PwmSelection, Servo, ServoError};
 use crate::motion::{FRAME_US, Step};
-use crate::report::chain;
-use channel::{EXPORT_DEADLINE, State, Write, start, stop, writable, write};
+use channel::{EXPORT_DEADLINE, State, Write, start_writes, stop_writes, writable, write};
 
 const PERIOD_NS: u64 = FRAME_US as u64 * 1000;
 
@@ -24,89 +24,62 @@ pub(super) struct SysfsPwm {
     path: PathBuf,
     channel: u32,
     state: State,
-    /// What somebody else exported stays so: a udev rule may have, for this very user.
+    /// Exported here. A channel that was exported before stays so: a udev rule may have done it.
     exported: bool,
 }
 
-/// Why there is no channel to drive.
 #[derive(Debug, thiserror::Error)]
-pub enum SysfsPwmError {
-    /// No chip has the pin.
+pub(crate) enum SysfsPwmError {
     #[error(
         "no PWM chip for {wanted}: {there}; put {overlay} into /boot/firmware/config.txt (dtparam=audio=off too, \
          since sound takes both channels up to the Pi 4) and restart"
     )]
     NoChip {
-        /// The pin, or the chip's number.
         wanted: String,
-        /// The chips that are there.
         there: String,
         /// The line of config.txt that would help.
         overlay: String,
     },
-    /// It is not known which channel the pin is.
     #[error(
-        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: say --pwm-channel"
+        "it is not known which channel of pwmchip{chip} ({device}) GPIO {pin} is: give --pwm-channel"
     )]
     NoChannel {
         /// N of `pwmchipN`.
         chip: u32,
-        /// Its device.
         device: String,
-        /// BCM number of the pin.
         pin: u8,
     },
-    /// The chip has fewer channels.
     #[error("pwmchip{chip} has {channels} channels, from 0: there is no --pwm-channel {channel}")]
     Channels {
         /// N of `pwmchipN`.
         chip: u32,
-        /// How many it has.
         channels: u32,
-        /// The one that was wanted.
         channel: u32,
     },
-    /// The channel belongs to another driver.
     #[error(
         "channel {channel} of {chip} is in use by another driver: sound takes both up to the \
          Pi 4 (dtparam=audio=off gives them back)"
     )]
-    Busy {
-        /// The chip's directory.
-        chip: String,
-        /// The channel.
-        channel: u32,
-    },
-    /// A file of the channel cannot be used.
+    Busy { chip: String, channel: u32 },
     #[error(
         "cannot {attempt}: the user has to be in the group gpio (usermod -aG gpio USER) or root"
     )]
-    File {
-        /// What was tried, with the path.
-        attempt: String,
-        /// Why not.
-        source: io::Error,
-    },
+    File { attempt: String, source: io::Error },
     /// A file never came, or never became ours.
     #[error(
         "{path} cannot be written {EXPORT_DEADLINE:?} after its channel was exported: the user has \
          to be in the group gpio, and udev has to give that group /sys/class/pwm, as Raspberry Pi \
          OS does"
     )]
-    NotOurs {
-        /// The file.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
+    NotOurs { path: String, source: io::Error },
 }
 
 // === impl SysfsPwm ===
 
 impl SysfsPwm {
-    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and ends those that a predecessor left. Blocks for two
-    /// seconds at most.
-    pub(super) fn open(root: &Path, wish: PwmWish, pin: u8) -> Result<Self, SysfsPwmError> {
+    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and stops those
+    /// that a predecessor left. Blocks for two seconds at most.
+    pub(super) fn open(root: &Path, wish: PwmSelection, pin: u8) -> Result<Self, SysfsPwmError> {
         let found = chips::choose(&chips::list(root), wish, pin)?;
         let chip = found.chip.path;
         let path = chip.join(format!("pwm{}", found.channel));
@@ -137,17 +110,12 @@ impl SysfsPwm {
         Ok(servo)
     }
 
-    /// What was opened, for people.
-    pub(super) fn describe(&self) -> String {
-        format!("{}", self.path.display())
-    }
-
     fn take_over(&mut self) -> Result<(), SysfsPwmError> {
-        self.apply(&stop(self.state)).map_err(refused)?;
+        self.apply(&stop_writes(self.state)).map_err(file_error)?;
         let polarity = self.path.join("polarity");
         // Missing where the chip knows no other than the normal one.
-        if std::fs::read_to_string(&polarity).is_ok_and(|said| said.trim() == "inversed") {
-            write(&polarity, "normal").map_err(|source| refused((polarity, source)))?;
+        if std::fs::read_to_string(&polarity).is_ok_and(|text| text.trim() == "inversed") {
+            write(&polarity, "normal").map_err(|source| file_error((polarity, source)))?;
         }
         Ok(())
     }
@@ -186,34 +154,38 @@ impl SysfsPwm {
 
 impl Servo for SysfsPwm {
     fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
-        let writes = start(self.state, PERIOD_NS, u64::from(step.pulse_us) * 1000);
+        let writes = start_writes(self.state, PERIOD_NS, u64::from(step.pulse_us) * 1000);
         self.apply(&writes).map_err(|why| ServoError::Backend {
             attempt: format!("start pulses of {} µs", step.pulse_us),
-            source: refused(why).into(),
+            source: file_error(why).into(),
         })
     }
 
     fn detach(&mut self) -> Result<(), ServoError> {
-        let writes = stop(self.state);
+        let writes = stop_writes(self.state);
         self.apply(&writes).map_err(|why| ServoError::Backend {
             attempt: "stop its pulses".to_owned(),
-            source: refused(why).into(),
+            source: file_error(why).into(),
         })
+    }
+
+    fn place(&self) -> Option<String> {
+        Some(self.path.display().to_string())
     }
 }
 
 impl Drop for SysfsPwm {
     fn drop(&mut self) {
-        if let Err(why) = self.apply(&stop(self.state)) {
-            warn!(error = chain(&refused(why)), "the pulses may still be on");
+        if let Err(why) = self.apply(&stop_writes(self.state)) {
+            warn!(error = %chain(&file_error(why)), "the pulses may still be on");
         }
         if !self.exported {
             return;
         }
         let path = self.chip.join("unexport");
         if let Err(source) = write(&path, &self.channel.to_string()) {
-            let why = refused((path, source));
-            warn!(error = chain(&why), "the channel stays exported");
+            let why = file_error((path, source));
+            warn!(error = %chain(&why), "the channel stays exported");
         }
     }
 }
@@ -225,11 +197,11 @@ fn export(chip: &Path, channel: u32) -> Result<(), SysfsPwmError> {
             let chip = chip.display().to_string();
             return SysfsPwmError::Busy { chip, channel };
         }
-        refused((path, source))
+        file_error((path, source))
     })
 }
 
-fn refused((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
+fn file_error((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
     SysfsPwmError::File {
         attempt: format!("write {}", path.display()),
         source,
@@ -238,7 +210,7 @@ fn refused((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the hardware's frame has to pass, and nothing tells when it has"
+    reason = "the hardware's frame has to pass, and nothing reports its end"
 )]
 fn frame_passes() {
     std::thread::sleep(Duration::from_micros(FRAME_US.into()));

@@ -1,4 +1,4 @@
-//! Words over a socket, as a client of HTTP/1.1 says them.
+//! HTTP/1.1 over a plain socket.
 
 use std::net::SocketAddr;
 
@@ -15,14 +15,14 @@ pub async fn rest(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-pub async fn say(address: SocketAddr, words: &str) -> TcpStream {
+pub async fn send(address: SocketAddr, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let _reset = stream.write_all(words.as_bytes()).await;
+    let _reset = stream.write_all(request.as_bytes()).await;
     stream
 }
 
 /// The whole answer, head and all.
 pub async fn get(address: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-    rest(&mut say(address, &request).await).await
+    rest(&mut send(address, &request).await).await
 }

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Access, Arm, Calibration, Choreography, DeskHandle, End, History, Limits, Motion, PeerRate,
-    Picked, PortLimits, Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
+    Access, App, Arm, Backend, Calibration, Choreography, End, History, Limits, Motion, PeerRate,
+    PortLimits, Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -73,7 +73,7 @@ pub fn servo(held_us: Option<u16>) -> (GatedServo, Gate) {
 }
 
 impl Gate {
-    /// Waits until the servo is asked for a pulse of `us`.
+    /// Waits until the servo gets a pulse of `us`.
     pub async fn reached(&mut self, us: u16) {
         while within(self.arrived.recv()).await.unwrap() != us {}
     }
@@ -125,7 +125,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// Of the web side.
     pub web: SocketAddr,
-    pub desk: DeskHandle,
+    pub app: App,
     ready: Option<oneshot::Receiver<SocketAddr>>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), ServeError>>,
@@ -170,8 +170,7 @@ impl Server {
         history: History,
         access: Access,
     ) -> Self {
-        let picked = Picked {
-            servo: Box::new(servo),
+        let backend = Backend {
             name: "gated",
             reason: "a test".to_owned(),
         };
@@ -180,13 +179,13 @@ impl Server {
             strike: Duration::ZERO,
             rest: Duration::ZERO,
         };
-        let desk = DeskHandle::new(settings, history);
         let plan = Choreography {
             tempo,
             ..Choreography::within(limits)
         };
         let motion = Motion::new(plan, End::Rest).unwrap();
-        let arm = Arm::new(picked, motion, desk.clone()).unwrap();
+        let app = App::new(settings, history, backend, &motion);
+        let arm = Arm::new(Box::new(servo), motion, app.clone()).unwrap();
         let grpc = TcpListener::bind(address).await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = grpc.local_addr().unwrap();
@@ -195,8 +194,9 @@ impl Server {
         let (ready_tx, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(run(
-            Ports { grpc, http, access },
+            app.clone(),
             arm,
+            Ports { grpc, http, access },
             move |address| ready_tx.send(address).unwrap(),
             async move {
                 let _ = stopped.await;
@@ -205,7 +205,7 @@ impl Server {
         Self {
             address,
             web,
-            desk,
+            app,
             ready: Some(ready),
             stop: Some(stop),
             task,

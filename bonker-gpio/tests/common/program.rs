@@ -66,9 +66,9 @@ impl Running {
     pub async fn end(mut self, signal: Signal) -> (ExitStatus, Vec<String>, String) {
         let mut stderr = self.child.stderr.take().unwrap();
         let (status, rest) = self.stop(signal).await;
-        let mut said = String::new();
-        within(stderr.read_to_string(&mut said)).await.unwrap();
-        (status, rest, said)
+        let mut output = String::new();
+        within(stderr.read_to_string(&mut output)).await.unwrap();
+        (status, rest, output)
     }
 
     /// Sends `signal`; returns the status and the rest of standard output.

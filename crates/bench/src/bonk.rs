@@ -8,24 +8,23 @@ mod way;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lab::{Cgroup, Container, KubeStateMetrics, interrupt, wait};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
-use xtask::process::is_root;
-use xtask::say;
+use xtask::terminal;
 
 use super::figures::Spread;
 use super::footprint::oom_kills;
 use super::machine::Machine;
 use super::sections::{Section, write};
-use super::site::Built;
+use super::setup::{self, Built};
 use super::stamps::Stamps;
 use super::stopwatch::now_ns;
 use super::victim::Victims;
 use alerts::Parts;
 use report::{Report, Row, page, tables};
-use way::{Post, Way};
+use way::{Station, Way};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -50,7 +49,7 @@ const LATE: Duration = Duration::from_secs(150);
 /// How long what was just started may take to be at work.
 const READY: Duration = Duration::from_secs(90);
 
-/// A kill, by the name that both ends know it by.
+/// A kill, by the name that stands in the bonker's log.
 #[derive(Debug)]
 struct Kill {
     name: String,
@@ -62,13 +61,7 @@ struct Kill {
 
 /// Sets up, measures, shows.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
-             run `cargo xtask bench bonk` as root"
-        );
-    }
-    interrupt::catch()?;
+    setup::start("bonk")?;
     args.built.objects()?;
     let programs = args.built.programs()?;
     let cache = Cache::open()?;
@@ -77,28 +70,28 @@ pub(super) fn main(args: &Args) -> Result<()> {
 
     let containers: Vec<Container> = (0..args.kills).map(container).collect();
     let exporter = KubeStateMetrics::start(containers.clone())?;
-    say::step("starting an agent, and Prometheus and Alertmanager for each other way");
+    terminal::step("starting an agent, and Prometheus and Alertmanager for each other way");
     // Before the agent's programs.
     let stamps = Stamps::start()?;
-    let mut posts = Vec::new();
+    let mut stations = Vec::new();
     for way in Way::ALL {
-        posts.push(Post::start(way, &programs, &parts, &exporter)?);
+        stations.push(Station::start(way, &programs, &parts, &exporter)?);
         interrupt::check()?;
     }
-    for post in &mut posts {
-        post.ready(READY)?;
+    for station in &mut stations {
+        station.wait_until_ready(READY)?;
     }
     let others = oom_kills()?;
-    let kills = strike(args, &containers, &exporter, &stamps)?;
+    let kills = kill_all(args, &containers, &exporter, &stamps)?;
     let others = oom_kills()?.saturating_sub(others);
     let report = Report {
         machine: Machine::here()?,
         kills: kills.len(),
         every_s: args.every,
         others: others.saturating_sub(kills.len() as u64),
-        rows: collect(posts, &kills)?,
+        rows: collect(stations, &kills)?,
     };
-    say::line(format_args!("\n{}", tables(&report)));
+    terminal::line(format_args!("\n{}", tables(&report)));
     if args.write {
         write(Section::Bonk, &page(&report))?;
     }
@@ -116,7 +109,7 @@ fn container(number: u32) -> Container {
     }
 }
 
-fn strike(
+fn kill_all(
     args: &Args,
     containers: &[Container],
     exporter: &KubeStateMetrics,
@@ -125,17 +118,17 @@ fn strike(
     let every = Duration::from_secs(args.every);
     let victims = Victims::new()?;
     let mut kills = Vec::new();
-    // Until all is told, for those who want to look at them.
+    // Until all is reported, for whatever reads them.
     let mut cgroups: Vec<Cgroup> = Vec::new();
     for container in containers {
         if !kills.is_empty() {
-            super::pause(every)?;
+            interrupt::pause(every)?;
         }
         let (kill, cgroup) = victims.kill(&container.name)?;
         exporter.oom_kill(container);
         let ahead_ns = ahead_ns()?;
         let mark_ns = stamps.mark_ns(kill.pid);
-        say::line(format_args!("    {} is dead", container.name));
+        terminal::line(format_args!("    {} is dead", container.name));
         kills.push(Kill {
             name: container.name.clone(),
             mark_ns: mark_ns.context("the kernel's mark of a victim")?,
@@ -155,21 +148,21 @@ fn ahead_ns() -> Result<u64> {
     Ok(real.saturating_sub(between))
 }
 
-fn collect(posts: Vec<Post>, kills: &[Kill]) -> Result<Vec<Row>> {
-    say::step("waiting for what is not told yet");
+fn collect(stations: Vec<Station>, kills: &[Kill]) -> Result<Vec<Row>> {
+    terminal::step("waiting for the remaining swings");
     let start = Instant::now();
     let mut rows = Vec::new();
-    for mut post in posts {
+    for mut station in stations {
         let left = LATE.saturating_sub(start.elapsed());
-        let way = post.way;
-        // Whoever lost one is told by the count.
+        let way = station.way;
+        // A lost one shows in the count.
         let _late = wait::until("a swing for each kill", left, || {
-            let swings = post.swings();
+            let swings = station.swings();
             let all = kills.iter().all(|kill| swings.contains_key(&kill.name));
             (all || interrupt::check().is_err()).then_some(())
         });
         interrupt::check()?;
-        let swings = post.swings();
+        let swings = station.swings();
         let times = kills.iter().filter_map(|kill| {
             let pulse = swings.get(&kill.name)?.saturating_sub(kill.ahead_ns);
             Some(pulse.saturating_sub(kill.mark_ns))
@@ -177,8 +170,8 @@ fn collect(posts: Vec<Post>, kills: &[Kill]) -> Result<Vec<Row>> {
         let times: Vec<u64> = times.collect();
         rows.push(Row {
             way,
-            told: times.len(),
-            times: Spread::of(times),
+            swung: times.len(),
+            times: Spread::summarize(times),
         });
     }
     Ok(rows)

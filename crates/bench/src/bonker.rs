@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use lab::{Bonker, Crowd, Papers, Steps, interrupt};
-use xtask::{dist, say};
+use anyhow::{Context as _, Result, anyhow};
+use lab::{Bonker, Credentials, LoadClients, Steps, interrupt};
+use xtask::{dist, terminal};
 
-use super::footprint::peak_kib;
+use super::footprint::Resident;
 use super::machine::Machine;
-use super::site::write_page;
+use super::setup;
 use report::{Kind, Report, Visit, page, tables};
 
 /// Flags of the command.
@@ -37,7 +37,7 @@ pub(super) struct Args {
 }
 
 /// All of a log is read within this, once its program has ended.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const LAST_LINES: Duration = Duration::from_secs(10);
 
 /// Sets up, has them bonk, shows; fails where a promise is broken.
 pub(super) fn main(args: &Args) -> Result<()> {
@@ -58,15 +58,8 @@ pub(super) fn main(args: &Args) -> Result<()> {
         within: Duration::from_secs(args.within),
         visits,
     };
-    say::line(format_args!("\n{}", tables(&report)));
-    if args.write {
-        write_page("bonker-load.md", &page(&report))?;
-    }
-    let broken = report.broken();
-    if !broken.is_empty() {
-        bail!("broken: {}", broken.join("; "));
-    }
-    Ok(())
+    let written = args.write.then(|| ("bonker-load.md", page(&report)));
+    setup::finish(&tables(&report), written, &report.broken())
 }
 
 fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
@@ -76,34 +69,39 @@ fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
     let mut flags = vec!["--state", path(&state)?, "--log-format", "json"];
     let (cert, key, ca) = ("server.crt", "server.key", "ca.crt");
     let [cert, key, ca] = [cert, key, ca].map(|name| dir.path().join(name));
-    let papers = if tls {
+    let credentials = if tls {
         flags.extend(["--tls-cert", path(&cert)?, "--tls-key", path(&key)?]);
         flags.extend(["--tls-client-ca", path(&ca)?]);
-        Some(Papers::made_by(program, dir.path())?)
+        Some(Credentials::create(program, dir.path())?)
     } else {
         None
     };
     let mut bonker = Bonker::start_with_web(program, &flags)?;
     let pid = bonker.pid();
-    let before = peak_kib(pid)?;
+    let before = Resident::read(pid)?.peak;
 
-    say::step(format_args!("{} clients: {}", args.clients, kind.name()));
-    let mut crowd = Crowd::connect(bonker.url(), papers.as_ref(), args.clients, kind.sharing())?;
-    let connected = peak_kib(pid)?;
+    terminal::step(format_args!("{} clients: {}", args.clients, kind.name()));
+    let mut clients = LoadClients::connect(
+        bonker.url(),
+        credentials.as_ref(),
+        args.clients,
+        kind.sharing(),
+    )?;
+    let connected = Resident::read(pid)?.peak;
     interrupt::check()?;
     let bonks = args.clients.saturating_mul(args.each);
-    say::step(format_args!("{bonks} bonks over {} s", args.within));
-    let answers = crowd.bonk(args.each, Duration::from_secs(args.within))?;
+    terminal::step(format_args!("{bonks} bonks over {} s", args.within));
+    let answers = clients.bonk(args.each, Duration::from_secs(args.within))?;
     let requests = (!tls).then(|| bonker.requests()).transpose()?;
-    let peak = peak_kib(pid)?;
+    let peak = Resident::read(pid)?.peak;
 
-    say::step(format_args!("SIGTERM"));
+    terminal::step("SIGTERM");
     let (ends, end) = thread::scope(|scope| {
         let end = scope.spawn(|| bonker.end());
-        (crowd.ends(), end.join())
+        (clients.wait_for_end(), end.join())
     });
     let (stopped, well) = end.map_err(|_| anyhow!("waiting for the bonker panicked"))??;
-    let log = bonker.log.to_end(LAST_WORDS);
+    let log = bonker.log.to_end(LAST_LINES);
     Ok(Visit {
         kind,
         before,
@@ -114,7 +112,7 @@ fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
         ends: ends?,
         stopped,
         well,
-        steps: Steps::of(log.iter().map(String::as_str)),
+        steps: Steps::parse(log.iter().map(String::as_str)),
     })
 }
 

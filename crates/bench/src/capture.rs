@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use lab::interrupt;
+use anyhow::{Context as _, Result};
+use lab::{Spinners, interrupt};
 use xtask::debian::{Consent, Debian};
-use xtask::process::{capture, is_root};
-use xtask::{build_ebpf, dist, say, workspace};
+use xtask::process::capture;
+use xtask::{build_ebpf, terminal};
 
 use super::footprint::{Activity, Cpus, Memory, oom_kills};
-use super::page::{Machine, Report, Rest, Stretch, page, tables};
+use super::machine::Machine;
+use super::page::{Report, Rest, Stretch, page, tables};
 use super::sections::{Section, write};
+use super::setup;
 use super::signals;
-use super::spin::Spinners;
 use super::stamps::Stamps;
 use super::tool::Tool;
 use running::Running;
@@ -52,31 +53,20 @@ pub(super) struct Args {
     write: bool,
 }
 
-/// A stretch in which others had kills on this machine tells nothing of idle tools: so many tries.
+/// A stretch with other kills on this machine shows nothing of idle tools: so many tries.
 const STRETCHES: u32 = 5;
 
 /// Sets up, measures, shows.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
-             run `cargo xtask bench capture` as root"
-        );
-    }
-    interrupt::catch()?;
+    setup::start("capture")?;
     Debian::new(Consent::new(args.ebpf.yes))?
         .install("bpftrace, to be measured beside the agent,", &["bpftrace"])?;
-    let agent = if let Some(agent) = &args.agent {
-        build_ebpf::main(args.ebpf)?;
-        agent.clone()
-    } else {
-        dist::host(args.ebpf)?;
-        workspace::root().join("dist/oom-agent")
-    };
+    build_ebpf::main(args.ebpf)?;
+    let agent = setup::agent(args.ebpf, args.agent.as_ref())?;
     interrupt::check()?;
 
     let report = measure(args, &agent)?;
-    say::line(format_args!("\n{}", tables(&report)));
+    terminal::line(format_args!("\n{}", tables(&report)));
     if args.write {
         write(Section::Capture, &page(&report))?;
     }
@@ -84,26 +74,12 @@ pub(super) fn main(args: &Args) -> Result<()> {
 }
 
 fn measure(args: &Args, agent: &Path) -> Result<Report> {
-    let cores = std::thread::available_parallelism()
-        .context("count the CPUs")?
-        .get();
-    let spinners = args.busy.unwrap_or(cores);
+    let cores = std::thread::available_parallelism().context("count the CPUs")?;
     let version = capture(Command::new("bpftrace").arg("--version"))?;
-    let uname = rustix::system::uname();
-    // What follows the version is whose build it is.
-    let release = uname.release().to_string_lossy();
-    let machine = Machine {
-        cores,
-        kernel: release.split('-').next().unwrap_or_default().to_owned(),
-        arch: uname.machine().to_string_lossy().into_owned(),
-        bpftrace: version.trim().to_owned(),
-        date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-        command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
-    };
-
     let mut report = Report {
-        machine,
-        spinners,
+        machine: Machine::here()?,
+        bpftrace: version.trim().to_owned(),
+        spinners: args.busy.unwrap_or(cores.get()),
         harness_first: false,
         phases: Vec::new(),
         stretch: Stretch::default(),
@@ -114,14 +90,14 @@ fn measure(args: &Args, agent: &Path) -> Result<Report> {
     let mut stamps = Stamps::start()?;
     for ours in Tool::OURS {
         if !args.without.contains(&ours) {
-            pass(ours, args, agent, &mut stamps, &mut report)?;
+            measure_output(ours, args, agent, &mut stamps, &mut report)?;
         }
     }
     Ok(report)
 }
 
 /// The agent in one of its outputs, and its rivals.
-fn pass(
+fn measure_output(
     ours: Tool,
     args: &Args,
     agent: &Path,
@@ -131,24 +107,24 @@ fn pass(
     let tools = [ours].into_iter().chain(Tool::RIVALS);
     let tools: Vec<Tool> = tools.filter(|tool| !args.without.contains(tool)).collect();
     let names: Vec<_> = tools.iter().map(|tool| tool.name()).collect();
-    say::step(format_args!("starting {}", names.join("; ")));
+    terminal::step(format_args!("starting {}", names.join("; ")));
     let mut running = Running::start(&tools, agent)?;
     for (_, pid) in running.pids() {
         stamps.watch(pid)?;
     }
     running.warm_up()?;
     let length = Duration::from_secs(args.quiet);
-    say::step(format_args!("watching them do nothing for {length:?}"));
+    terminal::step(format_args!("watching them do nothing for {length:?}"));
     let (idle, stretch) = quiet(&running, length)?;
-    report.stretch = report.stretch.and(stretch);
+    report.stretch = report.stretch.worse_of(stretch);
 
-    say::step(format_args!("{} kills on an idle machine", args.kills));
+    terminal::step(format_args!("{} kills on an idle machine", args.kills));
     report
         .phases
         .push(running.phase("idle", args.kills, stamps)?);
     if report.spinners > 0 {
         let spinners = report.spinners;
-        say::step(format_args!(
+        terminal::step(format_args!(
             "{} kills while {spinners} threads spin",
             args.kills
         ));
@@ -159,13 +135,13 @@ fn pass(
     }
 
     for ((tool, pid), activity) in running.pids().zip(idle) {
-        if report.rests.iter().all(|(told, _)| *told != tool) {
-            let memory = Memory::of(pid)?;
+        if report.rests.iter().all(|(other, _)| *other != tool) {
+            let memory = Memory::read(pid)?;
             report.rests.push((tool, Rest { memory, activity }));
         }
     }
     if args.signals > 0 && report.signals.is_empty() {
-        say::step(format_args!("{} signals", args.signals));
+        terminal::step(format_args!("{} signals", args.signals));
         let agent = running.pids().find(|(tool, _)| *tool == ours);
         let (_, pid) = agent.context("a running agent")?;
         report.signals = signals::measure(pid, args.signals)?;
@@ -177,14 +153,14 @@ fn pass(
 /// What each tool did in a stretch, and what else went on.
 fn quiet(running: &Running, length: Duration) -> Result<(Vec<Activity>, Stretch)> {
     let look = || {
-        let all = running.pids().map(|(_, pid)| Activity::of(pid));
+        let all = running.pids().map(|(_, pid)| Activity::read(pid));
         all.collect::<Result<Vec<_>>>()
     };
     let mut tries = 1;
     loop {
         let (kills, cpus) = (oom_kills()?, Cpus::now()?);
         let before = look()?;
-        super::pause(length)?;
+        interrupt::pause(length)?;
         let after = look()?;
         let stretch = Stretch {
             length,
@@ -196,7 +172,7 @@ fn quiet(running: &Running, length: Duration) -> Result<(Vec<Activity>, Stretch)
             let done = done.map(|(after, before)| after.since(before)).collect();
             return Ok((done, stretch));
         }
-        say::line(format_args!(
+        terminal::line(format_args!(
             "    not quiet: {} OOM kills of others; once more",
             stretch.kills
         ));

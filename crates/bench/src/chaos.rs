@@ -1,28 +1,27 @@
-//! `cargo xtask bench chaos`: what is told of kills while everything around is killed, too.
+//! `cargo xtask bench chaos`: the reports of kills while everything around is killed, too.
 
 mod account;
-mod crew;
-mod lives;
+mod faults;
 mod report;
-mod schedule;
+mod runs;
+mod supervisor;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lab::{interrupt, wait};
-use xtask::process::is_root;
-use xtask::say;
+use xtask::terminal;
 
 use super::checks::Checks;
-use super::flood::Look;
+use super::flood::Sample;
+use super::kill_generator::{KillGenerator, Plan};
 use super::machine::Machine;
-use super::mill::{Mill, Plan};
-use super::pause;
-use super::site::{Built, Site, write_page};
+use super::setup::{self, Built};
+use super::site::Site;
 use account::Account;
-use crew::{Crew, End, Keeps};
-use report::{Done, Report, page, tables};
-use schedule::{Blow, Schedule, Step};
+use faults::{Fault, Schedule, Step};
+use report::{Injected, Report, page, tables};
+use supervisor::{End, Supervisor};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -63,31 +62,18 @@ fn minutes(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
-/// Sets up, strikes, compares; fails where a promise is broken.
+/// Sets up, injects faults, compares; fails where a promise is broken.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
-             run `cargo xtask bench chaos` as root"
-        );
-    }
-    interrupt::catch()?;
+    setup::start("chaos")?;
     let programs = args.built.programs()?;
     let mut site = Site::start(programs, args.built.consent())?;
     let report = measure(args, &mut site)?;
-    say::line(format_args!("\n{}", tables(&report)));
-    if args.write {
-        write_page("chaos.md", &page(&report))?;
-    }
-    let broken = report.checks.broken();
-    if !broken.is_empty() {
-        bail!("broken: {}", broken.join("; "));
-    }
-    Ok(())
+    let written = args.write.then(|| ("chaos.md", page(&report)));
+    setup::finish(&tables(&report), written, &report.checks.broken())
 }
 
 fn measure(args: &Args, site: &mut Site) -> Result<Report> {
-    say::step(format_args!("starting {PODS} containers and an agent"));
+    terminal::step(format_args!("starting {PODS} containers and an agent"));
     let mut pods = Vec::new();
     let mut contained = Vec::new();
     let slow = Plan {
@@ -97,7 +83,7 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
     for n in 0..PODS {
         let pod = site.pod(&format!("hungry-{n}"))?;
         interrupt::check()?;
-        contained.push(Mill::contained(&site.containerd, &pod, slow)?);
+        contained.push(KillGenerator::contained(&site.containerd, &pod, slow)?);
         pods.push(Site::object(&pod.name));
     }
     let steady = Plan {
@@ -105,62 +91,58 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
         pause: PACE,
     };
     let mut plain = (0..PLAIN)
-        .map(|_| Mill::plain(steady))
+        .map(|_| KillGenerator::plain(steady))
         .collect::<Result<Vec<_>>>()?;
-    let mut crew = Crew::new(Keeps::of(site)?);
-    crew.start(site)?;
-    for mill in contained.iter_mut().chain(&mut plain) {
-        mill.go()?;
+    let mut supervisor = Supervisor::new()?;
+    supervisor.start(site)?;
+    for generator in contained.iter_mut().chain(&mut plain) {
+        generator.open_gate()?;
     }
 
-    say::step(format_args!(
-        "striking for {:?}, seed {}",
+    terminal::step(format_args!(
+        "injecting faults for {:?}, seed {}",
         args.minutes, args.seed
     ));
-    let done = strike(args, site, &mut crew)?;
+    let faults = inject_all(args, site, &mut supervisor)?;
 
-    say::step("letting everything come to an end");
-    for mill in contained.iter().chain(&plain) {
-        mill.stop()?;
+    terminal::step("letting everything come to an end");
+    for generator in contained.iter().chain(&plain) {
+        generator.stop()?;
     }
-    for mill in contained.iter().chain(&plain) {
-        mill.finish(FOLLOW)?;
+    for generator in contained.iter().chain(&plain) {
+        generator.finish(FOLLOW)?;
     }
-    let admin = crew.admin()?;
+    let admin = supervisor.admin()?;
     let _late = wait::until("an answer to everything", FOLLOW, || {
-        let look = Look::at(admin).ok()?;
-        (look.pending() == 0 || interrupt::check().is_err()).then_some(())
+        let sample = Sample::scrape(admin).ok()?;
+        (sample.pending() == 0 || interrupt::check().is_err()).then_some(())
     });
     interrupt::check()?;
-    crew.end(End::Term)?;
+    supervisor.end(End::Term)?;
 
     let mut in_pods = Vec::new();
-    for mill in &contained {
-        in_pods.extend(mill.struck()?);
+    for generator in &contained {
+        in_pods.extend(generator.kills()?);
     }
     let mut on_node = Vec::new();
-    for mill in &plain {
-        on_node.extend(mill.struck()?);
+    for generator in &plain {
+        on_node.extend(generator.kills()?);
     }
-    let lives = &crew.lives;
+    let runs = &supervisor.runs;
     let account = Account {
         in_pods: &in_pods,
         on_node: &on_node,
         pods: &pods,
-        lives,
+        runs,
         events: &site.events()?,
-        keeps_ring: crew.keeps.pin.is_some(),
-        keeps_events: crew.keeps.state.is_some(),
     };
     let mut checks = Checks::default();
     Ok(Report {
         machine: Machine::here()?,
         length: args.minutes,
-        keeps_ring: account.keeps_ring,
-        keeps_events: account.keeps_events,
-        lives: lives.len() as u64,
-        torn: lives.iter().map(|life| life.torn).sum(),
-        done,
+        runs: runs.len() as u64,
+        torn: runs.iter().map(|run| run.torn).sum(),
+        faults,
         rows: account.rows(&mut checks),
         events: account.events(&mut checks),
         bonks: account.bonks(),
@@ -168,65 +150,66 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
     })
 }
 
-/// Blow after blow, until the time is up.
-fn strike(args: &Args, site: &mut Site, crew: &mut Crew) -> Result<Vec<Done>> {
+/// Fault after fault, until the time is up.
+fn inject_all(args: &Args, site: &mut Site, supervisor: &mut Supervisor) -> Result<Vec<Injected>> {
     let start = Instant::now();
-    let mut done = Vec::new();
+    let mut faults = Vec::new();
     for step in Schedule::new(args.seed) {
         let left = args.minutes.saturating_sub(start.elapsed());
         if left <= step.after {
-            pause(left)?;
+            interrupt::pause(left)?;
             break;
         }
-        pause(step.after)?;
+        interrupt::pause(step.after)?;
         let at = start.elapsed();
-        make(step, site, crew).with_context(|| format!("after a blow: {}", step.blow.name()))?;
+        inject(step, site, supervisor)
+            .with_context(|| format!("after a fault: {}", step.fault.name()))?;
         let back = start.elapsed().saturating_sub(at);
-        say::line(format_args!(
+        terminal::line(format_args!(
             "    {:>6.1} s  {}, back after {:.1} s",
             at.as_secs_f64(),
-            step.blow.name(),
+            step.fault.name(),
             back.as_secs_f64()
         ));
-        done.push(Done {
+        faults.push(Injected {
             at,
-            blow: step.blow,
+            fault: step.fault,
             back,
         });
     }
-    Ok(done)
+    Ok(faults)
 }
 
-/// Strikes, and makes it good again.
-fn make(step: Step, site: &mut Site, crew: &mut Crew) -> Result<()> {
-    match step.blow {
-        Blow::ApiServer => {
+/// Injects one, and repairs it.
+fn inject(step: Step, site: &mut Site, supervisor: &mut Supervisor) -> Result<()> {
+    match step.fault {
+        Fault::ApiServer => {
             site.api.crash();
-            pause(step.away)?;
+            interrupt::pause(step.away)?;
             site.api.restart()
         }
-        Blow::Containerd => {
+        Fault::Containerd => {
             site.containerd.crash();
-            pause(step.away)?;
+            interrupt::pause(step.away)?;
             site.containerd.restart()
         }
-        Blow::AgentTerm | Blow::AgentKill => {
-            let how = if step.blow == Blow::AgentTerm {
+        Fault::AgentTerm | Fault::AgentKill => {
+            let how = if step.fault == Fault::AgentTerm {
                 End::Term
             } else {
                 End::Kill
             };
-            crew.end(how)?;
-            pause(step.away)?;
-            crew.start(site)
+            supervisor.end(how)?;
+            interrupt::pause(step.away)?;
+            supervisor.start(site)
         }
-        Blow::AgentWithoutApi => {
+        Fault::AgentWithoutApi => {
             site.api.crash();
-            // So that something is owed by then.
-            pause(PACE * 4)?;
-            crew.end(End::Term)?;
-            pause(step.away)?;
-            crew.start(site)?;
+            // So that Events are pending by then.
+            interrupt::pause(PACE * 4)?;
+            supervisor.end(End::Term)?;
+            interrupt::pause(step.away)?;
+            supervisor.start(site)?;
             site.api.restart()
         }
     }

@@ -1,8 +1,8 @@
-//! What has to hold, and whether it did. Pure.
+//! Promises, and whether they hold. Pure.
 
 use std::fmt::Write as _;
 
-/// Promises, each with what came of it.
+/// Promises, each with what was found.
 #[derive(Debug, Default)]
 pub(super) struct Checks(Vec<Check>);
 
@@ -25,7 +25,7 @@ impl Checks {
     }
 
     /// Two counts that are to be the same.
-    pub(super) fn same(&mut self, what: &'static str, found: u64, wanted: u64) {
+    pub(super) fn add_equal(&mut self, what: &'static str, found: u64, wanted: u64) {
         self.add(what, format!("{found} of {wanted}"), found == wanted);
     }
 
@@ -52,9 +52,9 @@ mod tests {
     #[test]
     fn what_is_broken_is_named_and_marked() {
         let mut checks = Checks::default();
-        checks.same("told", 3, 3);
+        checks.add_equal("lines", 3, 3);
         checks.add("drift", "2", false);
         assert_eq!(checks.broken(), ["drift"]);
-        assert_eq!(checks.list(), "- told: 3 of 3\n- drift: 2 **(broken)**\n");
+        assert_eq!(checks.list(), "- lines: 3 of 3\n- drift: 2 **(broken)**\n");
     }
 }

@@ -1,12 +1,12 @@
-//! Kills that were made against what was told of them. Pure.
+//! Kills that were made against the reports of them. Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// A kill as whoever had it done knows it.
+/// A kill, by its victim's own notes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Struck {
+pub(super) struct Kill {
     pub(super) cgroup: String,
     /// In the victim's own PID namespace.
     pub(super) pid: u32,
@@ -16,7 +16,7 @@ pub(super) struct Struck {
 
 /// An incident line, as far as it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct IncidentLine {
     /// The incident's.
     pub(super) id: String,
     pub(super) cgroup: String,
@@ -25,33 +25,33 @@ pub(super) struct Told {
 
 /// An Event, as far as it is compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(super) struct Event {
     /// `Kind/name`.
     pub(super) object: String,
     pub(super) incident: String,
-    /// How many kills it tells: its own and those of its series.
+    /// How many kills it counts: its own and those of its series.
     pub(super) count: u64,
     /// Kills before it that had no Event of their own.
     pub(super) held_back: u64,
 }
 
-/// What of the kills was told.
+/// What of the kills was reported.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Comparison {
     /// Kills with one incident.
     pub(super) once: u64,
     /// Kills with several incidents.
-    pub(super) doubled: Vec<Struck>,
-    pub(super) missing: Vec<Struck>,
+    pub(super) doubled: Vec<Kill>,
+    pub(super) missing: Vec<Kill>,
     /// Incidents in the same cgroups that are of no kill.
-    pub(super) invented: Vec<Told>,
+    pub(super) invented: Vec<IncidentLine>,
 }
 
-/// Joins both by cgroup and pid. Incidents of other cgroups are others' business.
-pub(super) fn compare(kills: &[Struck], told: &[Told]) -> Comparison {
+/// Joins both by cgroup and pid. Incidents of other cgroups are left out.
+pub(super) fn compare(kills: &[Kill], reported: &[IncidentLine]) -> Comparison {
     let key = |cgroup: &str, pid: u32| (cgroup.to_owned(), pid);
-    let mut lines: BTreeMap<(String, u32), Vec<&Told>> = BTreeMap::new();
-    for one in told {
+    let mut lines: BTreeMap<(String, u32), Vec<&IncidentLine>> = BTreeMap::new();
+    for one in reported {
         let lines = lines.entry(key(&one.cgroup, one.pid)).or_default();
         lines.push(one);
     }
@@ -64,14 +64,14 @@ pub(super) fn compare(kills: &[Struck], told: &[Told]) -> Comparison {
             _ => comparison.doubled.push(kill.clone()),
         }
     }
-    let ours = |one: &&Told| kills.iter().any(|kill| kill.cgroup == one.cgroup);
+    let ours = |one: &&IncidentLine| kills.iter().any(|kill| kill.cgroup == one.cgroup);
     let rest = lines.into_values().flatten();
     comparison.invented = rest.filter(ours).cloned().collect();
     comparison
 }
 
 /// Incidents with more than one Event on the same object.
-pub(super) fn doubled_events(events: &[Noted]) -> Vec<String> {
+pub(super) fn doubled_events(events: &[Event]) -> Vec<String> {
     let mut count: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for event in events {
         let key = (event.object.as_str(), event.incident.as_str());
@@ -84,13 +84,13 @@ pub(super) fn doubled_events(events: &[Noted]) -> Vec<String> {
         .collect()
 }
 
-/// The `action` of an Event that is a verdict.
-const VERDICT: &str = "CompareStatus";
+/// The `action` of an Event of a status check.
+const STATUS_CHECK: &str = "CompareStatus";
 
-// === impl Told ===
+// === impl IncidentLine ===
 
-impl Told {
-    /// Of a whole line; `None` where it is none.
+impl IncidentLine {
+    /// Reads a whole line; `None` where it is none.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let incident: Value = serde_json::from_str(line).ok()?;
         let victim = incident.pointer("/victims/0")?;
@@ -104,17 +104,17 @@ impl Told {
     }
 }
 
-// === impl Noted ===
+// === impl Event ===
 
-impl Noted {
-    /// Of an object of `events.k8s.io/v1`; `None` where it is not the agent's word on a kill. Its
-    /// verdict on what Kubernetes tells of one is another matter.
+impl Event {
+    /// Reads an object of `events.k8s.io/v1`; `None` where it is not the agent's report of a kill, such as
+    /// its check of a status.
     pub(super) fn parse(event: &Value) -> Option<Self> {
         let annotation = |key: &str| {
             let all = event.pointer("/metadata/annotations")?;
             all.get(format!("oom-bonker.dev/{key}"))?.as_str()
         };
-        if event.get("action").and_then(Value::as_str) == Some(VERDICT) {
+        if event.get("action").and_then(Value::as_str) == Some(STATUS_CHECK) {
             return None;
         }
         let regarding = event.get("regarding")?;
@@ -136,16 +136,16 @@ mod tests {
 
     use super::*;
 
-    fn struck(cgroup: &str, pid: u32) -> Struck {
-        Struck {
+    fn kill(cgroup: &str, pid: u32) -> Kill {
+        Kill {
             cgroup: cgroup.into(),
             pid,
             at_ms: 0,
         }
     }
 
-    fn told(id: &str, cgroup: &str, pid: u32) -> Told {
-        Told {
+    fn incident(id: &str, cgroup: &str, pid: u32) -> IncidentLine {
+        IncidentLine {
             id: id.into(),
             cgroup: cgroup.into(),
             pid,
@@ -153,36 +153,31 @@ mod tests {
     }
 
     #[test]
-    fn each_kill_is_told_once_or_is_named() {
+    fn each_kill_is_reported_once_or_is_named() {
         // The same pid is another process in another namespace.
-        let kills = [
-            struck("/a", 1),
-            struck("/a", 2),
-            struck("/a", 3),
-            struck("/b", 1),
-        ];
+        let kills = [kill("/a", 1), kill("/a", 2), kill("/a", 3), kill("/b", 1)];
         let lines = [
-            told("w", "/a", 1),
-            told("x", "/a", 2),
-            told("y", "/a", 2),
-            told("z", "/b", 9),
-            told("others", "/c", 1),
+            incident("w", "/a", 1),
+            incident("x", "/a", 2),
+            incident("y", "/a", 2),
+            incident("z", "/b", 9),
+            incident("others", "/c", 1),
         ];
         let comparison = compare(&kills, &lines);
         assert_eq!(
             comparison,
             Comparison {
                 once: 1,
-                doubled: vec![struck("/a", 2)],
-                missing: vec![struck("/a", 3), struck("/b", 1)],
-                invented: vec![told("z", "/b", 9)],
+                doubled: vec![kill("/a", 2)],
+                missing: vec![kill("/a", 3), kill("/b", 1)],
+                invented: vec![incident("z", "/b", 9)],
             }
         );
     }
 
     #[test]
     fn an_incident_may_have_an_event_on_each_of_its_objects_but_one() {
-        let event = |object: &str, incident: &str| Noted {
+        let event = |object: &str, incident: &str| Event {
             object: object.into(),
             incident: incident.into(),
             count: 1,
@@ -200,27 +195,27 @@ mod tests {
     #[test]
     fn a_line_is_read_by_the_pid_that_the_victim_knows() {
         let line = r#"{"id":"b-1-9","victims":[{"pid":9,"namespace_pid":4,"cgroup":"/a"}]}"#;
-        assert_eq!(Told::parse(line), Some(told("b-1-9", "/a", 4)));
+        assert_eq!(IncidentLine::parse(line), Some(incident("b-1-9", "/a", 4)));
         let host = r#"{"id":"b-1-9","victims":[{"pid":9,"namespace_pid":null,"cgroup":"/a"}]}"#;
-        assert_eq!(Told::parse(host), Some(told("b-1-9", "/a", 9)));
-        assert_eq!(Told::parse(line.get(..40).unwrap()), None);
+        assert_eq!(IncidentLine::parse(host), Some(incident("b-1-9", "/a", 9)));
+        assert_eq!(IncidentLine::parse(line.get(..40).unwrap()), None);
     }
 
     #[test]
-    fn an_event_is_read_with_all_that_it_tells() {
+    fn an_event_is_read_with_all_its_counts() {
         let event = json!({
             "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-9", "oom-bonker.dev/held-back": "5"}},
             "regarding": {"kind": "Pod", "name": "hungry"}, "series": {"count": 3},
         });
-        let noted = Noted::parse(&event).unwrap();
+        let event_read = Event::parse(&event).unwrap();
         assert_eq!(
-            (noted.object.as_str(), noted.incident.as_str()),
+            (event_read.object.as_str(), event_read.incident.as_str()),
             ("Pod/hungry", "b-1-9")
         );
-        assert_eq!((noted.count, noted.held_back), (3, 5));
-        assert_eq!(Noted::parse(&json!({"regarding": {}})), None);
-        let mut verdict = event;
-        verdict["action"] = json!("CompareStatus");
-        assert_eq!(Noted::parse(&verdict), None);
+        assert_eq!((event_read.count, event_read.held_back), (3, 5));
+        assert_eq!(Event::parse(&json!({"regarding": {}})), None);
+        let mut check = event;
+        check["action"] = json!("CompareStatus");
+        assert_eq!(Event::parse(&check), None);
     }
 }

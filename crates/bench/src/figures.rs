@@ -1,5 +1,7 @@
 //! Many measurements as a few figures. Pure.
 
+use std::time::Duration;
+
 /// Of a set of times; in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
@@ -10,7 +12,7 @@ pub(super) struct Times {
 
 impl Times {
     /// `None` where there is nothing to make figures of.
-    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
         times.sort_unstable();
         Some(Self {
             p50: quantile(&times, 50)?,
@@ -30,7 +32,7 @@ pub(super) struct Spread {
 
 impl Spread {
     /// `None` where there is nothing to make figures of.
-    pub(super) fn of(mut times: Vec<u64>) -> Option<Self> {
+    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
         times.sort_unstable();
         Some(Self {
             min: *times.first()?,
@@ -56,6 +58,25 @@ pub(super) fn multiple_tenths(cost: u64, base: u64) -> Option<u64> {
     (base > 0).then(|| cost.saturating_mul(10).div_ceil(base))
 }
 
+/// Of a number of tenths.
+pub(super) fn tenths(value: u64) -> String {
+    format!("{}.{}", value / 10, value % 10)
+}
+
+pub(super) fn mib(kib: u64) -> String {
+    tenths(kib.saturating_mul(10) >> 10)
+}
+
+/// Of nanoseconds.
+pub(super) fn milliseconds(ns: u64) -> String {
+    format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
+}
+
+/// Rounded down.
+pub(super) fn seconds_in_tenths(time: Duration) -> String {
+    tenths(time.as_secs() * 10 + u64::from(time.subsec_millis() / 100))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,19 +85,19 @@ mod tests {
     fn a_quantile_is_a_value_that_was_measured() {
         let hundred: Vec<u64> = (1..=100).rev().collect();
         let times = |p50, p99, max| Some(Times { p50, p99, max });
-        assert_eq!(Times::of(hundred), times(50, 99, 100));
-        assert_eq!(Times::of((1..=300).collect()), times(150, 297, 300));
-        assert_eq!(Times::of(vec![7, 5]), times(5, 7, 7));
-        assert_eq!(Times::of(vec![7]), times(7, 7, 7));
-        assert_eq!(Times::of(Vec::new()), None);
+        assert_eq!(Times::summarize(hundred), times(50, 99, 100));
+        assert_eq!(Times::summarize((1..=300).collect()), times(150, 297, 300));
+        assert_eq!(Times::summarize(vec![7, 5]), times(5, 7, 7));
+        assert_eq!(Times::summarize(vec![7]), times(7, 7, 7));
+        assert_eq!(Times::summarize(Vec::new()), None);
     }
 
     #[test]
     fn a_few_have_ends_and_a_middle() {
         let spread = |min, median, max| Some(Spread { min, median, max });
-        assert_eq!(Spread::of(vec![9, 1, 5, 3]), spread(1, 3, 9));
-        assert_eq!(Spread::of(vec![7]), spread(7, 7, 7));
-        assert_eq!(Spread::of(Vec::new()), None);
+        assert_eq!(Spread::summarize(vec![9, 1, 5, 3]), spread(1, 3, 9));
+        assert_eq!(Spread::summarize(vec![7]), spread(7, 7, 7));
+        assert_eq!(Spread::summarize(Vec::new()), None);
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! `cargo xtask bench flood`: as many kills as this machine makes, and what becomes of each.
+//! `cargo xtask bench flood`: as many kills as this machine makes, and the reports of each.
 
 mod console;
 mod judge;
 mod report;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use lab::{Admin, interrupt, wait};
+use lab::{Admin, Scrape, interrupt, wait};
+use xtask::terminal;
 
 use super::checks::Checks;
-use super::compare::{Told, compare};
-use super::footprint::{Activity, Cpus, oom_kills};
+use super::compare::{IncidentLine, compare};
+use super::footprint::{Activity, Cpus, Resident, oom_kills};
+use super::kill_generator::{KillGenerator, Plan};
 use super::machine::Machine;
-use super::mill::{Mill, Plan};
-use super::scrape::Scrape;
-use super::site::{Answers, Built, Site, write_page};
+use super::setup::{self, Built};
+use super::site::Site;
 use console::Quiet;
-use judge::{judge, told_on};
+use judge::{count_on, judge};
 use report::{Bare, Cost, Report, page, tables};
-pub(super) use watch::Look;
-use watch::{Memory, Watch, requests};
-use xtask::process::is_root;
-use xtask::say;
+pub(super) use watch::Sample;
+use watch::{Watch, requests};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -69,106 +69,98 @@ fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
 
 /// Sets up, floods, shows; fails where a promise is broken.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to load eBPF programs and to make cgroups with a memory limit: \
-             run `cargo xtask bench flood` as root"
-        );
-    }
-    interrupt::catch()?;
+    setup::start("flood")?;
     let programs = args.built.programs()?;
     let site = Site::start(programs, args.built.consent())?;
     let report = measure(args, &site)?;
-    say::line(format_args!("\n{}", tables(&report)));
-    if args.write {
-        write_page("flood.md", &page(&report))?;
-    }
-    let broken = report.checks.broken();
-    if !broken.is_empty() {
-        bail!("broken: {}", broken.join("; "));
-    }
-    Ok(())
+    let written = args.write.then(|| ("flood.md", page(&report)));
+    setup::finish(&tables(&report), written, &report.checks.broken())
 }
 
 fn measure(args: &Args, site: &Site) -> Result<Report> {
     let bare = bare(args)?;
     let _quiet = args.quiet_console.then(Quiet::start).transpose()?;
-    say::step(format_args!("starting {PODS} containers and an agent"));
+    terminal::step(format_args!("starting {PODS} containers and an agent"));
     let mut pods = Vec::new();
-    let mut mills = Vec::new();
+    let mut generators = Vec::new();
     for n in 0..PODS {
         let pod = site.pod(&format!("hungry-{n}"))?;
         interrupt::check()?;
-        mills.push(Mill::contained(&site.containerd, &pod, plan(IN_POD))?);
+        generators.push(KillGenerator::contained(
+            &site.containerd,
+            &pod,
+            plan(IN_POD),
+        )?);
         pods.push(Site::object(&pod.name));
     }
     let rest = args.incidents.saturating_sub(IN_POD.saturating_mul(PODS));
-    mills.extend(plain(rest)?);
+    generators.extend(plain(rest)?);
 
     let mut agent = site.agent(&[])?;
-    let admin = Admin::of(&mut agent)?;
+    let admin = Admin::of_agent(&mut agent)?;
     let processes = [
         ("oom-agent", agent.pid()),
         ("kube-apiserver", site.api.pid()),
         ("bonker-gpio", site.bonker.pid()),
         ("containerd", site.containerd.pid()),
     ];
-    let before = Memory::of(agent.pid())?;
+    let before = Resident::read(agent.pid())?;
     let activities = activities(&processes)?;
     let answered = Scrape::parse(&site.api.metrics()?);
     let (cpus, all) = (Cpus::now()?, oom_kills()?);
 
-    say::step(format_args!("{} kills", args.incidents));
+    terminal::step(format_args!("{} kills", args.incidents));
     let start = Instant::now();
-    for mill in &mut mills {
-        mill.go()?;
+    for generator in &mut generators {
+        generator.open_gate()?;
     }
     let mut watch = Watch::default();
-    while !mills.iter().all(Mill::is_done) {
-        watch.look(&Look::at(admin)?);
-        super::pause(Duration::from_secs(1))?;
+    while !generators.iter().all(KillGenerator::is_done) {
+        watch.add(&Sample::scrape(admin)?);
+        interrupt::pause(Duration::from_secs(1))?;
         if start.elapsed() > LONGEST {
             bail!("the kills do not end within {LONGEST:?}");
         }
     }
     let took = start.elapsed();
     let busy_percent = Cpus::now()?.busy_percent_since(cpus);
-    say::line(format_args!("    in {:.1} s", took.as_secs_f64()));
+    terminal::line(format_args!("    in {:.1} s", took.as_secs_f64()));
 
     let mut kills = Vec::new();
-    for mill in &mills {
-        kills.extend(mill.struck()?);
+    for generator in &generators {
+        kills.extend(generator.kills()?);
     }
     let mut seen = 0_usize;
-    // Those of others are told, too: a line for each of ours is waited for, and judged below.
+    // Those of others are reported, too: a line for each of ours is waited for, and judged below.
     let _late = agent.incidents.find("line for each kill", FOLLOW, |line| {
-        let told = Told::parse(line)?;
-        let ours = kills.iter().any(|kill| kill.cgroup == told.cgroup);
+        let incident = IncidentLine::parse(line)?;
+        let ours = kills.iter().any(|kill| kill.cgroup == incident.cgroup);
         seen = seen.saturating_add(usize::from(ours));
         (seen == kills.len()).then_some(())
     });
     interrupt::check()?;
-    // What the sinks still have under way; others' kills may come between two looks.
-    let mut last = Look::default();
-    let mut answers = Answers::default();
+    // What the sinks still have under way; others' kills may come between two samples.
+    let mut last = Sample::default();
+    let mut answers = BTreeMap::new();
     let _late = wait::until("an answer to everything", NAMELESS, || {
-        last = Look::at(admin).ok()?;
-        answers = site.answers().ok()?;
+        last = Sample::scrape(admin).ok()?;
+        answers = site.bonker.requests().ok()?;
         // What is refused for now is sent again.
-        let done = last.pending() == 0 && answers.all() >= last.sent();
+        let done = last.pending() == 0 && answers.values().sum::<u64>() >= last.sent();
         (done || interrupt::check().is_err()).then_some(())
     });
     // Each series is brought up to date once more.
     let of_pods = u64::from(IN_POD).saturating_mul(PODS.into());
     let mut events = site.events()?;
     let end = Instant::now();
-    while told_on(&pods, &events) < of_pods && end.elapsed() < FOLLOW {
-        super::pause(Duration::from_secs(1))?;
+    while count_on(&pods, &events) < of_pods && end.elapsed() < FOLLOW {
+        interrupt::pause(Duration::from_secs(1))?;
         events = site.events()?;
     }
 
-    let told: Vec<Told> = agent.incidents.so_far().filter_map(Told::parse).collect();
-    watch.look(&last);
+    let incidents = agent.incidents.so_far();
+    let incidents: Vec<IncidentLine> = incidents.filter_map(IncidentLine::parse).collect();
+    watch.add(&last);
     let requests = requests(&answered, &Scrape::parse(&site.api.metrics()?));
     let costs = costs(&processes, &activities)?;
     let mut report = Report {
@@ -181,7 +173,7 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         bare,
         quiet: args.quiet_console,
         before,
-        after: Memory::of(agent.pid())?,
+        after: Resident::read(agent.pid())?,
         watch,
         answers,
         requests,
@@ -190,17 +182,17 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         last,
         checks: Checks::default(),
     };
-    let comparison = compare(&kills, &told);
-    judge(&mut report, &comparison, &events, &pods);
+    let comparison = compare(&kills, &incidents);
+    judge(&mut report, &comparison, &events, (&pods, of_pods));
     drop(agent);
     Ok(report)
 }
 
-/// How fast this machine kills with nobody watching.
+/// How fast this machine kills without an agent.
 fn bare(args: &Args) -> Result<Vec<Bare>> {
     let level = console::level()?;
     let mut all = Vec::new();
-    say::step(format_args!("{BARE} kills with nobody watching"));
+    terminal::step(format_args!("{BARE} kills without an agent"));
     all.push(Bare {
         console: console::prints_kills(level),
         kills: BARE,
@@ -208,7 +200,7 @@ fn bare(args: &Args) -> Result<Vec<Bare>> {
     });
     if args.quiet_console {
         let _quiet = Quiet::start()?;
-        say::step(format_args!("{BARE} more, none on the console"));
+        terminal::step(format_args!("{BARE} more, none on the console"));
         all.push(Bare {
             console: false,
             kills: BARE,
@@ -226,32 +218,32 @@ fn plan(kills: u32) -> Plan {
 }
 
 /// Shells that make so many kills together.
-fn plain(kills: u32) -> Result<Vec<Mill>> {
+fn plain(kills: u32) -> Result<Vec<KillGenerator>> {
     let each = kills / PLAIN;
     let first = each.saturating_add(kills % PLAIN);
     (0..PLAIN)
-        .map(|n| Mill::plain(plan(if n == 0 { first } else { each })))
+        .map(|n| KillGenerator::plain(plan(if n == 0 { first } else { each })))
         .collect()
 }
 
 fn without_agent() -> Result<Duration> {
-    let mut mills = plain(BARE)?;
+    let mut generators = plain(BARE)?;
     let start = Instant::now();
-    for mill in &mut mills {
-        mill.go()?;
+    for generator in &mut generators {
+        generator.open_gate()?;
     }
-    for mill in &mills {
-        mill.finish(LONGEST)?;
+    for generator in &generators {
+        generator.finish(LONGEST)?;
     }
     let took = start.elapsed();
-    for mill in &mills {
-        mill.struck()?;
+    for generator in &generators {
+        generator.kills()?;
     }
     Ok(took)
 }
 
 fn activities(processes: &[(&'static str, u32)]) -> Result<Vec<Activity>> {
-    let all = processes.iter().map(|(_, pid)| Activity::of(*pid));
+    let all = processes.iter().map(|(_, pid)| Activity::read(*pid));
     all.collect::<Result<_>>().context("the CPU time of all")
 }
 

@@ -16,6 +16,14 @@ pub(super) struct Memory {
     pub(super) anon: u64,
 }
 
+/// Resident memory over time; in KiB.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resident {
+    pub(super) now: u64,
+    /// The most since the process was started.
+    pub(super) peak: u64,
+}
+
 /// What the threads of a process did since they were started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Activity {
@@ -25,8 +33,22 @@ pub(super) struct Activity {
     pub(super) cpu_ns: u64,
 }
 
+impl Resident {
+    pub(super) fn read(pid: u32) -> Result<Self> {
+        let status = read(format!("/proc/{pid}/status"))?;
+        Self::parse(&status).with_context(|| format!("the memory of process {pid}"))
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        Some(Self {
+            now: field(status, "VmRSS:")?,
+            peak: field(status, "VmHWM:")?,
+        })
+    }
+}
+
 impl Memory {
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(super) fn read(pid: u32) -> Result<Self> {
         let status = read(format!("/proc/{pid}/status"))?;
         let rollup = read(format!("/proc/{pid}/smaps_rollup"))?;
         Self::parse(&status, &rollup).with_context(|| format!("the memory of process {pid}"))
@@ -43,7 +65,7 @@ impl Memory {
 
 impl Activity {
     /// Of all threads that a process has now.
-    pub(super) fn of(pid: u32) -> Result<Self> {
+    pub(super) fn read(pid: u32) -> Result<Self> {
         let tasks = format!("/proc/{pid}/task");
         let mut sum = Self::default();
         for entry in fs::read_dir(&tasks).with_context(|| format!("list {tasks}"))? {
@@ -116,12 +138,6 @@ impl Cpus {
     }
 }
 
-/// The most memory a process had resident so far; in KiB.
-pub(super) fn peak_kib(pid: u32) -> Result<u64> {
-    let status = read(format!("/proc/{pid}/status"))?;
-    field(&status, "VmHWM:").with_context(|| format!("the peak of process {pid}"))
-}
-
 /// OOM kills of the whole machine so far, by the kernel's count.
 pub(super) fn oom_kills() -> Result<u64> {
     field(&read("/proc/vmstat")?, "oom_kill ").context("oom_kill in /proc/vmstat")
@@ -158,6 +174,8 @@ mod tests {
             })
         );
         assert_eq!(Memory::parse(STATUS, ""), None);
+        let resident = Resident::parse(STATUS).unwrap();
+        assert_eq!((resident.now, resident.peak), (104_448, 104_660));
     }
 
     #[test]
@@ -184,9 +202,9 @@ mod tests {
     #[test]
     fn this_process_has_threads_and_memory() {
         let pid = std::process::id();
-        assert!(Memory::of(pid).unwrap().rss > 0);
-        assert!(peak_kib(pid).unwrap() > 0);
-        assert!(Activity::of(pid).unwrap().switches > 0);
+        assert!(Memory::read(pid).unwrap().rss > 0);
+        assert!(Resident::read(pid).unwrap().peak > 0);
+        assert!(Activity::read(pid).unwrap().switches > 0);
         oom_kills().unwrap();
         Cpus::now().unwrap();
     }

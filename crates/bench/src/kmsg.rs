@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 /// More than the kernel puts into one record.
 const RECORD: usize = 16 << 10;
 
-/// What is passed on: the kill itself, and the two lines of the report before it that tell the
+/// What is passed on: the kill itself, and the two lines of the report before it with the
 /// cgroup and its limit (the report, unlike the kill, is left out when kills come fast).
 const WANTED: [&str; 3] = ["Killed process ", "oom-kill:", "memory: usage "];
 

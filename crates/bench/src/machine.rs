@@ -1,8 +1,7 @@
-//! Where and how it was measured.
+//! The machine and the command of a measurement.
 
 use anyhow::{Context as _, Result};
 
-/// This one.
 #[derive(Debug)]
 pub(super) struct Machine {
     cores: usize,
@@ -31,8 +30,13 @@ impl Machine {
 
     /// For the head of a page.
     pub(super) fn line(&self) -> String {
+        self.line_with("")
+    }
+
+    /// The same with more about the machine.
+    pub(super) fn line_with(&self, more: &str) -> String {
         format!(
-            "Made by `cargo xtask {}` on {}: {} CPUs, Linux {} on {}. \
+            "Made by `cargo xtask {}` on {}: {} CPUs, Linux {} on {}{more}. \
              Figures are of this one machine; the command makes those of yours.\n",
             self.command, self.date, self.cores, self.kernel, self.arch
         )
@@ -50,7 +54,7 @@ impl Machine {
     }
 }
 
-/// As it was typed, with files by their names: where they lay is nobody's business.
+/// As it was typed, with files by their names alone.
 fn command(args: impl Iterator<Item = String>) -> String {
     let args = args.map(|arg| match arg.rsplit_once('/') {
         Some((_, name)) => name.to_owned(),

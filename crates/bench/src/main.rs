@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what this project promises, measured side by side with
 //! what else there is. Never part of the tests: figures are of one machine, and
-//! nobody's push should wait for them or fail by them.
+//! no push should wait for them or fail by them.
 
 mod bonk;
 mod bonker;
@@ -12,29 +12,23 @@ mod figures;
 mod flood;
 mod footprint;
 mod join;
+mod kill_generator;
 mod kmsg;
 mod machine;
-mod mill;
 mod page;
 mod pressure;
-mod scrape;
 mod sections;
+mod setup;
 mod signals;
 mod site;
-mod spin;
 mod stamps;
 mod stopwatch;
 mod tool;
 mod victim;
 
 use std::process::ExitCode;
-use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
-
-use lab::interrupt;
 
 /// Measures the agent and the bonker beside other tools
 #[derive(Debug, Parser)]
@@ -74,7 +68,7 @@ enum Which {
     /// Pass on what the kernel logs of OOM kills
     #[command(hide = true)]
     Kmsg,
-    /// Send signals to oneself
+    /// Send signals to itself
     #[command(hide = true)]
     Signals(signals::Args),
     /// Eat memory
@@ -96,21 +90,11 @@ fn main() -> ExitCode {
         Which::Signals(args) => signals::send(args),
         Which::Hog(args) => lab::hog::main(args),
     };
-    xtask::say::exit_code(done.map(|()| ExitCode::SUCCESS))
-}
-
-/// Lets time pass, asleep; a signal ends it.
-fn pause(stretch: Duration) -> Result<()> {
-    let (sender, interruption) = sync_channel(1);
-    let _told = interrupt::notify(sender);
-    let _ = interruption.recv_timeout(stretch);
-    interrupt::check()
+    xtask::terminal::exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use clap::CommandFactory as _;
 
     use super::*;
@@ -118,12 +102,5 @@ mod tests {
     #[test]
     fn the_flags_agree_with_each_other() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_pause_lasts() {
-        let (start, stretch) = (Instant::now(), Duration::from_millis(50));
-        pause(stretch).unwrap();
-        assert!(start.elapsed() >= stretch);
     }
 }

@@ -1,13 +1,14 @@
-//! What came of it, for the terminal and for docs/benchmarks.md. Pure.
+//! The figures, for the terminal and for docs/benchmarks.md. Pure.
 
 mod table;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::figures::{Times, multiple_tenths, ratio_tenths};
+use super::figures::{Times, mib, milliseconds, multiple_tenths, ratio_tenths, tenths};
 use super::footprint::{Activity, Memory};
-use super::join::Told;
+use super::join::Coverage;
+use super::machine::Machine;
 use super::signals::Cost;
 use super::tool::Tool;
 pub(super) use table::table;
@@ -16,6 +17,8 @@ pub(super) use table::table;
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) machine: Machine,
+    /// Its version.
+    pub(super) bpftrace: String,
     pub(super) spinners: usize,
     /// Lines are read by threads that run before all ordinary ones.
     pub(super) harness_first: bool,
@@ -23,18 +26,6 @@ pub(super) struct Report {
     pub(super) stretch: Stretch,
     pub(super) rests: Vec<(Tool, Rest)>,
     pub(super) signals: Vec<Cost>,
-}
-
-/// Where and how it was measured.
-#[derive(Debug)]
-pub(super) struct Machine {
-    pub(super) cores: usize,
-    pub(super) kernel: String,
-    pub(super) arch: String,
-    pub(super) bpftrace: String,
-    pub(super) date: String,
-    /// Arguments of `cargo xtask`.
-    pub(super) command: String,
 }
 
 /// A series of kills.
@@ -46,14 +37,14 @@ pub(super) struct Phase {
     pub(super) unstamped: usize,
     /// OOM kills of others meanwhile.
     pub(super) others: u64,
-    pub(super) told: Vec<(Tool, Told)>,
+    pub(super) coverage: Vec<(Tool, Coverage)>,
     /// From a line written to the same line read.
     pub(super) harness: Option<Times>,
 }
 
 impl Phase {
     fn times(&self, tool: Tool) -> Option<Times> {
-        let found = self.told.iter().find(|(other, _)| *other == tool)?;
+        let found = self.coverage.iter().find(|(other, _)| *other == tool)?;
         found.1.times
     }
 }
@@ -70,7 +61,7 @@ pub(super) struct Stretch {
 
 impl Stretch {
     /// Two of them: what was worse.
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn worse_of(self, other: Self) -> Self {
         Self {
             length: self.length.max(other.length),
             kills: self.kills.saturating_add(other.kills),
@@ -109,18 +100,11 @@ const METHOD: &str = include_str!("method.md");
 
 /// docs/benchmarks.md.
 pub(super) fn page(report: &Report) -> String {
-    let machine = &report.machine;
+    let bpftrace = format!(", {}", report.bpftrace);
     format!(
-        "# Benchmarks\n\nMade by `cargo xtask {}` on {}: {} CPUs, Linux {} on {}, {}. \
-         Figures are of this one machine; the command makes those of yours.\n\n{}{}",
-        machine.command,
-        machine.date,
-        machine.cores,
-        machine.kernel,
-        machine.arch,
-        machine.bpftrace,
-        tables(report),
-        METHOD
+        "# Benchmarks\n\n{}\n{}{METHOD}",
+        report.machine.line_with(&bpftrace),
+        tables(report)
     )
 }
 
@@ -154,24 +138,25 @@ fn kills(phase: &Phase, report: &Report) -> String {
     let head = [
         "tool", "seen", "p50 ms", "p99 ms", "max ms", "comm", "cgroup", "cmdline", "limit", "all",
     ];
-    let rows = phase.told.iter().map(|(tool, told)| {
-        let times = |of: fn(&Times) -> u64| cell(told.times.as_ref().map(of).map(milliseconds));
+    let rows = phase.coverage.iter().map(|(tool, coverage)| {
+        let times =
+            |figure: fn(&Times) -> u64| cell(coverage.times.as_ref().map(figure).map(milliseconds));
         vec![
             tool.name().to_owned(),
-            told.seen.to_string(),
+            coverage.seen.to_string(),
             times(|times| times.p50),
             times(|times| times.p99),
             times(|times| times.max),
-            told.comm.to_string(),
-            told.cgroup.to_string(),
-            told.cmdline.to_string(),
-            told.limit.to_string(),
-            told.full.to_string(),
+            coverage.comm.to_string(),
+            coverage.cgroup.to_string(),
+            coverage.cmdline.to_string(),
+            coverage.limit.to_string(),
+            coverage.full.to_string(),
         ]
     });
     let mut text = format!(
         "## {} kills, {title}\n\nFrom the kernel's mark of the victim to the line written; \
-         and how many lines told what of the victim, rightly.\n\n{}",
+         and how many lines had what of the victim right.\n\n{}",
         phase.kills,
         table(&head, &rows.collect::<Vec<_>>())
     );
@@ -251,9 +236,9 @@ fn rest(report: &Report) -> String {
     let rows = report.rests.iter().map(|(tool, rest)| {
         vec![
             tool.name().to_owned(),
-            mebibytes(rest.memory.rss),
-            mebibytes(rest.memory.pss),
-            mebibytes(rest.memory.anon),
+            mib(rest.memory.rss),
+            mib(rest.memory.pss),
+            mib(rest.memory.anon),
             rest.activity.switches.to_string(),
             milliseconds(rest.activity.cpu_ns),
         ]
@@ -304,19 +289,6 @@ fn verdict(tenths: u64, good: impl FnOnce(u64) -> bool) -> String {
 
 fn ratio(value: u64) -> String {
     format!("{}×", tenths(value))
-}
-
-fn tenths(value: u64) -> String {
-    format!("{}.{}", value / 10, value % 10)
-}
-
-/// Of nanoseconds.
-pub(super) fn milliseconds(ns: u64) -> String {
-    format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
-}
-
-fn mebibytes(kib: u64) -> String {
-    tenths(kib.saturating_mul(10) >> 10)
 }
 
 fn cell(value: Option<String>) -> String {

@@ -5,18 +5,19 @@ mod poll;
 mod section;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, Cgroup, Output, interrupt, wait};
 
 use super::footprint::Activity;
 use super::machine::Machine;
 use super::sections::{Section, write};
+use super::setup;
 pub(super) use poll::{Args as PollArgs, main as poll};
-use xtask::process::{is_root, stop};
-use xtask::{build_ebpf, dist, say, workspace};
+use xtask::process::Guard;
+use xtask::{build_ebpf, terminal};
 
 const MIB: u64 = 1 << 20;
 
@@ -56,7 +57,7 @@ pub(super) struct Report {
     containers: u16,
     busy: u16,
     length: Duration,
-    /// Nobody has a limit.
+    /// Without a container.
     idle: Activity,
     ours: Activity,
     theirs: Activity,
@@ -64,33 +65,17 @@ pub(super) struct Report {
 
 /// A container's cgroup and the process in it.
 struct Inhabited {
-    process: Child,
+    _process: Guard,
     cgroup: Cgroup,
-}
-
-impl Drop for Inhabited {
-    fn drop(&mut self) {
-        stop(&mut self.process, Duration::ZERO);
-    }
 }
 
 /// Sets up, measures, shows.
 pub(super) fn main(args: &Args) -> Result<()> {
-    if !is_root() {
-        bail!(
-            "the benchmark needs root, to make cgroups with a memory limit: run `cargo xtask bench pressure` as root"
-        );
-    }
-    interrupt::catch()?;
-    let agent = if let Some(agent) = &args.agent {
-        agent.clone()
-    } else {
-        dist::host(args.ebpf)?;
-        workspace::root().join("dist/oom-agent")
-    };
+    setup::start("pressure")?;
+    let agent = setup::agent(args.ebpf, args.agent.as_ref())?;
     let report = measure(args, &agent)?;
     let section = section::section(&report);
-    say::line(format_args!("\n{section}"));
+    terminal::line(format_args!("\n{section}"));
     if args.write {
         write(Section::Pressure, &section)?;
     }
@@ -105,41 +90,37 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         &[&["--no-kubernetes"][..], &Admin::LISTEN].concat(),
         &[],
     )?;
-    let admin = Admin::of(&mut agent)?;
-    say::step(format_args!("{length:?} without a container"));
+    let admin = Admin::of_agent(&mut agent)?;
+    terminal::step(format_args!("{length:?} without a container"));
     let idle = watch(agent.pid(), length)?;
-    say::step(format_args!("making {} containers", args.containers));
+    terminal::step(format_args!("making {} containers", args.containers));
     let program = std::env::current_exe().context("find this program")?;
     let containers = (0..args.containers)
         .map(|n| inhabit(&program, n < args.busy))
         .collect::<Result<Vec<_>>>()?;
     wait::until("watch of all containers", SOON, || {
-        let (_, text) = admin.get("/metrics").ok()?;
+        let watched = admin
+            .scrape()
+            .ok()?
+            .count("oom_agent_watched_containers", &[]);
         // Others on this machine may have containers, too.
-        let watched = text
-            .lines()
-            .find_map(|line| line.strip_prefix("oom_agent_watched_containers "))?;
-        (watched.parse::<u16>().ok()? >= args.containers).then_some(())
+        (watched >= args.containers.into()).then_some(())
     })?;
-    say::step(format_args!("{length:?} of the agent"));
+    terminal::step(format_args!("{length:?} of the agent"));
     let ours = watch(agent.pid(), length)?;
     agent.end();
-    say::step(format_args!("{length:?} of a poll"));
+    terminal::step(format_args!("{length:?} of a poll"));
     let mut poll = Command::new(&program);
-    let dirs = containers.iter().map(|one| one.cgroup.dir().to_owned());
-    let poll = poll.arg("poll").args(dirs);
-    let mut poll = poll
+    poll.arg("poll")
+        .args(containers.iter().map(|one| one.cgroup.dir()))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start the poll")?;
-    let mut said = Output::new("poll", poll.stdout.take().context("its output")?);
-    let theirs = said
-        .find("first round", SOON, |line| {
-            (line == "polling").then_some(())
-        })
-        .and_then(|()| watch(poll.id(), length));
-    stop(&mut poll, Duration::ZERO);
+        .stdout(Stdio::piped());
+    let mut poll = Guard::spawn(&mut poll, Duration::ZERO)?;
+    let mut output = Output::new("poll", poll.stdout.take().context("its output")?);
+    output.find("first round", SOON, |line| {
+        (line == "polling").then_some(())
+    })?;
+    let theirs = watch(poll.id(), length)?;
     Ok(Report {
         machine,
         containers: args.containers,
@@ -147,14 +128,14 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
         length,
         idle,
         ours,
-        theirs: theirs?,
+        theirs,
     })
 }
 
 fn watch(pid: u32, length: Duration) -> Result<Activity> {
-    let before = Activity::of(pid)?;
-    super::pause(length)?;
-    Ok(Activity::of(pid)?.since(before))
+    let before = Activity::read(pid)?;
+    interrupt::pause(length)?;
+    Ok(Activity::read(pid)?.since(before))
 }
 
 fn inhabit(program: &Path, busy: bool) -> Result<Inhabited> {
@@ -168,12 +149,11 @@ fn inhabit(program: &Path, busy: bool) -> Result<Inhabited> {
         command.arg("infinity");
         command
     };
-    let process = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start a container's process")?;
-    Ok(Inhabited { process, cgroup })
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Inhabited {
+        _process: Guard::spawn(&mut command, Duration::ZERO)?,
+        cgroup,
+    })
 }
 
 /// Uses more memory and less of it, three times a second, until it is ended.
@@ -182,8 +162,8 @@ pub(super) fn breathe() -> Result<()> {
     loop {
         let page = vec![1_u8; 4 << 20];
         std::hint::black_box(&page);
-        super::pause(Duration::from_millis(150))?;
+        interrupt::pause(Duration::from_millis(150))?;
         drop(page);
-        super::pause(Duration::from_millis(150))?;
+        interrupt::pause(Duration::from_millis(150))?;
     }
 }

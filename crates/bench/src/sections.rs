@@ -7,7 +7,7 @@ use std::io;
 use anyhow::{Context as _, Result};
 use xtask::workspace;
 
-use super::site::write_page;
+use super::setup::write_page;
 
 /// Whose part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +32,10 @@ pub(super) fn write(section: Section, text: &str) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         page => page.with_context(|| format!("read {}", path.display()))?,
     };
-    write_page(PAGE, &with(&page, section, text))
+    write_page(PAGE, &replace_section(&page, section, text))
 }
 
-fn with(page: &str, section: Section, text: &str) -> String {
+fn replace_section(page: &str, section: Section, text: &str) -> String {
     let (rest, pressure) = page.split_once(PRESSURE).unwrap_or((page, ""));
     let (capture, bonk) = rest.split_once(BONK).unwrap_or((rest, ""));
     let (capture, bonk, pressure) = match section {
@@ -59,33 +59,33 @@ mod tests {
 
     #[test]
     fn each_writes_its_own_part_alone() {
-        let first = with("", Section::Capture, "# A\n");
+        let first = replace_section("", Section::Capture, "# A\n");
         assert_eq!(first, "# A\n");
-        let both = with(&first, Section::Bonk, "# B\n");
+        let both = replace_section(&first, Section::Bonk, "# B\n");
         assert_eq!(both, "# A\n\n<!-- bench bonk -->\n# B\n");
-        assert_eq!(with(&both, Section::Bonk, "# B\n"), both);
-        let all = with(&both, Section::Pressure, "# P\n");
+        assert_eq!(replace_section(&both, Section::Bonk, "# B\n"), both);
+        let all = replace_section(&both, Section::Pressure, "# P\n");
         assert_eq!(all, format!("{both}\n<!-- bench pressure -->\n# P\n"));
-        assert_eq!(with(&all, Section::Bonk, "# B\n"), all);
-        let newer = with(&both, Section::Capture, "# C\n");
+        assert_eq!(replace_section(&all, Section::Bonk, "# B\n"), all);
+        let newer = replace_section(&both, Section::Capture, "# C\n");
         assert_eq!(newer, "# C\n\n<!-- bench bonk -->\n# B\n");
-        let newer = with(&all, Section::Capture, "# C\n");
+        let newer = replace_section(&all, Section::Capture, "# C\n");
         assert_eq!(newer, all.replace("# A", "# C"));
-        let newer = with(&newer, Section::Pressure, "# Q\n");
+        let newer = replace_section(&newer, Section::Pressure, "# Q\n");
         assert_eq!(newer, all.replace("# A", "# C").replace("# P", "# Q"));
-        let two = with(
-            &with("", Section::Pressure, "# P\n"),
+        let two = replace_section(
+            &replace_section("", Section::Pressure, "# P\n"),
             Section::Capture,
             "# A\n",
         );
-        assert_eq!(with(&two, Section::Bonk, "# B\n"), all);
+        assert_eq!(replace_section(&two, Section::Bonk, "# B\n"), all);
     }
 
     #[test]
     fn the_page_as_it_is_has_all_parts_and_keeps_them() {
         let page = include_str!("../../../docs/benchmarks.md");
         let part = |section| {
-            let blank = with(page, section, "@");
+            let blank = replace_section(page, section, "@");
             assert_ne!(blank, page);
             let kept: Vec<&str> = blank.split('@').collect();
             let [before, after] = kept.as_slice() else {
@@ -94,7 +94,7 @@ mod tests {
             assert!(page.starts_with(before) && page.ends_with(after));
             let own = page.len() - before.len() - after.len();
             let text = &page[before.len()..before.len() + own];
-            assert_eq!(with(&blank, section, text), page);
+            assert_eq!(replace_section(&blank, section, text), page);
             text.lines().find(|line| line.starts_with('#')).unwrap()
         };
         assert_eq!(part(Section::Pressure), "## Containers watched");

@@ -50,7 +50,7 @@ struct Count {
     runs: u64,
 }
 
-/// A program and the one to compare it with, each by where the kernel tells of it.
+/// A program and the one to compare it with, each by where the kernel counts its runs.
 struct Pair {
     program: &'static str,
     ours: String,
@@ -172,7 +172,7 @@ fn counts(pairs: &[Pair]) -> Result<Vec<(Count, Count)>> {
         .collect()
 }
 
-/// Where the kernel tells of the program of that name that a process holds: others may hold
+/// Where the kernel counts the runs of the program of that name that a process holds: others may hold
 /// programs of the same name.
 fn fdinfo_of(pid: u32, name: &str) -> Result<String> {
     let ids: Vec<u32> = loaded_programs()
@@ -188,7 +188,7 @@ fn fdinfo_of(pid: u32, name: &str) -> Result<String> {
             continue;
         };
         let id = field(&text, "prog_id").and_then(|id| u32::try_from(id).ok());
-        // Links tell of their program too, but count nothing.
+        // Links name their program too, but count nothing.
         if Count::parse(&text).is_some() && id.is_some_and(|id| ids.contains(&id)) {
             return Ok(path.to_string_lossy().into_owned());
         }

@@ -1,43 +1,21 @@
 //! A node with all that an agent may meet: an API server, a container runtime, a bonker.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, ApiServer, Bonker, Containerd, Pod, interrupt};
 use serde_json::{Value, json};
 use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
-use xtask::process::capture;
-use xtask::{build_ebpf, dist, say, workspace};
+use xtask::terminal;
 
-use super::compare::Noted;
+use super::compare::Event;
+use super::setup::Programs;
 
 const NODE: &str = "node-a";
 const NAMESPACE: &str = "penguins";
 const ACCOUNT: &str = "oom-agent";
-
-/// Which programs are measured.
-#[derive(Debug, Clone, clap::Args)]
-#[group(skip)]
-pub(super) struct Built {
-    #[command(flatten)]
-    ebpf: build_ebpf::Args,
-    /// An oom-agent that is built already [default: built as `dist` builds it].
-    #[arg(long, value_name = "FILE", requires = "bonker")]
-    agent: Option<PathBuf>,
-    /// A bonker-gpio that is built already [default: built as `dist` builds it].
-    #[arg(long, value_name = "FILE", requires = "agent")]
-    bonker: Option<PathBuf>,
-}
-
-/// Where they lie.
-#[derive(Debug)]
-pub(super) struct Programs {
-    pub(super) agent: PathBuf,
-    pub(super) bonker: PathBuf,
-}
 
 /// Dropping it ends all of it.
 #[derive(Debug)]
@@ -50,34 +28,6 @@ pub(super) struct Site {
     programs: Programs,
 }
 
-impl Built {
-    /// Builds the BPF objects, the benchmark's own among them.
-    pub(super) fn objects(&self) -> Result<()> {
-        build_ebpf::main(self.ebpf)
-    }
-
-    /// Builds what is not built yet.
-    pub(super) fn programs(&self) -> Result<Programs> {
-        if let (Some(agent), Some(bonker)) = (&self.agent, &self.bonker) {
-            return Ok(Programs {
-                agent: agent.clone(),
-                bonker: bonker.clone(),
-            });
-        }
-        dist::host(self.ebpf)?;
-        let dir = workspace::root().join("dist");
-        Ok(Programs {
-            agent: dir.join("oom-agent"),
-            bonker: dir.join("bonker-gpio"),
-        })
-    }
-
-    /// What it may install.
-    pub(super) fn consent(&self) -> Consent {
-        Consent::new(self.ebpf.yes)
-    }
-}
-
 impl Site {
     /// Sets up what is not there yet and starts everything but an agent.
     pub(super) fn start(programs: Programs, consent: Consent) -> Result<Self> {
@@ -85,38 +35,16 @@ impl Site {
         let containerd = Containerd::prepare(&cache, Debian::new(consent)?)?;
         let api = ApiServer::prepare(&cache)?;
         interrupt::check()?;
-        say::step("starting an API server, a containerd and a bonker");
+        terminal::step("starting an API server, a containerd and a bonker");
         let api = ApiServer::start(&api)?;
-        for object in [
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}),
-            json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": ACCOUNT, "namespace": NAMESPACE},
-            }),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": ACCOUNT},
-                "rules": [
-                    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-                ],
-            }),
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": ACCOUNT},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
-                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
-            }),
-        ] {
-            api.create(&object)?;
-        }
+        api.create_account(NODE, NAMESPACE, ACCOUNT)?;
+        api.grant(NAMESPACE, ACCOUNT, &ApiServer::agent_rules())?;
         interrupt::check()?;
         Ok(Self {
             kubeconfig: api.kubeconfig_for(NAMESPACE, ACCOUNT)?,
             api,
             containerd: Containerd::start(&containerd)?,
-            bonker: Bonker::start(&programs.bonker)?,
+            bonker: Bonker::start_with_web(&programs.bonker, &[])?,
             programs,
         })
     }
@@ -140,7 +68,7 @@ impl Site {
         })
     }
 
-    /// An agent that tells all of them.
+    /// An agent that reports to all of them.
     pub(super) fn agent(&self, more: &[&OsStr]) -> Result<Agent> {
         let endpoint = format!("unix://{}", self.containerd.socket().display());
         let mut args: Vec<&OsStr> = Admin::LISTEN.iter().map(AsRef::as_ref).collect();
@@ -157,115 +85,16 @@ impl Site {
         Agent::start(&self.programs.agent, &args, &[("NODE_NAME", NODE.as_ref())])
     }
 
-    /// Which of these flags this agent has.
-    pub(super) fn agent_has(&self, flag: &str) -> Result<bool> {
-        let help = capture(Command::new(&self.programs.agent).args(["run", "--help"]))?;
-        Ok(has_flag(&help, flag))
-    }
-
     /// Every Event of the agent's that the API has.
-    pub(super) fn events(&self) -> Result<Vec<Noted>> {
+    pub(super) fn events(&self) -> Result<Vec<Event>> {
         let list = self.api.get("/apis/events.k8s.io/v1/events")?;
         let items = list.get("items").and_then(Value::as_array);
         let items = items.context("a list of Events")?;
-        Ok(items.iter().filter_map(Noted::parse).collect())
-    }
-
-    /// How the bonker answered so far.
-    pub(super) fn answers(&self) -> Result<Answers> {
-        let mut command = Command::new(&self.programs.bonker);
-        let status = capture(command.args(["status", "--from", self.bonker.url()]))?;
-        Answers::parse(&status).with_context(|| format!("read a bonker's status:\n{status}"))
+        Ok(items.iter().filter_map(Event::parse).collect())
     }
 
     /// As a pod's Events name it.
     pub(super) fn object(pod: &str) -> String {
         format!("Pod/{pod}")
-    }
-}
-
-/// A bonker's answers to bonks, by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Answers {
-    pub(super) accepted: u64,
-    pub(super) coalesced: u64,
-    pub(super) duplicates: u64,
-    pub(super) rate_limited: u64,
-    pub(super) full: u64,
-    /// Rejected, expired, or in a quiet time.
-    pub(super) rejected: u64,
-}
-
-// === impl Answers ===
-
-impl Answers {
-    /// `answers: 1 accepted, 2 coalesced, …`
-    fn parse(status: &str) -> Option<Self> {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("answers: "))?;
-        let of = |kind: &str| -> Option<u64> {
-            let mut all = line.split(", ");
-            let count = all.find_map(|one| one.strip_suffix(kind))?;
-            count.trim().parse().ok()
-        };
-        Some(Self {
-            accepted: of("accepted")?,
-            coalesced: of("coalesced")?,
-            duplicates: of("duplicates")?,
-            rate_limited: of("rate-limited")?,
-            full: of("full")?,
-            rejected: of("rejected")?
-                .saturating_add(of("expired")?)
-                .saturating_add(of("quiet")?),
-        })
-    }
-
-    pub(super) fn all(self) -> u64 {
-        [self.coalesced, self.duplicates, self.rate_limited]
-            .into_iter()
-            .chain([self.full, self.rejected])
-            .fold(self.accepted, u64::saturating_add)
-    }
-}
-
-fn has_flag(help: &str, flag: &str) -> bool {
-    help.split_whitespace().any(|word| word == flag)
-}
-
-/// Writes docs/NAME.
-pub(super) fn write_page(name: &str, text: &str) -> Result<()> {
-    let path: &Path = &workspace::root().join("docs").join(name);
-    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    say::line(format_args!("docs/{name} is written"));
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bonkers_answers_are_read() {
-        let status = "queue: 0 of 16\nanswers: 1 accepted, 2 coalesced, 3 duplicates, \
-                      4 rate-limited, 5 quiet, 6 expired, 7 full, 8 rejected\n";
-        let answers = Answers {
-            accepted: 1,
-            coalesced: 2,
-            duplicates: 3,
-            rate_limited: 4,
-            full: 7,
-            rejected: 19,
-        };
-        assert_eq!(Answers::parse(status), Some(answers));
-        assert_eq!(answers.all(), 36);
-        assert_eq!(Answers::parse("answers: 1 accepted"), None);
-    }
-
-    #[test]
-    fn a_flag_is_a_word() {
-        let help = "      --pinned X  not it\n      --state <DIR>\n          Owed Events [env: X]";
-        assert!(has_flag(help, "--state"));
-        assert!(!has_flag(help, "--pin"));
     }
 }

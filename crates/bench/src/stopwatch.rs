@@ -22,7 +22,7 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
-/// Chunks that nobody has taken yet; then the readers wait.
+/// Chunks that were not taken yet; then the readers wait.
 const CHUNKS: usize = 65_536;
 /// One read; also what a pipe holds.
 const CHUNK: usize = 64 << 10;
@@ -104,7 +104,7 @@ impl Stopwatch {
             begun,
             first: Arc::new(AtomicBool::new(true)),
         };
-        let cpus = sched_getaffinity(None).context("ask for the CPUs")?;
+        let cpus = sched_getaffinity(None).context("read the CPUs of this thread")?;
         for (n, cpus) in halves(&cpus).into_iter().enumerate() {
             let streams = Arc::clone(&streams);
             let stop = Arc::clone(&stopwatch.stop);
@@ -172,7 +172,7 @@ impl Streams {
         Ok(fds.first().is_some_and(|stop| stop.revents().is_empty()))
     }
 
-    /// Takes what is there; false when nobody wants it any more.
+    /// Takes what is there; false when nothing takes it any more.
     fn read(&self) -> bool {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let Reading { chunks, buffer } = &mut *reading;
@@ -257,15 +257,15 @@ mod tests {
             };
             cut(&mut begun, &chunk, &mut lines);
         }
-        let told: Vec<_> = lines
+        let lines: Vec<_> = lines
             .iter()
             .map(|line| (line.stream, line.at_ns, line.text.as_str()))
             .collect();
-        assert_eq!(told, [(4, 2, "one"), (4, 2, "two"), (4, 3, "three")]);
+        assert_eq!(lines, [(4, 2, "one"), (4, 2, "two"), (4, 3, "three")]);
     }
 
     #[test]
-    fn every_stream_is_read_and_an_ended_one_disturbs_nobody() {
+    fn every_stream_is_read_and_an_ended_one_disturbs_no_other() {
         let (first, mut to_first) = io::pipe().unwrap();
         let (second, to_second) = io::pipe().unwrap();
         drop(to_second);

@@ -1,4 +1,4 @@
-//! Those who are compared: how each is started, and what a line of its tells.
+//! The tools that are compared: how each is started, and what a line of it reports.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::victim::Kill;
 
-/// Who is compared.
+/// A tool that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Tool {
     /// `oom-agent run --output human`
@@ -23,7 +23,7 @@ pub(super) enum Tool {
     Kmsg,
 }
 
-/// What an account of a kill tells rightly, besides the victim's pid.
+/// What a report of a kill has right, besides the victim's pid.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Facts {
@@ -34,7 +34,7 @@ pub(super) struct Facts {
 }
 
 /// bpftrace wants tracefs; where the host has it not, it is mounted for this process alone. The
-/// first argument is for kernels whose tracepoint tells the name (6.9 and its backports), the second for others.
+/// first argument is for kernels whose tracepoint has the name (6.9 and its backports), the second for others.
 const BPFTRACE: &str = r#"dir=/sys/kernel/tracing
 [ -e $dir/events ] || [ -e /sys/kernel/debug/tracing/events ] || mount -t tracefs nodev $dir || exit
 [ -e $dir/events ] || dir=/sys/kernel/debug/tracing
@@ -83,7 +83,7 @@ impl Tool {
                 command
             }
         };
-        // Whoever runs the benchmark may have the agent set up for something else.
+        // The environment may have the agent set up for something else.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OOM_AGENT_") {
                 command.env_remove(name);
@@ -92,7 +92,7 @@ impl Tool {
         Ok(command)
     }
 
-    /// Whose death a line tells.
+    /// The victim of the kill that a line reports.
     pub(super) fn pid(self, line: &str) -> Option<u32> {
         match self {
             Self::AgentHuman => number_after(line, "(pid "),
@@ -106,12 +106,12 @@ impl Tool {
         }
     }
 
-    /// What an account tells of a kill, by comparing with the truth.
-    pub(super) fn facts(self, account: &str, kill: &Kill) -> Facts {
+    /// What a report has right of a kill.
+    pub(super) fn facts(self, report: &str, kill: &Kill) -> Facts {
         let Kill {
             pid, comm, cgroup, ..
         } = kill;
-        let has = |wanted: String| account.contains(&wanted);
+        let has = |wanted: String| report.contains(&wanted);
         match self {
             Self::AgentHuman => {
                 let mib = kill.limit_bytes >> 20;
@@ -123,7 +123,7 @@ impl Tool {
                 }
             }
             Self::AgentJson => {
-                let incident = serde_json::from_str(account).unwrap_or(Value::Null);
+                let incident = serde_json::from_str(report).unwrap_or(Value::Null);
                 let is = |at: &str, truth: Value| incident.pointer(at) == Some(&truth);
                 Facts {
                     comm: is("/victims/0/comm", comm.as_str().into()),
@@ -133,7 +133,7 @@ impl Tool {
                 }
             }
             Self::Bpftrace => Facts {
-                comm: account == format!("{pid} {comm}"),
+                comm: report == format!("{pid} {comm}"),
                 ..Facts::default()
             },
             Self::Kmsg => {
@@ -188,7 +188,7 @@ pub(super) mod tests {
     ];
 
     #[test]
-    fn the_agents_lines_tell_everything() {
+    fn the_agents_lines_have_everything() {
         for (tool, line) in [(Tool::AgentHuman, HUMAN), (Tool::AgentJson, JSON)] {
             assert_eq!(tool.pid(line), Some(42), "{tool:?}");
             assert!(tool.facts(line, &kill(42)).full(), "{tool:?}");
@@ -196,7 +196,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn another_truth_is_not_told() {
+    fn another_kill_is_not_reported() {
         let other = Kill {
             comm: "idle-8".into(),
             cmdline: vec!["/tmp/x/idle-8".into()],
@@ -216,7 +216,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_others_tell_what_they_can() {
+    fn the_others_have_what_they_can() {
         let facts = Tool::Bpftrace.facts("42 idle-7", &kill(42));
         assert_eq!(Tool::Bpftrace.pid("42 idle-7"), Some(42));
         assert!(facts.comm && !facts.cgroup && !facts.limit);
@@ -227,7 +227,7 @@ pub(super) mod tests {
         assert_eq!(Tool::Kmsg.pid(KMSG[2]), Some(42));
         let whole = Tool::Kmsg.facts(&KMSG.join("\n"), &kill(42));
         assert!(whole.comm && whole.cgroup && whole.limit && !whole.cmdline);
-        // A limit that was printed with nobody's name may be another cgroup's.
+        // A limit that was printed without a name may be another cgroup's.
         let limited = Tool::Kmsg.facts(&[KMSG[0], KMSG[2]].join("\n"), &kill(42));
         assert!(limited.comm && !limited.cgroup && !limited.limit);
     }

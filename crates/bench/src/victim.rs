@@ -27,7 +27,7 @@ pub(super) struct Victims {
     names: tempfile::TempDir,
 }
 
-/// A kill as whoever had it done knows it.
+/// A kill, as its cause knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kill {
     pub(super) pid: u32,
@@ -48,7 +48,7 @@ impl Victims {
     }
 
     /// Runs a small process into the limit of a fresh cgroup, and returns once it is dead. The
-    /// cgroup is kept for those who want to tell of it.
+    /// cgroup is kept for the reports of it.
     pub(super) fn kill(&self, name: &str) -> Result<(Kill, Cgroup)> {
         let path = self.names.path().join(name);
         symlink(&self.program, &path).with_context(|| format!("link {}", path.display()))?;

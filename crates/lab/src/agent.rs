@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
-use xtask::process::{self, stop};
+use xtask::process::{self, Guard, stop};
 
-use super::Output;
-use super::wait::HANG;
+use crate::output::Output;
+use crate::scrape::Scrape;
+use crate::wait::HANG;
+use crate::{http, port};
 
 /// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Agent {
-    child: Child,
+    child: Guard,
     /// Standard output: incidents.
     pub incidents: Output,
     /// Standard error: the log.
@@ -38,21 +40,17 @@ impl Agent {
     }
 
     /// As [`Agent::start`], by a command that becomes the agent with what is appended.
-    pub fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
+    pub(crate) fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
         command
             .args(["run", "--output", "json", "--log-format", "json"])
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent", &mut command)?;
+        let (child, incidents, log) = spawn("oom-agent", &mut command, HANG)?;
         let mut agent = Self {
             child,
             incidents,
             log,
         };
-        agent
-            .log
-            .find("message that it is attached", HANG, |line| {
-                message(line)?.contains("attached").then_some(())
-            })?;
+        find_message(&mut agent.log, "attached", HANG)?;
         Ok(agent)
     }
 
@@ -61,21 +59,21 @@ impl Agent {
         self.child.id()
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Sends SIGTERM and waits for its end.
     pub fn end(&mut self) {
         stop(&mut self.child, HANG);
-    }
-
-    /// Kills it on the spot, and gives all the lines that it has written.
-    pub fn kill(&mut self) -> Vec<String> {
-        stop(&mut self.child, Duration::ZERO);
-        self.incidents.to_end(HANG)
     }
 
     /// Ends it as a crash does, by SIGKILL.
     pub fn crash(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// The same; every line of its standard output.
+    pub fn crash_and_read(&mut self) -> Vec<String> {
+        self.crash();
+        self.incidents.to_end(HANG)
     }
 
     /// The incident whose victim is in that cgroup, within `limit`.
@@ -107,16 +105,10 @@ impl Agent {
     }
 }
 
-impl Drop for Agent {
-    fn drop(&mut self) {
-        stop(&mut self.child, HANG);
-    }
-}
-
 /// A running `bonker-gpio serve` with the simulated servo. Dropping it ends it.
 #[derive(Debug)]
 pub struct Bonker {
-    child: Child,
+    child: Guard,
     /// Standard error: the log, with every step of a swing.
     pub log: Output,
     url: String,
@@ -124,28 +116,24 @@ pub struct Bonker {
 }
 
 impl Bonker {
-    /// Starts it on a port of the kernel's choice and waits until it listens.
-    pub fn start(binary: &Path) -> Result<Self> {
-        Self::start_with(binary, &[])
-    }
-
-    /// The same, with HTTP on another such port; `flags` are more of `serve`'s.
-    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
-        Self::start_with(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
-    }
-
-    /// As [`Bonker::start`], with these flags, too.
-    pub fn start_with(binary: &Path, flags: &[&str]) -> Result<Self> {
+    /// Starts it on a port of the kernel's choice and waits until it listens; `flags` are more of
+    /// `serve`'s.
+    pub fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         Self::start_as(binary, &[&["--backend", "sim"], flags].concat())
     }
 
-    /// As [`Bonker::start_with`], with the backend among the flags.
+    /// The same, with HTTP on another such port.
+    pub fn start_with_web(binary: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start(binary, &[&["--http-listen", "127.0.0.1:0"], flags].concat())
+    }
+
+    /// As [`Bonker::start`], with the backend among the flags.
     pub fn start_as(binary: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary);
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(flags);
-        let (child, out, log) = spawn("bonker-gpio", &mut command)?;
+        let (child, out, log) = spawn("bonker-gpio", &mut command, HANG)?;
         let mut bonker = Self {
             child,
             log,
@@ -187,52 +175,41 @@ impl Bonker {
         &self.url
     }
 
-    /// Where it serves HTTP, if it was asked to.
+    /// Where it serves HTTP, if it was started with `--http-listen`.
     pub fn web(&self) -> Option<SocketAddr> {
         self.web
     }
 
     /// How often it gave each answer, by its `/metrics`, on which there is nothing in TLS.
     pub fn requests(&self) -> Result<BTreeMap<String, u64>> {
-        Ok(requests(&self.metrics()?))
+        let scrape = Scrape::parse(&self.metrics()?);
+        let counts = scrape.by("bonker_requests_total", ["outcome"]);
+        Ok(counts
+            .into_iter()
+            .map(|([outcome], count)| (outcome, count))
+            .collect())
     }
 
-    /// What its `/metrics` shows.
+    /// The text of its `/metrics`.
     pub fn metrics(&self) -> Result<String> {
-        let web = self.web.context("a bonker with --http-listen")?;
-        Ok(super::http::get(web, "/metrics")?.1)
+        http::get_ok(self.web.context("a bonker with --http-listen")?, "/metrics")
     }
 
-    /// Tells it to end; how long that takes, and whether it ends well.
+    /// Sends SIGTERM: how long its end takes, and whether it ends well.
     pub fn end(&mut self) -> Result<(Duration, bool)> {
-        let told = Instant::now();
+        let sent = Instant::now();
         kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
         let status = process::wait_timeout(&mut self.child, HANG)?;
-        let took = told.elapsed();
+        let took = sent.elapsed();
         Ok((took, status.context("an end")?.success()))
     }
 }
 
-impl Drop for Bonker {
-    fn drop(&mut self) {
-        stop(&mut self.child, HANG);
-    }
-}
-
-/// A loopback URL where nobody listens: the port stays taken, without a
+/// A loopback URL that refuses connections: the port stays taken, without a
 /// listener, as long as the returned guard lives.
 pub fn refusing_url() -> Result<(String, std::os::fd::OwnedFd)> {
-    let (port, guard) = super::port::reserve()?;
+    let (port, guard) = port::reserve()?;
     Ok((format!("http://127.0.0.1:{port}"), guard))
-}
-
-fn requests(metrics: &str) -> BTreeMap<String, u64> {
-    let series = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix("bonker_requests_total{outcome=\"")?;
-        let (outcome, count) = rest.split_once("\"} ")?;
-        Some((outcome.to_owned(), count.parse().ok()?))
-    });
-    series.collect()
 }
 
 /// The first victim of an incident line.
@@ -253,6 +230,13 @@ pub fn message(line: &str) -> Option<String> {
     field(line, "message")
 }
 
+/// Waits for a JSON log line whose message contains `text`.
+pub(crate) fn find_message(log: &mut Output, text: &str, limit: Duration) -> Result<()> {
+    log.find(text, limit, |line| {
+        message(line)?.contains(text).then_some(())
+    })
+}
+
 /// A field of a JSON log line, as text.
 pub fn field(line: &str, name: &str) -> Option<String> {
     let record: Value = serde_json::from_str(line).ok()?;
@@ -266,28 +250,18 @@ pub fn field(line: &str, name: &str) -> Option<String> {
     })
 }
 
-pub(super) fn spawn(name: &'static str, command: &mut Command) -> Result<(Child, Output, Output)> {
-    let mut child = command
+/// Starts a program with both of its outputs read.
+pub(crate) fn spawn(
+    name: &'static str,
+    command: &mut Command,
+    grace: Duration,
+) -> Result<(Guard, Output, Output)> {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("start {}", xtask::process::show(command)))?;
+        .stderr(Stdio::piped());
+    let mut child = Guard::spawn(command, grace)?;
     let out = child.stdout.take().context("a piped standard output")?;
     let log = child.stderr.take().context("a piped standard error")?;
     Ok((child, Output::new(name, out), Output::new(name, log)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_read_by_their_outcome() {
-        let metrics = "# TYPE bonker_requests counter\n\
-            bonker_requests_total{outcome=\"full\"} 9870\n\
-            bonker_requests_total{outcome=\"rate_limited\"} 0\n# EOF\n";
-        let wanted = [("full".to_owned(), 9870), ("rate_limited".to_owned(), 0)];
-        assert_eq!(requests(metrics), BTreeMap::from(wanted));
-    }
 }

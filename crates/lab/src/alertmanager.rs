@@ -3,30 +3,32 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
-use xtask::process::{capture, stop};
-use xtask::say;
+use xtask::process::{Guard, capture};
+use xtask::terminal;
 
-use super::agent::spawn;
-use super::wait::HANG;
-use super::{Output, field, http, wait};
+use crate::agent::spawn;
+use crate::http;
+use crate::output::Output;
+use crate::prometheus::wait_until_ready;
+use crate::scrape::Scrape;
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Debian's looks for its templates below /usr/share: it is shown them there, and nobody else.
+/// Debian's looks for its templates below /usr/share: it alone is shown them there.
 const WITH_TEMPLATES: &str =
     r#"mount -t overlay none -o "lowerdir=$0/usr/share:/usr/share" /usr/share && exec "$@""#;
 
 /// A running Alertmanager on a loopback port. Dropping it ends it.
 #[derive(Debug)]
 pub struct Alertmanager {
-    child: Child,
+    _child: Guard,
     address: SocketAddr,
     _log: Output,
     _dir: tempfile::TempDir,
@@ -37,7 +39,7 @@ impl Alertmanager {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("alertmanager-debian-1", |dir| {
-            say::step("unpacking Alertmanager from Debian's package (once)");
+            terminal::step("unpacking Alertmanager from Debian's package (once)");
             debian.unpack(&["prometheus-alertmanager"], dir)
         })
     }
@@ -56,24 +58,13 @@ impl Alertmanager {
             .args(["--config.file", FILE, "--storage.path=data"])
             .args(["--web.listen-address=127.0.0.1:0"])
             .args(["--cluster.listen-address=", "--log.format=json"]);
-        let (child, _, mut log) = spawn("prometheus-alertmanager", &mut command)?;
-        let address = log.find("address of Alertmanager", HANG, |line| {
-            let listens = field(line, "msg")? == "Listening on";
-            listens
-                .then(|| field(line, "address")?.parse().ok())
-                .flatten()
-        });
-        let alertmanager = Self {
-            child,
-            address: address?,
+        let (child, _, mut log) = spawn("prometheus-alertmanager", &mut command, GRACE)?;
+        Ok(Self {
+            _child: child,
+            address: wait_until_ready(&mut log)?,
             _log: log,
             _dir: dir,
-        };
-        wait::until("Alertmanager's readiness", HANG, || {
-            let (status, _) = http::get(alertmanager.address, "/-/ready").ok()?;
-            (status == 200).then_some(())
-        })?;
-        Ok(alertmanager)
+        })
     }
 
     /// Where its API is.
@@ -83,27 +74,12 @@ impl Alertmanager {
 
     /// Notifications by webhook that it has tried so far, and how many of them failed.
     pub fn notifications(&self) -> Result<(u64, u64)> {
-        let (status, metrics) = http::get(self.address, "/metrics")?;
-        if status != 200 {
-            bail!("Alertmanager answers {status} to /metrics");
-        }
+        let scrape = Scrape::parse(&http::get_ok(self.address, "/metrics")?);
         let count = |name: &str| {
-            let lines = metrics.lines().filter(|line| line.starts_with(name));
-            let values = lines.filter(|line| line.contains(r#"integration="webhook""#));
-            values
-                .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-                .sum()
+            let name = format!("alertmanager_notifications_{name}");
+            scrape.count(&name, &[("integration", "webhook")])
         };
-        Ok((
-            count("alertmanager_notifications_total{"),
-            count("alertmanager_notifications_failed_total{"),
-        ))
-    }
-}
-
-impl Drop for Alertmanager {
-    fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
+        Ok((count("total"), count("failed_total")))
     }
 }
 

@@ -1,23 +1,26 @@
 //! A real API server with RBAC, and the etcd behind it.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use xtask::cache::Cache;
-use xtask::process::capture;
+use xtask::process::{capture, capture_with_input};
 
-use super::etcd;
-use super::kubernetes;
-use super::namespaces::Inside;
-use super::pki::Pki;
-use super::server::Server;
-use super::wait::HANG;
-use super::{port, wait};
+use crate::http;
+use crate::kubernetes;
+use crate::namespaces::Inside;
+use crate::pki::Pki;
+use crate::port;
+use crate::server::Server;
+use crate::wait::HANG;
 
 const AUDIT_LOG: &str = "audit.log";
 const NAME: &str = "kube-apiserver";
@@ -51,7 +54,7 @@ const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-  # What a kubelet tells of its pods, word for word.
+  # What a kubelet reports of its pods, word for word.
   - {level: Request, verbs: [patch, update], resources: [{group: \"\", resources: [pods/status]}]}
   - {level: Metadata}
 ";
@@ -173,6 +176,43 @@ impl ApiServer {
         serde_json::from_str(&stored).context("read an object as stored")
     }
 
+    /// Creates a node, and a namespace with a service account.
+    pub fn create_account(&self, node: &str, namespace: &str, account: &str) -> Result<()> {
+        let metadata = json!({"name": account, "namespace": namespace});
+        for object in [
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}),
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
+        ] {
+            self.create(&object)?;
+        }
+        Ok(())
+    }
+
+    /// Grants these rules to a service account, in the whole cluster.
+    pub fn grant(&self, namespace: &str, account: &str, rules: &Value) -> Result<()> {
+        let group = "rbac.authorization.k8s.io";
+        let version = format!("{group}/v1");
+        self.create(&json!({
+            "apiVersion": version, "kind": "ClusterRole", "metadata": {"name": account},
+            "rules": rules,
+        }))?;
+        self.create(&json!({
+            "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": account},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+        }))?;
+        Ok(())
+    }
+
+    /// The rules of the agent's manifest: to create and patch events, and to read pods.
+    pub fn agent_rules() -> Value {
+        json!([
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
+        ])
+    }
+
     /// PUTs an object to a path of the API, which may be a subresource.
     pub fn put(&self, path: &str, object: &Value) -> Result<()> {
         self.with_input(&["replace", "--raw", path, "--filename=-"], object)?;
@@ -208,8 +248,8 @@ impl ApiServer {
         self.write_kubeconfig(
             user,
             &json!({
-                "client-certificate-data": base64(&certificate)?,
-                "client-key-data": base64(&key)?,
+                "client-certificate-data": STANDARD.encode(certificate),
+                "client-key-data": STANDARD.encode(key),
             }),
         )
     }
@@ -247,14 +287,23 @@ impl ApiServer {
         self.wait_until_ready()
     }
 
-    /// Has etcd forget every change so far but the newest of each object, as it is told to every
+    /// Has etcd forget every change so far but the newest of each object, as API servers have it every
     /// few minutes: a watch from before is answered by 410. A running server remembers some itself.
     pub fn compact(&self) -> Result<()> {
         let pods = self.get("/api/v1/pods?limit=1")?;
         let revision = pods
             .pointer("/metadata/resourceVersion")
             .context("a list without a version")?;
-        etcd::compact(&self.dir.path().join(etcd::SOCKET), revision)
+        let attempt = || format!("compact etcd at {revision}");
+        let socket = self.dir.path().join("localhost:1");
+        let mut etcd = UnixStream::connect(socket).with_context(attempt)?;
+        etcd.set_read_timeout(Some(HANG)).with_context(attempt)?;
+        let body = json!({"revision": revision, "physical": true}).to_string();
+        let request = "POST /v3/kv/compaction";
+        let (status, answer) =
+            http::exchange(&mut etcd, request, "etcd", &body).with_context(attempt)?;
+        ensure!(status == 200, "{}: {status}: {answer}", attempt());
+        Ok(())
     }
 
     /// The server's process id.
@@ -269,30 +318,16 @@ impl ApiServer {
 
     fn with_input(&self, args: &[&str], input: &Value) -> Result<String> {
         let mut file = tempfile::tempfile().context("make a file")?;
-        file.write_all(input.to_string().as_bytes())
-            .context("write an object")?;
-        std::io::Seek::rewind(&mut file).context("rewind a file")?;
-        let mut command = self.kubectl();
-        let output = command
-            .args(args)
-            .stdin(file)
-            .output()
-            .context("start kubectl")?;
-        if !output.status.success() {
-            bail!(
-                "{}: {}",
-                xtask::process::show(&command),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        write!(file, "{input}").context("write an object")?;
+        file.rewind().context("rewind a file")?;
+        capture_with_input(self.kubectl().args(args), file.into())
     }
 
     fn write_kubeconfig(&self, name: &str, user: &Value) -> Result<PathBuf> {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "t",
             "clusters": [{"name": "t", "cluster": {
-                "server": self.url, "certificate-authority-data": base64(&self.pki.ca)?,
+                "server": self.url, "certificate-authority-data": STANDARD.encode(&self.pki.ca),
             }}],
             "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u", "namespace": "default"}}],
             "users": [{"name": "u", "user": user}],
@@ -305,28 +340,13 @@ impl ApiServer {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("kube-apiserver's readiness", HANG, || {
-            if self.api.has_ended() {
-                return Some(false);
-            }
-            let answer = capture(self.kubectl().args(["get", "--raw", "/readyz"])).ok()?;
-            (answer.trim() == "ok").then_some(true)
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("kube-apiserver ended:\n{}", self.api.log()),
-            Err(error) => Err(error.context(self.api.log())),
-        }
+        let mut readyz = self.kubectl();
+        readyz.args(["get", "--raw", "/readyz"]);
+        self.api
+            .wait_until_ready(|| (capture(&mut readyz).ok()?.trim() == "ok").then_some(()))
     }
 }
 
 fn flag(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
-}
-
-fn base64(text: &str) -> Result<String> {
-    let mut file = tempfile::NamedTempFile::new().context("make a file")?;
-    file.write_all(text.as_bytes()).context("write a file")?;
-    let encoded = capture(Command::new("base64").arg("--wrap=0").arg(file.path()))?;
-    Ok(encoded.trim().to_owned())
 }

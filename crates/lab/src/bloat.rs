@@ -1,8 +1,7 @@
-//! `cargo xtask bloat`: what `OOMHero`'s example pod runs, but that it heeds the signals: it lets go
-//! of its memory, where `OOMHero`'s own has itself restarted.
+//! `cargo xtask bloat`: what `OOMHero`'s example pod runs, but that it acts on the signals: it frees
+//! its memory, where `OOMHero`'s own has itself restarted.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -10,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use xtask::say;
+use xtask::terminal;
 
 use crate::hog::chunk;
+use crate::http;
 
 /// As the example's probe has it.
 const PORT: u16 = 8080;
@@ -20,19 +20,16 @@ const PORT: u16 = 8080;
 /// One MiB at a time: from 90 % of 256 MiB on there are 1.3 s left.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A probe is no longer.
-const REQUEST_LEN: u64 = 8 << 10;
-
-/// Grows until it is told that it comes near its limit, and lives on.
+/// Grows until it is warned that it comes near its limit, and lives on.
 pub fn main() -> Result<()> {
     let mut signals = Signals::new([SIGUSR1, SIGUSR2]).context("catch signals")?;
     let (sender, received) = sync_channel(8);
     thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
     let address = SocketAddr::from(([0, 0, 0, 0], PORT));
     let listener = TcpListener::bind(address).with_context(|| format!("listen on {address}"))?;
-    thread::spawn(move || listener.incoming().flatten().for_each(|probe| live(&probe)));
+    let _probes = http::serve(listener, |_, _, _| terminal::line("live"))?;
     let mut eaten = Some(Vec::new());
-    say::line("growing");
+    terminal::line("growing");
     loop {
         let signal = if eaten.is_some() {
             received.recv_timeout(STEP)
@@ -43,28 +40,11 @@ pub fn main() -> Result<()> {
         match signal {
             Ok(SIGUSR2) => {
                 eaten = None;
-                say::line(format_args!("let go at {had} MiB"));
+                terminal::line(format_args!("let go at {had} MiB"));
             }
-            Ok(_) => say::line(format_args!("warned at {had} MiB")),
+            Ok(_) => terminal::line(format_args!("warned at {had} MiB")),
             Err(RecvTimeoutError::Timeout) => eaten.get_or_insert_default().push(chunk()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
     }
-}
-
-/// Whatever is asked.
-fn live(probe: &TcpStream) {
-    if answer(probe).is_ok() {
-        say::line("live");
-    }
-}
-
-fn answer(mut probe: &TcpStream) -> io::Result<()> {
-    probe.set_read_timeout(Some(Duration::from_secs(1)))?;
-    for line in BufReader::new(probe.take(REQUEST_LEN)).lines() {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    probe.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }

@@ -3,8 +3,10 @@
 use anyhow::{Context as _, Result};
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{BonkItem, BonkRequest, Outcome};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tonic::transport::Channel;
+
+use crate::background;
 
 /// Sends one at a time.
 #[derive(Debug)]
@@ -15,11 +17,8 @@ pub struct Bonks {
 
 impl Bonks {
     /// To the bonker at that URL.
-    pub fn to(url: &str) -> Result<Self> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
+    pub fn connect(url: &str) -> Result<Self> {
+        let runtime = background::runtime()?;
         let client = runtime
             .block_on(BonkServiceClient::connect(url.to_owned()))
             .with_context(|| format!("connect to {url}"))?;

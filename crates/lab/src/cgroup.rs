@@ -1,5 +1,6 @@
 //! A cgroup with a memory limit, on cgroup v1 and v2.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait;
-use super::wait::HANG;
+use crate::wait::{self, HANG};
 
 /// A cgroup of this process's own, limited in memory and without swap. Dropping
 /// it kills what runs in it and removes it.
@@ -38,7 +38,7 @@ impl Cgroup {
     fn make(name: &str, limit_bytes: u64) -> Result<Self> {
         let hierarchy = Hierarchy::of_memory()?;
         if hierarchy.version == Version::V2 {
-            // Fails where the controller is delegated already, or cannot be: the limit below tells.
+            // Fails where the controller is delegated already, or cannot be: then the limit below fails.
             let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
         }
         let dir = hierarchy.mount.join(name);
@@ -89,20 +89,15 @@ impl Cgroup {
         })
     }
 
-    /// Its path from the hierarchy's root, as the kernel tells it.
+    /// Its path from the hierarchy's root, as the kernel gives it.
     pub fn path(&self) -> &str {
         &self.path
     }
 
     /// A command whose process enters this cgroup and then becomes `program`,
     /// so that the child's pid is the program's. Arguments are yet to be added.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
-            .arg(&self.dir)
-            .arg(program);
-        command
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        entering(&self.dir, program)
     }
 
     /// Its directory.
@@ -167,12 +162,12 @@ fn kills(text: &str) -> Option<u64> {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.dir) {
-            xtask::say::error(&error);
+            xtask::terminal::error(&error);
         }
     }
 }
 
-/// Tells this process's cgroups apart.
+/// Distinguishes this process's cgroups.
 fn serial() -> u32 {
     static MADE: AtomicU32 = AtomicU32::new(0);
     MADE.fetch_add(1, Ordering::Relaxed)
@@ -223,36 +218,38 @@ pub(crate) fn remove_trees(name: &str) -> Result<()> {
 /// Limits the memory of a cgroup that is there, by its path from the hierarchy's
 /// root.
 pub fn limit(path: &str, bytes: u64) -> Result<()> {
-    let hierarchy = Hierarchy::of_memory()?;
-    let file = match hierarchy.version {
+    let file = match Hierarchy::of_memory()?.version {
         Version::V1 => "memory.limit_in_bytes",
         Version::V2 => "memory.max",
     };
-    let file = hierarchy
-        .mount
-        .join(path.trim_start_matches('/'))
-        .join(file);
+    let file = dir_of(path)?.join(file);
     fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
 }
 
 /// Makes a cgroup of that path from the hierarchy's root, with a limit in bytes.
-pub(super) fn make_limited(path: &str, bytes: u64) -> Result<()> {
-    let mount = Hierarchy::of_memory()?.mount;
-    make(&mount.join(path.trim_start_matches('/')))?;
+pub(crate) fn make_limited(path: &str, bytes: u64) -> Result<()> {
+    make(&dir_of(path)?)?;
     limit(path, bytes)
 }
 
 /// A command whose process enters the cgroup of that path, which is there, and then becomes `program`.
-pub(super) fn command_in(path: &str, program: &str) -> Result<Command> {
-    let dir = Hierarchy::of_memory()?
-        .mount
-        .join(path.trim_start_matches('/'));
+pub(crate) fn command_in(path: &str, program: &str) -> Result<Command> {
+    Ok(entering(&dir_of(path)?, program))
+}
+
+fn entering(dir: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
         .arg(dir)
         .arg(program);
-    Ok(command)
+    command
+}
+
+/// The directory of a cgroup, by its path from the hierarchy's root.
+fn dir_of(path: &str) -> Result<PathBuf> {
+    let mount = Hierarchy::of_memory()?.mount;
+    Ok(mount.join(path.trim_start_matches('/')))
 }
 
 /// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
@@ -358,18 +355,18 @@ mod tests {
              45 35 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
              broken line - cgroup\n",
         );
-        let told: Vec<_> = found
+        assert_eq!(found[0].controllers, ["rw", "memory"]);
+        let found: Vec<_> = found
             .iter()
             .map(|one| (one.version, one.mount.to_str().unwrap(), one.root.as_str()))
             .collect();
         assert_eq!(
-            told,
+            found,
             [
                 (Version::V1, "/sys/fs/cgroup/memory", "/"),
                 (Version::V1, "/sys/fs/cgroup/cpu", "/docker/abc"),
                 (Version::V2, "/sys/fs/cgroup/unified", "/"),
             ]
         );
-        assert_eq!(found[0].controllers, ["rw", "memory"]);
     }
 }

@@ -5,18 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::capture;
 
-use super::apiserver::Role;
-use super::containerd::path_with;
-use super::namespaces::Namespaces;
-use super::server::Server;
-use super::wait::HANG;
-use super::{ApiServer, Containerd, Registry, cgroup, wait};
+use crate::apiserver::{ApiServer, Role};
+use crate::cgroup;
+use crate::containerd::{Containerd, path_with};
+use crate::image::find_busybox;
+use crate::namespaces::Namespaces;
+use crate::registry::Registry;
+use crate::server::Server;
 
 /// The service `kubernetes`, the API server itself, and the node: no proxy for
 /// services runs, and none is needed where they have one address.
@@ -67,11 +68,7 @@ impl Cluster {
             .tempdir()
             .context("make a directory for a node")?;
         let base = dir.path();
-        let busybox = ["bin/busybox", "usr/bin/busybox"]
-            .map(|path| parts.containerd.join(path))
-            .into_iter()
-            .find(|path| path.exists())
-            .context("a busybox in the cache")?;
+        let busybox = find_busybox(&parts.containerd)?;
         let namespaces = Namespaces::new(&busybox, ADDRESS)?;
         let inside = namespaces.inside();
         let api = ApiServer::start_as(&parts.kubernetes, Role::Cluster(inside, ADDRESS))?;
@@ -150,26 +147,11 @@ impl Cluster {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("a node that is ready", HANG, || {
-            if self.kubelet.has_ended() {
-                return Some(false);
-            }
-            let conditions = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-            let ready = capture(self.api.kubectl().args([
-                "get",
-                "node",
-                Self::NODE,
-                "--output",
-                conditions,
-            ]))
-            .ok()?;
-            (ready == "True").then_some(true)
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            Ok(false) => bail!("the kubelet ended:\n{}", self.kubelet.log()),
-            Err(error) => Err(error.context(self.kubelet.log())),
-        }
+        let condition = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        let mut node = self.api.kubectl();
+        node.args(["get", "node", Self::NODE, "--output", condition]);
+        self.kubelet
+            .wait_until_ready(|| (capture(&mut node).ok()? == "True").then_some(()))
     }
 }
 
@@ -192,7 +174,7 @@ fn furnish(namespaces: &Namespaces, base: &Path, containerd: &Path) -> Result<()
         mount --types tmpfs run /run
         mount --types bpf bpf /sys/fs/bpf
         mkdir /run/containerd
-        # Where libcni notes what it did; nothing else can be said to it.
+        # Where libcni notes what it did; it takes no other directory.
         mkdir --parents /var/lib/cni
         mount --types tmpfs cni /var/lib/cni
         mount --bind "$2" /run/containerd

@@ -12,12 +12,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::{capture, run};
-use xtask::say;
+use xtask::terminal;
 
-use super::namespaces::Inside;
-use super::server::Server;
-use super::wait::HANG;
-use super::{cgroup, image, wait};
+use crate::namespaces::Inside;
+use crate::server::Server;
+use crate::wait;
+use crate::{cgroup, image};
 
 const NAME: &str = "containerd";
 
@@ -39,7 +39,7 @@ impl Containerd {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("containerd-debian-2", |dir| {
-            say::step(
+            terminal::step(
                 "unpacking containerd, runc, CNI plugins and busybox from Debian's packages (once)",
             );
             debian.unpack(
@@ -51,12 +51,7 @@ impl Containerd {
                 ],
                 dir,
             )?;
-            let busybox = ["bin/busybox", "usr/bin/busybox"]
-                .iter()
-                .map(|path| dir.join(path))
-                .find(|path| path.exists())
-                .context("busybox-static without a busybox")?;
-            image::make(&busybox, dir)
+            image::make(&image::find_busybox(dir)?, dir)
         })
     }
 
@@ -149,7 +144,7 @@ impl Containerd {
 
     /// The cgroup for a pod's sandbox, of the form the kubelet's cgroupfs driver
     /// gives a burstable pod.
-    pub fn pod_cgroup(&self, pod_uid: &str) -> String {
+    pub(crate) fn pod_cgroup(&self, pod_uid: &str) -> String {
         format!("{}/kubepods/burstable/pod{pod_uid}", self.cgroup_root)
     }
 
@@ -178,25 +173,14 @@ impl Containerd {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let ready = wait::until("containerd's CRI", HANG, || {
-            if self.server.has_ended() {
-                return Some(false);
-            }
-            let plugins = capture(self.ctr().args(["plugins", "ls"])).ok()?;
-            let cri = plugins
-                .lines()
-                .find(|line| line.split_whitespace().nth(1) == Some("cri"))?;
-            Some(cri.trim_end().ends_with("ok"))
-        });
-        match ready {
-            Ok(true) => Ok(()),
-            other => {
-                let error = other
-                    .err()
-                    .unwrap_or_else(|| anyhow::anyhow!("containerd's CRI did not start"));
-                Err(error.context(self.server.log()))
-            }
-        }
+        let mut plugins = self.ctr();
+        plugins.args(["plugins", "ls"]);
+        self.server.wait_until_ready(|| {
+            let plugins = capture(&mut plugins).ok()?;
+            let mut lines = plugins.lines();
+            let cri = lines.find(|line| line.split_whitespace().nth(1) == Some("cri"))?;
+            cri.trim_end().ends_with("ok").then_some(())
+        })
     }
 
     /// Processes of this containerd's shims, which outlive it otherwise.
@@ -265,7 +249,7 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         if let Err(error) = self.clean_up() {
-            say::error(&error.context("clean up after containerd"));
+            terminal::error(&error.context("clean up after containerd"));
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Signal, kill_process};
-use xtask::process::{pid, stop};
+use xtask::process::{Guard, pid, stop};
 
-use super::Output;
-use super::agent::{message, spawn};
-use super::wait::HANG;
+use crate::agent::{find_message, spawn};
+use crate::output::Output;
+use crate::wait::HANG;
 
 /// Longer than it gives itself.
 const GRACE: Duration = Duration::from_secs(15);
@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// A running `oom-agent watch-pods`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Controller {
-    child: Child,
+    child: Guard,
     /// Standard output: incidents.
     pub incidents: Output,
     /// Standard error: the log.
@@ -35,21 +35,19 @@ impl Controller {
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent watch-pods", &mut command)?;
+        let (child, incidents, log) = spawn("oom-agent watch-pods", &mut command, GRACE)?;
         let mut controller = Self {
             child,
             incidents,
             log,
         };
-        controller.says("Kubernetes API server", HANG)?;
+        controller.find_message("Kubernetes API server", HANG)?;
         Ok(controller)
     }
 
     /// Waits for a message that contains `text`, within `limit`.
-    pub fn says(&mut self, text: &str, limit: Duration) -> Result<()> {
-        self.log.find(text, limit, |line| {
-            message(line)?.contains(text).then_some(())
-        })
+    pub fn find_message(&mut self, text: &str, limit: Duration) -> Result<()> {
+        find_message(&mut self.log, text, limit)
     }
 
     /// Has it stand still, by SIGSTOP, as one whose node is frozen or cut off.
@@ -62,7 +60,7 @@ impl Controller {
         self.signal(Signal::CONT)
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Sends SIGTERM and waits for its end.
     pub fn end(&mut self) {
         stop(&mut self.child, GRACE);
     }
@@ -70,11 +68,5 @@ impl Controller {
     fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(pid(&self.child)?, signal)
             .with_context(|| format!("send {signal:?} to oom-agent watch-pods"))
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.end();
     }
 }

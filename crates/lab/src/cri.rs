@@ -19,8 +19,9 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
-use super::wait::HANG;
-use super::{Containerd, wait};
+use crate::containerd::Containerd;
+use crate::wait::{self, HANG};
+use crate::{background, cgroup};
 
 pub(crate) const IMAGE: &str = "localhost/busybox:1";
 
@@ -37,7 +38,7 @@ pub struct Pod {
     pub annotations: Vec<(&'static str, &'static str)>,
 }
 
-/// A container that waits to be let go.
+/// A container that waits at its gate.
 #[derive(Debug)]
 pub struct Gated {
     /// The runtime's.
@@ -50,7 +51,7 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// Lets it eat memory until it is killed; tells when.
+    /// Lets it eat memory until it is killed, from the returned moment on.
     pub fn open(&self) -> Result<Instant> {
         let opened = Instant::now();
         OpenOptions::new()
@@ -59,18 +60,6 @@ impl Gated {
             .with_context(|| format!("open {}", self.gate.display()))?;
         Ok(opened)
     }
-}
-
-/// Runs one container of `pod` under a limit in bytes: it waits at its gate and
-/// then runs `eat`, a shell's command.
-pub fn run_gated(
-    containerd: &Containerd,
-    pod: &Pod,
-    container: &str,
-    limit_bytes: u64,
-    eat: &str,
-) -> Result<Gated> {
-    Sandbox::run(containerd, pod)?.run_gated(container, limit_bytes, eat)
 }
 
 /// A connection to a container runtime.
@@ -87,36 +76,39 @@ pub struct Sandbox<'a> {
     pod: Pod,
     cri: Cri,
     id: String,
+    config: PodSandboxConfig,
 }
 
 impl<'a> Sandbox<'a> {
     /// Has the runtime run it.
     pub fn run(containerd: &'a Containerd, pod: &Pod) -> Result<Self> {
         let mut cri = Cri::connect(&containerd.socket())?;
-        let id = cri.run_sandbox(sandbox_config(containerd, pod))?;
+        let log = format!("{}/log/{}", containerd.dir().display(), pod.uid);
+        let config = sandbox_config(pod, log, containerd.pod_cgroup(&pod.uid));
         Ok(Self {
             containerd,
             pod: pod.clone(),
+            id: cri.run_sandbox(config.clone())?,
+            config,
             cri,
-            id,
         })
     }
 
-    /// As [`run_gated`].
+    /// Runs a container under a limit in bytes: it waits at its gate and then runs `eat`, a shell's
+    /// command.
     pub fn run_gated(&mut self, container: &str, limit_bytes: u64, eat: &str) -> Result<Gated> {
         let script = format!("mkfifo /gate; read _ < /gate; {eat}");
         let limit = i64::try_from(limit_bytes).context("a limit that fits")?;
-        let mut labels = labels(&self.pod);
-        labels.insert(
-            "io.kubernetes.container.name".to_owned(),
-            container.to_owned(),
-        );
-        let command = ["/bin/sh", "-c", &script];
-        let (id, pid) = self.cri.run_container(
-            &self.id,
-            container_config(container, limit, &command, labels),
-            sandbox_config(self.containerd, &self.pod),
-        )?;
+        let resources = LinuxContainerResources {
+            cpu_shares: 102,
+            memory_limit_in_bytes: limit,
+            oom_score_adj: 999,
+            ..Default::default()
+        };
+        let config = container_config(&self.pod, container, &script, resources);
+        let (id, pid) = self
+            .cri
+            .run_container(&self.id, config, self.config.clone())?;
         let gate = self.containerd.rootfs(&id).join("gate");
         wait::until("the container's gate", HANG, || gate.exists().then_some(()))?;
         Ok(Gated {
@@ -130,13 +122,13 @@ impl<'a> Sandbox<'a> {
     /// A process in the sandbox's own cgroup, which it makes small and eats; and that cgroup.
     pub fn eat_beside_pause(&self) -> Result<(std::process::Child, String)> {
         let path = format!("{}/{}", self.containerd.pod_cgroup(&self.pod.uid), self.id);
-        let mut eater = super::cgroup::command_in(&path, "/bin/sh")?;
+        let mut eater = cgroup::command_in(&path, "/bin/sh")?;
         let eater = eater.args(["-c", "exec tail /dev/zero"]);
-        super::cgroup::limit(&path, 16 << 20)?;
+        cgroup::limit(&path, 16 << 20)?;
         Ok((eater.spawn().context("start an eater")?, path))
     }
 
-    /// What the runtime says of a container, as a kubelet asks.
+    /// The runtime's status of a container, as a kubelet gets it.
     pub fn status(&mut self, container: &Gated) -> Result<ContainerStatus> {
         let answer = self.cri.status(&container.id, false)?;
         answer.status.context("a status")
@@ -147,10 +139,7 @@ impl<'a> Sandbox<'a> {
 
 impl Cri {
     pub(crate) fn connect(socket: &Path) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("start a runtime")?;
+        let runtime = background::runtime()?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .context("the URL of a socket")?
             .timeout(HANG);
@@ -162,9 +151,9 @@ impl Cri {
 
     /// Fails where the runtime does not speak the CRI.
     pub(crate) fn version(&mut self) -> Result<()> {
-        let asked = self.client.version(VersionRequest::default());
-        let answer = self.runtime.block_on(asked);
-        answer.map(drop).context("ask for the runtime's version")
+        let answer = self.client.version(VersionRequest::default());
+        let answer = self.runtime.block_on(answer);
+        answer.map(drop).context("get the runtime's version")
     }
 
     /// The id of a pod's sandbox that runs from now on.
@@ -178,7 +167,7 @@ impl Cri {
     }
 
     /// Stops and removes a sandbox with all its containers. While its shim ends the runtime fails, and
-    /// a kubelet asks again.
+    /// a kubelet tries again.
     pub(crate) fn remove_sandbox(&mut self, id: &str) -> Result<()> {
         wait::until("the end of a sandbox", HANG, || {
             let stop = StopPodSandboxRequest {
@@ -229,18 +218,23 @@ impl Cri {
         Ok((id, pid.context("a container's process id")?))
     }
 
-    /// What the runtime says of a container.
+    /// The runtime's status of a container.
     pub(crate) fn status(&mut self, id: &str, verbose: bool) -> Result<ContainerStatusResponse> {
         let request = ContainerStatusRequest {
             container_id: id.to_owned(),
             verbose,
         };
         let answer = self.runtime.block_on(self.client.container_status(request));
-        Ok(answer.context("ask for a container's status")?.into_inner())
+        Ok(answer.context("get a container's status")?.into_inner())
     }
 }
 
-fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
+/// A sandbox as a kubelet makes it.
+pub(crate) fn sandbox_config(
+    pod: &Pod,
+    log_directory: String,
+    cgroup_parent: String,
+) -> PodSandboxConfig {
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: pod.name.clone(),
@@ -248,20 +242,11 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
             namespace: pod.namespace.clone(),
             attempt: 0,
         }),
-        log_directory: containerd
-            .dir()
-            .join("log")
-            .join(&pod.uid)
-            .display()
-            .to_string(),
+        log_directory,
         labels: labels(pod),
-        annotations: pod
-            .annotations
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
+        annotations: texts(&pod.annotations),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: containerd.pod_cgroup(&pod.uid),
+            cgroup_parent,
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces()),
             }),
@@ -270,12 +255,15 @@ fn sandbox_config(containerd: &Containerd, pod: &Pod) -> PodSandboxConfig {
     }
 }
 
-fn container_config(
+/// A container of a pod that runs a shell's script.
+pub(crate) fn container_config(
+    pod: &Pod,
     name: &str,
-    limit: i64,
-    command: &[&str],
-    labels: HashMap<String, String>,
+    script: &str,
+    resources: LinuxContainerResources,
 ) -> ContainerConfig {
+    let mut labels = labels(pod);
+    labels.insert("io.kubernetes.container.name".to_owned(), name.to_owned());
     ContainerConfig {
         metadata: Some(ContainerMetadata {
             name: name.to_owned(),
@@ -285,16 +273,11 @@ fn container_config(
             image: IMAGE.to_owned(),
             user_specified_image: IMAGE.to_owned(),
         }),
-        command: command.iter().map(ToString::to_string).collect(),
+        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         labels,
         log_path: format!("{name}_0.log"),
         linux: Some(LinuxContainerConfig {
-            resources: Some(LinuxContainerResources {
-                cpu_shares: 102,
-                memory_limit_in_bytes: limit,
-                oom_score_adj: 999,
-                ..Default::default()
-            }),
+            resources: Some(resources),
             security_context: Some(LinuxContainerSecurityContext {
                 namespace_options: Some(namespaces()),
                 ..Default::default()
@@ -305,7 +288,7 @@ fn container_config(
 }
 
 /// The host's network: no CNI plugin is needed.
-pub(crate) fn namespaces() -> NamespaceOption {
+fn namespaces() -> NamespaceOption {
     NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Container.into(),
@@ -315,12 +298,14 @@ pub(crate) fn namespaces() -> NamespaceOption {
 
 /// As the kubelet labels sandboxes and containers.
 fn labels(pod: &Pod) -> HashMap<String, String> {
-    [
+    texts(&[
         ("io.kubernetes.pod.name", &pod.name),
         ("io.kubernetes.pod.namespace", &pod.namespace),
         ("io.kubernetes.pod.uid", &pod.uid),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.clone()))
-    .collect()
+    ])
+}
+
+pub(crate) fn texts(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    pairs.iter().map(own).collect()
 }

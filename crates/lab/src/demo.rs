@@ -1,17 +1,19 @@
 //! `cargo xtask demo`: the main job on this host, end to end: a real process is
 //! OOM-killed, the agent names it, the bonker swings its simulated servo.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use xtask::binaries::Binaries;
-use xtask::process::{is_root, show, stop};
-use xtask::{build_ebpf, say};
+use xtask::process::{Guard, is_root};
+use xtask::{build_ebpf, terminal};
 
+use crate::agent::{Agent, Bonker, field, message, stamp, victim};
+use crate::cgroup::Cgroup;
 use crate::interrupt;
-use crate::{Agent, Bonker, Cgroup, field, stamp, victim, wait};
+use crate::wait::HANG;
 
 const LIMIT_MIB: u64 = 64;
 /// Sets up, builds, and shows it; fails unless all of it happened.
@@ -31,14 +33,14 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
 }
 
 fn show_kill(binaries: &Binaries) -> Result<()> {
-    say::step("starting a bonker with a simulated servo, and the agent");
-    let mut bonker = Bonker::start(&binaries.bonker)?;
+    terminal::step("starting a bonker with a simulated servo, and the agent");
+    let mut bonker = Bonker::start(&binaries.bonker, &["--log-format", "json"])?;
     let mut agent = Agent::start(
         &binaries.agent,
         &["--no-kubernetes", "--bonker", bonker.url()],
         &[],
     )?;
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    the bonker listens on {}, the agent's program is attached to this kernel",
         bonker.url()
     ));
@@ -49,94 +51,78 @@ fn show_kill(binaries: &Binaries) -> Result<()> {
         .arg("/dev/zero")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
-    say::step(format_args!(
+    terminal::step(format_args!(
         "running `tail /dev/zero`, which needs endless memory, in a cgroup limited to {LIMIT_MIB} MiB"
     ));
     let start = Instant::now();
-    let tail = Victim(
-        command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?,
-    );
+    let tail = Guard::spawn(&mut command, Duration::ZERO)?;
 
-    let (told, incident) =
-        agent
-            .incidents
-            .find_at("incident in our cgroup", wait::HANG, |line| {
-                let incident: Value = serde_json::from_str(line).ok()?;
-                (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
-            })?;
+    let (reported, incident) = agent
+        .incidents
+        .find_at("incident in our cgroup", HANG, |line| {
+            let incident: Value = serde_json::from_str(line).ok()?;
+            (victim(&incident)?.get("cgroup")? == cgroup.path()).then_some(incident)
+        })?;
     let id = text(&incident, "/id").to_owned();
-    if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.0.id())) {
+    if incident.pointer("/victims/0/pid").and_then(Value::as_u64) != Some(u64::from(tail.id())) {
         bail!(
             "the incident names another process than {}: {incident}",
-            tail.0.id()
+            tail.id()
         );
     }
-    let (acked, ack) = agent.log.find_at("acknowledgement", wait::HANG, |line| {
+    let (acked, ack) = agent.log.find_at("acknowledgement", HANG, |line| {
         let ours = field(line, "message")? == "bonk acknowledged" && field(line, "incident")? == id;
         ours.then(|| (field(line, "outcome"), field(line, "latency_us")))
     })?;
     let mut swing = Swing::default();
     let (rested, ()) = bonker
         .log
-        .find_at("swing that ends at rest", wait::HANG, |line| {
-            swing.take(line)
-        })?;
+        .find_at("swing that ends at rest", HANG, |line| swing.add(line))?;
 
     let (outcome, latency) = ack;
     let latency = latency
         .and_then(|latency| latency.parse().ok())
         .map(Duration::from_micros)
-        .context("an acknowledgement that tells its latency")?;
+        .context("an acknowledgement with its latency")?;
     let marked = stamp(&id).unwrap_or(start);
     let after = |instant: Instant| {
         let elapsed = instant.saturating_duration_since(marked);
         format!("{:>7.1} ms", elapsed.as_secs_f64() * 1000.0)
     };
 
-    say::step("it happened");
-    say::line(format_args!(
+    terminal::step("it happened");
+    terminal::line(format_args!(
         "    {}  the kernel chose its victim, at {}",
         after(marked),
         text(&incident, "/time")
     ));
-    say::line(format_args!(
-        "    {}  the agent told of the incident:",
-        after(told)
+    terminal::line(format_args!(
+        "    {}  the agent reported the incident:",
+        after(reported)
     ));
     for line in describe(&incident) {
-        say::line(format_args!("                {line}"));
+        terminal::line(format_args!("                {line}"));
     }
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    {}  the bonker's answer had reached the agent: {}",
         after(acked),
         outcome.unwrap_or_default()
     ));
-    say::line(format_args!(
+    terminal::line(format_args!(
         "    {}  the servo was at rest again, after these steps:",
         after(rested)
     ));
     for (pulse, hold) in &swing.steps {
-        say::line(format_args!(
+        terminal::line(format_args!(
             "                {pulse} µs, held for {hold} ms"
         ));
     }
-    say::line("");
-    say::line(format_args!(
+    terminal::line("");
+    terminal::line(format_args!(
         "From the kernel's stamp to the bonker's acknowledgement: {:.2} ms.",
         latency.as_secs_f64() * 1000.0
     ));
     Ok(())
-}
-
-/// The process to be killed: reaped in any case.
-struct Victim(Child);
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        stop(&mut self.0, Duration::ZERO);
-    }
 }
 
 /// The steps of one swing, read from the bonker's log: away from rest and back.
@@ -149,17 +135,9 @@ struct Swing {
 
 impl Swing {
     /// Some once a swing is complete.
-    fn take(&mut self, line: &str) -> Option<()> {
-        let (_, fields) = line.split_once("swing step")?;
-        let value = |name: &str| {
-            let (_, rest) = fields.split_once(name)?;
-            Some(
-                rest.chars()
-                    .take_while(char::is_ascii_digit)
-                    .collect::<String>(),
-            )
-        };
-        let (pulse, hold) = (value("pulse_us=")?, value("hold_ms=")?);
+    fn add(&mut self, line: &str) -> Option<()> {
+        (message(line)? == "swing step").then_some(())?;
+        let (pulse, hold) = (field(line, "pulse_us")?, field(line, "hold_ms")?);
         let at_rest = self.rest.get_or_insert_with(|| pulse.clone()) == &pulse;
         if at_rest && self.steps.is_empty() {
             return None;
@@ -171,17 +149,12 @@ impl Swing {
 
 fn describe(incident: &Value) -> Vec<String> {
     let mib = |kind: &str| {
-        let bytes = incident
-            .pointer(&format!("/victims/0/rss_bytes/{kind}"))
-            .and_then(Value::as_u64);
+        let bytes = incident.pointer(&format!("/victims/0/rss_bytes/{kind}"));
+        let bytes = bytes.and_then(Value::as_u64);
         bytes.map_or_else(|| "?".to_owned(), |bytes| format!("{} MiB", bytes >> 20))
     };
-    let value = |pointer: &str| {
-        incident
-            .pointer(pointer)
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    };
+    let value = |pointer: &str| incident.pointer(pointer).map(Value::to_string);
+    let value = |pointer: &str| value(pointer).unwrap_or_default();
     vec![
         format!(
             "victim   process {}, {}",
@@ -219,12 +192,21 @@ mod tests {
     fn a_swing_leaves_rest_and_returns() {
         let mut swing = Swing::default();
         for (line, complete) in [
-            ("INFO swing step pulse_us=1000 hold_ms=300", false),
-            ("INFO bonk swings=1", false),
-            ("INFO swing step pulse_us=1800 hold_ms=150", false),
-            ("INFO swing step pulse_us=1000 hold_ms=300", true),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1000,"hold_ms":300}}"#,
+                false,
+            ),
+            (r#"{"fields":{"message":"bonk","swings":1}}"#, false),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1800,"hold_ms":150}}"#,
+                false,
+            ),
+            (
+                r#"{"fields":{"message":"swing step","pulse_us":1000,"hold_ms":300}}"#,
+                true,
+            ),
         ] {
-            assert_eq!(swing.take(line).is_some(), complete, "{line}");
+            assert_eq!(swing.add(line).is_some(), complete, "{line}");
         }
         let step = |pulse: &str, hold: &str| (pulse.to_owned(), hold.to_owned());
         assert_eq!(swing.steps, [step("1800", "150"), step("1000", "300")]);

@@ -1,4 +1,4 @@
-//! A JSON value as it should be: exact, but for places that say a range or a shape.
+//! A JSON value as it should be: exact, but for places with a range or a shape.
 //!
 //! An expectation is JSON itself, so that a virtual machine can make it and its
 //! host compare.
@@ -9,68 +9,74 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// A number from `low` to `high`.
-pub fn between(low: u64, high: u64) -> Value {
+pub(crate) fn between(low: u64, high: u64) -> Value {
     json!({"$between": [low, high]})
 }
 
 /// A share of time: a number from 0 to 100.
-pub fn percent() -> Value {
+pub(crate) fn percent() -> Value {
     json!({"$percent": []})
 }
 
 /// A time of RFC 3339, UTC, in nanoseconds; the bounds in ns since 1970.
-pub fn time_between(low: u64, high: u64) -> Value {
+pub(crate) fn time_between(low: u64, high: u64) -> Value {
     json!({"$time": [low, high]})
 }
 
 /// An incident's id: of that boot, stamped from `low` to `high` ns, of that process.
-pub fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
+pub(crate) fn id_between(boot: &str, low: u64, high: u64, pid: u32) -> Value {
     json!({"$id": [boot, low, high, pid]})
 }
 
 /// Whatever it is.
-pub fn anything() -> Value {
+pub(crate) fn anything() -> Value {
     json!({"$anything": []})
 }
 
 /// Any of these, each as it should be.
-pub fn one_of(values: &[Value]) -> Value {
+pub(crate) fn one_of(values: &[Value]) -> Value {
     json!({"$one_of": values})
 }
 
 /// A whole number, below zero too.
-pub fn whole() -> Value {
+pub(crate) fn whole() -> Value {
     json!({"$whole": []})
 }
 
 /// What a flight recorder saw in the minute until a kill: ages in ms that fall to 0, and bytes, of
 /// which the last are from `low` to `high` and none more than `high`. At least `count` of them.
-pub fn samples(count: u64, low: u64, high: u64) -> Value {
+pub(crate) fn samples(count: u64, low: u64, high: u64) -> Value {
     json!({"$samples": [count, low, high]})
 }
 
-/// The note of an Event as somebody reads it who is woken by it: its first sentence, of 120 characters
-/// at most, has each of `first`; each of `says` is anywhere; its last ones begin with "Next: " and `next`;
+/// The note of an Event as a person reads it who is woken by it: its first sentence, of 120 characters
+/// at most, has each of `first`; each of `contains` is anywhere; its last ones begin with "Next: " and `next`;
 /// all are `chars` characters at most; and volumes in memory are spoken of, or they are not.
-pub fn note(first: &[&str], says: &[&str], next: &str, volumes: bool, chars: usize) -> Value {
-    json!({"$note": [first, says, next, volumes, chars]})
+pub(crate) fn note(
+    first: &[&str],
+    contains: &[&str],
+    next: &str,
+    volumes: bool,
+    chars: usize,
+) -> Value {
+    json!({"$note": [first, contains, next, volumes, chars]})
 }
 
-/// Each place where `told` is not what was expected, in words; none: all is well.
-pub fn differences(expected: &Value, told: &Value) -> Vec<String> {
+/// Each place where a value is not as expected, in words.
+pub fn differences(expected: &Value, actual: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare("", expected, told, &mut found);
+    compare("", expected, actual, &mut found);
     found
 }
 
-fn compare(at: &str, expected: &Value, told: &Value, found: &mut Vec<String>) {
-    if let Some(fits) = matcher(expected, told) {
+fn compare(at: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
+    if let Some(fits) = matcher(expected, actual) {
         if !fits {
-            found.push(format!("{at}: {told}, expected {expected}"));
+            found.push(format!("{at}: {actual}, expected {expected}"));
         }
         return;
     }
-    match (expected, told) {
+    match (expected, actual) {
         (Value::Object(wanted), Value::Object(present)) => {
             let keys: BTreeSet<&String> = wanted.keys().chain(present.keys()).collect();
             for key in keys {
@@ -90,27 +96,27 @@ fn compare(at: &str, expected: &Value, told: &Value, found: &mut Vec<String>) {
                 compare(&format!("{at}/{n}"), wanted, present, found);
             }
         }
-        _ if expected == told => {}
-        _ => found.push(format!("{at}: {told}, expected {expected}")),
+        _ if expected == actual => {}
+        _ => found.push(format!("{at}: {actual}, expected {expected}")),
     }
 }
 
 /// `None`: the expectation is a plain value.
-fn matcher(expected: &Value, told: &Value) -> Option<bool> {
+fn matcher(expected: &Value, actual: &Value) -> Option<bool> {
     let (name, args) = expected.as_object()?.iter().next()?;
     let number = |n: usize| args.get(n).and_then(Value::as_u64);
     let within =
         |n: usize, value: u64| Some((number(n)?..=number(n.checked_add(1)?)?).contains(&value));
     let fits = match name.as_str() {
-        "$between" => within(0, told.as_u64()?),
-        "$percent" => told.as_f64().map(|share| (0.0..=100.0).contains(&share)),
-        "$time" => told
+        "$between" => within(0, actual.as_u64()?),
+        "$percent" => actual.as_f64().map(|share| (0.0..=100.0).contains(&share)),
+        "$time" => actual
             .as_str()
             .filter(|text| text.len() == "2026-11-21T09:00:00.123456789Z".len())
             .filter(|text| text.ends_with('Z'))
             .and_then(|text| text.parse::<Timestamp>().ok())
             .and_then(|time| within(0, u64::try_from(time.as_nanosecond()).ok()?)),
-        "$id" => told.as_str().and_then(|text| {
+        "$id" => actual.as_str().and_then(|text| {
             let (boot, rest) = text.split_once('-')?;
             let (stamp, pid) = rest.split_once('-')?;
             Some(
@@ -120,12 +126,12 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
             )
         }),
         "$one_of" => args.as_array().map(|values| {
-            let fits = |value: &Value| differences(value, told).is_empty();
+            let fits = |value: &Value| differences(value, actual).is_empty();
             values.iter().any(fits)
         }),
         "$anything" => Some(true),
-        "$whole" => Some(told.is_i64() || told.is_u64()),
-        "$note" => told.as_str().and_then(|note| {
+        "$whole" => Some(actual.is_i64() || actual.is_u64()),
+        "$note" => actual.as_str().and_then(|note| {
             let sentence = note.split(". ").next()?;
             let (_, next) = note.split_once("Next: ")?;
             let has = |n: usize, text: &str| {
@@ -144,7 +150,7 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
             )
         }),
         "$samples" => (|| {
-            let seen = serde_json::from_value::<Vec<(u64, u64)>>(told.clone()).ok()?;
+            let seen = serde_json::from_value::<Vec<(u64, u64)>>(actual.clone()).ok()?;
             let (last_age, last) = *seen.last()?;
             let count = number(0)?..=60;
             let falls = seen.iter().rev().map(|(age, _)| age).is_sorted();
@@ -163,8 +169,8 @@ fn matcher(expected: &Value, told: &Value) -> Option<bool> {
 mod tests {
     use super::*;
 
-    fn check(expected: &Value, told: &Value, says: &[&str]) {
-        assert_eq!(differences(expected, told), says);
+    fn check(expected: &Value, actual: &Value, wanted: &[&str]) {
+        assert_eq!(differences(expected, actual), wanted);
     }
 
     #[test]
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn a_note_is_short_and_ends_with_what_to_do() {
         let expected = note(&["main", "48 MiB"], &["grew"], "raise", false, 400);
-        let fits = |told: &str| differences(&expected, &json!(told)).is_empty();
+        let fits = |actual: &str| differences(&expected, &json!(actual)).is_empty();
         let good = "hog in main died at 48 MiB. It grew. Next: raise it.";
         assert!(fits(good));
         for (from, to) in [
@@ -255,7 +261,7 @@ mod tests {
     #[test]
     fn samples_come_to_the_kill() {
         let expected = samples(2, 50, 60);
-        let fits = |told: Value| differences(&expected, &told).is_empty();
+        let fits = |actual: Value| differences(&expected, &actual).is_empty();
         assert!(fits(json!([[900, 1], [0, 55]])));
         assert!(fits(json!([[60_000, 60], [2, 55], [2, 56], [0, 50]])));
         assert!(!fits(json!([[0, 55]])), "too few");

@@ -1,4 +1,4 @@
-//! A file system of one file that is as slow as a test wants it: whoever reads it waits until it is let go.
+//! A file system of one file that is as slow as a test wants it: a reader waits until it is released.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -32,12 +32,12 @@ const HEADER_LEN: usize = 40;
 /// More than the kernel's `FUSE_MIN_READ_BUFFER`.
 const BUFFER: usize = 1 << 16;
 
-/// The mounted file system. Dropping it answers who waits, and unmounts it.
+/// The mounted file system. Dropping it answers those that wait, and unmounts it.
 #[derive(Debug)]
 pub struct SlowFile {
     dir: tempfile::TempDir,
-    asked: Receiver<()>,
-    let_go: Option<Sender<()>>,
+    reads: Receiver<()>,
+    release: Option<Sender<()>>,
 }
 
 impl SlowFile {
@@ -53,13 +53,13 @@ impl SlowFile {
         let options = std::ffi::CString::new(options).context("mount options")?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount("slow", dir.path(), "fuse", flags, Some(&*options)).context("mount by FUSE")?;
-        let (ask, asked) = channel();
-        let (let_go, gate) = channel();
-        thread::spawn(move || serve(device, &ask, &gate));
+        let (begun, reads) = channel();
+        let (release, gate) = channel();
+        thread::spawn(move || serve(device, &begun, &gate));
         Ok(Self {
             dir,
-            asked,
-            let_go: Some(let_go),
+            reads,
+            release: Some(release),
         })
     }
 
@@ -68,37 +68,37 @@ impl SlowFile {
         self.dir.path().join("file")
     }
 
-    /// Waits until somebody reads it.
-    pub fn read_begins(&self, limit: std::time::Duration) -> Result<()> {
-        let asked = self.asked.recv_timeout(limit);
-        asked.with_context(|| format!("nobody reads the file within {limit:?}"))
+    /// Waits until it is read.
+    pub fn wait_for_read(&self, limit: std::time::Duration) -> Result<()> {
+        let begun = self.reads.recv_timeout(limit);
+        begun.with_context(|| format!("nothing reads the file within {limit:?}"))
     }
 
     /// Answers all reads from now on.
-    pub fn let_go(&mut self) {
-        self.let_go = None;
+    pub fn release(&mut self) {
+        self.release = None;
     }
 }
 
 impl Drop for SlowFile {
     fn drop(&mut self) {
-        self.let_go();
+        self.release();
         // With the last who has it open it is gone.
         let _unmounted = unmount(self.dir.path() as &Path, UnmountFlags::DETACH);
     }
 }
 
 /// Until it is unmounted.
-fn serve(mut device: File, ask: &Sender<()>, gate: &Receiver<()>) {
+fn serve(mut device: File, begun: &Sender<()>, gate: &Receiver<()>) {
     let mut buffer = vec![0; BUFFER];
     loop {
         match device.read(&mut buffer) {
             Ok(len) => {
                 let request = buffer.get(..len).unwrap_or_default();
                 if u32_at(request, 4) == Some(READ) {
-                    // Whoever waits for neither has gone.
-                    let _gone = ask.send(());
-                    let _let_go = gate.recv();
+                    // The test may have ended.
+                    let _gone = begun.send(());
+                    let _released = gate.recv();
                 }
                 if let Some(answer) = answer(request) {
                     // A request may have been taken back meanwhile.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::thread::{SecureComputingMode, UnshareFlags, set_secure_computing_mode};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use xtask::say;
+use xtask::terminal;
 
 use crate::wait;
 
@@ -30,34 +30,34 @@ const SOON: Duration = Duration::from_secs(30);
 pub struct Args {
     /// How many MiB to touch.
     #[arg(long)]
-    pub mib: usize,
+    mib: usize,
     /// Wait so many ms after each.
     #[arg(long, default_value_t = 0)]
-    pub every_ms: u64,
+    every_ms: u64,
     /// Then keep them until standard input ends.
     #[arg(long)]
-    pub hold: bool,
-    /// Say `ready` and wait for a line before anything is touched.
+    hold: bool,
+    /// Print `ready` and wait for a line before anything is touched.
     #[arg(long)]
-    pub gate: bool,
-    /// Let a child process touch them, and tell its fate.
+    gate: bool,
+    /// Let a child process touch them, and print its fate.
     #[arg(long)]
-    pub child: bool,
+    child: bool,
     /// Give that child a PID namespace of its own.
     #[arg(long, requires = "child")]
-    pub nested: bool,
+    nested: bool,
     /// Let a thread touch them that is not the first one.
     #[arg(long, conflicts_with = "child")]
-    pub thread: bool,
+    thread: bool,
     /// Let a thread touch them once the first one has ended.
     #[arg(long, conflicts_with_all = ["child", "thread"])]
-    pub leaderless: bool,
-    /// Touch one MiB every so many milliseconds; on SIGUSR1 say so, on SIGUSR2 let go of all and hold.
+    leaderless: bool,
+    /// Touch one MiB every so many milliseconds; on SIGUSR1 print so, on SIGUSR2 free all and hold.
     #[arg(long, value_name = "MS", conflicts_with_all = ["child", "thread", "leaderless"])]
-    pub careful: Option<u64>,
+    careful: Option<u64>,
 }
 
-/// Eats, says `touched`, and holds if told to.
+/// Eats, prints `touched`, and holds with `--hold`.
 pub fn main(args: Args) -> Result<()> {
     if args.child {
         child(args)?;
@@ -67,7 +67,7 @@ pub fn main(args: Args) -> Result<()> {
         .then(|| eater(args))
         .transpose()?;
     if args.gate {
-        say::line("ready");
+        terminal::line("ready");
         io::stdin()
             .read_line(&mut String::new())
             .context("wait for a line on standard input")?;
@@ -87,20 +87,20 @@ pub fn main(args: Args) -> Result<()> {
     }
 }
 
-/// Grows by steps, until it is told that it comes near its limit.
+/// Grows by steps, until it is warned that it comes near its limit.
 fn careful(args: Args, step: Duration) -> Result<()> {
     let mut signals = Signals::new([SIGUSR1, SIGUSR2]).context("catch signals")?;
     let (sender, received) = sync_channel(8);
     thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
     let mut eaten = Vec::new();
-    say::line("growing");
+    terminal::line("growing");
     while eaten.len() < args.mib {
         match received.recv_timeout(step) {
             Ok(SIGUSR2) => {
-                say::line(format_args!("let go at {} MiB", eaten.len()));
+                terminal::line(format_args!("let go at {} MiB", eaten.len()));
                 return hold(args, Vec::new());
             }
-            Ok(_) => say::line(format_args!("warned at {} MiB", eaten.len())),
+            Ok(_) => terminal::line(format_args!("warned at {} MiB", eaten.len())),
             Err(_) => eaten.push(chunk()),
         }
     }
@@ -135,7 +135,7 @@ fn end_this_thread() -> Result<()> {
 }
 
 fn hold(args: Args, eaten: Vec<Vec<u8>>) -> Result<()> {
-    say::line(format_args!("touched {} MiB", eaten.len()));
+    terminal::line(format_args!("touched {} MiB", eaten.len()));
     if args.hold {
         io::stdin()
             .read_to_end(&mut Vec::new())
@@ -160,7 +160,7 @@ fn touch(args: Args) -> Vec<Vec<u8>> {
 }
 
 /// One MiB that is really there.
-pub fn chunk() -> Vec<u8> {
+pub(crate) fn chunk() -> Vec<u8> {
     let mut chunk = vec![0_u8; MIB];
     for byte in chunk.iter_mut().step_by(PAGE) {
         *byte = 1;
@@ -186,8 +186,8 @@ fn child(args: Args) -> Result<()> {
         rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
     }
     let mut child = command.spawn().context("start a child")?;
-    say::line(format_args!("child {}", child.id()));
+    terminal::line(format_args!("child {}", child.id()));
     let status = child.wait().context("wait for the child")?;
-    say::line(format_args!("child {}: {status}", child.id()));
+    terminal::line(format_args!("child {}: {status}", child.id()));
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The images that containers of the tests are made of.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -14,8 +14,8 @@ const APPLETS: [&str; 9] = [
 ];
 
 /// Writes `busybox.tar` and `pause.tar` of a static busybox: one with a shell as
-/// its command, under the name of the public image too, for manifests that ask
-/// for it; one that does nothing for 68 years, for a sandbox.
+/// its command, under the name of the public image too, for manifests with
+/// that one; one that does nothing for 68 years, for a sandbox.
 pub(super) fn make(busybox: &Path, out: &Path) -> Result<()> {
     let program = fs::read(busybox).with_context(|| format!("read {}", busybox.display()))?;
     let mut files: Vec<File<'_>> = ["bin", "tmp", "proc", "etc"].map(File::Directory).into();
@@ -44,4 +44,12 @@ pub(super) fn make(busybox: &Path, out: &Path) -> Result<()> {
         .write(&out.join(archive))?;
     }
     Ok(())
+}
+
+/// The busybox of Debian's package, unpacked below `root`.
+pub(crate) fn find_busybox(root: &Path) -> Result<PathBuf> {
+    // /bin is a link where the package has it not itself.
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.with_context(|| format!("no busybox in {}", root.display()))
 }

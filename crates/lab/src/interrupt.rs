@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::Event;
-
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static WAITING: Mutex<BTreeMap<u64, SyncSender<Event>>> = Mutex::new(BTreeMap::new());
+static WAITING: Mutex<BTreeMap<u64, Callback>> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A channel that is told of a signal until this is dropped.
+type Callback = Box<dyn Fn() + Send>;
+
+/// A callback that a signal runs until this is dropped.
 #[derive(Debug)]
-pub struct Notified(u64);
+pub(crate) struct Notified(u64);
 
 /// From here on SIGINT, SIGTERM and SIGHUP end what waits for a child's output,
 /// and [`check`].
@@ -27,13 +28,7 @@ pub fn catch() -> Result<()> {
     thread::spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
-            for waiting in WAITING
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .values()
-            {
-                let _ = waiting.try_send(Event::Interrupted);
-            }
+            waiting().values().for_each(|callback| callback());
         }
     });
     Ok(())
@@ -47,20 +42,47 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// Has this channel told of the first signal to come, or of one that came.
-pub fn notify(waiting: SyncSender<Event>) -> Notified {
-    let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+/// Sleeps; a signal ends it.
+pub fn pause(length: Duration) -> Result<()> {
+    let (sender, interruption) = sync_channel(1);
+    let _notified = notify(move || {
+        let _ = sender.try_send(());
+    });
+    let _ = interruption.recv_timeout(length);
+    check()
+}
+
+/// Has every signal run `callback`; at once if one has come.
+pub(crate) fn notify(callback: impl Fn() + Send + 'static) -> Notified {
+    let mut waiting = waiting();
     if INTERRUPTED.load(Ordering::SeqCst) {
-        let _ = waiting.try_send(Event::Interrupted);
+        callback();
     }
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    all.insert(id, waiting);
+    waiting.insert(id, Box::new(callback));
     Notified(id)
+}
+
+fn waiting() -> MutexGuard<'static, BTreeMap<u64, Callback>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Notified {
     fn drop(&mut self) {
-        let mut all = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&self.0);
+        waiting().remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_lasts() {
+        let (start, length) = (Instant::now(), Duration::from_millis(50));
+        pause(length).unwrap();
+        assert!(start.elapsed() >= length);
     }
 }

@@ -1,31 +1,21 @@
 //! A mock of kube-state-metrics: two metrics of some containers, as they change with kills.
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 
-/// A scraper that says nothing for so long is let go.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest request.
-const REQUEST: usize = 16 << 10;
+use crate::background::Background;
+use crate::http;
 
 /// Serves on a loopback port until it is dropped.
 #[derive(Debug)]
 pub struct KubeStateMetrics {
     address: SocketAddr,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    containers: Mutex<Vec<(Container, u64)>>,
-    over: AtomicBool,
+    /// Each container with the number of its restarts.
+    containers: Arc<Mutex<Vec<(Container, u64)>>>,
+    _server: Background,
 }
 
 /// Which container.
@@ -43,23 +33,19 @@ impl KubeStateMetrics {
     /// The containers run, and were never restarted.
     pub fn start(containers: Vec<Container>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("listen for scrapers")?;
-        let address = listener.local_addr().context("ask for an own address")?;
+        let address = listener.local_addr().context("read the bound address")?;
         let containers = containers.into_iter().map(|container| (container, 0));
-        let shared = Arc::new(Shared {
-            containers: Mutex::new(containers.collect()),
-            ..Shared::default()
-        });
-        let served = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if served.over.load(Ordering::Relaxed) {
-                    break;
-                }
-                // A scraper that went away is nobody's business here.
-                let _ = answer(stream, &served);
-            }
-        });
-        Ok(Self { address, shared })
+        let containers = Arc::new(Mutex::new(containers.collect::<Vec<_>>()));
+        let served = Arc::clone(&containers);
+        let server = http::serve(listener, move |_, _, _| {
+            let kind = ("content-type", "text/plain; version=0.0.4");
+            ([kind], exposition(&lock(&served)))
+        })?;
+        Ok(Self {
+            address,
+            containers,
+            _server: server,
+        })
     }
 
     /// Where it serves.
@@ -69,7 +55,7 @@ impl KubeStateMetrics {
 
     /// That container was OOM-killed, and is started again.
     pub fn oom_kill(&self, killed: &Container) {
-        for (container, restarts) in self.shared.containers().iter_mut() {
+        for (container, restarts) in lock(&self.containers).iter_mut() {
             if container == killed {
                 *restarts = restarts.saturating_add(1);
             }
@@ -77,38 +63,8 @@ impl KubeStateMetrics {
     }
 }
 
-impl Drop for KubeStateMetrics {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        // For the thread to see it; that it is gone already does no harm.
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-impl Shared {
-    fn containers(&self) -> std::sync::MutexGuard<'_, Vec<(Container, u64)>> {
-        let containers = self.containers.lock();
-        containers.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn answer(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut head = Vec::new();
-    let mut some = [0; 1024];
-    while !head.ends_with(b"\r\n\r\n") && head.len() < REQUEST {
-        match stream.read(&mut some)? {
-            0 => return Ok(()),
-            read => head.extend(some.iter().take(read)),
-        }
-    }
-    let body = exposition(&shared.containers());
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+fn lock(containers: &Mutex<Vec<(Container, u64)>>) -> MutexGuard<'_, Vec<(Container, u64)>> {
+    containers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Of each container its number of restarts, and of those that were killed why.

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Cmd::Bloat => bloat::main(),
         Cmd::Guest(args) => guest::main(args),
     };
-    xtask::say::exit_code(done.map(|()| ExitCode::SUCCESS))
+    xtask::terminal::exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! A network and a view of the file systems of a cluster's own: its addresses,
-//! its ports and its mounts are nobody else's, and end with it.
+//! its ports and its mounts are its own, and end with it.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use xtask::process::{capture, stop};
+use xtask::process::{Guard, capture};
 
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// which it does with this process at the latest.
 #[derive(Debug)]
 pub(super) struct Namespaces {
-    holder: Child,
+    holder: Guard,
 }
 
 /// Programs are started in the host's namespaces, or in a cluster's.
@@ -47,20 +47,13 @@ impl Namespaces {
             echo
             exec cat"
         );
-        let mut holder = Command::new("unshare")
+        let mut unshare = Command::new("unshare");
+        unshare
             .args(["--net", "--mount", "--propagation=private", "--"])
             .args(["/bin/sh", "-c", &setup])
-            .arg(busybox)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start unshare")?;
-        let mut out = holder.stdout.take().context("a piped standard output")?;
-        let namespaces = Self { holder };
-        if out.read_exact(&mut [0]).is_err() {
-            bail!("no namespaces for a cluster could be made: what is missing is said above");
-        }
-        Ok(namespaces)
+            .arg(busybox);
+        let holder = hold(&mut unshare)?;
+        Ok(Self { holder })
     }
 
     pub(super) fn inside(&self) -> Inside {
@@ -71,12 +64,6 @@ impl Namespaces {
     pub(super) fn script(&self, script: &str, args: &[&Path]) -> Result<()> {
         let mut shell = self.inside().command(Path::new("/bin/sh"));
         capture(shell.args(["-ec", script, "sh"]).args(args)).map(drop)
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        stop(&mut self.holder, GRACE);
     }
 }
 
@@ -151,6 +138,17 @@ impl Inside {
             }
         }
     }
+}
+
+/// Starts what makes namespaces, writes a line, and keeps them until its standard input ends.
+pub(crate) fn hold(command: &mut Command) -> Result<Guard> {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = Guard::spawn(command, GRACE)?;
+    let mut out = holder.stdout.take().context("a piped standard output")?;
+    if out.read_exact(&mut [0]).is_err() {
+        bail!("no namespaces could be made: see above what is missing");
+    }
+    Ok(holder)
 }
 
 /// The name of the cgroup of that process, which is at the top of every hierarchy.

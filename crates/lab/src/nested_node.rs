@@ -1,18 +1,19 @@
 //! A node that is a container on this kernel, as kind and minikube make them: cgroups, a view of the
 //! file systems and a containerd of its own.
 
-use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use xtask::process::stop;
-use xtask::say;
+use anyhow::{Context as _, Result};
+use xtask::process::{Guard, stop};
+use xtask::terminal;
 
-use super::namespaces::Inside;
-use super::{Agent, Containerd, cgroup};
+use crate::agent::Agent;
+use crate::cgroup;
+use crate::containerd::Containerd;
+use crate::namespaces::{Inside, hold};
 
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -35,7 +36,7 @@ pub struct NestedNode {
 /// A process that holds the namespaces open, and waits for its standard input to end.
 #[derive(Debug)]
 struct Cgroups {
-    holder: Child,
+    holder: Guard,
     name: String,
 }
 
@@ -94,19 +95,12 @@ impl Cgroups {
         let serial = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("oom-bonker-node-{}-{serial}", std::process::id());
         cgroup::make_tops(&name)?;
-        let mut holder = Inside::joining(&name, Path::new("unshare"));
-        holder
+        let mut unshare = Inside::joining(&name, Path::new("unshare"));
+        unshare
             .args(["--mount", "--cgroup", "--propagation=private", "--"])
-            .args(["/bin/sh", "-c", SETUP, &name])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let holder = holder.spawn().context("start unshare")?;
-        let mut cgroups = Self { holder, name };
-        let mut out = cgroups.holder.stdout.take().context("a piped output")?;
-        if out.read_exact(&mut [0]).is_err() {
-            bail!("no namespaces for a node could be made: what is missing is said above");
-        }
-        Ok(cgroups)
+            .args(["/bin/sh", "-c", SETUP, &name]);
+        let holder = hold(&mut unshare)?;
+        Ok(Self { holder, name })
     }
 
     fn inside(&self) -> Inside {
@@ -118,7 +112,7 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         stop(&mut self.holder, GRACE);
         if let Err(error) = cgroup::remove_trees(&self.name) {
-            say::error(&error.context("clean up after a node"));
+            terminal::error(&error.context("clean up after a node"));
         }
     }
 }

@@ -18,12 +18,12 @@ const SHOWN: usize = 30;
 
 /// What a wait can end with.
 #[derive(Debug)]
-pub enum Event {
+enum Event {
     /// A line, and when it came.
     Line(Instant, String),
     /// There is no more.
     End,
-    /// Somebody wants this program to end.
+    /// A signal came.
     Interrupted,
 }
 
@@ -52,7 +52,11 @@ impl Output {
         unread: usize,
     ) -> Self {
         let (sender, events) = sync_channel(unread);
-        let interrupt = interrupt::notify(sender.clone());
+        let interrupted = sender.clone();
+        let interrupt = interrupt::notify(move || {
+            // A reader with unread lines sees these first.
+            let _ = interrupted.try_send(Event::Interrupted);
+        });
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();

@@ -5,19 +5,23 @@ use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
 use xtask::test::Tier;
 
-use crate::{
-    Alertmanager, ApiServer, Chromium, Cluster, Containerd, Kernels, PiParts, Prometheus, node_disk,
-};
+use crate::alertmanager::Alertmanager;
+use crate::apiserver::ApiServer;
+use crate::chromium::Chromium;
+use crate::cluster::Cluster;
+use crate::containerd::Containerd;
+use crate::prometheus::Prometheus;
+use crate::qemu::{Kernels, PiParts, node_disk};
 
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Args {
     /// For which tier
     #[arg(value_enum)]
-    pub tier: Tier,
+    tier: Tier,
     /// Install what is missing without asking
     #[arg(long)]
-    pub yes: bool,
+    yes: bool,
 }
 
 /// Prepares a tier, where it needs real parts.

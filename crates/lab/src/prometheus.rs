@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,25 +11,26 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
-use xtask::process::{capture, stop};
-use xtask::say;
+use xtask::process::{Guard, capture};
+use xtask::terminal;
 
-use super::agent::spawn;
-use super::wait::HANG;
-use super::{Output, field, http, wait};
+use crate::agent::{field, spawn};
+use crate::http;
+use crate::output::Output;
+use crate::wait::{self, HANG};
 
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What one is to scrape, to judge and to whom it is to tell.
+/// What one scrapes and evaluates, and where its alerts go.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
     /// Where `/metrics` are served.
     pub targets: &'a [SocketAddr],
     /// Groups of rules, as a rule file has them below `groups` and a `PrometheusRule` below `spec`.
     pub groups: &'a [Value],
-    /// Alertmanagers that are told of alerts.
+    /// Where alerts are sent.
     pub alertmanagers: &'a [SocketAddr],
-    /// From one scrape to the next, and from one judgement to the next, in seconds.
+    /// From one scrape, or one evaluation, to the next, in seconds.
     pub interval_s: u32,
 }
 
@@ -48,9 +49,9 @@ impl Default for Watch<'_> {
 /// A running Prometheus on a loopback port. Dropping it ends it.
 #[derive(Debug)]
 pub struct Prometheus {
-    child: Child,
+    _child: Guard,
     address: SocketAddr,
-    log: Output,
+    _log: Output,
     _dir: tempfile::TempDir,
 }
 
@@ -59,7 +60,7 @@ impl Prometheus {
     /// installed.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
         cache.entry("prometheus-debian-1", |dir| {
-            say::step("unpacking Prometheus from Debian's package (once)");
+            terminal::step("unpacking Prometheus from Debian's package (once)");
             debian.unpack(&["prometheus"], dir)
         })
     }
@@ -77,21 +78,13 @@ impl Prometheus {
             .current_dir(dir.path())
             .args(["--config.file=prometheus.json", "--storage.tsdb.path=data"])
             .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
-        let (child, _, log) = spawn("prometheus", &mut command)?;
-        let mut prometheus = Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log,
+        let (child, _, mut log) = spawn("prometheus", &mut command, GRACE)?;
+        Ok(Self {
+            _child: child,
+            address: wait_until_ready(&mut log)?,
+            _log: log,
             _dir: dir,
-        };
-        prometheus.address = prometheus
-            .log
-            .find("address of Prometheus", HANG, listening_on)?;
-        wait::until("Prometheus' readiness", HANG, || {
-            let (status, _) = http::get(prometheus.address, "/-/ready").ok()?;
-            (status == 200).then_some(())
-        })?;
-        Ok(prometheus)
+        })
     }
 
     /// Where its API is.
@@ -102,7 +95,7 @@ impl Prometheus {
     /// The series that an expression gives now: `metric` and `value` of each.
     pub fn query(&self, expression: &str) -> Result<Vec<Value>> {
         let query = utf8_percent_encode(expression, NON_ALPHANUMERIC);
-        let data = self.ask(&format!("/api/v1/query?query={query}"))?;
+        let data = self.get(&format!("/api/v1/query?query={query}"))?;
         match data.get("result").and_then(Value::as_array) {
             Some(series) => Ok(series.clone()),
             None => bail!("an answer without series to {expression}: {data}"),
@@ -111,25 +104,16 @@ impl Prometheus {
 
     /// The alerts that are pending or firing: `labels`, `annotations` and `state` of each.
     pub fn alerts(&self) -> Result<Vec<Value>> {
-        let data = self.ask("/api/v1/alerts")?;
+        let data = self.get("/api/v1/alerts")?;
         let alerts = data.get("alerts").and_then(Value::as_array);
         alerts.cloned().context("an answer without alerts")
     }
 
     /// What GET gives of a path of the API, below `data`.
-    pub fn ask(&self, path: &str) -> Result<Value> {
-        let (status, body) = http::get(self.address, path)?;
-        if status != 200 {
-            bail!("Prometheus answers {status} to {path}: {body}");
-        }
+    pub fn get(&self, path: &str) -> Result<Value> {
+        let body = http::get_ok(self.address, path)?;
         let answer: Value = serde_json::from_str(&body).context("read Prometheus' answer")?;
         Ok(answer.get("data").cloned().unwrap_or_default())
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
     }
 }
 
@@ -144,13 +128,14 @@ pub fn test_rules(parts: &Path, groups: &[Value], cases: &Value) -> Result<()> {
     promtool(parts, "test", groups, Some(cases))
 }
 
-/// The address in the log record that tells it.
-fn listening_on(line: &str) -> Option<SocketAddr> {
-    if field(line, "msg")? == "Listening on" {
-        field(line, "address")?.parse().ok()
-    } else {
-        None
-    }
+/// Waits until Prometheus, or Alertmanager, is ready; where it listens, by its log.
+pub(crate) fn wait_until_ready(log: &mut Output) -> Result<SocketAddr> {
+    let address = log.find("address", HANG, |line| {
+        let listens = field(line, "msg")? == "Listening on";
+        listens.then(|| field(line, "address")?.parse().ok())?
+    })?;
+    wait::until("readiness", HANG, || http::get_ok(address, "/-/ready").ok())?;
+    Ok(address)
 }
 
 fn promtool(parts: &Path, verb: &str, groups: &[Value], cases: Option<&Value>) -> Result<()> {

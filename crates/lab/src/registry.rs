@@ -3,30 +3,26 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::net::{Shutdown, shutdown};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
-use super::namespaces::Inside;
+use crate::background::Background;
+use crate::http;
+use crate::namespaces::Inside;
 
-const SOON: Duration = Duration::from_secs(20);
-
-/// A request is no longer.
-const REQUEST_LEN: u64 = 16 << 10;
-
-/// Runtimes ask `localhost` by plain HTTP. Ends when dropped.
+/// Runtimes use plain HTTP with `localhost`. Ends when dropped.
 #[derive(Debug)]
 pub struct Registry {
     port: u16,
-    listener: TcpListener,
-    accepting: Option<JoinHandle<()>>,
+    _server: Background,
 }
 
 /// What there is, by its digest as the archive has it: `sha256/0a1b…`.
@@ -37,9 +33,8 @@ struct Images {
     manifests: HashMap<String, (String, String)>,
 }
 
-/// What is asked for.
-#[derive(Debug, PartialEq, Eq)]
-struct Found<'a> {
+/// A manifest or a part of an image.
+struct Blob<'a> {
     kind: &'a str,
     digest: String,
     bytes: &'a [u8],
@@ -57,34 +52,17 @@ impl Registry {
         }
         let images = Arc::new(images);
         let listener = inside.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let port = listener.local_addr().context("ask for the port")?.port();
-        let accepts = listener.try_clone().context("share a listener")?;
-        let accepting = thread::spawn(move || {
-            while let Ok((stream, _)) = accepts.accept() {
-                let images = Arc::clone(&images);
-                // Who hangs up asks again.
-                thread::spawn(move || answer(&stream, &images));
-            }
-        });
+        let port = listener.local_addr().context("read the port")?.port();
+        let server = http::serve(listener, move |_, uri, _| answer(&images, uri.path()))?;
         Ok(Self {
             port,
-            listener,
-            accepting: Some(accepting),
+            _server: server,
         })
     }
 
     /// What pods call the image in `repository`.
     pub fn image(&self, repository: &str) -> String {
         format!("localhost:{}/{repository}:1", self.port)
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = shutdown(&self.listener, Shutdown::Both);
-        if let Some(accepting) = self.accepting.take() {
-            let _ = accepting.join();
-        }
     }
 }
 
@@ -119,10 +97,10 @@ impl Images {
     }
 
     /// By the paths of the OCI distribution specification; any tag is that of the one image.
-    fn find(&self, path: &str) -> Option<Found<'_>> {
-        let path = path.split('?').next()?.strip_prefix("/v2/")?;
-        let found = |digest: &str, kind| {
-            Some(Found {
+    fn find(&self, path: &str) -> Option<Blob<'_>> {
+        let path = path.strip_prefix("/v2/")?;
+        let blob = |digest: &str, kind| {
+            Some(Blob {
                 kind,
                 digest: digest.replace('/', ":"),
                 bytes: self.blobs.get(digest)?,
@@ -130,48 +108,31 @@ impl Images {
         };
         if let Some((repository, _)) = path.split_once("/manifests/") {
             let (digest, kind) = self.manifests.get(repository)?;
-            return found(digest, kind);
+            return blob(digest, kind);
         }
         let (_, digest) = path.split_once("/blobs/")?;
-        found(&digest.replace(':', "/"), "application/octet-stream")
+        blob(&digest.replace(':', "/"), "application/octet-stream")
     }
 }
 
-fn answer(mut stream: &TcpStream, images: &Images) -> io::Result<()> {
-    stream.set_read_timeout(Some(SOON))?;
-    let mut lines = BufReader::new(stream.take(REQUEST_LEN)).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    for line in lines {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    let mut words = request.split(' ');
-    let (method, path) = (words.next(), words.next().unwrap_or_default());
-    let Some(found) = images.find(path) else {
-        // Also of `/v2/`, which asks whether this is a registry: nobody needs to know.
-        let nothing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        return stream.write_all(nothing.as_bytes());
+fn answer(images: &Images, path: &str) -> Response {
+    let Some(blob) = images.find(path) else {
+        // Also of `/v2/`, by which clients check that this is a registry: they need not.
+        return StatusCode::NOT_FOUND.into_response();
     };
-    let Found {
-        kind,
-        digest,
-        bytes,
-    } = found;
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ndocker-content-digest: {digest}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        bytes.len()
-    )?;
-    if method == Some("GET") {
-        stream.write_all(bytes)?;
+    let mut response = (
+        [("docker-content-digest", blob.digest)],
+        blob.bytes.to_vec(),
+    )
+        .into_response();
+    if let Ok(kind) = blob.kind.parse() {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
     }
-    Ok(())
+    response
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::http;
     use super::*;
     use xtask::image::{File as Packed, Image};
 

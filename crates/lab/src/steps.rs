@@ -1,10 +1,10 @@
-//! What the simulated servo was told to do, by a bonker's log. Pure.
+//! The orders to the simulated servo, by a bonker's log. Pure.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::agent::{field, message};
+use crate::agent::{field, message};
 
 /// The span that a duty is of.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -24,7 +24,7 @@ struct Step {
 
 impl Steps {
     /// Of a bonker with `--backend sim --log-format json`, whose steps are in its log.
-    pub fn of<'a>(log: impl Iterator<Item = &'a str>) -> Self {
+    pub fn parse<'a>(log: impl Iterator<Item = &'a str>) -> Self {
         Self(log.filter_map(step).collect())
     }
 
@@ -84,7 +84,7 @@ mod tests {
             line("01:00.1", 1000, 350),
             line("05:00.0", 1400, 300),
         ];
-        let steps = Steps::of(lines.iter().map(String::as_str));
+        let steps = Steps::parse(lines.iter().map(String::as_str));
         assert_eq!(steps.count(), 4);
         assert_eq!(steps.extremes(), Some((1000, 2000)));
         assert_eq!(steps.last(), Some(1400));

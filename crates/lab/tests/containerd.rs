@@ -1,4 +1,4 @@
-//! Containers OOM-killed in a real containerd, and what the agent tells of them.
+//! Containers OOM-killed in a real containerd, and how the agent reports them.
 
 #![allow(
     clippy::expect_used,
@@ -13,6 +13,8 @@ mod names;
 mod support;
 #[path = "containerd/warnings.rs"]
 mod warnings;
+
+use std::path::Path;
 
 use lab::{Agent, Containerd, wait};
 use proto::cri::ContainerState;
@@ -30,16 +32,17 @@ fn pod() -> Pod {
     }
 }
 
+/// An agent without Kubernetes, with a container runtime at that socket.
+fn start_agent(socket: &Path, more: &[&str]) -> Agent {
+    let endpoint = format!("unix://{}", socket.display());
+    let args = [&["--no-kubernetes", "--cri-endpoint", &endpoint], more].concat();
+    Agent::start(&agent_bin(), &args, &[]).unwrap()
+}
+
 #[test]
 fn a_killed_container_is_named() {
     let containerd = containerd();
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &endpoint],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.socket(), &[]);
     let pod = pod();
     let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
     container.open();
@@ -69,13 +72,7 @@ fn a_killed_container_is_named() {
 #[test]
 fn a_killed_child_of_a_living_container_is_named() {
     let containerd = containerd();
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &endpoint],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.socket(), &[]);
     let container = run_gated(
         &containerd,
         &pod(),
@@ -94,19 +91,11 @@ fn a_killed_child_of_a_living_container_is_named() {
     assert_eq!(*at(&incident, "/outcome"), json!("child-died"));
 }
 
-/// An agent that tells verdicts, too.
+/// An agent that checks statuses, too.
 fn judging(containerd: &Containerd) -> (Agent, Admin) {
-    let endpoint = format!("unix://{}", containerd.socket().display());
-    let args = [
-        "--no-kubernetes",
-        "--verdicts",
-        "--cri-endpoint",
-        &endpoint,
-        LISTEN[0],
-        LISTEN[1],
-    ];
-    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let args = [&["--verdicts"][..], &LISTEN].concat();
+    let mut agent = start_agent(&containerd.socket(), &args);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -140,7 +129,7 @@ fn a_kill_that_the_container_survives_is_missed_by_the_runtimes_status() {
         *at(&incident, "/victims/0/pid")
     );
     assert_eq!(*at(&verdict, "/pod/name"), json!("hungry"));
-    // What this containerd says itself: it runs, and has been OOM-killed.
+    // This containerd reports both itself: it runs, and has been OOM-killed.
     let status = sandbox.status(&container);
     assert_eq!(status.state(), ContainerState::ContainerRunning);
     assert_eq!(
@@ -172,14 +161,14 @@ fn an_idle_sibling_that_the_runtime_calls_killed_is_a_phantom() {
         (status.state(), status.reason.as_str()),
         (ContainerState::ContainerRunning, "OOMKilled")
     );
-    // And the one that was struck is told of well.
+    // And the report of the killed one is complete.
     admin.until(&verdicts("agrees"), 1.0);
     admin.until(&verdicts("phantom"), 1.0);
     assert_eq!(admin.series(&verdicts("missed")), Some(0.0));
 }
 
 #[test]
-fn a_first_process_that_was_killed_is_told_of_well() {
+fn the_report_of_a_killed_first_process_is_complete() {
     let containerd = containerd();
     let (mut agent, admin) = judging(&containerd);
     let container = run_gated(&containerd, &pod(), "main", "exec tail /dev/zero");
@@ -198,20 +187,14 @@ fn a_first_process_that_was_killed_is_told_of_well() {
 }
 
 #[test]
-fn without_the_cri_socket_the_incident_is_degraded_and_told() {
+fn without_the_cri_socket_the_incident_is_degraded_and_reported() {
     let containerd = containerd();
-    let absent = format!("unix://{}", containerd.dir().join("absent.sock").display());
-    let mut agent = Agent::start(
-        &agent_bin(),
-        &["--no-kubernetes", "--cri-endpoint", &absent],
-        &[],
-    )
-    .unwrap();
+    let mut agent = start_agent(&containerd.dir().join("absent.sock"), &[]);
     let pod = pod();
     let container = run_gated(&containerd, &pod, "main", "exec tail /dev/zero");
     container.open();
     let incident = agent.incident_of(container.pid, SOON).unwrap();
-    // What the cgroup's path tells is known all the same.
+    // What the cgroup's path shows is known all the same.
     assert_eq!(
         *at(&incident, "/victims/0/container/id"),
         json!(container.id)
@@ -230,16 +213,8 @@ fn a_running_container_is_at_zero_before_its_kill_and_at_one_after() {
     let containerd = containerd();
     // The agent is there before the runtime is, as after a node's boot.
     let late = containerd.dir().join("late.sock");
-    let endpoint = format!("unix://{}", late.display());
-    let args = [
-        "--no-kubernetes",
-        "--cri-endpoint",
-        &endpoint,
-        LISTEN[0],
-        LISTEN[1],
-    ];
-    let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let mut agent = start_agent(&late, &LISTEN);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/ready").0, 503);
     std::os::unix::fs::symlink(containerd.socket(), &late).unwrap();
     wait::until("readiness", SOON, || {

@@ -1,6 +1,6 @@
-//! This machine's kernel kills real processes; the agent tells of each.
+//! This machine's kernel kills real processes; the agent reports each.
 //!
-//! Others' kills are told of too: every test looks for its own cgroup or pid.
+//! Others' kills are reported too: every test looks for its own cgroup or pid.
 
 #![allow(
     clippy::expect_used,
@@ -12,14 +12,14 @@
 
 #[path = "kernel/before.rs"]
 mod before;
-#[path = "kernel/crowd.rs"]
-mod crowd;
 #[path = "kernel/hub.rs"]
 mod hub;
 #[path = "kernel/identity.rs"]
 mod identity;
 #[path = "kernel/limits.rs"]
 mod limits;
+#[path = "kernel/load.rs"]
+mod load;
 #[path = "kernel/no_victim.rs"]
 mod no_victim;
 #[path = "kernel/people.rs"]
@@ -114,7 +114,7 @@ fn a_killed_process_is_named() {
         json!({"pid": victim.pid(), "comm": "tail"})
     );
     assert_eq!(*at(&incident, "/outcome"), json!("unknown"));
-    // The cgroup's own limit, whether the kernel said so or it was inferred.
+    // The cgroup's own limit, whether the kernel passed it or it was inferred.
     assert_eq!(*at(&incident, "/scope"), json!("ancestor"));
     assert_eq!(*at(&incident, "/limit_bytes"), json!(64 * MIB));
     assert_eq!(*at(&incident, "/limit_cgroup"), json!(cgroup.path()));
@@ -128,7 +128,7 @@ fn a_killed_process_is_named() {
 }
 
 #[test]
-fn what_its_memory_was_made_of_is_told() {
+fn what_its_memory_was_made_of_is_reported() {
     let mut agent = agent();
     let cgroup = Cgroup::new(64 * MIB).unwrap();
     // It lives on with its memory, so that this is there whenever the figures are read.
@@ -164,8 +164,8 @@ fn what_its_memory_was_made_of_is_told() {
 }
 
 #[test]
-fn of_its_environment_only_what_is_allowed_is_told() {
-    for (args, told) in [
+fn of_its_environment_only_what_is_allowed_is_reported() {
+    for (args, environment) in [
         (&["--env", "APP_*,HOME"][..], json!({"APP_NAME": "hungry"})),
         (&[], json!(null)),
     ] {
@@ -181,7 +181,7 @@ fn of_its_environment_only_what_is_allowed_is_told() {
         command.envs([("APP_NAME", "hungry"), ("SECRET", "hunter2-of-the-test")]);
         let victim = Running::spawn(&mut command);
         let incident = agent.incident_of(victim.pid(), SOON).unwrap();
-        assert_eq!(*at(&incident, "/victims/0/environment"), told);
+        assert_eq!(*at(&incident, "/victims/0/environment"), environment);
         agent.end();
         let never = |_: &str| None::<()>;
         let _ended = agent.incidents.find("its end", SOON, never);
@@ -268,9 +268,9 @@ fn a_child_is_killed_while_its_parent_lives() {
 }
 
 #[test]
-fn fifty_quick_kills_are_all_told() {
+fn fifty_quick_kills_are_all_reported() {
     let mut agent = agent();
-    let struck: Vec<(Cgroup, Running)> = (0..50)
+    let victims: Vec<(Cgroup, Running)> = (0..50)
         .map(|_| {
             let cgroup = Cgroup::new(8 * MIB).unwrap();
             let victim = tail(&cgroup);
@@ -278,7 +278,7 @@ fn fifty_quick_kills_are_all_told() {
         })
         .collect();
     let mut ids = std::collections::HashSet::new();
-    for (cgroup, victim) in &struck {
+    for (cgroup, victim) in &victims {
         let incident = agent.incident_of(victim.pid(), SOON).unwrap();
         assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
         assert_eq!(
@@ -301,7 +301,7 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Its end sends SIGKILL to all of its processes, as the OOM killer does: nobody is to pay for that.
+/// Its end sends SIGKILL to all of its processes, as the OOM killer does: that is no incident.
 #[test]
 fn the_end_of_a_pid_namespace_is_nothing_to_read() {
     let trace = &["--no-kubernetes", "--log-level", "trace"];
@@ -317,7 +317,7 @@ fn the_end_of_a_pid_namespace_is_nothing_to_read() {
     let sleeping = sleeping.unwrap();
     drop(namespace.0.stdin.take());
     namespace.0.wait().unwrap();
-    // A kill after it is told after it.
+    // A kill after it is reported after it.
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     let victim = tail(&cgroup);
     agent.incident_of(victim.pid(), SOON).unwrap();
@@ -378,7 +378,7 @@ fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
         ["--tls-client-ca", &file("ca.crt")],
         ["--token-file", &file("token")],
     ];
-    let bonker = Bonker::start_with(&bonker_bin(), flags.as_flattened()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), flags.as_flattened()).unwrap();
     assert!(bonker.url().starts_with("https://"), "{}", bonker.url());
     let flags = [
         ["--bonker", bonker.url()],
@@ -397,7 +397,7 @@ fn a_bonk_goes_by_mutual_tls_and_with_a_token() {
 
 #[test]
 fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut child = Command::new(agent_bin())
         .args(["run", "--output", "json", "--log-format", "json"])
         .args(["--no-kubernetes", "--bonker", bonker.url()])
@@ -406,7 +406,7 @@ fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Room for some five lines; nobody reads them.
+    // Room for some five lines, which are not read.
     let unread = child.stdout.take().unwrap();
     rustix::pipe::fcntl_setpipe_size(&unread, 4096).unwrap();
     let mut agent = Running(child);
@@ -415,14 +415,14 @@ fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
         (message(line)? == "attached").then_some(())
     })
     .unwrap();
-    let struck: Vec<(Cgroup, Running)> = (0..20)
+    let victims: Vec<(Cgroup, Running)> = (0..20)
         .map(|_| {
             let cgroup = Cgroup::new(8 * MIB).unwrap();
             let victim = tail(&cgroup);
             (cgroup, victim)
         })
         .collect();
-    for (_, victim) in &struck {
+    for (_, victim) in &victims {
         let id = format!("-{}", victim.pid());
         log.find("acknowledgement", SOON, |line| {
             let ours =
@@ -434,12 +434,12 @@ fn a_reader_of_standard_output_that_stalls_holds_up_nothing() {
     let pid = rustix::process::Pid::from_child(&agent.0);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     let status = xtask::process::wait_timeout(&mut agent.0, SOON).unwrap();
-    assert!(status.expect("it ends when told to").success());
+    assert!(status.expect("it ends on SIGTERM").success());
     drop(unread);
 }
 
 #[test]
-fn the_classic_tracepoint_tells_of_every_kill_and_that_it_reads_proc() {
+fn the_classic_tracepoint_has_every_kill_and_its_reports_name_proc() {
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     // tracefs is mounted for this agent alone.
     let mut agent = Running::spawn(
@@ -476,9 +476,9 @@ fn the_classic_tracepoint_tells_of_every_kill_and_that_it_reads_proc() {
         })
         .unwrap();
     assert_eq!(*at(&incident, "/trigger/comm"), json!("tail"));
-    let said = "victims[0].not read in its own context: the classic tracepoint does not show it";
+    let entry = "victims[0].not read in its own context: the classic tracepoint does not show it";
     let degraded = at(&incident, "/degraded").as_array().unwrap();
-    assert!(degraded.contains(&json!(said)), "{incident:#}");
+    assert!(degraded.contains(&json!(entry)), "{incident:#}");
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn a_kill_is_counted_and_nothing_is_missing() {
         &[],
     )
     .unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/live"), (200, "yes\n".to_owned()));
     let host = r#"oom_agent_kills_total{namespace="",pod="",container="",scope="ancestor",outcome="unknown"}"#;
     assert!(admin.series(host).is_some());
@@ -512,7 +512,7 @@ fn a_kill_is_counted_and_nothing_is_missing() {
 }
 
 #[test]
-fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
+fn health_shows_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
     let absent = "unix:///nonexistent/cri.sock";
     let args = [
         "--no-kubernetes",
@@ -522,14 +522,14 @@ fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
         absent,
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     assert_eq!(admin.get("/live").0, 200);
     let (status, why) = admin.get("/ready");
     assert!(status == 503 && why.contains(absent), "{status} {why}");
     assert_eq!(admin.get("/metrics").0, 200);
     drop(agent);
 
-    // One that takes connections and says nothing holds up no scrape.
+    // One that takes connections and answers nothing holds up no scrape.
     let dir = tempfile::tempdir().unwrap();
     let silent = dir.path().join("cri.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
@@ -542,7 +542,7 @@ fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
         &endpoint,
     ];
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     for (path, expected) in [("/metrics", 200), ("/ready", 503), ("/live", 200)] {
         assert_eq!(admin.get(path).0, expected, "{path}");
     }
@@ -553,7 +553,10 @@ fn health_tells_a_runtime_that_does_not_answer_and_a_port_that_is_taken() {
         .args(["run", "--no-kubernetes", "--http-listen", &address])
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success(), "{said}");
-    assert!(said.contains(&address) && said.contains("in use"), "{said}");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{error}");
+    assert!(
+        error.contains(&address) && error.contains("in use"),
+        "{error}"
+    );
 }

@@ -44,21 +44,7 @@ impl Scene {
     /// As it is with a pod that has those annotations.
     fn with_annotations(annotations: &Value) -> Self {
         let api = api_server();
-        create(
-            &api,
-            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
-        );
-        create(
-            &api,
-            &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}),
-        );
-        create(
-            &api,
-            &json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": ACCOUNT, "namespace": NAMESPACE},
-            }),
-        );
+        api.create_account(NODE, NAMESPACE, ACCOUNT).unwrap();
         let stored = create(
             &api,
             &json!({
@@ -72,7 +58,7 @@ impl Scene {
             }),
         );
         Self {
-            bonker: Bonker::start(&bonker_bin()).unwrap(),
+            bonker: Bonker::start(&bonker_bin(), &[]).unwrap(),
             containerd: containerd(),
             pod: Pod {
                 namespace: NAMESPACE.to_owned(),
@@ -84,31 +70,12 @@ impl Scene {
         }
     }
 
-    /// What the agent's manifest grants: to create and patch events, and to read pods.
     fn grant(&self) {
-        self.grant_rules(&json!([
-            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]},
-        ]));
+        self.grant_rules(&ApiServer::agent_rules());
     }
 
     fn grant_rules(&self, rules: &Value) {
-        create(
-            &self.api,
-            &json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-                "metadata": {"name": ACCOUNT}, "rules": rules,
-            }),
-        );
-        create(
-            &self.api,
-            &json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": ACCOUNT},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ACCOUNT},
-                "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
-            }),
-        );
+        self.api.grant(NAMESPACE, ACCOUNT, rules).unwrap();
     }
 
     fn agent(&self, kubeconfig: &Path) -> Agent {
@@ -161,8 +128,8 @@ impl Scene {
     }
 }
 
-/// The kill is told and bonked for, whatever became of the Event.
-fn told_and_bonked(agent: &mut Agent, container: &Gated) {
+/// The kill is reported and bonked for, whatever happens to the Event.
+fn is_reported_and_bonked(agent: &mut Agent, container: &Gated) {
     let incident = agent.incident_of(container.pid, SOON).unwrap();
     assert_eq!(*at(&incident, "/victims/0/pod/name"), json!("hungry"));
     agent.acknowledgement(text(&incident, "/id"), SOON).unwrap();
@@ -176,13 +143,13 @@ fn create(api: &ApiServer, object: &Value) -> Value {
     api.create(object).unwrap()
 }
 
-/// Waits until the log warns of something about Events that satisfies `tells`.
-fn warned(agent: &mut Agent, tells: impl Fn(&str) -> bool) {
+/// Waits until the log warns of something about Events that satisfies `matches`.
+fn warned(agent: &mut Agent, matches: impl Fn(&str) -> bool) {
     agent
         .log
         .find("warning about the Event", SOON, |line| {
             let warns = matches!(field(line, "level")?.as_str(), "WARN" | "ERROR");
-            (warns && message(line).is_some() && tells(line)).then_some(())
+            (warns && message(line).is_some() && matches(line)).then_some(())
         })
         .unwrap();
 }
@@ -251,11 +218,11 @@ fn the_event_stands_on_the_pod() {
     );
     let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(described.contains(text(&event, "/reason")), "{described}");
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
 }
 
 #[test]
-fn what_the_agent_tells_the_controller_only_counts() {
+fn what_the_agent_reports_the_controller_only_counts() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -294,7 +261,7 @@ fn an_init_containers_event_names_its_own_list() {
 }
 
 #[test]
-fn without_the_right_to_read_pods_the_event_stands_and_says_so() {
+fn without_the_right_to_read_pods_the_event_stands_and_shows_it() {
     let scene = Scene::new();
     scene.grant_rules(&json!([
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
@@ -373,7 +340,7 @@ fn a_host_process_has_its_event_on_the_node() {
 }
 
 #[test]
-fn a_kill_that_kubernetes_does_not_tell_of_has_a_verdict_beside_its_event() {
+fn a_kill_that_kubernetes_misses_has_an_event_of_the_mismatch_too() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -424,7 +391,7 @@ fn each_kill_has_its_event_until_there_are_too_many() {
     );
     let container = run_gated(&scene.containerd, &scene.pod, "main", &eat);
     container.open();
-    // The rest is told on the last Event, within ten seconds of the first of them.
+    // The rest is counted on the last Event, within ten seconds of the first of them.
     let rest = KILLS - BURST + 1;
     let count = |event: &Value| event.pointer("/series/count").and_then(Value::as_u64);
     let events = wait::until("the series", SOON * 2, || {
@@ -434,7 +401,7 @@ fn each_kill_has_its_event_until_there_are_too_many() {
     })
     .unwrap();
     assert_eq!(events.len(), BURST);
-    // What Kubernetes does not tell of all of them is one Event.
+    // What Kubernetes misses of all of them is one Event.
     let verdicts = wait::until("the verdicts' series", SOON * 2, || {
         let (_, verdicts) = scene.events_and_verdicts()?;
         (verdicts.iter().find_map(count)? == KILLS as u64).then_some(verdicts)
@@ -449,26 +416,26 @@ fn each_kill_has_its_event_until_there_are_too_many() {
 }
 
 #[test]
-fn a_refusal_is_told_and_costs_nothing_else() {
+fn a_refusal_is_logged_and_costs_nothing_else() {
     let scene = Scene::new();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
     let mut agent = scene.agent(&kubeconfig);
     let container = scene.hungry();
     container.open();
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
     warned(&mut agent, |line| {
         line.contains("403") || line.to_lowercase().contains("forbidden")
     });
 }
 
 #[test]
-fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_once() {
+fn an_event_that_is_pending_when_the_agent_is_killed_is_written_by_the_next_one_once() {
     let scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
-    // The same server, where nobody listens yet.
+    // The same server, which does not listen yet.
     let (url, _port) = refusing_url().unwrap();
     let away = dir.path().join("away");
     let text_of = std::fs::read_to_string(&kubeconfig).unwrap();
@@ -492,7 +459,7 @@ fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_onc
     container.open();
     first.incident_of(container.pid, SOON).unwrap();
     warned(&mut first, |line| line.contains("not recorded yet"));
-    first.kill();
+    first.crash();
 
     let mut second = agent(&kubeconfig);
     let event = scene.event();
@@ -508,12 +475,12 @@ fn an_event_that_is_owed_when_the_agent_is_killed_is_written_by_the_next_one_onc
     third.end();
     let again = third.log.to_end(SOON);
     let offered = again.iter().any(|line| line.contains("offered again"));
-    assert!(!offered, "it is owed no more");
+    assert!(!offered, "it is kept no more");
     assert_eq!(scene.events().unwrap().len(), 1);
 }
 
 #[test]
-fn an_api_server_that_is_down_is_told_and_costs_nothing_else() {
+fn an_api_server_that_is_down_is_logged_and_costs_nothing_else() {
     let mut scene = Scene::new();
     scene.grant();
     let kubeconfig = scene.api.kubeconfig_for(NAMESPACE, ACCOUNT).unwrap();
@@ -521,6 +488,6 @@ fn an_api_server_that_is_down_is_told_and_costs_nothing_else() {
     let mut agent = scene.agent(&kubeconfig);
     let container = scene.hungry();
     container.open();
-    told_and_bonked(&mut agent, &container);
+    is_reported_and_bonked(&mut agent, &container);
     warned(&mut agent, |line| line.to_lowercase().contains("event"));
 }

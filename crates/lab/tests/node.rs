@@ -35,7 +35,10 @@ struct Bench {
 }
 
 static BENCH: LazyLock<Bench> = LazyLock::new(|| {
-    let (cache, debian) = (Cache::open().unwrap(), Debian::new(Consent::Ask).unwrap());
+    let (cache, debian) = (
+        Cache::open().unwrap(),
+        Debian::new(Consent::Confirm).unwrap(),
+    );
     Bench {
         kernels: Kernels::prepare(&cache, debian).unwrap(),
         disk: node_disk(&cache, debian).unwrap(),
@@ -58,7 +61,7 @@ fn boot(suite: &str) -> Boot {
     let modules = BENCH.kernels.modules_of(suite);
     initrd(&xtask, &agent, Some(&modules), &root).unwrap();
     let machine = Machine {
-        kernel: BENCH.kernels.of(suite),
+        kernel: BENCH.kernels.kernel_of(suite),
         initrd: root,
         disk: Some(BENCH.disk.clone()),
     };
@@ -82,7 +85,7 @@ macro_rules! kernel {
             )+
 
             #[test]
-            fn z_nothing_else_is_told() {
+            fn z_nothing_else_is_reported() {
                 assert_eq!([$(stringify!($case)),+], NAMES);
                 guest::check_end(serial($suite), $release);
                 guest::check_summary(serial($suite), &[]);

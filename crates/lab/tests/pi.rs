@@ -34,7 +34,7 @@ const LONG: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 fn start(board: Board, args: &[&str]) -> Pi {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let parts = PiParts::prepare(&Cache::open().unwrap(), debian).unwrap();
     let binary = binary(match board {
         Board::Aarch64 => "BONKER_GPIO_AARCH64_BIN",
@@ -44,7 +44,7 @@ fn start(board: Board, args: &[&str]) -> Pi {
 }
 
 /// What a subcommand of this host's bonker-gpio prints.
-fn ask(args: &[&str]) -> String {
+fn run_client(args: &[&str]) -> String {
     capture(Command::new(bonker_bin()).args(args)).unwrap()
 }
 
@@ -64,7 +64,7 @@ fn latest_us(board: Board) -> u64 {
     }
 }
 
-/// The positions that were asked for since pulse number `from`.
+/// The positions of the pulses since pulse number `from`.
 fn positions(pi: &Pi, board: Board, from: usize, calibration: Calibration) -> Vec<Run> {
     let pulses = pi.pulses();
     let runs = runs(&pulses[from..], &calibration);
@@ -99,10 +99,10 @@ fn assert_version(pi: &mut Pi) {
 
 /// Bonks it over gRPC, and waits for the end of the swing.
 fn bonk(pi: &mut Pi) {
-    let answer = ask(&["bonk", "--to", &pi.url(), "--namespace", "shop"]);
+    let answer = run_client(&["bonk", "--to", &pi.url(), "--namespace", "shop"]);
     assert!(answer.starts_with("ACCEPTED"), "{answer}");
     logged(pi, "bonked");
-    let status = ask(&["status", "--from", &pi.url()]);
+    let status = run_client(&["status", "--from", &pi.url()]);
     assert!(status.contains("backend: rppal"), "{status}");
     assert!(status.contains("swings: 1"), "{status}");
 }

@@ -39,7 +39,7 @@ struct Bench {
 }
 
 static BENCH: LazyLock<Bench> = LazyLock::new(|| {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let kernels = Kernels::prepare(&Cache::open().unwrap(), debian).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("initrd");
@@ -52,7 +52,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     }
 });
 
-/// By suite. Each is booted when it is first asked for, one after the other: each keeps both CPUs
+/// By suite. Each is booted when it is first needed, one after the other: each keeps both CPUs
 /// busy, and a victim that waits for one is read late.
 static BOOTS: Mutex<BTreeMap<&str, &'static Boot>> = Mutex::new(BTreeMap::new());
 
@@ -61,7 +61,7 @@ fn serial(suite: &'static str) -> &'static Serial {
     let mut boots = BOOTS.lock().unwrap_or_else(PoisonError::into_inner);
     let boot = boots.entry(suite).or_insert_with(|| {
         let machine = Machine {
-            kernel: BENCH.kernels.of(suite),
+            kernel: BENCH.kernels.kernel_of(suite),
             initrd: BENCH.initrd.clone(),
             disk: None,
         };
@@ -95,7 +95,7 @@ macro_rules! kernel {
             )+
 
             #[test]
-            fn z_nothing_else_is_told() {
+            fn z_nothing_else_is_reported() {
                 assert_eq!([$(stringify!($case)),+], super::NAMES);
                 super::check_end($suite, $release);
             }

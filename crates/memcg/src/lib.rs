@@ -21,6 +21,6 @@ pub use owners::{Owners, ancestor, is_below, is_within};
 pub use parse::{MemoryStat, parse_limit, parse_number, parse_stall, parse_stat};
 pub use process::{
     OomScores, ProcessHandle, ProcessIdentity, ProcessStat, ProcessStatus, Processes,
-    is_initial_pid_namespace,
+    is_initial_pid_namespace, read_cgroup_pids,
 };
 pub use snapshot::{Hierarchy, HierarchyError, Rose, Snapshots, SwapCounter, Usage, Version};

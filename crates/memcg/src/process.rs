@@ -1,5 +1,6 @@
 //! Processes as procfs shows them, each by a handle that stays its own.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -75,6 +76,14 @@ pub fn is_initial_pid_namespace() -> bool {
     namespace.is_ok_and(|namespace| namespace.as_os_str() == INITIAL_PID_NAMESPACE)
 }
 
+/// The processes of a cgroup, without those of its descendants and of other PID namespaces than the mount's.
+pub fn read_cgroup_pids(dir: &Path) -> io::Result<BTreeSet<u32>> {
+    let text = fs::read_to_string(dir.join("cgroup.procs"))?;
+    let pids = text.lines().filter_map(|pid| pid.parse().ok());
+    // A process of another PID namespace is 0.
+    Ok(pids.filter(|pid| *pid != 0).collect())
+}
+
 // === impl Processes ===
 
 impl Processes {
@@ -88,8 +97,8 @@ impl Processes {
         &self.root
     }
 
-    /// The pids of all processes, in no order.
-    pub fn pids(&self) -> io::Result<Vec<u32>> {
+    /// The pids of all processes.
+    pub fn pids(&self) -> io::Result<BTreeSet<u32>> {
         let entries = fs::read_dir(&self.root)?;
         let pid = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
         Ok(entries.filter_map(pid).collect())

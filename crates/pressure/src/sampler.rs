@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::clock;
 use service::liveness::{Ending, Liveness};
 
@@ -30,9 +29,6 @@ const EVENTS: usize = 64;
 /// sooner than that (`CGROUP_FILE_NOTIFY_MIN_INTV`), but there may be a thousand at their limits.
 const REST: Duration = Duration::from_millis(10);
 
-/// Files that may be open: six of each container, and what else there is.
-const OPEN_FILES: u64 = 8192;
-
 /// Samples until it is dropped.
 pub struct Sampler {
     stop: Arc<OwnedFd>,
@@ -43,9 +39,9 @@ pub struct Sampler {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SamplerError {
-    /// No inotify.
+    /// By inotify.
     #[error("cannot watch the cgroups' directories: raise fs.inotify.max_user_instances")]
-    LevelTracker(#[source] io::Error),
+    Inotify(#[source] io::Error),
     /// No thread, or no eventfd to wake it by.
     #[error("cannot start the thread that samples the containers' memory")]
     Thread(#[source] io::Error),
@@ -76,7 +72,8 @@ struct Work {
 impl Sampler {
     /// Samples all containers once in `period`, and what changes fast in between. While there is no
     /// container with a limit the thread sleeps until one comes. Without a period nothing is sampled, and
-    /// only `on_container` is called. `liveness` learns of the thread's end, a panic's too.
+    /// only `on_container` is called. `liveness` learns of the thread's end, a panic's too. Up to six files
+    /// of each container stay open: the limit of open files is the caller's.
     pub fn start(
         source: Source,
         period: Option<Duration>,
@@ -87,8 +84,7 @@ impl Sampler {
     ) -> Result<Self, SamplerError> {
         let thread = |error: Errno| SamplerError::Thread(error.into());
         let mut events = Vec::new();
-        raise_open_files();
-        let tree = CgroupTree::open(source, &mut events).map_err(SamplerError::LevelTracker)?;
+        let tree = CgroupTree::open(source, &mut events).map_err(SamplerError::Inotify)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(thread)?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(thread)?;
         let add = |fd: std::os::fd::BorrowedFd<'_>, data| {
@@ -309,21 +305,6 @@ fn next_sweep(due_ns: Option<u64>, period_ns: u64, now_ns: u64) -> u64 {
 fn timespec_until(due_ns: u64) -> Timespec {
     let left = Duration::from_nanos(due_ns.saturating_sub(clock::monotonic_ns()));
     Timespec::try_from(left).unwrap_or_default()
-}
-
-/// The soft limit is 1024 files in many places, for the sake of select(2), which nothing here calls.
-fn raise_open_files() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
-    if current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit {
-            current: Some(wanted),
-            maximum,
-        };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::warn!(%error, "cannot raise the limit of open files: with many containers some are not sampled; raise the hard limit of RLIMIT_NOFILE");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,54 +5,62 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes};
+use memcg::{OomScores, ProcessHandle, ProcessIdentity, Processes, read_cgroup_pids};
 
-use super::post::Process;
-use super::signal::{SendError, Sig};
+use super::post::NoticeProcess;
+use super::signal::{SendError, Signal};
 
-/// Processes that are signalled at most, and cgroups that are looked into: a container may make its own.
+/// Processes that are signalled at most, and cgroups that are searched: a container may make its own.
 const PROCESSES: usize = 1024;
 const CGROUPS: usize = 64;
 
-/// Whom a container's signal is for.
+/// Which processes of a container get a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whom {
+pub(crate) enum SignalTarget {
     /// The container's first process.
     First,
     /// All of its processes.
     All,
 }
 
-/// What came of it.
+/// The outcome of a signal to a cgroup.
 #[derive(Debug, Default)]
-pub struct Signalled {
-    /// Who got it.
-    pub sent: Vec<u32>,
-    /// Who did not, though it was there.
-    pub failed: Vec<(u32, SendError)>,
+pub(crate) struct Signalled {
+    pub(crate) sent: Vec<u32>,
+    /// Those that live and did not get it.
+    pub(crate) failed: Vec<(u32, SendError)>,
     /// There were more than are signalled at once.
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 /// Sends `signal` to processes of the cgroup at `dir`, those of its own cgroups included. `processes`
 /// must number them as `cgroup.procs` does, and as this process's PID namespace does: in a container
 /// both take hostPID, and the kernel refuses the signal without (`EINVAL`).
-pub fn signal(processes: &Processes, dir: &Path, whom: Whom, signal: Sig) -> io::Result<Signalled> {
+pub(crate) fn signal_cgroup(
+    processes: &Processes,
+    dir: &Path,
+    target: SignalTarget,
+    signal: Signal,
+) -> io::Result<Signalled> {
     // The first error is the cgroup's own: it is gone.
-    listed(dir)?;
+    read_cgroup_pids(dir)?;
     let mut done = Signalled::default();
-    let mut held = Vec::new();
-    for cgroup in with_descendants(dir) {
-        let room = PROCESSES.saturating_sub(held.len());
-        let pids = listed(&cgroup).unwrap_or_default();
+    let mut members = Vec::new();
+    for cgroup in list_with_descendants(dir) {
+        let room = PROCESSES.saturating_sub(members.len());
+        let pids = read_cgroup_pids(&cgroup).unwrap_or_default();
         done.cut |= pids.len() > room;
-        held.extend(opened(processes, &cgroup, pids.into_iter().take(room)));
+        members.extend(open_members(
+            processes,
+            &cgroup,
+            pids.into_iter().take(room),
+        ));
     }
-    if whom == Whom::First {
-        held = first(held).into_iter().collect();
+    if target == SignalTarget::First {
+        members = find_first(members).into_iter().collect();
     }
-    for (pid, held, meant) in held {
-        match signal.send(&held, &meant) {
+    for (pid, process, expected) in members {
+        match signal.send(&process, &expected) {
             Ok(()) => done.sent.push(pid),
             Err(SendError::Ended) => {}
             Err(error) => done.failed.push((pid, error)),
@@ -63,23 +71,27 @@ pub fn signal(processes: &Processes, dir: &Path, whom: Whom, signal: Sig) -> io:
 
 type Member = (u32, ProcessHandle, ProcessIdentity);
 
-/// Handles of those that are in the cgroup. Whose number that is, is known only after it was opened:
-/// it cannot be another's while the handle's process, which is asked once more before the signal, lives.
-fn opened(processes: &Processes, cgroup: &Path, pids: impl Iterator<Item = u32>) -> Vec<Member> {
+/// Handles of the processes in the cgroup. A pid is read first and opened then, so it is compared with the
+/// cgroup once more: while the handle's process lives, no other has its pid.
+fn open_members(
+    processes: &Processes,
+    cgroup: &Path,
+    pids: impl Iterator<Item = u32>,
+) -> Vec<Member> {
     let open = |pid| {
-        let held = processes.open(pid).ok()?;
-        let meant = held.identity()?;
-        Some((pid, held, meant))
+        let process = processes.open(pid).ok()?;
+        let identity = process.identity()?;
+        Some((pid, process, identity))
     };
     let mut all: Vec<Member> = pids.filter_map(open).collect();
-    let now = listed(cgroup).unwrap_or_default();
+    let now = read_cgroup_pids(cgroup).unwrap_or_default();
     all.retain(|(pid, ..)| now.contains(pid));
     all
 }
 
-/// The first of the container's own PID namespace, whose parent is outside: what runs containers itself
+/// The first of the container's own PID namespace, whose parent is outside: a container that runs containers
 /// has more within.
-fn first(all: Vec<Member>) -> Option<Member> {
+fn find_first(all: Vec<Member>) -> Option<Member> {
     let members: BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
     let depth = |member: Member| {
         let status = member.1.status().ok()?;
@@ -92,46 +104,42 @@ fn first(all: Vec<Member>) -> Option<Member> {
     Some(firsts.min_by_key(|(depth, _)| *depth)?.1)
 }
 
-/// Of the cgroup's processes the one that the kernel would rather kill, by its `oom_score`, with its
-/// scores. `None` where there is none, or none that can be seen: see [`signal`].
-pub fn likeliest(processes: &Processes, dir: &Path) -> Option<(Process, OomScores)> {
-    let (pid, held, scores) = worst_held(processes, dir)?;
-    let cmdline = held.command();
-    Some((Process { pid, cmdline }, scores))
+/// The process of the cgroup with the highest `oom_score`, which the kernel would kill first, with its scores.
+/// `None` where there is none, or none in this PID namespace: see [`signal_cgroup`].
+pub(crate) fn find_likeliest_victim(
+    processes: &Processes,
+    dir: &Path,
+) -> Option<(NoticeProcess, OomScores)> {
+    let (pid, process, scores) = find_worst(processes, dir)?;
+    let cmdline = process.command();
+    Some((NoticeProcess { pid, cmdline }, scores))
 }
 
-/// The same without its command, which waits for its memory's lock: a process in reclaim has that for long.
-pub fn worst(processes: &Processes, dir: &Path) -> Option<(u32, OomScores)> {
-    worst_held(processes, dir).map(|(pid, _, scores)| (pid, scores))
+/// Its scores alone: to read its command waits for its memory's lock, which a process in reclaim holds for long.
+pub(crate) fn read_worst_scores(processes: &Processes, dir: &Path) -> Option<OomScores> {
+    find_worst(processes, dir).map(|(_, _, scores)| scores)
 }
 
-fn worst_held(processes: &Processes, dir: &Path) -> Option<(u32, ProcessHandle, OomScores)> {
+fn find_worst(processes: &Processes, dir: &Path) -> Option<(u32, ProcessHandle, OomScores)> {
     let mut best: Option<(u32, ProcessHandle, OomScores)> = None;
-    let all = with_descendants(dir).into_iter();
-    let pids = all.flat_map(|cgroup| listed(&cgroup).unwrap_or_default());
+    let all = list_with_descendants(dir).into_iter();
+    let pids = all.flat_map(|cgroup| read_cgroup_pids(&cgroup).unwrap_or_default());
     for pid in pids.take(PROCESSES) {
-        let Ok(held) = processes.open(pid) else {
+        let Ok(process) = processes.open(pid) else {
             continue;
         };
-        let Some(scores) = held.oom_scores() else {
+        let Some(scores) = process.oom_scores() else {
             continue;
         };
         let worst = best.as_ref().map(|(_, _, worst)| worst.oom_score);
         if worst.is_none_or(|worst| scores.oom_score > worst) {
-            best = Some((pid, held, scores));
+            best = Some((pid, process, scores));
         }
     }
     best
 }
 
-/// Processes of another PID namespace than the mount's are 0.
-fn listed(cgroup: &Path) -> io::Result<BTreeSet<u32>> {
-    let text = fs::read_to_string(cgroup.join("cgroup.procs"))?;
-    let pids = text.lines().filter_map(|pid| pid.parse().ok());
-    Ok(pids.filter(|pid| *pid != 0).collect())
-}
-
-fn with_descendants(dir: &Path) -> Vec<PathBuf> {
+fn list_with_descendants(dir: &Path) -> Vec<PathBuf> {
     let mut all = vec![dir.to_owned()];
     let mut next = 0;
     while let Some(cgroup) = all.get(next).cloned() {
@@ -170,15 +178,15 @@ mod tests {
     }
 
     #[test]
-    fn every_process_of_the_cgroup_and_of_its_own_gets_it_and_no_other() {
+    fn every_process_of_the_cgroup_and_below_is_signalled_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let [mut one, mut two, other] = [sleeper(), sleeper(), sleeper()];
-        // 0 is somebody of another PID namespace; nobody has the last number.
+        // 0 is a process of another PID namespace; no process has the last pid.
         cgroup(dir.path(), &[0, one.id(), u32::MAX]);
         cgroup(&dir.path().join("a/b"), &[two.id()]);
         cgroup(&dir.path().join("a"), &[]);
         let processes = Processes::new("/proc");
-        let done = signal(&processes, dir.path(), Whom::All, Sig::USR2).unwrap();
+        let done = signal_cgroup(&processes, dir.path(), SignalTarget::All, Signal::USR2).unwrap();
         assert_eq!(done.sent, [one.id(), two.id()]);
         assert!(done.failed.is_empty() && !done.cut);
         assert_eq!(one.wait().unwrap().signal(), Some(12));
@@ -187,19 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_process_is_the_one_that_its_namespace_calls_1() {
+    fn the_first_process_is_pid_1_of_its_namespace() {
         let dir = tempfile::tempdir().unwrap();
         let child = sleeper();
         cgroup(dir.path(), &[child.id()]);
         let processes = Processes::new("/proc");
-        let done = signal(&processes, dir.path(), Whom::First, Sig::USR1).unwrap();
+        let done =
+            signal_cgroup(&processes, dir.path(), SignalTarget::First, Signal::USR1).unwrap();
         // This test's processes are no container's.
         assert_eq!(done.sent, [0_u32; 0]);
         assert_eq!(kill(child), Some(9));
     }
 
     #[test]
-    fn the_likeliest_is_the_one_with_the_highest_score() {
+    fn the_likeliest_victim_has_the_highest_score() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two, three] = [sleeper(), sleeper(), sleeper()];
         let score = |child: &Child, adj| {
@@ -210,14 +219,17 @@ mod tests {
         score(&three, "500");
         cgroup(dir.path(), &[one.id(), three.id()]);
         cgroup(&dir.path().join("below"), &[two.id()]);
-        let (process, scores) = likeliest(&Processes::new("/proc"), dir.path()).unwrap();
+        let (process, scores) =
+            find_likeliest_victim(&Processes::new("/proc"), dir.path()).unwrap();
         assert_eq!((process.pid, scores.oom_score_adj), (two.id(), 900));
         // It may not have come as far as having a command line.
         assert!(!process.cmdline.contains("2147483647"), "no argument");
         for child in [one, two, three] {
             assert_eq!(kill(child), Some(9));
         }
-        assert!(likeliest(&Processes::new("/proc"), &dir.path().join("gone")).is_none());
+        assert!(
+            find_likeliest_victim(&Processes::new("/proc"), &dir.path().join("gone")).is_none()
+        );
     }
 
     /// `unshare` runs its program as the first of a PID namespace.
@@ -226,7 +238,7 @@ mod tests {
         // In a user namespace, too, so that it takes no root.
         let namespaces = ["--map-root-user", "--pid", "--fork", "--kill-child"];
         unshare.args(namespaces).args(["sh", "-c", script]);
-        // What is left of a failed test holds nobody's output.
+        // Processes left by a failed test hold no output open.
         unshare.stdout(Stdio::null()).stderr(Stdio::null());
         unshare.spawn().unwrap()
     }
@@ -241,14 +253,20 @@ mod tests {
     }
 
     #[test]
-    fn of_several_first_ones_it_is_the_outermost() {
+    fn of_several_first_processes_the_outermost_is_signalled() {
         let dir = tempfile::tempdir().unwrap();
         let nested = "unshare --pid --fork --kill-child sleep 2147483647";
         let mut outer = unshared(&format!("trap 'exit 3' USR1; {nested} & wait"));
         let first = child_of(outer.id());
         let inner = child_of(child_of(first));
         cgroup(dir.path(), &[inner, first]);
-        let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
+        let done = signal_cgroup(
+            &Processes::new("/proc"),
+            dir.path(),
+            SignalTarget::First,
+            Signal::USR1,
+        )
+        .unwrap();
         assert_eq!(done.sent, [first]);
         assert_eq!(outer.wait().unwrap().code(), Some(3));
     }
@@ -260,9 +278,15 @@ mod tests {
         let within = child_of(unshare.id());
         // As in a container that shares the host's namespace: its first process is not PID 1.
         cgroup(dir.path(), &[unshare.id(), within]);
-        let done = signal(&Processes::new("/proc"), dir.path(), Whom::First, Sig::USR1).unwrap();
+        let done = signal_cgroup(
+            &Processes::new("/proc"),
+            dir.path(),
+            SignalTarget::First,
+            Signal::USR1,
+        )
+        .unwrap();
         assert_eq!(done.sent, [0_u32; 0]);
-        // Its parent may have been killed before it asked to be killed with it.
+        // Its parent may have been killed before `--kill-child` took effect.
         let within = rustix::process::Pid::from_raw(within.cast_signed()).unwrap();
         rustix::process::kill_process(within, rustix::process::Signal::KILL).unwrap();
         unshare.wait().unwrap();
@@ -272,7 +296,12 @@ mod tests {
     fn a_cgroup_that_is_gone_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let processes = Processes::new("/proc");
-        let gone = signal(&processes, &dir.path().join("gone"), Whom::All, Sig::USR1);
+        let gone = signal_cgroup(
+            &processes,
+            &dir.path().join("gone"),
+            SignalTarget::All,
+            Signal::USR1,
+        );
         assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,9 +1,15 @@
-//! What is done when a container comes near its limit.
+//! What a warning does: a signal, to exactly the process that was measured, and a POST request.
 
 mod members;
 mod post;
 mod signal;
 
-pub use members::{Signalled, Whom, likeliest, signal as signal_cgroup, worst};
-pub use post::{ConfigError, Notice, Post, PostError, Process as Noticed};
-pub use signal::{BadSignal, SendError, Sig};
+pub(crate) use members::{
+    SignalTarget, Signalled, find_likeliest_victim, read_worst_scores, signal_cgroup,
+};
+pub(crate) use post::ConfigError;
+pub(crate) use post::{Notice, NoticeProcess, Post};
+#[cfg(test)]
+pub(crate) use signal::SendError;
+pub(crate) use signal::Signal;
+pub(crate) use signal::{LevelSignals, may_signal_other_users};

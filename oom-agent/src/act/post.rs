@@ -17,16 +17,18 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use service::escape;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
 
+use crate::chain;
 use crate::proxy::{self, Proxy};
 use config::Config;
 
-pub use body::{Notice, Process};
-pub use config::ConfigError;
+pub(crate) use body::{Notice, NoticeProcess};
+pub(crate) use config::ConfigError;
 
 /// Given to one notice in all, as with `OOMHero`.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const ANSWER_LEN: usize = 64 << 10;
 
 /// Where notices go.
-pub struct Post {
+pub(crate) struct Post {
     client: Client<HttpsConnector<Connector>, Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
@@ -44,23 +46,17 @@ pub struct Post {
 /// To the host itself, or through a proxy.
 type Connector = BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError>;
 
-/// Why a notice was not taken. `Display` leaves the source out; neither shows a header.
+/// Why a notice was not accepted. `Display` leaves the source out; neither shows a header.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PostError {
-    /// It could not be written as JSON.
+enum PostError {
     #[error("the notice could not be written")]
     Body(#[source] serde_json::Error),
-    /// No request can be made of it.
     #[error("the request could not be made")]
     Request(#[source] http::Error),
-    /// It did not come to an answer.
     #[error("no answer")]
     Call(#[source] hyper_util::client::legacy::Error),
-    /// It took too long.
     #[error("no answer within {PATIENCE:?}")]
     Silent,
-    /// The other side would not have it.
     #[error("answered {0}")]
     Refused(StatusCode),
 }
@@ -69,7 +65,7 @@ pub enum PostError {
 
 impl Post {
     /// Reads the file of `--http-file-path`.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let config = Config::read(path)?;
         let proxy = proxy::of_environment(&config.uri);
         Ok(Self::new(config, proxy))
@@ -91,8 +87,21 @@ impl Post {
         }
     }
 
-    /// Sends one.
-    pub async fn send(&self, notice: &Notice) -> Result<(), PostError> {
+    /// Whether the other side has accepted it; else a line is logged.
+    pub(crate) async fn send(&self, notice: &Notice) -> bool {
+        let sent = self.try_send(notice).await;
+        if let Err(error) = &sent {
+            // Not the whole URL: path and query may hold a token.
+            let host = self
+                .uri
+                .authority()
+                .map_or("", |authority| authority.host());
+            tracing::warn!(host = %escape::terminal(host), error = %chain(error), "a notice was not accepted");
+        }
+        sent.is_ok()
+    }
+
+    async fn try_send(&self, notice: &Notice) -> Result<(), PostError> {
         let body = serde_json::to_vec(notice).map_err(PostError::Body)?;
         let mut request = Request::builder()
             .method(Method::POST)
@@ -107,7 +116,7 @@ impl Post {
                 .await
                 .map_err(PostError::Call)?;
             let status = answer.status();
-            // Its text is for nobody; read, it frees the connection for the next notice.
+            // Once its body is read the connection is free for the next notice.
             let _unread = Limited::new(answer.into_body(), ANSWER_LEN).collect().await;
             if status.is_success() {
                 Ok(())
@@ -118,13 +127,6 @@ impl Post {
         timeout(PATIENCE, exchange)
             .await
             .unwrap_or(Err(PostError::Silent))
-    }
-
-    /// Where to, for logs: without its path and query, which may hold a token.
-    pub fn host(&self) -> &str {
-        self.uri
-            .authority()
-            .map_or("", |authority| authority.host())
     }
 }
 

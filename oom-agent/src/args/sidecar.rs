@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::span::{points, time};
 use super::{LogFormat, LogLevel};
-use crate::act::Sig;
+use crate::act::{LevelSignals, Signal};
+use crate::warn::units::{parse_points, parse_time};
 use pressure::{Threshold, Thresholds};
 
 /// `oom-agent sidecar`
@@ -27,17 +27,17 @@ pub struct Sidecar {
     pub critical: Threshold,
 
     /// Least time between two warnings of one level: `30s`, `1m30s`, or seconds.
-    #[arg(long, env = "COOLDOWN", value_name = "TIME", default_value = "30s", value_parser = time)]
+    #[arg(long, env = "COOLDOWN", value_name = "TIME", default_value = "30s", value_parser = parse_time)]
     pub cooldown_interval: Duration,
 
     /// How far below its threshold a level ends, in percentage points of the limit.
     #[arg(long, env = "OOM_AGENT_HYSTERESIS", value_name = "POINTS", default_value = "5",
-        value_parser = points)]
+        value_parser = parse_points)]
     pub hysteresis: f64,
 
     /// Time between two samples: 10ms to 1h.
     #[arg(long, env = "OOM_AGENT_LOOP_INTERVAL", value_name = "TIME", default_value = "100ms",
-        value_parser = interval)]
+        value_parser = parse_interval)]
     pub loop_interval: Duration,
 
     /// Signal sent at --warning.
@@ -47,7 +47,7 @@ pub struct Sidecar {
         value_name = "SIGNAL",
         default_value = "SIGUSR1"
     )]
-    pub warning_signal: Sig,
+    pub warning_signal: Signal,
 
     /// Signal sent at --critical.
     #[arg(
@@ -56,7 +56,7 @@ pub struct Sidecar {
         value_name = "SIGNAL",
         default_value = "SIGUSR2"
     )]
-    pub critical_signal: Sig,
+    pub critical_signal: Signal,
 
     /// Send a POST request instead of signals, as this YAML file describes.
     ///
@@ -94,8 +94,7 @@ pub struct Sidecar {
 // === impl Sidecar ===
 
 impl Sidecar {
-    /// When to warn.
-    pub fn settings(&self) -> Thresholds {
+    pub(crate) fn thresholds(&self) -> Thresholds {
         Thresholds {
             warning: Some(self.warning.clone()),
             critical: Some(self.critical.clone()),
@@ -103,10 +102,17 @@ impl Sidecar {
             hysteresis: self.hysteresis,
         }
     }
+
+    pub(crate) fn signals(&self) -> LevelSignals {
+        LevelSignals {
+            warning: self.warning_signal,
+            critical: self.critical_signal,
+        }
+    }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let interval = time(text)?;
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_time(text)?;
     let allowed = Duration::from_millis(10)..=Duration::from_hours(1);
     if allowed.contains(&interval) {
         Ok(interval)
@@ -118,6 +124,8 @@ fn interval(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
+
+    use pressure::Level;
 
     use super::*;
     use crate::args::{Cli, Command};
@@ -143,26 +151,26 @@ mod tests {
             "--critical-signal=SIGTERM",
         ])
         .unwrap();
-        let said = (sidecar.warning.to_string(), sidecar.critical.to_string());
+        let thresholds = (sidecar.warning.to_string(), sidecar.critical.to_string());
         let expected = "memory_usage > 70 || memory_pressure_full_avg60 > 50";
-        assert_eq!(said, (expected.to_owned(), "oom_score > 800".to_owned()));
+        assert_eq!(
+            thresholds,
+            (expected.to_owned(), "oom_score > 800".to_owned())
+        );
         let times = (sidecar.loop_interval, sidecar.cooldown_interval);
         assert_eq!(times, (Duration::from_millis(200), Duration::from_mins(1)));
-        let signals = (sidecar.warning_signal, sidecar.critical_signal);
-        assert_eq!(format!("{signals:?}"), "(SIGHUP, SIGTERM)");
+        let signals = Level::ALL.map(|level| sidecar.signals().at_level(level));
+        assert_eq!(format!("{signals:?}"), "[SIGHUP, SIGTERM]");
         let version = parsed(&["--version"]).unwrap_err();
         assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
     }
 
     #[test]
-    fn its_defaults_are_the_first_oomheros_marks_and_the_thirds_times() {
+    fn its_defaults_are_the_first_oomheros_thresholds_and_the_thirds_times() {
         let sidecar = parsed(&[]).unwrap();
-        assert_eq!(sidecar.settings(), Thresholds::default());
+        assert_eq!(sidecar.thresholds(), Thresholds::default());
         assert_eq!(sidecar.loop_interval, Duration::from_millis(100));
-        assert_eq!(
-            (sidecar.warning_signal, sidecar.critical_signal),
-            (Sig::USR1, Sig::USR2)
-        );
+        assert_eq!(sidecar.signals(), LevelSignals::default());
         assert_eq!(sidecar.http_listen.to_string(), "0.0.0.0:9000");
     }
 
@@ -204,16 +212,23 @@ mod tests {
             ("2d", 172_800_000),
             ("1 hour 30 min", 5_400_000),
         ] {
-            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                parse_time(text),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
         for bad in ["-1s", "soon", ""] {
-            assert!(time(bad).unwrap_err().contains("as in 250ms"), "{bad}");
+            assert!(
+                parse_time(bad).unwrap_err().contains("as in 250ms"),
+                "{bad}"
+            );
         }
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_what_can() {
-        for (args, says) in [
+    fn bad_values_are_refused_with_the_allowed_ones() {
+        for (args, expected) in [
             (
                 &["--warning", "memory_usge > 75"][..],
                 "at character 1 of: memory_usge",
@@ -228,7 +243,7 @@ mod tests {
             ),
         ] {
             let error = parsed(args).unwrap_err().to_string();
-            assert!(error.contains(says), "{args:?}: {error}");
+            assert!(error.contains(expected), "{args:?}: {error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::span::{points, time};
+use crate::warn::units::{parse_cooldown, parse_points};
 use pressure::{ExpressionError, Threshold, Thresholds};
 
 /// Flags of warnings.
@@ -58,7 +58,7 @@ pub struct Warnings {
         env = "OOM_AGENT_WARNING_COOLDOWN",
         value_name = "TIME",
         default_value = "30s",
-        value_parser = cooldown
+        value_parser = parse_cooldown
     )]
     pub warning_cooldown: Duration,
 
@@ -68,7 +68,7 @@ pub struct Warnings {
         env = "OOM_AGENT_WARNING_HYSTERESIS",
         value_name = "POINTS",
         default_value = "5",
-        value_parser = points
+        value_parser = parse_points
     )]
     pub warning_hysteresis: f64,
 }
@@ -87,7 +87,7 @@ pub enum Action {
     Signal,
 }
 
-/// A mark, or none.
+/// A threshold, or none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct When(pub Option<Threshold>);
 
@@ -99,7 +99,7 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, ExpressionError> {
         match text.trim_ascii() {
             "never" => Ok(Self(None)),
-            _ => Threshold::parse_working_set(text).map(|mark| Self(Some(mark))),
+            _ => Threshold::parse_working_set(text).map(|threshold| Self(Some(threshold))),
         }
     }
 }
@@ -107,8 +107,8 @@ impl FromStr for When {
 // === impl Warnings ===
 
 impl Warnings {
-    /// When.
-    pub fn settings(&self) -> Thresholds {
+    /// Both thresholds.
+    pub fn thresholds(&self) -> Thresholds {
         Thresholds {
             warning: self.warning.0.clone(),
             critical: self.critical.0.clone(),
@@ -128,15 +128,6 @@ impl Warnings {
     }
 }
 
-/// Each warning is a line, an Event, a request: not all the time.
-pub(crate) fn cooldown(text: &str) -> Result<Duration, String> {
-    let cooldown = time(text)?;
-    if cooldown < Duration::from_secs(1) {
-        return Err("it is 1s at least".to_owned());
-    }
-    Ok(cooldown)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -153,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_done_unless_it_is_asked_for() {
+    fn warnings_are_only_counted_by_default() {
         let warnings = parsed(&[]).unwrap();
-        let settings = Thresholds {
+        let thresholds = Thresholds {
             warning: Some(Threshold::WorkingSet(75.0)),
             critical: Some(Threshold::WorkingSet(90.0)),
             ..Thresholds::default()
         };
-        assert_eq!(warnings.settings(), settings);
+        assert_eq!(warnings.thresholds(), thresholds);
         assert!(!warnings.does_any());
         let warnings = parsed(&["--warn", "line,bonk", "--warning", "never"]).unwrap();
         let does = [Action::Line, Action::Event, Action::Bonk, Action::Signal];
@@ -168,13 +159,13 @@ mod tests {
             does.map(|action| warnings.does(action)),
             [true, false, true, false]
         );
-        assert_eq!(warnings.settings().warning, None);
+        assert_eq!(warnings.thresholds().warning, None);
         assert!(parsed(&["--warn-post", "x"]).unwrap().does_any());
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_what_can() {
-        for (args, says) in [
+    fn bad_values_are_refused_with_the_allowed_ones() {
+        for (args, expected) in [
             (&["--warn", "shout"][..], "line, event, bonk, signal"),
             (
                 &["--critical", "memory_usage > 90 &"],
@@ -185,7 +176,7 @@ mod tests {
             (&["--warning-hysteresis", "100"], "from 0 to less than 100"),
         ] {
             let error = parsed(args).unwrap_err().to_string();
-            assert!(error.contains(says), "{args:?}: {error}");
+            assert!(error.contains(expected), "{args:?}: {error}");
         }
     }
 }

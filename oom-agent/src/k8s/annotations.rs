@@ -44,7 +44,7 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         Report::Warning(of) => warning(of, &mut put),
         Report::NoVictim(told) => kill(draft, &told.incident, &mut put),
         Report::BadAnnotations(unheeded) => {
-            let names = unheeded.complaints.iter().map(|complaint| complaint.name);
+            let names = unheeded.errors.iter().map(|error| error.name);
             put(
                 "not-heeded",
                 Some(json!(names.collect::<Vec<_>>()).to_string()),
@@ -144,7 +144,7 @@ fn verdict(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
 fn warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
     let (crossing, usage) = (&warning.crossing, &warning.crossing.sample);
     put("warning", word(&crossing.level));
-    put("mark", Some(safe(&warning.mark)));
+    put("mark", Some(safe(&warning.threshold)));
     put("usage-bytes", Some(usage.current.to_string()));
     put("working-set-bytes", Some(usage.working_set.to_string()));
     put("limit-bytes", usage.limit.map(|bytes| bytes.to_string()));

@@ -16,22 +16,22 @@ type Metric = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
 const COUNTERS: [Metric; 5] = [
     (
         "sampler_passes",
-        "Passes over the memory of all watched containers",
+        "Sweeps over the memory of all watched containers",
         |counts| &counts.sweeps,
     ),
     (
         "sampler_looks_between",
-        "Looks at one container between passes",
+        "Samples of one container between sweeps",
         |counts| &counts.between,
     ),
     (
         "sampler_looks_postponed",
-        "Looks between passes that were left to the pass",
+        "Samples between sweeps that were postponed",
         |counts| &counts.postponed,
     ),
     (
         "sampler_looks_failed",
-        "Looks at a container that is there and could not be read",
+        "Samples of a container that is there and could not be read",
         |counts| &counts.failed,
     ),
     (
@@ -88,7 +88,7 @@ impl Collector for Metrics {
         }
         let encoder = encoder.encode_descriptor(
             "sampler",
-            "Time spent in passes and looks between them, with what is made of each",
+            "Time spent in sweeps and samples between them, with what is made of each",
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?;

@@ -12,13 +12,13 @@ type Labels = [(&'static str, &'static str); 1];
 /// What became of containers that came near their limits. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WarningCounts {
-    /// Warnings that found no room on their way.
+    /// Warnings that found no room in a queue.
     pub dropped: Counter,
     /// Processes that got a signal.
     pub signalled: Counter,
     /// Warnings whose signal did not reach all that it was for.
     pub unsignalled: Counter,
-    /// POST requests that were taken.
+    /// POST requests that were accepted.
     pub posted: Counter,
     /// Those that were not.
     pub unposted: Counter,
@@ -27,7 +27,7 @@ pub struct WarningCounts {
     /// Those that were not, or that no bonker was there for.
     pub unbonked: Counter,
     /// Annotations that were read.
-    pub asked: Counter,
+    pub looked_up: Counter,
     /// Pods of which they could not be had.
     pub unanswered: Counter,
     /// Annotations that cannot be heeded.
@@ -55,17 +55,14 @@ impl WarningCounts {
         let warnings = family("warnings", "Containers that came near their memory limits");
         let posts = family("warning_posts", "POST requests of warnings");
         let bonks = family("warning_bonks", "Bonks of warnings");
-        let pods = family("warning_pods", "Pods asked for their annotations");
+        let pods = family("warning_pods", "Lookups of pods' annotations");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
             counter
         };
         Self {
-            dropped: counter(
-                "warnings_dropped",
-                "Warnings that found no room on their way",
-            ),
+            dropped: counter("warnings_dropped", "Warnings that found no room in a queue"),
             signalled: counter(
                 "warning_signals",
                 "Processes that got the signal of a warning",
@@ -82,7 +79,7 @@ impl WarningCounts {
             unposted: posts("outcome", "failed"),
             bonked: bonks("outcome", "acknowledged"),
             unbonked: bonks("outcome", "failed"),
-            asked: pods("outcome", "answered"),
+            looked_up: pods("outcome", "answered"),
             unanswered: pods("outcome", "failed"),
             warnings: Arc::new(Level::ALL.map(|level| warnings("level", level.as_str()))),
             at_level: Arc::new(near),

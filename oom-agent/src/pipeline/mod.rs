@@ -1,10 +1,10 @@
 //! `oom-agent run`: wires the capture, the enrichment, the warnings, the status check and the sinks.
 
-mod annotated;
 mod discover;
 mod health;
 mod no_victim;
 mod outputs;
+mod pod_annotations;
 mod ring_handler;
 mod sampling;
 mod startup_log;
@@ -28,7 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::act::ConfigError;
+use crate::act::{ConfigError, Post};
 use crate::admin::{self, ListenError};
 use crate::args::{Action, LogLevel, Run};
 use crate::enrich::{ContainerNames, Enricher, Runtimes};
@@ -41,13 +41,13 @@ use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
 use health::{Health, Meters, kernel_kills};
 use outputs::{Outputs, Parts};
-use pressure::Sampler;
+use pressure::{SamplePeriod, Sampler};
 use ring_handler::{EnrichedKill, RingHandler};
 use sampling::Watched;
 use startup_log::{log_attached, log_degraded};
 use status_check::StatusChecker;
 use summary::Summary;
-use warnings::Warner;
+use warnings::WarningTask;
 
 /// The queue behind the ring's readers; the kernel's ring buffers what is more.
 const QUEUE: usize = 1024;
@@ -81,7 +81,7 @@ pub(crate) enum RunError {
     /// The flags for bonkers contradict each other.
     #[error(transparent)]
     Bonker(#[from] Contradiction),
-    /// No warning would be sent.
+    /// There would be no warnings.
     #[error("--warn and --warn-post take the sampler: leave out --sample off")]
     Unsampled,
     /// The configuration of `--warn-post` is invalid.
@@ -93,11 +93,20 @@ pub(crate) enum RunError {
     Signal(#[source] io::Error),
 }
 
+/// Reads the file of `--warn-post`, if there is one; warnings need the sampler.
+fn read_post(args: &Run) -> Result<Option<Post>, RunError> {
+    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
+        return Err(RunError::Unsampled);
+    }
+    let file = args.warnings.warn_post.as_deref();
+    Ok(file.map(Post::from_file).transpose()?)
+}
+
 /// Runs until SIGTERM or SIGINT. `log` counts dropped log lines.
 pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
-    let post = warnings::post(&args)?;
+    let post = read_post(&args)?;
     warnings::warn_of_idle_flags(&args);
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
@@ -234,7 +243,7 @@ fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics)
 struct Running {
     pipeline: Pipeline,
     probe: Probe,
-    sampling: Option<(Sampler, Option<Warner>)>,
+    sampling: Option<(Sampler, Option<WarningTask>)>,
     served: Option<JoinHandle<()>>,
     meters: Meters,
 }

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::annotated::Annotated;
 use super::discover;
 use super::health::Meters;
 use super::no_victim::{self, Sightings};
+use super::pod_annotations::PodAnnotations;
 use super::sampling::{self, Watched};
 use super::status_check::StatusChecker;
-use super::warnings::{self, Warner};
+use super::warnings::{self, WarningTask};
 use crate::act::Post;
 use crate::args::{Action, Run};
 use crate::enrich::Enricher;
@@ -24,7 +24,7 @@ pub(super) struct Outputs {
     pub(super) sinks: Arc<Sinks>,
     pub(super) status_checker: StatusChecker,
     /// `None` where no cgroup can be sampled.
-    pub(super) sampling: Option<(Sampler, Option<Warner>)>,
+    pub(super) sampling: Option<(Sampler, Option<WarningTask>)>,
 }
 
 /// What the outputs need.
@@ -84,13 +84,14 @@ impl Parts<'_> {
         reader: &Arc<OnceLock<PodReader>>,
         post: Option<Post>,
         sinks: &Arc<Sinks>,
-    ) -> warnings::Plan {
+    ) -> warnings::Parts {
         let counts = &self.metrics.warnings;
-        let node = warnings::marks(&self.args.warnings);
-        let annotated = || Annotated::new(self.host, node.clone(), self.enricher, reader, counts);
-        warnings::Plan {
-            // Only actions need the pods' annotations.
-            annotated: self.args.warnings.does_any().then(annotated),
+        let node = warnings::node_policy(&self.args.warnings);
+        let annotations =
+            || PodAnnotations::new(self.host, node.clone(), self.enricher, reader, counts);
+        warnings::Parts {
+            // Warnings that are only counted need none.
+            annotations: self.args.warnings.does_any().then(annotations),
             node,
             host: self.host.clone(),
             enricher: Arc::clone(self.enricher),

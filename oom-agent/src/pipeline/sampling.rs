@@ -1,9 +1,10 @@
-//! The sampler of the containers' memory, and who is told of each pass.
+//! Starts the sampler of the containers' memory, with the consumers of its sweeps.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use memcg::{Hierarchy, NodeRoot};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::error_chain::chain;
 use service::liveness::Liveness;
 use tokio::sync::mpsc;
@@ -18,31 +19,34 @@ use pressure::{
 };
 
 use super::no_victim::Sightings;
-use super::warnings::{Plan, Warner};
+use super::warnings::{Parts, WarningTask};
+
+/// Files that may be open: six of each container, and what else there is.
+const OPEN_FILES: u64 = 8192;
 
 /// What is known of containers' memory; a clone is the same.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
-    /// For whoever scrapes.
+    /// For metrics.
     pub(super) latest: LatestSamples,
-    /// For incidents, and to look ahead.
+    /// For incidents and forecasts.
     pub(super) recorder: FlightRecorder,
-    /// Of the thread that looks, once it was started.
+    /// Of the sampler's thread, once it was started.
     pub(super) sampler: Liveness,
 }
 
-/// `None` where it cannot be had: what it adds is done without. Where sampling is turned off it only tells
-/// `names` of containers, and nobody is warned.
+/// `None` where it cannot be started: the agent runs without. Where sampling is turned off it only notifies
+/// `names` of containers, and there are no warnings.
 pub(super) fn start(
     args: &Run,
     counts: Arc<Counts>,
     watched: &Watched,
-    warnings: Plan,
+    warnings: Parts,
     names: Arc<ContainerNames>,
     node: &NodeRoot,
     sightings: Sightings,
-) -> Option<(Sampler, Option<Warner>)> {
-    // Why there is none was said already.
+) -> Option<(Sampler, Option<WarningTask>)> {
+    // Why there is none was logged already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
     let hierarchy = hierarchy.with_node(node.clone());
     let source = Source::new(&hierarchy);
@@ -52,23 +56,24 @@ pub(super) fn start(
         sampler: liveness,
     } = watched.clone();
     let of_node = node.clone();
-    let notice: OnContainer = Box::new(move |path, is_there| {
+    let on_container: OnContainer = Box::new(move |path, is_there| {
         names.note_cgroup(of_node.below(path).unwrap_or(path), is_there);
     });
-    let (period, take, warner): (_, OnSweep, _) = match args.sample {
+    let (period, on_sweep, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
         SamplePeriod::Span(period) => {
             let (mut watcher, warner) = warnings.start(&source);
-            let take = move |sweep: &Sweep<'_>| {
+            let on_sweep = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);
                 sightings.offer_sweep(sweep);
-                watcher.take(sweep);
+                watcher.handle_sweep(sweep);
             };
-            (Some(period), Box::new(take), Some(warner))
+            (Some(period), Box::new(on_sweep), Some(warner))
         }
     };
-    let sampler = Sampler::start(source, period, counts, liveness, take, notice)
+    raise_open_files();
+    let sampler = Sampler::start(source, period, counts, liveness, on_sweep, on_container)
         .inspect_err(|error| {
             tracing::warn!(error = %chain(error), "no container's memory is sampled, and none is named before it is killed");
         })
@@ -76,8 +81,23 @@ pub(super) fn start(
     Some((sampler, warner))
 }
 
-/// Drops the sampler, which waits for its thread, where nobody else has to wait. The channel closes
-/// when that is done, or was given up.
+/// The soft limit is 1024 files in many places, for the sake of select(2), which nothing here calls.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit of open files: with many containers some are not sampled; raise the hard limit of RLIMIT_NOFILE");
+        }
+    }
+}
+
+/// Drops the sampler, which waits for its thread, in the background. The channel closes when that is done, or
+/// was given up.
 pub(super) fn ending<T: Send + 'static>(sampler: T, patience: Duration) -> mpsc::Receiver<()> {
     let (ending, ended) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -96,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// As a thread that is at something.
+    /// Like a thread that is busy.
     struct Busy(Receiver<()>);
 
     impl Drop for Busy {
@@ -106,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_the_sampler_keeps_nobody_and_is_waited_for_so_long() {
+    async fn the_end_of_the_sampler_is_waited_for_in_the_background_and_not_forever() {
         let (release, busy) = channel();
         let mut ended = ending(Busy(busy), Duration::from_mins(1));
         let early = timeout(Duration::from_millis(50), ended.recv()).await;

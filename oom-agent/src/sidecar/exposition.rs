@@ -1,182 +1,153 @@
-//! What Prometheus reads: `OOMHero`'s gauges by its names, and what was done. Pure.
+//! The text that Prometheus reads: `OOMHero`'s gauges by its names, and counters of our own. Pure.
 
 use std::fmt;
 
-use memcg::{Percent, Stalled};
+use memcg::Percent;
 
-use super::look::Shown;
-use pressure::Level;
-use pressure::Stall;
+use super::processes::ProcessMetrics;
+use pressure::{Level, Pressure, Stall};
 
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Kept from pass to pass.
+/// Kept from sweep to sweep.
 #[derive(Default)]
 pub(super) struct Exposition {
-    processes: Vec<Shown>,
-    /// By level: done, and not done.
-    told: [[u64; 2]; 2],
-    /// Notices that were taken, and not.
-    posted: [u64; 2],
+    processes: Vec<ProcessMetrics>,
+    /// By level: acted upon, and not.
+    crossings: [[u64; 2]; 2],
+    /// Notices that were accepted, and not.
+    notices: [u64; 2],
 }
 
 // === impl Exposition ===
 
 impl Exposition {
-    /// What a pass has seen, in place of what the one before did.
-    pub(super) fn seen(&mut self, processes: impl Iterator<Item = Shown>) {
+    /// Replaces those of the sweep before.
+    pub(super) fn set_processes(&mut self, processes: impl Iterator<Item = ProcessMetrics>) {
         self.processes.clear();
         self.processes.extend(processes);
         self.processes.sort_by_key(|process| process.pid);
     }
 
-    /// A process came to a level, and something was done about it or not.
-    pub(super) fn count(&mut self, level: Level, done: bool) {
-        let counts = match level {
-            Level::Warning => &mut self.told[0],
-            Level::Critical => &mut self.told[1],
-        };
-        count(counts, done);
+    pub(super) fn count_crossing(&mut self, level: Level, done: bool) {
+        let [warnings, criticals] = &mut self.crossings;
+        match level {
+            Level::Warning => count(warnings, done),
+            Level::Critical => count(criticals, done),
+        }
     }
 
-    /// A notice was taken by the other side or not.
-    pub(super) fn posted(&mut self, taken: bool) {
-        count(&mut self.posted, taken);
+    pub(super) fn count_notice(&mut self, accepted: bool) {
+        count(&mut self.notices, accepted);
+    }
+
+    /// A line for each process that has a value.
+    fn write_gauge(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&ProcessMetrics) -> Option<f64>,
+    ) -> fmt::Result {
+        writeln!(f, "# HELP {name} {help}\n# TYPE {name} gauge")?;
+        for process in &self.processes {
+            if let Some(value) = value(process) {
+                writeln!(f, "{name}{{{}}} {value}", Labels(process))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_pressure(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        name: &str,
+        resource: &str,
+        stall: impl Fn(&Pressure) -> Stall,
+    ) -> fmt::Result {
+        let help = format!("Time that was waited for {resource}");
+        self.write_gauge(f, name, &help, |_| None)?;
+        for process in &self.processes {
+            let Some(psi) = &process.variables.sample.psi else {
+                continue;
+            };
+            let (labels, Stall { some, full }) = (Labels(process), stall(psi));
+            for (severity, stalled) in [("some", some), ("full", full)] {
+                let percent = |percent: Percent| f64::from(percent.0) / 100.0;
+                for (window, value) in [
+                    ("avg10", percent(stalled.avg10)),
+                    ("avg60", percent(stalled.avg60)),
+                    ("avg300", percent(stalled.avg300)),
+                ] {
+                    writeln!(
+                        f,
+                        "{name}{{{labels},severity_level=\"{severity}\",severity_window=\"{window}\"}} {value}"
+                    )?;
+                }
+                let total = stalled.total_us;
+                writeln!(
+                    f,
+                    "{name}{{{labels},severity_level=\"{severity}\",severity_window=\"total\"}} {total}"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn count(counts: &mut [u64; 2], done: bool) {
-    let [well, badly] = counts;
-    let counter = if done { well } else { badly };
+/// Counts what was done, or what was not.
+fn count([done, undone]: &mut [u64; 2], is_done: bool) {
+    let counter = if is_done { done } else { undone };
     *counter = counter.saturating_add(1);
 }
 
 impl fmt::Display for Exposition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gauge = |f: &mut fmt::Formatter<'_>, name: &str, help: &str| {
-            writeln!(f, "# HELP {name} {help}\n# TYPE {name} gauge")
-        };
-        gauge(f, "memory_usage", "Memory in use, in percent of the limit")?;
-        for Shown {
-            pid,
-            command,
-            figures,
-            ..
-        } in &self.processes
-        {
-            let percent = figures.sample.ratio().unwrap_or_default() * 100.0;
-            writeln!(
-                f,
-                "memory_usage{{pid=\"{pid}\",cmdline=\"{}\"}} {percent}",
-                Quoted(command)
-            )?;
-        }
-        gauge(f, "oom_score", "As the OOM killer ranks the process")?;
-        for Shown {
-            pid,
-            command,
-            figures,
-            ..
-        } in &self.processes
-        {
-            let score = figures.scores.oom_score;
-            writeln!(
-                f,
-                "oom_score{{pid=\"{pid}\",cmdline=\"{}\"}} {score}",
-                Quoted(command)
-            )?;
-        }
-        for (resource, help) in [
-            ("memory", "Time that was waited for memory"),
-            ("io", "Time that was waited for I/O"),
-            ("cpu", "Time that was waited for a CPU"),
-        ] {
-            gauge(f, &format!("{resource}_pressure"), help)?;
-            for process in &self.processes {
-                let Some(psi) = process.figures.sample.psi else {
-                    continue;
-                };
-                let stall = match resource {
-                    "memory" => psi.memory,
-                    "io" => psi.io,
-                    _ => psi.cpu,
-                };
-                pressure(f, resource, process, &stall)?;
-            }
-        }
+        let help = "Memory in use, in percent of the limit";
+        self.write_gauge(f, "memory_usage", help, |process| {
+            Some(process.variables.sample.ratio().unwrap_or_default() * 100.0)
+        })?;
+        let help = "As the OOM killer ranks the process";
+        self.write_gauge(f, "oom_score", help, |process| {
+            Some(process.variables.scores.oom_score.into())
+        })?;
+        self.write_pressure(f, "memory_pressure", "memory", |psi| psi.memory)?;
+        self.write_pressure(f, "io_pressure", "I/O", |psi| psi.io)?;
+        self.write_pressure(f, "cpu_pressure", "a CPU", |psi| psi.cpu)?;
         let name = "oom_agent_sidecar_seconds_to_limit";
-        gauge(f, name, "Until the limit is reached at the present slope")?;
-        for process in &self.processes {
-            let Some(left) = process.to_limit else {
-                continue;
-            };
-            let Shown { pid, command, .. } = process;
-            let left = left.as_secs_f64();
-            writeln!(
-                f,
-                "{name}{{pid=\"{pid}\",cmdline=\"{}\"}} {left}",
-                Quoted(command)
-            )?;
-        }
+        let help = "Until the limit is reached at the present slope";
+        self.write_gauge(f, name, help, |process| {
+            process.to_limit.map(|left| left.as_secs_f64())
+        })?;
         let name = "oom_agent_sidecar_crossings_total";
         writeln!(
             f,
             "# HELP {name} Processes whose container came to a level, or stayed there\n# TYPE {name} counter"
         )?;
-        for (level, counts) in Level::ALL.iter().zip(self.told) {
-            for (done, count) in ["yes", "no"].iter().zip(counts) {
-                writeln!(
-                    f,
-                    "{name}{{level=\"{}\",acted=\"{done}\"}} {count}",
-                    level.as_str()
-                )?;
+        for (level, counts) in Level::ALL.iter().zip(self.crossings) {
+            let level = level.as_str();
+            for (acted, count) in ["yes", "no"].iter().zip(counts) {
+                writeln!(f, "{name}{{level=\"{level}\",acted=\"{acted}\"}} {count}")?;
             }
         }
         let name = "oom_agent_sidecar_notices_total";
         writeln!(f, "# HELP {name} Notices by HTTP\n# TYPE {name} counter")?;
-        for (taken, count) in ["yes", "no"].iter().zip(self.posted) {
+        for (taken, count) in ["yes", "no"].iter().zip(self.notices) {
             writeln!(f, "{name}{{taken=\"{taken}\"}} {count}")?;
         }
         Ok(())
     }
 }
 
-fn pressure(
-    f: &mut fmt::Formatter<'_>,
-    resource: &str,
-    process: &Shown,
-    stall: &Stall,
-) -> fmt::Result {
-    let Shown { pid, command, .. } = process;
-    for (severity, stalled) in [("some", &stall.some), ("full", &stall.full)] {
-        for (window, value) in windows(stalled) {
-            writeln!(
-                f,
-                "{resource}_pressure{{pid=\"{pid}\",cmdline=\"{}\",severity_level=\"{severity}\",severity_window=\"{window}\"}} {value}",
-                Quoted(command)
-            )?;
-        }
-    }
-    Ok(())
-}
+/// Of a process, escaped.
+struct Labels<'a>(&'a ProcessMetrics);
 
-fn windows(stalled: &Stalled) -> [(&'static str, String); 4] {
-    let percent = |percent: Percent| (f64::from(percent.0) / 100.0).to_string();
-    [
-        ("avg10", percent(stalled.avg10)),
-        ("avg60", percent(stalled.avg60)),
-        ("avg300", percent(stalled.avg300)),
-        ("total", stalled.total_us.to_string()),
-    ]
-}
-
-/// As a label's value is written.
-struct Quoted<'a>(&'a str);
-
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for Labels<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
+        let ProcessMetrics { pid, command, .. } = self.0;
+        write!(f, "pid=\"{pid}\",cmdline=\"")?;
+        for c in command.chars() {
             match c {
                 '\\' => f.write_str("\\\\")?,
                 '"' => f.write_str("\\\"")?,
@@ -184,7 +155,7 @@ impl fmt::Display for Quoted<'_> {
                 c => write!(f, "{c}")?,
             }
         }
-        Ok(())
+        f.write_str("\"")
     }
 }
 
@@ -193,9 +164,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use memcg::OomScores;
-    use pressure::Variables;
-    use pressure::{Pressure, Sample};
+    use memcg::{OomScores, Stalled};
+    use pressure::{Sample, Variables};
 
     #[test]
     fn the_third_oomheros_gauges_have_its_names_and_labels() {
@@ -222,10 +192,10 @@ mod tests {
             io: none,
             cpu: none,
         };
-        let shown = Shown {
+        let shown = ProcessMetrics {
             pid: 7,
             command: "a\"b\\\nc".to_owned(),
-            figures: Variables {
+            variables: Variables {
                 sample: Sample {
                     at_ns: 0,
                     current: 75,
@@ -241,17 +211,17 @@ mod tests {
             },
             to_limit: Some(Duration::from_millis(12_500)),
         };
-        let flat = Shown {
+        let flat = ProcessMetrics {
             pid: 8,
             command: String::new(),
             to_limit: None,
             ..shown
         };
         let mut exposition = Exposition::default();
-        exposition.seen([shown, flat].into_iter());
-        exposition.count(Level::Critical, true);
-        exposition.count(Level::Critical, false);
-        exposition.posted(false);
+        exposition.set_processes([shown, flat].into_iter());
+        exposition.count_crossing(Level::Critical, true);
+        exposition.count_crossing(Level::Critical, false);
+        exposition.count_notice(false);
         let text = exposition.to_string();
         let labels = r#"pid="7",cmdline="a\"b\\\nc""#;
         for line in [

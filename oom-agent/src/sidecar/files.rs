@@ -1,7 +1,6 @@
-//! The files of a cgroup that a sidecar reads: its own container sees no more than those.
+//! The files of a cgroup as a sidecar sees them.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ pub(super) struct Files {
 /// A directory is no cgroup with a memory controller.
 #[derive(Debug, thiserror::Error)]
 #[error("{} has neither memory.current nor memory.usage_in_bytes: name a directory of the memory controller", .0.display())]
-pub struct FilesError(PathBuf);
+pub(crate) struct FilesError(PathBuf);
 
 // === impl Files ===
 
@@ -39,7 +38,7 @@ impl Files {
 
     /// Of a process, as its own mount of the cgroups shows it: in a container of a private cgroup
     /// namespace the mount is the container's cgroup; else it lies at `path` below the mount.
-    pub(super) fn seen_by(root: &Path, path: &str) -> Option<Self> {
+    pub(super) fn of_process(root: &Path, path: &str) -> Option<Self> {
         let mount = root.join("sys/fs/cgroup");
         let below = path.trim_matches('/');
         let plain = !below.split('/').any(|name| matches!(name, "." | ".."));
@@ -58,18 +57,13 @@ impl Files {
         &self.dir
     }
 
-    /// The same for all processes of a cgroup, by whatever path it is seen.
+    /// The same for all processes of a cgroup, by whatever path they see it.
     pub(super) fn key(&self) -> Option<CgroupKey> {
         let dir = fs::metadata(&self.dir).ok()?;
         Some(CgroupKey::new(
             &format!("{}:{}", dir.dev(), dir.ino()),
             dir.ino(),
         ))
-    }
-
-    pub(super) fn read_pids(&self) -> io::Result<Vec<u32>> {
-        let text = fs::read_to_string(self.dir.join("cgroup.procs"))?;
-        Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
     }
 
     /// Measures usage and pressure, under the [limit](Self::read_limit) that is known. The
@@ -86,7 +80,7 @@ impl Files {
         })
     }
 
-    /// The lowest on the path up, as far as it can be seen from here.
+    /// The lowest on the path up, as far as it is mounted here.
     pub(super) fn read_limit(&self) -> Option<u64> {
         if self.version == Version::V1 {
             // The kernel's own walk: past the mount, and not past a cgroup without `use_hierarchy`.
@@ -151,7 +145,7 @@ mod tests {
         ];
         cgroup(&root.path().join("sys/fs/cgroup"), &files);
         for path in ["/", "/../x", "/kubepods/x"] {
-            let files = Files::seen_by(root.path(), path).unwrap();
+            let files = Files::of_process(root.path(), path).unwrap();
             let sample = files.sample(9, files.read_limit()).unwrap();
             assert_eq!(
                 (sample.current, sample.limit, sample.at_ns),
@@ -180,7 +174,7 @@ mod tests {
         cgroup(&memory.join("pod"), &file("90\n", with));
         cgroup(&memory.join("pod/a"), &file(none, with));
         cgroup(&memory.join("free"), &file(none, without));
-        let limit = |path| Files::seen_by(root.path(), path).unwrap().read_limit();
+        let limit = |path| Files::of_process(root.path(), path).unwrap().read_limit();
         assert_eq!(limit("/pod/a"), Some(80));
         assert_eq!(limit("/free"), None);
         assert_eq!(limit("/gone"), None);
@@ -209,9 +203,9 @@ mod tests {
         assert_eq!(named("parent/app/own"), Some(32));
         assert_eq!(named("free/app"), None);
         assert_eq!(named("free/tight/../app"), None);
-        let seen = |path| Files::seen_by(root.path(), path).unwrap().read_limit();
-        assert_eq!(seen("/parent/app"), Some(64));
-        assert_eq!(seen("/free/app"), None);
+        let limit_of = |path| Files::of_process(root.path(), path).unwrap().read_limit();
+        assert_eq!(limit_of("/parent/app"), Some(64));
+        assert_eq!(limit_of("/free/app"), None);
     }
 
     #[test]

@@ -3,9 +3,7 @@
 
 mod exposition;
 mod files;
-mod listing;
-mod look;
-mod pod;
+mod processes;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,33 +14,29 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::act::{ConfigError, Notice, Noticed, Post, Sig};
+use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
 use crate::admin::{self, Answer, Asked};
 use crate::args::Sidecar;
 use crate::chain;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
-use look::{Beside, Told};
-use pressure::Level;
+use processes::{ProcessCrossing, WatchedProcesses};
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;
 
-/// Given to those in flight when it is told to end.
+/// Given to notices in flight at the end.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A process that could not be signalled or told of is tried again so soon, as with `OOMHero`.
-const AGAIN: Duration = Duration::from_secs(1);
+/// After a signal or notice that failed, the next try, as with `OOMHero`.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why `oom-agent sidecar` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SidecarError {
-    /// The file of `--http-file-path` is of no use.
+pub(crate) enum SidecarError {
     #[error("cannot send notices by HTTP")]
     Post(#[from] ConfigError),
-    /// There is no such cgroup.
     #[error("cannot watch the cgroup of --cgroup")]
     Cgroup(#[from] FilesError),
     /// All processes of the host would be signalled.
@@ -50,17 +44,13 @@ pub enum SidecarError {
         "this is the host's PID namespace, and none of its processes is to be signalled: run in a pod with shareProcessNamespace, or name a --cgroup"
     )]
     Host,
-    /// Signals cannot be waited for.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] std::io::Error),
 }
 
-/// What is done with whoever is near the limit.
+/// What is done about a crossing.
 enum Action {
-    Signal {
-        warning: Sig,
-        critical: Sig,
-    },
+    Signal(LevelSignals),
     Post {
         queue: mpsc::Sender<Notice>,
         task: JoinHandle<()>,
@@ -68,23 +58,23 @@ enum Action {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
+pub(crate) async fn run(args: Sidecar) -> Result<(), SidecarError> {
     if args.cgroup.is_none() && memcg::is_initial_pid_namespace() {
         return Err(SidecarError::Host);
     }
     if args.cgroup.is_none() && std::process::id() == 1 {
         tracing::warn!(
-            "no process but this one is seen: the pod needs shareProcessNamespace: true"
+            "no process but this one is in this PID namespace: the pod needs shareProcessNamespace: true"
         );
     }
-    if args.settings().never_warns() {
-        tracing::warn!("nothing is warned of: the warning's mark is not below the critical one's");
+    if args.thresholds().never_warns() {
+        tracing::warn!("the warning level is never reached: --warning is not below --critical");
     }
     let mut terminated = signals().map_err(SidecarError::Signal)?;
     let exposition = Arc::new(Mutex::new(Exposition::default()));
     let action = Action::new(&args, &exposition)?;
-    let settings = args.settings();
-    let mut beside = Beside::new(settings, args.cgroup.as_deref(), AGAIN)?;
+    let mut watched =
+        WatchedProcesses::new(args.thresholds(), args.cgroup.as_deref(), RETRY_AFTER)?;
     let served = serve(&args, &exposition).await;
     tracing::info!(
         warning = %args.warning,
@@ -100,16 +90,15 @@ pub async fn run(args: Sidecar) -> Result<(), SidecarError> {
             _ = terminated.recv() => break,
             _ = ticks.tick() => {}
         }
-        let told = beside.look(clock::monotonic_ns());
-        for told in told {
-            let done = action.take(&told);
-            lock(&exposition).count(told.crossing.level, done);
+        for crossing in watched.sweep(clock::monotonic_ns()) {
+            let done = action.act(&crossing);
+            lock(&exposition).count_crossing(crossing.crossing.level, done);
             if !done {
-                beside.again(&told);
+                watched.retry(&crossing);
             }
         }
-        if let Some(seen) = beside.seen() {
-            lock(&exposition).seen(seen);
+        if let Some(metrics) = watched.fresh_metrics() {
+            lock(&exposition).set_processes(metrics);
         }
     }
     tracing::info!("ending");
@@ -129,12 +118,12 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
             return None;
         }
     };
-    let shown = Arc::clone(exposition);
+    let shared = Arc::clone(exposition);
     let answer = move |asked| {
         let answer = match asked {
             Asked::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
-                text: lock(&shown).to_string(),
+                text: lock(&shared).to_string(),
             },
             Asked::Live | Asked::Ready => Answer::Yes,
         };
@@ -155,42 +144,33 @@ fn lock(exposition: &Mutex<Exposition>) -> std::sync::MutexGuard<'_, Exposition>
 impl Action {
     fn new(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Result<Self, ConfigError> {
         let Some(file) = &args.http_file_path else {
-            return Ok(Self::Signal {
-                warning: args.warning_signal,
-                critical: args.critical_signal,
-            });
+            return Ok(Self::Signal(args.signals()));
         };
         let post = Post::from_file(file)?;
         let (queue, mut notices) = mpsc::channel(NOTICES);
         let counts = Arc::clone(exposition);
         let task = tokio::spawn(async move {
             while let Some(notice) = notices.recv().await {
-                let sent = post.send(&notice).await;
-                lock(&counts).posted(sent.is_ok());
-                if let Err(error) = sent {
-                    tracing::warn!(host = %escape::terminal(post.host()), error = %chain(&error), "a notice was not taken");
-                }
+                let accepted = post.send(&notice).await;
+                lock(&counts).count_notice(accepted);
             }
         });
         Ok(Self::Post { queue, task })
     }
 
-    /// False where nothing came of it.
-    fn take(&self, told: &Told) -> bool {
-        let level = told.crossing.level;
-        let (pid, command) = (told.identity.pid, escape::terminal(&told.command));
-        let usage = told.crossing.sample.ratio().unwrap_or_default() * 100.0;
-        let forecast = told.crossing.forecast;
+    /// False where it failed.
+    fn act(&self, crossed: &ProcessCrossing) -> bool {
+        let level = crossed.crossing.level;
+        let (pid, command) = (crossed.identity.pid, escape::terminal(&crossed.command));
+        let usage = crossed.crossing.sample.ratio().unwrap_or_default() * 100.0;
+        let forecast = crossed.crossing.forecast;
         let forecast_seconds = forecast.map(|left| left.as_secs_f64());
         match self {
-            Self::Signal { warning, critical } => {
-                let signal = match level {
-                    Level::Warning => warning,
-                    Level::Critical => critical,
-                };
-                match signal.send(&told.held, &told.identity) {
+            Self::Signal(signals) => {
+                let signal = signals.at_level(level);
+                match signal.send(&crossed.process, &crossed.identity) {
                     Ok(()) => {
-                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, again = told.crossing.again, "{}: signal sent", level.as_str());
+                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, again = crossed.crossing.again, "{}: signal sent", level.as_str());
                         true
                     }
                     Err(error) => {
@@ -200,15 +180,16 @@ impl Action {
                 }
             }
             Self::Post { queue, .. } => {
-                let process = Noticed {
+                let process = NoticeProcess {
                     pid,
-                    cmdline: told.command.clone(),
+                    cmdline: crossed.command.clone(),
                 };
-                let notice = Notice::new(&told.crossing, told.scores, process, Timestamp::now())
-                    .in_cgroup(&told.identity.cgroup);
-                let taken = queue.try_send(notice).is_ok();
-                tracing::warn!(pid, %command, usage, forecast_seconds, taken, "{}: notice", level.as_str());
-                taken
+                let notice =
+                    Notice::new(&crossed.crossing, crossed.scores, process, Timestamp::now())
+                        .in_cgroup(&crossed.identity.cgroup);
+                let queued = queue.try_send(notice).is_ok();
+                tracing::warn!(pid, %command, usage, forecast_seconds, queued, "{}: notice", level.as_str());
+                queued
             }
         }
     }
@@ -226,7 +207,9 @@ impl Action {
 impl std::fmt::Display for Action {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Signal { warning, critical } => write!(f, "{warning} and {critical}"),
+            Self::Signal(LevelSignals { warning, critical }) => {
+                write!(f, "{warning} and {critical}")
+            }
             Self::Post { .. } => f.write_str("HTTP"),
         }
     }

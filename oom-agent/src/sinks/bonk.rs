@@ -76,7 +76,7 @@ pub(crate) fn start(
         name: url.sink_name(),
         accepts: Box::new(move |report| match report {
             Report::Incident(_) => true,
-            Report::Warning(warning) => warns && warning.nudges(),
+            Report::Warning(warning) => warns && warning.is_bonked(),
             _ => false,
         }),
         others: WARNINGS,

@@ -8,206 +8,193 @@ use std::time::Duration;
 use memcg::OomScores;
 use memcg::cgroup::Identity;
 
-use super::annotations::{Complaint, Policy};
-use super::pods::{Ask, Known, Pods};
-use pressure::{CgroupKey, Sweep};
-use pressure::{Crossing, Level, LevelTracker, Variables};
+use super::pod_policies::{PodLookup, PodPolicies, PodPolicy};
+use super::policy::{AnnotationError, Policy};
+use pressure::{CgroupKey, Crossing, Level, LevelTracker, Sweep, Variables};
 
-/// From so much of its limit on, in parts, a container's pod is asked for what it is annotated with now.
+/// From so much of its limit on, in parts, the annotations that a container's pod has now are read.
 const NEAR: f64 = 0.5;
 
-/// A crossing waits so long for the annotations of its pod; then the node's marks hold.
+/// A crossing waits so long for the annotations of its pod; then the node's thresholds hold.
 const PATIENCE_NS: u64 = 3_000_000_000;
 
-/// What found no room on its way is told again so soon.
+/// A crossing that found no room in a queue is due again so soon.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Every container of the node that has a limit, and every pod that alone has one.
-pub struct Containers {
+pub(crate) struct Containers {
     node: Arc<Policy>,
-    heed: bool,
+    reads_annotations: bool,
     all: HashMap<CgroupKey, Container>,
-    pods: Pods,
-    /// Their number.
-    pass: u64,
+    pods: PodPolicies,
+    sweep: u64,
 }
 
 /// A container has come to a level.
 #[derive(Clone, Debug)]
-pub struct Crossed {
-    /// Which.
-    pub key: CgroupKey,
-    /// How near it is.
-    pub crossing: Crossing,
-    /// What it was judged by.
-    pub marks: Arc<Policy>,
+pub(crate) struct ContainerCrossing {
+    pub(crate) key: CgroupKey,
+    pub(crate) crossing: Crossing,
+    /// That it was compared with.
+    pub(crate) policy: Arc<Policy>,
 }
 
-/// What one pass gives.
+/// The outcome of a sweep.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Who has come to a level.
-    pub crossed: Vec<Crossed>,
-    /// Pods to look up: each is to be [told](Containers::known).
-    pub ask: Vec<Ask>,
+pub(crate) struct Outcome {
+    pub(crate) crossings: Vec<ContainerCrossing>,
+    /// Each is to be [finished](Containers::finish_lookup).
+    pub(crate) lookups: Vec<PodLookup>,
 }
 
 struct Container {
-    watch: LevelTracker,
+    tracker: LevelTracker,
     identity: Identity,
     /// A crossing that waits for the pod's annotations.
-    waits: Option<Waits>,
-    /// The last that it was in.
-    pass: u64,
+    waiting: Option<Waiting>,
+    /// The last sweep that it was in.
+    sweep: u64,
 }
 
-struct Waits {
+struct Waiting {
     since_ns: u64,
-    /// As of the last look.
-    figures: Variables,
+    /// Of the last sample.
+    variables: Variables,
 }
 
 // === impl Containers ===
 
 impl Containers {
-    /// With the node's marks; `heed` says whether pods can be asked for their annotations.
-    pub fn new(node: Policy, heed: bool) -> Self {
+    pub(crate) fn new(node: Policy, reads_annotations: bool) -> Self {
         Self {
             node: Arc::new(node),
-            heed,
+            reads_annotations,
             all: HashMap::new(),
-            pods: Pods::default(),
-            pass: 0,
+            pods: PodPolicies::default(),
+            sweep: 0,
         }
     }
 
-    /// A lookup has come to its end. Who has waited for it, and has come to a level, is told of at once.
-    pub fn known(
+    /// Keeps the outcome of a lookup. Gives the crossings that have waited for it.
+    pub(crate) fn finish_lookup(
         &mut self,
         uid: &str,
-        known: Known,
+        found: PodPolicy,
         forecast: impl Fn(&CgroupKey) -> Option<Duration>,
-    ) -> Vec<Crossed> {
-        let marks = self.pods.known(uid, known).marks(&self.node);
-        let mut crossed = Vec::new();
+    ) -> Vec<ContainerCrossing> {
+        let policy = self.pods.set(uid, found).or_node(&self.node);
+        let mut crossings = Vec::new();
         let of_pod =
             |container: &&mut Container| container.identity.pod_uid.as_deref() == Some(uid);
         for (key, container) in &mut self.all {
             let Some(container) = Some(container).filter(of_pod) else {
                 continue;
             };
-            let Some(waits) = container.waits.take() else {
+            let Some(waiting) = container.waiting.take() else {
                 continue;
             };
-            if marks.settings.needs_scores() && !self.node.settings.needs_scores() {
-                // They were not read; the next look does.
+            if policy.thresholds.needs_scores() && !self.node.thresholds.needs_scores() {
+                // They were not read; with the next sample they are.
                 continue;
             }
-            let crossing = container
-                .watch
-                .update(&marks.settings, &waits.figures, None);
-            crossed.extend(crossing.map(|crossing| Crossed {
-                key: key.clone(),
-                crossing: Crossing {
-                    forecast: forecast(key),
-                    ..crossing
-                },
-                marks: Arc::clone(&marks),
-            }));
+            crossings.extend(container.update(key, &policy, &waiting.variables, || forecast(key)));
         }
-        crossed
+        crossings
     }
 
-    /// Takes a pass. What is no container is passed over. `scores` are asked for where marks need them,
-    /// and `forecast` for who is told of.
-    pub fn take(
+    /// Takes a sweep. What is no container is skipped. `scores` are read where thresholds need them, and a
+    /// `forecast` is made for crossings.
+    pub(crate) fn update(
         &mut self,
-        pass: &Sweep<'_>,
+        sweep: &Sweep<'_>,
         mut scores: impl FnMut(&CgroupKey) -> OomScores,
         forecast: impl Fn(&CgroupKey) -> Option<Duration>,
-    ) -> Seen {
-        let mut seen = Seen::default();
-        self.pass = self.pass.wrapping_add(1);
-        for (key, usage) in pass.samples {
-            let Some(ratio) = usage.ratio() else { continue };
-            // Most are known, and a look at them allocates nothing.
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        self.sweep = self.sweep.wrapping_add(1);
+        for (key, sample) in sweep.samples {
+            let Some(ratio) = sample.ratio() else {
+                continue;
+            };
+            // Most are known: nothing is allocated for them.
             if !self.all.contains_key(key) {
                 self.all.insert(key.clone(), Container::new(key.identity()));
             }
             let Some(container) = self.all.get_mut(key) else {
                 continue;
             };
-            container.pass = self.pass;
+            container.sweep = self.sweep;
             let identity = &container.identity;
             if identity.container_id.is_none() && identity.pod_uid.is_none() {
                 continue;
             }
-            // A pod's own cgroup is there before its sandbox, of which nobody knows anything yet.
-            let is_askable = identity.container_id.is_some() || ratio >= NEAR;
+            // A pod's own cgroup is there before its sandbox, which no runtime has yet.
+            let has_sandbox = identity.container_id.is_some() || ratio >= NEAR;
             let uid = container.identity.pod_uid.as_deref();
-            let uid = uid.filter(|_| self.heed && is_askable);
-            let now = usage.at_ns;
+            let uid = uid.filter(|_| self.reads_annotations && has_sandbox);
+            let now = sample.at_ns;
             let known = match uid {
-                Some(uid) => self.pods.look(uid, ratio >= NEAR, now, &mut seen.ask),
-                None => Some(Known::Nothing),
+                Some(uid) => self.pods.get(uid, ratio >= NEAR, now, &mut outcome.lookups),
+                None => Some(PodPolicy::Unknown),
             };
-            let marks = known.as_ref().unwrap_or(&Known::Nothing).marks(&self.node);
-            let figures = Variables {
-                sample: *usage,
-                scores: if marks.settings.needs_scores() {
+            let policy = known
+                .as_ref()
+                .unwrap_or(&PodPolicy::Unknown)
+                .or_node(&self.node);
+            let variables = Variables {
+                sample: *sample,
+                scores: if policy.thresholds.needs_scores() {
                     scores(key)
                 } else {
                     OomScores::default()
                 },
             };
-            let before = container.watch;
-            let crossing = container.watch.update(&marks.settings, &figures, None);
+            let before = container.tracker;
+            let waiting = container.waiting.take();
+            let crossing = container.update(key, &policy, &variables, || forecast(key));
             let Some(crossing) = crossing else {
-                container.waits = None;
                 continue;
             };
-            // By the node's marks, and its pod is being asked for its own.
+            // By the node's thresholds, while its pod's annotations are being read.
             if known.is_none() {
-                let since_ns = container.waits.as_ref().map_or(now, |waits| waits.since_ns);
+                let since_ns = waiting.map_or(now, |waiting| waiting.since_ns);
                 if now.saturating_sub(since_ns) < PATIENCE_NS {
-                    container.waits = Some(Waits { since_ns, figures });
-                    container.watch = before;
+                    container.waiting = Some(Waiting {
+                        since_ns,
+                        variables,
+                    });
+                    container.tracker = before;
                     continue;
                 }
             }
-            container.waits = None;
-            seen.crossed.push(Crossed {
-                key: key.clone(),
-                crossing: Crossing {
-                    forecast: forecast(key),
-                    ..crossing
-                },
-                marks,
-            });
+            outcome.crossings.push(crossing);
         }
-        if pass.whole {
-            self.all.retain(|_, container| container.pass == self.pass);
+        if sweep.whole {
+            self.all
+                .retain(|_, container| container.sweep == self.sweep);
         }
-        seen
+        outcome
     }
 
-    /// Nobody could do anything about that: it is due again in a second.
-    pub fn undone(&mut self, crossed: &Crossed) {
-        if let Some(container) = self.all.get_mut(&crossed.key) {
-            let settings = &crossed.marks.settings;
-            container.watch.retry(&crossed.crossing, settings, AGAIN);
+    /// Nothing could be done about that: it is due again in a second.
+    pub(crate) fn retry(&mut self, crossing: &ContainerCrossing) {
+        if let Some(container) = self.all.get_mut(&crossing.key) {
+            let thresholds = &crossing.policy.thresholds;
+            container
+                .tracker
+                .retry(&crossing.crossing, thresholds, AGAIN);
         }
     }
 
-    /// What of a pod's annotations cannot be heeded; true where that is news.
-    pub fn complained(&mut self, uid: &str, complaints: &[Complaint]) -> bool {
-        self.pods.complained(uid, complaints)
+    /// Keeps a pod's bad annotations; true where they are new.
+    pub(crate) fn set_annotation_errors(&mut self, uid: &str, errors: &[AnnotationError]) -> bool {
+        self.pods.set_errors(uid, errors)
     }
 
     /// How many containers are at each level, the lower first.
-    pub fn at_level(&self) -> [usize; 2] {
+    pub(crate) fn count_at_levels(&self) -> [usize; 2] {
         Level::ALL.map(|level| {
-            let at = |container: &&Container| container.watch.level() == Some(level);
+            let at = |container: &&Container| container.tracker.level() == Some(level);
             self.all.values().filter(at).count()
         })
     }
@@ -218,10 +205,28 @@ impl Containers {
 impl Container {
     fn new(identity: Identity) -> Self {
         Self {
-            watch: LevelTracker::default(),
+            tracker: LevelTracker::default(),
             identity,
-            waits: None,
-            pass: 0,
+            waiting: None,
+            sweep: 0,
         }
+    }
+
+    fn update(
+        &mut self,
+        key: &CgroupKey,
+        policy: &Arc<Policy>,
+        variables: &Variables,
+        forecast: impl Fn() -> Option<Duration>,
+    ) -> Option<ContainerCrossing> {
+        let crossing = self.tracker.update(&policy.thresholds, variables, None)?;
+        Some(ContainerCrossing {
+            key: key.clone(),
+            crossing: Crossing {
+                forecast: forecast(),
+                ..crossing
+            },
+            policy: Arc::clone(policy),
+        })
     }
 }

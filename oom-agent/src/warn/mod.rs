@@ -1,15 +1,19 @@
-//! Warnings of a whole node: which containers come near their limits, by the node's marks or by what
-//! their pods are annotated with, and what is told of it. Pure.
+//! Warnings of a whole node: which containers come near their limits, by the node's thresholds or by their
+//! pods' annotations, and the report of each. Pure.
 
-mod annotations;
 mod containers;
-mod pods;
+mod pod_policies;
+mod policy;
+pub(crate) mod units;
 mod warning;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use annotations::{Complaint, PREFIX, Policy};
-pub use containers::{Containers, Crossed, Seen};
-pub use pods::{Ask, Known};
-pub use warning::{Signal, Unheeded, Warning};
+pub(crate) use containers::{ContainerCrossing, Containers};
+pub(crate) use pod_policies::{PodLookup, PodPolicy};
+#[cfg(test)]
+pub(crate) use policy::AnnotationError;
+pub(crate) use policy::{PREFIX, Policy};
+pub(crate) use warning::SignalOutcome;
+pub(crate) use warning::{BadAnnotations, Warning};

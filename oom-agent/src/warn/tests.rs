@@ -1,14 +1,13 @@
-//! What is told of a container near its limit.
+//! The report of a container near its limit.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Complaint, Signal, Unheeded, Warning};
-use crate::act::{SendError, Sig, Signalled};
+use super::{AnnotationError, BadAnnotations, SignalOutcome, Warning};
+use crate::act::{SendError, Signal, Signalled};
 use crate::incident::{Container, Pod};
-use pressure::Sample;
-use pressure::{Crossing, Level};
+use pressure::{Crossing, Level, Sample};
 
 const MIB: u64 = 1 << 20;
 
@@ -42,9 +41,9 @@ pub(crate) fn near(level: Level) -> Warning {
             forecast: Some(Duration::from_secs(4)),
             again: false,
         },
-        mark: "90 % (working set)".to_owned(),
+        threshold: "90 % (working set)".to_owned(),
         percent: 93.75,
-        signal: Some(Signal {
+        signal: Some(SignalOutcome {
             name: "SIGUSR2".to_owned(),
             sent: 1,
             pids: vec![4242],
@@ -53,23 +52,23 @@ pub(crate) fn near(level: Level) -> Warning {
     }
 }
 
-/// The same pod, whose annotation says nothing.
-pub(crate) fn unheeded() -> Unheeded {
+/// The same pod, with an annotation that is not heeded.
+pub(crate) fn bad_annotations() -> BadAnnotations {
     let warning = near(Level::Warning);
-    Unheeded {
+    BadAnnotations {
         id: "6f1c0a52-5000-annotations".to_owned(),
         time: warning.time,
         node: warning.node,
         pod: warning.pod.unwrap(),
-        complaints: vec![Complaint {
+        errors: vec![AnnotationError {
             name: "critical",
-            why: "an expression ends at character 19 of: memory_usage > 75 &".to_owned(),
+            reason: "an expression ends at character 19 of: memory_usage > 75 &".to_owned(),
         }],
     }
 }
 
 #[test]
-fn the_line_says_all_of_it() {
+fn the_line_has_all_fields() {
     let mut line = serde_json::to_value(near(Level::Critical)).unwrap();
     let text = line["text"].take();
     assert_eq!(
@@ -97,7 +96,7 @@ fn the_line_says_all_of_it() {
 #[test]
 fn the_documented_fields_are_those_of_the_line() {
     let line = serde_json::to_value(near(Level::Warning)).unwrap();
-    let mut told: Vec<&str> = line
+    let mut fields: Vec<&str> = line
         .as_object()
         .unwrap()
         .keys()
@@ -107,13 +106,13 @@ fn the_documented_fields_are_those_of_the_line() {
     let (_, table) = page.split_once("## The line").unwrap();
     let field = |line: &'static str| line.strip_prefix("| `")?.split('`').next();
     let mut documented: Vec<&str> = table.lines().filter_map(field).collect();
-    told.sort_unstable();
+    fields.sort_unstable();
     documented.sort_unstable();
-    assert_eq!(told, documented);
+    assert_eq!(fields, documented);
 }
 
 #[test]
-fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
+fn the_sentence_has_the_growth_and_what_a_signal_did_not_reach() {
     let mut warning = near(Level::Warning);
     warning.crossing.forecast = None;
     warning.crossing.again = true;
@@ -121,7 +120,7 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
     container.name = None;
     container.id = "17db".repeat(16);
     warning.pod = None;
-    warning.signal = Some(Signal {
+    warning.signal = Some(SignalOutcome {
         name: "SIGHUP".to_owned(),
         sent: 2,
         pids: vec![1, 2],
@@ -135,7 +134,7 @@ fn people_hear_whether_it_grows_and_whom_a_signal_did_not_reach() {
 }
 
 #[test]
-fn a_pods_own_limit_and_one_that_throttles_are_told_as_such() {
+fn a_pods_own_limit_and_one_that_throttles_are_named() {
     let mut warning = near(Level::Warning);
     (warning.container, warning.signal) = (None, None);
     let sentence = warning.sentence();
@@ -161,24 +160,26 @@ fn a_pods_own_limit_and_one_that_throttles_are_told_as_such() {
 }
 
 #[test]
-fn a_penguin_is_nudged_once_not_every_cooldown() {
+fn a_reminder_is_not_bonked() {
     let mut warning = near(Level::Warning);
-    assert!(warning.nudges());
+    assert!(warning.is_bonked());
     warning.crossing.again = true;
-    assert!(!warning.nudges());
+    assert!(!warning.is_bonked());
 }
 
 #[test]
-fn a_signal_tells_why_it_did_not_reach_all() {
-    let of = |sent: Vec<u32>, failed: Vec<(u32, SendError)>, cut: bool| {
-        Signal::of(Sig::USR1, Ok(Signalled { sent, failed, cut }))
+fn a_signals_outcome_has_why_it_did_not_reach_all() {
+    let outcome = |sent: Vec<u32>, failed: Vec<(u32, SendError)>, cut: bool| {
+        SignalOutcome::new(Signal::USR1, Ok(Signalled { sent, failed, cut }))
     };
-    let many = of((1..=40).collect(), vec![], false);
+    let many = outcome((1..=40).collect(), vec![], false);
     assert_eq!((many.sent, many.pids.len(), many.failed), (40, 16, None));
-    let why = |signal: Signal| signal.failed.unwrap();
-    assert!(why(of(vec![], vec![], false)).contains("none of its processes"));
-    assert!(why(of(vec![1], vec![], true)).contains("too many"));
-    assert!(why(of(vec![1], vec![(2, SendError::Another)], false)).contains("not the process"));
-    let gone = Signal::of(Sig::USR1, Err(std::io::ErrorKind::NotFound.into()));
+    let why = |signal: SignalOutcome| signal.failed.unwrap();
+    assert!(why(outcome(vec![], vec![], false)).contains("none of its processes"));
+    assert!(why(outcome(vec![1], vec![], true)).contains("too many"));
+    assert!(
+        why(outcome(vec![1], vec![(2, SendError::Another)], false)).contains("not the process")
+    );
+    let gone = SignalOutcome::new(Signal::USR1, Err(std::io::ErrorKind::NotFound.into()));
     assert!(why(gone).contains("cannot be listed"));
 }

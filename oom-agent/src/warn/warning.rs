@@ -5,20 +5,20 @@ use memcg::Pressure;
 use serde::Serialize;
 use service::escape;
 
-use super::Complaint;
-use crate::act::{Sig, Signalled};
+use super::policy::AnnotationError;
+use crate::act::{self, Signalled};
 use crate::chain;
 use crate::incident::{Container, Pod, VERSION, serialize_nanoseconds};
 use crate::size::size;
 use pressure::{Crossing, Level};
 
-/// Processes that a line names of those that got a signal.
+/// Process ids of those that got a signal, in a line.
 const PIDS: usize = 16;
 
-/// As much of a container's id as tells it from others.
+/// As much of a container's id as distinguishes it from others.
 const ID_LEN: usize = 12;
 
-/// The longest text of an error that is told, in bytes.
+/// The longest text of an error, in bytes.
 const ERROR_LEN: usize = 256;
 
 /// A container has come near its limit. Serializes to the line of `docs/warnings.md`.
@@ -26,7 +26,6 @@ const ERROR_LEN: usize = 256;
 pub struct Warning {
     /// Of this crossing alone.
     pub id: String,
-    /// When it was seen.
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
@@ -36,42 +35,38 @@ pub struct Warning {
     pub container: Option<Container>,
     /// Its pod, where Kubernetes made it.
     pub pod: Option<Pod>,
-    /// What was seen, and how near that is.
+    /// The measurement, and its level.
     pub crossing: Crossing,
-    /// What it was judged by, as it was written.
-    pub mark: String,
-    /// What was held against that, in percent of the limit.
+    /// As it was written.
+    pub threshold: String,
+    /// What was compared with that, in percent of the limit.
     pub percent: f64,
-    /// Where its pod asks for signals.
-    pub signal: Option<Signal>,
+    /// Where its pod has opted in to signals.
+    pub(crate) signal: Option<SignalOutcome>,
 }
 
-/// What came of a signal to a container's processes.
+/// The outcome of a signal to a container's processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Signal {
-    /// Its name.
-    pub name: String,
+pub(crate) struct SignalOutcome {
+    pub(crate) name: String,
     /// How many got it.
-    pub sent: usize,
-    /// Some of them, by their process ids.
-    pub pids: Vec<u32>,
+    pub(crate) sent: usize,
+    pub(crate) pids: Vec<u32>,
     /// Why others, or all, did not.
-    pub failed: Option<String>,
+    pub(crate) failed: Option<String>,
 }
 
-/// A pod asks for what cannot be heeded.
+/// A pod has annotations that are not heeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unheeded {
-    /// Of this complaint alone.
+pub struct BadAnnotations {
+    /// Of this report alone.
     pub id: String,
-    /// When it was read.
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
-    /// Whose annotations.
     pub pod: Pod,
-    /// What is wrong; not empty.
-    pub complaints: Vec<Complaint>,
+    /// Not empty.
+    pub(crate) errors: Vec<AnnotationError>,
 }
 
 #[derive(Serialize)]
@@ -90,25 +85,26 @@ struct Line<'a> {
     limit_bytes: Option<u64>,
     limit_kind: &'static str,
     pressure: Option<&'a Pressure>,
-    mark: &'a str,
+    #[serde(rename = "mark")]
+    threshold: &'a str,
     percent: f64,
     again: bool,
     seconds_to_limit: Option<f64>,
-    signal: &'a Option<Signal>,
+    signal: &'a Option<SignalOutcome>,
     text: String,
 }
 
 // === impl Warning ===
 
 impl Warning {
-    /// Whether a penguin is nudged for it: it is no alarm clock.
-    pub fn nudges(&self) -> bool {
+    /// Whether bonkers get it: reminders they do not.
+    pub(crate) fn is_bonked(&self) -> bool {
         !self.crossing.again
     }
 
-    /// One plain sentence. Names are as they came: the place this goes to escapes them.
+    /// One sentence. Names are not escaped: sinks do that.
     pub fn sentence(&self) -> String {
-        let usage = &self.crossing.sample;
+        let sample = &self.crossing.sample;
         let mut text = match &self.container {
             Some(container) => {
                 let id = escape::truncate(&container.id, ID_LEN);
@@ -132,11 +128,11 @@ impl Warning {
         }
         let still = if self.crossing.again { "still " } else { "" };
         let percent = self.percent;
-        let limit = size(usage.limit.unwrap_or_default());
+        let limit = size(sample.limit.unwrap_or_default());
         let _infallible = write!(
             text,
             " is {still}at {percent:.0} % of its {} of {limit} ({})",
-            if usage.throttles {
+            if sample.throttles {
                 "memory.high"
             } else {
                 "memory limit"
@@ -152,20 +148,20 @@ impl Warning {
                 let _infallible =
                     write!(text, "; at this pace it is there in {seconds:.digits$} s");
             }
-            // Nobody records a pod.
+            // A pod has no history.
             None if self.container.is_none() => {}
             None => text.push_str("; it does not grow now"),
         }
         match &self.signal {
-            Some(Signal {
+            Some(SignalOutcome {
                 name,
                 sent,
                 failed: None,
                 ..
             }) => {
-                let _infallible = write!(text, "; {name} was sent to {}", processes(*sent));
+                let _infallible = write!(text, "; {name} was sent to {}", count_processes(*sent));
             }
-            Some(Signal {
+            Some(SignalOutcome {
                 name,
                 sent,
                 failed: Some(why),
@@ -174,7 +170,7 @@ impl Warning {
                 let _infallible = write!(
                     text,
                     "; {name} was sent to {}, not to others: {why}",
-                    processes(*sent)
+                    count_processes(*sent)
                 );
             }
             None => {}
@@ -185,7 +181,7 @@ impl Warning {
 
 impl Serialize for Warning {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let usage = &self.crossing.sample;
+        let sample = &self.crossing.sample;
         let line = Line {
             version: VERSION,
             warning: self.crossing.level,
@@ -195,12 +191,12 @@ impl Serialize for Warning {
             cgroup: &self.cgroup,
             container: &self.container,
             pod: &self.pod,
-            usage_bytes: usage.current,
-            working_set_bytes: usage.working_set,
-            limit_bytes: usage.limit,
-            limit_kind: if usage.throttles { "high" } else { "max" },
-            pressure: usage.psi.as_ref().map(|psi| &psi.memory),
-            mark: &self.mark,
+            usage_bytes: sample.current,
+            working_set_bytes: sample.working_set,
+            limit_bytes: sample.limit,
+            limit_kind: if sample.throttles { "high" } else { "max" },
+            pressure: sample.psi.as_ref().map(|psi| &psi.memory),
+            threshold: &self.threshold,
             percent: (self.percent * 10.0).round() / 10.0,
             again: self.crossing.again,
             seconds_to_limit: self.crossing.forecast.map(|left| left.as_secs_f64()),
@@ -211,11 +207,10 @@ impl Serialize for Warning {
     }
 }
 
-// === impl Signal ===
+// === impl SignalOutcome ===
 
-impl Signal {
-    /// Of what was done, or could not be.
-    pub fn of(signal: Sig, done: std::io::Result<Signalled>) -> Self {
+impl SignalOutcome {
+    pub(crate) fn new(signal: act::Signal, done: std::io::Result<Signalled>) -> Self {
         let name = signal.to_string();
         let bounded = |why: String| escape::truncate(&why, ERROR_LEN).to_owned();
         let done = match done {
@@ -232,7 +227,7 @@ impl Signal {
             .failed
             .first()
             .map(|(_, error)| chain(error).to_string());
-        let nobody = done
+        let none = done
             .sent
             .is_empty()
             .then(|| "none of its processes is meant, or all have ended".to_owned());
@@ -241,22 +236,21 @@ impl Signal {
             name,
             sent: done.sent.len(),
             pids: done.sent.into_iter().take(PIDS).collect(),
-            failed: refused.or(nobody).or(cut).map(bounded),
+            failed: refused.or(none).or(cut).map(bounded),
         }
     }
 }
 
-// === impl Unheeded ===
+// === impl BadAnnotations ===
 
-impl Unheeded {
-    /// All of it, in sentences.
+impl BadAnnotations {
     pub fn sentence(&self) -> String {
-        let all: Vec<String> = self.complaints.iter().map(ToString::to_string).collect();
+        let all: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
         format!("{}. The node's own setting holds.", all.join("; "))
     }
 }
 
-fn processes(n: usize) -> String {
+fn count_processes(n: usize) -> String {
     match n {
         1 => "1 process".to_owned(),
         n => format!("{n} processes"),

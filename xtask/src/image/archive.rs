@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    /// Every member: its bytes, and what its header says.
+    /// Every member: its bytes, and what its header has.
     fn members(archive: &[u8]) -> BTreeMap<String, (Vec<u8>, Header)> {
         let mut members = BTreeMap::new();
         for entry in tar::Archive::new(archive).entries().unwrap() {

@@ -11,20 +11,20 @@ use serde_json::json;
 
 use crate::binaries::{Profile, build_static};
 use crate::toolchain::Choice;
-use crate::{build_ebpf, dist, say};
+use crate::{build_ebpf, dist, terminal};
 pub use archive::{File, Image, architecture};
 
-/// What `daemonset.yaml` asks for. `localhost` is nobody's registry: where the
+/// The image of `daemonset.yaml`. `localhost` is no public registry: where the
 /// image was not imported, none of a stranger's is pulled in its place.
 pub const NAME: &str = concat!("localhost/oom-bonker/oom-agent:", env!("CARGO_PKG_VERSION"));
 
-/// What `deploy/hub.yaml` asks for.
+/// The image of `deploy/hub.yaml`.
 pub(crate) const HUB_NAME: &str = concat!(
     "localhost/oom-bonker/bonker-gpio:",
     env!("CARGO_PKG_VERSION")
 );
 
-/// What `deploy/sidecar.yaml` asks for: the agent, started as `OOMHero`'s image is, without a command.
+/// The image of `deploy/sidecar.yaml`: the agent, started as `OOMHero`'s image is, without a command.
 pub const SIDECAR_NAME: &str = concat!(
     "localhost/oom-bonker/oom-agent-sidecar:",
     env!("CARGO_PKG_VERSION")
@@ -36,7 +36,7 @@ struct Packed {
     program: &'static str,
     /// The eBPF object is built first.
     needs_ebpf: bool,
-    /// What it is told before anything that a container says.
+    /// Arguments before those of a container.
     command: Option<&'static str>,
     /// As a number: runAsNonRoot and the like cannot judge a name.
     user: &'static str,
@@ -66,7 +66,7 @@ const BLOAT: Packed = Packed {
     needs_ebpf: false,
     command: Some("bloat"),
     user: "0",
-    description: "Grows until it is told to let go",
+    description: "Grows until it is warned",
 };
 
 const HUB: Packed = Packed {
@@ -105,7 +105,7 @@ pub struct Args {
     pub toolchain: Choice,
 }
 
-/// Builds the program, packs it, and tells what to do with it.
+/// Builds the program, packs it, and prints what to do with it.
 pub fn main(args: Args) -> Result<()> {
     let build = build_ebpf::Args {
         yes: args.yes,
@@ -126,7 +126,7 @@ pub fn main(args: Args) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
     write(&packed, &program, &out)?;
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{}: {}\nimport it on every node: ctr --namespace k8s.io images import {}",
         out.display(),
         packed.name,
@@ -219,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn the_manifest_asks_for_this_image() {
+    fn the_manifest_names_this_image() {
         assert!(text("daemonset.yaml").contains(&format!("image: {NAME}\n")));
     }
 
     #[test]
-    fn the_hub_asks_for_its_image_and_its_user() {
+    fn the_hub_names_its_image_and_its_user() {
         let hub = text("deploy/hub.yaml");
         assert!(hub.contains(&format!("image: {HUB_NAME}\n")));
         assert!(hub.contains(&format!("runAsUser: {}\n", HUB.user)));

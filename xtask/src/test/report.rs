@@ -1,11 +1,11 @@
-//! What became of each tier, and the closing table.
+//! The results of the tiers, and the closing table.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::Tier;
 
-/// What became of one tier.
+/// The result of one tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It ran: this many tests passed and failed.
@@ -20,11 +20,11 @@ impl Outcome {
     }
 
     /// One check, which passed or not.
-    pub(super) fn of(good: bool) -> Self {
+    pub(super) fn of_check(good: bool) -> Self {
         Self::ran(u32::from(good), u32::from(!good))
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(super) fn add(self, other: Self) -> Self {
         match (self, other) {
             (
                 Self::Ran { passed, failed },
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn totals_are_the_last_line() {
         let mut report = Report::default();
-        report.add(Tier::Lint, Outcome::of(true), Duration::from_secs(2));
+        report.add(Tier::Lint, Outcome::of_check(true), Duration::from_secs(2));
         report.add(Tier::Unit, Outcome::ran(40, 0), Duration::from_millis(1500));
         let (text, good) = report.close(true);
         assert_eq!(text.lines().last(), Some("41 passed, 0 failed"));
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_skip_is_loud_and_in_ci_a_failure() {
         let mut report = Report::default();
-        report.add(Tier::Lint, Outcome::of(true), Duration::ZERO);
+        report.add(Tier::Lint, Outcome::of_check(true), Duration::ZERO);
         report.add(
             Tier::Kernel,
             Outcome::Skipped("not root".into()),

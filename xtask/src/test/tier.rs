@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::lint;
@@ -19,10 +20,10 @@ use crate::cross::{self, Board};
 use crate::debian::Consent;
 use crate::process::{is_root, run, wait_timeout};
 use crate::toolchain::Choice;
-use crate::{image, say, workspace};
+use crate::{image, terminal, workspace};
 
-/// A set of tests that need the same things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+/// A set of tests that need the same things, in the order they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Tier {
     /// Format, clippy, each program by itself, licences.
     Lint,
@@ -53,23 +54,6 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// In the order they run.
-    pub(super) const ALL: [Self; 13] = [
-        Self::Lint,
-        Self::Unit,
-        Self::Kernel,
-        Self::Qemu,
-        Self::Node,
-        Self::Pi,
-        Self::Containerd,
-        Self::Prometheus,
-        Self::Alertmanager,
-        Self::Kubernetes,
-        Self::Cluster,
-        Self::Browser,
-        Self::Demo,
-    ];
-
     pub(super) fn needs_root(self) -> bool {
         !matches!(self, Self::Lint | Self::Unit)
     }
@@ -78,29 +62,12 @@ impl Tier {
     pub(super) fn has_target(self) -> bool {
         !matches!(self, Self::Lint | Self::Unit | Self::Demo)
     }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Lint => "lint",
-            Self::Unit => "unit",
-            Self::Kernel => "kernel",
-            Self::Qemu => "qemu",
-            Self::Node => "node",
-            Self::Pi => "pi",
-            Self::Containerd => "containerd",
-            Self::Prometheus => "prometheus",
-            Self::Alertmanager => "alertmanager",
-            Self::Kubernetes => "kubernetes",
-            Self::Cluster => "cluster",
-            Self::Browser => "browser",
-            Self::Demo => "demo",
-        }
-    }
 }
 
 impl fmt::Display for Tier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        let value = self.to_possible_value().ok_or(fmt::Error)?;
+        f.write_str(value.get_name())
     }
 }
 
@@ -130,34 +97,78 @@ impl Bench {
         if tier.has_target() {
             self.prepare(tier)?;
         }
+        let mut tests = workspace::cargo();
+        tests.args(["test", "--workspace", "--quiet"]);
+        if tier.has_target() {
+            tests.args(["--test", &tier.to_string()]);
+        }
         match tier {
-            Tier::Lint => lint::run_all(),
-            Tier::Unit => libtest(workspace::cargo().args(["test", "--workspace", "--quiet"])),
+            Tier::Lint => return lint::run_all(),
             Tier::Demo => {
-                // As the README says it; this program's file may be another by now.
+                // As in the README; this program's file may be another by now.
                 let mut demo = workspace::cargo();
-                let status = demo
-                    .args(["xtask", "demo", "--yes"])
-                    .status()
-                    .context("start the demo")?;
-                Ok(Outcome::of(status.success()))
+                let status = demo.args(["xtask", "demo", "--yes"]).status();
+                return Ok(Outcome::of_check(
+                    status.context("start the demo")?.success(),
+                ));
             }
-            Tier::Qemu | Tier::Node => guests(tier),
-            Tier::Pi => self.pi(),
-            Tier::Cluster => Self::cluster(),
+            Tier::Unit => {}
+            // In virtual machines.
+            Tier::Qemu | Tier::Node => {
+                let binaries = StaticBinaries::build()?;
+                tests
+                    .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
+                    .env("LAB_STATIC_BIN", &binaries.lab);
+            }
+            // In containers; their measurements are to be read.
+            Tier::Cluster => {
+                let binaries = StaticBinaries::build()?;
+                let image = |name| binaries.agent.with_file_name(name);
+                let (agent, sidecar) = (image("oom-agent.tar"), image("oom-agent-sidecar.tar"));
+                let bloat = image("bloat.tar");
+                image::pack(&binaries.agent, &agent)?;
+                image::pack_sidecar(&binaries.agent, &sidecar)?;
+                image::pack_bloat(&binaries.lab, &bloat)?;
+                tests
+                    .env("OOM_AGENT_IMAGE", agent)
+                    .env("OOM_AGENT_SIDECAR_IMAGE", sidecar)
+                    .env("BLOAT_IMAGE", bloat)
+                    .args(["--", "--nocapture"]);
+            }
+            // On another architecture.
+            Tier::Pi => {
+                let pi = |board| cross::bonker(board, Choice::Auto, self.consent);
+                tests
+                    .env("BONKER_GPIO_AARCH64_BIN", pi(Board::Aarch64)?)
+                    .env("BONKER_GPIO_ARMV6_BIN", pi(Board::Armv6)?);
+                self.name_binaries(&mut tests)?;
+            }
+            // One test at a time: each makes the kernel kill.
             Tier::Kernel
             | Tier::Containerd
             | Tier::Prometheus
             | Tier::Alertmanager
             | Tier::Kubernetes
-            | Tier::Browser => self.real(tier),
+            | Tier::Browser => {
+                self.name_binaries(&mut tests)?;
+                tests.args(["--", "--test-threads=1"]);
+            }
         }
+        libtest(&mut tests)
+    }
+
+    fn name_binaries(&mut self, tests: &mut Command) -> Result<()> {
+        let binaries = self.binaries()?;
+        tests
+            .env("OOM_AGENT_BIN", &binaries.agent)
+            .env("BONKER_GPIO_BIN", &binaries.bonker);
+        Ok(())
     }
 
     /// Has the lab set up what the tier needs.
     fn prepare(&mut self, tier: Tier) -> Result<()> {
         let mut prepare = Command::new(&self.binaries()?.lab);
-        prepare.args(["prepare", tier.name()]);
+        prepare.args(["prepare", &tier.to_string()]);
         if self.consent == Consent::Given {
             prepare.arg("--yes");
         }
@@ -175,42 +186,6 @@ impl Bench {
         Ok(())
     }
 
-    /// The tier whose bonker runs on another architecture.
-    fn pi(&mut self) -> Result<Outcome> {
-        let pi = |board| cross::bonker(board, Choice::Auto, self.consent);
-        let (aarch64, armv6) = (pi(Board::Aarch64)?, pi(Board::Armv6)?);
-        let binaries = self.binaries()?;
-        libtest(
-            workspace::cargo()
-                .args(["test", "--workspace", "--quiet", "--test"])
-                .arg(Tier::Pi.name())
-                .env("OOM_AGENT_BIN", &binaries.agent)
-                .env("BONKER_GPIO_BIN", &binaries.bonker)
-                .env("BONKER_GPIO_AARCH64_BIN", aarch64)
-                .env("BONKER_GPIO_ARMV6_BIN", armv6),
-        )
-    }
-
-    /// The tier whose agent runs in a container.
-    fn cluster() -> Result<Outcome> {
-        let binaries = StaticBinaries::build()?;
-        let image = binaries.agent.with_extension("tar");
-        image::pack(&binaries.agent, &image)?;
-        let sidecar = image.with_file_name("oom-agent-sidecar.tar");
-        image::pack_sidecar(&binaries.agent, &sidecar)?;
-        let bloat = image.with_file_name("bloat.tar");
-        image::pack_bloat(&binaries.lab, &bloat)?;
-        libtest(
-            workspace::cargo()
-                // Its measurements are to be read.
-                .args(["test", "--workspace", "--quiet", "--test"])
-                .args([Tier::Cluster.name(), "--", "--nocapture"])
-                .env("OOM_AGENT_IMAGE", &image)
-                .env("OOM_AGENT_SIDECAR_IMAGE", &sidecar)
-                .env("BLOAT_IMAGE", &bloat),
-        )
-    }
-
     fn binaries(&mut self) -> Result<&Binaries> {
         let binaries = match self.binaries.take() {
             Some(binaries) => binaries,
@@ -218,37 +193,6 @@ impl Bench {
         };
         Ok(self.binaries.insert(binaries))
     }
-
-    /// A tier of `crates/lab/tests`.
-    fn real(&mut self, tier: Tier) -> Result<Outcome> {
-        let binaries = self.binaries()?;
-        libtest(
-            workspace::cargo()
-                // One at a time: each makes the kernel kill.
-                .args([
-                    "test",
-                    "--workspace",
-                    "--quiet",
-                    "--test",
-                    tier.name(),
-                    "--",
-                    "--test-threads=1",
-                ])
-                .env("OOM_AGENT_BIN", &binaries.agent)
-                .env("BONKER_GPIO_BIN", &binaries.bonker),
-        )
-    }
-}
-
-/// A tier whose programs run in virtual machines.
-fn guests(tier: Tier) -> Result<Outcome> {
-    let binaries = StaticBinaries::build()?;
-    libtest(
-        workspace::cargo()
-            .args(["test", "--workspace", "--quiet", "--test", tier.name()])
-            .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
-            .env("LAB_STATIC_BIN", &binaries.lab),
-    )
 }
 
 /// Only what hangs takes so long: a tier, what it compiles included.
@@ -257,7 +201,7 @@ const LIMIT: Duration = Duration::from_mins(30);
 /// Given to the last lines of output once the tests have ended.
 const REST: Duration = Duration::from_secs(10);
 
-/// Runs `cargo test`, streams its output, and adds up what it tells.
+/// Runs `cargo test`, streams its output, and adds up its results.
 fn libtest(command: &mut Command) -> Result<Outcome> {
     libtest_within(command, LIMIT)
 }
@@ -273,13 +217,13 @@ fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
     thread::spawn(move || {
         for line in BufReader::new(out).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
-            say::line(&line);
+            terminal::line(&line);
             let _ended = counts(&line).map(|counts| sender.send(counts));
         }
     });
     let status = wait_timeout(&mut child, limit)?;
     if status.is_none() {
-        say::line(format_args!("!!! not done within {limit:?}: killed"));
+        terminal::line(format_args!("!!! not done within {limit:?}: killed"));
         kill_tree(child.id());
         child.wait().context("wait for cargo test")?;
     }
@@ -294,7 +238,7 @@ fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
         }
     };
     if end == RecvTimeoutError::Timeout {
-        say::line("!!! a process that a test has left behind holds its output");
+        terminal::line("!!! a process that a test has left behind holds its output");
         failed = failed.saturating_add(1);
     }
     if !status.is_some_and(|status| status.success()) && failed == 0 {

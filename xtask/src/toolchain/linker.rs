@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::cache::Cache;
 use crate::debian::{Consent, Debian};
 use crate::process::{run, which};
-use crate::{say, workspace};
+use crate::{terminal, workspace};
 
 /// The release to build; each fits a few LLVMs.
 const VERSION: &str = "0.13.0";
@@ -41,7 +41,7 @@ pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, Str
         packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
         Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
     }
-    say::step(format_args!(
+    terminal::step(format_args!(
         "building bpf-linker {VERSION} for LLVM {llvm} (about a minute, once)"
     ));
     let dir = cache.entry(&name, |dir| {
@@ -72,7 +72,7 @@ pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, Str
 }
 
 /// Whether a program is linked against the shared LLVM of that major version.
-/// A bpf-linker that carries its LLVM within does not tell which.
+/// A bpf-linker that carries its LLVM within does not name it.
 fn links_llvm(program: &[u8], major: u32) -> bool {
     [
         format!("libLLVM.so.{major}."),

@@ -2,11 +2,11 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
 use proptest::prelude::*;
+use service::error_chain::chain;
 use toml::Value;
 
-use super::{FileError, MAX_BYTES, Settings, apply, find, read, texts};
+use super::{FileError, MAX_BYTES, Settings, apply, find, read, value_texts};
 use crate::args::{Cli, Command, ServeArgs};
-use crate::report::chain;
 
 fn settings(text: &str) -> Settings {
     Settings {
@@ -51,7 +51,7 @@ fn settings_that_belong_together_may_come_from_file_and_flags() {
 
 /// The packaged file shows defaults in comments.
 #[test]
-fn what_the_packaged_file_shows_are_the_defaults() {
+fn the_packaged_file_shows_the_defaults() {
     let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bonker-gpio.toml");
     let text = std::fs::read_to_string(packaged).unwrap();
     let shown = text.lines().filter_map(|line| line.strip_prefix('#'));
@@ -63,16 +63,16 @@ fn what_the_packaged_file_shows_are_the_defaults() {
         let arg = find(&command, "serve", key).unwrap_or_else(|| panic!("no setting: {key}"));
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<_> = defaults.map(|text| text.to_str().unwrap()).collect();
-        assert_eq!(texts(arg, value).unwrap(), defaults, "{key}");
+        assert_eq!(value_texts(arg, value).unwrap(), defaults, "{key}");
     }
 }
 
 #[test]
 fn each_wrong_key_and_value_is_named() {
-    let check = |text: &str, said: &str| {
-        let why = chain(&serve(text, &[]).unwrap_err());
+    let check = |text: &str, part: &str| {
+        let why = chain(&serve(text, &[]).unwrap_err()).to_string();
         assert!(
-            why.contains(said) && why.contains("b.toml"),
+            why.contains(part) && why.contains("b.toml"),
             "{text}: {why}"
         );
     };
@@ -101,22 +101,22 @@ fn each_wrong_key_and_value_is_named() {
 #[test]
 fn nothing_of_a_wrong_value_reaches_the_terminal_raw() {
     let why = serve("listen = \"\\u001b[2J\"", &[]).unwrap_err();
-    assert!(!chain(&why).contains('\u{1b}'), "{why}");
+    assert!(!chain(&why).to_string().contains('\u{1b}'), "{why}");
 }
 
 #[test]
-fn files_that_cannot_be_had_are_told_by_name() {
+fn missing_files_are_named() {
     let path = |name: &str| std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-    let check = |name: &str, text: Option<String>, said: &str| {
+    let check = |name: &str, text: Option<String>, part: &str| {
         let path = path(name);
         if let Some(text) = &text {
             std::fs::write(&path, text).unwrap();
         }
-        let why = chain(&read(&path).unwrap_err());
+        let why = chain(&read(&path).unwrap_err()).to_string();
         if text.is_some() {
             std::fs::remove_file(&path).unwrap();
         }
-        assert!(why.contains(said) && why.contains(name), "{why}");
+        assert!(why.contains(part) && why.contains(name), "{why}");
     };
     check("absent", None, "cannot read");
     check("syntax", Some("listen = ".into()), "is no TOML");
@@ -160,11 +160,11 @@ proptest! {
         let settings = Settings { path: PathBuf::from("b.toml"), table };
         match apply(Cli::command(), "serve", &settings) {
             Ok(command) => {
-                // Flags may still contradict each other; that is said, too.
+                // Flags may still contradict each other; that is an error, too.
                 let _ = command.try_get_matches_from(["bonker-gpio", "serve"]);
             }
             Err(why) => {
-                let why = chain(&why);
+                let why = chain(&why).to_string();
                 prop_assert!(why.contains("b.toml"), "{}", why);
                 prop_assert!(!why.contains(['\n', '\u{1b}', '\u{202e}']), "{}", why);
             }

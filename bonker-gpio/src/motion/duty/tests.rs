@@ -11,32 +11,32 @@ fn a_minute_that_is_used_up_makes_wait() {
     let zero = Instant::now();
     let mut duty = Duty::new(Percent(10), s(1));
     assert_eq!(duty.allowed(), s(6));
-    assert_eq!(duty.wait(s(5), zero), Duration::ZERO);
+    assert_eq!(duty.wait_time(s(5), zero), Duration::ZERO);
     assert_eq!(
-        duty.wait(s(6), zero),
+        duty.wait_time(s(6), zero),
         Duration::ZERO,
         "an empty minute is all there is"
     );
-    duty.spent(zero, zero + s(2));
-    duty.spent(zero + s(10), zero + s(13));
+    duty.record_pulses(zero, zero + s(2));
+    duty.record_pulses(zero + s(10), zero + s(13));
     let now = zero + s(20);
-    assert_eq!(duty.wait(Duration::ZERO, now), Duration::ZERO);
+    assert_eq!(duty.wait_time(Duration::ZERO, now), Duration::ZERO);
     // Once the first two seconds are a minute ago.
-    assert_eq!(duty.wait(s(1), now), s(42));
-    assert_eq!(duty.wait(s(2), now), s(42));
+    assert_eq!(duty.wait_time(s(1), now), s(42));
+    assert_eq!(duty.wait_time(s(2), now), s(42));
     // Once all are.
-    assert_eq!(duty.wait(s(3), now), s(53));
-    assert_eq!(duty.wait(s(3), now + s(53)), Duration::ZERO);
+    assert_eq!(duty.wait_time(s(3), now), s(53));
+    assert_eq!(duty.wait_time(s(3), now + s(53)), Duration::ZERO);
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_never_too_little() {
+fn remembered_spans_are_bounded_and_never_too_short() {
     let zero = Instant::now();
     let mut duty = Duty::new(Percent(100), Duration::ZERO);
     let ms = Duration::from_millis;
     for at in 0..10 * u64::try_from(REMEMBERED).unwrap() {
         let began = zero + ms(40 * at);
-        duty.spent(began, began + ms(20));
+        duty.record_pulses(began, began + ms(20));
     }
     assert!(duty.spans.len() <= REMEMBERED);
     let on: Duration = duty.spans.iter().map(|span| span.on).sum();
@@ -60,6 +60,6 @@ fn percents_are_read_as_people_write_them() {
     check("20 %", None);
     check("", None);
     assert_eq!(Percent(20).to_string(), "20%");
-    assert_eq!(Percent(40).of(1000), 400);
-    assert_eq!(Percent::ALL.of(u16::MAX), u16::MAX);
+    assert_eq!(Percent(40).share_of(1000), 400);
+    assert_eq!(Percent::ALL.share_of(u16::MAX), u16::MAX);
 }

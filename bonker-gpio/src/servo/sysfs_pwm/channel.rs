@@ -20,7 +20,7 @@ pub(super) enum Write {
     Duty(u64),
 }
 
-/// What a channel was last told, in ns; the files' state where it was taken over.
+/// The last values of a channel, in ns; at first, those of its files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) period: u64,
@@ -28,13 +28,13 @@ pub(super) struct State {
     pub(super) enabled: bool,
 }
 
-/// What leads from `now` to pulses of `duty` in each `period`. The kernel refuses a duty
+/// The writes from `now` to pulses of `duty` in each `period`. The kernel refuses a duty
 /// above its period and to enable without a period, at every moment; and a running
 /// channel's period is not changed under the servo.
-pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
+pub(super) fn start_writes(now: State, period: u64, duty: u64) -> Vec<Write> {
     let mut writes = Vec::new();
     if now.period != period {
-        writes.extend(stop(now));
+        writes.extend(stop_writes(now));
         writes.push(Write::Period(period));
     }
     writes.push(Write::Duty(duty));
@@ -44,10 +44,10 @@ pub(super) fn start(now: State, period: u64, duty: u64) -> Vec<Write> {
     writes
 }
 
-/// What leads from `now` to no pulses. The chip takes a duty of 0 at the end of the period it
+/// The writes from `now` to no pulses. The chip takes a duty of 0 at the end of the period it
 /// is in, and disabling at once: a frame has to pass between the two, else the last pulse is
 /// cut and the servo jerks.
-pub(super) fn stop(now: State) -> Vec<Write> {
+pub(super) fn stop_writes(now: State) -> Vec<Write> {
     let mut writes = Vec::new();
     if now.duty != 0 {
         writes.push(Write::Duty(0));
@@ -73,7 +73,7 @@ pub(super) fn writable(
     files: &[&str],
 ) -> Result<(), (PathBuf, io::Error)> {
     let deadline = Instant::now() + EXPORT_DEADLINE;
-    let watch = Watch::of(parent);
+    let watch = Watch::new(parent);
     loop {
         // Before the look, so that nothing is missed between the two.
         watch.add(dir);
@@ -94,13 +94,13 @@ pub(super) fn writable(
     }
 }
 
-/// Tells of files that come or change hands. Where inotify cannot be had, just of time.
+/// Waits until files appear or change their owner; without inotify, until some time has passed.
 struct Watch(Option<rustix::fd::OwnedFd>);
 
 // === impl Watch ===
 
 impl Watch {
-    fn of(parent: &Path) -> Self {
+    fn new(parent: &Path) -> Self {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let watch = Self(inotify::init(flags).ok());
         watch.add(parent);
@@ -110,7 +110,7 @@ impl Watch {
     fn add(&self, dir: &Path) {
         let wanted = inotify::WatchFlags::CREATE | inotify::WatchFlags::ATTRIB;
         if let Some(fd) = &self.0 {
-            // What is not there yet is announced by its parent.
+            // A file that does not exist yet is announced by its parent.
             let _ = inotify::add_watch(fd, dir, wanted);
         }
     }
@@ -139,9 +139,9 @@ impl Watch {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{State, Write, start, stop};
+    use super::{State, Write, start_writes, stop_writes};
 
-    /// `pwm_apply_state` and the attributes of drivers/pwm: false where it says EINVAL.
+    /// `pwm_apply_state` and the attributes of drivers/pwm: false for EINVAL.
     fn kernel_takes(state: &mut State, write: Write) -> bool {
         let mut next = *state;
         match write {
@@ -168,8 +168,8 @@ mod tests {
             let mut state = State { period: old, duty: old * part / 100, enabled: on && old > 0 };
             for pulse in pulses {
                 let writes = match pulse {
-                    Some(duty) => start(state, PERIOD, duty),
-                    None => stop(state),
+                    Some(duty) => start_writes(state, PERIOD, duty),
+                    None => stop_writes(state),
                 };
                 for write in writes {
                     prop_assert!(kernel_takes(&mut state, write), "{write:?} on {state:?}");

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::SysfsPwmError;
-use crate::servo::PwmWish;
+use crate::servo::PwmSelection;
 
 /// A chip as sysfs shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +25,12 @@ pub(super) enum Kind {
     Bcm2835,
     /// PWM0 of the Raspberry Pi 5's RP1. Its second one turns the fan.
     Rp1,
-    /// One pin, by the overlays pwm-gpio and pwm-pio; `None` if the tree does not tell which.
+    /// One pin, by the overlays pwm-gpio and pwm-pio; `None` if the tree does not have its number.
     Pin(Option<u32>),
-    /// A fan, a backlight, an earphone: nothing to be taken unasked.
+    /// A fan, a backlight, an earphone: used only if --pwm-chip names it.
     Other,
 }
 
-/// What is to be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) chip: Chip,
@@ -47,10 +46,10 @@ pub(super) fn list(root: &Path) -> Vec<Chip> {
 }
 
 /// The chip and channel for `pin` (BCM numbering).
-pub(super) fn choose(chips: &[Chip], wish: PwmWish, pin: u8) -> Result<Found, SysfsPwmError> {
+pub(super) fn choose(chips: &[Chip], wish: PwmSelection, pin: u8) -> Result<Found, SysfsPwmError> {
     let chip = match wish.chip {
         Some(number) => chips.iter().find(|chip| chip.number == number),
-        // Made for this very pin, before those that have it if the firmware says so.
+        // Made for this very pin; before those that have it only by the firmware's settings.
         None => [true, false].iter().find_map(|single| {
             let fits = |chip: &&Chip| {
                 matches!(chip.kind, Kind::Pin(_)) == *single
@@ -133,7 +132,7 @@ fn kind(path: &Path, device: &str) -> Kind {
 /// The first bytes of a small file, or none.
 fn start_of(path: &Path) -> Vec<u8> {
     let mut start = Vec::new();
-    // What cannot be read says nothing.
+    // A property that cannot be read is ignored.
     let _ = fs::File::open(path).map(|file| file.take(256).read_to_end(&mut start));
     start
 }

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::fs::inotify;
+use service::error_chain::chain;
 use tempfile::TempDir;
 
 use super::{SysfsPwm, SysfsPwmError};
 use crate::motion::{Calibration, Limits, Step};
-use crate::report::chain;
-use crate::servo::{Choice, Hardware, PwmWish, Servo, pick};
+use crate::servo::{Choice, Hardware, PwmSelection, Servo, pick};
 
-const AUTO: PwmWish = PwmWish {
+const AUTO: PwmSelection = PwmSelection {
     chip: None,
     channel: None,
 };
@@ -130,17 +130,17 @@ fn an_overlay_of_one_pin_goes_first() {
         let found = super::chips::choose(&chips, wish, pin);
         match (found, expect) {
             (Ok(found), Ok(expect)) => assert_eq!((found.chip.number, found.channel), expect),
-            (Err(why), Err(said)) => assert!(why.to_string().contains(said), "{why}"),
+            (Err(why), Err(part)) => assert!(why.to_string().contains(part), "{why}"),
             (found, expect) => panic!("{found:?} for {expect:?}"),
         }
     };
-    let wish = |chip, channel| PwmWish { chip, channel };
+    let wish = |chip, channel| PwmSelection { chip, channel };
     check(AUTO, 12, Ok((1, 0)));
     check(AUTO, 4, Ok((2, 0)));
     check(AUTO, 18, Ok((0, 0)));
     check(AUTO, 5, Err("dtoverlay=pwm-gpio,gpio=5"));
     check(wish(Some(0), None), 12, Ok((0, 0)));
-    check(wish(Some(0), None), 5, Err("say --pwm-channel"));
+    check(wish(Some(0), None), 5, Err("give --pwm-channel"));
     check(wish(Some(0), Some(1)), 5, Ok((0, 1)));
     check(wish(None, Some(1)), 5, Ok((0, 1)));
     check(wish(Some(0), Some(2)), 18, Err("has 2 channels"));
@@ -208,7 +208,7 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
     );
     let mut servo = SysfsPwm::open(&machine.root(), AUTO, 18).unwrap();
     assert_eq!(
-        servo.describe(),
+        servo.place().unwrap(),
         machine.chip(3).join("pwm2").display().to_string()
     );
     assert_eq!(machine.read("pwmchip3/pwm2/duty_cycle"), "0");
@@ -222,9 +222,9 @@ fn pulses_of_a_predecessor_end_and_its_export_stays() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_the_remedy() {
+fn unusable_files_are_refused_with_the_remedy() {
     let check = |machine: &Machine, words: &[&str]| {
-        let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap());
+        let why = chain(&SysfsPwm::open(&machine.root(), AUTO, 18).err().unwrap()).to_string();
         for word in words {
             assert!(why.contains(word), "{word:?} in {why}");
         }
@@ -253,7 +253,7 @@ fn a_file_that_goes_is_an_error_of_the_servo() {
     let machine = machine.exported(0, 0, ["0", "0", "0"]);
     let mut servo = SysfsPwm::open(&machine.root(), AUTO, 18).unwrap();
     fs::remove_file(machine.chip(0).join("pwm0/enable")).unwrap();
-    let why = chain(&servo.drive(&step(1500)).unwrap_err());
+    let why = chain(&servo.drive(&step(1500)).unwrap_err()).to_string();
     assert!(
         why.contains("start pulses of 1500 µs: cannot write"),
         "{why}"
@@ -261,7 +261,7 @@ fn a_file_that_goes_is_an_error_of_the_servo() {
 }
 
 #[test]
-fn a_channel_of_another_driver_is_said_so() {
+fn a_channel_of_another_driver_is_busy() {
     let why = SysfsPwmError::Busy {
         chip: "/sys/class/pwm/pwmchip0".to_owned(),
         channel: 0,
@@ -283,12 +283,19 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
     let with = Machine::new().with(0, "fe20c000.pwm", 2, None);
     let with = with.exported(0, 0, ["0", "0", "0"]);
     let picked = pick(&with, Choice::Auto).unwrap();
-    assert_eq!(picked.name, "sysfs-pwm");
-    assert!(picked.reason.contains("pwmchip0/pwm0"), "{}", picked.reason);
-    assert_eq!(pick(&with, Choice::SysfsPwm).unwrap().name, "sysfs-pwm");
+    assert_eq!(picked.backend.name, "sysfs-pwm");
+    assert!(
+        picked.backend.reason.contains("pwmchip0/pwm0"),
+        "{}",
+        picked.backend.reason
+    );
+    assert_eq!(
+        pick(&with, Choice::SysfsPwm).unwrap().backend.name,
+        "sysfs-pwm"
+    );
 
     let without = Machine::new();
-    let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap());
+    let why = chain(&pick(&without, Choice::SysfsPwm).err().unwrap()).to_string();
     assert!(
         why.contains("--backend rppal") && why.contains("dtoverlay"),
         "{why}"
@@ -296,12 +303,16 @@ fn auto_takes_the_channel_and_says_what_it_passed_over() {
     // True of any machine but a Raspberry Pi.
     if !Path::new("/proc/device-tree/model").exists() {
         let picked = pick(&without, Choice::Auto).unwrap();
-        assert_eq!(picked.name, "sim");
+        assert_eq!(picked.backend.name, "sim");
         for word in [
             "not sysfs-pwm: no PWM chip",
             "not rppal: this is not a Raspberry Pi",
         ] {
-            assert!(picked.reason.contains(word), "{}", picked.reason);
+            assert!(
+                picked.backend.reason.contains(word),
+                "{}",
+                picked.backend.reason
+            );
         }
     }
 }

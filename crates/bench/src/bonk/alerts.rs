@@ -18,10 +18,10 @@ pub(super) struct Parts {
     alertmanager: PathBuf,
 }
 
-/// How long is waited on the way.
+/// The waits on the way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// From one scrape to the next, and from one judgement to the next.
+    /// From one scrape, or one evaluation, to the next.
     pub(super) interval_s: u32,
     /// For more alerts of a group.
     pub(super) group_wait_s: u32,
@@ -65,8 +65,8 @@ impl Alerts {
         })
     }
 
-    /// Returns once the exporter was scraped.
-    pub(super) fn ready(&self, within: Duration) -> Result<()> {
+    /// Waits until the exporter was scraped.
+    pub(super) fn wait_until_ready(&self, within: Duration) -> Result<()> {
         wait::until("the first scrape", within, || {
             let query = "kube_pod_container_status_restarts_total";
             let series = self.prometheus.query(query).ok()?;

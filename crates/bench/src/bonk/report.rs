@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::way::Way;
-use crate::figures::{Spread, ratio_tenths};
+use crate::figures::{Spread, milliseconds, ratio_tenths};
 use crate::machine::Machine;
-use crate::page::{milliseconds, table};
+use crate::page::table;
 
 /// All of one run.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Report {
 pub(super) struct Row {
     pub(super) way: Way,
     /// Kills that the servo moved for.
-    pub(super) told: usize,
+    pub(super) swung: usize,
     /// From the kernel's mark to the first pulse, in ns.
     pub(super) times: Option<Spread>,
 }
@@ -54,7 +54,7 @@ pub(super) fn tables(report: &Report) -> String {
             .and_then(|(theirs, ours)| ratio_tenths(theirs, ours));
         vec![
             row.way.name(),
-            row.told.to_string(),
+            row.swung.to_string(),
             cell(|times| times.min),
             cell(|times| times.median),
             cell(|times| times.max),
@@ -70,7 +70,7 @@ pub(super) fn tables(report: &Report) -> String {
         "median / agent's",
     ];
     let mut text = format!(
-        "{} kills, one every {} s, each told by all ways.\n\n{}",
+        "{} kills, one every {} s, each reported by all ways.\n\n{}",
         report.kills,
         report.every_s,
         table(&head, &rows.collect::<Vec<_>>())
@@ -78,7 +78,7 @@ pub(super) fn tables(report: &Report) -> String {
     if report.others > 0 {
         let _infallible = writeln!(
             text,
-            "\nOOM kills of others meanwhile: {}; the agent tells of those, too.",
+            "\nOOM kills of others meanwhile: {}; the agent reports those, too.",
             report.others
         );
     }
@@ -92,8 +92,8 @@ mod tests {
     fn row(way: Way, times: Vec<u64>) -> Row {
         Row {
             way,
-            told: times.len(),
-            times: Spread::of(times),
+            swung: times.len(),
+            times: Spread::summarize(times),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a bonker's log tells of its swings. Pure.
+//! The swings in a bonker's log. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use lab::{field, message};
 
 /// When the first pulse for each victim began: `CLOCK_REALTIME`, in ns. Victims go by the name of
-/// their process, or of their container where that alone is told.
+/// their process, or of their container where that alone is known.
 pub(super) type Swings = BTreeMap<String, u64>;
 
-/// Out of the log's JSON lines, in their order: the steps of a swing, then whose it was.
+/// Out of the log's JSON lines, in their order: the steps of a swing, then its victim.
 pub(super) fn first_pulses<'a>(lines: impl IntoIterator<Item = &'a str>) -> Swings {
     let mut swings = Swings::new();
     let mut first = None;

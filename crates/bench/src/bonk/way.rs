@@ -9,9 +9,9 @@ use proto::bonk::BonkItem;
 
 use super::alerts::{Alerts, Pace, Parts};
 use super::swings::{Swings, first_pulses};
-use crate::site::Programs;
+use crate::setup::Programs;
 
-/// Who tells the bonker.
+/// By which way a bonker learns of a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// oom-agent, over gRPC.
@@ -22,21 +22,21 @@ pub(super) enum Way {
     Original,
 }
 
-/// A bonker, and who tells it. Dropping it ends all of it.
+/// A bonker, and the source of its bonks. Dropping it ends all of it.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct Station {
     pub(super) way: Way,
     bonker: Bonker,
-    teller: Teller,
+    source: Source,
 }
 
 #[derive(Debug)]
-enum Teller {
+enum Source {
     Agent(Agent),
     Alerts(Alerts),
 }
 
-/// The servo is none, and its minute's duty shall delay nobody.
+/// The servo is simulated, and its duty shall delay no swing.
 const FLAGS: [&str; 4] = ["--log-format", "json", "--duty", "100%"];
 
 /// Its swing ends that of the boot, and is of no kill.
@@ -72,9 +72,9 @@ impl Way {
     }
 }
 
-// === impl Post ===
+// === impl Station ===
 
-impl Post {
+impl Station {
     pub(super) fn start(
         way: Way,
         programs: &Programs,
@@ -82,27 +82,27 @@ impl Post {
         exporter: &KubeStateMetrics,
     ) -> Result<Self> {
         let bonker = Bonker::start_with_web(&programs.bonker, &FLAGS)?;
-        let teller = match way.pace() {
+        let source = match way.pace() {
             None => {
                 let args = ["--no-kubernetes", "--bonker", bonker.url()];
-                Teller::Agent(Agent::start(&programs.agent, &args, &[])?)
+                Source::Agent(Agent::start(&programs.agent, &args, &[])?)
             }
             Some(pace) => {
                 let web: SocketAddr = bonker.web().context("a bonker that serves HTTP")?;
                 let hook = format!("http://{web}/hook");
-                Teller::Alerts(Alerts::start(parts, pace, exporter.address(), &hook)?)
+                Source::Alerts(Alerts::start(parts, pace, exporter.address(), &hook)?)
             }
         };
         Ok(Self {
             way,
             bonker,
-            teller,
+            source,
         })
     }
 
-    /// Returns once the servo has swung and the teller is at work.
-    pub(super) fn ready(&mut self, within: Duration) -> Result<()> {
-        Bonks::to(self.bonker.url())?.send(BonkItem {
+    /// Waits until the servo has swung and its source is at work.
+    pub(super) fn wait_until_ready(&mut self, within: Duration) -> Result<()> {
+        Bonks::connect(self.bonker.url())?.send(BonkItem {
             id: WARM_UP.to_owned(),
             source: "xtask".to_owned(),
             comm: WARM_UP.to_owned(),
@@ -112,18 +112,16 @@ impl Post {
             let ours = message(line)? == "bonked" && field(line, "comm")? == WARM_UP;
             ours.then_some(())
         })?;
-        match &mut self.teller {
-            Teller::Agent(agent) => {
+        match &mut self.source {
+            Source::Agent(agent) => {
                 let reached = |line: &str| line.contains("bonker reached").then_some(());
-                agent
-                    .log
-                    .find("message that the bonker is reached", within, reached)
+                agent.log.find("connection to the bonker", within, reached)
             }
-            Teller::Alerts(alerts) => alerts.ready(within),
+            Source::Alerts(alerts) => alerts.wait_until_ready(within),
         }
     }
 
-    /// For whom it swung so far, and when.
+    /// When it swung for each victim so far.
     pub(super) fn swings(&mut self) -> Swings {
         first_pulses(self.bonker.log.so_far())
     }

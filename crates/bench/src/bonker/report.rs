@@ -7,7 +7,7 @@ use std::time::Duration;
 use lab::{Answers, Ends, Steps};
 
 use crate::checks::Checks;
-use crate::figures::Times;
+use crate::figures::{Times, mib, tenths};
 use crate::machine::Machine;
 use crate::page::table;
 
@@ -32,17 +32,17 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Visit {
     pub(super) kind: Kind,
-    /// Peaks of its resident memory, in KiB: with nobody there, with all connected, in the end.
+    /// Peaks of its resident memory, in KiB: with no client, with all connected, in the end.
     pub(super) before: u64,
     pub(super) connected: u64,
     pub(super) peak: u64,
     pub(super) answers: Answers,
-    /// By its own count; of a bonker that tells it in plaintext.
+    /// By its own count; of a bonker that serves it in plaintext.
     pub(super) requests: Option<BTreeMap<String, u64>>,
     pub(super) ends: Ends,
     /// From SIGTERM to its end.
     pub(super) stopped: Duration,
-    /// Its exit status says so.
+    /// By its exit status.
     pub(super) well: bool,
     pub(super) steps: Steps,
 }
@@ -107,13 +107,13 @@ impl Visit {
     fn checks(&self, report: &Report) -> Checks {
         let (clients, bonks) = (u64::from(report.clients), report.bonks());
         let mut checks = Checks::default();
-        checks.same(
+        checks.add_equal(
             "bonks answered, each once and by its id",
-            self.answers.all(),
+            self.answers.count(),
             bonks,
         );
         let odd = self.answers.strange + self.ends.surplus;
-        checks.same("answers to nothing", odd, 0);
+        checks.add_equal("answers to nothing", odd, 0);
         let took = seconds(self.answers.took);
         let in_time = self.answers.took <= report.within + Duration::from_secs(1);
         checks.add(
@@ -124,7 +124,7 @@ impl Visit {
         if let Some(requests) = &self.requests {
             let found = agreeing(&self.answers, requests);
             let all = self.answers.outcomes.len() as u64;
-            checks.same(
+            checks.add_equal(
                 "kinds of answers of which `/metrics` counts as many",
                 found,
                 all,
@@ -151,8 +151,8 @@ impl Visit {
             seconds(self.stopped),
             self.well && self.stopped < STOP,
         );
-        checks.same(
-            "clients told that it shuts down",
+        checks.add_equal(
+            "clients that were sent the shutdown",
             self.ends.orderly,
             clients,
         );
@@ -172,7 +172,7 @@ fn agreeing(answers: &Answers, requests: &BTreeMap<String, u64>) -> u64 {
 /// docs/bonker-load.md.
 pub(super) fn page(report: &Report) -> String {
     format!(
-        "# A crowd at the bonker\n\n{}\n{}{METHOD}",
+        "# Load on the bonker\n\n{}\n{}{METHOD}",
         report.machine.line(),
         tables(report)
     )
@@ -211,12 +211,12 @@ fn memory(report: &Report) -> String {
             mib(visit.before),
             mib(visit.connected),
             mib(visit.peak),
-            format!("{}.{}", each / 10, each % 10),
+            tenths(each),
         ]
     });
     let head = [
         "peak of resident memory, MiB",
-        "nobody there",
+        "no client",
         "all connected",
         "after the bonks",
         "KiB a client",
@@ -230,8 +230,8 @@ fn answers(report: &Report) -> String {
             let name = outcome.as_str_name().trim_start_matches("OUTCOME_");
             format!("{count} {name}")
         });
-        let times = Times::of(visit.answers.delays.clone());
-        let ms = |ns: u64| format!("{}.{}", ns / 1_000_000, ns / 100_000 % 10);
+        let times = Times::summarize(visit.answers.delays.clone());
+        let ms = |ns: u64| tenths(ns / 100_000);
         let times = times.map(|times| [times.p50, times.p99, times.max].map(ms));
         let times = times.unwrap_or_default();
         let row = [
@@ -242,10 +242,6 @@ fn answers(report: &Report) -> String {
     });
     let head = ["", "answers", "p50 ms", "p99 ms", "max ms"];
     table(&head, &outcomes.collect::<Vec<_>>())
-}
-
-fn mib(kib: u64) -> String {
-    format!("{}.{}", kib >> 10, (kib.saturating_mul(10) >> 10) % 10)
 }
 
 fn seconds(took: Duration) -> String {
@@ -292,7 +288,7 @@ mod tests {
                 },
                 stopped: Duration::from_millis(1230),
                 well: true,
-                steps: Steps::of(lines.iter().map(String::as_str)),
+                steps: Steps::parse(lines.iter().map(String::as_str)),
             }],
         }
     }
@@ -317,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_does_not_hold_is_told() {
+    fn each_broken_promise_is_named() {
         let check = |spoil: fn(&mut Visit), pulses: &[u16], what: &str| {
             let mut report = report(pulses);
             report.visits.iter_mut().for_each(spoil);
@@ -338,7 +334,7 @@ mod tests {
         let late = |visit: &mut Visit| visit.stopped = STOP;
         check(late, &fine, "SIGTERM");
         let silent = |visit: &mut Visit| visit.ends.orderly = 9;
-        check(silent, &fine, "told that it shuts down");
+        check(silent, &fine, "sent the shutdown");
         let miscounted = |visit: &mut Visit| visit.requests = Some(BTreeMap::new());
         check(miscounted, &fine, "/metrics");
     }

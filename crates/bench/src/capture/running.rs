@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, PipeWriter, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use lab::{interrupt, wait};
-use xtask::process::{show, stop};
-use xtask::say;
+use xtask::process::Guard;
+use xtask::terminal;
 
 use crate::figures::Times;
 use crate::footprint::oom_kills;
@@ -21,11 +21,11 @@ use crate::stopwatch::{Stopwatch, now_ns};
 use crate::tool::Tool;
 use crate::victim::{Kill, Victims};
 
-/// How long a tool may take to end when told to.
+/// How long a tool may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
-/// After this a line is taken to be lost, and the next victim is struck.
+/// After this a line is taken to be lost, and the next victim is killed.
 const LOST: Duration = Duration::from_secs(2);
-/// All tools are there once all told of that many kills in a row.
+/// All tools are there once all reported that many kills in a row.
 const WARM: u32 = 3;
 /// Kills until then.
 const ATTEMPTS: u32 = 15;
@@ -44,15 +44,6 @@ pub(super) struct Running {
     logs: tempfile::TempDir,
 }
 
-#[derive(Debug)]
-struct Guard(Child);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        stop(&mut self.0, GRACE);
-    }
-}
-
 impl Running {
     pub(super) fn start(compared: &[Tool], agent: &Path) -> Result<Self> {
         let logs = tempfile::tempdir().context("make a directory for logs")?;
@@ -64,10 +55,7 @@ impl Running {
             let log = File::create(&log).with_context(|| format!("make {}", log.display()))?;
             let mut command = tool.command(agent)?;
             command.stdin(Stdio::null()).stdout(writer).stderr(log);
-            let child = command
-                .spawn()
-                .with_context(|| format!("start {}", show(&command)))?;
-            tools.push((tool, Guard(child)));
+            tools.push((tool, Guard::spawn(&mut command, GRACE)?));
             pipes.push(reader.into());
         }
         let (reader, ping) = io::pipe().context("make a pipe")?;
@@ -84,7 +72,7 @@ impl Running {
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = (Tool, u32)> {
-        self.tools.iter().map(|(tool, child)| (*tool, child.0.id()))
+        self.tools.iter().map(|(tool, child)| (*tool, child.id()))
     }
 
     /// Lines are read before all ordinary threads.
@@ -94,11 +82,11 @@ impl Running {
             .load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Until every tool tells of every kill.
+    /// Until every tool reports every kill.
     pub(super) fn warm_up(&mut self) -> Result<()> {
         let mut in_a_row = 0;
         for n in 0..ATTEMPTS {
-            let kill = self.strike(&format!("warm-{n}"))?;
+            let kill = self.kill(&format!("warm-{n}"))?;
             in_a_row = if self.silent(&kill).is_empty() {
                 in_a_row + 1
             } else {
@@ -108,8 +96,8 @@ impl Running {
                 return Ok(());
             }
         }
-        let kill = self.strike("warm-last")?;
-        let mut text = format!("after {ATTEMPTS} kills not every tool tells of them");
+        let kill = self.kill("warm-last")?;
+        let mut text = format!("after {ATTEMPTS} kills not every tool reports them");
         for tool in self.silent(&kill) {
             let path = self.logs.path().join(tool.name().replace('/', "-"));
             let log = fs::read_to_string(path).unwrap_or_default();
@@ -118,7 +106,7 @@ impl Running {
         bail!(text)
     }
 
-    /// That many kills, one after another, and what was told of them.
+    /// That many kills, one after another, and the reports of them.
     pub(super) fn phase(
         &mut self,
         name: &'static str,
@@ -134,55 +122,55 @@ impl Running {
             self.ping
                 .write_all(format!("{}\n", now_ns()).as_bytes())
                 .context("write to a pipe")?;
-            let kill = self.strike(&format!("{name}-{n}"))?;
+            let kill = self.kill(&format!("{name}-{n}"))?;
             let fresh = |stamp: &u64| *stamp >= kill.begun_ns;
             let marked = stamps.mark_ns(kill.pid).filter(fresh);
             for ((_, child), written) in self.tools.iter().zip(&mut written) {
-                written.push(stamps.write_ns(child.0.id()).filter(fresh));
+                written.push(stamps.write_ns(child.id()).filter(fresh));
             }
             kills.push((kill, marked));
             if (n + 1) % 100 == 0 {
-                say::line(format_args!("    {}", n + 1));
+                terminal::line(format_args!("    {}", n + 1));
             }
         }
         let others = (oom_kills()?.saturating_sub(all)).saturating_sub(u64::from(count));
-        let told = self.tools.iter().zip(&self.journals).zip(&written);
+        let coverage = self.tools.iter().zip(&self.journals).zip(&written);
         Ok(Phase {
             name,
             kills: kills.len(),
             unstamped: kills.iter().filter(|(_, stamp)| stamp.is_none()).count(),
             others,
-            told: told
-                .map(|(((tool, _), journal), written)| (*tool, journal.told(&kills, written)))
+            coverage: coverage
+                .map(|(((tool, _), journal), written)| (*tool, journal.coverage(&kills, written)))
                 .collect(),
-            harness: Times::of(self.pings.clone()),
+            harness: Times::summarize(self.pings.clone()),
         })
     }
 
-    /// One kill, its cgroup left in place until all have told of it.
-    fn strike(&mut self, name: &str) -> Result<Kill> {
+    /// One kill, its cgroup left in place until all have reported it.
+    fn kill(&mut self, name: &str) -> Result<Kill> {
         let (kill, _cgroup) = self.victims.kill(name)?;
-        let told = wait::until("every tool's line", LOST, || {
-            self.take();
+        let reported = wait::until("every tool's line", LOST, || {
+            self.read_lines();
             (self.silent(&kill).is_empty() || interrupt::check().is_err()).then_some(())
         });
-        // Whose line is lost is seen later.
-        let _ = told;
+        // A lost line shows in the coverage.
+        let _ = reported;
         interrupt::check()?;
         Ok(kill)
     }
 
     fn silent(&self, kill: &Kill) -> Vec<Tool> {
         let all = self.tools.iter().zip(&self.journals);
-        all.filter(|(_, journal)| !journal.tells_of(kill))
+        all.filter(|(_, journal)| !journal.has_report_of(kill))
             .map(|((tool, _), _)| *tool)
             .collect()
     }
 
-    fn take(&mut self) {
+    fn read_lines(&mut self) {
         for line in self.stopwatch.lines() {
             if let Some(journal) = self.journals.get_mut(line.stream) {
-                journal.take(line);
+                journal.add(line);
             } else if let Ok(sent_ns) = line.text.parse() {
                 self.pings.push(line.at_ns.saturating_sub(sent_ns));
             }

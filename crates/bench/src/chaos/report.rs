@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::schedule::Blow;
+use super::faults::Fault;
 use crate::checks::Checks;
+use crate::figures::seconds_in_tenths;
 use crate::machine::Machine;
 use crate::page::table;
 
@@ -13,26 +14,22 @@ use crate::page::table;
 pub(super) struct Report {
     pub(super) machine: Machine,
     pub(super) length: Duration,
-    /// The agent has `--pin`.
-    pub(super) keeps_ring: bool,
-    /// The agent has `--state`.
-    pub(super) keeps_events: bool,
     /// Agents, one after another.
-    pub(super) lives: u64,
+    pub(super) runs: u64,
     /// Lines of standard output that were cut short.
     pub(super) torn: u64,
-    pub(super) done: Vec<Done>,
+    pub(super) faults: Vec<Injected>,
     pub(super) rows: Vec<Row>,
     pub(super) events: Events,
     pub(super) bonks: Bonks,
     pub(super) checks: Checks,
 }
 
-/// A blow that fell.
+/// A fault that was injected.
 #[derive(Debug)]
-pub(super) struct Done {
+pub(super) struct Injected {
     pub(super) at: Duration,
-    pub(super) blow: Blow,
+    pub(super) fault: Fault,
     /// Until all was there again.
     pub(super) back: Duration,
 }
@@ -51,8 +48,8 @@ pub(super) struct Row {
 /// Events of the incidents in pods.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// Incidents that were told and are to have one each.
-    pub(super) owed: u64,
+    /// Incidents that were reported and are to have one each.
+    pub(super) expected: u64,
     pub(super) written: u64,
     pub(super) unwritten: u64,
     pub(super) twice: u64,
@@ -71,7 +68,7 @@ pub(super) struct Bonks {
     pub(super) accepted: u64,
     /// No room at the bonker.
     pub(super) full: u64,
-    /// The bonker had accepted it before: an agent that had no answer asked again.
+    /// The bonker had accepted it before: an agent without an answer sent it again.
     pub(super) duplicates: u64,
     /// The bonker was ending.
     pub(super) rejected: u64,
@@ -90,27 +87,29 @@ pub(super) fn page(report: &Report) -> String {
 
 /// The figures.
 pub(super) fn tables(report: &Report) -> String {
-    let with = |on: bool| if on { "with" } else { "without" };
     let mut text = format!(
-        "{} s, {} agents one after another, {} `--pin`, {} `--state`.\n\n## What has to hold\n\n{}\n",
+        "{} s, {} agents one after another, with `--pin` and `--state`.\n\n## What has to hold\n\n{}\n",
         report.length.as_secs(),
-        report.lives,
-        with(report.keeps_ring),
-        with(report.keeps_events),
+        report.runs,
         report.checks.list()
     );
     text.push_str(&lines(report));
     let events = &report.events;
     let _infallible = writeln!(
         text,
-        "## Events\n\n{} incidents in pods were told and are to have an Event each: {} have it on their pod, \
+        "## Events\n\n{} incidents in pods were reported and are to have an Event each: {} have it on their pod, \
          {} do not, {} have two. Of the same incidents {} are on the Node, which has {} Events in all.\n",
-        events.owed, events.written, events.unwritten, events.twice, events.on_node, events.nodes
+        events.expected,
+        events.written,
+        events.unwritten,
+        events.twice,
+        events.on_node,
+        events.nodes
     );
     let bonks = &report.bonks;
     let _infallible = writeln!(
         text,
-        "## Bonks\n\n{} incidents were told; of {} an agent logged the bonker's answer: \
+        "## Bonks\n\n{} incidents were reported; of {} an agent logged the bonker's answer: \
          {} accepted, {} full, {} duplicates, {} rejected.\n",
         bonks.incidents,
         bonks.answered,
@@ -119,7 +118,7 @@ pub(super) fn tables(report: &Report) -> String {
         bonks.duplicates,
         bonks.rejected
     );
-    text.push_str(&blows(&report.done));
+    text.push_str(&faults(&report.faults));
     text
 }
 
@@ -133,7 +132,7 @@ fn lines(report: &Report) -> String {
     let head = [
         "kills",
         "made",
-        "told once",
+        "reported once",
         "twice",
         "missing, agent there",
         "missing, agent coming or going",
@@ -146,16 +145,16 @@ fn lines(report: &Report) -> String {
     )
 }
 
-fn blows(done: &[Done]) -> String {
-    let rows = done
-        .iter()
-        .map(|one| vec![one.blow.name().to_owned(), tenths(one.at), tenths(one.back)]);
-    let head = ["blow", "at s", "all back after s"];
-    format!("## Blows\n\n{}\n", table(&head, &rows.collect::<Vec<_>>()))
-}
-
-fn tenths(time: Duration) -> String {
-    format!("{}.{}", time.as_secs(), time.subsec_millis() / 100)
+fn faults(faults: &[Injected]) -> String {
+    let rows = faults.iter().map(|one| {
+        vec![
+            one.fault.name().to_owned(),
+            seconds_in_tenths(one.at),
+            seconds_in_tenths(one.back),
+        ]
+    });
+    let head = ["fault", "at s", "all back after s"];
+    format!("## Faults\n\n{}\n", table(&head, &rows.collect::<Vec<_>>()))
 }
 
 #[cfg(test)]
@@ -163,19 +162,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_says_what_was_lost_and_when() {
+    fn the_page_shows_what_was_lost_and_when() {
         let mut checks = Checks::default();
-        checks.same("two lines", 0, 0);
+        checks.add_equal("two lines", 0, 0);
         let report = Report {
             machine: Machine::for_tests(),
             length: Duration::from_secs(90),
-            keeps_ring: false,
-            keeps_events: true,
-            lives: 4,
+            runs: 4,
             torn: 1,
-            done: vec![Done {
+            faults: vec![Injected {
                 at: Duration::from_millis(1250),
-                blow: Blow::AgentKill,
+                fault: Fault::AgentKill,
                 back: Duration::from_secs(2),
             }],
             rows: vec![Row {
@@ -186,7 +183,7 @@ mod tests {
                 missing: [0, 3, 7],
             }],
             events: Events {
-                owed: 90,
+                expected: 90,
                 written: 88,
                 unwritten: 2,
                 twice: 0,
@@ -205,10 +202,10 @@ mod tests {
         };
         let page = page(&report);
         for part in [
-            "90 s, 4 agents one after another, without `--pin`, with `--state`.",
+            "90 s, 4 agents one after another, with `--pin` and `--state`.",
             "- two lines: 0 of 0",
-            "| in containers |  100 |        90 |     0 |                    0 |                              3 |                 7 |",
-            "90 incidents in pods were told and are to have an Event each: 88 have it on their pod, 2 do not, 0 have two.",
+            "| in containers |  100 |            90 |     0 |                    0 |                              3 |                 7 |",
+            "90 incidents in pods were reported and are to have an Event each: 88 have it on their pod, 2 do not, 0 have two.",
             "of 85 an agent logged the bonker's answer: 20 accepted, 64 full, 1 duplicates, 0 rejected.",
             "| agent, SIGKILL |  1.2 |              2.0 |",
         ] {

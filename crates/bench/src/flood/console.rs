@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use xtask::say;
+use xtask::terminal;
 
 const PRINTK: &str = "/proc/sys/kernel/printk";
 
@@ -45,7 +45,7 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         if let Err(error) = set(self.before) {
-            say::error(&error);
+            terminal::error(&error);
         }
     }
 }

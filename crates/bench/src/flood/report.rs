@@ -1,13 +1,15 @@
 //! What came of it, for the terminal and for docs/flood.md. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::watch::{Look, Memory, Requests, Watch};
+use super::watch::{Requests, Sample, Watch};
 use crate::checks::Checks;
+use crate::figures::{mib, seconds_in_tenths, tenths};
+use crate::footprint::Resident;
 use crate::machine::Machine;
 use crate::page::table;
-use crate::site::Answers;
 
 /// All of one run.
 #[derive(Debug)]
@@ -23,15 +25,16 @@ pub(super) struct Report {
     pub(super) others: u64,
     pub(super) bare: Vec<Bare>,
     pub(super) quiet: bool,
-    pub(super) before: Memory,
-    pub(super) after: Memory,
+    pub(super) before: Resident,
+    pub(super) after: Resident,
     pub(super) watch: Watch,
-    pub(super) answers: Answers,
+    /// The bonker's answers to bonks, by their outcome.
+    pub(super) answers: BTreeMap<String, u64>,
     pub(super) requests: Requests,
     pub(super) costs: Vec<Cost>,
     /// In the API, at the end.
     pub(super) events: u64,
-    pub(super) last: Look,
+    pub(super) last: Sample,
     pub(super) checks: Checks,
 }
 
@@ -66,12 +69,11 @@ pub(super) fn page(report: &Report) -> String {
 pub(super) fn tables(report: &Report) -> String {
     let mut text = String::new();
     let per_minute = rate(report.incidents, report.took).saturating_mul(6);
-    let (kills, took) = (report.incidents, seconds(report.took));
+    let (kills, took) = (report.incidents, seconds_in_tenths(report.took));
     let _infallible = writeln!(
         text,
-        "**{kills} kills in {took} s: {}.{} a second, {per_minute} a minute.**",
-        rate(kills, report.took) / 10,
-        rate(kills, report.took) % 10,
+        "**{kills} kills in {took} s: {} a second, {per_minute} a minute.**",
+        tenths(rate(kills, report.took)),
     );
     if report.took > report.within {
         let _infallible = writeln!(
@@ -97,18 +99,18 @@ fn limits(report: &Report) -> String {
             agent.to_owned(),
             if console { "yes" } else { "no" }.to_owned(),
             kills.to_string(),
-            seconds(took),
-            format!("{}.{}", rate(kills, took) / 10, rate(kills, took) % 10),
+            seconds_in_tenths(took),
+            tenths(rate(kills, took)),
         ]
     };
     let mut rows: Vec<_> = report
         .bare
         .iter()
-        .map(|bare| row("nobody watches", bare.console, bare.kills, bare.took))
+        .map(|bare| row("no agent", bare.console, bare.kills, bare.took))
         .collect();
     let console = !report.quiet && report.bare.first().is_some_and(|bare| bare.console);
     rows.push(row(
-        "the agent, and all it tells",
+        "the agent, and all its sinks",
         console,
         report.incidents,
         report.took,
@@ -144,23 +146,26 @@ fn sinks(report: &Report) -> String {
         "failed",
         "skipped",
     ];
-    let answers = report.answers;
+    let answers = |outcome: &str| report.answers.get(outcome).copied().unwrap_or_default();
     format!(
         "## What the sinks did\n\n{}\n\
          The bonker answered {}: {} accepted, {} coalesced, {} rate-limited, {} full, {} duplicates, {} rejected. \
          Its arm takes its time for a swing, and its queue is short: what finds no room is answered so, \
-         and asked again for five minutes. The API has {} Events at the end.\n\n\
+         and sent again for five minutes. The API has {} Events at the end.\n\n\
          Of {} scrapes meanwhile: at most {} waited in one sink, at most {} kills were counted by the kernel and not found yet.\n\n",
         table(&head, &rows.collect::<Vec<_>>()),
-        answers.all(),
-        answers.accepted,
-        answers.coalesced,
-        answers.rate_limited,
-        answers.full,
-        answers.duplicates,
-        answers.rejected,
+        report.answers.values().sum::<u64>(),
+        answers("accepted"),
+        answers("coalesced"),
+        answers("rate_limited"),
+        answers("full"),
+        answers("duplicate"),
+        ["rejected", "expired", "quiet"]
+            .map(answers)
+            .iter()
+            .sum::<u64>(),
         report.events,
-        report.watch.looks,
+        report.watch.samples,
         report.watch.pending,
         report.watch.drift
     )
@@ -190,7 +195,6 @@ fn load(report: &Report) -> String {
         &["process", "CPU ms", "µs a kill"],
         &rows.collect::<Vec<_>>(),
     );
-    let mib = |kib: u64| format!("{}.{}", kib >> 10, (kib.saturating_mul(10) >> 10) % 10);
     format!(
         "## Load\n\nRequests to the API server for Events and pods, by its own count (this harness's, which lists, among them):\n\n\
          {requests}\nCPU time, from before the first kill until everything was answered:\n\n{costs}\n\
@@ -208,10 +212,6 @@ fn rate(kills: u32, took: Duration) -> u64 {
     tenths.checked_div(ms).unwrap_or_default()
 }
 
-fn seconds(took: Duration) -> String {
-    format!("{}.{}", took.as_secs(), took.subsec_millis() / 100)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +219,7 @@ mod tests {
 
     fn report() -> Report {
         let mut checks = Checks::default();
-        checks.same("told", 199, 200);
+        checks.add_equal("reported", 199, 200);
         Report {
             machine: Machine::for_tests(),
             incidents: 200,
@@ -233,27 +233,23 @@ mod tests {
                 took: Duration::from_millis(500),
             }],
             quiet: false,
-            before: Memory {
+            before: Resident {
                 now: 8192,
                 peak: 8192,
             },
-            after: Memory {
+            after: Resident {
                 now: 9216,
                 peak: 10_240,
             },
             watch: Watch::default(),
-            answers: Answers {
-                accepted: 3,
-                full: 197,
-                ..Answers::default()
-            },
+            answers: BTreeMap::from([("accepted".to_owned(), 3), ("full".to_owned(), 197)]),
             requests: vec![(["POST", "events", "201"].map(str::to_owned), 25)],
             costs: vec![Cost {
                 name: "oom-agent",
                 cpu_ns: 20_000_000,
             }],
             events: 25,
-            last: Look {
+            last: Sample {
                 drift: Some(0),
                 lost: 0,
                 sinks: vec![Sink {
@@ -269,16 +265,17 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_was_reached_and_what_is_broken() {
+    fn the_page_shows_what_was_reached_and_what_is_broken() {
         let page = page(&report());
         for part in [
             "**200 kills in 1.5 s: 133.3 a second, 7998 a minute.**",
             "1 s were wanted.",
-            "- told: 199 of 200 **(broken)**",
-            "| nobody watches              |                  yes |   100 | 0.5 |    200.0 |",
+            "- reported: 199 of 200 **(broken)**",
+            "| no agent                     |                  yes |   100 | 0.5 |    200.0 |",
             "| bonker |     200 |         3 |         0 |          0 |    197 |       0 |",
             "| POST events |  201 |    25 |",
             "| oom-agent |     20 |       100 |",
+            "answered 200: 3 accepted, 0 coalesced, 0 rate-limited, 197 full, 0 duplicates, 0 rejected.",
             "8.0 MiB before, 10.0 MiB at its peak, 9.0 MiB after",
         ] {
             assert!(page.contains(part), "{part}\n{page}");

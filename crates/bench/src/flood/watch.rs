@@ -1,11 +1,7 @@
-//! What is looked at while it goes on.
+//! Samples of the agent while it goes on.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
-use lab::Admin;
-
-use crate::scrape::Scrape;
+use anyhow::Result;
+use lab::{Admin, Scrape};
 
 /// Events that an object may have at once, and one more every 300 s (docs/events.md).
 pub(super) const BUCKET: u64 = 25;
@@ -16,14 +12,14 @@ pub(super) const MEMORY_MIB: u64 = 64;
 
 /// One scrape of the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct Sample {
     pub(super) drift: Option<i64>,
     /// Records, lines and incidents that were lost.
     pub(super) lost: u64,
     pub(super) sinks: Vec<Sink>,
 }
 
-/// What a sink was given, and what became of it.
+/// What a sink was given, and what it did with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Sink {
     pub(super) name: String,
@@ -35,37 +31,27 @@ pub(super) struct Sink {
     pub(super) held_back: u64,
 }
 
-/// The most of all looks.
+/// The most in all samples.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    pub(super) looks: u64,
+    pub(super) samples: u64,
     /// That waited in one sink.
     pub(super) pending: u64,
     /// Kills that the agent was behind the kernel's count.
     pub(super) drift: i64,
 }
 
-/// Of the agent, in KiB.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Memory {
-    pub(super) now: u64,
-    /// The most since it was started.
-    pub(super) peak: u64,
-}
-
 /// A kind of request to the API server, and how many there were: verb, resource, code.
 pub(super) type Requests = Vec<([String; 3], u64)>;
 
-// === impl Look ===
+// === impl Sample ===
 
-impl Look {
-    pub(crate) fn at(admin: Admin) -> Result<Self> {
-        let (status, text) = admin.get("/metrics")?;
-        anyhow::ensure!(status == 200, "GET /metrics: {status}");
-        Ok(Self::of(&Scrape::parse(&text)))
+impl Sample {
+    pub(crate) fn scrape(admin: Admin) -> Result<Self> {
+        Ok(Self::read(&admin.scrape()?))
     }
 
-    fn of(scrape: &Scrape) -> Self {
+    fn read(scrape: &Scrape) -> Self {
         let lost = scrape.by("oom_agent_lost_total", ["reason"]);
         // A line of the log is no incident.
         let records = lost.iter().filter(|([reason], _)| reason != "log");
@@ -135,36 +121,15 @@ impl Sink {
 // === impl Watch ===
 
 impl Watch {
-    pub(super) fn look(&mut self, look: &Look) {
-        self.looks = self.looks.saturating_add(1);
-        let pending = look.sinks.iter().map(Sink::pending).max();
+    pub(super) fn add(&mut self, sample: &Sample) {
+        self.samples = self.samples.saturating_add(1);
+        let pending = sample.sinks.iter().map(Sink::pending).max();
         self.pending = self.pending.max(pending.unwrap_or_default());
-        self.drift = self.drift.max(look.drift.unwrap_or_default());
+        self.drift = self.drift.max(sample.drift.unwrap_or_default());
     }
 }
 
-// === impl Memory ===
-
-impl Memory {
-    pub(super) fn of(pid: u32) -> Result<Self> {
-        let path = format!("/proc/{pid}/status");
-        let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        Self::parse(&status).with_context(|| format!("the memory in {path}"))
-    }
-
-    fn parse(status: &str) -> Option<Self> {
-        let field = |key: &str| {
-            let rest = status.lines().find_map(|line| line.strip_prefix(key))?;
-            rest.split_whitespace().next()?.parse().ok()
-        };
-        Some(Self {
-            now: field("VmRSS:")?,
-            peak: field("VmHWM:")?,
-        })
-    }
-}
-
-/// What the API server was asked for Events and pods between two scrapes of it.
+/// Requests to the API server for Events and pods between two scrapes of it.
 pub(super) fn requests(before: &Scrape, after: &Scrape) -> Requests {
     let counts =
         |scrape: &Scrape| scrape.by("apiserver_request_total", ["verb", "resource", "code"]);
@@ -186,19 +151,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_adds_up() {
+    fn a_sample_adds_up() {
         let text = "oom_agent_drift 2\noom_agent_lost_total{reason=\"log\"} 9\n\
             oom_agent_lost_total{reason=\"ring-full\"} 1\noom_agent_lines_unwritten_total 2\n\
             oom_agent_sink_offered_total{sink=\"kubernetes\"} 10\n\
             oom_agent_sink_done_total{sink=\"kubernetes\",result=\"delivered\"} 3\n\
             oom_agent_sink_done_total{sink=\"kubernetes\",result=\"held-back\"} 4\n";
-        let look = Look::of(&Scrape::parse(text));
-        assert_eq!((look.drift, look.lost, look.pending()), (Some(2), 3, 3));
-        assert_eq!(look.sent(), 0, "an Event is no bonk");
+        let sample = Sample::read(&Scrape::parse(text));
+        assert_eq!(
+            (sample.drift, sample.lost, sample.pending()),
+            (Some(2), 3, 3)
+        );
+        assert_eq!(sample.sent(), 0, "an Event is no bonk");
         let mut watch = Watch::default();
-        watch.look(&look);
-        watch.look(&Look::default());
-        assert_eq!((watch.looks, watch.pending, watch.drift), (2, 3, 2));
+        watch.add(&sample);
+        watch.add(&Sample::default());
+        assert_eq!((watch.samples, watch.pending, watch.drift), (2, 3, 2));
     }
 
     #[test]
@@ -211,12 +179,5 @@ mod tests {
         };
         let found = requests(&text(3), &text(28));
         assert_eq!(found, [(["POST", "events", "201"].map(str::to_owned), 25)]);
-    }
-
-    #[test]
-    fn the_peak_is_read() {
-        let memory = Memory::parse("VmHWM:\t  900 kB\nVmRSS:\t  800 kB\n").unwrap();
-        assert_eq!((memory.now, memory.peak), (800, 900));
-        assert!(Memory::parse("VmRSS: 1 kB").is_none());
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn report() -> Report {
-    let told = |p50, p99| Told {
+    let coverage = |p50, p99| Coverage {
         seen: 300,
         comm: 300,
         cgroup: 299,
@@ -26,14 +26,8 @@ fn report() -> Report {
         },
     };
     Report {
-        machine: Machine {
-            cores: 2,
-            kernel: "6.18.0".into(),
-            arch: "x86_64".into(),
-            bpftrace: "bpftrace v0.17.0".into(),
-            date: "2026-11-21".into(),
-            command: "bench capture --write".into(),
-        },
+        machine: Machine::for_tests(),
+        bpftrace: "bpftrace v0.17.0".into(),
         spinners: 2,
         harness_first: true,
         phases: vec![Phase {
@@ -41,11 +35,11 @@ fn report() -> Report {
             kills: 300,
             unstamped: 1,
             others: 4,
-            told: vec![
-                (Tool::AgentHuman, told(50_000, 100_000)),
-                (Tool::AgentJson, told(100_000, 200_000)),
-                (Tool::Bpftrace, told(160_000, 2_900_000)),
-                (Tool::Kmsg, Told::default()),
+            coverage: vec![
+                (Tool::AgentHuman, coverage(50_000, 100_000)),
+                (Tool::AgentJson, coverage(100_000, 200_000)),
+                (Tool::Bpftrace, coverage(160_000, 2_900_000)),
+                (Tool::Kmsg, Coverage::default()),
             ],
             harness: Some(Times {
                 p50: 20_000,
@@ -126,7 +120,7 @@ fn a_goal_is_reached_or_missed() {
 }
 
 #[test]
-fn an_idle_machine_that_is_not_is_told() {
+fn an_idle_machine_that_is_not_is_coverage() {
     let mut report = report();
     assert!(tables(&report).starts_with("**Others were at work"));
     assert!(tables(&report).contains("were 7 % busy"));
@@ -135,10 +129,10 @@ fn an_idle_machine_that_is_not_is_told() {
 }
 
 #[test]
-fn the_page_says_how_it_was_made() {
+fn the_page_shows_how_it_was_made() {
     let page = page(&report());
     for wanted in [
-        "`cargo xtask bench capture --write` on 2026-11-21",
+        "`cargo xtask bench flood` on 2026-11-21",
         "2 CPUs, Linux 6.18.0 on x86_64, bpftrace v0.17.0",
         "## How it is measured",
     ] {

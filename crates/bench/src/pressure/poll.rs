@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use lab::interrupt;
-use xtask::say;
+use xtask::terminal;
 
 const PERIOD: Duration = Duration::from_millis(100);
 
@@ -24,16 +24,16 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> Result<()> {
     interrupt::catch()?;
     let mut due = Instant::now();
-    let mut told = false;
+    let mut is_first = true;
     loop {
         let read: usize = args.dirs.iter().map(|dir| look(dir)).sum();
         std::hint::black_box(read);
-        if !told {
-            say::line("polling");
-            told = true;
+        if is_first {
+            terminal::line("polling");
+            is_first = false;
         }
         due += PERIOD;
-        super::super::pause(due.saturating_duration_since(Instant::now()))?;
+        interrupt::pause(due.saturating_duration_since(Instant::now()))?;
         due = due.max(Instant::now().checked_sub(PERIOD).unwrap_or(due));
     }
 }

@@ -1,14 +1,14 @@
 //! What came of it, as a section of docs/benchmarks.md. Pure.
 
 use super::Report;
-use crate::figures::ratio_tenths;
+use crate::figures::{ratio_tenths, tenths};
 use crate::footprint::Activity;
 use crate::page::table;
 
 const TITLE: &str = "## Containers watched";
 
 const METHOD: &str = "\
-`oom-agent run` as it is by default looks at each container's usage, `memory.stat` and, on cgroup v2, pressure once a second, and sooner where the kernel tells of a mark that was crossed or the growth does. The poll is what a sidecar like OOMHero's third version does, for all containers in one process: usage, limit, pressure, and `oom_score` and `oom_score_adj` of each process, every 100 ms, from files opened anew; it computes nothing. It is an unoptimised build of this repository's `xtask`, which spends its time in the kernel. One process lives in each container; the busy ones take 4 MiB and give them back three times a second. CPU time is that of all threads of the process (`/proc/PID/task/*/schedstat`), after each other, not at once.
+`oom-agent run` as it is by default looks at each container's usage, `memory.stat` and, on cgroup v2, pressure once a second, and sooner where the kernel notifies of a crossing or the growth demands it. The poll is what a sidecar like OOMHero's third version does, for all containers in one process: usage, limit, pressure, and `oom_score` and `oom_score_adj` of each process, every 100 ms, from files opened anew; it computes nothing. It is an unoptimised build of this repository's `xtask`, which spends its time in the kernel. One process lives in each container; the busy ones take 4 MiB and give them back three times a second. CPU time is that of all threads of the process (`/proc/PID/task/*/schedstat`), after each other, not at once.
 ";
 
 /// The section, from its title on.
@@ -28,9 +28,7 @@ pub(super) fn section(report: &Report) -> String {
         ),
     ];
     let ratio = ratio_tenths(report.theirs.cpu_ns, report.ours.cpu_ns);
-    let ratio = ratio.map_or("–".to_owned(), |tenths| {
-        format!("{}.{}×", tenths / 10, tenths % 10)
-    });
+    let ratio = ratio.map_or("–".to_owned(), |ratio| format!("{}×", tenths(ratio)));
     format!(
         "{TITLE}\n\n{}\n{} containers with a limit, {} of them busy, each row {} s. The poll takes **{ratio}** the CPU time; wanted of the agent: less than 1 % of one core.\n\n{}\n{METHOD}",
         report.machine.line(),

@@ -3,7 +3,7 @@
 mod page;
 mod pipe;
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -12,11 +12,11 @@ use tempfile::TempDir;
 pub use page::{Look, Page};
 use pipe::Pipe;
 use xtask::debian::Debian;
-use xtask::process::{stop, which};
+use xtask::process::{Guard, which};
 
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Without a screen, and without what would ask the net for something by itself.
+/// Without a screen, and without what would go to the net by itself.
 const FLAGS: [&str; 11] = [
     "--headless",
     "--remote-debugging-pipe",
@@ -35,7 +35,7 @@ const FLAGS: [&str; 11] = [
 /// A browser with a profile of its own; ends when dropped.
 #[derive(Debug)]
 pub struct Chromium {
-    child: Child,
+    _child: Guard,
     pipe: Option<Pipe>,
     _profile: TempDir,
 }
@@ -53,7 +53,8 @@ impl Chromium {
             which("chromium").context("no chromium on PATH: `apt-get install chromium`")?;
         let profile = tempfile::tempdir().context("make a directory for a profile")?;
         // It reads commands from descriptor 3 and answers on 4.
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             .args(["-c", r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#, "sh"])
             .arg(program)
             .args(FLAGS)
@@ -62,14 +63,13 @@ impl Chromium {
             .env("HOME", profile.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start chromium")?;
+            .stderr(Stdio::null());
+        let mut child = Guard::spawn(&mut command, GRACE)?;
         let commands = child.stdin.take().context("a piped standard input")?;
         let answers = child.stdout.take().context("a piped standard output")?;
         Ok(Self {
             pipe: Some(Pipe::new(commands, answers)),
-            child,
+            _child: child,
             _profile: profile,
         })
     }
@@ -78,11 +78,5 @@ impl Chromium {
     pub fn page(&mut self) -> Result<Page> {
         let pipe = self.pipe.take().context("a page was opened before")?;
         Page::open(pipe)
-    }
-}
-
-impl Drop for Chromium {
-    fn drop(&mut self) {
-        stop(&mut self.child, GRACE);
     }
 }

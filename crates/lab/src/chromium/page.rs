@@ -86,7 +86,7 @@ impl Page {
     pub fn visit(&mut self, url: &str) -> Result<()> {
         self.drain();
         let went = self.call("Page.navigate", &json!({"url": url}))?;
-        // That it failed is told by a page, too.
+        // A failure loads a page, too.
         self.pipe.event("Page.loadEventFired")?;
         match went.get("errorText").and_then(Value::as_str) {
             Some(error) => bail!("{url}: {error}"),
@@ -160,7 +160,7 @@ impl Page {
             .map(drop)
     }
 
-    /// What assistive technology is told: role and name of each node that is not hidden.
+    /// What assistive technology is given: role and name of each node that is not hidden.
     pub fn accessible(&mut self) -> Result<Vec<(String, String)>> {
         let tree = self.call("Accessibility.getFullAXTree", &json!({}))?;
         let nodes = tree.get("nodes").and_then(Value::as_array);
@@ -178,7 +178,7 @@ impl Page {
     }
 
     /// The window's picture, as the bytes of a PNG in base64.
-    pub fn screenshot(&mut self) -> Result<String> {
+    pub(crate) fn screenshot(&mut self) -> Result<String> {
         let shot = self.call("Page.captureScreenshot", &json!({"format": "png"}))?;
         let data = shot.get("data").and_then(Value::as_str);
         Ok(data.context("a picture")?.to_owned())
@@ -214,8 +214,9 @@ impl Page {
             }
             _ => false,
         };
-        let told = self.events.iter().filter(bad).map(Value::to_string);
-        told.filter(|text| !expected.iter().any(|part| text.contains(part)))
+        let complaints = self.events.iter().filter(bad).map(Value::to_string);
+        complaints
+            .filter(|text| !expected.iter().any(|part| text.contains(part)))
             .collect()
     }
 

@@ -14,14 +14,14 @@ use crate::wait;
 #[derive(Debug)]
 pub(super) struct Kmsg(File);
 
-/// What the kernel says of one invocation of its OOM killer.
+/// What the kernel logs of one invocation of its OOM killer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct KernelReport {
     /// Name of the thread whose allocation it was.
     pub(super) comm: String,
     pub(super) gfp_mask: u32,
     pub(super) order: i32,
-    /// In the order they were killed; the first of a group is told of twice.
+    /// In the order they were killed; the first of a group is logged twice.
     pub(super) killed: Vec<Killed>,
 }
 
@@ -52,14 +52,15 @@ impl Kmsg {
             .context("seek in /dev/kmsg")
     }
 
-    /// Waits until that many different victims are told of.
-    pub(super) fn report(&mut self, victims: usize) -> Result<Report> {
-        let mut report = Report::default();
+    /// Waits until that many different victims are logged.
+    pub(super) fn report(&mut self, victims: usize) -> Result<KernelReport> {
+        let mut report = KernelReport::default();
         let complete = wait::until("the kernel's report", wait::HANG, || {
-            let whole = |report: &Report| !report.comm.is_empty() && report.killed.len() >= victims;
+            let whole =
+                |report: &KernelReport| !report.comm.is_empty() && report.killed.len() >= victims;
             // What comes after it is of another one.
             while !whole(&report) {
-                report.take(&self.line()?);
+                report.parse_record(&self.line()?);
             }
             Some(())
         });
@@ -84,8 +85,8 @@ impl Kmsg {
     }
 }
 
-impl Report {
-    fn take(&mut self, record: &str) {
+impl KernelReport {
+    fn parse_record(&mut self, record: &str) {
         // Documentation/ABI/testing/dev-kmsg: `6,339,5140900,-;message`, and lines of keys after it.
         let Some((_, message)) = record.split_once(';') else {
             return;
@@ -128,8 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_understood() {
-        let mut report = Report::default();
+    fn a_report_is_parsed() {
+        let mut report = KernelReport::default();
         for record in [
             "4,1,1,-;eater invoked oom-killer: gfp_mask=0x100cca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=-5\n SUBSYSTEM=x\n",
             "6,2,2,-;CPU: 0 PID: 139 Comm: eater Not tainted\n",
@@ -137,11 +138,11 @@ mod tests {
             "3,4,4,-;Memory cgroup out of memory: Killed process 139 (hog) total-vm:205732kB, anon-rss:1kB, file-rss:1kB, shmem-rss:0kB, UID:0\n",
             "not a record",
         ] {
-            report.take(record);
+            report.parse_record(record);
         }
         assert_eq!(
             report,
-            Report {
+            KernelReport {
                 comm: "eater".into(),
                 gfp_mask: 0x10_0cca,
                 order: 0,
@@ -155,7 +156,7 @@ mod tests {
                 }],
             }
         );
-        report.take("4,1,1,-;kworker/0:1 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0");
+        report.parse_record("4,1,1,-;kworker/0:1 invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=-1, oom_score_adj=0");
         assert_eq!((report.comm.as_str(), report.order), ("kworker/0:1", -1));
     }
 }

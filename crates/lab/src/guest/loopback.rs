@@ -8,21 +8,21 @@ const NEWLINK: u16 = 16;
 const ERROR: u16 = 2;
 
 /// `NLM_F_REQUEST` and `NLM_F_ACK`.
-const ASK: u16 = 1 | 4;
+const FLAGS: u16 = 1 | 4;
 
 const UP: u32 = 1;
 
 /// It is the first of all interfaces.
 const LO: u32 = 1;
 
-pub(super) fn up() -> Result<()> {
+pub(super) fn bring_up() -> Result<()> {
     let what = "bring the loopback interface up";
     // NETLINK_ROUTE is 0, as is none.
     let kernel = socket(AddressFamily::NETLINK, SocketType::RAW, None).context(what)?;
     let mut message = Vec::new();
-    // struct nlmsghdr: length, type and flags, sequence, who asks.
+    // struct nlmsghdr: length, type and flags, sequence, port.
     message.extend(32_u32.to_ne_bytes());
-    message.extend([NEWLINK.to_ne_bytes(), ASK.to_ne_bytes()].concat());
+    message.extend([NEWLINK.to_ne_bytes(), FLAGS.to_ne_bytes()].concat());
     message.extend([0; 8]);
     // struct ifinfomsg: family and type, index, flags, which of them change.
     message.extend([0; 4]);

@@ -1,4 +1,4 @@
-//! What the agent should tell of the memory of the cgroups that a kill is about.
+//! What an incident should show of the memory of the cgroups that a kill is about.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
+use super::kill::{ExpectedKill, SLACK};
 use super::pods::ROOT;
-use super::scene::{SLACK, Story};
 use crate::expect::{between, percent};
 
 /// Charges that the kernel cannot refuse go beyond a limit, in bytes.
@@ -16,7 +16,7 @@ const FORCED: u64 = 64 << 12;
 /// More than the machine has.
 const MOST: u64 = 1 << 30;
 
-/// The contract's kinds and the kernel's words of them.
+/// The incident's kinds of memory and the kernel's names for them.
 const KINDS: [(&str, &str); 15] = [
     ("anon", "anon"),
     ("file", "file"),
@@ -35,32 +35,33 @@ const KINDS: [(&str, &str); 15] = [
     ("sock", "sock"),
 ];
 
-/// `memory`, and what is said of it in `degraded`.
-pub(super) fn expected(story: &Story<'_>) -> Result<(Vec<Value>, Vec<String>)> {
+/// `memory`, and its entries in `degraded`.
+pub(super) fn expected_memory(kill: &ExpectedKill<'_>) -> Result<(Vec<Value>, Vec<String>)> {
     let (mut memory, mut degraded) = (Vec::new(), Vec::new());
-    let victim = story
-        .victims
-        .first()
-        .and_then(|victim| victim.told.get("cgroup")?.as_str());
-    if story.scope == "node" {
+    if kill.scope == "node" {
         memory.push(node(&mut degraded)?);
     }
-    let others = victim.filter(|path| story.limit_cgroup != Some(path));
-    for path in story.limit_cgroup.into_iter().chain(others) {
+    let victim = kill.victim_cgroup();
+    let others = victim.filter(|path| kill.limit_cgroup != Some(path));
+    for path in kill.limit_cgroup.into_iter().chain(others) {
         let at = memory.len();
-        memory.push(cgroup(path, at, story, &mut degraded)?);
+        memory.push(cgroup(path, at, kill, &mut degraded)?);
     }
     Ok((memory, degraded))
 }
 
-fn cgroup(path: &str, at: usize, story: &Story<'_>, degraded: &mut Vec<String>) -> Result<Value> {
+fn cgroup(
+    path: &str,
+    at: usize,
+    kill: &ExpectedKill<'_>,
+    degraded: &mut Vec<String>,
+) -> Result<Value> {
     let dir = format!("{ROOT}{path}");
     let limit = text(&format!("{dir}/memory.max"))?
         .trim()
         .parse::<u64>()
         .ok();
-    // What is full, is.
-    let full = limit.filter(|_| story.limit_cgroup == Some(path));
+    let full = limit.filter(|_| kill.limit_cgroup == Some(path));
     // Some may have given their memory back by the time the first is read.
     let most = full.map_or(MOST, |limit| limit.saturating_add(FORCED));
     let usage = between(1, most);
@@ -69,10 +70,10 @@ fn cgroup(path: &str, at: usize, story: &Story<'_>, degraded: &mut Vec<String>) 
     let stat = text(&format!("{dir}/memory.stat"))?;
     let kinds: Map<String, Value> = KINDS
         .iter()
-        .map(|(kind, word)| {
+        .map(|(kind, name)| {
             let there = stat
                 .lines()
-                .any(|line| line.split(' ').next() == Some(word));
+                .any(|line| line.split(' ').next() == Some(name));
             let value = if there { between(0, MOST) } else { Value::Null };
             ((*kind).to_owned(), value)
         })
@@ -106,7 +107,7 @@ fn swap_space() -> Result<u64> {
 
 /// It has no swap, and it is full.
 fn node(degraded: &mut Vec<String>) -> Result<Value> {
-    let total = super::cases::memory()?;
+    let total = meminfo("MemTotal:")?;
     let kinds: Map<String, Value> = KINDS
         .iter()
         .map(|(kind, _)| {
@@ -129,6 +130,15 @@ fn node(degraded: &mut Vec<String>) -> Result<Value> {
         "stat": kinds,
         "pressure": pressure("/proc", "pressure/memory", 0, degraded),
     }))
+}
+
+/// A field of /proc/meminfo, in bytes.
+pub(super) fn meminfo(key: &str) -> Result<u64> {
+    let meminfo = text("/proc/meminfo")?;
+    let value = meminfo.lines().find_map(|line| line.strip_prefix(key));
+    let kib = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
+    let kib = kib.with_context(|| format!("{key} in /proc/meminfo"))?;
+    Ok(kib.saturating_mul(1024))
 }
 
 fn pressure(dir: &str, name: &str, at: usize, degraded: &mut Vec<String>) -> Value {

@@ -1,13 +1,16 @@
 //! cgroups as a kubelet makes them.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rustix::mount::{MountFlags, mount};
+use serde_json::{Value, json};
 
-use super::process::SOON;
-use crate::wait;
+use crate::wait::{self, HANG};
+
+pub(super) const MIB: u64 = 1 << 20;
 
 pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
@@ -16,9 +19,9 @@ pub(super) const ROOT: &str = "/sys/fs/cgroup";
 pub(super) struct Group {
     /// From the hierarchy's root.
     pub(super) path: String,
-    /// Of the pod it is, or is in.
+    /// UID of the pod it is, or is in.
     pub(super) pod: Option<String>,
-    /// Of the container it is.
+    /// ID of the container it is.
     pub(super) container: Option<String>,
 }
 
@@ -26,22 +29,40 @@ impl Group {
     /// The burstable pods' parent.
     pub(super) fn burstable() -> Result<Self> {
         delegate("")?;
-        let top = Self::plain("/kubepods")?;
-        delegate(&top.path)?;
-        let burstable = Self::plain("/kubepods/burstable")?;
-        delegate(&burstable.path)?;
-        Ok(burstable)
+        for path in ["/kubepods", "/kubepods/burstable"] {
+            Self::create(path)?;
+            delegate(path)?;
+        }
+        Ok(Self::existing("/kubepods/burstable"))
     }
 
-    /// One that is no pod's.
-    pub(super) fn plain(path: &str) -> Result<Self> {
-        let group = Self {
+    /// Container number `n`, alone in pod number `n`.
+    pub(super) fn single_container(n: u32) -> Result<Self> {
+        Self::burstable()?.pod(n)?.container(n)
+    }
+
+    /// A cgroup that is no pod's.
+    pub(super) fn create(path: &str) -> Result<Self> {
+        let group = Self::existing(path);
+        fs::create_dir(group.dir()).with_context(|| format!("make the cgroup {path}"))?;
+        Ok(group)
+    }
+
+    pub(super) fn existing(path: &str) -> Self {
+        Self {
             path: path.to_owned(),
             pod: None,
             container: None,
-        };
-        fs::create_dir(group.dir()).with_context(|| format!("make the cgroup {path}"))?;
-        Ok(group)
+        }
+    }
+
+    /// A cgroup within this one, of the same pod and container.
+    pub(super) fn child(&self, name: &str) -> Result<Self> {
+        Ok(Self {
+            pod: self.pod.clone(),
+            container: self.container.clone(),
+            ..Self::create(&format!("{}/{name}", self.path))?
+        })
     }
 
     /// The pod number `n` below this cgroup.
@@ -49,7 +70,7 @@ impl Group {
         let uid = format!("6a4ce4a0-ba47-11ea-b2a7-{n:012x}");
         let pod = Self {
             pod: Some(uid.clone()),
-            ..Self::plain(&format!("{}/pod{uid}", self.path))?
+            ..self.child(&format!("pod{uid}"))?
         };
         delegate(&pod.path)?;
         Ok(pod)
@@ -59,36 +80,48 @@ impl Group {
     pub(super) fn container(&self, n: u32) -> Result<Self> {
         let id = format!("17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b05{n:08x}");
         Ok(Self {
-            pod: self.pod.clone(),
             container: Some(id.clone()),
-            ..Self::plain(&format!("{}/{id}", self.path))?
+            ..self.child(&id)?
         })
     }
 
     /// Limits it to `bytes` of memory.
     pub(super) fn limit(self, bytes: u64) -> Result<Self> {
-        self.set("memory.max", &bytes.to_string())?;
+        self.set("memory.max", bytes)?;
         Ok(self)
     }
 
-    /// Has it die as one.
-    pub(super) fn die_as_one(self) -> Result<Self> {
-        self.set("memory.oom.group", "1")?;
+    /// Has the kernel kill all of its processes together.
+    pub(super) fn kill_as_group(self) -> Result<Self> {
+        self.set("memory.oom.group", 1)?;
         Ok(self)
     }
 
     /// Moves a process into it.
     pub(super) fn enter(&self, pid: u32) -> Result<()> {
-        self.set("cgroup.procs", &pid.to_string())
+        self.set("cgroup.procs", pid)
     }
 
-    pub(super) fn set(&self, file: &str, value: &str) -> Result<()> {
+    pub(super) fn set(&self, file: &str, value: impl Display) -> Result<()> {
         let path = self.dir().join(file);
-        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
+        fs::write(&path, value.to_string())
+            .with_context(|| format!("write {value} to {}", path.display()))
     }
 
     pub(super) fn dir(&self) -> PathBuf {
         PathBuf::from(format!("{ROOT}{}", self.path))
+    }
+
+    /// An incident's `container`, without a runtime that knows its name.
+    pub(super) fn container_json(&self) -> Value {
+        let container = self.container.as_ref();
+        json!(container.map(|id| json!({"id": id, "name": null, "runtime": null})))
+    }
+
+    /// An incident's `pod`, without a runtime that knows its name.
+    pub(super) fn pod_json(&self) -> Value {
+        let pod = self.pod.as_ref();
+        json!(pod.map(|uid| json!({"namespace": null, "name": null, "uid": uid})))
     }
 }
 
@@ -120,7 +153,7 @@ impl Freezer {
         fs::write(group.join("cgroup.procs"), pid.to_string()).context("enter the freezer")?;
         let state = group.join("freezer.state");
         fs::write(&state, "FROZEN").context("freeze")?;
-        wait::until("frozen process", SOON, || {
+        wait::until("frozen process", HANG, || {
             let state = fs::read_to_string(&state).ok()?;
             (state.trim() == "FROZEN").then_some(())
         })
@@ -129,6 +162,5 @@ impl Freezer {
 
 /// Children of that cgroup may have limits of memory.
 pub(super) fn delegate(path: &str) -> Result<()> {
-    let file = format!("{ROOT}{path}/cgroup.subtree_control");
-    fs::write(&file, "+memory").with_context(|| format!("write +memory to {file}"))
+    Group::existing(path).set("cgroup.subtree_control", "+memory")
 }

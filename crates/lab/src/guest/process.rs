@@ -1,9 +1,9 @@
-//! Processes that are going to be killed, and what /proc says of them before.
+//! Processes that are going to be killed, and what /proc shows of them before.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -11,17 +11,15 @@ use anyhow::{Context as _, Result, anyhow};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
 use serde_json::{Value, json};
-use xtask::process::stop;
+use xtask::process::Guard;
 
 use super::pods::Group;
+use crate::Output;
 use crate::expect::between;
-use crate::{Output, wait};
+use crate::wait::HANG;
 
-/// The bound on everything; emulation is slow.
-pub(super) const SOON: Duration = wait::HANG;
-
-/// A hog says fewer lines than these.
-const WORDS: usize = 8;
+/// A hog writes fewer lines than these.
+pub(super) const LINES: usize = 8;
 
 /// In ns; `USER_HZ` is 100 wherever Linux runs.
 const TICK: u64 = 10_000_000;
@@ -29,7 +27,7 @@ const TICK: u64 = 10_000_000;
 /// A hog in a cgroup; dropping it kills it.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    child: Guard,
     stdin: ChildStdin,
     output: Output,
     group: Group,
@@ -47,7 +45,7 @@ pub(super) struct Facts {
     /// Its threads.
     pub(super) tids: Vec<u32>,
     /// The incident's `victims[]` entry but for `rss_bytes`.
-    pub(super) told: Value,
+    pub(super) victim: Value,
     pub(super) in_container: bool,
     pub(super) resident: Resident,
 }
@@ -69,6 +67,42 @@ pub(super) struct Plan<'a> {
     pub(super) oom_score_adj: i32,
 }
 
+// === impl Plan ===
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(group: &'a Group, args: &'a [&'a str]) -> Self {
+        Self {
+            group,
+            args,
+            uid: 0,
+            oom_score_adj: 0,
+        }
+    }
+
+    /// A process that the kernel kills before any other.
+    pub(super) fn preferred(self) -> Self {
+        Self {
+            oom_score_adj: 1000,
+            ..self
+        }
+    }
+
+    /// A process that the kernel never kills.
+    pub(super) fn spared(self) -> Self {
+        Self {
+            oom_score_adj: -1000,
+            ..self
+        }
+    }
+}
+
+/// Starts one, opens its gate, and waits until it holds its memory.
+pub(super) fn start_holding(plan: Plan<'_>) -> Result<Pack> {
+    let mut pack = start(&[plan])?;
+    pack.first()?.touch()?;
+    Ok(pack)
+}
+
 /// Starts each in order, all in one PID namespace of their own: the first is its
 /// first process. Each waits at its gate.
 pub(super) fn start(plans: &[Plan<'_>]) -> Result<Pack> {
@@ -81,14 +115,14 @@ pub(super) fn start_with<T: Send>(
     others: impl FnOnce() -> Result<T> + Send,
 ) -> Result<(Pack, T)> {
     // What a thread unshares is for the children of that thread alone.
-    let started: Result<(Vec<Child>, T)> = thread::scope(|scope| {
+    let started: Result<(Vec<Guard>, T)> = thread::scope(|scope| {
         let starter = scope.spawn(|| {
             #[expect(
                 deprecated,
                 reason = "the other one is unsafe for the sake of UnshareFlags::FILES"
             )]
             rustix::thread::unshare(UnshareFlags::NEWPID).context("unshare the PID namespace")?;
-            let children: Result<Vec<Child>> = plans.iter().map(spawn).collect();
+            let children: Result<Vec<Guard>> = plans.iter().map(spawn).collect();
             Ok((children?, others()?))
         });
         starter.join().map_err(|_| anyhow!("the starter died"))?
@@ -111,31 +145,31 @@ pub(super) fn start_on_host(plan: Plan<'_>) -> Result<Process> {
     Ok(process)
 }
 
-fn spawn(plan: &Plan<'_>) -> Result<Child> {
-    Command::new("/bin/hog")
+fn spawn(plan: &Plan<'_>) -> Result<Guard> {
+    let mut command = Command::new("/bin/hog");
+    command
         .arg("hog")
         .args(plan.args)
         .uid(plan.uid)
         .env("APP_NAME", "hog")
         .env("SECRET", "hunter2")
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("start a hog")
+        .stdout(Stdio::piped());
+    Guard::spawn(&mut command, Duration::ZERO)
 }
 
 impl Process {
-    fn new(mut child: Child, plan: &Plan<'_>) -> Result<Self> {
+    fn new(mut child: Guard, plan: &Plan<'_>) -> Result<Self> {
         let stdin = child.stdin.take().context("a piped standard input")?;
         let stdout = child.stdout.take().context("a piped standard output")?;
         let pid = child.id();
         let mut process = Self {
             child,
             stdin,
-            output: Output::with_room("hog", stdout, WORDS),
+            output: Output::with_room("hog", stdout, LINES),
             group: plan.group.clone(),
         };
-        process.said("ready")?;
+        process.wait_for_line("ready")?;
         fs::write(
             format!("/proc/{pid}/oom_score_adj"),
             plan.oom_score_adj.to_string(),
@@ -162,9 +196,14 @@ impl Process {
         Facts::read(child.context("a child")?, &self.group)
     }
 
-    /// Opens the gate.
-    pub(super) fn go(&mut self) -> Result<()> {
+    pub(super) fn open_gate(&mut self) -> Result<()> {
         self.stdin.write_all(b"\n").context("open a hog's gate")
+    }
+
+    /// Opens the gate and waits until all is touched.
+    pub(super) fn touch(&mut self) -> Result<()> {
+        self.open_gate()?;
+        self.wait_for_line("touched")
     }
 
     /// Sends it SIGKILL.
@@ -180,27 +219,23 @@ impl Process {
         sched_setaffinity(Some(pid), &first).context("bind a hog to a CPU")
     }
 
-    /// Waits until it says a line that begins so.
-    pub(super) fn said(&mut self, start: &str) -> Result<()> {
+    pub(super) fn wait_for_line(&mut self, start: &str) -> Result<()> {
         self.output
-            .find(start, SOON, |line| line.starts_with(start).then_some(()))
+            .find(start, HANG, |line| line.starts_with(start).then_some(()))
     }
 
     /// Fails if it has ended.
-    pub(super) fn lives(&mut self) -> Result<()> {
+    pub(super) fn ensure_alive(&mut self) -> Result<()> {
         let ended = self.child.try_wait().context("look at a hog")?;
         ended.map_or(Ok(()), |status| Err(anyhow!("it should live on: {status}")))
     }
 
     fn children(&self) -> Vec<u32> {
         let pid = self.child.id();
-        numbers(&format!("/proc/{pid}/task/{pid}/children"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        stop(&mut self.child, Duration::ZERO);
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        let pids = children.split_whitespace().map(str::parse);
+        pids.filter_map(Result::ok).collect()
     }
 }
 
@@ -248,7 +283,7 @@ impl Facts {
             .trim()
             .parse()
             .context("read oom_score_adj")?;
-        let told = json!({
+        let victim = json!({
             "pid": pid,
             "comm": read("comm")?.trim_end(),
             "cmdline": arguments,
@@ -261,8 +296,8 @@ impl Facts {
             "oom_score_adj": adj,
             "rss_bytes": null,
             "cgroup": group.path,
-            "container": group.container.as_ref().map(|id| json!({"id": id, "name": null, "runtime": null})),
-            "pod": group.pod.as_ref().map(|uid| json!({"namespace": null, "name": null, "uid": uid})),
+            "container": group.container_json(),
+            "pod": group.pod_json(),
         });
         let tids = fs::read_dir(format!("/proc/{pid}/task"))
             .with_context(|| format!("list the threads of {pid}"))?
@@ -273,7 +308,7 @@ impl Facts {
         Ok(Self {
             pid,
             tids,
-            told,
+            victim,
             resident: Resident {
                 anon: kib("RssAnon:")?,
                 file: kib("RssFile:")?,
@@ -282,12 +317,4 @@ impl Facts {
             in_container: group.container.is_some(),
         })
     }
-}
-
-fn numbers(path: &str) -> Vec<u32> {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|number| number.parse().ok())
-        .collect()
 }

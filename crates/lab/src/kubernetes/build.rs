@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use xtask::process::{capture, run};
 
-use super::apt::Apt;
+use super::packages::Packages;
 
 /// What Debian 12 has.
 const VERSION: &str = "v1.20.2";
@@ -21,15 +21,15 @@ pub(super) struct Build {
 }
 
 impl Build {
-    pub(super) fn unpack(work: &Path, apt: &Apt) -> Result<Self> {
+    pub(super) fn unpack(work: &Path, packages: &Packages) -> Result<Self> {
         let build = Self {
             gopath: work.join("gopath"),
-            goroot: apt.root().join("usr/lib/go-1.19"),
+            goroot: packages.root().join("usr/lib/go-1.19"),
             source: work.join("gopath/src/k8s.io/kubernetes"),
             work: work.to_path_buf(),
         };
         fs::create_dir_all(&build.source).context("make a directory for the source")?;
-        let tarball = fs::read_dir(apt.downloads())
+        let tarball = fs::read_dir(packages.downloads())
             .context("list what was fetched")?
             .flatten()
             .map(|entry| entry.path())
@@ -44,7 +44,7 @@ impl Build {
         // 1.0.1, as vendored, corrupts memory on maps from Go 1.18 on; Debian's package has the repair.
         let vendored = build.source.join("vendor/github.com/modern-go/reflect2");
         fs::remove_dir_all(&vendored).with_context(|| format!("remove {}", vendored.display()))?;
-        let repaired = apt
+        let repaired = packages
             .root()
             .join("usr/share/gocode/src/github.com/modern-go/reflect2");
         run(Command::new("cp").arg("-rL").arg(repaired).arg(&vendored))?;
@@ -77,7 +77,7 @@ impl Build {
             .envs(self.env()))
     }
 
-    /// The packages that ask for definitions, comma separated.
+    /// The packages with the tag for definitions, comma separated.
     fn openapi_packages(&self) -> Result<String> {
         let mut files = String::new();
         for (flag, places) in [
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_that_ask_for_definitions() {
+    fn packages_with_the_definitions_tag() {
         let files = "pkg/b/types.go\npkg/a/doc.go\npkg/a/types.go\npkg/a/a_test.go\n\
                      vendor/k8s.io/gengo/x/y.go\nvendor/k8s.io/api/v1/doc.go\npkg/c/zz_generated.go\n";
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Kubernetes' servers, built from Debian's source package.
 
-mod apt;
 mod build;
+mod packages;
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use self::apt::Apt;
 use self::build::Build;
+use self::packages::Packages;
 use xtask::cache::Cache;
-use xtask::say;
+use xtask::terminal;
 
 /// What Debian has the source of, but no package.
 const PROGRAMS: [&str; 4] = [
@@ -26,23 +26,22 @@ const PROGRAMS: [&str; 4] = [
 pub(super) fn prepare(cache: &Cache) -> Result<PathBuf> {
     cache.entry("kubernetes-1.20.2-2", |dir| {
         let start = Instant::now();
-        say::step(
+        terminal::step(
             "building Kubernetes 1.20.2 from Debian's source package (about five minutes, once)",
         );
         let work = tempfile::tempdir().context("make a directory to build in")?;
-        let apt = Apt::new(work.path())?;
-        apt.fetch()?;
-        let build = Build::unpack(work.path(), &apt)?;
+        let packages = Packages::fetch(work.path())?;
+        let build = Build::unpack(work.path(), &packages)?;
         build.openapi()?;
         build.mend_events()?;
         let bin = dir.join("bin");
         fs::create_dir(&bin).with_context(|| format!("make {}", bin.display()))?;
         build.programs(&PROGRAMS, &bin)?;
         for tool in ["etcd", "kubectl"] {
-            fs::copy(apt.root().join("usr/bin").join(tool), bin.join(tool))
+            fs::copy(packages.root().join("usr/bin").join(tool), bin.join(tool))
                 .with_context(|| format!("copy {tool}"))?;
         }
-        say::line(format_args!(
+        terminal::line(format_args!(
             "Kubernetes built in {} s",
             start.elapsed().as_secs()
         ));

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::run;
-use xtask::say;
+use xtask::terminal;
 
 use super::suites::Suites;
 use crate::image;
@@ -35,7 +35,7 @@ const SIZE: &str = "768M";
 pub fn node_disk(cache: &Cache, debian: Debian) -> Result<PathBuf> {
     debian.install("the tier node", &["e2fsprogs"])?;
     let dir = cache.entry("debian-node-disk", |dir| {
-        say::step("making a disk of Debian's containerd and runc (once)");
+        terminal::step("making a disk of Debian's containerd and runc (once)");
         let work = tempfile::tempdir().context("make a directory for packages")?;
         let suites = Suites::update(work.path(), &[SUITE], "amd64")?;
         let root = work.path().join("root");

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use super::suites::Suites;
 
@@ -35,7 +35,7 @@ impl Kernels {
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
         debian.install("the tier qemu", &["qemu-system-x86"])?;
         let dir = cache.entry("debian-cloud-kernels-2", |dir| {
-            say::step("downloading Debian's kernels (about a minute, once)");
+            terminal::step("downloading Debian's kernels (about a minute, once)");
             let work = tempfile::tempdir().context("make a directory for packages")?;
             let suites = Suites::update(work.path(), &SUITES, "amd64")?;
             for suite in SUITES {
@@ -54,7 +54,7 @@ impl Kernels {
     }
 
     /// The kernel of a suite.
-    pub fn of(&self, suite: &str) -> PathBuf {
+    pub fn kernel_of(&self, suite: &str) -> PathBuf {
         self.dir.join(suite)
     }
 

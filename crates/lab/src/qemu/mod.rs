@@ -18,10 +18,10 @@ pub use disk::node_disk;
 use kernels::MODULES;
 pub use kernels::{Kernels, SUITES};
 pub use pi::{Pi, PiParts, Pulse, Run, runs};
-use xtask::process::{show, stop, wait_timeout};
+use xtask::process::{Guard, show, wait_timeout};
 
-/// Begins a line that the guest says to its host; the kernel's own lines are others.
-pub(crate) const SAYS: &str = "@@oom-bonker ";
+/// Begins a line that the guest writes to its host, apart from the kernel's.
+pub(crate) const PREFIX: &str = "@@oom-bonker ";
 
 /// All that QEMU can emulate, but for:
 ///
@@ -59,8 +59,8 @@ pub struct Machine {
 /// What came out of the serial line.
 #[derive(Debug, Clone)]
 pub struct Serial {
-    /// What the guest's program said.
-    pub said: Vec<Value>,
+    /// The guest's own lines.
+    pub records: Vec<Value>,
     /// All of it.
     pub text: String,
 }
@@ -100,11 +100,9 @@ impl Machine {
                 ))
                 .args(["-device", "virtio-blk-pci,drive=disk"]);
         }
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?;
+        let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let ended = wait_timeout(&mut child, limit);
-        stop(&mut child, Duration::ZERO);
+        drop(child);
         let read = |path: &Path| {
             fs::read(path).map_or_else(
                 |_| String::new(),
@@ -113,13 +111,13 @@ impl Machine {
         };
         let text = read(&serial);
         let status = ended?;
-        let said = said(&text);
+        let records = records(&text);
         match status {
             Some(status) if !status.success() => {
                 bail!("{}: {status}: {}", show(&command), read(&errors).trim())
             }
             None => bail!("the guest did not power off within {limit:?}:\n{text}"),
-            Some(_) => Ok(Serial { said, text }),
+            Some(_) => Ok(Serial { records, text }),
         }
     }
 }
@@ -147,9 +145,9 @@ pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> 
 }
 
 /// The guest's own lines among the kernel's.
-fn said(text: &str) -> Vec<Value> {
+fn records(text: &str) -> Vec<Value> {
     text.lines()
-        .filter_map(|line| line.split_once(SAYS))
+        .filter_map(|line| line.split_once(PREFIX))
         .filter_map(|(_, json)| serde_json::from_str(json.trim_end()).ok())
         .collect()
 }
@@ -160,9 +158,9 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_guest_is_heard_among_the_kernel() {
+    fn the_guests_lines_are_found_among_the_kernels() {
         let text = "[    0.1] Linux\r\n@@oom-bonker {\"a\":1}\r\nnoise @@oom-bonker [2]\n\
                     @@oom-bonker {\"cut\":\n";
-        assert_eq!(said(text), [json!({"a": 1}), json!([2])]);
+        assert_eq!(records(text), [json!({"a": 1}), json!([2])]);
     }
 }

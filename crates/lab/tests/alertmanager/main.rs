@@ -89,7 +89,7 @@ fn a_scraped_kill_swings_once_and_the_next_one_again() {
 
     kubernetes.oom_kill(&cart());
     let first = swing(&mut bonker, 1);
-    // Told over and over, as Alertmanager does while an alert stays.
+    // Sent over and over, as Alertmanager does while an alert stays.
     wait::until("repeated notifications", SOON, || {
         let (tried, failed) = alertmanager.notifications().ok()?;
         assert_eq!(failed, 0, "the hook turned some away");

@@ -47,7 +47,7 @@ impl Scene {
     }
 }
 
-/// Of whose kills Prometheus is told.
+/// Whose kills Prometheus scrapes.
 pub(crate) fn cart() -> Container {
     Container {
         namespace: "shop".to_owned(),
@@ -57,16 +57,16 @@ pub(crate) fn cart() -> Container {
 }
 
 pub(crate) fn prometheus() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Prometheus::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 
 pub(crate) fn alertmanager() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Alertmanager::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 
-/// Waits for that swing and says its id; fails if there were others before.
+/// Waits for that swing and gives its id; fails if there were others before.
 pub(crate) fn swing(bonker: &mut Bonker, number: usize) -> String {
     let mut seen = 0;
     let line = bonker.log.find("swing", SOON, |line| {

@@ -45,9 +45,9 @@ fn a_kill_comes_over_tls_with_the_token_and_not_without() {
         (failed > 0 && failed == tried).then_some(())
     })
     .unwrap();
-    let told = "refused an HTTP request with a wrong token";
-    let found = |line: &str| line.contains(told).then_some(());
-    bonker.log.find(told, SOON, found).unwrap();
+    let refusal = "refused an HTTP request with a wrong token";
+    let found = |line: &str| line.contains(refusal).then_some(());
+    bonker.log.find(refusal, SOON, found).unwrap();
     drop((scene, stranger));
 
     let scene = Scene::start(&[known.address()]);

@@ -1,4 +1,4 @@
-//! What assistive technology is told.
+//! What assistive technology is given.
 
 use crate::desk::{Desk, item};
 

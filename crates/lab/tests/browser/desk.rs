@@ -28,11 +28,11 @@ impl Desk {
         desk
     }
 
-    /// The same, but nobody looks at the page yet.
+    /// The same, without the page open yet.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let flags = [&["--http-listen", "127.0.0.1:0"], flags].concat();
-        let bonker = Bonker::start_with(&bonker_bin(), &flags).unwrap();
-        let bonks = Bonks::to(bonker.url()).unwrap();
+        let bonker = Bonker::start(&bonker_bin(), &flags).unwrap();
+        let bonks = Bonks::connect(bonker.url()).unwrap();
         let mut browser = Chromium::start().unwrap();
         let page = browser.page().unwrap();
         Self {
@@ -46,8 +46,8 @@ impl Desk {
     /// Ends the server, and starts another.
     pub(crate) fn restart(&mut self, flags: &[&str]) {
         self.bonker.end().unwrap();
-        self.bonker = Bonker::start_with(&bonker_bin(), flags).unwrap();
-        self.bonks = Bonks::to(self.bonker.url()).unwrap();
+        self.bonker = Bonker::start(&bonker_bin(), flags).unwrap();
+        self.bonks = Bonks::connect(self.bonker.url()).unwrap();
     }
 
     /// Waits until the page hears of bonks.
@@ -61,13 +61,13 @@ impl Desk {
         assert_eq!(self.bonks.send(item).unwrap(), Outcome::Accepted);
     }
 
-    /// Waits until a bonk of this number has been told.
+    /// Waits until this number of bonks is shown.
     pub(crate) fn counted(&mut self, total: u32) {
         let counted = format!("document.getElementById('total').textContent === '{total}'");
         self.page.until(&counted).unwrap();
     }
 
-    /// Nothing went wrong in the browser, and it asked nobody else for anything.
+    /// Nothing went wrong in the browser, and it sent no request elsewhere.
     pub(crate) fn was_well(mut self, expected: &[&str]) {
         let complaints = self.page.complaints(expected);
         assert!(complaints.is_empty(), "{complaints:#?}");

@@ -90,7 +90,7 @@ fn a_phone_shows_all_without_scrolling_sideways() {
         ).unwrap();
         assert_eq!(over, Value::Array(Vec::new()), "{look:?}");
     }
-    // Big enough for a thumb (WCAG 2.2, 2.5.8 asks for 24).
+    // Big enough for a thumb (WCAG 2.2, 2.5.8 has 24).
     desk.page.look(Look::PHONE).unwrap();
     let small = desk.page.eval("[...document.querySelectorAll('button, select')].filter(el => el.checkVisibility() && el.getBoundingClientRect().height < 40).length").unwrap();
     assert_eq!(small, 0);

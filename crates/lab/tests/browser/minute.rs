@@ -17,7 +17,8 @@ fn the_minute_before_is_a_picture_with_words() {
     });
     desk.counted(2);
     let page = &mut desk.page;
-    let told = "Memory in the minute before: from 0 % to 100 % of the limit, 100 % at most; a leak";
+    let label =
+        "Memory in the minute before: from 0 % to 100 % of the limit, 100 % at most; a leak";
     for place in ["#usage", "#rows tr:first-child .usage"] {
         let found = page
             .eval(&format!(
@@ -26,10 +27,10 @@ fn the_minute_before_is_a_picture_with_words() {
             .unwrap();
         let line = "0.0,24.0 12.0,21.6 24.0,19.2 36.0,16.8 48.0,14.4 60.0,12.0 72.0,9.6 84.0,7.2 96.0,4.8 108.0,2.4 120.0,0.0";
         let expected =
-            json!({"role": "img", "label": told, "verdict": "a leak", "line": line, "wide": true});
+            json!({"role": "img", "label": label, "verdict": "a leak", "line": line, "wide": true});
         assert_eq!(found, expected, "{place}");
     }
-    // Where nobody looked there is nothing, not even room.
+    // Without samples there is nothing, not even room.
     let quiet = "#rows tr:nth-child(2) .usage";
     let shown = page
         .eval(&format!(

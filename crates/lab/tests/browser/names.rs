@@ -53,7 +53,7 @@ fn hostile_names_stay_text() {
         .eval(r"/[\u202a-\u202e\u2066-\u2069\u200b]/.test(document.documentElement.outerHTML)")
         .unwrap();
     assert_eq!(unseen, false);
-    // Each name is turned by nobody but itself.
+    // Each name is turned by itself alone.
     let isolated = page.eval("[...document.querySelectorAll('#rows .name, #headline .died, .leader-name > *')].every(name => name.localName === 'bdi')").unwrap();
     assert_eq!(isolated, true);
     desk.was_well(&[]);

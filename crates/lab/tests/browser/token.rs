@@ -18,7 +18,7 @@ fn token() -> NamedTempFile {
     file
 }
 
-fn asked(desk: &mut Desk) {
+fn expect_token_dialog(desk: &mut Desk) {
     desk.page.until(OPEN).unwrap();
     assert_eq!(desk.page.eval(FOCUS).unwrap(), "token-text");
 }
@@ -32,12 +32,12 @@ fn refused(desk: &mut Desk, button: &str) {
 }
 
 #[test]
-fn the_buttons_ask_for_the_token_once() {
+fn the_buttons_need_the_token_once() {
     let file = token();
     let mut desk = Desk::set_up(&["--token-file", file.path().to_str().unwrap()]);
     tab_to(&mut desk, "Bonk it");
     desk.page.press("Enter").unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     let nodes = desk.page.accessible().unwrap();
     for (role, name) in [
         ("dialog", "This bonker wants a token"),
@@ -53,21 +53,21 @@ fn the_buttons_ask_for_the_token_once() {
 
     tab_to(&mut desk, "Snooze");
     desk.page.press(" ").unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     tab_to(&mut desk, "token-cancel");
     desk.page.press("Enter").unwrap();
     refused(&mut desk, "Snooze");
 
     desk.page.press("Enter").unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     desk.page.write("0123456789abcdeX").unwrap();
     desk.page.press("Enter").unwrap();
     let wrong = "!document.getElementById('token-wrong').hidden";
     desk.page.until(&format!("{OPEN} && {wrong}")).unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     let described = desk.page.accessible().unwrap();
-    let told = ("alert".to_owned(), String::new());
-    assert!(described.contains(&told), "{described:#?}");
+    let alert = ("alert".to_owned(), String::new());
+    assert!(described.contains(&alert), "{described:#?}");
     desk.page.press("Escape").unwrap();
     refused(&mut desk, "Snooze");
     let still = "[document.getElementById('total').textContent, document.getElementById('snoozed').hidden].join()";
@@ -75,7 +75,7 @@ fn the_buttons_ask_for_the_token_once() {
 
     tab_to(&mut desk, "Bonk it");
     desk.page.press("Enter").unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     assert_eq!(desk.page.eval(wrong).unwrap(), false);
     desk.page.write(TOKEN).unwrap();
     desk.page.press("Enter").unwrap();
@@ -85,7 +85,7 @@ fn the_buttons_ask_for_the_token_once() {
     tab_to(&mut desk, "Snooze");
     desk.page.press("Enter").unwrap();
     answer(&mut desk, "Asleep for 60 minutes.");
-    assert_eq!(desk.page.eval(OPEN).unwrap(), false, "asked twice");
+    assert_eq!(desk.page.eval(OPEN).unwrap(), false, "a second dialog");
     assert_eq!(desk.page.eval(KEPT).unwrap(), 0);
 
     // With the page, the token is gone.
@@ -93,7 +93,7 @@ fn the_buttons_ask_for_the_token_once() {
     desk.live();
     tab_to(&mut desk, "wake");
     desk.page.press("Enter").unwrap();
-    asked(&mut desk);
+    expect_token_dialog(&mut desk);
     desk.page.press("Escape").unwrap();
     refused(&mut desk, "wake");
     desk.was_well(&["status of 401"]);
@@ -105,9 +105,9 @@ fn a_private_page_is_for_who_knows_the_token() {
     let mut desk = Desk::start(&["--token-file", file.path().to_str().unwrap(), "--private"]);
     let url = desk.bonker.page().unwrap();
     let refused = desk.page.visit(&url).unwrap_err().to_string();
-    // So Chromium says that it would ask a person, if one was there.
-    let asks = "ERR_INVALID_AUTH_CREDENTIALS";
-    assert!(refused.contains(asks), "{refused}");
+    // So Chromium reports that it would show a person a dialog, if one was there.
+    let error = "ERR_INVALID_AUTH_CREDENTIALS";
+    assert!(refused.contains(error), "{refused}");
 
     // As the browser's own window has it, once a person has filled it in.
     let known = url.replace("://", &format!("://me:{TOKEN}@"));
@@ -118,7 +118,7 @@ fn a_private_page_is_for_who_knows_the_token() {
     desk.page.press("Enter").unwrap();
     answer(&mut desk, "Accepted: here it comes.");
     desk.counted(1);
-    assert_eq!(desk.page.eval(OPEN).unwrap(), false, "asked twice");
+    assert_eq!(desk.page.eval(OPEN).unwrap(), false, "a second dialog");
     let complaints = desk.page.complaints(&["status of 401", "chrome-error:"]);
     assert!(complaints.is_empty(), "{complaints:#?}");
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use crate::PATIENCE;
 use crate::support::{MIB, at, text};
@@ -36,7 +36,7 @@ pub(crate) fn agent_lines(cluster: &Cluster) -> Vec<(Timestamp, Value)> {
     logged(cluster, "stdout")
 }
 
-/// What it said of itself above the level of information.
+/// Its log above the level of information.
 pub(crate) fn warnings(cluster: &Cluster) -> Vec<String> {
     logged(cluster, "stderr")
         .into_iter()
@@ -69,11 +69,11 @@ pub(crate) fn memory_is_within_the_request(cluster: &Cluster, agent: &Value) {
     let pid = agent_pid(cluster, agent);
     let most = memory(pid, "memory.max_usage_in_bytes", "memory.peak");
     let Some(most) = most else {
-        say::line("this kernel does not tell the most memory that a cgroup had");
+        terminal::line("this kernel does not keep the most memory that a cgroup had");
         return;
     };
     let requested = text(agent, "/spec/containers/0/resources/requests/memory");
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{} KiB at most in the agent's container, which requests {requested}",
         most / 1024
     ));
@@ -81,7 +81,7 @@ pub(crate) fn memory_is_within_the_request(cluster: &Cluster, agent: &Value) {
     assert!(most <= requested * MIB);
 }
 
-/// What a file of a process's cgroup says, by its name on cgroup v1 and on v2.
+/// The text of a file of a process's cgroup, by its name on cgroup v1 and on v2.
 pub(crate) fn memory(pid: u32, v1: &str, v2: &str) -> Option<u64> {
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     cgroups.lines().find_map(|line| {

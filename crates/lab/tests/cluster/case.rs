@@ -1,25 +1,25 @@
-//! The hungry pods, and what is to be told of each.
+//! The hungry pods, and what is to be reported of each.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
-use xtask::say;
+use xtask::terminal;
 
 use crate::agent::agent_lines;
 use crate::support::{MIB, at, text};
 use crate::{ACCOUNT, PATIENCE};
 
-/// A pod of `deploy/hungry`, and what is to be told of it.
+/// A pod of `deploy/hungry`, and what is to be reported of it.
 pub(crate) struct Case {
     pub(crate) pod: &'static str,
     container: &'static str,
     scope: &'static str,
     limit: u64,
     outcome: &'static str,
-    /// Whether the kubelet tells of it.
-    pub(crate) told_by_kubelet: bool,
+    /// Whether the kubelet reports it.
+    pub(crate) reported_by_kubelet: bool,
 }
 
 /// Without `group.yaml`: this kubelet is older than `memory.oom.group` in pods.
@@ -30,7 +30,7 @@ pub(crate) const CASES: [Case; 5] = [
         scope: "container",
         limit: 48 * MIB,
         outcome: "container-died",
-        told_by_kubelet: true,
+        reported_by_kubelet: true,
     },
     Case {
         pod: "ten-seconds",
@@ -38,7 +38,7 @@ pub(crate) const CASES: [Case; 5] = [
         scope: "container",
         limit: 100 * MIB,
         outcome: "container-died",
-        told_by_kubelet: true,
+        reported_by_kubelet: true,
     },
     Case {
         pod: "init-container",
@@ -46,7 +46,7 @@ pub(crate) const CASES: [Case; 5] = [
         scope: "container",
         limit: 48 * MIB,
         outcome: "container-died",
-        told_by_kubelet: true,
+        reported_by_kubelet: true,
     },
     Case {
         pod: "pod-limit",
@@ -54,22 +54,22 @@ pub(crate) const CASES: [Case; 5] = [
         scope: "container",
         limit: 96 * MIB,
         outcome: "container-died",
-        told_by_kubelet: true,
+        reported_by_kubelet: true,
     },
-    // Last: the agent looks twice before it says what Kubernetes misses, so nothing is to come of the others then.
+    // Last: the agent checks twice before it reports what Kubernetes misses, so nothing is to come of the others then.
     Case {
         pod: "child-process",
         container: "parent",
         scope: "container",
         limit: 48 * MIB,
         outcome: "child-died",
-        told_by_kubelet: false,
+        reported_by_kubelet: false,
     },
 ];
 
 impl Case {
-    /// Waits for all that is to be told, and looks at all of it.
-    pub(crate) fn is_told(&self, cluster: &Cluster) {
+    /// Waits for all that is to be reported, and checks it.
+    pub(crate) fn check_reports(&self, cluster: &Cluster) {
         let event = wait::until(&format!("an Event on {}", self.pod), PATIENCE, || {
             self.events(cluster).pop()
         })
@@ -86,21 +86,22 @@ impl Case {
                 && request.pointer("/objectRef/name") == event.pointer("/metadata/name")
         })
         .unwrap();
-        say::line(format_args!(
+        terminal::line(format_args!(
             "{}: {:.1?} from the kill to the line in the pod's log, {:.1?} to the Event",
             self.pod,
             after(logged),
             after(written)
         ));
-        if self.told_by_kubelet {
+        if self.reported_by_kubelet {
             let what = format!("the kubelet's story of {}", self.pod);
-            let told = wait::until(&what, PATIENCE, || self.told_by_kubelet(cluster)).unwrap();
-            say::line(format_args!(
+            let reported =
+                wait::until(&what, PATIENCE, || self.reported_by_kubelet(cluster)).unwrap();
+            terminal::line(format_args!(
                 "{}: {:.1?} to the kubelet's story",
                 self.pod,
-                after(told)
+                after(reported)
             ));
-            assert!(written < told, "the kubelet was first");
+            assert!(written < reported, "the kubelet was first");
         }
     }
 
@@ -155,7 +156,7 @@ impl Case {
         );
     }
 
-    /// The container's id, once the kubelet has told it: that takes longer than the Event.
+    /// The container's id, once the kubelet has reported it: that takes longer than the Event.
     fn container_id(&self, cluster: &Cluster) -> String {
         let what = format!("the id of {} in {}", self.container, self.pod);
         wait::until(&what, PATIENCE, || {
@@ -185,7 +186,7 @@ impl Case {
         events
     }
 
-    /// The reasons of those that tell what Kubernetes makes of its kills.
+    /// The reasons of those on the status of its kills.
     pub(crate) fn verdicts(&self, cluster: &Cluster) -> Vec<String> {
         let events = self.all_events(cluster).into_iter();
         events
@@ -214,7 +215,7 @@ impl Case {
     }
 
     /// When the API server had the kubelet's word that something of this pod was OOM-killed.
-    pub(crate) fn told_by_kubelet(&self, cluster: &Cluster) -> Option<Timestamp> {
+    pub(crate) fn reported_by_kubelet(&self, cluster: &Cluster) -> Option<Timestamp> {
         answered(cluster, |request| {
             at(request, "/user/username")
                 .as_str()

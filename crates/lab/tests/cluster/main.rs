@@ -1,4 +1,4 @@
-//! The manifest as shipped in a real cluster: what the agent tells of each way
+//! The manifest as shipped in a real cluster: what the agent reports of each way
 //! that a pod can be OOM-killed in, how soon, and with which rights.
 
 #![allow(
@@ -27,7 +27,7 @@ use support::{at, binary};
 use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
 use xtask::process::capture;
-use xtask::{say, workspace};
+use xtask::{terminal, workspace};
 
 /// For what a scheduler and a kubelet have to do.
 const PATIENCE: Duration = wait::HANG;
@@ -35,12 +35,12 @@ const PATIENCE: Duration = wait::HANG;
 const ACCOUNT: &str = "system:serviceaccount:oom-bonker:oom-agent";
 
 #[test]
-fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
+fn the_manifest_as_shipped_reports_every_hungry_pod() {
     let start = Instant::now();
     let cache = Cache::open().unwrap();
-    let parts = Cluster::prepare(&cache, Debian::new(Consent::Ask).unwrap()).unwrap();
+    let parts = Cluster::prepare(&cache, Debian::new(Consent::Confirm).unwrap()).unwrap();
     let cluster = Cluster::start(&parts).unwrap();
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{:.1?} until the cluster's node was ready",
         start.elapsed()
     ));
@@ -50,7 +50,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         .unwrap();
     apply(&cluster, "daemonset.yaml");
     let agent = ready_agent(&cluster);
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{:.1?} until the agent's pod was ready",
         start.elapsed()
     ));
@@ -64,7 +64,7 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
     .unwrap();
     for case in &CASES {
         apply(&cluster, &format!("deploy/hungry/{}.yaml", case.pod));
-        case.is_told(&cluster);
+        case.check_reports(&cluster);
     }
     let [.., missed] = &CASES;
     wait::until("the verdict on the last pod", PATIENCE, || {
@@ -75,14 +75,14 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
     for case in &CASES {
         assert_eq!(case.incidents(&cluster).len(), 1, "lines on {}", case.pod);
         assert_eq!(case.events(&cluster).len(), 1, "Events on {}", case.pod);
-        if case.told_by_kubelet {
+        if case.reported_by_kubelet {
             assert_eq!(case.verdicts(&cluster), [""; 0], "{}", case.pod);
         } else {
             assert_eq!(case.verdicts(&cluster), ["OOMKillMissed"], "{}", case.pod);
             let pod = cluster.api.get(&case.path()).unwrap();
             assert_eq!(*at(&pod, "/status/phase"), json!("Running"));
-            assert_eq!(case.told_by_kubelet(&cluster), None, "{pod:#}");
-            say::line(format_args!("{}: the kubelet never tells", case.pod));
+            assert_eq!(case.reported_by_kubelet(&cluster), None, "{pod:#}");
+            terminal::line(format_args!("{}: the kubelet never reports", case.pod));
         }
     }
     sidecar::applications_survive(&cluster);
@@ -96,8 +96,8 @@ fn the_manifest_as_shipped_tells_of_every_hungry_pod() {
         *at(&agent, "/status/containerStatuses/0/restartCount"),
         json!(0)
     );
-    signals::a_pod_that_asks_for_signals_lives_by_them(&cluster, &agent);
-    say::line(format_args!("{:.1?} in all", start.elapsed()));
+    signals::a_pod_annotated_for_signals_lives_by_them(&cluster, &agent);
+    terminal::line(format_args!("{:.1?} in all", start.elapsed()));
 }
 
 fn apply(cluster: &Cluster, manifest: &str) {

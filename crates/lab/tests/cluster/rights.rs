@@ -1,18 +1,18 @@
-//! What the agent may do, against what its manifest says.
+//! What the agent may do, against its manifest.
 
 use std::collections::HashSet;
 use std::fs;
 
 use lab::Cluster;
 use serde_json::{Value, json};
-use xtask::say;
+use xtask::terminal;
 
 use crate::ACCOUNT;
 use crate::agent::agent_pid;
 use crate::case::CASES;
 use crate::support::{at, text};
 
-/// The container's process has what the manifest says, as the kernel shows it.
+/// The container's process has what the manifest grants, as the kernel shows it.
 pub(crate) fn are_those_of_the_manifest(cluster: &Cluster, agent: &Value) {
     let pid = agent_pid(cluster, agent);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -84,16 +84,16 @@ pub(crate) fn requests_are_those_of_the_manifest(cluster: &Cluster) {
             let value = request.pointer(&format!("/objectRef/{field}"));
             value.and_then(Value::as_str).unwrap_or("").to_owned()
         };
-        let asked = (
+        let needed = (
             reference("apiGroup"),
             reference("resource"),
             text(&request, "/verb").to_owned(),
         );
-        assert!(granted.contains(&asked), "{asked:?} of {granted:?}");
+        assert!(granted.contains(&needed), "{needed:?} of {granted:?}");
         let code = at(&request, "/responseStatus/code").as_u64().unwrap();
         assert!((200..300).contains(&code), "{request:#}");
     }
-    say::line(format_args!(
+    terminal::line(format_args!(
         "{requests} requests of the agent's account, all of {granted:?}"
     ));
     assert!(requests >= CASES.len());

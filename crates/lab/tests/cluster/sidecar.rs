@@ -8,7 +8,7 @@ use std::time::Duration;
 use lab::{Cluster, Registry, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use crate::support::oomhero::{Example, FIRST, THIRD};
 use crate::support::{MIB, at, binary};
@@ -63,7 +63,7 @@ const ALONE: Pod = Pod {
 /// As all three call it.
 const SIDECAR: &str = "oomhero";
 
-/// Of a MiB that was eaten, some more is charged for the program itself; and until it is told,
+/// Of a MiB that was eaten, some more is charged for the program itself; and until it is signalled,
 /// it eats on.
 const OFF: u64 = 24;
 
@@ -95,14 +95,14 @@ pub(crate) fn applications_survive(cluster: &Cluster) {
         },
     )
     .unwrap();
-    say::line("the same application without a sidecar: OOMKilled");
+    terminal::line("the same application without a sidecar: OOMKilled");
     // Else it would eat again, and what comes after has a CPU less.
     let mut kubectl = cluster.api.kubectl();
     kubectl.args(["delete", "pod", ALONE.name, "--now", "--wait=false"]);
     capture(kubectl.args(["--namespace", ALONE.namespace])).unwrap();
 }
 
-/// What the first line of a warning says of the time that is left, in seconds.
+/// The time that is left by the first line of a warning, in seconds.
 fn forecast(log: &str) -> Option<f64> {
     let warning = log.lines().find(|line| line.contains("warning: signal"))?;
     let (_, forecast) = warning.split_once("forecast_seconds=")?;
@@ -137,13 +137,13 @@ impl Pod {
     }
 
     fn survives(&self, cluster: &Cluster) {
-        let warned = self.told(cluster, "warned at ");
-        let let_go = self.told(cluster, "let go at ");
-        for (told, mark) in [warned, let_go].into_iter().zip(self.marks) {
+        let warned = self.mib_at(cluster, "warned at ");
+        let let_go = self.mib_at(cluster, "let go at ");
+        for (mib, mark) in [warned, let_go].into_iter().zip(self.marks) {
             let near = mark - OFF..mark + OFF;
             assert!(
-                near.contains(&told),
-                "{told} MiB, {mark} expected: {}",
+                near.contains(&mib),
+                "{mib} MiB, {mark} expected: {}",
                 self.logs(cluster)
             );
         }
@@ -165,21 +165,21 @@ impl Pod {
             assert_eq!(status["lastState"], json!({}), "{status:#}");
             assert!(status["state"]["running"].is_object(), "{status:#}");
         }
-        let said = self.log(cluster, SIDECAR).unwrap();
+        let log = self.log(cluster, SIDECAR).unwrap();
         for level in ["warning", "critical"] {
-            let sent = said.matches(&format!("{level}: signal sent")).count();
-            assert_eq!(sent, 1, "{said}");
+            let sent = log.matches(&format!("{level}: signal sent")).count();
+            assert_eq!(sent, 1, "{log}");
         }
-        let forecast = forecast(&said).unwrap_or_else(|| panic!("no forecast in {said}"));
-        say::line(format_args!(
-            "{}: warned at {warned} and let go at {let_go} of {} MiB, and lives; it had {forecast:.1} s, said the warning",
+        let forecast = forecast(&log).unwrap_or_else(|| panic!("no forecast in {log}"));
+        terminal::line(format_args!(
+            "{}: warned at {warned} and let go at {let_go} of {} MiB, and lives; it had {forecast:.1} s by the warning",
             self.example.file, self.limit
         ));
         let [mark, _] = self.marks;
         // 20 MiB in a second, or far fewer on a busy machine.
         let expected = Duration::from_millis((self.limit - mark) * 50).as_secs_f64();
         let near = expected / 2.0..expected * 30.0;
-        assert!(near.contains(&forecast), "{expected} s expected: {said}");
+        assert!(near.contains(&forecast), "{expected} s expected: {log}");
     }
 
     fn path(&self) -> String {
@@ -197,14 +197,14 @@ impl Pod {
             .find(|status| status["name"] == container)
     }
 
-    /// How many MiB the application had when it said that.
-    fn told(&self, cluster: &Cluster, what: &str) -> u64 {
-        let told = wait::until(&format!("{what}in {}", self.example.file), PATIENCE, || {
+    /// How many MiB the application had at that line.
+    fn mib_at(&self, cluster: &Cluster, what: &str) -> u64 {
+        let found = wait::until(&format!("{what}in {}", self.example.file), PATIENCE, || {
             let log = self.log(cluster, self.app)?;
             let (_, rest) = log.split_once(what)?;
             rest.split_once(" MiB\n")?.0.parse().ok()
         });
-        told.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs(cluster)))
+        found.unwrap_or_else(|error| panic!("{error:#}\n{}", self.logs(cluster)))
     }
 
     /// As the container runtime keeps it: of a container that was not restarted.
@@ -216,7 +216,7 @@ impl Pod {
         fs::read_to_string(log).ok()
     }
 
-    /// For whoever wants to know why.
+    /// For an error.
     fn logs(&self, cluster: &Cluster) -> String {
         let logs = [self.app, SIDECAR].map(|container| self.log(cluster, container));
         let pod = cluster.api.get(&self.path());

@@ -1,4 +1,4 @@
-//! The agent as patched to signal: a pod that asks for it lives.
+//! The agent as patched to signal: a pod with the annotation lives.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::fs;
 use lab::{Cluster, wait};
 use serde_json::{Value, json};
 use xtask::process::capture;
-use xtask::{say, workspace};
+use xtask::{terminal, workspace};
 
 use crate::agent::{agent_pid, ready_agent};
 use crate::support::{at, text};
@@ -14,10 +14,10 @@ use crate::{ACCOUNT, PATIENCE};
 
 const POD: &str = "/api/v1/namespaces/hungry/pods/careful";
 
-pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, before: &Value) {
-    // As shipped the agent signals nobody.
+pub(crate) fn a_pod_annotated_for_signals_lives_by_them(cluster: &Cluster, before: &Value) {
+    // As shipped the agent sends no signals.
     apply(cluster, "careless");
-    wait::until("the kill of a pod that nobody warns", PATIENCE, || {
+    wait::until("the kill of a pod without a warning", PATIENCE, || {
         let notes = notes(cluster, "careless");
         notes
             .keys()
@@ -45,22 +45,22 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
             .then_some(notes)
     })
     .unwrap();
-    let said = wait::until("what it says", PATIENCE, || {
+    let output = wait::until("its lines", PATIENCE, || {
         log(cluster).filter(|log| log.contains("let go"))
     });
-    let said = said.unwrap_or_else(|error| panic!("{error:#}\n{notes:#?}\n{:?}", log(cluster)));
+    let output = output.unwrap_or_else(|error| panic!("{error:#}\n{notes:#?}\n{:?}", log(cluster)));
     let mib = |what: &str| -> u64 {
-        let line = said.lines().find_map(|line| line.strip_prefix(what));
-        let line = line.unwrap_or_else(|| panic!("no {what} in {said}"));
+        let line = output.lines().find_map(|line| line.strip_prefix(what));
+        let line = line.unwrap_or_else(|| panic!("no {what} in {output}"));
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
     let (warned, let_go) = (mib("warned at "), mib("let go at "));
-    say::line(format_args!(
+    terminal::line(format_args!(
         "careful: warned at {warned} MiB, let go at {let_go} MiB of 48"
     ));
     assert!(
         (33..44).contains(&warned) && (40..48).contains(&let_go),
-        "{said}"
+        "{output}"
     );
     let pod = cluster.api.get(POD).unwrap();
     assert_eq!(*at(&pod, "/status/phase"), json!("Running"), "{pod:#}");
@@ -79,10 +79,10 @@ pub(crate) fn a_pod_that_asks_for_signals_lives_by_them(cluster: &Cluster, befor
         "{bad}"
     );
     assert_eq!(notes.len(), 0, "{notes:#?}");
-    asked_the_api_server(cluster);
+    requested_annotations_of_the_api_server(cluster);
 }
 
-/// What the container has said, as the kubelet keeps it: `TIME STREAM F LINE`.
+/// The lines of the container, as the kubelet keeps them: `TIME STREAM F LINE`.
 fn log(cluster: &Cluster) -> Option<String> {
     let mut pods = fs::read_dir(cluster.pod_logs()).ok()?.flatten();
     let ours = |pod: &fs::DirEntry| {
@@ -91,11 +91,11 @@ fn log(cluster: &Cluster) -> Option<String> {
             .starts_with("hungry_careful_")
     };
     let log = fs::read_to_string(pods.find(ours)?.path().join("main/0.log")).ok()?;
-    let said = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
-    Some(said.collect::<Vec<_>>().join("\n"))
+    let lines = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// As shipped, and with an annotation that says nothing.
+/// As shipped, and with an annotation that has no effect.
 fn apply(cluster: &Cluster, name: &str) {
     let shipped = workspace::root().join("deploy/careful.yaml");
     let mut pod: Value = serde_saphyr::from_str(&fs::read_to_string(shipped).unwrap()).unwrap();
@@ -138,12 +138,12 @@ fn has_what_signals_take(pid: u32) {
 }
 
 /// Its annotations are the API server's of now, not the runtime's of when it was made.
-fn asked_the_api_server(cluster: &Cluster) {
+fn requested_annotations_of_the_api_server(cluster: &Cluster) {
     let audit = cluster.api.audit().unwrap();
-    let asked = audit.iter().any(|request| {
+    let was_requested = audit.iter().any(|request| {
         *at(request, "/user/username") == json!(ACCOUNT)
             && request.pointer("/verb") == Some(&json!("get"))
             && request.pointer("/objectRef/name") == Some(&json!("careful"))
     });
-    assert!(asked);
+    assert!(was_requested);
 }

@@ -28,7 +28,7 @@ fn is_unnamed(incident: &Value) -> bool {
         .any(|field| degraded(incident, field))
 }
 
-/// Its container is named though nobody answers any more.
+/// Its container is named though no runtime answers any more.
 fn named_without_a_runtime(args: &[&str]) {
     let mut containerd = containerd();
     let endpoint = format!("unix://{}", containerd.socket().display());
@@ -42,7 +42,7 @@ fn named_without_a_runtime(args: &[&str]) {
         "exec tail /dev/zero",
     );
     let mut agent = Agent::start(&agent_bin(), &all, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let after = run_gated(
         &containerd,
         &pod("after", OTHER),
@@ -94,7 +94,7 @@ fn a_process_in_a_pods_sandbox_is_its_pods() {
 
 #[test]
 fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let parts = Containerd::prepare(&Cache::open().unwrap(), debian).unwrap();
     let nodes = [(); 2].map(|()| NestedNode::start(&parts).unwrap());
     let mut agents = nodes.each_ref().map(|node| {
@@ -107,7 +107,7 @@ fn each_of_two_nodes_on_one_kernel_reports_its_own_pods_only() {
         args.push(&endpoint);
         args.extend(LISTEN);
         let mut agent = node.start_agent(&agent_bin(), &args).unwrap();
-        let admin = Admin::of(&mut agent);
+        let admin = Admin::of_agent(&mut agent);
         (agent, admin)
     });
     let pods = [pod("one", UID), pod("two", OTHER)];

@@ -13,16 +13,16 @@ use crate::support::admin::{Admin, LISTEN};
 use crate::support::cri::{Gated, Pod, Sandbox};
 use crate::support::{MIB, SOON, agent_bin, at, containerd};
 
-/// Grows by steps in shared memory, which counts; says what it is told, and lets go when it is critical.
+/// Grows by steps in shared memory, which counts; notes its signals, and frees all when it is critical.
 const CAREFUL: &str = "
     trap 'du -m /dev/shm > /warned' USR1
-    trap 'du -m /dev/shm > /told; rm /dev/shm/eaten; exec sleep 2147483647' USR2
+    trap 'du -m /dev/shm > /critical; rm /dev/shm/eaten; exec sleep 2147483647' USR2
     while :; do head -c 1048576 /dev/zero >> /dev/shm/eaten; sleep 0.1; done";
 
 /// Of the 64 MiB of each container, the sandbox's shared memory has as many.
 const LIMIT: u64 = 48 * MIB;
 
-fn asking(annotations: &[(&'static str, &'static str)]) -> Pod {
+fn annotated_pod(annotations: &[(&'static str, &'static str)]) -> Pod {
     Pod {
         annotations: annotations.to_vec(),
         ..pod()
@@ -34,7 +34,7 @@ fn warning(containerd: &Containerd, args: &[&str]) -> (Agent, Admin) {
     let base = ["--no-kubernetes", "--cri-endpoint", &endpoint];
     let args = [&base[..], args, &LISTEN].concat();
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -49,11 +49,11 @@ fn line(agent: &mut Agent, container: &Gated, level: &str) -> Value {
 }
 
 /// What it wrote, in MiB.
-fn said(containerd: &Containerd, container: &Gated, file: &str) -> u64 {
+fn noted_mib(containerd: &Containerd, container: &Gated, file: &str) -> u64 {
     let path = containerd.rootfs(&container.id).join(file);
     wait::until(file, SOON, || {
-        let said = fs::read_to_string(&path).ok()?;
-        said.split_whitespace().next()?.parse().ok()
+        let noted = fs::read_to_string(&path).ok()?;
+        noted.split_whitespace().next()?.parse().ok()
     })
     .unwrap()
 }
@@ -62,15 +62,15 @@ fn said(containerd: &Containerd, container: &Gated, file: &str) -> u64 {
 fn a_container_that_lets_go_when_it_is_signalled_survives() {
     let containerd = containerd();
     let (mut agent, admin) = warning(&containerd, &["--warn", "line,signal"]);
-    let pod = asking(&[("oom-bonker.dev/signals", "first")]);
+    let pod = annotated_pod(&[("oom-bonker.dev/signals", "first")]);
     let mut sandbox = Sandbox::run(&containerd, &pod);
     let container = sandbox.run_gated_within("main", LIMIT, CAREFUL);
     container.open();
     let warned = line(&mut agent, &container, "warning");
     let critical = line(&mut agent, &container, "critical");
     for (line, signal, mark) in [(&warned, "SIGUSR1", 75), (&critical, "SIGUSR2", 90)] {
-        let told = json!({"name": signal, "sent": 1, "pids": [container.pid], "failed": null});
-        assert_eq!(*at(line, "/signal"), told);
+        let sent = json!({"name": signal, "sent": 1, "pids": [container.pid], "failed": null});
+        assert_eq!(*at(line, "/signal"), sent);
         assert_eq!(*at(line, "/mark"), json!(format!("{mark} % (working set)")));
         assert_eq!(*at(line, "/limit_bytes"), json!(LIMIT));
         assert_eq!(*at(line, "/pod/name"), json!("hungry"));
@@ -82,20 +82,20 @@ fn a_container_that_lets_go_when_it_is_signalled_survives() {
         assert!(left < 10.0, "{line:#}");
     }
     // Some of the limit is the shell itself; on a busy machine some more is eaten meanwhile.
-    let first = said(&containerd, &container, "warned");
-    let last = said(&containerd, &container, "told");
+    let first = noted_mib(&containerd, &container, "warned");
+    let last = noted_mib(&containerd, &container, "critical");
     assert!((33..44).contains(&first), "warned at {first} MiB of 48");
-    assert!((40..48).contains(&last), "told at {last} MiB of 48");
+    assert!((40..48).contains(&last), "signalled at {last} MiB of 48");
     let status = sandbox.status(&container);
     assert_eq!(status.state(), ContainerState::ContainerRunning);
     assert_eq!(status.reason, "");
-    // It is the only one here that asks for them.
+    // It is the only one here with that annotation.
     admin.until("oom_agent_warning_signals_total", 2.0);
     admin.until("oom_agent_warning_signals_failed_total", 0.0);
 }
 
 #[test]
-fn the_same_container_is_killed_where_it_does_not_ask_for_signals() {
+fn the_same_container_is_killed_without_the_annotation_for_signals() {
     let containerd = containerd();
     let (mut agent, admin) = warning(&containerd, &["--warn", "line,signal"]);
     let mut sandbox = Sandbox::run(&containerd, &pod());
@@ -112,17 +112,17 @@ fn the_same_container_is_killed_where_it_does_not_ask_for_signals() {
 }
 
 #[test]
-fn a_pods_own_marks_and_signals_hold_and_what_cannot_be_heeded_is_said() {
+fn a_pods_own_thresholds_and_signals_hold_and_bad_annotations_are_logged() {
     let containerd = containerd();
     let (mut agent, admin) = warning(&containerd, &["--warn", "line,signal"]);
-    let pod = asking(&[
+    let pod = annotated_pod(&[
         ("oom-bonker.dev/signals", "all"),
         ("oom-bonker.dev/warning", "memory_usage > 30"),
         ("oom-bonker.dev/critical", "memory_usage > 60 &"),
         ("oom-bonker.dev/warning-signal", "SIGTERM"),
     ]);
     let mut sandbox = Sandbox::run(&containerd, &pod);
-    let script = "trap 'du -m /dev/shm > /told; rm /dev/shm/eaten; exec sleep 2147483647' TERM
+    let script = "trap 'du -m /dev/shm > /critical; rm /dev/shm/eaten; exec sleep 2147483647' TERM
         while :; do head -c 1048576 /dev/zero >> /dev/shm/eaten; sleep 0.1; done";
     let container = sandbox.run_gated_within("main", LIMIT, script);
     container.open();
@@ -131,13 +131,13 @@ fn a_pods_own_marks_and_signals_hold_and_what_cannot_be_heeded_is_said() {
     assert_eq!(*at(&warned, "/signal/name"), json!("SIGTERM"));
     // The shell, and whatever it runs at that moment.
     assert!(at(&warned, "/signal/sent").as_u64().unwrap() >= 1);
-    let last = said(&containerd, &container, "told");
-    assert!((12..30).contains(&last), "told at {last} MiB of 48");
+    let last = noted_mib(&containerd, &container, "critical");
+    assert!((12..30).contains(&last), "signalled at {last} MiB of 48");
     agent
         .log
         .find("the annotation", SOON, |line| {
-            let says = "annotation oom-bonker.dev/critical is not heeded: ";
-            (line.contains(says) && line.contains("at character 19")).then_some(())
+            let message = "annotation oom-bonker.dev/critical is not heeded: ";
+            (line.contains(message) && line.contains("at character 19")).then_some(())
         })
         .unwrap();
     admin.until("oom_agent_warning_annotations_not_heeded_total", 1.0);
@@ -157,7 +157,7 @@ fn a_warning_is_posted_with_the_process_that_would_be_killed() {
     let mut sandbox = Sandbox::run(&containerd, &pod());
     let container = sandbox.run_gated_within("main", LIMIT, CAREFUL);
     container.open();
-    // Others' containers on this machine are told of, too.
+    // Others' containers on this machine are reported, too.
     let (request, body) = loop {
         let (request, body) = answered(&listener);
         if *at(&body, "/container/id") == json!(container.id) {

@@ -32,7 +32,7 @@ fn is_whole(incident: &Value, cgroup: &Cgroup) {
 }
 
 #[test]
-fn a_leak_is_told_as_one() {
+fn a_leak_is_reported_as_one() {
     let mut agent = agent();
     let (cgroup, _id) = Cgroup::of_container(64 * MIB).unwrap();
     // 8 MiB a second, or less on a machine that has more to do.
@@ -48,7 +48,7 @@ fn a_leak_is_told_as_one() {
 }
 
 #[test]
-fn a_burst_is_told_as_one() {
+fn a_burst_is_reported_as_one() {
     let mut agent = agent();
     let (cgroup, _id) = Cgroup::of_container(64 * MIB).unwrap();
     let mut idle = cgroup.command("/bin/sh");

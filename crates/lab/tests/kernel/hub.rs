@@ -34,17 +34,17 @@ fn a_follower_of_the_hub_swings_once_for_a_kill() {
         .unwrap();
     // The last two are the way there and the way back.
     let steps = lines.iter().enumerate();
-    let steps = steps.filter(|(_, line)| message(line).is_some_and(|said| said == "swing step"));
+    let steps = steps.filter(|(_, line)| message(line).is_some_and(|text| text == "swing step"));
     let strike = steps.map(|(n, _)| n).rev().nth(1).unwrap();
     let mut n = 0;
-    let (struck, ()) = follower
+    let (swung, ()) = follower
         .log
         .find_at("its strike", SOON, |_| {
             n += 1;
             (n > strike).then_some(())
         })
         .unwrap();
-    let took = struck.saturating_duration_since(stamp(id).unwrap());
+    let took = swung.saturating_duration_since(stamp(id).unwrap());
     println!("from the kernel's stamp to the follower's pulse: {took:?}");
     agent.acknowledgement(id, SOON).unwrap();
 
@@ -65,6 +65,6 @@ fn a_follower_of_the_hub_swings_once_for_a_kill() {
 }
 
 fn swing_of(id: &str, line: &str) -> bool {
-    message(line).is_some_and(|said| said == "bonked")
+    message(line).is_some_and(|text| text == "bonked")
         && field(line, "id").is_some_and(|of| of == id)
 }

@@ -12,7 +12,7 @@ use super::{HOG, Running, agent, tail};
 use crate::support::{MIB, SOON, at, text};
 
 /// Ends by itself, and is held up once `sched_process_exit` has fired (from Linux 6.16 on) by the list
-/// of futexes that the kernel then walks: it lies in a file that nobody answers for. Needs calls that
+/// of futexes that the kernel then walks: it lies in a file whose reads are not answered. Needs calls that
 /// Rust has no safe names for: mmap, `set_robust_list`, `exit_group`.
 const EXITS_SLOWLY: &str = r#"
 open my $adj, ">", "/proc/self/oom_score_adj"; print $adj 1000; close $adj;
@@ -25,7 +25,7 @@ syscall(273, $list, 24);
 syscall(231, 0);
 "#;
 
-/// How often a number is asked for: others start processes, too.
+/// How often a number is tried for: others start processes, too.
 const TRIES: usize = 10_000;
 
 fn lines_of(agent: &mut Agent, pid: u32) -> Vec<Value> {
@@ -69,7 +69,7 @@ fn a_mark_ends_with_its_process_and_a_reused_pid_is_a_process_of_its_own() {
             .arg(file.path()),
     );
     let pid = exits.pid();
-    file.read_begins(SOON).unwrap();
+    file.wait_for_read(SOON).unwrap();
 
     // It is chosen while it ends.
     let _greedy = Running::spawn(cgroup.command(HOG).args(["hog", "--mib", "60", "--hold"]));
@@ -79,13 +79,13 @@ fn a_mark_ends_with_its_process_and_a_reused_pid_is_a_process_of_its_own() {
         "already-exiting",
         "{incident:#}"
     );
-    file.let_go();
+    file.release();
     exits.0.wait().unwrap();
     let map = bpffs.map("MARKED");
     let none_left = || (!marks(&map).unwrap().contains(&pid)).then_some(());
     wait::until("the end of the mark", SOON, none_left).unwrap();
 
-    // Who gets its number and ends is nobody's incident, who is killed is told.
+    // A process that gets its number and ends is no incident; one that is killed is.
     let mut innocent = start_as(pid, || Command::new("true"));
     innocent.0.wait().unwrap();
     let other = Cgroup::new(16 * MIB).unwrap();

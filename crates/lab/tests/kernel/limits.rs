@@ -83,7 +83,7 @@ fn a_pod_with_its_containers_limit_has_none_of_its_own() {
     let victim = tail(&main);
     let incident = agent.incident_of(victim.pid(), SOON).unwrap();
     assert_eq!(*at(&incident, "/scope"), "container", "{incident:#}");
-    // Where the kernel says nothing, the nearest that is full is taken for it.
+    // Where the kernel shows nothing, the nearest that is full is taken for it.
     let setting = json!({"cgroup": main.path(), "limit_bytes": 48 * MIB});
     let limit = (at(&incident, "/limit_cgroup"), at(&incident, "/setting"));
     let counted = limit == (&json!(pod.path()), &setting);

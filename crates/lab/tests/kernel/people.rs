@@ -7,8 +7,8 @@ use lab::{Cgroup, Output, message};
 use super::{Running, tail};
 use crate::support::{MIB, SOON, agent_bin};
 
-/// An agent that tells people, attached.
-pub(super) fn telling(flags: &[&str]) -> Running {
+/// An agent with output for people, attached.
+pub(super) fn start_agent_for_people(flags: &[&str]) -> Running {
     let mut command = Command::new(agent_bin());
     command.args(["run", "--no-kubernetes", "--log-format=json"]);
     let mut agent = Running::spawn(command.args(flags).stderr(Stdio::piped()));
@@ -21,11 +21,11 @@ pub(super) fn telling(flags: &[&str]) -> Running {
 
 #[test]
 fn people_read_of_a_kill_in_one_line() {
-    let mut agent = telling(&[]);
+    let mut agent = start_agent_for_people(&[]);
     let cgroup = Cgroup::new(16 * MIB).unwrap();
     let victim = tail(&cgroup);
-    let told = format!(" tail (pid {}) was OOM-killed", victim.pid());
-    let ours = |line: &str| line.contains(&told).then(|| line.to_owned());
+    let sentence = format!(" tail (pid {}) was OOM-killed", victim.pid());
+    let ours = |line: &str| line.contains(&sentence).then(|| line.to_owned());
     let line = agent.output().find("sentence", SOON, ours).unwrap();
     assert!(line.contains("16.0 MiB"), "{line}");
     assert!(line.ends_with(" — command line: tail /dev/zero"), "{line}");

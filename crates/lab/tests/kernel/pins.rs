@@ -1,4 +1,4 @@
-//! What is killed while no agent runs is told by the next one, once.
+//! What is killed while no agent runs is reported by the next one, once.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -90,8 +90,8 @@ fn five(cgroup: &Cgroup) -> Vec<u32> {
         .collect()
 }
 
-/// How many lines tell of each, after all of one later kill's have come.
-fn told(agent: &mut Agent, pids: &[u32]) -> Vec<usize> {
+/// How many lines report each, after all of one later kill's have come.
+fn count_reports(agent: &mut Agent, pids: &[u32]) -> Vec<usize> {
     let after = Cgroup::new(16 * MIB).unwrap();
     let last = tail(&after);
     agent.incident_of(last.pid(), SOON).unwrap();
@@ -107,15 +107,15 @@ fn told(agent: &mut Agent, pids: &[u32]) -> Vec<usize> {
 }
 
 #[test]
-fn kills_while_no_agent_runs_are_told_once_by_the_next() {
+fn kills_while_no_agent_runs_are_reported_once_by_the_next() {
     let bpffs = Bpffs::mount();
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     let mut first = bpffs.agent();
-    first.kill();
+    first.crash();
     let pids = five(&cgroup);
 
     let mut second = bpffs.agent();
-    let admin = Admin::of(&mut second);
+    let admin = Admin::of_agent(&mut second);
     for pid in &pids {
         let incident = second.incident_of(*pid, SOON).unwrap();
         assert_eq!(*at(&incident, "/victims/0/cgroup"), json!(cgroup.path()));
@@ -127,14 +127,14 @@ fn kills_while_no_agent_runs_are_told_once_by_the_next() {
         let unread = |reason: &Value| reason.as_str().unwrap().contains("not read");
         assert!(!degraded.iter().any(unread), "{incident:#}");
     }
-    assert_eq!(told(&mut second, &pids), [1; 5]);
+    assert_eq!(count_reports(&mut second, &pids), [1; 5]);
     // Others' kills may be under way.
     admin.until("oom_agent_drift", 0.0);
     assert!(admin.series("oom_agent_incidents_waited_total") >= Some(5.0));
-    second.kill();
+    second.crash();
 
     let mut third = bpffs.agent();
-    assert_eq!(told(&mut third, &pids), [0; 5]);
+    assert_eq!(count_reports(&mut third, &pids), [0; 5]);
     third.end();
     let layouts = listed(&bpffs.pins());
     let [layout] = layouts.as_slice() else {
@@ -157,26 +157,26 @@ fn an_agent_that_ends_in_order_leaves_its_programs_too() {
     for pid in &pids {
         second.incident_of(*pid, SOON).unwrap();
     }
-    assert_eq!(told(&mut second, &pids), [1; 5]);
+    assert_eq!(count_reports(&mut second, &pids), [1; 5]);
 }
 
 #[test]
 fn an_incident_whose_container_is_being_looked_up_is_not_lost() {
     let bpffs = Bpffs::mount();
     let (cgroup, id) = Cgroup::of_container(32 * MIB).unwrap();
-    // A runtime that takes connections and says nothing is given half a second.
+    // A runtime that takes connections and answers nothing is given half a second.
     let dir = tempfile::tempdir().unwrap();
     let silent = dir.path().join("cri.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
     let endpoint = format!("unix://{}", silent.display());
     let mut first = bpffs.agent_with(&["--cri-endpoint", &endpoint]);
-    let admin = Admin::of(&mut first);
+    let admin = Admin::of_agent(&mut first);
     let mut victim = tail(&cgroup);
     victim.0.wait().unwrap();
     // A scrape takes as long as the runtime is given: by its end it has been read.
     assert_eq!(admin.get("/live").0, 200);
-    let told = |line: &String| line.contains(&id);
-    let before = first.kill().into_iter().filter(told).count();
+    let is_ours = |line: &String| line.contains(&id);
+    let before = first.crash_and_read().into_iter().filter(is_ours).count();
     let mut second = bpffs.agent();
     let incident = second.incident_of(victim.pid(), SOON);
     assert_eq!((before, incident.is_ok()), (0, true));
@@ -201,10 +201,10 @@ fn what_another_version_left_is_removed_with_a_warning() {
     let warned = agent
         .log
         .so_far()
-        .any(|line| message(line).is_some_and(|said| said.contains("another version")));
+        .any(|line| message(line).is_some_and(|text| text.contains("another version")));
     assert!(warned);
     assert!(!old.exists() && other.exists());
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let discarded = admin.series(r#"oom_agent_lost_total{reason="ring-discarded"}"#);
     assert_eq!(discarded, Some(1.0));
     agent.end();
@@ -213,7 +213,7 @@ fn what_another_version_left_is_removed_with_a_warning() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_told_with_the_remedy() {
+fn a_directory_that_cannot_be_used_is_an_error_with_the_remedy() {
     let bpffs = Bpffs::mount();
     let run = |pins: &Path| {
         let mut command = Command::new(agent_bin());
@@ -221,25 +221,28 @@ fn a_directory_that_cannot_be_used_is_told_with_the_remedy() {
         command
     };
     let _agent = bpffs.agent();
-    let said = fails(&mut run(&bpffs.pins()));
-    assert!(said.contains("end that one first"), "{said}");
+    let error = fails(&mut run(&bpffs.pins()));
+    assert!(error.contains("end that one first"), "{error}");
     let unpin = &mut Command::new(agent_bin());
-    let said = fails(unpin.args(["unpin", "--pin"]).arg(bpffs.pins()));
-    assert!(said.contains("end that one first"), "{said}");
+    let error = fails(unpin.args(["unpin", "--pin"]).arg(bpffs.pins()));
+    assert!(error.contains("end that one first"), "{error}");
 }
 
 #[test]
-fn without_a_bpffs_all_is_told_but_what_a_restart_misses() {
+fn without_a_bpffs_all_is_reported_but_what_a_restart_misses() {
     let elsewhere = tempfile::tempdir().unwrap();
     let pin = elsewhere.path().as_os_str();
     let args = ["--no-kubernetes", "--pin"].map(AsRef::<OsStr>::as_ref);
     let mut agent = Agent::start(&agent_bin(), &[&args[..], &[pin]].concat(), &[]).unwrap();
-    let says = |line: &str| {
+    let has_reason = |line: &str| {
         let both =
             line.contains("nothing is pinned") && line.contains("mount -t bpf bpf /sys/fs/bpf");
         both.then_some(())
     };
-    agent.log.find("why nothing is pinned", SOON, says).unwrap();
+    agent
+        .log
+        .find("why nothing is pinned", SOON, has_reason)
+        .unwrap();
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     let mut victim = tail(&cgroup);
     agent.incident_in(cgroup.path(), SOON).unwrap();
@@ -255,21 +258,21 @@ fn an_agent_that_is_killed_among_kills_loses_and_doubles_nothing() {
     for _ in 0..6 {
         let mut agent = bpffs.agent();
         let victims: Vec<Running> = (0..4).map(|_| tail(&cgroup)).collect();
-        // The first is told, the others' records are on their way.
+        // The first is reported, the others' records are on their way.
         let first = agent.incidents.find("incident", SOON, |line| {
             let incident: Value = serde_json::from_str(line).ok()?;
             (*at(&incident, "/victims/0/cgroup") == json!(cgroup.path())).then_some(())
         });
         first.unwrap();
-        lines.extend(agent.kill());
+        lines.extend(agent.crash_and_read());
         for mut victim in victims {
             victim.0.wait().unwrap();
             pids.push(victim.pid());
         }
     }
     let mut last = bpffs.agent();
-    told(&mut last, &[]);
-    lines.extend(last.kill());
+    count_reports(&mut last, &[]);
+    lines.extend(last.crash_and_read());
     let of = |pid: &u32| {
         let ours = |line: &&String| {
             let incident: Value = serde_json::from_str(line).unwrap();

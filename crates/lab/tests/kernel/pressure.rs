@@ -14,7 +14,7 @@ use crate::support::{MIB, SOON, agent_bin};
 fn sampling(period: &str) -> (Agent, Admin) {
     let args = [&["--no-kubernetes", "--sample", period][..], &LISTEN].concat();
     let mut agent = Agent::start(&agent_bin(), &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     (agent, admin)
 }
 
@@ -45,10 +45,11 @@ fn hog(cgroup: &Cgroup, mib: &str) -> (Running, Output) {
             .command(HOG)
             .args(["hog", "--mib", mib, "--gate", "--hold"]),
     );
-    let mut said = hog.output();
-    said.find("ready", SOON, |line| (line == "ready").then_some(()))
+    let mut output = hog.output();
+    output
+        .find("ready", SOON, |line| (line == "ready").then_some(()))
         .unwrap();
-    (hog, said)
+    (hog, output)
 }
 
 fn go(hog: &mut Running) {
@@ -95,14 +96,15 @@ fn one_that_is_there_before_the_agent_is_watched_too_and_off_is_off() {
 fn what_crosses_a_mark_is_seen_before_the_next_pass() {
     let (_agent, admin) = sampling("60s");
     let (cgroup, id) = Cgroup::of_container(128 * MIB).unwrap();
-    let (mut eater, mut said) = hog(&cgroup, "100");
+    let (mut eater, mut output) = hog(&cgroup, "100");
     let usage = series("usage", &id);
     until_between(admin, &usage, 0, 60 * MIB);
     go(&mut eater);
-    said.find("touched", SOON, |line| {
-        line.starts_with("touched").then_some(())
-    })
-    .unwrap();
+    output
+        .find("touched", SOON, |line| {
+            line.starts_with("touched").then_some(())
+        })
+        .unwrap();
     until_between(admin, &usage, 95 * MIB, 128 * MIB);
     assert!(
         admin
@@ -129,24 +131,24 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
     std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
     let args = [&["--no-kubernetes"][..], &LISTEN].concat();
     let mut agent = Agent::start(&agent, &args, &[]).unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let hogs: Vec<_> = (0..2)
         .map(|_| {
             let (cgroup, id) = Cgroup::of_container(128 * MIB).unwrap();
-            let (mut eater, said) = hog(&cgroup, "100");
+            let (mut eater, output) = hog(&cgroup, "100");
             until_between(admin, &series("usage", &id), 0, 60 * MIB);
             go(&mut eater);
             until_between(admin, &series("usage", &id), 95 * MIB, 128 * MIB);
-            (eater, said, cgroup)
+            (eater, output, cgroup)
         })
         .collect();
     drop(hogs);
     agent.end();
     let never = |_: &str| None::<()>;
     let _ended = agent.log.find("its end", SOON, never);
-    let says = "no threshold notifications of cgroup v1";
-    let said = agent.log.so_far().filter(|line| line.contains(says));
-    let lines: Vec<_> = said.collect();
+    let warning = "no threshold notifications of cgroup v1";
+    let lines = agent.log.so_far().filter(|line| line.contains(warning));
+    let lines: Vec<_> = lines.collect();
     let v1 = Path::new("/sys/fs/cgroup/memory/memory.stat").exists();
     assert_eq!(lines.len(), usize::from(v1), "{lines:?}");
     assert!(
@@ -156,7 +158,7 @@ fn where_marks_cannot_be_set_passes_and_growth_do_without() {
 }
 
 /// Containers with as many marks as there can be, since half of their limits is page cache.
-fn crowd() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
+fn many_containers() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
     let files = tempfile::tempdir().unwrap();
     let make = |n: u8| {
         let (cgroup, id) = Cgroup::of_container(4 * MIB).unwrap();
@@ -172,23 +174,23 @@ fn crowd() -> (Vec<(Cgroup, String)>, tempfile::TempDir) {
 }
 
 #[test]
-fn a_crowd_is_watched_at_once() {
-    let (crowd, _files) = crowd();
+fn many_containers_are_watched_at_once() {
+    let (containers, _files) = many_containers();
     // Before the next sweep.
     let (_agent, admin) = sampling("60s");
     wait::until("all of them", Duration::from_secs(50), || {
         let (_, text) = admin.get("/metrics");
         let is_shown = |(_, id): &(Cgroup, String)| text.contains(&series("usage", id));
-        crowd.iter().all(is_shown).then_some(())
+        containers.iter().all(is_shown).then_some(())
     })
     .unwrap();
 }
 
 #[test]
-fn it_ends_at_once_whatever_the_kernel_is_asked_for() {
-    let (_crowd, _files) = crowd();
+fn it_ends_at_once_during_any_request_to_the_kernel() {
+    let (_containers, _files) = many_containers();
     let (mut agent, _admin) = sampling("1s");
-    let told = Instant::now();
+    let sent = Instant::now();
     agent.end();
-    assert!(told.elapsed() < SOON, "it was killed");
+    assert!(sent.elapsed() < SOON, "it was killed");
 }

@@ -1,4 +1,4 @@
-//! `oom-agent sidecar`: a process that heeds its signals lives.
+//! `oom-agent sidecar`: a process that acts on its signals lives.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ const LIMIT: u64 = 64 * MIB;
 /// One MiB in so many ms: from 90 % on there are some 300 ms left.
 const CAREFUL: [&str; 6] = ["hog", "--mib", "200", "--hold", "--careful", "50"];
 
-/// A cgroup to grow in. Pages of the program that nobody has run yet would be charged to it.
+/// A cgroup to grow in. Pages of the program that were not used yet would be charged to it.
 fn cgroup() -> Cgroup {
     let mut once = Command::new(HOG);
     let ran = once.args(["hog", "--mib", "1", "--careful", "1"]).output();
@@ -29,7 +29,7 @@ struct Sidecar {
     log: Output,
 }
 
-/// Beside nobody: of one cgroup.
+/// Without a pod: of one cgroup.
 fn sidecar(cgroup: &Cgroup, args: &[&str], env: &[(&str, &str)]) -> Sidecar {
     let mut command = Command::new(agent_bin());
     command
@@ -51,14 +51,14 @@ fn sidecar(cgroup: &Cgroup, args: &[&str], env: &[(&str, &str)]) -> Sidecar {
         _running: running,
         log,
     };
-    sidecar.says("watching");
+    sidecar.find_message("watching");
     sidecar
 }
 
 impl Sidecar {
-    fn says(&mut self, what: &str) {
-        let says = |line: &str| message(line)?.contains(what).then_some(());
-        self.log.find(what, SOON, says).unwrap();
+    fn find_message(&mut self, what: &str) {
+        let has = |line: &str| message(line)?.contains(what).then_some(());
+        self.log.find(what, SOON, has).unwrap();
     }
 }
 
@@ -72,13 +72,13 @@ fn a_process_that_lets_go_on_sigusr2_survives() {
     let cgroup = cgroup();
     let _sidecar = sidecar(&cgroup, &[], &[]);
     let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
-    let mut said = hog.output();
-    let warned = mib(&mut said, "warned at ");
-    let let_go = mib(&mut said, "let go at ");
+    let mut output = hog.output();
+    let warned = mib(&mut output, "warned at ");
+    let let_go = mib(&mut output, "let go at ");
     // Some of the limit is the program itself; on a busy machine some more is eaten meanwhile.
     assert!((40..58).contains(&warned), "warned at {warned} MiB of 64");
     assert!((50..64).contains(&let_go), "let go at {let_go} MiB of 64");
-    mib(&mut said, "touched ");
+    mib(&mut output, "touched ");
     assert_eq!(cgroup.oom_kills().unwrap(), 0);
 }
 
@@ -92,7 +92,7 @@ fn the_same_process_is_killed_without_a_sidecar() {
 }
 
 #[test]
-fn oomheros_variables_say_when_and_with_what() {
+fn oomheros_variables_set_thresholds_and_signals() {
     let cgroup = cgroup();
     let env = [
         ("WARNING", "30"),
@@ -106,8 +106,8 @@ fn oomheros_variables_say_when_and_with_what() {
     let status = hog.0.wait().unwrap();
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     assert_eq!((signal, cgroup.oom_kills().unwrap()), (Some(15), 0));
-    sidecar.says("warning: signal sent");
-    sidecar.says("critical: signal sent");
+    sidecar.find_message("warning: signal sent");
+    sidecar.find_message("critical: signal sent");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn an_empty_variable_is_none() {
         "CRITICAL_SIGNAL",
     ];
     let mut sidecar = sidecar(&cgroup, &[], &names.map(|name| (name, "")));
-    let watching = |line: &&str| message(line).is_some_and(|said| said.contains("watching"));
+    let watching = |line: &&str| message(line).is_some_and(|text| text.contains("watching"));
     let line = sidecar.log.so_far().find(watching).unwrap();
     for (name, default) in [
         ("warning", "75 %"),
@@ -134,16 +134,16 @@ fn an_empty_variable_is_none() {
 }
 
 #[test]
-fn a_warning_that_is_not_below_the_critical_mark_is_said_to_be_none() {
+fn a_warning_threshold_that_is_not_below_the_critical_one_is_logged() {
     let cgroup = cgroup();
-    let said = |env: &[(&str, &str)]| {
+    let is_logged = |env: &[(&str, &str)]| {
         let mut sidecar = sidecar(&cgroup, &[], env);
-        let none = |line: &str| line.contains("nothing is warned of");
+        let none = |line: &str| line.contains("the warning level is never reached");
         sidecar.log.so_far().any(none)
     };
-    assert!(said(&[("WARNING", "95")]));
-    assert!(said(&[("WARNING", "90")]));
-    assert!(!said(&[("WARNING", "89")]));
+    assert!(is_logged(&[("WARNING", "95")]));
+    assert!(is_logged(&[("WARNING", "90")]));
+    assert!(!is_logged(&[("WARNING", "89")]));
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn an_expression_of_the_third_oomhero_decides() {
     ];
     let _sidecar = sidecar(&cgroup, &args, &[]);
     let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
-    let mut said = hog.output();
-    let warned = mib(&mut said, "warned at ");
-    let let_go = mib(&mut said, "let go at ");
+    let mut output = hog.output();
+    let warned = mib(&mut output, "warned at ");
+    let let_go = mib(&mut output, "let go at ");
     assert!(
         warned < 30 && (25..55).contains(&let_go),
         "{warned}, {let_go}"
@@ -184,7 +184,7 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     // Slow enough for a forecast: 6.7 MiB in a second.
     let slow = ["hog", "--mib", "200", "--hold", "--careful", "150"];
     let mut hog = Running::spawn(cgroup.command(HOG).args(slow));
-    let mut said = hog.output();
+    let mut output = hog.output();
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut request = String::new();
@@ -205,10 +205,15 @@ fn a_notice_is_posted_in_place_of_a_signal() {
     assert_eq!(body["collected_data"]["memory_max"], LIMIT);
     let forecast = body["forecast_seconds"].as_f64().unwrap();
     assert!((1.5..12.0).contains(&forecast), "{body:#}");
-    sidecar.says("warning: notice");
+    sidecar.find_message("warning: notice");
     assert!(!sidecar.log.so_far().any(|line| line.contains("s3cret")));
     hog.0.wait().unwrap();
-    assert!(!said.to_end(SOON).iter().any(|line| line.contains("warned")));
+    assert!(
+        !output
+            .to_end(SOON)
+            .iter()
+            .any(|line| line.contains("warned"))
+    );
 }
 
 #[test]
@@ -217,37 +222,37 @@ fn a_limit_above_the_cgroup_is_one_of_it() {
     let app = parent.below("app").unwrap();
     let _sidecar = sidecar(&app, &[], &[]);
     let mut hog = Running::spawn(app.command(HOG).args(CAREFUL));
-    let mut said = hog.output();
-    let warned = mib(&mut said, "warned at ");
-    let let_go = mib(&mut said, "let go at ");
+    let mut output = hog.output();
+    let warned = mib(&mut output, "warned at ");
+    let let_go = mib(&mut output, "let go at ");
     assert!((40..58).contains(&warned), "warned at {warned} MiB of 64");
     assert!((50..64).contains(&let_go), "let go at {let_go} MiB of 64");
 }
 
 /// As a service's, with every restart.
 #[test]
-fn a_cgroup_that_goes_is_told_once_and_watched_again_when_it_is_back() {
+fn a_cgroup_that_goes_is_logged_once_and_watched_again_when_it_is_back() {
     let cgroup = cgroup();
     let mut sidecar = sidecar(&cgroup, &[], &[]);
     cgroup.remove().unwrap();
-    sidecar.says("cannot be listed");
-    // Ten looks: none of them says it again.
-    let mut told = 0;
+    sidecar.find_message("cannot be listed");
+    // Ten samples: none of them logs it again.
+    let mut logged = 0;
     let again = |line: &str| {
-        told += u32::from(message(line)?.contains("cannot be listed"));
-        (told > 1).then_some(())
+        logged += u32::from(message(line)?.contains("cannot be listed"));
+        (logged > 1).then_some(())
     };
     let again = sidecar.log.find("it", Duration::from_secs(1), again);
     assert!(again.is_err());
     cgroup.make_anew(LIMIT).unwrap();
-    sidecar.says("can be listed again");
+    sidecar.find_message("can be listed again");
     let mut hog = Running::spawn(cgroup.command(HOG).args(CAREFUL));
     mib(&mut hog.output(), "let go at ");
 }
 
 /// The processes of a pod: the first one holds the namespace, one comes near its limit, one has none.
 #[test]
-fn in_a_shared_pid_namespace_only_who_is_near_a_limit_is_told() {
+fn in_a_shared_pid_namespace_only_processes_near_a_limit_are_signalled() {
     let cgroup = cgroup();
     let script = r#"
         "$AGENT" sidecar --http-listen 127.0.0.1:0 < /dev/null 2>&1 &
@@ -270,25 +275,25 @@ fn in_a_shared_pid_namespace_only_who_is_near_a_limit_is_told() {
     .env("HOG", HOG)
     .env("PROCS", cgroup.procs());
     let mut pod = Running::spawn(&mut pod);
-    let mut said = pod.output();
+    let mut output = pod.output();
     for line in ["watching", "ready"] {
-        let found = |said: &str| said.contains(line).then_some(());
-        said.find(line, SOON, found).unwrap();
+        let found = |text: &str| text.contains(line).then_some(());
+        output.find(line, SOON, found).unwrap();
     }
     pod.0.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
-    mib(&mut said, "warned at ");
-    mib(&mut said, "let go at ");
+    mib(&mut output, "warned at ");
+    mib(&mut output, "let go at ");
     let live = |line: &str| (line == "all live").then_some(());
-    said.find("all live", SOON, live).unwrap();
+    output.find("all live", SOON, live).unwrap();
     assert_eq!(cgroup.oom_kills().unwrap(), 0);
 }
 
 #[test]
 fn no_process_of_the_host_is_ever_signalled() {
     let refused = Command::new(agent_bin()).arg("sidecar").output().unwrap();
-    let says = String::from_utf8(refused.stderr).unwrap();
-    assert!(!refused.status.success(), "{says}");
-    assert!(says.contains("the host's PID namespace"), "{says}");
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success(), "{error}");
+    assert!(error.contains("the host's PID namespace"), "{error}");
 }
 
 #[test]
@@ -299,11 +304,11 @@ fn what_is_wrong_is_named_at_start() {
         assert!(!ended.status.success());
         String::from_utf8(ended.stderr).unwrap()
     };
-    let says = start(&["--warning", "memory_usage > 75 &"]);
-    assert!(says.contains("found `&`, at character 19 of: "), "{says}");
-    let says = start(&["--cgroup", "/nowhere"]);
-    assert!(says.contains("/nowhere has neither"), "{says}");
+    let error = start(&["--warning", "memory_usage > 75 &"]);
+    assert!(error.contains("found `&`, at character 19 of: "), "{error}");
+    let error = start(&["--cgroup", "/nowhere"]);
+    assert!(error.contains("/nowhere has neither"), "{error}");
     let missing = Path::new("/nowhere/http.yaml").to_str().unwrap();
-    let says = start(&["--cgroup", "/nowhere", "--http-file-path", missing]);
-    assert!(says.contains("cannot read /nowhere/http.yaml"), "{says}");
+    let error = start(&["--cgroup", "/nowhere", "--http-file-path", missing]);
+    assert!(error.contains("cannot read /nowhere/http.yaml"), "{error}");
 }

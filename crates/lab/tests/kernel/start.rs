@@ -1,12 +1,12 @@
-//! What is said at the start, and what then still works.
+//! What is logged at the start, and what then still works.
 
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use lab::{Agent, Cgroup, Output, field, message};
 use serde_json::json;
-use xtask::process::stop;
+use xtask::process::{Guard, wait_timeout};
 
 use super::{Running, tail};
 use crate::support::{MIB, SOON, agent_bin};
@@ -18,48 +18,36 @@ fn a_malformed_flag_is_refused_with_a_message() {
         &["run", "--output", "xml"],
         &["run", "--cri-endpoint", "http://example.org"],
     ] {
-        let mut child = Command::new(agent_bin())
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let status = xtask::process::wait_timeout(&mut child, SOON).unwrap();
-        stop(&mut child, Duration::ZERO);
-        let mut said = String::new();
-        child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        let status = status.unwrap_or_else(|| panic!("{args:?} runs on: {said}"));
-        assert!(!status.success(), "{args:?}: {said}");
+        let (status, error) = run_to_end(Command::new(agent_bin()).args(args));
+        assert!(!status.success(), "{args:?}: {error}");
         let wrong = args.get(2).unwrap();
         assert!(
-            said.contains(wrong) && !said.contains("panicked"),
-            "{args:?}: {said}"
+            error.contains(wrong) && !error.contains("panicked"),
+            "{args:?}: {error}"
         );
     }
 }
 
-/// Runs a command that should fail with exit code 1, and gives what it said on standard error.
+/// Runs a command that should fail with exit code 1, and gives its standard error.
 pub(super) fn fails(command: &mut Command) -> String {
-    let mut child = command
+    let (status, error) = run_to_end(command);
+    assert_eq!(status.code(), Some(1), "{error}");
+    error
+}
+
+fn run_to_end(command: &mut Command) -> (ExitStatus, String) {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let status = xtask::process::wait_timeout(&mut child, SOON).unwrap();
-    stop(&mut child, Duration::ZERO);
-    let mut said = String::new();
+        .stderr(Stdio::piped());
+    let mut child = Guard::spawn(command, Duration::ZERO).unwrap();
+    let status = wait_timeout(&mut child, SOON).unwrap();
     let mut stderr = child.stderr.take().unwrap();
-    stderr.read_to_string(&mut said).unwrap();
-    let status = status.unwrap_or_else(|| panic!("it runs on: {said}"));
-    assert_eq!(status.code(), Some(1), "{said}");
-    said
+    drop(child);
+    let mut error = String::new();
+    stderr.read_to_string(&mut error).unwrap();
+    let status = status.unwrap_or_else(|| panic!("it runs on: {error}"));
+    (status, error)
 }
 
 /// The agent in a mount namespace of its own, after a piece of shell.
@@ -78,15 +66,15 @@ fn after_mounts(mounts: &str, args: &[&str]) -> Command {
 #[test]
 fn a_missing_capability_is_one_sentence_with_the_remedy() {
     for bounding in ["-all", "-all,+bpf", "-all,+perfmon"] {
-        let said = fails(
+        let error = fails(
             Command::new("setpriv")
                 .arg(format!("--bounding-set={bounding}"))
                 .arg(agent_bin())
                 .args(["run", "--no-kubernetes"]),
         );
-        let lines: Vec<&str> = said.lines().collect();
+        let lines: Vec<&str> = error.lines().collect();
         let [line] = lines.as_slice() else {
-            panic!("{bounding}: {said}")
+            panic!("{bounding}: {error}")
         };
         assert!(
             line.starts_with("oom-agent: nothing can be captured on this host: "),
@@ -103,7 +91,7 @@ fn a_missing_capability_is_one_sentence_with_the_remedy() {
 const NO_BTF: &str = "mount --bind /dev/null /sys/kernel/btf/vmlinux";
 
 #[test]
-fn without_btf_the_classic_tracepoint_is_used_and_that_is_said() {
+fn without_btf_the_classic_tracepoint_is_used_and_logged() {
     let cgroup = Cgroup::new(32 * MIB).unwrap();
     let mounts = format!("{NO_BTF} && mount -t tracefs nodev /sys/kernel/tracing");
     let mut agent = Running::spawn(after_mounts(&mounts, &[]).stderr(Stdio::piped()));
@@ -119,7 +107,7 @@ fn without_btf_the_classic_tracepoint_is_used_and_that_is_said() {
     })
     .unwrap();
     let guessed = log.so_far().any(|line| line.contains("where most kernels"));
-    assert!(!guessed, "tracefs tells where the pid is");
+    assert!(!guessed, "tracefs shows where the pid is");
     let victim = tail(&cgroup);
     incidents
         .find("incident", SOON, |line| {
@@ -130,22 +118,22 @@ fn without_btf_the_classic_tracepoint_is_used_and_that_is_said() {
 }
 
 #[test]
-fn without_btf_and_tracefs_one_sentence_tells_of_both() {
+fn without_btf_and_tracefs_one_sentence_names_both() {
     // Whatever the host has mounted there is hidden.
     let mounts = format!(
         "{NO_BTF} && mount -t tmpfs nodev /sys/kernel/tracing && mount -t tmpfs nodev /sys/kernel/debug"
     );
-    let said = fails(&mut after_mounts(&mounts, &[]));
-    let last = said.lines().last().unwrap();
-    assert!(last.contains("CONFIG_DEBUG_INFO_BTF"), "{said}");
-    assert!(last.contains("mount -t tracefs"), "{said}");
-    let said = fails(&mut after_mounts(NO_BTF, &["--probe", "btf"]));
-    let last = said.lines().last().unwrap();
-    assert!(last.contains("the kernel's BTF cannot be used"), "{said}");
+    let error = fails(&mut after_mounts(&mounts, &[]));
+    let last = error.lines().last().unwrap();
+    assert!(last.contains("CONFIG_DEBUG_INFO_BTF"), "{error}");
+    assert!(last.contains("mount -t tracefs"), "{error}");
+    let error = fails(&mut after_mounts(NO_BTF, &["--probe", "btf"]));
+    let last = error.lines().last().unwrap();
+    assert!(last.contains("the kernel's BTF cannot be used"), "{error}");
 }
 
 #[test]
-fn a_kubeconfig_that_is_not_there_is_told() {
+fn a_missing_kubeconfig_is_an_error() {
     let path = "/nonexistent/config";
     let mut agent = Agent::start(&agent_bin(), &["--kubeconfig", path], &[]).unwrap();
     agent

@@ -1,4 +1,4 @@
-//! Containers near their limits, before anything is killed: who is told.
+//! Containers near their limits, before anything is killed: the warnings of them.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn level(line: &str, id: &str) -> Option<Value> {
 }
 
 #[test]
-fn a_container_near_its_limit_is_told_of_and_nudged_for_before_its_kill() {
+fn a_container_near_its_limit_has_a_warning_and_a_nudge_before_its_kill() {
     let bonker = Bonker::start_with_web(&bonker_bin(), &[]).unwrap();
     let args = ["--no-kubernetes", "--warn", "line,bonk", "--bonker"];
     let mut agent =
@@ -32,7 +32,7 @@ fn a_container_near_its_limit_is_told_of_and_nudged_for_before_its_kill() {
         let ours = |line: &str| level(line, &id).filter(|line| line["warning"] == expected);
         agent.incidents.find(expected, SOON, ours).unwrap()
     };
-    let mut told = Vec::new();
+    let mut ids = Vec::new();
     for (expected, percent) in [("warning", 75), ("critical", 90)] {
         let line = of_level(expected);
         assert_eq!(text(&line, "/mark"), format!("{percent} % (working set)"));
@@ -45,10 +45,10 @@ fn a_container_near_its_limit_is_told_of_and_nudged_for_before_its_kill() {
         assert_eq!(*at(&line, "/again"), json!(false));
         let left = at(&line, "/seconds_to_limit").as_f64().unwrap();
         assert!((0.0..10.0).contains(&left), "{line:#}");
-        told.push(text(&line, "/id").to_owned());
+        ids.push(text(&line, "/id").to_owned());
     }
     let kill = agent.incident_of(victim.pid(), SOON).unwrap();
-    for id in [&told[0], &told[1], text(&kill, "/id")] {
+    for id in [&ids[0], &ids[1], text(&kill, "/id")] {
         let answer = agent.acknowledgement(id, SOON).unwrap();
         // While another container's swing lasts, the worst of them waits for all.
         let outcome = text(&answer, "/outcome");
@@ -79,13 +79,13 @@ fn swings(bonker: &Bonker, gesture: &str) {
 }
 
 #[test]
-fn people_are_told_in_a_sentence_and_nobody_is_unless_it_is_asked_for() {
-    let mut telling = people::telling(&["--warn", "line"]);
+fn warnings_for_people_are_sentences_and_off_by_default() {
+    let mut start_agent_for_people = people::start_agent_for_people(&["--warn", "line"]);
     let mut silent = super::agent();
     let (cgroup, id) = Cgroup::of_container(64 * MIB).unwrap();
     let victim = grows(&cgroup, "200");
     let start = format!("container {} is at ", &id[..12]);
-    telling
+    start_agent_for_people
         .output()
         .find("a sentence", SOON, |line| {
             let ends = " % of its memory limit of 64 MiB (critical); at this pace it is there in ";
@@ -93,10 +93,10 @@ fn people_are_told_in_a_sentence_and_nobody_is_unless_it_is_asked_for() {
         })
         .unwrap();
     silent.incident_of(victim.pid(), SOON).unwrap();
-    let said: Vec<String> = silent.incidents.so_far().map(str::to_owned).collect();
+    let lines: Vec<String> = silent.incidents.so_far().map(str::to_owned).collect();
     assert!(
-        said.iter().all(|line| level(line, &id).is_none()),
-        "{said:#?}"
+        lines.iter().all(|line| level(line, &id).is_none()),
+        "{lines:#?}"
     );
 }
 
@@ -112,9 +112,9 @@ fn warnings_without_a_look_at_memory_are_refused() {
         "line",
     ]);
     let refused = agent.output().unwrap();
-    let says = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        !refused.status.success() && says.contains("leave out --sample off"),
-        "{says}"
+        !refused.status.success() && error.contains("leave out --sample off"),
+        "{error}"
     );
 }

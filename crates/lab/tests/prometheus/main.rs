@@ -28,7 +28,7 @@ use xtask::debian::{Consent, Debian};
 use xtask::process::stop;
 
 fn parts() -> PathBuf {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     Prometheus::prepare(&Cache::open().unwrap(), debian).unwrap()
 }
 
@@ -68,7 +68,7 @@ impl Drop for Killed {
     }
 }
 
-/// Has the cgroup's limit kill a process in it, and waits until the agent tells of that.
+/// Has the cgroup's limit kill a process in it, and waits until the agent reports that.
 fn killed_in(agent: &mut Agent, cgroup: &Cgroup) {
     let mut command = cgroup.command("tail");
     let command = command.arg("/dev/zero").stdin(Stdio::null());
@@ -80,7 +80,7 @@ fn killed_in(agent: &mut Agent, cgroup: &Cgroup) {
 fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     let containerd = containerd();
     let endpoint = format!("unix://{}", containerd.socket().display());
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut agent = Agent::start(
         &agent_bin(),
         &[
@@ -98,7 +98,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
         &[],
     )
     .unwrap();
-    let admin = Admin::of(&mut agent);
+    let admin = Admin::of_agent(&mut agent);
     let alertmanager = TcpListener::bind("127.0.0.1:0").unwrap();
     let prometheus = Prometheus::start(
         &parts(),
@@ -117,7 +117,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
         uid: "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e".to_owned(),
         annotations: Vec::new(),
     };
-    // A child of a container that lives: Kubernetes will not tell of it.
+    // A child of a container that lives: Kubernetes will not report it.
     let container = run_gated(
         &containerd,
         &pod,
@@ -130,7 +130,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     container.open();
     agent.incident_in(&container.cgroup, SOON).unwrap();
     killed_in(&mut agent, &Cgroup::new(32 * MIB).unwrap());
-    // Nobody lists containers of no pod: their series begin with the first kill, and grow by the next.
+    // Containers of no pod are not listed: their series begin with the first kill, and grow by the next.
     let (docker, id) = Cgroup::of_container(32 * MIB).unwrap();
     killed_in(&mut agent, &docker);
     let once = format!(r#"oom_agent_kills_total{{container="{id}"}} == 1"#);
@@ -162,7 +162,7 @@ fn after_kills_each_panel_shows_them_and_the_alerts_fire() {
     ] {
         firing(&prometheus, name, labels.as_object().unwrap());
     }
-    let groups = prometheus.ask("/api/v1/rules").unwrap();
+    let groups = prometheus.get("/api/v1/rules").unwrap();
     let mut judged = 0;
     for group in at(&groups, "/groups").as_array().unwrap() {
         for rule in at(group, "/rules").as_array().unwrap() {

@@ -16,7 +16,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// For an error: where it stands, and what it asks.
+    /// For an error: where it stands, and its expression.
     pub(crate) fn name(&self) -> String {
         format!("{}: {}", self.panel, self.expression)
     }

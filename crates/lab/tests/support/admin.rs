@@ -14,14 +14,14 @@ pub(crate) const LISTEN: [&str; 2] = lab::Admin::LISTEN;
 pub(crate) struct Admin(lab::Admin);
 
 impl Admin {
-    /// As its log tells.
-    pub(crate) fn of(agent: &mut Agent) -> Self {
-        Self::told_by(&mut agent.log)
+    /// Where an agent serves, by its log.
+    pub(crate) fn of_agent(agent: &mut Agent) -> Self {
+        Self::find_in(&mut agent.log)
     }
 
-    /// As a log tells.
-    pub(crate) fn told_by(log: &mut Output) -> Self {
-        Self(lab::Admin::told_by(log).unwrap())
+    /// The same, by any log.
+    pub(crate) fn find_in(log: &mut Output) -> Self {
+        Self(lab::Admin::find_in(log).unwrap())
     }
 
     /// Where that is.

@@ -1,4 +1,4 @@
-//! Containers of a real containerd under a limit of 64 MiB: those of `xtask::lab`, where a failure is
+//! Containers of a real containerd under a limit of 64 MiB: those of `lab`, where a failure is
 //! a failed test.
 
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(crate) use lab::Pod;
 
 const LIMIT: u64 = 64 * MIB;
 
-/// A container that waits to be let go.
+/// A container that waits at its gate.
 #[derive(Debug)]
 pub(crate) struct Gated {
     pub(crate) id: String,
@@ -24,7 +24,7 @@ pub(crate) struct Gated {
 }
 
 impl Gated {
-    /// Lets it eat memory until it is killed; tells when.
+    /// Lets it eat memory until it is killed, from the returned moment on.
     pub(crate) fn open(&self) -> Instant {
         self.container.open().unwrap()
     }
@@ -43,8 +43,7 @@ impl From<lab::Gated> for Gated {
 
 /// Runs one container of `pod`: it waits at its gate and then runs `eat`, a shell's command.
 pub(crate) fn run_gated(containerd: &Containerd, pod: &Pod, container: &str, eat: &str) -> Gated {
-    let gated = lab::run_gated(containerd, pod, container, LIMIT, eat);
-    gated.unwrap().into()
+    Sandbox::run(containerd, pod).run_gated(container, eat)
 }
 
 /// A pod that runs, for any number of containers.
@@ -70,7 +69,7 @@ impl<'a> Sandbox<'a> {
         self.0.run_gated(container, limit, eat).unwrap().into()
     }
 
-    /// What the runtime says of a container, as a kubelet asks.
+    /// The runtime's status of a container, as a kubelet gets it.
     pub(crate) fn status(&mut self, container: &Gated) -> ContainerStatus {
         self.0.status(&container.container).unwrap()
     }

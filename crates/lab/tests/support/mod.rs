@@ -43,7 +43,7 @@ pub(crate) fn binary(variable: &str) -> PathBuf {
 
 /// A containerd of this test's own.
 pub(crate) fn containerd() -> Containerd {
-    let debian = Debian::new(Consent::Ask).unwrap();
+    let debian = Debian::new(Consent::Confirm).unwrap();
     let parts = Containerd::prepare(&Cache::open().unwrap(), debian).unwrap();
     Containerd::start(&parts).unwrap()
 }

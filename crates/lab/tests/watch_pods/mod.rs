@@ -14,7 +14,7 @@ const REASON: &str = "PreviousContainerWasOOMKilled";
 
 struct Scene {
     api: ApiServer,
-    /// Its moment is near enough to be told.
+    /// Its moment is near enough to be reported.
     now: String,
 }
 
@@ -68,8 +68,8 @@ impl Scene {
         .unwrap()
     }
 
-    /// The dead containers that Events tell of.
-    fn told(&self, count: usize) -> Vec<String> {
+    /// The dead containers with Events.
+    fn reported(&self, count: usize) -> Vec<String> {
         let id = |event: &Value| {
             let annotations = at(event, "/metadata/annotations");
             annotations["oom-bonker.dev/container-id"]
@@ -105,7 +105,7 @@ fn start(api: &ApiServer, args: &[&str]) -> Controller {
     Controller::start(&agent_bin(), &path, args).unwrap()
 }
 
-/// The pod's container `main` ended so, says its status.
+/// The pod's container `main` ended so, by its status.
 pub(crate) fn kill(api: &ApiServer, namespace: &str, pod: &str, id: &str, time: &str) {
     let main = status("main", 0, &killed(id, time), &json!({}));
     set(api, namespace, pod, "containerStatuses", &[main]);
@@ -149,11 +149,11 @@ pub(crate) fn fate(controller: &mut Controller, id: &str) -> String {
 fn every_kill_has_one_event_whatever_comes_after_it() {
     let scene = Scene::new();
     let uid = scene.pod("hungry");
-    let bonker = Bonker::start(&bonker_bin()).unwrap();
+    let bonker = Bonker::start(&bonker_bin(), &[]).unwrap();
     let mut args = vec!["--grace", "0", "--bonker", bonker.url()];
     args.extend(LISTEN);
     let mut controller = scene.controller(&args);
-    controller.says("all pods are seen", SOON).unwrap();
+    controller.find_message("all pods are seen", SOON).unwrap();
     let none = json!({});
     let main = status("main", 1, &running(), &scene.killed("dead1"));
     let sibling = |restarts| status("sibling", restarts, &running(), &none);
@@ -177,7 +177,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     assert_eq!(*at(&line, "/victims/0/container/id"), json!("dead1"));
     assert_eq!(*at(&line, "/victims/0/pod/uid"), json!(uid));
 
-    controller.says("bonk acknowledged", SOON).unwrap();
+    controller.find_message("bonk acknowledged", SOON).unwrap();
 
     // A sibling restarts, then an init container is killed, and one that never restarts.
     scene.set("hungry", "containerStatuses", &[main.clone(), sibling(1)]);
@@ -186,14 +186,14 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     scene.pod("once");
     let once = status("main", 0, &scene.killed("dead3"), &none);
     scene.set("once", "containerStatuses", &[once]);
-    assert_eq!(scene.told(3), ["dead1", "dead2", "dead3"]);
+    assert_eq!(scene.reported(3), ["dead1", "dead2", "dead3"]);
     let init = scene
         .events(3)
         .into_iter()
         .find(|event| *at(event, "/regarding/fieldPath") == json!("spec.initContainers{fill}"));
     assert!(init.is_some());
 
-    let admin = Admin::told_by(&mut controller.log);
+    let admin = Admin::find_in(&mut controller.log);
     let sent = "oom_agent_watch_updates_total{update_type=\"oomkilled_event_sent\"}";
     admin.until(sent, 3.0);
     assert_eq!(admin.get("/ready").0, 200);
@@ -205,7 +205,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
     }
     let again = status("main", 2, &running(), &scene.killed("dead4"));
     scene.set("hungry", "containerStatuses", &[again, sibling(1)]);
-    assert_eq!(scene.told(4), ["dead1", "dead2", "dead3", "dead4"]);
+    assert_eq!(scene.reported(4), ["dead1", "dead2", "dead3", "dead4"]);
     assert_eq!(fate(&mut controller, "dead4"), "oomkilled_event_sent");
     assert_eq!(
         controller
@@ -218,7 +218,7 @@ fn every_kill_has_one_event_whatever_comes_after_it() {
 }
 
 #[test]
-fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
+fn a_kill_of_which_the_api_server_keeps_no_change_is_reported_once() {
     let mut scene = Scene::new();
     scene.pod("hungry");
     let mut controller = scene.controller(&["--grace", "0", "--no-lease"]);
@@ -237,12 +237,14 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
     scene.api.crash();
     scene.api.restart().unwrap();
     controller.thaw().unwrap();
-    controller.says("pods are listed again", SOON).unwrap();
+    controller
+        .find_message("pods are listed again", SOON)
+        .unwrap();
     assert_eq!(fate(&mut controller, "dead2"), "oomkilled_event_sent");
 
     scene.set("hungry", "containerStatuses", &[third]);
     assert_eq!(fate(&mut controller, "dead3"), "oomkilled_event_sent");
-    assert_eq!(scene.told(3), ["dead1", "dead2", "dead3"]);
+    assert_eq!(scene.reported(3), ["dead1", "dead2", "dead3"]);
     controller.end();
     let mut lines = Vec::new();
     for line in controller.incidents.so_far() {
@@ -253,27 +255,27 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_told_once() {
 }
 
 #[test]
-fn of_two_replicas_one_tells_and_the_other_goes_on_when_it_ends() {
+fn of_two_replicas_one_reports_and_the_other_goes_on_when_it_ends() {
     let scene = Scene::new();
     scene.pod("hungry");
     let mut first = scene.controller(&["--grace", "0"]);
-    first.says("leading", SOON).unwrap();
+    first.find_message("leading", SOON).unwrap();
     let mut second = scene.controller(&["--grace", "0"]);
-    second.says("standing by", SOON).unwrap();
+    second.find_message("standing by", SOON).unwrap();
     let none = json!({});
     let killed = |id| status("main", 0, &scene.killed(id), &none);
     scene.set("hungry", "containerStatuses", &[killed("dead1")]);
-    assert_eq!(scene.told(1), ["dead1"]);
+    assert_eq!(scene.reported(1), ["dead1"]);
     first.end();
-    second.says("leading", SOON).unwrap();
+    second.find_message("leading", SOON).unwrap();
     assert_eq!(fate(&mut second, "dead1"), "oomkilled_told_before");
     scene.set("hungry", "containerStatuses", &[killed("dead2")]);
-    assert_eq!(scene.told(2), ["dead1", "dead2"]);
+    assert_eq!(scene.reported(2), ["dead1", "dead2"]);
     assert_eq!(second.incidents.so_far().count(), 1);
 }
 
 #[test]
-fn what_an_agent_has_told_is_only_counted() {
+fn what_an_agent_has_reported_is_only_counted() {
     let scene = Scene::new();
     let uid = scene.pod("hungry");
     scene.pod("other");
@@ -294,11 +296,11 @@ fn what_an_agent_has_told_is_only_counted() {
     scene.set("hungry", "containerStatuses", &[killed("dead1")]);
     scene.set("other", "containerStatuses", &[killed("dead2")]);
     assert_eq!(fate(&mut controller, "dead1"), "oomkilled_told_by_agent");
-    assert_eq!(scene.told(1), ["dead2"]);
+    assert_eq!(scene.reported(1), ["dead2"]);
 }
 
 #[test]
-fn the_manifest_asks_for_no_more_than_a_restricted_namespace_gives() {
+fn the_manifest_needs_no_more_than_a_restricted_namespace_gives() {
     let scene = Scene::new();
     let path = format!("/apis/apps/v1/namespaces/{HOME}/deployments/{ACCOUNT}");
     let deployment = scene.api.get(&path).unwrap();

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::CWD;
 
 use super::files::{Unread, directory};
-use crate::NodeRoot;
-use crate::is_initial_cgroup_namespace;
+use crate::namespace::is_initial_cgroup_namespace;
+use crate::node_root::NodeRoot;
 
 /// Of a hierarchy's root: `kernfs_create_root` in the kernel's `fs/kernfs/mount.c`.
 const ROOT_INODE: u64 = 1;

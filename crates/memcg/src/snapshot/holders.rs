@@ -7,7 +7,7 @@ use super::Snapshots;
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
 use super::{SwapCounter, Usage};
-use crate::Owners;
+use crate::owners::Owners;
 
 /// Directories that are looked into at once.
 const MOST: usize = 4096;

@@ -7,9 +7,7 @@ mod trend;
 mod zigzag;
 
 #[cfg(test)]
-mod recorded;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 mod traces;
 

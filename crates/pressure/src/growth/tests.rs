@@ -67,7 +67,7 @@ fn the_confusion_table_in_the_docs_is_true() {
 }
 
 /// What is between two such marks. With `BLESS` in the environment it is written.
-pub(super) fn check_docs(mark: &str, table: &str) {
+pub(crate) fn check_docs(mark: &str, table: &str) {
     // Two tests may write.
     static PAGE: Mutex<()> = Mutex::new(());
     let _mine = PAGE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,20 +5,19 @@ use memcg::OomScores;
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
-use pressure::{Crossing, Level};
-use pressure::{Pressure, Stall};
+use pressure::{Crossing, Level, Pressure, Stall};
 
-/// What is told of a crossing.
+/// One crossing.
 #[derive(Clone, Debug, Serialize)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// `warning`: this is no kill.
     kind: &'static str,
     severity: &'static str,
-    process: Process,
+    process: NoticeProcess,
     collected_data: Collected,
-    /// When it was seen.
+    /// When it was measured.
     time: Timestamp,
-    /// It was told before, and lasts.
+    /// A reminder.
     again: bool,
     /// Until the limit is reached at the present slope.
     forecast_seconds: Option<f64>,
@@ -28,13 +27,13 @@ pub struct Notice {
     pod: Option<Pod>,
 }
 
-/// Of the container's processes, the one that is told of.
+/// The process that was measured, or the likeliest victim of the container.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Process {
+pub(crate) struct NoticeProcess {
     /// In the agent's PID namespace.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Without arguments.
-    pub cmdline: String,
+    pub(crate) cmdline: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -72,9 +71,13 @@ struct Averages {
 // === impl Notice ===
 
 impl Notice {
-    /// Of a crossing in that cgroup at that time.
-    pub fn new(crossing: &Crossing, scores: OomScores, process: Process, time: Timestamp) -> Self {
-        let usage = &crossing.sample;
+    pub(crate) fn new(
+        crossing: &Crossing,
+        scores: OomScores,
+        process: NoticeProcess,
+        time: Timestamp,
+    ) -> Self {
+        let sample = &crossing.sample;
         Self {
             kind: "warning",
             severity: match crossing.level {
@@ -83,13 +86,17 @@ impl Notice {
             },
             process,
             collected_data: Collected {
-                memory_max: usage.limit.unwrap_or_default(),
-                memory_current: usage.current,
-                memory_usage: usage.ratio().unwrap_or_default() * 100.0,
-                memory_working_set: usage.working_set,
+                memory_max: sample.limit.unwrap_or_default(),
+                memory_current: sample.current,
+                memory_usage: sample.ratio().unwrap_or_default() * 100.0,
+                memory_working_set: sample.working_set,
                 oom_score: scores.oom_score,
                 oom_score_adj: scores.oom_score_adj,
-                pressure: usage.psi.as_ref().map(Stalls::of).unwrap_or_default(),
+                pressure: sample
+                    .psi
+                    .as_ref()
+                    .map(Stalls::from_pressure)
+                    .unwrap_or_default(),
             },
             time,
             again: crossing.again,
@@ -101,16 +108,20 @@ impl Notice {
         }
     }
 
-    /// In which cgroup.
     #[must_use]
-    pub fn in_cgroup(mut self, cgroup: &str) -> Self {
+    pub(crate) fn in_cgroup(mut self, cgroup: &str) -> Self {
         cgroup.clone_into(&mut self.cgroup);
         self
     }
 
-    /// On which node, and whose it is, as far as that is known.
+    /// Container and pod as far as they are known.
     #[must_use]
-    pub fn of(mut self, node: &str, container: Option<Container>, pod: Option<Pod>) -> Self {
+    pub(crate) fn with_owner(
+        mut self,
+        node: &str,
+        container: Option<Container>,
+        pod: Option<Pod>,
+    ) -> Self {
         self.node = Some(node.to_owned());
         (self.container, self.pod) = (container, pod);
         self
@@ -120,15 +131,15 @@ impl Notice {
 // === impl Stalls ===
 
 impl Stalls {
-    fn of(pressure: &Pressure) -> Self {
-        let of = |stall: &Stall| Severities {
-            some: Averages::of(&stall.some),
-            full: Averages::of(&stall.full),
+    fn from_pressure(pressure: &Pressure) -> Self {
+        let severities = |stall: &Stall| Severities {
+            some: Averages::from_stalled(&stall.some),
+            full: Averages::from_stalled(&stall.full),
         };
         Self {
-            memory: of(&pressure.memory),
-            io: of(&pressure.io),
-            cpu: of(&pressure.cpu),
+            memory: severities(&pressure.memory),
+            io: severities(&pressure.io),
+            cpu: severities(&pressure.cpu),
         }
     }
 }
@@ -136,7 +147,7 @@ impl Stalls {
 // === impl Averages ===
 
 impl Averages {
-    fn of(stalled: &memcg::Stalled) -> Self {
+    fn from_stalled(stalled: &memcg::Stalled) -> Self {
         let percent = |percent: memcg::Percent| f64::from(percent.0) / 100.0;
         Self {
             avg10: percent(stalled.avg10),

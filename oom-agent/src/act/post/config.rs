@@ -27,14 +27,10 @@ pub(super) struct Config {
 
 /// Why it cannot be used. Neither `Display` nor the source shows the value of a header.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// It or the CA cannot be read.
+pub(crate) enum ConfigError {
     #[error("cannot read {}", .path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -44,48 +40,36 @@ pub enum ConfigError {
         .path.display(), at(*.line)
     )]
     Strange {
-        /// Which.
         path: PathBuf,
         /// Where, from 1 on.
         line: Option<u64>,
     },
-    /// Notices cannot be sent there.
     #[error("the url in {} is no http:// or https:// URL with a host", .0.display())]
     Url(PathBuf),
     /// Another port would be used in its place.
     #[error("the port of the url in {} is none: name one from 1 to 65535, or leave it out", .0.display())]
     Port(PathBuf),
-    /// They would not be sent.
     #[error(
         "the url in {} has a user or a password: take out what is before the @, and send it by a header, `name: Authorization` and `value: Basic BASE64`, the BASE64 of `USER:PASSWORD`",
         .0.display()
     )]
     User(PathBuf),
-    /// The file has no say in it.
     #[error("take the header {name} out of {}: {why}", .path.display())]
     Reserved {
-        /// Which file.
         path: PathBuf,
-        /// Which header.
         name: HeaderName,
-        /// Who has.
         why: &'static str,
     },
-    /// That cannot be a header.
     #[error("header {nth} of {} has a name or a value that HTTP does not allow", .path.display())]
     Header {
-        /// Which file.
         path: PathBuf,
         /// Which header, from 1 on.
         nth: usize,
     },
-    /// Nobody's certificate would be trusted.
     #[error("no certificate of a CA is in {}", .0.display())]
     Ca(PathBuf),
-    /// The same, of the system's.
     #[error("this system has no CAs: name a file with `ca:` in {}", .0.display())]
     NoCas(PathBuf),
-    /// rustls has no use for what it was given.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
@@ -166,7 +150,7 @@ fn headers(written: Vec<Header>, path: &Path) -> Result<HeaderMap, ConfigError> 
     Ok(headers)
 }
 
-/// What would change where the request ends or whose connection it is, and who says that.
+/// Headers that would change where the request or the connection ends, and what sets them.
 fn reserved(name: &HeaderName) -> Option<&'static str> {
     match *name {
         HOST => Some("it is that of the url"),

@@ -8,9 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::chain;
-use pressure::Sample;
-use pressure::{Crossing, Level};
+use pressure::{Crossing, Level, Sample};
 
 fn file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -20,7 +18,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn notice() -> Notice {
-    let usage = Sample {
+    let sample = Sample {
         at_ns: 1,
         current: 150,
         working_set: 120,
@@ -30,7 +28,7 @@ fn notice() -> Notice {
     };
     let crossing = Crossing {
         level: Level::Warning,
-        sample: usage,
+        sample,
         forecast: Some(Duration::from_millis(1500)),
         again: false,
     };
@@ -38,7 +36,7 @@ fn notice() -> Notice {
         oom_score: 250,
         oom_score_adj: -1,
     };
-    let process = Process {
+    let process = NoticeProcess {
         pid: 1234,
         cmdline: "/usr/bin/myapp".to_owned(),
     };
@@ -75,7 +73,7 @@ async fn a_notice_has_what_the_third_oomhero_sends_and_the_headers_of_the_file()
     let post = Post::from_file(&path).unwrap();
     let notice = notice();
     let (sent, (head, body)) = tokio::join!(post.send(&notice), served(listener, "204 No Content"));
-    sent.unwrap();
+    assert!(sent);
     assert!(head.starts_with("post /hook?key=k http/1.1"), "{head}");
     for header in [
         "authorization: bearer token123",
@@ -98,11 +96,10 @@ async fn a_notice_has_what_the_third_oomhero_sends_and_the_headers_of_the_file()
     assert_eq!(body["collected_data"], expected);
     assert_eq!(body["kind"], json!("warning"));
     assert_eq!(body["forecast_seconds"], json!(1.5));
-    assert_eq!(post.host(), "127.0.0.1");
 }
 
 #[tokio::test]
-async fn what_is_refused_says_so() {
+async fn a_refusal_has_its_status() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_dir, path) = file(&format!(
         "url: http://{}/\n",
@@ -110,7 +107,7 @@ async fn what_is_refused_says_so() {
     ));
     let post = Post::from_file(&path).unwrap();
     let notice = notice();
-    let (sent, _) = tokio::join!(post.send(&notice), served(listener, "403 Forbidden"));
+    let (sent, _) = tokio::join!(post.try_send(&notice), served(listener, "403 Forbidden"));
     assert_eq!(sent.unwrap_err().to_string(), "answered 403 Forbidden");
 }
 
@@ -123,7 +120,7 @@ async fn a_silent_host_is_waited_for_three_seconds() {
     ));
     let post = Post::from_file(&path).unwrap();
     let begun = tokio::time::Instant::now();
-    let error = post.send(&notice()).await.unwrap_err();
+    let error = post.try_send(&notice()).await.unwrap_err();
     assert!(matches!(error, PostError::Silent), "{error}");
     assert_eq!(begun.elapsed(), PATIENCE);
 }
@@ -168,16 +165,18 @@ fn a_file_that_is_no_such_file_is_refused_without_its_secrets() {
         ("te", "not the file's"),
         ("trailer", "not the file's"),
     ];
-    let reserved = reserved.map(|(name, says)| {
+    let reserved = reserved.map(|(name, expected)| {
         let header = format!("headers:\n- name: {name}\n  value: s3cret\n");
-        (format!("{url}{header}"), says)
+        (format!("{url}{header}"), expected)
     });
-    let reserved = reserved.iter().map(|(text, says)| (text.as_str(), *says));
-    for (text, says) in cases.into_iter().chain(reserved) {
+    let reserved = reserved
+        .iter()
+        .map(|(text, expected)| (text.as_str(), *expected));
+    for (text, expected) in cases.into_iter().chain(reserved) {
         let (_dir, path) = file(text);
         let error = Post::from_file(&path).err().unwrap();
         let whole = chain(&error).to_string();
-        assert!(whole.contains(says), "{text:?}: {whole}");
+        assert!(whole.contains(expected), "{text:?}: {whole}");
         let debug = format!("{error:?}");
         assert!(
             !whole.contains("s3cret") && !debug.contains("s3cret"),
@@ -206,10 +205,10 @@ async fn a_proxy_is_asked_for_a_tunnel_to_an_https_host() {
     let notice = notice();
     let mut text = vec![0; 512];
     tokio::select! {
-        sent = post.send(&notice) => panic!("the proxy was not asked: {sent:?}"),
+        sent = post.send(&notice) => panic!("the proxy got no request: {sent:?}"),
         read = async { listener.accept().await.unwrap().0.read(&mut text).await.unwrap() } => text.truncate(read),
     }
-    let asked = String::from_utf8(text).unwrap();
+    let request = String::from_utf8(text).unwrap();
     let tunnel = "CONNECT hooks.example:443 HTTP/1.1\r\nHost: hooks.example:443\r\nProxy-Authorization: Basic dTpw\r\n";
-    assert!(asked.starts_with(tunnel), "{asked}");
+    assert!(request.starts_with(tunnel), "{request}");
 }

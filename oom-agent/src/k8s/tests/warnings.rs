@@ -14,7 +14,7 @@ use crate::k8s::{LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::report::Report;
 use crate::warn::PREFIX;
-use crate::warn::tests::{near, unheeded};
+use crate::warn::tests::{bad_annotations, near};
 use pressure::Level;
 
 fn warning(level: Level, n: usize) -> Report {
@@ -102,7 +102,7 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
 async fn an_annotation_that_cannot_be_heeded_is_an_event_on_its_pod() {
     let server = Fake::start(has_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
-    let report = Report::BadAnnotations(Arc::new(unheeded()));
+    let report = Report::BadAnnotations(Arc::new(bad_annotations()));
     assert_eq!(
         write(&mut recorder, &report, Instant::now()).await,
         [Written::Created]

@@ -1,64 +1,65 @@
-//! Containers that come near their limits: what is done, and who is told.
+//! What is done when a container comes near its limit.
+//!
+//! The [`Watcher`] compares on the sampler's thread, a task sends signals and reads pods' annotations, and
+//! `delivery` names the container and sends the warning to each destination.
 
-mod telling;
+mod containers;
+mod delivery;
 mod watcher;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use memcg::is_initial_pid_namespace;
-use service::{clock, escape};
+use service::escape;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::RunError;
-use super::annotated::{Annotated, Found};
-use crate::act::{Post, signal_cgroup};
+use super::pod_annotations::{Found, PodAnnotations};
+use crate::act::{Post, may_signal_other_users, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
 use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::metrics::WarningCounts;
-use crate::procfs;
 use crate::report::Report;
 use crate::sinks::Sinks;
-use crate::warn::{Ask, Containers, Crossed, Known, Policy, Signal};
-use pressure::{CgroupKey, FlightRecorder, SamplePeriod, Source};
-use telling::Telling;
-use watcher::Cgroups;
+use crate::warn::{ContainerCrossing, Containers, PodLookup, PodPolicy, Policy, SignalOutcome};
+use containers::SharedContainers;
+use delivery::Delivery;
+use pressure::{FlightRecorder, Source};
 
 pub(super) use watcher::Watcher;
 
-/// Crossings, and pods to look up, between the sampler and the rest: all that are watched may come at once.
+/// Crossings, and pods to look up, between the sampler and the task: all containers may come at once.
 const QUEUE: usize = 1024;
 
 /// Pods that are looked up at once; the others wait.
 const LOOKUPS: usize = 8;
 
-/// Warnings whose names are looked up at once; of more only the signals are sent.
-const TELLING: usize = 1024;
+/// Warnings that are delivered at once; of more only the signals are sent.
+const DELIVERIES: usize = 1024;
 
 /// POST requests at once; a slow host has no more.
 const POSTS: usize = 64;
 
-/// The far end. What it does is done without where this is dropped.
-pub(super) struct Warner(JoinHandle<()>);
+/// Signals and delivery. Dropped, the task goes on unattended.
+pub(super) struct WarningTask(JoinHandle<()>);
 
 struct Task {
-    all: Arc<Mutex<Containers>>,
-    recorder: FlightRecorder,
-    cgroups: Cgroups,
-    /// `None`: pods are not asked.
-    annotated: Option<Arc<Annotated>>,
-    telling: Arc<Telling>,
+    containers: SharedContainers,
+    /// `None`: annotations are not read.
+    annotations: Option<Arc<PodAnnotations>>,
+    delivery: Arc<Delivery>,
     counts: WarningCounts,
 }
 
-/// What the warnings are made of.
-pub(super) struct Plan {
+/// The parts of the warnings.
+pub(super) struct Parts {
     pub(super) node: Policy,
-    pub(super) annotated: Option<Annotated>,
+    pub(super) annotations: Option<PodAnnotations>,
     pub(super) host: Host,
     pub(super) enricher: Arc<Enricher>,
     pub(super) recorder: FlightRecorder,
@@ -68,90 +69,80 @@ pub(super) struct Plan {
     pub(super) counts: WarningCounts,
 }
 
-/// Where the warnings are posted to, if anywhere; that someone is warned at all takes the sampler.
-pub(super) fn post(args: &Run) -> Result<Option<Post>, RunError> {
-    if args.sample == SamplePeriod::Off && args.warnings.does_any() {
-        return Err(RunError::Unsampled);
-    }
-    let file = args.warnings.warn_post.as_deref();
-    Ok(file.map(Post::from_file).transpose()?)
-}
-
-/// What was asked for and comes to nothing.
+/// Warns of flags that have no effect.
 pub(super) fn warn_of_idle_flags(args: &Run) {
     let warnings = &args.warnings;
-    let settings = warnings.settings();
+    let thresholds = warnings.thresholds();
     if warnings.does(Action::Bonk) && args.bonkers.bonker.is_empty() {
         tracing::warn!("--warn bonk: there is no --bonker to nudge");
     }
     if warnings.does(Action::Event) && args.no_kubernetes {
         tracing::warn!("--warn event: there are no Events with --no-kubernetes");
     }
-    if warnings.does_any() && settings.warning.is_none() && settings.critical.is_none() {
+    if warnings.does_any() && thresholds.warning.is_none() && thresholds.critical.is_none() {
         tracing::warn!("--warning never --critical never: only pods with annotations are warned");
     }
-    if settings.never_warns() {
-        tracing::warn!("nothing is warned of: --warning is not below --critical");
+    if thresholds.never_warns() {
+        tracing::warn!("the warning level is never reached: --warning is not below --critical");
     }
 }
 
-/// The node's marks; says what keeps signals from being sent.
-pub(super) fn marks(args: &Warnings) -> Policy {
-    let asked = args.does(Action::Signal);
-    let seen = is_initial_pid_namespace();
-    if asked && !seen {
+/// The node's policy; logs what keeps signals from being sent.
+pub(super) fn node_policy(args: &Warnings) -> Policy {
+    let wanted = args.does(Action::Signal);
+    let visible = is_initial_pid_namespace();
+    if wanted && !visible {
         tracing::error!(
-            "no signals: the containers' processes are not seen in this PID namespace; the pod needs hostPID: true"
+            "no signals: the containers' processes are not in this PID namespace; the pod needs hostPID: true"
         );
     }
-    if asked && seen && !procfs::may_kill() {
+    if wanted && visible && !may_signal_other_users() {
         tracing::warn!("signals reach processes of this user only: CAP_KILL is missing");
     }
-    Policy::of_node(args.settings(), asked && seen)
+    Policy::for_node(args.thresholds(), wanted && visible)
 }
 
-// === impl Plan ===
+// === impl Parts ===
 
-impl Plan {
-    /// Both ends.
-    pub(super) fn start(self, source: &Source) -> (Watcher, Warner) {
-        let (crossed, crossings) = mpsc::channel(QUEUE);
-        let (ask, asked) = mpsc::channel(QUEUE);
-        let containers = Containers::new(self.node, self.annotated.is_some());
-        let all = Arc::new(Mutex::new(containers));
-        let cgroups = Cgroups::new(source.clone());
+impl Parts {
+    /// The watcher of sweeps, and the task.
+    pub(super) fn start(self, source: &Source) -> (Watcher, WarningTask) {
+        let (crossings, crossed) = mpsc::channel(QUEUE);
+        let (lookups, wanted) = mpsc::channel(QUEUE);
+        let containers = Containers::new(self.node, self.annotations.is_some());
+        let containers = SharedContainers::new(containers, self.recorder, source.clone());
+        let delivery = Delivery {
+            host: self.host,
+            enricher: self.enricher,
+            containers: containers.clone(),
+            sinks: self.sinks,
+            post: self.post,
+            posts: Semaphore::new(POSTS),
+            counts: self.counts.clone(),
+        };
         let task = Task {
-            all: Arc::clone(&all),
-            recorder: self.recorder.clone(),
-            cgroups: cgroups.clone(),
-            annotated: self.annotated.map(Arc::new),
-            telling: Arc::new(Telling {
-                host: self.host,
-                enricher: self.enricher,
-                cgroups: cgroups.clone(),
-                sinks: self.sinks,
-                post: self.post,
-                posts: Semaphore::new(POSTS),
-                counts: self.counts.clone(),
-            }),
+            containers: containers.clone(),
+            annotations: self.annotations.map(Arc::new),
+            delivery: Arc::new(delivery),
             counts: self.counts.clone(),
         };
         let watcher = Watcher {
-            all,
-            recorder: self.recorder,
-            cgroups,
-            crossed,
-            ask,
+            containers,
+            crossings,
+            lookups,
             counts: self.counts,
         };
-        (watcher, Warner(tokio::spawn(task.run(crossings, asked))))
+        (
+            watcher,
+            WarningTask(tokio::spawn(task.run(crossed, wanted))),
+        )
     }
 }
 
-// === impl Warner ===
+// === impl WarningTask ===
 
-impl Warner {
-    /// After the sampler has ended: tells what was seen.
+impl WarningTask {
+    /// Delivers what is queued, after the sampler has ended.
     pub(super) async fn finish(self, patience: Duration) {
         let mut task = self.0;
         if timeout(patience, &mut task).await.is_err() {
@@ -164,43 +155,47 @@ impl Warner {
 // === impl Task ===
 
 impl Task {
-    async fn run(self, mut crossings: Receiver<Crossed>, mut asked: Receiver<Ask>) {
-        let (mut lookups, mut telling) = (JoinSet::new(), JoinSet::new());
+    async fn run(
+        self,
+        mut crossings: Receiver<ContainerCrossing>,
+        mut lookups: Receiver<PodLookup>,
+    ) {
+        let (mut looking_up, mut delivering) = (JoinSet::new(), JoinSet::new());
         loop {
             tokio::select! {
-                crossed = crossings.recv() => match crossed {
-                    Some(crossed) => self.act(crossed, &mut telling).await,
+                crossing = crossings.recv() => match crossing {
+                    Some(crossing) => self.warn(crossing, &mut delivering).await,
                     None => break,
                 },
-                Some(ask) = asked.recv(), if lookups.len() < LOOKUPS => {
-                    let annotated = self.annotated.clone();
-                    lookups.spawn(async move { Some(annotated?.look_up(ask).await) });
+                Some(lookup) = lookups.recv(), if looking_up.len() < LOOKUPS => {
+                    let annotations = self.annotations.clone();
+                    looking_up.spawn(async move { Some(annotations?.look_up(lookup).await) });
                 }
-                Some(found) = lookups.join_next() => match found {
-                    Ok(Some(found)) => self.known(found, &mut telling).await,
+                Some(found) = looking_up.join_next() => match found {
+                    Ok(Some(found)) => self.finish_lookup(found, &mut delivering).await,
                     Ok(None) => {}
                     Err(error) => tracing::error!(%error, "a pod's annotations were lost"),
                 },
-                Some(told) = telling.join_next() => said(told),
+                Some(delivered) = delivering.join_next() => log_lost(delivered),
             }
         }
-        while let Some(told) = telling.join_next().await {
-            said(told);
+        while let Some(delivered) = delivering.join_next().await {
+            log_lost(delivered);
         }
     }
 
     /// One after the other: a container's signals come in the order of its levels.
-    async fn act(&self, crossed: Crossed, telling: &mut JoinSet<()>) {
-        let level = crossed.crossing.level;
+    async fn warn(&self, crossing: ContainerCrossing, delivering: &mut JoinSet<()>) {
+        let level = crossing.crossing.level;
         self.counts.warned(level);
-        let signal = match crossed.marks.signal(level) {
-            Some((whom, signal)) => {
-                let cgroups = self.cgroups.clone();
-                let dir = cgroups.dir(&crossed.key);
-                let send = move || signal_cgroup(&cgroups.processes, &dir, whom, signal);
+        let signal = match crossing.policy.signal(level) {
+            Some((target, signal)) => {
+                let containers = self.containers.clone();
+                let dir = containers.dir(&crossing.key);
+                let send = move || signal_cgroup(&containers.processes, &dir, target, signal);
                 let done = spawn_blocking(send).await;
-                let done = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-                Some(Signal::of(signal, done))
+                let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
+                Some(SignalOutcome::new(signal, done))
             }
             None => None,
         };
@@ -209,53 +204,47 @@ impl Task {
             let failed = u64::from(signal.failed.is_some());
             self.counts.unsignalled.inc_by(failed);
         }
-        if telling.len() < TELLING {
-            telling.spawn(Arc::clone(&self.telling).tell(crossed, signal));
+        if delivering.len() < DELIVERIES {
+            delivering.spawn(Arc::clone(&self.delivery).deliver(crossing, signal));
         } else {
             self.counts.dropped.inc();
         }
     }
 
-    async fn known(&self, found: Found, telling: &mut JoinSet<()>) {
-        let heard = matches!(found.known, Known::Policy(_));
-        let crossed = {
-            let mut all = lock(&self.all);
-            let ahead = |key: &CgroupKey| ahead(&self.recorder, key);
-            all.known(&found.uid, found.known, ahead)
+    async fn finish_lookup(&self, found: Found, delivering: &mut JoinSet<()>) {
+        let is_known = matches!(found.policy, PodPolicy::Known(_));
+        let crossings = {
+            let forecast = |key: &_| self.containers.forecast(key);
+            let mut containers = self.containers.lock();
+            containers.finish_lookup(&found.uid, found.policy, forecast)
         };
-        for crossed in crossed {
-            self.act(crossed, telling).await;
+        for crossing in crossings {
+            self.warn(crossing, delivering).await;
         }
-        let Some(unheeded) = found.unheeded else {
-            if heard {
-                lock(&self.all).complained(&found.uid, &[]);
+        let Some(bad) = found.bad else {
+            if is_known {
+                self.containers
+                    .lock()
+                    .set_annotation_errors(&found.uid, &[]);
             }
             return;
         };
-        if !lock(&self.all).complained(&found.uid, &unheeded.complaints) {
+        let mut containers = self.containers.lock();
+        if !containers.set_annotation_errors(&found.uid, &bad.errors) {
             return;
         }
-        self.counts
-            .unheeded
-            .inc_by(unheeded.complaints.len() as u64);
-        let pod = unheeded.pod.name.as_deref().unwrap_or_default();
-        let says = unheeded.sentence();
-        tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&says));
-        let report = Report::BadAnnotations(Arc::new(unheeded));
-        self.telling.sinks.offer(&report);
+        drop(containers);
+        self.counts.unheeded.inc_by(bad.errors.len() as u64);
+        let pod = bad.pod.name.as_deref().unwrap_or_default();
+        let sentence = bad.sentence();
+        tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&sentence));
+        let report = Report::BadAnnotations(Arc::new(bad));
+        self.delivery.sinks.offer(&report);
     }
 }
 
-fn ahead(recorder: &FlightRecorder, key: &CgroupKey) -> Option<Duration> {
-    recorder.forecast(key.path(), clock::monotonic_ns())
-}
-
-fn said(told: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = told {
+fn log_lost(delivered: Result<(), JoinError>) {
+    if let Err(error) = delivered {
         tracing::error!(%error, "a warning was lost");
     }
-}
-
-fn lock(all: &Mutex<Containers>) -> MutexGuard<'_, Containers> {
-    all.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,81 +1,45 @@
-//! The near end, in the sampler's thread: who has come to a level, and whose pod to ask for.
+//! Compares sweeps with thresholds, on the sampler's thread.
 
-use std::sync::{Arc, Mutex};
-
-use memcg::{OomScores, Processes};
 use tokio::sync::mpsc::Sender;
 
-use super::{ahead, lock};
-use crate::act::worst;
+use super::containers::SharedContainers;
 use crate::metrics::WarningCounts;
-use crate::warn::{Ask, Containers, Crossed};
-use pressure::{CgroupKey, FlightRecorder, Source, Sweep};
+use crate::warn::{ContainerCrossing, PodLookup};
+use pressure::Sweep;
 
-/// It is given each pass.
 pub(in crate::pipeline) struct Watcher {
-    pub(super) all: Arc<Mutex<Containers>>,
-    pub(super) recorder: FlightRecorder,
-    pub(super) cgroups: Cgroups,
-    pub(super) crossed: Sender<Crossed>,
-    pub(super) ask: Sender<Ask>,
+    pub(super) containers: SharedContainers,
+    pub(super) crossings: Sender<ContainerCrossing>,
+    pub(super) lookups: Sender<PodLookup>,
     pub(super) counts: WarningCounts,
-}
-
-/// Where the processes of a container are found.
-#[derive(Clone)]
-pub(super) struct Cgroups {
-    source: Source,
-    pub(super) processes: Processes,
 }
 
 // === impl Watcher ===
 
 impl Watcher {
-    /// Waits for nobody.
-    pub(in crate::pipeline) fn take(&mut self, pass: &Sweep<'_>) {
-        let mut all = lock(&self.all);
-        let seen = all.take(
-            pass,
-            |key| self.cgroups.scores(key),
-            |key| ahead(&self.recorder, key),
+    /// Never waits: what finds no room is dropped and counted.
+    pub(in crate::pipeline) fn handle_sweep(&mut self, sweep: &Sweep<'_>) {
+        let mut containers = self.containers.lock();
+        let outcome = containers.update(
+            sweep,
+            |key| self.containers.read_scores(key),
+            |key| self.containers.forecast(key),
         );
-        self.counts.at_level(all.at_level());
-        drop(all);
+        self.counts.at_level(containers.count_at_levels());
+        drop(containers);
         let mut dropped: u64 = 0;
-        for crossed in seen.crossed {
-            if let Err(error) = self.crossed.try_send(crossed) {
-                lock(&self.all).undone(&error.into_inner());
+        for crossing in outcome.crossings {
+            if let Err(error) = self.crossings.try_send(crossing) {
+                self.containers.lock().retry(&error.into_inner());
                 dropped += 1;
             }
         }
-        for ask in seen.ask {
-            dropped += u64::from(self.ask.try_send(ask).is_err());
+        for lookup in outcome.lookups {
+            dropped += u64::from(self.lookups.try_send(lookup).is_err());
         }
         if dropped > 0 {
             self.counts.dropped.inc_by(dropped);
-            tracing::warn!(dropped, "warnings find no room on their way");
+            tracing::warn!(dropped, "warnings were dropped: their queue is full");
         }
-    }
-}
-
-// === impl Cgroups ===
-
-impl Cgroups {
-    pub(super) fn new(source: Source) -> Self {
-        Self {
-            source,
-            // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
-            processes: Processes::new("/proc"),
-        }
-    }
-
-    pub(super) fn dir(&self, key: &CgroupKey) -> std::path::PathBuf {
-        self.source.dir(key.path())
-    }
-
-    /// Of whom the kernel would kill.
-    fn scores(&self, key: &CgroupKey) -> OomScores {
-        let found = worst(&self.processes, &self.dir(key));
-        found.map_or_else(OomScores::default, |(_, scores)| scores)
     }
 }

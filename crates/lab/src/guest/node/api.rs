@@ -1,24 +1,25 @@
-//! A mock of an API server: gives the pods that it is told of, says of every Event that it was created,
-//! and keeps it.
+//! A mock of an API server: serves the pods that it is given, and accepts and keeps every Event.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::{Context as _, Result, bail};
+use axum::http::{Method, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::SOON;
+use crate::background::Background;
+use crate::http;
+use crate::wait::HANG;
 
-/// Ends with the machine.
+/// Ends with its last clone.
 #[derive(Debug, Clone)]
 pub(super) struct Api {
     address: SocketAddr,
     shared: Arc<Shared>,
+    _server: Arc<Background>,
 }
 
 #[derive(Debug, Default)]
@@ -41,18 +42,17 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").context("listen for the agent")?;
         let address = listener.local_addr().context("the address of a listener")?;
         let shared = Arc::new(Shared::default());
-        let api = Self {
+        let served = Arc::clone(&shared);
+        let server = http::serve(listener, move |method, uri, body| {
+            let (status, answer) = served.answer(method, uri.path(), body);
+            let kind = ("content-type", "application/json");
+            (status, [kind], answer.to_string())
+        })?;
+        Ok(Self {
             address,
-            shared: Arc::clone(&shared),
-        };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                // A connection that breaks is the agent's to mend.
-                thread::spawn(move || shared.serve(stream).unwrap_or_default());
-            }
-        });
-        Ok(api)
+            shared,
+            _server: Arc::new(server),
+        })
     }
 
     /// Credentials for it.
@@ -71,13 +71,13 @@ impl Api {
         }))
     }
 
-    /// Has such a pod from now on.
+    /// Serves a pod from now on.
     pub(super) fn put(&self, namespace: &str, name: &str, pod: Value) {
         let key = (namespace.to_owned(), name.to_owned());
         self.shared.state().pods.insert(key, pod);
     }
 
-    /// Has it no more.
+    /// Serves it no more.
     pub(super) fn remove(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.shared.state().pods.remove(&key);
@@ -96,11 +96,11 @@ impl Api {
         let waited = self
             .shared
             .came
-            .wait_timeout_while(state, SOON, |state| ours(state).len() < count);
+            .wait_timeout_while(state, HANG, |state| ours(state).len() < count);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let found = ours(&state);
         if found.len() < count {
-            bail!("{count} Events about {incident}: not within {SOON:?}: {found:?}");
+            bail!("{count} Events about {incident}: not within {HANG:?}: {found:?}");
         }
         Ok(found)
     }
@@ -117,80 +117,63 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, stream: TcpStream) -> Result<()> {
-        stream.set_nodelay(true).context("send answers at once")?;
-        let mut stream = BufReader::new(stream);
-        while let Some((request, body)) = read(&mut stream)? {
-            let (code, answer) = self.answer(&request, &body);
-            let answer = answer.to_string();
-            write!(
-                stream.get_mut(),
-                "HTTP/1.1 {code} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
-                answer.len()
-            )
-            .context("answer")?;
-        }
-        Ok(())
-    }
-
-    fn answer(&self, request: &str, body: &[u8]) -> (u16, Value) {
-        let mut words = request.split(' ');
-        let (method, target) = (words.next(), words.next().unwrap_or_default());
-        let path = target.split('?').next().unwrap_or_default();
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {
         let segments: Vec<&str> = path.split('/').skip(1).collect();
-        match (method, segments.as_slice()) {
-            (Some("POST"), ["api", "v1", "namespaces", _, "events"]) => {
+        match (method.as_str(), segments.as_slice()) {
+            ("POST", ["api", "v1", "namespaces", _, "events"]) => {
                 let event: Value = serde_json::from_slice(body).unwrap_or_default();
                 self.state().events.push(event.clone());
                 self.came.notify_all();
-                (201, event)
+                (StatusCode::CREATED, event)
             }
-            (Some("PATCH"), _) => (200, json!({})),
-            (Some("GET"), ["api", "v1", "pods"]) => {
+            ("PATCH", _) => (StatusCode::OK, json!({})),
+            ("GET", ["api", "v1", "pods"]) => {
                 let items: Vec<Value> = self.state().pods.values().cloned().collect();
                 let list =
                     json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items});
-                (200, list)
+                (StatusCode::OK, list)
             }
-            (Some("GET"), ["api", "v1", "namespaces", namespace, "pods", name]) => {
+            ("GET", ["api", "v1", "namespaces", namespace, "pods", name]) => {
                 let key = ((*namespace).to_owned(), (*name).to_owned());
                 match self.state().pods.get(&key) {
-                    Some(pod) => (200, pod.clone()),
-                    None => refusal(404),
+                    Some(pod) => (StatusCode::OK, pod.clone()),
+                    None => not_found(),
                 }
             }
-            _ => refusal(404),
+            _ => not_found(),
         }
     }
 }
 
-fn refusal(code: u16) -> (u16, Value) {
+fn not_found() -> (StatusCode, Value) {
     let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": code,
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
         "message": "there is no such thing",
     });
-    (code, status)
+    (StatusCode::NOT_FOUND, status)
 }
 
-/// The request's first line, and its body; `None` at the end.
-fn read(stream: &mut BufReader<TcpStream>) -> Result<Option<(String, Vec<u8>)>> {
-    let mut request = String::new();
-    if stream.read_line(&mut request).context("read a request")? == 0 {
-        return Ok(None);
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn pods_are_served_and_events_kept() {
+        let api = Api::start().unwrap();
+        api.put("shop", "web-1", json!({"kind": "Pod"}));
+        let get = |path: &str| http::get(api.address, path).unwrap();
+        let (status, pod) = get("/api/v1/namespaces/shop/pods/web-1");
+        assert_eq!((status, pod.as_str()), (200, r#"{"kind":"Pod"}"#));
+        assert_eq!(get("/api/v1/namespaces/shop/pods/web-2?a=b").0, 404);
+        let event = json!({
+            "action": "Kill", "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-2"}},
+        });
+        let mut stream = TcpStream::connect(api.address).unwrap();
+        let request = "POST /api/v1/namespaces/shop/events?fieldManager=test";
+        let sent = http::exchange(&mut stream, request, "api", &event.to_string());
+        assert_eq!(sent.unwrap().0, 201);
+        assert_eq!(api.events("b-1-2", 1).unwrap(), [event]);
     }
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        stream.read_line(&mut header).context("read a header")?;
-        let header = header.trim().to_lowercase();
-        if header.is_empty() {
-            break;
-        }
-        if let Some(value) = header.strip_prefix("content-length:") {
-            length = value.trim().parse().context("read a length")?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).context("read a body")?;
-    Ok(Some((request.trim().to_owned(), body)))
 }

@@ -7,16 +7,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::SOON;
-use super::kubelet::ALLOCATABLE;
-use super::manifest::NAMESPACE;
-use crate::Output;
+use super::manifest::{ALLOCATABLE, NAMESPACE};
 use crate::expect::between;
 use crate::guest::pods::Group;
-use crate::guest::process::Facts;
-
-/// A hog says fewer lines than these.
-const WORDS: usize = 8;
+use crate::guest::process::{Facts, LINES};
+use crate::output::Output;
+use crate::wait::HANG;
 
 /// A container that was started.
 #[derive(Debug)]
@@ -44,13 +40,9 @@ impl Container {
     pub(super) fn enter_scope(&mut self, pod: &Group) -> Result<()> {
         let runs_in = fs::read_to_string(format!("/proc/{}/cgroup", self.pid))
             .context("read a container's cgroup")?;
-        let runs_in = runs_in.trim().trim_start_matches("0::").to_owned();
-        let scope = Group::plain(&format!("{}/cri-containerd-{}.scope", pod.path, self.id))?;
-        let old = Group {
-            path: runs_in,
-            pod: None,
-            container: None,
-        };
+        let runs_in = runs_in.trim().trim_start_matches("0::");
+        let scope = Group::create(&format!("{}/cri-containerd-{}.scope", pod.path, self.id))?;
+        let old = Group::existing(runs_in);
         for file in ["memory.max", "memory.oom.group", "memory.swap.max"] {
             let value = fs::read_to_string(old.dir().join(file)).context("read a limit")?;
             scope.set(file, value.trim())?;
@@ -63,15 +55,15 @@ impl Container {
     /// Waits until hog number `n` is at its gate.
     pub(super) fn hog(&self, n: u32) -> Result<Hog> {
         let mut hog = Hog {
-            stdin: self.end(&format!("{n}.in"))?,
-            output: Output::with_room("hog", self.end(&format!("{n}.out"))?, WORDS),
+            stdin: self.open_control(&format!("{n}.in"))?,
+            output: Output::with_room("hog", self.open_control(&format!("{n}.out"))?, LINES),
         };
-        hog.said("ready")?;
+        hog.wait_for_line("ready")?;
         Ok(hog)
     }
 
     /// The other end of what is `/ctl/name` in the container.
-    pub(super) fn end(&self, name: &str) -> Result<File> {
+    pub(super) fn open_control(&self, name: &str) -> Result<File> {
         let at = self.control.join(name);
         // Both ways, so that none of the two waits for the other.
         let file = OpenOptions::new().read(true).write(true).open(&at);
@@ -85,7 +77,7 @@ impl Container {
 
     /// One of its processes as it is now.
     pub(super) fn facts_of(&self, pid: u32) -> Result<Facts> {
-        named(Facts::read(pid, &self.group)?, &self.told(), &self.pod)
+        named(Facts::read(pid, &self.group)?, &self.value(), &self.pod)
     }
 
     /// The limit to change is its own.
@@ -101,18 +93,19 @@ impl Container {
             "usage_bytes": between(low, ALLOCATABLE),
             "limit_bytes": limit,
             "process": null,
-            "container": self.told(),
+            "container": self.value(),
             "pod": {"namespace": NAMESPACE, "name": self.pod, "uid": self.group.pod},
         });
         ("holders", json!([holder]))
     }
 
-    pub(super) fn told(&self) -> Value {
+    /// The incident's `container`.
+    pub(super) fn value(&self) -> Value {
         json!({"id": self.id, "name": self.name, "runtime": "containerd"})
     }
 
     /// The process ids of all that runs in it.
-    pub(super) fn all(&self) -> Result<Vec<u32>> {
+    pub(super) fn pids(&self) -> Result<Vec<u32>> {
         let procs = self.group.dir().join("cgroup.procs");
         let procs = fs::read_to_string(procs).context("list a container's processes")?;
         procs
@@ -122,18 +115,18 @@ impl Container {
     }
 
     /// The process beside its first one.
-    pub(super) fn other(&self) -> Result<u32> {
-        let mut all = self.all()?.into_iter();
-        all.find(|pid| *pid != self.pid).context("another process")
+    pub(super) fn other_pid(&self) -> Result<u32> {
+        let mut pids = self.pids()?.into_iter();
+        pids.find(|pid| *pid != self.pid).context("another process")
     }
 }
 
 /// A process with the names that its runtime gives to container and pod.
 pub(super) fn named(mut facts: Facts, container: &Value, pod: &str) -> Result<Facts> {
-    let told = facts.told.as_object_mut().context("what is told")?;
-    let uid = told.get("pod").and_then(|pod| pod.get("uid")).cloned();
-    told.insert("container".to_owned(), container.clone());
-    told.insert(
+    let victim = facts.victim.as_object_mut().context("a victim")?;
+    let uid = victim.get("pod").and_then(|pod| pod.get("uid")).cloned();
+    victim.insert("container".to_owned(), container.clone());
+    victim.insert(
         "pod".to_owned(),
         json!({"namespace": NAMESPACE, "name": pod, "uid": uid}),
     );
@@ -144,14 +137,12 @@ pub(super) fn named(mut facts: Facts, container: &Value, pod: &str) -> Result<Fa
 // === impl Hog ===
 
 impl Hog {
-    /// Opens the gate.
-    pub(super) fn go(&mut self) -> Result<()> {
+    pub(super) fn open_gate(&mut self) -> Result<()> {
         self.stdin.write_all(b"\n").context("open a hog's gate")
     }
 
-    /// Waits until it says a line that begins so.
-    pub(super) fn said(&mut self, start: &str) -> Result<()> {
+    pub(super) fn wait_for_line(&mut self, start: &str) -> Result<()> {
         self.output
-            .find(start, SOON, |line| line.starts_with(start).then_some(()))
+            .find(start, HANG, |line| line.starts_with(start).then_some(()))
     }
 }

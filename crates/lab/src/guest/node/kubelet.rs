@@ -1,33 +1,28 @@
 //! Pods, made as a kubelet of Kubernetes 1.32 and later makes them on cgroup v2.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use proto::cri::{
-    Capability, ContainerConfig, ContainerMetadata, ContainerState, ImageSpec, KeyValue,
-    LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
-    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, PodSandboxConfig,
-    PodSandboxMetadata, SecurityProfile,
+    Capability, ContainerConfig, ContainerState, KeyValue, LinuxContainerResources, Mount,
+    PodSandboxConfig, SecurityProfile,
 };
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
-use super::SOON;
 use super::api::Api;
-use super::container::named;
-pub(super) use super::container::{Container, Hog};
-use super::manifest::NAMESPACE;
-pub(super) use super::manifest::{ContainerPlan, Driver, Kind, PodPlan, hog};
-use super::stage::Note;
+use super::container::{Container, named};
+use super::event::ExpectedEvent;
+use super::manifest::{ALLOCATABLE, ContainerPlan, Driver, NAMESPACE, PodPlan};
+use crate::cri::{self, Cri, container_config, sandbox_config, texts};
 use crate::expect::between;
-use crate::guest::cases::memory;
+use crate::guest::kill::NODE;
+use crate::guest::memory::meminfo;
 use crate::guest::pods::{Group, delegate};
 use crate::guest::process::Facts;
-use crate::guest::scene::NODE;
-use crate::{Cri, IMAGE, namespaces, wait};
+use crate::wait::{self, HANG};
 
 /// Below its volumes' directories a kubelet keeps what containers see.
 const PODS: &str = "/var/lib/kubelet/pods";
@@ -48,19 +43,16 @@ pub(super) struct Kubelet {
 pub(super) struct Pod<'a> {
     plan: PodPlan<'a>,
     pub(super) group: Group,
-    name: String,
+    /// As the runtime knows it.
+    identity: cri::Pod,
     /// What its Events are on.
     on: String,
-    uid: String,
     sandbox: String,
     config: PodSandboxConfig,
 }
 
 /// As many have a control each.
 const CONTROLS: u32 = 3;
-
-/// What all pods together may have.
-pub(super) const ALLOCATABLE: u64 = 384 << 20;
 
 // === impl Kubelet ===
 
@@ -74,16 +66,11 @@ impl Kubelet {
             "/kubepods.slice",
             "/kubepods.slice/kubepods-burstable.slice",
         ] {
-            Group::plain(path)?;
+            Group::create(path)?;
             delegate(path)?;
         }
         for top in ["/kubepods", "/kubepods.slice"] {
-            let top = Group {
-                path: top.to_owned(),
-                pod: None,
-                container: None,
-            };
-            top.limit(ALLOCATABLE)?;
+            Group::existing(top).limit(ALLOCATABLE)?;
         }
         Ok(Self { cri, api, made: 0 })
     }
@@ -95,11 +82,11 @@ impl Kubelet {
         let name = format!("web-{}", self.made);
         let group = Group {
             pod: Some(uid.clone()),
-            ..Group::plain(&plan.cgroup(&uid))?
+            ..Group::create(&plan.cgroup(&uid))?
         };
         delegate(&group.path)?;
         if let Some(bytes) = plan.limit.or_else(|| plan.max()) {
-            group.set("memory.max", &bytes.to_string())?;
+            group.set("memory.max", bytes)?;
         }
         let dir = format!("{PODS}/{uid}");
         for sub in ["control", "volume", "log"] {
@@ -115,39 +102,27 @@ impl Kubelet {
             )
             .context("mount a memory-backed volume")?;
         }
-        let labels = labels(&name, &uid);
-        let config = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata {
-                name: name.clone(),
-                uid: uid.clone(),
-                namespace: NAMESPACE.to_owned(),
-                attempt: 0,
-            }),
-            log_directory: format!("{dir}/log"),
-            labels,
-            annotations: texts(&[
+        let identity = cri::Pod {
+            namespace: NAMESPACE.to_owned(),
+            name,
+            uid,
+            annotations: vec![
                 (
                     "kubernetes.io/config.seen",
                     "2026-11-21T09:00:00.123456789Z",
                 ),
                 ("kubernetes.io/config.source", "api"),
-            ]),
-            linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: group.path.clone(),
-                security_context: Some(LinuxSandboxSecurityContext {
-                    namespace_options: Some(namespaces()),
-                }),
-            }),
-            ..Default::default()
+            ],
         };
-        self.api.put(NAMESPACE, &name, plan.object(&name, &uid));
+        let cri::Pod { name, uid, .. } = &identity;
+        self.api.put(NAMESPACE, name, plan.object(name, uid));
+        let config = sandbox_config(&identity, format!("{dir}/log"), group.path.clone());
         Ok(Pod {
             plan,
             group,
             on: format!("Pod {NAMESPACE} {name}"),
-            name,
+            identity,
             sandbox: self.cri.run_sandbox(config.clone())?,
-            uid,
             config,
         })
     }
@@ -159,14 +134,14 @@ impl Kubelet {
         self.start_with(pod, plan, |_| {})
     }
 
-    /// The same, with what a manifest says beyond the usual.
+    /// The same, with what a manifest has beyond the usual.
     pub(super) fn start_with(
         &mut self,
         pod: &Pod<'_>,
         plan: &ContainerPlan<'_>,
         more: impl FnOnce(&mut ContainerConfig),
     ) -> Result<Container> {
-        let control = PathBuf::from(format!("{PODS}/{}/control/{}", pod.uid, plan.name));
+        let control = PathBuf::from(format!("{PODS}/{}/control/{}", pod.identity.uid, plan.name));
         fs::create_dir(&control).context("make a directory for controls")?;
         for n in 0..CONTROLS {
             for end in ["in", "out"] {
@@ -184,7 +159,7 @@ impl Kubelet {
             .run_container(&pod.sandbox, config, pod.config.clone())?;
         let group = Group {
             path: format!("{}/{id}", pod.group.path),
-            pod: Some(pod.uid.clone()),
+            pod: Some(pod.identity.uid.clone()),
             container: Some(id.clone()),
         };
         let mut container = Container {
@@ -192,7 +167,7 @@ impl Kubelet {
             group,
             pid,
             name: plan.name.to_owned(),
-            pod: pod.name.clone(),
+            pod: pod.identity.name.clone(),
             control,
         };
         if pod.plan.driver == Driver::Systemd {
@@ -204,7 +179,7 @@ impl Kubelet {
     /// Runs a container to its end.
     pub(super) fn run_to_end(&mut self, pod: &Pod<'_>, name: &str) -> Result<()> {
         let container = self.start_container(pod, name)?;
-        let code = wait::until("a container's end", SOON, || {
+        let code = wait::until("a container's end", HANG, || {
             let status = self.cri.status(&container.id, false).ok()?.status?;
             let ended = status.state() == ContainerState::ContainerExited;
             ended.then_some(status.exit_code)
@@ -215,13 +190,13 @@ impl Kubelet {
 
     /// Ends a pod, with all that there was of it.
     pub(super) fn remove(&mut self, pod: &Pod<'_>) -> Result<()> {
-        self.api.remove(NAMESPACE, &pod.name);
+        self.api.remove(NAMESPACE, &pod.identity.name);
         // What still holds memory while it ends has the next one meet the limit: another OOM.
         pod.group.set("memory.max", "max")?;
         pod.group.set("cgroup.kill", "1")?;
         self.cri.remove_sandbox(&pod.sandbox)?;
         if pod.plan.volume {
-            let volume = format!("{PODS}/{}/volume", pod.uid);
+            let volume = format!("{PODS}/{}/volume", pod.identity.uid);
             unmount(volume, UnmountFlags::DETACH).context("unmount a volume")?;
         }
         Ok(())
@@ -231,11 +206,11 @@ impl Kubelet {
 // === impl Pod ===
 
 impl Pod<'_> {
-    /// The same note, on this pod.
-    pub(super) fn note<'b>(&'b self, note: Note<'b>) -> Note<'b> {
-        Note {
+    /// The same Event, on this pod.
+    pub(super) fn event<'b>(&'b self, event: ExpectedEvent<'b>) -> ExpectedEvent<'b> {
+        ExpectedEvent {
             on: &self.on,
-            ..note
+            ..event
         }
     }
 
@@ -243,7 +218,7 @@ impl Pod<'_> {
     pub(super) fn sandbox_group(&self) -> Group {
         Group {
             path: format!("{}/{}", self.group.path, self.sandbox),
-            pod: Some(self.uid.clone()),
+            pod: Some(self.identity.uid.clone()),
             container: Some(self.sandbox.clone()),
         }
     }
@@ -255,73 +230,54 @@ impl Pod<'_> {
             "usage_bytes": between(low, ALLOCATABLE),
             "limit_bytes": null,
             "process": null,
-            "container": container.told(),
-            "pod": {"namespace": NAMESPACE, "name": self.name, "uid": self.uid},
+            "container": container.value(),
+            "pod": {"namespace": NAMESPACE, "name": self.identity.name, "uid": self.identity.uid},
         })
     }
 
     /// A process in there, which is none of its containers'.
     pub(super) fn in_sandbox(&self, mut facts: Facts) -> Result<Facts> {
         // What it is to its sandbox, the runtime alone knows.
-        if let Some(first) = facts.told.get_mut("first_process") {
+        if let Some(first) = facts.victim.get_mut("first_process") {
             *first = Value::Null;
         }
         let container = json!({"id": self.sandbox, "name": null, "runtime": "containerd"});
-        named(facts, &container, &self.name)
+        named(facts, &container, &self.identity.name)
     }
 
     fn container_config(&self, plan: &ContainerPlan<'_>) -> Result<ContainerConfig> {
-        let mut labels = labels(&self.name, &self.uid);
-        labels.extend(texts(&[("io.kubernetes.container.name", plan.name)]));
         let group = if plan.single { "0" } else { "1" };
         // A pod's own limit is that of each container without one, too.
         let limit = plan.limit.or(self.plan.limit).unwrap_or_default();
-        let mut mounts = vec![mounted("/init", "/bin/hog", true)];
-        if self.plan.volume {
-            let volume = format!("{PODS}/{}/volume", self.uid);
-            mounts.push(mounted(&volume, VOLUME, false));
-        }
-        Ok(ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: plan.name.to_owned(),
-                attempt: 0,
-            }),
-            image: Some(ImageSpec {
-                image: IMAGE.to_owned(),
-                user_specified_image: IMAGE.to_owned(),
-            }),
-            command: ["/bin/sh", "-c", plan.script].map(str::to_owned).to_vec(),
-            mounts,
-            labels,
-            annotations: texts(&[
-                ("io.kubernetes.container.hash", "6f1c0a52"),
-                ("io.kubernetes.container.restartCount", "0"),
-                (
-                    "io.kubernetes.container.terminationMessagePath",
-                    "/dev/termination-log",
-                ),
-                ("io.kubernetes.container.terminationMessagePolicy", "File"),
-                ("io.kubernetes.pod.terminationGracePeriod", "30"),
+        let resources = LinuxContainerResources {
+            cpu_shares: 2,
+            memory_limit_in_bytes: i64::try_from(limit).context("a limit that fits")?,
+            oom_score_adj: self.oom_score_adj(plan)?,
+            unified: texts(&[
+                ("memory.oom.group", group),
+                ("memory.swap.max", &plan.swap.to_string()),
             ]),
-            log_path: format!("{}_0.log", plan.name),
-            linux: Some(LinuxContainerConfig {
-                resources: Some(LinuxContainerResources {
-                    cpu_shares: 2,
-                    memory_limit_in_bytes: i64::try_from(limit).context("a limit that fits")?,
-                    oom_score_adj: self.oom_score_adj(plan)?,
-                    unified: texts(&[
-                        ("memory.oom.group", group),
-                        ("memory.swap.max", &plan.swap.to_string()),
-                    ]),
-                }),
-                security_context: Some(LinuxContainerSecurityContext {
-                    namespace_options: Some(namespaces()),
-                    seccomp: Some(SecurityProfile::default()),
-                    ..Default::default()
-                }),
-            }),
-            ..Default::default()
-        })
+        };
+        let mut config = container_config(&self.identity, plan.name, plan.script, resources);
+        config.mounts.push(mounted("/init", "/bin/hog", true));
+        if self.plan.volume {
+            let volume = format!("{PODS}/{}/volume", self.identity.uid);
+            config.mounts.push(mounted(&volume, VOLUME, false));
+        }
+        config.annotations = texts(&[
+            ("io.kubernetes.container.hash", "6f1c0a52"),
+            ("io.kubernetes.container.restartCount", "0"),
+            (
+                "io.kubernetes.container.terminationMessagePath",
+                "/dev/termination-log",
+            ),
+            ("io.kubernetes.container.terminationMessagePolicy", "File"),
+            ("io.kubernetes.pod.terminationGracePeriod", "30"),
+        ]);
+        let linux = config.linux.get_or_insert_default();
+        let security = linux.security_context.get_or_insert_default();
+        security.seccomp = Some(SecurityProfile::default());
+        Ok(config)
     }
 
     /// Of a burstable pod: the less, the more of the node's memory is requested, and what is not
@@ -331,14 +287,16 @@ impl Pod<'_> {
             return Ok(1000);
         }
         let requested = plan.limit.unwrap_or_default().saturating_mul(1000);
-        let share = requested.checked_div(memory()?).unwrap_or_default();
+        let share = requested
+            .checked_div(meminfo("MemTotal:")?)
+            .unwrap_or_default();
         let adj = 1000_i64.saturating_sub(i64::try_from(share).context("a share that fits")?);
         Ok(adj.clamp(3, 999))
     }
 }
 
 /// What `daemonset.yaml` gives the agent beyond the usual.
-pub(super) fn of_the_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
+pub(super) fn allow_agent(config: &mut ContainerConfig, mounts: &[(&str, &str, bool)]) {
     for (from, to, readonly) in mounts {
         config.mounts.push(mounted(from, to, *readonly));
     }
@@ -365,18 +323,4 @@ fn mounted(host_path: &str, container_path: &str, readonly: bool) -> Mount {
         host_path: host_path.to_owned(),
         readonly,
     }
-}
-
-/// As the kubelet labels sandboxes and containers.
-fn labels(name: &str, uid: &str) -> HashMap<String, String> {
-    texts(&[
-        ("io.kubernetes.pod.name", name),
-        ("io.kubernetes.pod.namespace", NAMESPACE),
-        ("io.kubernetes.pod.uid", uid),
-    ])
-}
-
-fn texts(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    pairs.iter().map(own).collect()
 }

@@ -1,12 +1,15 @@
-//! What pods are asked for.
+//! The manifests of pods.
 
 use serde_json::{Value, json};
 
-use crate::IMAGE;
-use crate::guest::scene::NODE;
+use crate::cri::IMAGE;
+use crate::guest::kill::NODE;
 
 /// Of every pod.
 pub(super) const NAMESPACE: &str = "shop";
+
+/// The limit of all pods together.
+pub(super) const ALLOCATABLE: u64 = 384 << 20;
 
 /// Which of the pod's lists a container is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,16 +99,19 @@ impl<'a> PodPlan<'a> {
 
     /// `memory.max` of its cgroup: its own, else the sum of its containers' where each has one.
     pub(super) fn max(&self) -> Option<u64> {
-        let of = |kinds: &[Kind]| {
-            let those = self
-                .containers
-                .iter()
-                .filter(|one| kinds.contains(&one.kind));
-            those.map(|one| one.limit).collect::<Option<Vec<u64>>>()
+        let limits = |kinds: &[Kind]| {
+            let limits = self.of_kinds(kinds).map(|container| container.limit);
+            limits.collect::<Option<Vec<u64>>>()
         };
-        let together: u64 = of(&[Kind::Main, Kind::Sidecar])?.iter().sum();
-        let before = of(&[Kind::Init])?.into_iter().max().unwrap_or_default();
+        let together: u64 = limits(&[Kind::Main, Kind::Sidecar])?.iter().sum();
+        let before = limits(&[Kind::Init])?.into_iter().max();
+        let before = before.unwrap_or_default();
         Some(together.max(before))
+    }
+
+    fn of_kinds(&self, kinds: &[Kind]) -> impl Iterator<Item = &ContainerPlan<'a>> {
+        let containers = self.containers.iter();
+        containers.filter(|container| kinds.contains(&container.kind))
     }
 
     pub(super) fn is_best_effort(&self) -> bool {
@@ -136,21 +142,16 @@ impl<'a> PodPlan<'a> {
             None => json!({}),
         };
         let containers = |kinds: &[Kind]| -> Vec<Value> {
-            let those = self
-                .containers
-                .iter()
-                .filter(|one| kinds.contains(&one.kind));
-            those
-                .map(|container| {
-                    let always = (container.kind == Kind::Sidecar).then_some("Always");
-                    json!({
-                        "name": container.name,
-                        "image": IMAGE,
-                        "resources": limits(container.limit),
-                        "restartPolicy": always,
-                    })
+            let entry = |container: &ContainerPlan<'_>| {
+                let always = (container.kind == Kind::Sidecar).then_some("Always");
+                json!({
+                    "name": container.name,
+                    "image": IMAGE,
+                    "resources": limits(container.limit),
+                    "restartPolicy": always,
                 })
-                .collect()
+            };
+            self.of_kinds(kinds).map(entry).collect()
         };
         let volumes = self
             .volume

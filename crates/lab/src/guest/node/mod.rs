@@ -7,34 +7,26 @@
 mod api;
 mod cases;
 mod container;
+mod event;
 mod host;
 mod kubelet;
 mod manifest;
 mod stage;
 
-use std::time::{Duration, Instant};
-
 use anyhow::Result;
 use serde_json::json;
 
-use super::tell;
+use super::outcome;
 pub use cases::NAMES;
 pub(super) use host::enter_disk;
 use stage::Stage;
-
-/// The bound on everything. Emulation is slow, and a full node slower.
-const SOON: Duration = Duration::from_secs(30);
 
 /// Runs every case.
 pub(super) fn run() -> Result<()> {
     let mut stage = Stage::open()?;
     for name in NAMES {
-        let begun = Instant::now();
-        let told = cases::run(name, &mut stage)
-            .unwrap_or_else(|error| json!({"error": format!("{error:#}")}));
-        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tell(&json!({"case": name, "took_ms": took, "outcome": told}));
+        outcome::run_case(name, || cases::run(name, &mut stage));
     }
-    tell(&json!({"end": stage.close()}));
+    outcome::write(&json!({"end": stage.close()}));
     Ok(())
 }

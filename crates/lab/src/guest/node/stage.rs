@@ -1,4 +1,4 @@
-//! The node at work, and what the agent should tell of a kill: its line, and its Events.
+//! The node at work, and what the agent should report of a kill: its line, and its Events.
 
 use std::fs;
 
@@ -6,15 +6,21 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::SOON;
 use super::api::Api;
-use super::host::{AGENT, Containerd};
-use super::kubelet::{Container, ContainerPlan, Kubelet, PodPlan, of_the_agent};
-use crate::expect::note;
+use super::container::Container;
+use super::event::{ExpectedEvent, compared, sorted};
+use super::host::{AGENT, start_containerd};
+use super::kubelet::{Kubelet, allow_agent};
+use super::manifest::{ContainerPlan, PodPlan};
+use crate::agent::find_message;
+use crate::guest::incident::{CgroupFields, Moment, boot_id, expected_incident, find_incident};
+use crate::guest::kill::ExpectedKill;
 use crate::guest::kmsg::Kmsg;
 use crate::guest::pods::delegate;
-use crate::guest::scene::{Moment, Seen, Story, Surroundings, boot, expected, incident_of};
-use crate::{Output, message};
+use crate::guest::scene::{json_lines, stray};
+use crate::output::Output;
+use crate::server::Server;
+use crate::wait::HANG;
 
 /// Of the `DaemonSet`.
 const AGENT_LIMIT: u64 = 64 << 20;
@@ -44,42 +50,24 @@ pub(super) struct Stage {
     log: Output,
     kmsg: Kmsg,
     boot: String,
-    told: Vec<Value>,
-    _containerd: Containerd,
+    /// IDs of the incidents that cases account for.
+    accounted: Vec<Value>,
+    _containerd: Server,
 }
 
-/// What an Event should be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Note<'a> {
-    /// Kind, namespace and name of its object.
-    pub(super) on: &'a str,
-    pub(super) field_path: Option<&'a str>,
-    pub(super) reason: &'a str,
-    /// Its first sentence says who died, where and at which limit: each of these.
-    pub(super) first: &'a [&'a str],
-    /// What else it says.
-    pub(super) says: &'a [&'a str],
-    /// How its last sentence, the next step, begins after "Next: ".
-    pub(super) next: &'a str,
-    /// Whether volumes in memory are spoken of.
-    pub(super) volumes: bool,
-    /// Its characters at most: 400 where nothing unusual happened.
-    pub(super) chars: usize,
-}
-
-/// What is going to happen, and what should be told of it.
+/// A kill that is going to happen, and what should be reported of it.
 #[derive(Debug)]
-pub(super) struct Kill<'a> {
-    pub(super) story: Story<'a>,
+pub(super) struct ExpectedReport<'a> {
+    pub(super) kill: ExpectedKill<'a>,
     /// Fields of the incident that follow from the pod.
-    pub(super) more: Vec<(&'static str, Value)>,
-    pub(super) notes: Vec<Note<'a>>,
+    pub(super) fields: Vec<(&'static str, Value)>,
+    pub(super) events: Vec<ExpectedEvent<'a>>,
 }
 
 impl Stage {
     pub(super) fn open() -> Result<Self> {
         delegate("")?;
-        let (containerd, cri) = Containerd::start()?;
+        let (containerd, cri) = start_containerd()?;
         let api = Api::start()?;
         let mut kubelet = Kubelet::start(cri, api.clone())?;
         let plans = [ContainerPlan::new("oom-agent", Some(AGENT_LIMIT), SCRIPT)];
@@ -88,12 +76,10 @@ impl Stage {
         fs::create_dir("/run/state").context("make the agent's state directory")?;
         let kubeconfig = api.kubeconfig()?.to_string();
         fs::write("/run/kubeconfig", kubeconfig).context("write a kubeconfig")?;
-        let agent = kubelet.start_with(&pod, plan, |config| of_the_agent(config, &MOUNTS))?;
-        let incidents = Output::new("oom-agent", agent.end("0.out")?);
-        let mut log = Output::new("oom-agent", agent.end("1.out")?);
-        log.find("message that it is attached", SOON, |line| {
-            message(line)?.contains("attached").then_some(())
-        })?;
+        let agent = kubelet.start_with(&pod, plan, |config| allow_agent(config, &MOUNTS))?;
+        let incidents = Output::new("oom-agent", agent.open_control("0.out")?);
+        let mut log = Output::new("oom-agent", agent.open_control("1.out")?);
+        find_message(&mut log, "attached", HANG)?;
         Ok(Self {
             kubelet,
             api,
@@ -101,90 +87,78 @@ impl Stage {
             incidents,
             log,
             kmsg: Kmsg::open()?,
-            boot: boot()?,
-            told: Vec::new(),
+            boot: boot_id()?,
+            accounted: Vec::new(),
             _containerd: containerd,
         })
     }
 
-    /// Has it happen by `go`: what the agent should tell of it, and what it tells.
+    /// Has a kill happen by `act`: what is expected of the agent's reports, and these.
     pub(super) fn play(
         &mut self,
-        kill: &Kill<'_>,
-        go: impl FnOnce() -> Result<()>,
+        expected: &ExpectedReport<'_>,
+        act: impl FnOnce() -> Result<()>,
     ) -> Result<Value> {
-        let all = self.play_all(&[kill], go)?;
+        let all = self.play_all(&[expected], act)?;
         all.into_iter().next().context("a kill")
     }
 
     /// The same of kills that follow from each other, in their order.
     pub(super) fn play_all(
         &mut self,
-        kills: &[&Kill<'_>],
-        go: impl FnOnce() -> Result<()>,
+        all: &[&ExpectedReport<'_>],
+        act: impl FnOnce() -> Result<()>,
     ) -> Result<Vec<Value>> {
-        let surroundings = kills.iter().map(|kill| Surroundings::read(&kill.story));
-        let surroundings = surroundings.collect::<Result<Vec<_>>>()?;
+        let cgroups = all.iter().map(|one| CgroupFields::read(&one.kill));
+        let cgroups = cgroups.collect::<Result<Vec<_>>>()?;
         self.kmsg.skip()?;
         let from = Moment::now()?;
-        go()?;
-        let mut all = Vec::new();
-        for (kill, surroundings) in kills.iter().zip(surroundings) {
-            let story = &kill.story;
-            let incident = incident_of(&mut self.incidents, story)?;
+        act()?;
+        let mut outcomes = Vec::new();
+        for (one, cgroups) in all.iter().zip(cgroups) {
+            let incident = find_incident(&mut self.incidents, &one.kill)?;
             let span = (from, Moment::now()?);
             let id = incident.get("id").cloned().unwrap_or_default();
-            let report = self.kmsg.report(story.victims.len())?;
-            let mut wanted = expected(&self.boot, story, &Seen::from(&report), span, surroundings)?;
-            let fields = wanted.as_object_mut().context("an incident")?;
-            for (field, value) in &kill.more {
+            let report = self.kmsg.report(one.kill.victims.len())?;
+            let mut expected =
+                expected_incident(&self.boot, &one.kill, &report.into(), span, cgroups)?;
+            let fields = expected.as_object_mut().context("an incident")?;
+            for (field, value) in &one.fields {
                 fields.insert((*field).to_owned(), value.clone());
             }
-            allow_removed(&mut wanted, &incident)?;
+            allow_removed(&mut expected, &incident)?;
             let events = self
                 .api
-                .events(id.as_str().unwrap_or_default(), kill.notes.len())
+                .events(id.as_str().unwrap_or_default(), one.events.len())
                 .with_context(|| self.log.so_far().collect::<Vec<_>>().join("\n"))?;
-            self.told.push(id);
-            let notes = kill.notes.iter().map(Note::event);
-            all.push(json!({
-                "expected": {"incident": wanted, "events": sorted(notes)},
-                "told": {"incident": incident, "events": sorted(events.iter().map(shown))},
+            self.accounted.push(id);
+            let expected_events = sorted(one.events.iter().map(ExpectedEvent::value));
+            let events = sorted(events.iter().map(compared));
+            outcomes.push(json!({
+                "expected": {"incident": expected, "events": expected_events},
+                "reported": {"incident": incident, "events": events},
             }));
         }
-        Ok(all)
+        Ok(outcomes)
     }
 
     /// Ends the agent: incidents that no case accounts for, its whole log, and every note.
     pub(super) fn close(mut self) -> Value {
         let pid = i32::try_from(self.agent.pid).ok().and_then(Pid::from_raw);
         let ended = pid.map(|pid| kill_process(pid, Signal::TERM));
-        let summary = self.log.find("its summary", SOON, |line| {
-            (message(line)? == "summary").then_some(())
-        });
-        let lines = |output: &mut Output| -> Vec<Value> {
-            let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| line.into());
-            output.so_far().map(parse).collect()
-        };
-        let stray: Vec<Value> = lines(&mut self.incidents)
-            .into_iter()
-            .filter(|incident| {
-                let id = incident.get("id").cloned().unwrap_or_default();
-                !self.told.contains(&id)
-            })
-            .collect();
+        let summary = find_message(&mut self.log, "summary", HANG);
         json!({
-            "stray": stray,
-            "log": lines(&mut self.log),
+            "stray": stray(&mut self.incidents, &self.accounted),
+            "log": json_lines(&mut self.log),
             "notes": self.api.notes(),
             "ended": format!("{ended:?} {summary:?}"),
         })
     }
 }
 
-/// The runtime removes a dead container's cgroup, sooner or later than the agent reads it: then it says so.
-fn allow_removed(expected: &mut Value, told: &Value) -> Result<()> {
-    let entries = told.get("degraded").and_then(Value::as_array);
+/// The runtime removes a dead container's cgroup, sooner or later than the agent reads it: `degraded` shows which.
+fn allow_removed(expected: &mut Value, reported: &Value) -> Result<()> {
+    let entries = reported.get("degraded").and_then(Value::as_array);
     let of_removed = |entry: &&Value| {
         entry.as_str().is_some_and(|entry| {
             entry.starts_with("memory[")
@@ -209,36 +183,4 @@ fn allow_removed(expected: &mut Value, told: &Value) -> Result<()> {
         .context("degraded")?
         .extend(removed.into_iter().cloned());
     Ok(())
-}
-
-impl Note<'_> {
-    fn event(&self) -> Value {
-        json!({
-            "on": self.on,
-            "field_path": self.field_path,
-            "reason": self.reason,
-            "note": note(self.first, self.says, self.next, self.volumes, self.chars),
-        })
-    }
-}
-
-/// What is looked at of an Event.
-fn shown(event: &Value) -> Value {
-    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-    let of = |name: &str| text(&format!("/involvedObject/{name}")).unwrap_or_default();
-    let on = [of("kind"), of("namespace"), of("name")].join(" ");
-    json!({
-        "on": on,
-        "field_path": text("/involvedObject/fieldPath"),
-        "reason": text("/reason"),
-        "note": text("/message"),
-    })
-}
-
-/// By object and container: they are written in no order that matters.
-fn sorted(events: impl Iterator<Item = Value>) -> Vec<Value> {
-    let mut events: Vec<Value> = events.collect();
-    let key = |event: &Value, name: &str| event.get(name).map(Value::to_string);
-    events.sort_by_key(|event| (key(event, "on"), key(event, "field_path")));
-    events
 }

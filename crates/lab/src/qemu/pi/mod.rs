@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, PipeWriter, Read, Write as _, pipe};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -17,12 +17,13 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio;
-use crate::{Output, port};
+use crate::output::Output;
+use crate::port;
 pub use parts::PiParts;
 use pulses::{Event, Meter};
 pub use pulses::{Pulse, Run, runs};
 use xtask::cross::Board;
-use xtask::process::{show, stop};
+use xtask::process::Guard;
 
 /// Longer than anything here takes on a busy machine; a boot takes some 10 s on an idle one.
 const HANG: Duration = Duration::from_mins(10);
@@ -46,7 +47,7 @@ const INIT: &[u8] = include_bytes!("init.sh");
 /// A running board. Dropping it takes its power.
 #[derive(Debug)]
 pub struct Pi {
-    child: Child,
+    _child: Guard,
     /// Its serial line: what bonker-gpio prints and logs, among others.
     pub serial: Output,
     watch: Arc<Watch>,
@@ -55,7 +56,7 @@ pub struct Pi {
     _dir: tempfile::TempDir,
 }
 
-/// What the trace has told.
+/// What was read of the trace.
 #[derive(Debug, Default)]
 struct Watch {
     seen: Mutex<Seen>,
@@ -75,14 +76,14 @@ struct Seen {
 // === impl Pi ===
 
 impl Pi {
-    /// Boots `board`, and waits until `bonker serve` with `args` says where it listens.
+    /// Boots `board`, and waits until `bonker serve` with `args` prints where it listens.
     pub fn start(parts: &PiParts, board: Board, bonker: &Path, args: &[&str]) -> Result<Self> {
-        let files = parts.of(board)?;
+        let files = parts.files_of(board)?;
         let dir = tempfile::tempdir().context("make a directory for an initrd")?;
         let initrd = dir.path().join("initrd");
         let archive = archive(&files, bonker)?;
         fs::write(&initrd, archive).with_context(|| format!("write {}", initrd.display()))?;
-        // Whoever takes the port between here and QEMU's start makes QEMU say so.
+        // If another takes the port between here and its start, QEMU fails with that error.
         let (port, _) = port::reserve()?;
         let (program, machine, uart, more) = match board {
             Board::Aarch64 => (
@@ -136,16 +137,14 @@ impl Pi {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?;
+        let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let trace = child.stderr.take().context("a piped standard error")?;
         let watch = Arc::new(Watch::default());
         let watching = Arc::clone(&watch);
         let (serial, to_serial) = pipe().context("make a pipe for a serial line")?;
         thread::spawn(move || watching.read(trace, to_serial));
         let mut pi = Self {
-            child,
+            _child: child,
             serial: Output::new("the Pi", serial),
             watch,
             port,
@@ -202,12 +201,6 @@ impl Pi {
     }
 }
 
-impl Drop for Pi {
-    fn drop(&mut self) {
-        stop(&mut self.child, Duration::ZERO);
-    }
-}
-
 // === impl Watch ===
 
 impl Watch {
@@ -215,23 +208,23 @@ impl Watch {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the trace to its end. QEMU waits for nobody but this reader.
+    /// Reads the trace to its end. QEMU waits for this reader alone.
     ///
-    /// The serial line is passed on from here, so that whoever has a line of it has the pulses
-    /// before it, too.
+    /// The serial line is passed on from here, so that the pulses before a line of it are
+    /// known before the line is.
     fn read(&self, trace: impl Read, mut serial: PipeWriter) {
         let mut reader = BufReader::new(trace);
         let mut line = Vec::new();
         while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            self.take(&String::from_utf8_lossy(&line), &mut serial);
+            self.record(&String::from_utf8_lossy(&line), &mut serial);
             line.clear();
         }
     }
 
-    fn take(&self, line: &str, serial: &mut PipeWriter) {
+    fn record(&self, line: &str, serial: &mut PipeWriter) {
         match pulses::parse_event(line, PIN) {
             Some(Event::Serial(byte)) => {
-                // Fails where nobody reads it any more.
+                // Fails once the reader has ended.
                 let _ = serial.write_all(&[byte]);
             }
             Some(event) => {
@@ -260,7 +253,7 @@ impl Watch {
     fn errors(&self) -> String {
         let seen = self.lock();
         let lines: Vec<&str> = seen.errors.iter().map(String::as_str).collect();
-        format!("QEMU said: {}", lines.join("\n"))
+        format!("QEMU's errors: {}", lines.join("\n"))
     }
 }
 

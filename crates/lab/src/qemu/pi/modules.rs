@@ -32,7 +32,7 @@ pub(super) fn in_order<'a>(
     order
 }
 
-/// What a `.ko` file says it depends on: `depends=a,b` in its section `.modinfo`, whose entries
+/// The modules that a `.ko` file depends on: `depends=a,b` in its section `.modinfo`, whose entries
 /// end with a NUL (the kernel's `include/linux/module.h`, `MODULE_INFO`; `scripts/mod/modpost.c`).
 pub(super) fn depends(module: &[u8]) -> Result<Vec<String>> {
     const KEY: &[u8] = b"\0depends=";

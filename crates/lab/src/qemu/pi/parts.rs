@@ -10,9 +10,10 @@ use xtask::cache::Cache;
 use xtask::cross::Board;
 use xtask::debian::Debian;
 use xtask::process::capture;
-use xtask::say;
+use xtask::terminal;
 
 use super::modules;
+use crate::image::find_busybox;
 use crate::qemu::kernels::image;
 use crate::qemu::suites::Suites;
 
@@ -42,7 +43,9 @@ impl PiParts {
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
         debian.install("the tier pi", &["qemu-system-arm", "device-tree-compiler"])?;
         let dir = cache.entry("debian-pi-2", |dir| {
-            say::step("downloading Debian's kernels for the Raspberry Pi (about a minute, once)");
+            terminal::step(
+                "downloading Debian's kernels for the Raspberry Pi (about a minute, once)",
+            );
             for board in [Board::Aarch64, Board::Armv6] {
                 let to = dir.join(board.name());
                 fs::create_dir(&to).with_context(|| format!("make {}", to.display()))?;
@@ -53,7 +56,7 @@ impl PiParts {
         Ok(Self { dir })
     }
 
-    pub(super) fn of(&self, board: Board) -> Result<Files> {
+    pub(super) fn files_of(&self, board: Board) -> Result<Files> {
         let dir = self.dir.join(board.name());
         let mut modules: Vec<PathBuf> = files(&dir.join("modules"))?;
         modules.sort();
@@ -90,10 +93,7 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
     if board == Board::Aarch64 {
         set_system_timer(&to.join("device-tree"))?;
     }
-    // /bin is a link where the package's own tree does not say so.
-    let busybox = ["bin/busybox", "usr/bin/busybox"].map(|path| root.join(path));
-    let busybox = busybox.into_iter().find(|path| path.is_file());
-    copy(busybox.context("a busybox in its package")?, "busybox")?;
+    copy(find_busybox(&root)?, "busybox")?;
     fs::create_dir(to.join("modules")).context("make a directory for modules")?;
     let modules = modules_of(&root.join("lib/modules").join(release))?;
     let needs: BTreeMap<String, Vec<String>> = modules

@@ -48,10 +48,10 @@ pub struct Pulse {
     pub width: Duration,
 }
 
-/// Pulses in a row that ask a servo for the same position.
+/// Pulses in a row that are of the same position of a servo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// The position asked for, in µs.
+    /// The position, in µs.
     pub nominal_us: u64,
     /// How many pulses.
     pub pulses: usize,
@@ -140,7 +140,7 @@ pub(super) fn is_trace(line: &str) -> bool {
     [READ, WRITE].contains(&event)
 }
 
-/// The positions that `pulses` ask for, in order, of those `nominals` (in µs).
+/// The positions that `pulses` are of, in order, among `nominals` (in µs).
 ///
 /// A pulse is of the position that it is within a fifth of. Those of none are left out: a servo's
 /// ramps, and the few that a slow board ends late.
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pulse_is_as_long_as_the_boards_clock_says() {
+    fn a_pulse_is_measured_by_the_boards_clock() {
         let micros = Duration::from_micros;
         let mut meter = Meter::default();
         let mut feed = |event| (meter.feed(event), meter.is_high());

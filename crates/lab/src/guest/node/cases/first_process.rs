@@ -3,14 +3,16 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::{DIED, EATS, IDLES, LIMIT, MIB};
+use super::plans::{DIED, EATS, IDLES, LIMIT};
 use crate::expect::anything;
-use crate::guest::node::kubelet::{
-    ALLOCATABLE, Container, ContainerPlan, Driver, Hog, Kind, Pod, PodPlan, hog,
-};
-use crate::guest::node::stage::{Kill, Note, Stage};
+use crate::guest::kill::ExpectedKill;
+use crate::guest::node::container::{Container, Hog};
+use crate::guest::node::event::ExpectedEvent;
+use crate::guest::node::kubelet::Pod;
+use crate::guest::node::manifest::{ALLOCATABLE, ContainerPlan, Driver, Kind, PodPlan, hog};
+use crate::guest::node::stage::{ExpectedReport, Stage};
+use crate::guest::pods::MIB;
 use crate::guest::process::Facts;
-use crate::guest::scene::Story;
 
 /// Puts so many MiB into the pod's volume.
 const FILLS_28: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=28";
@@ -39,10 +41,10 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
         "pod_level_limit" => Case {
             pod_limit: Some(LIMIT),
             scope: "pod",
-            note: Note {
+            event: ExpectedEvent {
                 first: &["The pod", "main", "hog", "48 MiB"],
                 next: "find which container grows",
-                ..case.note
+                ..case.event
             },
             ..case.at_the_pods()
         }
@@ -61,19 +63,19 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
         }
         "native_sidecar" => {
             let mesh = hungry("mesh", Some(LIMIT)).kind(Kind::Sidecar);
-            let case = case.of("mesh", "spec.initContainers{mesh}", "raise mesh's");
+            let case = case.of_container("mesh", "spec.initContainers{mesh}", "raise mesh's");
             case.play(stage, &[beside(Some(LIMIT)), mesh])
         }
         "init_container" => {
             let setup = hungry("setup", Some(LIMIT)).kind(Kind::Init);
-            let case = case.of("setup", "spec.initContainers{setup}", "raise setup's");
+            let case = case.of_container("setup", "spec.initContainers{setup}", "raise setup's");
             case.at_the_pods()
                 .play(stage, &[setup, beside(Some(32 * MIB))])
         }
         // It has no limit, and the pod has that of the others.
         "ephemeral_container" => {
             let debug = hungry("debug", None).kind(Kind::Ephemeral);
-            let case = case.of(
+            let case = case.of_container(
                 "debug",
                 "spec.ephemeralContainers{debug}",
                 "find which container grows",
@@ -89,10 +91,10 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
             scope: "ancestor",
             limit: ALLOCATABLE,
             booked: Booked::Cgroup("/kubepods"),
-            note: Note {
+            event: ExpectedEvent {
                 first: &["hog", "main", "384 MiB"],
                 next: "give",
-                ..case.note
+                ..case.event
             },
             ..case
         }
@@ -112,7 +114,7 @@ struct Case<'a> {
     scope: &'static str,
     limit: u64,
     booked: Booked,
-    note: Note<'a>,
+    event: ExpectedEvent<'a>,
 }
 
 /// Whose counter the kernel found full.
@@ -142,7 +144,7 @@ impl<'a> Case<'a> {
         scope: "container",
         limit: LIMIT,
         booked: Booked::Container,
-        note: DIED,
+        event: DIED,
     };
 
     fn at_the_pods(self) -> Self {
@@ -153,28 +155,28 @@ impl<'a> Case<'a> {
     }
 
     /// Most of what is in use lies in a volume.
-    fn of_a_volume(self, says: &'a [&'a str]) -> Self {
+    fn of_a_volume(self, contains: &'a [&'a str]) -> Self {
         Self {
             volume: true,
-            note: Note {
-                says,
+            event: ExpectedEvent {
+                contains,
                 next: "find what fills it, and give the volume a sizeLimit",
                 volumes: true,
                 chars: 500,
-                ..self.note
+                ..self.event
             },
             ..self.at_the_pods()
         }
     }
 
-    fn of(self, hungry: &'a str, field_path: &'a str, next: &'a str) -> Self {
+    fn of_container(self, hungry: &'a str, field_path: &'a str, next: &'a str) -> Self {
         Self {
             hungry,
-            note: Note {
+            event: ExpectedEvent {
                 field_path: Some(field_path),
                 first: &["hog", "48 MiB"],
                 next,
-                ..self.note
+                ..self.event
             },
             ..self
         }
@@ -204,7 +206,7 @@ impl<'a> Case<'a> {
             Booked::Cgroup(path) => path.to_owned(),
         };
         let container = &hungry.container;
-        let more = match (self.booked, self.scope) {
+        let fields = match (self.booked, self.scope) {
             (Booked::Pod, "container") => {
                 vec![container.setting(LIMIT), container.holder(MIB, Some(LIMIT))]
             }
@@ -213,26 +215,22 @@ impl<'a> Case<'a> {
             (Booked::Cgroup(_), _) => vec![("holders", anything())],
             (Booked::Container, _) => Vec::new(),
         };
-        let kill = Kill {
-            story: Story {
-                scope: self.scope,
-                limit_bytes: Some(self.limit),
-                limit_cgroup: Some(&cgroup),
-                outcome: "container-died",
-                // Of what many share anyone may ask for the page that is too much.
+        let expected = ExpectedReport {
+            kill: ExpectedKill {
+                // Of what many share any process may want the page that is too much.
                 trigger: match self.booked {
                     Booked::Cgroup(_) => None,
                     Booked::Container | Booked::Pod => Some(container.pid),
                 },
-                victims: &hungry.victims,
+                ..ExpectedKill::at_limit((self.scope, self.limit, &cgroup), &hungry.victims)
             },
-            more,
-            notes: vec![pod.note(self.note)],
+            fields,
+            events: vec![pod.event(self.event)],
         };
-        let mut told = stage.play(&kill, || hungry.hog.go())?;
+        let mut outcome = stage.play(&expected, || hungry.hog.open_gate())?;
         if let Booked::Cgroup(_) = self.booked {
             // The others have less.
-            let holders = told.pointer("/told/incident/holders").cloned();
+            let holders = outcome.pointer("/reported/incident/holders").cloned();
             let mut holders = holders
                 .and_then(|it| it.as_array().cloned())
                 .unwrap_or_default();
@@ -240,11 +238,11 @@ impl<'a> Case<'a> {
                 ..holders.len().min(1),
                 [pod.holder(container, self.limit / 2)],
             );
-            let expected = told.pointer_mut("/expected/incident/holders");
+            let expected = outcome.pointer_mut("/expected/incident/holders");
             *expected.context("what is expected")? = holders.into();
         }
         stage.kubelet.remove(&pod)?;
-        Ok(told)
+        Ok(outcome)
     }
 }
 

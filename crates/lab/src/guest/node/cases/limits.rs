@@ -7,42 +7,40 @@ use serde_json::{Value, json};
 use xtask::process::capture;
 
 use super::first_process::Hungry;
-use super::{DIED, EATS, LIMIT, MIB};
+use super::plans::{DIED, EATS, LIMIT};
 use crate::expect::{between, samples};
-use crate::guest::node::kubelet::{ContainerPlan, PodPlan, hog};
-use crate::guest::node::stage::{Kill, Note, Stage};
-use crate::guest::scene::Story;
+use crate::guest::kill::ExpectedKill;
+use crate::guest::node::event::ExpectedEvent;
+use crate::guest::node::manifest::{ContainerPlan, PodPlan, hog};
+use crate::guest::node::stage::{ExpectedReport, Stage};
+use crate::guest::pods::MIB;
 
-/// Somebody sets the limit of a running container to less than it uses.
+/// The limit of a running container is set to less than it uses.
 pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
     let script = hog(0, "--mib 60 --hold");
     let containers = [ContainerPlan::new("main", Some(2 * LIMIT), &script)];
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
     let mut main = Hungry::start(stage, &pod, "main")?;
-    main.hog.go()?;
-    main.hog.said("touched")?;
+    main.hog.open_gate()?;
+    main.hog.wait_for_line("touched")?;
     main.victims = vec![main.container.facts()?];
     let group = main.container.group.clone();
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&group.path),
-        outcome: "container-died",
+    let kill = ExpectedKill {
         // It takes the memory back itself.
         trigger: Some(std::process::id()),
-        victims: &main.victims,
+        ..ExpectedKill::at_limit(("container", LIMIT, &group.path), &main.victims)
     };
-    let note = Note {
+    let event = ExpectedEvent {
         first: &["main", "hog", "lowered", "48 MiB"],
         chars: 500,
         ..DIED
     };
-    let kill = Kill {
-        story,
-        more: vec![("limit_lowered", json!(true))],
-        notes: vec![pod.note(note)],
+    let expected = ExpectedReport {
+        kill,
+        fields: vec![("limit_lowered", json!(true))],
+        events: vec![pod.event(event)],
     };
-    let mut told = stage.play(&kill, || group.set("memory.max", &LIMIT.to_string()))?;
+    let mut outcome = stage.play(&expected, || group.set("memory.max", LIMIT))?;
     // Before the kill it had the other limit, and more in use.
     for (pointer, value) in [
         ("/expected/incident/memory/0/limit_bytes", json!(LIMIT)),
@@ -60,15 +58,15 @@ pub(super) fn limit_lowered_below_usage(stage: &mut Stage) -> Result<Value> {
             between(60 * MIB, 2 * LIMIT),
         ),
     ] {
-        *told.pointer_mut(pointer).context("what is expected")? = value;
+        *outcome.pointer_mut(pointer).context("what is expected")? = value;
     }
     stage.kubelet.remove(&pod)?;
-    Ok(told)
+    Ok(outcome)
 }
 
 /// A container may swap, and fills that, too.
 pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
-    let swap = Swap::on()?;
+    let swap = Swap::turn_on()?;
     let eats = hog(0, EATS);
     let containers = [ContainerPlan {
         swap: 16 * MIB,
@@ -76,31 +74,24 @@ pub(super) fn swap_is_full_too(stage: &mut Stage) -> Result<Value> {
     }];
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
     let mut main = Hungry::start(stage, &pod, "main")?;
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&pod.group.path),
-        outcome: "container-died",
-        trigger: Some(main.container.pid),
-        victims: &main.victims,
-    };
-    let note = Note {
-        says: &["Swap was full, too"],
+    let kill = ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &main.victims);
+    let event = ExpectedEvent {
+        contains: &["Swap was full, too"],
         chars: 500,
         ..DIED
     };
-    let kill = Kill {
-        story,
-        more: vec![
+    let expected = ExpectedReport {
+        kill,
+        fields: vec![
             main.container.setting(LIMIT),
             main.container.holder(MIB, Some(LIMIT)),
         ],
-        notes: vec![pod.note(note)],
+        events: vec![pod.event(event)],
     };
-    let told = stage.play(&kill, || main.hog.go())?;
+    let outcome = stage.play(&expected, || main.hog.open_gate())?;
     stage.kubelet.remove(&pod)?;
     drop(swap);
-    Ok(told)
+    Ok(outcome)
 }
 
 /// A file on the disk to swap to, until this is dropped.
@@ -109,23 +100,22 @@ struct Swap;
 impl Swap {
     const AT: &str = "/var/swap";
 
-    fn on() -> Result<Self> {
-        capture(Command::new("/usr/bin/busybox").args([
-            "dd",
-            "if=/dev/zero",
-            "bs=1M",
-            "count=64",
-            &format!("of={}", Self::AT),
-        ]))?;
-        capture(Command::new("/usr/bin/busybox").args(["mkswap", Self::AT]))?;
-        capture(Command::new("/usr/bin/busybox").args(["swapon", Self::AT]))?;
+    fn turn_on() -> Result<Self> {
+        let to = format!("of={}", Self::AT);
+        busybox(&["dd", "if=/dev/zero", "bs=1M", "count=64", &to])?;
+        busybox(&["mkswap", Self::AT])?;
+        busybox(&["swapon", Self::AT])?;
         Ok(Self)
     }
 }
 
 impl Drop for Swap {
     fn drop(&mut self) {
-        // A later case that finds it on says so.
-        let _ = capture(Command::new("/usr/bin/busybox").args(["swapoff", Self::AT]));
+        // A later case that finds it on fails.
+        let _ = busybox(&["swapoff", Self::AT]);
     }
+}
+
+fn busybox(args: &[&str]) -> Result<()> {
+    capture(Command::new("/usr/bin/busybox").args(args)).map(drop)
 }

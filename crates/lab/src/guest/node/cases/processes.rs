@@ -5,16 +5,18 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{CHILD_DIED, DIED, EATS, IDLES, LIMIT, MIB};
+use super::plans::{CHILD_DIED, DIED, EATS, IDLES, LIMIT};
+use crate::guest::kill::ExpectedKill;
+use crate::guest::node::event::ExpectedEvent;
 use crate::guest::node::host::ctr;
-use crate::guest::node::kubelet::{ContainerPlan, PodPlan, hog};
-use crate::guest::node::stage::{Kill, Note, Stage};
-use crate::guest::scene::Story;
+use crate::guest::node::manifest::{ContainerPlan, PodPlan, hog};
+use crate::guest::node::stage::{ExpectedReport, Stage};
+use crate::guest::pods::MIB;
 
 /// Beside the first one.
 const MANY: u32 = 300;
 
-/// Somebody eats in a container by `kubectl exec`.
+/// A process eats that was started by `kubectl exec`.
 pub(super) fn executed_process(stage: &mut Stage) -> Result<Value> {
     let containers = [ContainerPlan::new("main", Some(LIMIT), IDLES).single()];
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
@@ -35,24 +37,19 @@ pub(super) fn executed_process(stage: &mut Stage) -> Result<Value> {
         ])
     });
     let mut hog = main.hog(1)?;
-    let victims = [main.facts_of(main.other()?)?];
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&pod.group.path),
-        outcome: "child-died",
-        trigger: victims.first().map(|victim| victim.pid),
-        victims: &victims,
+    let victims = [main.facts_of(main.other_pid()?)?];
+    let expected = ExpectedReport {
+        kill: ExpectedKill {
+            outcome: "child-died",
+            ..ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &victims)
+        },
+        fields: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
+        events: vec![pod.event(CHILD_DIED)],
     };
-    let kill = Kill {
-        story,
-        more: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
-        notes: vec![pod.note(CHILD_DIED)],
-    };
-    let told = stage.play(&kill, || hog.go())?;
+    let outcome = stage.play(&expected, || hog.open_gate())?;
     drop(executed.join());
     stage.kubelet.remove(&pod)?;
-    Ok(told)
+    Ok(outcome)
 }
 
 /// A child of the first process eats; `single`: it alone is killed.
@@ -63,34 +60,30 @@ pub(super) fn child(stage: &mut Stage, single: bool) -> Result<Value> {
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
     let main = stage.kubelet.start_container(&pod, "main")?;
     let mut hog = main.hog(0)?;
-    let child = main.facts_of(main.other()?)?;
+    let child = main.facts_of(main.other_pid()?)?;
     let trigger = child.pid;
     let victims = if single {
         vec![child]
     } else {
         vec![main.facts()?, child]
     };
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(LIMIT),
-        limit_cgroup: Some(&pod.group.path),
-        outcome: if single {
-            "child-died"
-        } else {
-            "container-died"
+    let (outcome, event) = if single {
+        ("child-died", CHILD_DIED)
+    } else {
+        ("container-died", DIED)
+    };
+    let expected = ExpectedReport {
+        kill: ExpectedKill {
+            outcome,
+            trigger: Some(trigger),
+            ..ExpectedKill::at_limit(("container", LIMIT, &pod.group.path), &victims)
         },
-        trigger: Some(trigger),
-        victims: &victims,
+        fields: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
+        events: vec![pod.event(event)],
     };
-    let note = if single { CHILD_DIED } else { DIED };
-    let kill = Kill {
-        story,
-        more: vec![main.setting(LIMIT), main.holder(MIB, Some(LIMIT))],
-        notes: vec![pod.note(note)],
-    };
-    let told = stage.play(&kill, || hog.go())?;
+    let outcome = stage.play(&expected, || hog.open_gate())?;
     stage.kubelet.remove(&pod)?;
-    Ok(told)
+    Ok(outcome)
 }
 
 /// As a web server's or a database's container: all are killed together.
@@ -101,36 +94,32 @@ pub(super) fn many_processes(stage: &mut Stage) -> Result<Value> {
     let pod = stage.kubelet.run(PodPlan::new(&containers))?;
     let main = stage.kubelet.start_container(&pod, "main")?;
     let mut hog = main.hog(0)?;
-    let victims = main.all()?.into_iter().map(|pid| main.facts_of(pid));
+    let victims = main.pids()?.into_iter().map(|pid| main.facts_of(pid));
     let victims = victims.collect::<Result<Vec<_>>>()?;
-    let story = Story {
-        scope: "container",
-        limit_bytes: Some(2 * LIMIT),
-        limit_cgroup: Some(&pod.group.path),
-        outcome: "container-died",
+    let kill = ExpectedKill {
         trigger: Some(main.pid),
-        victims: &victims,
+        ..ExpectedKill::at_limit(("container", 2 * LIMIT, &pod.group.path), &victims)
     };
-    let note = Note {
+    let event = ExpectedEvent {
         first: &["main", "96 MiB"],
-        says: &["300 more"],
+        contains: &["300 more"],
         next: "raise main's resources.limits.memory above 96 MiB",
         ..DIED
     };
-    let kill = Kill {
-        story,
-        more: vec![
+    let expected = ExpectedReport {
+        kill,
+        fields: vec![
             main.setting(2 * LIMIT),
             main.holder(MIB, Some(2 * LIMIT)),
             ("victim_count", json!(victims.len())),
         ],
-        notes: vec![pod.note(note)],
+        events: vec![pod.event(event)],
     };
-    let mut told = stage.play(&kill, || hog.go())?;
+    let mut outcome = stage.play(&expected, || hog.open_gate())?;
     // As many are listed.
-    let listed = told.pointer_mut("/expected/incident/victims");
+    let listed = outcome.pointer_mut("/expected/incident/victims");
     let listed = listed.and_then(Value::as_array_mut);
     listed.context("what is expected")?.truncate(256);
     stage.kubelet.remove(&pod)?;
-    Ok(told)
+    Ok(outcome)
 }

@@ -1,0 +1,5 @@
+//! Where bonks and questions come in. Each inlet calls the [`App`](crate::app::App).
+
+pub(crate) mod follow;
+pub(crate) mod grpc;
+pub(crate) mod web;

@@ -1,0 +1,151 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::policy::{AnnotationError, Policy};
+
+/// Pods whose policies are kept: as many as containers are sampled, and some that went.
+pub(super) const PODS: usize = 1024;
+
+/// Lookups in one sweep, of pods whose containers are far from their limits.
+pub(super) const AT_ONCE: usize = 32;
+
+/// After a lookup that failed, or found no room, the next.
+const RETRY_NS: u64 = 30_000_000_000;
+
+/// Of a pod with a container near its limit, annotations are known for so long at most.
+const RENEW_NS: u64 = 300_000_000_000;
+
+/// What is known of a pod's policy.
+#[derive(Clone, Debug)]
+pub(crate) enum PodPolicy {
+    /// With its annotations applied.
+    Known(Arc<Policy>),
+    /// For now: the node's holds.
+    Unknown,
+}
+
+/// A pod whose annotations are to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodLookup {
+    pub(crate) uid: String,
+    /// Those that it has now, not when it was made: a container of it is near its limit.
+    pub(crate) current: bool,
+}
+
+/// The policies of pods. Bounded.
+#[derive(Default)]
+pub(super) struct PodPolicies(HashMap<String, Pod>);
+
+struct Pod {
+    /// `None` while the first lookup is under way.
+    policy: Option<PodPolicy>,
+    looked_up_ns: u64,
+    /// Of the last lookup.
+    current: bool,
+    failed: bool,
+    errors: Vec<AnnotationError>,
+}
+
+// === impl PodPolicies ===
+
+impl PodPolicies {
+    /// `None` while a first lookup is under way. One that is due is added to `lookups`.
+    pub(super) fn get(
+        &mut self,
+        uid: &str,
+        near: bool,
+        now_ns: u64,
+        lookups: &mut Vec<PodLookup>,
+    ) -> Option<PodPolicy> {
+        if let Some(pod) = self.0.get_mut(uid) {
+            if pod.is_due(near, now_ns) {
+                pod.current = near;
+                pod.looked_up_ns = now_ns;
+                lookups.push(PodLookup::new(uid, near));
+            }
+            return pod.policy.clone();
+        }
+        if self.0.len() >= PODS {
+            self.0
+                .retain(|_, pod| now_ns.saturating_sub(pod.looked_up_ns) < RENEW_NS);
+        }
+        if self.0.len() >= PODS {
+            return Some(PodPolicy::Unknown);
+        }
+        // Pods near their limits come first; the others come with one of the next sweeps.
+        if near || lookups.len() < AT_ONCE {
+            lookups.push(PodLookup::new(uid, near));
+            let pod = Pod {
+                policy: None,
+                looked_up_ns: now_ns,
+                current: near,
+                failed: false,
+                errors: Vec::new(),
+            };
+            self.0.insert(uid.to_owned(), pod);
+        }
+        None
+    }
+
+    /// Keeps what a lookup has found; one that failed leaves what was known. Gives what holds now.
+    pub(super) fn set(&mut self, uid: &str, found: PodPolicy) -> PodPolicy {
+        let Some(pod) = self.0.get_mut(uid) else {
+            return found;
+        };
+        pod.failed = matches!(found, PodPolicy::Unknown);
+        match &pod.policy {
+            Some(before @ PodPolicy::Known(_)) if pod.failed => before.clone(),
+            _ => pod.policy.insert(found).clone(),
+        }
+    }
+
+    /// True where these are new.
+    pub(super) fn set_errors(&mut self, uid: &str, errors: &[AnnotationError]) -> bool {
+        let Some(pod) = self.0.get_mut(uid) else {
+            return false;
+        };
+        let are_new = pod.errors != errors;
+        pod.errors = errors.to_vec();
+        are_new && !errors.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+// === impl Pod ===
+
+impl Pod {
+    fn is_due(&self, near: bool, now_ns: u64) -> bool {
+        let age = now_ns.saturating_sub(self.looked_up_ns);
+        match self.policy {
+            Some(PodPolicy::Known(_)) if self.failed => near && age >= RETRY_NS,
+            Some(PodPolicy::Known(_)) => near && (!self.current || age >= RENEW_NS),
+            Some(PodPolicy::Unknown) | None => age >= RETRY_NS,
+        }
+    }
+}
+
+// === impl PodLookup ===
+
+impl PodLookup {
+    fn new(uid: &str, current: bool) -> Self {
+        Self {
+            uid: uid.to_owned(),
+            current,
+        }
+    }
+}
+
+// === impl PodPolicy ===
+
+impl PodPolicy {
+    pub(super) fn or_node(&self, node: &Arc<Policy>) -> Arc<Policy> {
+        match self {
+            Self::Known(policy) => Arc::clone(policy),
+            Self::Unknown => Arc::clone(node),
+        }
+    }
+}
