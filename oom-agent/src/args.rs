@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use oom_capture::Pattern;
 
 use crate::cri::Socket;
-use crate::sinks::{BonkerUrl, Contradiction, Format, Secrets};
+pub use crate::sinks::Format;
+use crate::sinks::{BonkerUrl, Contradiction, Secrets};
 use pressure::SamplePeriod;
 
 pub use probe_method::ProbeMethod;
@@ -423,7 +424,7 @@ mod tests {
         );
         refused(
             &["--bonker", "http://me:secret@penguin:50051"],
-            "asks for no user and password",
+            "leave out user and password",
         );
         refused(&["--http-listen", "9155"], "invalid socket address");
         refused(&["--env", "A=B"], "expected the name of a variable");

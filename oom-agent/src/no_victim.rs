@@ -1,4 +1,4 @@
-//! An OOM that kills nobody: no process of the cgroup may be killed, or killing is turned off there. Pure.
+//! An OOM without a victim: no process of the cgroup may be killed, or killing is turned off there. Pure.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,57 +7,57 @@ use jiff::Timestamp;
 use memcg::NodeRoot;
 use oom_agent_ebpf as kernel;
 use oom_capture::{Trigger, memcg_path, text};
-pub use pressure::NoVictimCause as Cause;
+pub(crate) use pressure::NoVictimCause as Cause;
 use service::escape;
 
 use crate::host::Host;
-use crate::incident::{Container, Incident, LimitKind, Outcome, Pod, Scope, VERSION, position};
+use crate::incident::{
+    Container, Incident, LimitKind, Outcome, Pod, Scope, VERSION, classify_scope,
+};
 use crate::size::size;
 
-/// A cgroup that was quiet for so long has another episode.
+/// After this long without a sighting the next one begins another episode.
 const QUIET: Duration = Duration::from_mins(5);
 
-/// Seen again within this time, it lasts: the kernel's records come every ten seconds. Beside a kill the OOM
-/// killer may find nobody for a moment, while the victim's memory is given back.
+/// A sighting within this time after another shows that the state lasts: the kernel's records come every ten
+/// seconds. Beside a kill the OOM killer may find no victim for a moment, while the memory is given back.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// Cgroups that are remembered.
+/// Remembered cgroups.
 const CGROUPS: usize = 1024;
 
-/// What was seen of a cgroup. It is seen again and again.
+/// One observation of a cgroup that is out of memory without a kill. It repeats while that lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    /// Why nobody is killed.
+pub(crate) struct Sighting {
     pub cause: Cause,
-    /// Whose limit it is: from the hierarchy's root on, with a slash in front.
+    /// The cgroup at its limit: from the hierarchy's root on, with a slash in front.
     pub cgroup: String,
-    /// That limit.
     pub limit_bytes: Option<u64>,
-    /// Who wanted memory; `None` where the OOM itself was not seen.
+    /// The process whose allocation failed; `None` where the OOM itself was not recorded.
     pub trigger: Option<Trigger>,
     /// `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
 }
 
-/// An episode, as it is told.
+/// An episode, as it is reported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NoVictim {
     /// Without victims; its outcome is the cause.
     pub incident: Incident,
-    /// The container whose cgroup it is.
+    /// The container of the cgroup.
     pub container: Option<Container>,
-    /// Its pod, or the pod whose cgroup it is.
+    /// The pod of the cgroup.
     pub pod: Option<Pod>,
 }
 
-/// Which cgroups have been told of.
+/// The episodes of each cgroup, reported or not.
 #[derive(Debug, Default)]
-pub struct Episodes(HashMap<String, Episode>);
+pub(crate) struct Episodes(HashMap<String, Episode>);
 
 #[derive(Debug)]
 struct Episode {
     last: Instant,
-    told: bool,
+    reported: bool,
     /// As the kernel's record has it.
     trigger: Option<Trigger>,
 }
@@ -74,8 +74,8 @@ impl From<Cause> for Outcome {
 // === impl Sighting ===
 
 impl Sighting {
-    /// Of the kernel's record; `None` where the cgroup's name could not be read.
-    pub fn of_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
+    /// `None` where the cgroup's name could not be read.
+    pub(crate) fn from_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
         (record.memcg_names_used > 0).then(|| Self {
             cause: Cause::NoKillableProcess,
             cgroup: memcg_path(
@@ -93,10 +93,10 @@ impl Sighting {
         })
     }
 
-    /// As an incident, at `time` on the wall.
-    pub fn incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
+    /// `time`: the wall-clock time of the sighting.
+    pub(crate) fn into_incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
         let below = node.below(&self.cgroup);
-        let scope = below.map_or(Scope::Ancestor, |path| position(path, None));
+        let scope = below.map_or(Scope::Ancestor, |path| classify_scope(path, None));
         let mut degraded = Vec::new();
         if self.trigger.is_none() {
             degraded.push("trigger: out_of_memory was not seen, only what it left".to_owned());
@@ -131,23 +131,23 @@ impl Sighting {
 // === impl Episodes ===
 
 impl Episodes {
-    /// Whether an episode of that cgroup is to be told. One that the sampler reports gets the trigger of
-    /// the kernel's record before it.
-    pub fn begins(&mut self, sighting: &mut Sighting, now: Instant) -> bool {
+    /// Whether to report an episode of the cgroup. A sighting of the sampler gets the trigger of the kernel's
+    /// record before it.
+    pub(crate) fn should_report(&mut self, sighting: &mut Sighting, now: Instant) -> bool {
         let since = |last: Instant| now.saturating_duration_since(last);
-        // The sampler sees what has lasted already, and not the trigger.
+        // The sampler sees only what has lasted already, and no trigger.
         let lasts = sighting.trigger.is_none();
         if !self.0.contains_key(&sighting.cgroup) {
             if self.0.len() >= CGROUPS {
                 self.0.retain(|_, episode| since(episode.last) < QUIET);
             }
-            // As many at once are told of by the others.
+            // The other episodes are enough of a report.
             if self.0.len() >= CGROUPS {
                 return false;
             }
             let episode = Episode {
                 last: now,
-                told: lasts,
+                reported: lasts,
                 trigger: sighting.trigger.clone(),
             };
             self.0.insert(sighting.cgroup.clone(), episode);
@@ -162,9 +162,9 @@ impl Episodes {
         } else {
             episode.trigger.clone_from(&sighting.trigger);
         }
-        let told_before = episode.told && quiet < QUIET;
-        let begins = !told_before && (lasts || quiet <= AGAIN);
-        episode.told = told_before || begins;
+        let reported_before = episode.reported && quiet < QUIET;
+        let begins = !reported_before && (lasts || quiet <= AGAIN);
+        episode.reported = reported_before || begins;
         begins
     }
 }
@@ -172,8 +172,8 @@ impl Episodes {
 // === impl NoVictim ===
 
 impl NoVictim {
-    /// For its Event: what happens, and what to do next. Others' text in it is escaped and bounded.
-    pub fn note(&self) -> String {
+    /// The note of its Event: what happens, and what to do next. Names in it are escaped and bounded.
+    pub fn event_note(&self) -> String {
         let container = self.container.as_ref();
         let container = container.map(|container| match &container.name {
             Some(name) => shown(name),
@@ -243,15 +243,15 @@ mod tests {
         }
     }
 
-    /// The sampler's sightings last.
-    fn begins(episodes: &mut Episodes, cgroup: &str, lasts: bool, now: Instant) -> bool {
+    /// `lasts`: a sighting of the sampler.
+    fn should_report(episodes: &mut Episodes, cgroup: &str, lasts: bool, now: Instant) -> bool {
         let trigger = sighting(Cause::NoKillableProcess).trigger;
         let mut sighting = Sighting {
             cgroup: cgroup.to_owned(),
             trigger: trigger.filter(|_| !lasts),
             ..sighting(Cause::NoKillableProcess)
         };
-        episodes.begins(&mut sighting, now)
+        episodes.should_report(&mut sighting, now)
     }
 
     #[test]
@@ -259,9 +259,9 @@ mod tests {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         let mut seen = sighting(Cause::NoKillableProcess);
-        assert!(!episodes.begins(&mut seen, start));
+        assert!(!episodes.should_report(&mut seen, start));
         seen.trigger = None;
-        assert!(episodes.begins(&mut seen, start + Duration::from_secs(5)));
+        assert!(episodes.should_report(&mut seen, start + Duration::from_secs(5)));
         assert_eq!(seen, sighting(Cause::NoKillableProcess));
     }
 
@@ -272,41 +272,47 @@ mod tests {
             ..Host::read(None)
         };
         let time = "2026-11-21T09:00:00Z".parse().unwrap();
-        sighting(cause).incident(&host, &NodeRoot::default(), time)
+        sighting(cause).into_incident(&host, &NodeRoot::default(), time)
     }
 
     #[test]
-    fn an_episode_is_told_once_and_the_next_one_too() {
+    fn each_episode_is_reported_once() {
         let mut episodes = Episodes::default();
         let start = Instant::now();
-        assert!(begins(&mut episodes, "/a", true, start));
+        assert!(should_report(&mut episodes, "/a", true, start));
         for second in 1..1000 {
             let now = start + Duration::from_secs(second);
             assert!(
-                !begins(&mut episodes, "/a", second % 2 == 0, now),
+                !should_report(&mut episodes, "/a", second % 2 == 0, now),
                 "{second}"
             );
         }
-        assert!(begins(&mut episodes, "/b", true, start));
+        assert!(should_report(&mut episodes, "/b", true, start));
         let next = start + Duration::from_secs(999) + QUIET;
-        assert!(begins(&mut episodes, "/a", true, next));
+        assert!(should_report(&mut episodes, "/a", true, next));
     }
 
     #[test]
-    fn what_was_seen_for_a_moment_is_not_told() {
+    fn a_momentary_sighting_is_not_reported() {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!begins(&mut episodes, "/a", false, start), "beside a kill");
         assert!(
-            !begins(&mut episodes, "/a", false, at(60)),
+            !should_report(&mut episodes, "/a", false, start),
+            "beside a kill"
+        );
+        assert!(
+            !should_report(&mut episodes, "/a", false, at(60)),
             "beside another"
         );
-        assert!(begins(&mut episodes, "/a", false, at(70)), "it lasts");
-        assert!(!begins(&mut episodes, "/a", false, at(80)));
+        assert!(
+            should_report(&mut episodes, "/a", false, at(70)),
+            "it lasts"
+        );
+        assert!(!should_report(&mut episodes, "/a", false, at(80)));
         let next = at(80) + QUIET;
-        assert!(!begins(&mut episodes, "/a", false, next));
-        assert!(begins(
+        assert!(!should_report(&mut episodes, "/a", false, next));
+        assert!(should_report(
             &mut episodes,
             "/a",
             false,
@@ -315,19 +321,19 @@ mod tests {
     }
 
     #[test]
-    fn no_more_cgroups_are_remembered_than_there_is_room_for() {
+    fn remembered_cgroups_are_bounded() {
         let mut episodes = Episodes::default();
         let start = Instant::now();
         for n in 0..CGROUPS {
-            assert!(begins(&mut episodes, &n.to_string(), true, start));
+            assert!(should_report(&mut episodes, &n.to_string(), true, start));
         }
-        assert!(!begins(&mut episodes, "more", true, start));
-        assert!(begins(&mut episodes, "more", true, start + QUIET));
+        assert!(!should_report(&mut episodes, "more", true, start));
+        assert!(should_report(&mut episodes, "more", true, start + QUIET));
         assert_eq!(episodes.0.len(), 1);
     }
 
     #[test]
-    fn it_is_an_incident_without_victims() {
+    fn an_episode_is_an_incident_without_victims() {
         let incident = incident(Cause::NoKillableProcess);
         let line = serde_json::to_value(&incident).unwrap();
         assert_eq!(line["outcome"], "no-killable-process");
@@ -385,38 +391,38 @@ mod tests {
                 });
             assert_eq!(container.is_some(), scope != Scope::Ancestor);
             let host = Host::read(None);
-            let incident = seen.incident(&host, &node, Timestamp::UNIX_EPOCH);
+            let incident = seen.into_incident(&host, &node, Timestamp::UNIX_EPOCH);
             assert_eq!(incident.scope, scope);
-            let told = NoVictim {
+            let no_victim = NoVictim {
                 incident,
                 container,
                 pod: None,
             };
-            let note = told.note();
+            let note = no_victim.event_note();
             assert!(note.starts_with(whose), "{note}");
         }
     }
 
     #[test]
-    fn the_note_says_whose_limit_it_is_and_what_to_do() {
-        let mut told = NoVictim {
+    fn the_note_names_the_cgroup_at_its_limit_and_what_to_do() {
+        let mut no_victim = NoVictim {
             incident: incident(Cause::OomKillDisabled),
             container: None,
             pod: None,
         };
         assert_eq!(
-            told.note(),
+            no_victim.event_note(),
             "Cgroup /unkillable is out of memory at its limit of 32 MiB, and nobody is killed: its processes wait, as oom_kill_disable is set. \
              Set off by an allocation of tail (pid 7). \
              Next: write 0 into memory.oom_control of the cgroup, or raise the limit; until then they hang."
         );
-        told.incident = incident(Cause::NoKillableProcess);
-        told.container = Some(Container {
+        no_victim.incident = incident(Cause::NoKillableProcess);
+        no_victim.container = Some(Container {
             id: "17db".repeat(16),
             name: Some("\u{1b}[2J".repeat(500)),
             runtime: None,
         });
-        let note = told.note();
+        let note = no_victim.event_note();
         assert!(
             note.starts_with("Container \\u{1b}[2J") && note.len() < 1024,
             "{note}"

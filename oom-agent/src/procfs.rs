@@ -1,4 +1,4 @@
-//! A process as /proc shows it: the second choice, because it can be gone.
+//! Reads a victim from /proc: the second choice, because it may have ended.
 
 mod largest;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use memcg::{CgroupNamespace, ProcessHandle, ProcessStatus, Processes, is_initial_pid_namespace};
 use oom_capture::{Process, Rss, Victim};
 
-/// The most that is kept of a command line, in bytes; as in the kernel half.
+/// The longest command line kept, in bytes; as in the kernel half.
 const CMDLINE_LEN: u64 = 1024;
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, in field 9 of `proc_pid_stat(5)`.
@@ -19,7 +19,7 @@ const TICK_NS: u64 = 10_000_000;
 
 /// A mounted procfs.
 #[derive(Clone, Debug)]
-pub struct Procfs {
+pub(crate) struct Procfs {
     processes: Processes,
     namespace: CgroupNamespace,
 }
@@ -27,23 +27,23 @@ pub struct Procfs {
 // === impl Procfs ===
 
 impl Procfs {
-    /// `root` is where it is mounted; read in the initial cgroup namespace.
-    pub fn new(root: impl Into<std::path::PathBuf>) -> Self {
+    /// `root` is the mount point. Paths are read in the initial cgroup namespace.
+    pub(crate) fn new(root: impl Into<std::path::PathBuf>) -> Self {
         Self {
             processes: Processes::new(root),
             namespace: CgroupNamespace::initial(),
         }
     }
 
-    /// Read in that cgroup namespace.
+    /// Paths are read in this cgroup namespace instead.
     #[must_use]
-    pub fn with_namespace(self, namespace: CgroupNamespace) -> Self {
+    pub(crate) fn with_namespace(self, namespace: CgroupNamespace) -> Self {
         Self { namespace, ..self }
     }
 
-    /// The one at `named`, else `/proc`; if it numbers processes as the kernel's records do: in the
-    /// initial PID namespace. Elsewhere a victim's number is no process's, or another one's.
-    pub fn of_host(named: Option<&Path>) -> Option<Self> {
+    /// The procfs at `named`, else `/proc`, if it is the initial PID namespace's, whose pids the kernel's
+    /// records have. In any other namespace a victim's pid is unused, or another process's.
+    pub(crate) fn find_host(named: Option<&Path>) -> Option<Self> {
         let Some(root) = named else {
             return is_initial_pid_namespace().then(|| Self::new("/proc"));
         };
@@ -52,33 +52,33 @@ impl Procfs {
             Ok(true) => return Some(procfs),
             Ok(false) => tracing::warn!(
                 path = %root.display(),
-                "this procfs is not the initial PID namespace's, and is done without: mount the host's"
+                "this procfs is not the initial PID namespace's, and is not used: mount the host's"
             ),
             Err(error) => tracing::warn!(
                 %error,
                 path = %root.display(),
-                "the host's procfs cannot be read, and is done without"
+                "the host's procfs cannot be read, and is not used"
             ),
         }
         None
     }
 
-    /// Whether its process 2 is kthreadd. Its flags distinguish it from any other, and only in
-    /// the initial PID namespace are there threads of the kernel. (The namespace's own name, in
+    /// Whether its process 2 is kthreadd, by its flags: only the initial PID namespace has threads of the
+    /// kernel. (The namespace's own name, in
     /// `1/ns/pid`, cannot be read without `CAP_SYS_PTRACE`.)
     fn shows_kernel_threads(&self) -> io::Result<bool> {
         let stat = self.processes.open(2)?.stat()?;
         Ok(stat.is_some_and(|stat| stat.flags & PF_KTHREAD != 0))
     }
 
-    /// Fills what is still missing of the process or thread `victim.pid`, which was killed at
-    /// `killed_boot_ns` (`CLOCK_BOOTTIME`), and notes why the rest stays so.
-    pub fn fill(&self, killed: &mut Victim, killed_boot_ns: u64) {
+    /// Fills the missing fields of the process or thread `victim.pid`, which was killed at `killed_boot_ns`
+    /// (`CLOCK_BOOTTIME`), and notes why the rest stays missing.
+    pub(crate) fn fill(&self, killed: &mut Victim, killed_boot_ns: u64) {
         let (Ok(reason) | Err(reason)) = self.try_fill(killed, killed_boot_ns);
         killed.missing.push(reason);
     }
 
-    /// Gives the reason.
+    /// Returns the reason for what stays missing.
     fn try_fill(&self, killed: &mut Victim, killed_boot_ns: u64) -> Result<String, String> {
         let victim = &mut killed.process;
         let gone = |error: io::Error| format!("gone before /proc could be read ({})", error.kind());
@@ -126,14 +126,14 @@ impl Procfs {
         Ok(format!("not to be had from /proc{ended}"))
     }
 
-    /// The memory cgroup of an open process, from the hierarchy's root on or, where that is not known,
-    /// without the ancestors next to the root.
+    /// The memory cgroup of an open process, from the hierarchy's root on or, where the namespace's root is
+    /// unknown, without the ancestors next to the root.
     fn cgroup_of(&self, process: &ProcessHandle) -> Option<String> {
         Some(self.namespace.shown(&process.cgroup()?))
     }
 }
 
-/// Whether a process that started then is the victim, and not one that got its number later.
+/// Whether a process that started at `ticks` is the victim, and not one that got its pid later.
 fn is_victim(ticks: u64, start_boot_ns: Option<u64>, killed_boot_ns: u64) -> bool {
     match start_boot_ns {
         Some(start_boot_ns) => ticks == start_boot_ns / TICK_NS,
@@ -141,7 +141,7 @@ fn is_victim(ticks: u64, start_boot_ns: Option<u64>, killed_boot_ns: u64) -> boo
     }
 }
 
-/// How many levels above `path` the nearest cgroup is that `other` is in, too.
+/// How many levels the nearest shared ancestor is above `path`.
 fn levels_above(path: &str, other: &str) -> u32 {
     let names = |path: &str| -> Vec<String> {
         let names = path.split('/').filter(|name| !name.is_empty());
@@ -319,7 +319,7 @@ mod tests {
         procfs.fill(&mut killed, KILLED_NS);
         let cmdline = Some(vec!["python3".to_owned()]);
         assert_eq!(killed.process, Process { cmdline, ..known });
-        // What was found later is known: no reason of it remains.
+        // A field that was filled later is not degraded.
         killed.say_missing();
         assert_eq!(killed.degraded, Vec::<String>::new());
     }
@@ -330,7 +330,7 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             std::fs::create_dir(root.path().join("2")).unwrap();
             std::fs::write(root.path().join("2/stat"), stat).unwrap();
-            Procfs::of_host(Some(root.path())).is_some()
+            Procfs::find_host(Some(root.path())).is_some()
         };
         let second = |name: &str, flags: u32| {
             format!("2 ({name}) S 0 0 0 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 25 0\n")
@@ -339,14 +339,14 @@ mod tests {
         assert!(!with_second(&second("kthreadd", 4_194_304)));
         assert!(
             !with_second(&second("a) S 0 0 0 0 -1 2129984", 0)),
-            "a process that is called so"
+            "a process with that name"
         );
         assert!(!with_second("2 (kthreadd) S 0\n"));
-        assert!(Procfs::of_host(Some(Path::new("/nowhere"))).is_none());
+        assert!(Procfs::find_host(Some(Path::new("/nowhere"))).is_none());
     }
 
     #[test]
-    fn a_process_that_is_gone_is_said_to_be() {
+    fn a_process_that_is_gone_is_noted() {
         let (_root, procfs) = process(&[]);
         let mut killed = killed(Process {
             pid: 1,
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_got_its_number_is_not_the_victim() {
+    fn a_reused_pid_is_not_the_victim() {
         let reused = "gone before /proc could be read: another process has its number";
         // When it was started is known of most victims, in ns; of all, when it was killed.
         let known = Some(1_009_999_999);
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn where_its_parent_is_is_told_by_both_cgroups() {
+    fn the_distance_to_the_parent_comes_from_both_cgroups() {
         let (root, procfs) = process(&[("status", STATUS), ("cgroup", b"0::/pods/a/b\n")]);
         let parent = root.path().join("7");
         std::fs::create_dir(&parent).unwrap();
@@ -433,7 +433,7 @@ mod tests {
             (killed.process.cgroup.unwrap(), killed.parent_above)
         };
         assert_eq!(filled(None), ("/…/pod/c".to_owned(), Some(2)));
-        // The kernel's path is whole: how far the parent is is not known.
+        // The kernel's path is whole: the distance to the parent is unknown.
         let whole = "/kubepods/pod/c";
         assert_eq!(filled(Some(whole)), (whole.to_owned(), None));
     }

@@ -17,8 +17,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use oom_agent::args::{Action, Cli, Command, LogFormat};
-use oom_agent::sinks::Format;
+use oom_agent::args::{Action, Cli, Command, Format, LogFormat};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 

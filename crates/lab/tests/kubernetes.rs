@@ -370,7 +370,7 @@ fn a_kill_that_kubernetes_misses_has_an_event_of_the_mismatch_too() {
     assert_eq!(annotation(&verdict, "status-state"), json!("running"));
     let described = scene.describe(&["pod", "hungry", "--namespace", NAMESPACE]);
     assert!(
-        described.contains("Kubernetes does not tell of this kill: tail"),
+        described.contains("Kubernetes does not report this kill: tail"),
         "{described}"
     );
     assert_eq!(scene.events_and_verdicts().unwrap().0.len(), 1);

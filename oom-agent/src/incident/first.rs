@@ -1,6 +1,6 @@
 //! Whether a victim was its container's first process, with which the container ends. Pure.
 //!
-//! That one is started from outside, by the runtime. PID 1 of a namespace within the container
+//! The runtime starts the first process from outside. PID 1 of a namespace within the container
 //! (`unshare --pid`, Docker in a pod) has a parent in the container.
 
 use oom_agent_ebpf::LEVELS;
@@ -8,14 +8,13 @@ use oom_agent_ebpf::LEVELS;
 use memcg::cgroup;
 use oom_capture::Victim;
 
-const UNKNOWN: &str =
-    "it cannot be told where its parent and its PID namespace's first process are";
-const SHARED: &str = "the container shares its PID namespace: its first process cannot be told from one that was executed in it, or whose parent has ended";
+const UNKNOWN: &str = "it is unknown where its parent and its PID namespace's first process are";
+const SHARED: &str = "the container shares its PID namespace: its first process cannot be distinguished from one that was executed in it, or whose parent has ended";
 
-/// Of a victim in a container; or why it cannot be told.
-pub fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
+/// For a victim in a container. `Err`: why it is unknown.
+pub(crate) fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
     let path = killed.process.cgroup.as_deref().ok_or(UNKNOWN)?;
-    let container = container_above(path);
+    let container = container_level(path);
     let within = |above: Option<u32>| above.map(|above| above as usize <= container);
     match (
         killed.is_reaper(),
@@ -23,15 +22,15 @@ pub fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
         within(killed.reaper_above),
     ) {
         (true, Some(false), _) => Ok(true),
-        // Or its namespace is the container's own, or one within, and has another first process.
+        // Its namespace is the container's own, or one within, and has another first process.
         (_, Some(true), _) | (false, _, Some(true)) => Ok(false),
         (false, Some(false), Some(false)) => Err(SHARED),
         _ => Err(UNKNOWN),
     }
 }
 
-/// How many levels above `path` the cgroup of its container is.
-fn container_above(path: &str) -> usize {
+/// How many levels the container's cgroup is above `path`.
+fn container_level(path: &str) -> usize {
     let identity = cgroup::parse(path);
     let id = identity.container_id.as_deref();
     // systemd-nspawn is itself in a cgroup beside that of its machine's processes.
@@ -111,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_executed_in_the_containers_namespace_is_a_child() {
+    fn a_process_executed_in_the_containers_namespace_is_a_child() {
         check(CONTAINER, (1, 7), (0, 0), Some(false));
         check(CONTAINER, (1, 7), (4, 0), Some(false));
     }
 
     #[test]
-    fn in_a_shared_namespace_only_what_has_a_parent_in_the_container_is_known() {
+    fn in_a_shared_namespace_only_a_child_of_the_container_is_classified() {
         // shareProcessNamespace: the first process of all is the sandbox's.
         check(CONTAINER, (1, 7), (0, 1), Some(false));
         check(CONTAINER, (1, 7), (4, 1), None);
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_is_not_told() {
+    fn a_victim_that_could_not_be_read_is_not_classified() {
         let killed = Victim {
             process: Process {
                 cgroup: Some(CONTAINER.to_owned()),

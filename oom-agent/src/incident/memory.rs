@@ -1,4 +1,4 @@
-//! Whose memory is looked at after a kill.
+//! Which cgroups' memory is read after a kill.
 
 use memcg::Memory;
 use oom_capture::{Victim, limit_of};
@@ -6,36 +6,36 @@ use oom_capture::{Victim, limit_of};
 use super::scope::{level_of, victim_path};
 use super::{Limit, Scope};
 
-/// Whose memory is of interest: that of the cgroup or node whose limit was hit, and the first
-/// victim's. Holds what the kernel's records tell of them, which is of the very moment.
-pub fn memory_of_interest(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
+/// The cgroup or node whose limit was hit, and the first victim's cgroup, with the figures that the kernel
+/// recorded at the kill.
+pub(crate) fn memory_to_read(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
     let victim = victim_path(killed);
-    let mut of_interest = Vec::new();
+    let mut memory = Vec::new();
     if limit.scope == Scope::Node {
-        of_interest.push(Memory::default());
+        memory.push(Memory::default());
     }
-    of_interest.extend(
+    memory.extend(
         limit
             .cgroup
             .as_deref()
-            .map(|path| at_the_kill(path, killed, page_size)),
+            .map(|path| memory_at_kill(path, killed, page_size)),
     );
     if let Some(path) = victim
         && limit.cgroup.as_deref() != Some(path)
     {
-        of_interest.push(at_the_kill(path, killed, page_size));
+        memory.push(memory_at_kill(path, killed, page_size));
     }
-    of_interest
+    memory
 }
 
-fn at_the_kill(path: &str, killed: &[Victim], page_size: u64) -> Memory {
+fn memory_at_kill(path: &str, killed: &[Victim], page_size: u64) -> Memory {
     let level = level_of(killed, path);
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     Memory {
         cgroup: Some(path.to_owned()),
         usage_bytes: level.map(|level| bytes(level.usage_pages)),
         limit_bytes: level.and_then(|level| limit_of(&level, page_size)),
-        // Of a kernel that tells none it is 0, which no cgroup's is once it has been in use.
+        // 0 where the kernel has no peak: a cgroup that was in use never has 0.
         peak_bytes: level
             .filter(|level| level.peak_pages > 0)
             .map(|level| bytes(level.peak_pages)),
@@ -78,22 +78,22 @@ mod tests {
         }
     }
 
-    fn check(limit: &Limit, killed: &[Victim], says: &[(Option<&str>, [Option<u64>; 3])]) {
-        let told: Vec<_> = memory_of_interest(limit, killed, 4096)
+    fn check(limit: &Limit, killed: &[Victim], expected: &[(Option<&str>, [Option<u64>; 3])]) {
+        let actual: Vec<_> = memory_to_read(limit, killed, 4096)
             .into_iter()
             .map(|memory| {
                 let figures = [memory.usage_bytes, memory.limit_bytes, memory.peak_bytes];
                 (memory.cgroup, figures)
             })
             .collect();
-        let expected: Vec<_> = says
+        let expected: Vec<_> = expected
             .iter()
             .map(|(path, pages)| {
                 let bytes = pages.map(|pages| pages.map(|pages| pages * 4096));
                 (path.map(str::to_owned), bytes)
             })
             .collect();
-        assert_eq!(told, expected);
+        assert_eq!(actual, expected);
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_record_tells_is_still_to_be_read() {
+    fn a_cgroup_without_recorded_figures_is_listed_to_be_read() {
         check(&limit(Scope::Unknown, None), &[killed(None)], &[]);
         check(
             &limit(Scope::Ancestor, Some("/elsewhere")),

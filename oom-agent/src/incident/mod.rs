@@ -15,72 +15,74 @@ use memcg::{Memory, Usage};
 use oom_capture::{Rss, Trigger};
 use serde::{Deserialize, Serialize};
 
-pub use first::is_first_process;
-pub use memory::memory_of_interest;
-pub use position::position;
-pub use pressure::{GrowthPattern, History};
-pub use scope::{Limit, counted, inferred, look_for_swap_limit, seen};
-pub use sentence::sentence;
-pub use setting::{
-    add_own, add_process, choose_setting, detect_lowered_limit, merge_own, rank_holders,
+pub(crate) use first::is_first_process;
+pub(crate) use memory::memory_to_read;
+pub(crate) use position::classify_scope;
+pub(crate) use pressure::History;
+pub(crate) use scope::{
+    Limit, detect_swap_limit, infer_limit, limit_from_control, limit_from_counters,
+};
+pub(crate) use sentence::sentence;
+pub(crate) use setting::{
+    add_process, add_victim_holder, choose_setting, detect_lowered_limit, merge_victim_holder,
+    rank_holders,
 };
 
 /// The version of the JSON line; `docs/incident.md` is the contract.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
-/// One OOM kill, told whole. Serializes to the JSON line of `docs/incident.md`.
+/// One OOM kill with all that is known of it. Serializes to the JSON line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
-    /// [`VERSION`].
     pub version: u32,
     /// Stable over restarts of the agent.
     pub id: String,
     /// When the kernel killed the victim.
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "serialize_nanoseconds")]
     pub time: Timestamp,
     /// Kubernetes node, else host name.
     pub node: String,
-    /// Whose limit it was, and so whose setting.
+    /// Whose limit was hit, and so whose setting to change.
     pub scope: Scope,
     /// The limit that the kernel counted, in bytes.
     pub limit_bytes: Option<u64>,
-    /// The cgroup that has it.
+    /// The cgroup that has this limit.
     pub limit_cgroup: Option<String>,
-    /// What that limit is of; `None` where there was none.
+    /// What the limit is on; `None` where no limit was hit.
     #[serde(default)]
     pub limit_kind: Option<LimitKind>,
-    /// It was set below what was in use.
+    /// The limit was set below the usage.
     #[serde(default)]
     pub limit_lowered: bool,
-    /// The limit to change, where that is not the one that the kernel counted.
+    /// The limit to change, where it is not the one that was hit.
     #[serde(default)]
     pub setting: Option<Setting>,
-    /// Who holds most below `limit_cgroup`, or on the node.
+    /// The cgroups that hold most below `limit_cgroup`, or on the node.
     #[serde(default)]
     pub holders: Vec<Holder>,
-    /// What the OOM killer was asked for, where it was seen.
+    /// The arguments of `out_of_memory`, where it was probed.
     pub oom: Option<OutOfMemory>,
-    /// What became of the container.
+    /// What happened to the container.
     pub outcome: Outcome,
-    /// Whose allocation set the OOM killer off.
+    /// The process whose allocation set the OOM killer off.
     pub trigger: Option<Trigger>,
-    /// Who was killed; of many the first ones.
+    /// The killed processes; of a large group the first ones.
     pub victims: Vec<Victim>,
-    /// How many were.
+    /// How many processes were killed.
     #[serde(default)]
     pub victim_count: u64,
-    /// What memory was made of: of the cgroup or node whose limit it was, and of the first victim's cgroup.
+    /// The memory breakdown of the cgroup or node whose limit was hit, and of the first victim's cgroup.
     #[serde(skip_deserializing)]
     pub memory: Vec<Memory>,
-    /// How the memory came to the kill; `None` where nobody looked.
+    /// The usage before the kill; `None` where it was not sampled.
     #[serde(default)]
     pub before: Option<History>,
-    /// `field: reason` for each thing that should be known and is not.
+    /// `field: reason` for each field that is missing.
     pub degraded: Vec<String>,
-    /// The kernel's stamp of the mark: `CLOCK_MONOTONIC`, in ns.
+    /// When the kernel marked the victim: `CLOCK_MONOTONIC`, in ns.
     #[serde(skip)]
     pub stamp_ns: u64,
-    /// The stamps of all its victims.
+    /// The stamps of all victims.
     #[serde(skip)]
     pub stamps: Vec<u64>,
 }
@@ -91,23 +93,22 @@ pub struct Incident {
 pub enum Scope {
     /// A container's.
     Container,
-    /// A pod's: all its containers share it, and its tmpfs volumes count.
+    /// A pod's: its containers share it, and its tmpfs volumes count.
     Pod,
     /// That of a cgroup within the container: `limit_cgroup` names it.
     Nested,
     /// Another cgroup's: `limit_cgroup` names it.
     Ancestor,
-    /// Nobody's: the node had no memory left.
+    /// No limit: the node had no memory left.
     Node,
-    /// Nobody's: the part of the node's memory that a cpuset or a memory policy allows was full.
+    /// No limit: the part of the node's memory that a cpuset or a memory policy allows was full.
     Confined,
-    /// Nobody's: somebody asked for a kill (`echo f > /proc/sysrq-trigger`).
+    /// No limit: a sysrq requested the kill (`echo f > /proc/sysrq-trigger`).
     Sysrq,
-    /// It was not determined.
     Unknown,
 }
 
-/// What a limit is of.
+/// What a limit is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LimitKind {
     /// `memory.max`, `memory.limit_in_bytes`.
@@ -121,26 +122,25 @@ pub enum LimitKind {
 /// A limit that somebody can change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// The cgroup that has it.
+    /// The cgroup that has the limit.
     pub cgroup: String,
-    /// In bytes.
     pub limit_bytes: u64,
 }
 
-/// A cgroup that holds much of what a limit, or the node, has.
+/// A cgroup that holds much of the memory below a limit, or of the node's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Path from the root of the memory controller's hierarchy.
     pub cgroup: String,
-    /// What is charged to it; of a process in the root cgroup, its resident memory.
+    /// The memory charged to it; for a process in the root cgroup, its resident memory.
     pub usage_bytes: u64,
     /// Its own limit; `None` where it has none.
     pub limit_bytes: Option<u64>,
-    /// The node's largest process, where it is in it.
+    /// The node's largest process, where it is in this cgroup.
     pub process: Option<Process>,
-    /// The container that it is or, of a pod, the one that holds most of it.
+    /// Its container; for a pod's cgroup, the container that holds most.
     pub container: Option<Container>,
-    /// The pod that it is, or is in.
+    /// Its pod.
     pub pod: Option<Pod>,
 }
 
@@ -155,20 +155,20 @@ impl From<Usage> for Holder {
     }
 }
 
-/// A process that lives.
+/// A running process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// tgid, as the host sees it.
     pub pid: u32,
-    /// The kernel's name of it.
+    /// The kernel's name for it.
     pub comm: String,
     /// −1000 to 1000.
     pub oom_score_adj: Option<i32>,
-    /// Its resident memory.
+    /// Resident memory.
     pub rss_bytes: u64,
 }
 
-/// What `out_of_memory` was given: the kernel's `struct oom_control`.
+/// The arguments of `out_of_memory`: the kernel's `struct oom_control`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutOfMemory {
     /// `gfp_mask` of the allocation.
@@ -179,40 +179,40 @@ pub struct OutOfMemory {
     pub constraint: String,
 }
 
-/// What became of the victim's container.
+/// What happened to the victim's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The container's first process was among the victims.
     ContainerDied,
-    /// It was not: the container may live on.
+    /// The first process was not a victim: the container may live on.
     ChildDied,
-    /// The victim was on its way out before it was chosen.
+    /// The victim was exiting before it was chosen.
     AlreadyExiting,
-    /// There is no victim: the kernel found no process that it may kill.
+    /// No victim: the kernel found no process that it may kill.
     NoKillableProcess,
-    /// There is no victim: `oom_kill_disable` of cgroup v1 is set, and processes wait for memory.
+    /// No victim: `oom_kill_disable` of cgroup v1 is set, and processes wait for memory.
     OomKillDisabled,
-    /// It cannot be told, or there is no container.
+    /// There is no container, or its first process is unknown.
     Unknown,
 }
 
-/// A process that was killed. What is not known is `None`.
+/// A killed process. Missing fields are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Victim {
     /// tgid, as the host sees it.
     pub pid: u32,
-    /// The kernel's name of it, at most 15 bytes.
+    /// The kernel's name for it, at most 15 bytes.
     pub comm: Option<String>,
     /// The arguments, at most 1 KiB in all.
     pub cmdline: Option<Vec<String>>,
-    /// The variables that may be told, by name; `None` where none may.
+    /// The allowed variables, by name; `None` where none is allowed.
     pub environment: Option<BTreeMap<String, String>>,
     /// tgid of its parent, as the host sees it.
     pub parent_pid: Option<u32>,
     /// Its pid in its own PID namespace.
     pub namespace_pid: Option<u32>,
-    /// When it was started, after the host's boot, in ns (`CLOCK_BOOTTIME`).
+    /// Its start time after the host's boot, in ns (`CLOCK_BOOTTIME`).
     pub start_boot_ns: Option<u64>,
     /// Real user id in the initial user namespace.
     pub uid: Option<u32>,
@@ -220,14 +220,14 @@ pub struct Victim {
     pub oom_score_adj: Option<i32>,
     /// Resident memory at the kill.
     pub rss_bytes: Option<Rss>,
-    /// Whether it was its container's first process; `None` where it is in none, or it cannot be told.
+    /// Whether it was its container's first process; `None` where there is no container, or it is unknown.
     #[serde(default)]
     pub first_process: Option<bool>,
     /// Path from the root of the memory controller's hierarchy.
     pub cgroup: Option<String>,
-    /// The container, where the cgroup is one's.
+    /// The container of the cgroup.
     pub container: Option<Container>,
-    /// The pod, where the cgroup is one's.
+    /// The pod of the cgroup.
     pub pod: Option<Pod>,
 }
 
@@ -266,16 +266,14 @@ pub struct Container {
 /// A pod as Kubernetes knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
-    /// Its namespace.
     pub namespace: Option<String>,
-    /// Its name.
     pub name: Option<String>,
-    /// Its uid; for a static pod the kubelet's hash of its manifest, which is not the API server's uid.
+    /// For a static pod the kubelet's hash of its manifest, which is not the API server's uid.
     pub uid: Option<String>,
 }
 
 /// RFC 3339 in UTC, always with nine digits of the second.
-pub(crate) fn nanoseconds<S: serde::Serializer>(
+pub(crate) fn serialize_nanoseconds<S: serde::Serializer>(
     time: &Timestamp,
     to: S,
 ) -> Result<S::Ok, S::Error> {
@@ -292,8 +290,8 @@ impl Incident {
         setting.map_or(self.limit_bytes, |setting| Some(setting.limit_bytes))
     }
 
-    /// Whether `before` is of the cgroup that reached its limit, or may be: what it says of a limit is
-    /// said of that one.
+    /// Whether `before` is the history of the cgroup that reached its limit, or may be: only then does its
+    /// text about the limit apply.
     pub fn is_at_limit(&self) -> bool {
         let before = self.before.as_ref().map(|before| &before.cgroup);
         match self.scope {

@@ -1,12 +1,12 @@
-//! Whose a cgroup with a limit is, by its place above or below the victim. Pure.
+//! Whether a limit is a container's, a pod's or another cgroup's, by its place above the victim. Pure.
 
 use memcg::{Owners, is_below};
 
 use super::Scope;
 
-/// Whose limit that of the cgroup `limit` is. By its look alone the container of a kind node, which
-/// holds other containers, would pass for the victim's.
-pub fn position(limit: &str, victim: Option<&str>) -> Scope {
+/// Whose limit that of the cgroup `limit` is. Its path alone does not decide: a kind node is a container
+/// that holds the victim's.
+pub(crate) fn classify_scope(limit: &str, victim: Option<&str>) -> Scope {
     let own = Owners::of_path(victim.unwrap_or(limit));
     let below = |owner: Option<&str>| owner.is_some_and(|owner| is_below(limit, owner));
     if own.container == Some(limit) {
@@ -29,7 +29,7 @@ mod tests {
     const UID: &str = "cdca04fa-af25-4b34-81e7-7625111db389";
 
     #[test]
-    fn the_place_decides_and_not_the_look() {
+    fn the_place_above_the_victim_decides() {
         let systemd = UID.replace('-', "_");
         let kubepods = format!("/docker/{NODE}/kubepods");
         let slice = "/kubepods.slice/kubepods-burstable.slice";
@@ -39,9 +39,13 @@ mod tests {
             let mut path = String::new();
             for (name, scope) in levels {
                 path.push_str(name);
-                assert_eq!(position(&path, Some(&victim)), *scope, "{path} of {victim}");
+                assert_eq!(
+                    classify_scope(&path, Some(&victim)),
+                    *scope,
+                    "{path} of {victim}"
+                );
             }
-            assert_eq!(position("/", Some(&victim)), Scope::Ancestor);
+            assert_eq!(classify_scope("/", Some(&victim)), Scope::Ancestor);
         };
         let (pod, id) = (format!("/pod{UID}"), format!("/{ID}"));
         let (ancestor, nested) = (Scope::Ancestor, Scope::Nested);
@@ -93,10 +97,16 @@ mod tests {
     #[test]
     fn without_the_victims_path_the_look_is_all_there_is() {
         let pod = format!("/kubepods/pod{UID}");
-        assert_eq!(position(&pod, None), Scope::Pod);
-        assert_eq!(position(&format!("{pod}/{ID}"), None), Scope::Container);
-        assert_eq!(position("/kubepods", None), Scope::Ancestor);
-        assert_eq!(position(&format!("{pod}/{ID}/x"), None), Scope::Nested);
+        assert_eq!(classify_scope(&pod, None), Scope::Pod);
+        assert_eq!(
+            classify_scope(&format!("{pod}/{ID}"), None),
+            Scope::Container
+        );
+        assert_eq!(classify_scope("/kubepods", None), Scope::Ancestor);
+        assert_eq!(
+            classify_scope(&format!("{pod}/{ID}/x"), None),
+            Scope::Nested
+        );
     }
 
     #[test]

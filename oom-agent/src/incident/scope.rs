@@ -1,51 +1,49 @@
-//! Whose limit it was. Pure: from what `out_of_memory` was given, else from which ancestor stood at its limit.
+//! Whose limit was hit: from the arguments of `out_of_memory`, else from the kernel's counters, else from
+//! the usage of the victim's ancestors. Pure.
 
 use memcg::{Rose, SwapCounter, ancestor};
 use oom_agent_ebpf::Level;
 use oom_capture::{Control, SLACK_PAGES, Victim, is_full};
 
-use super::position::position;
+use super::position::classify_scope;
 use super::{Holder, LimitKind, OutOfMemory, Scope, Setting};
 
 const EVENTS: &str = "memory.events.local";
 const UNPROBED: &str = "out_of_memory cannot be probed here";
 
-/// Whose limit, and how that is known.
+/// The limit that was hit, and how that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Whose.
+pub(crate) struct Limit {
     pub scope: Scope,
-    /// Of how much, in bytes.
     pub bytes: Option<u64>,
-    /// The cgroup that has it.
     pub cgroup: Option<String>,
-    /// What it is of; `None` where there was no limit.
+    /// `None` where no limit was hit.
     pub kind: Option<LimitKind>,
-    /// It was set below what was in use.
+    /// It was set below the usage.
     pub lowered: bool,
-    /// The limit to change, where that is another.
+    /// The limit to change, where it is another one.
     pub setting: Option<Setting>,
-    /// Who holds most below it.
+    /// The cgroups that hold most below it.
     pub holders: Vec<Holder>,
-    /// What the kernel's OOM killer was given, where that was seen.
+    /// The arguments of `out_of_memory`, where it was probed.
     pub oom: Option<OutOfMemory>,
-    /// Why something is not known.
+    /// Why something is missing.
     pub degraded: Vec<String>,
 }
 
-/// The limit that was hit, as seen. `victim` is the path of its cgroup.
-pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
+/// The limit that was hit, from the arguments of `out_of_memory`. `victim` is the path of its cgroup.
+pub(crate) fn limit_from_control(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
     let bytes = |pages: u64| pages.saturating_mul(page_size);
-    // Of a trigger that is dying the kernel looks no further: it counts no pages, and what the
-    // allocation is confined to stays unknown (mm/oom_kill.c, `out_of_memory`).
+    // If the trigger is dying, the kernel stops early: it counts no pages, and the constraint of the
+    // allocation stays unknown (mm/oom_kill.c, `out_of_memory`).
     let counted = control.total_pages > 0;
     let oom = Some(OutOfMemory {
         gfp_mask: control.gfp_mask,
         order: control.order,
         constraint: match control.constraint {
-            CONSTRAINT_NONE if !control.node => constraint(CONSTRAINT_MEMCG),
+            CONSTRAINT_NONE if !control.node => constraint_name(CONSTRAINT_MEMCG),
             CONSTRAINT_NONE if !counted => "unknown".to_owned(),
-            number => constraint(number),
+            number => constraint_name(number),
         },
     });
     // include/linux/oom.h: "order == -1 means the oom kill is required by sysrq".
@@ -69,10 +67,10 @@ pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
         degraded.push("limit_bytes: not readable in this kernel".to_owned());
     }
     let scope = control.memcg.as_deref();
-    let scope = scope.map_or(Scope::Unknown, |memcg| position(memcg, victim));
+    let scope = scope.map_or(Scope::Unknown, |memcg| classify_scope(memcg, victim));
     if victim.is_none() && control.memcg.is_some() {
         degraded.push(
-            "scope: told by the look of limit_cgroup: the victim's own is not known".to_owned(),
+            "scope: inferred from limit_cgroup alone: the victim's own is not known".to_owned(),
         );
     }
     Limit {
@@ -85,9 +83,14 @@ pub fn seen(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
     }
 }
 
-/// The limit that was hit, by what the kernel counted of the victim's cgroup and of each ancestor but
-/// the root, leaf first; where that decides nothing, by their usage.
-pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> Limit {
+/// The limit that was hit, from the kernel's counters of the victim's cgroup and of each ancestor but
+/// the root, leaf first; where they decide nothing, from the usage.
+pub(crate) fn limit_from_counters(
+    path: &str,
+    rose: &[Rose],
+    levels: &[Level],
+    page_size: u64,
+) -> Limit {
     let depths = |wanted: Rose| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
     let full = |depth: &usize| {
         let level = levels.get(*depth);
@@ -107,7 +110,7 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
         (0, None) if rose.iter().all(|rose| *rose == Rose::No) => {
             return Limit {
                 degraded: vec![format!(
-                    "scope: told by oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
+                    "scope: read from oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
                      sysrq. {UNPROBED}"
                 )],
                 ..Limit::none(Scope::Node)
@@ -117,12 +120,14 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
     };
     let Some((depth, cgroup)) = depth.and_then(|depth| Some((depth, ancestor(path, depth)?)))
     else {
-        return inferred(Some(path), levels, page_size);
+        return infer_limit(Some(path), levels, page_size);
     };
     let bytes = levels
         .get(depth)
         .map(|level| level.max_pages.saturating_mul(page_size));
-    let mut degraded = vec![format!("scope: told by oom of {EVENTS}, {how}; {UNPROBED}")];
+    let mut degraded = vec![format!(
+        "scope: read from oom of {EVENTS}, {how}; {UNPROBED}"
+    )];
     if bytes.is_none() {
         degraded.push(format!("limit_bytes: {UNPROBED}"));
     }
@@ -131,12 +136,12 @@ pub fn counted(path: &str, rose: &[Rose], levels: &[Level], page_size: u64) -> L
         cgroup: Some(cgroup.to_owned()),
         kind: Some(LimitKind::Memory),
         degraded,
-        ..Limit::none(position(cgroup, Some(path)))
+        ..Limit::none(classify_scope(cgroup, Some(path)))
     }
 }
 
-/// The limit that was most likely hit: of the nearest ancestor that stood at its own when the victim was read.
-pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
+/// The limit that was most likely hit: that of the nearest ancestor that was full when the victim was read.
+pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
     let full = levels.iter().position(|level| is_full(level, page_size));
     let found = full.and_then(|depth| {
         let cgroup = ancestor(path?, depth)?;
@@ -159,14 +164,14 @@ pub fn inferred(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
             "scope: inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here"
                 .to_owned(),
         ],
-        ..Limit::none(position(cgroup, path))
+        ..Limit::none(classify_scope(cgroup, path))
     }
 }
 
-/// On cgroup v1 a cgroup has a limit of memory and swap together, too, and `out_of_memory` is given
-/// the same for both: it is this one where memory alone has not reached its own. `counter` reads it
-/// of a cgroup.
-pub fn look_for_swap_limit(
+/// Notes that the limit of memory and swap together was hit. Cgroup v1 has both limits, and the arguments
+/// of `out_of_memory` do not differ: it was this one where memory alone had not reached its own.
+/// `counter` reads a cgroup's counter of both.
+pub(crate) fn detect_swap_limit(
     limit: &mut Limit,
     killed: &[Victim],
     page_size: u64,
@@ -185,7 +190,7 @@ pub fn look_for_swap_limit(
         return;
     };
     if unknown {
-        limit.scope = position(&cgroup, victim);
+        limit.scope = classify_scope(&cgroup, victim);
         limit.degraded = vec![
             "scope: inferred from memory.memsw.max_usage_in_bytes, which has come to its limit; out_of_memory cannot be probed here"
                 .to_owned(),
@@ -196,8 +201,7 @@ pub fn look_for_swap_limit(
     limit.cgroup = Some(cgroup);
 }
 
-/// A cgroup's figures at the kill. Of several victims the one that was read first, when the others
-/// had given nothing back yet.
+/// A cgroup's figures at the kill. Of several victims the first read counts: no memory was given back yet.
 pub(super) fn level_of(killed: &[Victim], cgroup: &str) -> Option<Level> {
     let levels = killed.iter().filter_map(|killed| {
         let own = killed.process.cgroup.as_deref()?;
@@ -207,7 +211,7 @@ pub(super) fn level_of(killed: &[Victim], cgroup: &str) -> Option<Level> {
     levels.max_by_key(|level| level.usage_pages)
 }
 
-/// The first that is known.
+/// The cgroup of the first victim whose cgroup is known.
 pub(super) fn victim_path(killed: &[Victim]) -> Option<&str> {
     killed
         .iter()
@@ -223,7 +227,6 @@ const CONSTRAINT_MEMCG: u32 = 3;
 // === impl Limit ===
 
 impl Limit {
-    /// Without a cgroup that has it.
     pub(super) fn none(scope: Scope) -> Self {
         Self {
             scope,
@@ -244,7 +247,7 @@ fn was_reached(counter: SwapCounter, page_size: u64) -> bool {
     left <= SLACK_PAGES.saturating_mul(page_size)
 }
 
-fn constraint(number: u32) -> String {
+fn constraint_name(number: u32) -> String {
     match number {
         CONSTRAINT_NONE => "none".to_owned(),
         CONSTRAINT_CPUSET => "cpuset".to_owned(),
@@ -276,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_ancestor_at_its_limit_is_the_one() {
+    fn the_nearest_full_ancestor_is_inferred() {
         let container = format!("{POD}/{ID}");
         let infer = |usage: [u64; 4], max: [u64; 4]| {
             let pairs: Vec<_> = usage.into_iter().zip(max).collect();
-            let limit = inferred(Some(&container), &levels(&pairs), PAGE);
+            let limit = infer_limit(Some(&container), &levels(&pairs), PAGE);
             (limit.scope, limit.bytes, limit.cgroup)
         };
         let none = UNLIMITED;
@@ -316,11 +319,11 @@ mod tests {
         let none = UNLIMITED;
         // The container stands at its limit, and the pod's was hit.
         let usage = levels(&[(16_380, 16_384), (32_700, 32_768), (99, none), (99, none)]);
-        let check = |rose: [Rose; 3], scope, bytes, cgroup: Option<&str>, says: &str| {
-            let limit = counted(&container, &rose, &usage, PAGE);
-            let told = (limit.scope, limit.bytes, limit.cgroup.as_deref());
-            assert_eq!(told, (scope, bytes, cgroup), "{rose:?}");
-            assert!(limit.degraded[0].contains(says), "{:?}", limit.degraded);
+        let check = |rose: [Rose; 3], scope, bytes, cgroup: Option<&str>, reason: &str| {
+            let limit = limit_from_counters(&container, &rose, &usage, PAGE);
+            let actual = (limit.scope, limit.bytes, limit.cgroup.as_deref());
+            assert_eq!(actual, (scope, bytes, cgroup), "{rose:?}");
+            assert!(limit.degraded[0].contains(reason), "{:?}", limit.degraded);
         };
         let pod = (Some(128 << 20), Some(POD));
         check([No, Yes, No], Scope::Pod, pod.0, pod.1, "there alone");
@@ -331,16 +334,16 @@ mod tests {
         check([No, Yes, Yes], Scope::Pod, pod.0, pod.1, "elsewhere");
         check([No, Perhaps, No], Scope::Pod, pod.0, pod.1, "not 0");
         check([No, No, No], Scope::Node, None, None, "nowhere");
-        // Nothing can be told: the nearest that is full.
+        // The counters decide nothing: the nearest that is full.
         let usage = "the ancestor that stands at its limit";
         check([No, No, Unread], Scope::Container, own.0, own.1, usage);
         check([No, No, Perhaps], Scope::Container, own.0, own.1, usage);
     }
 
     #[test]
-    fn without_figures_of_usage_the_count_alone_tells() {
+    fn without_usage_the_counters_alone_decide() {
         let rose = [Rose::No, Rose::Yes];
-        let limit = counted(&format!("{POD}/{ID}"), &rose, &[], PAGE);
+        let limit = limit_from_counters(&format!("{POD}/{ID}"), &rose, &[], PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Pod, None));
         assert_eq!(limit.degraded.len(), 2, "{:?}", limit.degraded);
     }
@@ -351,7 +354,7 @@ mod tests {
             total_pages: 9999,
             ..control()
         };
-        let limit = seen(&control, Some(&format!("{POD}/{ID}")), PAGE);
+        let limit = limit_from_control(&control, Some(&format!("{POD}/{ID}")), PAGE);
         assert_eq!(
             (limit.scope, limit.bytes, limit.cgroup.as_deref()),
             (Scope::Pod, Some(32 << 20), Some(POD))
@@ -365,10 +368,10 @@ mod tests {
             constraint: 0,
             ..control.clone()
         };
-        let limit = seen(&node, None, PAGE);
+        let limit = limit_from_control(&node, None, PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Node, Some(9999 * PAGE)));
         let sysrq = Control { order: -1, ..node };
-        let limit = seen(&sysrq, None, PAGE);
+        let limit = limit_from_control(&sysrq, None, PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Sysrq, None));
     }
 
@@ -402,7 +405,7 @@ mod tests {
                 constraint,
                 ..control()
             };
-            let limit = seen(&node, None, PAGE);
+            let limit = limit_from_control(&node, None, PAGE);
             assert_eq!((limit.scope, limit.bytes, limit.kind), (scope, bytes, None));
             assert_eq!(limit.oom.unwrap().constraint, word);
         }
@@ -411,14 +414,14 @@ mod tests {
             constraint: 0,
             ..control()
         };
-        let limit = seen(&dying, Some(POD), PAGE);
+        let limit = limit_from_control(&dying, Some(POD), PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Pod, Some(32 << 20)));
         assert_eq!(limit.oom.unwrap().constraint, "memcg");
     }
 
     #[test]
     fn a_victim_without_a_path_leaves_the_limits_own() {
-        let limit = seen(&control(), None, PAGE);
+        let limit = limit_from_control(&control(), None, PAGE);
         assert_eq!(limit.scope, Scope::Pod);
         assert!(limit.degraded[0].starts_with("scope: "), "{limit:?}");
     }
@@ -430,7 +433,7 @@ mod tests {
             limit_bytes: limit_bytes << 20,
             peak_bytes: peak_bytes << 20,
         };
-        // Pages that the container uses, and may; the counter; what is told.
+        // Pages that the container uses, and may; the counter; the expected limit.
         let check = |usage: (u64, u64), counter: Option<SwapCounter>, expect: Option<u64>| {
             let killed = [Victim {
                 process: Process {
@@ -445,14 +448,14 @@ mod tests {
                 limit_pages: Some(usage.1),
                 ..control()
             };
-            let inferred = inferred(Some(&container), &killed[0].levels, PAGE);
-            let probed = super::seen(&seen, Some(&container), PAGE);
+            let inferred = infer_limit(Some(&container), &killed[0].levels, PAGE);
+            let probed = super::limit_from_control(&seen, Some(&container), PAGE);
             for mut limit in [probed, inferred] {
-                look_for_swap_limit(&mut limit, &killed, PAGE, |cgroup| {
+                detect_swap_limit(&mut limit, &killed, PAGE, |cgroup| {
                     counter.filter(|_| cgroup == container)
                 });
-                let told = (limit.kind == Some(LimitKind::MemoryAndSwap)).then_some(limit.bytes);
-                assert_eq!(told.flatten(), expect, "{limit:?}");
+                let actual = (limit.kind == Some(LimitKind::MemoryAndSwap)).then_some(limit.bytes);
+                assert_eq!(actual.flatten(), expect, "{limit:?}");
                 if expect.is_some() {
                     assert_eq!(limit.scope, Scope::Container);
                     assert_eq!(limit.cgroup.as_deref(), Some(&*container));

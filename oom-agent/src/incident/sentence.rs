@@ -1,23 +1,23 @@
-//! An incident in one plain sentence.
+//! An incident as one sentence.
 
 use std::fmt::Write as _;
 
 use super::{History, Incident, LimitKind, Outcome, Scope, Victim};
 
-/// Who died, where, of what size, and what became of the container. The strings of
-/// victims and pods are as they came: the place this goes to escapes them.
-pub fn sentence(incident: &Incident) -> String {
+/// The victim, its container, its size, the limit, and what happened to the container. Strings of
+/// victims and pods are not escaped: the sink does that.
+pub(crate) fn sentence(incident: &Incident) -> String {
     let Some(victim) = incident.victims.first() else {
         return without_victim(incident);
     };
     let mut text = victim.comm.as_deref().unwrap_or("A process").to_owned();
-    // No process has it: Kubernetes' own story knows of none.
+    // Kubernetes reports no pid.
     let anonymous = victim.pid == 0;
     if !anonymous {
         let _infallible = write!(text, " (pid {})", victim.pid);
     }
     text.push_str(" was OOM-killed");
-    text.push_str(&place(victim));
+    text.push_str(&describe_place(victim));
     if incident.victim_count > 1 {
         let more = incident.victim_count - 1;
         let _infallible = write!(text, " and {more} more of its group");
@@ -32,7 +32,7 @@ pub fn sentence(incident: &Incident) -> String {
             mebibytes(rss.shmem)
         );
     }
-    text.push_str(&limit(incident));
+    text.push_str(&describe_limit(incident));
     text.push_str(match incident.outcome {
         Outcome::ContainerDied if anonymous => "; the container died",
         Outcome::ContainerDied if victim.first_process != Some(true) => {
@@ -59,7 +59,7 @@ fn without_victim(incident: &Incident) -> String {
     let why = match incident.outcome {
         Outcome::NoKillableProcess => "none may be killed",
         Outcome::OomKillDisabled => "oom_kill_disable is set, and its processes wait",
-        _ => return "The OOM killer struck, and nothing is known of its victim".to_owned(),
+        _ => return "The OOM killer ran, and nothing is known of its victim".to_owned(),
     };
     let limit = incident.limit_bytes.map(mebibytes);
     let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes}"));
@@ -71,7 +71,7 @@ fn without_victim(incident: &Incident) -> String {
     format!("No process was killed, at the limit{limit} of cgroup {cgroup}; {why}{trigger}")
 }
 
-fn limit(incident: &Incident) -> String {
+fn describe_limit(incident: &Incident) -> String {
     let of = |bytes: Option<u64>| {
         let bytes = bytes.map(mebibytes);
         bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
@@ -87,7 +87,7 @@ fn limit(incident: &Incident) -> String {
             ", because the memory that it is confined to (cpuset or memory policy) was full"
                 .to_owned()
         }
-        Scope::Sysrq => ", because a sysrq asked for it".to_owned(),
+        Scope::Sysrq => ", because a sysrq requested it".to_owned(),
         Scope::Unknown => String::new(),
     };
     if incident.limit_kind == Some(LimitKind::MemoryAndSwap) {
@@ -99,7 +99,7 @@ fn limit(incident: &Incident) -> String {
     text
 }
 
-fn place(victim: &Victim) -> String {
+fn describe_place(victim: &Victim) -> String {
     let container = victim.container.as_ref().map(|container| {
         container
             .name
@@ -136,7 +136,7 @@ mod tests {
     use crate::k8s::fake::{incident, leak};
 
     #[test]
-    fn the_limit_is_the_one_to_change() {
+    fn the_sentence_names_the_limit_to_change() {
         type Change = fn(&mut Incident);
         let cases: [(Change, &str); 7] = [
             (|_| {}, ", at the container's limit of 64.0 MiB; it was"),
@@ -171,12 +171,12 @@ mod tests {
                 ", because the node had no memory left; it was",
             ),
         ];
-        for (change, told) in cases {
+        for (change, expected) in cases {
             let mut incident = incident();
             incident.before = Some(leak());
             change(&mut incident);
             let text = sentence(&incident);
-            assert!(text.contains(told), "{text}");
+            assert!(text.contains(expected), "{text}");
             let no_limit = matches!(incident.scope, Scope::Node | Scope::Confined);
             assert_eq!(text.contains("from half to the limit"), !no_limit, "{text}");
         }

@@ -1,9 +1,9 @@
-//! Whose setting a pod's limit is, and whether it was changed under the victim. Pure.
+//! Whether a pod's limit is its own setting or its containers', and whether it was lowered. Pure.
 //!
-//! The kubelet gives a pod the sum of its containers' limits. The sandbox has some pages too, so that
-//! the pod's counter is full before a container's is, and the kernel counts the OOM there: what there
-//! is to change is the container's limit all the same. Only a pod with a limit of its own
-//! (`spec.resources.limits`) is another thing.
+//! The kubelet gives a pod the sum of its containers' limits. The sandbox has some pages too, so the
+//! pod's counter is full before a container's is, and the kernel counts the OOM there. The setting to
+//! change is the container's limit all the same, unless the pod has a limit of its own
+//! (`spec.resources.limits`).
 
 use std::cmp::Reverse;
 
@@ -16,12 +16,12 @@ use super::{Holder, Limit, Process, Scope, Setting};
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;
 
-/// Holders that are told.
+/// Reported holders.
 const HOLDERS: usize = 8;
 
-/// Decides whose setting the limit of a pod is, and says who holds it. `children` are the cgroups
+/// Decides whose setting a pod's limit is, and lists who holds its memory. `children` are the cgroups
 /// directly below the pod's as they are now; `None` where they could not be read.
-pub fn choose_setting(
+pub(crate) fn choose_setting(
     limit: &mut Limit,
     killed: &[Victim],
     children: Option<Vec<Holder>>,
@@ -59,16 +59,21 @@ pub fn choose_setting(
 }
 
 /// The largest, largest first: of those that hold more than a sandbox does, and than a 64th of `whole`.
-pub fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
+pub(crate) fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> {
     holders.retain(|holder| holder.usage_bytes > SANDBOX.max(whole / 64));
     holders.sort_by_key(|holder| Reverse(holder.usage_bytes));
     holders.truncate(HOLDERS);
     holders
 }
 
-/// Adds what the victim's pod held at the kill, or what it was in instead, to those who share a limit
-/// or the node: now it may have given that back.
-pub fn add_own(limit: &mut Limit, killed: &[Victim], node: &NodeRoot, page_size: u64) {
+/// Adds the memory that the victim's pod, container or cgroup held at the kill to the holders of a shared
+/// limit or of the node: by now it may have been given back.
+pub(crate) fn add_victim_holder(
+    limit: &mut Limit,
+    killed: &[Victim],
+    node: &NodeRoot,
+    page_size: u64,
+) {
     if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
         return;
     }
@@ -91,9 +96,9 @@ pub fn add_own(limit: &mut Limit, killed: &[Victim], node: &NodeRoot, page_size:
     }));
 }
 
-/// Adds what the victim's own cgroup held at the kill to those that were read since: it is a part of one
-/// of them, or some are parts of it.
-pub fn merge_own(holders: &mut Vec<Holder>, own: Holder) {
+/// Merges the victim's holder, as of the kill, into the holders that were read since: it is within one of
+/// them, or some are within it.
+pub(crate) fn merge_victim_holder(holders: &mut Vec<Holder>, own: Holder) {
     let above = |holder: &&mut Holder| is_within(&own.cgroup, &holder.cgroup);
     match holders.iter_mut().find(above) {
         Some(whole) if whole.cgroup != own.cgroup => {
@@ -106,9 +111,8 @@ pub fn merge_own(holders: &mut Vec<Holder>, own: Holder) {
     }
 }
 
-/// Adds a process to the cgroup that it is in; one that is in none of them, as those of the root
-/// cgroup are, by itself.
-pub fn add_process(holders: &mut Vec<Holder>, process: Process, cgroup: String) {
+/// Adds a process to the holder that it is within, else as a holder of its own, as for the root cgroup.
+pub(crate) fn add_process(holders: &mut Vec<Holder>, process: Process, cgroup: String) {
     let within = |holder: &&mut Holder| is_within(&cgroup, &holder.cgroup);
     if let Some(holder) = holders.iter_mut().find(within) {
         holder.process = Some(process);
@@ -143,10 +147,10 @@ fn is_containers(pod: u64, own: &Holder, children: Option<&[Holder]>, page_size:
     is_sum || (sum < pod && is_full && !children.iter().any(shares))
 }
 
-/// Notes a limit that was set below what was in use: the kernel lets no charge go beyond a limit, but
-/// for some pages that it cannot refuse. `outside` says that the trigger is in no cgroup below it, as
-/// the one that writes a limit is: `out_of_memory` runs in its context then.
-pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
+/// Notes a limit that was set below the usage: the kernel charges nothing beyond a limit but some pages
+/// that it cannot refuse. `outside`: the trigger is in no cgroup below the limit, like a process that
+/// writes a limit, in whose context `out_of_memory` then runs.
+pub(crate) fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
     let level = limit.cgroup.as_deref();
     let Some(level) = level.and_then(|cgroup| level_of(killed, cgroup)) else {
         return;
@@ -159,7 +163,7 @@ pub fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool)
 
 impl Limit {
     /// Whether a process in that cgroup is charged to it.
-    pub fn holds(&self, cgroup: &str) -> bool {
+    pub(crate) fn holds(&self, cgroup: &str) -> bool {
         let limit = self.cgroup.as_deref();
         limit.is_some_and(|limit| is_within(cgroup, limit))
     }
@@ -220,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_pods_limit_is_its_containers_where_it_is_their_sum() {
-        // The pod's limit, the victim's container, the others; whose it is.
+        // The pod's limit, the victim's container, the others; the container's setting.
         let sandbox = (0, None);
         let check = |pod: u64, own: Figures, others: Option<&[Figures]>, setting: Option<u64>| {
             let mut limit = of_pod(pod);
@@ -230,17 +234,17 @@ mod tests {
                 all.push(child(1, (0, own.1)));
                 all
             });
-            let said = format!("{pod} {own:?} {others:?}");
+            let case = format!("{pod} {own:?} {others:?}");
             choose_setting(&mut limit, &killed(own, (pod, Some(pod))), others, PAGE);
             let scope = setting.map_or(Scope::Pod, |_| Scope::Container);
-            assert_eq!(limit.scope, scope, "{said}");
+            assert_eq!(limit.scope, scope, "{case}");
             let expected = setting.map(|mib| Setting {
                 cgroup: container(1),
                 limit_bytes: mib * MIB,
             });
-            assert_eq!(limit.setting, expected, "{said}");
-            assert_eq!(limit.bytes, Some(pod * MIB), "{said}");
-            assert_eq!(limit.cgroup.as_deref(), Some(POD), "{said}");
+            assert_eq!(limit.setting, expected, "{case}");
+            assert_eq!(limit.bytes, Some(pod * MIB), "{case}");
+            assert_eq!(limit.cgroup.as_deref(), Some(POD), "{case}");
         };
         // One limited container, and where its volume was filled by an init container that has gone.
         check(48, (48, Some(48)), Some(&[sandbox]), Some(48));
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_it_is_told_largest_first() {
+    fn holders_are_ranked_largest_first() {
         let mut limit = of_pod(256);
         let others = vec![
             child(2, (120, None)),
@@ -316,9 +320,9 @@ mod tests {
     }
 
     #[test]
-    fn of_what_many_share_the_victims_pod_is_told_as_it_was() {
+    fn a_shared_limit_lists_the_victims_pod_as_of_the_kill() {
         let killed = killed((5, None), (40, Some(64)));
-        for (scope, cgroup, told) in [
+        for (scope, cgroup, is_added) in [
             (Scope::Node, None, true),
             (Scope::Ancestor, Some("/kubepods"), true),
             (Scope::Ancestor, Some(POD), false),
@@ -328,12 +332,12 @@ mod tests {
                 cgroup: cgroup.map(str::to_owned),
                 ..Limit::none(scope)
             };
-            add_own(&mut limit, &killed, &NodeRoot::default(), PAGE);
+            add_victim_holder(&mut limit, &killed, &NodeRoot::default(), PAGE);
             let own = Holder {
                 cgroup: POD.to_owned(),
                 ..child(1, (40, Some(64)))
             };
-            let expected: Vec<_> = told.then_some(own).into_iter().collect();
+            let expected: Vec<_> = is_added.then_some(own).into_iter().collect();
             assert_eq!(limit.holders, expected, "{scope:?} {cgroup:?}");
         }
     }
@@ -351,17 +355,17 @@ mod tests {
             ..Victim::default()
         }];
         let mut limit = Limit::none(Scope::Node);
-        add_own(&mut limit, &killed, &NodeRoot::new(&node), PAGE);
-        let told: Vec<_> = limit
+        add_victim_holder(&mut limit, &killed, &NodeRoot::new(&node), PAGE);
+        let actual: Vec<_> = limit
             .holders
             .iter()
             .map(|own| own.cgroup.as_str())
             .collect();
-        assert_eq!(told, [path]);
+        assert_eq!(actual, [path]);
     }
 
     #[test]
-    fn memory_is_told_of_once() {
+    fn nested_holders_are_listed_once() {
         let holder = |cgroup: &str, mib: u64| Holder {
             cgroup: cgroup.to_owned(),
             usage_bytes: mib * MIB,
@@ -373,13 +377,13 @@ mod tests {
                 holder("/c/x", 3),
                 holder("/c/y", 4),
             ];
-            merge_own(&mut holders, own);
-            let told = holders
+            merge_victim_holder(&mut holders, own);
+            let figures = holders
                 .iter()
                 .map(|it| (it.cgroup.clone(), it.usage_bytes / MIB));
-            told.collect::<Vec<_>>()
+            figures.collect::<Vec<_>>()
         };
-        let told = |all: &[(&str, u64)]| -> Vec<(String, u64)> {
+        let expected = |all: &[(&str, u64)]| -> Vec<(String, u64)> {
             all.iter()
                 .map(|(path, mib)| ((*path).to_owned(), *mib))
                 .collect()
@@ -387,15 +391,15 @@ mod tests {
         let (x, y) = (("/c/x", 3), ("/c/y", 4));
         assert_eq!(
             merged(holder("/a.service/b", 12)),
-            told(&[("/a.service", 12), x, y])
+            expected(&[("/a.service", 12), x, y])
         );
         assert_eq!(
             merged(holder("/c", 11)),
-            told(&[("/a.service", 9), ("/c", 11)])
+            expected(&[("/a.service", 9), ("/c", 11)])
         );
         assert_eq!(
             merged(holder("/c/x", 5)),
-            told(&[("/a.service", 9), y, ("/c/x", 5)])
+            expected(&[("/a.service", 9), y, ("/c/x", 5)])
         );
     }
 
@@ -444,7 +448,7 @@ mod tests {
         // MiB of the pod's usage and limit, whether the trigger is outside of it.
         for (pod, outside, lowered) in [
             ((60, Some(48)), true, true),
-            // The writer has gone, and somebody in it has charged since.
+            // The writer has gone, and a process in it has charged since.
             ((60, Some(48)), false, true),
             ((49, Some(48)), true, true),
             // What the kernel could not refuse.
@@ -459,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_charged_to_a_limit_is_told_by_paths() {
+    fn a_limit_holds_the_cgroups_below_it() {
         let limit = of_pod(48);
         assert!(limit.holds(POD) && limit.holds(&container(1)));
         assert!(!limit.holds("/") && !limit.holds("/kubepods"));

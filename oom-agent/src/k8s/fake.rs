@@ -9,9 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Recorder, find};
-use crate::incident::{
-    Container, GrowthPattern, History, Incident, Outcome, Pod, Scope, VERSION, Victim,
-};
+use crate::incident::{Container, History, Incident, Outcome, Pod, Scope, VERSION, Victim};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
@@ -161,7 +159,7 @@ pub(crate) fn leak() -> History {
         samples: vec![(32_000, 32 << 20), (16_000, 48 << 20), (0, 64 << 20)],
         slope_bytes_per_second: Some(1 << 20),
         half_to_limit_ms: Some(32_000),
-        pattern: GrowthPattern::Leak,
+        pattern: pressure::GrowthPattern::Leak,
     }
 }
 

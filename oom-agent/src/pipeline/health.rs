@@ -1,4 +1,4 @@
-//! What the admin port answers: the metrics with all that is read for them, liveness, readiness.
+//! The admin port's answers: metrics, liveness, readiness.
 
 use std::fmt;
 use std::path::Path;
@@ -16,42 +16,42 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::resolve::Resolver;
 use super::sampling::Watched;
 use crate::admin::{self, Answer, Asked};
 use crate::cri;
+use crate::enrich::Enricher;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
 use pressure::Sample;
 
-/// A scrape or a probe waits this long for the container runtime at most.
+/// The longest a scrape or a probe waits for the container runtime.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A list of the containers is good for this long, however many peers ask.
+/// A list of the containers is reused for this long, however many requests come.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What others count.
+/// Counters of the capture and the log.
 #[derive(Clone)]
 pub(super) struct Meters {
     drops: Drops,
     log: ErrorCounter,
-    /// The kernel's count when the programs had just been attached.
+    /// The kernel's count of kills when the programs were attached.
     kills_before: Option<u64>,
 }
 
-/// All that the answers are made of.
+/// Answers the requests.
 pub(super) struct Health {
     metrics: Arc<Metrics>,
-    resolver: Arc<Resolver>,
+    enricher: Arc<Enricher>,
     meters: Meters,
     liveness: Liveness,
     watched: Watched,
-    /// When the containers were listed last; held while they are.
+    /// When the containers were listed last; locked meanwhile.
     listed: Mutex<Option<Instant>>,
 }
 
-/// One that has ended does not come back.
-fn live(readers: &Liveness, sampler: &Liveness) -> Answer {
+/// A thread that has ended does not come back.
+fn check_live(readers: &Liveness, sampler: &Liveness) -> Answer {
     let ended = match (readers.is_live(), sampler.is_live()) {
         (true, true) => return Answer::Yes,
         (false, _) => "a thread that reads the kernel's records",
@@ -84,8 +84,7 @@ impl Meters {
         }
     }
 
-    /// Records that were lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    pub(super) fn lost_records(&self) -> u64 {
         let lost = self.drops.read();
         lost.ring_full + lost.marks_full + lost.malformed
     }
@@ -109,14 +108,14 @@ pub(super) fn kernel_kills() -> Option<u64> {
 impl Health {
     pub(super) fn new(
         metrics: Arc<Metrics>,
-        resolver: Arc<Resolver>,
+        enricher: Arc<Enricher>,
         meters: Meters,
         liveness: Liveness,
         watched: Watched,
     ) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            resolver,
+            enricher,
             meters,
             liveness,
             watched,
@@ -124,54 +123,53 @@ impl Health {
         })
     }
 
-    /// Until it is dropped.
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "metrics and health are served");
         }
         let evicted = self.metrics.connections_evicted.clone();
-        let answer = move |asked| Arc::clone(&self).answer(asked);
+        let answer = move |request| Arc::clone(&self).answer(request);
         admin::serve(listener, answer, || {
             evicted.inc();
         })
         .await;
     }
 
-    /// Asks the container runtime what runs, unless that was done just now.
-    pub(super) async fn list(self: Arc<Self>) {
+    /// Lists the running containers, unless that was done just now.
+    pub(super) async fn list_running(self: Arc<Self>) {
         let mut listed = self.listed.lock().await;
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self.resolver.runtimes.find().await.running().await {
+        match self.enricher.runtimes.find().await.running().await {
             Some(Ok(found)) => {
                 let who = |found: &cri::Identity| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
                 self.metrics.running(running, clock::monotonic_ns());
                 for found in found {
-                    self.resolver.names.learn(found);
+                    self.enricher.names.insert(found);
                 }
             }
             Some(Err(error)) => {
-                tracing::debug!(error = %chain(&error), "what runs here could not be listed");
+                tracing::debug!(error = %chain(&error), "cannot list the running containers");
             }
             None => {}
         }
         *listed = Some(Instant::now());
     }
 
-    async fn answer(self: Arc<Self>, asked: Asked) -> Answer {
-        match asked {
-            Asked::Live => live(&self.liveness, &self.watched.sampler),
-            Asked::Ready => self.ready().await,
-            Asked::Metrics => self.encode().await,
+    async fn answer(self: Arc<Self>, request: Asked) -> Answer {
+        match request {
+            Asked::Live => check_live(&self.liveness, &self.watched.sampler),
+            Asked::Ready => self.check_ready().await,
+            Asked::Metrics => self.encode_metrics().await,
         }
     }
 
-    async fn encode(self: Arc<Self>) -> Answer {
+    async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
         self.metrics.read(self.meters.read());
-        self.metrics.usages(self.usages());
+        self.metrics.usages(self.latest_usages());
         self.metrics
             .forecasts(self.forecasts(), self.watched.recorder.refused());
         match self.metrics.encode(clock::monotonic_ns()) {
@@ -183,15 +181,15 @@ impl Health {
         }
     }
 
-    /// The last look at each container; one that the runtime does not know goes by its id.
-    fn usages(&self) -> Vec<(Who, Sample)> {
+    /// The last sample of each container; one that the runtime does not know has its id only.
+    fn latest_usages(&self) -> Vec<(Who, Sample)> {
         let all = self.watched.latest.get().into_iter();
         let all = all.map(|(key, usage)| (key.identity(), usage));
-        // A pod that has a limit and no container with one is none.
-        self.named(all.filter(|(identity, _)| identity.container_id.is_some()))
+        // A pod's own cgroup may be sampled, too.
+        self.add_names(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
-    /// Those that grow, and how long they may do so.
+    /// The growing containers, and how long until they reach their limits.
     fn forecasts(&self) -> Vec<(Who, Duration)> {
         let all = self
             .watched
@@ -199,13 +197,13 @@ impl Health {
             .forecasts(clock::monotonic_ns())
             .into_iter();
         let all = all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit));
-        self.named(all.filter(|(identity, _)| identity.container_id.is_some()))
+        self.add_names(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
-    fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
+    fn add_names<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
-            let found = self.resolver.names.get(&id);
+            let found = self.enricher.names.get(&id);
             let found = found.unwrap_or_else(|| cri::Identity {
                 container: Container {
                     id,
@@ -218,13 +216,13 @@ impl Health {
         named.collect()
     }
 
-    /// Attached it is, or nobody would answer. A runtime that did not answer last is asked again.
-    async fn ready(self: Arc<Self>) -> Answer {
-        if self.runtime_silent().is_none() {
+    /// The programs are attached before the port answers. A runtime that did not answer last is queried again.
+    async fn check_ready(self: Arc<Self>) -> Answer {
+        if self.silent_runtime().is_none() {
             return Answer::Yes;
         }
         Arc::clone(&self).list_in_time().await;
-        match self.runtime_silent() {
+        match self.silent_runtime() {
             None => Answer::Yes,
             Some(socket) => Answer::No(format!(
                 "the container runtime on {socket} does not answer: containers go unnamed"
@@ -232,16 +230,16 @@ impl Health {
         }
     }
 
-    /// The socket of a runtime that was named or found and has not answered last.
-    fn runtime_silent(&self) -> Option<String> {
-        let known = self.resolver.runtimes.known().0;
+    /// The socket of a known runtime that did not answer last.
+    fn silent_runtime(&self) -> Option<String> {
+        let known = self.enricher.runtimes.known().0;
         let silent = known.iter().find(|cri| cri.answered() != Some(true))?;
         Some(silent.socket().to_string())
     }
 
-    /// Goes on by itself when nobody waits any more: what it finds is of use to the next.
+    /// After the patience the listing goes on in the background, for the next request.
     async fn list_in_time(self: Arc<Self>) {
-        let listing = tokio::spawn(self.list());
+        let listing = tokio::spawn(self.list_running());
         if timeout(PATIENCE, listing).await.is_err() {
             tracing::debug!("the container runtime is slow; a scrape did not wait for it");
         }
@@ -253,13 +251,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whichever_thread_has_ended_is_named() {
+    fn an_ended_thread_is_named() {
         let (readers, sampler) = (Liveness::default(), Liveness::default());
         let check = |expect: &str| {
             let no = Answer::No(format!("{expect} has ended"));
-            assert_eq!(live(&readers, &sampler), no);
+            assert_eq!(check_live(&readers, &sampler), no);
         };
-        assert_eq!(live(&readers, &sampler), Answer::Yes);
+        assert_eq!(check_live(&readers, &sampler), Answer::Yes);
         drop(sampler.ending());
         check("the thread that samples the containers' memory");
         drop(readers.ending());

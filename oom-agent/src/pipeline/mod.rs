@@ -1,14 +1,10 @@
-//! From the kernel's records to every sink: the only room that sees all the others.
+//! `oom-agent run`: wires the capture, the enrichment, the warnings, the status check and the sinks.
 
 mod discover;
 mod health;
-mod names;
-mod naming;
 mod no_victim;
 mod outputs;
-mod owner;
 mod pod_annotations;
-mod resolve;
 mod ring_handler;
 mod sampling;
 mod startup_log;
@@ -35,6 +31,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::act::{ConfigError, Post};
 use crate::admin::{self, ListenError};
 use crate::args::{Action, LogLevel, Run};
+use crate::enrich::{ContainerNames, Enricher, Runtimes};
 use crate::host::Host;
 use crate::incident::Incident;
 use crate::metrics::{Metrics, Readings};
@@ -42,45 +39,43 @@ use crate::procfs::Procfs;
 use crate::receipts::{Deliveries, Pinned};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
-use discover::Runtimes;
 use health::{Health, Meters, kernel_kills};
-use names::Names;
 use outputs::{Outputs, Parts};
 use pressure::{SamplePeriod, Sampler};
-use resolve::Resolver;
-use ring_handler::{RingHandler, Seen};
+use ring_handler::{EnrichedKill, RingHandler};
 use sampling::Watched;
 use startup_log::{log_attached, log_degraded};
 use status_check::StatusChecker;
 use summary::Summary;
 use warnings::WarningTask;
 
-/// Incidents between the ring's readers and the rest; the kernel's ring takes what is more.
+/// The queue behind the ring's readers; the kernel's ring buffers what is more.
 const QUEUE: usize = 1024;
 
-/// Incidents whose container is being looked up at once.
-const RESOLVING: usize = 64;
+/// Incidents whose containers are looked up at once.
+const LOOKUPS: usize = 64;
 
-/// A victim of which there is only a mark is then looked for in /proc, where it still is: it sleeps uninterruptibly.
-const UNREAD: Duration = Duration::from_millis(200);
+/// How long a marked victim waits for its autopsy. Then it is read from /proc, where it still is: it sleeps
+/// uninterruptibly.
+const AUTOPSY_WAIT: Duration = Duration::from_millis(200);
 
-/// The same where /proc is not the host's: its own records are all there is.
-const UNREADABLE: Duration = Duration::from_secs(10);
+/// The same where /proc is not the host's: the autopsy is the only source.
+const AUTOPSY_WAIT_WITHOUT_PROCFS: Duration = Duration::from_secs(10);
 
-/// Given to everything in flight when the agent is told to end.
+/// How long each part may take to finish at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Why `oom-agent run` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RunError {
+pub(crate) enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
     Probe(#[source] ProbeError),
-    /// The threads that read the ring have ended: nothing is seen any more.
+    /// The threads that read the ring have ended: no kill would be captured.
     #[error("the readers of the ring buffer have ended: start the agent again")]
     Blind,
-    /// The admin port cannot be had.
+    /// The admin port cannot be opened.
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
     /// The flags for bonkers contradict each other.
@@ -89,13 +84,11 @@ pub enum RunError {
     /// There would be no warnings.
     #[error("--warn and --warn-post take the sampler: leave out --sample off")]
     Unsampled,
-    /// Warnings cannot be posted.
+    /// The configuration of `--warn-post` is invalid.
     #[error("cannot send the warnings of --warn-post")]
     Post(#[from] ConfigError),
-    /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
-    /// Signals cannot be waited for.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] io::Error),
 }
@@ -109,8 +102,8 @@ fn read_post(args: &Run) -> Result<Option<Post>, RunError> {
     Ok(file.map(Post::from_file).transpose()?)
 }
 
-/// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
-pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
+/// Runs until SIGTERM or SIGINT. `log` counts dropped log lines.
+pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
     let post = read_post(&args)?;
@@ -118,63 +111,64 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let listener = admin::listen(args.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
-    let lines = Arc::new(lines(&args, &metrics).map_err(RunError::Lines)?);
+    let lines = Arc::new(open_lines(&args, &metrics).map_err(RunError::Lines)?);
     let watched = Watched::default();
-    let resolver = resolver(&args, &host, &watched, &metrics);
-    let (seen, incidents) = mpsc::channel(QUEUE);
+    let enricher = build_enricher(&args, &host, &watched, &metrics);
+    let (kills, incidents) = mpsc::channel(QUEUE);
     let (sightings, no_victim) = no_victim::channel(host.page_size);
     let mut kills_before = None;
     let allow = Allow::new(args.env.clone());
     let environments = !allow.is_empty();
     let mut pinned = Pinned::default();
-    let front = |method, kept: Option<Arc<Kept>>| {
-        // What is killed from now on is seen.
+    let start_handler = |method, kept: Option<Arc<Kept>>| {
+        // Every kill from now on is captured.
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
-        resolver.attached(attached_ns);
+        enricher.set_attached(attached_ns);
         metrics.attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
             Method::Classic => Expect::Nothing,
-            _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
-            _ => Expect::Autopsies(UNREADABLE),
+            _ if enricher.reads_procfs() => Expect::Autopsies(AUTOPSY_WAIT),
+            _ => Expect::Autopsies(AUTOPSY_WAIT_WITHOUT_PROCFS),
         };
-        let front = RingHandler {
+        let handler = RingHandler {
             assembler: Assembler::new(host.page_size, expect).allowing(allow),
-            resolver: Arc::clone(&resolver),
+            enricher: Arc::clone(&enricher),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
             pinned: pinned.clone(),
             lines_written: BTreeSet::new(),
             no_victim: sightings.clone(),
-            seen,
+            kills,
         };
-        front.taker()
+        handler.into_callback()
     };
-    let probe = Probe::attach(wanted(&args, environments), front).map_err(RunError::Probe)?;
+    let probe = Probe::attach(attach_options(&args, environments), start_handler)
+        .map_err(RunError::Probe)?;
     log_degraded(&probe, args.probe.into(), environments);
     if probe.out_of_memory.is_err() {
-        resolver.count_limits();
+        enricher.count_limits();
     }
     let meters = Meters::new(probe.drops(), log, kills_before);
     let health = Health::new(
         Arc::clone(&metrics),
-        Arc::clone(&resolver),
+        Arc::clone(&enricher),
         meters.clone(),
         probe.liveness(),
         watched.clone(),
     );
-    // Both before a runtime is needed.
-    let runtimes = Arc::clone(&resolver.runtimes);
-    tokio::spawn(Arc::clone(&resolver.names).ask(runtimes));
-    tokio::spawn(Arc::clone(&health).list());
+    // The names should be known before the first kill.
+    let runtimes = Arc::clone(&enricher.runtimes);
+    tokio::spawn(Arc::clone(&enricher.names).keep_current(runtimes));
+    tokio::spawn(Arc::clone(&health).list_running());
     let mut deliveries = Deliveries::open(args.state.as_deref(), &metrics.journal);
-    let outlets = Parts {
+    let parts = Parts {
         args: &args,
         secrets: &secrets,
         host: &host,
         lines: &lines,
-        resolver: &resolver,
+        enricher: &enricher,
         watched: &watched,
         metrics: &metrics,
         meters: &meters,
@@ -184,11 +178,11 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         sinks,
         status_checker,
         sampling,
-    } = outlets.start(post, sightings, no_victim);
-    deliveries.replay(|sink, report, age| sinks.offer_again(sink, report, age));
+    } = parts.start(post, sightings, no_victim);
+    deliveries.replay_undelivered(|sink, report, age| sinks.offer_again(sink, report, age));
     let pipeline = Pipeline {
-        resolver,
-        resolving: JoinSet::new(),
+        enricher,
+        lookups: JoinSet::new(),
         lines,
         sinks,
         status_checker,
@@ -206,21 +200,21 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         meters,
     };
     running
-        .until_ended(incidents, &mut terminated, args.summary)
+        .run_to_shutdown(incidents, &mut terminated, args.summary)
         .await
 }
 
-fn lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
+fn open_lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
     let style = Style {
         mismatches: args.verdicts,
         warnings: args.warnings.does(Action::Line),
-        ..Style::of_kills(args.output, TimeZone::system())
+        ..Style::kills_only(args.output, TimeZone::system())
     };
     Lines::to_stdout(style, metrics.lines_unwritten.clone())
 }
 
-fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Resolver> {
-    let found = discover::hierarchy(args.cgroupfs.as_deref());
+fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Enricher> {
+    let found = discover::find_hierarchy(args.cgroupfs.as_deref());
     let (hierarchy, namespace) = match found {
         Ok((hierarchy, namespace)) => (Ok(hierarchy), namespace),
         Err(error) => (Err(error), CgroupNamespace::find(|| None)),
@@ -229,23 +223,23 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
         Ok(hierarchy) => hierarchy.node().clone(),
         Err(_) => NodeRoot::default(),
     };
-    let procfs = Procfs::of_host(args.procfs.as_deref());
+    let procfs = Procfs::find_host(args.procfs.as_deref());
     let procfs = procfs.map(|procfs| procfs.with_namespace(namespace));
-    Resolver::new(
+    Enricher::new(
         host.clone(),
         procfs,
         Snapshots::new(
             hierarchy.map_err(|error| chain(&error).to_string()),
             "/proc",
         ),
-        watched,
+        watched.recorder.clone(),
         node,
-        Arc::new(Names::new(metrics.names.clone())),
+        Arc::new(ContainerNames::new(metrics.names.clone())),
         Arc::new(Runtimes::new(args.cri_endpoint.clone())),
     )
 }
 
-/// All that has to be ended in order.
+/// The parts that are shut down in order.
 struct Running {
     pipeline: Pipeline,
     probe: Probe,
@@ -257,9 +251,9 @@ struct Running {
 // === impl Running ===
 
 impl Running {
-    async fn until_ended(
+    async fn run_to_shutdown(
         self,
-        mut incidents: mpsc::Receiver<Seen>,
+        mut incidents: mpsc::Receiver<EnrichedKill>,
         terminated: &mut mpsc::Receiver<()>,
         summary: bool,
     ) -> Result<(), RunError> {
@@ -273,7 +267,7 @@ impl Running {
         let ended_by = pipeline.run(&mut incidents, terminated).await;
         tracing::info!("ending");
         let (sampler, warner) = sampling.unzip();
-        // What is killed meanwhile is told, and /live answers. Readers that have ended were told of.
+        // Kills are still reported, and /live answers. That the readers have ended is known already.
         let mut sampled = sampling::ending(sampler, GRACE);
         let _blind = pipeline.run(&mut incidents, &mut sampled).await;
         if let Some(served) = served {
@@ -294,15 +288,15 @@ impl Running {
             kernel_kills,
             ..meters.read()
         });
-        Summary::of(&metrics).tell(summary);
+        Summary::from_metrics(&metrics).write(summary);
         ended_by
     }
 }
 
 struct Pipeline {
-    resolver: Arc<Resolver>,
-    /// With whether the line is still to be written.
-    resolving: JoinSet<(Incident, bool)>,
+    enricher: Arc<Enricher>,
+    /// The flag: the line is still to be written.
+    lookups: JoinSet<(Incident, bool)>,
     lines: Arc<Lines>,
     sinks: Arc<Sinks>,
     status_checker: StatusChecker,
@@ -314,56 +308,55 @@ struct Pipeline {
 // === impl Pipeline ===
 
 impl Pipeline {
-    /// Until it is told to end, or nothing can be seen any more.
+    /// Until `end`, or until the readers have ended.
     async fn run(
         &mut self,
-        incidents: &mut mpsc::Receiver<Seen>,
+        incidents: &mut mpsc::Receiver<EnrichedKill>,
         end: &mut mpsc::Receiver<()>,
     ) -> Result<(), RunError> {
         loop {
             tokio::select! {
-                seen = incidents.recv(), if self.resolving.len() < RESOLVING => {
-                    self.take(seen.ok_or(RunError::Blind)?);
+                kill = incidents.recv(), if self.lookups.len() < LOOKUPS => {
+                    self.handle_kill(kill.ok_or(RunError::Blind)?);
                 }
-                Some(incident) = self.resolving.join_next() => self.named(incident),
+                Some(incident) = self.lookups.join_next() => self.deliver_named(incident),
                 _ = end.recv() => return Ok(()),
             }
         }
     }
 
-    /// Takes what is left.
-    async fn drain(&mut self, mut incidents: mpsc::Receiver<Seen>) {
-        while let Some(seen) = incidents.recv().await {
-            self.take(seen);
+    async fn drain(&mut self, mut incidents: mpsc::Receiver<EnrichedKill>) {
+        while let Some(kill) = incidents.recv().await {
+            self.handle_kill(kill);
         }
     }
 
-    fn take(&mut self, seen: Seen) {
-        match seen {
-            Seen::Whole(incident, told_ns) => self.tell(&incident, told_ns),
-            Seen::Unnamed(incident, line) => {
-                let resolver = Arc::clone(&self.resolver);
-                self.resolving
-                    .spawn(async move { (resolver.name(*incident).await, line) });
+    fn handle_kill(&mut self, kill: EnrichedKill) {
+        match kill {
+            EnrichedKill::Complete(incident, line_ns) => self.deliver(&incident, line_ns),
+            EnrichedKill::Unnamed(incident, line) => {
+                let enricher = Arc::clone(&self.enricher);
+                self.lookups
+                    .spawn(async move { (enricher.add_names(*incident).await, line) });
             }
         }
     }
 
-    fn named(&mut self, incident: Result<(Incident, bool), tokio::task::JoinError>) {
+    fn deliver_named(&mut self, incident: Result<(Incident, bool), tokio::task::JoinError>) {
         match incident {
             Ok((incident, line)) => {
-                if self.resolver.is_elsewhere(&incident) {
+                if self.enricher.is_elsewhere(&incident) {
                     self.metrics.elsewhere.inc();
                     self.pinned.settle(&incident.stamps);
                     return;
                 }
                 let incident = Arc::new(incident);
-                let told_ns = clock::monotonic_ns();
+                let line_ns = clock::monotonic_ns();
                 if line {
                     self.lines.offer(&Arc::clone(&incident).into());
                 }
-                self.pinned.lines_written(&incident.stamps);
-                self.tell(&incident, told_ns);
+                self.pinned.mark_lines_written(&incident.stamps);
+                self.deliver(&incident, line_ns);
             }
             Err(error) => {
                 self.metrics.untold();
@@ -372,20 +365,21 @@ impl Pipeline {
         }
     }
 
-    fn tell(&self, incident: &Arc<Incident>, told_ns: u64) {
-        let sinks = self.sinks.names();
-        self.deliveries.record(incident, sinks, &self.pinned);
+    fn deliver(&self, incident: &Arc<Incident>, line_ns: u64) {
+        let sinks = self.sinks.queued_names();
+        self.deliveries
+            .record_incident(incident, sinks, &self.pinned);
         self.sinks.offer_queued(&Arc::clone(incident).into());
         self.status_checker.offer(incident);
-        self.metrics.told(incident, told_ns);
+        self.metrics.told(incident, line_ns);
     }
 
     async fn finish(mut self) {
         let deadline = Instant::now() + GRACE;
         while let Ok(Some(incident)) =
-            tokio::time::timeout_at(deadline, self.resolving.join_next()).await
+            tokio::time::timeout_at(deadline, self.lookups.join_next()).await
         {
-            self.named(incident);
+            self.deliver_named(incident);
         }
         self.status_checker.finish(GRACE).await;
         self.sinks.finish(GRACE).await;
@@ -393,7 +387,7 @@ impl Pipeline {
     }
 }
 
-fn wanted(args: &Run, environment: bool) -> Wanted<'_> {
+fn attach_options(args: &Run, environment: bool) -> Wanted<'_> {
     Wanted {
         tuned: true,
         method: args.probe.into(),

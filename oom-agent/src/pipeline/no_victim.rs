@@ -1,4 +1,4 @@
-//! OOMs that kill nobody: told once for each episode of a cgroup.
+//! Reports OOMs without a victim, once for each episode of a cgroup.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,8 +8,7 @@ use oom_agent_ebpf as kernel;
 use service::{clock, escape};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::owner::find_owner;
-use super::resolve::Resolver;
+use crate::enrich::{Enricher, find_owner};
 use crate::host::Host;
 use crate::incident::sentence;
 use crate::metrics::NoVictimCounts;
@@ -18,30 +17,30 @@ use crate::report::Report;
 use crate::sinks::Sinks;
 use pressure::Sweep;
 
-/// Sightings on their way. What finds no room is seen again.
+/// The queue of sightings. One that finds no room will repeat.
 const QUEUE: usize = 64;
 
-/// The near end. Never waits.
+/// Where sightings are offered. Never waits.
 #[derive(Clone)]
 pub(super) struct Sightings {
     queue: Sender<Sighting>,
     page_size: u64,
 }
 
-/// The far end, to be started.
-pub(super) struct Told(Receiver<Sighting>);
+/// The queue's receiver.
+pub(super) struct SightingReceiver(Receiver<Sighting>);
 
-/// Where they are told.
-pub(super) struct Ends {
+/// Turns sightings into reports.
+pub(super) struct NoVictimReporter {
     pub(super) host: Host,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) sinks: Arc<Sinks>,
     pub(super) counts: NoVictimCounts,
 }
 
-pub(super) fn channel(page_size: u64) -> (Sightings, Told) {
+pub(super) fn channel(page_size: u64) -> (Sightings, SightingReceiver) {
     let (queue, receiver) = mpsc::channel(QUEUE);
-    (Sightings { queue, page_size }, Told(receiver))
+    (Sightings { queue, page_size }, SightingReceiver(receiver))
 }
 
 // === impl Sightings ===
@@ -51,15 +50,13 @@ impl Sightings {
         let _again = self.queue.try_send(sighting);
     }
 
-    /// The kernel's record.
-    pub(super) fn of_record(&self, record: &kernel::NoVictim) {
-        if let Some(sighting) = Sighting::of_record(record, self.page_size) {
+    pub(super) fn offer_record(&self, record: &kernel::NoVictim) {
+        if let Some(sighting) = Sighting::from_record(record, self.page_size) {
             self.offer(sighting);
         }
     }
 
-    /// Those of a sweep.
-    pub(super) fn of_sweep(&self, sweep: &Sweep<'_>) {
+    pub(super) fn offer_sweep(&self, sweep: &Sweep<'_>) {
         for (at, cause) in sweep.stuck {
             let Some((key, usage)) = sweep.samples.get(*at) else {
                 continue;
@@ -75,45 +72,45 @@ impl Sightings {
     }
 }
 
-// === impl Told ===
+// === impl SightingReceiver ===
 
-impl Told {
-    /// Until all near ends are dropped.
-    pub(super) fn start(mut self, ends: Ends) {
+impl SightingReceiver {
+    /// Reports until all [`Sightings`] are dropped.
+    pub(super) fn start(mut self, reporter: NoVictimReporter) {
         tokio::spawn(async move {
             let mut episodes = Episodes::default();
             while let Some(mut sighting) = self.0.recv().await {
-                let is_own = ends.resolver.node.below(&sighting.cgroup).is_some();
-                if is_own && episodes.begins(&mut sighting, Instant::now()) {
-                    ends.tell(sighting).await;
+                let is_own = reporter.enricher.node.below(&sighting.cgroup).is_some();
+                if is_own && episodes.should_report(&mut sighting, Instant::now()) {
+                    reporter.report(sighting).await;
                 }
             }
         });
     }
 }
 
-// === impl Ends ===
+// === impl NoVictimReporter ===
 
-impl Ends {
-    async fn tell(&self, sighting: Sighting) {
+impl NoVictimReporter {
+    async fn report(&self, sighting: Sighting) {
         let cause = sighting.cause;
         self.counts.add(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
-        let node = &self.resolver.node;
-        let (container, pod) = find_owner(&self.resolver, node.identity(&sighting.cgroup)).await;
-        let told = NoVictim {
-            incident: sighting.incident(&self.host, node, time),
+        let node = &self.enricher.node;
+        let (container, pod) = find_owner(&self.enricher, node.identity(&sighting.cgroup)).await;
+        let no_victim = NoVictim {
+            incident: sighting.into_incident(&self.host, node, time),
             container,
             pod,
         };
-        let pod = told.pod.as_ref().and_then(|pod| pod.name.as_deref());
+        let pod = no_victim.pod.as_ref().and_then(|pod| pod.name.as_deref());
         tracing::warn!(
-            incident = told.incident.id,
+            incident = no_victim.incident.id,
             cause = cause.as_str(),
             pod = %escape::terminal(pod.unwrap_or_default()),
             "{}",
-            escape::terminal(&sentence(&told.incident))
+            escape::terminal(&sentence(&no_victim.incident))
         );
-        self.sinks.offer(&Report::NoVictim(Arc::new(told)));
+        self.sinks.offer(&Report::NoVictim(Arc::new(no_victim)));
     }
 }

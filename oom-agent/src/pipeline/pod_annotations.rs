@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
 
-use super::resolve::Resolver;
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
@@ -16,7 +16,7 @@ use crate::warn::{BadAnnotations, PREFIX, PodLookup, PodPolicy, Policy};
 pub(super) struct PodAnnotations {
     host: Host,
     node: Policy,
-    resolver: Arc<Resolver>,
+    enricher: Arc<Enricher>,
     /// Set once there is an API server.
     reader: Arc<OnceLock<PodReader>>,
     refused: AtomicBool,
@@ -36,14 +36,14 @@ impl PodAnnotations {
     pub(super) fn new(
         host: &Host,
         node: Policy,
-        resolver: &Arc<Resolver>,
+        enricher: &Arc<Enricher>,
         reader: &Arc<OnceLock<PodReader>>,
         counts: &WarningCounts,
     ) -> Self {
         Self {
             host: host.clone(),
             node,
-            resolver: Arc::clone(resolver),
+            enricher: Arc::clone(enricher),
             reader: Arc::clone(reader),
             refused: AtomicBool::new(false),
             counts: counts.clone(),
@@ -58,7 +58,7 @@ impl PodAnnotations {
             policy: PodPolicy::Unknown,
             bad: None,
         };
-        let sandbox = match self.resolver.runtimes.find().await.sandbox(&uid).await {
+        let sandbox = match self.enricher.runtimes.find().await.sandbox(&uid).await {
             Some(Ok(sandbox)) => sandbox,
             None => {
                 self.counts.unanswered.inc();

@@ -1,5 +1,5 @@
-//! What is done in the thread that reads the ring: from a record to the line, as far as this host
-//! knows by itself. Whoever asks others for more, or tells others, is behind it.
+//! Runs in the thread that reads the ring: from a record to the line, by what this host knows without
+//! waiting. Network I/O happens downstream, on tokio.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,123 +11,122 @@ use service::clock;
 use tokio::sync::mpsc::Sender;
 
 use super::no_victim::Sightings;
-use super::resolve::Resolver;
+use crate::enrich::Enricher;
 use crate::incident::{Incident, Scope};
 use crate::metrics::Metrics;
 use crate::receipts::Pinned;
 use crate::sinks::{Format, Lines};
 
-/// What goes on to the other sinks.
-pub(super) enum Seen {
-    /// Whole, and its line was offered at that moment (`CLOCK_MONOTONIC`, in ns).
-    Whole(Arc<Incident>, u64),
-    /// The container runtime has something to say of it first. Whether its line is still to be written.
+/// A kill for the other sinks.
+pub(super) enum EnrichedKill {
+    /// Its line was offered at that moment (`CLOCK_MONOTONIC`, in ns).
+    Complete(Arc<Incident>, u64),
+    /// A container runtime has to be queried for names first. The flag: the line is still to be written.
     Unnamed(Box<Incident>, bool),
 }
 
 /// The state of the ring's readers.
 pub(super) struct RingHandler {
     pub(super) assembler: Assembler,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) lines: Arc<Lines>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pinned: Pinned,
-    /// Kills whose lines the last agent has written, and no more: by their stamps.
+    /// The stamps of kills of which the last agent has written the lines only.
     pub(super) lines_written: BTreeSet<u64>,
-    /// OOMs without victims go there.
     pub(super) no_victim: Sightings,
-    /// A full one makes the readers wait: the kernel's ring is the buffer.
-    pub(super) seen: Sender<Seen>,
+    /// The readers wait for a full queue: the kernel's ring is the buffer.
+    pub(super) kills: Sender<EnrichedKill>,
 }
 
 // === impl RingHandler ===
 
 impl RingHandler {
-    /// The taker of the ring's records, which begins with what another agent has left.
-    pub(super) fn taker(mut self) -> Take {
+    /// The callback for the ring's records. It begins with the records of an earlier agent.
+    pub(super) fn into_callback(mut self) -> Take {
         let mut left = Some(self.pinned.leftover());
         Box::new(move |record| {
-            // In the readers' thread: whoever takes what is told runs by then.
+            // In the readers' thread: the pipeline, which empties the queue, runs by then.
             if let Some(left) = left.take() {
-                self.take_over(left);
+                self.add_leftover(left);
             }
-            self.take(record)
+            self.handle_record(record)
         })
     }
 
-    /// Takes a record, or looks what is overdue. Gives when it wants to look again.
-    fn take(&mut self, record: Option<Record>) -> Option<u64> {
+    /// Without a record: checks for overdue kills. Returns when to check next.
+    fn handle_record(&mut self, record: Option<Record>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
-        let found = match record {
+        let kills = match record {
             Some(Record::NoVictim(record)) => {
-                self.no_victim.of_record(&record);
+                self.no_victim.offer_record(&record);
                 return self.assembler.deadline_ns();
             }
             Some(record) => {
-                self.pinned.keep(&record);
+                self.pinned.keep_record(&record);
                 self.assembler.take(record, now_ns)
             }
             None => self.assembler.expire(now_ns),
         };
-        self.tell(found);
+        self.deliver_kills(kills);
         self.pinned.settle(&self.assembler.dismissed());
         self.assembler.deadline_ns()
     }
 
-    /// Takes over what another agent has left, before anything else.
-    fn take_over(&mut self, left: Left) {
+    /// Handles the records of an earlier agent, before any other.
+    fn add_leftover(&mut self, left: Left) {
         self.lines_written = left.lines_written;
         self.assembler.remember(left.settled);
         for record in left.records {
-            self.take(Some(record));
+            self.handle_record(Some(record));
         }
     }
 
-    fn tell(&self, found: Vec<Kill>) {
-        for found in found {
-            self.metrics.found(&found);
-            let mut incident = self.resolver.resolve(found);
-            let unnamed = !self.resolver.name_known(&mut incident);
-            if !unnamed && self.resolver.is_elsewhere(&incident) {
+    fn deliver_kills(&self, kills: Vec<Kill>) {
+        for kill in kills {
+            self.metrics.found(&kill);
+            let mut incident = self.enricher.enrich(kill);
+            let unnamed = !self.enricher.add_known_names(&mut incident);
+            if !unnamed && self.enricher.is_elsewhere(&incident) {
                 self.metrics.elsewhere.inc();
                 self.pinned.settle(&incident.stamps);
                 continue;
             }
-            // A sentence has no more to say, but of a node whose limit nobody told.
-            let whole = incident.scope != Scope::Node || incident.limit_bytes.is_some();
-            let half_told = self.lines_written.contains(&incident.stamp_ns);
-            let at_once = !unnamed && whole && self.lines.format() == Format::Human;
-            if at_once && !half_told {
+            // The sentence is complete, but for a node whose limit is not read yet.
+            let is_complete = incident.scope != Scope::Node || incident.limit_bytes.is_some();
+            let was_written = self.lines_written.contains(&incident.stamp_ns);
+            let at_once = !unnamed && is_complete && self.lines.format() == Format::Human;
+            if at_once && !was_written {
                 self.lines.offer(&incident.clone().into());
             }
-            self.resolver.look(&mut incident);
-            let is_written = at_once || half_told;
-            // Those who hold the memory have names, too.
-            let seen = if self.resolver.name_known(&mut incident) {
+            self.enricher.read_memory(&mut incident);
+            let is_written = at_once || was_written;
+            // The holders of the memory have names, too.
+            let kill = if self.enricher.add_known_names(&mut incident) {
                 let incident = Arc::new(incident);
                 if !is_written {
                     self.lines.offer(&Arc::clone(&incident).into());
                 }
-                self.pinned.lines_written(&incident.stamps);
-                Seen::Whole(incident, clock::monotonic_ns())
+                self.pinned.mark_lines_written(&incident.stamps);
+                EnrichedKill::Complete(incident, clock::monotonic_ns())
             } else {
-                Seen::Unnamed(Box::new(incident), !is_written)
+                EnrichedKill::Unnamed(Box::new(incident), !is_written)
             };
-            if self.seen.blocking_send(seen).is_err() {
+            if self.kills.blocking_send(kill).is_err() {
                 self.metrics.untold();
-                tracing::error!("an incident came after the end");
+                tracing::error!("an incident came after the shutdown and was lost");
             }
         }
     }
 }
 
 impl Drop for RingHandler {
-    /// Nothing more will come: what waits is told as it is, but where the next agent is to get the rest.
+    /// Delivers unfinished kills as they are, unless the next agent can finish them.
     fn drop(&mut self) {
         if self.pinned.is_lasting() {
             return;
         }
-        let found = self.assembler.end();
-        self.tell(found);
+        let kills = self.assembler.end();
+        self.deliver_kills(kills);
     }
 }

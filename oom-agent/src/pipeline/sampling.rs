@@ -12,12 +12,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::args::Run;
+use crate::enrich::ContainerNames;
 use pressure::{
     Counts, FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source,
     Sweep,
 };
 
-use super::names::Names;
 use super::no_victim::Sightings;
 use super::warnings::{Parts, WarningTask};
 
@@ -42,7 +42,7 @@ pub(super) fn start(
     counts: Arc<Counts>,
     watched: &Watched,
     warnings: Parts,
-    names: Arc<Names>,
+    names: Arc<ContainerNames>,
     node: &NodeRoot,
     sightings: Sightings,
 ) -> Option<(Sampler, Option<WarningTask>)> {
@@ -57,7 +57,7 @@ pub(super) fn start(
     } = watched.clone();
     let of_node = node.clone();
     let on_container: OnContainer = Box::new(move |path, is_there| {
-        names.notice(of_node.below(path).unwrap_or(path), is_there);
+        names.note_cgroup(of_node.below(path).unwrap_or(path), is_there);
     });
     let (period, on_sweep, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
@@ -66,7 +66,7 @@ pub(super) fn start(
             let on_sweep = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);
-                sightings.of_sweep(sweep);
+                sightings.offer_sweep(sweep);
                 watcher.handle_sweep(sweep);
             };
             (Some(period), Box::new(on_sweep), Some(warner))

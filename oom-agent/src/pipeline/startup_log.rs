@@ -1,4 +1,4 @@
-//! What is said of the programs at the start: what they tell, and what they cannot.
+//! Logs at startup which programs are attached, and what is degraded.
 
 use oom_capture::probe::{Method, Pinned, Probe};
 
@@ -33,7 +33,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     for error in &probe.refused {
         tracing::warn!(
             error = %service::error_chain::chain(error),
-            "less is told of each kill: a program is not in use"
+            "a program is not in use: its fields are missing of each kill"
         );
     }
     if let Some(error) = &probe.no_format
@@ -54,7 +54,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
             .collect();
         tracing::warn!(
             reasons = reasons.join("; "),
-            "out_of_memory cannot be probed here: whose limit was hit is told by memory.events.local on cgroup v2, else inferred from the cgroups' usage"
+            "out_of_memory cannot be probed here: the limit is found by memory.events.local on cgroup v2, else inferred from the cgroups' usage"
         );
     }
     for member in &probe.missing {
@@ -75,20 +75,20 @@ fn log_pinned(pinned: &Pinned) {
     if let Some(error) = &pinned.refused {
         tracing::warn!(
             error = %service::error_chain::chain(error),
-            "nothing is pinned: what is killed while no agent runs is missed"
+            "nothing is pinned: kills while no agent runs are missed"
         );
         return;
     }
     if !pinned.lasting {
         tracing::warn!(
-            "nothing is pinned: what the classic tracepoint records cannot wait for an agent"
+            "nothing is pinned: the classic tracepoint's records cannot wait for an agent"
         );
         return;
     }
     for program in &pinned.unpinned {
         tracing::warn!(
             program,
-            "this kernel keeps a program only while the agent runs: what it tells is missing of kills that wait"
+            "this kernel keeps a program only while the agent runs: its fields are missing of kills that wait"
         );
     }
     tracing::info!(

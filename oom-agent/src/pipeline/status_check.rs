@@ -1,5 +1,4 @@
-//! Some seconds after each kill: what the container runtime and the kubelet made of it, beside what the
-//! kernel did.
+//! Compares the container's status at the runtime and the kubelet with each kill, some seconds later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,23 +11,23 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::health::Meters;
-use super::resolve::Resolver;
+use crate::enrich::Enricher;
 use crate::incident::{Incident, Pod};
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::status_check::{
-    Check, Judgement, Mismatch, MismatchKind, Status, Stored, UndecidedReason, Watch,
+    Check, Judgement, Mismatch, MismatchKind, PendingChecks, Status, Stored, UndecidedReason,
 };
 
-/// Incidents on their way to the comparison.
+/// The queue of incidents.
 const QUEUE: usize = 256;
 
-/// The statuses of one pod's containers are had within this time, or not at all.
+/// How long one query for a pod's statuses may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The near end of the comparison. Dropping it ends that.
+/// Where incidents are offered. Dropping it ends the task.
 pub(super) struct StatusChecker {
     queue: Sender<Arc<Incident>>,
     overflowed: Arc<AtomicU64>,
@@ -37,26 +36,26 @@ pub(super) struct StatusChecker {
 }
 
 struct Task {
-    watch: Watch,
-    resolver: Arc<Resolver>,
+    pending: PendingChecks,
+    enricher: Arc<Enricher>,
     /// Set once there is an API server.
     reader: Arc<OnceLock<PodReader>>,
-    /// The role may not read pods: told once.
+    /// The role may not read pods; logged once.
     refused: bool,
     metrics: Arc<Metrics>,
     sinks: Arc<Sinks>,
     meters: Meters,
     overflowed: Arc<AtomicU64>,
-    /// Records and incidents that were lost when last looked.
+    /// Records and incidents that were lost before the last check.
     lost: u64,
 }
 
 // === impl StatusChecker ===
 
 impl StatusChecker {
-    /// Every kill from now on will be offered.
+    /// Every kill from now on must be offered.
     pub(super) fn start(
-        resolver: &Arc<Resolver>,
+        enricher: &Arc<Enricher>,
         reader: &Arc<OnceLock<PodReader>>,
         metrics: &Arc<Metrics>,
         meters: Meters,
@@ -65,8 +64,8 @@ impl StatusChecker {
         let (queue, incidents) = mpsc::channel(QUEUE);
         let overflowed = Arc::new(AtomicU64::new(0));
         let task = Task {
-            watch: Watch::new(Timestamp::now()),
-            resolver: Arc::clone(resolver),
+            pending: PendingChecks::new(Timestamp::now()),
+            enricher: Arc::clone(enricher),
             reader: Arc::clone(reader),
             refused: false,
             metrics: Arc::clone(metrics),
@@ -83,9 +82,9 @@ impl StatusChecker {
         }
     }
 
-    /// Never waits: what finds no room is counted, and no verdict.
+    /// Never waits: an incident that finds no room is counted as undecided.
     pub(super) fn offer(&self, incident: &Arc<Incident>) {
-        if !Resolver::has_container(incident) && incident.victims.iter().all(has_cgroup) {
+        if !Enricher::has_container(incident) && incident.victims.iter().all(has_cgroup) {
             return;
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
@@ -94,7 +93,7 @@ impl StatusChecker {
         }
     }
 
-    /// What was not looked at is counted.
+    /// Counts unfinished checks as undecided.
     pub(super) async fn finish(self, patience: Duration) {
         drop(self.queue);
         let mut task = self.task;
@@ -113,74 +112,74 @@ fn has_cgroup(victim: &crate::incident::Victim) -> bool {
 impl Task {
     async fn run(mut self, mut incidents: Receiver<Arc<Incident>>) {
         loop {
-            let next = self.watch.next();
+            let next = self.pending.next_due();
             tokio::select! {
                 incident = incidents.recv() => match incident {
-                    Some(incident) => self.take(&incident),
+                    Some(incident) => self.add_incident(&incident),
                     None => break,
                 },
                 () = sleep_until(next), if next.is_some() => {
-                    if let Some(check) = self.watch.due(Instant::now()) {
-                        self.look(check, &mut incidents).await;
+                    if let Some(check) = self.pending.pop_due(Instant::now()) {
+                        self.run_check(check, &mut incidents).await;
                     }
                 }
             }
         }
         self.metrics
-            .unjudged(UndecidedReason::Ended, self.watch.open());
+            .unjudged(UndecidedReason::Ended, self.pending.count_open());
     }
 
-    fn take(&mut self, incident: &Arc<Incident>) {
-        let dropped = self.watch.take(incident, Instant::now());
+    fn add_incident(&mut self, incident: &Arc<Incident>) {
+        let dropped = self.pending.add_incident(incident, Instant::now());
         if dropped > 0 {
             self.metrics.unjudged(UndecidedReason::TooMany, dropped);
             tracing::warn!(
                 incident = incident.id,
                 containers = dropped,
-                "too many kills: not compared with what the container runtime says"
+                "too many kills: not compared with the containers' status"
             );
         }
     }
 
-    async fn look(&mut self, check: Check, incidents: &mut Receiver<Arc<Incident>>) {
-        let statuses = self.ask(&check).await;
-        // What was killed before the runtime spoke has to be known before it is judged.
+    async fn run_check(&mut self, check: Check, incidents: &mut Receiver<Arc<Incident>>) {
+        let statuses = self.read_statuses(&check).await;
+        // Kills before the runtime's answer must be known before it is judged.
         while let Ok(incident) = incidents.try_recv() {
-            self.take(&incident);
+            self.add_incident(&incident);
         }
         let time = Timestamp::now();
-        self.mind_losses(time);
+        self.note_losses(time);
         let statuses = statuses.as_deref().map_err(|why| *why);
-        for judgement in self.watch.judge(check, statuses, Instant::now(), time) {
+        for judgement in self.pending.judge(check, statuses, Instant::now(), time) {
             self.metrics.judged(&judgement);
             match judgement {
                 Judgement::Agrees => {}
                 Judgement::Undecided(why) => {
                     tracing::debug!(why = why.as_str(), "no verdict on a container");
                 }
-                Judgement::Differs(finding) => self.tell(&Arc::new(*finding)),
+                Judgement::Differs(mismatch) => self.report(&Arc::new(*mismatch)),
             }
         }
     }
 
-    /// A kill that was lost on its way may have been anybody's.
-    fn mind_losses(&mut self, now: Timestamp) {
-        let lost = self.meters.lost()
+    /// A lost kill may have been in any container.
+    fn note_losses(&mut self, now: Timestamp) {
+        let lost = self.meters.lost_records()
             + self.metrics.totals().untold
             + self.overflowed.load(Ordering::Relaxed);
         if lost > self.lost {
             self.lost = lost;
-            self.watch.blind(now);
+            self.pending.mark_missed(now);
         }
     }
 
-    async fn ask(&mut self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
-        let (runtime, stored) = tokio::join!(self.ask_runtime(check), self.ask_kubelet(check));
+    async fn read_statuses(&mut self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
+        let (runtime, stored) = tokio::join!(self.query_runtime(check), self.query_kubelet(check));
         match stored {
             None => runtime,
             Some(Ok(stored)) => {
                 let known = runtime.as_deref().unwrap_or_default().to_vec();
-                let known = check.as_stored(known, &stored);
+                let known = check.apply_stored(known, &stored);
                 if known.is_empty() { runtime } else { Ok(known) }
             }
             Some(Err(LookupError::Gone | LookupError::Replaced)) => Err(UndecidedReason::Collected),
@@ -188,60 +187,61 @@ impl Task {
                 if !std::mem::replace(&mut self.refused, true) {
                     tracing::warn!(
                         error = %chain(&LookupError::Forbidden),
-                        "kills are compared with what the container runtime says, not with what the kubelet has stored"
+                        "kills are compared with the container runtime's status, not with the one that the kubelet has stored"
                     );
                 }
                 runtime
             }
             Some(Err(error)) => {
-                tracing::debug!(error = %chain(&error), "what the kubelet has stored could not be asked");
+                tracing::debug!(error = %chain(&error), "cannot read the pod's status");
                 Err(UndecidedReason::Unanswered)
             }
         }
     }
 
-    async fn ask_runtime(&self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
-        let asked = async {
-            let runtimes = self.resolver.runtimes.find().await;
-            let containers = check.containers();
-            let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
-            statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
-                tracing::debug!(error = %chain(&error), "how containers are could not be asked");
+    async fn query_runtime(&self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
+        let query =
+            async {
+                let runtimes = self.enricher.runtimes.find().await;
+                let containers = check.container_ids();
+                let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
+                statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
+                tracing::debug!(error = %chain(&error), "cannot read the containers' status");
                 UndecidedReason::Unanswered
             })
-        };
-        timeout(PATIENCE, asked)
+            };
+        timeout(PATIENCE, query)
             .await
             .unwrap_or(Err(UndecidedReason::Unanswered))
     }
 
-    /// `None` where nothing can be asked: no API server, no pod, or no name of it.
-    async fn ask_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
+    /// `None` without an API server, a pod, or its name.
+    async fn query_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
         let (reader, pod) = (self.reader.get()?, check.pod()?);
         let is_named = |pod: &Pod| pod.namespace.is_some() && pod.name.is_some();
         if is_named(pod) {
             return Some(reader.stored(pod).await);
         }
         // The kill was reported before the runtime had answered.
-        let ids = check.containers();
-        let mut named = ids.iter().filter_map(|id| self.resolver.names.get(id)?.pod);
+        let ids = check.container_ids();
+        let mut named = ids.iter().filter_map(|id| self.enricher.names.get(id)?.pod);
         let pod = named.find(is_named)?;
         Some(reader.stored(&pod).await)
     }
 
-    fn tell(&self, finding: &Arc<Mismatch>) {
-        let container = &finding.status.container;
+    fn report(&self, mismatch: &Arc<Mismatch>) {
+        let container = &mismatch.status.container;
         tracing::info!(
-            incident = finding.incident.id,
-            verdict = match finding.verdict {
+            incident = mismatch.incident.id,
+            verdict = match mismatch.verdict {
                 MismatchKind::Missed => "missed",
                 MismatchKind::Phantom => "phantom",
             },
             container = container.name.as_deref().unwrap_or(&container.id),
-            reason = finding.status.reason,
-            "Kubernetes' story is not the kernel's"
+            reason = mismatch.status.reason,
+            "Kubernetes' status contradicts the kernel"
         );
-        self.sinks.offer(&Report::Mismatch(Arc::clone(finding)));
+        self.sinks.offer(&Report::Mismatch(Arc::clone(mismatch)));
     }
 }
 

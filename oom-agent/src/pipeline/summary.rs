@@ -1,4 +1,4 @@
-//! What was seen and what was lost, told when the agent ends: the metrics, for people.
+//! The summary at shutdown: kills, losses and deliveries, for people.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::metrics::{Metrics, SinkCounts, Totals};
 
-/// Given to a standard error that stalls.
+/// How long a stalled standard error is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Summary {
@@ -18,20 +18,20 @@ pub(super) struct Summary {
 // === impl Summary ===
 
 impl Summary {
-    pub(super) fn of(metrics: &Metrics) -> Self {
+    pub(super) fn from_metrics(metrics: &Metrics) -> Self {
         Self {
             totals: metrics.totals(),
             sinks: metrics.sinks(),
         }
     }
 
-    /// To the log and, where that is wished for, to standard error in a form for people.
-    pub(super) fn tell(&self, on_stderr: bool) {
+    /// Writes to the log and, on request, to standard error in a form for people.
+    pub(super) fn write(&self, on_stderr: bool) {
         self.log();
         if !on_stderr {
             return;
         }
-        // Standard error may be closed or stall; the log has said it too.
+        // Standard error may be closed or stall; the log has the same.
         let (text, (written, wait)) = (self.to_string(), sync_channel(1));
         std::thread::spawn(move || {
             let _closed = io::stderr().write_all(text.as_bytes());
@@ -98,7 +98,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {} not written, {} untold)",
+            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {} not written, {} lost)",
             totals.readings.ring_full
                 + totals.readings.marks_full
                 + totals.readings.malformed

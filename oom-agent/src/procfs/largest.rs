@@ -1,4 +1,4 @@
-//! Processes but the victim: the node's largest, the trigger, this one.
+//! Reads processes other than the victim: the node's largest, the trigger, the agent.
 
 use std::fs;
 use std::time::Instant;
@@ -6,12 +6,12 @@ use std::time::Instant;
 use super::Procfs;
 use crate::incident::Process;
 
-/// Processes that are read.
+/// The most processes read.
 const MOST: usize = 16_384;
 
 impl Procfs {
-    /// This process as the host numbers it: `self` is resolved in the PID namespace of the mount.
-    pub fn own_pid(&self) -> Option<u32> {
+    /// The agent's pid on the host: `self` is resolved in the PID namespace of the mount.
+    pub(crate) fn own_pid(&self) -> Option<u32> {
         fs::read_link(self.processes.root().join("self"))
             .ok()?
             .to_str()?
@@ -19,35 +19,35 @@ impl Procfs {
             .ok()
     }
 
-    /// The memory cgroup of a process that lives, from the hierarchy's root on.
-    pub fn cgroup(&self, pid: u32) -> Option<String> {
+    /// The memory cgroup of a running process, from the hierarchy's root on.
+    pub(crate) fn read_cgroup(&self, pid: u32) -> Option<String> {
         let seen = self.processes.open(pid).ok()?.cgroup()?;
         self.namespace.absolute(&seen)
     }
 
-    /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
+    /// The process with the most resident memory that is not in `except`, with its cgroup; and whether all
     /// were read before `deadline`.
-    pub fn largest(
+    pub(crate) fn find_largest(
         &self,
-        but: &[u32],
+        except: &[u32],
         page_size: u64,
         deadline: Instant,
     ) -> (Option<(Process, String)>, bool) {
         let Ok(pids) = self.processes.pids() else {
             return (None, false);
         };
-        let others = pids.into_iter().filter(|pid| !but.contains(pid));
+        let others = pids.into_iter().filter(|pid| !except.contains(pid));
         let mut largest = None;
         for (read, pid) in others.enumerate() {
             if read >= MOST || Instant::now() >= deadline {
-                return (self.describe(largest), false);
+                return (self.read_details(largest), false);
             }
-            largest = largest.max(Some((self.resident(pid, page_size), pid)));
+            largest = largest.max(Some((self.resident_bytes(pid, page_size), pid)));
         }
-        (self.describe(largest), true)
+        (self.read_details(largest), true)
     }
 
-    fn resident(&self, pid: u32, page_size: u64) -> u64 {
+    fn resident_bytes(&self, pid: u32, page_size: u64) -> u64 {
         let pages = || {
             let statm = self.processes.open(pid).ok()?.read_text("statm").ok()?;
             statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
@@ -55,7 +55,7 @@ impl Procfs {
         pages().unwrap_or(0).saturating_mul(page_size)
     }
 
-    fn describe(&self, found: Option<(u64, u32)>) -> Option<(Process, String)> {
+    fn read_details(&self, found: Option<(u64, u32)>) -> Option<(Process, String)> {
         let (rss_bytes, pid) = found.filter(|(rss_bytes, _)| *rss_bytes > 0)?;
         let handle = self.processes.open(pid).ok()?;
         let process = Process {
@@ -96,19 +96,22 @@ mod tests {
             rss_bytes: pages * 4096,
         };
         let cgroup = || "/x".to_owned();
-        let found = procfs.largest(&[], 4096, soon);
+        let found = procfs.find_largest(&[], 4096, soon);
         assert_eq!(found, (Some((expected(40, 1000), cgroup())), true));
-        let found = procfs.largest(&[40], 4096, soon);
+        let found = procfs.find_largest(&[40], 4096, soon);
         assert_eq!(found, (Some((expected(41, 500), cgroup())), true));
-        assert_eq!(procfs.largest(&[], 4096, Instant::now()), (None, false));
+        assert_eq!(
+            procfs.find_largest(&[], 4096, Instant::now()),
+            (None, false)
+        );
         assert_eq!(procfs.own_pid(), Some(41));
-        assert_eq!(procfs.cgroup(7), Some(cgroup()));
+        assert_eq!(procfs.read_cgroup(7), Some(cgroup()));
         let namespace = CgroupNamespace::of(Some("/kubepods/pod1"), Some("/"));
         let within = procfs.clone().with_namespace(namespace);
-        assert_eq!(within.cgroup(7).as_deref(), Some("/kubepods/pod1/x"));
+        assert_eq!(within.read_cgroup(7).as_deref(), Some("/kubepods/pod1/x"));
         let unknown = CgroupNamespace::of(None, None);
         let unknown = procfs.clone().with_namespace(unknown);
-        assert_eq!(unknown.cgroup(7), None);
-        assert_eq!(procfs.cgroup(8), None);
+        assert_eq!(unknown.read_cgroup(7), None);
+        assert_eq!(procfs.read_cgroup(8), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Incidents that sinks have not delivered yet, in a file that outlives the agent.
 //!
-//! A thread of its own writes: nothing waits for the disk, and what it does not take is counted. A
-//! killed process loses nothing that was written; only the loss of power does, so nothing is synced.
+//! A thread writes: nothing else waits for the disk, and what finds no room in its queue is counted. Only a
+//! loss of power could lose what was written, so nothing is synced.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,28 +14,28 @@ use std::time::Duration;
 use service::error_chain::chain;
 use tokio::time::timeout;
 
-use super::ledger::{Ledger, Undelivered, lean};
+use super::ledger::{Ledger, Undelivered, without_memory_and_arguments};
 use super::store::{StateError, Store};
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
 
-/// What waits for the thread; more is counted as lost.
+/// The thread's queue; more is counted as lost.
 const QUEUE: usize = 1024;
 
-/// Written at once at most.
+/// The most notes written at once.
 const BATCH: usize = 256;
 
-/// What is to be done when an incident is on disk, or cannot be.
+/// Called when an incident is on disk, or cannot be written.
 pub(super) type Then = Box<dyn FnOnce() + Send>;
 
-/// The near end of the journal.
+/// The journal; its thread writes.
 pub(crate) struct Journal {
     queue: SyncSender<Note>,
     pub(super) counts: JournalCounts,
     thread: JoinHandle<()>,
 }
 
-/// A sink's end of it. The default one belongs to no journal.
+/// A sink's handle to the journal. The default one has none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receipts {
     sink: String,
@@ -58,8 +58,8 @@ enum Note {
 // === impl Journal ===
 
 impl Journal {
-    /// Opens the journal in that directory and starts its thread. Gives what earlier agents have not
-    /// delivered, oldest first.
+    /// Opens the journal in `dir` and starts its thread. Returns what earlier agents have not delivered, oldest
+    /// first.
     pub(super) fn open(
         dir: &Path,
         counts: JournalCounts,
@@ -70,7 +70,7 @@ impl Journal {
         let failed = counts.clone();
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || keep(store, ledger, &notes, &failed))
+            .spawn(move || write_notes(store, ledger, &notes, &failed))
             .map_err(|source| StateError::Io {
                 action: "start the thread that writes to",
                 path: dir.to_owned(),
@@ -84,7 +84,6 @@ impl Journal {
         Ok((journal, undelivered))
     }
 
-    /// For a sink of that name.
     pub(super) fn receipts(&self, sink: &str) -> Receipts {
         Receipts {
             sink: sink.to_owned(),
@@ -94,7 +93,12 @@ impl Journal {
     }
 
     /// Records that sinks have to deliver an incident. Never waits; `then` is called in any case.
-    pub(super) fn record(&self, sinks: BTreeSet<String>, incident: &Arc<Incident>, then: Then) {
+    pub(super) fn record_incident(
+        &self,
+        sinks: BTreeSet<String>,
+        incident: &Arc<Incident>,
+        then: Then,
+    ) {
         let note = Note::Undelivered {
             sinks,
             incident: Arc::clone(incident),
@@ -110,7 +114,7 @@ impl Journal {
         }
     }
 
-    /// Lets the thread write what is queued, for `patience` at most. Every sink's end must be gone.
+    /// Lets the thread write what is queued, for `patience` at most. Every [`Receipts`] must be dropped.
     pub(super) async fn finish(self, patience: Duration) {
         let Self { queue, thread, .. } = self;
         drop(queue);
@@ -129,7 +133,7 @@ impl Receipts {
         self.queue.is_some()
     }
 
-    /// The sink has delivered that incident or given it up: it is not to be offered again.
+    /// Call when the sink has delivered the incident or given it up: it will not be offered again.
     pub(crate) fn settle(&self, id: &str) {
         let Some(queue) = &self.queue else { return };
         let note = Note::Settled {
@@ -153,7 +157,12 @@ impl std::fmt::Debug for Note {
     }
 }
 
-fn keep(mut store: Store, mut ledger: Ledger, notes: &Receiver<Note>, counts: &JournalCounts) {
+fn write_notes(
+    mut store: Store,
+    mut ledger: Ledger,
+    notes: &Receiver<Note>,
+    counts: &JournalCounts,
+) {
     let mut failing = false;
     while let Ok(first) = notes.recv() {
         let (mut lines, mut thens) = (Vec::new(), Vec::new());
@@ -164,7 +173,7 @@ fn keep(mut store: Store, mut ledger: Ledger, notes: &Receiver<Note>, counts: &J
                     incident,
                     then,
                 } => {
-                    let incident = lean(&incident);
+                    let incident = without_memory_and_arguments(&incident);
                     let (line, forgotten) = ledger.insert(Undelivered { sinks, incident });
                     counts.lost.inc_by(forgotten);
                     lines.extend(line);

@@ -9,15 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::incident::Incident;
 
-/// Incidents remembered at once; the oldest goes for one more.
+/// The most remembered incidents; the oldest is dropped for one more.
 pub(super) const ROOM: usize = 1024;
 
 /// An incident that sinks have not delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Undelivered {
-    /// Names of the sinks.
     pub(super) sinks: BTreeSet<String>,
-    /// As far as sinks need it: without command lines, environments and what memory was made of.
+    /// Without command lines, environments and the memory breakdown, which sinks with a queue do not use.
     pub(super) incident: Incident,
 }
 
@@ -29,10 +28,10 @@ enum Line {
     Settled { id: String, sink: String },
 }
 
-/// The state that the lines make.
+/// The state that the lines add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
-    /// By when they came.
+    /// In the order of arrival.
     entries: BTreeMap<u64, Undelivered>,
     numbers: BTreeMap<String, u64>,
     next: u64,
@@ -41,7 +40,7 @@ pub(super) struct Ledger {
 // === impl Ledger ===
 
 impl Ledger {
-    /// Total: any bytes make a ledger.
+    /// Any bytes make a ledger.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut ledger = Self::default();
         for line in bytes.split(|byte| *byte == b'\n') {
@@ -58,10 +57,10 @@ impl Ledger {
         ledger
     }
 
-    /// Gives the line that records it, and how many older ones had to be forgotten for it.
+    /// Returns the line that records it, and how many older ones were dropped for it.
     pub(super) fn insert(&mut self, undelivered: Undelivered) -> (Vec<u8>, u64) {
         let id = undelivered.incident.id.clone();
-        let mut forgotten = 0;
+        let mut dropped = 0;
         if let Some(number) = self.numbers.remove(&id) {
             self.entries.remove(&number);
         }
@@ -69,16 +68,16 @@ impl Ledger {
             && let Some((_, oldest)) = self.entries.pop_first()
         {
             self.numbers.remove(&oldest.incident.id);
-            forgotten += 1;
+            dropped += 1;
         }
-        let line = line(&Line::Undelivered(Box::new(undelivered.clone())));
+        let line = encode_line(&Line::Undelivered(Box::new(undelivered.clone())));
         self.numbers.insert(id, self.next);
         self.entries.insert(self.next, undelivered);
         self.next += 1;
-        (line, forgotten)
+        (line, dropped)
     }
 
-    /// Gives the line that records it; `None` where that sink had nothing to deliver.
+    /// Returns the line that records it; `None` where the sink had nothing to deliver.
     pub(super) fn settle(&mut self, id: &str, sink: &str) -> Option<Vec<u8>> {
         let number = *self.numbers.get(id)?;
         let entry = self.entries.get_mut(&number)?;
@@ -89,7 +88,7 @@ impl Ledger {
             self.entries.remove(&number);
             self.numbers.remove(id);
         }
-        Some(line(&Line::Settled {
+        Some(encode_line(&Line::Settled {
             id: id.to_owned(),
             sink: sink.to_owned(),
         }))
@@ -100,16 +99,16 @@ impl Ledger {
         self.entries.values()
     }
 
-    /// The shortest lines that make this ledger.
-    pub(super) fn lines(&self) -> Vec<u8> {
+    /// The shortest lines that add up to this ledger.
+    pub(super) fn encode_lines(&self) -> Vec<u8> {
         self.undelivered()
-            .flat_map(|debt| line(&Line::Undelivered(Box::new(debt.clone()))))
+            .flat_map(|undelivered| encode_line(&Line::Undelivered(Box::new(undelivered.clone()))))
             .collect()
     }
 }
 
-/// An incident, less what only standard output has.
-pub(super) fn lean(incident: &Incident) -> Incident {
+/// An incident without the fields that only standard output has.
+pub(super) fn without_memory_and_arguments(incident: &Incident) -> Incident {
     let mut lean = incident.clone();
     lean.memory.clear();
     for victim in &mut lean.victims {
@@ -120,7 +119,7 @@ pub(super) fn lean(incident: &Incident) -> Incident {
 }
 
 /// JSON escapes every control character: no name of a victim's can end a line.
-fn line(line: &Line) -> Vec<u8> {
+fn encode_line(line: &Line) -> Vec<u8> {
     // Nothing in it can fail to be written: no map has keys that are no strings.
     let mut text = serde_json::to_vec(line).unwrap_or_default();
     text.push(b'\n');
@@ -134,8 +133,8 @@ mod tests {
     use super::*;
     use crate::k8s::fake::incident;
 
-    fn debt(n: usize, sinks: &[&str]) -> Undelivered {
-        let mut incident = lean(&incident());
+    fn undelivered(n: usize, sinks: &[&str]) -> Undelivered {
+        let mut incident = without_memory_and_arguments(&incident());
         incident.id = format!("6f1c0a52-{n}-1");
         incident.stamp_ns = 0;
         incident.victims[0].comm =
@@ -147,18 +146,18 @@ mod tests {
     }
 
     fn pending(ledger: &Ledger) -> Vec<(String, Vec<String>)> {
-        let one = |debt: &Undelivered| {
-            let sinks = debt.sinks.iter().cloned().collect();
-            (debt.incident.id.clone(), sinks)
+        let one = |undelivered: &Undelivered| {
+            let sinks = undelivered.sinks.iter().cloned().collect();
+            (undelivered.incident.id.clone(), sinks)
         };
         ledger.undelivered().map(one).collect()
     }
 
     #[test]
-    fn what_is_not_settled_is_read_again() {
+    fn an_unsettled_incident_is_read_again() {
         let mut ledger = Ledger::default();
-        let mut file = ledger.insert(debt(1, &["kubernetes", "bonker"])).0;
-        file.extend(ledger.insert(debt(2, &["kubernetes"])).0);
+        let mut file = ledger.insert(undelivered(1, &["kubernetes", "bonker"])).0;
+        file.extend(ledger.insert(undelivered(2, &["kubernetes"])).0);
         file.extend(ledger.settle("6f1c0a52-1-1", "bonker").unwrap());
         file.extend(ledger.settle("6f1c0a52-2-1", "kubernetes").unwrap());
         assert_eq!(ledger.settle("6f1c0a52-2-1", "kubernetes"), None);
@@ -169,16 +168,16 @@ mod tests {
             [("6f1c0a52-1-1".to_owned(), vec!["kubernetes".to_owned()])]
         );
         assert_eq!(read.undelivered().next(), ledger.undelivered().next());
-        assert_eq!(pending(&Ledger::read(&read.lines())), pending(&read));
+        assert_eq!(pending(&Ledger::read(&read.encode_lines())), pending(&read));
     }
 
     #[test]
-    fn one_more_than_there_is_room_for_takes_the_oldests() {
+    fn the_oldest_incident_is_dropped_for_one_too_many() {
         let mut ledger = Ledger::default();
-        let forgotten: u64 = (0..=ROOM)
-            .map(|n| ledger.insert(debt(n, &["kubernetes"])).1)
+        let dropped: u64 = (0..=ROOM)
+            .map(|n| ledger.insert(undelivered(n, &["kubernetes"])).1)
             .sum();
-        assert_eq!((forgotten, ledger.undelivered().count()), (1, ROOM));
+        assert_eq!((dropped, ledger.undelivered().count()), (1, ROOM));
         assert_eq!(pending(&ledger)[0].0, "6f1c0a52-1-1");
     }
 
@@ -188,7 +187,7 @@ mod tests {
         incident.victims[0].cmdline = Some(vec!["--password=penguin".to_owned()]);
         let mut ledger = Ledger::default();
         let sinks = BTreeSet::from(["kubernetes".to_owned()]);
-        let incident = lean(&incident);
+        let incident = without_memory_and_arguments(&incident);
         let (line, _) = ledger.insert(Undelivered { sinks, incident });
         assert!(!String::from_utf8(line).unwrap().contains("penguin"));
     }
@@ -196,7 +195,7 @@ mod tests {
     proptest! {
         /// A file that was cut anywhere is the state after some line of it.
         #[test]
-        fn any_prefix_is_a_state_that_was(
+        fn any_prefix_is_an_earlier_state(
             steps in proptest::collection::vec((0_usize..6, any::<bool>()), 1..20),
             cut in 0.0_f64..1.0,
         ) {
@@ -205,7 +204,7 @@ mod tests {
             let mut states = vec![pending(&ledger)];
             for (n, insert) in steps {
                 if insert {
-                    file.extend(ledger.insert(debt(n, &["kubernetes", "bonker"])).0);
+                    file.extend(ledger.insert(undelivered(n, &["kubernetes", "bonker"])).0);
                 } else {
                     file.extend(ledger.settle(&format!("6f1c0a52-{n}-1"), "bonker").unwrap_or_default());
                 }

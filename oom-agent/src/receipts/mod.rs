@@ -1,12 +1,12 @@
-//! The bookkeeping by which each kill is reported exactly once, also over restarts of the agent.
+//! Keeps track of deliveries, so that each kill is reported exactly once, also over restarts of the agent.
 //!
 //! 1. Its records are in pinned maps ([`Pinned`]) from when they leave the ring.
-//! 2. When its line is written, they say so: the next agent writes no second one.
-//! 3. Its incident is handed over: the journal has it, with the sinks that are to deliver it; only then its
-//!    records are removed.
+//! 2. When its line is written, they record that: the next agent writes no second one.
+//! 3. The journal records its incident and the sinks that are to deliver it; only then its records are
+//!    removed.
 //! 4. Each sink settles its [`Receipts`] when it has delivered the incident or given it up.
 //!
-//! An agent begins with what the last one has left at each of these steps.
+//! An agent begins with what the last one has left at each step.
 
 mod journal;
 mod ledger;
@@ -33,8 +33,7 @@ use ledger::Undelivered;
 pub(crate) use journal::Receipts;
 pub(crate) use pinned::Pinned;
 
-/// What sinks have yet to deliver. Without a directory, or where it cannot be used, nothing outlives the
-/// agent.
+/// The incidents that sinks have not delivered. Without a usable directory they do not outlive the agent.
 pub(crate) struct Deliveries {
     journal: Option<Journal>,
     left_over: Vec<Undelivered>,
@@ -61,7 +60,6 @@ impl Deliveries {
         }
     }
 
-    /// For the sink of that name.
     pub(crate) fn receipts(&self, sink: &str) -> Receipts {
         self.journal
             .as_ref()
@@ -69,19 +67,18 @@ impl Deliveries {
             .unwrap_or_default()
     }
 
-    /// Offers again what earlier agents have not delivered. `offer` is given the sink's name, the report and
-    /// its age; false: the sink does not take it any more.
-    pub(crate) fn replay(&mut self, offer: impl Fn(&str, &Report, Duration) -> bool) {
+    /// Offers again what earlier agents have not delivered. `offer` gets the sink's name, the report and its
+    /// age; it returns false where the sink does not take the report any more.
+    pub(crate) fn replay_undelivered(&mut self, offer: impl Fn(&str, &Report, Duration) -> bool) {
         for undelivered in std::mem::take(&mut self.left_over) {
-            replay::replay(undelivered, &self.counts, &offer, |sink| {
+            replay::offer_again(undelivered, &self.counts, &offer, |sink| {
                 self.receipts(sink)
             });
         }
     }
 
-    /// Before an incident is offered to the sinks of these names. Its records stay pinned until the journal
-    /// has it.
-    pub(crate) fn record(
+    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it.
+    pub(crate) fn record_incident(
         &self,
         incident: &Arc<Incident>,
         sinks: BTreeSet<String>,
@@ -91,7 +88,7 @@ impl Deliveries {
         let settle = move || pinned.settle(&stamps);
         match &self.journal {
             Some(journal) if !sinks.is_empty() => {
-                journal.record(sinks, incident, Box::new(settle));
+                journal.record_incident(sinks, incident, Box::new(settle));
             }
             _ => settle(),
         }

@@ -1,11 +1,11 @@
-//! Records of kills in pinned maps, where there are any, until their incidents are handed over.
+//! Records of kills in pinned maps, until their incidents are in the journal.
 
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
 use oom_capture::probe::{Kept, Left};
 
-/// A clone is the same. The default one keeps nothing.
+/// A cheap handle. The default one keeps nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Pinned(Option<Arc<Kept>>);
 
@@ -21,26 +21,26 @@ impl Pinned {
         self.0.is_some()
     }
 
-    /// What another agent has left.
+    /// The records of an earlier agent.
     pub(crate) fn leftover(&self) -> Left {
         self.0.as_ref().map(|maps| maps.left()).unwrap_or_default()
     }
 
     /// Keeps a record until its kill is settled.
-    pub(crate) fn keep(&self, record: &Record) {
+    pub(crate) fn keep_record(&self, record: &Record) {
         if let Some(maps) = &self.0 {
             maps.keep(record);
         }
     }
 
-    /// The lines of these kills are written: the next agent writes no second ones.
-    pub(crate) fn lines_written(&self, stamps: &[u64]) {
+    /// Records that the lines of these kills are written: the next agent writes no second ones.
+    pub(crate) fn mark_lines_written(&self, stamps: &[u64]) {
         if let Some(maps) = &self.0 {
             maps.lines_written(stamps);
         }
     }
 
-    /// Nothing more is to be done for these kills.
+    /// Removes the records of these kills.
     pub(crate) fn settle(&self, stamps: &[u64]) {
         if let Some(maps) = &self.0 {
             maps.settle(stamps);

@@ -1,4 +1,4 @@
-//! What an earlier agent has not delivered is offered once more, if it is still news.
+//! Offers again what an earlier agent has not delivered, unless it is too old.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::ledger::Undelivered;
 use crate::metrics::JournalCounts;
 use crate::report::Report;
 
-/// What is old, or was for a sink that is not there any more, is settled unread.
-pub(super) fn replay(
+/// Settles what is too old, or was for a sink that is gone.
+pub(super) fn offer_again(
     undelivered: Undelivered,
     counts: &JournalCounts,
     offer: impl Fn(&str, &Report, Duration) -> bool,

@@ -1,4 +1,4 @@
-//! The file: appended to, and written anew when most of it is of the past.
+//! The journal's file: appended to, and rewritten when most of it is settled.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -7,29 +7,24 @@ use std::path::{Path, PathBuf};
 
 use super::ledger::Ledger;
 
-/// Of the past, in bytes, before the file is written anew.
-const PAST: u64 = 256 << 10;
+/// Settled lines, in bytes, before the file is rewritten.
+const SETTLED: u64 = 256 << 10;
 
-/// More of a file than this is not read: nobody here writes one as large.
+/// The most that is read: the agent writes no file as large.
 const LARGEST: u64 = 64 << 20;
 
-/// Why nothing can be kept there. `Display` leaves the source out.
+/// Why the directory cannot be used. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StateError {
-    /// A second agent would offer what the first one is about to.
+    /// Two agents would deliver the same incidents.
     #[error("an agent that runs keeps its state in {path}: name another directory")]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// Mostly a missing right, or a full disk.
     #[error("cannot {action} {path}")]
     Io {
         /// As in `cannot … PATH`.
         action: &'static str,
-        /// Of what.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -41,9 +36,9 @@ pub(super) struct Store {
     path: PathBuf,
     file: File,
     len: u64,
-    /// What the ledger took when the file was written anew.
+    /// The length of the file when it was rewritten last.
     live: u64,
-    /// A write failed in the middle: what follows would be of the same line.
+    /// A write failed in the middle of a line.
     torn: bool,
     _lock: File,
 }
@@ -51,7 +46,7 @@ pub(super) struct Store {
 // === impl Store ===
 
 impl Store {
-    /// Opens it, and makes what is not there. What cannot be read as lines is passed over.
+    /// Creates what is missing. Lines that cannot be parsed are skipped.
     pub(super) fn open(dir: &Path) -> Result<(Self, Ledger), StateError> {
         DirBuilder::new()
             .recursive(true)
@@ -59,7 +54,7 @@ impl Store {
             .create(dir)
             .map_err(|source| io_error("make", dir, source))?;
         let lock = dir.join("lock");
-        let locked = create(&lock).map_err(|source| io_error("open", &lock, source))?;
+        let locked = open_private(&lock).map_err(|source| io_error("open", &lock, source))?;
         match locked.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -70,7 +65,7 @@ impl Store {
             Err(TryLockError::Error(source)) => return Err(io_error("lock", &lock, source)),
         }
         let path = dir.join("owed.jsonl");
-        let file = create(&path).map_err(|source| io_error("open", &path, source))?;
+        let file = open_private(&path).map_err(|source| io_error("open", &path, source))?;
         let mut bytes = Vec::new();
         (&file)
             .take(LARGEST)
@@ -91,9 +86,9 @@ impl Store {
         Ok((store, ledger))
     }
 
-    /// Appends lines, which `ledger` knows already.
+    /// Appends lines that `ledger` contains already.
     pub(super) fn append(&mut self, lines: &[u8], ledger: &Ledger) -> io::Result<()> {
-        if self.torn || self.len > self.live * 2 + PAST {
+        if self.torn || self.len > self.live * 2 + SETTLED {
             return self.rewrite(ledger);
         }
         let written = self.file.write_all(lines);
@@ -105,14 +100,14 @@ impl Store {
     /// The old file stands until the new one is whole.
     fn rewrite(&mut self, ledger: &Ledger) -> io::Result<()> {
         self.torn = true;
-        let lines = ledger.lines();
+        let lines = ledger.encode_lines();
         let new = self.path.with_extension("new");
-        // What a killed agent has left of one.
+        // Left by a killed agent.
         match std::fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = create(&new)?;
+        let mut file = open_private(&new)?;
         file.write_all(&lines)?;
         std::fs::rename(&new, &self.path)?;
         self.file = file;
@@ -123,8 +118,8 @@ impl Store {
     }
 }
 
-/// For nobody else to read; never through a link that somebody else has put there.
-fn create(path: &Path) -> io::Result<File> {
+/// Readable by the owner only, and never through a symlink that another user has planted.
+fn open_private(path: &Path) -> io::Result<File> {
     let no_follow = rustix::fs::OFlags::NOFOLLOW.bits();
     OpenOptions::new()
         .read(true)

@@ -32,22 +32,22 @@ fn open(dir: &Path) -> (Journal, Vec<String>) {
     (journal, ids)
 }
 
-/// Everything so far is written.
-fn written(journal: &Journal, n: usize) {
+/// Records an incident and waits until it is written.
+fn record_and_wait(journal: &Journal, n: usize) {
     let (sender, receiver) = channel();
     let then = Box::new(move || sender.send(()).unwrap());
-    journal.record(sinks(), &numbered(n), then);
+    journal.record_incident(sinks(), &numbered(n), then);
     receiver.recv_timeout(WITHIN).unwrap();
 }
 
 #[tokio::test]
-async fn the_next_agent_finds_what_is_not_settled_once() {
+async fn the_next_agent_finds_an_unsettled_incident_once() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let (journal, undelivered) = open(&state);
     assert_eq!(undelivered, [""; 0]);
-    written(&journal, 1);
-    written(&journal, 2);
+    record_and_wait(&journal, 1);
+    record_and_wait(&journal, 2);
     let receipts = journal.receipts("kubernetes");
     receipts.settle("6f1c0a52-1-1");
     drop(receipts);
@@ -63,7 +63,7 @@ async fn the_next_agent_finds_what_is_not_settled_once() {
     fs::write(state.join("owed.jsonl"), torn).unwrap();
     let (journal, undelivered) = open(&state);
     assert_eq!(undelivered, ["6f1c0a52-2-1"]);
-    written(&journal, 3);
+    record_and_wait(&journal, 3);
     journal.receipts("kubernetes").settle("6f1c0a52-2-1");
     journal.finish(WITHIN).await;
     let (journal, undelivered) = open(&state);
@@ -81,11 +81,11 @@ async fn a_file_of_the_past_is_written_anew() {
     let (journal, _) = open(dir.path());
     let receipts = journal.receipts("kubernetes");
     for n in 0..2000 {
-        written(&journal, n);
+        record_and_wait(&journal, n);
         receipts.settle(&format!("6f1c0a52-{n}-1"));
     }
     drop(receipts);
-    written(&journal, 5000);
+    record_and_wait(&journal, 5000);
     journal.finish(WITHIN).await;
     let len = fs::metadata(dir.path().join("owed.jsonl")).unwrap().len();
     assert!(len < 400 << 10, "{len} bytes");
@@ -101,13 +101,13 @@ async fn a_full_disk_delays_no_sink() {
     let counts = journal.counts.clone();
     let receipts = journal.receipts("kubernetes");
     for n in 0..2000 {
-        written(&journal, n);
+        record_and_wait(&journal, n);
         receipts.settle(&format!("6f1c0a52-{n}-1"));
     }
     drop(receipts);
     assert!(counts.failed.get() > 0);
     fs::remove_dir(dir.path().join("owed.new")).unwrap();
-    written(&journal, 3000);
+    record_and_wait(&journal, 3000);
     journal.finish(WITHIN).await;
     assert_eq!(open(dir.path()).1, ["6f1c0a52-3000-1"]);
 }

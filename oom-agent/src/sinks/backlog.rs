@@ -1,20 +1,20 @@
-//! What waits to be written, and until when. Pure: time and chance are arguments.
+//! Jobs that wait to be written, with their retries. Pure: time and chance are arguments.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 
-/// Jobs that wait at once.
+/// The most waiting jobs.
 const ROOM: usize = 256;
 
-/// An Event that could not be written for this long is old news: the API server itself forgets them after an hour.
+/// An Event that could not be written for this long is given up: the API server deletes Events after an hour.
 pub(super) const AGE: Duration = Duration::from_mins(15);
 
-/// The longest `Retry-After` that is believed.
+/// The longest `Retry-After` that is obeyed.
 const LONGEST: Duration = Duration::from_mins(2);
 
-/// Jobs in the order they came, each with its own retries, and one pause for all while the server is away.
+/// Jobs in the order of arrival, each with its own retries, and one pause for all while the server is away.
 #[derive(Debug)]
 pub(super) struct Backlog<T> {
     waiting: VecDeque<Entry<T>>,
@@ -36,9 +36,9 @@ pub(super) struct Entry<T> {
 /// Why a job has to wait once more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Setback {
-    /// No other job would fare better now.
+    /// The server is away: every other job would fail, too.
     pub(super) servers: bool,
-    /// The server's own wish.
+    /// The server's `Retry-After`.
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -77,14 +77,14 @@ impl<T> Backlog<T> {
         });
     }
 
-    /// When there is something to do next.
-    pub(super) fn next(&self) -> Option<Instant> {
+    /// When the next job is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
         let due = self.waiting.iter().map(|entry| entry.due).min()?;
         Some(self.paused.map_or(due, |paused| due.max(paused)))
     }
 
-    /// The oldest job that is due.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Entry<T>> {
+    /// Removes the oldest job that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Entry<T>> {
         if self.paused.is_some_and(|paused| now < paused) {
             return None;
         }
@@ -92,14 +92,14 @@ impl<T> Backlog<T> {
         self.waiting.remove(at)
     }
 
-    /// The server does as it is asked.
-    pub(super) fn answered(&mut self) {
+    /// The server has answered: the pause ends.
+    pub(super) fn end_pause(&mut self) {
         self.server.reset();
         self.paused = None;
     }
 
-    /// Whether that setback has not been told yet: of a server that is away, once is enough.
-    pub(super) fn is_news(&self, entry: &Entry<T>, setback: Setback) -> bool {
+    /// Whether the setback was not logged yet: once for a job, and once for all while the server is away.
+    pub(super) fn is_first(&self, entry: &Entry<T>, setback: Setback) -> bool {
         if setback.servers {
             self.server.attempts() == 0
         } else {
@@ -107,7 +107,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    /// Puts a job back; gives how long it waits, or the job when it has waited too long.
+    /// Puts a job back. Returns how long it waits, or `Err` with the job when it has waited too long.
     pub(super) fn put_back(
         &mut self,
         mut entry: Entry<T>,
@@ -115,9 +115,9 @@ impl<T> Backlog<T> {
         now: Instant,
         chance: f64,
     ) -> Result<Duration, T> {
-        let asked = setback.retry_after.unwrap_or_default().min(LONGEST);
+        let least = setback.retry_after.unwrap_or_default().min(LONGEST);
         if setback.servers {
-            let wait = self.server.next(chance).max(asked);
+            let wait = self.server.next_wait(chance).max(least);
             self.paused = Some(now + wait);
         }
         if entry.age(now) >= AGE {
@@ -127,7 +127,7 @@ impl<T> Backlog<T> {
         let wait = if setback.servers {
             Duration::ZERO
         } else {
-            entry.backoff.next(chance).max(asked)
+            entry.backoff.next_wait(chance).max(least)
         };
         entry.due = now + wait;
         entry.known = true;
@@ -138,8 +138,8 @@ impl<T> Backlog<T> {
         Ok(due.saturating_duration_since(now))
     }
 
-    /// There will be no later: everything is due.
-    pub(super) fn hurry(&mut self, now: Instant) {
+    /// Makes every job due: the agent ends.
+    pub(super) fn make_all_due(&mut self, now: Instant) {
         self.paused = None;
         for entry in &mut self.waiting {
             entry.due = entry.due.min(now);
@@ -182,50 +182,50 @@ mod tests {
     fn a_job_that_fails_alone_holds_up_no_other() {
         let now = Instant::now();
         let mut backlog = backlog(&[1, 2], now);
-        let first = backlog.take(now).unwrap();
+        let first = backlog.pop_due(now).unwrap();
         let wait = backlog.put_back(first, ITS_OWN, now, 1.0).unwrap();
         assert_eq!(wait, Duration::from_millis(250));
-        assert_eq!(backlog.take(now).unwrap().job, 2);
-        assert!(backlog.take(now).is_none());
-        assert_eq!(backlog.next(), Some(now + wait));
-        assert_eq!(backlog.take(now + wait).unwrap().job, 1);
+        assert_eq!(backlog.pop_due(now).unwrap().job, 2);
+        assert!(backlog.pop_due(now).is_none());
+        assert_eq!(backlog.next_due(), Some(now + wait));
+        assert_eq!(backlog.pop_due(now + wait).unwrap().job, 1);
     }
 
     #[test]
     fn a_server_that_is_away_is_asked_once_at_a_time_for_all() {
         let now = Instant::now();
         let mut backlog = backlog(&[1, 2], now);
-        let first = backlog.take(now).unwrap();
-        assert!(backlog.is_news(&first, SERVERS));
+        let first = backlog.pop_due(now).unwrap();
+        assert!(backlog.is_first(&first, SERVERS));
         let wait = backlog.put_back(first, SERVERS, now, 1.0).unwrap();
-        assert!(backlog.take(now).is_none());
+        assert!(backlog.pop_due(now).is_none());
         let later = now + wait;
-        let second = backlog.take(later).unwrap();
+        let second = backlog.pop_due(later).unwrap();
         assert_eq!(second.job, 2);
-        assert!(!backlog.is_news(&second, SERVERS) && backlog.is_news(&second, ITS_OWN));
+        assert!(!backlog.is_first(&second, SERVERS) && backlog.is_first(&second, ITS_OWN));
         let longer = backlog.put_back(second, SERVERS, later, 1.0).unwrap();
         assert_eq!(longer, wait * 2);
         // It is back: nobody waits any longer.
         let back = later + longer;
-        assert!(backlog.take(back).is_some());
-        backlog.answered();
-        assert!(backlog.take(back).is_some());
+        assert!(backlog.pop_due(back).is_some());
+        backlog.end_pause();
+        assert!(backlog.pop_due(back).is_some());
     }
 
     #[test]
     fn the_servers_own_wish_is_honoured_within_reason() {
         let now = Instant::now();
-        for (asked, waits) in [(7, 7), (86_400, LONGEST.as_secs())] {
+        for (retry_after, waits) in [(7, 7), (86_400, LONGEST.as_secs())] {
             for servers in [true, false] {
                 let mut backlog = backlog(&[1], now);
-                let entry = backlog.take(now).unwrap();
+                let entry = backlog.pop_due(now).unwrap();
                 let setback = Setback {
                     servers,
-                    retry_after: Some(Duration::from_secs(asked)),
+                    retry_after: Some(Duration::from_secs(retry_after)),
                 };
                 let wait = backlog.put_back(entry, setback, now, 1.0).unwrap();
                 assert_eq!(wait.as_secs(), waits);
-                assert_eq!(backlog.next(), Some(now + wait));
+                assert_eq!(backlog.next_due(), Some(now + wait));
             }
         }
     }
@@ -234,20 +234,20 @@ mod tests {
     fn a_job_is_given_up_when_it_is_old_news() {
         let now = Instant::now();
         let mut backlog = backlog(&[1], now);
-        let entry = backlog.take(now).unwrap();
+        let entry = backlog.pop_due(now).unwrap();
         assert!(backlog.put_back(entry, ITS_OWN, now + AGE, 1.0).is_err());
         assert!(backlog.is_empty());
     }
 
     #[test]
-    fn in_a_hurry_everything_is_due() {
+    fn all_jobs_can_be_made_due() {
         let now = Instant::now();
         let mut backlog = backlog(&[1], now);
         backlog.push(2, now, now + AGE);
-        let entry = backlog.take(now).unwrap();
+        let entry = backlog.pop_due(now).unwrap();
         backlog.put_back(entry, SERVERS, now, 1.0).unwrap();
-        backlog.hurry(now);
-        assert!(backlog.take(now).is_some() && backlog.take(now).is_some());
+        backlog.make_all_due(now);
+        assert!(backlog.pop_due(now).is_some() && backlog.pop_due(now).is_some());
     }
 
     proptest! {
@@ -259,9 +259,9 @@ mod tests {
             let mut done = Vec::new();
             for (step, works, servers) in steps {
                 now += Duration::from_secs(step);
-                let Some(entry) = backlog.take(now) else { continue };
+                let Some(entry) = backlog.pop_due(now) else { continue };
                 if works {
-                    backlog.answered();
+                    backlog.end_pause();
                     done.push(entry.job);
                 } else {
                     let setback = Setback { servers, retry_after: None };
@@ -269,9 +269,9 @@ mod tests {
                 }
             }
             now += AGE * 2;
-            while let Some(next) = backlog.next() {
+            while let Some(next) = backlog.next_due() {
                 now = now.max(next);
-                let entry = backlog.take(now).unwrap();
+                let entry = backlog.pop_due(now).unwrap();
                 done.extend(backlog.put_back(entry, ITS_OWN, now, 0.5).err());
             }
             done.sort_unstable();

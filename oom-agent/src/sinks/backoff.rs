@@ -1,11 +1,11 @@
-//! How long to wait before the next attempt. Pure: chance is an argument.
+//! The wait before the next attempt. Pure: chance is an argument.
 
 use std::time::Duration;
 
-/// Doubles from `FIRST` to `LONGEST`, each wait drawn from its upper half, so that
-/// many agents do not come back at one moment.
+/// Doubles from `FIRST` to `LONGEST`. Each wait is drawn from its upper half, so that agents do not retry at
+/// the same moment.
 #[derive(Debug, Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
 }
 
@@ -15,8 +15,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 // === impl Backoff ===
 
 impl Backoff {
-    /// How long to wait now; `chance` is from 0 to 1.
-    pub fn next(&mut self, chance: f64) -> Duration {
+    /// `chance` is from 0 to 1.
+    pub(crate) fn next_wait(&mut self, chance: f64) -> Duration {
         let doubled = FIRST.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
         doubled
@@ -24,13 +24,11 @@ impl Backoff {
             .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// Waits so far.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// It went well.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 }
@@ -42,12 +40,12 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_start_anew_after_a_reset() {
         let mut backoff = Backoff::default();
-        let longest: Vec<u128> = (0..9).map(|_| backoff.next(1.0).as_millis()).collect();
+        let longest: Vec<u128> = (0..9).map(|_| backoff.next_wait(1.0).as_millis()).collect();
         assert_eq!(
             longest,
             [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]
         );
         backoff.reset();
-        assert_eq!(backoff.next(0.0), Duration::from_millis(125));
+        assert_eq!(backoff.next_wait(0.0), Duration::from_millis(125));
     }
 }

@@ -1,7 +1,7 @@
-//! Bonks over one bidirectional stream to a bonker, each acknowledged.
+//! The sink of a bonker: reports over one bidirectional stream, each acknowledged.
 
 mod item;
-mod later;
+mod refused;
 mod secrets;
 mod url;
 
@@ -21,25 +21,25 @@ use super::{Inlet, Plan, QueueCounts, Sink};
 use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
 use crate::receipts::Receipts;
 use crate::report::Report;
-use item::{STALE, is_news, request};
-use later::{Later, Unacknowledged};
+use item::{STALE, bonk_request, is_news};
+use refused::{RefusedBonks, Unacknowledged};
 use secrets::SecretsError;
-pub use secrets::{Contradiction, Secrets};
+pub(crate) use secrets::{Contradiction, Secrets};
 use service::clock;
 use service::error_chain::chain;
 use service::escape;
-pub use url::BonkerUrl;
+pub(crate) use url::BonkerUrl;
 
-/// Given to connect, and to open the stream.
+/// How long connecting, and opening the stream, may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// After a restart of the agent, too: then people have mostly seen what there was to see.
+/// A kill older than this is not bonked after a restart.
 const REPLAY_FOR: Duration = Duration::from_secs(30);
 
-/// Sent and not acknowledged yet; more wait in the sink's queue.
+/// Bonks sent and not acknowledged; more wait in the sink's queue.
 const IN_FLIGHT: usize = 16;
 
-/// Warnings are sent only while no more than that is: the rest is for kills.
+/// Warnings are sent only while fewer bonks are in flight: the rest is for kills.
 const WARNINGS_IN_FLIGHT: usize = 8;
 
 /// No acknowledgement for this long means that the other side hangs.
@@ -48,20 +48,20 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// A new bonk cuts the wait for the next attempt down to this: a storm of them makes no storm of attempts.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// A stream that lived for so long and ends in order has not failed.
+/// A stream that lasted this long and ends in order has not failed.
 const LIVED: Duration = Duration::from_secs(1);
 
 /// A quiet peer is probed this often.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// Warnings that wait for that.
+/// The queue of warnings.
 const WARNINGS: usize = 32;
 
 /// The longest sentence sent, in bytes.
 const SUMMARY_LEN: usize = 1024;
 
-/// Starts the sink; it connects by itself, and again after every break. `warns`: containers near their
-/// limits are bonked for, too; these are counted apart.
+/// Starts the sink; it connects by itself, and again after every break. `warns`: send warnings, too; these
+/// are counted apart.
 pub(crate) fn start(
     url: &BonkerUrl,
     secrets: Secrets,
@@ -73,7 +73,7 @@ pub(crate) fn start(
     let tls = url.is_tls();
     let warned = metrics.warnings.clone();
     let plan = Plan {
-        name: url.sink(),
+        name: url.sink_name(),
         accepts: Box::new(move |report| match report {
             Report::Incident(_) => true,
             Report::Warning(warning) => warns && warning.is_bonked(),
@@ -97,7 +97,7 @@ pub(crate) fn start(
             counts,
             receipts,
             unanswered: VecDeque::new(),
-            later: Later::default(),
+            refused: RefusedBonks::default(),
         };
         bonker.run()
     })
@@ -106,16 +106,16 @@ pub(crate) fn start(
 struct Bonker {
     endpoint: Endpoint,
     tls: bool,
-    /// Read anew for every connection, so that those that were rotated are taken up.
+    /// Read for every connection, so that rotated files are used.
     secrets: Secrets,
     inlet: Inlet,
     warned: WarningCounts,
     counts: SinkCounts,
     receipts: Receipts,
-    /// Sent and not acknowledged, oldest first; they are sent again on a new stream.
+    /// Sent and not acknowledged, oldest first; a new stream sends them again.
     unanswered: VecDeque<Unacknowledged>,
-    /// Answered FULL or `RATE_LIMITED`: what comes meanwhile does not wait for them.
-    later: Later,
+    /// Answered FULL or `RATE_LIMITED`; new bonks do not wait for them.
+    refused: RefusedBonks,
 }
 
 /// Why a stream ended.
@@ -142,14 +142,14 @@ impl Bonker {
         loop {
             let delivered = self.counts.delivered.get();
             let begun = Instant::now();
-            let Err(broken) = self.stream(quiet).await else {
+            let Err(broken) = self.run_stream(quiet).await else {
                 return;
             };
             if self.counts.delivered.get() > delivered {
                 backoff.reset();
             }
-            // A bonker ends in order what was idle for long. What was just on its way then is
-            // said again on the next stream; one that ends this, too, is a broken one.
+            // A bonker ends an idle stream in order. The next stream sends again what was on its way then;
+            // if that one ends too, it is broken.
             quiet = matches!(broken, Broken::Ended)
                 && begun.elapsed() >= LIVED
                 && (self.unanswered.is_empty() || !quiet);
@@ -160,16 +160,16 @@ impl Bonker {
             }
             self.drop_stale();
             let first = backoff.attempts() == 0;
-            let wait = backoff.next(fastrand::f64());
-            self.say(&broken, first, wait);
-            if !self.wait(wait).await {
+            let wait = backoff.next_wait(fastrand::f64());
+            self.log_broken(&broken, first, wait);
+            if !self.wait_to_retry(wait).await {
                 return;
             }
         }
     }
 
-    /// A break is said once; its retries are for who asks.
-    fn say(&self, broken: &Broken, first: bool, wait: Duration) {
+    /// The first failure is logged at warn, retries at debug.
+    fn log_broken(&self, broken: &Broken, first: bool, wait: Duration) {
         let (bonker, error) = (self.endpoint.uri(), chain(broken));
         let (unanswered, retry_in) = (self.unanswered.len(), wait);
         if first {
@@ -179,8 +179,9 @@ impl Bonker {
         }
     }
 
-    /// Waits for the time, or a moment after something new to say; false when there is nothing left to say.
-    async fn wait(&mut self, time: Duration) -> bool {
+    /// Waits for the retry, which a new incident brings forward. False: everything is delivered, and the agent
+    /// ends.
+    async fn wait_to_retry(&mut self, time: Duration) -> bool {
         let start = Instant::now();
         let (mut until, mut open) = (start + time, true);
         loop {
@@ -194,7 +195,7 @@ impl Bonker {
                     None if self.is_done() => return false,
                     None => open = false,
                 },
-                // Nobody is there to be warned.
+                // The bonker is away.
                 Some(_) = self.inlet.others.recv() => {
                     self.warned.unbonked.inc();
                 }
@@ -202,10 +203,11 @@ impl Bonker {
         }
     }
 
-    /// One stream, until it breaks or there is nothing left to say; `again` after a quiet one.
-    async fn stream(&mut self, again: bool) -> Result<(), Broken> {
+    /// Sends on one stream until it breaks, or everything is delivered and the agent ends. `again`: the last
+    /// stream ended in order.
+    async fn run_stream(&mut self, again: bool) -> Result<(), Broken> {
         let silent = |_| Broken::Silent(CONNECT);
-        let endpoint = match self.secrets.tls(self.tls).map_err(Broken::Secrets)? {
+        let endpoint = match self.secrets.read_tls(self.tls).map_err(Broken::Secrets)? {
             Some(tls) => self
                 .endpoint
                 .clone()
@@ -213,7 +215,7 @@ impl Bonker {
                 .map_err(Broken::Connect)?,
             None => self.endpoint.clone(),
         };
-        let token = self.secrets.token().map_err(Broken::Secrets)?;
+        let token = self.secrets.read_token().map_err(Broken::Secrets)?;
         let channel: Channel = timeout(CONNECT, endpoint.connect())
             .await
             .map_err(silent)?
@@ -221,7 +223,7 @@ impl Bonker {
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
         for bonk in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
-            let _room = requests.try_send(request(&bonk.report));
+            let _room = requests.try_send(bonk_request(&bonk.report));
         }
         let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
@@ -236,27 +238,27 @@ impl Bonker {
         }
         let mut open = true;
         while open || !self.is_done() {
-            // A quiet stream is watched too, so that its end is known before the next kill.
+            // A quiet stream is read too: its end is noticed before the next kill.
             let patience = (!self.unanswered.is_empty()).then_some(SILENCE);
             let room = self.unanswered.len() < IN_FLIGHT;
             let warns = self.unanswered.len() < WARNINGS_IN_FLIGHT;
             tokio::select! {
                 biased;
-                answer = next(&mut answers, patience) => self.acknowledged(answer?),
+                answer = next_answer(&mut answers, patience) => self.handle_answer(answer?),
                 more = self.inlet.incidents.recv_until_shutdown(), if open && room => match more {
-                    Some(incident) => self.send(Unacknowledged::new(incident.into()), &requests)?,
+                    Some(incident) => self.send_bonk(Unacknowledged::new(incident.into()), &requests)?,
                     None => open = false,
                 },
                 Some(warning) = self.inlet.others.recv(), if open && warns => {
                     let bonk = Unacknowledged::new(warning);
                     if is_news(&bonk.report) {
-                        self.send(bonk, &requests)?;
+                        self.send_bonk(bonk, &requests)?;
                     } else {
-                        self.give_up(&bonk, "a warning that is no news any more");
+                        self.give_up(&bonk, "a warning that is too old");
                     }
                 }
-                () = at(self.later.due()), if room => match self.later.take(Instant::now()) {
-                    Some(bonk) if is_news(&bonk.report) => self.send(bonk, &requests)?,
+                () = sleep_until(self.refused.next_due()), if room => match self.refused.pop_due(Instant::now()) {
+                    Some(bonk) if is_news(&bonk.report) => self.send_bonk(bonk, &requests)?,
                     Some(bonk) => self.give_up(&bonk, "it is too old to be sent again"),
                     None => {}
                 },
@@ -265,22 +267,22 @@ impl Bonker {
         Ok(())
     }
 
-    fn send(
+    fn send_bonk(
         &mut self,
         bonk: Unacknowledged,
         requests: &mpsc::Sender<StreamBonksRequest>,
     ) -> Result<(), Broken> {
-        let request = request(&bonk.report);
+        let request = bonk_request(&bonk.report);
         self.unanswered.push_back(bonk);
         requests.try_send(request).map_err(|_| Broken::Ended)
     }
 
-    /// Nothing that was offered is without its last answer.
+    /// Whether every bonk has its final answer.
     fn is_done(&self) -> bool {
-        self.unanswered.is_empty() && self.later.is_empty()
+        self.unanswered.is_empty() && self.refused.is_empty()
     }
 
-    fn acknowledged(&mut self, acknowledgement: Option<Acknowledgement>) {
+    fn handle_answer(&mut self, acknowledgement: Option<Acknowledgement>) {
         let Some(acknowledgement) = acknowledgement else {
             tracing::warn!("the bonker answered without an acknowledgement");
             return;
@@ -299,11 +301,11 @@ impl Bonker {
         let outcome = acknowledgement.outcome();
         match outcome {
             Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet => {
-                self.delivered(&bonk.report, outcome);
+                self.settle_delivered(&bonk.report, outcome);
             }
-            Outcome::Full | Outcome::RateLimited => self.refused(bonk, outcome),
+            Outcome::Full | Outcome::RateLimited => self.keep_refused(bonk, outcome),
             _ => {
-                self.failed(&bonk.report);
+                self.settle_failed(&bonk.report);
                 let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
                 tracing::warn!(
                     incident = bonk.report.id(),
@@ -315,7 +317,7 @@ impl Bonker {
         }
     }
 
-    fn delivered(&self, report: &Report, outcome: Outcome) {
+    fn settle_delivered(&self, report: &Report, outcome: Outcome) {
         self.receipts.settle(report.id());
         let now_ns = clock::monotonic_ns();
         let stamp_ns = report.stamp_ns().unwrap_or(now_ns);
@@ -334,8 +336,8 @@ impl Bonker {
         );
     }
 
-    /// For now: the bonker has no room, or wants fewer from here.
-    fn refused(&mut self, mut bonk: Unacknowledged, answer: Outcome) {
+    /// Keeps a bonk for later: the bonker has no room, or limits the rate.
+    fn keep_refused(&mut self, mut bonk: Unacknowledged, answer: Outcome) {
         bonk.answer = answer;
         let (incident, outcome) = (bonk.report.id(), answer.as_str_name());
         tracing::debug!(incident, outcome, "bonk refused for now");
@@ -347,14 +349,14 @@ impl Bonker {
             self.give_up(&bonk, "it is too old to be sent again");
             return;
         }
-        if let Some(bonk) = self.later.push(bonk, Instant::now(), fastrand::f64()) {
+        if let Some(bonk) = self.refused.push(bonk, Instant::now(), fastrand::f64()) {
             self.give_up(&bonk, "too many wait to be sent again");
         }
     }
 
     fn give_up(&self, bonk: &Unacknowledged, why: &'static str) {
         let (incident, outcome) = (bonk.report.id(), bonk.answer.as_str_name());
-        self.failed(&bonk.report);
+        self.settle_failed(&bonk.report);
         if bonk.report.is_warning() {
             tracing::debug!(incident, outcome, why, "bonk not taken");
         } else {
@@ -362,7 +364,7 @@ impl Bonker {
         }
     }
 
-    fn failed(&self, report: &Report) {
+    fn settle_failed(&self, report: &Report) {
         if report.is_warning() {
             self.warned.unbonked.inc();
         } else {
@@ -377,30 +379,30 @@ impl Bonker {
         self.unanswered.retain(|bonk| !bonk.report.is_warning());
         let warnings = all - self.unanswered.len();
         self.warned.unbonked.inc_by(warnings as u64);
-        let before = self.unanswered.len() + self.later.len();
+        let before = self.unanswered.len() + self.refused.len();
         let receipts = &self.receipts;
         let keep = |bonk: &Unacknowledged| {
-            let news = is_news(&bonk.report);
-            if !news {
+            let is_news = is_news(&bonk.report);
+            if !is_news {
                 receipts.settle(bonk.report.id());
             }
-            news
+            is_news
         };
         self.unanswered.retain(keep);
-        self.later.retain(keep);
-        let dropped = before - self.unanswered.len() - self.later.len();
+        self.refused.retain(keep);
+        let dropped = before - self.unanswered.len() - self.refused.len();
         if dropped > 0 {
             self.counts.failed.inc_by(dropped as u64);
             tracing::warn!(
                 dropped,
-                "bonks given up: no news any more (of kills, after {STALE:?})"
+                "bonks given up: too old (of kills, after {STALE:?})"
             );
         }
     }
 }
 
-/// The next answer; `patience` bounds the wait for it where one is due.
-async fn next(
+/// Reads the next answer; `patience` bounds the wait where one is due.
+async fn next_answer(
     answers: &mut Streaming<proto::bonk::StreamBonksResponse>,
     patience: Option<Duration>,
 ) -> Result<Option<Acknowledgement>, Broken> {
@@ -417,8 +419,8 @@ async fn next(
     }
 }
 
-/// At that time; never where there is none.
-async fn at(time: Option<Instant>) {
+/// Pending forever without a time.
+async fn sleep_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

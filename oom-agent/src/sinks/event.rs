@@ -1,4 +1,4 @@
-//! The Kubernetes Events of each incident, one request at a time.
+//! The sink of Kubernetes Events: one request at a time.
 
 #[cfg(test)]
 mod tests;
@@ -18,39 +18,32 @@ use crate::metrics::{EventCounts, Metrics, SinkCounts};
 use crate::receipts::Receipts;
 use crate::report::Report;
 
-/// A pod's name is awaited this long; then the Event is written on the Node.
+/// How long an Event waits for its pod's name; then it is written on the Node.
 const NAMELESS: Duration = Duration::from_mins(2);
 
-/// After a restart of the agent, as long as before it: see the backlog.
+/// As long as the backlog keeps an Event.
 const REPLAY_FOR: Duration = super::backlog::AGE;
 
-/// A container's name is awaited this long where its pod's is known; then the Event is about the pod.
+/// How long an Event waits for its container's name where the pod's is known; then it is about the pod.
 const POD_ALONE: Duration = Duration::from_secs(30);
 
-/// Reports that are no incident wait for the backlog only while it has fewer entries: the rest is for kills.
+/// Reports that are no incident enter the backlog only while it has fewer entries: the rest is for kills.
 const OTHERS_IN_BACKLOG: usize = 64;
 
-/// Those that wait for that.
+/// The queue of these reports.
 const OTHERS: usize = 256;
 
-/// By then a container near its limit is away from it, or was killed.
+/// A warning is retried this long: by then its container is away from its limit, or was killed.
 const WARNING: Duration = Duration::from_mins(1);
 
-/// The sink's name.
-pub const NAME: &str = "kubernetes";
+pub(crate) const NAME: &str = "kubernetes";
 
-/// Who may know the name of a container later than the incident was told.
-pub trait Names: Send + Sync + 'static {
-    /// Of the container with that id. `None` while nobody knows: somebody is asked meanwhile.
-    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)>;
-}
-
-/// Starts the sink. `connect` looks for the API server meanwhile; without one there are no Events.
-/// `names` may know later what it did not when the incident was reported. `warns`: containers near their
-/// limits have Events, too.
+/// Starts the sink. `connect` finds the API server in the background; without one there are no Events.
+/// `find_name` finds the names for the id of a container that had none when the incident was reported; `None`:
+/// not yet. `warns`: write Events for containers near their limits, too.
 pub(crate) fn start(
     connect: impl Future<Output = Option<Recorder>> + Send + 'static,
-    names: impl Names,
+    find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
     warns: bool,
     metrics: &Metrics,
     receipts: Receipts,
@@ -65,13 +58,13 @@ pub(crate) fn start(
         metrics,
     };
     Sink::start(plan, |inlet, counts| {
-        run(connect, names, inlet, counts, events, receipts)
+        run(connect, find_name, inlet, counts, events, receipts)
     })
 }
 
 async fn run(
     connect: impl Future<Output = Option<Recorder>>,
-    names: impl Names,
+    find_name: impl Fn(&str) -> Option<Names>,
     mut inlet: Inlet,
     counts: SinkCounts,
     events: EventCounts,
@@ -93,7 +86,7 @@ async fn run(
     };
     let mut writer = Writer {
         recorder,
-        names,
+        find_name,
         backlog: Backlog::default(),
         ending: false,
         counts,
@@ -103,21 +96,21 @@ async fn run(
     };
     let Inlet { incidents, others } = &mut inlet;
     while !(writer.ending && writer.backlog.is_empty()) {
-        let next = writer.backlog.next();
+        let next = writer.backlog.next_due();
         let has_room_for_others = !writer.ending && writer.backlog.len() < OTHERS_IN_BACKLOG;
         tokio::select! {
             incident = incidents.recv_until_shutdown(), if !writer.ending && writer.backlog.has_room() => {
                 if let Some(incident) = incident {
-                    writer.take(&incident);
+                    writer.add_incident(&incident);
                 } else {
                     writer.ending = true;
-                    writer.backlog.hurry(Instant::now());
+                    writer.backlog.make_all_due(Instant::now());
                 }
             }
-            Some(report) = others.recv(), if has_room_for_others => writer.take_other(&report),
+            Some(report) = others.recv(), if has_room_for_others => writer.add_other(&report),
             () = sleep_until(next), if next.is_some() => {
-                if let Some(entry) = writer.backlog.take(Instant::now()) {
-                    writer.write(entry).await;
+                if let Some(entry) = writer.backlog.pop_due(Instant::now()) {
+                    writer.write_event(entry).await;
                 }
             }
         }
@@ -130,23 +123,26 @@ async fn sleep_until(next: Option<Instant>) {
     }
 }
 
-struct Writer<N> {
+/// Of a container and its pod.
+type Names = (Container, Option<Pod>);
+
+struct Writer<F> {
     recorder: Recorder,
-    names: N,
+    find_name: F,
     backlog: Backlog<Job>,
-    /// No more will come, and no name is waited for.
+    /// The agent ends: no Event waits for a name.
     ending: bool,
     counts: SinkCounts,
     events: EventCounts,
     receipts: Receipts,
-    /// Events that are still to be written, by the incident. Bounded by the backlog.
+    /// The number of unwritten Events of each incident. Bounded by the backlog.
     open: HashMap<String, u64>,
 }
 
 // === impl Writer ===
 
-impl<N: Names> Writer<N> {
-    fn take(&mut self, incident: &Arc<Incident>) {
+impl<F: Fn(&str) -> Option<Names>> Writer<F> {
+    fn add_incident(&mut self, incident: &Arc<Incident>) {
         let now = Instant::now();
         let admitted = self.recorder.admit(&Arc::clone(incident).into(), now);
         let is_event = |(job, _): &&(Job, Instant)| matches!(job, Job::Event(_));
@@ -169,7 +165,7 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    fn take_other(&mut self, report: &Report) {
+    fn add_other(&mut self, report: &Report) {
         let now = Instant::now();
         let admitted = self.recorder.admit(report, now);
         self.counts.held_back.inc_by(admitted.held_back);
@@ -178,51 +174,51 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    async fn write(&mut self, mut entry: Entry<Job>) {
+    async fn write_event(&mut self, mut entry: Entry<Job>) {
         let left = self.ending && self.receipts.are_kept();
         let series = matches!(entry.job, Job::Series(_));
-        let named = self.find_name(&mut entry.job);
+        let named = self.add_name(&mut entry.job);
         let mut written = self.recorder.write(&mut entry.job, named).await;
         if matches!(written, Err(RecordError::Unnamed { .. })) {
             let patience = match &entry.job {
                 Job::Event(draft) if draft.is_on_named_pod() => POD_ALONE,
                 _ => NAMELESS,
             };
-            // Whoever waits for a name must not take the room of all others.
+            // An Event that waits for a name must not take the room of the others.
             let late = entry.age(Instant::now()) >= patience || !self.backlog.has_room();
             if late || (self.ending && !left) {
                 written = self.recorder.write(&mut entry.job, true).await;
             }
         }
         if left && matches!(written, Err(RecordError::Unnamed { .. })) {
-            // It is owed still, and the next agent may hear its name.
+            // It stays unsettled: the next agent may find the name.
             tracing::info!(
-                incident = id(&entry.job),
+                incident = job_id(&entry.job),
                 "event left to the next agent: its pod has no name yet"
             );
             self.recorder.give_up(&entry.job);
             return;
         }
         if series && matches!(entry.job, Job::Event(_)) {
-            // One more Event than there were to be.
+            // An Event in place of a patch: one more than was counted.
             self.counts.offered.inc();
         }
         match written {
             Ok(written) => {
-                self.backlog.answered();
-                self.close(&entry.job);
-                self.done(&entry.job, written);
+                self.backlog.end_pause();
+                self.settle_event(&entry.job);
+                self.count_written(&entry.job, written);
             }
             Err(error) if error.is_transient() => self.put_back(entry, &error),
             Err(error) => self.give_up(&entry.job, &error),
         }
     }
 
-    /// A runtime may have told by now what it had not when the incident was told. True where the pod has a
-    /// name and its container has one, or never will: it is the pod's sandbox.
-    fn find_name(&self, job: &mut Job) -> bool {
+    /// Adds names that were found since the incident was reported. True where the pod has a name and its
+    /// container has one, or never will: it is the pod's sandbox.
+    fn add_name(&self, job: &mut Job) -> bool {
         let Job::Event(draft) = job else { return false };
-        let found = draft.unnamed().and_then(|id| self.names.name(id));
+        let found = draft.unnamed().and_then(&self.find_name);
         let Some((container, pod)) = found else {
             return false;
         };
@@ -230,8 +226,8 @@ impl<N: Names> Writer<N> {
         draft.is_on_named_pod()
     }
 
-    /// With its last Event the incident is owed no more.
-    fn close(&mut self, job: &Job) {
+    /// Settles the incident with its last Event.
+    fn settle_event(&mut self, job: &Job) {
         let Job::Event(draft) = job else { return };
         if draft.report.kills().is_none() {
             return;
@@ -247,7 +243,7 @@ impl<N: Names> Writer<N> {
         }
     }
 
-    fn done(&self, job: &Job, written: Written) {
+    fn count_written(&self, job: &Job, written: Written) {
         let _count = match written {
             Written::Created => Some(self.events.created.inc()),
             Written::Patched => Some(self.events.patched.inc()),
@@ -301,8 +297,8 @@ impl<N: Names> Writer<N> {
             servers: error.is_servers(),
             retry_after: error.retry_after(),
         };
-        let news = self.backlog.is_news(&entry, setback);
-        let incident = id(&entry.job).to_owned();
+        let is_first = self.backlog.is_first(&entry, setback);
+        let incident = job_id(&entry.job).to_owned();
         let waits = self
             .backlog
             .put_back(entry, setback, Instant::now(), fastrand::f64());
@@ -310,7 +306,7 @@ impl<N: Names> Writer<N> {
             Ok(wait) => {
                 let (error, waiting) = (chain(error), self.backlog.len());
                 let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                if news {
+                if is_first {
                     tracing::warn!(incident, %error, waiting, retry_in_ms, "event not recorded yet");
                 } else {
                     tracing::debug!(incident, %error, waiting, retry_in_ms, "event still not recorded");
@@ -322,16 +318,16 @@ impl<N: Names> Writer<N> {
 
     fn give_up(&mut self, job: &Job, error: &RecordError) {
         self.recorder.give_up(job);
-        self.close(job);
+        self.settle_event(job);
         if matches!(job, Job::Event(_)) {
             self.counts.failed.inc();
         }
-        tracing::error!(incident = id(job), error = %chain(error), "event given up");
+        tracing::error!(incident = job_id(job), error = %chain(error), "event given up");
     }
 }
 
 /// For logs.
-fn id(job: &Job) -> &str {
+fn job_id(job: &Job) -> &str {
     match job {
         Job::Event(draft) => draft.report.id(),
         Job::Series(object) => object,

@@ -1,5 +1,5 @@
-//! Each incident as one line on standard output. A pipe that has room takes it at once; what finds
-//! none goes by a thread of its own, so that a reader that stalls holds up nothing else.
+//! The sink of standard output: one line a report. A pipe with room takes it at once; without room a
+//! thread writes it, so that a stalled reader delays nothing else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,10 +19,10 @@ use super::QUEUE;
 use crate::metrics::Counter;
 use crate::report::Report;
 
-/// Standard output, to be opened once more.
+/// Standard output, to be opened again.
 const STDOUT: &str = "/proc/self/fd/1";
 
-/// Characters of the last minute's picture.
+/// The width of the last minute's sparkline, in characters.
 const CELLS: usize = 30;
 
 /// How incidents are written.
@@ -36,19 +36,18 @@ pub enum Format {
 
 /// Which reports have lines, and how these are written.
 #[derive(Clone, Debug)]
-pub struct Style {
-    /// Of all of them.
+pub(crate) struct Style {
     pub format: Format,
-    /// For people's lines; JSON is always in UTC.
+    /// For human lines; JSON is always in UTC.
     pub zone: TimeZone,
-    /// Mismatches of Kubernetes' status have lines.
+    /// Whether mismatches of Kubernetes' status have lines.
     pub mismatches: bool,
-    /// Containers near their limits have lines.
+    /// Whether containers near their limits have lines.
     pub warnings: bool,
 }
 
-/// The near end of the writer of lines.
-pub struct Lines {
+/// The sink; its thread writes what the pipe does not take at once.
+pub(crate) struct Lines {
     style: Style,
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
@@ -68,8 +67,7 @@ struct Out {
 // === impl Style ===
 
 impl Style {
-    /// Kills alone have lines.
-    pub fn of_kills(format: Format, zone: TimeZone) -> Self {
+    pub(crate) fn kills_only(format: Format, zone: TimeZone) -> Self {
         Self {
             format,
             zone,
@@ -83,9 +81,9 @@ impl Style {
 
 impl Lines {
     /// Lines on standard output; what it does not take is counted in `unwritten`.
-    pub fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
-        match nonblocking(STDOUT) {
-            // Opened once more for waiting, too: whoever gave it to the agent may have it not wait.
+    pub(crate) fn to_stdout(style: Style, unwritten: Counter) -> io::Result<Self> {
+        match open_nonblocking(STDOUT) {
+            // Opened again for blocking writes, too: the inherited one may be nonblocking.
             Some(pipe) => {
                 let out = OpenOptions::new().write(true).open(STDOUT)?;
                 Self::start(style, out, Some(pipe), unwritten)
@@ -95,7 +93,7 @@ impl Lines {
     }
 
     /// Starts the thread, which writes to `out`; `pipe` is the same for writes that do not wait.
-    pub fn start(
+    pub(crate) fn start(
         style: Style,
         mut out: impl Write + Send + 'static,
         pipe: Option<File>,
@@ -117,7 +115,7 @@ impl Lines {
                     }
                     left.fetch_sub(1, Ordering::Release);
                 }
-                // Nobody may be waiting any more.
+                // `finish` may have given up.
                 let _late = end.send(());
             })?;
         Ok(Self {
@@ -133,13 +131,12 @@ impl Lines {
         })
     }
 
-    /// How they are written.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.style.format
     }
 
     /// Never waits: a full queue drops the line and counts it.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         let is_wanted = match report {
             Report::Incident(_) | Report::NoVictim(_) => true,
             Report::Mismatch(_) => self.style.mismatches,
@@ -151,18 +148,18 @@ impl Lines {
             return;
         }
         let line = match self.style.format {
-            Format::Json => json(report).map_err(io::Error::other),
-            Format::Human => Ok(self.human(report).into_bytes()),
+            Format::Json => format_json(report).map_err(io::Error::other),
+            Format::Human => Ok(self.format_human(report).into_bytes()),
         };
-        self.write(line, report.id());
+        self.write_line(line, report.id());
     }
 
-    fn write(&self, line: io::Result<Vec<u8>>, incident: &str) {
+    fn write_line(&self, line: io::Result<Vec<u8>>, incident: &str) {
         let written = line.and_then(|mut line| {
             line.push(b'\n');
-            // One at a time: lines do not run into each other.
+            // One at a time: lines must not mix.
             let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-            let ended = || io::Error::other("it came after the end");
+            let ended = || io::Error::other("the sink was shut down");
             out.as_mut().ok_or_else(ended)?.write(line)
         });
         if let Err(error) = written {
@@ -172,7 +169,7 @@ impl Lines {
     }
 
     /// Lets the thread write what is queued, for `patience` at most.
-    pub async fn finish(&self, patience: Duration) {
+    pub(crate) async fn finish(&self, patience: Duration) {
         let take = |out: &Mutex<Option<Out>>| {
             drop(out.lock().unwrap_or_else(PoisonError::into_inner).take());
         };
@@ -194,7 +191,7 @@ impl Lines {
         }
     }
 
-    fn human(&self, report: &Report) -> String {
+    fn format_human(&self, report: &Report) -> String {
         let time = report.time().to_zoned(self.style.zone.clone());
         let mut line = format!(
             "{} {}",
@@ -205,10 +202,10 @@ impl Lines {
             return line;
         };
         let before = incident.before.as_ref();
-        let picture = before.map_or_else(String::new, |before| before.sparkline(CELLS));
-        if !picture.is_empty() {
+        let sparkline = before.map_or_else(String::new, |before| before.sparkline(CELLS));
+        if !sparkline.is_empty() {
             line.push(' ');
-            line.push_str(&picture);
+            line.push_str(&sparkline);
         }
         if let Some(cmdline) = incident
             .victims
@@ -242,12 +239,12 @@ impl Out {
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.queue.try_send(line).map_err(|_| {
             self.queued.fetch_sub(1, Ordering::Relaxed);
-            io::Error::other("its reader stalls, and the queue is full")
+            io::Error::other("the reader stalls, and the queue is full")
         })
     }
 }
 
-fn json(report: &Report) -> serde_json::Result<Vec<u8>> {
+fn format_json(report: &Report) -> serde_json::Result<Vec<u8>> {
     match report {
         Report::Incident(incident) => serde_json::to_vec(incident.as_ref()),
         Report::NoVictim(no_victim) => serde_json::to_vec(&no_victim.incident),
@@ -278,8 +275,9 @@ fn write_whole(out: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result
     out.flush()
 }
 
-/// A pipe opened once more: its flags are then its own, and whoever shares the other keeps them.
-fn nonblocking(path: &str) -> Option<File> {
+/// Opens a pipe again: its flags are its own then, and other processes that share the inherited one keep
+/// theirs.
+fn open_nonblocking(path: &str) -> Option<File> {
     let pipe = OpenOptions::new()
         .write(true)
         .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).ok()?)
@@ -334,10 +332,10 @@ mod tests {
 
     fn lines() -> (Lines, File) {
         let (far, near) = rustix::pipe::pipe().unwrap();
-        let pipe = nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
+        let pipe = open_nonblocking(&format!("/proc/self/fd/{}", near.as_raw_fd()));
         assert!(pipe.is_some());
         let lines = Lines::start(
-            Style::of_kills(Format::Json, TimeZone::UTC),
+            Style::kills_only(Format::Json, TimeZone::UTC),
             File::from(near),
             pipe,
             Counter::default(),
@@ -353,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_the_minute_before() {
+    fn a_human_line_ends_with_the_last_minute_and_the_command_line() {
         let (mut lines, _far) = lines();
         lines.style.format = Format::Human;
         let mut incident = incident(1);
@@ -365,13 +363,13 @@ mod tests {
         }];
         incident.before = Some(leak());
         assert_eq!(
-            lines.human(&incident.into()),
+            lines.format_human(&incident.into()),
             "09:00:00.500 tail (pid 4242) was OOM-killed — a leak: +1.0 MiB/s, from half to the limit in 32 s ▅▇█ — command line: tail /dev/zero"
         );
     }
 
     #[test]
-    fn warnings_have_lines_only_where_they_are_wanted() {
+    fn warnings_have_lines_only_if_enabled() {
         let (mut lines, mut far) = lines();
         let warning = Report::Warning(Arc::new(near(Level::Warning)));
         lines.offer(&warning);
@@ -384,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_with_room_has_the_line_when_it_was_offered() {
+    fn a_pipe_with_room_has_the_line_at_once() {
         let (lines, mut far) = lines();
         lines.offer(&report(1));
         // Not by the thread: its end would not wait.
@@ -405,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_stalls_gets_every_line_whole_and_in_order_later() {
+    async fn a_stalled_reader_gets_every_line_whole_and_in_order_later() {
         let (lines, mut far) = lines();
         // Far more than a pipe holds, so one is cut in two.
         for n in 0..40 {
@@ -424,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_stalled_reader_leaves_in_the_queue_is_counted() {
+    async fn lines_left_in_the_queue_are_counted() {
         let (lines, _far) = lines();
         for n in 0..40 {
             lines.offer(&report(n));
@@ -436,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_cut_does_not_take_the_next_one_along() {
+    fn a_torn_line_does_not_swallow_the_next() {
         // A disk that is full after so many bytes, once.
         struct Full(Vec<u8>, Option<usize>);
         impl Write for Full {
@@ -468,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_no_room_in_the_queue_is_counted() {
+    async fn lines_without_room_in_the_queue_are_counted() {
         let (lines, far) = lines();
         let offered = QUEUE as u64 + 100;
         for n in 0..offered {

@@ -1,4 +1,4 @@
-//! Where reports go. Each sink has its own bounded queues and its own retries: none can hold up another.
+//! Where reports go. Each sink has its own bounded queues and retries: none can delay another.
 
 mod backlog;
 mod backoff;
@@ -17,28 +17,29 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 pub(crate) use bonk::start as start_bonker;
-pub use bonk::{BonkerUrl, Contradiction, Secrets};
+pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
+pub(crate) use event::NAME as EVENTS;
 pub(crate) use event::start as start_events;
-pub use event::{NAME as EVENTS, Names};
-pub use line::{Format, Lines, Style};
+pub use line::Format;
+pub(crate) use line::{Lines, Style};
 
 use crate::incident::Incident;
 use crate::metrics::{Counter, Metrics, SinkCounts};
 use crate::report::Report;
 
-/// Incidents that wait for one sink.
+/// The queue of incidents of one sink.
 const QUEUE: usize = 256;
 
 /// All sinks of the node.
-pub struct Sinks {
+pub(crate) struct Sinks {
     lines: Arc<Lines>,
     queued: Vec<Sink>,
 }
 
-/// The near end of a sink with a queue.
-pub struct Sink {
+/// A sink with a queue; its task writes.
+pub(crate) struct Sink {
     name: String,
     accepts: Accepts,
     incidents: Sender<Arc<Incident>>,
@@ -51,15 +52,15 @@ pub struct Sink {
     replay_for: Duration,
 }
 
-/// What a sink is made of.
+/// The parts of a sink.
 struct Plan<'a> {
     name: String,
     accepts: Accepts,
-    /// Reports that wait and are no incident.
+    /// The queue of reports that are no incident.
     others: usize,
-    /// Where those are counted; `None`: as the incidents.
+    /// Their counters; `None`: those of the incidents.
     other_counts: Option<QueueCounts>,
-    /// An incident that is older is not offered again after a restart.
+    /// An older incident is not offered again after a restart.
     replay_for: Duration,
     metrics: &'a Metrics,
 }
@@ -67,13 +68,12 @@ struct Plan<'a> {
 /// Which reports a sink takes.
 type Accepts = Box<dyn Fn(&Report) -> bool + Send + Sync>;
 
-/// What was put into a queue, and what found no room there.
 struct QueueCounts {
     offered: Counter,
     overflowed: Counter,
 }
 
-/// The far end of both queues.
+/// The receivers of both queues.
 struct Inlet {
     incidents: Incidents,
     others: Receiver<Report>,
@@ -89,37 +89,37 @@ struct Incidents {
 
 impl Sinks {
     /// `lines` is standard output.
-    pub fn new(lines: Arc<Lines>, queued: Vec<Sink>) -> Self {
+    pub(crate) fn new(lines: Arc<Lines>, queued: Vec<Sink>) -> Self {
         Self { lines, queued }
     }
 
     /// Never waits.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         self.lines.offer(report);
         self.offer_queued(report);
     }
 
-    /// Never waits. For an incident whose line is written already: it waits for nothing, not even names.
-    pub fn offer_queued(&self, report: &Report) {
+    /// Offers an incident whose line was offered already. Never waits.
+    pub(crate) fn offer_queued(&self, report: &Report) {
         for sink in &self.queued {
             sink.offer(report);
         }
     }
 
-    /// Offers a report of that age once more; false where that sink does not want it any more.
-    pub fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
+    /// Offers a report of that age once more. False: the sink is gone, or the report too old for it.
+    pub(crate) fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
         let mut sinks = self.queued.iter();
         let sink = sinks.find(|it| it.name == sink && age < it.replay_for);
         sink.inspect(|sink| sink.offer(report)).is_some()
     }
 
-    /// The names of those that deliver incidents.
-    pub fn names(&self) -> BTreeSet<String> {
+    /// The names of the sinks with a queue.
+    pub(crate) fn queued_names(&self) -> BTreeSet<String> {
         self.queued.iter().map(|sink| sink.name.clone()).collect()
     }
 
     /// Lets every sink finish what is queued, for `patience` at most.
-    pub async fn finish(&self, patience: Duration) {
+    pub(crate) async fn finish(&self, patience: Duration) {
         let finish = |sink| tokio::time::timeout(patience, Sink::finish(sink));
         let queued = futures::future::join_all(self.queued.iter().map(finish));
         tokio::join!(self.lines.finish(patience), queued);
@@ -133,16 +133,16 @@ impl Sink {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (incidents, incidents_far) = channel(QUEUE);
-        let (others, others_far) = channel(plan.others);
+        let (incidents, incident_receiver) = channel(QUEUE);
+        let (others, other_receiver) = channel(plan.others);
         let counts = plan.metrics.sink(&plan.name);
         let shutdown = CancellationToken::new();
         let inlet = Inlet {
             incidents: Incidents {
-                queue: incidents_far,
+                queue: incident_receiver,
                 shutdown: shutdown.clone(),
             },
-            others: others_far,
+            others: other_receiver,
         };
         let task = tokio::spawn(run(inlet, counts.clone()));
         let as_incidents = || QueueCounts {
@@ -163,7 +163,7 @@ impl Sink {
     }
 
     /// Never waits: a full queue drops the report and counts it.
-    pub fn offer(&self, report: &Report) {
+    pub(crate) fn offer(&self, report: &Report) {
         if !(self.accepts)(report) {
             return;
         }
@@ -181,8 +181,8 @@ impl Sink {
         }
     }
 
-    /// Lets the sink finish what is queued. What is not done when this is dropped is given up.
-    pub async fn finish(&self) -> SinkCounts {
+    /// Lets the sink finish its queue. Dropping the future gives up the rest.
+    pub(crate) async fn finish(&self) -> SinkCounts {
         self.shutdown.cancel();
         let task = self
             .task
@@ -194,11 +194,6 @@ impl Sink {
         {
             tracing::error!(sink = %self.name, %error, "sink ended badly");
         }
-        self.counts.clone()
-    }
-
-    /// What it has done so far.
-    pub fn counts(&self) -> SinkCounts {
         self.counts.clone()
     }
 }

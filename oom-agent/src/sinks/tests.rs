@@ -1,4 +1,4 @@
-//! The bonk sink against a bonker of this process, on a port of its own.
+//! The bonk sink against a bonker in this process.
 
 mod tls;
 
@@ -64,26 +64,26 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
     })
 }
 
-/// What a bonker answers to an item that it sees for the n-th time, from 0.
+/// The answer to an item that was received n times before.
 type Answer = fn(&BonkItem, usize) -> Outcome;
 
-/// Hands every item on, and acknowledges it only if it should.
+/// Forwards every item to the test.
 #[derive(Clone)]
 struct Bonker {
     items: mpsc::Sender<BonkItem>,
     acknowledges: bool,
     answer: Answer,
     seen: Arc<Mutex<Vec<String>>>,
-    /// Says that a stream was opened.
+    /// Notified of each opened stream.
     streams: mpsc::Sender<()>,
-    /// Ends a stream in order that has no further item for so long.
+    /// Ends a stream in order after this long without an item.
     idle: Duration,
-    /// And after so many items.
+    /// Ends a stream in order after this many items.
     items_a_stream: usize,
 }
 
 impl Bonker {
-    /// Takes everything.
+    /// Accepts everything.
     fn new() -> (Self, mpsc::Receiver<BonkItem>, mpsc::Receiver<()>) {
         let (items, received) = mpsc::channel(1000);
         let (streams, opened) = mpsc::channel(1000);
@@ -150,25 +150,25 @@ impl BonkService for Bonker {
     }
 
     async fn bonk(&self, _: Request<BonkRequest>) -> Result<Response<BonkResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn watch_bonks(
         &self,
         _: Request<WatchBonksRequest>,
     ) -> Result<Response<Self::WatchBonksStream>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn get_status(
         &self,
         _: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 
     async fn snooze(&self, _: Request<SnoozeRequest>) -> Result<Response<SnoozeResponse>, Status> {
-        Err(Status::unimplemented("not asked for here"))
+        Err(Status::unimplemented("not used here"))
     }
 }
 
@@ -246,9 +246,9 @@ async fn a_bonk_carries_the_minute_before() {
     let (listener, address) = listen().await;
     let (mut received, _server) = serve(listener, true);
     let sink = sink(address);
-    let mut told = Incident::clone(&incident(1));
-    told.before = Some(leak());
-    sink.offer(&told.into());
+    let mut leaking = Incident::clone(&incident(1));
+    leaking.before = Some(leak());
+    sink.offer(&leaking.into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.usage_permille, [500, 750, 1000]);
     assert_eq!(item.verdict, "leak");
@@ -258,7 +258,7 @@ async fn a_bonk_carries_the_minute_before() {
 }
 
 #[tokio::test]
-async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
+async fn a_warning_is_sent_once_and_only_while_it_is_fresh() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, _opened) = Bonker::new();
     bonker.answer = |item, _| match item.id.as_str() {
@@ -294,7 +294,7 @@ async fn a_warning_is_a_nudge_and_is_sent_once_while_it_is_news() {
         ["shop", "hungry", "main", "oom-agent"]
     );
     assert!(item.summary.contains("at 94 % of its memory limit"));
-    // A kill goes on as ever.
+    // A kill is sent as before.
     sink.offer(&incident(1).into());
     let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
     assert_eq!(item.severity(), Severity::Kill);
@@ -329,7 +329,7 @@ async fn a_sink_that_does_not_warn_takes_kills_only() {
 }
 
 #[tokio::test]
-async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
+async fn a_bonker_that_comes_back_gets_no_old_warnings() {
     let (listener, address) = listen().await;
     drop(listener);
     let metrics = Metrics::default();
@@ -344,7 +344,7 @@ async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
     for _ in 0..10 {
         sink.offer(&Report::Warning(Arc::new(near(Level::Warning))));
     }
-    // Each is taken out, and none waits for the bonker.
+    // Each leaves the queue: none waits for the bonker.
     let taken = async {
         while metrics.warnings.unbonked.get() < 10 {
             tokio::task::yield_now().await;
@@ -362,7 +362,7 @@ async fn a_bonker_that_is_away_is_warned_of_nothing_old() {
 }
 
 #[tokio::test]
-async fn what_was_not_acknowledged_is_sent_again_after_a_break() {
+async fn an_unacknowledged_bonk_is_sent_again_after_a_break() {
     let (listener, address) = listen().await;
     let (mut received, server) = serve(listener, false);
     let sink = sink(address);
@@ -396,24 +396,24 @@ async fn a_bonker_that_is_down_costs_no_more_than_its_bounded_queue() {
     for n in 0..1000 {
         sink.offer(&incident(n).into());
     }
-    let counts = sink.counts();
+    let counts = sink.counts.clone();
     assert_eq!(counts.overflowed.get(), 1000 - 256);
     assert_eq!(counts.pending(), 256);
-    // What is offered never waits, and ending does not either, once it is given up.
+    // Neither offering nor a shutdown that is given up waits.
     drop(timeout(Duration::ZERO, sink.finish()).await);
 }
 
-/// Runs on the real clock: a paused one runs ahead of whatever is on its way between two sockets,
-/// and then answers are late that are not.
+/// Runs on the real clock: a paused one runs ahead of the traffic between two sockets, and answers would
+/// seem late.
 #[tokio::test]
-async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
+async fn the_end_of_an_idle_stream_is_no_failure_and_loses_nothing() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, mut opened) = Bonker::new();
     bonker.idle = Duration::from_millis(1200);
     let _server = run(bonker, listener);
     let sink = sink(address);
     for n in 0..3 {
-        // The one before has ended, without anything to say.
+        // The stream before has ended without a bonk.
         timeout(WITHIN, opened.recv()).await.unwrap().unwrap();
         sink.offer(&incident(n).into());
         let item = timeout(WITHIN, received.recv()).await.unwrap().unwrap();
@@ -425,10 +425,10 @@ async fn a_stream_that_ends_for_being_idle_is_no_failure_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_not_sent_again_although_its_stream_ends_with_it() {
+async fn an_acknowledged_bonk_is_not_sent_again_although_its_stream_ends() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, _) = Bonker::new();
-    // Fewer than are under way at once: the others are lost with the stream.
+    // Fewer than are in flight at once: the others are lost with the stream.
     bonker.items_a_stream = 5;
     let _server = run(bonker, listener);
     let sink = sink(address);
@@ -445,7 +445,7 @@ async fn what_was_acknowledged_is_not_sent_again_although_its_stream_ends_with_i
 }
 
 #[tokio::test]
-async fn what_is_refused_for_now_is_sent_again_and_delays_nobody() {
+async fn a_refused_bonk_is_sent_again_and_delays_no_other() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, _) = Bonker::new();
     bonker.answer = |item, times| match (item.id == incident(0).id, times) {
@@ -470,7 +470,7 @@ async fn what_is_refused_for_now_is_sent_again_and_delays_nobody() {
 }
 
 #[tokio::test]
-async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
+async fn a_bonk_refused_until_it_is_old_is_given_up_and_counted() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, _) = Bonker::new();
     bonker.answer = |_, _| Outcome::Full;
@@ -478,7 +478,7 @@ async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
     let sink = sink(address);
     let now = service::clock::monotonic_ns();
     let mut kill = Arc::unwrap_or_clone(incident(1));
-    // Old in a second; on a machine that was just started, as soon as five minutes have passed.
+    // Too old in a second; on a machine that was just started, only after five minutes.
     kill.stamp_ns = now.saturating_sub(299_000_000_000);
     sink.offer(&kill.into());
     for _ in 0..2 {
@@ -490,7 +490,7 @@ async fn what_is_refused_until_it_is_old_is_given_up_and_counted() {
 }
 
 #[tokio::test]
-async fn what_is_rejected_is_not_sent_again() {
+async fn a_rejected_bonk_is_not_sent_again() {
     let (listener, address) = listen().await;
     let (mut bonker, mut received, _) = Bonker::new();
     bonker.answer = |_, _| Outcome::Rejected;

@@ -1,13 +1,13 @@
-//! One container's status beside the kernel's kills in it.
+//! Compares one container's status with the kernel's kills in it.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{MismatchKind, State, Status, UndecidedReason};
 
-/// 128 + SIGTERM: the container was told to end, and did.
+/// 128 + SIGTERM: the container was terminated.
 pub(super) const TERMINATED: i32 = 143;
 
-/// How far the runtime's clock may lie behind the kernel's stamp, as it was put on the wall.
+/// How far the runtime's clock may be behind the kernel's stamp, converted to wall-clock time.
 const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 /// What the kernel did to a container in one incident.
@@ -16,7 +16,7 @@ pub(super) struct Kill {
     pub(super) time: Timestamp,
     /// The container's first process was among the victims.
     pub(super) first: bool,
-    /// The victim was on its way out, and was sent no signal.
+    /// The victim was exiting already, and was sent no signal.
     pub(super) exiting: bool,
 }
 
@@ -30,20 +30,20 @@ pub(super) enum Decision {
     Later,
 }
 
-/// How long after a kill a status is.
+/// How long after a kill a status was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Age {
     /// Right after a kill every runtime shows the container running, some for a second.
     Fresh,
     /// A container that still runs runs on.
     Settling,
-    /// Containerd may learn seconds after a container's end that it was out of memory, on a node without
-    /// memory 42 s, and call it `Error` until then. An end that is called otherwise now stays so.
+    /// Containerd may learn of an OOM seconds after a container's end, on a node without memory 42 s, and
+    /// reports `Error` until then. By now the reason is final.
     Settled,
 }
 
-/// On a container in which the kernel killed.
-pub(super) fn struck(kill: Kill, status: Option<&Status>, age: Age) -> Decision {
+/// For a container in which the kernel killed.
+pub(super) fn decide_for_victim(kill: Kill, status: Option<&Status>, age: Age) -> Decision {
     let settled = age == Age::Settled;
     let Some(status) = status else {
         return if settled {
@@ -53,32 +53,32 @@ pub(super) fn struck(kill: Kill, status: Option<&Status>, age: Age) -> Decision 
         };
     };
     match status.state {
-        State::Exited => match ended(kill, status) {
+        State::Exited => match decide_for_exited(kill, status) {
             Decision::Differs(MismatchKind::Missed) if !settled => Decision::Later,
             decision => decision,
         },
         _ if age == Age::Fresh => Decision::Later,
         State::Running if kill.exiting => Decision::Agrees,
-        // Whatever the reason says: the kubelet passes on none of a container that runs.
+        // The kubelet passes on no reason of a running container.
         State::Running if !kill.first => Decision::Differs(MismatchKind::Missed),
         _ if settled => Decision::Undecided(UndecidedReason::Unsettled),
         _ => Decision::Later,
     }
 }
 
-fn ended(kill: Kill, status: &Status) -> Decision {
-    if is_before(status, kill.time) {
+fn decide_for_exited(kill: Kill, status: &Status) -> Decision {
+    if ended_before(status, kill.time) {
         return Decision::Undecided(UndecidedReason::Exiting);
     }
     if status.is_oom_killed() == kill.exiting {
         return if kill.exiting {
-            // Some runtimes go by the notice of a full cgroup, and that there was.
+            // Some runtimes go by the notification of a full cgroup, which there was.
             Decision::Undecided(UndecidedReason::Exiting)
         } else {
             Decision::Differs(MismatchKind::Missed)
         };
     }
-    // The runtime's counter is that of the container's whole life. Who ends with 0 was not killed.
+    // The runtime's counter covers the container's whole life. An exit code of 0 is no kill.
     let otherwise = status.exit_code == 0 || (!kill.first && status.exit_code == TERMINATED);
     if !kill.exiting && otherwise {
         return Decision::Differs(MismatchKind::Phantom);
@@ -86,17 +86,17 @@ fn ended(kill: Kill, status: &Status) -> Decision {
     Decision::Agrees
 }
 
-/// Whether a container in which nothing was killed is called OOM-killed all the same, by an incident of
-/// that time.
+/// Whether the status of a container without a victim reports an OOM kill all the same, for an incident at
+/// `time`.
 pub(super) fn is_suspect(status: &Status, time: Timestamp) -> bool {
     match status.state {
         State::Running => status.is_oom_killed(),
-        State::Exited => status.is_oom_killed() && !is_before(status, time),
+        State::Exited => status.is_oom_killed() && !ended_before(status, time),
         State::Created | State::Unknown => false,
     }
 }
 
-fn is_before(status: &Status, time: Timestamp) -> bool {
+fn ended_before(status: &Status, time: Timestamp) -> bool {
     status
         .finished
         .is_some_and(|finished| time.duration_since(finished) > SLACK)

@@ -4,18 +4,16 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{MismatchKind, State, Status, sentence};
-use crate::incident::{Container, Incident, Pod, VERSION, Victim, nanoseconds};
+use crate::incident::{Container, Incident, Pod, VERSION, Victim, serialize_nanoseconds};
 
-/// A status that does not agree with the kernel. Serializes to the verdict's line of `docs/incident.md`.
+/// A status that contradicts the kernel. Serializes to the verdict's line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What is wrong.
     pub verdict: MismatchKind,
-    /// The kill that it was compared with.
+    /// The kill that the status was compared with.
     pub incident: Arc<Incident>,
-    /// What the runtime says.
     pub status: Status,
-    /// When it said so.
+    /// When the status was read.
     pub time: Timestamp,
 }
 
@@ -24,18 +22,18 @@ struct Line<'a> {
     version: u32,
     verdict: MismatchKind,
     incident: &'a str,
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "serialize_nanoseconds")]
     time: Timestamp,
     node: &'a str,
     container: &'a Container,
     pod: &'a Option<Pod>,
     victims: Vec<u32>,
-    status: Told<'a>,
+    status: StatusLine<'a>,
     text: String,
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct StatusLine<'a> {
     state: State,
     reason: Option<&'a str>,
     exit_code: Option<i32>,
@@ -45,7 +43,7 @@ struct Told<'a> {
 // === impl Mismatch ===
 
 impl Mismatch {
-    /// Those of the incident's victims that were in this container.
+    /// The incident's victims in this container.
     pub fn victims(&self) -> impl Iterator<Item = &Victim> {
         let id = &self.status.container.id;
         self.incident.victims.iter().filter(move |victim| {
@@ -68,7 +66,7 @@ impl Serialize for Mismatch {
             container: &status.container,
             pod: &status.pod,
             victims: self.victims().map(|victim| victim.pid).collect(),
-            status: Told {
+            status: StatusLine {
                 state: status.state,
                 reason: Some(status.reason.as_str()).filter(|reason| !reason.is_empty()),
                 exit_code: exited.then_some(status.exit_code),

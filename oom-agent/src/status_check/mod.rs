@@ -1,14 +1,14 @@
-//! Whether the container runtime tells of a kill, and whether of the right one: `docs/incident.md` has
-//! the verdicts. Pure: time is an argument.
+//! Compares Kubernetes' status of a container with the kernel's kills: `docs/incident.md` has the
+//! verdicts. Pure: time is an argument.
 //!
-//! What the kubelet reports of a container comes from its runtime, and the runtime's word on an OOM kill
-//! is a guess: it sees a counter move, not who was struck. The kubelet reports what it read when, and may
-//! keep it though the runtime has corrected itself: what it has stored counts, where it can be had.
+//! The kubelet takes a container's status from its runtime, and there an OOM kill is a guess: the runtime
+//! sees a counter rise, not the victim. The kubelet may keep an old status though the runtime has
+//! corrected its own: the stored one counts, where it can be read.
 
 mod decide;
 mod mismatch;
+mod pending;
 mod sentence;
-mod watch;
 
 #[cfg(test)]
 mod properties;
@@ -18,42 +18,36 @@ mod tests;
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use mismatch::Mismatch;
-pub use sentence::sentence;
-pub use watch::{Check, Watch};
+pub(crate) use mismatch::Mismatch;
+pub(crate) use pending::{Check, PendingChecks};
+pub(crate) use sentence::sentence;
 
 use crate::incident::{Container, Pod};
 
-/// What is said of one container: the CRI's `ContainerStatus`, or what the kubelet has made of it in the
-/// pod's `containerStatuses`.
+/// One container's status: the CRI's `ContainerStatus`, corrected by the pod's `containerStatuses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Which container.
     pub container: Container,
-    /// Its pod, where Kubernetes made it.
     pub pod: Option<Pod>,
-    /// Whether it runs.
     pub state: State,
     /// `OOMKilled`, `Error`, `Completed`, … Empty where the runtime gives none.
     pub reason: String,
-    /// Of a container that has exited.
+    /// 0 unless the container has exited.
     pub exit_code: i32,
-    /// When it was made.
     pub created: Timestamp,
-    /// When it ended, if it has.
     pub finished: Option<Timestamp>,
 }
 
-/// What the kubelet has stored of a container in its pod's status.
+/// A container in its pod's status, as the kubelet has stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// As the runtime has it, without scheme.
+    /// The runtime's id, without the scheme.
     pub container_id: String,
     /// `None` while it runs.
     pub ended: Option<Ended>,
 }
 
-/// The end of a container, as the kubelet has stored it.
+/// A terminated container, as the kubelet has stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// `OOMKilled`, `Error`, `Completed`, …
@@ -68,9 +62,9 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Made, and never started.
+    /// Never started.
     Created,
-    /// The kubelet reports nothing but that of it, whatever the reason says.
+    /// The kubelet reports no reason.
     Running,
     /// The kubelet reports reason and exit code.
     Exited,
@@ -78,53 +72,52 @@ pub enum State {
     Unknown,
 }
 
-/// What is wrong with the runtime's word.
+/// How a status contradicts the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MismatchKind {
-    /// The kernel killed, and the container's status does not tell.
+    /// The kernel killed, and the container's status does not show it.
     Missed,
-    /// The status says `OOMKilled`, and the kernel killed no process of the container, or it ended otherwise.
+    /// The status is `OOMKilled`, and the kernel killed no process of the container, or it ended otherwise.
     Phantom,
 }
 
-/// What came of comparing one container's status with the kernel's kills.
+/// The result of comparing one container's status with the kernel's kills.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// The status tells of the kill.
+    /// The status shows the kill.
     Agrees,
-    /// It does not, or it tells of one that never was.
+    /// The status lacks the kill, or shows one that never happened.
     Differs(Box<Mismatch>),
-    /// Nothing can be said.
+    /// No verdict.
     Undecided(UndecidedReason),
 }
 
-/// Why nothing can be said of a container.
+/// Why there is no verdict on a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UndecidedReason {
     /// No container runtime was found.
     NoRuntime,
-    /// It did not answer, or not in time.
+    /// The runtime or the API server did not answer in time.
     Unanswered,
-    /// It does not know the container any more.
+    /// The runtime has removed the container.
     Collected,
-    /// The container's first process was killed, and the runtime has not taken note of its end.
+    /// The container's first process was killed, and the runtime does not report its end.
     Unsettled,
     /// The container had ended before the kill, or the victim was exiting already.
     Exiting,
-    /// The container is older than this agent, or than the last record that was lost: it may have been
-    /// struck unseen.
+    /// The container is older than this agent, or than the last lost record: a kill in it may have been
+    /// missed.
     Unwatched,
-    /// Too many containers were to be looked at.
+    /// Too many containers were to be checked.
     TooMany,
-    /// The agent was told to end first.
+    /// The agent was shut down first.
     Ended,
 }
 
 // === impl UndecidedReason ===
 
 impl UndecidedReason {
-    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::NoRuntime,
         Self::Unanswered,
@@ -154,8 +147,8 @@ impl UndecidedReason {
 // === impl Ended ===
 
 impl Ended {
-    /// In place of what the runtime says, whose time is more exact.
-    fn apply(&self, status: Status) -> Status {
+    /// Replaces the runtime's end of the container, but for its time, which is more exact.
+    fn apply_to(&self, status: Status) -> Status {
         Status {
             state: State::Exited,
             reason: self.reason.clone(),

@@ -1,4 +1,4 @@
-//! A mismatch in plain words.
+//! A mismatch as sentences.
 
 use service::escape;
 
@@ -9,26 +9,26 @@ use crate::incident::{Container, Scope};
 /// The longest names shown, in bytes: more than honest ones have.
 const NAME_LEN: usize = 80;
 
-/// What Kubernetes says, what happened, and what to do next. Others' text in it is escaped and bounded.
-pub fn sentence(mismatch: &Mismatch) -> String {
-    let container = name(&mismatch.status.container);
+/// What Kubernetes shows, what happened, and what to do next. Names in it are escaped and bounded.
+pub(crate) fn sentence(mismatch: &Mismatch) -> String {
+    let container = container_name(&mismatch.status.container);
     match mismatch.verdict {
-        MismatchKind::Missed => missed(mismatch, &container),
-        MismatchKind::Phantom => phantom(mismatch, &container),
+        MismatchKind::Missed => describe_missed(mismatch, &container),
+        MismatchKind::Phantom => describe_phantom(mismatch, &container),
     }
 }
 
-fn missed(mismatch: &Mismatch, container: &str) -> String {
+fn describe_missed(mismatch: &Mismatch, container: &str) -> String {
     let status = &mismatch.status;
-    let who = victims(mismatch);
+    let who = describe_victims(mismatch);
     if status.state == State::Running {
         let later = if status.is_oom_killed() {
-            " The runtime has taken note of it, though: when the container ends, for whatever reason, it will be shown as OOMKilled."
+            " The runtime has marked the container, though: when it ends, for whatever reason, it will be shown as OOMKilled."
         } else {
             ""
         };
         return format!(
-            "Kubernetes does not tell of this kill: {who} in container {container} was OOM-killed, and the container runs on; its status shows neither the kill nor a restart.{later} \
+            "Kubernetes does not report this kill: {who} in container {container} was OOM-killed, and the container runs on; its status shows neither the kill nor a restart.{later} \
              Next: see whether {container} works without that process; nothing restarts it but {container} itself or a liveness probe."
         );
     }
@@ -39,14 +39,14 @@ fn missed(mismatch: &Mismatch, container: &str) -> String {
         _ => "take this end for an OOM kill, not for a fault of the program.",
     };
     format!(
-        "Kubernetes does not tell of this kill: {who} in container {container} was OOM-killed, and its status says {} with exit code {}, not OOMKilled. \
+        "Kubernetes does not report this kill: {who} in container {container} was OOM-killed, and its status is {} with exit code {}, not OOMKilled. \
          Next: {next}",
-        reason(&status.reason),
+        shown_reason(&status.reason),
         status.exit_code
     )
 }
 
-fn phantom(mismatch: &Mismatch, container: &str) -> String {
+fn describe_phantom(mismatch: &Mismatch, container: &str) -> String {
     let status = &mismatch.status;
     if mismatch.victims().next().is_some() {
         let (ended, next) = match status.exit_code {
@@ -55,7 +55,7 @@ fn phantom(mismatch: &Mismatch, container: &str) -> String {
                 "see whether what it did is whole without that process",
             ),
             _ => (
-                "it was told to end (exit code 143, SIGTERM)",
+                "it was terminated (exit code 143, SIGTERM)",
                 "look for who ended it",
             ),
         };
@@ -63,7 +63,7 @@ fn phantom(mismatch: &Mismatch, container: &str) -> String {
             "Container {container} is shown as OOMKilled, and that is not how it ended: {ended}. \
              Before that, {} in it was OOM-killed, and the runtime counts over the container's whole life. \
              Next: {next}; the earlier kill has an Event of its own.",
-            victims(mismatch)
+            describe_victims(mismatch)
         );
     }
     let limit = match mismatch.incident.scope {
@@ -71,15 +71,15 @@ fn phantom(mismatch: &Mismatch, container: &str) -> String {
         Scope::Node => " when the node had no memory left",
         _ => "",
     };
-    let real = struck(mismatch);
-    let told = if status.state == State::Running {
+    let real = describe_victim(mismatch);
+    let finding = if status.state == State::Running {
         format!(
             "The container runtime has marked container {container} as OOMKilled, and no process of it was killed: {real}{limit}. When {container} ends, for whatever reason, Kubernetes will show OOMKilled."
         )
     } else {
         let ended = match status.exit_code {
             0 => " It ended by itself, without an error (exit code 0).",
-            TERMINATED => " It was told to end (exit code 143, SIGTERM).",
+            TERMINATED => " It was terminated (exit code 143, SIGTERM).",
             _ => "",
         };
         format!(
@@ -87,26 +87,29 @@ fn phantom(mismatch: &Mismatch, container: &str) -> String {
         )
     };
     format!(
-        "{told} Next: do not resize {container} for this; look at the container that was struck."
+        "{finding} Next: do not resize {container} for this; look at the container in which a process was killed."
     )
 }
 
-/// Who was really killed, of a mismatch about another container.
-fn struck(mismatch: &Mismatch) -> String {
+/// The real victim, for a mismatch about another container.
+fn describe_victim(mismatch: &Mismatch) -> String {
     let Some(victim) = mismatch.incident.victims.first() else {
-        return "another was struck".to_owned();
+        return "another process was killed".to_owned();
     };
     let comm = victim.comm.as_deref().map_or("a process".to_owned(), shown);
     let pid = victim.pid;
     match &victim.container {
         Some(container) => {
-            format!("{comm} (pid {pid}) in container {} was", name(container))
+            format!(
+                "{comm} (pid {pid}) in container {} was",
+                container_name(container)
+            )
         }
         None => format!("{comm} (pid {pid}) was"),
     }
 }
 
-fn victims(mismatch: &Mismatch) -> String {
+fn describe_victims(mismatch: &Mismatch) -> String {
     let mut victims = mismatch.victims();
     let Some(first) = victims.next() else {
         return "a process".to_owned();
@@ -119,14 +122,14 @@ fn victims(mismatch: &Mismatch) -> String {
     }
 }
 
-fn name(container: &Container) -> String {
+fn container_name(container: &Container) -> String {
     match &container.name {
         Some(name) => shown(name),
         None => shown(escape::truncate(&container.id, 12)),
     }
 }
 
-fn reason(reason: &str) -> String {
+fn shown_reason(reason: &str) -> String {
     if reason.is_empty() {
         "nothing".to_owned()
     } else {

@@ -1,4 +1,4 @@
-//! Statuses as runtimes gave them after real kills, beside what the kernel did.
+//! Statuses that runtimes reported after real kills, compared with these kills.
 
 use std::slice;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Ended, Judgement, Mismatch, MismatchKind, State, Status, Stored, UndecidedReason, Watch,
-    sentence,
+    Ended, Judgement, Mismatch, MismatchKind, PendingChecks, State, Status, Stored,
+    UndecidedReason, sentence,
 };
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
 
@@ -103,15 +103,19 @@ pub(super) fn status(name: &str, reason: &str, exit: Option<(i32, i64)>) -> Stat
     }
 }
 
-/// An agent that has seen all of every container's life.
-fn watch() -> Watch {
-    Watch::new(after(-3600))
+/// Of an agent that is older than every container.
+fn pending() -> PendingChecks {
+    PendingChecks::new(after(-3600))
 }
 
-/// What is said at the first look, and at all later ones.
-fn looks(watch: &mut Watch, incident: &Arc<Incident>, at: [&[Status]; 2]) -> [Vec<Judgement>; 2] {
+/// The judgements at the first look, and at all later ones.
+fn judge_twice(
+    pending: &mut PendingChecks,
+    incident: &Arc<Incident>,
+    at: [&[Status]; 2],
+) -> [Vec<Judgement>; 2] {
     let mut judged = [Vec::new(), Vec::new()];
-    for (passed, more) in looks_one_by_one(watch, incident, |passed| {
+    for (passed, more) in judge_each_look(pending, incident, |passed| {
         at[usize::from(passed > FIRST)].to_vec()
     }) {
         judged[usize::from(passed > FIRST)].extend(more);
@@ -119,28 +123,28 @@ fn looks(watch: &mut Watch, incident: &Arc<Incident>, at: [&[Status]; 2]) -> [Ve
     judged
 }
 
-fn looks_one_by_one(
-    watch: &mut Watch,
+fn judge_each_look(
+    pending: &mut PendingChecks,
     incident: &Arc<Incident>,
     at: impl Fn(Duration) -> Vec<Status>,
 ) -> Vec<(Duration, Vec<Judgement>)> {
     let start = Instant::now();
-    assert_eq!(watch.take(incident, start), 0);
+    assert_eq!(pending.add_incident(incident, start), 0);
     let mut judged = Vec::new();
     for passed in [FIRST].into_iter().chain(LATER) {
         let now = start + passed;
         let early = now.checked_sub(Duration::from_millis(1)).unwrap();
-        assert!(watch.due(early).is_none(), "looked before {passed:?}");
-        while let Some(check) = watch.due(now) {
+        assert!(pending.pop_due(early).is_none(), "looked before {passed:?}");
+        while let Some(check) = pending.pop_due(now) {
             let time = after(i64::try_from(passed.as_secs()).unwrap());
-            judged.push((passed, watch.judge(check, Ok(&at(passed)), now, time)));
+            judged.push((passed, pending.judge(check, Ok(&at(passed)), now, time)));
         }
     }
-    assert_eq!(watch.next(), None, "no timer is left");
+    assert_eq!(pending.next_due(), None, "no timer is left");
     judged
 }
 
-fn short(judged: &[Judgement]) -> Vec<String> {
+fn labels(judged: &[Judgement]) -> Vec<String> {
     judged
         .iter()
         .map(|judgement| match judgement {
@@ -164,9 +168,9 @@ fn mismatch(judged: &[Judgement]) -> &Mismatch {
 
 #[track_caller]
 fn check(victims: Vec<Victim>, at: [&[Status]; 2], expect: [&[&str]; 2]) {
-    let judged = looks(&mut watch(), &incident(victims, Scope::Pod), at);
+    let judged = judge_twice(&mut pending(), &incident(victims, Scope::Pod), at);
     assert_eq!(
-        judged.map(|judged| short(&judged)),
+        judged.map(|judged| labels(&judged)),
         expect.map(<[_]>::to_vec)
     );
 }
@@ -174,15 +178,23 @@ fn check(victims: Vec<Victim>, at: [&[Status]; 2], expect: [&[&str]; 2]) {
 #[test]
 fn a_first_process_that_is_reported_agrees() {
     // containerd and CRI-O.
-    let told = [status("main", "OOMKilled", Some((137, 0)))];
-    check(vec![victim("main", 1)], [&told, &[]], [&["agrees"], &[]]);
+    let reported = [status("main", "OOMKilled", Some((137, 0)))];
+    check(
+        vec![victim("main", 1)],
+        [&reported, &[]],
+        [&["agrees"], &[]],
+    );
 }
 
 #[test]
 fn right_after_a_kill_running_is_no_answer() {
     let early = [status("main", "OOMKilled", None)];
-    let told = [status("main", "OOMKilled", Some((137, 3)))];
-    check(vec![victim("main", 1)], [&early, &told], [&[], &["agrees"]]);
+    let reported = [status("main", "OOMKilled", Some((137, 3)))];
+    check(
+        vec![victim("main", 1)],
+        [&early, &reported],
+        [&[], &["agrees"]],
+    );
     check(
         vec![victim("main", 1)],
         [&early, &early],
@@ -193,11 +205,11 @@ fn right_after_a_kill_running_is_no_answer() {
 #[test]
 fn a_first_process_that_is_reported_as_an_error_is_missed() {
     // systemd's scope was collected before the runtime read its counter.
-    let told = [status("main", "Error", Some((137, 0)))];
+    let reported = [status("main", "Error", Some((137, 0)))];
     check(
         vec![victim("main", 1)],
-        [&told, &[]],
-        // It was collected meanwhile, and nobody has called it otherwise.
+        [&reported, &[]],
+        // It was collected meanwhile, with this status as its last.
         [&[], &["Missed main"]],
     );
 }
@@ -216,10 +228,10 @@ fn an_end_that_is_called_oom_killed_late_is_not_missed() {
                 late.to_vec()
             }
         };
-        let judged = looks_one_by_one(&mut watch(), &main, at);
+        let judged = judge_each_look(&mut pending(), &main, at);
         let (last, judgements) = judged.last().unwrap();
         assert_eq!(
-            (*last, short(judgements)),
+            (*last, labels(judgements)),
             (late_at, vec!["agrees".to_owned()])
         );
         assert!(judged.iter().rev().skip(1).all(|(_, none)| none.is_empty()));
@@ -237,28 +249,28 @@ fn stored(name: &str, end: Option<(&str, i32)>) -> Stored {
     }
 }
 
-/// What is said where runtime and kubelet say so at each look.
-fn compared(victims: Vec<Victim>, runtime: &[Status], kubelet: &[Stored]) -> Vec<String> {
-    let mut watch = watch();
+/// The judgements where runtime and kubelet report the same at each look.
+fn judge_stored(victims: Vec<Victim>, runtime: &[Status], kubelet: &[Stored]) -> Vec<String> {
+    let mut pending = pending();
     let start = Instant::now();
-    watch.take(&incident(victims, Scope::Pod), start);
+    pending.add_incident(&incident(victims, Scope::Pod), start);
     let mut judged = Vec::new();
-    while let Some(now) = watch.next() {
-        let check = watch.due(now).unwrap();
-        let statuses = check.as_stored(runtime.to_vec(), kubelet);
-        judged.extend(watch.judge(check, Ok(&statuses), now, after(2)));
+    while let Some(now) = pending.next_due() {
+        let check = pending.pop_due(now).unwrap();
+        let statuses = check.apply_stored(runtime.to_vec(), kubelet);
+        judged.extend(pending.judge(check, Ok(&statuses), now, after(2)));
     }
-    short(&judged)
+    labels(&judged)
 }
 
 #[test]
-fn what_the_kubelet_has_stored_counts() {
+fn the_status_that_the_kubelet_has_stored_counts() {
     let first = || vec![victim("main", 1)];
     let killed = status("main", "OOMKilled", Some((137, 0)));
     let error = status("main", "Error", Some((137, 0)));
     // The kubelet read it before the runtime knew, and keeps that.
     assert_eq!(
-        compared(
+        judge_stored(
             first(),
             slice::from_ref(&killed),
             &[stored("main", Some(("Error", 137)))]
@@ -266,7 +278,7 @@ fn what_the_kubelet_has_stored_counts() {
         ["Missed main"]
     );
     assert_eq!(
-        compared(
+        judge_stored(
             first(),
             slice::from_ref(&error),
             &[stored("main", Some(("OOMKilled", 137)))]
@@ -281,28 +293,28 @@ fn what_the_kubelet_has_stored_counts() {
     ] {
         for runtime in [&killed, &error] {
             assert_eq!(
-                compared(first(), slice::from_ref(runtime), slice::from_ref(&kubelet)),
+                judge_stored(first(), slice::from_ref(runtime), slice::from_ref(&kubelet)),
                 ["unsettled"]
             );
         }
     }
     // The runtime has collected it, or does not answer.
     assert_eq!(
-        compared(first(), &[], &[stored("main", Some(("Error", 137)))]),
+        judge_stored(first(), &[], &[stored("main", Some(("Error", 137)))]),
         ["Missed main"]
     );
     assert_eq!(
-        compared(first(), &[], &[stored("main", None)]),
+        judge_stored(first(), &[], &[stored("main", None)]),
         ["unsettled"]
     );
     assert_eq!(
-        compared(vec![victim("main", 7)], &[], &[stored("main", None)]),
+        judge_stored(vec![victim("main", 7)], &[], &[stored("main", None)]),
         ["Missed main"]
     );
-    // It runs on, and the runtime's word is the reason that will be shown.
+    // It runs on, and the runtime's reason will be shown.
     let runs = [status("main", "OOMKilled", None)];
     assert_eq!(
-        compared(vec![victim("main", 7)], &runs, &[stored("main", None)]),
+        judge_stored(vec![victim("main", 7)], &runs, &[stored("main", None)]),
         ["Missed main"]
     );
     // A sibling is shown as the kubelet has stored it.
@@ -310,7 +322,7 @@ fn what_the_kubelet_has_stored_counts() {
     let main = || stored("main", Some(("OOMKilled", 137)));
     let both = [killed.clone(), idle()];
     assert_eq!(
-        compared(
+        judge_stored(
             first(),
             &both,
             &[main(), stored("idle", Some(("Error", 143)))]
@@ -318,11 +330,11 @@ fn what_the_kubelet_has_stored_counts() {
         ["agrees"]
     );
     assert_eq!(
-        compared(first(), &both, &[main(), stored("idle", None)]),
+        judge_stored(first(), &both, &[main(), stored("idle", None)]),
         ["agrees"]
     );
     assert_eq!(
-        compared(
+        judge_stored(
             first(),
             &both,
             &[main(), stored("idle", Some(("OOMKilled", 143)))]
@@ -332,7 +344,7 @@ fn what_the_kubelet_has_stored_counts() {
 }
 
 #[test]
-fn who_ends_without_an_error_was_not_killed() {
+fn a_container_that_ends_without_an_error_is_a_phantom() {
     // singleProcessOOMKill: a child is killed, and the container's first process ends with 0.
     let ended = [status("main", "OOMKilled", Some((0, 5)))];
     for namespace_pid in [7, 1] {
@@ -342,8 +354,8 @@ fn who_ends_without_an_error_was_not_killed() {
             [&["Phantom main"], &[]],
         );
     }
-    let judged = looks(
-        &mut watch(),
+    let judged = judge_twice(
+        &mut pending(),
         &incident(vec![victim("main", 7)], Scope::Pod),
         [&ended, &[]],
     );
@@ -369,9 +381,9 @@ fn a_child_of_a_container_that_runs_on_is_missed() {
 }
 
 #[test]
-fn a_container_that_ends_of_its_childs_death_is_told_by_its_reason() {
+fn a_container_that_ends_of_its_childs_death_is_judged_by_its_reason() {
     let runs = [status("main", "OOMKilled", None)];
-    for (reason, code, says) in [
+    for (reason, code, expected) in [
         ("OOMKilled", 1, "agrees"),
         ("OOMKilled", 137, "agrees"),
         ("Error", 137, "Missed main"),
@@ -380,7 +392,7 @@ fn a_container_that_ends_of_its_childs_death_is_told_by_its_reason() {
         ("OOMKilled", 0, "Phantom main"),
     ] {
         let ended = [status("main", reason, Some((code, 5)))];
-        check(vec![victim("main", 7)], [&runs, &ended], [&[], &[says]]);
+        check(vec![victim("main", 7)], [&runs, &ended], [&[], &[expected]]);
     }
 }
 
@@ -399,7 +411,7 @@ fn an_idle_sibling_that_is_called_killed_is_a_phantom() {
             [&["agrees"], &["Phantom idle"]],
         );
     }
-    // CRI-O marks who was struck.
+    // CRI-O marks the container with the victim.
     let both = [dead, status("idle", "", None)];
     check(vec![victim("main", 1)], [&both, &[]], [&["agrees"], &[]]);
 }
@@ -414,67 +426,67 @@ fn a_sibling_that_ended_long_before_is_left_alone() {
 }
 
 #[test]
-fn a_container_that_was_struck_by_another_incident_is_no_phantom() {
+fn a_container_with_a_victim_of_another_incident_is_no_phantom() {
     let both = [
         status("main", "OOMKilled", Some((137, 0))),
         status("idle", "OOMKilled", None),
     ];
     let idle = incident(vec![victim("idle", 7)], Scope::Container);
     let main = incident(vec![victim("main", 1)], Scope::Pod);
-    // Struck before, or between the looks: its record may come late.
-    let mut watch = watch();
-    watch.take(&idle, Instant::now());
-    while watch.due(Instant::now() + SECOND).is_some() {}
-    let judged = looks(&mut watch, &main, [&both, &[]]);
-    assert_eq!(short(&judged[0]), ["agrees"]);
+    // Killed before, or between the looks: its record may come late.
+    let mut pending = pending();
+    pending.add_incident(&idle, Instant::now());
+    while pending.pop_due(Instant::now() + SECOND).is_some() {}
+    let judged = judge_twice(&mut pending, &main, [&both, &[]]);
+    assert_eq!(labels(&judged[0]), ["agrees"]);
 
-    let mut watch = self::watch();
+    let mut pending = self::pending();
     let start = Instant::now();
-    watch.take(&main, start);
-    let check = watch.due(start + FIRST).unwrap();
-    let first = watch.judge(check, Ok(&both), start + FIRST, after(2));
-    assert_eq!(short(&first), ["agrees"]);
-    watch.take(&idle, start + FIRST);
-    let check = watch.due(start + SECOND).unwrap();
-    let last = watch.judge(check, Ok(&both), start + SECOND, after(10));
-    assert_eq!(short(&last), [""; 0]);
+    pending.add_incident(&main, start);
+    let check = pending.pop_due(start + FIRST).unwrap();
+    let first = pending.judge(check, Ok(&both), start + FIRST, after(2));
+    assert_eq!(labels(&first), ["agrees"]);
+    pending.add_incident(&idle, start + FIRST);
+    let check = pending.pop_due(start + SECOND).unwrap();
+    let last = pending.judge(check, Ok(&both), start + SECOND, after(10));
+    assert_eq!(labels(&last), [""; 0]);
 }
 
 #[test]
-fn who_may_have_been_struck_unseen_is_accused_of_nothing() {
+fn a_container_whose_kill_may_have_been_missed_is_no_phantom() {
     let both = [
         status("main", "OOMKilled", Some((137, 0))),
         status("idle", "OOMKilled", None),
     ];
     let main = incident(vec![victim("main", 1)], Scope::Pod);
     // The agent began after the container did.
-    let judged = looks(&mut Watch::new(after(-59)), &main, [&both, &both]);
-    assert_eq!(short(&judged[1]), ["unwatched"]);
+    let judged = judge_twice(&mut PendingChecks::new(after(-59)), &main, [&both, &both]);
+    assert_eq!(labels(&judged[1]), ["unwatched"]);
     // A record was lost.
-    let mut lost = watch();
-    lost.blind(after(-59));
-    let judged = looks(&mut lost, &main, [&both, &both]);
-    assert_eq!(short(&judged[1]), ["unwatched"]);
-    // A victim of which it is not known whose it was.
-    let mut nobodys = victim("main", 1);
-    (nobodys.cgroup, nobodys.container, nobodys.pod) = (None, None, None);
-    let main = incident(vec![victim("main", 1), nobodys], Scope::Pod);
-    let judged = looks(&mut watch(), &main, [&both, &both]);
-    assert_eq!(short(&judged[1]), ["unwatched"]);
+    let mut lost = pending();
+    lost.mark_missed(after(-59));
+    let judged = judge_twice(&mut lost, &main, [&both, &both]);
+    assert_eq!(labels(&judged[1]), ["unwatched"]);
+    // A victim without a known container.
+    let mut unknown = victim("main", 1);
+    (unknown.cgroup, unknown.container, unknown.pod) = (None, None, None);
+    let main = incident(vec![victim("main", 1), unknown], Scope::Pod);
+    let judged = judge_twice(&mut pending(), &main, [&both, &both]);
+    assert_eq!(labels(&judged[1]), ["unwatched"]);
 }
 
 #[test]
-fn a_phantom_is_told_once() {
+fn a_phantom_is_reported_once() {
     let both = [
         status("main", "OOMKilled", None),
         status("idle", "OOMKilled", None),
     ];
     let main = incident(vec![victim("main", 7)], Scope::Pod);
-    let mut watch = watch();
-    let judged = looks(&mut watch, &main, [&both, &both]);
-    assert_eq!(short(&judged[1]), ["Missed main", "Phantom idle"]);
-    let judged = looks(&mut watch, &main, [&both, &both]);
-    assert_eq!(short(&judged[1]), ["Missed main"]);
+    let mut pending = pending();
+    let judged = judge_twice(&mut pending, &main, [&both, &both]);
+    assert_eq!(labels(&judged[1]), ["Missed main", "Phantom idle"]);
+    let judged = judge_twice(&mut pending, &main, [&both, &both]);
+    assert_eq!(labels(&judged[1]), ["Missed main"]);
 }
 
 #[test]
@@ -500,74 +512,76 @@ fn a_victim_that_was_exiting_already_is_no_kill() {
     let mut exiting = Arc::unwrap_or_clone(incident(vec![victim("main", 7)], Scope::Container));
     exiting.outcome = Outcome::AlreadyExiting;
     let exiting = Arc::new(exiting);
-    for (told, says) in [
+    for (reported, expected) in [
         (status("main", "Completed", Some((0, 1))), "agrees"),
         (status("main", "OOMKilled", Some((0, 1))), "exiting"),
         // It ended before.
         (status("main", "Error", Some((1, -30))), "exiting"),
     ] {
-        let judged = looks(&mut watch(), &exiting, [&[told], &[]]);
-        assert_eq!(short(&judged[0]), [says]);
+        let judged = judge_twice(&mut pending(), &exiting, [&[reported], &[]]);
+        assert_eq!(labels(&judged[0]), [expected]);
     }
 }
 
 #[test]
-fn a_runtime_that_does_not_answer_is_asked_again() {
-    let mut watch = watch();
+fn a_runtime_that_does_not_answer_is_queried_again() {
+    let mut pending = pending();
     let start = Instant::now();
-    watch.take(&incident(vec![victim("main", 1)], Scope::Pod), start);
+    pending.add_incident(&incident(vec![victim("main", 1)], Scope::Pod), start);
     let mut judged = Vec::new();
     for passed in [FIRST].into_iter().chain(LATER) {
-        assert_eq!(short(&judged), [""; 0]);
-        let check = watch.due(start + passed).unwrap();
-        judged = watch.judge(
+        assert_eq!(labels(&judged), [""; 0]);
+        let check = pending.pop_due(start + passed).unwrap();
+        judged = pending.judge(
             check,
             Err(UndecidedReason::NoRuntime),
             start + passed,
             after(10),
         );
     }
-    assert_eq!(short(&judged), ["no-runtime"]);
-    assert_eq!((watch.next(), watch.open()), (None, 0));
+    assert_eq!(labels(&judged), ["no-runtime"]);
+    assert_eq!((pending.next_due(), pending.count_open()), (None, 0));
 }
 
 #[test]
-fn what_finds_no_room_is_counted() {
-    let mut watch = watch();
+fn checks_without_room_are_counted() {
+    let mut pending = pending();
     let victims = (0..20).map(|n| victim(&format!("c{n}"), 1)).collect();
     assert_eq!(
-        watch.take(&incident(victims, Scope::Pod), Instant::now()),
+        pending.add_incident(&incident(victims, Scope::Pod), Instant::now()),
         4
     );
     let one = incident(vec![victim("main", 1)], Scope::Pod);
-    let dropped: u64 = (0..300).map(|_| watch.take(&one, Instant::now())).sum();
-    assert_eq!((dropped, watch.open()), (300 - 255, 16 + 255));
+    let dropped: u64 = (0..300)
+        .map(|_| pending.add_incident(&one, Instant::now()))
+        .sum();
+    assert_eq!((dropped, pending.count_open()), (300 - 255, 16 + 255));
 }
 
 #[test]
-fn a_container_of_no_pod_is_asked_for_by_its_id() {
+fn a_container_without_a_pod_is_queried_by_its_id() {
     let mut victim = victim("main", 7);
     victim.pod = None;
-    let mut watch = watch();
+    let mut pending = pending();
     let start = Instant::now();
-    watch.take(&incident(vec![victim], Scope::Container), start);
-    let check = watch.due(start + FIRST).unwrap();
+    pending.add_incident(&incident(vec![victim], Scope::Container), start);
+    let check = pending.pop_due(start + FIRST).unwrap();
     assert_eq!(check.pod_uid(), None);
-    assert_eq!(check.containers(), [container("main").id]);
+    assert_eq!(check.container_ids(), [container("main").id]);
 }
 
 #[test]
 fn the_line_is_as_documented() {
     let runs = [status("main", "OOMKilled", None)];
     let main = incident(vec![victim("main", 7)], Scope::Container);
-    let judged = looks(&mut watch(), &main, [&runs, &runs]);
+    let judged = judge_twice(&mut pending(), &main, [&runs, &runs]);
     let mut line: Value = serde_json::to_value(mismatch(&judged[1])).unwrap();
     assert!(
         line["text"]
             .take()
             .as_str()
             .unwrap()
-            .starts_with("Kubernetes does not tell")
+            .starts_with("Kubernetes does not report")
     );
     let documented = include_str!("../../../docs/incident.md");
     let (_, example) = documented.rsplit_once("```json\n").unwrap();
@@ -594,7 +608,7 @@ fn the_line_is_as_documented() {
 fn an_end_has_its_code_and_its_time() {
     let ended = [status("main", "Error", Some((137, 1)))];
     let main = incident(vec![victim("main", 1)], Scope::Container);
-    let judged = looks(&mut watch(), &main, [&ended, &[]]);
+    let judged = judge_twice(&mut pending(), &main, [&ended, &[]]);
     let line = serde_json::to_value(mismatch(&judged[1])).unwrap();
     assert_eq!(
         line["status"],
@@ -604,71 +618,76 @@ fn an_end_has_its_code_and_its_time() {
 }
 
 #[test]
-fn the_words() {
-    let words = |victims: Vec<Victim>, statuses: &[Status]| {
-        let judged = looks(&mut watch(), &incident(victims, Scope::Pod), [statuses; 2]).concat();
+fn the_sentences() {
+    let describe = |victims: Vec<Victim>, statuses: &[Status]| {
+        let judged = judge_twice(
+            &mut pending(),
+            &incident(victims, Scope::Pod),
+            [statuses; 2],
+        )
+        .concat();
         let differs = |judgement: &Judgement| matches!(judgement, Judgement::Differs(_));
         let judged: Vec<Judgement> = judged.into_iter().filter(differs).collect();
         sentence(mismatch(&judged))
     };
     assert_eq!(
-        words(
+        describe(
             vec![victim("main", 7)],
             &[status("main", "OOMKilled", None)]
         ),
-        "Kubernetes does not tell of this kill: tail (pid 4242) in container main was OOM-killed, and the container runs on; \
-         its status shows neither the kill nor a restart. The runtime has taken note of it, though: when the container ends, \
+        "Kubernetes does not report of this kill: tail (pid 4242) in container main was OOM-killed, and the container runs on; \
+         its status shows neither the kill nor a restart. The runtime has marked the container, though: when it ends, \
          for whatever reason, it will be shown as OOMKilled. \
          Next: see whether main works without that process; nothing restarts it but main itself or a liveness probe."
     );
     assert_eq!(
-        words(
+        describe(
             vec![victim("main", 1)],
             &[status("main", "Error", Some((137, 0)))]
         ),
-        "Kubernetes does not tell of this kill: tail (pid 4242) in container main was OOM-killed, and its status says Error \
+        "Kubernetes does not report of this kill: tail (pid 4242) in container main was OOM-killed, and its status is Error \
          with exit code 137, not OOMKilled. Next: take this end for an OOM kill, not for a fault of the program."
     );
     let dead = status("main", "OOMKilled", Some((137, 0)));
     assert_eq!(
-        words(
+        describe(
             vec![victim("main", 1)],
             &[dead.clone(), status("idle", "OOMKilled", None)]
         ),
         "The container runtime has marked container idle as OOMKilled, and no process of it was killed: \
          tail (pid 4242) in container main was when the pod reached its memory limit, which its containers share. \
          When idle ends, for whatever reason, Kubernetes will show OOMKilled. \
-         Next: do not resize idle for this; look at the container that was struck."
+         Next: do not resize idle for this; look at the container in which a process was killed."
     );
     assert_eq!(
-        words(
+        describe(
             vec![victim("main", 1)],
             &[dead, status("idle", "OOMKilled", Some((143, 4)))]
         ),
         "Container idle is shown as OOMKilled, and no process of it was killed: \
          tail (pid 4242) in container main was when the pod reached its memory limit, which its containers share. \
-         It was told to end (exit code 143, SIGTERM). \
-         Next: do not resize idle for this; look at the container that was struck."
+         It was terminated (exit code 143, SIGTERM). \
+         Next: do not resize idle for this; look at the container in which a process was killed."
     );
     assert_eq!(
-        words(
+        describe(
             vec![victim("main", 7)],
             &[status("main", "OOMKilled", Some((143, 5)))]
         ),
-        "Container main is shown as OOMKilled, and that is not how it ended: it was told to end (exit code 143, SIGTERM). \
+        "Container main is shown as OOMKilled, and that is not how it ended: it was terminated (exit code 143, SIGTERM). \
          Before that, tail (pid 4242) in it was OOM-killed, and the runtime counts over the container's whole life. \
          Next: look for who ended it; the earlier kill has an Event of its own."
     );
 }
 
 #[test]
-fn hostile_words_are_harmless_and_short() {
+fn hostile_names_are_escaped_and_bounded() {
     let mut hostile = victim("main", 7);
     hostile.comm = Some("\x1b[2J\n".repeat(1000));
     let mut ended = status("main", &"\x1b]0;x\x07".repeat(1000), Some((1, 1)));
     ended.container.name = Some("\u{202e}".repeat(5000));
-    let judged = looks(
-        &mut watch(),
+    let judged = judge_twice(
+        &mut pending(),
         &incident(vec![hostile], Scope::Container),
         [&[ended], &[]],
     );

@@ -8,7 +8,7 @@ use service::escape;
 use super::policy::AnnotationError;
 use crate::act::{self, Signalled};
 use crate::chain;
-use crate::incident::{Container, Pod, VERSION, nanoseconds};
+use crate::incident::{Container, Pod, VERSION, serialize_nanoseconds};
 use crate::size::size;
 use pressure::{Crossing, Level};
 
@@ -74,7 +74,7 @@ struct Line<'a> {
     version: u32,
     warning: Level,
     id: &'a str,
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "serialize_nanoseconds")]
     time: Timestamp,
     node: &'a str,
     cgroup: &'a str,

@@ -153,6 +153,6 @@ impl Follower {
     }
 
     async fn wait(&mut self) {
-        sleep(self.backoff.next(fastrand::f64())).await;
+        sleep(self.backoff.next_wait(fastrand::f64())).await;
     }
 }

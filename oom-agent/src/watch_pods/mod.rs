@@ -96,7 +96,7 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let [no_lease, no_pods] = health.troubles.clone();
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let unwritten = metrics.lines_unwritten.clone();
-    let style = Style::of_kills(args.output, TimeZone::system());
+    let style = Style::kills_only(args.output, TimeZone::system());
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
     // Another replica may have told meanwhile: what is owed is not this one's to remember.
     let secrets = args.bonkers.secrets()?;

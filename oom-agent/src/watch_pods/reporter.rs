@@ -175,7 +175,7 @@ where
     loop {
         match ask().await {
             Err(error) if error.is_transient() && backoff.attempts() + 1 < ATTEMPTS => {
-                let wait = backoff.next(fastrand::f64());
+                let wait = backoff.next_wait(fastrand::f64());
                 let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(id = kill.id(), error = %chain(&error), retry_in_ms, "kill not told yet");
                 sleep(wait).await;

@@ -99,7 +99,7 @@ fn reporter(cluster: &Cluster) -> (Reporter, Written) {
     let metrics = Arc::new(Metrics::default());
     let unwritten = metrics.lines_unwritten.clone();
     let out = written.clone();
-    let style = Style::of_kills(Format::Json, TimeZone::UTC);
+    let style = Style::kills_only(Format::Json, TimeZone::UTC);
     let lines = Lines::start(style, out, None, unwritten).unwrap();
     let me = "me".to_owned();
     let reporter = Reporter::new(

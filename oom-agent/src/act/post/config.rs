@@ -27,7 +27,7 @@ pub(super) struct Config {
 
 /// Why it cannot be used. Neither `Display` nor the source shows the value of a header.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("cannot read {}", .path.display())]
     Read {
         path: PathBuf,

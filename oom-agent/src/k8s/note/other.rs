@@ -12,7 +12,7 @@ pub(super) fn note(report: &Report, held_back: u64) -> String {
     let text = match report {
         // Both escape what is others' text.
         Report::Mismatch(mismatch) => status_check::sentence(mismatch),
-        Report::NoVictim(no_victim) => no_victim.note(),
+        Report::NoVictim(no_victim) => no_victim.event_note(),
         Report::Warning(warning) => warning_and_advice(warning),
         Report::BadAnnotations(_) | Report::Incident(_) => {
             capital(&escape::terminal(&report.sentence()).to_string())

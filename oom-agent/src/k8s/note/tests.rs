@@ -5,8 +5,7 @@ use oom_capture::{Rss, Trigger};
 use serde_json::json;
 
 use crate::incident::{
-    Container, GrowthPattern, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process,
-    Scope, Setting,
+    Container, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Scope, Setting,
 };
 use crate::k8s::draft::{self, Draft, On};
 use crate::k8s::facts::Facts;
@@ -376,7 +375,7 @@ fn the_minute_before_is_a_picture_with_words() {
          Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
     );
     // A picture without a verdict only takes room.
-    incident.before.as_mut().unwrap().pattern = GrowthPattern::Unknown;
+    incident.before.as_mut().unwrap().pattern = pressure::GrowthPattern::Unknown;
     let text = note(&on_pod(incident.clone()));
     assert!(!text.contains("Last minute"), "{text}");
     // What it says of a limit is another one's.

@@ -65,9 +65,9 @@ async fn a_missed_kill_is_a_warning_on_its_container() {
     let mut event = server.events().remove(0);
     let note = event["note"].take();
     assert!(
-        note.as_str().unwrap().starts_with(
-            "Kubernetes does not tell of this kill: tail (pid 4242) in container main"
-        )
+        note.as_str()
+            .unwrap()
+            .starts_with("Kubernetes does not report this kill: tail (pid 4242) in container main")
     );
     assert_eq!(*annotation(&event, "verdict"), "missed");
     assert_eq!(*annotation(&event, "incident"), "6f1c0a52-1-4242");

@@ -209,7 +209,7 @@ fn no_victim(pod: Option<Pod>) -> Report {
         ..Host::read(None)
     };
     Report::NoVictim(Arc::new(NoVictim {
-        incident: sighting.incident(
+        incident: sighting.into_incident(
             &host,
             &NodeRoot::default(),
             "2026-11-21T09:00:00Z".parse().unwrap(),

@@ -9,10 +9,9 @@ use tokio::task::spawn_blocking;
 
 use super::containers::SharedContainers;
 use crate::act::{Notice, Post, find_likeliest_victim};
+use crate::enrich::{Enricher, find_owner};
 use crate::host::Host;
 use crate::metrics::WarningCounts;
-use crate::pipeline::owner::find_owner;
-use crate::pipeline::resolve::Resolver;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::warn::{ContainerCrossing, SignalOutcome, Warning};
@@ -21,7 +20,7 @@ use pressure::CgroupKey;
 /// Delivers any number of warnings at once.
 pub(super) struct Delivery {
     pub(super) host: Host,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) containers: SharedContainers,
     pub(super) sinks: Arc<Sinks>,
     pub(super) post: Option<Post>,
@@ -42,7 +41,7 @@ impl Delivery {
             crossing,
             policy,
         } = crossing;
-        let (container, pod) = find_owner(&self.resolver, key.identity()).await;
+        let (container, pod) = find_owner(&self.enricher, key.identity()).await;
         let at_ns = crossing.sample.at_ns;
         let threshold = policy.thresholds.threshold(crossing.level);
         let warning = Arc::new(Warning {

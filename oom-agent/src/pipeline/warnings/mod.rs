@@ -19,9 +19,9 @@ use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::pod_annotations::{Found, PodAnnotations};
-use super::resolve::Resolver;
 use crate::act::{Post, may_signal_other_users, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::metrics::WarningCounts;
 use crate::report::Report;
@@ -61,7 +61,7 @@ pub(super) struct Parts {
     pub(super) node: Policy,
     pub(super) annotations: Option<PodAnnotations>,
     pub(super) host: Host,
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) enricher: Arc<Enricher>,
     pub(super) recorder: FlightRecorder,
     pub(super) sinks: Arc<Sinks>,
     /// Where warnings are posted to.
@@ -113,7 +113,7 @@ impl Parts {
         let containers = SharedContainers::new(containers, self.recorder, source.clone());
         let delivery = Delivery {
             host: self.host,
-            resolver: self.resolver,
+            enricher: self.enricher,
             containers: containers.clone(),
             sinks: self.sinks,
             post: self.post,

@@ -1,4 +1,4 @@
-//! A report as an item on the wire. Pure but for the age of a report.
+//! A report as a `BonkItem`. Pure but for the age of a report.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::incident::{Container, Scope};
 use crate::report::Report;
 use pressure::Level;
 
-/// A kill that is older is old news: a penguin need not be bonked for it.
+/// An older kill is not bonked.
 pub(super) const STALE: Duration = Duration::from_mins(5);
 
-/// A warning by then is either known or has become a kill.
+/// An older warning has been seen otherwise, or become a kill.
 const STALE_WARNING: Duration = Duration::from_secs(10);
 
-/// As much of a container's id as tells it from others.
+/// The length of a short container id, as container CLIs print it.
 const ID_LEN: usize = 12;
 
-/// Whether a penguin may still be bonked for it.
+/// Whether the report is young enough to be bonked.
 pub(super) fn is_news(report: &Report) -> bool {
     let age = clock::monotonic_ns().saturating_sub(report.stamp_ns().unwrap_or_default());
     let stale = match report {
@@ -29,7 +29,7 @@ pub(super) fn is_news(report: &Report) -> bool {
     u128::from(age) < stale.as_nanos()
 }
 
-pub(super) fn request(report: &Report) -> StreamBonksRequest {
+pub(super) fn bonk_request(report: &Report) -> StreamBonksRequest {
     let (pod, container) = report.owner();
     let text = |value: Option<&String>| value.cloned().unwrap_or_default();
     let incident = report.kills();
@@ -37,14 +37,14 @@ pub(super) fn request(report: &Report) -> StreamBonksRequest {
     let before = incident.and_then(|incident| incident.before.as_ref());
     let item = BonkItem {
         id: report.id().to_owned(),
-        time: time(report.time()),
+        time: wire_time(report.time()),
         source: "oom-agent".to_owned(),
         node: report.node().to_owned(),
         namespace: text(pod.and_then(|pod| pod.namespace.as_ref())),
         pod: text(pod.and_then(|pod| pod.name.as_ref())),
         container: container.map(name_or_short_id).unwrap_or_default(),
         summary: escape::truncate(&report.sentence(), SUMMARY_LEN).to_owned(),
-        severity: severity(report).into(),
+        severity: report_severity(report).into(),
         comm: text(victim.and_then(|victim| victim.comm.as_ref())),
         usage_permille: before.map_or_else(Vec::new, |it| it.permille().collect()),
         verdict: before.map_or_else(String::new, |it| it.pattern.as_str().to_owned()),
@@ -54,7 +54,7 @@ pub(super) fn request(report: &Report) -> StreamBonksRequest {
 }
 
 /// A node that ran out of memory is worse than a container at its limit.
-fn severity(report: &Report) -> Severity {
+fn report_severity(report: &Report) -> Severity {
     match report {
         Report::Warning(warning) => match warning.crossing.level {
             Level::Warning => Severity::Warning,
@@ -65,7 +65,7 @@ fn severity(report: &Report) -> Severity {
     }
 }
 
-/// Two containers without names are two all the same.
+/// The id keeps two nameless containers apart.
 fn name_or_short_id(container: &Container) -> String {
     let id = || escape::truncate(&container.id, ID_LEN).to_owned();
     container.name.clone().unwrap_or_else(id)
@@ -75,7 +75,7 @@ fn name_or_short_id(container: &Container) -> String {
     clippy::unnecessary_wraps,
     reason = "a message in a message is an option on the wire"
 )]
-fn time(time: jiff::Timestamp) -> Option<prost_types::Timestamp> {
+fn wire_time(time: jiff::Timestamp) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp {
         seconds: time.as_second(),
         nanos: time.subsec_nanosecond(),

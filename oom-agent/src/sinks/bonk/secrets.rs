@@ -1,4 +1,4 @@
-//! What is shown to a bonker, and by what it is known: files that may be rotated.
+//! Certificates and token for a bonker: files that may be rotated.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,7 +14,7 @@ use super::BonkerUrl;
 /// A bundle of public CAs has some 200 KiB.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The files for all bonkers; of those in plaintext, the token only.
+/// The files for all bonkers. Without TLS only the token is used.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
     /// The CA of the bonkers' certificates, PEM.
@@ -27,21 +27,21 @@ pub struct Secrets {
     pub token: Option<PathBuf>,
 }
 
-/// Flags that make no sense together.
+/// Flags that contradict each other.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Contradiction {
-    /// Nobody's certificate would be trusted.
+    /// No certificate would be trusted.
     #[error(
         "{0} needs --bonker-ca: the ca.crt that `bonker-gpio certs` made, or \
          /etc/ssl/certs/ca-certificates.crt for a bonker with a public certificate"
     )]
     NoCa(String),
-    /// A token in plaintext is everybody's on the way.
+    /// The network could read the token.
     #[error("--bonker-token-file would be sent to {0} in plaintext: use https://, or leave it out")]
     PlainToken(String),
 }
 
-/// A file that cannot be used, now.
+/// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SecretsError {
     #[error("cannot read {} (--{flag})", .path.display())]
@@ -54,7 +54,7 @@ pub(super) enum SecretsError {
     Token(PathBuf),
 }
 
-/// Shows the token with each call, if there is one.
+/// Sends the token with each call, if there is one.
 #[derive(Clone)]
 pub(super) struct Token(Option<MetadataValue<Ascii>>);
 
@@ -74,26 +74,28 @@ impl Secrets {
         Ok(())
     }
 
-    /// Reads the files for a bonker that speaks TLS.
-    pub(super) fn tls(&self, tls: bool) -> Result<Option<ClientTlsConfig>, SecretsError> {
+    /// `None` for a bonker without TLS.
+    pub(super) fn read_tls(&self, tls: bool) -> Result<Option<ClientTlsConfig>, SecretsError> {
         let Some(ca) = self.ca.as_deref().filter(|_| tls) else {
             return Ok(None);
         };
-        let roots = Certificate::from_pem(read(ca, "bonker-ca")?);
+        let roots = Certificate::from_pem(read_file(ca, "bonker-ca")?);
         let mut config = ClientTlsConfig::new().ca_certificate(roots);
         if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            let identity = Identity::from_pem(read(cert, "bonker-cert")?, read(key, "bonker-key")?);
+            let identity = Identity::from_pem(
+                read_file(cert, "bonker-cert")?,
+                read_file(key, "bonker-key")?,
+            );
             config = config.identity(identity);
         }
         Ok(Some(config))
     }
 
-    /// Reads the token.
-    pub(super) fn token(&self) -> Result<Token, SecretsError> {
+    pub(super) fn read_token(&self) -> Result<Token, SecretsError> {
         let Some(path) = &self.token else {
             return Ok(Token(None));
         };
-        let bytes = read(path, "bonker-token-file")?;
+        let bytes = read_file(path, "bonker-token-file")?;
         let line = bytes.trim_ascii();
         let text = str::from_utf8(line).ok();
         let text =
@@ -117,7 +119,7 @@ impl Interceptor for Token {
     }
 }
 
-fn read(path: &Path, flag: &'static str) -> Result<Vec<u8>, SecretsError> {
+fn read_file(path: &Path, flag: &'static str) -> Result<Vec<u8>, SecretsError> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))

@@ -1,4 +1,4 @@
-//! Where a bonker listens.
+//! The URL of a bonker.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,6 @@ use tonic::transport::Endpoint;
 
 use super::{CONNECT, KEEPALIVE};
 
-/// Where a bonker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BonkerUrl(String);
 
@@ -20,12 +19,10 @@ pub struct InvalidBonkerUrl(&'static str);
 // === impl BonkerUrl ===
 
 impl BonkerUrl {
-    /// The name of its sink.
-    pub fn sink(&self) -> String {
+    pub fn sink_name(&self) -> String {
         format!("bonker {self}")
     }
 
-    /// Whether it is to be talked to in TLS.
     pub fn is_tls(&self) -> bool {
         self.0.starts_with("https:")
     }
@@ -43,7 +40,7 @@ impl BonkerUrl {
         Endpoint::from_shared(self.0.clone())
             .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
             .connect_timeout(CONNECT)
-            // The kernel's own, so that a quiet stream wakes nobody here.
+            // The kernel's keepalive: a quiet stream does not wake the agent.
             .tcp_keepalive(Some(KEEPALIVE))
     }
 }
@@ -58,11 +55,13 @@ impl FromStr for BonkerUrl {
             .uri()
             .authority()
             .map_or("", |authority| authority.as_str());
-        // The URL is in logs and labels.
+        // The URL appears in logs and labels.
         if authority.contains('@') {
-            return Err(InvalidBonkerUrl("a bonker asks for no user and password"));
+            return Err(InvalidBonkerUrl(
+                "leave out user and password: a bonker takes none",
+            ));
         }
-        // A port that is none is passed over in silence, and 80 taken.
+        // `Uri` ignores an invalid port, and 80 would be taken.
         let named = authority
             .rsplit_once(':')
             .is_some_and(|(_, port)| !port.ends_with(']'));

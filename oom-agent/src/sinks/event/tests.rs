@@ -1,4 +1,4 @@
-//! The sink against an API server of this process that fails in every way it can.
+//! The sink against a failing API server in this process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Names, start};
-use crate::incident::{Container, Incident, Pod};
+use crate::incident::Incident;
 use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::receipts::{Deliveries, Pinned, Receipts};
@@ -17,68 +17,61 @@ use crate::sinks::Sink;
 
 const WITHIN: Duration = Duration::from_mins(3);
 
-/// Knows every container from the second time it is asked on.
-#[derive(Default)]
-struct Later(AtomicU64);
-
-/// Never knows any.
-struct Nobody;
-
-impl Names for Later {
-    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+/// Finds every container from the second call on.
+fn late_names() -> impl Fn(&str) -> Option<Names> + Send + Sync {
+    let calls = AtomicU64::new(0);
+    move |id| {
         let incident = incident();
         let victim = incident.victims.first()?;
         assert_eq!(id, victim.container.as_ref()?.id);
-        let asked = self.0.fetch_add(1, Ordering::Relaxed);
-        (asked > 0).then(|| Some((victim.container.clone()?, victim.pod.clone())))?
+        let calls = calls.fetch_add(1, Ordering::Relaxed);
+        (calls > 0).then(|| Some((victim.container.clone()?, victim.pod.clone())))?
     }
 }
 
-impl Names for Nobody {
-    fn name(&self, _: &str) -> Option<(Container, Option<Pod>)> {
-        None
-    }
+fn no_names(_: &str) -> Option<Names> {
+    None
 }
 
-/// A sink on a server that tells the test of every request.
+/// A sink whose server forwards every request to the test.
 async fn sink(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
-    names: impl Names,
+    find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
-    sink_with(answer, names, Receipts::default()).await
+    sink_with(answer, find_name, Receipts::default()).await
 }
 
-/// The same, and what it is done with is written down.
+/// The same, with a journal.
 async fn sink_with(
     answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
-    names: impl Names,
+    find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
     receipts: Receipts,
 ) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
-    let (tell, told) = mpsc::unbounded_channel();
-    let server = Fake::start(move |asked: &Asked| {
+    let (sender, requests) = mpsc::unbounded_channel();
+    let server = Fake::start(move |request: &Asked| {
         // The test may have seen enough.
-        let _enough = tell.send(asked.clone());
-        answer(asked)
+        let _enough = sender.send(request.clone());
+        answer(request)
     })
     .await;
     let recorder = server.recorder(true).await;
     let metrics = Metrics::default();
     let sink = start(
         async move { Some(recorder) },
-        names,
+        find_name,
         true,
         &metrics,
         receipts,
     );
-    (sink, metrics.events, told)
+    (sink, metrics.events, requests)
 }
 
-async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
+async fn next_request(requests: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
     let find = async {
         loop {
-            let asked = told.recv().await.unwrap();
-            if asked.line.starts_with(method) {
-                return asked;
+            let request = requests.recv().await.unwrap();
+            if request.line.starts_with(method) {
+                return request;
             }
         }
     };
@@ -104,29 +97,29 @@ fn nameless() -> Arc<Incident> {
     Arc::new(incident)
 }
 
-fn name(asked: &Asked) -> &Value {
-    &asked.body["metadata"]["name"]
+fn event_name(request: &Asked) -> &Value {
+    &request.body["metadata"]["name"]
 }
 
 #[tokio::test]
 async fn an_event_is_written_when_the_server_is_back_and_only_once() {
     let away = AtomicU64::new(0);
-    let (sink, events, mut told) = sink(
-        move |asked: &Asked| {
-            let post = asked.line.starts_with("POST");
+    let (sink, events, mut requests) = sink(
+        move |request: &Asked| {
+            let post = request.line.starts_with("POST");
             if post && away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else {
-                takes_events(asked)
+                takes_events(request)
             }
         },
-        Nobody,
+        no_names,
     )
     .await;
     sink.offer(&numbered(1, "shop").into());
     for _ in 0..3 {
         assert_eq!(
-            *name(&next(&mut told, "POST").await),
+            *event_name(&next_request(&mut requests, "POST").await),
             "hungry.6f1c0a52-1-4242"
         );
     }
@@ -138,16 +131,16 @@ async fn an_event_is_written_when_the_server_is_back_and_only_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_server_fails_at_holds_up_no_other() {
-    let (sink, _, mut told) = sink(
-        |asked: &Asked| {
-            if asked.line.contains("/namespaces/broken/") {
+async fn an_event_that_the_server_fails_at_delays_no_other() {
+    let (sink, _, mut requests) = sink(
+        |request: &Asked| {
+            if request.line.contains("/namespaces/broken/") {
                 status(500)
             } else {
-                takes_events(asked)
+                takes_events(request)
             }
         },
-        Nobody,
+        no_names,
     )
     .await;
     sink.offer(&numbered(1, "broken").into());
@@ -155,29 +148,29 @@ async fn an_event_that_the_server_fails_at_holds_up_no_other() {
         sink.offer(&numbered(n, "shop").into());
     }
     for n in 2..5 {
-        let asked = loop {
-            let asked = next(&mut told, "POST").await;
-            if asked.line.contains("/shop/") {
-                break asked;
+        let request = loop {
+            let request = next_request(&mut requests, "POST").await;
+            if request.line.contains("/shop/") {
+                break request;
             }
         };
-        assert_eq!(*name(&asked), format!("hungry.6f1c0a52-{n}-4242"));
+        assert_eq!(*event_name(&request), format!("hungry.6f1c0a52-{n}-4242"));
     }
-    let counts = sink.counts();
-    // Given up only when nobody waits any longer.
+    let counts = sink.counts.clone();
+    // Given up only when the sink is dropped.
     drop(timeout(Duration::ZERO, sink.finish()).await);
     assert_eq!(counts.failed.get(), 0);
 }
 
 #[tokio::test]
 async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
-    let (sink, _, mut told) = sink(takes_events, Later::default()).await;
+    let (sink, _, mut requests) = sink(takes_events, late_names()).await;
     sink.offer(&nameless().into());
-    let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["involvedObject"]["kind"], "Pod");
-    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
+    let request = next_request(&mut requests, "POST").await;
+    assert_eq!(request.body["involvedObject"]["kind"], "Pod");
+    assert_eq!(request.body["involvedObject"]["name"], "hungry");
     assert_eq!(
-        asked.body["involvedObject"]["fieldPath"],
+        request.body["involvedObject"]["fieldPath"],
         "spec.containers{main}"
     );
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
@@ -186,14 +179,14 @@ async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
 
 #[tokio::test]
 async fn a_containers_name_that_comes_late_is_in_the_only_event() {
-    // The API server does not say which container that is.
-    let (sink, events, mut told) = sink(takes_events, Later::default()).await;
+    // The API server does not know which container that is.
+    let (sink, events, mut requests) = sink(takes_events, late_names()).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
-    let asked = next(&mut told, "POST").await;
+    let request = next_request(&mut requests, "POST").await;
     assert_eq!(
-        asked.body["involvedObject"]["fieldPath"],
+        request.body["involvedObject"]["fieldPath"],
         "spec.containers{main}"
     );
     timeout(WITHIN, sink.finish()).await.unwrap();
@@ -201,26 +194,26 @@ async fn a_containers_name_that_comes_late_is_in_the_only_event() {
 }
 
 #[tokio::test]
-async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_name() {
-    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+async fn at_shutdown_an_event_is_about_the_pod_alone_where_its_container_has_no_name() {
+    let (sink, _, mut requests) = sink(takes_events, no_names).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
-    next(&mut told, "GET /api/v1/namespaces/").await;
+    next_request(&mut requests, "GET /api/v1/namespaces/").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
-    let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
-    assert_eq!(asked.body["involvedObject"]["fieldPath"], Value::Null);
+    let request = next_request(&mut requests, "POST").await;
+    assert_eq!(request.body["involvedObject"]["name"], "hungry");
+    assert_eq!(request.body["involvedObject"]["fieldPath"], Value::Null);
 }
 
 #[tokio::test]
 async fn a_name_is_waited_for_while_the_server_is_away() {
     let away = AtomicU64::new(0);
-    let (sink, _, mut told) = sink(
-        move |asked: &Asked| {
+    let (sink, _, mut requests) = sink(
+        move |request: &Asked| {
             if away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
-            } else if asked.line.starts_with("GET /api/v1/pods?") {
+            } else if request.line.starts_with("GET /api/v1/pods?") {
                 let pod = &self::incident().victims[0].pod.clone().unwrap();
                 let metadata =
                     json!({"name": pod.name, "namespace": pod.namespace, "uid": pod.uid});
@@ -231,56 +224,56 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
                     "kind": "PartialObjectMetadataList", "items": [{"metadata": metadata}]}),
                 )
             } else {
-                takes_events(asked)
+                takes_events(request)
             }
         },
-        Nobody,
+        no_names,
     )
     .await;
     let mut incident = incident();
     let pod = incident.victims[0].pod.as_mut().unwrap();
     (pod.name, pod.namespace) = (None, None);
     sink.offer(&incident.into());
-    let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["involvedObject"]["name"], "hungry");
+    let request = next_request(&mut requests, "POST").await;
+    assert_eq!(request.body["involvedObject"]["name"], "hungry");
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.delivered.get(), 1);
 }
 
 #[tokio::test]
-async fn at_the_end_nobody_waits_for_a_name() {
-    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+async fn at_shutdown_no_event_waits_for_a_name() {
+    let (sink, _, mut requests) = sink(takes_events, no_names).await;
     sink.offer(&nameless().into());
-    // Looked for in vain, and put back.
-    next(&mut told, "GET /api/v1/pods?").await;
+    // Its pod was not found, and it waits again.
+    next_request(&mut requests, "GET /api/v1/pods?").await;
     let counts = timeout(WITHIN, sink.finish()).await.unwrap();
     assert_eq!(counts.delivered.get(), 1);
-    let asked = next(&mut told, "POST").await;
-    assert_eq!(asked.body["involvedObject"]["kind"], "Node");
+    let request = next_request(&mut requests, "POST").await;
+    assert_eq!(request.body["involvedObject"]["kind"], "Node");
 }
 
 #[tokio::test]
-async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
+async fn at_shutdown_an_event_without_a_name_is_left_to_the_next_agent() {
     let dir = tempfile::tempdir().unwrap();
     let open = || Deliveries::open(Some(dir.path()), &JournalCounts::default());
     let deliveries = open();
     let receipts = deliveries.receipts("kubernetes");
-    let (sink, _, mut told) = sink_with(takes_events, Nobody, receipts).await;
+    let (sink, _, mut requests) = sink_with(takes_events, no_names, receipts).await;
     let incident = nameless();
-    deliveries.record(
+    deliveries.record_incident(
         &incident,
         ["kubernetes".to_owned()].into(),
         &Pinned::default(),
     );
     sink.offer(&incident.clone().into());
-    next(&mut told, "GET /api/v1/pods?").await;
+    next_request(&mut requests, "GET /api/v1/pods?").await;
     timeout(WITHIN, sink.finish()).await.unwrap();
-    while let Ok(asked) = told.try_recv() {
-        assert!(!asked.line.starts_with("POST"), "{}", asked.line);
+    while let Ok(request) = requests.try_recv() {
+        assert!(!request.line.starts_with("POST"), "{}", request.line);
     }
     deliveries.finish(WITHIN).await;
     let replayed = Mutex::new(Vec::new());
-    open().replay(|sink, report, _| {
+    open().replay_undelivered(|sink, report, _| {
         let delivery = (sink.to_owned(), report.id().to_owned());
         replayed.lock().unwrap().push(delivery);
         true
@@ -290,8 +283,8 @@ async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
 }
 
 #[tokio::test]
-async fn a_storm_is_held_back_counted_and_told_as_a_series() {
-    let (sink, events, mut told) = sink(takes_events, Nobody).await;
+async fn a_storm_is_held_back_and_counted_in_a_series() {
+    let (sink, events, mut requests) = sink(takes_events, no_names).await;
     for n in 0..40 {
         let mut incident = incident();
         incident.id = format!("6f1c0a52-{n}-4242");
@@ -303,12 +296,12 @@ async fn a_storm_is_held_back_counted_and_told_as_a_series() {
     assert_eq!(counts.pending(), 0);
     assert!(events.patched.get() >= 1);
     let mut last = Value::Null;
-    while let Ok(asked) = told.try_recv() {
-        if asked.line.starts_with("PATCH") {
-            last = asked.body["series"]["count"].clone();
+    while let Ok(request) = requests.try_recv() {
+        if request.line.starts_with("PATCH") {
+            last = request.body["series"]["count"].clone();
         }
     }
-    // Itself and the fifteen, whatever they were brought up to date in between.
+    // The first and the fifteen held back, in one or more patches.
     assert_eq!(last, 16);
 }
 
@@ -316,7 +309,7 @@ async fn a_storm_is_held_back_counted_and_told_as_a_series() {
 async fn without_an_api_server_everything_is_skipped() {
     let sink = start(
         async { None },
-        Nobody,
+        no_names,
         true,
         &Metrics::default(),
         Receipts::default(),

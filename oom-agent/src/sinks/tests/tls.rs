@@ -1,4 +1,4 @@
-//! A bonker that speaks TLS, knows its clients by certificates, and demands a token.
+//! A bonker with TLS, client certificates and a token.
 
 use std::fs;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ impl Authority {
     }
 }
 
-/// The agent's files, as a Secret that is mounted.
+/// The agent's files, as in a mounted Secret.
 struct Mounted(TempDir);
 
 impl Mounted {
@@ -97,7 +97,7 @@ fn serve(listener: TcpListener, authority: &Authority) -> mpsc::Receiver<BonkIte
 }
 
 #[tokio::test]
-async fn secrets_that_were_rotated_are_taken_up() {
+async fn rotated_secrets_are_used() {
     let (listener, address) = listen().await;
     let (ours, others) = (Authority::new(), Authority::new());
     let mut received = serve(listener, &ours);
@@ -124,7 +124,7 @@ async fn secrets_that_were_rotated_are_taken_up() {
 }
 
 #[test]
-fn flags_that_contradict_each_other_are_refused() {
+fn contradicting_flags_are_refused() {
     let url = |text: &str| -> BonkerUrl { text.parse().unwrap() };
     let (_mounted, all) = Mounted::new();
     let token = Secrets {

@@ -38,7 +38,7 @@ pub(super) fn sandbox_of_another_runtime(stage: &mut Stage) -> Result<Value> {
             (
                 "degraded",
                 json!([
-                    "victims[0].outcome: the container shares its PID namespace: its first process cannot be told from one that was executed in it, or whose parent has ended"
+                    "victims[0].outcome: the container shares its PID namespace: its first process cannot be distinguished from one that was executed in it, or whose parent has ended"
                 ]),
             ),
         ],

@@ -1,4 +1,4 @@
-//! Which containers are looked at, when, and what is remembered of them.
+//! Which containers are checked when, and which have had kills and reports.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,82 +10,82 @@ use super::decide::{self, Age, Decision, Kill};
 use super::{Judgement, Mismatch, MismatchKind, State, Status, Stored, UndecidedReason};
 use crate::incident::{Incident, Outcome, Pod, Victim};
 
-/// When a status is asked for after a kill, and what it is good for then. A container that lost a child may
-/// end of it within the first ten seconds.
+/// When a status is read after a kill, and how final it is then. A container that lost a child may end
+/// of it within the first ten seconds.
 const LOOKS: [(Duration, Age); 4] = [
     (Duration::from_secs(2), Age::Fresh),
     (Duration::from_secs(10), Age::Settling),
-    // Lest an end is forgotten that a container has which ends again and again.
+    // A container that ends again and again: its last end is forgotten by the next.
     (Duration::from_secs(30), Age::Settling),
     (Duration::from_mins(1), Age::Settled),
 ];
 
-/// Kills whose containers are to be looked at, one for each pod.
+/// Pending checks, one for each kill and pod.
 const CHECKS: usize = 256;
 
 /// Containers of one incident, in one pod.
 const CONTAINERS: usize = 16;
 
-/// Containers that are remembered.
+/// Remembered containers.
 const REMEMBERED: usize = 1024;
 
-/// What is to be looked at, and what was.
+/// The checks to make, and the containers that were seen before.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct PendingChecks {
     checks: VecDeque<Check>,
-    struck: Recent,
-    told: Recent,
-    /// All kills since then are known.
+    killed: Recent,
+    reported: Recent,
+    /// No kill since then was missed.
     since: Timestamp,
 }
 
-/// The containers of one pod, after one incident.
+/// The containers of one pod to check after one incident.
 #[derive(Debug)]
-pub struct Check {
+pub(crate) struct Check {
     incident: Arc<Incident>,
     pod_uid: Option<String>,
-    /// Those that were struck and are not decided on.
+    /// Containers with victims and without a verdict.
     open: Vec<String>,
-    /// Those that were not struck, and were called OOM-killed at the first look.
+    /// Containers without victims whose status was `OOMKilled` at the first look.
     suspects: Vec<String>,
-    /// How those of `open` have ended, as far as that was seen: runtime and kubelet forget it with the next end.
+    /// The last seen ends of those in `open`: runtime and kubelet forget one with the next.
     ended: Vec<Status>,
     born: Instant,
     /// Which of [`LOOKS`] is next.
     look: usize,
 }
 
-/// Ids of containers, and when each came; the oldest goes.
+/// Ids of containers, and when each was added; the oldest is dropped.
 #[derive(Debug, Default)]
 struct Recent(VecDeque<(String, Timestamp)>);
 
-// === impl Watch ===
+// === impl PendingChecks ===
 
-impl Watch {
-    /// `since`: when the first kill could be seen.
-    pub fn new(since: Timestamp) -> Self {
+impl PendingChecks {
+    /// `since`: when the capture began.
+    pub(crate) fn new(since: Timestamp) -> Self {
         Self {
             checks: VecDeque::new(),
-            struck: Recent::default(),
-            told: Recent::default(),
+            killed: Recent::default(),
+            reported: Recent::default(),
             since,
         }
     }
 
-    /// Remembers a kill, and when to look at its containers. Gives how many find no room.
-    pub fn take(&mut self, incident: &Arc<Incident>, now: Instant) -> u64 {
+    /// Schedules the checks after a kill. Returns the number of containers that find no room.
+    pub(crate) fn add_incident(&mut self, incident: &Arc<Incident>, now: Instant) -> u64 {
         let mut checks: Vec<Check> = Vec::new();
         let mut dropped = 0;
         for victim in &incident.victims {
             if victim.cgroup.is_none() {
-                // It was somebody's.
-                self.blind(incident.time);
+                // The victim's container is unknown.
+                self.mark_missed(incident.time);
             }
             let Some(container) = &victim.container else {
                 continue;
             };
-            if let Some(forgotten) = self.struck.put(&container.id, incident.time) {
-                self.blind(forgotten);
+            if let Some(dropped_at) = self.killed.insert(&container.id, incident.time) {
+                self.mark_missed(dropped_at);
             }
             let pod_uid = victim.pod.as_ref().and_then(|pod| pod.uid.clone());
             let at = checks.iter().position(|check| check.pod_uid == pod_uid);
@@ -120,48 +120,48 @@ impl Watch {
         dropped
     }
 
-    /// Kills up to then may have gone unseen.
-    pub fn blind(&mut self, until: Timestamp) {
+    /// Kills until then may have been missed.
+    pub(crate) fn mark_missed(&mut self, until: Timestamp) {
         self.since = self.since.max(until);
     }
 
-    /// When there is something to look at next.
-    pub fn next(&self) -> Option<Instant> {
-        self.checks.iter().filter_map(Check::due).min()
+    /// When the next check is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.checks.iter().filter_map(Check::next_due).min()
     }
 
-    /// A check that is due.
-    pub fn due(&mut self, now: Instant) -> Option<Check> {
-        let is_due = |check: &Check| check.due().is_none_or(|due| due <= now);
+    /// Removes a check that is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Check> {
+        let is_due = |check: &Check| check.next_due().is_none_or(|due| due <= now);
         let at = self.checks.iter().position(is_due)?;
         self.checks.remove(at)
     }
 
-    /// How many containers wait to be decided on.
-    pub fn open(&self) -> u64 {
+    /// The number of containers without a verdict.
+    pub(crate) fn count_open(&self) -> u64 {
         self.checks
             .iter()
             .map(|check| check.open.len() as u64)
             .sum()
     }
 
-    /// Judges by what the runtime says at `now`, which is `time` on the wall; else why it says nothing.
-    /// What is not settled yet is due once more.
-    pub fn judge(
+    /// Compares the kills with the statuses read at `now`, which is `time` on the wall, or records why there
+    /// are none. A container without a final status stays pending.
+    pub(crate) fn judge(
         &mut self,
         mut check: Check,
         statuses: Result<&[Status], UndecidedReason>,
         now: Instant,
         time: Timestamp,
     ) -> Vec<Judgement> {
-        let (age, is_last) = check.looked(now);
+        let (age, is_last) = check.advance(now);
         let statuses = match statuses {
             Ok(statuses) => statuses,
             Err(why) if is_last && check.ended.is_empty() => {
                 return vec![Judgement::Undecided(why); check.open.len()];
             }
             Err(_) if is_last => &[],
-            // It may answer at the next look.
+            // The next look may succeed.
             Err(_) => {
                 self.checks.push_back(check);
                 return Vec::new();
@@ -169,27 +169,27 @@ impl Watch {
         };
         let mut judged = Vec::new();
         for id in std::mem::take(&mut check.open) {
-            let status = check.latest(&id, statuses);
+            let status = check.latest_status(&id, statuses);
             match (
-                decide::struck(check.kill(&id), status.as_ref(), age),
+                decide::decide_for_victim(check.kill_in(&id), status.as_ref(), age),
                 status,
             ) {
                 (Decision::Agrees, _) => judged.push(Judgement::Agrees),
                 (Decision::Undecided(why), _) => judged.push(Judgement::Undecided(why)),
                 (Decision::Differs(verdict), Some(status)) => {
-                    judged.push(check.differs(verdict, &status, time));
+                    judged.push(check.mismatch(verdict, &status, time));
                 }
                 (Decision::Differs(_) | Decision::Later, _) => check.open.push(id),
             }
         }
         if age > Age::Fresh {
-            judged.extend(self.suspects(&check, statuses, time));
+            judged.extend(self.judge_suspects(&check, statuses, time));
             check.suspects.clear();
         } else {
             for status in statuses {
                 let id = &status.container.id;
-                if !self.struck.has(id)
-                    && !self.told.has(id)
+                if !self.killed.contains(id)
+                    && !self.reported.contains(id)
                     && decide::is_suspect(status, check.incident.time)
                 {
                     check.suspects.push(id.clone());
@@ -202,20 +202,28 @@ impl Watch {
         judged
     }
 
-    /// What made the runtime mark them before the first look is known by the last one.
-    fn suspects(&mut self, check: &Check, statuses: &[Status], time: Timestamp) -> Vec<Judgement> {
+    /// By the second look every kill before the first one is known.
+    fn judge_suspects(
+        &mut self,
+        check: &Check,
+        statuses: &[Status],
+        time: Timestamp,
+    ) -> Vec<Judgement> {
         let mut judged = Vec::new();
         for status in statuses {
             let id = &status.container.id;
-            if !check.suspects.contains(id) || self.struck.has(id) || self.told.has(id) {
+            if !check.suspects.contains(id)
+                || self.killed.contains(id)
+                || self.reported.contains(id)
+            {
                 continue;
             }
-            // Once for each container is enough; whoever is forgotten is told of again.
-            self.told.put(id, time);
+            // Once for each remembered container.
+            self.reported.insert(id, time);
             judged.push(if status.created < self.since {
                 Judgement::Undecided(UndecidedReason::Unwatched)
             } else {
-                check.differs(MismatchKind::Phantom, status, time)
+                check.mismatch(MismatchKind::Phantom, status, time)
             });
         }
         judged
@@ -225,18 +233,17 @@ impl Watch {
 // === impl Check ===
 
 impl Check {
-    /// The pod's uid, where the container is a pod's.
-    pub fn pod_uid(&self) -> Option<&str> {
+    pub(crate) fn pod_uid(&self) -> Option<&str> {
         self.pod_uid.as_deref()
     }
 
-    /// Ids of the containers in it that are to be looked at in any case.
-    pub fn containers(&self) -> Vec<String> {
+    /// Ids of the containers whose statuses are needed.
+    pub(crate) fn container_ids(&self) -> Vec<String> {
         self.open.iter().chain(&self.suspects).cloned().collect()
     }
 
-    /// The pod as its victims have it.
-    pub fn pod(&self) -> Option<&Pod> {
+    /// The pod as of its victims.
+    pub(crate) fn pod(&self) -> Option<&Pod> {
         let mut pods = self
             .incident
             .victims
@@ -245,16 +252,16 @@ impl Check {
         pods.find(|pod| pod.uid == self.pod_uid)
     }
 
-    /// What the runtime says, corrected by what the kubelet has stored of the pod's containers: that is what
-    /// Kubernetes shows, and it keeps it whatever the runtime says later.
-    pub fn as_stored(&self, runtime: Vec<Status>, stored: &[Stored]) -> Vec<Status> {
+    /// The runtime's statuses, corrected by those that the kubelet has stored: Kubernetes shows and keeps
+    /// these, whatever the runtime reports later.
+    pub(crate) fn apply_stored(&self, runtime: Vec<Status>, stored: &[Stored]) -> Vec<Status> {
         let find = |id: &str| stored.iter().find(|stored| stored.container_id == id);
         let unknown = |id: &&String| runtime.iter().all(|status| status.container.id != **id);
         let collected = self.open.iter().filter(unknown);
         let collected = collected.filter_map(|id| {
-            let (stored, status) = (find(id)?, self.forgotten(id)?);
+            let (stored, status) = (find(id)?, self.status_from_victim(id)?);
             Some(match &stored.ended {
-                Some(end) => end.apply(status),
+                Some(end) => end.apply_to(status),
                 None => Status {
                     state: State::Running,
                     ..status
@@ -265,7 +272,7 @@ impl Check {
         let known = runtime.into_iter().map(|status| {
             let end = find(&status.container.id).and_then(|stored| stored.ended.as_ref());
             match (end, status.state) {
-                (Some(end), _) => end.apply(status),
+                (Some(end), _) => end.apply_to(status),
                 // The kubelet has yet to store it.
                 (None, State::Exited) => Status {
                     state: State::Unknown,
@@ -277,10 +284,10 @@ impl Check {
         known.chain(collected).collect()
     }
 
-    /// The container of a victim that the runtime does not know any more.
-    fn forgotten(&self, id: &str) -> Option<Status> {
-        let is_its = |victim: &&Victim| victim.container.as_ref().is_some_and(|one| one.id == id);
-        let victim = self.incident.victims.iter().find(is_its)?;
+    /// For a victim's container that the runtime has removed.
+    fn status_from_victim(&self, id: &str) -> Option<Status> {
+        let is_in_it = |victim: &&Victim| victim.container.as_ref().is_some_and(|one| one.id == id);
+        let victim = self.incident.victims.iter().find(is_in_it)?;
         Some(Status {
             container: victim.container.clone()?,
             pod: victim.pod.clone(),
@@ -292,8 +299,8 @@ impl Check {
         })
     }
 
-    /// Remembers how a container has ended; gives its status, or how it had ended when it was last seen.
-    fn latest(&mut self, id: &str, statuses: &[Status]) -> Option<Status> {
+    /// The container's status, else its last seen end. Remembers an end.
+    fn latest_status(&mut self, id: &str, statuses: &[Status]) -> Option<Status> {
         let of_it = |status: &&Status| status.container.id == id;
         let status = statuses.iter().find(of_it);
         match status.map(|status| status.state) {
@@ -307,12 +314,12 @@ impl Check {
         }
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Instant> {
         Some(self.born + LOOKS.get(self.look)?.0)
     }
 
-    /// At `now`: which look this is, and whether it was the last.
-    fn looked(&mut self, now: Instant) -> (Age, bool) {
+    /// Counts the looks that are due at `now`. Returns how final this one is, and whether it is the last.
+    fn advance(&mut self, now: Instant) -> (Age, bool) {
         let mut age = Age::Fresh;
         while let Some((after, next)) = LOOKS.get(self.look)
             && now >= self.born + *after
@@ -322,7 +329,7 @@ impl Check {
         (age, self.look == LOOKS.len())
     }
 
-    fn kill(&self, id: &str) -> Kill {
+    fn kill_in(&self, id: &str) -> Kill {
         let incident = &self.incident;
         let mut within = incident.victims.iter().filter(|victim| {
             let container = victim.container.as_ref();
@@ -335,7 +342,7 @@ impl Check {
         }
     }
 
-    fn differs(&self, verdict: MismatchKind, status: &Status, time: Timestamp) -> Judgement {
+    fn mismatch(&self, verdict: MismatchKind, status: &Status, time: Timestamp) -> Judgement {
         Judgement::Differs(Box::new(Mismatch {
             verdict,
             incident: Arc::clone(&self.incident),
@@ -348,12 +355,12 @@ impl Check {
 // === impl Recent ===
 
 impl Recent {
-    fn has(&self, id: &str) -> bool {
+    fn contains(&self, id: &str) -> bool {
         self.0.iter().any(|(known, _)| known == id)
     }
 
-    /// Gives when the one came that had to go.
-    fn put(&mut self, id: &str, time: Timestamp) -> Option<Timestamp> {
+    /// Returns when the entry was added that was dropped for it.
+    fn insert(&mut self, id: &str, time: Timestamp) -> Option<Timestamp> {
         if let Some(known) = self.0.iter().position(|(known, _)| known == id) {
             self.0.remove(known);
         }

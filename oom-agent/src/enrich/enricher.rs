@@ -1,4 +1,4 @@
-//! A found kill becomes an incident: its container, its pod, its moment.
+//! Makes an incident of a kill: adds the container, the pod, the limit and the memory.
 
 use std::iter::successors;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use memcg::{Memory, NodeRoot, Snapshots};
 use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 use service::clock;
 
-use super::discover::Runtimes;
-use super::names::Names;
+use super::container_names::ContainerNames;
 use super::owner::owner_by_path;
-use super::sampling::Watched;
+use super::runtimes::Runtimes;
 use crate::host::Host;
 use crate::incident::{
     self, Container, History, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
@@ -21,37 +20,37 @@ use crate::incident::{
 use crate::procfs::Procfs;
 use pressure::FlightRecorder;
 
-/// Given to look at what memory was made of; it takes some 60 µs for a cgroup, but on a node that thrashes.
+/// How long reading the memory breakdown may take: some 60 µs for a cgroup, but longer on a thrashing node.
 const SNAPSHOT: Duration = Duration::from_secs(1);
 
-/// Given to find who holds most: on a node without memory, reading takes memory that is not there yet.
+/// How long finding the largest holders may take: on a node without memory, reading waits for memory.
 const HOLDERS: Duration = Duration::from_secs(1);
 
-pub(super) struct Resolver {
+pub(crate) struct Enricher {
     host: Host,
-    /// `None` where /proc is another PID namespace's.
+    /// `None` where the host's procfs is not mounted.
     procfs: Option<Procfs>,
-    /// This process as the host numbers it.
+    /// This process's pid on the host.
     own_pid: Option<u32>,
     snapshots: Snapshots,
     recorder: FlightRecorder,
-    pub(super) node: NodeRoot,
+    pub(crate) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
     attached_ns: AtomicU64,
-    pub(super) names: Arc<Names>,
-    pub(super) runtimes: Arc<Runtimes>,
+    pub(crate) names: Arc<ContainerNames>,
+    pub(crate) runtimes: Arc<Runtimes>,
 }
 
-// === impl Resolver ===
+// === impl Enricher ===
 
-impl Resolver {
-    pub(super) fn new(
+impl Enricher {
+    pub(crate) fn new(
         host: Host,
         procfs: Option<Procfs>,
         snapshots: Snapshots,
-        watched: &Watched,
+        recorder: FlightRecorder,
         node: NodeRoot,
-        names: Arc<Names>,
+        names: Arc<ContainerNames>,
         runtimes: Arc<Runtimes>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -59,7 +58,7 @@ impl Resolver {
             own_pid: procfs.as_ref().and_then(Procfs::own_pid),
             procfs,
             snapshots,
-            recorder: watched.recorder.clone(),
+            recorder,
             node,
             attached_ns: AtomicU64::new(0),
             names,
@@ -67,35 +66,35 @@ impl Resolver {
         })
     }
 
-    /// Whether what no program of the kernel's reads can be read from /proc.
-    pub(super) fn reads_procfs(&self) -> bool {
+    /// Whether victims can be read from /proc.
+    pub(crate) fn reads_procfs(&self) -> bool {
         self.procfs.is_some()
     }
 
-    /// Has limits told by what the kernel counts: for those who cannot probe `out_of_memory`.
-    pub(super) fn count_limits(&self) {
+    /// Begins to find limits by the kernel's counters: for kernels where `out_of_memory` cannot be probed.
+    pub(crate) fn count_limits(&self) {
         self.snapshots.count_limits(clock::monotonic_ns());
     }
 
-    /// What was killed before has waited in pinned maps: /proc and the cgroups' files tell of another moment.
-    pub(super) fn attached(&self, attached_ns: u64) {
+    /// Kills before this have waited in pinned maps: by now /proc and the cgroups' files have changed.
+    pub(crate) fn set_attached(&self, attached_ns: u64) {
         self.attached_ns.store(attached_ns, Ordering::Relaxed);
     }
 
-    /// Whether it was killed before the programs were attached.
-    pub(super) fn has_waited(&self, stamp_ns: u64) -> bool {
+    /// Whether the kill was before the programs were attached.
+    pub(crate) fn has_waited(&self, stamp_ns: u64) -> bool {
         stamp_ns < self.attached_ns.load(Ordering::Relaxed)
     }
 
-    /// All that this host tells by itself, at once, but for what memory is made of. Never fails: what
-    /// cannot be found out is said in `degraded`.
-    pub(super) fn resolve(&self, kill: Kill) -> Incident {
+    /// Adds what this host knows without waiting, but for the memory breakdown. Never fails: `degraded` has
+    /// the reason for each missing field.
+    pub(crate) fn enrich(&self, kill: Kill) -> Incident {
         let mut kill = kill;
-        // All that goes stale comes first; the runtime may take its time.
+        // /proc first: it goes stale.
         for killed in &mut kill.victims {
-            self.read(killed);
+            self.read_process(killed);
         }
-        let mut limit = self.limit(&kill);
+        let mut limit = self.determine_limit(&kill);
         let victim_count = kill.victim_count();
         let Kill {
             stamp_ns,
@@ -104,19 +103,19 @@ impl Resolver {
             stamps,
             ..
         } = kill;
-        name_own(&mut trigger, self.own_pid);
+        rename_own_thread(&mut trigger, self.own_pid);
         let first = killed.first().map_or(0, |killed| killed.marked);
         let mut degraded = Vec::new();
         if trigger.is_none() {
             degraded.push("trigger: the mark's record was lost".to_owned());
         }
-        let memory = incident::memory_of_interest(&limit, &killed, self.host.page_size);
-        incident::add_own(&mut limit, &killed, &self.node, self.host.page_size);
-        let before = self.before(&limit, &memory, stamp_ns);
+        let memory = incident::memory_to_read(&limit, &killed, self.host.page_size);
+        incident::add_victim_holder(&mut limit, &killed, &self.node, self.host.page_size);
+        let before = self.find_history(&limit, &memory, stamp_ns);
         let mut victims = Vec::with_capacity(killed.len());
         let mut outcomes = Vec::with_capacity(killed.len());
         for (n, killed) in killed.into_iter().enumerate() {
-            let (victim, outcome, reasons) = victim(killed, &self.node);
+            let (victim, outcome, reasons) = enrich_victim(killed, &self.node);
             degraded.extend(
                 reasons
                     .into_iter()
@@ -138,10 +137,10 @@ impl Resolver {
             limit_lowered: limit.lowered,
             setting: limit.setting,
             holders: (limit.holders.into_iter())
-                .map(|holder| identify(holder, &self.node))
+                .map(|holder| identify_holder(holder, &self.node))
                 .collect(),
             oom: limit.oom,
-            outcome: combined(&outcomes),
+            outcome: combine_outcomes(&outcomes),
             trigger,
             victims,
             victim_count,
@@ -153,8 +152,8 @@ impl Resolver {
         }
     }
 
-    /// Adds what the memory is made of, which changes from now on.
-    pub(super) fn look(&self, incident: &mut Incident) {
+    /// Adds the memory breakdown and the largest holders.
+    pub(crate) fn read_memory(&self, incident: &mut Incident) {
         if self.has_waited(incident.stamp_ns) {
             let reason = "memory: the kill waited for the agent to be started again";
             incident.degraded.push(reason.to_owned());
@@ -172,12 +171,12 @@ impl Resolver {
         let sizes = node.and_then(|node| node.limit_bytes.zip(node.swap_limit_bytes));
         incident.limit_bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
         if incident.limit_bytes.is_none() {
-            let reason = "limit_bytes: neither the kernel nor /proc/meminfo has told it";
+            let reason = "limit_bytes: neither the kernel nor /proc/meminfo has it";
             incident.degraded.push(reason.to_owned());
         }
     }
 
-    /// Finds who holds most of what many share: of a limit above the pods, or of the node.
+    /// Finds the largest holders below a limit above the pods, or on the node.
     fn find_holders(&self, incident: &mut Incident, deadline: Instant) {
         let top = match (incident.scope, incident.limit_cgroup.as_deref()) {
             (Scope::Ancestor, Some(cgroup)) => cgroup,
@@ -187,12 +186,12 @@ impl Resolver {
         let (read, mut whole) = self.snapshots.holders(top, deadline);
         let mut holders: Vec<Holder> = read.into_iter().map(Holder::from).collect();
         for own in incident.holders.drain(..) {
-            incident::merge_own(&mut holders, own);
+            incident::merge_victim_holder(&mut holders, own);
         }
         let procfs = self.procfs.as_ref();
         if let Some(procfs) = procfs.filter(|_| incident.scope == Scope::Node) {
-            let but: Vec<u32> = incident.victims.iter().map(|victim| victim.pid).collect();
-            let (largest, all) = procfs.largest(&but, self.host.page_size, deadline);
+            let victims: Vec<u32> = incident.victims.iter().map(|victim| victim.pid).collect();
+            let (largest, all) = procfs.find_largest(&victims, self.host.page_size, deadline);
             whole &= all;
             if let Some((process, cgroup)) = largest {
                 incident::add_process(&mut holders, process, cgroup);
@@ -206,7 +205,7 @@ impl Resolver {
         incident.holders = holders
             .into_iter()
             .map(|holder| {
-                let mut holder = identify(holder, &self.node);
+                let mut holder = identify_holder(holder, &self.node);
                 if holder.container.is_none() && holder.pod.is_some() {
                     holder.container = self.largest_container(&holder.cgroup, deadline);
                 }
@@ -219,12 +218,12 @@ impl Resolver {
     fn largest_container(&self, pod: &str, deadline: Instant) -> Option<Container> {
         let children = self.snapshots.children(pod, deadline)?;
         let largest = children.into_iter().max_by_key(|child| child.usage_bytes)?;
-        identify(largest.into(), &self.node).container
+        identify_holder(largest.into(), &self.node).container
     }
 
-    /// Whether it is another node's on the same kernel: all of it lies outside of this node's cgroups,
-    /// and no runtime of this node knows its containers.
-    pub(super) fn is_elsewhere(&self, incident: &Incident) -> bool {
+    /// Whether the kill is another node's on the same kernel: all victims were outside of this node's cgroups,
+    /// and no runtime of this node knows their containers.
+    pub(crate) fn is_elsewhere(&self, incident: &Incident) -> bool {
         let is_elsewhere = |victim: &Victim| {
             let path = victim.cgroup.as_deref();
             let container = victim.container.as_ref();
@@ -234,25 +233,25 @@ impl Resolver {
         !incident.victims.is_empty() && incident.victims.iter().all(is_elsewhere)
     }
 
-    fn limit(&self, kill: &Kill) -> Limit {
+    fn determine_limit(&self, kill: &Kill) -> Limit {
         let (killed, page_size) = (kill.victims.as_slice(), self.host.page_size);
         let deadline = Instant::now() + SNAPSHOT;
-        let mut limit = self.limit_hit(kill, deadline);
+        let mut limit = self.find_limit_hit(kill, deadline);
         if let Some(cgroup) = &limit.cgroup {
-            // As the node sees them: what it runs in itself is no container of its own.
+            // Relative to the node's root: the node's own container does not count.
             let victim = killed
                 .iter()
                 .find_map(|killed| killed.process.cgroup.as_deref());
             let seen = self.node.below(cgroup);
             limit.scope = seen.map_or(Scope::Ancestor, |cgroup| {
-                incident::position(cgroup, victim.and_then(|path| self.node.below(path)))
+                incident::classify_scope(cgroup, victim.and_then(|path| self.node.below(path)))
             });
         }
         if self.has_waited(kill.stamp_ns) {
             incident::choose_setting(&mut limit, killed, None, page_size);
             return limit;
         }
-        incident::look_for_swap_limit(&mut limit, killed, page_size, |cgroup| {
+        incident::detect_swap_limit(&mut limit, killed, page_size, |cgroup| {
             self.snapshots.swap_counter(cgroup, deadline)
         });
         let outside = kill.trigger.as_ref().is_some_and(|trigger| {
@@ -260,7 +259,7 @@ impl Resolver {
                 .iter()
                 .any(|killed| killed.process.pid == trigger.pid);
             let cgroup = self.procfs.as_ref().filter(|_| !is_victim);
-            let cgroup = cgroup.and_then(|procfs| procfs.cgroup(trigger.pid));
+            let cgroup = cgroup.and_then(|procfs| procfs.read_cgroup(trigger.pid));
             cgroup.is_some_and(|cgroup| !limit.holds(&cgroup))
         });
         incident::detect_lowered_limit(&mut limit, killed, outside);
@@ -274,14 +273,14 @@ impl Resolver {
         limit
     }
 
-    /// The limit that the kernel counted, as far as it is known.
-    fn limit_hit(&self, kill: &Kill, deadline: Instant) -> Limit {
+    /// The limit that was hit, as far as it is known.
+    fn find_limit_hit(&self, kill: &Kill, deadline: Instant) -> Limit {
         let killed = kill.victims.as_slice();
         if let Some(control) = &kill.control {
             let victim = killed
                 .iter()
                 .find_map(|killed| killed.process.cgroup.as_deref());
-            return incident::seen(control, victim, self.host.page_size);
+            return incident::limit_from_control(control, victim, self.host.page_size);
         }
         let read = killed
             .iter()
@@ -291,14 +290,14 @@ impl Resolver {
         let now_ns = clock::monotonic_ns();
         let rose = path.and_then(|path| self.snapshots.rose(path, kill.stamp_ns, now_ns, deadline));
         if let (Some(path), Some(rose)) = (path, rose) {
-            return incident::counted(path, &rose, levels, self.host.page_size);
+            return incident::limit_from_counters(path, &rose, levels, self.host.page_size);
         }
-        incident::inferred(path, levels, self.host.page_size)
+        incident::infer_limit(path, levels, self.host.page_size)
     }
 
-    /// How the cgroup whose setting it is came to this, else the one whose limit it was, else the
-    /// victim's or the next above it that was watched. A copy under a short lock, and some 20 µs of sums.
-    fn before(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<History> {
+    /// The history of the cgroup whose setting it is, else of the one whose limit was hit, else of the victim's
+    /// or its nearest sampled ancestor. Takes a short lock, and some 20 µs of sums.
+    fn find_history(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<History> {
         if self.has_waited(stamp_ns) {
             return None;
         }
@@ -322,8 +321,8 @@ impl Resolver {
         })
     }
 
-    /// What its own context did not tell.
-    fn read(&self, killed: &mut KernelVictim) {
+    /// Reads from /proc what the autopsy lacks.
+    fn read_process(&self, killed: &mut KernelVictim) {
         let waited = self.has_waited(killed.stamp_ns);
         match (&self.procfs, killed.fate) {
             (_, Fate::Autopsied | Fate::Counted) => {}
@@ -340,8 +339,8 @@ impl Resolver {
     }
 }
 
-/// Gives the trigger the agent's own name where it was the agent: the kernel has that of a thread.
-fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
+/// Names the trigger after the agent where it was the agent: the kernel has a thread's name.
+fn rename_own_thread(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
     let own = trigger
         .as_mut()
         .filter(|trigger| Some(trigger.pid) == own_pid);
@@ -350,8 +349,8 @@ fn name_own(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
     }
 }
 
-/// A victim with its container and pod, as far as its cgroup tells, and what became of it.
-fn victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
+/// Adds the container and pod of the cgroup. Returns the outcome and the degraded fields, too.
+fn enrich_victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     let first = incident::is_first_process(&killed);
     let KernelVictim {
         process,
@@ -383,13 +382,13 @@ fn victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec<String
     (victim, outcome, degraded)
 }
 
-fn identify(mut holder: Holder, node: &NodeRoot) -> Holder {
+fn identify_holder(mut holder: Holder, node: &NodeRoot) -> Holder {
     (holder.container, holder.pod) = owner_by_path(node.identity(&holder.cgroup));
     holder
 }
 
-/// Of several victims the one whose fate says most.
-fn combined(outcomes: &[Outcome]) -> Outcome {
+/// The most severe of several outcomes.
+fn combine_outcomes(outcomes: &[Outcome]) -> Outcome {
     [
         Outcome::ContainerDied,
         Outcome::ChildDied,
@@ -405,7 +404,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_of_the_agent_is_called_as_the_agent() {
+    fn a_thread_of_the_agent_is_named_after_the_agent() {
         let trigger = |comm: &str| {
             Some(Trigger {
                 pid: 7,
@@ -414,7 +413,7 @@ mod tests {
         };
         for (own_pid, comm) in [(Some(7), "oom-agent"), (Some(8), "ring"), (None, "ring")] {
             let mut found = trigger("ring");
-            name_own(&mut found, own_pid);
+            rename_own_thread(&mut found, own_pid);
             assert_eq!(found, trigger(comm));
         }
     }

@@ -1,88 +1,71 @@
-//! Gives an incident's containers and pods their names: as the runtimes have told them before the kill, else
-//! by asking now.
+//! Adds the names of an incident's containers and pods: those read before the kill, else by a query to the
+//! runtimes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use memcg::cgroup;
 use service::escape;
 use tokio::time::timeout;
 
-use super::names::Names;
-use super::resolve::Resolver;
+use super::enricher::Enricher;
 use crate::cri;
 use crate::incident::{Container, Incident, Pod};
-use crate::sinks;
 
-/// The longest reason in `degraded`, in bytes: parts of it are the runtime's own words.
+/// The longest reason in `degraded`, in bytes: parts of it come from the runtime.
 const REASON_LEN: usize = 512;
 
-/// Containers of one incident that are asked for at once: a cgroup that dies as one has few.
+/// Parallel queries for one incident: a group that is killed as one has few containers.
 const AT_ONCE: usize = 32;
 
-/// Names for who can wait longer than the incident could.
-pub(super) struct Later(pub(super) Arc<Names>);
+// === impl Enricher ===
 
-// === impl Later ===
-
-impl sinks::Names for Later {
-    fn name(&self, id: &str) -> Option<(Container, Option<Pod>)> {
-        let found = self.0.get(id);
-        if found.is_none() {
-            self.0.want(id);
-        }
-        found.map(|found| (found.container, found.pod))
-    }
-}
-
-// === impl Resolver ===
-
-impl Resolver {
-    /// Whether a container runtime may have something to say of it.
-    pub(super) fn has_container(incident: &Incident) -> bool {
+impl Enricher {
+    /// Whether a container runtime may know one of its containers.
+    pub(crate) fn has_container(incident: &Incident) -> bool {
         let victims = incident.victims.iter().map(|victim| &victim.container);
         let holders = incident.holders.iter().map(|holder| &holder.container);
         let mut containers = victims.chain(holders).flatten();
-        containers.any(is_a_runtimes)
+        containers.any(has_runtime_id)
     }
 
-    /// Adds what the runtimes have said before it was killed. False: one has to be asked.
-    pub(super) fn name_known(&self, incident: &mut Incident) -> bool {
-        let mut is_whole = true;
-        for (_, container, pod) in places(incident) {
+    /// Adds the names that are known already. False: a runtime has to be queried.
+    pub(crate) fn add_known_names(&self, incident: &mut Incident) -> bool {
+        let mut is_complete = true;
+        for (_, container, pod) in owners_mut(incident) {
             let id = container
                 .as_ref()
-                .filter(|container| is_a_runtimes(container));
+                .filter(|container| has_runtime_id(container));
             match id.map(|container| self.names.get(&container.id)) {
-                Some(Some(found)) => name(container, pod, &found),
-                Some(None) => is_whole = false,
+                Some(Some(found)) => set_names(container, pod, &found),
+                Some(None) => is_complete = false,
                 None => {}
             }
         }
-        is_whole
+        is_complete
     }
 
-    /// Asks the runtimes for what they have not said before: all at once, so that the incident waits for
-    /// one answer. Never fails, as [`resolve`](Self::resolve) does not.
-    pub(super) async fn name(&self, mut incident: Incident) -> Incident {
-        let containers = places(&mut incident).filter_map(|(_, container, _)| container.as_ref());
+    /// Queries the runtimes for the missing names: all at once, so that the incident waits for one answer.
+    /// Never fails, as [`enrich`](Self::enrich) does not.
+    pub(crate) async fn add_names(&self, mut incident: Incident) -> Incident {
+        let containers =
+            owners_mut(&mut incident).filter_map(|(_, container, _)| container.as_ref());
         let unknown: BTreeSet<String> = containers
-            .filter(|it| is_a_runtimes(it) && self.names.get(&it.id).is_none())
+            .filter(|it| has_runtime_id(it) && self.names.get(&it.id).is_none())
             .map(|it| it.id.clone())
             .collect();
-        let ask = async |id: String| {
-            let answer = self.runtimes.container(&id, cri::PATIENCE).await;
+        let query = async |id: String| {
+            let answer = self.runtimes.find_container(&id, cri::PATIENCE).await;
             (id, answer)
         };
-        let asked = stream::iter(unknown.clone()).map(ask);
-        let mut answers = asked.buffer_unordered(AT_ONCE);
+        let queries = stream::iter(unknown.clone()).map(query);
+        let mut answers = queries.buffer_unordered(AT_ONCE);
         let (mut found, mut reasons) = (HashMap::new(), HashMap::new());
         let all = async {
             while let Some((id, answer)) = answers.next().await {
                 match answer {
                     Ok(identity) => {
-                        self.names.learn(identity.clone());
+                        self.names.insert(identity.clone());
                         found.insert(id, identity);
                     }
                     Err(unknown) => {
@@ -91,7 +74,7 @@ impl Resolver {
                 }
             }
         };
-        // Each has that long; however many there are, and while runtimes are looked for, no more.
+        // One patience for the queries, however many, and one for discovering the runtimes.
         let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
         for id in unknown.iter().filter(|id| !found.contains_key(*id)) {
             let reason = reasons
@@ -99,16 +82,16 @@ impl Resolver {
                 .or_insert_with(|| "no container runtime answered in time".to_owned());
             *reason = escape::truncate(reason, REASON_LEN).to_owned();
             tracing::warn!(container = id, error = reason, "the container goes unnamed");
-            self.names.want(id);
+            self.names.request(id);
         }
         let mut degraded = Vec::new();
-        for (place, container, pod) in places(&mut incident) {
+        for (place, container, pod) in owners_mut(&mut incident) {
             let Some(id) = container.as_ref().map(|container| container.id.as_str()) else {
                 continue;
             };
             let found = found.get(id).cloned().or_else(|| self.names.get(id));
             if let Some(found) = found {
-                name(container, pod, &found);
+                set_names(container, pod, &found);
             } else if let Some(reason) = reasons.get(id) {
                 let fields = ["container.name", "pod"];
                 degraded.extend(fields.map(|field| format!("{place}.{field}: {reason}")));
@@ -118,26 +101,26 @@ impl Resolver {
         incident
     }
 
-    /// What is known of a container, else what the runtimes say now.
-    pub(super) async fn container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
+    /// The known container, else the runtimes' answer.
+    pub(crate) async fn find_container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let found = match self.names.get(id) {
             Some(found) => found,
-            None => self.runtimes.container(id, cri::PATIENCE).await.ok()?,
+            None => self.runtimes.find_container(id, cri::PATIENCE).await.ok()?,
         };
         Some((found.container, found.pod))
     }
 }
 
-/// Whether a runtime can be asked for it by its id.
-fn is_a_runtimes(container: &Container) -> bool {
+/// Whether a runtime can be queried for its id.
+fn has_runtime_id(container: &Container) -> bool {
     !container
         .runtime
         .as_deref()
         .is_some_and(cgroup::is_of_machines)
 }
 
-/// Each container and pod that an incident names, and in which field.
-fn places(
+/// Each container and pod of an incident, with its field.
+fn owners_mut(
     incident: &mut Incident,
 ) -> impl Iterator<Item = (String, &mut Option<Container>, &mut Option<Pod>)> {
     let victims = incident.victims.iter_mut().enumerate();
@@ -152,7 +135,7 @@ fn places(
     }))
 }
 
-fn name(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::Identity) {
+fn set_names(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::Identity) {
     *container = Some(found.container.clone());
     if found.pod.is_some() {
         pod.clone_from(&found.pod);

@@ -1,4 +1,4 @@
-//! The names against a container runtime of this process.
+//! The names against a container runtime in this process.
 
 use memcg::{NodeRoot, Snapshots};
 use tokio::time::timeout;
@@ -6,40 +6,39 @@ use tokio::time::timeout;
 use super::*;
 use crate::cri;
 use crate::cri::tests::{Answer, ID, container, serve, socket};
+use crate::enrich::Enricher;
 use crate::host::Host;
-use crate::incident::{Container, Incident, Victim};
-use crate::pipeline::resolve::Resolver;
-use crate::pipeline::sampling::Watched;
+use crate::incident::{Incident, Victim};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
 struct Scene {
-    names: Arc<Names>,
-    resolver: Arc<Resolver>,
+    names: Arc<ContainerNames>,
+    enricher: Arc<Enricher>,
     runtimes: Arc<Runtimes>,
 }
 
 fn scene(socket: &cri::Socket, node: &str) -> Scene {
     let runtimes = Arc::new(Runtimes::new(Some(socket.clone())));
-    let names = Arc::new(Names::new(NameCounts::default()));
-    let resolver = Resolver::new(
+    let names = Arc::new(ContainerNames::new(NameCounts::default()));
+    let enricher = Enricher::new(
         Host::read(None),
         None,
         Snapshots::new(Err("not mounted".to_owned()), "/proc"),
-        &Watched::default(),
+        pressure::FlightRecorder::default(),
         NodeRoot::new(node),
         Arc::clone(&names),
         Arc::clone(&runtimes),
     );
     Scene {
         names,
-        resolver,
+        enricher,
         runtimes,
     }
 }
 
 impl Scene {
-    /// Runs the background's part until `id` has a name.
+    /// Runs the background queries until `id` has a name.
     async fn until_named(&self, id: &str) -> Identity {
         let named = async {
             loop {
@@ -49,10 +48,10 @@ impl Scene {
                 tokio::task::yield_now().await;
             }
         };
-        let ask = Arc::clone(&self.names).ask(Arc::clone(&self.runtimes));
+        let queries = Arc::clone(&self.names).keep_current(Arc::clone(&self.runtimes));
         tokio::select! {
             found = timeout(WITHIN, named) => found.unwrap(),
-            () = ask => unreachable!("it asks until it is dropped"),
+            () = queries => unreachable!("they run until they are dropped"),
         }
     }
 }
@@ -82,20 +81,23 @@ fn incident(cgroups: &[&str]) -> Incident {
 }
 
 #[tokio::test]
-async fn a_kill_is_named_though_the_runtime_hangs_by_then() {
+async fn a_kill_has_its_names_though_the_runtime_hangs_by_then() {
     let (_dir, socket) = socket();
     let path = format!("/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/{ID}");
     let scene = scene(&socket, "");
     let server = serve(Answer::Containers(vec![labelled()]), &socket);
-    scene.names.notice(&path, true);
+    scene.names.note_cgroup(&path, true);
     scene.until_named(ID).await;
     drop(server);
     std::fs::remove_file(socket.path()).unwrap();
     let _hangs = serve(Answer::Never, &socket);
-    // Its cgroup may be gone before its kill is told.
-    scene.names.notice(&path, false);
+    // Its cgroup may be gone before its kill is reported.
+    scene.names.note_cgroup(&path, false);
     let mut incident = incident(&[&path]);
-    assert!(scene.resolver.name_known(&mut incident), "nobody is asked");
+    assert!(
+        scene.enricher.add_known_names(&mut incident),
+        "no runtime is queried"
+    );
     let victim = &incident.victims[0];
     let container = victim.container.as_ref().unwrap();
     assert_eq!(container.name.as_deref(), Some("main"));
@@ -116,11 +118,11 @@ async fn containers_from_before_the_agent_are_known_though_no_cgroup_is_watched(
 }
 
 #[tokio::test]
-async fn a_runtime_that_comes_late_is_asked_again() {
+async fn a_runtime_that_starts_late_is_queried_again() {
     let (_dir, socket) = socket();
     let scene = scene(&socket, "");
-    scene.names.notice(&format!("/docker/{ID}"), true);
-    scene.names.ask_for(ID, &scene.runtimes).await;
+    scene.names.note_cgroup(&format!("/docker/{ID}"), true);
+    scene.names.query(ID, &scene.runtimes).await;
     assert_eq!(scene.names.counts.failed.get(), 1);
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
     scene.until_named(ID).await;
@@ -134,29 +136,28 @@ async fn a_socket_without_cri_is_named_where_the_name_is_missing() {
         b"HTTP/1.1 400 Bad Request\r\nServer: Docker/28\r\n\r\n",
     );
     let named = scene(&socket, "")
-        .resolver
-        .name(incident(&[&format!("/docker/{ID}")]))
+        .enricher
+        .add_names(incident(&[&format!("/docker/{ID}")]))
         .await;
-    let says = &named.degraded[0];
+    let reason = &named.degraded[0];
     assert!(
-        says.starts_with("victims[0].container.name: the socket unix://"),
-        "{says}"
+        reason.starts_with("victims[0].container.name: the socket unix://"),
+        "{reason}"
     );
     assert!(
-        says.contains("has no CRI v1: it speaks Docker's own API"),
-        "{says}"
+        reason.contains("has no CRI v1: it speaks Docker's own API"),
+        "{reason}"
     );
 }
 
 #[tokio::test]
-async fn a_container_that_no_event_is_written_of_yet_is_asked_for_meanwhile() {
+async fn a_container_whose_event_waits_is_queried_for() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
     let scene = scene(&socket, "");
-    let later = crate::pipeline::naming::Later(Arc::clone(&scene.names));
-    assert!(crate::sinks::Names::name(&later, ID).is_none());
+    assert!(scene.names.get_or_request(ID).is_none());
     scene.until_named(ID).await;
-    let (container, pod) = crate::sinks::Names::name(&later, ID).unwrap();
+    let (container, pod) = scene.names.get_or_request(ID).unwrap();
     assert_eq!(container.name.as_deref(), Some("main"));
     assert_eq!(pod.unwrap().name.as_deref(), Some("hungry"));
 }
@@ -169,14 +170,14 @@ async fn a_runtime_that_hangs_costs_a_group_of_containers_one_wait() {
     let paths: Vec<String> = (0..20).map(|n| format!("/docker/{n:064x}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     let start = tokio::time::Instant::now();
-    let named = scene.resolver.name(incident(&paths)).await;
+    let named = scene.enricher.add_names(incident(&paths)).await;
     assert!(start.elapsed() < cri::PATIENCE * 2, "{:?}", start.elapsed());
     assert_eq!(named.degraded.len(), 40, "{:?}", named.degraded);
     assert!(named.degraded[0].contains("did not answer within 500ms"));
 }
 
 #[tokio::test]
-async fn what_lies_outside_of_the_nodes_cgroups_is_another_nodes_unless_a_runtime_knows_it() {
+async fn a_kill_outside_of_the_nodes_cgroups_is_another_nodes_unless_a_runtime_knows_it() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![labelled()]), &socket);
     let scene = scene(&socket, "/docker/node-a");
@@ -191,16 +192,16 @@ async fn what_lies_outside_of_the_nodes_cgroups_is_another_nodes_unless_a_runtim
         (other.as_str(), true),
         (ours.as_str(), false),
     ] {
-        let named = scene.resolver.name(incident(&[path])).await;
-        assert_eq!(scene.resolver.is_elsewhere(&named), is_elsewhere, "{path}");
+        let named = scene.enricher.add_names(incident(&[path])).await;
+        assert_eq!(scene.enricher.is_elsewhere(&named), is_elsewhere, "{path}");
     }
     let mut unread = incident(&["/docker/node-b"]);
     unread.victims[0].cgroup = None;
-    assert!(!scene.resolver.is_elsewhere(&unread));
+    assert!(!scene.enricher.is_elsewhere(&unread));
     let whole = self::scene(&socket, "");
     assert!(
         !whole
-            .resolver
+            .enricher
             .is_elsewhere(&incident(&["/docker/node-b/x"]))
     );
 }

@@ -1,42 +1,41 @@
-//! Whose a cgroup is: as the container runtime knows it, else as its path tells.
+//! A cgroup's container and pod: from the container runtime, else from the path.
 
 use std::time::Duration;
 
 use memcg::cgroup::Identity;
 use tokio::time::timeout;
 
-use super::resolve::Resolver;
+use super::enricher::Enricher;
 use crate::incident::{Container, Pod};
 
-/// More than a runtime is given for a container or a pod.
+/// Longer than one query to a runtime may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The container, where the cgroup is one's, and the pod, where it is one's or a container's of it. What
-/// no runtime reports in time is as the path has it.
-pub(super) async fn find_owner(
-    resolver: &Resolver,
+/// The container and the pod of a cgroup. Without a runtime's answer in time they come from the path.
+pub(crate) async fn find_owner(
+    enricher: &Enricher,
     identity: Identity,
 ) -> (Option<Container>, Option<Pod>) {
-    let asked = timeout(PATIENCE, ask_runtimes(resolver, &identity)).await;
-    let (container, pod) = asked.ok().flatten().unwrap_or_default();
+    let answer = timeout(PATIENCE, query_runtimes(enricher, &identity)).await;
+    let (container, pod) = answer.ok().flatten().unwrap_or_default();
     let by_path = owner_by_path(identity);
     (container.or(by_path.0), pod.or(by_path.1))
 }
 
-async fn ask_runtimes(
-    resolver: &Resolver,
+async fn query_runtimes(
+    enricher: &Enricher,
     identity: &Identity,
 ) -> Option<(Option<Container>, Option<Pod>)> {
     if let Some(id) = &identity.container_id {
-        let (container, pod) = resolver.container(id).await?;
+        let (container, pod) = enricher.find_container(id).await?;
         return Some((Some(container), pod));
     }
     let uid = identity.pod_uid.as_ref()?;
-    let sandbox = resolver.runtimes.find().await.sandbox(uid).await?;
+    let sandbox = enricher.runtimes.find().await.sandbox(uid).await?;
     Some((None, Some(sandbox.ok()?.pod)))
 }
 
-/// The container and pod as a cgroup's path names them.
+/// The container and pod by the ids in a cgroup's path.
 pub(super) fn owner_by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
     let is_machine = identity.is_machine();
     let container = identity.container_id.map(|id| Container {
