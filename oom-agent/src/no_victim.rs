@@ -94,7 +94,7 @@ impl Sighting {
     }
 
     /// As an incident, at `time` on the wall.
-    pub fn incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
+    pub(crate) fn incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
         let below = node.below(&self.cgroup);
         let scope = below.map_or(Scope::Ancestor, |path| position(path, None));
         let mut degraded = Vec::new();

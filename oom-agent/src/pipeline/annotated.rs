@@ -59,7 +59,7 @@ impl Annotated {
             known: Known::Nothing,
             unheeded: None,
         };
-        let sandbox = match self.resolver.runtimes.find().await.sandbox(&uid).await {
+        let sandbox = match self.resolver.runtimes.find().await.find_sandbox(&uid).await {
             Some(Ok(sandbox)) => sandbox,
             None => {
                 self.counts.unanswered.inc();
@@ -87,7 +87,7 @@ impl Annotated {
             },
             None => sandbox.annotations,
         };
-        self.counts.asked.inc();
+        self.counts.answered.inc();
         let (marks, complaints) = self.node.annotated(&annotations);
         let unheeded = (!complaints.is_empty()).then(|| Unheeded {
             id: format!("{}-{}-annotations", self.host.boot, clock::monotonic_ns()),

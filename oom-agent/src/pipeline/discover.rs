@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
+use crate::cri::{self, Cri, CriError, RuntimeSet, SOCKETS, Socket};
 use crate::k8s::{self, Recorder};
 
 /// Given to find credentials: an exec plugin or a file on a dead mount may hang.
@@ -53,13 +53,13 @@ impl Runtimes {
     }
 
     /// The socket that was named, or what [`find`](Self::find) gave last. Waits for nobody.
-    pub(super) fn known(&self) -> Several {
-        Several(self.lock().runtimes.clone())
+    pub(super) fn known(&self) -> RuntimeSet {
+        RuntimeSet(self.lock().runtimes.clone())
     }
 
     /// The socket that was named, else all that answer. Those that did not are looked at again when it
     /// was some time ago.
-    pub(super) async fn find(&self) -> Several {
+    pub(super) async fn find(&self) -> RuntimeSet {
         let mut looked = self.looked.lock().await;
         let is_first = looked.is_none();
         if looked.is_none_or(|looked| looked.elapsed() >= AGAIN) {
@@ -77,7 +77,7 @@ impl Runtimes {
         for cri in self.known().0 {
             if !cri.socket().path().exists() {
                 tracing::warn!(socket = %cri.socket(), "no container runtime listens there yet: containers go unnamed until one does");
-            } else if let Err(error @ CriError::Foreign { .. }) = cri.answers().await {
+            } else if let Err(error @ CriError::Foreign { .. }) = cri.check_connection().await {
                 tracing::warn!(%error, "containers go unnamed");
             }
         }
@@ -131,12 +131,12 @@ impl Runtimes {
         &self,
         id: &str,
         patience: Duration,
-    ) -> Result<cri::Identity, Unknown> {
+    ) -> Result<cri::ContainerInfo, Unknown> {
         let mut known = self.known();
         if known.0.is_empty() {
             known = self.find().await;
         }
-        match known.container(id, patience).await {
+        match known.find_container(id, patience).await {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => Err(Unknown {
                 is_everywhere: matches!(error, CriError::NotFound { .. }),
@@ -218,7 +218,7 @@ pub(super) async fn recorder(
 ) -> Option<Recorder> {
     let handle = Handle::current();
     let search = tokio::task::spawn_blocking(move || {
-        handle.block_on(async move { k8s::find(kubeconfig.as_deref()).await })
+        handle.block_on(async move { k8s::find_credentials(kubeconfig.as_deref()).await })
     });
     let found = match timeout(CREDENTIALS, search).await {
         Ok(Ok(found)) => found,

@@ -18,7 +18,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::resolve::Resolver;
 use super::sampling::Watched;
-use crate::admin::{self, Answer, Asked};
+use crate::admin::{self, Answer, Endpoint};
 use crate::cri;
 use crate::incident::Container;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
@@ -143,11 +143,12 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self.resolver.runtimes.find().await.running().await {
+        match self.resolver.runtimes.find().await.list_running().await {
             Some(Ok(found)) => {
-                let who = |found: &cri::Identity| Who::new(&found.container, found.pod.as_ref());
+                let who =
+                    |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
-                self.metrics.running(running, clock::monotonic_ns());
+                self.metrics.set_running(running, clock::monotonic_ns());
                 for found in found {
                     self.resolver.names.learn(found);
                 }
@@ -160,20 +161,20 @@ impl Health {
         *listed = Some(Instant::now());
     }
 
-    async fn answer(self: Arc<Self>, asked: Asked) -> Answer {
-        match asked {
-            Asked::Live => live(&self.liveness, &self.watched.sampler),
-            Asked::Ready => self.ready().await,
-            Asked::Metrics => self.encode().await,
+    async fn answer(self: Arc<Self>, endpoint: Endpoint) -> Answer {
+        match endpoint {
+            Endpoint::Live => live(&self.liveness, &self.watched.sampler),
+            Endpoint::Ready => self.ready().await,
+            Endpoint::Metrics => self.encode().await,
         }
     }
 
     async fn encode(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
-        self.metrics.read(self.meters.read());
-        self.metrics.usages(self.usages());
+        self.metrics.set_readings(self.meters.read());
+        self.metrics.set_usages(self.usages());
         self.metrics
-            .forecasts(self.forecasts(), self.watched.recorder.refused());
+            .set_forecasts(self.forecasts(), self.watched.recorder.refused());
         match self.metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,
@@ -206,7 +207,7 @@ impl Health {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
             let found = self.resolver.names.get(&id);
-            let found = found.unwrap_or_else(|| cri::Identity {
+            let found = found.unwrap_or_else(|| cri::ContainerInfo {
                 container: Container {
                     id,
                     ..Container::default()

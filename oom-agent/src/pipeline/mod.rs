@@ -73,7 +73,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Why `oom-agent run` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RunError {
+pub(crate) enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
     Probe(#[source] ProbeError),
@@ -101,7 +101,7 @@ pub enum RunError {
 }
 
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
-pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
+pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let mut terminated = signals().map_err(RunError::Signal)?;
     let secrets = args.bonkers.secrets()?;
     let post = warnings::post(&args)?;
@@ -123,7 +123,7 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
         resolver.attached(attached_ns);
-        metrics.attached(attached_ns);
+        metrics.set_attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
             Method::Classic => Expect::Nothing,
@@ -281,7 +281,7 @@ impl Running {
         }
         let metrics = Arc::clone(&pipeline.metrics);
         pipeline.finish().await;
-        metrics.read(Readings {
+        metrics.set_readings(Readings {
             kernel_kills,
             ..meters.read()
         });
@@ -357,7 +357,7 @@ impl Pipeline {
                 self.tell(&incident, told_ns);
             }
             Err(error) => {
-                self.metrics.untold();
+                self.metrics.count_lost();
                 tracing::error!(%error, "an incident was lost");
             }
         }
@@ -368,7 +368,7 @@ impl Pipeline {
         self.deliveries.record(incident, sinks, &self.pinned);
         self.sinks.offer_queued(&Arc::clone(incident).into());
         self.status_checker.offer(incident);
-        self.metrics.told(incident, told_ns);
+        self.metrics.count_incident(incident, told_ns);
     }
 
     async fn finish(mut self) {

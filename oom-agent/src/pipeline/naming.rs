@@ -72,7 +72,7 @@ impl Resolver {
             .map(|it| it.id.clone())
             .collect();
         let ask = async |id: String| {
-            let answer = self.runtimes.container(&id, cri::PATIENCE).await;
+            let answer = self.runtimes.container(&id, cri::CALL_TIMEOUT).await;
             (id, answer)
         };
         let asked = stream::iter(unknown.clone()).map(ask);
@@ -92,7 +92,7 @@ impl Resolver {
             }
         };
         // Each has that long; however many there are, and while runtimes are looked for, no more.
-        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
+        let _late = timeout(cri::CALL_TIMEOUT.saturating_mul(2), all).await;
         for id in unknown.iter().filter(|id| !found.contains_key(*id)) {
             let reason = reasons
                 .entry(id.clone())
@@ -122,7 +122,7 @@ impl Resolver {
     pub(super) async fn container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let found = match self.names.get(id) {
             Some(found) => found,
-            None => self.runtimes.container(id, cri::PATIENCE).await.ok()?,
+            None => self.runtimes.container(id, cri::CALL_TIMEOUT).await.ok()?,
         };
         Some((found.container, found.pod))
     }
@@ -152,7 +152,7 @@ fn places(
     }))
 }
 
-fn name(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::Identity) {
+fn name(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::ContainerInfo) {
     *container = Some(found.container.clone());
     if found.pod.is_some() {
         pod.clone_from(&found.pod);

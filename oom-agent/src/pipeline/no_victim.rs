@@ -97,7 +97,7 @@ impl Told {
 impl Ends {
     async fn tell(&self, sighting: Sighting) {
         let cause = sighting.cause;
-        self.counts.add(cause);
+        self.counts.count(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.resolver.node;
         let (container, pod) = find_owner(&self.resolver, node.identity(&sighting.cgroup)).await;

@@ -32,7 +32,7 @@ async fn ask_runtimes(
         return Some((Some(container), pod));
     }
     let uid = identity.pod_uid.as_ref()?;
-    let sandbox = resolver.runtimes.find().await.sandbox(uid).await?;
+    let sandbox = resolver.runtimes.find().await.find_sandbox(uid).await?;
     Some((None, Some(sandbox.ok()?.pod)))
 }
 

@@ -85,7 +85,7 @@ impl RingHandler {
 
     fn tell(&self, found: Vec<Kill>) {
         for found in found {
-            self.metrics.found(&found);
+            self.metrics.count_kill(&found);
             let mut incident = self.resolver.resolve(found);
             let unnamed = !self.resolver.name_known(&mut incident);
             if !unnamed && self.resolver.is_elsewhere(&incident) {
@@ -114,7 +114,7 @@ impl RingHandler {
                 Seen::Unnamed(Box::new(incident), !is_written)
             };
             if self.seen.blocking_send(seen).is_err() {
-                self.metrics.untold();
+                self.metrics.count_lost();
                 tracing::error!("an incident came after the end");
             }
         }

@@ -90,7 +90,7 @@ impl StatusChecker {
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
-            self.metrics.unjudged(UndecidedReason::TooMany, 1);
+            self.metrics.count_undecided(UndecidedReason::TooMany, 1);
         }
     }
 
@@ -127,13 +127,14 @@ impl Task {
             }
         }
         self.metrics
-            .unjudged(UndecidedReason::Ended, self.watch.open());
+            .count_undecided(UndecidedReason::Ended, self.watch.open());
     }
 
     fn take(&mut self, incident: &Arc<Incident>) {
         let dropped = self.watch.take(incident, Instant::now());
         if dropped > 0 {
-            self.metrics.unjudged(UndecidedReason::TooMany, dropped);
+            self.metrics
+                .count_undecided(UndecidedReason::TooMany, dropped);
             tracing::warn!(
                 incident = incident.id,
                 containers = dropped,
@@ -152,7 +153,7 @@ impl Task {
         self.mind_losses(time);
         let statuses = statuses.as_deref().map_err(|why| *why);
         for judgement in self.watch.judge(check, statuses, Instant::now(), time) {
-            self.metrics.judged(&judgement);
+            self.metrics.count_judgement(&judgement);
             match judgement {
                 Judgement::Agrees => {}
                 Judgement::Undecided(why) => {
@@ -166,7 +167,7 @@ impl Task {
     /// A kill that was lost on its way may have been anybody's.
     fn mind_losses(&mut self, now: Timestamp) {
         let lost = self.meters.lost()
-            + self.metrics.totals().untold
+            + self.metrics.totals().lost
             + self.overflowed.load(Ordering::Relaxed);
         if lost > self.lost {
             self.lost = lost;
@@ -204,7 +205,7 @@ impl Task {
         let asked = async {
             let runtimes = self.resolver.runtimes.find().await;
             let containers = check.containers();
-            let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
+            let statuses = runtimes.read_statuses(check.pod_uid(), &containers).await;
             statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
                 tracing::debug!(error = %chain(&error), "how containers are could not be asked");
                 UndecidedReason::Unanswered

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::act::{ConfigError, Notice, Noticed, Post, Sig};
-use crate::admin::{self, Answer, Asked};
+use crate::admin::{self, Answer, Endpoint};
 use crate::args::Sidecar;
 use crate::chain;
 use crate::signals::signals;
@@ -132,11 +132,11 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
     let shown = Arc::clone(exposition);
     let answer = move |asked| {
         let answer = match asked {
-            Asked::Metrics => Answer::Metrics {
+            Endpoint::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
                 text: lock(&shown).to_string(),
             },
-            Asked::Live | Asked::Ready => Answer::Yes,
+            Endpoint::Live | Endpoint::Ready => Answer::Yes,
         };
         std::future::ready(answer)
     };

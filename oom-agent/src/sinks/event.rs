@@ -226,7 +226,7 @@ impl<N: Names> Writer<N> {
         let Some((container, pod)) = found else {
             return false;
         };
-        draft.name(container, pod);
+        draft.set_names(container, pod);
         draft.is_on_named_pod()
     }
 
@@ -265,7 +265,9 @@ impl<N: Names> Writer<N> {
                 self.counts.skipped.inc();
             }
             _ => match draft.report.kills() {
-                Some(kill) => self.counts.delivered(kill.stamp_ns, clock::monotonic_ns()),
+                Some(kill) => self
+                    .counts
+                    .count_delivered(kill.stamp_ns, clock::monotonic_ns()),
                 None => {
                     self.counts.delivered.inc();
                 }

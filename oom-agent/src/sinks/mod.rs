@@ -182,7 +182,7 @@ impl Sink {
     }
 
     /// Lets the sink finish what is queued. What is not done when this is dropped is given up.
-    pub async fn finish(&self) -> SinkCounts {
+    pub(crate) async fn finish(&self) -> SinkCounts {
         self.shutdown.cancel();
         let task = self
             .task
@@ -197,8 +197,8 @@ impl Sink {
         self.counts.clone()
     }
 
-    /// What it has done so far.
-    pub fn counts(&self) -> SinkCounts {
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> SinkCounts {
         self.counts.clone()
     }
 }

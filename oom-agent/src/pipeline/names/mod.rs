@@ -13,7 +13,7 @@ use service::error_chain::chain;
 use tokio::sync::Notify;
 
 use super::discover::Runtimes;
-use crate::cri::Identity;
+use crate::cri::ContainerInfo;
 use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
 use table::Table;
@@ -46,7 +46,7 @@ impl Names {
     }
 
     /// What was said of a container; asks nobody.
-    pub(super) fn get(&self, id: &str) -> Option<Identity> {
+    pub(super) fn get(&self, id: &str) -> Option<ContainerInfo> {
         self.lock().get(id).cloned()
     }
 
@@ -56,7 +56,7 @@ impl Names {
     }
 
     /// A runtime has told of a container.
-    pub(super) fn learn(&self, found: Identity) {
+    pub(super) fn learn(&self, found: ContainerInfo) {
         self.change(|table| table.learn(found));
     }
 
@@ -144,7 +144,7 @@ impl Names {
     /// Whether every runtime that is there has told of all its containers.
     async fn list(&self, runtimes: &Runtimes) -> bool {
         let all = runtimes.find().await.0;
-        let asked = all.iter().map(|cri| cri.all(PATIENCE));
+        let asked = all.iter().map(|cri| cri.list_all(PATIENCE));
         let mut is_whole = !all.is_empty();
         for answer in futures::future::join_all(asked).await {
             match answer {
@@ -168,7 +168,7 @@ impl Names {
         let due = table.next();
         change(&mut table);
         self.counts.dropped.inc_by(table.dropped - before);
-        self.counts.show(table.known_len(), table.wanted_len());
+        self.counts.set(table.known_len(), table.wanted_len());
         if table.next() != due {
             self.changed.notify_one();
         }

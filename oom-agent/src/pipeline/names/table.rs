@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::cri::Identity;
+use crate::cri::ContainerInfo;
 use crate::sinks::Backoff;
 
 /// Containers whose names are kept, those that have gone included: what Kubernetes allows a node, and
@@ -32,7 +32,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct Known {
-    found: Identity,
+    found: ContainerInfo,
     /// Its cgroup is there.
     lives: bool,
     /// It is in `gone`, whether it lives again or not.
@@ -53,7 +53,7 @@ struct Wanted {
 
 impl Table {
     /// What was said of a container last.
-    pub(super) fn get(&self, id: &str) -> Option<&Identity> {
+    pub(super) fn get(&self, id: &str) -> Option<&ContainerInfo> {
         self.known.get(id).map(|known| &known.found)
     }
 
@@ -95,7 +95,7 @@ impl Table {
     }
 
     /// A runtime has told of it.
-    pub(super) fn learn(&mut self, found: Identity) {
+    pub(super) fn learn(&mut self, found: ContainerInfo) {
         let id = found.container.id.clone();
         let lives = self.wanted.remove(&id).is_some_and(|it| it.lives);
         if let Some(known) = self.known.get_mut(&id) {
@@ -195,8 +195,8 @@ mod tests {
     use super::*;
     use crate::incident::Container;
 
-    fn identity(id: &str, name: &str) -> Identity {
-        Identity {
+    fn identity(id: &str, name: &str) -> ContainerInfo {
+        ContainerInfo {
             container: Container {
                 id: id.to_owned(),
                 name: Some(name.to_owned()),

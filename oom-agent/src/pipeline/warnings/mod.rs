@@ -192,7 +192,7 @@ impl Task {
     /// One after the other: a container's signals come in the order of its levels.
     async fn act(&self, crossed: Crossed, telling: &mut JoinSet<()>) {
         let level = crossed.crossing.level;
-        self.counts.warned(level);
+        self.counts.count_warning(level);
         let signal = match crossed.marks.signal(level) {
             Some((whom, signal)) => {
                 let cgroups = self.cgroups.clone();

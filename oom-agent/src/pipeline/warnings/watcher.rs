@@ -39,7 +39,7 @@ impl Watcher {
             |key| self.cgroups.scores(key),
             |key| ahead(&self.recorder, key),
         );
-        self.counts.at_level(all.at_level());
+        self.counts.set_at_level(all.at_level());
         drop(all);
         let mut dropped: u64 = 0;
         for crossed in seen.crossed {

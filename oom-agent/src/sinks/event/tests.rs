@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Names, start};
 use crate::incident::{Container, Incident, Pod};
-use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
+use crate::k8s::fake::{Answer, Fake, Request, accept_events, incident, status};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::receipts::{Deliveries, Pinned, Receipts};
 use crate::sinks::Sink;
@@ -42,20 +42,20 @@ impl Names for Nobody {
 
 /// A sink on a server that tells the test of every request.
 async fn sink(
-    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     names: impl Names,
-) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Request>) {
     sink_with(answer, names, Receipts::default()).await
 }
 
 /// The same, and what it is done with is written down.
 async fn sink_with(
-    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     names: impl Names,
     receipts: Receipts,
-) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Request>) {
     let (tell, told) = mpsc::unbounded_channel();
-    let server = Fake::start(move |asked: &Asked| {
+    let server = Fake::start(move |asked: &Request| {
         // The test may have seen enough.
         let _enough = tell.send(asked.clone());
         answer(asked)
@@ -73,7 +73,7 @@ async fn sink_with(
     (sink, metrics.events, told)
 }
 
-async fn next(told: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
+async fn next(told: &mut mpsc::UnboundedReceiver<Request>, method: &str) -> Request {
     let find = async {
         loop {
             let asked = told.recv().await.unwrap();
@@ -104,7 +104,7 @@ fn nameless() -> Arc<Incident> {
     Arc::new(incident)
 }
 
-fn name(asked: &Asked) -> &Value {
+fn name(asked: &Request) -> &Value {
     &asked.body["metadata"]["name"]
 }
 
@@ -112,12 +112,12 @@ fn name(asked: &Asked) -> &Value {
 async fn an_event_is_written_when_the_server_is_back_and_only_once() {
     let away = AtomicU64::new(0);
     let (sink, events, mut told) = sink(
-        move |asked: &Asked| {
+        move |asked: &Request| {
             let post = asked.line.starts_with("POST");
             if post && away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else {
-                takes_events(asked)
+                accept_events(asked)
             }
         },
         Nobody,
@@ -140,11 +140,11 @@ async fn an_event_is_written_when_the_server_is_back_and_only_once() {
 #[tokio::test]
 async fn an_event_that_the_server_fails_at_holds_up_no_other() {
     let (sink, _, mut told) = sink(
-        |asked: &Asked| {
+        |asked: &Request| {
             if asked.line.contains("/namespaces/broken/") {
                 status(500)
             } else {
-                takes_events(asked)
+                accept_events(asked)
             }
         },
         Nobody,
@@ -171,7 +171,7 @@ async fn an_event_that_the_server_fails_at_holds_up_no_other() {
 
 #[tokio::test]
 async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
-    let (sink, _, mut told) = sink(takes_events, Later::default()).await;
+    let (sink, _, mut told) = sink(accept_events, Later::default()).await;
     sink.offer(&nameless().into());
     let asked = next(&mut told, "POST").await;
     assert_eq!(asked.body["involvedObject"]["kind"], "Pod");
@@ -187,7 +187,7 @@ async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
 #[tokio::test]
 async fn a_containers_name_that_comes_late_is_in_the_only_event() {
     // The API server does not say which container that is.
-    let (sink, events, mut told) = sink(takes_events, Later::default()).await;
+    let (sink, events, mut told) = sink(accept_events, Later::default()).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
@@ -202,7 +202,7 @@ async fn a_containers_name_that_comes_late_is_in_the_only_event() {
 
 #[tokio::test]
 async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_name() {
-    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+    let (sink, _, mut told) = sink(accept_events, Nobody).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
@@ -217,7 +217,7 @@ async fn at_the_end_an_event_is_about_the_pod_alone_where_its_container_has_no_n
 async fn a_name_is_waited_for_while_the_server_is_away() {
     let away = AtomicU64::new(0);
     let (sink, _, mut told) = sink(
-        move |asked: &Asked| {
+        move |asked: &Request| {
             if away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else if asked.line.starts_with("GET /api/v1/pods?") {
@@ -231,7 +231,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
                     "kind": "PartialObjectMetadataList", "items": [{"metadata": metadata}]}),
                 )
             } else {
-                takes_events(asked)
+                accept_events(asked)
             }
         },
         Nobody,
@@ -249,7 +249,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
 
 #[tokio::test]
 async fn at_the_end_nobody_waits_for_a_name() {
-    let (sink, _, mut told) = sink(takes_events, Nobody).await;
+    let (sink, _, mut told) = sink(accept_events, Nobody).await;
     sink.offer(&nameless().into());
     // Looked for in vain, and put back.
     next(&mut told, "GET /api/v1/pods?").await;
@@ -265,7 +265,7 @@ async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
     let open = || Deliveries::open(Some(dir.path()), &JournalCounts::default());
     let deliveries = open();
     let receipts = deliveries.receipts("kubernetes");
-    let (sink, _, mut told) = sink_with(takes_events, Nobody, receipts).await;
+    let (sink, _, mut told) = sink_with(accept_events, Nobody, receipts).await;
     let incident = nameless();
     deliveries.record(
         &incident,
@@ -291,7 +291,7 @@ async fn at_the_end_an_event_without_a_name_is_left_to_the_next_agent() {
 
 #[tokio::test]
 async fn a_storm_is_held_back_counted_and_told_as_a_series() {
-    let (sink, events, mut told) = sink(takes_events, Nobody).await;
+    let (sink, events, mut told) = sink(accept_events, Nobody).await;
     for n in 0..40 {
         let mut incident = incident();
         incident.id = format!("6f1c0a52-{n}-4242");
