@@ -1,4 +1,4 @@
-//! RuntimeSet runtimes on one node: all get each request, and the one that knows the container decides.
+//! Several runtimes on one node: all get each request, and the one that knows the container decides.
 
 use std::time::Duration;
 

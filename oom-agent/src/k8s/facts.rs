@@ -32,7 +32,7 @@ pub(super) struct Facts {
     pub(super) uid: Option<String>,
     /// The API server's own uid, where it differs.
     pub(super) api_uid: Option<String>,
-    /// The workload, as `ContainerKind/name`.
+    /// The workload, as `Kind/name`.
     pub(super) owner: Option<String>,
     /// By name.
     pub(super) containers: HashMap<String, ContainerKind>,

@@ -96,7 +96,7 @@ impl Pods {
             .get(name, &GetParams::default());
         let pod: Pod = match call_json(&self.client, request, LOOKUP_TIMEOUT).await {
             Ok(pod) => pod,
-            Err(error) => return Err(self.to_lookup_error(error, now)),
+            Err(error) => return Err(self.classify_error(error, now)),
         };
         let facts = Facts::from_pod(pod);
         if uid.is_some_and(|uid| !facts.has_uid(uid)) {
@@ -115,7 +115,7 @@ impl Pods {
             self.check_allowed(now)?;
             self.list = match self.list_node_pods().await {
                 Ok(list) => Some((now, list)),
-                Err(error) => return Err(self.to_lookup_error(error, now)),
+                Err(error) => return Err(self.classify_error(error, now)),
             };
         }
         let list = self.list.as_ref().map_or(&[][..], |(_, list)| list);
@@ -151,7 +151,7 @@ impl Pods {
         }
     }
 
-    fn to_lookup_error(&mut self, error: CallError, now: Instant) -> LookupError {
+    fn classify_error(&mut self, error: CallError, now: Instant) -> LookupError {
         match error.code() {
             Some(403) => {
                 if self.forbidden_at.is_none() {

@@ -12,7 +12,7 @@ use crate::k8s::{ContainerStatus, Ended, List, PodStatus};
 /// The kubelet's reason.
 const OOM_KILLED: &str = "OOMKilled";
 
-/// SeenKills of one container that are known one by one; all before the oldest of them count as reported.
+/// Kills of one container that are known one by one; all before the oldest of them count as reported.
 const KILLS_PER_CONTAINER: usize = 8;
 
 /// Pods whose kills are remembered.
@@ -38,16 +38,16 @@ pub(super) struct Scan {
     pub(super) kills: Vec<StatusKill>,
     /// Containers without a kill.
     pub(super) not_oom_killed: u64,
-    /// SeenKills from before the lookback, or without a time.
+    /// Kills from before the lookback, or without a time.
     pub(super) too_old: u64,
-    /// SeenKills that were returned before.
+    /// Kills that were returned before.
     pub(super) repeated: u64,
 }
 
 /// Remembers the kills that were returned.
 #[derive(Debug)]
 pub(super) struct SeenKills {
-    /// SeenKills before this are too old.
+    /// Kills before this are too old.
     since: Timestamp,
     pods: HashMap<String, PodKills>,
     /// Counts the lists of all pods.
@@ -61,7 +61,7 @@ struct PodKills {
     containers: HashMap<String, ContainerKills>,
 }
 
-/// SeenKills of one container that were returned.
+/// Kills of one container that were returned.
 #[derive(Debug, Default)]
 struct ContainerKills {
     last: VecDeque<(String, Timestamp)>,

@@ -126,7 +126,7 @@ impl Outputs {
         }
         let mut incident = report::status_incident(kill, Timestamp::now(), clock::monotonic_ns());
         if update == UpdateType::EventFailed {
-            let reason = "event: the API server did not take it; the log says why";
+            let reason = "event: it could not be written; the log has the reason";
             incident.degraded.push(reason.to_owned());
         }
         self.metrics

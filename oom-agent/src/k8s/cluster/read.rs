@@ -5,7 +5,7 @@ use std::io;
 
 use futures::io::{AsyncBufRead, AsyncBufReadExt as _};
 
-/// Longer strings are without_long_strings, in bytes.
+/// Longer strings are emptied, in bytes.
 const STRING_LEN: usize = 1024;
 
 /// An error where more than `max` bytes are kept.

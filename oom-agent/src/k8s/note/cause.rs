@@ -62,7 +62,7 @@ fn fate(kill: &KillText<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The figures of one victim say nothing about a group.
+/// The figures of one victim do not describe a group.
 fn resident(kill: &KillText<'_>) -> Option<String> {
     if kill.draft.victims().len() > 1 {
         return None;

@@ -95,7 +95,7 @@ fn ancestor(kill: &KillText<'_>) -> String {
 
 /// A cgroup above a pod, or outside of all pods.
 pub(super) enum Above {
-    /// The kubelet's: of all pods or of one QoS class.
+    /// The kubelet's: of all pods or of one quality-of-service class.
     Kubelet,
     /// The container that a node runs in: kind, minikube, k3d. The start of its id, escaped.
     Container(String),
