@@ -75,7 +75,7 @@ pub enum Command {
 pub struct Run {
     /// Socket of the container runtime [default: every known one that answers].
     #[arg(long, env = "OOM_AGENT_CRI_ENDPOINT", value_name = "unix:///PATH")]
-    pub cri_endpoint: Option<Socket>,
+    pub(crate) cri_endpoint: Option<Socket>,
 
     /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
     #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]

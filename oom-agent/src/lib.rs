@@ -1,20 +1,20 @@
 //! The agent's rooms; `ARCHITECTURE.md` has the map.
 
 mod act;
-pub mod admin;
+mod admin;
 pub mod args;
-pub mod commands;
-pub mod cri;
+mod commands;
+mod cri;
 mod enrich;
-pub mod host;
+mod host;
 mod incident;
-pub mod k8s;
-pub mod logging;
-pub mod metrics;
+mod k8s;
+mod logging;
+mod metrics;
 mod no_victim;
 mod pipeline;
 mod procfs;
-pub mod proxy;
+mod proxy;
 mod receipts;
 mod report;
 mod sidecar;
@@ -23,7 +23,7 @@ mod sinks;
 mod size;
 mod status_check;
 mod warn;
-pub mod watch_pods;
+mod watch_pods;
 
 use std::error::Error;
 use std::io;
@@ -33,7 +33,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 pub use args::{Cli, Command};
 pub use service::error_chain::chain;
 
-/// Reads the command line; an empty environment variable is as good as none.
+/// Parses the command line. An empty environment variable counts as unset.
 pub fn parse() -> Cli {
     let unset_if_empty = |arg: clap::Arg| {
         let empty = arg
@@ -48,30 +48,30 @@ pub fn parse() -> Cli {
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
-/// Does what the command line says.
+/// Runs the command.
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Run(args) => {
             let logging = logging::init(args.log_level, args.log_format)?;
             let log = logging.dropped_lines();
-            Ok(on_tokio(&logging, pipeline::run(*args, log))??)
+            Ok(run_on_tokio(&logging, pipeline::run(*args, log))??)
         }
         Command::WatchPods(args) => {
             let level = args::verbose(args.log_level, args.verbose);
             let logging = logging::init(level, args.log_format)?;
             let log = logging.dropped_lines();
-            Ok(on_tokio(&logging, watch_pods::run(args, log))??)
+            Ok(run_on_tokio(&logging, watch_pods::run(args, log))??)
         }
         Command::Sidecar(args) => {
             let logging = logging::init(args.log_level, args.log_format)?;
-            Ok(on_tokio(&logging, sidecar::run(args))??)
+            Ok(run_on_tokio(&logging, sidecar::run(args))??)
         }
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
         Command::Cgroup { paths } => {
             let out = io::BufWriter::new(io::stdout().lock());
             match commands::cgroup::run(&paths, io::stdin().lock(), out) {
-                // As in `| head -1`: whoever read has enough.
+                // As in `| head -1`: the reader has closed.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 done => Ok(done?),
             }
@@ -79,12 +79,12 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn on_tokio<T>(logging: &logging::Logging, work: impl Future<Output = T>) -> io::Result<T> {
+fn run_on_tokio<T>(logging: &logging::Logging, work: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let done = runtime.block_on(work);
-    // A thread that reads credentials may hang for ever; nothing is left to wait for.
+    // A thread that reads credentials may hang for ever.
     runtime.shutdown_background();
     let dropped = logging.dropped_lines().dropped_lines();
     if dropped > 0 {

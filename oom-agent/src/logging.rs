@@ -1,4 +1,4 @@
-//! Logs go to standard error, by a thread of their own: a reader that stalls holds up nothing.
+//! Logs go to standard error from their own thread: a stalled reader blocks nothing else.
 //! Standard output is for incidents.
 
 use std::io::{self, IsTerminal as _};
@@ -12,17 +12,17 @@ use tracing_subscriber::util::TryInitError;
 
 use crate::args::{LogFormat, LogLevel};
 
-/// Lines that wait for a standard error that stalls; more are dropped and counted.
+/// Lines that wait while standard error stalls; more are dropped and counted.
 const QUEUE: usize = 4096;
 
-/// Writes out what is queued when it is dropped.
-pub struct Logging {
+/// Flushes queued lines on drop.
+pub(crate) struct Logging {
     dropped: ErrorCounter,
     _guard: WorkerGuard,
 }
 
-/// Installs the one subscriber. Libraries are heard from `debug` on one step quieter.
-pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError> {
+/// Installs the subscriber. Libraries log one level less than the agent.
+pub(crate) fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError> {
     let (own, others) = match level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
@@ -70,8 +70,7 @@ pub fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError>
 // === impl Logging ===
 
 impl Logging {
-    /// Counts the lines that were not logged.
-    pub fn dropped_lines(&self) -> ErrorCounter {
+    pub(crate) fn dropped_lines(&self) -> ErrorCounter {
         self.dropped.clone()
     }
 }

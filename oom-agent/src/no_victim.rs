@@ -41,7 +41,7 @@ pub(crate) struct Sighting {
 
 /// An episode, as it is reported.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NoVictim {
+pub(crate) struct NoVictim {
     /// Without victims; its outcome is the cause.
     pub incident: Incident,
     /// The container of the cgroup.
@@ -173,7 +173,7 @@ impl Episodes {
 
 impl NoVictim {
     /// The note of its Event: what happens, and what to do next. Names in it are escaped and bounded.
-    pub fn event_note(&self) -> String {
+    pub(crate) fn event_note(&self) -> String {
         let container = self.container.as_ref();
         let container = container.map(|container| match &container.name {
             Some(name) => shown(name),

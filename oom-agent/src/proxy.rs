@@ -1,32 +1,32 @@
-//! The HTTP proxy that the environment names for a URL, as Go programs and curl read it: `HTTPS_PROXY` for
-//! `https://`, `HTTP_PROXY` for `http://`, unless `NO_PROXY` has the host. Pure: the environment is an argument.
+//! The HTTP proxy that the environment names for a URL, by the rules of Go and curl: `HTTPS_PROXY` for
+//! `https://`, `HTTP_PROXY` for `http://`, unless `NO_PROXY` has the host. The environment is an argument.
 
 use std::net::IpAddr;
 
 use http::Uri;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
-/// A proxy, spoken to by plain HTTP: what it is given for `https://` is encrypted on the way through.
-pub struct Proxy {
-    /// As it is written, with a scheme and what there is of a user.
-    pub url: Uri,
-    /// The same, and the header for the user.
-    pub intercept: Intercept,
+/// A proxy reached by plain HTTP. `https://` passes through it encrypted.
+pub(crate) struct Proxy {
+    /// As written, with a scheme and the user, if any.
+    pub(crate) url: Uri,
+    /// The same, with the header for the user.
+    pub(crate) intercept: Intercept,
 }
 
-/// `variable` reads one of the environment; `None`: `uri` is reached directly.
-pub fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
+/// `variable` reads an environment variable. `None`: connect directly.
+pub(crate) fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Proxy> {
     let either = |names: [&str; 2]| {
         let mut values = names.into_iter().filter_map(&variable);
         values.find(|value| !value.is_empty())
     };
-    let host = bare(uri.host()?);
+    let host = strip_brackets(uri.host()?);
     let (written, port) = match uri.scheme_str()? {
         "https" => (either(["HTTPS_PROXY", "https_proxy"])?, 443),
         "http" => (either(["HTTP_PROXY", "http_proxy"])?, 80),
         _ => return None,
     };
-    // As in Go: nobody's proxy can reach this host's own services.
+    // As in Go: a proxy cannot reach this host's loopback.
     if host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()) {
         return None;
     }
@@ -34,7 +34,7 @@ pub fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Prox
     let no_proxy = either(["NO_PROXY", "no_proxy"]).unwrap_or_default();
     let entries: Vec<&str> = no_proxy
         .split([',', ' '])
-        .filter_map(|entry| of_port(entry, port))
+        .filter_map(|entry| match_port(entry, port))
         .collect();
     let url = if written.contains("://") {
         written
@@ -49,38 +49,40 @@ pub fn find(uri: &Uri, variable: impl Fn(&str) -> Option<String>) -> Option<Prox
     if !is_usable(&url) {
         tracing::warn!(
             host = uri.host(),
-            "reached directly: the proxy that the environment names is none of http://"
+            "connecting directly: the proxy in the environment is not an http:// URL"
         );
         return None;
     }
     Some(Proxy { url, intercept })
 }
 
-/// Whether that proxy can be spoken to: by no other means than plain HTTP.
-pub fn is_usable(proxy: &Uri) -> bool {
+/// Only plain HTTP is supported.
+pub(crate) fn is_usable(proxy: &Uri) -> bool {
     proxy.scheme_str().is_none_or(|scheme| scheme == "http")
 }
 
 /// [`find`] in this process's environment.
-pub fn of_environment(uri: &Uri) -> Option<Proxy> {
+pub(crate) fn find_in_environment(uri: &Uri) -> Option<Proxy> {
     find(uri, |name| std::env::var(name).ok())
 }
 
-/// An entry of `NO_PROXY` without its port; `None` where that is another.
-fn of_port(entry: &str, port: u16) -> Option<&str> {
+/// An entry of `NO_PROXY` without its port; `None` where the port differs.
+fn match_port(entry: &str, port: u16) -> Option<&str> {
     let entry = entry
         .strip_prefix("*")
         .filter(|rest| rest.starts_with('.'))
         .unwrap_or(entry);
-    let (host, of) = match entry.rsplit_once(':') {
-        Some((host, of)) if !host.contains(':') || host.ends_with(']') => (host, of.parse().ok()?),
+    let (host, entry_port) = match entry.rsplit_once(':') {
+        Some((host, entry_port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, entry_port.parse().ok()?)
+        }
         _ => (entry, port),
     };
-    (of == port).then(|| bare(host))
+    (entry_port == port).then(|| strip_brackets(host))
 }
 
 /// An IPv6 address without its brackets.
-fn bare(host: &str) -> &str {
+fn strip_brackets(host: &str) -> &str {
     let inner = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_names_is_reached_directly() {
+    fn hosts_in_no_proxy_have_no_proxy() {
         for (uri, no_proxy, direct) in [
             ("https://10.96.0.1", "10.0.0.0/8", true),
             ("https://10.96.0.1:443", "192.168.0.0/16, 10.96.0.1", true),
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_user_comes_along() {
+    fn a_proxys_user_is_kept() {
         let uri = "https://api.example".parse().unwrap();
         let proxy = find(&uri, |name| {
             (name == "HTTPS_PROXY").then(|| "u:p%40@p:1".to_owned())

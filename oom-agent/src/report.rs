@@ -11,7 +11,7 @@ use crate::warn::{BadAnnotations, Warning};
 
 /// One thing to report. A clone is the same one.
 #[derive(Clone, Debug)]
-pub enum Report {
+pub(crate) enum Report {
     /// Processes were killed.
     Incident(Arc<Incident>),
     /// An OOM killed no process.
@@ -28,7 +28,7 @@ pub enum Report {
 
 impl Report {
     /// Stable, so that a retry is recognised as the same report. A mismatch has the id of its incident.
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         match self {
             Self::Incident(incident) => &incident.id,
             Self::NoVictim(no_victim) => &no_victim.incident.id,
@@ -39,7 +39,7 @@ impl Report {
     }
 
     /// When it happened; of a mismatch, when the status was read.
-    pub fn time(&self) -> Timestamp {
+    pub(crate) fn time(&self) -> Timestamp {
         match self {
             Self::Incident(incident) => incident.time,
             Self::NoVictim(no_victim) => no_victim.incident.time,
@@ -50,7 +50,7 @@ impl Report {
     }
 
     /// The Kubernetes node, else the host's name.
-    pub fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         match self {
             Self::Warning(warning) => &warning.node,
             Self::BadAnnotations(annotations) => &annotations.node,
@@ -61,7 +61,7 @@ impl Report {
     }
 
     /// The incident that it is, or is about.
-    pub fn incident(&self) -> Option<&Incident> {
+    pub(crate) fn incident(&self) -> Option<&Incident> {
         match self {
             Self::Incident(incident) => Some(incident),
             Self::NoVictim(no_victim) => Some(&no_victim.incident),
@@ -71,7 +71,7 @@ impl Report {
     }
 
     /// The incident whose kills it reports.
-    pub fn kills(&self) -> Option<&Incident> {
+    pub(crate) fn kills(&self) -> Option<&Incident> {
         match self {
             Self::Incident(incident) => Some(incident),
             _ => None,
@@ -79,12 +79,12 @@ impl Report {
     }
 
     /// Whether a container is near its limit: old news soon.
-    pub fn is_warning(&self) -> bool {
+    pub(crate) fn is_warning(&self) -> bool {
         matches!(self, Self::Warning(_))
     }
 
     /// When the kernel did what is reported, in ns of `CLOCK_MONOTONIC`.
-    pub fn stamp_ns(&self) -> Option<u64> {
+    pub(crate) fn stamp_ns(&self) -> Option<u64> {
         match self {
             Self::Warning(warning) => Some(warning.crossing.sample.at_ns),
             _ => Some(self.incident()?.stamp_ns),
@@ -92,7 +92,7 @@ impl Report {
     }
 
     /// Whose memory it is about: of an incident, the first victim's.
-    pub fn owner(&self) -> (Option<&Pod>, Option<&Container>) {
+    pub(crate) fn owner(&self) -> (Option<&Pod>, Option<&Container>) {
         match self {
             Self::Incident(incident) => incident.victims.first().map_or((None, None), |victim| {
                 (victim.pod.as_ref(), victim.container.as_ref())
@@ -108,7 +108,7 @@ impl Report {
     }
 
     /// For people. Names in it are hostile: the place it goes to escapes them.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Incident(incident) => sentence(incident),
             Self::NoVictim(no_victim) => sentence(&no_victim.incident),

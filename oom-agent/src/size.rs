@@ -1,4 +1,4 @@
-//! Bytes for people, so that a limit reads as it is written in a manifest.
+//! Sizes as a manifest has them.
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;

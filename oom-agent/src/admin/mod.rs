@@ -1,5 +1,5 @@
-//! The admin port: `/metrics`, `/live` and `/ready`. Every peer is bounded in time, in what it sends
-//! and in how many connections there are; none of them can keep another out.
+//! The admin port: `/metrics`, `/live` and `/ready`. Time, request size and number of connections
+//! are bounded, so that no peer can keep another out.
 
 #[cfg(test)]
 mod tests;
@@ -20,56 +20,49 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-/// Given to a connection in all, from its first byte to its last: one request, one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For a whole connection: one request, one answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Open at once. One more, and the oldest is closed: who is slow does not keep out a probe.
-const CONNECTIONS: usize = 16;
+/// Open connections. One more closes the oldest: slow peers do not keep a probe out.
+const MAX_CONNECTIONS: usize = 16;
 
-/// The longest head of a request, in bytes; the least that hyper takes.
+/// The longest head of a request, in bytes: the least that hyper allows.
 const HEAD_LEN: usize = 8 << 10;
 
-/// After an `accept` that failed (no file descriptors are left), before the next.
-const AGAIN: Duration = Duration::from_secs(1);
+/// After an `accept` that failed, as when no file descriptors are left.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a peer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// `/metrics`
+pub(crate) enum Endpoint {
     Metrics,
-    /// `/live`
     Live,
-    /// `/ready`
     Ready,
 }
 
-/// What it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The metrics.
+pub(crate) enum Answer {
     Metrics {
-        /// How the text is written.
         content_type: &'static str,
-        /// The text.
         text: String,
     },
-    /// Yes.
     Yes,
-    /// No, and why: for people.
+    /// With the reason.
     No(String),
 }
 
-/// `--http-listen` cannot be had. `Display` leaves the source out.
+/// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: --http-listen takes an address of this host and a free port")]
-pub struct ListenError {
+pub(crate) struct ListenError {
     address: SocketAddr,
     #[source]
     source: io::Error,
 }
 
-/// Takes the port, if one is wanted. Peers wait in its backlog until it is [served](serve).
-pub async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ListenError> {
+/// Binds `address`, if there is one. Peers wait in the backlog until [`serve`] runs.
+pub(crate) async fn listen(
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, ListenError> {
     let Some(address) = address else {
         return Ok(None);
     };
@@ -79,10 +72,10 @@ pub async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, 
         .map_err(|source| ListenError { address, source })
 }
 
-/// Answers until it is dropped. `evicted` is called for each connection that made room for a newer one.
-pub async fn serve<F>(
+/// Answers until dropped. Calls `evicted` for each connection that is closed for a newer one.
+pub(crate) async fn serve<F>(
     listener: TcpListener,
-    answer: impl Fn(Asked) -> F + Clone + Send + Sync + 'static,
+    answer: impl Fn(Endpoint) -> F + Clone + Send + Sync + 'static,
     evicted: impl Fn(),
 ) where
     F: Future<Output = Answer> + Send + 'static,
@@ -94,15 +87,15 @@ pub async fn serve<F>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     open.retain(|connection: &AbortHandle| !connection.is_finished());
-                    if open.len() >= CONNECTIONS && let Some(oldest) = open.pop_front() {
+                    if open.len() >= MAX_CONNECTIONS && let Some(oldest) = open.pop_front() {
                         oldest.abort();
                         evicted();
                     }
-                    open.push_back(connections.spawn(converse(stream, answer.clone())));
+                    open.push_back(connections.spawn(serve_connection(stream, answer.clone())));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the admin port takes no connection");
-                    tokio::time::sleep(AGAIN).await;
+                    tracing::warn!(%error, "the admin port cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
             Some(_) = connections.join_next() => {}
@@ -110,8 +103,7 @@ pub async fn serve<F>(
     }
 }
 
-/// One request and its answer.
-async fn converse<F>(stream: TcpStream, answer: impl Fn(Asked) -> F)
+async fn serve_connection<F>(stream: TcpStream, answer: impl Fn(Endpoint) -> F)
 where
     F: Future<Output = Answer>,
 {
@@ -119,26 +111,26 @@ where
     let mut http = http1::Builder::new();
     http.keep_alive(false).max_buf_size(HEAD_LEN);
     let connection = http.serve_connection(TokioIo::new(stream), service);
-    match timeout(PATIENCE, connection).await {
+    match timeout(CONNECTION_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a peer of the admin port was cut off"),
-        Err(_) => tracing::debug!("a peer of the admin port took too long"),
+        Ok(Err(error)) => tracing::debug!(%error, "a connection of the admin port failed"),
+        Err(_) => tracing::debug!("a connection of the admin port timed out"),
     }
 }
 
 async fn respond<F>(
     request: Request<Incoming>,
-    answer: impl Fn(Asked) -> F,
+    answer: impl Fn(Endpoint) -> F,
 ) -> Result<Response<String>, Infallible>
 where
     F: Future<Output = Answer>,
 {
-    let asked = match request.uri().path() {
-        "/metrics" => Asked::Metrics,
-        "/live" => Asked::Live,
-        "/ready" => Asked::Ready,
+    let endpoint = match request.uri().path() {
+        "/metrics" => Endpoint::Metrics,
+        "/live" => Endpoint::Live,
+        "/ready" => Endpoint::Ready,
         _ => {
-            let paths = "/metrics, /live and /ready are here\n";
+            let paths = "the paths are /metrics, /live and /ready\n";
             return Ok(plain(StatusCode::NOT_FOUND, paths.to_owned()));
         }
     };
@@ -149,7 +141,7 @@ where
         refusal.headers_mut().insert(ALLOW, methods);
         return Ok(refusal);
     }
-    Ok(match answer(asked).await {
+    Ok(match answer(endpoint).await {
         Answer::Metrics { content_type, text } => {
             let mut metrics = plain(StatusCode::OK, text);
             let content_type = HeaderValue::from_static(content_type);
@@ -157,7 +149,7 @@ where
             metrics
         }
         Answer::Yes => plain(StatusCode::OK, "yes\n".to_owned()),
-        Answer::No(why) => plain(StatusCode::SERVICE_UNAVAILABLE, why + "\n"),
+        Answer::No(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
     })
 }
 

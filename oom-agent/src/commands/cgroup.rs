@@ -1,4 +1,4 @@
-//! `oom-agent cgroup`: what the parser makes of a path.
+//! `oom-agent cgroup`: parses cgroup paths.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use memcg::cgroup::{Runtime, parse_bytes};
 use service::escape;
 
-/// The longest line taken from standard input, in bytes: `PATH_MAX` of the kernel.
+/// The longest line of standard input, in bytes: the kernel's `PATH_MAX`.
 const LINE_LEN: usize = 4096;
 
 #[derive(Serialize)]
@@ -20,18 +20,18 @@ struct Parsed<'a> {
     runtime: Option<&'static str>,
 }
 
-/// One JSON line for each path, or for each line of `input` when there are none. Any bytes will do.
-pub fn run(paths: &[OsString], input: impl BufRead, mut out: impl Write) -> io::Result<()> {
+/// Writes a JSON line for each path, or for each line of `input` when there are none. Paths are any bytes.
+pub(crate) fn run(paths: &[OsString], input: impl BufRead, mut out: impl Write) -> io::Result<()> {
     for path in paths {
-        write(path.as_bytes(), &mut out)?;
+        write_parsed(path.as_bytes(), &mut out)?;
     }
     if paths.is_empty() {
-        for_each_line(input, |line| write(line, &mut out))?;
+        for_each_line(input, |line| write_parsed(line, &mut out))?;
     }
     out.flush()
 }
 
-fn write(path: &[u8], out: &mut impl Write) -> io::Result<()> {
+fn write_parsed(path: &[u8], out: &mut impl Write) -> io::Result<()> {
     let identity = parse_bytes(path);
     let parsed = Parsed {
         path: &escape::bytes(path),
@@ -43,29 +43,29 @@ fn write(path: &[u8], out: &mut impl Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Lines without their end; of a longer one than `LINE_LEN` the rest is passed over.
+/// Calls `visit` with each line, without its end and cut at `LINE_LEN`.
 fn for_each_line(
     mut input: impl BufRead,
-    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut line = Vec::new();
-    let mut begun = false;
+    let mut started = false;
     loop {
         let buffer = input.fill_buf()?;
         if buffer.is_empty() {
-            return if begun { take(&line) } else { Ok(()) };
+            return if started { visit(&line) } else { Ok(()) };
         }
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or(buffer);
         let room = LINE_LEN.saturating_sub(line.len());
         line.extend_from_slice(part.get(..room).unwrap_or(part));
-        begun = true;
+        started = true;
         let used = part.len() + usize::from(end.is_some());
         input.consume(used);
         if end.is_some() {
-            take(&line)?;
+            visit(&line)?;
             line.clear();
-            begun = false;
+            started = false;
         }
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 
     #[test]
-    fn every_path_gives_one_line_with_the_four_fields() {
+    fn every_path_gives_one_line_with_four_fields() {
         let path = format!("/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/{ID}");
         let expected = serde_json::json!({
             "path": path, "container_id": ID,

@@ -1,34 +1,33 @@
-//! `oom-agent check`: whether this kernel takes the programs.
+//! `oom-agent check`: whether this kernel accepts the BPF programs.
 
 use std::io::{self, Write};
 
 use oom_capture::probe::{Probe, ProbeError, Verified};
 
-/// Why the check failed. `Display` leaves the source out.
+/// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CheckError {
-    /// The kernel refuses a program; a verifier's log is written before.
-    #[error("this kernel does not take the programs")]
+pub(crate) enum CheckError {
+    /// The verifier's log is written before.
+    #[error("this kernel does not accept the BPF programs")]
     Refused(#[source] ProbeError),
-    /// The table could not be shown.
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
 }
 
-/// Loads every program, attaches none, writes a table.
-pub fn run(mut out: impl Write) -> Result<(), CheckError> {
+/// Loads every program, attaches none, and writes a table.
+pub(crate) fn run(mut out: impl Write) -> Result<(), CheckError> {
     let verified = Probe::verify().map_err(|error| {
         if let ProbeError::Verifier { log, .. } = &error {
-            // The refusal stands, whether anybody reads the log or not.
+            // The refusal matters, not whether its log could be written.
             let _unread = writeln!(out, "{log}");
         }
         CheckError::Refused(error)
     })?;
-    write(&verified, &mut out).map_err(CheckError::Write)
+    write_table(&verified, &mut out).map_err(CheckError::Write)
 }
 
-fn write(verified: &[Verified], out: &mut impl Write) -> io::Result<()> {
+fn write_table(verified: &[Verified], out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{:<20} {:>12} {:>12}  maps",

@@ -1,5 +1,5 @@
 //! The commands that need no pipeline.
 
-pub mod cgroup;
-pub mod check;
-pub mod unpin;
+pub(crate) mod cgroup;
+pub(crate) mod check;
+pub(crate) mod unpin;

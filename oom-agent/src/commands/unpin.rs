@@ -1,28 +1,26 @@
-//! `oom-agent unpin`: removes what `oom-agent run --pin` leaves.
+//! `oom-agent unpin`: removes what `oom-agent run --pin` has pinned.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use oom_capture::probe::{self, PinError};
 
-/// Why it is still there. `Display` leaves the source out.
+/// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnpinError {
-    /// It could not be removed.
-    #[error("the programs stay pinned")]
+pub(crate) enum UnpinError {
+    #[error("cannot unpin the programs")]
     Pinned(#[source] PinError),
-    /// What was done could not be told.
     #[error("cannot write to standard output")]
     Write(#[source] io::Error),
 }
 
-/// Removes it and says so.
-pub fn run(pin: &Path, mut out: impl Write) -> Result<(), UnpinError> {
-    let said = if probe::unpin(pin).map_err(UnpinError::Pinned)? {
+/// Removes the pins below `pin` and writes the result.
+pub(crate) fn run(pin: &Path, mut out: impl Write) -> Result<(), UnpinError> {
+    let result = if probe::unpin(pin).map_err(UnpinError::Pinned)? {
         "removed"
     } else {
         "nothing is pinned there"
     };
-    writeln!(out, "{}: {said}", pin.display()).map_err(UnpinError::Write)
+    writeln!(out, "{}: {result}", pin.display()).map_err(UnpinError::Write)
 }

@@ -5,8 +5,8 @@ use service::error_chain::chain;
 
 use super::{Cri, CriError};
 
-/// Where the runtimes listen, the commonest first.
-pub const SOCKETS: [&str; 6] = [
+/// The runtimes' sockets, the most common first.
+pub(crate) const SOCKETS: [&str; 6] = [
     "/run/containerd/containerd.sock",
     "/run/crio/crio.sock",
     "/run/k3s/containerd/containerd.sock",
@@ -17,20 +17,18 @@ pub const SOCKETS: [&str; 6] = [
 
 /// A runtime's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Socket(PathBuf);
+pub(crate) struct Socket(PathBuf);
 
-/// What came of a look at all sockets.
 #[derive(Default)]
-pub struct Found {
+pub(crate) struct Discovered {
     /// Runtimes that answer, in the order of [`SOCKETS`].
-    pub runtimes: Vec<Cri>,
-    /// Sockets on which something else speaks: containerd's is there on many hosts where another
-    /// runtime is the kubelet's, and does not speak CRI then.
-    pub foreign: Vec<CriError>,
+    pub(crate) runtimes: Vec<Cri>,
+    /// Sockets without CRI: many hosts have containerd, without CRI, beside the kubelet's runtime.
+    pub(crate) foreign: Vec<CriError>,
 }
 
-/// All of [`SOCKETS`] below `root` that answer as container runtimes, but those that are `known`.
-pub async fn discover(root: &Path, known: &[Cri]) -> Found {
+/// Tries all of [`SOCKETS`] below `root` but those of the `known` runtimes.
+pub(crate) async fn discover(root: &Path, known: &[Cri]) -> Discovered {
     let candidates = SOCKETS
         .iter()
         .map(|socket| Socket(root.join(socket.trim_start_matches('/'))))
@@ -38,24 +36,23 @@ pub async fn discover(root: &Path, known: &[Cri]) -> Found {
         .filter(|socket| known.iter().all(|cri| cri.socket() != socket))
         .map(|socket| async {
             let cri = Cri::new(socket);
-            cri.answers().await.map(|()| cri)
+            cri.check_connection().await.map(|()| cri)
         });
-    let mut found = Found::default();
+    let mut discovered = Discovered::default();
     for answer in futures::future::join_all(candidates).await {
         match answer {
-            Ok(cri) => found.runtimes.push(cri),
-            Err(error @ CriError::Foreign { .. }) => found.foreign.push(error),
+            Ok(cri) => discovered.runtimes.push(cri),
+            Err(error @ CriError::Foreign { .. }) => discovered.foreign.push(error),
             Err(error) => tracing::debug!(error = %chain(&error), "a socket does not answer"),
         }
     }
-    found
+    discovered
 }
 
 // === impl Socket ===
 
 impl Socket {
-    /// Of the socket's file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -63,7 +60,7 @@ impl Socket {
 impl FromStr for Socket {
     type Err = CriError;
 
-    /// Takes `unix:///path`, as the kubelet does, or a bare absolute path.
+    /// `unix:///path`, as for the kubelet, or an absolute path.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let path = Path::new(text.strip_prefix("unix://").unwrap_or(text));
         if path.is_absolute() {

@@ -1,4 +1,4 @@
-//! What a socket speaks that is no CRI v1.
+//! Recognises what a socket without CRI v1 speaks.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use tonic::transport::Channel;
 
 use super::Socket;
 
-/// Given to a server to give itself away.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// For one probe.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The beginning of an answer; Docker's names itself in its headers.
+/// Bytes of an answer that are read: Docker names itself in the headers.
 const ANSWER_LEN: u64 = 1024;
 
-/// The type of the frame that an HTTP/2 server sends first, and where it stands: RFC 9113, 4.1 and 3.4.
+/// The type of the first frame of an HTTP/2 server, and its offset: RFC 9113, 4.1 and 3.4.
 const SETTINGS: u8 = 4;
 const FRAME_TYPE: usize = 3;
 
-/// What speaks on the socket, after a call of CRI v1 failed with that status; `None` where it may be
-/// CRI v1 all the same.
+/// What the socket speaks, after a call of CRI v1 failed with `status`; `None` where it may still be
+/// CRI v1.
 pub(super) async fn recognise(
     socket: &Socket,
     channel: &Channel,
@@ -37,47 +37,49 @@ pub(super) async fn recognise(
             "it speaks gRPC without CRI, as a containerd with its CRI plugin disabled does"
         });
     }
-    let of_the_server = std::error::Error::source(status).is_none();
-    if of_the_server {
+    let is_servers = std::error::Error::source(status).is_none();
+    if is_servers {
         return None;
     }
-    let answer = timeout(PATIENCE, answer_to_http1(socket)).await.ok()??;
-    let holds = |word: &[u8]| answer.windows(word.len()).any(|bytes| bytes == word);
+    let answer = timeout(PROBE_TIMEOUT, send_http1_request(socket))
+        .await
+        .ok()??;
+    let contains = |word: &[u8]| answer.windows(word.len()).any(|bytes| bytes == word);
     if answer.starts_with(b"HTTP/1.") {
-        let is_docker = holds(b"Docker/") || holds(b"Api-Version:");
+        let is_docker = contains(b"Docker/") || contains(b"Api-Version:");
         return Some(if is_docker {
             "it speaks Docker's own API: cri-dockerd has a socket that speaks CRI"
         } else {
             "it speaks HTTP/1, not gRPC"
         });
     }
-    // An HTTP/2 server may be busy; whatever else speaks first is none.
+    // An HTTP/2 server may be busy. One that sends anything else first is not HTTP/2.
     let frame = answer.get(FRAME_TYPE)?;
     (*frame != SETTINGS).then_some("it does not speak gRPC")
 }
 
 async fn speaks_v1alpha2(channel: &Channel) -> bool {
-    let asked = async {
+    let call = async {
         let mut client = Grpc::new(channel.clone());
         client.ready().await.ok()?;
         let request = tonic::Request::new(VersionRequest {
             version: "v1alpha2".to_owned(),
         });
         let path = PathAndQuery::from_static("/runtime.v1alpha2.RuntimeService/Version");
-        // The message has not changed since.
+        // v1 has the same message.
         let codec = proto::cri_codec::<VersionRequest, VersionResponse>();
         client.unary(request, path, codec).await.ok()
     };
-    timeout(PATIENCE, asked).await.ok().flatten().is_some()
+    timeout(PROBE_TIMEOUT, call).await.ok().flatten().is_some()
 }
 
-async fn answer_to_http1(socket: &Socket) -> Option<Vec<u8>> {
+async fn send_http1_request(socket: &Socket) -> Option<Vec<u8>> {
     let mut stream = UnixStream::connect(socket.path()).await.ok()?;
     let request = b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n";
     stream.write_all(request).await.ok()?;
     let mut answer = Vec::new();
     let mut limited = stream.take(ANSWER_LEN);
-    // What came before a reset is an answer, too.
-    let _read = timeout(PATIENCE / 2, limited.read_to_end(&mut answer)).await;
+    // Bytes before a reset count, too.
+    let _read = timeout(PROBE_TIMEOUT / 2, limited.read_to_end(&mut answer)).await;
     Some(answer)
 }

@@ -1,10 +1,11 @@
-//! The container runtime's own word on a container, over the Container Runtime Interface.
+//! The client of the Container Runtime Interface: names and states of containers.
 
 mod endpoint;
 mod error;
 mod foreign;
+mod runtimes;
 mod sandbox;
-mod several;
+
 mod status;
 
 #[cfg(test)]
@@ -24,65 +25,65 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tonic::transport::{Channel, Endpoint};
 
-pub use endpoint::{Found, SOCKETS, Socket, discover};
-pub use error::CriError;
-pub use sandbox::Sandbox;
-pub use several::Several;
+pub(crate) use endpoint::{SOCKETS, Socket, discover};
+pub(crate) use error::CriError;
+pub(crate) use runtimes::RuntimeSet;
+pub(crate) use sandbox::Sandbox;
 
 use crate::incident::{Container, Pod};
 use service::escape;
 
-/// An incident waits this long for the runtime at most, then goes out degraded.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+/// How long an incident waits for the runtime; then it is reported degraded.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Room for the labels of one container; tonic's own 4 MiB would do, and is said here.
+/// Room for the labels of one container.
 const MESSAGE_LEN: usize = 4 << 20;
 
-/// Room for the labels of every container that runs on a node: some 30 KiB for each of 512.
+/// Room for the labels of all containers of a node: about 30 KiB for each of 512.
 const LIST_LEN: usize = 16 << 20;
 
-/// The longest name taken over, in bytes.
+/// The longest name kept, in bytes.
 const NAME_LEN: usize = 253;
 
-/// The labels that the kubelet puts on every container.
+/// The kubelet's labels on every container.
 const POD_NAME: &str = "io.kubernetes.pod.name";
 const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const POD_UID: &str = "io.kubernetes.pod.uid";
 const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 
-/// A runtime behind a socket. Connects when first asked, and again after it was restarted.
+/// A runtime behind a socket. Connects on the first call, and again after the runtime was restarted.
 #[derive(Clone)]
-pub struct Cri {
+pub(crate) struct Cri {
     socket: Socket,
     channel: Channel,
     client: RuntimeServiceClient<Channel>,
     runtime: Arc<OnceCell<String>>,
-    /// Whether it answered when it was asked last, whatever it said.
+    /// Whether it answered the last call, also with an error.
     answered: Arc<Mutex<Option<bool>>>,
 }
 
-/// What the runtime knows of a container, or of a pod's sandbox.
+/// A container or a pod's sandbox, as the runtime knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Its id, name and runtime; a sandbox has no name.
-    pub container: Container,
-    /// Its pod, where Kubernetes made it.
-    pub pod: Option<Pod>,
+pub(crate) struct ContainerInfo {
+    /// A sandbox has no name.
+    pub(crate) container: Container,
+    /// `None` outside of Kubernetes.
+    pub(crate) pod: Option<Pod>,
 }
 
 // === impl Cri ===
 
 impl Cri {
-    /// No connection is made yet. Needs a tokio runtime.
-    pub fn new(socket: Socket) -> Self {
+    /// Makes no connection yet. Needs a tokio runtime.
+    pub(crate) fn new(socket: Socket) -> Self {
         let path = socket.path().to_owned();
         let connector = tower::service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        // Every runtime takes this authority; a path in its place is refused by some.
+        // Every runtime accepts this authority; some refuse a path.
         let channel = Endpoint::from_static("http://localhost")
-            .connect_timeout(PATIENCE)
+            .connect_timeout(CALL_TIMEOUT)
             .connect_with_connector_lazy(connector);
         Self {
             socket,
@@ -93,13 +94,17 @@ impl Cri {
         }
     }
 
-    /// Asks for one container, or one pod's sandbox, by its whole id, for no longer than `patience`; one
-    /// that has exited is still known until it is collected.
-    pub async fn container(&self, id: &str, patience: Duration) -> Result<Identity, CriError> {
-        self.within(patience, self.container_or_sandbox(id)).await
+    /// Finds one container, or one pod's sandbox, by its whole id. One that has exited is known until it is
+    /// garbage-collected.
+    pub(crate) async fn find_container(
+        &self,
+        id: &str,
+        limit: Duration,
+    ) -> Result<ContainerInfo, CriError> {
+        self.within(limit, self.find_container_or_sandbox(id)).await
     }
 
-    async fn container_or_sandbox(&self, id: &str) -> Result<Identity, CriError> {
+    async fn find_container_or_sandbox(&self, id: &str) -> Result<ContainerInfo, CriError> {
         let filter = ContainerFilter {
             id: id.to_owned(),
             ..ContainerFilter::default()
@@ -119,63 +124,59 @@ impl Cri {
         })
     }
 
-    /// Every container and every pod's sandbox, those that have exited included.
-    pub async fn all(&self, patience: Duration) -> Result<Vec<Identity>, CriError> {
+    /// Also those that have exited.
+    pub(crate) async fn list_all(&self, limit: Duration) -> Result<Vec<ContainerInfo>, CriError> {
         let listed = async {
             let mut all = self.list(ContainerFilter::default()).await?;
             let sandboxes = self.list_sandboxes(PodSandboxFilter::default(), LIST_LEN);
             all.extend(sandboxes.await?);
             Ok(all)
         };
-        self.within(patience, listed).await
+        self.within(limit, listed).await
     }
 
-    /// Every container that runs.
-    pub async fn running(&self) -> Result<Vec<Identity>, CriError> {
+    pub(crate) async fn list_running(&self) -> Result<Vec<ContainerInfo>, CriError> {
         let filter = ContainerFilter {
             state: Some(ContainerStateValue {
                 state: ContainerState::ContainerRunning.into(),
             }),
             ..ContainerFilter::default()
         };
-        self.in_time(self.list(filter)).await
+        self.with_timeout(self.list(filter)).await
     }
 
-    /// Whether the runtime answered when it was asked last, be it with a refusal; `None` before that.
-    pub fn answered(&self) -> Option<bool> {
+    /// Whether the runtime answered the last call, also with an error; `None` before the first.
+    pub(crate) fn answered(&self) -> Option<bool> {
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the runtime listens.
-    pub fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
 
-    /// Whether a runtime is there, within half a second.
-    pub async fn answers(&self) -> Result<(), CriError> {
-        self.in_time(self.runtime_name()).await.map(drop)
+    /// Fails unless a runtime answers.
+    pub(crate) async fn check_connection(&self) -> Result<(), CriError> {
+        self.with_timeout(self.runtime_name()).await.map(drop)
     }
 
-    async fn in_time<T>(
+    async fn with_timeout<T>(
         &self,
         call: impl Future<Output = Result<T, CriError>>,
     ) -> Result<T, CriError> {
-        self.within(PATIENCE, call).await
+        self.within(CALL_TIMEOUT, call).await
     }
 
     async fn within<T>(
         &self,
-        patience: Duration,
+        limit: Duration,
         call: impl Future<Output = Result<T, CriError>>,
     ) -> Result<T, CriError> {
-        let result = tokio::time::timeout(patience, call)
-            .await
-            .unwrap_or_else(|_| {
-                Err(CriError::Slow {
-                    socket: self.socket.clone(),
-                    patience,
-                })
-            });
+        let result = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+            Err(CriError::Timeout {
+                socket: self.socket.clone(),
+                limit,
+            })
+        });
         let answered = match &result {
             Ok(_) | Err(CriError::NotFound { .. }) => true,
             Err(CriError::Call { reached, .. }) => *reached,
@@ -185,7 +186,7 @@ impl Cri {
         result
     }
 
-    async fn list(&self, filter: ContainerFilter) -> Result<Vec<Identity>, CriError> {
+    async fn list(&self, filter: ContainerFilter) -> Result<Vec<ContainerInfo>, CriError> {
         let runtime = self.runtime_name().await?;
         let message_len = if filter.id.is_empty() {
             LIST_LEN
@@ -197,12 +198,12 @@ impl Cri {
             filter: Some(filter),
         };
         let listed = client.list_containers(request).await;
-        let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
+        let listed = listed.map_err(|status| self.call_error("ListContainers", &status))?;
         let containers = listed.into_inner().containers.into_iter();
         Ok(containers
             .map(|found| {
                 let name = found.metadata.map(|metadata| metadata.name);
-                identity(found.id, name, found.labels, runtime.clone())
+                container_info(found.id, name, found.labels, runtime.clone())
             })
             .collect())
     }
@@ -222,7 +223,7 @@ impl Cri {
                             socket: self.socket.clone(),
                             speaks,
                         },
-                        None => self.failed("Version", &status),
+                        None => self.call_error("Version", &status),
                     })
                 }
             }
@@ -230,26 +231,26 @@ impl Cri {
         name.await.cloned()
     }
 
-    fn failed(&self, call: &'static str, status: &tonic::Status) -> CriError {
+    fn call_error(&self, call: &'static str, status: &tonic::Status) -> CriError {
         CriError::Call {
             call,
             socket: self.socket.clone(),
             code: status.code(),
-            // What the runtime itself says has no cause on this side.
+            // An error of the runtime itself has no source here.
             reached: std::error::Error::source(status).is_none(),
             message: status.message().to_owned(),
         }
     }
 }
 
-/// Of what the runtime has of a container: `name` is its own, `labels` are mostly the kubelet's.
-fn identity(
+/// `name` is the runtime's, used without the kubelet's labels.
+fn container_info(
     id: String,
     name: Option<String>,
     mut labels: HashMap<String, String>,
     runtime: String,
-) -> Identity {
-    // Kubernetes allows 253 bytes; what is longer is not its own.
+) -> ContainerInfo {
+    // Kubernetes allows 253 bytes.
     let bounded = |text: String| escape::truncate(&text, NAME_LEN).to_owned();
     let mut label = |name: &str| {
         let value = labels.remove(name).filter(|value| !value.is_empty());
@@ -260,12 +261,12 @@ fn identity(
         name: label(POD_NAME),
         uid: label(POD_UID),
     };
-    let labelled = label(CONTAINER_NAME);
-    Identity {
+    let label_name = label(CONTAINER_NAME);
+    ContainerInfo {
         pod: (pod != Pod::default()).then_some(pod),
         container: Container {
             id,
-            name: labelled.or_else(|| name.filter(|name| !name.is_empty()).map(bounded)),
+            name: label_name.or_else(|| name.filter(|name| !name.is_empty()).map(bounded)),
             runtime: Some(runtime).filter(|name| !name.is_empty()).map(bounded),
         },
     }

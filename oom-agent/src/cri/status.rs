@@ -1,4 +1,4 @@
-//! What the runtime says of how containers are: the kubelet reports no more of them.
+//! Containers' statuses as the runtime has them: the kubelet reports no more.
 
 use jiff::Timestamp;
 use proto::cri::{
@@ -6,18 +6,18 @@ use proto::cri::{
 };
 use service::escape;
 
-use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, identity};
+use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, container_info};
 use crate::status_check::{State, Status};
 
-/// Containers of one pod whose status is asked for: the struck first, then those made last.
-const CONTAINERS: usize = 32;
+/// Containers of one pod whose status is read: the victims' first, then the newest.
+const MAX_CONTAINERS: usize = 32;
 
 // === impl Cri ===
 
 impl Cri {
-    /// The statuses of these containers, and of all others of the pod, those that have exited included.
-    /// Whom the runtime does not know (any more) is left out.
-    pub async fn statuses(
+    /// The statuses of these containers and of all others of the pod, also of those that have exited.
+    /// Unknown containers are left out.
+    pub(crate) async fn read_statuses(
         &self,
         pod_uid: Option<&str>,
         ids: Vec<String>,
@@ -28,27 +28,27 @@ impl Cri {
                 label_selector: [(POD_UID.to_owned(), uid.to_owned())].into(),
                 ..ContainerFilter::default()
             };
-            for id in self.in_time(self.ids(filter)).await? {
+            for id in self.with_timeout(self.list_ids(filter)).await? {
                 if !ids.contains(&id) {
                     ids.push(id);
                 }
             }
         }
-        ids.truncate(CONTAINERS);
+        ids.truncate(MAX_CONTAINERS);
         let mut statuses = Vec::with_capacity(ids.len());
         for id in ids {
-            statuses.extend(self.in_time(self.status(id)).await?);
+            statuses.extend(self.with_timeout(self.read_status(id)).await?);
         }
         Ok(statuses)
     }
 
-    async fn ids(&self, filter: ContainerFilter) -> Result<Vec<String>, CriError> {
+    async fn list_ids(&self, filter: ContainerFilter) -> Result<Vec<String>, CriError> {
         let mut client = self.client.clone().max_decoding_message_size(LIST_LEN);
         let request = ListContainersRequest {
             filter: Some(filter),
         };
         let listed = client.list_containers(request).await;
-        let listed = listed.map_err(|status| self.failed("ListContainers", &status))?;
+        let listed = listed.map_err(|status| self.call_error("ListContainers", &status))?;
         let mut containers = listed.into_inner().containers;
         containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
         Ok(containers
@@ -57,7 +57,7 @@ impl Cri {
             .collect())
     }
 
-    async fn status(&self, id: String) -> Result<Option<Status>, CriError> {
+    async fn read_status(&self, id: String) -> Result<Option<Status>, CriError> {
         let runtime = self.runtime_name().await?;
         let mut client = self.client.clone().max_decoding_message_size(MESSAGE_LEN);
         let request = ContainerStatusRequest {
@@ -67,21 +67,21 @@ impl Cri {
         match client.container_status(request).await {
             Ok(answer) => {
                 let found = answer.into_inner().status;
-                // It is known by the id that was asked for.
-                Ok(found.map(|found| status(id, found, runtime)))
+                // With the id of the request.
+                Ok(found.map(|found| to_status(id, found, runtime)))
             }
             Err(error) if error.code() == tonic::Code::NotFound => Ok(None),
-            Err(error) => Err(self.failed("ContainerStatus", &error)),
+            Err(error) => Err(self.call_error("ContainerStatus", &error)),
         }
     }
 }
 
-fn status(id: String, mut found: ContainerStatus, runtime: String) -> Status {
+fn to_status(id: String, mut found: ContainerStatus, runtime: String) -> Status {
     let name = found.metadata.take().map(|metadata| metadata.name);
-    let identity = identity(id, name, std::mem::take(&mut found.labels), runtime);
+    let info = container_info(id, name, std::mem::take(&mut found.labels), runtime);
     Status {
-        container: identity.container,
-        pod: identity.pod,
+        container: info.container,
+        pod: info.pod,
         state: match found.state() {
             ContainerState::ContainerCreated => State::Created,
             ContainerState::ContainerRunning => State::Running,
@@ -90,13 +90,13 @@ fn status(id: String, mut found: ContainerStatus, runtime: String) -> Status {
         },
         reason: escape::truncate(&found.reason, NAME_LEN).to_owned(),
         exit_code: found.exit_code,
-        created: moment(found.created_at).unwrap_or(Timestamp::MIN),
-        finished: moment(found.finished_at),
+        created: timestamp(found.created_at).unwrap_or(Timestamp::MIN),
+        finished: timestamp(found.finished_at),
     }
 }
 
-/// Of ns since 1970; zero, and with containerd 1.x the year 1, is none.
-fn moment(ns: i64) -> Option<Timestamp> {
+/// From ns since 1970. Zero, and the year 1 of containerd 1.x, mean none.
+fn timestamp(ns: i64) -> Option<Timestamp> {
     (ns > 0)
         .then(|| Timestamp::from_nanosecond(i128::from(ns)).ok())
         .flatten()

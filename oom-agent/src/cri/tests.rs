@@ -1,4 +1,4 @@
-//! The client against a CRI server of this process, on a socket.
+//! The client against a CRI server in this process, on a socket.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-use super::{Cri, CriError, Identity, PATIENCE, Several, Socket, discover};
+use super::{CALL_TIMEOUT, ContainerInfo, Cri, CriError, RuntimeSet, Socket, discover};
 use crate::incident::{Container as OurContainer, Pod};
 use crate::status_check::State;
 
@@ -46,8 +46,8 @@ macro_rules! unimplemented_calls {
             ) -> Result<Response<ListContainersResponse>, Status> {
                 let filter = request.into_inner().filter.unwrap();
                 let running = ContainerState::ContainerRunning as i32;
-                let of_pod = filter.label_selector.get("io.kubernetes.pod.uid");
-                assert!(of_pod.is_none_or(|uid| uid == UID));
+                let pod_uid = filter.label_selector.get("io.kubernetes.pod.uid");
+                assert!(pod_uid.is_none_or(|uid| uid == UID));
                 assert!(filter.state.is_none_or(|state| state.state == running));
                 match self.0.clone() {
                     Answer::Containers(mut containers) => {
@@ -83,8 +83,8 @@ macro_rules! unimplemented_calls {
                     let items = containers.iter().flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
                     return Ok(Response::new(ListPodSandboxResponse { items: items.collect() }));
                 }
-                let is_asked_for = filter.id.is_empty() || filter.id == SANDBOX;
-                let items = is_asked_for.then(|| sandbox(0)).into_iter().collect();
+                let matches = filter.id.is_empty() || filter.id == SANDBOX;
+                let items = matches.then(|| sandbox(0)).into_iter().collect();
                 Ok(Response::new(ListPodSandboxResponse { items }))
             }
             async fn container_status(
@@ -110,13 +110,13 @@ macro_rules! unimplemented_calls {
                     status.reason = "OOMKilled".repeat(1000);
                     status.finished_at = 1_760_000_001_500_000_000;
                 } else {
-                    // containerd's word for never: the year 1.
+                    // containerd 1.x has the year 1 for never.
                     status.finished_at = -6_795_364_578_871_345_152;
                 }
                 Ok(Response::new(ContainerStatusResponse { status: Some(status), ..Default::default() }))
             }
             $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                Err(Status::unimplemented("not asked for here"))
+                Err(Status::unimplemented("not used here"))
             })*
         }
     };
@@ -130,7 +130,7 @@ unimplemented_calls! {
     start_container(StartContainerRequest) -> StartContainerResponse;
 }
 
-/// A server with a runtime of its own, so that its connections end with it too.
+/// With a tokio runtime of its own, so that its connections end with it.
 pub(crate) struct Server(Option<tokio::runtime::Runtime>);
 
 impl Drop for Server {
@@ -162,8 +162,8 @@ pub(crate) fn socket() -> (tempfile::TempDir, Socket) {
     (dir, socket.parse().unwrap())
 }
 
-async fn ask(cri: &Cri) -> Result<Identity, CriError> {
-    tokio::time::timeout(Duration::from_mins(3), cri.container(ID, PATIENCE))
+async fn find(cri: &Cri) -> Result<ContainerInfo, CriError> {
+    tokio::time::timeout(Duration::from_mins(3), cri.find_container(ID, CALL_TIMEOUT))
         .await
         .unwrap()
 }
@@ -198,8 +198,8 @@ async fn the_kubelets_labels_name_the_pod_and_the_container() {
     let _server = serve(Answer::Containers(vec![listed]), &socket);
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(
-        ask(&Cri::new(socket)).await.unwrap(),
-        Identity {
+        find(&Cri::new(socket)).await.unwrap(),
+        ContainerInfo {
             container: OurContainer {
                 id: ID.to_owned(),
                 name: some("main"),
@@ -218,58 +218,58 @@ async fn the_kubelets_labels_name_the_pod_and_the_container() {
 async fn a_container_without_labels_has_its_own_name_and_no_pod() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
-    let found = ask(&Cri::new(socket)).await.unwrap();
+    let found = find(&Cri::new(socket)).await.unwrap();
     assert_eq!(found.pod, None);
     assert_eq!(found.container.name.as_deref(), Some("from-metadata"));
 }
 
 #[tokio::test]
-async fn a_pod_is_what_its_newest_sandbox_says() {
+async fn a_pod_is_that_of_its_newest_sandbox() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
-    let sandbox = Cri::new(socket.clone()).sandbox(UID).await.unwrap();
+    let sandbox = Cri::new(socket.clone()).find_sandbox(UID).await.unwrap();
     assert_eq!(sandbox.pod.name.as_deref(), Some("hungry"));
     assert_eq!(sandbox.pod.namespace.as_deref(), Some("shop"));
     assert_eq!(sandbox.pod.uid.as_deref(), Some(UID));
     assert_eq!(sandbox.annotations["attempt"], "2");
     let (_dir, socket) = self::socket();
     let _server = serve(Answer::Containers(vec![]), &socket);
-    let unknown = Cri::new(socket).sandbox(UID).await.unwrap_err();
+    let unknown = Cri::new(socket).find_sandbox(UID).await.unwrap_err();
     assert!(matches!(unknown, CriError::NotFound { .. }), "{unknown}");
 }
 
 #[tokio::test]
-async fn an_unknown_container_a_refusal_and_silence_each_have_their_word() {
-    for (answer, says) in [
+async fn an_unknown_container_a_refusal_and_a_timeout_each_have_their_error() {
+    for (answer, expected) in [
         (Answer::Containers(vec![]), "does not know this container"),
         (Answer::Refuse, "the disk is on fire"),
         (Answer::Never, "did not answer within 500ms"),
     ] {
         let (_dir, socket) = socket();
         let _server = serve(answer, &socket);
-        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        let error = find(&Cri::new(socket)).await.unwrap_err();
         let text = crate::chain(&error).to_string();
-        assert!(text.contains(says), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }
 
 #[tokio::test]
-async fn every_container_that_runs_is_listed_however_many() {
+async fn more_containers_than_one_message_allows_are_listed() {
     let (_dir, socket) = socket();
-    // More than a message of one container may have: 8 MiB.
+    // 8 MiB: more than a message on one container may have.
     let label = "x".repeat(8 << 10);
     let listed = (0..1024).map(|n| Container {
         id: format!("{n:064}"),
         ..container(&[("io.kubernetes.container.name", "main"), ("other", &label)])
     });
     let _server = serve(Answer::Containers(listed.collect()), &socket);
-    let running = Cri::new(socket).running().await.unwrap();
+    let running = Cri::new(socket).list_running().await.unwrap();
     assert_eq!(running.len(), 1024);
     assert_eq!(running[7].container.id, format!("{:064}", 7));
     assert_eq!(running[7].container.name.as_deref(), Some("main"));
 }
 
-/// `number` makes the id, and when it was made.
+/// With `number` as id and creation time.
 fn numbered(number: i64, state: ContainerState) -> Container {
     let mut container = Container {
         id: format!("{number:064}"),
@@ -284,7 +284,7 @@ fn numbered(number: i64, state: ContainerState) -> Container {
 }
 
 #[tokio::test]
-async fn the_statuses_are_of_the_whole_pod_and_of_who_is_asked_for() {
+async fn statuses_are_those_of_the_pod_and_of_the_given_ids() {
     let (_dir, socket) = socket();
     let listed = vec![
         numbered(1, ContainerState::ContainerExited),
@@ -292,9 +292,9 @@ async fn the_statuses_are_of_the_whole_pod_and_of_who_is_asked_for() {
     ];
     let _server = serve(Answer::Containers(listed), &socket);
     let cri = Cri::new(socket);
-    // The first is there, the other is collected.
+    // The first exists, the other is garbage-collected.
     let ids = vec![format!("{:064}", 1), format!("{:064}", 9)];
-    let statuses = cri.statuses(Some(UID), ids).await.unwrap();
+    let statuses = cri.read_statuses(Some(UID), ids).await.unwrap();
     let [exited, running] = statuses.as_slice() else {
         panic!("{statuses:?}");
     };
@@ -319,21 +319,21 @@ async fn the_statuses_are_of_the_whole_pod_and_of_who_is_asked_for() {
         (running.state, running.finished, running.is_oom_killed()),
         (State::Running, None, false)
     );
-    // Of no pod, only who is asked for.
+    // Without a pod, only the given ids.
     let alone = cri
-        .statuses(None, vec![format!("{:064}", 2)])
+        .read_statuses(None, vec![format!("{:064}", 2)])
         .await
         .unwrap();
     assert_eq!(alone.as_slice(), std::slice::from_ref(running));
 }
 
 #[tokio::test]
-async fn of_a_crowded_pod_the_asked_for_and_the_newest_are_looked_at() {
+async fn in_a_large_pod_the_given_ids_and_the_newest_are_read() {
     let (_dir, socket) = socket();
-    let crowd = (0..100).map(|n| numbered(n, ContainerState::ContainerRunning));
-    let _server = serve(Answer::Containers(crowd.collect()), &socket);
+    let many = (0..100).map(|n| numbered(n, ContainerState::ContainerRunning));
+    let _server = serve(Answer::Containers(many.collect()), &socket);
     let statuses = Cri::new(socket)
-        .statuses(Some(UID), vec![format!("{:064}", 3)])
+        .read_statuses(Some(UID), vec![format!("{:064}", 3)])
         .await
         .unwrap();
     let ids: Vec<&str> = statuses
@@ -344,7 +344,7 @@ async fn of_a_crowded_pod_the_asked_for_and_the_newest_are_looked_at() {
 }
 
 #[tokio::test]
-async fn whether_it_answered_last_is_known_be_it_with_a_refusal() {
+async fn a_refusal_counts_as_an_answer() {
     for (answer, answered) in [
         (Some(Answer::Containers(vec![])), true),
         (Some(Answer::Refuse), true),
@@ -355,16 +355,16 @@ async fn whether_it_answered_last_is_known_be_it_with_a_refusal() {
         let _server = answer.map(|answer| serve(answer, &socket));
         let cri = Cri::new(socket);
         assert_eq!(cri.answered(), None);
-        let _result = ask(&cri).await;
+        let _result = find(&cri).await;
         assert_eq!(cri.answered(), Some(answered));
     }
 }
 
 #[tokio::test]
-async fn a_runtime_that_starts_late_or_again_is_found() {
+async fn a_runtime_that_starts_late_or_restarts_is_found() {
     let (_dir, socket) = socket();
     let cri = Cri::new(socket.clone());
-    let error = ask(&cri).await.unwrap_err();
+    let error = find(&cri).await.unwrap_err();
     assert!(
         crate::chain(&error)
             .to_string()
@@ -374,12 +374,12 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
     );
     for _ in 0..2 {
         let server = serve(Answer::Containers(vec![container(&[])]), &socket);
-        ask(&cri).await.unwrap();
+        find(&cri).await.unwrap();
         drop(server);
         std::fs::remove_file(socket.path()).unwrap();
-        // The connection ends with its server, and the next question says so at once.
+        // The connection ends with its server, and the next call fails at once.
         let gone = async {
-            while ask(&cri).await.is_ok() {
+            while find(&cri).await.is_ok() {
                 tokio::task::yield_now().await;
             }
         };
@@ -390,7 +390,7 @@ async fn a_runtime_that_starts_late_or_again_is_found() {
 }
 
 #[tokio::test]
-async fn every_socket_that_answers_is_taken() {
+async fn every_socket_that_answers_is_a_runtime() {
     let root = tempfile::tempdir().unwrap();
     assert!(discover(root.path(), &[]).await.runtimes.is_empty());
     let at = |path: &str| -> Socket {
@@ -405,15 +405,15 @@ async fn every_socket_that_answers_is_taken() {
         at("run/k3s/containerd/containerd.sock"),
     );
     let _servers = [serve(Answer::Refuse, &crio), serve(Answer::Refuse, &k3s)];
-    let look = async |known: &[Cri]| {
+    let find_more = async |known: &[Cri]| {
         let found = tokio::time::timeout(Duration::from_mins(3), discover(root.path(), known));
         found.await.unwrap().runtimes
     };
-    let found = look(&[]).await;
+    let found = find_more(&[]).await;
     let sockets: Vec<&Socket> = found.iter().map(Cri::socket).collect();
     assert_eq!(sockets, [&crio, &k3s]);
-    // Those that are known are not looked at again.
-    let more = look(&found[..1]).await;
+    // Known runtimes are left out.
+    let more = find_more(&found[..1]).await;
     assert_eq!(more[0].socket(), &k3s);
 }
 
@@ -421,7 +421,10 @@ async fn every_socket_that_answers_is_taken() {
 async fn a_pods_sandbox_names_its_pod_and_no_container() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![]), &socket);
-    let found = Cri::new(socket).container(SANDBOX, PATIENCE).await.unwrap();
+    let found = Cri::new(socket)
+        .find_container(SANDBOX, CALL_TIMEOUT)
+        .await
+        .unwrap();
     assert_eq!(
         (found.container.id.as_str(), found.container.name),
         (SANDBOX, None)
@@ -441,104 +444,114 @@ async fn a_pods_sandbox_names_its_pod_and_no_container() {
 async fn all_containers_are_listed_with_the_sandboxes() {
     let (_dir, socket) = socket();
     let _server = serve(Answer::Containers(vec![container(&[])]), &socket);
-    let all = Cri::new(socket).all(Duration::from_mins(3)).await.unwrap();
+    let all = Cri::new(socket)
+        .list_all(Duration::from_mins(3))
+        .await
+        .unwrap();
     let ids: Vec<&str> = all.iter().map(|it| it.container.id.as_str()).collect();
     assert_eq!(ids, [ID, SANDBOX]);
 }
 
 #[tokio::test]
-async fn of_several_runtimes_the_one_that_knows_the_container_has_the_word() {
-    let runtimes = |answers: Vec<Answer>| {
+async fn of_runtimes_runtimes_the_one_that_knows_the_container_answers() {
+    let start = |answers: Vec<Answer>| {
         let started = answers.into_iter().map(|answer| {
             let (dir, socket) = socket();
             let server = serve(answer, &socket);
             (Cri::new(socket), (dir, server))
         });
         let (cris, kept): (Vec<_>, Vec<_>) = started.unzip();
-        (Several(cris), kept)
+        (RuntimeSet(cris), kept)
     };
     let knows = || Answer::Containers(vec![container(&[])]);
     let knows_none = || Answer::Containers(vec![]);
-    let patience = Duration::from_millis(500);
+    let limit = Duration::from_millis(500);
     for answers in [
         vec![knows_none(), knows()],
         vec![knows(), knows_none()],
         vec![Answer::Refuse, knows()],
         vec![Answer::Never, knows()],
     ] {
-        let (several, _kept) = runtimes(answers);
-        // One that hangs is not waited for.
-        let found = several.container(ID, Duration::from_hours(1)).await;
+        let (runtimes, _kept) = start(answers);
+        // A hanging one delays nothing.
+        let found = runtimes.find_container(ID, Duration::from_hours(1)).await;
         assert_eq!(found.unwrap().unwrap().container.id, ID);
     }
-    // Where one could not tell, it may have known.
-    let (several, _kept) = runtimes(vec![Answer::Refuse, knows_none()]);
-    let error = several.container(ID, patience).await.unwrap().unwrap_err();
+    // One that failed might have known it.
+    let (runtimes, _kept) = start(vec![Answer::Refuse, knows_none()]);
+    let error = runtimes
+        .find_container(ID, limit)
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(matches!(error, CriError::Call { .. }), "{error}");
-    let (several, _kept) = runtimes(vec![knows_none(), knows_none()]);
-    let error = several.container(ID, patience).await.unwrap().unwrap_err();
+    let (runtimes, _kept) = start(vec![knows_none(), knows_none()]);
+    let error = runtimes
+        .find_container(ID, limit)
+        .await
+        .unwrap()
+        .unwrap_err();
     assert!(matches!(error, CriError::NotFound { .. }), "{error}");
     assert!(
-        several
-            .statuses(None, &[ID.to_owned()])
+        runtimes
+            .read_statuses(None, &[ID.to_owned()])
             .await
             .unwrap()
             .unwrap()
             .is_empty()
     );
-    assert!(Several(vec![]).container(ID, patience).await.is_none());
-    let (several, _kept) = runtimes(vec![Answer::Refuse, knows()]);
+    assert!(RuntimeSet(vec![]).find_container(ID, limit).await.is_none());
+    let (runtimes, _kept) = start(vec![Answer::Refuse, knows()]);
     assert!(
-        several.running().await.unwrap().is_err(),
+        runtimes.list_running().await.unwrap().is_err(),
         "not all are known"
     );
-    let (several, _kept) = runtimes(vec![knows_none(), knows()]);
-    assert_eq!(several.running().await.unwrap().unwrap().len(), 1);
-    let statuses = several.statuses(Some(UID), &[ID.to_owned()]).await;
+    let (runtimes, _kept) = start(vec![knows_none(), knows()]);
+    assert_eq!(runtimes.list_running().await.unwrap().unwrap().len(), 1);
+    let statuses = runtimes.read_statuses(Some(UID), &[ID.to_owned()]).await;
     assert_eq!(statuses.unwrap().unwrap().len(), 1);
 }
 
-/// Something on a socket that says `answer` to whoever connects and has sent something.
+/// Sends `answer` to every peer that has sent something.
 pub(crate) fn serve_bytes(socket: &Socket, answer: &'static [u8]) {
     let listener = UnixListener::bind(socket.path()).unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut asked = [0; 16];
-            // Whoever asked may have gone.
-            let _gone = tokio::io::AsyncReadExt::read(&mut stream, &mut asked).await;
-            let _gone = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
+            let mut request = [0; 16];
+            // The peer may have closed.
+            let _closed = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+            let _closed = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
         }
     });
 }
 
 #[tokio::test]
-async fn a_socket_without_cri_v1_is_told_by_what_speaks_there() {
+async fn the_error_of_a_socket_without_cri_v1_names_what_it_speaks() {
     const DOCKER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nServer: Docker/28.0 (linux)\r\n\r\n";
-    for (answer, says) in [
+    for (answer, expected) in [
         (DOCKER, "Docker's own API"),
         (b"HTTP/1.0 404 Not Found\r\n\r\n", "HTTP/1, not gRPC"),
         (b"-ERR unknown command\r\n", "does not speak gRPC"),
     ] {
         let (_dir, socket) = socket();
         serve_bytes(&socket, answer);
-        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        let error = find(&Cri::new(socket)).await.unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, CriError::Foreign { .. }), "{error:?}");
         assert!(
-            text.contains("has no CRI v1") && text.contains(says),
+            text.contains("has no CRI v1") && text.contains(expected),
             "{text}"
         );
     }
 }
 
-/// gRPC of other services.
 fn serve_routes(socket: &Socket, routes: tonic::service::Routes) {
     let listener = UnixListener::bind(socket.path()).unwrap();
     let server = tonic::transport::Server::builder().add_routes(routes);
     tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
 }
 
-/// The only call of CRI v1alpha2 that is made, by the path that it had.
+/// The one call of CRI v1alpha2 that is made.
 #[derive(Clone)]
 struct Alpha;
 
@@ -560,7 +573,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for Alpha {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        // v1 serves it as well, by another path.
+        // v1 serves it, too, by another path.
         let (mut parts, body) = request.into_parts();
         assert_eq!(parts.uri.path(), "/runtime.v1alpha2.RuntimeService/Version");
         parts.uri = "/runtime.v1.RuntimeService/Version".parse().unwrap();
@@ -570,15 +583,15 @@ impl tower::Service<http::Request<tonic::body::Body>> for Alpha {
 }
 
 #[tokio::test]
-async fn grpc_without_cri_v1_is_told_with_the_version_that_it_has() {
-    for (routes, says) in [
+async fn the_error_of_grpc_without_cri_v1_names_its_version() {
+    for (routes, expected) in [
         (tonic::service::Routes::default(), "without CRI"),
         (tonic::service::Routes::new(Alpha), "CRI v1alpha2 only"),
     ] {
         let (_dir, socket) = socket();
         serve_routes(&socket, routes);
-        let error = ask(&Cri::new(socket)).await.unwrap_err();
+        let error = find(&Cri::new(socket)).await.unwrap_err();
         assert!(matches!(error, CriError::Foreign { .. }), "{error:?}");
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
 }

@@ -55,7 +55,7 @@ impl Enricher {
             .map(|it| it.id.clone())
             .collect();
         let query = async |id: String| {
-            let answer = self.runtimes.find_container(&id, cri::PATIENCE).await;
+            let answer = self.runtimes.find_container(&id, cri::CALL_TIMEOUT).await;
             (id, answer)
         };
         let queries = stream::iter(unknown.clone()).map(query);
@@ -75,7 +75,7 @@ impl Enricher {
             }
         };
         // One patience for the queries, however many, and one for discovering the runtimes.
-        let _late = timeout(cri::PATIENCE.saturating_mul(2), all).await;
+        let _late = timeout(cri::CALL_TIMEOUT.saturating_mul(2), all).await;
         for id in unknown.iter().filter(|id| !found.contains_key(*id)) {
             let reason = reasons
                 .entry(id.clone())
@@ -105,7 +105,11 @@ impl Enricher {
     pub(crate) async fn find_container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
         let found = match self.names.get(id) {
             Some(found) => found,
-            None => self.runtimes.find_container(id, cri::PATIENCE).await.ok()?,
+            None => self
+                .runtimes
+                .find_container(id, cri::CALL_TIMEOUT)
+                .await
+                .ok()?,
         };
         Some((found.container, found.pod))
     }
@@ -135,7 +139,7 @@ fn owners_mut(
     }))
 }
 
-fn set_names(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::Identity) {
+fn set_names(container: &mut Option<Container>, pod: &mut Option<Pod>, found: &cri::ContainerInfo) {
     *container = Some(found.container.clone());
     if found.pod.is_some() {
         pod.clone_from(&found.pod);

@@ -31,7 +31,7 @@ async fn query_runtimes(
         return Some((Some(container), pod));
     }
     let uid = identity.pod_uid.as_ref()?;
-    let sandbox = enricher.runtimes.find().await.sandbox(uid).await?;
+    let sandbox = enricher.runtimes.find().await.find_sandbox(uid).await?;
     Some((None, Some(sandbox.ok()?.pod)))
 }
 

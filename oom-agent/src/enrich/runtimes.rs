@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use service::error_chain::chain;
 use tokio::net::UnixStream;
 
-use crate::cri::{self, Cri, CriError, SOCKETS, Several, Socket};
+use crate::cri::{self, Cri, CriError, RuntimeSet, SOCKETS, Socket};
 
 /// A missing runtime is searched for again after this long, when next needed.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -45,12 +45,12 @@ impl Runtimes {
     }
 
     /// The configured socket, or the last result of [`find`](Self::find). Never waits.
-    pub(crate) fn known(&self) -> Several {
-        Several(self.lock().runtimes.clone())
+    pub(crate) fn known(&self) -> RuntimeSet {
+        RuntimeSet(self.lock().runtimes.clone())
     }
 
     /// The configured socket, else all that answer. Sockets that did not are probed again after a while.
-    pub(crate) async fn find(&self) -> Several {
+    pub(crate) async fn find(&self) -> RuntimeSet {
         let mut probed = self.probed.lock().await;
         let is_first = probed.is_none();
         if probed.is_none_or(|probed| probed.elapsed() >= AGAIN) {
@@ -68,7 +68,7 @@ impl Runtimes {
         for cri in self.known().0 {
             if !cri.socket().path().exists() {
                 tracing::warn!(socket = %cri.socket(), "no container runtime listens there yet: containers go unnamed until one does");
-            } else if let Err(error @ CriError::Foreign { .. }) = cri.answers().await {
+            } else if let Err(error @ CriError::Foreign { .. }) = cri.check_connection().await {
                 tracing::warn!(%error, "containers go unnamed");
             }
         }
@@ -120,12 +120,12 @@ impl Runtimes {
         &self,
         id: &str,
         patience: Duration,
-    ) -> Result<cri::Identity, UnknownContainer> {
+    ) -> Result<cri::ContainerInfo, UnknownContainer> {
         let mut known = self.known();
         if known.0.is_empty() {
             known = self.find().await;
         }
-        match known.container(id, patience).await {
+        match known.find_container(id, patience).await {
             Some(Ok(found)) => Ok(found),
             Some(Err(error)) => Err(UnknownContainer {
                 is_everywhere: matches!(error, CriError::NotFound { .. }),

@@ -33,7 +33,7 @@ pub(crate) const VERSION: u32 = 1;
 
 /// One OOM kill with all that is known of it. Serializes to the JSON line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Incident {
+pub(crate) struct Incident {
     pub version: u32,
     /// Stable over restarts of the agent.
     pub id: String,
@@ -90,7 +90,7 @@ pub struct Incident {
 /// Whose memory limit was hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Scope {
+pub(crate) enum Scope {
     /// A container's.
     Container,
     /// A pod's: its containers share it, and its tmpfs volumes count.
@@ -110,7 +110,7 @@ pub enum Scope {
 
 /// What a limit is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum LimitKind {
+pub(crate) enum LimitKind {
     /// `memory.max`, `memory.limit_in_bytes`.
     #[serde(rename = "memory")]
     Memory,
@@ -121,7 +121,7 @@ pub enum LimitKind {
 
 /// A limit that somebody can change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The cgroup that has the limit.
     pub cgroup: String,
     pub limit_bytes: u64,
@@ -129,7 +129,7 @@ pub struct Setting {
 
 /// A cgroup that holds much of the memory below a limit, or of the node's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Path from the root of the memory controller's hierarchy.
     pub cgroup: String,
     /// The memory charged to it; for a process in the root cgroup, its resident memory.
@@ -157,7 +157,7 @@ impl From<Usage> for Holder {
 
 /// A running process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// tgid, as the host sees it.
     pub pid: u32,
     /// The kernel's name for it.
@@ -170,7 +170,7 @@ pub struct Process {
 
 /// The arguments of `out_of_memory`: the kernel's `struct oom_control`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutOfMemory {
+pub(crate) struct OutOfMemory {
     /// `gfp_mask` of the allocation.
     pub gfp_mask: u32,
     /// Its order; −1 for a sysrq.
@@ -182,7 +182,7 @@ pub struct OutOfMemory {
 /// What happened to the victim's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The container's first process was among the victims.
     ContainerDied,
     /// The first process was not a victim: the container may live on.
@@ -199,7 +199,7 @@ pub enum Outcome {
 
 /// A killed process. Missing fields are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Victim {
+pub(crate) struct Victim {
     /// tgid, as the host sees it.
     pub pid: u32,
     /// The kernel's name for it, at most 15 bytes.
@@ -254,7 +254,7 @@ impl From<oom_capture::Process> for Victim {
 
 /// A container as its runtime knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Container {
+pub(crate) struct Container {
     /// 64 hex digits.
     pub id: String,
     /// Its name in the pod's spec.
@@ -265,7 +265,7 @@ pub struct Container {
 
 /// A pod as Kubernetes knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pod {
+pub(crate) struct Pod {
     pub namespace: Option<String>,
     pub name: Option<String>,
     /// For a static pod the kubelet's hash of its manifest, which is not the API server's uid.
@@ -285,14 +285,14 @@ pub(crate) fn serialize_nanoseconds<S: serde::Serializer>(
 
 impl Incident {
     /// The limit to change, in bytes.
-    pub fn setting_bytes(&self) -> Option<u64> {
+    pub(crate) fn setting_bytes(&self) -> Option<u64> {
         let setting = self.setting.as_ref();
         setting.map_or(self.limit_bytes, |setting| Some(setting.limit_bytes))
     }
 
     /// Whether `before` is the history of the cgroup that reached its limit, or may be: only then does its
     /// text about the limit apply.
-    pub fn is_at_limit(&self) -> bool {
+    pub(crate) fn is_at_limit(&self) -> bool {
         let before = self.before.as_ref().map(|before| &before.cgroup);
         match self.scope {
             Scope::Container | Scope::Pod | Scope::Unknown => true,

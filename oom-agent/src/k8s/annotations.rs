@@ -1,34 +1,33 @@
-//! The rest of an incident, for machines: an Event's annotations. Pure.
+//! An Event's annotations: the incident for machines. Pure.
 //!
-//! Everybody who may look at a namespace may read its Events, so that neither command lines (they carry
-//! passwords) nor anything of an environment goes here.
+//! Everyone with access to a namespace can read its Events. So neither command lines (they may carry
+//! passwords) nor environment variables go here.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use service::escape;
 
-use super::draft::{Draft, On};
+use super::draft::{Draft, Regarding};
 use super::facts::Facts;
 use crate::incident::{Incident, Victim};
 use crate::report::Report;
 use crate::status_check::{Mismatch, State};
 use crate::warn::Warning;
 
-/// Before every key.
 const PREFIX: &str = "oom-bonker.dev/";
 
-/// Victims that are listed; `victims-total` tells of more.
-const VICTIMS: usize = 16;
+/// Victims in the list; `victims-total` counts all.
+const MAX_VICTIMS: usize = 16;
 
-/// Reasons in `degraded`.
-const REASONS: usize = 16;
+/// Entries of `degraded`.
+const MAX_REASONS: usize = 16;
 
-/// The longest text taken over, in bytes.
+/// The longest value, in bytes.
 const TEXT_LEN: usize = 512;
 
-/// `facts` is what the API server told of the pod, else why it did not.
-pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
+/// `facts` are what the API server knows of the pod, or why they are missing.
+pub(super) fn build(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -36,13 +35,13 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
         }
     };
     match &draft.report {
-        Report::Incident(incident) => kill(draft, incident, &mut put),
+        Report::Incident(incident) => put_kill(draft, incident, &mut put),
         Report::Mismatch(mismatch) => {
-            verdict(mismatch, &mut put);
-            kill(draft, &mismatch.incident, &mut put);
+            put_mismatch(mismatch, &mut put);
+            put_kill(draft, &mismatch.incident, &mut put);
         }
-        Report::Warning(of) => warning(of, &mut put),
-        Report::NoVictim(told) => kill(draft, &told.incident, &mut put),
+        Report::Warning(warning) => put_warning(warning, &mut put),
+        Report::NoVictim(no_victim) => put_kill(draft, &no_victim.incident, &mut put),
         Report::BadAnnotations(unheeded) => {
             let names = unheeded.errors.iter().map(|error| error.name);
             put(
@@ -54,63 +53,66 @@ pub(super) fn of(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String,
     let subject = draft.subject();
     let container = subject.and_then(|subject| subject.container.as_ref());
     if let Some(container) = container {
-        put("container-id", Some(safe(&container.id)));
-        put("container", container.name.as_deref().map(safe));
+        put("container-id", Some(escaped(&container.id)));
+        put("container", container.name.as_deref().map(escaped));
     }
     let degraded = draft
         .report
         .incident()
         .map_or(&[][..], |incident| &incident.degraded);
-    let mut degraded: Vec<String> = degraded.iter().map(|text| safe(text)).collect();
-    if let (On::Pod(_), Ok(facts)) = (&draft.on, facts) {
+    let mut degraded: Vec<String> = degraded.iter().map(|text| escaped(text)).collect();
+    if let (Regarding::Pod(_), Ok(facts)) = (&draft.regarding, facts) {
         let kind = container
             .and_then(|container| container.name.as_ref())
             .and_then(|name| facts.containers.get(name));
         put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
         put("owner", facts.owner.clone());
-        put("pod-api-uid", facts.api_uid.as_deref().map(safe));
+        put("pod-api-uid", facts.api_uid.as_deref().map(escaped));
     }
     if let Err(reason) = facts {
-        degraded.truncate(REASONS - 1);
-        degraded.push(format!("owner, container-kind: {}", safe(reason)));
+        degraded.truncate(MAX_REASONS - 1);
+        degraded.push(format!("owner, container-kind: {}", escaped(reason)));
     }
-    if let On::Node(Some(lost)) = &draft.on {
-        put("pod-uid", lost.pod.uid.as_deref().map(safe));
+    if let Regarding::Node(Some(lost)) = &draft.regarding {
+        put("pod-uid", lost.pod.uid.as_deref().map(escaped));
     }
     if draft.held_back > 0 {
         put("held-back", Some(draft.held_back.to_string()));
     }
-    degraded.truncate(REASONS);
+    degraded.truncate(MAX_REASONS);
     if !degraded.is_empty() {
         put("degraded", Some(json!(degraded).to_string()));
     }
     all
 }
 
-fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<String>)) {
-    put("incident", Some(safe(&incident.id)));
-    put("scope", word(&incident.scope));
-    put("outcome", word(&draft.outcome()));
+fn put_kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<String>)) {
+    put("incident", Some(escaped(&incident.id)));
+    put("scope", json_name(&incident.scope));
+    put("outcome", json_name(&draft.outcome()));
     put(
         "limit-bytes",
         incident.limit_bytes.map(|bytes| bytes.to_string()),
     );
-    put("limit-cgroup", incident.limit_cgroup.as_deref().map(safe));
+    put(
+        "limit-cgroup",
+        incident.limit_cgroup.as_deref().map(escaped),
+    );
     if let Some(setting) = &incident.setting {
         put("setting-bytes", Some(setting.limit_bytes.to_string()));
-        put("setting-cgroup", Some(safe(&setting.cgroup)));
+        put("setting-cgroup", Some(escaped(&setting.cgroup)));
     }
     if let Some(oom) = &incident.oom {
-        put("constraint", Some(safe(&oom.constraint)));
+        put("constraint", Some(escaped(&oom.constraint)));
         put("gfp-mask", Some(format!("{:#x}", oom.gfp_mask)));
         put("order", Some(oom.order.to_string()));
     }
     if let Some(trigger) = &incident.trigger {
         put("trigger-pid", Some(trigger.pid.to_string()));
-        put("trigger-comm", Some(safe(&trigger.comm)));
+        put("trigger-comm", Some(escaped(&trigger.comm)));
     }
     if let Some(before) = &incident.before {
-        put("growth", word(&before.pattern));
+        put("growth", json_name(&before.pattern));
         let slope = before.slope_bytes_per_second;
         put("slope-bytes-per-second", slope.map(|it| it.to_string()));
         let half = before.half_to_limit_ms;
@@ -119,32 +121,32 @@ fn kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<St
         put("usage-permille", Some(json!(permille).to_string()));
     }
     let victims = draft.victims();
-    let told = victims.iter().take(VICTIMS);
-    let listed: Vec<Value> = match draft.on {
-        On::Pod(_) => told.map(|v| victim(v)).collect(),
-        On::Node(_) => told.map(|v| placed(v)).collect(),
+    let first = victims.iter().take(MAX_VICTIMS);
+    let listed: Vec<Value> = match draft.regarding {
+        Regarding::Pod(_) => first.map(|victim| victim_json(victim)).collect(),
+        Regarding::Node(_) => first.map(|victim| victim_json_with_owner(victim)).collect(),
     };
     put("victims", Some(Value::Array(listed).to_string()));
-    if victims.len() > VICTIMS {
+    if victims.len() > MAX_VICTIMS {
         put("victims-total", Some(draft.victim_count().to_string()));
     }
 }
 
-fn verdict(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
-    put("verdict", word(&mismatch.verdict));
+fn put_mismatch(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
+    put("verdict", json_name(&mismatch.verdict));
     let status = &mismatch.status;
-    put("status-state", word(&status.state));
+    put("status-state", json_name(&status.state));
     let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
-    put("status-reason", reason.map(|reason| safe(reason)));
+    put("status-reason", reason.map(|reason| escaped(reason)));
     if status.state == State::Exited {
         put("status-exit-code", Some(status.exit_code.to_string()));
     }
 }
 
-fn warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
+fn put_warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
     let (crossing, usage) = (&warning.crossing, &warning.crossing.sample);
-    put("warning", word(&crossing.level));
-    put("mark", Some(safe(&warning.threshold)));
+    put("warning", json_name(&crossing.level));
+    put("mark", Some(escaped(&warning.threshold)));
     put("usage-bytes", Some(usage.current.to_string()));
     put("working-set-bytes", Some(usage.working_set.to_string()));
     put("limit-bytes", usage.limit.map(|bytes| bytes.to_string()));
@@ -154,14 +156,14 @@ fn warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
         left.map(|seconds| format!("{seconds:.1}")),
     );
     let signal = warning.signal.as_ref();
-    put("signal", signal.map(|signal| safe(&signal.name)));
+    put("signal", signal.map(|signal| escaped(&signal.name)));
     put("signalled", signal.map(|signal| signal.sent.to_string()));
 }
 
-fn victim(victim: &Victim) -> Value {
+fn victim_json(victim: &Victim) -> Value {
     json!({
         "pid": victim.pid,
-        "comm": victim.comm.as_deref().map(safe),
+        "comm": victim.comm.as_deref().map(escaped),
         "namespace_pid": victim.namespace_pid,
         "uid": victim.uid,
         "oom_score_adj": victim.oom_score_adj,
@@ -169,34 +171,34 @@ fn victim(victim: &Victim) -> Value {
     })
 }
 
-/// On the Node, an Event's victims are anybody's.
-fn placed(found: &Victim) -> Value {
-    let mut value = victim(found);
-    let container = found.container.as_ref();
-    let pod = found.pod.as_ref();
+/// The victims of an Event on the Node may belong to any pod.
+fn victim_json_with_owner(victim: &Victim) -> Value {
+    let mut value = victim_json(victim);
+    let container = victim.container.as_ref();
+    let pod = victim.pod.as_ref();
     let pod = pod.and_then(|pod| Some((pod.namespace.as_deref()?, pod.name.as_deref()?)));
     if let Value::Object(fields) = &mut value {
         let name = container.and_then(|container| container.name.as_deref());
-        fields.insert("container".to_owned(), json!(name.map(safe)));
-        let pod = pod.map(|(namespace, name)| safe(&format!("{namespace}/{name}")));
+        fields.insert("container".to_owned(), json!(name.map(escaped)));
+        let pod = pod.map(|(namespace, name)| escaped(&format!("{namespace}/{name}")));
         fields.insert("pod".to_owned(), json!(pod));
         fields.insert(
             "cgroup".to_owned(),
-            json!(found.cgroup.as_deref().map(safe)),
+            json!(victim.cgroup.as_deref().map(escaped)),
         );
     }
     value
 }
 
-/// As the JSON line spells it.
-fn word(value: &impl serde::Serialize) -> Option<String> {
+/// The name that the JSON line has for it.
+fn json_name(value: &impl serde::Serialize) -> Option<String> {
     match serde_json::to_value(value) {
-        Ok(Value::String(word)) => Some(word),
+        Ok(Value::String(name)) => Some(name),
         _ => None,
     }
 }
 
-fn safe(text: &str) -> String {
+fn escaped(text: &str) -> String {
     let text = escape::terminal(escape::truncate(text, TEXT_LEN)).to_string();
     escape::truncate(&text, TEXT_LEN).to_owned()
 }
@@ -208,11 +210,11 @@ mod tests {
     use crate::k8s::fake::{incident, leak};
 
     #[test]
-    fn the_minute_before_is_there_in_figures() {
+    fn the_history_is_given_in_figures() {
         let mut incident = incident();
         incident.before = Some(leak());
-        let drafts = draft::drafts(&incident.into(), true);
-        let all = super::of(&drafts[0], Err("not asked"));
+        let drafts = draft::draft_events(&incident.into(), true);
+        let all = super::build(&drafts[0], Err("not looked up"));
         let check = |key: &str, value: &str| {
             let found = all.get(&format!("oom-bonker.dev/{key}"));
             assert_eq!(found.map(String::as_str), Some(value), "{key}");

@@ -1,4 +1,4 @@
-//! Who the agent is to the API server, and where that was found.
+//! Finds the credentials for the API server.
 
 use std::env;
 use std::fmt;
@@ -11,19 +11,17 @@ use kube::{Client, Config};
 use super::CredentialsError;
 use crate::proxy;
 
-/// Given to connect; a node that has lost its API server must find out soon.
-const CONNECT: Duration = Duration::from_secs(3);
+/// Short, so that an agent soon notices a lost API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Ready to connect with.
-pub struct Credentials {
+pub(crate) struct Credentials {
     config: Config,
-    /// Where they were found.
-    pub source: Source,
+    pub(crate) source: Source,
 }
 
 /// Where credentials come from, in the order of the search.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// `--kubeconfig`.
     Flag(PathBuf),
     /// The pod's service account.
@@ -32,24 +30,26 @@ pub enum Source {
     Kubeconfig(PathBuf),
 }
 
-/// Looks for credentials; `Ok(None)` when there are none anywhere. Nothing is connected to.
-pub async fn find(flag: Option<&Path>) -> Result<Option<Credentials>, CredentialsError> {
-    find_in(flag, |name| env::var(name).ok()).await
+/// `Ok(None)` when there are none. Makes no connection.
+pub(crate) async fn find_credentials(
+    flag: Option<&Path>,
+) -> Result<Option<Credentials>, CredentialsError> {
+    find_credentials_with(flag, |name| env::var(name).ok()).await
 }
 
-/// `variable` reads those of the environment that name a proxy.
-async fn find_in(
+/// `variable` reads the environment variables that name a proxy.
+async fn find_credentials_with(
     flag: Option<&Path>,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<Option<Credentials>, CredentialsError> {
-    let Some(source) = source(flag) else {
+    let Some(source) = find_source(flag) else {
         return Ok(None);
     };
     let failed = |cause| CredentialsError::Unusable {
         from: source.clone(),
         source: cause,
     };
-    let (mut config, own_proxy) = match &source {
+    let (mut config, cluster_proxy) = match &source {
         Source::InCluster => {
             let config = Config::incluster().map_err(|error| failed(Box::new(error)))?;
             (config, None)
@@ -57,16 +57,16 @@ async fn find_in(
         Source::Flag(path) | Source::Kubeconfig(path) => {
             let kubeconfig =
                 Kubeconfig::read_from(path).map_err(|error| failed(Box::new(error)))?;
-            let own_proxy = own_proxy(&kubeconfig);
+            let cluster_proxy = cluster_proxy(&kubeconfig);
             let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
                 .await
                 .map_err(|error| failed(Box::new(error)))?;
-            (config, own_proxy)
+            (config, cluster_proxy)
         }
     };
-    // As kubectl does. kube looks into the environment for a kubeconfig only, and holds NO_PROXY against
-    // the proxy in place of the API server.
-    config.proxy_url = match own_proxy {
+    // As kubectl does. kube reads the environment for a kubeconfig only, and matches NO_PROXY with the
+    // proxy instead of the API server.
+    config.proxy_url = match cluster_proxy {
         Some(own) => {
             let url: Option<http::Uri> = own.parse().ok().filter(proxy::is_usable);
             let unusable = || CredentialsError::Proxy {
@@ -76,14 +76,14 @@ async fn find_in(
         }
         None => proxy::find(&config.cluster_url, variable).map(|proxy| proxy.url),
     };
-    // The sink has its own bounded retries; kube's would sit on one Event for a quarter of an hour.
+    // The sink has its own bounded retries; kube's would retry one Event for a quarter of an hour.
     config.default_retry = false;
-    config.connect_timeout = Some(CONNECT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     Ok(Some(Credentials { config, source }))
 }
 
-/// The proxy that the cluster of the current context names.
-fn own_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
+/// The `proxy-url` of the current context's cluster.
+fn cluster_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     let current = kubeconfig.current_context.as_ref();
     let mut contexts = kubeconfig.contexts.iter();
     let context = contexts.find(|context| Some(&context.name) == current);
@@ -94,7 +94,7 @@ fn own_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
     proxy.filter(|proxy| !proxy.is_empty())
 }
 
-fn source(flag: Option<&Path>) -> Option<Source> {
+fn find_source(flag: Option<&Path>) -> Option<Source> {
     if let Some(path) = flag {
         return Some(Source::Flag(path.to_owned()));
     }
@@ -112,8 +112,8 @@ fn source(flag: Option<&Path>) -> Option<Source> {
 // === impl Credentials ===
 
 impl Credentials {
-    /// The API server's URL.
-    pub fn server(&self) -> String {
+    /// The URL.
+    pub(crate) fn server(&self) -> String {
         self.config.cluster_url.to_string()
     }
 
@@ -147,8 +147,8 @@ mod tests {
 
     use super::*;
 
-    /// What the proxy is asked of a client of `https://api.example:6443`.
-    async fn asked(own: Option<&str>, variables: &[(&str, &str)]) -> String {
+    /// The request that the proxy gets from a client of `https://api.example:6443`.
+    async fn proxy_request(own: Option<&str>, variables: &[(&str, &str)]) -> String {
         let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = format!("u:p@{}", proxy.local_addr().unwrap());
         let place = |text: &str| text.replace("PROXY", &here);
@@ -166,19 +166,21 @@ mod tests {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| place(value))
         };
-        let found = find_in(Some(kubeconfig.path()), variable).await.unwrap();
+        let found = find_credentials_with(Some(kubeconfig.path()), variable)
+            .await
+            .unwrap();
         let client = found.unwrap().client().unwrap();
         let request = http::Request::get("/version").body(Vec::new()).unwrap();
         let mut text = vec![0; 512];
         tokio::select! {
-            _ = client.request_text(request) => panic!("the proxy was not asked"),
+            _ = client.request_text(request) => panic!("the proxy got no request"),
             read = async { proxy.accept().await.unwrap().0.read(&mut text).await.unwrap() } => text.truncate(read),
         }
         String::from_utf8(text).unwrap()
     }
 
     #[tokio::test]
-    async fn the_api_server_is_reached_through_the_proxy_of_the_kubeconfig_or_the_environment() {
+    async fn connections_use_the_proxy_of_the_kubeconfig_or_the_environment() {
         let tunnel = "CONNECT api.example:6443 HTTP/1.1\r\nHost: api.example:6443\r\nProxy-Authorization: Basic dTpw\r\n";
         for (own, variables) in [
             (Some("http://PROXY"), &[][..]),
@@ -196,8 +198,8 @@ mod tests {
                 ],
             ),
         ] {
-            let asked = asked(own, variables).await;
-            assert!(asked.starts_with(tunnel), "{asked}");
+            let request = proxy_request(own, variables).await;
+            assert!(request.starts_with(tunnel), "{request}");
         }
     }
 }

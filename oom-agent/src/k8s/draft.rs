@@ -1,42 +1,42 @@
-//! What becomes an Event: which objects it is told on. Pure.
+//! The Events of a report, and the objects that they regard. Pure.
 
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
 use crate::status_check::Mismatch;
 
-/// Containers of one incident that have an Event each: a cgroup that dies as one may span several.
-const CONTAINERS: usize = 8;
+/// Containers of one incident with an Event each: a cgroup that dies as one may span several.
+const MAX_CONTAINERS: usize = 8;
 
-/// An Event to be.
+/// An Event that is not written yet.
 #[derive(Clone, Debug)]
-pub struct Draft {
-    /// What the Event reports.
-    pub report: Report,
-    pub(super) on: On,
-    /// Of the same kind on the same object, since its last Event, that have none of their own.
+pub(crate) struct Draft {
+    pub(crate) report: Report,
+    pub(super) regarding: Regarding,
+    /// Reports of the same kind on the same object, since its last Event, without an Event of their own.
     pub(super) held_back: u64,
 }
 
 /// The object that an Event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum On {
+pub(super) enum Regarding {
     /// A container of a pod, or the pod as a whole.
     Pod(Subject),
-    /// The node; the subject is whom it should have been about, where its pod never had a name.
+    /// The node; the subject is the intended one, where its pod's name was never found.
     Node(Option<Subject>),
 }
 
-/// A container of a pod, as far as it is known.
+/// A container of a pod, or the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
-    /// Index of its first victim.
+    /// The index of its first victim.
     pub(super) victim: usize,
     pub(super) pod: Pod,
     pub(super) container: Option<Container>,
 }
 
-/// What makes two kills on one object the same story: all that a note says but pids, sizes and the time.
+/// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
+/// times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SeriesKey {
     container: Option<String>,
@@ -49,32 +49,32 @@ pub(super) struct SeriesKey {
     victims: u64,
 }
 
-/// The Events of a report. `tell_node` is false where the Node's name is only guessed.
-pub(super) fn drafts(report: &Report, tell_node: bool) -> Vec<Draft> {
+/// `use_node` is false where the Node's name is only guessed.
+pub(super) fn draft_events(report: &Report, use_node: bool) -> Vec<Draft> {
     let objects = match report {
-        Report::Incident(incident) => objects_of_kills(incident, tell_node),
-        Report::NoVictim(no_victim) if no_victim.pod.is_none() && tell_node => {
-            vec![On::Node(None)]
+        Report::Incident(incident) => objects_of_kills(incident, use_node),
+        Report::NoVictim(no_victim) if no_victim.pod.is_none() && use_node => {
+            vec![Regarding::Node(None)]
         }
-        _ => subject(report).map(On::Pod).into_iter().collect(),
+        _ => subject_of(report).map(Regarding::Pod).into_iter().collect(),
     };
-    let draft = |on| Draft {
+    let draft = |regarding| Draft {
         report: report.clone(),
-        on,
+        regarding,
         held_back: 0,
     };
     objects.into_iter().map(draft).collect()
 }
 
-/// One for each container with a victim, and the Node where the whole node is concerned.
-fn objects_of_kills(incident: &Incident, tell_node: bool) -> Vec<On> {
+/// Each container with a victim, and the Node where the whole node is affected.
+fn objects_of_kills(incident: &Incident, use_node: bool) -> Vec<Regarding> {
     let mut subjects: Vec<Subject> = Vec::new();
     for (victim, found) in incident.victims.iter().enumerate() {
         let Some(pod) = &found.pod else { continue };
         let same = |subject: &Subject| {
             subject.pod == *pod && id(subject.container.as_ref()) == id(found.container.as_ref())
         };
-        if subjects.len() < CONTAINERS && !subjects.iter().any(same) {
+        if subjects.len() < MAX_CONTAINERS && !subjects.iter().any(same) {
             subjects.push(Subject {
                 victim,
                 pod: pod.clone(),
@@ -84,13 +84,17 @@ fn objects_of_kills(incident: &Incident, tell_node: bool) -> Vec<On> {
     }
     let whole = matches!(incident.scope, Scope::Node | Scope::Sysrq);
     let outside = incident.victims.iter().any(|victim| victim.pod.is_none());
-    let node = tell_node && (whole || outside || incident.victims.is_empty());
-    let node = node.then_some(On::Node(None));
-    subjects.into_iter().map(On::Pod).chain(node).collect()
+    let node = use_node && (whole || outside || incident.victims.is_empty());
+    let node = node.then_some(Regarding::Node(None));
+    subjects
+        .into_iter()
+        .map(Regarding::Pod)
+        .chain(node)
+        .collect()
 }
 
-/// The container that any other report is about; `None` where it is no pod's.
-fn subject(report: &Report) -> Option<Subject> {
+/// The container of any other report; `None` where it has no pod.
+fn subject_of(report: &Report) -> Option<Subject> {
     if let Report::Mismatch(mismatch) = report {
         return subject_of_mismatch(mismatch);
     }
@@ -105,8 +109,8 @@ fn subject(report: &Report) -> Option<Subject> {
 fn subject_of_mismatch(mismatch: &Mismatch) -> Option<Subject> {
     let incident = &mismatch.incident;
     let container = &mismatch.status.container;
-    let of_it = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
-    let victim = incident.victims.iter().position(of_it);
+    let is_its = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
+    let victim = incident.victims.iter().position(is_its);
     let known = victim.and_then(|victim| incident.victims.get(victim));
     let known = known.and_then(|victim| victim.pod.as_ref());
     let pod = mismatch.status.pod.as_ref().or(known)?;
@@ -124,9 +128,9 @@ fn id(container: Option<&Container>) -> Option<&str> {
 // === impl Draft ===
 
 impl Draft {
-    /// The id of a container that has no name yet, or whose pod has none: somebody may still know it.
-    pub fn unnamed(&self) -> Option<&str> {
-        let On::Pod(subject) = &self.on else {
+    /// The id of a container whose name, or whose pod's name, is missing: a runtime may still know it.
+    pub(crate) fn unnamed(&self) -> Option<&str> {
+        let Regarding::Pod(subject) = &self.regarding else {
             return None;
         };
         let container = subject.container.as_ref()?;
@@ -135,27 +139,26 @@ impl Draft {
         is_unnamed.then_some(container.id.as_str())
     }
 
-    /// Whether the Node takes its Event where the pod's name never comes.
-    pub(super) fn has_stand_in(&self) -> bool {
+    /// Whether its Event goes to the Node where the pod's name is never found.
+    pub(super) fn may_regard_node(&self) -> bool {
         matches!(self.report, Report::Incident(_) | Report::NoVictim(_))
     }
 
-    /// Whether it is about a pod whose name is known.
-    pub fn is_on_named_pod(&self) -> bool {
-        matches!(&self.on, On::Pod(subject) if subject.is_named())
+    pub(crate) fn is_on_named_pod(&self) -> bool {
+        matches!(&self.regarding, Regarding::Pod(subject) if subject.is_named())
     }
 
-    /// Fills in what somebody knew of the container in the end.
-    pub fn name(&mut self, container: Container, pod: Option<Pod>) {
-        if let On::Pod(subject) = &mut self.on {
+    /// Fills in names that were found later.
+    pub(crate) fn set_names(&mut self, container: Container, pod: Option<Pod>) {
+        if let Regarding::Pod(subject) = &mut self.regarding {
             subject.container = Some(container);
             subject.pod = pod.unwrap_or_else(|| subject.pod.clone());
         }
     }
 
-    /// What the recorder counts Events by. What is no kill goes apart from the kills: their Events come
-    /// first, and neither takes the others' room.
-    pub(super) fn object(&self) -> String {
+    /// The key by which the ledger limits Events. Kills have keys of their own, so that no other report uses
+    /// up their tokens.
+    pub(super) fn object_key(&self) -> String {
         match &self.report {
             Report::Incident(_) => {}
             Report::Mismatch(mismatch) => {
@@ -165,23 +168,23 @@ impl Draft {
                 let level = warning.crossing.level.as_str();
                 return format!("{level} {}", warning.cgroup);
             }
-            Report::BadAnnotations(unheeded) => {
-                return format!("annotations {:?}", unheeded.pod.uid);
+            Report::BadAnnotations(bad) => {
+                return format!("annotations {:?}", bad.pod.uid);
             }
-            Report::NoVictim(told) => {
-                return format!("no victim {:?}", told.incident.limit_cgroup);
+            Report::NoVictim(no_victim) => {
+                return format!("no victim {:?}", no_victim.incident.limit_cgroup);
             }
         }
-        match &self.on {
-            On::Node(_) => "node".to_owned(),
-            On::Pod(Subject { pod, .. }) => match (&pod.uid, &pod.namespace, &pod.name) {
+        match &self.regarding {
+            Regarding::Node(_) => "node".to_owned(),
+            Regarding::Pod(Subject { pod, .. }) => match (&pod.uid, &pod.namespace, &pod.name) {
                 (Some(uid), ..) => format!("pod {uid}"),
                 (None, namespace, name) => format!("pod {namespace:?}/{name:?}"),
             },
         }
     }
 
-    /// How many Events there may be at once of that kind on that object.
+    /// How many Events of that kind its object may have at once.
     pub(super) fn burst(&self) -> u32 {
         match &self.report {
             Report::Incident(_) => BURST,
@@ -190,8 +193,8 @@ impl Draft {
         }
     }
 
-    /// `None` of what is no kill: all on its object are the same, whoever was struck.
-    pub(super) fn story(&self) -> Option<SeriesKey> {
+    /// `None` for a report that is no kill: all on its object share a series.
+    pub(super) fn series_key(&self) -> Option<SeriesKey> {
         let (incident, victims) = (self.report.kills()?, self.victims());
         let subject = self.subject();
         let container = subject.and_then(|subject| subject.container.as_ref());
@@ -205,7 +208,7 @@ impl Draft {
                 .map(|trigger| trigger.comm.clone()),
             scope: incident.scope,
             limit_bytes: incident.limit_bytes,
-            // A container that is started again has another cgroup of the same size.
+            // A restarted container has another cgroup of the same size.
             limit_cgroup: (incident.scope == Scope::Ancestor)
                 .then(|| incident.limit_cgroup.clone())
                 .flatten(),
@@ -215,13 +218,13 @@ impl Draft {
     }
 
     pub(super) fn subject(&self) -> Option<&Subject> {
-        match &self.on {
-            On::Pod(subject) => Some(subject),
-            On::Node(subject) => subject.as_ref(),
+        match &self.regarding {
+            Regarding::Pod(subject) => Some(subject),
+            Regarding::Node(subject) => subject.as_ref(),
         }
     }
 
-    /// Those that the Event is about.
+    /// The victims that the Event regards.
     pub(super) fn victims(&self) -> Vec<&Victim> {
         let all = match &self.report {
             Report::Incident(incident) => &incident.victims,
@@ -230,7 +233,7 @@ impl Draft {
                 return Vec::new();
             }
         };
-        let On::Pod(subject) = &self.on else {
+        let Regarding::Pod(subject) = &self.regarding else {
             return all.iter().collect();
         };
         let Some(first) = all.get(subject.victim) else {
@@ -244,7 +247,7 @@ impl Draft {
             .collect()
     }
 
-    /// How many those are, of which not all may be listed.
+    /// Their number, also of those that are not listed.
     pub(super) fn victim_count(&self) -> u64 {
         let victims = self.victims().len();
         let whole = self
@@ -254,7 +257,7 @@ impl Draft {
         whole.map_or(victims as u64, |incident| incident.victim_count)
     }
 
-    /// What became of this Event's container: the incident's outcome is that of all.
+    /// The outcome for this Event's container: the incident's is that of all.
     pub(super) fn outcome(&self) -> Outcome {
         let Some(incident) = self.report.incident() else {
             return Outcome::Unknown;
@@ -278,7 +281,7 @@ impl Draft {
 // === impl Subject ===
 
 impl Subject {
-    /// Whether namespace and name are known, and are names: they become part of a URL.
+    /// Whether namespace and name are known and valid: they become part of a URL.
     pub(super) fn is_named(&self) -> bool {
         [&self.pod.namespace, &self.pod.name]
             .into_iter()
@@ -286,8 +289,8 @@ impl Subject {
     }
 }
 
-/// What Kubernetes takes for a pod's or a namespace's name, as far as a URL is concerned: a DNS subdomain.
+/// Whether it may be a pod's or a namespace's name, and is safe in a URL: a DNS subdomain.
 pub(super) fn is_name(name: &str) -> bool {
-    let of_a_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(of_a_name)
+    let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(is_allowed)
 }

@@ -8,85 +8,72 @@ use super::pods::LookupError;
 use super::refusal::Refusal;
 use super::wire::CallError;
 
-/// Why there is no Kubernetes side. `Display` leaves the source out.
+/// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CredentialsError {
-    /// They were found and cannot be used.
+pub(crate) enum CredentialsError {
     #[error("cannot use {from}")]
     Unusable {
-        /// Where they were found.
         from: Source,
-        /// What kube says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// They name a proxy that cannot be used; it is not shown, as it may hold a password.
-    #[error("cannot use the proxy-url of {from}: it is none of http://")]
-    Proxy {
-        /// Where they were found.
-        from: Source,
-    },
+    /// The URL is not shown: it may hold a password.
+    #[error("cannot use the proxy-url of {from}: it must be an http:// URL")]
+    Proxy { from: Source },
 }
 
-/// What is attempted of the API server.
+/// A kind of request, for its errors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
-    /// As in `cannot …`.
+    /// Completes `cannot …`.
     pub(super) to: &'static str,
-    /// The right that it takes.
+    /// The right that it needs.
     pub(super) right: &'static str,
-    pub(super) client: &'static Identity,
+    pub(super) client: &'static ClientRole,
 }
 
-/// Who asks, for the advice in an error.
+/// The program that makes the request, for the advice in an error.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(super) struct ClientRole {
     pub(super) name: &'static str,
-    /// Where its role is.
+    /// The file with its role.
     pub(super) manifest: &'static str,
-    /// What a webhook or policy should let through.
+    /// What a webhook or policy should exempt.
     pub(super) exempt: &'static str,
 }
 
-/// The node's agent.
-pub(super) const AGENT: Identity = Identity {
+pub(super) const AGENT: ClientRole = ClientRole {
     name: "agent",
     manifest: "daemonset.yaml",
     exempt: "Events whose reportingComponent is oom-bonker.dev/oom-agent",
 };
 
-/// `watch-pods`.
-pub(super) const CONTROLLER: Identity = Identity {
+pub(super) const CONTROLLER: ClientRole = ClientRole {
     name: "controller",
     manifest: "deploy/controller.yaml",
     exempt: "the controller",
 };
 
-/// Why the API server did not do what was attempted. `Display` leaves the source out and says what to do.
+/// A request that failed. `Display` leaves the source out and has the advice.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.summary())]
-pub struct ApiError {
+pub(crate) struct ApiError {
     attempt: Attempt,
-    /// Where it was attempted, if that is one of many.
+    /// The namespace, for requests to several.
     namespace: Option<String>,
     #[source]
     source: CallError,
 }
 
-/// Why an Event was not written. `Display` leaves the source out.
+/// An Event that was not written. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The API server did not take it.
+pub(crate) enum RecordError {
     #[error(transparent)]
     Api(ApiError),
-    /// Neither the runtime nor the API server has told the pod's name yet.
     #[error("the pod's name is not known yet: {reason}")]
-    Unnamed {
-        /// What the API server said.
-        reason: String,
-    },
-    /// The Event that is to be brought up to date is not written yet.
+    Unnamed { reason: String },
+    /// The Event to update is not written yet.
     #[error("the Event that carries the series is not written yet")]
     Early,
 }
@@ -94,7 +81,7 @@ pub enum RecordError {
 // === impl Attempt ===
 
 impl Attempt {
-    pub(super) fn failed(self, source: impl Into<CallError>) -> ApiError {
+    pub(super) fn error(self, source: impl Into<CallError>) -> ApiError {
         ApiError {
             attempt: self,
             namespace: None,
@@ -102,21 +89,21 @@ impl Attempt {
         }
     }
 
-    pub(super) fn failed_in(self, namespace: String, source: CallError) -> ApiError {
+    pub(super) fn error_in(self, namespace: String, source: CallError) -> ApiError {
         ApiError {
             namespace: Some(namespace),
-            ..self.failed(source)
+            ..self.error(source)
         }
     }
 
     pub(super) async fn within<T, E: Into<CallError>>(
         self,
-        patience: Duration,
+        limit: Duration,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(patience, answer).await {
-            Ok(answer) => answer.map_err(|error| self.failed(error)),
-            Err(_) => Err(self.failed(CallError::Slow(patience))),
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(|error| self.error(error)),
+            Err(_) => Err(self.error(CallError::Timeout(limit))),
         }
     }
 }
@@ -126,7 +113,7 @@ impl Attempt {
 impl ApiError {
     fn summary(&self) -> String {
         let Attempt { to, right, client } = self.attempt;
-        let Identity {
+        let ClientRole {
             name,
             manifest,
             exempt,
@@ -159,8 +146,8 @@ impl ApiError {
         }
     }
 
-    /// Whether the same may work later.
-    pub fn is_transient(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub(crate) fn is_transient(&self) -> bool {
         !matches!(
             self.source.refusal(),
             Some(
@@ -173,23 +160,23 @@ impl ApiError {
         )
     }
 
-    /// Whether any other request would fare no better now.
-    pub fn is_servers(&self) -> bool {
+    /// Whether any other request would fail now, too.
+    pub(crate) fn is_servers(&self) -> bool {
         self.source.is_servers() || self.source.refusal() == Some(Refusal::Unauthorized)
     }
 
-    /// Whether what is asked for lies too far back: everything has to be listed again (410).
-    pub fn is_expired(&self) -> bool {
+    /// Whether the version is too old (410): all objects must be listed again.
+    pub(crate) fn is_expired(&self) -> bool {
         self.source.refusal() == Some(Refusal::Expired)
     }
 
-    /// Whether the same answer would come again: it is too long or makes no sense.
-    pub fn is_unreadable(&self) -> bool {
+    /// Whether a retry would get the same answer, which is too long or malformed.
+    pub(crate) fn is_unreadable(&self) -> bool {
         self.is_too_long() || matches!(self.source, CallError::Malformed(_))
     }
 
-    /// Whether there was more than is taken at once.
-    pub fn is_too_long(&self) -> bool {
+    /// Whether the answer was longer than the limit.
+    pub(crate) fn is_too_long(&self) -> bool {
         let CallError::Body(source) = &self.source else {
             return false;
         };
@@ -201,34 +188,34 @@ impl ApiError {
 // === impl RecordError ===
 
 impl RecordError {
-    /// Whether the same Event may be taken later.
-    pub fn is_transient(&self) -> bool {
+    /// Whether a retry may succeed.
+    pub(crate) fn is_transient(&self) -> bool {
         self.api().is_none_or(ApiError::is_transient)
     }
 
-    /// Whether any other Event would fare no better now.
-    pub fn is_servers(&self) -> bool {
+    /// Whether any other Event would fail now, too.
+    pub(crate) fn is_servers(&self) -> bool {
         self.api().is_some_and(ApiError::is_servers)
     }
 
-    /// Whether something is only awaited, and nothing failed.
-    pub fn is_wait(&self) -> bool {
+    /// Whether no request failed and only something is awaited.
+    pub(crate) fn is_wait(&self) -> bool {
         self.api().is_none()
     }
 
-    /// When the server wants to be asked again.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// The server's `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         self.api()?.source.retry_after()
     }
 
-    /// Whether what was to be changed is not there.
+    /// Whether the object to change does not exist.
     pub(super) fn is_gone(&self) -> bool {
         self.api().and_then(|error| error.source.code()) == Some(404)
     }
 
     pub(super) fn from_lookup(error: LookupError, attempt: Attempt) -> Self {
         match error {
-            LookupError::Call(source) if source.is_servers() => Self::Api(attempt.failed(source)),
+            LookupError::Call(source) if source.is_servers() => Self::Api(attempt.error(source)),
             error => Self::Unnamed {
                 reason: chain(&error).to_string(),
             },

@@ -1,7 +1,7 @@
 //! A draft as an Event of the core group. Pure.
 //!
-//! `kubectl describe` sorts Events by `lastTimestamp`, and `events.k8s.io/v1`, which has the same Events,
-//! takes none with that or a count set: `ValidateEventCreate` in the API server's `events.go`.
+//! `kubectl describe` sorts Events by `lastTimestamp`. `events.k8s.io/v1`, which has the same Events,
+//! refuses one with that or a count set: `ValidateEventCreate` in the API server's `events.go`.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -9,70 +9,70 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time
 use serde_json::{Value, json};
 use service::escape;
 
-use super::draft::{Draft, On, Subject};
-use super::facts::{Facts, Kind};
+use super::draft::{Draft, Regarding, Subject};
+use super::facts::{ContainerKind, Facts};
 use super::{annotations, note};
 use crate::report::Report;
 use crate::status_check::MismatchKind;
 
-/// Who writes these Events, for `kubectl get events --field-selector`.
+/// For `kubectl get events --field-selector`.
 pub(super) const REPORTER: &str = "oom-bonker.dev/oom-agent";
 
-/// What the API server takes at most, in bytes: `reportingInstance` and a name.
+/// The API server's limits on `reportingInstance` and a name, in bytes.
 const INSTANCE_LEN: usize = 128;
 const NAME_LEN: usize = 253;
 
-/// As much of a container's id as tells it from others.
+/// As much of a container's id as makes it unique.
 const ID_LEN: usize = 12;
 
-/// Where the Events of a Node lie: it has no namespace of its own.
-const NODES: &str = "default";
+/// A Node has no namespace of its own.
+const NODE_EVENTS_NAMESPACE: &str = "default";
 
-/// Where an Event lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct NamespacedName {
     pub(super) namespace: String,
     pub(super) name: String,
 }
 
-/// `None` while the pod has no name. The Event's own name follows from the id of what it tells, so that a retry makes no second one.
-pub(super) fn of(
+/// `None` while the pod has no name. The Event's name follows from the report's id, so that a retry creates no
+/// second one.
+pub(super) fn build(
     draft: &Draft,
     facts: Result<&Facts, &str>,
     instance: &str,
-) -> Option<(Place, Event)> {
-    let node = node(draft.report.node());
-    let (namespace, regarding, related) = match &draft.on {
-        On::Node(_) => (NODES.to_owned(), node, None),
-        On::Pod(subject) => {
+) -> Option<(NamespacedName, Event)> {
+    let node = node_reference(draft.report.node());
+    let (namespace, regarding, related) = match &draft.regarding {
+        Regarding::Node(_) => (NODE_EVENTS_NAMESPACE.to_owned(), node, None),
+        Regarding::Pod(subject) => {
             let namespace = subject.pod.namespace.clone()?;
-            (namespace, pod(subject, facts.ok())?, Some(node))
+            (namespace, pod_reference(subject, facts.ok())?, Some(node))
         }
     };
-    let place = Place {
-        name: name(regarding.name.as_deref()?, draft),
+    let key = NamespacedName {
+        name: event_name(regarding.name.as_deref()?, draft),
         namespace,
     };
     let event = Event {
         metadata: ObjectMeta {
-            name: Some(place.name.clone()),
-            namespace: Some(place.namespace.clone()),
-            annotations: Some(annotations::of(draft, facts)),
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            annotations: Some(annotations::build(draft, facts)),
             ..ObjectMeta::default()
         },
-        type_: Some(note::kind(draft).to_owned()),
+        type_: Some(note::event_type(draft).to_owned()),
         reason: Some(note::reason(draft).to_owned()),
         action: Some(note::action(draft).to_owned()),
-        message: Some(note::note(draft, facts.ok())),
+        message: Some(note::message(draft, facts.ok())),
         involved_object: regarding,
         related,
-        ..stamped(draft.report.time(), REPORTER, instance)
+        ..base_event(draft.report.time(), REPORTER, instance)
     };
-    Some((place, event))
+    Some((key, event))
 }
 
-/// An Event of that time and reporter, with all that readers of older Events go by.
-pub(super) fn stamped(time: Timestamp, reporter: &str, instance: &str) -> Event {
+/// With the time, the reporter and the fields for readers of the older API.
+pub(super) fn base_event(time: Timestamp, reporter: &str, instance: &str) -> Event {
     Event {
         event_time: Some(MicroTime(time)),
         first_timestamp: Some(Time(time)),
@@ -88,20 +88,19 @@ pub(super) fn stamped(time: Timestamp, reporter: &str, instance: &str) -> Event 
     }
 }
 
-/// A patch of an Event that is counted on: `count` times, the last at `observed`.
-pub(super) fn recount(count: i32, observed: Timestamp) -> Value {
+/// Patches an Event that has occurred `count` times, the last at `observed`.
+pub(super) fn series_patch(count: i32, observed: Timestamp) -> Value {
     json!({
         "count": count, "lastTimestamp": Time(observed),
         "series": {"count": count, "lastObservedTime": MicroTime(observed)},
     })
 }
 
-/// Where Events are created.
-pub(super) fn path(namespace: &str) -> String {
+pub(super) fn events_path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/events")
 }
 
-fn pod(subject: &Subject, facts: Option<&Facts>) -> Option<ObjectReference> {
+fn pod_reference(subject: &Subject, facts: Option<&Facts>) -> Option<ObjectReference> {
     let pod = &subject.pod;
     let name = subject
         .container
@@ -117,15 +116,15 @@ fn pod(subject: &Subject, facts: Option<&Facts>) -> Option<ObjectReference> {
             .and_then(|facts| facts.uid.clone())
             .or_else(|| pod.uid.clone()),
         field_path: name.map(|name| {
-            let list = kind(name).unwrap_or(Kind::Main).list();
+            let list = kind(name).unwrap_or(ContainerKind::Main).list_name();
             format!("spec.{list}{{{name}}}")
         }),
         ..ObjectReference::default()
     })
 }
 
-/// As the kubelet refers to its own node: `kubectl describe node` looks for its name in place of a uid.
-fn node(name: &str) -> ObjectReference {
+/// As the kubelet refers to its node: `kubectl describe node` matches the uid with the name.
+fn node_reference(name: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Node".to_owned()),
@@ -135,10 +134,10 @@ fn node(name: &str) -> ObjectReference {
     }
 }
 
-fn name(object: &str, draft: &Draft) -> String {
+fn event_name(object: &str, draft: &Draft) -> String {
     // Several containers of a pod may have died in one incident.
     let id = draft.report.id();
-    let suffix = match (&draft.report, &draft.on) {
+    let suffix = match (&draft.report, &draft.regarding) {
         (Report::Mismatch(mismatch), _) => {
             let container = escape::truncate(&mismatch.status.container.id, ID_LEN);
             let verdict = match mismatch.verdict {
@@ -147,16 +146,16 @@ fn name(object: &str, draft: &Draft) -> String {
             };
             format!(".{id}.{verdict}.{container}")
         }
-        (Report::Incident(_), On::Pod(subject)) if subject.victim > 0 => {
+        (Report::Incident(_), Regarding::Pod(subject)) if subject.victim > 0 => {
             format!(".{id}.{}", subject.victim)
         }
-        // Beside an Event about the Node itself.
-        (Report::Incident(_), On::Node(Some(lost))) => format!(".{id}.pod{}", lost.victim),
+        // Next to an Event of the Node itself.
+        (Report::Incident(_), Regarding::Node(Some(lost))) => format!(".{id}.pod{}", lost.victim),
         _ => format!(".{id}"),
     };
-    // The object's name leaves room for what tells this Event from its others.
+    // The suffix makes it unique and is never cut.
     let stem = escape::truncate(object, NAME_LEN.saturating_sub(suffix.len()));
-    // What is cut must still end as a DNS label does.
+    // The cut name must still end as a DNS label does.
     let stem = stem.trim_end_matches(['-', '.']);
     format!("{stem}{suffix}")
 }

@@ -1,4 +1,4 @@
-//! What the API server's word on a pod tells that the runtime's does not. Pure.
+//! What the API server knows of a pod and the runtime does not. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,50 +8,47 @@ use service::escape;
 
 use crate::incident::Container;
 
-/// The longest name taken over, in bytes: that of a Kubernetes object.
+/// The longest name kept, in bytes: that of a Kubernetes object.
 const NAME_LEN: usize = 253;
 
-/// The kubelet's key for a static pod, on its mirror in the API: what the cgroup has for a uid.
+/// The kubelet's key for a static pod, on its mirror in the API: the cgroup has it in place of a uid.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Which of the pod's lists a container is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// `spec.containers`.
+pub(super) enum ContainerKind {
     Main,
-    /// `spec.initContainers`.
     Init,
-    /// `spec.initContainers`, with `restartPolicy: Always`.
+    /// An init container with `restartPolicy: Always`.
     Sidecar,
-    /// `spec.ephemeralContainers`.
     Ephemeral,
 }
 
-/// A pod, cut down to what an Event needs.
+/// A pod, reduced to what an Event needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// What `kubectl describe` looks Events up by: the uid or, of a static pod's mirror, the kubelet's key.
+    /// By which `kubectl describe` finds Events: the uid or, for a static pod's mirror, the kubelet's key.
     pub(super) uid: Option<String>,
-    /// The API server's own uid, where that is another.
+    /// The API server's own uid, where it differs.
     pub(super) api_uid: Option<String>,
-    /// Who made it, as `Kind/name`.
+    /// The workload, as `Kind/name`.
     pub(super) owner: Option<String>,
-    /// Its containers by name.
-    pub(super) containers: HashMap<String, Kind>,
-    /// Their names by the runtime's ids, as far as the kubelet has reported them.
+    /// By name.
+    pub(super) containers: HashMap<String, ContainerKind>,
+    /// Container names by the ids that the kubelet has reported.
     pub(super) ids: HashMap<String, String>,
-    /// The pod has a memory limit of its own (`spec.resources`).
+    /// Whether the pod has a memory limit of its own (`spec.resources`).
     pub(super) limited: bool,
-    /// The containers that have one.
+    /// The containers that have a memory limit.
     pub(super) limited_containers: HashSet<String>,
 }
 
-// === impl Kind ===
+// === impl ContainerKind ===
 
-impl Kind {
-    /// The list's name in the pod's spec.
-    pub(super) fn list(self) -> &'static str {
+impl ContainerKind {
+    /// The name in the pod's spec.
+    pub(super) fn list_name(self) -> &'static str {
         match self {
             Self::Main => "containers",
             Self::Init | Self::Sidecar => "initContainers",
@@ -59,7 +56,6 @@ impl Kind {
         }
     }
 
-    /// For people and annotations.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Main => "container",
@@ -73,7 +69,7 @@ impl Kind {
 // === impl Facts ===
 
 impl Facts {
-    pub(super) fn read(pod: Pod) -> Self {
+    pub(super) fn from_pod(pod: Pod) -> Self {
         let mut containers = HashMap::new();
         let mut ids = HashMap::new();
         let mut limited = false;
@@ -87,15 +83,19 @@ impl Facts {
                 }
             }
             for container in spec.containers {
-                containers.insert(container.name, Kind::Main);
+                containers.insert(container.name, ContainerKind::Main);
             }
             for container in spec.init_containers.into_iter().flatten() {
                 let sidecar = container.restart_policy.as_deref() == Some("Always");
-                let kind = if sidecar { Kind::Sidecar } else { Kind::Init };
+                let kind = if sidecar {
+                    ContainerKind::Sidecar
+                } else {
+                    ContainerKind::Init
+                };
                 containers.insert(container.name, kind);
             }
             for container in spec.ephemeral_containers.into_iter().flatten() {
-                containers.insert(container.name, Kind::Ephemeral);
+                containers.insert(container.name, ContainerKind::Ephemeral);
             }
         }
         if let Some(status) = pod.status {
@@ -125,21 +125,21 @@ impl Facts {
         }
     }
 
-    /// Whether that container has the pod's memory limit, and none of its own.
+    /// Whether the container has no memory limit of its own but the pod's.
     pub(super) fn has_pods_limit(&self, container: &str) -> bool {
         self.limited && !self.limited_containers.contains(container)
     }
 
-    /// Whether a container of that name, else of that id, is among its containers.
-    pub(super) fn knows(&self, container: &Container) -> bool {
+    /// By name or, without one, by id.
+    pub(super) fn has_container(&self, container: &Container) -> bool {
         match &container.name {
             Some(name) => self.containers.contains_key(name),
             None => self.ids.contains_key(&container.id),
         }
     }
 
-    /// Whether this is the pod that the node calls `uid`: another of the same name may have taken its place.
-    pub(super) fn is(&self, uid: &str) -> bool {
+    /// Whether the node may call this pod `uid`: another pod may have the same name by now.
+    pub(super) fn has_uid(&self, uid: &str) -> bool {
         self.uid.as_deref() == Some(uid) || self.api_uid.as_deref() == Some(uid)
     }
 }
@@ -149,13 +149,13 @@ fn has_memory_limit(resources: Option<&ResourceRequirements>) -> bool {
     limits.is_some_and(|limits| limits.contains_key("memory"))
 }
 
-/// What the kubelet calls a static pod. `kubectl describe` looks for Events under it, too.
+/// The kubelet's key for a static pod. `kubectl describe` finds Events by it, too.
 fn mirror_key(metadata: &ObjectMeta) -> Option<String> {
     metadata.annotations.as_ref()?.get(CONFIG_MIRROR).cloned()
 }
 
 /// Whether the node may call this pod `uid`.
-pub(super) fn answers_to(metadata: &ObjectMeta, uid: &str) -> bool {
+pub(super) fn matches_uid(metadata: &ObjectMeta, uid: &str) -> bool {
     let annotations = metadata.annotations.as_ref();
     let annotation = |key| annotations.and_then(|all| Some(all.get(key)?.as_str()));
     [
@@ -166,8 +166,10 @@ pub(super) fn answers_to(metadata: &ObjectMeta, uid: &str) -> bool {
     .contains(&Some(uid))
 }
 
-/// Those of a pod's annotations that may name it; the others can be large.
-pub(super) fn own_annotations(mut all: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Keeps the annotations that identify a pod; the others can be large.
+pub(super) fn keep_identifying_annotations(
+    mut all: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     all.retain(|key, _| matches!(key.as_str(), CONFIG_HASH | CONFIG_MIRROR));
     all
 }
@@ -185,8 +187,8 @@ pub(super) fn bare_id(id: &str) -> Option<String> {
     Some(id.split_once("://")?.1.to_owned())
 }
 
-/// The workload behind a pod. What is between them is told by names, so that no other right is needed:
-/// a `ReplicaSet` of a Deployment has the pod's template hash at its end, a Job of a `CronJob` its minute.
+/// The workload of a pod. It is inferred from names, so that no other right is needed: a Deployment's
+/// `ReplicaSet` ends in the pod's template hash, a `CronJob`'s Job in its minute.
 fn owner(metadata: &ObjectMeta) -> Option<String> {
     let owners = metadata.owner_references.as_ref()?;
     let owner = owners
@@ -202,7 +204,7 @@ fn owner(metadata: &ObjectMeta) -> Option<String> {
             .map_or(("Job", owner.name.as_str()), |name| ("CronJob", name)),
         kind => (kind, owner.name.as_str()),
     };
-    // A custom resource's kind and name are others' text.
+    // The kind and name of a custom resource are untrusted text.
     let text = format!("{kind}/{name}");
     let text = escape::terminal(escape::truncate(&text, NAME_LEN)).to_string();
     Some(escape::truncate(&text, NAME_LEN).to_owned())
@@ -214,14 +216,14 @@ fn deployment<'a>(metadata: &ObjectMeta, replica_set: &'a str) -> Option<&'a str
     Some(name).filter(|name| !name.is_empty())
 }
 
-/// The Job controller's `<name>-<minutes since the epoch>`, seconds before 1.21: a moment shortly before the pod's.
+/// The Job controller's `<name>-<minutes since the epoch>`, seconds before 1.21: shortly before the pod's creation.
 fn cron_job<'a>(metadata: &ObjectMeta, job: &'a str) -> Option<&'a str> {
     const DAY: i64 = 86_400;
     let (name, number) = job.rsplit_once('-')?;
     let number: i64 = number.parse().ok()?;
     let created = metadata.creation_timestamp.as_ref()?.0.as_second();
-    let near = |moment: i64| (created.saturating_sub(DAY)..=created + DAY).contains(&moment);
-    (near(number.saturating_mul(60)) || near(number)).then_some(name)
+    let is_near = |moment: i64| (created.saturating_sub(DAY)..=created + DAY).contains(&moment);
+    (is_near(number.saturating_mul(60)) || is_near(number)).then_some(name)
 }
 
 #[cfg(test)]
@@ -232,7 +234,7 @@ mod tests {
     use super::*;
 
     fn facts(pod: &Value) -> Facts {
-        Facts::read(Pod::deserialize(pod).unwrap())
+        Facts::from_pod(Pod::deserialize(pod).unwrap())
     }
 
     fn owned(metadata: &Value, kind: &str, name: &str) -> Option<String> {
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_is_the_workload_that_people_know() {
+    fn the_owner_is_the_workload() {
         let hash = json!({"labels": {"pod-template-hash": "5d4f8c7b9"}});
         let at = json!({"creationTimestamp": "2026-11-21T09:00:05Z"});
         let minute = "2026-11-21T09:00:00Z".parse::<jiff::Timestamp>().unwrap();
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_container_is_found_in_its_list_and_by_its_id() {
+    fn containers_are_found_by_list_and_by_id() {
         let facts = facts(&json!({
             "metadata": {"uid": "u"},
             "spec": {
@@ -298,7 +300,7 @@ mod tests {
                 }],
             },
         }));
-        let list = |name: &str| facts.containers[name].list();
+        let list = |name: &str| facts.containers[name].list_name();
         assert_eq!(list("main"), "containers");
         assert_eq!(list("setup"), "initContainers");
         assert_eq!(list("mesh"), "initContainers");
@@ -310,18 +312,18 @@ mod tests {
     }
 
     #[test]
-    fn a_static_pod_goes_by_the_kubelets_key() {
+    fn a_static_pod_is_identified_by_the_kubelets_key() {
         let key = "9729a196c4723b60ab401eaff722982d";
         let facts = facts(&json!({"metadata": {
             "uid": "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8",
             "annotations": {CONFIG_MIRROR: key, CONFIG_HASH: key},
         }}));
         assert_eq!(facts.uid.as_deref(), Some(key));
-        assert!(facts.is(key) && facts.is("a38c12e8-255a-11e9-8cd9-0007cb0b2cc8"));
-        assert!(!facts.is("another"));
+        assert!(facts.has_uid(key) && facts.has_uid("a38c12e8-255a-11e9-8cd9-0007cb0b2cc8"));
+        assert!(!facts.has_uid("another"));
         let metadata: ObjectMeta =
             serde_json::from_value(json!({"uid": "u", "annotations": {CONFIG_HASH: key}})).unwrap();
-        assert!(answers_to(&metadata, key) && answers_to(&metadata, "u"));
-        assert!(!answers_to(&metadata, "v"));
+        assert!(matches_uid(&metadata, key) && matches_uid(&metadata, "u"));
+        assert!(!matches_uid(&metadata, "v"));
     }
 }

@@ -1,4 +1,4 @@
-//! An API server of this process, on a port of its own: HTTP as it comes over the wire.
+//! A fake API server in this process: real HTTP on its own port.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -8,32 +8,31 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Recorder, find};
+use super::{Recorder, find_credentials};
 use crate::incident::{Container, History, Incident, Outcome, Pod, Scope, VERSION, Victim};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
-/// A request as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     /// Method and target: `GET /api/v1/pods`.
     pub(crate) line: String,
     /// `null` without a body.
     pub(crate) body: Value,
 }
 
-/// Status, `Retry-After` and body of an answer.
+/// Status, `Retry-After` and body.
 pub(crate) type Answer = (u16, Option<u64>, Value);
 
-/// The server; it ends with the test's runtime.
+/// Ends with the test's runtime.
 pub(crate) struct Fake {
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
     kubeconfig: tempfile::NamedTempFile,
 }
 
 impl Fake {
-    /// `answer` decides on each request.
-    pub(crate) async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+    /// Calls `answer` for each request.
+    pub(crate) async fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
@@ -44,38 +43,44 @@ impl Fake {
             "users": [{"name": "u", "user": {}}],
         });
         kubeconfig.write_all(config.to_string().as_bytes()).unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&asked), Arc::new(answer));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (Arc::clone(&requests), Arc::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&answer)));
             }
         });
-        Self { asked, kubeconfig }
+        Self {
+            requests,
+            kubeconfig,
+        }
     }
 
-    /// A recorder on `node-a` that talks to it, as the agent makes one.
-    pub(crate) async fn recorder(&self, tell_node: bool) -> Recorder {
-        let found = find(Some(self.kubeconfig.path())).await.unwrap().unwrap();
-        Recorder::new(found, "node-a".to_owned(), tell_node).unwrap()
+    /// The agent's recorder, on `node-a`, with this server.
+    pub(crate) async fn recorder(&self, use_node: bool) -> Recorder {
+        let found = find_credentials(Some(self.kubeconfig.path()))
+            .await
+            .unwrap()
+            .unwrap();
+        Recorder::new(found, "node-a".to_owned(), use_node).unwrap()
     }
 
-    /// What was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    /// The requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// The Events that were to be created, as `events.k8s.io/v1` shows them.
+    /// The Events of the create requests, as `events.k8s.io/v1` shows them.
     pub(crate) fn events(&self) -> Vec<Value> {
-        let asked = self.asked().into_iter();
-        asked
-            .filter(|asked| asked.line.starts_with("POST"))
-            .map(|asked| shown(asked.body))
+        let requests = self.requests().into_iter();
+        requests
+            .filter(|request| request.line.starts_with("POST"))
+            .map(|request| to_events_v1(request.body))
             .collect()
     }
 }
 
-fn shown(mut event: Value) -> Value {
+fn to_events_v1(mut event: Value) -> Value {
     let fields = event.as_object_mut().unwrap();
     fields.insert("apiVersion".to_owned(), json!("events.k8s.io/v1"));
     for (core, new) in [
@@ -95,8 +100,8 @@ fn shown(mut event: Value) -> Value {
 
 async fn serve(
     stream: TcpStream,
-    log: Arc<Mutex<Vec<Asked>>>,
-    answer: Arc<impl Fn(&Asked) -> Answer>,
+    log: Arc<Mutex<Vec<Request>>>,
+    answer: Arc<impl Fn(&Request) -> Answer>,
 ) {
     let mut stream = BufReader::new(stream);
     loop {
@@ -116,12 +121,12 @@ async fn serve(
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
-        let asked = Asked {
+        let request = Request {
             line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        let (code, retry_after, body) = answer(&asked);
-        log.lock().unwrap().push(asked);
+        let (code, retry_after, body) = answer(&request);
+        log.lock().unwrap().push(request);
         let retry = retry_after.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
         let body = body.to_string();
         let length = body.len();
@@ -134,7 +139,7 @@ async fn serve(
     }
 }
 
-/// The API server's own form of a refusal.
+/// A refusal as the API server writes it.
 pub(crate) fn status(code: u16) -> Answer {
     let reason = if code == 409 { "AlreadyExists" } else { "" };
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
@@ -142,16 +147,16 @@ pub(crate) fn status(code: u16) -> Answer {
     (code, None, body)
 }
 
-/// A server that takes Events and has no pods.
-pub(crate) fn takes_events(asked: &Asked) -> Answer {
-    match asked.line.split(' ').next() {
-        Some("POST") => (201, None, asked.body.clone()),
+/// Answers as a server without pods that accepts all Events.
+pub(crate) fn accept_events(request: &Request) -> Answer {
+    match request.line.split(' ').next() {
+        Some("POST") => (201, None, request.body.clone()),
         Some("PATCH") => (200, None, json!({})),
         _ => status(404),
     }
 }
 
-/// How it came to that, where it leaks 1 MiB a second.
+/// A leak of 1 MiB/s.
 pub(crate) fn leak() -> History {
     History {
         cgroup: "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db".to_owned(),

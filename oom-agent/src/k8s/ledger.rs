@@ -1,8 +1,8 @@
-//! Which kill has an Event of its own, and which is counted on the last one. Pure: time is an argument.
+//! Which kill gets its own Event, and which is counted on the last one. Pure: time is an argument.
 //!
-//! An Event tells one kill; nothing but `series` of it can change later. So every kill has its own, with
-//! its own sizes and pids, as long as its object's token bucket lasts; then it is counted in the series
-//! of the last one, if that tells the same story, and in the next that passes in any case.
+//! Only `series` of an Event can change later. So every kill gets its own Event, with its sizes and pids,
+//! while its object's bucket has tokens. Later kills are counted in the series of the last Event, if its
+//! key is the same, and in the next Event in any case.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use jiff::Timestamp;
 
 use super::bucket::Bucket;
 use super::draft::{Draft, SeriesKey};
-use super::event::Place;
+use super::event::NamespacedName;
 
-/// Objects that are remembered: more than the pods of a node.
-const OBJECTS: usize = 1024;
+/// More than a node has pods.
+const MAX_OBJECTS: usize = 1024;
 
-/// A series is brought up to date no more often than this: each time is a write of the API server's.
-const EVERY: Duration = Duration::from_secs(10);
+/// Between two updates of a series: each is a write on the API server.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What has been written, by object.
+/// The Events written, by object.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     objects: HashMap<String, Object>,
@@ -33,57 +33,55 @@ struct Object {
     used: Instant,
 }
 
-/// The last Event on an object, and the kills that are counted on it.
+/// The last Event on an object, and the kills counted on it.
 #[derive(Debug)]
 struct Series {
-    story: Option<SeriesKey>,
-    /// Of what that Event tells.
+    key: Option<SeriesKey>,
+    /// The report's.
     id: String,
-    /// Where it lies, once it does.
-    place: Option<Place>,
-    /// Itself among them.
+    /// `None` until the Event is written.
+    event: Option<NamespacedName>,
+    /// With the Event itself.
     count: i32,
     latest: Draft,
-    /// An update is under way.
+    /// Whether an update waits or runs.
     queued: bool,
     updated: Option<Instant>,
 }
 
-/// What becomes of a kill.
+/// How to report a kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// An Event of its own.
+    /// Write its own Event.
     Write {
-        /// Kills before it that had none.
+        /// Earlier kills without an Event.
         held_back: u64,
     },
-    /// It is counted on the last Event; an update of that is to begin then, if none has begun yet.
+    /// Count it on the last Event, and update that at the given time, unless an update waits already.
     Repeat { update: Option<Instant> },
-    /// It is another story, and counted in the next Event.
+    /// Its series key differs: count it in the next Event.
     HoldBack,
 }
 
-/// A series as it stands.
+/// The update that a series needs now.
 #[derive(Debug)]
 pub(super) enum Update {
-    /// To be written there.
     Patch {
-        place: Place,
+        event: NamespacedName,
         count: i32,
         observed: Timestamp,
     },
-    /// Its Event is not there yet.
+    /// The Event is not written yet.
     Early,
-    /// Nothing to do any more.
-    Gone,
+    /// There is nothing left to update.
+    None,
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// Decides on one kill.
     pub(super) fn admit(&mut self, draft: &Draft, now: Instant) -> Admission {
-        let key = draft.object();
+        let key = draft.object_key();
         if !self.objects.contains_key(&key) {
             self.make_room();
         }
@@ -94,13 +92,13 @@ impl Ledger {
             used: now,
         });
         object.used = now;
-        let story = draft.story();
+        let series_key = draft.series_key();
         let burst = draft.burst();
-        if object.bucket.take(burst, now) {
+        if object.bucket.take_token(burst, now) {
             object.series = Some(Series {
-                story,
+                key: series_key,
                 id: draft.report.id().to_owned(),
-                place: None,
+                event: None,
                 count: 1,
                 latest: draft.clone(),
                 queued: false,
@@ -111,32 +109,33 @@ impl Ledger {
         }
         object.held_back = object.held_back.saturating_add(1);
         match &mut object.series {
-            Some(series) if series.story == story => {
+            Some(series) if series.key == series_key => {
                 series.count = series.count.saturating_add(1);
                 series.latest = draft.clone();
-                let begun = std::mem::replace(&mut series.queued, true);
-                let due = series.updated.map_or(now, |at| (at + EVERY).max(now));
+                let queued = std::mem::replace(&mut series.queued, true);
+                let due = series
+                    .updated
+                    .map_or(now, |at| (at + UPDATE_INTERVAL).max(now));
                 Admission::Repeat {
-                    update: (!begun).then_some(due),
+                    update: (!queued).then_some(due),
                 }
             }
             _ => Admission::HoldBack,
         }
     }
 
-    /// The Event of that draft lies there.
-    pub(super) fn written(&mut self, draft: &Draft, place: Place) {
+    pub(super) fn record_written(&mut self, draft: &Draft, event: NamespacedName) {
         if let Some(series) = self.series_of(draft) {
-            series.place = Some(place);
+            series.event = Some(event);
         }
     }
 
-    /// The Event of that draft will never be; what it would have told of is told by the next.
-    pub(super) fn given_up(&mut self, draft: &Draft) {
-        let key = draft.object();
+    /// Records an Event that will never be written: the next one counts its kills.
+    pub(super) fn record_given_up(&mut self, draft: &Draft) {
+        let key = draft.object_key();
         if let Some(object) = self.objects.get_mut(&key) {
-            let untold = draft.held_back.saturating_add(1);
-            object.held_back = object.held_back.saturating_add(untold);
+            let unreported = draft.held_back.saturating_add(1);
+            object.held_back = object.held_back.saturating_add(unreported);
             if object
                 .series
                 .as_ref()
@@ -147,28 +146,27 @@ impl Ledger {
         }
     }
 
-    /// What an update of that object's series has to say now.
-    pub(super) fn update(&self, object: &str) -> Update {
+    pub(super) fn next_update(&self, object: &str) -> Update {
         let series = self.objects.get(object).and_then(|o| o.series.as_ref());
         match series {
-            Some(series) if series.count < 2 => Update::Gone,
-            Some(Series { place: None, .. }) => Update::Early,
+            Some(series) if series.count < 2 => Update::None,
+            Some(Series { event: None, .. }) => Update::Early,
             Some(Series {
-                place: Some(place),
+                event: Some(event),
                 count,
                 latest,
                 ..
             }) => Update::Patch {
-                place: place.clone(),
+                event: event.clone(),
                 count: *count,
                 observed: latest.report.time(),
             },
-            None => Update::Gone,
+            None => Update::None,
         }
     }
 
-    /// The update has been done, or never will be: the next repeat begins another.
-    pub(super) fn updated(&mut self, object: &str, now: Instant) {
+    /// Records an update as done or given up: the next repeat starts another.
+    pub(super) fn record_updated(&mut self, object: &str, now: Instant) {
         let series = self.objects.get_mut(object).and_then(|o| o.series.as_mut());
         if let Some(series) = series {
             series.queued = false;
@@ -176,20 +174,20 @@ impl Ledger {
         }
     }
 
-    /// The Event that carries the series is gone: the latest of it has to be written anew, as this draft.
-    pub(super) fn renew(&mut self, object: &str) -> Option<Draft> {
+    /// The draft of a new Event for a series whose Event is gone.
+    pub(super) fn restart_series(&mut self, object: &str) -> Option<Draft> {
         let series = self.objects.get_mut(object)?.series.as_mut()?;
         let mut draft = series.latest.clone();
         draft.held_back = u64::try_from(series.count).unwrap_or(1).saturating_sub(1);
         draft.report.id().clone_into(&mut series.id);
-        series.place = None;
+        series.event = None;
         series.count = 1;
         series.queued = false;
         Some(draft)
     }
 
     fn series_of(&mut self, draft: &Draft) -> Option<&mut Series> {
-        let series = self.objects.get_mut(&draft.object())?.series.as_mut()?;
+        let series = self.objects.get_mut(&draft.object_key())?.series.as_mut()?;
         (series.id == draft.report.id()).then_some(series)
     }
 
@@ -199,7 +197,7 @@ impl Ledger {
     }
 
     fn make_room(&mut self) {
-        if self.objects.len() < OBJECTS {
+        if self.objects.len() < MAX_OBJECTS {
             return;
         }
         let oldest = self.objects.iter().min_by_key(|(_, object)| object.used);

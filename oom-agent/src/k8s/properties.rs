@@ -1,11 +1,11 @@
-//! Whatever is killed, and whenever: nothing goes uncounted.
+//! Properties of the ledger: every kill is counted.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::draft::{self, Draft};
-use super::event::Place;
+use super::event::NamespacedName;
 use super::fake::incident;
 use super::ledger::{Admission, Ledger, Update};
 
@@ -14,23 +14,23 @@ fn draft(pod: u8, container: u8, n: usize) -> Draft {
     incident.id = format!("i-{n}");
     incident.victims[0].pod.as_mut().unwrap().uid = Some(format!("pod-{pod}"));
     incident.victims[0].container.as_mut().unwrap().name = Some(format!("c-{container}"));
-    draft::drafts(&incident.into(), true).remove(0)
+    draft::draft_events(&incident.into(), true).remove(0)
 }
 
-fn place(draft: &Draft) -> Place {
-    Place {
+fn event(draft: &Draft) -> NamespacedName {
+    NamespacedName {
         namespace: "shop".to_owned(),
         name: draft.report.id().to_owned(),
     }
 }
 
 proptest! {
-    /// Every kill has an Event, or is told by the next Event of its object or still owed to it; and a series
-    /// counts kills of its own story only, since its Event.
+    /// Every kill has an Event, or its object's next Event counts it; and a series counts only kills of its
+    /// own key, since its Event.
     #[test]
-    fn every_kill_is_told(kills in proptest::collection::vec((0_u8..3, 0_u8..2, 0_u64..40), 1..300)) {
+    fn every_kill_is_reported_or_counted(kills in proptest::collection::vec((0_u8..3, 0_u8..2, 0_u64..40), 1..300)) {
         let (mut ledger, mut now) = (Ledger::default(), Instant::now());
-        let mut owed = [0_u64; 3];
+        let mut uncounted = [0_u64; 3];
         let mut series: [Option<(String, u8, i32)>; 3] = [const { None }; 3];
         for (n, (pod, container, step)) in kills.into_iter().enumerate() {
             now += Duration::from_secs(step);
@@ -38,27 +38,27 @@ proptest! {
             let at = usize::from(pod);
             match ledger.admit(&draft, now) {
                 Admission::Write { held_back } => {
-                    prop_assert_eq!(held_back, std::mem::take(&mut owed[at]));
-                    ledger.written(&draft, place(&draft));
+                    prop_assert_eq!(held_back, std::mem::take(&mut uncounted[at]));
+                    ledger.record_written(&draft, event(&draft));
                     series[at] = Some((draft.report.id().to_owned(), container, 1));
                 }
                 Admission::Repeat { update } => {
-                    owed[at] += 1;
-                    let (id, of, count) = series[at].as_mut().unwrap();
-                    prop_assert_eq!(*of, container);
+                    uncounted[at] += 1;
+                    let (id, key, count) = series[at].as_mut().unwrap();
+                    prop_assert_eq!(*key, container);
                     *count += 1;
                     if update.is_some() {
-                        let Update::Patch { place, count: told, .. } = ledger.update(&draft.object()) else {
+                        let Update::Patch { event, count: updated, .. } = ledger.next_update(&draft.object_key()) else {
                             return Err(TestCaseError::fail("a repeat without a series"));
                         };
-                        prop_assert_eq!((&place.name, told), (&*id, *count));
-                        prop_assert!(told >= 2);
-                        ledger.updated(&draft.object(), now);
+                        prop_assert_eq!((&event.name, updated), (&*id, *count));
+                        prop_assert!(updated >= 2);
+                        ledger.record_updated(&draft.object_key(), now);
                     }
                 }
                 Admission::HoldBack => {
-                    owed[at] += 1;
-                    prop_assert!(series[at].as_ref().is_none_or(|(_, of, _)| *of != container));
+                    uncounted[at] += 1;
+                    prop_assert!(series[at].as_ref().is_none_or(|(_, key, _)| *key != container));
                 }
             }
         }
@@ -66,29 +66,29 @@ proptest! {
 }
 
 /// An object whose bucket is empty, with an Event of `draft(0, 0, 24)`.
-fn spent(now: Instant) -> Ledger {
+fn ledger_without_tokens(now: Instant) -> Ledger {
     let mut ledger = Ledger::default();
     for n in 0..25 {
         let draft = draft(0, 0, n);
         assert_eq!(ledger.admit(&draft, now), Admission::Write { held_back: 0 });
-        ledger.written(&draft, place(&draft));
+        ledger.record_written(&draft, event(&draft));
     }
     ledger
 }
 
 #[test]
-fn a_series_is_brought_up_to_date_every_ten_seconds_at_most() {
+fn a_series_is_updated_every_ten_seconds_at_most() {
     let now = Instant::now();
-    let mut ledger = spent(now);
+    let mut ledger = ledger_without_tokens(now);
     let second = Duration::from_secs(1);
     let repeat = draft(0, 0, 99);
-    let verdict = ledger.admit(&repeat, now);
-    assert_eq!(verdict, Admission::Repeat { update: Some(now) });
+    let admission = ledger.admit(&repeat, now);
+    assert_eq!(admission, Admission::Repeat { update: Some(now) });
     assert_eq!(
         ledger.admit(&repeat, now),
         Admission::Repeat { update: None }
     );
-    ledger.updated(&repeat.object(), now);
+    ledger.record_updated(&repeat.object_key(), now);
     assert_eq!(
         ledger.admit(&repeat, now + second),
         Admission::Repeat {
@@ -98,24 +98,24 @@ fn a_series_is_brought_up_to_date_every_ten_seconds_at_most() {
 }
 
 #[test]
-fn another_story_is_no_repeat() {
+fn a_kill_with_another_key_is_no_repeat() {
     let now = Instant::now();
-    let mut ledger = spent(now);
+    let mut ledger = ledger_without_tokens(now);
     assert_eq!(ledger.admit(&draft(0, 1, 99), now), Admission::HoldBack);
-    // Pids, sizes and times make no other story.
+    // Pids, sizes and times are not part of the key.
     let mut same = incident();
     same.victims[0].pid = 7;
     same.victims[0].rss_bytes = None;
     same.victims[0].pod.as_mut().unwrap().uid = Some("pod-0".to_owned());
     same.victims[0].container.as_mut().unwrap().name = Some("c-0".to_owned());
-    let same = draft::drafts(&same.into(), true).remove(0);
+    let same = draft::draft_events(&same.into(), true).remove(0);
     assert!(matches!(ledger.admit(&same, now), Admission::Repeat { .. }));
 }
 
 #[test]
-fn an_update_waits_for_its_event_and_ends_with_it() {
+fn an_update_waits_until_its_event_is_written_or_given_up() {
     let now = Instant::now();
-    let mut ledger = spent(now);
+    let mut ledger = ledger_without_tokens(now);
     let later = now + Duration::from_mins(5);
     let pending = draft(0, 0, 50);
     assert_eq!(
@@ -126,15 +126,21 @@ fn an_update_waits_for_its_event_and_ends_with_it() {
         ledger.admit(&draft(0, 0, 51), later),
         Admission::Repeat { .. }
     ));
-    assert!(matches!(ledger.update(&pending.object()), Update::Early));
-    ledger.given_up(&pending);
-    assert!(matches!(ledger.update(&pending.object()), Update::Gone));
+    assert!(matches!(
+        ledger.next_update(&pending.object_key()),
+        Update::Early
+    ));
+    ledger.record_given_up(&pending);
+    assert!(matches!(
+        ledger.next_update(&pending.object_key()),
+        Update::None
+    ));
 }
 
 #[test]
-fn what_an_event_that_never_was_would_have_told_is_told_by_the_next() {
+fn kills_of_an_event_that_was_given_up_are_counted_by_the_next() {
     let now = Instant::now();
-    let mut ledger = spent(now);
+    let mut ledger = ledger_without_tokens(now);
     assert!(matches!(
         ledger.admit(&draft(0, 0, 50), now),
         Admission::Repeat { .. }
@@ -145,9 +151,9 @@ fn what_an_event_that_never_was_would_have_told_is_told_by_the_next() {
         panic!("a token was refilled");
     };
     lost.held_back = 1;
-    ledger.given_up(&lost);
+    ledger.record_given_up(&lost);
     let next = ledger.admit(&draft(0, 0, 52), later + Duration::from_mins(5));
-    // The one that was held back, and the one that was lost.
+    // The one that was held back, and the one that was given up.
     assert_eq!(next, Admission::Write { held_back: 2 });
 }
 
@@ -158,7 +164,7 @@ fn the_memory_of_objects_is_bounded() {
     for n in 0..3000_u32 {
         let mut incident = incident();
         incident.victims[0].pod.as_mut().unwrap().uid = Some(n.to_string());
-        let draft = draft::drafts(&incident.into(), true).remove(0);
+        let draft = draft::draft_events(&incident.into(), true).remove(0);
         ledger.admit(&draft, now + Duration::from_millis(n.into()));
     }
     assert_eq!(ledger.len(), 1024);

@@ -1,4 +1,4 @@
-//! What the API server has of a pod now: what it asks for by its annotations, and how its containers stand.
+//! Reads a pod's annotations and stored container statuses from the API server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use serde::de::DeserializeOwned;
 use service::escape;
 
 use super::draft::is_name;
-use super::facts::{answers_to, bare_id};
+use super::facts::{bare_id, matches_uid};
 use super::pods::LookupError;
-use super::wire::{CallError, call_for};
+use super::wire::{CallError, call_json};
 use crate::incident;
 use crate::status_check::{Ended, Stored};
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest reason taken over, in bytes.
+/// The longest reason kept, in bytes.
 const REASON_LEN: usize = 256;
 
 /// Reads one pod at a time. Cheap to clone.
 #[derive(Clone)]
-pub struct PodReader {
+pub(crate) struct PodReader {
     client: Client,
 }
 
@@ -36,8 +36,8 @@ impl PodReader {
         Self { client }
     }
 
-    /// Those that begin with `prefix`, of a pod whose namespace, name and uid are known.
-    pub async fn annotations(
+    /// Annotations that start with `prefix`, of a pod whose namespace, name and uid are known.
+    pub(crate) async fn annotations(
         &self,
         pod: &incident::Pod,
         prefix: &str,
@@ -50,9 +50,9 @@ impl PodReader {
         Ok(all)
     }
 
-    /// What the kubelet has stored of a pod's containers, of all lists: those that run, and of each the
-    /// last two that have ended.
-    pub async fn stored(&self, pod: &incident::Pod) -> Result<Vec<Stored>, LookupError> {
+    /// The statuses that the kubelet has stored for a pod's containers, of all lists: those that run, and the
+    /// last two instances of each that have ended.
+    pub(crate) async fn stored(&self, pod: &incident::Pod) -> Result<Vec<Stored>, LookupError> {
         let request = |pods: Request, name: &str| pods.get(name, &GetParams::default());
         let found = self
             .get(pod, request, |pod: &Pod| pod.metadata.clone())
@@ -67,7 +67,7 @@ impl PodReader {
             .into_iter()
             .flatten()
             .flatten()
-            .flat_map(stored)
+            .flat_map(stored_statuses)
             .collect())
     }
 
@@ -86,20 +86,20 @@ impl PodReader {
         }
         let pods = Request::new(format!("/api/v1/namespaces/{namespace}/pods"));
         let answer: Result<T, CallError> =
-            call_for(&self.client, request(pods, name), PATIENCE).await;
+            call_json(&self.client, request(pods, name), REQUEST_TIMEOUT).await;
         let found = answer.map_err(|error| match error.code() {
             Some(403) => LookupError::Forbidden,
             Some(404) => LookupError::Gone,
             _ => LookupError::Call(error),
         })?;
-        if !answers_to(&metadata(&found), uid) {
+        if !matches_uid(&metadata(&found), uid) {
             return Err(LookupError::Replaced);
         }
         Ok(found)
     }
 }
 
-fn stored(status: ContainerStatus) -> Vec<Stored> {
+fn stored_statuses(status: ContainerStatus) -> Vec<Stored> {
     let ended = [status.state.clone(), status.last_state];
     let ended = ended.into_iter().filter_map(|state| state?.terminated);
     let ended = ended.filter_map(|ended| {

@@ -1,12 +1,12 @@
-//! What an answer that is no success means. Its code alone does not tell: a webhook chooses its own, and
-//! a 403 is a missing right, a full quota or a policy's denial. Pure.
+//! Classifies refusals. The code alone is not enough: a webhook chooses its own, and a 403 is a missing
+//! right, a full quota or a policy's denial. Pure.
 
-/// Why the API server did not do as it was asked.
+/// Why the API server refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The object to be created exists.
+pub(crate) enum Refusal {
+    /// The object to create exists.
     Exists,
-    /// It does not know who asks: a token that has just been replaced, or a server that has just started.
+    /// The credentials are not accepted: a token just replaced, or a server just started.
     Unauthorized,
     /// The role lacks a right.
     Forbidden,
@@ -14,20 +14,20 @@ pub enum Refusal {
     Quota,
     /// An admission webhook or policy denies this object.
     Denied,
-    /// The server is busy, or away behind its balancer: no other request would fare better.
+    /// The server is busy or unreachable behind its balancer: other requests would fail, too.
     Busy,
     /// The same request may succeed later.
     Later,
-    /// What is asked for lies too far back (410).
+    /// The version is too old (410).
     Expired,
-    /// It will not be done.
+    /// A retry is refused, too.
     Never,
 }
 
-/// As `k8s.io/apiserver` words what a webhook, and what a policy denies.
+/// The words of `k8s.io/apiserver` for a denial by a webhook, and by a policy.
 const DENIALS: [&str; 2] = ["denied the request", "denied request"];
 
-/// As the admission plugin `ResourceQuota` words it.
+/// The words of the admission plugin `ResourceQuota`.
 const QUOTA: &str = "exceeded quota";
 
 const TERMINATING: &str = "being terminated";
@@ -42,9 +42,9 @@ impl Refusal {
             401 => Self::Unauthorized,
             409 if reason == "AlreadyExists" && !denied => Self::Exists,
             410 => Self::Expired,
-            // With a webhook's own code the server itself is neither busy nor away.
+            // A webhook's own code does not mean that the server is busy or unreachable.
             429 | 502..=504 if !denied => Self::Busy,
-            // 409: of a webhook that says so, or of a quota whose count another request has just changed.
+            // 409: a webhook's, or that of a quota whose count another request has just changed.
             408 | 409 | 425 | 429 | 500.. => Self::Later,
             _ if denied => Self::Denied,
             403 if message.contains(QUOTA) => Self::Quota,
@@ -55,7 +55,7 @@ impl Refusal {
     }
 }
 
-/// Whether a webhook or a policy speaks.
+/// Whether a webhook or a policy denied the request.
 pub(super) fn is_denial(message: &str) -> bool {
     DENIALS.iter().any(|words| message.contains(words))
 }
@@ -65,9 +65,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_by_its_words_and_not_by_its_code_alone() {
+    fn a_refusal_is_classified_by_code_and_message() {
         const WEBHOOK: &str = "admission webhook \"w.example\" denied the request: no";
-        // As Kubernetes 1.36 words it.
+        // Kubernetes 1.36.
         const POLICY: &str = "events \"a.1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no";
         for (code, reason, message, expected) in [
             (

@@ -1,4 +1,4 @@
-//! One exchange with the API server: bounded in time and size, and never repeated by itself.
+//! One request to the API server: bounded in time and size, and never retried here.
 
 use std::time::Duration;
 
@@ -12,47 +12,41 @@ use tokio::time::timeout;
 
 use super::refusal::Refusal;
 
-/// The longest answer taken: the metadata of all pods that a node can have.
+/// The longest answer: the metadata of all pods that a node can have.
 const ANSWER_LEN: usize = 16 << 20;
 
-/// The longest refusal taken over, in bytes.
+/// The longest message of a refusal, in bytes.
 const MESSAGE_LEN: usize = 512;
 
-/// Why an exchange gave nothing.
+/// A request without a usable answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CallError {
-    /// The server refuses, in its own words.
+pub(crate) enum CallError {
+    /// The server refuses.
     #[error("{code}: {message}")]
     Answer {
-        /// HTTP status.
         code: u16,
-        /// What that means.
         refusal: Refusal,
-        /// The server's words, escaped.
+        /// The server's, escaped.
         message: String,
-        /// When it wants to be asked again.
         retry_after: Option<Duration>,
     },
-    /// It could not be asked.
     #[error("no connection")]
     Transport(#[source] Box<kube::Error>),
-    /// No whole answer in time.
     #[error("no answer within {0:?}")]
-    Slow(Duration),
-    /// The answer broke off or is too long.
+    Timeout(Duration),
+    /// The answer was cut off or is too long.
     #[error("the answer cannot be read")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is not what it should be.
     #[error("the answer makes no sense")]
     Malformed(#[source] serde_json::Error),
 }
 
-/// Sends `request`; gives the body of a success, whole within `patience`.
+/// Returns the whole body of a success.
 pub(super) async fn call(
     client: &Client,
     request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Vec<u8>, CallError> {
     let transport = |error| CallError::Transport(Box::new(error));
     let request = request.map_err(|error| transport(kube::Error::BuildRequest(error)))?;
@@ -64,33 +58,33 @@ pub(super) async fn call(
         if head.status.is_success() {
             Ok(body.to_vec())
         } else {
-            Err(refusal(&head, &body))
+            Err(refusal_error(&head, &body))
         }
     };
-    timeout(patience, exchange)
+    timeout(limit, exchange)
         .await
-        .unwrap_or(Err(CallError::Slow(patience)))
+        .unwrap_or(Err(CallError::Timeout(limit)))
 }
 
-/// As [`call`], for an answer in JSON.
-pub(super) async fn call_for<T: DeserializeOwned>(
+/// [`call`] with a JSON answer.
+pub(super) async fn call_json<T: DeserializeOwned>(
     client: &Client,
     request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<T, CallError> {
-    let body = call(client, request, patience).await?;
+    let body = call(client, request, limit).await?;
     serde_json::from_slice(&body).map_err(CallError::Malformed)
 }
 
-fn refusal(head: &http::response::Parts, body: &[u8]) -> CallError {
+fn refusal_error(head: &http::response::Parts, body: &[u8]) -> CallError {
     let header = head.headers.get(http::header::RETRY_AFTER);
     let header = header
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    // Whatever stands in front of the API server answers in plain text.
+    // A proxy in front of the API server answers in plain text.
     let status: Option<Status> = serde_json::from_slice(body).ok();
     let details = status.as_ref().and_then(|status| status.details.as_ref());
-    let asked = details
+    let in_details = details
         .map(|details| u64::from(details.retry_after_seconds))
         .filter(|&seconds| seconds > 0)
         .map(Duration::from_secs);
@@ -101,7 +95,12 @@ fn refusal(head: &http::response::Parts, body: &[u8]) -> CallError {
         },
         |status| (status.reason, status.message),
     );
-    CallError::from_answer(head.status.as_u16(), &reason, &message, header.or(asked))
+    CallError::from_answer(
+        head.status.as_u16(),
+        &reason,
+        &message,
+        header.or(in_details),
+    )
 }
 
 // === impl CallError ===
@@ -117,14 +116,14 @@ impl CallError {
     }
 
     /// The HTTP status, where there was an answer.
-    pub fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Answer { code, .. } => Some(*code),
             _ => None,
         }
     }
 
-    /// What it means; `None` where there was no answer.
+    /// `None` where there was no answer.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::Answer { refusal, .. } => Some(*refusal),
@@ -132,13 +131,14 @@ impl CallError {
         }
     }
 
-    /// Whether it is nothing about this request: too many of them, no server behind the balancer, or none in time.
-    pub fn is_servers(&self) -> bool {
+    /// Whether the request itself is not the cause: too many requests, no server behind the balancer, or no answer
+    /// in time.
+    pub(crate) fn is_servers(&self) -> bool {
         matches!(self.refusal(), None | Some(Refusal::Busy))
     }
 
-    /// When the server wants to be asked again.
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// The server's `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Answer { retry_after, .. } => *retry_after,
             _ => None,

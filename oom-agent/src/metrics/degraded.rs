@@ -1,10 +1,10 @@
-//! What could not be found out, by field: the reasons are free text and make no labels.
+//! Missing fields of incidents, by field. The reasons are free text and make no labels.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// The fields that `degraded` names; anything else is counted as the last.
+/// The fields that `degraded` names; any other counts as the last.
 const FIELDS: [&str; 21] = [
     "trigger",
     "memory",
@@ -55,7 +55,7 @@ impl Degraded {
     /// Counts each field of one incident once.
     pub(super) fn count(&self, entries: &[String]) {
         for (field, counter) in &self.counters {
-            if entries.iter().any(|entry| class(entry) == *field) {
+            if entries.iter().any(|entry| field_of_entry(entry) == *field) {
                 counter.inc();
             }
         }
@@ -63,7 +63,7 @@ impl Degraded {
 }
 
 /// The field of an entry such as `victims[3].cmdline: cut at 1024 of 4096 bytes`.
-fn class(entry: &str) -> &'static str {
+fn field_of_entry(entry: &str) -> &'static str {
     if entry.starts_with("memory[") {
         return "memory";
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_classed_by_their_field() {
+    fn entries_are_counted_by_their_field() {
         for (entry, field) in [
             ("victims[3].cmdline: cut at 1024 of 4096 bytes", "cmdline"),
             ("memory: cannot open /nonexistent", "memory"),
@@ -114,7 +114,7 @@ mod tests {
             ("victims[0]", "other"),
             ("", "other"),
         ] {
-            assert_eq!(class(entry), field, "{entry}");
+            assert_eq!(field_of_entry(entry), field, "{entry}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When containers come to their limits, of those whose memory grows.
+//! Seconds until growing containers reach their limits.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::kills::{CONTAINERS, Who};
+use super::kills::{MAX_CONTAINERS, Who};
 use super::lock;
 
-/// As of the last time that somebody looked.
 #[derive(Debug, Default)]
 pub(super) struct Forecasts {
     all: Mutex<Vec<(Who, Duration)>>,
@@ -35,13 +34,13 @@ impl Forecasts {
         this
     }
 
-    /// Takes the place of all before. Where there are too many, those that have most time go unsaid.
+    /// Replaces all. Of too many, those with most time left are dropped.
     pub(super) fn set(&self, mut all: Vec<(Who, Duration)>, unrecorded: u64) {
-        // Two instances of one container, of which one is going: the nearer one is said.
+        // Of two instances of one container the one nearer to its limit.
         all.sort();
         all.dedup_by(|later, first| later.0 == first.0);
         all.sort_by_key(|(_, left)| *left);
-        all.truncate(CONTAINERS);
+        all.truncate(MAX_CONTAINERS);
         *lock(&self.all) = all;
         let more = unrecorded.saturating_sub(self.unrecorded.get());
         self.unrecorded.inc_by(more);

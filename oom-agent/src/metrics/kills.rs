@@ -1,4 +1,4 @@
-//! Kills by container: at zero while it runs, kept a while after its end, and bounded.
+//! Kills by container: zero while it runs, kept for a while after its end, and bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,34 +17,33 @@ use service::escape;
 use super::lock;
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
-/// Containers that have series of their own: four times the pods that a kubelet takes by default.
-pub(super) const CONTAINERS: usize = 512;
+/// Containers with series of their own: four times a kubelet's default of pods.
+pub(super) const MAX_CONTAINERS: usize = 512;
 
-/// A container that was struck keeps its series for this long after its end.
-pub(super) const STRUCK: Duration = Duration::from_hours(1);
+/// How long a container with kills keeps its series after its end.
+pub(super) const KILLED_TTL: Duration = Duration::from_hours(1);
 
-/// One that never was; Prometheus itself looks back that far.
-pub(super) const SPARED: Duration = Duration::from_mins(5);
+/// The same without kills; Prometheus itself looks back that far.
+pub(super) const UNKILLED_TTL: Duration = Duration::from_mins(5);
 
-/// Longest label value, in bytes: a name in Kubernetes.
+/// The longest label value, in bytes: a name in Kubernetes.
 const LABEL_LEN: usize = 253;
 
-/// Whom kills are counted for. All empty: the host's own processes.
+/// The labels of a container. All empty for the host's own processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Who {
+pub(crate) struct Who {
     namespace: String,
     pod: String,
-    /// Its name, else its id.
+    /// The name, else the id.
     container: String,
 }
 
-/// The metric and its bounds.
 pub(super) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
     bounds: Bounds,
 }
 
-/// What the bounds did.
+/// Counts what the bounds have removed.
 struct Bounds {
     shown: Gauge,
     not_shown: Gauge,
@@ -60,15 +59,15 @@ struct Retired {
 #[derive(Clone, Default)]
 struct Entry {
     counts: Counts,
-    /// As the container runtime said last.
+    /// By the container runtime's last list.
     running: bool,
-    /// When it was last struck or seen running.
+    /// The time of its last kill, or when it was last seen running.
     touched_ns: u64,
 }
 
 type Counts = [[u64; OUTCOMES.len()]; SCOPES.len()];
 
-/// As the incident's JSON says them.
+/// The names in the incident's JSON.
 const SCOPES: [(Scope, &str); 8] = [
     (Scope::Container, "container"),
     (Scope::Pod, "pod"),
@@ -89,8 +88,7 @@ const OUTCOMES: [(Outcome, &str); 4] = [
 // === impl Who ===
 
 impl Who {
-    /// A container by the runtime's word on it.
-    pub fn new(container: &Container, pod: Option<&Pod>) -> Self {
+    pub(crate) fn new(container: &Container, pod: Option<&Pod>) -> Self {
         let bounded = |text: Option<&String>| {
             escape::truncate(text.map_or("", String::as_str), LABEL_LEN).to_owned()
         };
@@ -101,12 +99,11 @@ impl Who {
         }
     }
 
-    pub(super) fn of_victim(victim: &Victim) -> Self {
+    pub(super) fn from_victim(victim: &Victim) -> Self {
         let container = victim.container.clone().unwrap_or_default();
         Self::new(&container, victim.pod.as_ref())
     }
 
-    /// As every metric of a container has them.
     pub(super) fn labels(&self) -> [(&'static str, &str); 3] {
         [
             ("namespace", &self.namespace),
@@ -119,7 +116,7 @@ impl Who {
         *self == Self::default()
     }
 
-    /// Whether that is to be expected, and is therefore there from the start, at zero.
+    /// Whether the series exists from the start, at zero.
     fn expects(&self, scope: Scope, outcome: Outcome) -> bool {
         if self.is_host() {
             return matches!(scope, Scope::Ancestor | Scope::Node) && outcome == Outcome::Unknown;
@@ -136,13 +133,17 @@ impl Entry {
         self.counts.iter().flatten().sum()
     }
 
-    /// What goes first where there is no room: what was never struck, then what has ended.
-    fn worth(&self) -> (bool, bool, u64) {
+    /// The lowest is removed first: without kills, then ended, then oldest.
+    fn priority(&self) -> (bool, bool, u64) {
         (self.total() > 0, self.running, self.touched_ns)
     }
 
-    fn expired(&self, now_ns: u64) -> bool {
-        let kept = if self.total() > 0 { STRUCK } else { SPARED };
+    fn is_expired(&self, now_ns: u64) -> bool {
+        let kept = if self.total() > 0 {
+            KILLED_TTL
+        } else {
+            UNKILLED_TTL
+        };
         let ago = Duration::from_nanos(now_ns.saturating_sub(self.touched_ns));
         !self.running && ago >= kept
     }
@@ -193,15 +194,15 @@ impl Kills {
         this
     }
 
-    pub(super) fn kill(&self, who: Who, scope: Scope, outcome: Outcome, now_ns: u64) {
+    pub(super) fn count(&self, who: Who, scope: Scope, outcome: Outcome, now_ns: u64) {
         let mut table = lock(&self.table);
-        if !table.contains_key(&who) && table.len() > CONTAINERS {
+        if !table.contains_key(&who) && table.len() > MAX_CONTAINERS {
             self.make_room(&mut table, |_| true);
         }
         let entry = table.entry(Arc::new(who)).or_default();
         entry.touched_ns = entry.touched_ns.max(now_ns);
-        let scope = SCOPES.iter().position(|(of, _)| *of == scope);
-        let outcome = OUTCOMES.iter().position(|(of, _)| *of == outcome);
+        let scope = SCOPES.iter().position(|(known, _)| *known == scope);
+        let outcome = OUTCOMES.iter().position(|(known, _)| *known == outcome);
         let count = scope
             .and_then(|scope| entry.counts.get_mut(scope))
             .zip(outcome)
@@ -211,8 +212,8 @@ impl Kills {
         }
     }
 
-    /// What runs now; nothing else does.
-    pub(super) fn running(&self, containers: Vec<Who>, now_ns: u64) {
+    /// `containers` are all that run now.
+    pub(super) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
         let mut table = lock(&self.table);
         for entry in table.values_mut().filter(|entry| entry.running) {
             entry.running = false;
@@ -220,12 +221,12 @@ impl Kills {
         }
         let (mut shown, mut not_shown) = (0, 0);
         for who in containers {
-            // A kill's history is worth more than a zero.
-            let spare = |entry: &Entry| !entry.running && entry.total() == 0;
-            let room = table.contains_key(&who)
-                || table.len() <= CONTAINERS
-                || self.make_room(&mut table, spare);
-            if !room || who.is_host() {
+            // Kills are worth more than a zero.
+            let is_spare = |entry: &Entry| !entry.running && entry.total() == 0;
+            let has_room = table.contains_key(&who)
+                || table.len() <= MAX_CONTAINERS
+                || self.make_room(&mut table, is_spare);
+            if !has_room || who.is_host() {
                 not_shown += 1;
                 continue;
             }
@@ -238,10 +239,9 @@ impl Kills {
         self.bounds.not_shown.set(not_shown);
     }
 
-    /// Forgets what ended long ago.
     pub(super) fn expire(&self, now_ns: u64) {
         lock(&self.table).retain(|who, entry| {
-            let keep = who.is_host() || !entry.expired(now_ns);
+            let keep = who.is_host() || !entry.is_expired(now_ns);
             if !keep {
                 self.bounds.ended.count(entry);
             }
@@ -249,7 +249,7 @@ impl Kills {
         });
     }
 
-    /// Of those that may go the least worth goes; false when none may.
+    /// Removes the entry of lowest priority that `may_go`; false when there is none.
     fn make_room(
         &self,
         table: &mut BTreeMap<Arc<Who>, Entry>,
@@ -258,7 +258,7 @@ impl Kills {
         let least = table
             .iter()
             .filter(|(who, entry)| !who.is_host() && may_go(entry))
-            .min_by_key(|(_, entry)| entry.worth())
+            .min_by_key(|(_, entry)| entry.priority())
             .map(|(who, _)| Arc::clone(who));
         let Some(entry) = least.and_then(|who| table.remove(&who)) else {
             return false;
@@ -277,7 +277,7 @@ impl Retired {
 
 impl Collector for Kills {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // Nobody who counts waits until all is written.
+        // Copied, so that counting need not wait for the encoder.
         let rows: Vec<(Arc<Who>, Counts)> = lock(&self.table)
             .iter()
             .map(|(who, entry)| (Arc::clone(who), entry.counts))

@@ -1,5 +1,5 @@
-//! What is counted, and how Prometheus reads it: `docs/metrics.md` is the contract. Counts come
-//! in from any thread and wait for nothing; whoever encodes brings what lies elsewhere as [`Readings`].
+//! The agent's metrics for Prometheus: `docs/metrics.md` is the contract. Any thread may count without
+//! waiting. [`Readings`] bring what is counted elsewhere.
 
 mod degraded;
 mod forecast;
@@ -29,13 +29,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use kills::Who;
-pub use names::NameCounts;
-pub use no_victim::NoVictimCounts;
-pub use prometheus_client::metrics::counter::Counter;
-pub use sink::{EventCounts, JournalCounts, SinkCounts};
-pub use totals::{Readings, Totals};
-pub use warnings::WarningCounts;
+pub(crate) use kills::Who;
+pub(crate) use names::NameCounts;
+pub(crate) use no_victim::NoVictimCounts;
+pub(crate) use prometheus_client::metrics::counter::Counter;
+pub(crate) use sink::{EventCounts, JournalCounts, SinkCounts};
+pub(crate) use totals::{Readings, Totals};
+pub(crate) use warnings::WarningCounts;
 
 use crate::incident::Incident;
 use crate::status_check::{Judgement, UndecidedReason};
@@ -49,17 +49,16 @@ use sink::Sinks;
 use status_checks::StatusChecks;
 use usages::Usages;
 
-/// What [`Metrics::encode`] writes.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// That of [`Metrics::encode`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// From what a line by itself takes to what a restart of an API server costs, in seconds.
+/// In seconds, from the time for one line to that for a restart of an API server.
 const BUCKETS: [f64; 16] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
     60.0, 300.0,
 ];
 
-/// Every counter of the agent.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     incidents: Counter,
     groups: Counter,
@@ -68,35 +67,29 @@ pub struct Metrics {
     without_cgroup: Counter,
     degraded_incidents: Counter,
     degraded: Degraded,
-    untold: Counter,
-    /// Lines of incidents that standard output did not take.
-    pub lines_unwritten: Counter,
-    /// Connections of the admin port that were closed to make room for another.
-    pub connections_evicted: Counter,
-    /// What the sampler of the containers' usage does.
-    pub sampler: Arc<Counts>,
-    /// What became of containers that came near their limits.
-    pub warnings: WarningCounts,
-    /// What was asked of runtimes before there was a kill.
-    pub names: NameCounts,
+    incidents_lost: Counter,
+    /// Incidents that could not be written to standard output.
+    pub(crate) lines_unwritten: Counter,
+    /// Connections of the admin port that were closed for newer ones.
+    pub(crate) connections_evicted: Counter,
+    pub(crate) sampler: Arc<Counts>,
+    pub(crate) warnings: WarningCounts,
+    pub(crate) names: NameCounts,
     /// Incidents of other nodes on the same kernel.
-    pub elsewhere: Counter,
-    /// OOMs that killed nobody.
-    pub no_victim: NoVictimCounts,
-    /// What was asked of the API server for Events.
-    pub events: EventCounts,
+    pub(crate) elsewhere: Counter,
+    pub(crate) no_victim: NoVictimCounts,
+    pub(crate) events: EventCounts,
     status_checks: StatusChecks,
-    /// What became of what is owed over restarts.
-    pub journal: JournalCounts,
+    pub(crate) journal: JournalCounts,
     latency: Histogram,
     kills: Arc<Kills>,
     usages: Arc<Usages>,
     forecasts: Arc<Forecasts>,
     sinks: Sinks,
     losses: [Counter; LOSSES.len()],
-    /// Incidents of before the programs were attached.
+    /// Incidents from before the programs were attached.
     waited: Counter,
-    /// By how much the others have raised the kernel's own count.
+    /// By how much the other incidents raise the kernel's own count.
     counted_kills: AtomicU64,
     attached_ns: AtomicU64,
     kernel_kills: Optional<Counter>,
@@ -117,7 +110,7 @@ impl Default for Metrics {
         let fates = family(
             &mut registry,
             "victims",
-            "Victims, by how far they were seen",
+            "Victims, by how much of them was read",
         );
         let losses = family(
             &mut registry,
@@ -127,14 +120,14 @@ impl Default for Metrics {
         let watch_updates = Family::default();
         registry.register(
             "watch_updates",
-            "Containers' statuses that watch-pods has seen, and the kills in them, by what came of them",
+            "Containers' statuses that watch-pods has read, and the kills in them, by how they were handled",
             Family::clone(&watch_updates),
         );
-        let (kernel_kills, drift) = by_kernel(&mut registry);
+        let (kernel_kills, drift) = register_kernel_counts(&mut registry);
         let latency = Histogram::new(BUCKETS);
         registry.register_with_unit(
             "incident_latency",
-            "From the kernel's stamp until the incident was told",
+            "From the kernel's stamp until the incident was reported",
             Unit::Seconds,
             latency.clone(),
         );
@@ -146,7 +139,7 @@ impl Default for Metrics {
             elsewhere: counter(
                 &mut registry,
                 "other_node_incidents",
-                "Incidents that were not told: another node on the same kernel had them",
+                "Incidents that were not reported: they belong to another node on the same kernel",
             ),
             status_checks: StatusChecks::new(&mut registry),
             sampler: sampler::register(&mut registry),
@@ -155,7 +148,7 @@ impl Default for Metrics {
             kills: Kills::new(&mut registry),
             usages: Usages::new(&mut registry),
             forecasts: Forecasts::new(&mut registry),
-            incidents: counter(&mut registry, "incidents", "OOM incidents told"),
+            incidents: counter(&mut registry, "incidents", "OOM incidents reported"),
             groups: counter(
                 &mut registry,
                 "group_kills",
@@ -170,7 +163,7 @@ impl Default for Metrics {
             without_cgroup: counter(
                 &mut registry,
                 "victims_without_cgroup",
-                "Victims whose cgroup could not be told",
+                "Victims whose cgroup is not known",
             ),
             degraded_incidents: counter(
                 &mut registry,
@@ -178,7 +171,7 @@ impl Default for Metrics {
                 "Incidents in which something could not be found out",
             ),
             degraded: Degraded::new(&mut registry),
-            untold: counter(
+            incidents_lost: counter(
                 &mut registry,
                 "incidents_untold",
                 "Incidents lost inside the agent",
@@ -186,7 +179,7 @@ impl Default for Metrics {
             lines_unwritten: counter(
                 &mut registry,
                 "lines_unwritten",
-                "Incidents that standard output did not take",
+                "Incidents that could not be written to standard output",
             ),
             connections_evicted: counter(
                 &mut registry,
@@ -222,8 +215,8 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     counter
 }
 
-/// How the kernel's own count agrees.
-fn by_kernel(registry: &mut Registry) -> (Optional<Counter>, Optional<Gauge>) {
+/// Compares with the kernel's own count.
+fn register_kernel_counts(registry: &mut Registry) -> (Optional<Counter>, Optional<Gauge>) {
     let (kernel_kills, drift) = (Optional::default(), Optional::default());
     registry.register(
         "kernel_kills",
@@ -253,30 +246,30 @@ const LOSSES: [&str; 6] = [
 
 impl Metrics {
     /// When the programs were attached: `CLOCK_MONOTONIC`, in ns.
-    pub fn attached(&self, now_ns: u64) {
+    pub(crate) fn set_attached(&self, now_ns: u64) {
         self.attached_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// A kill, or a group of them, was found.
-    pub fn found(&self, found: &Kill) {
-        if found.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
+    /// Counts a kill or a group kill.
+    pub(crate) fn count_kill(&self, kill: &Kill) {
+        if kill.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
             self.waited.inc();
         } else {
-            let counted = found.counted_by_kernel();
+            let counted = kill.counted_by_kernel();
             self.counted_kills.fetch_add(counted, Ordering::Relaxed);
         }
-        self.groups.inc_by(u64::from(found.is_group()));
-        self.without_mark.inc_by(u64::from(found.trigger.is_none()));
+        self.groups.inc_by(u64::from(kill.is_group()));
+        self.without_mark.inc_by(u64::from(kill.trigger.is_none()));
         let [autopsied, outside, unseen, counted, exiting] = &self.fates;
-        let more = found.more;
+        let more = kill.more;
         autopsied.inc_by(more.autopsied);
         outside.inc_by(more.outside);
         unseen.inc_by(more.unseen);
         counted.inc_by(more.counted);
         exiting.inc_by(more.exiting);
-        for killed in &found.victims {
-            let counter = match killed.fate {
-                _ if killed.exiting => exiting,
+        for victim in &kill.victims {
+            let counter = match victim.fate {
+                _ if victim.exiting => exiting,
                 Fate::Autopsied => autopsied,
                 Fate::Outside => outside,
                 Fate::Unseen => unseen,
@@ -286,8 +279,8 @@ impl Metrics {
         }
     }
 
-    /// An incident was told at `now_ns` (`CLOCK_MONOTONIC`).
-    pub fn told(&self, incident: &Incident, now_ns: u64) {
+    /// Counts an incident reported at `now_ns` (`CLOCK_MONOTONIC`).
+    pub(crate) fn count_incident(&self, incident: &Incident, now_ns: u64) {
         self.incidents.inc();
         self.degraded_incidents
             .inc_by(u64::from(!incident.degraded.is_empty()));
@@ -295,59 +288,56 @@ impl Metrics {
         for victim in &incident.victims {
             self.without_cgroup
                 .inc_by(u64::from(victim.cgroup.is_none()));
-            let who = Who::of_victim(victim);
+            let who = Who::from_victim(victim);
             self.kills
-                .kill(who, incident.scope, incident.outcome, now_ns);
+                .count(who, incident.scope, incident.outcome, now_ns);
         }
         self.latency
             .observe(seconds(now_ns.saturating_sub(incident.stamp_ns)));
     }
 
-    /// An incident was found and never told.
-    pub fn untold(&self) {
-        self.untold.inc();
+    /// Counts an incident that was never reported.
+    pub(crate) fn count_lost(&self) {
+        self.incidents_lost.inc();
     }
 
-    /// A container's status was compared with the kernel's kills.
-    pub fn judged(&self, judgement: &Judgement) {
+    pub(crate) fn count_judgement(&self, judgement: &Judgement) {
         self.status_checks.count(judgement, 1);
     }
 
-    /// Containers that will not be compared.
-    pub fn unjudged(&self, why: UndecidedReason, containers: u64) {
+    /// Counts containers that will not be compared.
+    pub(crate) fn count_undecided(&self, reason: UndecidedReason, containers: u64) {
         self.status_checks
-            .count(&Judgement::Undecided(why), containers);
+            .count(&Judgement::Undecided(reason), containers);
     }
 
-    /// The containers that run on this node at `now_ns`, all of them: each is at zero from now on.
-    pub fn running(&self, containers: Vec<Who>, now_ns: u64) {
-        self.kills.running(containers, now_ns);
+    /// `containers` are all that run on this node at `now_ns`: each starts at zero.
+    pub(crate) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
+        self.kills.set_running(containers, now_ns);
     }
 
-    /// How much memory containers use, all that are known of.
-    pub fn usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
+    /// Replaces all.
+    pub(crate) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         self.usages.set(usages);
     }
 
-    /// When containers come to their limits; the others do not grow. `unrecorded` is how many looks
-    /// at memory found no room so far.
-    pub fn forecasts(&self, forecasts: Vec<(Who, Duration)>, unrecorded: u64) {
+    /// The time that each growing container has left. `unrecorded` counts the samples so far for which the
+    /// flight recorder had no room.
+    pub(crate) fn set_forecasts(&self, forecasts: Vec<(Who, Duration)>, unrecorded: u64) {
         self.forecasts.set(forecasts, unrecorded);
     }
 
-    /// What `watch-pods` counts as that type.
-    pub fn watch_update(&self, update_type: &'static str) -> Counter {
+    pub(crate) fn watch_update(&self, update_type: &'static str) -> Counter {
         self.watch_updates
             .get_or_create_owned(&[("update_type", update_type)])
     }
 
-    /// The counters of a sink of that name.
-    pub fn sink(&self, name: &str) -> SinkCounts {
-        self.sinks.of(name)
+    pub(crate) fn sink(&self, name: &str) -> SinkCounts {
+        self.sinks.register(name)
     }
 
-    /// Brings what others count.
-    pub fn read(&self, readings: Readings) {
+    /// Sets what is counted elsewhere.
+    pub(crate) fn set_readings(&self, readings: Readings) {
         let Readings {
             ring_full,
             marks_full,
@@ -385,15 +375,15 @@ impl Metrics {
     }
 
     /// The text for Prometheus, at `now_ns` (`CLOCK_MONOTONIC`).
-    pub fn encode(&self, now_ns: u64) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, now_ns: u64) -> Result<String, fmt::Error> {
         self.kills.expire(now_ns);
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// For people.
-    pub fn totals(&self) -> Totals {
+    /// For the log's summary.
+    pub(crate) fn totals(&self) -> Totals {
         let [autopsied, outside, unseen, counted, exiting] = &self.fates;
         let loss = |n: usize| self.losses.get(n).map_or(0, Counter::get);
         Totals {
@@ -407,7 +397,7 @@ impl Metrics {
             without_mark: self.without_mark.get(),
             without_cgroup: self.without_cgroup.get(),
             degraded: self.degraded_incidents.get(),
-            untold: self.untold.get(),
+            lost: self.incidents_lost.get(),
             unwritten: self.lines_unwritten.get(),
             drift: self.drift.map(Gauge::get),
             readings: Readings {
@@ -422,13 +412,13 @@ impl Metrics {
         }
     }
 
-    /// The counters of every sink, by its name.
-    pub fn sinks(&self) -> Vec<(String, SinkCounts)> {
+    /// By name.
+    pub(crate) fn sinks(&self) -> Vec<(String, SinkCounts)> {
         self.sinks.all()
     }
 }
 
-/// What counts elsewhere only grows; two readings may come in either order.
+/// These counts only grow, and two readings may come in either order.
 fn raise(counter: &Counter, to: u64) {
     counter.inner().fetch_max(to, Ordering::Relaxed);
 }
@@ -437,7 +427,7 @@ fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
 
-/// What a panicked thread left is still a count.
+/// Counts stay valid after a panic.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,17 +3,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// What the runtimes were asked of containers before there was a kill. Cheap to clone.
+/// Lookups of containers' names before a kill. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct NameCounts {
+pub(crate) struct NameCounts {
     /// A runtime knew the container.
-    pub answered: Counter,
-    /// None did.
-    pub unknown: Counter,
+    pub(crate) answered: Counter,
+    /// No runtime knew it.
+    pub(crate) unknown: Counter,
     /// No runtime answered in time.
-    pub failed: Counter,
-    /// Containers that found no room.
-    pub dropped: Counter,
+    pub(crate) failed: Counter,
+    /// Containers for which there was no room.
+    pub(crate) dropped: Counter,
     known: Gauge,
     wanted: Gauge,
 }
@@ -25,7 +25,7 @@ impl NameCounts {
         let lookups: Family<[(&str, &str); 1], Counter> = Family::default();
         registry.register(
             "name_lookups",
-            "Containers that a runtime was asked for when their cgroups appeared",
+            "Lookups of containers in the runtimes when their cgroups appeared",
             lookups.clone(),
         );
         let lookup = |outcome| lookups.get_or_create_owned(&[("outcome", outcome)]);
@@ -37,7 +37,7 @@ impl NameCounts {
         };
         registry.register(
             "names_dropped",
-            "Containers whose names found no room",
+            "Containers for whose names there was no room",
             counts.dropped.clone(),
         );
         registry.register(
@@ -47,14 +47,13 @@ impl NameCounts {
         );
         registry.register(
             "wanted_names",
-            "Containers that no runtime has told the name of yet",
+            "Containers whose names no runtime knows yet",
             counts.wanted.clone(),
         );
         counts
     }
 
-    /// So many names are known, and so many are waited for.
-    pub fn show(&self, known: usize, wanted: usize) {
+    pub(crate) fn set(&self, known: usize, wanted: usize) {
         for (gauge, containers) in [(&self.known, known), (&self.wanted, wanted)] {
             gauge.set(i64::try_from(containers).unwrap_or(i64::MAX));
         }

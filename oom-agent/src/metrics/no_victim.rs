@@ -4,9 +4,9 @@ use prometheus_client::registry::Registry;
 
 use crate::no_victim::Cause;
 
-/// OOMs that killed nobody, by why. Cheap to clone.
+/// OOMs without a victim, by cause. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct NoVictimCounts([Counter; Cause::ALL.len()]);
+pub(crate) struct NoVictimCounts([Counter; Cause::ALL.len()]);
 
 // === impl NoVictimCounts ===
 
@@ -21,8 +21,7 @@ impl NoVictimCounts {
         Self(Cause::ALL.map(|cause| family.get_or_create_owned(&[("cause", cause.as_str())])))
     }
 
-    /// One more.
-    pub fn add(&self, cause: Cause) {
+    pub(crate) fn count(&self, cause: Cause) {
         if let Some(count) = self.0.get(cause as usize) {
             count.inc();
         }

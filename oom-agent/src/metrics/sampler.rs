@@ -67,7 +67,7 @@ const GAUGES: [Metric; 4] = [
 #[derive(Debug)]
 struct Metrics(Arc<Counts>);
 
-/// The counts are for the sampler.
+/// The sampler keeps the counts.
 pub(super) fn register(registry: &mut Registry) -> Arc<Counts> {
     let counts = Arc::<Counts>::default();
     registry.register_collector(Box::new(Metrics(Arc::clone(&counts))));

@@ -12,49 +12,48 @@ use super::{BUCKETS, lock, seconds};
 /// The longest name of a sink, in bytes: a URL from the command line.
 const NAME_LEN: usize = 256;
 
-/// What a sink did with its incidents.
+/// How a sink handled its incidents.
 #[derive(Clone, Debug)]
-pub struct SinkCounts {
-    /// Given to the sink, whatever came of it; an incident that makes several Events counts as several.
-    pub offered: Counter,
-    /// Taken by the other side.
-    pub delivered: Counter,
-    /// The queue was full.
-    pub overflowed: Counter,
+pub(crate) struct SinkCounts {
+    /// Offered to the sink; an incident with several Events counts as several.
+    pub(crate) offered: Counter,
+    /// Accepted by the receiver.
+    pub(crate) delivered: Counter,
+    /// Dropped, as the queue was full.
+    pub(crate) overflowed: Counter,
     /// Refused, or given up after all retries.
-    pub failed: Counter,
-    /// Nothing to say there: there is no API server, or no object to write an Event on.
-    pub skipped: Counter,
-    /// Too many of the same kind: told as a number by another.
-    pub held_back: Counter,
+    pub(crate) failed: Counter,
+    /// Not sent, as there is no API server, or no object to write an Event on.
+    pub(crate) skipped: Counter,
+    /// Only counted on another report, as there were too many of the same kind.
+    pub(crate) held_back: Counter,
     latency: Histogram,
 }
 
-/// What the recorder of Events did, beside its [`SinkCounts`].
+/// The recorder's requests, beside its [`SinkCounts`].
 #[derive(Clone, Debug, Default)]
-pub struct EventCounts {
+pub(crate) struct EventCounts {
     /// Events written.
-    pub created: Counter,
-    /// Series brought up to date.
-    pub patched: Counter,
-    /// Attempts that failed and are made again.
-    pub retried: Counter,
+    pub(crate) created: Counter,
+    /// Series updated.
+    pub(crate) patched: Counter,
+    /// Attempts that failed and are retried.
+    pub(crate) retried: Counter,
 }
 
-/// What became of what is owed over restarts.
+/// Incidents kept over a restart.
 #[derive(Clone, Debug, Default)]
-pub struct JournalCounts {
+pub(crate) struct JournalCounts {
     /// Offered again, to one sink each.
-    pub again: Counter,
-    /// Too old to be offered again, or for a sink that is not there any more.
-    pub stale: Counter,
-    /// Not written, as too much was owed or waited for the disk.
-    pub lost: Counter,
-    /// Writes that the disk did not take.
-    pub failed: Counter,
+    pub(crate) again: Counter,
+    /// Too old to be offered again, or for a sink that no longer exists.
+    pub(crate) stale: Counter,
+    /// Not written: the journal or its queue was full.
+    pub(crate) lost: Counter,
+    /// Writes that failed.
+    pub(crate) failed: Counter,
 }
 
-/// Every sink's.
 pub(super) struct Sinks {
     offered: Family<Labels, Counter>,
     done: Family<Labels, Counter>,
@@ -67,15 +66,15 @@ type Labels = Vec<(&'static str, String)>;
 // === impl SinkCounts ===
 
 impl SinkCounts {
-    /// The other side has taken an incident of that stamp at `now_ns` (`CLOCK_MONOTONIC`).
-    pub fn delivered(&self, stamp_ns: u64, now_ns: u64) {
+    /// Counts an incident of that stamp, delivered at `now_ns` (`CLOCK_MONOTONIC`).
+    pub(crate) fn count_delivered(&self, stamp_ns: u64, now_ns: u64) {
         self.delivered.inc();
         self.latency
             .observe(seconds(now_ns.saturating_sub(stamp_ns)));
     }
 
     /// Incidents that are neither delivered nor dropped yet.
-    pub fn pending(&self) -> u64 {
+    pub(crate) fn pending(&self) -> u64 {
         self.offered
             .get()
             .saturating_sub(self.delivered.get())
@@ -93,7 +92,7 @@ impl JournalCounts {
         let entries: Family<[(&str, &str); 1], Counter> = Family::default();
         registry.register(
             "journal_entries",
-            "Incidents owed over a restart, by what became of them",
+            "Incidents kept over a restart, by result",
             entries.clone(),
         );
         let count = |result| entries.get_or_create_owned(&[("result", result)]);
@@ -113,7 +112,7 @@ impl EventCounts {
         let requests: Family<[(&str, &str); 1], Counter> = Family::default();
         registry.register(
             "event_requests",
-            "What the API server was asked for Events, by what came of it",
+            "Requests to the API server for Events, by result",
             requests.clone(),
         );
         let count = |result| requests.get_or_create_owned(&[("result", result)]);
@@ -142,19 +141,19 @@ impl Sinks {
         );
         registry.register(
             "sink_done",
-            "Incidents that a sink is done with, by what came of them",
+            "Incidents that a sink is done with, by result",
             sinks.done.clone(),
         );
         registry.register_with_unit(
             "sink_latency",
-            "From the kernel's stamp until the other side had taken the incident",
+            "From the kernel's stamp until the receiver had accepted the incident",
             Unit::Seconds,
             sinks.latency.clone(),
         );
         sinks
     }
 
-    pub(super) fn of(&self, name: &str) -> SinkCounts {
+    pub(super) fn register(&self, name: &str) -> SinkCounts {
         let name = escape::truncate(name, NAME_LEN);
         let labels = vec![("sink", name.to_owned())];
         let done = |result: &str| {

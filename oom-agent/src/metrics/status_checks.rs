@@ -4,14 +4,14 @@ use prometheus_client::registry::Registry;
 
 use crate::status_check::{Judgement, MismatchKind, UndecidedReason};
 
-/// How the runtimes' statuses agree with the kernel's kills.
+/// Checks of runtimes' statuses against the kernel's kills.
 pub(super) struct StatusChecks {
     agrees: Counter,
     missed: Counter,
     phantom: Counter,
     undecided: Counter,
-    /// In the order of [`Why::ALL`].
-    whys: [Counter; UndecidedReason::ALL.len()],
+    /// In the order of [`UndecidedReason::ALL`].
+    reasons: [Counter; UndecidedReason::ALL.len()],
 }
 
 // === impl StatusChecks ===
@@ -29,7 +29,7 @@ impl StatusChecks {
         );
         let undecided = family(
             "undecided_verdicts",
-            "Containers on which there is no verdict, by why",
+            "Containers without a verdict, by reason",
         );
         let verdict = |name| status_checks.get_or_create_owned(&[("verdict", name)]);
         Self {
@@ -37,21 +37,21 @@ impl StatusChecks {
             missed: verdict("missed"),
             phantom: verdict("phantom"),
             undecided: verdict("undecided"),
-            whys: UndecidedReason::ALL
-                .map(|why| undecided.get_or_create_owned(&[("reason", why.as_str())])),
+            reasons: UndecidedReason::ALL
+                .map(|reason| undecided.get_or_create_owned(&[("reason", reason.as_str())])),
         }
     }
 
     pub(super) fn count(&self, judgement: &Judgement, containers: u64) {
         let counter = match judgement {
             Judgement::Agrees => &self.agrees,
-            Judgement::Differs(finding) => match finding.verdict {
+            Judgement::Differs(mismatch) => match mismatch.verdict {
                 MismatchKind::Missed => &self.missed,
                 MismatchKind::Phantom => &self.phantom,
             },
-            Judgement::Undecided(why) => {
-                for (known, counter) in UndecidedReason::ALL.iter().zip(&self.whys) {
-                    if known == why {
+            Judgement::Undecided(reason) => {
+                for (known, counter) in UndecidedReason::ALL.iter().zip(&self.reasons) {
+                    if known == reason {
                         counter.inc_by(containers);
                     }
                 }

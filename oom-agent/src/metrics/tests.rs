@@ -1,4 +1,4 @@
-//! The text that a scrape gets, read as Prometheus would.
+//! The text of a scrape, parsed as Prometheus does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use memcg::Stalled;
 use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
 
-use super::kills::{CONTAINERS, SPARED, STRUCK};
+use super::kills::{KILLED_TTL, MAX_CONTAINERS, UNKILLED_TTL};
 use super::{Metrics, Readings, Who};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
 use pressure::{Pressure, Sample, Stall};
@@ -102,34 +102,34 @@ fn kills(container: &str, scope: &str, outcome: &str) -> String {
 const HOUR: Duration = Duration::from_hours(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Every kill told is in one of these.
+/// Every reported kill is in one of these series.
 fn all_kills(series: &Series) -> i64 {
-    let of = |(name, _): &(&String, &i64)| {
+    let is_kills = |(name, _): &(&String, &i64)| {
         name.starts_with("oom_agent_kills_total") || name.starts_with("oom_agent_retired_kills")
     };
-    series.iter().filter(of).map(|(_, kills)| kills).sum()
+    series.iter().filter(is_kills).map(|(_, kills)| kills).sum()
 }
 
 #[test]
-fn a_container_is_at_zero_while_it_runs_and_kept_after_its_end() {
+fn a_running_container_is_at_zero_and_kept_after_its_end() {
     let metrics = Metrics::default();
-    metrics.running(vec![who("main"), who("side")], 0);
-    let struck = kills("main", "container", "container-died");
-    let spared = kills("side", "container", "container-died");
+    metrics.set_running(vec![who("main"), who("side")], 0);
+    let killed = kills("main", "container", "container-died");
+    let unkilled = kills("side", "container", "container-died");
     let mut series = scrape(&metrics, HOUR * 24);
-    assert_eq!((series[&struck], series[&spared]), (0, 0));
+    assert_eq!((series[&killed], series[&unkilled]), (0, 0));
     assert_eq!(series[&kills("main", "node", "child-died")], 0);
     assert_eq!(series["oom_agent_running_containers"], 2);
 
-    metrics.told(&kill("main"), nanos(HOUR * 24));
-    metrics.running(vec![], nanos(HOUR * 24));
-    series = scrape(&metrics, HOUR * 24 + SPARED.saturating_sub(SECOND));
-    assert_eq!((series[&struck], series[&spared]), (1, 0));
-    series = scrape(&metrics, HOUR * 24 + SPARED);
-    assert_eq!(series[&struck], 1);
-    assert!(!series.contains_key(&spared));
-    series = scrape(&metrics, HOUR * 24 + STRUCK);
-    assert!(!series.contains_key(&struck));
+    metrics.count_incident(&kill("main"), nanos(HOUR * 24));
+    metrics.set_running(vec![], nanos(HOUR * 24));
+    series = scrape(&metrics, HOUR * 24 + UNKILLED_TTL.saturating_sub(SECOND));
+    assert_eq!((series[&killed], series[&unkilled]), (1, 0));
+    series = scrape(&metrics, HOUR * 24 + UNKILLED_TTL);
+    assert_eq!(series[&killed], 1);
+    assert!(!series.contains_key(&unkilled));
+    series = scrape(&metrics, HOUR * 24 + KILLED_TTL);
+    assert!(!series.contains_key(&killed));
     assert_eq!(
         series[r#"oom_agent_retired_containers_total{reason="ended"}"#],
         2
@@ -145,23 +145,23 @@ fn a_container_is_at_zero_while_it_runs_and_kept_after_its_end() {
 fn a_container_that_is_started_again_counts_on() {
     let metrics = Metrics::default();
     for minute in 0..3 {
-        metrics.running(vec![who("main")], nanos(Duration::from_mins(minute)));
-        metrics.told(&kill("main"), nanos(Duration::from_mins(minute)));
-        metrics.running(vec![], nanos(Duration::from_mins(minute)));
+        metrics.set_running(vec![who("main")], nanos(Duration::from_mins(minute)));
+        metrics.count_incident(&kill("main"), nanos(Duration::from_mins(minute)));
+        metrics.set_running(vec![], nanos(Duration::from_mins(minute)));
     }
     let series = scrape(&metrics, Duration::from_mins(3));
     assert_eq!(series[&kills("main", "container", "container-died")], 3);
 }
 
 #[test]
-fn of_too_many_the_least_recently_struck_goes_and_its_kills_are_counted() {
+fn of_too_many_containers_the_one_killed_longest_ago_is_removed_and_counted() {
     let metrics = Metrics::default();
-    let limit = u64::try_from(CONTAINERS).unwrap();
+    let limit = u64::try_from(MAX_CONTAINERS).unwrap();
     for n in 0..limit + 10 {
-        metrics.told(&kill(&format!("c{n}")), n);
+        metrics.count_incident(&kill(&format!("c{n}")), n);
     }
-    // Those that were struck are not given up for zeros.
-    metrics.running(vec![who("late")], limit + 10);
+    // Containers with kills make no room for zeros.
+    metrics.set_running(vec![who("late")], limit + 10);
     let series = scrape(&metrics, Duration::from_millis(1));
     let kept =
         |n: u64| series.contains_key(&kills(&format!("c{n}"), "container", "container-died"));
@@ -179,20 +179,22 @@ fn of_too_many_the_least_recently_struck_goes_and_its_kills_are_counted() {
 }
 
 #[test]
-fn zeros_make_room_for_kills_and_running_ones_keep_theirs() {
+fn zeros_make_room_for_kills_and_running_containers_keep_their_series() {
     let metrics = Metrics::default();
-    let many: Vec<Who> = (0..CONTAINERS + 5).map(|n| who(&format!("c{n}"))).collect();
+    let many: Vec<Who> = (0..MAX_CONTAINERS + 5)
+        .map(|n| who(&format!("c{n}")))
+        .collect();
     for now in 0..3 {
-        metrics.running(many.clone(), now);
+        metrics.set_running(many.clone(), now);
     }
     let series = scrape(&metrics, HOUR);
-    // The same ones stay: what flaps is of no use.
+    // The same containers stay.
     assert_eq!(
         series[r#"oom_agent_retired_containers_total{reason="full"}"#],
         0
     );
     assert_eq!(series["oom_agent_running_containers_without_series"], 5);
-    metrics.told(&kill("new"), nanos(HOUR));
+    metrics.count_incident(&kill("new"), nanos(HOUR));
     let series = scrape(&metrics, HOUR);
     assert_eq!(series[&kills("new", "container", "container-died")], 1);
     assert_eq!(
@@ -202,11 +204,11 @@ fn zeros_make_room_for_kills_and_running_ones_keep_theirs() {
 }
 
 #[test]
-fn a_hostile_name_is_one_label_and_bounded() {
+fn a_hostile_name_is_escaped_and_bounded() {
     let metrics = Metrics::default();
     let hostile = "x\"} 7\n# EOF\noom_agent_kills_total{pod=\"\\";
-    metrics.told(&kill(hostile), 0);
-    metrics.told(&kill(&"ö".repeat(10_000)), 0);
+    metrics.count_incident(&kill(hostile), 0);
+    metrics.count_incident(&kill(&"ö".repeat(10_000)), 0);
     let text = metrics.encode(0).unwrap();
     let escaped = r#"container="x\"} 7\n# EOF\noom_agent_kills_total{pod=\"\\","#;
     assert!(text.contains(escaped), "{text}");
@@ -221,14 +223,14 @@ fn a_host_process_has_empty_labels_and_is_at_zero_from_the_start() {
     let host =
         r#"oom_agent_kills_total{namespace="",pod="",container="",scope="node",outcome="unknown"}"#;
     assert_eq!(scrape(&metrics, Duration::ZERO)[host], 0);
-    let mut told = incident(vec![Victim::default()]);
-    (told.scope, told.outcome) = (Scope::Node, Outcome::Unknown);
-    metrics.told(&told, 0);
+    let mut on_host = incident(vec![Victim::default()]);
+    (on_host.scope, on_host.outcome) = (Scope::Node, Outcome::Unknown);
+    metrics.count_incident(&on_host, 0);
     assert_eq!(scrape(&metrics, HOUR * 100)[host], 1);
 }
 
 #[test]
-fn a_container_without_a_name_goes_by_its_id() {
+fn a_container_without_a_name_has_its_id() {
     let metrics = Metrics::default();
     let id = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
     let victim = Victim {
@@ -238,14 +240,14 @@ fn a_container_without_a_name_goes_by_its_id() {
         }),
         ..Victim::default()
     };
-    metrics.told(&incident(vec![victim]), 0);
+    metrics.count_incident(&incident(vec![victim]), 0);
     let name = format!(
         r#"oom_agent_kills_total{{namespace="",pod="",container="{id}",scope="container",outcome="container-died"}}"#
     );
     assert_eq!(scrape(&metrics, HOUR / 2)[&name], 1);
 }
 
-fn found(fates: &[Fate], trigger: bool) -> Kill {
+fn new_kill(fates: &[Fate], trigger: bool) -> Kill {
     let victim = |fate: &Fate| KernelVictim {
         fate: *fate,
         ..KernelVictim::default()
@@ -263,17 +265,17 @@ fn found(fates: &[Fate], trigger: bool) -> Kill {
 }
 
 #[test]
-fn drift_knows_how_the_kernel_counts() {
+fn drift_counts_as_the_kernel_does() {
     let metrics = Metrics::default();
-    metrics.found(&found(
+    metrics.count_kill(&new_kill(
         &[Fate::Autopsied, Fate::Autopsied, Fate::Outside],
         true,
     ));
-    let mut exiting = found(&[Fate::Unseen, Fate::Autopsied], false);
+    let mut exiting = new_kill(&[Fate::Unseen, Fate::Autopsied], false);
     exiting.victims[1].exiting = true;
-    metrics.found(&exiting);
+    metrics.count_kill(&exiting);
     let drift = |kernel_kills| {
-        metrics.read(Readings {
+        metrics.set_readings(Readings {
             kernel_kills,
             ..Readings::default()
         });
@@ -287,18 +289,18 @@ fn drift_knows_how_the_kernel_counts() {
     assert_eq!(drift(Some(4)), Some(0));
     assert_eq!(drift(Some(9)), Some(5));
     assert_eq!(drift(None), None);
-    let mut group = found(&[Fate::Autopsied], true);
+    let mut group = new_kill(&[Fate::Autopsied], true);
     group.victims[0].group = Some("/a".to_owned());
     assert!(group.is_group());
     group.first_twice = true;
-    metrics.found(&group);
+    metrics.count_kill(&group);
     // A group's first is counted twice.
     assert_eq!(drift(Some(6)), Some(0));
-    // But where it was gone by then.
+    // Unless it was gone by then.
     group.first_twice = false;
     group.more.autopsied = 10;
     group.more.exiting = 1;
-    metrics.found(&group);
+    metrics.count_kill(&group);
     assert_eq!(drift(Some(6 + 1 + 10)), Some(0));
     let series = scrape(&metrics, Duration::ZERO);
     for (name, value) in [
@@ -314,17 +316,17 @@ fn drift_knows_how_the_kernel_counts() {
 }
 
 #[test]
-fn a_kill_that_waited_is_in_no_drift() {
+fn a_kill_that_waited_is_not_in_the_drift() {
     let metrics = Metrics::default();
-    metrics.attached(1_000);
-    let mut waited = found(&[Fate::Autopsied, Fate::Autopsied], true);
+    metrics.set_attached(1_000);
+    let mut waited = new_kill(&[Fate::Autopsied, Fate::Autopsied], true);
     waited.stamp_ns = 999;
     waited.victims[1].exiting = true;
-    metrics.found(&waited);
-    let mut seen = found(&[Fate::Autopsied], true);
+    metrics.count_kill(&waited);
+    let mut seen = new_kill(&[Fate::Autopsied], true);
     seen.stamp_ns = 1_000;
-    metrics.found(&seen);
-    metrics.read(Readings {
+    metrics.count_kill(&seen);
+    metrics.set_readings(Readings {
         kernel_kills: Some(1),
         ..Readings::default()
     });
@@ -333,7 +335,7 @@ fn a_kill_that_waited_is_in_no_drift() {
 }
 
 #[test]
-fn what_is_lost_is_told_by_where() {
+fn losses_are_counted_by_reason() {
     let metrics = Metrics::default();
     let readings = Readings {
         ring_full: 1,
@@ -344,13 +346,13 @@ fn what_is_lost_is_told_by_where() {
         log_lines_dropped: 4,
         kernel_kills: Some(5),
     };
-    metrics.read(readings);
-    // A reading that was overtaken takes nothing back.
-    metrics.read(Readings {
+    metrics.set_readings(readings);
+    // An older reading lowers no counter.
+    metrics.set_readings(Readings {
         ring_full: 0,
         ..readings
     });
-    metrics.untold();
+    metrics.count_lost();
     metrics.lines_unwritten.inc();
     assert_eq!(metrics.totals().readings, readings);
     let series = scrape(&metrics, Duration::ZERO);
@@ -369,18 +371,18 @@ fn what_is_lost_is_told_by_where() {
 }
 
 #[test]
-fn latencies_and_what_was_degraded() {
+fn latencies_and_degraded_fields_are_counted() {
     let metrics = Metrics::default();
-    let mut told = kill("main");
-    told.stamp_ns = 1_000_000_000;
-    told.degraded = vec![
+    let mut degraded = kill("main");
+    degraded.stamp_ns = 1_000_000_000;
+    degraded.degraded = vec![
         "victims[0].pod: gone".to_owned(),
         "victims[1].pod: gone too".to_owned(),
     ];
-    metrics.told(&told, 1_003_000_000);
+    metrics.count_incident(&degraded, 1_003_000_000);
     let sink = metrics.sink("kubernetes");
     sink.offered.inc_by(3);
-    sink.delivered(1_000_000_000, 1_200_000_000);
+    sink.count_delivered(1_000_000_000, 1_200_000_000);
     sink.failed.inc();
     assert_eq!(sink.pending(), 1);
     let series = scrape(&metrics, Duration::ZERO);
@@ -423,8 +425,7 @@ fn latencies_and_what_was_degraded() {
     }
 }
 
-/// `docs/metrics.md` and the registry name the same metrics, types and labels.
-/// With all that can be known.
+/// With all optional fields.
 fn pressed() -> Sample {
     let stall = Stall {
         some: Stalled::default(),
@@ -444,20 +445,21 @@ fn pressed() -> Sample {
     }
 }
 
+/// The names, types and labels.
 #[test]
-fn the_documented_table_is_true() {
+fn docs_and_registry_have_the_same_metrics() {
     let metrics = Metrics::default();
     metrics.sink("kubernetes");
     metrics.watch_update("not_oomkilled");
-    metrics.usages([(who("app"), pressed())]);
-    let somebody = Who::new(&Container::default(), None);
-    metrics.forecasts(vec![(somebody, Duration::ZERO)], 0);
-    metrics.read(Readings {
+    metrics.set_usages([(who("app"), pressed())]);
+    let container = Who::new(&Container::default(), None);
+    metrics.set_forecasts(vec![(container, Duration::ZERO)], 0);
+    metrics.set_readings(Readings {
         kernel_kills: Some(0),
         ..Readings::default()
     });
     let text = metrics.encode(0).unwrap();
-    let mut told: Vec<(String, String, String)> = Vec::new();
+    let mut registered: Vec<(String, String, String)> = Vec::new();
     for line in text.lines() {
         let Some((family, kind)) = line
             .strip_prefix("# TYPE ")
@@ -483,7 +485,7 @@ fn the_documented_table_is_true() {
             .filter(|label| *label != "le")
             .collect();
         let labels = labels.iter().map(|label| format!("`{label}`"));
-        told.push((
+        registered.push((
             format!("`{family}{suffix}`"),
             kind.to_owned(),
             labels.collect::<Vec<_>>().join(", "),
@@ -499,13 +501,13 @@ fn the_documented_table_is_true() {
             (cell(), cell(), cell())
         })
         .collect();
-    told.sort();
+    registered.sort();
     documented.sort();
-    assert_eq!(told, documented);
+    assert_eq!(registered, documented);
 }
 
 #[test]
-fn only_what_grows_has_time_left_and_the_nearest_have_series() {
+fn forecasts_are_those_of_the_containers_nearest_to_their_limits() {
     let metrics = Metrics::default();
     let name = "oom_agent_container_seconds_to_limit";
     let who = |n: usize| {
@@ -516,7 +518,7 @@ fn only_what_grows_has_time_left_and_the_nearest_have_series() {
         Who::new(&container, None)
     };
     assert!(!metrics.encode(0).unwrap().contains(name));
-    metrics.forecasts(vec![(who(7), Duration::from_millis(1500))], 5);
+    metrics.set_forecasts(vec![(who(7), Duration::from_millis(1500))], 5);
     let text = metrics.encode(0).unwrap();
     let line = format!("{name}{{namespace=\"\",pod=\"\",container=\"c0007\"}} 1.5\n");
     assert!(text.contains(&line), "{text}");
@@ -527,7 +529,7 @@ fn only_what_grows_has_time_left_and_the_nearest_have_series() {
     let all = (0..1000).map(|n| (who(n), Duration::from_millis(2000 - n as u64)));
     // Another instance of the same container.
     let again = (who(999), Duration::from_secs(40));
-    metrics.forecasts(all.chain([again]).collect(), 5);
+    metrics.set_forecasts(all.chain([again]).collect(), 5);
     let text = metrics.encode(0).unwrap();
     let series: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
     assert_eq!(series.len(), 512);
@@ -536,6 +538,6 @@ fn only_what_grows_has_time_left_and_the_nearest_have_series() {
         "{}",
         series[0]
     );
-    metrics.forecasts(Vec::new(), 5);
+    metrics.set_forecasts(Vec::new(), 5);
     assert!(!metrics.encode(0).unwrap().contains(name));
 }

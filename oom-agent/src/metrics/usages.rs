@@ -1,4 +1,4 @@
-//! How much memory the watched containers use, as of the last look.
+//! The memory that watched containers use, by their last samples.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,15 +12,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::kills::{CONTAINERS, Who};
+use super::kills::{MAX_CONTAINERS, Who};
 use super::lock;
 use pressure::Sample;
 
-/// The metrics; as many containers as the kills have.
+/// At most as many containers as the kills have.
 #[derive(Debug, Default)]
 pub(super) struct Usages(Mutex<BTreeMap<Who, Sample>>);
 
-/// A figure of a container, by the name of its metric.
+/// Name, help and value of a metric.
 type Figure = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
 
 const FIGURES: [Figure; 3] = [
@@ -50,11 +50,11 @@ impl Usages {
         usages
     }
 
-    /// All of them; of two by the same name the one that was looked at last.
+    /// Replaces all; of two with the same name the later sample counts.
     pub(super) fn set(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         let mut table: BTreeMap<Who, Sample> = BTreeMap::new();
         for (who, usage) in usages {
-            if table.len() < CONTAINERS || table.contains_key(&who) {
+            if table.len() < MAX_CONTAINERS || table.contains_key(&who) {
                 let known = table.entry(who).or_insert(usage);
                 if usage.at_ns > known.at_ns {
                     *known = usage;
@@ -71,10 +71,10 @@ struct Shared(Arc<Usages>);
 impl Collector for Shared {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let table = lock(&self.0.0);
-        for (name, help, of) in FIGURES {
+        for (name, help, figure) in FIGURES {
             let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (who, usage) in table.iter() {
-                let Some(bytes) = of(usage) else { continue };
+                let Some(bytes) = figure(usage) else { continue };
                 let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
                 gauge.encode(encoder.encode_family(&who.labels())?)?;
             }
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    fn told(usages: Vec<(Who, Sample)>) -> String {
+    fn encode(usages: Vec<(Who, Sample)>) -> String {
         let mut registry = Registry::default();
         Usages::new(&mut registry).set(usages);
         let mut text = String::new();
@@ -143,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn each_container_has_one_series_of_each() {
-        let text = told(vec![(who("a"), usage(7, 2)), (who("a"), usage(5, 1))]);
+    fn each_container_has_one_series_of_each_metric() {
+        let text = encode(vec![(who("a"), usage(7, 2)), (who("a"), usage(5, 1))]);
         let series = r#"container_memory_usage_bytes{namespace="",pod="",container="a"}"#;
         assert!(text.contains(&format!("{series} 7\n")), "{text}");
         assert_eq!(text.matches(series).count(), 1, "{text}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_waited_is_in_seconds() {
+    fn stalls_are_in_seconds() {
         let stalled = Stalled {
             total_us: 2_500_000,
             ..Stalled::default()
@@ -175,16 +175,16 @@ mod tests {
             psi: Some(psi),
             ..usage(1, 1)
         };
-        let text = told(vec![(who("a"), pressed)]);
+        let text = encode(vec![(who("a"), pressed)]);
         let series = r#"container_pressure_seconds_total{namespace="",pod="",container="a",resource="memory",kind="some"} 2.5"#;
         assert!(text.contains(series), "{text}");
     }
 
     #[test]
-    fn no_more_containers_are_shown_than_kills_have() {
-        let many = (0..=CONTAINERS).map(|n| (who(&format!("{n:04}")), usage(1, 1)));
-        let text = told(many.collect());
+    fn usages_have_no_more_containers_than_kills() {
+        let many = (0..=MAX_CONTAINERS).map(|n| (who(&format!("{n:04}")), usage(1, 1)));
+        let text = encode(many.collect());
         let shown = text.matches("container_memory_limit_bytes{").count();
-        assert_eq!(shown, CONTAINERS);
+        assert_eq!(shown, MAX_CONTAINERS);
     }
 }

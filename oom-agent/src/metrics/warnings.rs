@@ -9,29 +9,28 @@ use pressure::Level;
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// What became of containers that came near their limits. Cheap to clone.
+/// Pressure warnings and their actions. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct WarningCounts {
-    /// Warnings that found no room in a queue.
-    pub dropped: Counter,
+pub(crate) struct WarningCounts {
+    /// Warnings that found a queue full.
+    pub(crate) dropped: Counter,
     /// Processes that got a signal.
-    pub signalled: Counter,
-    /// Warnings whose signal did not reach all that it was for.
-    pub unsignalled: Counter,
+    pub(crate) signalled: Counter,
+    /// Warnings whose signal missed a process.
+    pub(crate) unsignalled: Counter,
     /// POST requests that were accepted.
-    pub posted: Counter,
-    /// Those that were not.
-    pub unposted: Counter,
-    /// Bonks that were acknowledged.
-    pub bonked: Counter,
-    /// Those that were not, or that no bonker was there for.
-    pub unbonked: Counter,
-    /// Annotations that were read.
-    pub looked_up: Counter,
-    /// Pods of which they could not be had.
-    pub unanswered: Counter,
-    /// Annotations that cannot be heeded.
-    pub unheeded: Counter,
+    pub(crate) posted: Counter,
+    pub(crate) unposted: Counter,
+    /// Acknowledged.
+    pub(crate) bonked: Counter,
+    /// Not acknowledged, or without a bonker.
+    pub(crate) unbonked: Counter,
+    /// Pods whose annotations were read.
+    pub(crate) answered: Counter,
+    /// Pods whose annotations could not be read.
+    pub(crate) unanswered: Counter,
+    /// Invalid annotations.
+    pub(crate) unheeded: Counter,
     warnings: Arc<[Counter; 2]>,
     at_level: Arc<[Gauge; 2]>,
 }
@@ -79,22 +78,21 @@ impl WarningCounts {
             unposted: posts("outcome", "failed"),
             bonked: bonks("outcome", "acknowledged"),
             unbonked: bonks("outcome", "failed"),
-            looked_up: pods("outcome", "answered"),
+            answered: pods("outcome", "answered"),
             unanswered: pods("outcome", "failed"),
             warnings: Arc::new(Level::ALL.map(|level| warnings("level", level.as_str()))),
             at_level: Arc::new(near),
         }
     }
 
-    /// A container has come to that level.
-    pub fn warned(&self, level: Level) {
-        for (of, counter) in Level::ALL.iter().zip(&*self.warnings) {
-            counter.inc_by(u64::from(*of == level));
+    pub(crate) fn count_warning(&self, level: Level) {
+        for (known, counter) in Level::ALL.iter().zip(&*self.warnings) {
+            counter.inc_by(u64::from(*known == level));
         }
     }
 
-    /// So many are at each level now, the lower first.
-    pub fn at_level(&self, containers: [usize; 2]) {
+    /// The containers at each level, the lower level first.
+    pub(crate) fn set_at_level(&self, containers: [usize; 2]) {
         for (gauge, containers) in self.at_level.iter().zip(containers) {
             gauge.set(i64::try_from(containers).unwrap_or(i64::MAX));
         }

@@ -61,7 +61,7 @@ pub(super) async fn connect_recorder(
 ) -> Option<Recorder> {
     let handle = Handle::current();
     let search = tokio::task::spawn_blocking(move || {
-        handle.block_on(async move { k8s::find(kubeconfig.as_deref()).await })
+        handle.block_on(async move { k8s::find_credentials(kubeconfig.as_deref()).await })
     });
     let found = match timeout(CREDENTIALS, search).await {
         Ok(Ok(found)) => found,

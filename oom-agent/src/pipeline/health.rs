@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::sampling::Watched;
-use crate::admin::{self, Answer, Asked};
+use crate::admin::{self, Answer, Endpoint};
 use crate::cri;
 use crate::enrich::Enricher;
 use crate::incident::Container;
@@ -141,11 +141,12 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self.enricher.runtimes.find().await.running().await {
+        match self.enricher.runtimes.find().await.list_running().await {
             Some(Ok(found)) => {
-                let who = |found: &cri::Identity| Who::new(&found.container, found.pod.as_ref());
+                let who =
+                    |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
-                self.metrics.running(running, clock::monotonic_ns());
+                self.metrics.set_running(running, clock::monotonic_ns());
                 for found in found {
                     self.enricher.names.insert(found);
                 }
@@ -158,20 +159,20 @@ impl Health {
         *listed = Some(Instant::now());
     }
 
-    async fn answer(self: Arc<Self>, request: Asked) -> Answer {
+    async fn answer(self: Arc<Self>, request: Endpoint) -> Answer {
         match request {
-            Asked::Live => check_live(&self.liveness, &self.watched.sampler),
-            Asked::Ready => self.check_ready().await,
-            Asked::Metrics => self.encode_metrics().await,
+            Endpoint::Live => check_live(&self.liveness, &self.watched.sampler),
+            Endpoint::Ready => self.check_ready().await,
+            Endpoint::Metrics => self.encode_metrics().await,
         }
     }
 
     async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
-        self.metrics.read(self.meters.read());
-        self.metrics.usages(self.latest_usages());
+        self.metrics.set_readings(self.meters.read());
+        self.metrics.set_usages(self.latest_usages());
         self.metrics
-            .forecasts(self.forecasts(), self.watched.recorder.refused());
+            .set_forecasts(self.forecasts(), self.watched.recorder.refused());
         match self.metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,
@@ -204,7 +205,7 @@ impl Health {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
             let found = self.enricher.names.get(&id);
-            let found = found.unwrap_or_else(|| cri::Identity {
+            let found = found.unwrap_or_else(|| cri::ContainerInfo {
                 container: Container {
                     id,
                     ..Container::default()

@@ -125,7 +125,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
         enricher.set_attached(attached_ns);
-        metrics.attached(attached_ns);
+        metrics.set_attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
             Method::Classic => Expect::Nothing,
@@ -284,7 +284,7 @@ impl Running {
         }
         let metrics = Arc::clone(&pipeline.metrics);
         pipeline.finish().await;
-        metrics.read(Readings {
+        metrics.set_readings(Readings {
             kernel_kills,
             ..meters.read()
         });
@@ -359,7 +359,7 @@ impl Pipeline {
                 self.deliver(&incident, line_ns);
             }
             Err(error) => {
-                self.metrics.untold();
+                self.metrics.count_lost();
                 tracing::error!(%error, "an incident was lost");
             }
         }
@@ -371,7 +371,7 @@ impl Pipeline {
             .record_incident(incident, sinks, &self.pinned);
         self.sinks.offer_queued(&Arc::clone(incident).into());
         self.status_checker.offer(incident);
-        self.metrics.told(incident, line_ns);
+        self.metrics.count_incident(incident, line_ns);
     }
 
     async fn finish(mut self) {

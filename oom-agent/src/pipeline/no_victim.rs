@@ -94,7 +94,7 @@ impl SightingReceiver {
 impl NoVictimReporter {
     async fn report(&self, sighting: Sighting) {
         let cause = sighting.cause;
-        self.counts.add(cause);
+        self.counts.count(cause);
         let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.enricher.node;
         let (container, pod) = find_owner(&self.enricher, node.identity(&sighting.cgroup)).await;

@@ -58,7 +58,7 @@ impl PodAnnotations {
             policy: PodPolicy::Unknown,
             bad: None,
         };
-        let sandbox = match self.enricher.runtimes.find().await.sandbox(&uid).await {
+        let sandbox = match self.enricher.runtimes.find().await.find_sandbox(&uid).await {
             Some(Ok(sandbox)) => sandbox,
             None => {
                 self.counts.unanswered.inc();
@@ -86,7 +86,7 @@ impl PodAnnotations {
             },
             None => sandbox.annotations,
         };
-        self.counts.looked_up.inc();
+        self.counts.answered.inc();
         let (policy, errors) = self.node.apply_annotations(&annotations);
         let bad = (!errors.is_empty()).then(|| BadAnnotations {
             id: format!("{}-{}-annotations", self.host.boot, clock::monotonic_ns()),

@@ -84,7 +84,7 @@ impl RingHandler {
 
     fn deliver_kills(&self, kills: Vec<Kill>) {
         for kill in kills {
-            self.metrics.found(&kill);
+            self.metrics.count_kill(&kill);
             let mut incident = self.enricher.enrich(kill);
             let unnamed = !self.enricher.add_known_names(&mut incident);
             if !unnamed && self.enricher.is_elsewhere(&incident) {
@@ -113,7 +113,7 @@ impl RingHandler {
                 EnrichedKill::Unnamed(Box::new(incident), !is_written)
             };
             if self.kills.blocking_send(kill).is_err() {
-                self.metrics.untold();
+                self.metrics.count_lost();
                 tracing::error!("an incident came after the shutdown and was lost");
             }
         }

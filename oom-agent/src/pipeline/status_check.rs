@@ -89,7 +89,7 @@ impl StatusChecker {
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
-            self.metrics.unjudged(UndecidedReason::TooMany, 1);
+            self.metrics.count_undecided(UndecidedReason::TooMany, 1);
         }
     }
 
@@ -126,13 +126,14 @@ impl Task {
             }
         }
         self.metrics
-            .unjudged(UndecidedReason::Ended, self.pending.count_open());
+            .count_undecided(UndecidedReason::Ended, self.pending.count_open());
     }
 
     fn add_incident(&mut self, incident: &Arc<Incident>) {
         let dropped = self.pending.add_incident(incident, Instant::now());
         if dropped > 0 {
-            self.metrics.unjudged(UndecidedReason::TooMany, dropped);
+            self.metrics
+                .count_undecided(UndecidedReason::TooMany, dropped);
             tracing::warn!(
                 incident = incident.id,
                 containers = dropped,
@@ -151,7 +152,7 @@ impl Task {
         self.note_losses(time);
         let statuses = statuses.as_deref().map_err(|why| *why);
         for judgement in self.pending.judge(check, statuses, Instant::now(), time) {
-            self.metrics.judged(&judgement);
+            self.metrics.count_judgement(&judgement);
             match judgement {
                 Judgement::Agrees => {}
                 Judgement::Undecided(why) => {
@@ -165,7 +166,7 @@ impl Task {
     /// A lost kill may have been in any container.
     fn note_losses(&mut self, now: Timestamp) {
         let lost = self.meters.lost_records()
-            + self.metrics.totals().untold
+            + self.metrics.totals().lost
             + self.overflowed.load(Ordering::Relaxed);
         if lost > self.lost {
             self.lost = lost;
@@ -204,7 +205,7 @@ impl Task {
             async {
                 let runtimes = self.enricher.runtimes.find().await;
                 let containers = check.container_ids();
-                let statuses = runtimes.statuses(check.pod_uid(), &containers).await;
+                let statuses = runtimes.read_statuses(check.pod_uid(), &containers).await;
                 statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
                 tracing::debug!(error = %chain(&error), "cannot read the containers' status");
                 UndecidedReason::Unanswered

@@ -53,7 +53,7 @@ impl Summary {
             without_cgroup = totals.without_cgroup,
             degraded = totals.degraded,
             not_written = totals.unwritten,
-            lost = totals.untold,
+            lost = totals.lost,
             ring_full = totals.readings.ring_full,
             marks_full = totals.readings.marks_full,
             malformed = totals.readings.malformed,
@@ -103,12 +103,12 @@ impl fmt::Display for Summary {
                 + totals.readings.marks_full
                 + totals.readings.malformed
                 + totals.unwritten
-                + totals.untold,
+                + totals.lost,
             totals.readings.ring_full,
             totals.readings.marks_full,
             totals.readings.malformed,
             totals.unwritten,
-            totals.untold
+            totals.lost
         )?;
         writeln!(
             f,

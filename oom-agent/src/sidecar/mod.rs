@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
-use crate::admin::{self, Answer, Asked};
+use crate::admin::{self, Answer, Endpoint};
 use crate::args::Sidecar;
 use crate::chain;
 use crate::signals::signals;
@@ -121,11 +121,11 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
     let shared = Arc::clone(exposition);
     let answer = move |asked| {
         let answer = match asked {
-            Asked::Metrics => Answer::Metrics {
+            Endpoint::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
                 text: lock(&shared).to_string(),
             },
-            Asked::Live | Asked::Ready => Answer::Yes,
+            Endpoint::Live | Endpoint::Ready => Answer::Yes,
         };
         std::future::ready(answer)
     };

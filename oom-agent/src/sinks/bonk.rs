@@ -326,7 +326,7 @@ impl Bonker {
         if report.is_warning() {
             self.warned.bonked.inc();
         } else {
-            self.counts.delivered(stamp_ns, now_ns);
+            self.counts.count_delivered(stamp_ns, now_ns);
         }
         tracing::info!(
             incident = report.id(),

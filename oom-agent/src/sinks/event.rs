@@ -222,7 +222,7 @@ impl<F: Fn(&str) -> Option<Names>> Writer<F> {
         let Some((container, pod)) = found else {
             return false;
         };
-        draft.name(container, pod);
+        draft.set_names(container, pod);
         draft.is_on_named_pod()
     }
 
@@ -261,7 +261,9 @@ impl<F: Fn(&str) -> Option<Names>> Writer<F> {
                 self.counts.skipped.inc();
             }
             _ => match draft.report.kills() {
-                Some(kill) => self.counts.delivered(kill.stamp_ns, clock::monotonic_ns()),
+                Some(kill) => self
+                    .counts
+                    .count_delivered(kill.stamp_ns, clock::monotonic_ns()),
                 None => {
                     self.counts.delivered.inc();
                 }

@@ -8,7 +8,7 @@ use crate::incident::{Container, Incident, Pod, VERSION, Victim, serialize_nanos
 
 /// A status that contradicts the kernel. Serializes to the verdict's line of `docs/incident.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
+pub(crate) struct Mismatch {
     pub verdict: MismatchKind,
     /// The kill that the status was compared with.
     pub incident: Arc<Incident>,
@@ -44,7 +44,7 @@ struct StatusLine<'a> {
 
 impl Mismatch {
     /// The incident's victims in this container.
-    pub fn victims(&self) -> impl Iterator<Item = &Victim> {
+    pub(crate) fn victims(&self) -> impl Iterator<Item = &Victim> {
         let id = &self.status.container.id;
         self.incident.victims.iter().filter(move |victim| {
             let container = victim.container.as_ref();

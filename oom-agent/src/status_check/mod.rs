@@ -26,7 +26,7 @@ use crate::incident::{Container, Pod};
 
 /// One container's status: the CRI's `ContainerStatus`, corrected by the pod's `containerStatuses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     pub container: Container,
     pub pod: Option<Pod>,
     pub state: State,
@@ -40,7 +40,7 @@ pub struct Status {
 
 /// A container in its pod's status, as the kubelet has stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// The runtime's id, without the scheme.
     pub container_id: String,
     /// `None` while it runs.
@@ -49,7 +49,7 @@ pub struct Stored {
 
 /// A terminated container, as the kubelet has stored it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// `OOMKilled`, `Error`, `Completed`, …
     pub reason: String,
     /// 137 after a SIGKILL.
@@ -61,7 +61,7 @@ pub struct Ended {
 /// The CRI's `ContainerState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub(crate) enum State {
     /// Never started.
     Created,
     /// The kubelet reports no reason.
@@ -75,7 +75,7 @@ pub enum State {
 /// How a status contradicts the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum MismatchKind {
+pub(crate) enum MismatchKind {
     /// The kernel killed, and the container's status does not show it.
     Missed,
     /// The status is `OOMKilled`, and the kernel killed no process of the container, or it ended otherwise.
@@ -84,7 +84,7 @@ pub enum MismatchKind {
 
 /// The result of comparing one container's status with the kernel's kills.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// The status shows the kill.
     Agrees,
     /// The status lacks the kill, or shows one that never happened.
@@ -95,7 +95,7 @@ pub enum Judgement {
 
 /// Why there is no verdict on a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UndecidedReason {
+pub(crate) enum UndecidedReason {
     /// No container runtime was found.
     NoRuntime,
     /// The runtime or the API server did not answer in time.
@@ -118,7 +118,7 @@ pub enum UndecidedReason {
 // === impl UndecidedReason ===
 
 impl UndecidedReason {
-    pub const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::NoRuntime,
         Self::Unanswered,
         Self::Collected,
@@ -130,7 +130,7 @@ impl UndecidedReason {
     ];
 
     /// For metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::NoRuntime => "no-runtime",
             Self::Unanswered => "unanswered",
@@ -163,7 +163,7 @@ impl Ended {
 
 impl Status {
     /// Whether the runtime calls it OOM-killed. All runtimes spell it so.
-    pub fn is_oom_killed(&self) -> bool {
+    pub(crate) fn is_oom_killed(&self) -> bool {
         self.reason == "OOMKilled"
     }
 }

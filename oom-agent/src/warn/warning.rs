@@ -23,7 +23,7 @@ const ERROR_LEN: usize = 256;
 
 /// A container has come near its limit. Serializes to the line of `docs/warnings.md`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Warning {
+pub(crate) struct Warning {
     /// Of this crossing alone.
     pub id: String,
     pub time: Timestamp,
@@ -58,7 +58,7 @@ pub(crate) struct SignalOutcome {
 
 /// A pod has annotations that are not heeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadAnnotations {
+pub(crate) struct BadAnnotations {
     /// Of this report alone.
     pub id: String,
     pub time: Timestamp,
@@ -103,7 +103,7 @@ impl Warning {
     }
 
     /// One sentence. Names are not escaped: sinks do that.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let sample = &self.crossing.sample;
         let mut text = match &self.container {
             Some(container) => {
@@ -244,7 +244,7 @@ impl SignalOutcome {
 // === impl BadAnnotations ===
 
 impl BadAnnotations {
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let all: Vec<String> = self.errors.iter().map(ToString::to_string).collect();
         format!("{}. The node's own setting holds.", all.join("; "))
     }

@@ -1,27 +1,24 @@
-//! What is counted: `oom_agent_watch_updates_total`, by `update_type`.
+//! `oom_agent_watch_updates_total`, by `update_type`.
 
 use crate::metrics::{Counter, Metrics};
 
-/// What became of a container's status, or of a kill in it.
+/// How a container's status, or a kill in it, was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UpdateType {
     /// No instance of the container was OOM-killed.
     NotOomKilled,
-    /// A kill before the time that is told of.
+    /// A kill from before the lookback.
     TooOld,
-    /// A kill that a status has shown before.
+    /// A kill that an earlier status has shown.
     SeenBefore,
-    /// A kill whose Event was written.
     EventSent,
-    /// A kill that the node's agent has told.
-    ToldByAgent,
-    /// A kill whose Event stood already: this controller's before a restart, or another replica's.
-    ToldBefore,
-    /// A kill whose Event could not be written.
+    /// A kill that the node's agent has reported.
+    ReportedByAgent,
+    /// A kill whose Event exists already: this controller wrote it before a restart, or another replica did.
+    ReportedBefore,
     EventFailed,
 }
 
-/// Since the start.
 #[derive(Debug)]
 pub(super) struct Counts([Counter; UpdateType::ALL.len()]);
 
@@ -34,20 +31,20 @@ impl UpdateType {
         Self::TooOld,
         Self::SeenBefore,
         Self::EventSent,
-        Self::ToldByAgent,
-        Self::ToldBefore,
+        Self::ReportedByAgent,
+        Self::ReportedBefore,
         Self::EventFailed,
     ];
 
-    /// The value of the label; the first, second and fourth are kubernetes-oom-event-generator's.
+    /// The label's value. The first, second and fourth are those of kubernetes-oom-event-generator.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::NotOomKilled => "not_oomkilled",
             Self::TooOld => "oomkilled_termination_too_old",
             Self::SeenBefore => "oomkilled_seen_before",
             Self::EventSent => "oomkilled_event_sent",
-            Self::ToldByAgent => "oomkilled_told_by_agent",
-            Self::ToldBefore => "oomkilled_told_before",
+            Self::ReportedByAgent => "oomkilled_told_by_agent",
+            Self::ReportedBefore => "oomkilled_told_before",
             Self::EventFailed => "oomkilled_event_failed",
         }
     }
@@ -57,16 +54,15 @@ impl UpdateType {
 
 impl Counts {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        Self(UpdateType::ALL.map(|of| metrics.watch_update(of.label())))
+        Self(UpdateType::ALL.map(|update| metrics.watch_update(update.label())))
     }
 
-    /// How many so far.
-    pub(super) fn get(&self, of: UpdateType) -> u64 {
-        self.0.get(of as usize).map_or(0, Counter::get)
+    pub(super) fn get(&self, update: UpdateType) -> u64 {
+        self.0.get(update as usize).map_or(0, Counter::get)
     }
 
-    pub(super) fn add(&self, of: UpdateType, more: u64) {
-        if let Some(count) = self.0.get(of as usize) {
+    pub(super) fn add(&self, update: UpdateType, more: u64) {
+        if let Some(count) = self.0.get(update as usize) {
             count.inc_by(more);
         }
     }
@@ -80,10 +76,10 @@ mod tests {
     fn each_type_has_a_count_and_a_label_of_its_own() {
         let metrics = Metrics::default();
         let counts = Counts::new(&metrics);
-        for (n, of) in UpdateType::ALL.into_iter().enumerate() {
-            counts.add(of, 1 + n as u64);
+        for (n, update) in UpdateType::ALL.into_iter().enumerate() {
+            counts.add(update, 1 + n as u64);
         }
-        let read = UpdateType::ALL.map(|of| counts.get(of));
+        let read = UpdateType::ALL.map(|update| counts.get(update));
         assert_eq!(read, [1, 2, 3, 4, 5, 6, 7]);
         let mut labels = UpdateType::ALL.map(UpdateType::label).to_vec();
         let text = metrics.encode(0).unwrap();

@@ -1,28 +1,27 @@
-//! Whether a node's agent has told a kill already. Pure.
+//! Whether a node's agent has reported a kill already. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::kills::Kill;
+use super::kills::StatusKill;
 use crate::k8s::AgentEvent;
 
-/// Kubernetes' times are cut to the second, and a container's end is noted after the kill.
+/// Kubernetes truncates times to the second, and records a container's end after the kill.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
 
-/// A container whose child was killed ends of it within this time. A later end by SIGKILL is another kill.
+/// A container whose child was killed ends because of it within this time. A later end by SIGKILL is another kill.
 const AFTERMATH: SignedDuration = SignedDuration::from_mins(10);
 
 /// 128 + SIGKILL.
 const SIGKILLED: i32 = 137;
 
-/// Whether one of them is about that kill.
-pub(super) fn is_reported_by_agent(kill: &Kill, events: &[AgentEvent]) -> bool {
+pub(super) fn is_reported_by_agent(kill: &StatusKill, events: &[AgentEvent]) -> bool {
     events.iter().any(|event| is_about(kill, event))
 }
 
-fn is_about(kill: &Kill, event: &AgentEvent) -> bool {
+fn is_about(kill: &StatusKill, event: &AgentEvent) -> bool {
     let (first, last) = (event.time, event.counted.max(event.time));
     if event.container_id.as_deref() == Some(kill.bare_id()) {
-        // The runtime's reason is cumulative: of a container that ended otherwise it tells of an earlier kill.
+        // The runtime's reason is cumulative: a container that ended otherwise keeps the reason of an earlier kill.
         return kill.ended.exit_code != SIGKILLED
             || last.is_none_or(|last| last >= shifted(kill.finished_at, -AFTERMATH));
     }
@@ -32,13 +31,13 @@ fn is_about(kill: &Kill, event: &AgentEvent) -> bool {
         return false;
     };
     if event.counted.is_some() {
-        // Of a pod that is killed again and again one Event counts many: those between its first and its last.
+        // One Event counts many kills of the same pod: those between its first and its last time.
         let counted = shifted(first, -ROUNDING)..=shifted(last, ROUNDING);
         return counted.contains(&kill.finished_at);
     }
-    // An Event of which only the name of the container is known: in the life of the one that died.
-    let begun = kill.ended.started_at.unwrap_or(kill.finished_at);
-    let life = begun..=shifted(kill.finished_at, ROUNDING);
+    // The Event has only the container's name: it must lie within the life of the instance that died.
+    let started = kill.ended.started_at.unwrap_or(kill.finished_at);
+    let life = started..=shifted(kill.finished_at, ROUNDING);
     event.container_id.is_none() && life.contains(&first)
 }
 
@@ -55,8 +54,8 @@ mod tests {
         format!("2026-11-21T{time}Z").parse().unwrap()
     }
 
-    fn kill() -> Kill {
-        Kill {
+    fn kill() -> StatusKill {
+        StatusKill {
             namespace: "shop".to_owned(),
             pod: "hungry".to_owned(),
             uid: "a38c".to_owned(),
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_about_the_same_container_is() {
+    fn an_event_about_the_same_container_is_a_report_of_it() {
         assert!(is_reported_by_agent(
             &kill(),
             &[event(Some("17db"), "09:09:59.5")]
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_id_the_life_of_the_dead_one_tells() {
+    fn an_event_without_an_id_must_lie_in_the_life_of_the_dead_container() {
         assert!(is_reported_by_agent(&kill(), &[event(None, "09:10:00.9")]));
         assert!(!is_reported_by_agent(&kill(), &[event(None, "08:59:59.9")]));
         assert!(!is_reported_by_agent(&kill(), &[event(None, "09:10:03")]));
@@ -115,34 +114,34 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_counts_many_on_one_event_counts_what_lies_between_its_first_and_last() {
-        for (first, last, told) in [
+    fn a_series_covers_the_kills_between_its_first_and_last_time() {
+        for (first, last, reported) in [
             ("08:30:00", "09:10:00", true),
             ("08:30:00", "09:09:59", true),
             ("08:30:00", "09:30:00", true),
             // The agent was gone by then.
             ("08:30:00", "09:09:50", false),
             ("08:30:00", "09:05:00", false),
-            // It was not there yet.
+            // The agent did not run yet.
             ("09:11:00", "09:30:00", false),
         ] {
             let mut counting = event(Some("99ff"), first);
             counting.counted = Some(at(last));
             assert_eq!(
                 is_reported_by_agent(&kill(), &[counting]),
-                told,
+                reported,
                 "{first} {last}"
             );
         }
     }
 
     #[test]
-    fn a_kill_long_after_the_last_that_was_told_of_the_same_container_is_another() {
+    fn a_kill_long_after_the_last_reported_one_of_the_same_container_is_another() {
         assert!(!is_reported_by_agent(
             &kill(),
             &[event(Some("17db"), "08:59:59")]
         ));
-        // It ended otherwise, and is called OOMKilled for the earlier kill.
+        // It ended otherwise, and keeps OOMKilled from the earlier kill.
         let mut ended = kill();
         ended.ended.exit_code = 143;
         assert!(is_reported_by_agent(

@@ -1,6 +1,6 @@
-//! Which of several controllers acts: a Lease, held as client-go's leader election holds it. Pure.
+//! Which of several controllers acts: leader election by a Lease, as client-go does it. Pure.
 //!
-//! Nobody trusts another's clock: a lease has expired when this one has seen it unchanged for its duration.
+//! No candidate trusts another's clock: a lease has expired when it has stayed unchanged for its duration here.
 
 use std::time::{Duration, Instant};
 
@@ -8,46 +8,46 @@ use jiff::Timestamp;
 
 use crate::k8s::Lease;
 
-/// What a lease holds without a renewal.
+/// How long a lease is valid without a renewal.
 pub(super) const DURATION: Duration = Duration::from_secs(15);
 
-/// A holder that could not renew for this long stops: before anybody else can take it.
+/// A holder that could not renew for this long stops, before another candidate can take the lease.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Holder and others look this often, less up to a fifth.
-const EVERY: Duration = Duration::from_secs(5);
+/// Between two reads of the lease, less up to a fifth.
+const RETRY_PERIOD: Duration = Duration::from_secs(5);
 
-/// After a failure.
-const AGAIN: Duration = Duration::from_secs(2);
+/// The same after a failure.
+const FAILURE_PERIOD: Duration = Duration::from_secs(2);
 
-/// A lease of another's making holds no longer than this.
-const LONGEST: Duration = Duration::from_mins(5);
+/// A lease that another wrote is valid no longer than this.
+const MAX_DURATION: Duration = Duration::from_mins(5);
 
-/// One candidate's view.
+/// One candidate's view of the lease.
 #[derive(Debug)]
 pub(super) struct Election {
     me: String,
-    /// A version of somebody else's lease, since when it stands, and how long it holds.
+    /// The version of another's lease, when it was first seen, and how long it is valid.
     other: Option<(String, Instant, Duration)>,
-    until: Option<Instant>,
+    leads_until: Option<Instant>,
     failed: bool,
 }
 
 // === impl Election ===
 
 impl Election {
-    /// `me` is nobody else's.
+    /// `me` must be unique among the candidates.
     pub(super) fn new(me: String) -> Self {
         Self {
             me,
             other: None,
-            until: None,
+            leads_until: None,
             failed: false,
         }
     }
 
-    /// The lease as it stands at `now`, `None` where there is none. Gives what is to be written.
-    pub(super) fn look(
+    /// Takes the lease as read at `now`, `None` where there is none. Gives the lease to write, if any.
+    pub(super) fn next_write(
         &mut self,
         lease: Option<&Lease>,
         now: Instant,
@@ -55,7 +55,7 @@ impl Election {
     ) -> Option<Lease> {
         self.failed = false;
         let Some(lease) = lease else {
-            return Some(self.taken(&Lease::default(), wall));
+            return Some(self.acquire(&Lease::default(), wall));
         };
         if lease.holder == self.me {
             return Some(Lease {
@@ -64,59 +64,63 @@ impl Election {
                 ..lease.clone()
             });
         }
-        // Whoever it is, it is not this one.
-        self.until = None;
+        // Another holds it, or no one.
+        self.leads_until = None;
         if lease.holder.is_empty() {
-            return Some(self.taken(lease, wall));
+            return Some(self.acquire(lease, wall));
         }
         match &self.other {
             Some((version, since, duration)) if *version == lease.version => {
-                (now >= *since + *duration).then(|| self.taken(lease, wall))
+                (now >= *since + *duration).then(|| self.acquire(lease, wall))
             }
             _ => {
-                let duration = lease.duration.min(LONGEST);
+                let duration = lease.duration.min(MAX_DURATION);
                 self.other = Some((lease.version.clone(), now, duration));
                 None
             }
         }
     }
 
-    /// What was to be written at `sent` stands, or somebody else was faster.
-    pub(super) fn wrote(&mut self, stored: bool, sent: Instant) {
+    /// Records whether the write begun at `sent` was stored; it is not if another was faster.
+    pub(super) fn record_write(&mut self, stored: bool, sent: Instant) {
         if stored {
-            self.until = Some(sent + DEADLINE);
+            self.leads_until = Some(sent + DEADLINE);
             self.other = None;
         } else {
             self.failed = true;
         }
     }
 
-    /// The server could not be asked.
-    pub(super) fn failed(&mut self) {
+    /// Records a request that failed.
+    pub(super) fn record_failure(&mut self) {
         self.failed = true;
     }
 
-    /// Until when this one may act, unless it renews.
+    /// Until when this candidate may act without a renewal.
     pub(super) fn leads_until(&self) -> Option<Instant> {
-        self.until
+        self.leads_until
     }
 
-    /// How long until the next look; `chance` is from 0 to 1.
+    /// How long to wait until the next read; `chance` is from 0 to 1.
     pub(super) fn pause(&self, now: Instant, chance: f64) -> Duration {
-        let pause = if self.failed { AGAIN } else { EVERY };
+        let pause = if self.failed {
+            FAILURE_PERIOD
+        } else {
+            RETRY_PERIOD
+        };
         let pause = pause.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 5.0);
         match &self.other {
             Some((_, since, duration)) => pause.min(
                 (*since + *duration)
                     .saturating_duration_since(now)
-                    .max(AGAIN / 2),
+                    .max(FAILURE_PERIOD / 2),
             ),
             None => pause,
         }
     }
 
-    /// What is to be written over `lease` so that the next need not wait.
-    pub(super) fn released(&self, lease: &Lease, wall: Timestamp) -> Option<Lease> {
+    /// The lease to write over `lease`, so that the next holder need not wait.
+    pub(super) fn release(&self, lease: &Lease, wall: Timestamp) -> Option<Lease> {
         (lease.holder == self.me).then(|| Lease {
             holder: String::new(),
             duration: Duration::from_secs(1),
@@ -125,7 +129,7 @@ impl Election {
         })
     }
 
-    fn taken(&self, from: &Lease, wall: Timestamp) -> Lease {
+    fn acquire(&self, from: &Lease, wall: Timestamp) -> Lease {
         let first = from.version.is_empty();
         Lease {
             holder: self.me.clone(),
@@ -150,7 +154,7 @@ mod tests {
         WALL.parse().unwrap()
     }
 
-    /// An API server: what was written over the version that stands, stands.
+    /// Stores a lease as an API server does: only over the version that it has.
     #[derive(Default)]
     struct Store {
         lease: Option<Lease>,
@@ -159,8 +163,8 @@ mod tests {
 
     impl Store {
         fn write(&mut self, mut lease: Lease) -> bool {
-            let stands = self.lease.as_ref().map_or("", |lease| &lease.version);
-            if lease.version != stands {
+            let current = self.lease.as_ref().map_or("", |lease| &lease.version);
+            if lease.version != current {
                 return false;
             }
             self.version += 1;
@@ -170,10 +174,10 @@ mod tests {
         }
     }
 
-    fn turn(one: &mut Election, store: &mut Store, now: Instant) {
-        if let Some(lease) = one.look(store.lease.as_ref(), now, wall()) {
+    fn read_and_write(one: &mut Election, store: &mut Store, now: Instant) {
+        if let Some(lease) = one.next_write(store.lease.as_ref(), now, wall()) {
             let stored = store.write(lease);
-            one.wrote(stored, now);
+            one.record_write(stored, now);
         }
     }
 
@@ -182,87 +186,87 @@ mod tests {
     }
 
     #[test]
-    fn the_first_leads_until_it_stops_renewing_and_a_while_later_the_second() {
+    fn another_candidate_leads_only_after_the_holder_has_stopped_renewing() {
         let (mut a, mut b) = (Election::new("a".into()), Election::new("b".into()));
         let (mut store, start) = (Store::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        turn(&mut a, &mut store, at(0));
-        turn(&mut b, &mut store, at(1));
+        read_and_write(&mut a, &mut store, at(0));
+        read_and_write(&mut b, &mut store, at(1));
         assert!(leads(&a, at(1)) && !leads(&b, at(1)));
-        turn(&mut a, &mut store, at(5));
-        turn(&mut b, &mut store, at(6));
+        read_and_write(&mut a, &mut store, at(5));
+        read_and_write(&mut b, &mut store, at(6));
         assert!(!leads(&a, at(15)), "it could not renew");
-        turn(&mut b, &mut store, at(20));
+        read_and_write(&mut b, &mut store, at(20));
         assert!(!leads(&b, at(20)), "not yet unchanged for 15 s");
-        turn(&mut b, &mut store, at(21));
+        read_and_write(&mut b, &mut store, at(21));
         assert!(leads(&b, at(21)));
         assert_eq!(store.lease.as_ref().unwrap().transitions, 1);
-        turn(&mut a, &mut store, at(22));
+        read_and_write(&mut a, &mut store, at(22));
         assert!(!leads(&a, at(22)));
     }
 
     #[test]
-    fn a_released_lease_is_taken_at_once() {
+    fn a_released_lease_can_be_acquired_at_once() {
         let (mut a, mut b) = (Election::new("a".into()), Election::new("b".into()));
         let (mut store, now) = (Store::default(), Instant::now());
-        turn(&mut a, &mut store, now);
-        let released = a.released(store.lease.as_ref().unwrap(), wall()).unwrap();
+        read_and_write(&mut a, &mut store, now);
+        let released = a.release(store.lease.as_ref().unwrap(), wall()).unwrap();
         assert!(store.write(released));
-        assert_eq!(b.released(store.lease.as_ref().unwrap(), wall()), None);
-        turn(&mut b, &mut store, now);
+        assert_eq!(b.release(store.lease.as_ref().unwrap(), wall()), None);
+        read_and_write(&mut b, &mut store, now);
         assert!(leads(&b, now));
     }
 
     #[test]
-    fn whoever_sees_another_in_its_place_stops_at_once() {
+    fn a_holder_that_sees_another_holder_stops_at_once() {
         let mut one = Election::new("a".into());
         let (mut store, now) = (Store::default(), Instant::now());
-        turn(&mut one, &mut store, now);
+        read_and_write(&mut one, &mut store, now);
         let by_hand = Lease {
             holder: "b".into(),
             version: "9".into(),
             duration: DURATION,
             ..Lease::default()
         };
-        assert_eq!(one.look(Some(&by_hand), now, wall()), None);
+        assert_eq!(one.next_write(Some(&by_hand), now, wall()), None);
         assert!(!leads(&one, now));
     }
 
     #[test]
-    fn a_failure_is_followed_up_sooner_and_a_lease_that_expires_at_once() {
+    fn a_failure_and_an_expiring_lease_shorten_the_pause() {
         let (mut one, now) = (Election::new("a".into()), Instant::now());
-        assert_eq!(one.pause(now, 0.0), EVERY);
+        assert_eq!(one.pause(now, 0.0), RETRY_PERIOD);
         assert_eq!(one.pause(now, 1.0), Duration::from_secs(4));
-        one.failed();
-        assert_eq!(one.pause(now, 0.0), AGAIN);
+        one.record_failure();
+        assert_eq!(one.pause(now, 0.0), FAILURE_PERIOD);
         let other = Lease {
             holder: "b".into(),
             duration: DURATION,
             version: "7".into(),
             ..Lease::default()
         };
-        assert_eq!(one.look(Some(&other), now, wall()), None);
+        assert_eq!(one.next_write(Some(&other), now, wall()), None);
         let late = now + Duration::from_secs(12);
         assert_eq!(one.pause(late, 0.0), Duration::from_secs(3));
     }
 
     proptest! {
-        /// Whoever comes when, and whatever gets lost: never two at once.
+        /// In any order of steps, and whichever answers are lost.
         #[test]
         fn at_most_one_leads(steps in prop::collection::vec((0..3_usize, 0..8_000_u64, 0..6_u8), 1..200)) {
             let mut all = ["a", "b", "c"].map(|name| Election::new(name.into()));
             let (mut store, mut now) = (Store::default(), Instant::now());
-            for (who, pause, fate) in steps {
+            for (candidate, pause, fate) in steps {
                 now += Duration::from_millis(pause);
-                let one = &mut all[who];
+                let one = &mut all[candidate];
                 match fate {
-                    // Its answer is lost: it stands, and the holder does not know.
-                    0 => if let Some(lease) = one.look(store.lease.as_ref(), now, wall()) {
+                    // The answer is lost: the lease is stored, and its holder does not know.
+                    0 => if let Some(lease) = one.next_write(store.lease.as_ref(), now, wall()) {
                         store.write(lease);
-                        one.failed();
+                        one.record_failure();
                     },
-                    1 => one.failed(),
-                    _ => turn(one, &mut store, now),
+                    1 => one.record_failure(),
+                    _ => read_and_write(one, &mut store, now),
                 }
                 let leading = all.iter().filter(|one| leads(one, now)).count();
                 prop_assert!(leading <= 1, "{leading} lead");

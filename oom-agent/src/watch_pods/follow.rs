@@ -1,4 +1,4 @@
-//! All pods, then their changes, over every break: IO only.
+//! Lists all pods, then watches their changes, and starts again after every failure. IO only.
 
 use std::time::Duration;
 
@@ -6,149 +6,146 @@ use service::error_chain::chain;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::health::Trouble;
+use super::health::CurrentFailure;
 use crate::k8s::{ApiError, Change, Cluster, PodStatus};
 use crate::sinks::Backoff;
 
-/// What is seen of the pods.
+/// A step of the list or the watch.
 #[derive(Debug)]
-pub(super) enum Seen {
-    /// All of them are about to come.
-    Listing,
-    /// All of them have come.
-    Listed,
-    /// A pod stands so.
-    Pod(PodStatus),
-    /// A pod stood so, and has gone.
-    Gone(PodStatus),
+pub(super) enum PodEvent {
+    /// A list of all pods follows.
+    ListStarted,
+    ListFinished,
+    Updated(PodStatus),
+    /// With the pod's last status.
+    Deleted(PodStatus),
 }
 
 /// Pods on a page of the list; fewer where these are too large.
-const PAGE: u32 = 100;
+const PAGE_SIZE: u32 = 100;
 
-/// A watch that the server ends at once is not begun again sooner.
-const BREATH: Duration = Duration::from_secs(1);
+/// A watch that the server ends at once is not started again sooner.
+const EMPTY_WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Whoever listened has gone.
-struct Unheard;
+struct ReceiverClosed;
 
-/// Until nobody listens. A slow listener makes the API server wait.
-pub(super) async fn run(cluster: Cluster, seen: mpsc::Sender<Seen>, trouble: Trouble) {
+/// Runs until the receiver is closed. A slow receiver makes the API server wait.
+pub(super) async fn run(cluster: Cluster, events: mpsc::Sender<PodEvent>, failure: CurrentFailure) {
     let follower = Follower {
         cluster,
-        seen,
+        events,
         backoff: Backoff::default(),
-        trouble,
+        failure,
     };
-    let _unheard = follower.run().await;
+    let _closed = follower.run().await;
 }
 
 struct Follower {
     cluster: Cluster,
-    seen: mpsc::Sender<Seen>,
+    events: mpsc::Sender<PodEvent>,
     backoff: Backoff,
-    trouble: Trouble,
+    failure: CurrentFailure,
 }
 
 // === impl Follower ===
 
 impl Follower {
-    async fn run(mut self) -> Result<(), Unheard> {
+    async fn run(mut self) -> Result<(), ReceiverClosed> {
         loop {
             let Some(mut version) = self.list().await? else {
                 self.wait().await;
                 continue;
             };
-            // From there on, as long as the server keeps what has changed since.
+            // For as long as the server keeps the changes since that version.
             while self.watch(&mut version).await? {}
         }
     }
 
-    /// Gives where a watch goes on; `None` when the list broke.
-    async fn list(&mut self) -> Result<Option<String>, Unheard> {
-        self.say(Seen::Listing).await?;
-        let (mut next, mut limit) = (None, PAGE);
+    /// Gives the version from which to watch; `None` when the list failed.
+    async fn list(&mut self) -> Result<Option<String>, ReceiverClosed> {
+        self.send(PodEvent::ListStarted).await?;
+        let (mut next, mut limit) = (None, PAGE_SIZE);
         loop {
             match self.cluster.list_pods(next.as_deref(), limit).await {
                 Ok(page) => {
-                    self.well();
+                    self.record_success();
                     for pod in page.pods {
-                        self.say(Seen::Pod(pod)).await?;
+                        self.send(PodEvent::Updated(pod)).await?;
                     }
                     next = page.next;
                     if next.is_none() {
-                        self.say(Seen::Listed).await?;
+                        self.send(PodEvent::ListFinished).await?;
                         return Ok(Some(page.version));
                     }
                 }
                 Err(error) if error.is_too_long() && limit > 1 => limit = (limit / 10).max(1),
                 Err(error) => {
-                    self.tell(&error);
+                    self.record_failure(&error);
                     return Ok(None);
                 }
             }
         }
     }
 
-    /// One watch; false when everything must be listed again.
-    async fn watch(&mut self, version: &mut String) -> Result<bool, Unheard> {
+    /// Runs one watch; false when all pods must be listed again.
+    async fn watch(&mut self, version: &mut String) -> Result<bool, ReceiverClosed> {
         let mut stream = match self.cluster.watch_pods(version).await {
             Ok(stream) => stream,
-            Err(error) => return Ok(self.goes_on(&error).await),
+            Err(error) => return Ok(self.can_resume(&error).await),
         };
         let mut changes = 0_u64;
         loop {
             let change = match stream.next().await {
                 Ok(Some(change)) => change,
-                // Its time is over.
+                // The server ended it on time.
                 Ok(None) => {
                     if changes == 0 {
-                        sleep(BREATH).await;
+                        sleep(EMPTY_WATCH_PAUSE).await;
                     }
                     return Ok(true);
                 }
-                Err(error) => return Ok(self.goes_on(&error).await),
+                Err(error) => return Ok(self.can_resume(&error).await),
             };
-            self.well();
+            self.record_success();
             changes += 1;
             match change {
-                Change::Applied(pod) => self.say(Seen::Pod(pod)).await?,
-                Change::Deleted(pod) => self.say(Seen::Gone(pod)).await?,
-                Change::Passed => {}
+                Change::Applied(pod) => self.send(PodEvent::Updated(pod)).await?,
+                Change::Deleted(pod) => self.send(PodEvent::Deleted(pod)).await?,
+                Change::Bookmark => {}
             }
-            // Not before it is taken: what is lost on the way here comes again.
+            // Only once the change was received: what is lost before comes again.
             version.clone_from(&stream.version);
         }
     }
 
-    async fn goes_on(&mut self, error: &ApiError) -> bool {
+    async fn can_resume(&mut self, error: &ApiError) -> bool {
         if error.is_expired() {
             tracing::info!(
                 "pods are listed again: the API server does not keep what changed since"
             );
             return false;
         }
-        self.tell(error);
+        self.record_failure(error);
         self.wait().await;
         // The same change would come again.
         !error.is_unreadable()
     }
 
-    async fn say(&self, seen: Seen) -> Result<(), Unheard> {
-        self.seen.send(seen).await.map_err(|_| Unheard)
+    async fn send(&self, event: PodEvent) -> Result<(), ReceiverClosed> {
+        self.events.send(event).await.map_err(|_| ReceiverClosed)
     }
 
-    fn well(&mut self) {
+    fn record_success(&mut self) {
         self.backoff.reset();
-        self.trouble.over();
+        self.failure.clear();
     }
 
-    fn tell(&mut self, error: &ApiError) {
-        let trouble = chain(error).to_string();
-        if self.trouble.is(&trouble) {
-            tracing::warn!(error = trouble, "pods are not seen; trying on");
+    fn record_failure(&mut self, error: &ApiError) {
+        let error = chain(error).to_string();
+        if self.failure.set(&error) {
+            tracing::warn!(error, "cannot read pods; retrying");
         } else {
-            tracing::debug!(error = trouble, "pods are still not seen");
+            tracing::debug!(error, "still cannot read pods");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the admin port answers.
+//! The admin port's answers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,34 +6,33 @@ use service::clock;
 use tokio::net::TcpListener;
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::admin::{self, Answer, Asked};
+use crate::admin::{self, Answer, Endpoint};
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings};
 
-/// What keeps somebody from his work just now, so that it is said once, and to whoever asks.
+/// The failure that stops a task now: logged once, and the reason of `/ready`'s refusal.
 #[derive(Clone, Default)]
-pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+pub(super) struct CurrentFailure(Arc<Mutex<Option<String>>>);
 
-/// All that the answers are made of.
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: ErrorCounter,
-    /// The lease's, and the pods'.
-    pub(super) troubles: [Trouble; 2],
+    /// Of the lease, and of the pods.
+    pub(super) failures: [CurrentFailure; 2],
 }
 
-// === impl Trouble ===
+// === impl CurrentFailure ===
 
-impl Trouble {
-    /// It is that; true if it was not before.
-    pub(super) fn is(&self, trouble: &str) -> bool {
+impl CurrentFailure {
+    /// True if it differs from the one before.
+    pub(super) fn set(&self, failure: &str) -> bool {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = held.as_deref() != Some(trouble);
-        *held = Some(trouble.to_owned());
+        let new = held.as_deref() != Some(failure);
+        *held = Some(failure.to_owned());
         new
     }
 
-    pub(super) fn over(&self) {
+    pub(super) fn clear(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -46,30 +45,29 @@ impl Trouble {
 // === impl Health ===
 
 impl Health {
-    /// Until it is dropped.
     pub(super) async fn serve(self, listener: TcpListener) {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "metrics and health are served");
         }
         let evicted = self.metrics.connections_evicted.clone();
-        let answer = move |asked| std::future::ready(self.answer(asked));
+        let answer = move |endpoint| std::future::ready(self.answer(endpoint));
         admin::serve(listener, answer, || {
             evicted.inc();
         })
         .await;
     }
 
-    fn answer(&self, asked: Asked) -> Answer {
-        match asked {
-            // The thread that would hang is the one that answers.
-            Asked::Live => Answer::Yes,
-            Asked::Ready => self
-                .troubles
+    fn answer(&self, endpoint: Endpoint) -> Answer {
+        match endpoint {
+            // If the thread hung, it would not answer.
+            Endpoint::Live => Answer::Yes,
+            Endpoint::Ready => self
+                .failures
                 .iter()
-                .find_map(Trouble::get)
+                .find_map(CurrentFailure::get)
                 .map_or(Answer::Yes, Answer::No),
-            Asked::Metrics => {
-                self.metrics.read(Readings {
+            Endpoint::Metrics => {
+                self.metrics.set_readings(Readings {
                     log_lines_dropped: self.log.dropped_lines() as u64,
                     ..Readings::default()
                 });

@@ -1,4 +1,4 @@
-//! Which terminations are OOM kills that nobody has been told of yet. Pure.
+//! Which terminations in pods' statuses are OOM kills that are not reported yet. Pure.
 //!
 //! A container's status shows two instances that have ended at most, and shows them again with every
 //! change of its pod. State is kept of containers that were OOM-killed only.
@@ -9,18 +9,18 @@ use jiff::Timestamp;
 
 use crate::k8s::{ContainerStatus, Ended, List, PodStatus};
 
-/// What Kubernetes calls it.
+/// The kubelet's reason.
 const OOM_KILLED: &str = "OOMKilled";
 
-/// Kills of one container that are known one by one; those before the oldest of them are all taken for told.
-const KNOWN: usize = 8;
+/// Kills of one container that are known one by one; all before the oldest of them count as reported.
+const KILLS_PER_CONTAINER: usize = 8;
 
-/// Pods with kills that are remembered.
-const PODS: usize = 16 * 1024;
+/// Pods whose kills are remembered.
+const MAX_PODS: usize = 16 * 1024;
 
-/// An OOM kill as a pod's status tells it.
+/// An OOM kill as a pod's status shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kill {
+pub(super) struct StatusKill {
     pub(super) namespace: String,
     pub(super) pod: String,
     pub(super) uid: String,
@@ -32,58 +32,58 @@ pub(super) struct Kill {
     pub(super) finished_at: Timestamp,
 }
 
-/// What a status held.
+/// What one status shows.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) kills: Vec<Kill>,
+pub(super) struct Scan {
+    pub(super) kills: Vec<StatusKill>,
     /// Containers without a kill.
     pub(super) not_oom_killed: u64,
-    /// Kills before the time that is told of, or at no time.
+    /// Kills from before the lookback, or without a time.
     pub(super) too_old: u64,
-    /// Kills that have been given before.
+    /// Kills that were returned before.
     pub(super) repeated: u64,
 }
 
-/// The memory of what has been given.
+/// Remembers the kills that were returned.
 #[derive(Debug)]
-pub(super) struct Kills {
-    /// Kills before this are not told.
+pub(super) struct SeenKills {
+    /// Kills before this are too old.
     since: Timestamp,
-    pods: HashMap<String, Pod>,
-    /// Of the list of all pods.
+    pods: HashMap<String, PodKills>,
+    /// Counts the lists of all pods.
     round: u64,
-    most: usize,
+    capacity: usize,
 }
 
 #[derive(Debug, Default)]
-struct Pod {
+struct PodKills {
     round: u64,
-    containers: HashMap<String, Known>,
+    containers: HashMap<String, ContainerKills>,
 }
 
-/// Kills of one container that have been given.
+/// Kills of one container that were returned.
 #[derive(Debug, Default)]
-struct Known {
+struct ContainerKills {
     last: VecDeque<(String, Timestamp)>,
-    /// The latest of those that are not in `last` any more.
+    /// The latest one that is no longer in `last`.
     forgotten: Option<Timestamp>,
 }
 
-// === impl Kills ===
+// === impl SeenKills ===
 
-impl Kills {
+impl SeenKills {
     pub(super) fn new(since: Timestamp) -> Self {
         Self {
             since,
             pods: HashMap::new(),
             round: 0,
-            most: PODS,
+            capacity: MAX_PODS,
         }
     }
 
-    /// Gives each kill once, in whatever order and however often statuses come.
-    pub(super) fn take(&mut self, pod: &PodStatus) -> Taken {
-        let mut taken = Taken::default();
+    /// Returns each kill once, in whatever order and however often statuses come.
+    pub(super) fn scan(&mut self, pod: &PodStatus) -> Scan {
+        let mut scan = Scan::default();
         if let Some(known) = self.pods.get_mut(&pod.uid) {
             known.round = self.round;
         }
@@ -93,33 +93,32 @@ impl Kills {
                 .iter()
                 .filter(|ended| ended.reason == OOM_KILLED)
                 .peekable();
-            taken.not_oom_killed += u64::from(killed.peek().is_none());
+            scan.not_oom_killed += u64::from(killed.peek().is_none());
             for ended in killed {
                 match ended.finished_at.filter(|at| *at >= self.since) {
-                    None => taken.too_old += 1,
+                    None => scan.too_old += 1,
                     Some(at) if self.is_new(pod, container, ended, at) => {
-                        taken.kills.push(kill(pod, container, ended, at));
+                        scan.kills.push(new_kill(pod, container, ended, at));
                     }
-                    Some(_) => taken.repeated += 1,
+                    Some(_) => scan.repeated += 1,
                 }
             }
         }
         self.make_room();
-        taken
+        scan
     }
 
-    /// That pod will not come again.
     pub(super) fn forget(&mut self, uid: &str) {
         self.pods.remove(uid);
     }
 
-    /// All pods are about to come.
-    pub(super) fn listing(&mut self) {
+    /// All pods follow.
+    pub(super) fn start_list(&mut self) {
         self.round += 1;
     }
 
-    /// All have come: whoever has not is gone.
-    pub(super) fn listed(&mut self) {
+    /// Forgets the pods that the list did not have.
+    pub(super) fn finish_list(&mut self) {
         self.pods.retain(|_, pod| pod.round == self.round);
     }
 
@@ -137,34 +136,34 @@ impl Kills {
         known.is_new(&ended.container_id, at)
     }
 
-    /// Forgets whose last kill is the oldest. What is forgotten must not be told again: the
-    /// time that is told of begins after it.
+    /// Forgets the pods whose last kill is the oldest. A forgotten kill must not be reported again:
+    /// all up to its time become too old.
     fn make_room(&mut self) {
-        while self.pods.len() > self.most {
+        while self.pods.len() > self.capacity {
             let oldest = self.pods.iter().min_by_key(|(_, pod)| pod.latest());
             let Some((uid, latest)) = oldest.map(|(uid, pod)| (uid.clone(), pod.latest())) else {
                 return;
             };
             self.pods.remove(&uid);
             if let Some(latest) = latest {
-                self.since = self.since.max(after(latest));
+                self.since = self.since.max(next_second(latest));
             }
         }
     }
 }
 
-// === impl Pod ===
+// === impl PodKills ===
 
-impl Pod {
+impl PodKills {
     fn latest(&self) -> Option<Timestamp> {
         let kills = self.containers.values().flat_map(|known| &known.last);
         kills.map(|(_, at)| *at).max()
     }
 }
 
-// === impl Known ===
+// === impl ContainerKills ===
 
-impl Known {
+impl ContainerKills {
     fn is_new(&mut self, id: &str, at: Timestamp) -> bool {
         if self.forgotten.is_some_and(|forgotten| at <= forgotten)
             || self
@@ -175,7 +174,7 @@ impl Known {
             return false;
         }
         self.last.push_back((id.to_owned(), at));
-        if self.last.len() > KNOWN
+        if self.last.len() > KILLS_PER_CONTAINER
             && let Some((_, oldest)) = self.pop_oldest()
         {
             self.forgotten = self.forgotten.max(Some(oldest));
@@ -190,8 +189,13 @@ impl Known {
     }
 }
 
-fn kill(pod: &PodStatus, container: &ContainerStatus, ended: &Ended, at: Timestamp) -> Kill {
-    Kill {
+fn new_kill(
+    pod: &PodStatus,
+    container: &ContainerStatus,
+    ended: &Ended,
+    at: Timestamp,
+) -> StatusKill {
+    StatusKill {
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
         uid: pod.uid.clone(),
@@ -204,15 +208,15 @@ fn kill(pod: &PodStatus, container: &ContainerStatus, ended: &Ended, at: Timesta
 }
 
 /// Kubernetes' times are whole seconds.
-fn after(at: Timestamp) -> Timestamp {
+fn next_second(at: Timestamp) -> Timestamp {
     at.checked_add(jiff::SignedDuration::from_secs(1))
         .unwrap_or(at)
 }
 
-// === impl Kill ===
+// === impl StatusKill ===
 
-impl Kill {
-    /// The container's id as the runtime has it.
+impl StatusKill {
+    /// The container's id without its scheme.
     pub(super) fn bare_id(&self) -> &str {
         let id = &self.ended.container_id;
         id.split_once("://").map_or(id.as_str(), |(_, bare)| bare)
@@ -224,7 +228,7 @@ impl Kill {
         Some(runtime)
     }
 
-    /// The same for the same kill, whoever tells it; a part of a DNS subdomain.
+    /// The same for the same kill in every replica; valid in a DNS subdomain.
     pub(super) fn id(&self) -> String {
         let part = |text: &str, most: usize| -> String {
             let plain = text.chars().filter(char::is_ascii_alphanumeric).take(most);
@@ -275,98 +279,98 @@ mod tests {
         pod(uid, vec![status(List::Containers, "main", ended)])
     }
 
-    fn ids(taken: &Taken) -> Vec<&str> {
-        let short = |kill: &'_ Kill| kill.bare_id().trim_start_matches('0').len();
-        assert!(taken.kills.iter().all(|kill| short(kill) <= 64));
-        taken.kills.iter().map(Kill::bare_id).collect()
+    fn ids(scan: &Scan) -> Vec<&str> {
+        let short = |kill: &'_ StatusKill| kill.bare_id().trim_start_matches('0').len();
+        assert!(scan.kills.iter().all(|kill| short(kill) <= 64));
+        scan.kills.iter().map(StatusKill::bare_id).collect()
     }
 
     #[test]
-    fn the_one_that_died_is_named_and_a_restarting_sibling_repeats_nothing() {
-        let mut kills = Kills::new(at(0));
+    fn a_restarting_sibling_repeats_no_kill() {
+        let mut kills = SeenKills::new(at(0));
         let dead = ended(1, "OOMKilled");
         let sibling = |ended| status(List::Containers, "sibling", ended);
         let killed = status(List::Containers, "main", vec![dead.clone()]);
-        let first = kills.take(&pod("u", vec![killed.clone(), sibling(vec![])]));
+        let first = kills.scan(&pod("u", vec![killed.clone(), sibling(vec![])]));
         assert_eq!(ids(&first), [format!("{:064x}", 1)]);
         assert_eq!(first.not_oom_killed, 1);
-        let again = kills.take(&pod("u", vec![killed, sibling(vec![ended(2, "Error")])]));
+        let again = kills.scan(&pod("u", vec![killed, sibling(vec![ended(2, "Error")])]));
         assert_eq!((again.kills.len(), again.repeated), (0, 1));
     }
 
     #[test]
-    fn containers_of_every_list_count_and_those_that_never_restart() {
-        let mut kills = Kills::new(at(0));
+    fn kills_in_every_list_of_containers_are_found() {
+        let mut kills = SeenKills::new(at(0));
         let lists = [
             List::InitContainers,
             List::Containers,
             List::EphemeralContainers,
         ];
         let containers = lists.map(|list| status(list, list.as_str(), vec![ended(1, "OOMKilled")]));
-        let taken = kills.take(&pod("u", containers.to_vec()));
-        let told: Vec<List> = taken.kills.iter().map(|kill| kill.list).collect();
-        assert_eq!(told, lists);
+        let scan = kills.scan(&pod("u", containers.to_vec()));
+        let found: Vec<List> = scan.kills.iter().map(|kill| kill.list).collect();
+        assert_eq!(found, lists);
     }
 
     #[test]
-    fn what_happened_before_its_time_is_counted_and_not_told() {
-        let mut kills = Kills::new(at(19));
-        let taken = kills.take(&main_of(
+    fn kills_before_the_lookback_are_counted_and_not_returned() {
+        let mut kills = SeenKills::new(at(19));
+        let scan = kills.scan(&main_of(
             "u",
             vec![ended(0, "OOMKilled"), ended(1, "OOMKilled")],
         ));
-        assert_eq!((taken.kills.len(), taken.too_old), (1, 1));
+        assert_eq!((scan.kills.len(), scan.too_old), (1, 1));
         let timeless = Ended {
             finished_at: None,
             ..ended(2, "OOMKilled")
         };
-        assert_eq!(kills.take(&main_of("v", vec![timeless])).too_old, 1);
+        assert_eq!(kills.scan(&main_of("v", vec![timeless])).too_old, 1);
     }
 
     #[test]
-    fn a_pod_that_has_gone_is_forgotten_and_the_others_are_not() {
-        let mut kills = Kills::new(at(0));
+    fn only_pods_that_are_gone_are_forgotten() {
+        let mut kills = SeenKills::new(at(0));
         for uid in ["a", "b", "c"] {
-            kills.take(&main_of(uid, vec![ended(1, "OOMKilled")]));
+            kills.scan(&main_of(uid, vec![ended(1, "OOMKilled")]));
         }
         kills.forget("a");
-        kills.listing();
+        kills.start_list();
         assert_eq!(
-            kills.take(&main_of("b", vec![ended(1, "OOMKilled")])).kills,
+            kills.scan(&main_of("b", vec![ended(1, "OOMKilled")])).kills,
             []
         );
-        kills.listed();
+        kills.finish_list();
         assert_eq!(kills.pods.keys().collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]
-    fn a_full_memory_forgets_and_still_repeats_nothing() {
-        let mut kills = Kills::new(at(0));
-        kills.most = 3;
+    fn a_full_memory_repeats_no_kill() {
+        let mut kills = SeenKills::new(at(0));
+        kills.capacity = 3;
         let all = |n: i64| main_of(&n.to_string(), vec![ended(n, "OOMKilled")]);
         for n in 0..10 {
-            assert_eq!(kills.take(&all(n)).kills.len(), 1);
+            assert_eq!(kills.scan(&all(n)).kills.len(), 1);
             assert!(kills.pods.len() <= 3);
         }
         for n in 0..10 {
-            assert_eq!(kills.take(&all(n)).kills, []);
+            assert_eq!(kills.scan(&all(n)).kills, []);
         }
     }
 
     #[test]
-    fn the_id_is_part_of_a_name() {
-        let mut kills = Kills::new(at(0));
+    fn the_id_is_valid_in_a_dns_name() {
+        let mut kills = SeenKills::new(at(0));
         let strange = Ended {
             container_id: "x://A_b/\u{1b}é".to_owned(),
             ..ended(1, "OOMKilled")
         };
-        let taken = kills.take(&main_of("6A4c-e4a0-ba47", vec![strange]));
-        assert_eq!(taken.kills[0].id(), "k8s-6a4ce4a0-ab-1800000019");
+        let scan = kills.scan(&main_of("6A4c-e4a0-ba47", vec![strange]));
+        assert_eq!(scan.kills[0].id(), "k8s-6a4ce4a0-ab-1800000019");
     }
 
-    /// What a container's instances came to, and the statuses it had meanwhile.
+    /// Whether each instance of a container was OOM-killed, and the statuses seen meanwhile.
     fn history() -> impl Strategy<Value = (Vec<bool>, Vec<(usize, usize)>)> {
-        let instances = prop::collection::vec(any::<bool>(), 1..=KNOWN);
+        let instances = prop::collection::vec(any::<bool>(), 1..=KILLS_PER_CONTAINER);
         instances.prop_flat_map(|instances| {
             // An index of a status, and of the container: any order, any number of times.
             let seen = prop::collection::vec((0..=instances.len() * 2, 0..3_usize), 0..60);
@@ -389,9 +393,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_kill_that_was_seen_is_told_once((instances, seen) in history(), relist in 0..60_usize) {
-            let mut kills = Kills::new(at(0));
-            let (mut told, mut visible) = (Vec::new(), Vec::new());
+        fn each_visible_kill_is_returned_once((instances, seen) in history(), relist in 0..60_usize) {
+            let mut kills = SeenKills::new(at(0));
+            let (mut returned, mut visible) = (Vec::new(), Vec::new());
             for (step, (half, container)) in seen.iter().enumerate() {
                 let mut now = seen_at(&instances, *half);
                 for ended in &mut now {
@@ -402,33 +406,32 @@ mod tests {
                 let name = format!("c{container}");
                 let status = pod("u", vec![status(List::Containers, &name, now)]);
                 if step == relist {
-                    kills.listing();
+                    kills.start_list();
                 }
-                let taken = kills.take(&status);
+                let scan = kills.scan(&status);
                 if step == relist {
-                    kills.listed();
+                    kills.finish_list();
                 }
-                told.extend(taken.kills.into_iter().map(|kill| kill.ended.container_id));
+                returned.extend(scan.kills.into_iter().map(|kill| kill.ended.container_id));
             }
             visible.sort();
             visible.dedup();
-            told.sort();
-            prop_assert_eq!(told, visible);
+            returned.sort();
+            prop_assert_eq!(returned, visible);
         }
 
-        /// However many kills: none twice.
         #[test]
-        fn none_is_told_twice(order in prop::collection::vec(0..40_i64, 0..200)) {
-            let mut kills = Kills::new(at(0));
-            let mut told = Vec::new();
+        fn no_kill_is_returned_twice(order in prop::collection::vec(0..40_i64, 0..200)) {
+            let mut kills = SeenKills::new(at(0));
+            let mut returned = Vec::new();
             for n in order {
-                let taken = kills.take(&main_of("u", vec![ended(n, "OOMKilled")]));
-                told.extend(taken.kills.into_iter().map(|kill| kill.id()));
+                let scan = kills.scan(&main_of("u", vec![ended(n, "OOMKilled")]));
+                returned.extend(scan.kills.into_iter().map(|kill| kill.id()));
             }
-            let all = told.len();
-            told.sort();
-            told.dedup();
-            prop_assert_eq!(told.len(), all);
+            let all = returned.len();
+            returned.sort();
+            returned.dedup();
+            prop_assert_eq!(returned.len(), all);
         }
     }
 }

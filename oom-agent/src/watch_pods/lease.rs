@@ -1,4 +1,4 @@
-//! Holds the Lease, as [`Election`] says.
+//! Acquires, renews and releases the Lease, as [`Election`] decides.
 
 use jiff::Timestamp;
 use service::error_chain::chain;
@@ -6,32 +6,31 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::election::Election;
-use super::health::Trouble;
+use super::health::CurrentFailure;
 use crate::k8s::{ApiError, Cluster};
 
-/// A candidate.
 pub(super) struct LeaseHolder {
     cluster: Cluster,
     name: String,
     election: Election,
-    trouble: Trouble,
+    failure: CurrentFailure,
     standing_by: bool,
 }
 
 // === impl LeaseHolder ===
 
 impl LeaseHolder {
-    pub(super) fn new(cluster: Cluster, name: String, me: String, trouble: Trouble) -> Self {
+    pub(super) fn new(cluster: Cluster, name: String, me: String, failure: CurrentFailure) -> Self {
         Self {
             cluster,
             name,
             election: Election::new(me),
-            trouble,
+            failure,
             standing_by: false,
         }
     }
 
-    /// Tells `until` when this one may act, until it is told to `end`; then it releases the lease.
+    /// Keeps `until` up to date with how long this candidate may act. Releases the lease on `end`.
     pub(super) async fn run(
         mut self,
         until: watch::Sender<Option<Instant>>,
@@ -39,7 +38,7 @@ impl LeaseHolder {
     ) {
         loop {
             tokio::select! {
-                () = self.turn() => {}
+                () = self.renew() => {}
                 _ = end.recv() => break,
             }
             let leads = self.election.leads_until().map(Instant::from_std);
@@ -56,26 +55,33 @@ impl LeaseHolder {
         self.release().await;
     }
 
-    async fn turn(&mut self) {
-        match self.attempt().await {
-            Ok(()) => self.trouble.over(),
+    async fn renew(&mut self) {
+        match self.try_renew().await {
+            Ok(()) => self.failure.clear(),
             Err(error) => {
-                self.election.failed();
-                let trouble = chain(&error).to_string();
-                if self.trouble.is(&trouble) {
-                    tracing::warn!(error = trouble, lease = self.name, "no lease; trying on");
+                self.election.record_failure();
+                let error = chain(&error).to_string();
+                if self.failure.set(&error) {
+                    tracing::warn!(
+                        error,
+                        lease = self.name,
+                        "cannot read or write the lease; retrying"
+                    );
                 } else {
-                    tracing::debug!(error = trouble, "still no lease");
+                    tracing::debug!(error, "still cannot read or write the lease");
                 }
             }
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), ApiError> {
+    async fn try_renew(&mut self) -> Result<(), ApiError> {
         let namespace = self.cluster.namespace();
-        let lease = self.cluster.lease(namespace, &self.name).await?;
+        let lease = self.cluster.read_lease(namespace, &self.name).await?;
         let now = std::time::Instant::now();
-        let Some(next) = self.election.look(lease.as_ref(), now, Timestamp::now()) else {
+        let Some(next) = self
+            .election
+            .next_write(lease.as_ref(), now, Timestamp::now())
+        else {
             if !self.standing_by {
                 let holder = lease.map(|lease| lease.holder).unwrap_or_default();
                 tracing::info!(holder = %service::escape::terminal(&holder), "standing by");
@@ -85,7 +91,7 @@ impl LeaseHolder {
         };
         let written = self.cluster.write_lease(namespace, &self.name, &next);
         let stored = written.await?;
-        self.election.wrote(stored, now);
+        self.election.record_write(stored, now);
         self.standing_by &= !stored;
         Ok(())
     }
@@ -93,8 +99,8 @@ impl LeaseHolder {
     async fn release(&self) {
         let namespace = self.cluster.namespace();
         let released = async {
-            let lease = self.cluster.lease(namespace, &self.name).await?;
-            let next = lease.and_then(|lease| self.election.released(&lease, Timestamp::now()));
+            let lease = self.cluster.read_lease(namespace, &self.name).await?;
+            let next = lease.and_then(|lease| self.election.release(&lease, Timestamp::now()));
             if let Some(next) = next {
                 self.cluster
                     .write_lease(namespace, &self.name, &next)
@@ -103,7 +109,7 @@ impl LeaseHolder {
             Ok::<(), ApiError>(())
         };
         if let Err(error) = released.await {
-            tracing::warn!(error = %chain(&error), "the lease could not be released: it expires by itself");
+            tracing::warn!(error = %chain(&error), "cannot release the lease: it expires by itself");
         }
     }
 }

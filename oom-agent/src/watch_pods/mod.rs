@@ -1,7 +1,7 @@
-//! A whole cluster's OOM kills by what its API server tells of pods: for nodes where no agent runs.
+//! Reports a cluster's OOM kills from pods' statuses: for nodes where no agent runs.
 //!
-//! Of several replicas one acts, by a Lease. It reads all pods, follows their changes, and tells each
-//! container that was `OOMKilled` once: its Event's creation is the claim to tell it elsewhere, too.
+//! One of several replicas acts, by a Lease. It lists all pods, watches their changes, and reports each
+//! container that was `OOMKilled` once: the replica that creates the Event also writes the line and bonks.
 
 mod counts;
 mod dedup;
@@ -40,65 +40,57 @@ use health::Health;
 use lease::LeaseHolder;
 use reporter::Reporter;
 
-/// Given to find credentials: an exec plugin or a file on a dead mount may hang.
-const CREDENTIALS: Duration = Duration::from_secs(30);
+/// To read credentials: an exec plugin or a file on a dead mount may hang.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Given to everything in flight when it is told to end.
+/// For everything in flight at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Why `oom-agent watch-pods` ended by itself. `Display` leaves the source out.
+/// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WatchError {
-    /// Nothing says who to ask.
+pub(crate) enum WatchError {
     #[error(
-        "no API server to ask: no service account, no $KUBECONFIG, no ~/.kube/config; --kubeconfig names another file"
+        "no credentials for an API server: no service account, no $KUBECONFIG, no ~/.kube/config; name a file with --kubeconfig"
     )]
     NoCredentials,
-    /// They were found and cannot be used.
-    #[error("no API server to ask")]
+    #[error("cannot use the credentials for the API server")]
     Credentials(#[from] CredentialsError),
-    /// They were not read in time.
-    #[error("the credentials could not be read within {CREDENTIALS:?}")]
-    Slow,
-    /// The admin port cannot be had.
+    #[error("the credentials could not be read within {CREDENTIALS_TIMEOUT:?}")]
+    CredentialsTimeout,
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
-    /// The flags for bonkers contradict each other.
     #[error(transparent)]
     Bonker(#[from] Contradiction),
-    /// No thread to write lines.
     #[error("cannot start the thread that writes to standard output")]
     Lines(#[source] io::Error),
-    /// Signals cannot be waited for.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] io::Error),
-    /// The task that holds the lease has ended.
-    #[error("nobody holds the lease any more: start it again")]
-    Leaderless,
+    #[error("the task that holds the lease has ended: start the controller again")]
+    LeaseTaskEnded,
 }
 
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
-pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
-    let credentials = credentials(&args).await?;
+pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
+    let credentials = read_credentials(&args).await?;
     let listener = admin::listen(args.http_listen).await?;
     let mut end = signals().map_err(WatchError::Signal)?;
     let (server, source) = (credentials.server(), credentials.source.clone());
     let cluster = Cluster::new(credentials)?;
-    // A host may run two of them; a restarted one is another.
+    // One host may run two of them, and a restarted one is another candidate.
     let me = format!("{}_{:016x}", Host::read(None).node, fastrand::u64(..));
     let metrics = Arc::new(Metrics::default());
     let health = Health {
         metrics: Arc::clone(&metrics),
         log,
-        troubles: Default::default(),
+        failures: Default::default(),
     };
-    let [no_lease, no_pods] = health.troubles.clone();
+    let [lease_failure, pods_failure] = health.failures.clone();
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let unwritten = metrics.lines_unwritten.clone();
     let style = Style::kills_only(args.output, TimeZone::system());
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
-    // Another replica may have told meanwhile: what is owed is not this one's to remember.
+    // No receipts: after a restart another replica may have reported the kill.
     let secrets = args.bonkers.secrets()?;
     let bonker = |url| start_bonker(url, secrets.clone(), false, &metrics, Receipts::default());
     let bonkers = args.bonkers.bonker.iter().map(bonker).collect();
@@ -106,82 +98,84 @@ pub async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let grace = Duration::from_secs(args.grace.into());
     let mut reporter = Reporter::new(grace, cluster.clone(), me.clone(), sinks, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");
-    let mut lead = if args.no_lease {
-        Leading::always()
+    let mut leadership = if args.no_lease {
+        Leadership::always()
     } else {
-        Leading::by(LeaseHolder::new(
+        Leadership::by_lease(LeaseHolder::new(
             cluster.clone(),
             args.lease.clone(),
             me,
-            no_lease,
+            lease_failure,
         ))
     };
     let lookback = SignedDuration::from_secs(args.lookback.into());
     let ended_by = loop {
-        // Nobody sees pods who does not lead.
-        no_pods.over();
+        // Only the leader reads pods.
+        pods_failure.clear();
         tokio::select! {
-            begun = lead.begun() => if !begun {
-                break Err(WatchError::Leaderless);
+            leads = leadership.wait_until_leading() => if !leads {
+                break Err(WatchError::LeaseTaskEnded);
             },
             _ = end.recv() => break Ok(()),
         }
         let now = Timestamp::now();
         let since = now.checked_sub(lookback).unwrap_or(now);
-        tracing::info!(%since, "leading: telling of pods");
+        tracing::info!(%since, "leading: reporting OOM kills of pods");
         tokio::select! {
-            () = lead.lost() => tracing::warn!("not leading any more"),
-            () = term::run(&cluster, &mut reporter, since, &no_pods) => {}
+            () = leadership.wait_until_lost() => tracing::warn!("no longer leading"),
+            () = term::run(&cluster, &mut reporter, since, &pods_failure) => {}
             _ = end.recv() => break Ok(()),
         }
     };
-    tracing::info!("ending");
+    tracing::info!("shutting down");
     if let Some(served) = served {
         served.abort();
     }
-    reporter.told().await;
-    lead.end().await;
+    reporter.drain().await;
+    leadership.release().await;
     reporter.finish().await;
     ended_by
 }
 
-async fn credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
-    let found = timeout(CREDENTIALS, k8s::find(args.kubeconfig.as_deref()));
-    let found = found.await.map_err(|_| WatchError::Slow)??;
+async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
+    let found = timeout(
+        CREDENTIALS_TIMEOUT,
+        k8s::find_credentials(args.kubeconfig.as_deref()),
+    );
+    let found = found.await.map_err(|_| WatchError::CredentialsTimeout)??;
     found.ok_or(WatchError::NoCredentials)
 }
 
-/// Whether this one is to act.
-struct Leading {
+/// Whether this replica acts.
+struct Leadership {
     until: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
     end: mpsc::Sender<()>,
 }
 
-// === impl Leading ===
+// === impl Leadership ===
 
-impl Leading {
-    fn by(lead: LeaseHolder) -> Self {
+impl Leadership {
+    fn by_lease(holder: LeaseHolder) -> Self {
         let (sender, until) = watch::channel(None);
         let (end, ended) = mpsc::channel(1);
-        let task = tokio::spawn(lead.run(sender, ended));
+        let task = tokio::spawn(holder.run(sender, ended));
         Self { until, task, end }
     }
 
-    /// As long as it runs.
     fn always() -> Self {
         let century = Duration::from_hours(24 * 365 * 100);
         let (sender, until) = watch::channel(Some(Instant::now() + century));
         let (end, mut ended) = mpsc::channel::<()>(1);
         let task = tokio::spawn(async move {
-            let _told = ended.recv().await;
+            let _end = ended.recv().await;
             drop(sender);
         });
         Self { until, task, end }
     }
 
-    /// Waits until it is; false if it never will.
-    async fn begun(&mut self) -> bool {
+    /// False if the task that holds the lease has ended.
+    async fn wait_until_leading(&mut self) -> bool {
         loop {
             let until = *self.until.borrow_and_update();
             if until.is_some_and(|until| Instant::now() < until) {
@@ -193,8 +187,7 @@ impl Leading {
         }
     }
 
-    /// Waits until it is no more.
-    async fn lost(&mut self) {
+    async fn wait_until_lost(&mut self) {
         loop {
             let Some(until) = *self.until.borrow_and_update() else {
                 return;
@@ -206,13 +199,13 @@ impl Leading {
         }
     }
 
-    /// Lets the next one begin.
-    async fn end(mut self) {
-        // It may have ended by itself.
+    /// Lets the next replica start at once.
+    async fn release(mut self) {
+        // The task may have ended.
         let _ended = self.end.send(()).await;
         if timeout(GRACE, &mut self.task).await.is_err() {
             self.task.abort();
-            tracing::warn!("the lease could not be released: it expires by itself");
+            tracing::warn!("cannot release the lease: it expires by itself");
         }
     }
 }

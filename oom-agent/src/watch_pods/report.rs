@@ -1,15 +1,15 @@
-//! A kill in the words of its Event, and as an incident. Pure.
+//! A kill as an Event and as an incident. Pure.
 
 use jiff::Timestamp;
 
-use super::kills::Kill;
+use super::kills::StatusKill;
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
-use crate::k8s::Note;
+use crate::k8s::NewEvent;
 
-/// As kubernetes-oom-event-generator's, so that alerts on it go on working.
+/// That of kubernetes-oom-event-generator, so that alerts on it keep working.
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
-/// What an incident tells and the API server does not know.
+/// Fields of an incident that the API server does not know.
 const UNKNOWN: [&str; 19] = [
     "memory",
     "before",
@@ -32,12 +32,12 @@ const UNKNOWN: [&str; 19] = [
     "victims[0].first_process",
 ];
 
-/// The same for `victims[0].cgroup`, whose pod and container are known nevertheless.
+/// Unknown as well, but the pod and the container are known.
 const NO_CGROUP: &str = "victims[0].cgroup";
 
-/// Its Event. The id is that of the instance that died.
-pub(super) fn note(kill: &Kill) -> Note {
-    Note {
+/// With the id of the instance that died.
+pub(super) fn new_event(kill: &StatusKill) -> NewEvent {
+    NewEvent {
         namespace: kill.namespace.clone(),
         pod: kill.pod.clone(),
         uid: kill.uid.clone(),
@@ -54,9 +54,9 @@ pub(super) fn note(kill: &Kill) -> Note {
     }
 }
 
-/// As far as a pod's status tells; the rest is null, and `degraded` says so. It is `now` on the wall,
-/// and `now_ns` by `CLOCK_MONOTONIC`.
-pub(super) fn incident(kill: &Kill, now: Timestamp, now_ns: u64) -> Incident {
+/// With what a pod's status has; the rest is null and named in `degraded`. `now` is wall time,
+/// `now_ns` `CLOCK_MONOTONIC`.
+pub(super) fn status_incident(kill: &StatusKill, now: Timestamp, now_ns: u64) -> Incident {
     let some = |text: &str| Some(text.to_owned());
     let reason = "the API server does not know it";
     let unknown = UNKNOWN.into_iter().chain([NO_CGROUP]);
@@ -112,9 +112,9 @@ mod tests {
     use crate::incident::sentence;
     use crate::k8s::{Ended, List};
 
-    fn kill() -> Kill {
+    fn kill() -> StatusKill {
         let finished_at = "2026-11-21T09:00:00Z".parse().unwrap();
-        Kill {
+        StatusKill {
             namespace: "shop".to_owned(),
             pod: "hungry".to_owned(),
             uid: "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8".to_owned(),
@@ -133,29 +133,29 @@ mod tests {
     }
 
     #[test]
-    fn the_event_says_what_it_always_said_with_the_dead_ones_id() {
-        let note = note(&kill());
+    fn the_event_has_the_generators_text_and_the_dead_containers_id() {
+        let event = new_event(&kill());
         assert_eq!(
-            note.text,
+            event.text,
             "The previous instance of the container 'fill' (containerd://17db96a24ae1e9dd57143e62) was OOMKilled"
         );
-        assert_eq!(note.suffix, "k8s-a38c12e8-17db96a24ae1e9dd-1795251600");
+        assert_eq!(event.suffix, "k8s-a38c12e8-17db96a24ae1e9dd-1795251600");
     }
 
     #[test]
-    fn the_line_keeps_its_contract_and_says_what_is_not_known() {
+    fn the_line_keeps_its_contract_and_names_unknown_fields() {
         let now = "2026-11-21T09:00:01.5Z".parse().unwrap();
-        let incident = incident(&kill(), now, 5_000_000_000);
+        let incident = status_incident(&kill(), now, 5_000_000_000);
         assert_eq!(incident.stamp_ns, 3_500_000_000);
         let line = serde_json::to_value(&incident).unwrap();
         assert_eq!(line["time"], "2026-11-21T09:00:00.000000000Z");
         assert_eq!(line["outcome"], "container-died");
         assert_eq!(line["victims"][0]["container"]["runtime"], "containerd");
         let degraded = line["degraded"].as_array().unwrap();
-        let told = |field: &str| {
+        let is_degraded = |field: &str| {
             let prefix = format!("{field}: ");
-            let tells = |entry: &Value| entry.as_str().unwrap().starts_with(&prefix);
-            degraded.iter().any(tells)
+            let matches = |entry: &Value| entry.as_str().unwrap().starts_with(&prefix);
+            degraded.iter().any(matches)
         };
         let nulls = |value: &Value, prefix: &str| -> Vec<String> {
             let fields = value.as_object().unwrap().iter();
@@ -164,13 +164,13 @@ mod tests {
         };
         let mut null = nulls(&line, "");
         null.extend(nulls(&line["victims"][0], "victims[0]."));
-        // Nobody asked for it.
+        // It is read only on request.
         null.retain(|field| field != "victims[0].environment");
         assert!(
-            null.iter().all(|field| told(field)),
+            null.iter().all(|field| is_degraded(field)),
             "{null:?} {degraded:?}"
         );
-        assert!(told("scope") && told("victims[0].pid"));
+        assert!(is_degraded("scope") && is_degraded("victims[0].pid"));
         assert_eq!(line["victims"][0]["pid"], json!(0));
     }
 
@@ -178,7 +178,7 @@ mod tests {
     fn the_sentence_names_no_pid() {
         let now = "2026-11-21T09:00:01Z".parse().unwrap();
         assert_eq!(
-            sentence(&incident(&kill(), now, 0)),
+            sentence(&status_incident(&kill(), now, 0)),
             "A process was OOM-killed in container fill of pod shop/hungry; the container died"
         );
     }

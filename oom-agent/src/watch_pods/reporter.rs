@@ -1,4 +1,4 @@
-//! Tells a kill: its Event first, whose creation is the claim; then the line and the bonks.
+//! Reports a kill: creates its Event first; the replica that does so also writes the line and bonks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::counts::{Counts, UpdateType};
-use super::kills::Kill;
+use super::kills::StatusKill;
 use super::{GRACE, dedup, report};
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
 use crate::sinks::{Backoff, Sinks};
 
-/// Kills that are told at once.
-const AT_ONCE: usize = 16;
+/// Kills that are reported at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Attempts at one Event. Their waits span about half a minute, the restart of an API server.
+/// Attempts at one request. Their waits span about half a minute: the restart of an API server.
 const ATTEMPTS: u32 = 8;
 
-/// Tells kills, several at once.
+/// Reports several kills concurrently.
 pub(super) struct Reporter {
-    /// For how long a kill is left to its node's agent.
+    /// How long to wait for the report of the node's agent.
     pub(super) grace: Duration,
-    ends: Arc<Outputs>,
-    telling: JoinSet<()>,
+    outputs: Arc<Outputs>,
+    reports: JoinSet<()>,
 }
 
 /// Where kills go.
@@ -52,54 +52,55 @@ impl Reporter {
     ) -> Self {
         Self {
             grace,
-            ends: Arc::new(Outputs {
+            outputs: Arc::new(Outputs {
                 cluster,
                 me,
                 sinks,
                 counts: Counts::new(&metrics),
                 metrics,
             }),
-            telling: JoinSet::new(),
+            reports: JoinSet::new(),
         }
     }
 
     pub(super) fn counts(&self) -> &Counts {
-        &self.ends.counts
+        &self.outputs.counts
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.telling.len() < AT_ONCE
+        self.reports.len() < CONCURRENCY
     }
 
-    /// Waits until one has been told.
-    pub(super) async fn room(&mut self) {
-        if let Some(Err(error)) = self.telling.join_next().await {
+    /// Waits until one report is done.
+    pub(super) async fn wait_for_room(&mut self) {
+        if let Some(Err(error)) = self.reports.join_next().await {
             tracing::error!(%error, "a kill was lost");
         }
     }
 
-    pub(super) fn tell(&mut self, kill: Kill) {
-        while self.telling.try_join_next().is_some() {}
-        let ends = Arc::clone(&self.ends);
-        self.telling.spawn(async move { ends.tell(&kill).await });
+    pub(super) fn report(&mut self, kill: StatusKill) {
+        while self.reports.try_join_next().is_some() {}
+        let outputs = Arc::clone(&self.outputs);
+        self.reports
+            .spawn(async move { outputs.report(&kill).await });
     }
 
-    /// Lets those finish that are being told.
-    pub(super) async fn told(&mut self) {
+    /// Waits for the reports that are under way.
+    pub(super) async fn drain(&mut self) {
         let deadline = Instant::now() + GRACE;
-        while let Ok(Some(_)) = timeout_at(deadline, self.telling.join_next()).await {}
-        // The rest is told by whoever leads next.
-        self.telling.shutdown().await;
+        while let Ok(Some(_)) = timeout_at(deadline, self.reports.join_next()).await {}
+        // The next leader reports the rest.
+        self.reports.shutdown().await;
     }
 
     pub(super) async fn finish(self) {
-        let ends = self.ends;
-        ends.sinks.finish(GRACE).await;
-        for of in UpdateType::ALL {
-            let count = ends.counts.get(of);
-            tracing::info!(update_type = of.label(), count, "summary");
+        let outputs = self.outputs;
+        outputs.sinks.finish(GRACE).await;
+        for update in UpdateType::ALL {
+            let count = outputs.counts.get(update);
+            tracing::info!(update_type = update.label(), count, "summary");
         }
-        let unwritten = ends.metrics.lines_unwritten.get();
+        let unwritten = outputs.metrics.lines_unwritten.get();
         if unwritten > 0 {
             tracing::error!(unwritten, "lines were not written");
         }
@@ -109,75 +110,79 @@ impl Reporter {
 // === impl Outputs ===
 
 impl Outputs {
-    async fn tell(&self, kill: &Kill) {
-        let of = self.claim(kill).await;
-        self.counts.add(of, 1);
+    async fn report(&self, kill: &StatusKill) {
+        let update = self.claim(kill).await;
+        self.counts.add(update, 1);
         tracing::info!(
             namespace = kill.namespace,
             pod = kill.pod,
             container = kill.container,
             id = kill.id(),
-            outcome = of.label(),
+            outcome = update.label(),
             "kill"
         );
-        if !matches!(of, UpdateType::EventSent | UpdateType::EventFailed) {
+        if !matches!(update, UpdateType::EventSent | UpdateType::EventFailed) {
             return;
         }
-        let mut incident = report::incident(kill, Timestamp::now(), clock::monotonic_ns());
-        if of == UpdateType::EventFailed {
-            let reason = "event: the API server did not take it; the log says why";
+        let mut incident = report::status_incident(kill, Timestamp::now(), clock::monotonic_ns());
+        if update == UpdateType::EventFailed {
+            let reason = "event: it could not be written; the log has the reason";
             incident.degraded.push(reason.to_owned());
         }
-        self.metrics.told(&incident, clock::monotonic_ns());
+        self.metrics
+            .count_incident(&incident, clock::monotonic_ns());
         self.sinks.offer(&incident.into());
     }
 
-    async fn claim(&self, kill: &Kill) -> UpdateType {
-        if self.told_by_agent(kill).await {
-            return UpdateType::ToldByAgent;
+    async fn claim(&self, kill: &StatusKill) -> UpdateType {
+        if self.is_reported_by_agent(kill).await {
+            return UpdateType::ReportedByAgent;
         }
-        match self.write(kill).await {
+        match self.write_event(kill).await {
             Ok(true) => UpdateType::EventSent,
-            Ok(false) => UpdateType::ToldBefore,
+            Ok(false) => UpdateType::ReportedBefore,
             Err(error) => {
-                tracing::error!(id = kill.id(), error = %chain(&error), "event given up");
+                tracing::error!(id = kill.id(), error = %chain(&error), "cannot write the Event of a kill");
                 UpdateType::EventFailed
             }
         }
     }
 
-    async fn told_by_agent(&self, kill: &Kill) -> bool {
-        let look = || self.cluster.agent_events(&kill.namespace, &kill.pod);
-        match with_patience(kill, look).await {
+    async fn is_reported_by_agent(&self, kill: &StatusKill) -> bool {
+        let list = || self.cluster.list_agent_events(&kill.namespace, &kill.pod);
+        match retry_transient(kill, list).await {
             Ok(events) => dedup::is_reported_by_agent(kill, &events),
             Err(error) => {
                 tracing::warn!(
                     error = %chain(&error),
-                    "whether the node's agent has told a kill is not known: it may be told twice"
+                    "cannot list the Events of the node's agent: a kill may be reported twice"
                 );
                 false
             }
         }
     }
 
-    async fn write(&self, kill: &Kill) -> Result<bool, ApiError> {
-        let note = report::note(kill);
-        with_patience(kill, || self.cluster.write_note(&note, &self.me)).await
+    async fn write_event(&self, kill: &StatusKill) -> Result<bool, ApiError> {
+        let event = report::new_event(kill);
+        retry_transient(kill, || self.cluster.create_event(&event, &self.me)).await
     }
 }
 
-/// Asks until there is an answer that will not change.
-async fn with_patience<T, F>(kill: &Kill, mut ask: impl FnMut() -> F) -> Result<T, ApiError>
+/// Repeats a request while its error may go away.
+async fn retry_transient<T, F>(
+    kill: &StatusKill,
+    mut request: impl FnMut() -> F,
+) -> Result<T, ApiError>
 where
     F: Future<Output = Result<T, ApiError>>,
 {
     let mut backoff = Backoff::default();
     loop {
-        match ask().await {
+        match request().await {
             Err(error) if error.is_transient() && backoff.attempts() + 1 < ATTEMPTS => {
                 let wait = backoff.next_wait(fastrand::f64());
                 let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(id = kill.id(), error = %chain(&error), retry_in_ms, "kill not told yet");
+                tracing::warn!(id = kill.id(), error = %chain(&error), retry_in_ms, "kill not reported yet");
                 sleep(wait).await;
             }
             done => return done,

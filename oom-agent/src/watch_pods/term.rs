@@ -1,82 +1,80 @@
-//! While this controller leads: from what is seen of pods to what is told.
+//! One term of leadership: reads pods and reports their kills.
 
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::counts::UpdateType;
-use super::follow::{self, Seen};
-use super::health::Trouble;
-use super::kills::{Kill, Kills, Taken};
+use super::follow::{self, PodEvent};
+use super::health::CurrentFailure;
+use super::kills::{Scan, SeenKills, StatusKill};
 use super::reporter::Reporter;
 use crate::k8s::Cluster;
 
 /// Pods between the API server and the decision.
 const QUEUE: usize = 64;
 
-/// Kills that are left to the agents of their nodes for a while; more make the API server wait.
+/// Kills that wait for the agents' reports; more make the API server wait.
 const WAITING: usize = 1024;
 
-/// Until it is dropped. What waits then is found again by whoever leads next.
+/// Runs until dropped. The next leader finds again the kills that wait then.
 pub(super) async fn run(
     cluster: &Cluster,
     reporter: &mut Reporter,
     since: Timestamp,
-    trouble: &Trouble,
+    failure: &CurrentFailure,
 ) {
-    let (sender, mut seen) = mpsc::channel(QUEUE);
-    let _follower = AbortOnDrop(tokio::spawn(follow::run(
-        cluster.clone(),
-        sender,
-        trouble.clone(),
-    )));
-    let mut kills = Kills::new(since);
-    let mut waiting: VecDeque<(Instant, Kill)> = VecDeque::new();
+    let (sender, mut events) = mpsc::channel(QUEUE);
+    // Aborts the task when it is dropped.
+    let mut follower = JoinSet::new();
+    follower.spawn(follow::run(cluster.clone(), sender, failure.clone()));
+    let mut kills = SeenKills::new(since);
+    let mut waiting: VecDeque<(Instant, StatusKill)> = VecDeque::new();
     loop {
         let due = waiting.front().map(|(due, _)| *due);
         tokio::select! {
-            seen = seen.recv(), if waiting.len() < WAITING => {
-                let Some(seen) = seen else { return };
+            event = events.recv(), if waiting.len() < WAITING => {
+                let Some(event) = event else { return };
                 let due = Instant::now() + reporter.grace;
-                let new = take(&mut kills, seen, reporter);
+                let new = find_new_kills(&mut kills, event, reporter);
                 waiting.extend(new.into_iter().map(|kill| (due, kill)));
             }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && reporter.has_room() => {
                 if let Some((_, kill)) = waiting.pop_front() {
-                    reporter.tell(kill);
+                    reporter.report(kill);
                 }
             }
-            () = reporter.room(), if !reporter.has_room() => {}
+            () = reporter.wait_for_room(), if !reporter.has_room() => {}
         }
     }
 }
 
-fn take(kills: &mut Kills, seen: Seen, reporter: &Reporter) -> Vec<Kill> {
-    let taken = match seen {
-        Seen::Listing => {
-            kills.listing();
-            Taken::default()
+fn find_new_kills(kills: &mut SeenKills, event: PodEvent, reporter: &Reporter) -> Vec<StatusKill> {
+    let scan = match event {
+        PodEvent::ListStarted => {
+            kills.start_list();
+            Scan::default()
         }
-        Seen::Listed => {
+        PodEvent::ListFinished => {
             tracing::info!("all pods are seen");
-            kills.listed();
-            Taken::default()
+            kills.finish_list();
+            Scan::default()
         }
-        Seen::Pod(pod) => kills.take(&pod),
-        Seen::Gone(pod) => {
-            let taken = kills.take(&pod);
+        PodEvent::Updated(pod) => kills.scan(&pod),
+        PodEvent::Deleted(pod) => {
+            let scan = kills.scan(&pod);
             kills.forget(&pod.uid);
-            taken
+            scan
         }
     };
     let counts = reporter.counts();
-    counts.add(UpdateType::NotOomKilled, taken.not_oom_killed);
-    counts.add(UpdateType::TooOld, taken.too_old);
-    counts.add(UpdateType::SeenBefore, taken.repeated);
-    for kill in &taken.kills {
+    counts.add(UpdateType::NotOomKilled, scan.not_oom_killed);
+    counts.add(UpdateType::TooOld, scan.too_old);
+    counts.add(UpdateType::SeenBefore, scan.repeated);
+    for kill in &scan.kills {
         tracing::debug!(
             namespace = kill.namespace,
             pod = kill.pod,
@@ -85,13 +83,5 @@ fn take(kills: &mut Kills, seen: Seen, reporter: &Reporter) -> Vec<Kill> {
             "a container was OOMKilled"
         );
     }
-    taken.kills
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    scan.kills
 }

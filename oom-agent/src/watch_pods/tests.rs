@@ -12,18 +12,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::counts::UpdateType;
-use super::health::Trouble;
+use super::health::CurrentFailure;
 use super::lease::LeaseHolder;
 use super::reporter::Reporter;
 use super::term;
 use crate::k8s::Cluster;
-use crate::k8s::cluster_fake::{Answer, Asked, Fake, status};
+use crate::k8s::cluster_fake::{Answer, Fake, Request, status};
 use crate::metrics::Metrics;
 use crate::sinks::{Format, Lines, Sinks, Style};
 
 const WITHIN: Duration = Duration::from_mins(3);
 
-/// A pod of which those containers were killed, and one that was not.
+/// A pod whose containers of these ids were killed.
 fn pod(name: &str, killed: &[&str]) -> Value {
     let now = Timestamp::now();
     let container = |(n, id): (usize, &&str)| {
@@ -49,15 +49,18 @@ fn change(kind: &str, version: &str, mut pod: Value) -> Value {
     json!({"type": kind, "object": pod})
 }
 
-/// Takes each Event once, as the API server does.
+/// Creates each Event once, as the API server does.
 #[derive(Default)]
 struct Events(HashSet<String>);
 
 impl Events {
-    fn create(&mut self, asked: &Asked) -> Answer {
-        let name = asked.body["metadata"]["name"].as_str().unwrap().to_owned();
+    fn create(&mut self, request: &Request) -> Answer {
+        let name = request.body["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         if self.0.insert(name) {
-            Answer::json(201, &asked.body)
+            Answer::json(201, &request.body)
         } else {
             Answer::status(409)
         }
@@ -68,11 +71,13 @@ fn none() -> Answer {
     Answer::json(200, &json!({"metadata": {}, "items": []}))
 }
 
-/// The containers that Events were to be created for.
-fn told(asked: &[Asked]) -> Vec<String> {
-    let posts = asked.iter().filter(|asked| asked.line.starts_with("POST"));
-    let id = |asked: &Asked| {
-        let annotations = &asked.body["metadata"]["annotations"];
+/// The containers that Events were requested for.
+fn reported(requests: &[Request]) -> Vec<String> {
+    let posts = requests
+        .iter()
+        .filter(|request| request.line.starts_with("POST"));
+    let id = |request: &Request| {
+        let annotations = &request.body["metadata"]["annotations"];
         annotations["oom-bonker.dev/container-id"]
             .as_str()
             .unwrap()
@@ -116,15 +121,15 @@ fn an_hour_ago() -> Timestamp {
     Timestamp::now() - Duration::from_hours(1)
 }
 
-/// Leads until as many Events were to be created; gives the lines.
+/// Leads until as many Events were requested; returns the lines.
 async fn lead(fake: &mut Fake, cluster: &Cluster, events: usize) -> (Reporter, String) {
-    let ((mut reporter, written), trouble) = (reporter(cluster), Trouble::default());
+    let ((mut reporter, written), failure) = (reporter(cluster), CurrentFailure::default());
     let done = async {
         tokio::select! {
-            () = term::run(cluster, &mut reporter, an_hour_ago(), &trouble) => {}
-            () = fake.until(|asked| told(asked).len() == events) => {}
+            () = term::run(cluster, &mut reporter, an_hour_ago(), &failure) => {}
+            () = fake.wait_until(|requests| reported(requests).len() == events) => {}
         }
-        reporter.told().await;
+        reporter.drain().await;
     };
     timeout(WITHIN, done).await.unwrap();
     // The line's own thread.
@@ -133,16 +138,16 @@ async fn lead(fake: &mut Fake, cluster: &Cluster, events: usize) -> (Reporter, S
 }
 
 #[tokio::test]
-async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
+async fn every_kill_is_reported_once_over_repeats_broken_watches_and_a_relist() {
     let (mut lists, mut watches, mut events) = (0, 0, Events::default());
-    let answer = move |asked: &Asked| {
-        if asked.line.starts_with("POST") {
-            return events.create(asked);
+    let answer = move |request: &Request| {
+        if request.line.starts_with("POST") {
+            return events.create(request);
         }
-        if asked.line.contains("/events?") {
+        if request.line.contains("/events?") {
             return none();
         }
-        if asked.line.contains("watch=true") {
+        if request.line.contains("watch=true") {
             watches += 1;
             return match watches {
                 // A sibling is killed, then the same again; the stream breaks.
@@ -150,7 +155,7 @@ async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
                     change("MODIFIED", "6", pod("a", &["1", "2"])),
                     change("MODIFIED", "7", pod("a", &["1", "2"])),
                 ]),
-                // It went on from there; what changed since is not kept.
+                // The watch resumed there; the server has dropped the changes since.
                 2 => Answer::changes(&[json!({"type": "ERROR", "object": status(410)})]),
                 _ => Answer::open(&[
                     change("MODIFIED", "8", pod("a", &["1", "2"])),
@@ -166,11 +171,11 @@ async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
     };
     let (mut fake, cluster) = Fake::start(answer).await;
     let (reporter, _) = lead(&mut fake, &cluster, 4).await;
-    let mut all = told(&fake.asked());
+    let mut all = reported(&fake.requests());
     all.sort();
     assert_eq!(all, ["1", "2", "3", "9"]);
-    let asked = fake.asked().into_iter().map(|asked| asked.line);
-    let watched: Vec<String> = asked.filter(|line| line.contains("watch=true")).collect();
+    let lines = fake.requests().into_iter().map(|request| request.line);
+    let watched: Vec<String> = lines.filter(|line| line.contains("watch=true")).collect();
     assert!(watched[1].ends_with("resourceVersion=7"), "{watched:?}");
     let counts = reporter.counts();
     assert_eq!(counts.get(UpdateType::EventSent), 4);
@@ -178,15 +183,15 @@ async fn every_kill_is_told_once_over_repeats_breaks_and_a_relist() {
 }
 
 #[tokio::test]
-async fn what_stood_before_a_restart_is_counted_and_makes_no_line() {
+async fn a_kill_whose_event_exists_is_counted_and_makes_no_line() {
     let mut events = Events::default();
-    let answer = move |asked: &Asked| {
-        if asked.line.starts_with("POST") {
-            return events.create(asked);
+    let answer = move |request: &Request| {
+        if request.line.starts_with("POST") {
+            return events.create(request);
         }
-        match asked.line.contains("watch=true") {
+        match request.line.contains("watch=true") {
             true => Answer::open(&[]),
-            false if asked.line.contains("/events?") => none(),
+            false if request.line.contains("/events?") => none(),
             false => list(&[pod("a", &["1"])]),
         }
     };
@@ -194,23 +199,23 @@ async fn what_stood_before_a_restart_is_counted_and_makes_no_line() {
     let (first, _) = lead(&mut fake, &cluster, 1).await;
     assert_eq!(first.counts().get(UpdateType::EventSent), 1);
     let (second, text) = lead(&mut fake, &cluster, 2).await;
-    assert_eq!(second.counts().get(UpdateType::ToldBefore), 1);
+    assert_eq!(second.counts().get(UpdateType::ReportedBefore), 1);
     assert_eq!(second.counts().get(UpdateType::EventSent), 0);
     assert_eq!(text, "");
 }
 
 #[tokio::test]
-async fn what_the_agent_has_told_is_left_to_it() {
-    let answer = |asked: &Asked| {
-        if asked.line.starts_with("POST") {
-            return Answer::json(201, &asked.body);
+async fn a_kill_that_the_agent_has_reported_gets_no_event() {
+    let answer = |request: &Request| {
+        if request.line.starts_with("POST") {
+            return Answer::json(201, &request.body);
         }
-        if asked.line.contains("/events?") {
+        if request.line.contains("/events?") {
             let event = json!({"metadata": {"annotations": {"oom-bonker.dev/container-id": "1"}},
                 "eventTime": null, "regarding": {"name": "a"}});
             return Answer::json(200, &json!({"metadata": {}, "items": [event]}));
         }
-        if asked.line.contains("watch=true") {
+        if request.line.contains("watch=true") {
             Answer::open(&[])
         } else {
             list(&[pod("a", &["1", "2"])])
@@ -218,30 +223,30 @@ async fn what_the_agent_has_told_is_left_to_it() {
     };
     let (mut fake, cluster) = Fake::start(answer).await;
     let (reporter, _) = lead(&mut fake, &cluster, 1).await;
-    assert_eq!(told(&fake.asked()), ["2"]);
-    assert_eq!(reporter.counts().get(UpdateType::ToldByAgent), 1);
+    assert_eq!(reported(&fake.requests()), ["2"]);
+    assert_eq!(reporter.counts().get(UpdateType::ReportedByAgent), 1);
 }
 
 #[tokio::test]
 async fn a_kill_whose_event_is_refused_still_makes_its_line() {
-    let answer = |asked: &Asked| {
-        if asked.line.starts_with("POST") || asked.line.contains("/events?") {
+    let answer = |request: &Request| {
+        if request.line.starts_with("POST") || request.line.contains("/events?") {
             return Answer::status(403);
         }
-        if asked.line.contains("watch=true") {
+        if request.line.contains("watch=true") {
             Answer::open(&[])
         } else {
             list(&[pod("a", &["17db"])])
         }
     };
     let (mut fake, cluster) = Fake::start(answer).await;
-    let ((mut reporter, written), trouble) = (reporter(&cluster), Trouble::default());
+    let ((mut reporter, written), failure) = (reporter(&cluster), CurrentFailure::default());
     let done = async {
         tokio::select! {
-            () = term::run(&cluster, &mut reporter, an_hour_ago(), &trouble) => {}
-            () = fake.until(|asked| told(asked).len() == 1) => {}
+            () = term::run(&cluster, &mut reporter, an_hour_ago(), &failure) => {}
+            () = fake.wait_until(|requests| reported(requests).len() == 1) => {}
         }
-        reporter.told().await;
+        reporter.drain().await;
         assert_eq!(reporter.counts().get(UpdateType::EventFailed), 1);
         reporter.finish().await;
     };
@@ -264,23 +269,23 @@ struct Leases {
 }
 
 impl Leases {
-    fn answer(&mut self, asked: &Asked) -> Answer {
-        if asked.line.starts_with("GET") {
+    fn answer(&mut self, request: &Request) -> Answer {
+        if request.line.starts_with("GET") {
             return match &self.lease {
                 Some(lease) => Answer::json(200, lease),
                 None => Answer::status(404),
             };
         }
-        let stands = self
+        let current = self
             .lease
             .as_ref()
             .map(|lease| &lease["metadata"]["resourceVersion"]);
-        let over = asked.body["metadata"].get("resourceVersion");
-        if stands != over {
+        let over = request.body["metadata"].get("resourceVersion");
+        if current != over {
             return Answer::status(409);
         }
         self.version += 1;
-        let mut lease = asked.body.clone();
+        let mut lease = request.body.clone();
         lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.lease = Some(lease.clone());
         Answer::json(200, &lease)
@@ -297,29 +302,29 @@ fn candidate(
         cluster.clone(),
         "l".to_owned(),
         name.to_owned(),
-        Trouble::default(),
+        CurrentFailure::default(),
     );
     tokio::spawn(lead.run(sender, ended));
     (until, end)
 }
 
 #[tokio::test]
-async fn of_two_one_leads_and_the_other_follows_when_it_ends() {
+async fn the_second_candidate_leads_when_the_first_ends() {
     let mut leases = Leases::default();
-    let (mut fake, cluster) = Fake::start(move |asked| leases.answer(asked)).await;
+    let (mut fake, cluster) = Fake::start(move |request| leases.answer(request)).await;
     let (mut first, end) = candidate(&cluster, "first");
     timeout(WITHIN, first.wait_for(Option::is_some))
         .await
         .unwrap()
         .unwrap();
     let (mut second, _end) = candidate(&cluster, "second");
-    let reads = |asked: &Vec<Asked>| {
-        asked
+    let reads = |requests: &Vec<Request>| {
+        requests
             .iter()
-            .filter(|asked| asked.line.starts_with("GET"))
+            .filter(|request| request.line.starts_with("GET"))
             .count()
     };
-    timeout(WITHIN, fake.until(|asked| reads(asked) >= 2))
+    timeout(WITHIN, fake.wait_until(|requests| reads(requests) >= 2))
         .await
         .unwrap();
     assert!(second.borrow().is_none());
@@ -328,13 +333,13 @@ async fn of_two_one_leads_and_the_other_follows_when_it_ends() {
         .await
         .unwrap()
         .unwrap();
-    // Its sender has gone with the task.
+    // The task dropped its sender.
     assert!(first.wait_for(Option::is_none).await.is_ok());
     let writes: Vec<Value> = fake
-        .asked()
+        .requests()
         .into_iter()
-        .filter(|asked| asked.line.starts_with('P'))
-        .map(|asked| asked.body["spec"]["holderIdentity"].clone())
+        .filter(|request| request.line.starts_with('P'))
+        .map(|request| request.body["spec"]["holderIdentity"].clone())
         .collect();
     assert_eq!(
         (&writes[0], writes.last().unwrap()),
@@ -351,7 +356,7 @@ fn swollen(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_kill_behind_pods_of_many_megabytes_is_told() {
+async fn a_kill_behind_pods_of_many_megabytes_is_reported() {
     let mut events = Events::default();
     let mut items: Vec<Value> = (0..9).map(|n| swollen(&format!("big{n}"))).collect();
     items.push(pod("a", &["listed"]));
@@ -359,18 +364,18 @@ async fn a_kill_behind_pods_of_many_megabytes_is_told() {
         change("MODIFIED", "6", swollen("big")),
         change("MODIFIED", "7", pod("b", &["watched"])),
     ];
-    let answer = move |asked: &Asked| match asked.line.as_str() {
+    let answer = move |request: &Request| match request.line.as_str() {
         line if line.contains("watch=true") && line.contains("resourceVersion=5") => {
             Answer::open(&watched)
         }
         line if line.contains("watch=true") => Answer::open(&[]),
         line if line.starts_with("GET /api/v1/pods") => list(&items),
-        line if line.starts_with("POST") => events.create(asked),
+        line if line.starts_with("POST") => events.create(request),
         _ => none(),
     };
     let (mut fake, cluster) = Fake::start(answer).await;
     lead(&mut fake, &cluster, 2).await;
-    assert_eq!(told(&fake.asked()), ["listed", "watched"]);
+    assert_eq!(reported(&fake.requests()), ["listed", "watched"]);
 }
 
 #[tokio::test]
@@ -380,10 +385,10 @@ async fn pods_that_are_too_large_for_a_page_come_on_smaller_ones() {
     let mut large = pod("large", &["a"]);
     large["spec"]["env"] = json!(vec!["\u{1}".repeat(100); 44_000]);
     let pages = [large, pod("b", &["b"])];
-    let answer = move |asked: &Asked| {
-        let line = asked.line.as_str();
+    let answer = move |request: &Request| {
+        let line = request.line.as_str();
         if line.starts_with("POST") {
-            return events.create(asked);
+            return events.create(request);
         }
         if line.contains("watch=true") {
             return Answer::open(&[]);
@@ -404,5 +409,5 @@ async fn pods_that_are_too_large_for_a_page_come_on_smaller_ones() {
     };
     let (mut fake, cluster) = Fake::start(answer).await;
     lead(&mut fake, &cluster, 2).await;
-    assert_eq!(told(&fake.asked()), ["a", "b"]);
+    assert_eq!(reported(&fake.requests()), ["a", "b"]);
 }

@@ -13,7 +13,7 @@ use service::error_chain::chain;
 use tokio::sync::Notify;
 
 use super::runtimes::Runtimes;
-use crate::cri::Identity;
+use crate::cri::ContainerInfo;
 use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
 use crate::sinks::Backoff;
@@ -47,7 +47,7 @@ impl ContainerNames {
     }
 
     /// Queries no runtime.
-    pub(crate) fn get(&self, id: &str) -> Option<Identity> {
+    pub(crate) fn get(&self, id: &str) -> Option<ContainerInfo> {
         self.lock().get(id).cloned()
     }
 
@@ -65,7 +65,7 @@ impl ContainerNames {
         found.map(|found| (found.container, found.pod))
     }
 
-    pub(crate) fn insert(&self, found: Identity) {
+    pub(crate) fn insert(&self, found: ContainerInfo) {
         self.update(|table| table.insert(found));
     }
 
@@ -153,7 +153,7 @@ impl ContainerNames {
     /// Whether every runtime has listed its containers.
     async fn list_all(&self, runtimes: &Runtimes) -> bool {
         let all = runtimes.find().await.0;
-        let queries = all.iter().map(|cri| cri.all(PATIENCE));
+        let queries = all.iter().map(|cri| cri.list_all(PATIENCE));
         let mut is_complete = !all.is_empty();
         for answer in futures::future::join_all(queries).await {
             match answer {
@@ -177,7 +177,7 @@ impl ContainerNames {
         let due = table.next_due();
         update(&mut table);
         self.counts.dropped.inc_by(table.dropped - before);
-        self.counts.show(table.known_len(), table.requested_len());
+        self.counts.set(table.known_len(), table.requested_len());
         if table.next_due() != due {
             self.changed.notify_one();
         }

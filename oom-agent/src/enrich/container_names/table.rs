@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::cri::Identity;
+use crate::cri::ContainerInfo;
 use crate::sinks::Backoff;
 
 /// The most known containers, removed ones included: what Kubernetes allows a node, and their predecessors.
@@ -31,7 +31,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct KnownContainer {
-    found: Identity,
+    found: ContainerInfo,
     /// Its cgroup exists.
     lives: bool,
     /// It is in `gone`, although it may live again.
@@ -51,7 +51,7 @@ struct Request {
 // === impl Table ===
 
 impl Table {
-    pub(super) fn get(&self, id: &str) -> Option<&Identity> {
+    pub(super) fn get(&self, id: &str) -> Option<&ContainerInfo> {
         self.known.get(id).map(|known| &known.found)
     }
 
@@ -92,7 +92,7 @@ impl Table {
         }
     }
 
-    pub(super) fn insert(&mut self, found: Identity) {
+    pub(super) fn insert(&mut self, found: ContainerInfo) {
         let id = found.container.id.clone();
         let lives = self.requested.remove(&id).is_some_and(|it| it.lives);
         if let Some(known) = self.known.get_mut(&id) {
@@ -194,8 +194,8 @@ mod tests {
     use super::*;
     use crate::incident::Container;
 
-    fn identity(id: &str, name: &str) -> Identity {
-        Identity {
+    fn identity(id: &str, name: &str) -> ContainerInfo {
+        ContainerInfo {
             container: Container {
                 id: id.to_owned(),
                 name: Some(name.to_owned()),

@@ -1,4 +1,4 @@
-//! An API server of this process, on a port of its own: HTTP as it comes over the wire.
+//! A fake API server in this process: real HTTP on its own port.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -9,32 +9,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::Cluster;
-use crate::k8s::find;
+use crate::k8s::find_credentials;
 
-/// A request as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     /// `GET /api/v1/pods?limit=100`.
     pub(crate) line: String,
     /// `null` without a body.
     pub(crate) body: Value,
 }
 
-/// An answer.
 pub(crate) struct Answer {
     code: u16,
     text: String,
-    /// A watch that goes on, and says no more.
+    /// A watch that stays open without further changes.
     open: bool,
 }
 
-/// The server; it ends with the test's runtime.
+/// Ends with the test's runtime.
 pub(crate) struct Fake {
-    asked: watch::Receiver<Vec<Asked>>,
+    requests: watch::Receiver<Vec<Request>>,
     kubeconfig: tempfile::NamedTempFile,
 }
 
-type Log = Arc<Mutex<watch::Sender<Vec<Asked>>>>;
+type Log = Arc<Mutex<watch::Sender<Vec<Request>>>>;
 
 // === impl Answer ===
 
@@ -48,12 +46,12 @@ impl Answer {
         }
     }
 
-    /// The API server's own form of a refusal.
+    /// A refusal as the API server writes it.
     pub(crate) fn status(code: u16) -> Self {
         Self::json(code, &status(code))
     }
 
-    /// The changes of a watch, which then ends.
+    /// A watch that ends after these changes.
     pub(crate) fn changes(changes: &[Value]) -> Self {
         let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
         Self {
@@ -63,7 +61,7 @@ impl Answer {
         }
     }
 
-    /// The same, and it goes on.
+    /// A watch that stays open after these changes.
     pub(crate) fn open(changes: &[Value]) -> Self {
         Self {
             open: true,
@@ -71,7 +69,7 @@ impl Answer {
         }
     }
 
-    /// As a connection that breaks there.
+    /// As a connection that breaks after `length` bytes.
     pub(crate) fn cut_to(mut self, length: usize) -> Self {
         self.text.truncate(length);
         self
@@ -91,9 +89,9 @@ pub(crate) fn status(code: u16) -> Value {
 // === impl Fake ===
 
 impl Fake {
-    /// `answer` decides on each request.
+    /// Calls `answer` for each request.
     pub(crate) async fn start(
-        answer: impl FnMut(&Asked) -> Answer + Send + 'static,
+        answer: impl FnMut(&Request) -> Answer + Send + 'static,
     ) -> (Self, Cluster) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
@@ -105,7 +103,7 @@ impl Fake {
             "users": [{"name": "u", "user": {}}],
         });
         kubeconfig.write_all(config.to_string().as_bytes()).unwrap();
-        let (log, asked) = watch::channel(Vec::new());
+        let (log, requests) = watch::channel(Vec::new());
         let log: Log = Arc::new(Mutex::new(log));
         let answer = Arc::new(Mutex::new(answer));
         tokio::spawn(async move {
@@ -113,24 +111,31 @@ impl Fake {
                 tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&answer)));
             }
         });
-        let found = find(Some(kubeconfig.path())).await.unwrap().unwrap();
+        let found = find_credentials(Some(kubeconfig.path()))
+            .await
+            .unwrap()
+            .unwrap();
         let cluster = Cluster::new(found).unwrap();
-        (Self { asked, kubeconfig }, cluster)
+        let fake = Self {
+            requests,
+            kubeconfig,
+        };
+        (fake, cluster)
     }
 
-    /// What was asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    /// The requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
         assert!(self.kubeconfig.path().exists());
-        self.asked.borrow().clone()
+        self.requests.borrow().clone()
     }
 
-    /// Waits until what was asked satisfies `enough`.
-    pub(crate) async fn until(&mut self, enough: impl FnMut(&Vec<Asked>) -> bool) {
-        self.asked.wait_for(enough).await.unwrap();
+    /// Waits until the requests satisfy `enough`.
+    pub(crate) async fn wait_until(&mut self, enough: impl FnMut(&Vec<Request>) -> bool) {
+        self.requests.wait_for(enough).await.unwrap();
     }
 }
 
-async fn serve(stream: TcpStream, log: Log, answer: Arc<Mutex<impl FnMut(&Asked) -> Answer>>) {
+async fn serve(stream: TcpStream, log: Log, answer: Arc<Mutex<impl FnMut(&Request) -> Answer>>) {
     let mut stream = BufReader::new(stream);
     loop {
         let (mut line, mut length) = (String::new(), 0);
@@ -149,12 +154,12 @@ async fn serve(stream: TcpStream, log: Log, answer: Arc<Mutex<impl FnMut(&Asked)
         }
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
-        let asked = Asked {
+        let request = Request {
             line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        let answer = (answer.lock().unwrap())(&asked);
-        log.lock().unwrap().send_modify(|all| all.push(asked));
+        let answer = (answer.lock().unwrap())(&request);
+        log.lock().unwrap().send_modify(|all| all.push(request));
         let Answer { code, text, open } = answer;
         let length = if open {
             String::new()
@@ -166,8 +171,8 @@ async fn serve(stream: TcpStream, log: Log, answer: Arc<Mutex<impl FnMut(&Asked)
             return;
         }
         if open {
-            // Until the other side goes.
-            let _gone = stream.read_u8().await;
+            // Until the client closes.
+            let _closed = stream.read_u8().await;
             return;
         }
     }

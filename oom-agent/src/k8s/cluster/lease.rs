@@ -1,4 +1,4 @@
-//! A Lease of `coordination.k8s.io/v1`: read whole, written only over the version that was read.
+//! A Lease of `coordination.k8s.io/v1`: a write replaces only the version that was read.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::PostParams;
 
-use super::{ApiError, Cluster, PATIENCE};
+use super::{ApiError, Cluster, REQUEST_TIMEOUT};
 use crate::k8s::error::{Attempt, CONTROLLER};
 use crate::k8s::refusal::is_denial;
 
@@ -23,42 +23,44 @@ const WRITE: Attempt = Attempt {
     client: &CONTROLLER,
 };
 
-/// Who may act.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lease {
-    /// Empty where it was released.
-    pub holder: String,
-    /// How long it holds after a renewal.
-    pub duration: Duration,
-    /// When its holder took it.
-    pub acquired: Option<Timestamp>,
-    /// When its holder renewed it last, by the holder's clock.
-    pub renewed: Option<Timestamp>,
-    /// How often it went to another holder.
-    pub transitions: i32,
-    /// Changes with every write; empty for a lease that is yet to be created.
-    pub version: String,
+pub(crate) struct Lease {
+    /// Empty after a release.
+    pub(crate) holder: String,
+    /// How long it is valid after a renewal.
+    pub(crate) duration: Duration,
+    pub(crate) acquired: Option<Timestamp>,
+    /// By the holder's clock.
+    pub(crate) renewed: Option<Timestamp>,
+    /// How often the holder changed.
+    pub(crate) transitions: i32,
+    /// Changes with every write; empty before the lease is created.
+    pub(crate) version: String,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
     /// `None` where it does not exist.
-    pub async fn lease(&self, namespace: &str, name: &str) -> Result<Option<Lease>, ApiError> {
+    pub(crate) async fn read_lease(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Lease>, ApiError> {
         let api: Api<WireLease> = Api::namespaced(self.client.clone(), namespace);
-        let lease = READ.within(PATIENCE, api.get_opt(name)).await?;
-        Ok(lease.map(plain))
+        let lease = READ.within(REQUEST_TIMEOUT, api.get_opt(name)).await?;
+        Ok(lease.map(from_wire))
     }
 
-    /// Creates it where its version is empty, else replaces just that version; false where somebody else was faster.
-    pub async fn write_lease(
+    /// Creates it where its version is empty, else replaces that version. False where another was faster.
+    pub(crate) async fn write_lease(
         &self,
         namespace: &str,
         name: &str,
         lease: &Lease,
     ) -> Result<bool, ApiError> {
         let api: Api<WireLease> = Api::namespaced(self.client.clone(), namespace);
-        let body = wire(namespace, name, lease);
+        let body = to_wire(namespace, name, lease);
         let params = PostParams::default();
         let written = async {
             if lease.version.is_empty() {
@@ -70,7 +72,7 @@ impl Cluster {
         let written = async {
             match written.await {
                 Ok(_) => Ok(true),
-                // 404: it was deleted meanwhile.
+                // 404: another has deleted it.
                 Err(kube::Error::Api(status))
                     if matches!(status.code, 404 | 409) && !is_denial(&status.message) =>
                 {
@@ -79,11 +81,11 @@ impl Cluster {
                 Err(error) => Err(error),
             }
         };
-        WRITE.within(PATIENCE, written).await
+        WRITE.within(REQUEST_TIMEOUT, written).await
     }
 }
 
-fn plain(lease: WireLease) -> Lease {
+fn from_wire(lease: WireLease) -> Lease {
     let spec = lease.spec.unwrap_or_default();
     let seconds = spec.lease_duration_seconds.unwrap_or_default();
     Lease {
@@ -96,7 +98,7 @@ fn plain(lease: WireLease) -> Lease {
     }
 }
 
-fn wire(namespace: &str, name: &str, lease: &Lease) -> WireLease {
+fn to_wire(namespace: &str, name: &str, lease: &Lease) -> WireLease {
     WireLease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),

@@ -1,5 +1,5 @@
-//! Pods, cut down to how their containers ended while they are read: what else a pod has is skipped
-//! by the parser and never in memory as a whole.
+//! Pods, reduced to how their containers ended. The parser skips all else, which is never in memory as a
+//! whole.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use super::{ApiError, Cluster, read};
 use crate::k8s::error::{Attempt, CONTROLLER};
 use crate::k8s::wire::CallError;
 
-/// The longest page and the longest change, in bytes without what is in long strings. etcd takes no object
-/// of more than 1.5 MiB, of which Go's JSON makes six times as much at most.
+/// The longest page and the longest change, in bytes, long strings not counted. etcd refuses objects above
+/// 1.5 MiB, and Go's JSON makes them six times as long at most.
 const PAGE_LEN: usize = 24 << 20;
 const CHANGE_LEN: usize = 16 << 20;
 
-/// Given to a page.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For one page.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The server ends a watch after this many seconds; the next goes on where it ended.
+/// The server ends a watch after this time; the next one resumes there.
 const WATCH_SECONDS: u32 = 290;
 
-/// Bookmarks come every minute; a server that says nothing for this long has been lost.
-const SILENCE: Duration = Duration::from_mins(3);
+/// Bookmarks come every minute; a connection without any for this long is lost.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 
 const LIST: Attempt = Attempt {
     to: "list pods",
@@ -41,114 +41,100 @@ const WATCH: Attempt = Attempt {
     client: &CONTROLLER,
 };
 
-/// How the containers of a pod stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodStatus {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Where it runs.
-    pub node: Option<String>,
-    /// Its containers, of all lists.
-    pub containers: Vec<ContainerStatus>,
+pub(crate) struct PodStatus {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) node: Option<String>,
+    /// Of all lists.
+    pub(crate) containers: Vec<ContainerStatus>,
 }
 
-/// How a container stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerStatus {
-    /// Which of the spec's lists it is in.
-    pub list: List,
-    /// Its name, the only one of that name in the pod.
-    pub name: String,
-    /// Instances that have ended: the last before this one, and this one.
-    pub ended: Vec<Ended>,
+pub(crate) struct ContainerStatus {
+    pub(crate) list: List,
+    /// Unique in the pod.
+    pub(crate) name: String,
+    /// The instances that have ended: the one before, and the current one.
+    pub(crate) ended: Vec<Ended>,
 }
 
 /// A list of containers in a pod's spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
-    /// `spec.containers`.
+pub(crate) enum List {
     Containers,
     /// `spec.initContainers`, sidecars among them.
     InitContainers,
-    /// `spec.ephemeralContainers`.
     EphemeralContainers,
 }
 
 /// An instance of a container that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// `containerd://` and 64 hex digits, or what the runtime calls it.
-    pub container_id: String,
+pub(crate) struct Ended {
+    /// With its scheme: `containerd://` and 64 hex digits.
+    pub(crate) container_id: String,
     /// `OOMKilled`, `Error`, `Completed`, …
-    pub reason: String,
+    pub(crate) reason: String,
     /// 137 after a SIGKILL.
-    pub exit_code: i32,
-    /// When it was started, to the second.
-    pub started_at: Option<Timestamp>,
-    /// When it ended, to the second.
-    pub finished_at: Option<Timestamp>,
+    pub(crate) exit_code: i32,
+    /// To the second.
+    pub(crate) started_at: Option<Timestamp>,
+    /// To the second.
+    pub(crate) finished_at: Option<Timestamp>,
 }
 
 /// A page of the list of pods.
 #[derive(Debug)]
-pub struct Page {
-    /// Some of the pods.
-    pub pods: Vec<PodStatus>,
-    /// Where the next page begins, unless this was the last.
-    pub next: Option<String>,
-    /// Where a watch goes on from the last page.
-    pub version: String,
+pub(crate) struct Page {
+    pub(crate) pods: Vec<PodStatus>,
+    /// The next page's token; `None` on the last page.
+    pub(crate) next: Option<String>,
+    /// The version from which to watch after the last page.
+    pub(crate) version: String,
 }
 
-/// A change of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It is there, and stands so.
+pub(crate) enum Change {
     Applied(PodStatus),
-    /// It has gone, and stood so.
+    /// With the pod's last status.
     Deleted(PodStatus),
-    /// Nothing but time has passed.
-    Passed,
+    /// Only the version has changed.
+    Bookmark,
 }
 
-/// Changes as they come.
-pub struct PodStream {
+pub(crate) struct PodStream {
     lines: Pin<Box<dyn AsyncBufRead + Send>>,
-    /// Where a watch goes on from what has been given.
-    pub version: String,
+    /// The version of the last change returned.
+    pub(crate) version: String,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// The first page, or that after `next`, of `limit` pods: its text is in memory at once. A list that
-    /// takes too long expires.
-    pub async fn list_pods(&self, next: Option<&str>, limit: u32) -> Result<Page, ApiError> {
+    /// The first page, or the one of token `next`, of `limit` pods. Its whole text is in memory. Tokens expire.
+    pub(crate) async fn list_pods(&self, next: Option<&str>, limit: u32) -> Result<Page, ApiError> {
         let mut params = ListParams::default().limit(limit);
         params.continue_token = next.map(str::to_owned);
         let request = Request::new("/api/v1/pods").list(&params);
-        let request = request.map_err(|error| LIST.failed(kube::Error::BuildRequest(error)))?;
-        let answer = LIST.within(PATIENCE, self.client.request_stream(request));
-        let text = read::whole(Box::pin(answer.await?), PAGE_LEN);
-        let text = LIST.within(PATIENCE, text).await?;
+        let request = request.map_err(|error| LIST.error(kube::Error::BuildRequest(error)))?;
+        let answer = LIST.within(PAGE_TIMEOUT, self.client.request_stream(request));
+        let text = read::read_all(Box::pin(answer.await?), PAGE_LEN);
+        let text = LIST.within(PAGE_TIMEOUT, text).await?;
         let list: WireList = parse(LIST, &text)?;
         Ok(Page {
-            pods: list.items.into_iter().map(WirePod::plain).collect(),
+            pods: list.items.into_iter().map(WirePod::into_status).collect(),
             next: list.metadata.next.filter(|next| !next.is_empty()),
             version: list.metadata.resource_version,
         })
     }
 
-    /// What has changed since `version`.
-    pub async fn watch_pods(&self, version: &str) -> Result<PodStream, ApiError> {
+    /// Changes since `version`.
+    pub(crate) async fn watch_pods(&self, version: &str) -> Result<PodStream, ApiError> {
         let params = WatchParams::default().timeout(WATCH_SECONDS);
         let request = Request::new("/api/v1/pods").watch(&params, version);
-        let request = request.map_err(|error| WATCH.failed(kube::Error::BuildRequest(error)))?;
-        let answer = WATCH.within(PATIENCE, self.client.request_stream(request));
+        let request = request.map_err(|error| WATCH.error(kube::Error::BuildRequest(error)))?;
+        let answer = WATCH.within(PAGE_TIMEOUT, self.client.request_stream(request));
         Ok(PodStream {
             lines: Box::pin(answer.await?),
             version: version.to_owned(),
@@ -160,24 +146,24 @@ impl Cluster {
 
 impl PodStream {
     /// The next change; `None` when the server has ended the watch.
-    pub async fn next(&mut self) -> Result<Option<Change>, ApiError> {
-        let line = read::line(&mut self.lines, CHANGE_LEN);
-        let line = WATCH.within(SILENCE, line).await?;
+    pub(crate) async fn next(&mut self) -> Result<Option<Change>, ApiError> {
+        let line = read::read_line(&mut self.lines, CHANGE_LEN);
+        let line = WATCH.within(IDLE_TIMEOUT, line).await?;
         let Some(line) = line else { return Ok(None) };
         let change: WireChange = parse(WATCH, &line)?;
         let (pod, change): (_, fn(PodStatus) -> Change) = match change {
             WireChange::Added(pod) | WireChange::Modified(pod) => (pod, Change::Applied),
             WireChange::Deleted(pod) => (pod, Change::Deleted),
-            WireChange::Bookmark(pod) => (pod, |_| Change::Passed),
-            WireChange::Error(status) => return Err(WATCH.failed(kube::Error::Api(status))),
+            WireChange::Bookmark(pod) => (pod, |_| Change::Bookmark),
+            WireChange::Error(status) => return Err(WATCH.error(kube::Error::Api(status))),
         };
         self.version.clone_from(&pod.metadata.resource_version);
-        Ok(Some(change(pod.plain())))
+        Ok(Some(change(pod.into_status())))
     }
 }
 
 fn parse<'de, T: Deserialize<'de>>(attempt: Attempt, text: &'de [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(text).map_err(|error| attempt.failed(CallError::Malformed(error)))
+    serde_json::from_slice(text).map_err(|error| attempt.error(CallError::Malformed(error)))
 }
 
 #[derive(Deserialize)]
@@ -272,8 +258,8 @@ struct WireEnded {
 // === impl List ===
 
 impl List {
-    /// Its name in a pod's spec.
-    pub fn as_str(self) -> &'static str {
+    /// The name in a pod's spec.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Containers => "containers",
             Self::InitContainers => "initContainers",
@@ -285,7 +271,7 @@ impl List {
 // === impl WirePod ===
 
 impl WirePod {
-    fn plain(self) -> PodStatus {
+    fn into_status(self) -> PodStatus {
         let status = self.status;
         let lists = [
             (List::InitContainers, status.init_containers),
@@ -301,7 +287,7 @@ impl WirePod {
                 .into_iter()
                 .flat_map(|(list, statuses)| {
                     let statuses = statuses.into_iter().flatten();
-                    statuses.map(move |status| status.plain(list))
+                    statuses.map(move |status| status.into_status(list))
                 })
                 .collect(),
         }
@@ -311,7 +297,7 @@ impl WirePod {
 // === impl WireContainer ===
 
 impl WireContainer {
-    fn plain(self, list: List) -> ContainerStatus {
+    fn into_status(self, list: List) -> ContainerStatus {
         let states = [self.last_state, self.state].into_iter().flatten();
         ContainerStatus {
             list,

@@ -1,5 +1,5 @@
-//! Answers in JSON, read up to a bound. Long strings are emptied while they are read: nothing that is
-//! looked for in a pod is one, and Go writes each `<` of an environment or an annotation as six bytes.
+//! Reads JSON up to a limit and empties long strings. No field that is needed is long, and Go writes
+//! each `<` of an environment or an annotation as six bytes.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use futures::io::{AsyncBufRead, AsyncBufReadExt as _};
 /// Longer strings are emptied, in bytes.
 const STRING_LEN: usize = 1024;
 
-/// All of it; an answer of more than `most` bytes that are kept is an error.
-pub(super) async fn whole(
+/// An error where more than `max` bytes are kept.
+pub(super) async fn read_all(
     mut answer: impl AsyncBufRead + Unpin,
-    most: usize,
+    max: usize,
 ) -> io::Result<Vec<u8>> {
     let mut json = Json::default();
     loop {
@@ -20,15 +20,15 @@ pub(super) async fn whole(
             return Ok(json.kept);
         }
         let read = some.len();
-        json.read(some, most)?;
+        json.push_all(some, max)?;
         answer.consume_unpin(read);
     }
 }
 
-/// The next line; `None` at the end. What follows the last newline was cut off, and is not given.
-pub(super) async fn line(
+/// The next line; `None` at the end. Text after the last newline is dropped: it was cut off.
+pub(super) async fn read_line(
     answer: &mut (impl AsyncBufRead + Unpin),
-    most: usize,
+    max: usize,
 ) -> io::Result<Option<Vec<u8>>> {
     let mut json = Json::default();
     loop {
@@ -38,7 +38,7 @@ pub(super) async fn line(
         }
         let end = some.iter().position(|byte| *byte == b'\n');
         let read = end.map_or(some.len(), |end| end.saturating_add(1));
-        json.read(some.get(..read).unwrap_or_default(), most)?;
+        json.push_all(some.get(..read).unwrap_or_default(), max)?;
         answer.consume_unpin(read);
         if end.is_some() {
             return Ok(Some(json.kept));
@@ -46,36 +46,35 @@ pub(super) async fn line(
     }
 }
 
-/// JSON as far as it was read.
 #[derive(Default)]
 struct Json {
     kept: Vec<u8>,
-    /// Where in `kept` the string began that is being read.
+    /// Where in `kept` the current string starts.
     string: Option<usize>,
-    /// That string is too long: what comes of it is left out.
-    left_out: bool,
-    /// The byte before was a backslash in a string.
+    /// The current string is too long: its rest is skipped.
+    skipping: bool,
+    /// The last byte was a backslash in a string.
     escaped: bool,
 }
 
 // === impl Json ===
 
 impl Json {
-    fn read(&mut self, bytes: &[u8], most: usize) -> io::Result<()> {
+    fn push_all(&mut self, bytes: &[u8], max: usize) -> io::Result<()> {
         for &byte in bytes {
-            self.take(byte);
+            self.push(byte);
         }
-        if self.kept.len() > most {
+        if self.kept.len() > max {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
-                format!("it is longer than {most} bytes"),
+                format!("it is longer than {max} bytes"),
             ));
         }
         Ok(())
     }
 
-    fn take(&mut self, byte: u8) {
-        let Some(begun) = self.string else {
+    fn push(&mut self, byte: u8) {
+        let Some(start) = self.string else {
             self.kept.push(byte);
             if byte == b'"' {
                 self.string = Some(self.kept.len());
@@ -86,12 +85,12 @@ impl Json {
         self.escaped = byte == b'\\' && !self.escaped;
         if ends {
             self.kept.push(byte);
-            (self.string, self.left_out) = (None, false);
-        } else if !self.left_out {
+            (self.string, self.skipping) = (None, false);
+        } else if !self.skipping {
             self.kept.push(byte);
-            if self.kept.len().saturating_sub(begun) > STRING_LEN {
-                self.kept.truncate(begun);
-                self.left_out = true;
+            if self.kept.len().saturating_sub(start) > STRING_LEN {
+                self.kept.truncate(start);
+                self.skipping = true;
             }
         }
     }
@@ -105,32 +104,31 @@ mod tests {
 
     use super::*;
 
-    async fn lines(text: &str, buffer: usize) -> Vec<Vec<u8>> {
+    async fn read_lines(text: &str, buffer: usize) -> Vec<Vec<u8>> {
         let mut answer = BufReader::with_capacity(buffer, text.as_bytes());
         let mut lines = Vec::new();
-        while let Some(line) = line(&mut answer, 1 << 20).await.unwrap() {
+        while let Some(line) = read_line(&mut answer, 1 << 20).await.unwrap() {
             lines.push(line);
         }
         lines
     }
 
-    /// What is left of a value.
-    fn emptied(value: &Value) -> Value {
+    fn without_long_strings(value: &Value) -> Value {
         match value {
             Value::String(text) if json!(text).to_string().len() - 2 > STRING_LEN => json!(""),
-            Value::Array(all) => all.iter().map(emptied).collect(),
+            Value::Array(all) => all.iter().map(without_long_strings).collect(),
             Value::Object(all) => all
                 .iter()
-                .map(|(key, value)| (key.clone(), emptied(value)))
+                .map(|(key, value)| (key.clone(), without_long_strings(value)))
                 .collect(),
             other => other.clone(),
         }
     }
 
     proptest! {
-        /// Whatever is in a string, and wherever the buffer ends.
+        /// For any strings and any buffer size.
         #[test]
-        fn what_is_short_comes_as_it_was_and_what_is_long_comes_empty(
+        fn long_strings_are_emptied_and_all_else_is_kept(
             texts in prop::collection::vec(("[a-z\"\\\\<é😀\n]{0,9}", 0..400_usize), 1..6),
             buffer in 1..4096_usize,
         ) {
@@ -138,28 +136,28 @@ mod tests {
             let value = json!({"texts": texts, "last": 7});
             let text = format!("{value}\n{value}\ncut off");
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let lines = runtime.block_on(lines(&text, buffer));
+            let lines = runtime.block_on(read_lines(&text, buffer));
             prop_assert_eq!(lines.len(), 2);
             for line in lines {
                 let read: Value = serde_json::from_slice(&line).unwrap();
-                prop_assert_eq!(read, emptied(&value));
+                prop_assert_eq!(read, without_long_strings(&value));
             }
-            let all = runtime.block_on(whole(BufReader::with_capacity(buffer, text.as_bytes()), 1 << 20));
+            let all = runtime.block_on(read_all(BufReader::with_capacity(buffer, text.as_bytes()), 1 << 20));
             prop_assert!(all.unwrap().ends_with(b"cut off"));
         }
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_bounded_and_what_is_left_out_is_not() {
+    async fn only_kept_bytes_count_towards_the_limit() {
         let long = format!("\"{}\"\n", "<".repeat(1 << 20));
         assert_eq!(
-            line(&mut long.as_bytes(), 64).await.unwrap().unwrap(),
+            read_line(&mut long.as_bytes(), 64).await.unwrap().unwrap(),
             b"\"\"\n"
         );
         let many = format!("[{}0]\n", "0,".repeat(64));
         for error in [
-            line(&mut many.as_bytes(), 64).await.err(),
-            whole(many.as_bytes(), 64).await.err(),
+            read_line(&mut many.as_bytes(), 64).await.err(),
+            read_all(many.as_bytes(), 64).await.err(),
         ] {
             assert_eq!(error.unwrap().kind(), io::ErrorKind::FileTooLarge);
         }

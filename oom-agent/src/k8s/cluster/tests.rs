@@ -1,10 +1,10 @@
-//! What goes over the wire, and what is made of answers.
+//! The requests on the wire, and how answers are read.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fake::{Answer, Asked, Fake, status};
+use super::fake::{Answer, Fake, Request, status};
 use super::*;
 
 fn pod(name: &str, version: &str, status: &Value) -> Value {
@@ -23,7 +23,7 @@ fn killed(id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
+async fn a_list_comes_in_pages_with_all_ended_containers() {
     let status = json!({
         "phase": "Running",
         "initContainerStatuses": [{"name": "fill", "state": killed("containerd://1"), "lastState": {}}],
@@ -31,8 +31,8 @@ async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
             "lastState": killed("containerd://2")}],
         "ephemeralContainerStatuses": [{"name": "debug", "state": killed("containerd://3")}],
     });
-    let answer = move |asked: &Asked| {
-        if asked.line.contains("continue=more") {
+    let answer = move |request: &Request| {
+        if request.line.contains("continue=more") {
             let items = [pod("b", "8", &json!({}))];
             let list =
                 json!({"metadata": {"resourceVersion": "9", "continue": ""}, "items": items});
@@ -68,11 +68,11 @@ async fn a_list_comes_in_pages_with_all_that_ended_in_it() {
     let last = cluster.list_pods(first.next.as_deref(), 100).await.unwrap();
     assert_eq!((last.next, last.version.as_str()), (None, "9"));
     assert_eq!(last.pods[0].containers, []);
-    assert_eq!(fake.asked()[0].line, "GET /api/v1/pods?&limit=100");
+    assert_eq!(fake.requests()[0].line, "GET /api/v1/pods?&limit=100");
 }
 
 #[tokio::test]
-async fn a_watch_gives_changes_and_where_to_go_on() {
+async fn a_watch_gives_changes_and_the_version_to_resume_at() {
     let changes = [
         json!({"type": "ADDED", "object": pod("a", "10", &json!({}))}),
         json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1",
@@ -83,11 +83,11 @@ async fn a_watch_gives_changes_and_where_to_go_on() {
     let (fake, cluster) = Fake::start(move |_| Answer::open(&changes)).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(matches!(stream.next().await, Ok(Some(Change::Applied(_)))));
-    assert_eq!(stream.next().await.unwrap(), Some(Change::Passed));
+    assert_eq!(stream.next().await.unwrap(), Some(Change::Bookmark));
     assert_eq!(stream.version, "11");
     assert!(matches!(stream.next().await, Ok(Some(Change::Deleted(_)))));
     assert!(stream.next().await.unwrap_err().is_expired());
-    let line = &fake.asked()[0].line;
+    let line = &fake.requests()[0].line;
     assert!(
         line.contains("watch=true")
             && line.contains("resourceVersion=9")
@@ -97,11 +97,11 @@ async fn a_watch_gives_changes_and_where_to_go_on() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_cut_off_is_not_given() {
+async fn a_change_that_is_cut_off_is_dropped() {
     let change = json!({"type": "ADDED", "object": pod("a", "10", &json!({}))});
     let whole = change.to_string().len() + 1;
     let answer =
-        move |_: &Asked| Answer::changes(&[change.clone(), change.clone()]).cut_to(whole + 40);
+        move |_: &Request| Answer::changes(&[change.clone(), change.clone()]).cut_to(whole + 40);
     let (_fake, cluster) = Fake::start(answer).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(stream.next().await.unwrap().is_some());
@@ -109,7 +109,7 @@ async fn a_change_that_is_cut_off_is_not_given() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_refused() {
+async fn an_endless_answer_is_refused() {
     let endless = vec![0; 9 << 20];
     let (_fake, cluster) = Fake::start(move |_| Answer::changes(&[json!(endless)])).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
@@ -118,7 +118,7 @@ async fn an_answer_without_end_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_makes_no_sense_is_an_error() {
+async fn a_malformed_answer_is_an_error() {
     let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
     let listed = cluster.list_pods(None, 100).await;
     assert!(listed.unwrap_err().is_unreadable());
@@ -130,8 +130,8 @@ async fn a_refusal_names_the_missing_right() {
     let refusals = [
         cluster.list_pods(None, 100).await.err(),
         cluster.watch_pods("1").await.err(),
-        cluster.agent_events("shop", "a").await.err(),
-        cluster.lease("penguins", "l").await.err(),
+        cluster.list_agent_events("shop", "a").await.err(),
+        cluster.read_lease("penguins", "l").await.err(),
     ];
     let rights = [
         "`list` on `pods`",
@@ -148,7 +148,7 @@ async fn a_refusal_names_the_missing_right() {
 }
 
 #[tokio::test]
-async fn a_busy_server_is_asked_again_and_an_old_version_is_not() {
+async fn a_busy_server_is_transient_and_an_old_version_is_expired() {
     for (code, transient) in [(401, true), (429, true), (503, true), (422, false)] {
         let (_fake, cluster) = Fake::start(move |_| Answer::status(code)).await;
         let error = cluster.list_pods(None, 100).await.unwrap_err();
@@ -160,8 +160,8 @@ async fn a_busy_server_is_asked_again_and_an_old_version_is_not() {
 }
 
 #[tokio::test]
-async fn an_agents_event_is_read_as_far_as_it_tells() {
-    let answer = |_: &Asked| {
+async fn an_agents_event_is_read_with_any_fields_missing() {
+    let answer = |_: &Request| {
         let event = json!({
             "metadata": {"name": "a.1", "namespace": "shop", "annotations": {
                 "oom-bonker.dev/container-id": "17db", "oom-bonker.dev/pod-api-uid": "other"}},
@@ -173,7 +173,7 @@ async fn an_agents_event_is_read_as_far_as_it_tells() {
         Answer::json(200, &json!({"metadata": {}, "items": [event, bare]}))
     };
     let (fake, cluster) = Fake::start(answer).await;
-    let events = cluster.agent_events("shop", "a").await.unwrap();
+    let events = cluster.list_agent_events("shop", "a").await.unwrap();
     let whole = AgentEvent {
         pod_uid: Some("other".to_owned()),
         container: Some("main".to_owned()),
@@ -182,13 +182,13 @@ async fn an_agents_event_is_read_as_far_as_it_tells() {
         counted: Some("2026-11-21T09:05:00Z".parse().unwrap()),
     };
     assert_eq!(events, [whole, AgentEvent::default()]);
-    let line = &fake.asked()[0].line;
+    let line = &fake.requests()[0].line;
     let selector = "regarding.kind%3DPod%2Cregarding.name%3Da%2CreportingController%3Doom-bonker.dev%2Foom-agent";
     assert!(line.contains(selector), "{line}");
 }
 
-fn note() -> Note {
-    Note {
+fn new_event() -> NewEvent {
+    NewEvent {
         namespace: "shop".to_owned(),
         pod: "hungry".to_owned(),
         uid: "a38c".to_owned(),
@@ -203,22 +203,22 @@ fn note() -> Note {
 }
 
 #[tokio::test]
-async fn the_event_is_whole_and_one_that_stands_already_is_no_failure() {
-    let mut stands = false;
-    let answer = move |asked: &Asked| {
-        if std::mem::replace(&mut stands, true) {
+async fn an_event_is_created_once_with_all_its_fields() {
+    let mut exists = false;
+    let answer = move |request: &Request| {
+        if std::mem::replace(&mut exists, true) {
             Answer::status(409)
         } else {
-            Answer::json(201, &asked.body)
+            Answer::json(201, &request.body)
         }
     };
     let (fake, cluster) = Fake::start(answer).await;
-    assert!(cluster.write_note(&note(), "me").await.unwrap());
-    assert!(!cluster.write_note(&note(), "me").await.unwrap());
-    let asked = &fake.asked()[0];
-    assert_eq!(asked.line, "POST /api/v1/namespaces/shop/events?");
+    assert!(cluster.create_event(&new_event(), "me").await.unwrap());
+    assert!(!cluster.create_event(&new_event(), "me").await.unwrap());
+    let request = &fake.requests()[0];
+    assert_eq!(request.line, "POST /api/v1/namespaces/shop/events?");
     assert_eq!(
-        asked.body,
+        request.body,
         json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": "hungry.k8s-a38c-17db-1", "namespace": "shop",
@@ -235,7 +235,6 @@ async fn the_event_is_whole_and_one_that_stands_already_is_no_failure() {
     );
 }
 
-/// A refusal in these words.
 fn refusal(code: u16, reason: &str, message: &str) -> Value {
     let mut body = status(code);
     (body["reason"], body["message"]) = (json!(reason), json!(message));
@@ -243,10 +242,10 @@ fn refusal(code: u16, reason: &str, message: &str) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_no_missing_right_and_no_duplicate_is_told_as_itself() {
+async fn a_refusal_of_an_event_names_its_cause() {
     const WEBHOOK: &str = "admission webhook \"w.example\" denied the request: no";
     const QUOTA: &str = "events \"a.1\" is forbidden: exceeded quota: q, requested: count/events=1";
-    for (code, message, told, transient) in [
+    for (code, message, advice, transient) in [
         (
             403,
             "namespace shop because it is being terminated",
@@ -260,10 +259,10 @@ async fn what_is_no_missing_right_and_no_duplicate_is_told_as_itself() {
     ] {
         let body = refusal(code, "", message);
         let (_fake, cluster) = Fake::start(move |_| Answer::json(code, &body)).await;
-        let error = cluster.write_note(&note(), "me").await.unwrap_err();
+        let error = cluster.create_event(&new_event(), "me").await.unwrap_err();
         let text = crate::chain(&error).to_string();
         assert!(
-            text.contains(told) && text.contains(message),
+            text.contains(advice) && text.contains(message),
             "{code} {text}"
         );
         assert_eq!(error.is_transient(), transient, "{text}");
@@ -271,7 +270,7 @@ async fn what_is_no_missing_right_and_no_duplicate_is_told_as_itself() {
 }
 
 #[tokio::test]
-async fn a_lease_that_a_webhook_denies_is_nobody_elses() {
+async fn a_lease_that_a_webhook_denies_is_an_error() {
     let body = refusal(
         409,
         "Conflict",
@@ -285,9 +284,9 @@ async fn a_lease_that_a_webhook_denies_is_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_lease_is_replaced_only_as_it_was_read() {
-    let answer = |asked: &Asked| {
-        if asked.line.starts_with("GET") {
+async fn a_lease_is_replaced_only_at_the_version_read() {
+    let answer = |request: &Request| {
+        if request.line.starts_with("GET") {
             return Answer::json(
                 200,
                 &json!({"metadata": {"name": "l", "resourceVersion": "41"},
@@ -299,7 +298,7 @@ async fn a_lease_is_replaced_only_as_it_was_read() {
     };
     let (fake, cluster) = Fake::start(answer).await;
     assert_eq!(cluster.namespace(), "penguins");
-    let lease = cluster.lease("penguins", "l").await.unwrap().unwrap();
+    let lease = cluster.read_lease("penguins", "l").await.unwrap().unwrap();
     assert_eq!(
         (lease.holder.as_str(), lease.version.as_str()),
         ("other", "41")
@@ -307,7 +306,7 @@ async fn a_lease_is_replaced_only_as_it_was_read() {
     assert_eq!(lease.duration, Duration::from_secs(15));
     let written = cluster.write_lease("penguins", "l", &lease).await.unwrap();
     assert!(!written);
-    let put = &fake.asked()[1];
+    let put = &fake.requests()[1];
     let path = "/apis/coordination.k8s.io/v1/namespaces/penguins/leases/l?";
     assert_eq!(put.line, format!("PUT {path}"));
     assert_eq!(put.body["metadata"]["resourceVersion"], "41");
@@ -315,22 +314,22 @@ async fn a_lease_is_replaced_only_as_it_was_read() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_not_there_is_created() {
-    let answer = |asked: &Asked| {
-        if asked.line.starts_with("GET") {
+async fn a_missing_lease_is_created() {
+    let answer = |request: &Request| {
+        if request.line.starts_with("GET") {
             Answer::status(404)
         } else {
-            Answer::json(201, &asked.body)
+            Answer::json(201, &request.body)
         }
     };
     let (fake, cluster) = Fake::start(answer).await;
-    assert_eq!(cluster.lease("penguins", "l").await.unwrap(), None);
+    assert_eq!(cluster.read_lease("penguins", "l").await.unwrap(), None);
     let first = Lease {
         holder: "me".to_owned(),
         ..Lease::default()
     };
     let written = cluster.write_lease("penguins", "l", &first).await.unwrap();
     assert!(written);
-    let line = &fake.asked()[1].line;
+    let line = &fake.requests()[1].line;
     assert!(line.starts_with("POST"), "{line}");
 }

@@ -1,14 +1,17 @@
-//! What became of the container, and what its memory gives away of how it came to that. Pure.
+//! The sentences on the container's fate and on what held its memory. Pure.
 
 use memcg::{Memory, is_within};
 use oom_capture::Rss;
 
-use super::{CELLS, COMM_LEN, Kill, capital, comm, container_name, holder_name, shown};
+use super::{
+    CELLS, COMM_LEN, KillText, capitalize, comm_or_default, container_name, escape_and_cut,
+    holder_name,
+};
 use crate::incident::{Holder, Outcome, Scope, Victim};
 use crate::size::size;
 
-/// The sentences between the first and the next step, as far as there is something to say.
-pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {
+/// The sentences between the headline and the next step.
+pub(super) fn sentences(kill: &KillText<'_>) -> Vec<String> {
     let before = kill.incident.before.as_ref();
     let before = before.filter(|_| kill.incident.is_at_limit());
     let all = [
@@ -29,7 +32,7 @@ pub(super) fn list(kill: &Kill<'_>) -> Vec<String> {
     all.into_iter().flatten().collect()
 }
 
-fn group(kill: &Kill<'_>) -> Option<String> {
+fn group(kill: &KillText<'_>) -> Option<String> {
     let others = kill.draft.victim_count().checked_sub(1)?;
     let processes = match others {
         0 => return None,
@@ -41,7 +44,7 @@ fn group(kill: &Kill<'_>) -> Option<String> {
     ))
 }
 
-fn fate(kill: &Kill<'_>) -> Option<String> {
+fn fate(kill: &KillText<'_>) -> Option<String> {
     kill.draft.subject()?;
     let text = match kill.draft.outcome() {
         Outcome::ContainerDied if kill.draft.victims().len() > 1 => {
@@ -59,8 +62,8 @@ fn fate(kill: &Kill<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Of a group the first alone tells nothing.
-fn resident(kill: &Kill<'_>) -> Option<String> {
+/// The figures of one victim do not describe a group.
+fn resident(kill: &KillText<'_>) -> Option<String> {
     if kill.draft.victims().len() > 1 {
         return None;
     }
@@ -71,8 +74,8 @@ fn resident(kill: &Kill<'_>) -> Option<String> {
         (rss.shmem, "shared"),
     ];
     let total = rss.total();
-    let held = format!("{} held {}", comm(kill.victim?), size(total));
-    // The small ones say nothing.
+    let held = format!("{} held {}", comm_or_default(kill.victim?), size(total));
+    // Small parts are left out.
     let large = kinds.into_iter().filter(|(bytes, _)| *bytes > total / 16);
     let large: Vec<(u64, &str)> = large.collect();
     Some(match large.as_slice() {
@@ -87,9 +90,9 @@ fn resident(kill: &Kill<'_>) -> Option<String> {
     })
 }
 
-/// Where shared memory decides: how much of how much. It is no process's alone, so that none gives
-/// it away; a victim that took its own along may have had the most of it.
-pub(super) fn shared_bytes(kill: &Kill<'_>) -> Option<(u64, u64)> {
+/// Where most of the memory is shared: how much of how much. It belongs to no single process, and a victim
+/// may have freed the most of it by its death.
+pub(super) fn shared_bytes(kill: &KillText<'_>) -> Option<(u64, u64)> {
     let memory = limits_memory(kill)?;
     let victims = kill.incident.victims.iter();
     let victims = victims.filter_map(|victim| Some(victim.rss_bytes?.shmem));
@@ -99,8 +102,8 @@ pub(super) fn shared_bytes(kill: &Kill<'_>) -> Option<(u64, u64)> {
     (shared > whole / 2).then_some((shared.min(whole), whole))
 }
 
-/// That of the cgroup that has the limit, or of the node.
-fn limits_memory<'a>(kill: &Kill<'a>) -> Option<&'a Memory> {
+/// The memory of the cgroup with the limit, or of the node.
+fn limits_memory<'a>(kill: &KillText<'a>) -> Option<&'a Memory> {
     if matches!(kill.scope, Scope::Confined | Scope::Sysrq) {
         return None;
     }
@@ -108,7 +111,7 @@ fn limits_memory<'a>(kill: &Kill<'a>) -> Option<&'a Memory> {
     memory.find(|memory| memory.cgroup == kill.incident.limit_cgroup)
 }
 
-fn shared(kill: &Kill<'_>) -> Option<String> {
+fn shared(kill: &KillText<'_>) -> Option<String> {
     if let Some((shared, whole)) = shared_bytes(kill) {
         return Some(format!(
             "{} of the {} is shared memory (memory-backed volumes, /dev/shm, memfd).",
@@ -122,8 +125,8 @@ fn shared(kill: &Kill<'_>) -> Option<String> {
     })
 }
 
-/// Swap that is full, or holds much: of the cgroup that has the limit, and of the one whose setting it is.
-fn swap(kill: &Kill<'_>) -> Option<String> {
+/// Swap that is full or large, of the cgroup with the limit and of the one whose setting it is.
+fn swap(kill: &KillText<'_>) -> Option<String> {
     let limits = limits_memory(kill)?;
     let setting = kill.incident.setting.as_ref();
     let setting = setting.and_then(|setting| {
@@ -141,8 +144,8 @@ fn swap(kill: &Kill<'_>) -> Option<String> {
     (used > usage / 8).then(|| format!("{} more is in swap.", size(used)))
 }
 
-/// Bytes that the victims held, where that does not explain how the limit was reached.
-pub(super) fn unexplained(kill: &Kill<'_>) -> Option<u64> {
+/// Bytes that the victims held, where these do not explain why the limit was reached.
+pub(super) fn unexplained(kill: &KillText<'_>) -> Option<u64> {
     let limit = kill.incident.setting_bytes()?;
     let victims = kill.draft.victims();
     let all = victims.iter().map(|victim| victim.rss_bytes);
@@ -156,7 +159,7 @@ pub(super) fn unexplained(kill: &Kill<'_>) -> Option<u64> {
     is_unexplained.then_some(held)
 }
 
-fn others(kill: &Kill<'_>) -> Option<String> {
+fn others(kill: &KillText<'_>) -> Option<String> {
     let held = unexplained(kill)?;
     Some(match kill.draft.victims().len() {
         1 => "That is less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.".to_owned(),
@@ -164,8 +167,8 @@ fn others(kill: &Kill<'_>) -> Option<String> {
     })
 }
 
-/// Who holds what several share.
-fn holders(kill: &Kill<'_>) -> Option<String> {
+/// Who holds the memory that several share.
+fn holders(kill: &KillText<'_>) -> Option<String> {
     let holders = &kill.incident.holders;
     if matches!(kill.scope, Scope::Container | Scope::Pod) {
         let held = holders.iter().take(3).filter_map(|holder| {
@@ -184,28 +187,32 @@ fn holders(kill: &Kill<'_>) -> Option<String> {
     let process = hog.process.as_ref();
     let process = process.filter(|_| hog.pod.is_some() || hog.container.is_some());
     let process = process.map_or_else(String::new, |process| {
-        let comm = shown(&process.comm, COMM_LEN);
+        let comm = escape_and_cut(&process.comm, COMM_LEN);
         format!("; its largest process is {comm} (pid {})", process.pid)
     });
-    let name = capital(&holder_name(hog));
+    let name = capitalize(&holder_name(hog));
     Some(format!(
         "{name} holds the most: {}{limit}{process}.",
         size(left)
     ))
 }
 
-/// Who holds more than the victims did, where many share; and how much.
-pub(super) fn hog<'a>(kill: &Kill<'a>) -> Option<(&'a Holder, u64)> {
+/// Who holds more than the victims did, where many share the memory; and how much.
+pub(super) fn hog<'a>(kill: &KillText<'a>) -> Option<(&'a Holder, u64)> {
     if !matches!(kill.scope, Scope::Ancestor | Scope::Node) {
         return None;
     }
-    let killed = |of: &dyn Fn(&Victim) -> bool| -> u64 {
-        let victims = kill.incident.victims.iter().filter(|victim| of(victim));
+    let killed = |matches: &dyn Fn(&Victim) -> bool| -> u64 {
+        let victims = kill
+            .incident
+            .victims
+            .iter()
+            .filter(|victim| matches(victim));
         victims
             .filter_map(|victim| victim.rss_bytes.map(Rss::total))
             .sum()
     };
-    // What was theirs is given back; in the root cgroup nothing is charged but to a process.
+    // The victims' memory is free again. The root cgroup charges processes only.
     let left = |holder: &&Holder| {
         let own = killed(&|victim| {
             let cgroup = victim.cgroup.as_deref();
@@ -229,9 +236,9 @@ fn held_back(count: u64) -> Option<String> {
     ))
 }
 
-/// Of what many share it is any process that wants a page, and where a limit was lowered it is the
-/// runtime, at somebody's request: neither is a reason.
-fn trigger(kill: &Kill<'_>) -> Option<String> {
+/// Not where many share the memory: the trigger is any process that wants a page. Nor where a limit was
+/// lowered: the trigger is the runtime.
+fn trigger(kill: &KillText<'_>) -> Option<String> {
     let is_shared = matches!(kill.scope, Scope::Node | Scope::Ancestor);
     if is_shared || kill.incident.limit_lowered {
         return None;
@@ -241,6 +248,6 @@ fn trigger(kill: &Kill<'_>) -> Option<String> {
     if kill.draft.victims().iter().any(is_victim) {
         return None;
     }
-    let comm = shown(&trigger.comm, COMM_LEN);
+    let comm = escape_and_cut(&trigger.comm, COMM_LEN);
     Some(format!("Set off by {comm} (pid {}).", trigger.pid))
 }

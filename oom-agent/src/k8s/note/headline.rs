@@ -1,45 +1,54 @@
-//! The first sentence of a note: the container, the process, and what was full. With ordinary names it
-//! has at most 120 characters, which is what a terminal shows of it. Pure.
+//! The first sentence of a message: the container, the process and the limit. With ordinary names it has
+//! at most 120 characters, so that it fits a terminal. Pure.
 
 use memcg::{Owners, cgroup as path};
 use service::escape;
 
-use super::{Kill, capital, cgroup, cgroup_name, comm, container_name, pod_name, shown};
+use super::{
+    KillText, capitalize, cgroup, cgroup_name, comm_or_default, container_name, escape_and_cut,
+    pod_name,
+};
 use crate::incident::{Container, LimitKind, Scope, Victim};
-use crate::k8s::draft::On;
+use crate::k8s::draft::Regarding;
 use crate::size::size;
 
-pub(super) fn write(kill: &Kill<'_>) -> String {
+pub(super) fn headline(kill: &KillText<'_>) -> String {
     let Some(victim) = kill.victim else {
         return "The OOM killer struck, and nothing is known of its victim.".to_owned();
     };
-    let who = format!("{} (pid {})", comm(victim), victim.pid);
+    let who = format!("{} (pid {})", comm_or_default(victim), victim.pid);
     let place = place(kill, victim);
     let killed = match &place {
         Some(place) => format!("{who} in {place} was OOM-killed"),
         None => format!("{who} was OOM-killed"),
     };
     let limit = kill.incident.limit_bytes;
-    let of =
+    let of_size =
         |bytes: Option<u64>| bytes.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
     let whose = match kill.scope {
         Scope::Container => {
             let place = place.unwrap_or_else(|| "the container".to_owned());
             let bytes = kill.incident.setting_bytes();
-            return format!("{}: {who} was OOM-killed.", full(kill, &place, &of(bytes)));
+            return format!(
+                "{}: {who} was OOM-killed.",
+                limit_hit(kill, &place, &of_size(bytes))
+            );
         }
         Scope::Nested => {
             let place = place.unwrap_or_else(|| "the container".to_owned());
             let within = format!("a cgroup within {place}");
-            return format!("{}: {who} was OOM-killed.", full(kill, &within, &of(limit)));
+            return format!(
+                "{}: {who} was OOM-killed.",
+                limit_hit(kill, &within, &of_size(limit))
+            );
         }
-        Scope::Pod => full(kill, "the pod", &of(limit)),
-        Scope::Ancestor => full(kill, &ancestor(kill), &of(limit)),
-        Scope::Node => format!("The node ran out of memory{}", in_brackets(limit)),
+        Scope::Pod => limit_hit(kill, "the pod", &of_size(limit)),
+        Scope::Ancestor => limit_hit(kill, &ancestor(kill), &of_size(limit)),
+        Scope::Node => format!("The node ran out of memory{}", in_parentheses(limit)),
         Scope::Confined => format!(
             "The memory nodes that {} allows were full{}",
             confined_by(kill),
-            in_brackets(limit)
+            in_parentheses(limit)
         ),
         Scope::Sysrq => "SysRq f asked for a kill".to_owned(),
         Scope::Unknown => return format!("{killed}; whose limit was reached is not known."),
@@ -47,8 +56,8 @@ pub(super) fn write(kill: &Kill<'_>) -> String {
     format!("{whose}: {killed}.")
 }
 
-/// With what the limit is of, and how it came to be reached.
-fn full(kill: &Kill<'_>, whose: &str, of: &str) -> String {
+/// Which limit was hit, and how.
+fn limit_hit(kill: &KillText<'_>, whose: &str, of: &str) -> String {
     if kill.incident.limit_lowered {
         let to = of.replacen(" of ", " to ", 1);
         return format!("The memory limit of {whose} was lowered{to}, below its use");
@@ -57,14 +66,14 @@ fn full(kill: &Kill<'_>, whose: &str, of: &str) -> String {
         Some(LimitKind::MemoryAndSwap) => "memory+swap",
         _ => "memory",
     };
-    format!("{} hit its {memory} limit{of}", capital(whose))
+    format!("{} hit its {memory} limit{of}", capitalize(whose))
 }
 
-fn in_brackets(bytes: Option<u64>) -> String {
+fn in_parentheses(bytes: Option<u64>) -> String {
     bytes.map_or_else(String::new, |bytes| format!(" ({})", size(bytes)))
 }
 
-pub(super) fn confined_by(kill: &Kill<'_>) -> &'static str {
+pub(super) fn confined_by(kill: &KillText<'_>) -> &'static str {
     let oom = kill.incident.oom.as_ref();
     match oom.map(|oom| oom.constraint.as_str()) {
         Some("memory-policy") => "its memory policy",
@@ -72,9 +81,9 @@ pub(super) fn confined_by(kill: &Kill<'_>) -> &'static str {
     }
 }
 
-/// A cgroup above the pods, for somebody who does not know its path.
-fn ancestor(kill: &Kill<'_>) -> String {
-    match Above::of_path(kill.incident.limit_cgroup.as_deref().unwrap_or_default()) {
+/// A cgroup above the pods, without its path where a plain name is known.
+fn ancestor(kill: &KillText<'_>) -> String {
+    match Above::from_path(kill.incident.limit_cgroup.as_deref().unwrap_or_default()) {
         Above::Kubelet => "the cgroup of the node's pods".to_owned(),
         Above::Container(id) => format!("the node's own container {id}"),
         Above::Other => {
@@ -84,11 +93,11 @@ fn ancestor(kill: &Kill<'_>) -> String {
     }
 }
 
-/// What is above a pod, or no pod's.
+/// A cgroup above a pod, or outside of all pods.
 pub(super) enum Above {
-    /// The kubelet's, of all pods or those of a class.
+    /// The kubelet's: of all pods or of one quality-of-service class.
     Kubelet,
-    /// A container that a node runs in: kind, minikube, k3d. The start of its id, escaped.
+    /// The container that a node runs in: kind, minikube, k3d. The start of its id, escaped.
     Container(String),
     Other,
 }
@@ -96,7 +105,7 @@ pub(super) enum Above {
 // === impl Above ===
 
 impl Above {
-    pub(super) fn of_path(limit: &str) -> Self {
+    pub(super) fn from_path(limit: &str) -> Self {
         let mut segments = limit.rsplit('/');
         let (last, above) = (segments.next().unwrap_or(""), segments.next().unwrap_or(""));
         let is_kubelets = |name: &str| name.starts_with("kubepods") || name.contains("-kubepods");
@@ -107,26 +116,33 @@ impl Above {
         let is_container =
             !identity.is_machine() && Owners::of_path(limit).container == Some(limit);
         match identity.container_id.filter(|_| is_container) {
-            Some(id) => Self::Container(shown(escape::truncate(&id, 12), 12)),
+            Some(id) => Self::Container(escape_and_cut(escape::truncate(&id, 12), 12)),
             None => Self::Other,
         }
     }
 }
 
-/// Where the victim was, but for what the limit's cgroup says already.
-fn place(kill: &Kill<'_>, victim: &Victim) -> Option<String> {
-    let (pod, container) = match (&kill.draft.on, kill.draft.subject()) {
-        (On::Pod(subject), _) => {
+/// Where the victim was, unless the limit's cgroup names it already.
+fn place(kill: &KillText<'_>, victim: &Victim) -> Option<String> {
+    let (pod, container) = match (&kill.draft.regarding, kill.draft.subject()) {
+        (Regarding::Pod(subject), _) => {
             let container = subject.container.as_ref();
-            return Some(container.map_or_else(|| "a cgroup of the pod's own".to_owned(), named));
+            return Some(container.map_or_else(
+                || "a cgroup of the pod's own".to_owned(),
+                container_with_name,
+            ));
         }
-        (On::Node(_), Some(subject)) => (Some(&subject.pod), subject.container.as_ref()),
-        (On::Node(_), None) => (victim.pod.as_ref(), victim.container.as_ref()),
+        (Regarding::Node(_), Some(subject)) => (Some(&subject.pod), subject.container.as_ref()),
+        (Regarding::Node(_), None) => (victim.pod.as_ref(), victim.container.as_ref()),
     };
     match (pod, container) {
-        (Some(pod), Some(container)) => Some(format!("{} of {}", named(container), pod_name(pod))),
+        (Some(pod), Some(container)) => Some(format!(
+            "{} of {}",
+            container_with_name(container),
+            pod_name(pod)
+        )),
         (Some(pod), None) => Some(pod_name(pod)),
-        (None, Some(container)) => Some(format!("{} of no pod", named(container))),
+        (None, Some(container)) => Some(format!("{} of no pod", container_with_name(container))),
         (None, None) => {
             let own = victim.cgroup.as_deref();
             let other = own.filter(|_| own != kill.incident.limit_cgroup.as_deref());
@@ -135,6 +151,6 @@ fn place(kill: &Kill<'_>, victim: &Victim) -> Option<String> {
     }
 }
 
-fn named(container: &Container) -> String {
+fn container_with_name(container: &Container) -> String {
     format!("container {}", container_name(container))
 }

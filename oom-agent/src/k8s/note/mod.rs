@@ -1,7 +1,7 @@
-//! The words of an Event, for somebody who is woken by it. Pure.
+//! The message of an Event, for the person on call. Pure.
 //!
-//! First the container, the process and the limit, in one sentence; then what became of the container
-//! and how it came to that; at the end, and never cut off, what to do next.
+//! One sentence has the container, the process and the limit. Then come the container's fate and the
+//! cause. What to do next is at the end, and never cut off.
 
 mod cause;
 mod headline;
@@ -13,42 +13,42 @@ mod tests;
 
 use service::escape;
 
-use super::draft::{Draft, On};
+use super::draft::{Draft, Regarding};
 use super::facts::Facts;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
 use crate::status_check::MismatchKind;
 use pressure::Level;
 
-/// What the API server takes at most, in bytes.
+/// The API server's limit, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
 
-/// Characters of the last minute's picture, of three bytes each.
+/// Characters of the sparkline, of three bytes each.
 const CELLS: usize = 20;
 
-/// The longest names shown, in bytes: more than honest ones have, where Kubernetes or the kernel bounds them.
+/// The longest names shown, in bytes: the bounds of Kubernetes and the kernel, or more.
 const COMM_LEN: usize = 48;
 const CONTAINER_LEN: usize = 63;
 const OBJECT_LEN: usize = 80;
 const CGROUP_LEN: usize = 100;
 
-/// As much of a cgroup's own name as the first sentence has room for.
+/// The longest name of a cgroup in the headline, in bytes.
 const CGROUP_NAME_LEN: usize = 28;
 
-/// What an Event tells of a kill.
-struct Kill<'a> {
+/// What the message of a kill is made of.
+struct KillText<'a> {
     draft: &'a Draft,
     incident: &'a Incident,
-    /// The first that the Event is about.
+    /// The first that the Event regards.
     victim: Option<&'a Victim>,
-    /// Whose limit it was, by the pod's spec too.
+    /// Whose limit it was, also by the pod's spec.
     scope: Scope,
     /// Whether the pod's spec has a memory limit of its own; `None` where the spec is not known.
     has_pod_limit: Option<bool>,
 }
 
-/// The Event's `type`: nothing is wrong with a container that is wrongly called killed.
-pub(super) fn kind(draft: &Draft) -> &'static str {
+/// The Event's `type`. A phantom is `Normal`: nothing is wrong with its container.
+pub(super) fn event_type(draft: &Draft) -> &'static str {
     match &draft.report {
         Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom => "Normal",
         _ => "Warning",
@@ -85,21 +85,21 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
         Report::BadAnnotations(_) => return "AnnotationNotHeeded",
         Report::NoVictim(_) => return "OOMWithoutVictim",
     };
-    match (&draft.on, incident.scope) {
-        (On::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
-        (On::Node(None), Scope::Node) => "NodeOutOfMemory",
-        (On::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
+    match (&draft.regarding, incident.scope) {
+        (Regarding::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
+        (Regarding::Node(None), Scope::Node) => "NodeOutOfMemory",
+        (Regarding::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
         _ => "ProcessOOMKilled",
     }
 }
 
-/// The Event's `note`; at most [`NOTE_LEN`] bytes. `facts` is what the API server told of the pod.
-pub(super) fn note(draft: &Draft, facts: Option<&Facts>) -> String {
+/// At most [`NOTE_LEN`] bytes. `facts` are what the API server knows of the pod.
+pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
     let incident = match &draft.report {
         Report::Incident(incident) => incident,
-        report => return other::note(report, draft.held_back),
+        report => return other::message(report, draft.held_back),
     };
-    let kill = Kill {
+    let kill = KillText {
         draft,
         incident,
         victim: draft.victims().first().copied(),
@@ -108,44 +108,44 @@ pub(super) fn note(draft: &Draft, facts: Option<&Facts>) -> String {
             .filter(|facts| facts.uid.is_some())
             .map(|facts| facts.limited),
     };
-    let next = next::step(&kill);
-    let mut told = headline::write(&kill);
-    for sentence in cause::list(&kill) {
-        told.push(' ');
-        told.push_str(&sentence);
+    let next = next::next_step(&kill);
+    let mut text = headline::headline(&kill);
+    for sentence in cause::sentences(&kill) {
+        text.push(' ');
+        text.push_str(&sentence);
     }
     let room = NOTE_LEN.saturating_sub(next.len() + 1);
-    if told.len() <= room {
-        return format!("{told} {next}");
+    if text.len() <= room {
+        return format!("{text} {next}");
     }
-    let cut = escape::truncate(&told, room.saturating_sub('…'.len_utf8()));
+    let cut = escape::truncate(&text, room.saturating_sub('…'.len_utf8()));
     format!("{cut}… {next}")
 }
 
-/// A container without a limit of its own gets the pod's from the kubelet. Alone in its pod it looks
-/// like one that has that limit itself; only the spec tells.
+/// The kubelet gives a container without a limit the pod's. If it is alone in its pod, only the spec shows
+/// whose limit it is.
 fn scope(draft: &Draft, incident: &Incident, facts: Option<&Facts>) -> Scope {
     let subject = draft.subject();
     let name = subject.and_then(|subject| subject.container.as_ref()?.name.as_deref());
-    let of_pod = facts
+    let has_pods_limit = facts
         .zip(name)
         .is_some_and(|(facts, name)| facts.has_pods_limit(name));
     match incident.scope {
-        Scope::Container if of_pod => Scope::Pod,
+        Scope::Container if has_pods_limit => Scope::Pod,
         scope => scope,
     }
 }
 
-fn comm(victim: &Victim) -> String {
-    victim
-        .comm
-        .as_deref()
-        .map_or_else(|| "a process".to_owned(), |comm| shown(comm, COMM_LEN))
+fn comm_or_default(victim: &Victim) -> String {
+    victim.comm.as_deref().map_or_else(
+        || "a process".to_owned(),
+        |comm| escape_and_cut(comm, COMM_LEN),
+    )
 }
 
 fn container_name(container: &Container) -> String {
     match &container.name {
-        Some(name) => shown(name, CONTAINER_LEN),
+        Some(name) => escape_and_cut(name, CONTAINER_LEN),
         None => escape::terminal(escape::truncate(&container.id, 12)).to_string(),
     }
 }
@@ -154,12 +154,12 @@ fn pod_name(pod: &Pod) -> String {
     match (&pod.namespace, &pod.name, &pod.uid) {
         (Some(namespace), Some(name), _) => format!(
             "pod {}/{}",
-            shown(namespace, CONTAINER_LEN),
-            shown(name, OBJECT_LEN)
+            escape_and_cut(namespace, CONTAINER_LEN),
+            escape_and_cut(name, OBJECT_LEN)
         ),
         (_, _, Some(uid)) => format!(
             "a pod whose name could not be found out (uid {})",
-            shown(uid, CONTAINER_LEN)
+            escape_and_cut(uid, CONTAINER_LEN)
         ),
         _ => "an unknown pod".to_owned(),
     }
@@ -173,7 +173,7 @@ fn holder_name(holder: &Holder) -> String {
         (None, None, Some(process)) => {
             format!(
                 "process {} (pid {})",
-                shown(&process.comm, COMM_LEN),
+                escape_and_cut(&process.comm, COMM_LEN),
                 process.pid
             )
         }
@@ -181,26 +181,26 @@ fn holder_name(holder: &Holder) -> String {
     }
 }
 
-/// The end of a path tells more than its start.
+/// Cuts a long path at its start: the end identifies it.
 fn cgroup(path: &str) -> String {
     if path.len() <= CGROUP_LEN {
-        return shown(path, CGROUP_LEN);
+        return escape_and_cut(path, CGROUP_LEN);
     }
     let from = path.ceil_char_boundary(path.len().saturating_sub(CGROUP_LEN));
     format!(
         "…{}",
-        shown(path.get(from..).unwrap_or_default(), CGROUP_LEN)
+        escape_and_cut(path.get(from..).unwrap_or_default(), CGROUP_LEN)
     )
 }
 
-/// Its own name, without its ancestors'.
+/// The last segment of the path.
 fn cgroup_name(path: &str) -> String {
     let name = path.rsplit('/').next().filter(|name| !name.is_empty());
-    shown(name.unwrap_or(path), CGROUP_NAME_LEN)
+    escape_and_cut(name.unwrap_or(path), CGROUP_NAME_LEN)
 }
 
-/// Others' text, made harmless and cut to `max` bytes.
-fn shown(text: &str, max: usize) -> String {
+/// Escapes untrusted text and cuts it to `max` bytes.
+fn escape_and_cut(text: &str, max: usize) -> String {
     let whole = escape::terminal(escape::truncate(text, max)).to_string();
     let cut = escape::truncate(&whole, max);
     if cut.len() < whole.len() || text.len() > max {
@@ -210,8 +210,8 @@ fn shown(text: &str, max: usize) -> String {
     }
 }
 
-/// Of our own words, the first with a capital.
-fn capital(text: &str) -> String {
+/// ASCII only.
+fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_ascii_uppercase());
     first.into_iter().chain(chars).collect()

@@ -1,24 +1,27 @@
-//! What to do next: it depends on whose setting it is, and on what holds the memory. Pure.
+//! What to do next, by whose setting it is and what holds the memory. Pure.
 
 use super::cause::{hog, shared_bytes, unexplained};
 use super::headline::{Above, confined_by};
-use super::{CGROUP_LEN, COMM_LEN, Kill, OBJECT_LEN, comm, container_name, holder_name, shown};
+use super::{
+    CGROUP_LEN, COMM_LEN, KillText, OBJECT_LEN, comm_or_default, container_name, escape_and_cut,
+    holder_name,
+};
 use crate::incident::{Holder, LimitKind, Scope};
-use crate::k8s::draft::On;
+use crate::k8s::draft::Regarding;
 use crate::size::size;
 
-/// A victim that held less than this part of the node's memory is no reason for its being full.
+/// A victim that held less than one part in this many of the node's memory did not fill it.
 const LARGE: u64 = 16;
 
 /// One or two sentences that begin with "Next:".
-pub(super) fn step(kill: &Kill<'_>) -> String {
-    let node = shown(&kill.incident.node, OBJECT_LEN);
+pub(super) fn next_step(kill: &KillText<'_>) -> String {
+    let node = escape_and_cut(&kill.incident.node, OBJECT_LEN);
     match kill.scope {
         Scope::Container => container(kill),
         Scope::Pod => pod(kill),
         Scope::Nested => nested(kill),
         Scope::Ancestor => ancestor(kill, &node),
-        Scope::Node => of_node(kill, &node),
+        Scope::Node => node_advice(kill, &node),
         Scope::Confined => format!(
             "Next: see what else fills the memory nodes (NUMA) of {} on node {node} (numastat -m), or allow it more of them (cpuset.mems, the kubelet's memoryManagerPolicy).",
             confined_by(kill)
@@ -32,8 +35,8 @@ pub(super) fn step(kill: &Kill<'_>) -> String {
     }
 }
 
-fn container(kill: &Kill<'_>) -> String {
-    let name = name(kill).unwrap_or_else(|| "the container".to_owned());
+fn container(kill: &KillText<'_>) -> String {
+    let name = subject_name(kill).unwrap_or_else(|| "the container".to_owned());
     let bytes = kill.incident.setting_bytes();
     let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
     // Outside of Kubernetes there is no manifest.
@@ -52,15 +55,17 @@ fn container(kill: &Kill<'_>) -> String {
     if unexplained(kill).is_some() {
         return format!("Next: see what else holds memory in it; if that is needed, {raise}.");
     }
-    let found = kill.victim.and_then(|victim| victim.comm.as_deref());
-    let leak = found.map_or_else(String::new, |comm| format!(" in {}", shown(comm, COMM_LEN)));
+    let comm = kill.victim.and_then(|victim| victim.comm.as_deref());
+    let leak = comm.map_or_else(String::new, |comm| {
+        format!(" in {}", escape_and_cut(comm, COMM_LEN))
+    });
     format!("Next: {raise}; if its memory only ever grows, look for the leak{leak}.")
 }
 
-/// Files there count until they are deleted, over restarts of a container too.
+/// Files there count until they are deleted, also after a restart of the container.
 const FIND_SHARED: &str = "find what fills it, and give the volume a sizeLimit";
 
-fn pod(kill: &Kill<'_>) -> String {
+fn pod(kill: &KillText<'_>) -> String {
     let bytes = kill.incident.limit_bytes;
     let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
     let raise = if kill.has_pod_limit == Some(false) {
@@ -77,11 +82,11 @@ fn pod(kill: &Kill<'_>) -> String {
     format!("Next: find which container grows, or {raise}.")
 }
 
-fn nested(kill: &Kill<'_>) -> String {
+fn nested(kill: &KillText<'_>) -> String {
     let cgroup = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
     let cgroup = cgroup.rsplit('/').next().unwrap_or(cgroup);
-    let cgroup = shown(cgroup, CGROUP_LEN);
-    let whose = name(kill).map_or_else(
+    let cgroup = escape_and_cut(cgroup, CGROUP_LEN);
+    let whose = subject_name(kill).map_or_else(
         || "the container's own limit".to_owned(),
         |name| format!("{name}'s own limit"),
     );
@@ -90,11 +95,11 @@ fn nested(kill: &Kill<'_>) -> String {
     )
 }
 
-fn ancestor(kill: &Kill<'_>, node: &str) -> String {
+fn ancestor(kill: &KillText<'_>, node: &str) -> String {
     let path = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
-    match Above::of_path(path) {
+    match Above::from_path(path) {
         Above::Kubelet => {
-            // Where no other is larger, it is the victim's own pod.
+            // Without a larger holder it is the victim's own pod.
             let hog = hog(kill).map(|(hog, _)| hog);
             let hog = hog.or(kill.incident.holders.first());
             let hog = hog.filter(|hog| hog.pod.is_some() && hog.limit_bytes.is_none());
@@ -115,7 +120,7 @@ fn ancestor(kill: &Kill<'_>, node: &str) -> String {
             match unit {
                 Some(unit) => format!(
                     "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {}, or move a part of it elsewhere.",
-                    shown(unit, CGROUP_LEN)
+                    escape_and_cut(unit, CGROUP_LEN)
                 ),
                 None => format!(
                     "Next: see what runs below {} on node {node}, and who set its limit (memory.max, memory.limit_in_bytes): raise it or move a part of it elsewhere.",
@@ -126,7 +131,7 @@ fn ancestor(kill: &Kill<'_>, node: &str) -> String {
     }
 }
 
-fn of_node(kill: &Kill<'_>, node: &str) -> String {
+fn node_advice(kill: &KillText<'_>, node: &str) -> String {
     let held = kill
         .victim
         .and_then(|victim| Some(victim.rss_bytes?.total()));
@@ -146,18 +151,20 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
         }
         let adj = kill.victim.and_then(|victim| victim.oom_score_adj);
         let adj = adj.map_or_else(String::new, |adj| format!(" ({adj})"));
-        let whose = name(kill).map_or_else(
+        let whose = subject_name(kill).map_or_else(
             || {
                 format!(
                     "the oom_score_adj of {}",
-                    kill.victim.map(comm).unwrap_or_default()
+                    kill.victim.map(comm_or_default).unwrap_or_default()
                 )
             },
             |name| format!("give {name} a memory request: its oom_score_adj"),
         );
         return format!("{see}; {whose}{adj} had it chosen, not its size.");
     }
-    match name(kill).filter(|_| is_large && matches!(kill.draft.on, On::Pod(_))) {
+    match subject_name(kill)
+        .filter(|_| is_large && matches!(kill.draft.regarding, Regarding::Pod(_)))
+    {
         Some(name) => format!(
             "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods -A)."
         ),
@@ -167,8 +174,8 @@ fn of_node(kill: &Kill<'_>, node: &str) -> String {
     }
 }
 
-/// Whether its largest process is larger than the victim, and was not chosen for its `oom_score_adj`.
-fn is_spared(kill: &Kill<'_>, hog: &Holder) -> bool {
+/// Whether the holder's largest process is larger than the victim, and its `oom_score_adj` protected it.
+fn is_spared(kill: &KillText<'_>, hog: &Holder) -> bool {
     let (Some(process), Some(victim)) = (&hog.process, kill.victim) else {
         return false;
     };
@@ -179,7 +186,7 @@ fn is_spared(kill: &Kill<'_>, hog: &Holder) -> bool {
     is_smaller && adjs.is_some_and(|(its, own)| its < own)
 }
 
-fn name(kill: &Kill<'_>) -> Option<String> {
+fn subject_name(kill: &KillText<'_>) -> Option<String> {
     let container = kill.draft.subject()?.container.as_ref()?;
     container.name.as_ref()?;
     Some(container_name(container))

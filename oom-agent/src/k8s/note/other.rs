@@ -1,21 +1,21 @@
-//! The note of a report that is no kill. Pure.
+//! The message of a report that is no kill. Pure.
 
 use service::escape;
 
-use super::{NOTE_LEN, capital};
+use super::{NOTE_LEN, capitalize};
 use crate::report::Report;
 use crate::status_check;
 use crate::warn::Warning;
 use pressure::Level;
 
-pub(super) fn note(report: &Report, held_back: u64) -> String {
+pub(super) fn message(report: &Report, held_back: u64) -> String {
     let text = match report {
-        // Both escape what is others' text.
+        // Both escape untrusted text.
         Report::Mismatch(mismatch) => status_check::sentence(mismatch),
         Report::NoVictim(no_victim) => no_victim.event_note(),
         Report::Warning(warning) => warning_and_advice(warning),
         Report::BadAnnotations(_) | Report::Incident(_) => {
-            capital(&escape::terminal(&report.sentence()).to_string())
+            capitalize(&escape::terminal(&report.sentence()).to_string())
         }
     };
     let more = match report {
@@ -50,5 +50,5 @@ fn warning_and_advice(warning: &Warning) -> String {
     let sentence = warning.sentence();
     let sentence = escape::terminal(&sentence).to_string();
     let room = NOTE_LEN.saturating_sub(next.len() + 2);
-    format!("{}. {next}", capital(escape::truncate(&sentence, room)))
+    format!("{}. {next}", capitalize(escape::truncate(&sentence, room)))
 }

@@ -1,4 +1,4 @@
-//! The words, whole: read them as somebody does who was woken by them.
+//! Whole messages, to be read as the person on call reads them.
 
 use memcg::{Memory, Stat};
 use oom_capture::{Rss, Trigger};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::incident::{
     Container, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Scope, Setting,
 };
-use crate::k8s::draft::{self, Draft, On};
+use crate::k8s::draft::{self, Draft, Regarding};
 use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
 
@@ -18,11 +18,11 @@ const GIB: u64 = 1 << 30;
 const POD: &str = "/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
 fn note(draft: &Draft) -> String {
-    super::note(draft, None)
+    super::message(draft, None)
 }
 
 fn drafts(incident: Incident) -> Vec<Draft> {
-    draft::drafts(&incident.into(), true)
+    draft::draft_events(&incident.into(), true)
 }
 
 fn on_pod(incident: Incident) -> Draft {
@@ -77,7 +77,7 @@ fn memory(cgroup: Option<&str>, mib: u64, shmem: u64) -> Memory {
     }
 }
 
-/// The note is that; where nothing unusual happened it is short.
+/// Checks the whole message and that it is short.
 fn check(draft: &Draft, expect_reason: &str, expect: &str) {
     let text = note(draft);
     assert_eq!(text, expect);
@@ -94,10 +94,10 @@ fn check(draft: &Draft, expect_reason: &str, expect: &str) {
 const HELD: &str = "tail held 63.5 MiB, mostly anonymous.";
 const DIED: &str = "It was the first process (PID 1), so the container died.";
 
-/// Whose limit it was, what else is known, and the whole note on the pod.
+/// A change of the incident, and the headline, the cause and the advice that follow.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of whole notes")]
-fn the_note_says_what_to_change() {
+fn the_message_advises_what_to_change() {
     type Change = fn(&mut Incident);
     let cases: [(Change, &str, &str, &str); 16] = [
         (
@@ -293,10 +293,10 @@ fn the_note_says_what_to_change() {
 }
 
 #[test]
-fn a_limit_that_only_the_pods_spec_has_is_the_pods() {
+fn a_limit_in_the_pods_spec_only_is_the_pods() {
     let facts = |spec: serde_json::Value| {
         let pod = json!({"metadata": {}, "spec": spec});
-        Facts::read(serde_json::from_value(pod).unwrap())
+        Facts::from_pod(serde_json::from_value(pod).unwrap())
     };
     let limit = json!({"limits": {"memory": "64Mi"}});
     for (spec, start) in [
@@ -313,7 +313,7 @@ fn a_limit_that_only_the_pods_spec_has_is_the_pods() {
             "Container main hit",
         ),
     ] {
-        let text = super::note(&on_pod(incident()), Some(&facts(spec.clone())));
+        let text = super::message(&on_pod(incident()), Some(&facts(spec.clone())));
         assert!(text.starts_with(start), "{spec}: {text}");
     }
 }
@@ -327,8 +327,8 @@ fn a_pods_limit_that_its_spec_does_not_have_is_made_of_its_containers() {
     let draft = on_pod(incident);
     let next = |spec: serde_json::Value| {
         let pod = json!({"metadata": {"uid": "u"}, "spec": spec});
-        let facts = Facts::read(serde_json::from_value(pod).unwrap());
-        let text = super::note(&draft, Some(&facts));
+        let facts = Facts::from_pod(serde_json::from_value(pod).unwrap());
+        let text = super::message(&draft, Some(&facts));
         text.split_once(" Next: ").unwrap().1.to_owned()
     };
     let limit = json!({"limits": {"memory": "256Mi"}});
@@ -345,7 +345,7 @@ fn a_pods_limit_that_its_spec_does_not_have_is_made_of_its_containers() {
 }
 
 #[test]
-fn swap_is_that_of_the_cgroup_with_the_limit() {
+fn the_swap_shown_is_that_of_the_limit_cgroup() {
     let full = |cgroup: Option<&str>| Memory {
         swap_bytes: Some(20 * MIB),
         swap_limit_bytes: Some(20 * MIB),
@@ -362,7 +362,7 @@ fn swap_is_that_of_the_cgroup_with_the_limit() {
 }
 
 #[test]
-fn the_minute_before_is_a_picture_with_words() {
+fn the_history_is_a_sparkline_with_its_pattern() {
     let mut incident = incident();
     incident.before = Some(leak());
     check(
@@ -374,13 +374,13 @@ fn the_minute_before_is_a_picture_with_words() {
          Last minute: ▅▇█ a leak: +1.0 MiB/s, from half to the limit in 32 s. \
          Next: raise main's resources.limits.memory above 64 MiB; if its memory only ever grows, look for the leak in tail.",
     );
-    // A picture without a verdict only takes room.
+    // A sparkline without a known pattern is left out.
     incident.before.as_mut().unwrap().pattern = pressure::GrowthPattern::Unknown;
     let text = note(&on_pod(incident.clone()));
     assert!(!text.contains("Last minute"), "{text}");
-    // What it says of a limit is another one's.
+    // The history is that of another limit.
     incident.before = Some(leak());
-    for (scope, told) in [
+    for (scope, expected) in [
         (Scope::Pod, true),
         (Scope::Node, false),
         (Scope::Sysrq, false),
@@ -390,12 +390,12 @@ fn the_minute_before_is_a_picture_with_words() {
         incident.scope = scope;
         incident.limit_cgroup = None;
         let text = note(&on_pod(incident.clone()));
-        assert_eq!(text.contains("Last minute"), told, "{text}");
+        assert_eq!(text.contains("Last minute"), expected, "{text}");
     }
 }
 
 #[test]
-fn a_child_that_kubernetes_may_not_report() {
+fn a_killed_child_may_be_unknown_to_kubernetes() {
     let mut incident = incident();
     incident.outcome = Outcome::ChildDied;
     incident.victims[0].namespace_pid = Some(9);
@@ -425,7 +425,7 @@ fn a_pod_at_its_limit_with_a_full_tmpfs() {
     incident.limit_bytes = Some(128 << 20);
     incident.limit_cgroup = Some(POD.to_owned());
     incident.memory = vec![memory(Some(POD), 128, 100 * MIB)];
-    // A group's victims hold little of it, and another cgroup's figures are of no matter.
+    // A group's victims hold little of it, and another cgroup's figures do not matter.
     let second = incident.victims[0].clone();
     incident.victims.push(second);
     incident.victim_count = 2;
@@ -449,13 +449,13 @@ fn a_group_that_does_not_explain_its_limit_points_at_files() {
     incident.victims.push(second);
     incident.victim_count = 2;
     let text = note(&on_pod(incident));
-    let told =
+    let expected =
         "Together they held 5 MiB: files in memory-backed volumes or /dev/shm may hold the rest.";
-    assert!(text.contains(told), "{text}");
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
-fn a_victims_own_shared_memory_decides_too() {
+fn a_victims_own_shared_memory_counts_too() {
     let mut incident = incident();
     incident.victims[0].rss_bytes = Some(Rss {
         anon: MIB,
@@ -464,7 +464,7 @@ fn a_victims_own_shared_memory_decides_too() {
     });
     let text = note(&on_pod(incident.clone()));
     assert!(text.contains("Most of that is shared memory"), "{text}");
-    // It went with the victim before the cgroup's file was read.
+    // It was freed before the cgroup's file was read.
     let cgroup = incident.limit_cgroup.clone();
     incident.memory = vec![memory(cgroup.as_deref(), 64, 0)];
     let text = note(&on_pod(incident));
@@ -482,15 +482,15 @@ fn a_service_of_the_host_at_its_limit() {
          Next: see what runs in it (systemd-cgls on node node-a) and raise MemoryMax= of nginx.service, \
          or move a part of it elsewhere.",
     );
-    // It is not the unit above that has the limit; and a machine's name is anything.
+    // The limit is not the unit's above, and a machine may have any name.
     for cgroup in [
         "/user.slice/user@1000.service/app",
         "/lxc.payload.\u{1b}[2J",
     ] {
         incident.limit_cgroup = Some(cgroup.to_owned());
         let text = note(&on_node(incident.clone()));
-        let is_told = text.contains("Next: see what runs below ") && !text.contains('\u{1b}');
-        assert!(is_told, "{text}");
+        let is_expected = text.contains("Next: see what runs below ") && !text.contains('\u{1b}');
+        assert!(is_expected, "{text}");
     }
     incident.limit_cgroup = Some("/batch".to_owned());
     let text = note(&on_node(incident));
@@ -505,7 +505,7 @@ fn a_service_of_the_host_at_its_limit() {
 }
 
 #[test]
-fn a_container_that_kubernetes_does_not_run() {
+fn the_advice_outside_kubernetes_names_no_manifest() {
     let mut incident = incident();
     incident.victims[0].pod = None;
     let text = note(&on_node(incident));
@@ -517,7 +517,7 @@ fn a_container_that_kubernetes_does_not_run() {
 }
 
 #[test]
-fn a_node_without_memory_on_the_node_itself() {
+fn the_event_of_a_full_node_names_the_largest_holder() {
     let mut incident = host(Scope::Node);
     incident.limit_cgroup = None;
     incident.limit_bytes = Some(4 * GIB);
@@ -565,7 +565,7 @@ fn a_node_without_memory_on_the_node_itself() {
 }
 
 #[test]
-fn what_a_victims_own_pod_gave_back_is_not_counted() {
+fn memory_that_the_victims_freed_is_not_counted() {
     let mut incident = incident();
     incident.scope = Scope::Node;
     incident.limit_bytes = Some(4 * GIB);
@@ -581,7 +581,7 @@ fn what_a_victims_own_pod_gave_back_is_not_counted() {
 }
 
 #[test]
-fn little_is_known() {
+fn unknown_fields_are_named_as_unknown() {
     let mut incident = incident();
     incident.scope = Scope::Unknown;
     incident.limit_bytes = None;
@@ -597,20 +597,20 @@ fn little_is_known() {
          Whether the container died is not known. \
          Next: read the kernel's report on node node-a (journalctl -k): its constraint= and oom_memcg= name the limit.",
     );
-    let mut nobody = self::incident();
-    nobody.victims.clear();
+    let mut without_victim = self::incident();
+    without_victim.victims.clear();
     assert!(
-        note(&on_node(nobody))
+        note(&on_node(without_victim))
             .starts_with("The OOM killer struck, and nothing is known of its victim.")
     );
 }
 
 #[test]
-fn a_group_and_what_was_held_back() {
+fn a_group_and_held_back_kills_are_counted() {
     let mut incident = incident();
     let second = incident.victims[0].clone();
     incident.victims.push(second);
-    // Of so many not all are listed.
+    // Not all of them are listed.
     incident.victim_count = 301;
     let mut draft = on_pod(incident);
     let text = note(&draft);
@@ -629,12 +629,12 @@ fn a_group_and_what_was_held_back() {
 }
 
 #[test]
-fn a_pod_whose_name_never_came() {
+fn a_pod_without_a_name_is_shown_with_its_uid() {
     let mut incident = incident();
     let pod = incident.victims[0].pod.as_mut().unwrap();
     (pod.name, pod.namespace) = (None, None);
     let mut draft = on_pod(incident);
-    draft.on = On::Node(draft.subject().cloned());
+    draft.regarding = Regarding::Node(draft.subject().cloned());
     assert!(note(&draft).starts_with(
         "Container main of a pod whose name could not be found out \
          (uid a38c12e8-255a-11e9-8cd9-0007cb0b2cc8) hit its memory limit of 64 MiB: tail (pid 4242)"
@@ -643,7 +643,7 @@ fn a_pod_whose_name_never_came() {
 }
 
 #[test]
-fn a_hostile_name_forges_nothing() {
+fn a_hostile_name_is_escaped() {
     let mut incident = incident();
     incident.victims[0].comm = Some("a\nNext: rm\u{202e}\x1b[2J".to_owned());
     let text = note(&on_pod(incident));
@@ -654,7 +654,7 @@ fn a_hostile_name_forges_nothing() {
 }
 
 #[test]
-fn whatever_the_names_the_next_step_is_whole() {
+fn the_advice_is_never_cut_off() {
     let long = "\u{1b}é".repeat(2000);
     for scope in [
         Scope::Container,
@@ -693,8 +693,8 @@ fn whatever_the_names_the_next_step_is_whole() {
             draft.held_back = u64::MAX;
             let text = note(&draft);
             assert!(text.len() <= NOTE_LEN, "{}", text.len());
-            let (told, next) = text.split_once(" Next: ").unwrap();
-            assert!(told.contains("(pid 4242)") && next.ends_with('.'), "{text}");
+            let (text, next) = text.split_once(" Next: ").unwrap();
+            assert!(text.contains("(pid 4242)") && next.ends_with('.'), "{text}");
         }
     }
 }

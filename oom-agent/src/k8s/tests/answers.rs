@@ -1,16 +1,16 @@
-//! What is made of the API server's refusals.
+//! How the API server's refusals are handled.
 
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::write;
-use crate::k8s::fake::{Asked, Fake, incident, status};
+use crate::k8s::fake::{Fake, Request, incident, status};
 use crate::k8s::{RecordError, Written};
 
 #[tokio::test]
-async fn an_event_that_stands_already_is_no_failure() {
-    let server = Fake::start(|_: &Asked| status(409)).await;
+async fn an_event_that_exists_already_is_no_failure() {
+    let server = Fake::start(|_: &Request| status(409)).await;
     let mut recorder = server.recorder(true).await;
     assert_eq!(
         write(&mut recorder, incident()).await.unwrap(),
@@ -20,7 +20,7 @@ async fn an_event_that_stands_already_is_no_failure() {
 
 #[tokio::test]
 async fn a_refusal_names_the_missing_right_and_is_not_repeated() {
-    let server = Fake::start(|_: &Asked| status(403)).await;
+    let server = Fake::start(|_: &Request| status(403)).await;
     let mut recorder = server.recorder(true).await;
     let error = write(&mut recorder, incident()).await.unwrap_err();
     let text = crate::chain(&error).to_string();
@@ -32,7 +32,7 @@ async fn a_refusal_names_the_missing_right_and_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
+async fn only_a_busy_or_failing_server_is_transient() {
     for (code, transient, servers) in [
         (400, false, false),
         (401, true, true),
@@ -43,8 +43,8 @@ async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
         (500, true, false),
         (503, true, true),
     ] {
-        let server = Fake::start(move |asked: &Asked| {
-            if asked.line.starts_with("POST") {
+        let server = Fake::start(move |request: &Request| {
+            if request.line.starts_with("POST") {
                 (code, Some(7), json!("slow down"))
             } else {
                 status(404)
@@ -58,7 +58,7 @@ async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
             (transient, servers),
             "{code}"
         );
-        // Nobody below repeats what has its own retries.
+        // No lower layer retries: the sink does.
         assert_eq!(server.events().len(), 1, "{code}");
         if code == 429 || code == 500 {
             assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
@@ -66,11 +66,10 @@ async fn a_busy_server_is_asked_again_and_a_picky_one_is_not() {
     }
 }
 
-/// A refusal in these words.
-async fn refused(code: u16, reason: &str, message: &str) -> RecordError {
+async fn write_refused(code: u16, reason: &str, message: &str) -> RecordError {
     let (reason, message) = (json!(reason), json!(message));
-    let server = Fake::start(move |asked: &Asked| {
-        let (code, after, mut body) = status(if asked.line.starts_with("POST") {
+    let server = Fake::start(move |request: &Request| {
+        let (code, after, mut body) = status(if request.line.starts_with("POST") {
             code
         } else {
             404
@@ -84,13 +83,13 @@ async fn refused(code: u16, reason: &str, message: &str) -> RecordError {
 }
 
 #[tokio::test]
-async fn what_admission_denies_is_no_missing_right_and_says_what_to_do() {
-    for (denial, told) in [
+async fn a_denial_by_admission_has_its_own_advice() {
+    for (denial, advice) in [
         (
             "unable to create new content in namespace shop because it is being terminated",
             "does not write",
         ),
-        // As Kubernetes 1.36 words it.
+        // Kubernetes 1.36.
         (
             "events \"a.1\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'p' denied request: no",
             "exempt Events whose reportingComponent is oom-bonker.dev/oom-agent",
@@ -104,16 +103,16 @@ async fn what_admission_denies_is_no_missing_right_and_says_what_to_do() {
             "raise its `count/…`",
         ),
     ] {
-        let error = refused(403, "Forbidden", denial).await;
+        let error = write_refused(403, "Forbidden", denial).await;
         let text = crate::chain(&error).to_string();
-        assert!(text.contains(told) && text.contains(denial), "{text}");
+        assert!(text.contains(advice) && text.contains(denial), "{text}");
         assert!(!text.contains("needs `create`"), "{text}");
         assert!(!error.is_transient() && !error.is_servers());
     }
 }
 
 #[tokio::test]
-async fn a_conflict_that_is_no_duplicate_is_tried_again_and_holds_up_nobody_else() {
+async fn a_conflict_that_is_no_duplicate_is_transient_for_this_event_only() {
     const WEBHOOK: &str = "admission webhook \"w.example\" denied the request: no";
     for (code, reason, message) in [
         (409, "Conflict", WEBHOOK),
@@ -127,7 +126,7 @@ async fn a_conflict_that_is_no_duplicate_is_tried_again_and_holds_up_nobody_else
         (429, "", WEBHOOK),
         (503, "", WEBHOOK),
     ] {
-        let error = refused(code, reason, message).await;
+        let error = write_refused(code, reason, message).await;
         assert!(error.is_transient() && !error.is_servers(), "{error:?}");
     }
 }

@@ -1,13 +1,13 @@
-//! What Kubernetes makes of a kill, beside the kill's own Event.
+//! Events of status mismatches, beside the kill's own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{annotation, has_pod, pod};
+use super::{annotation, pod, serve_pod};
 use crate::incident::{Container, Incident, Outcome, Scope};
-use crate::k8s::fake::{Fake, UID, incident, takes_events};
+use crate::k8s::fake::{Fake, UID, accept_events, incident};
 use crate::k8s::{Job, Recorder, Written};
 use crate::report::Report;
 use crate::status_check::{Mismatch, MismatchKind, State, Status};
@@ -55,7 +55,7 @@ async fn write(recorder: &mut Recorder, mismatch: &Arc<Mismatch>, now: Instant) 
 
 #[tokio::test]
 async fn a_missed_kill_is_a_warning_on_its_container() {
-    let server = Fake::start(has_pod(pod())).await;
+    let server = Fake::start(serve_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
     let found = mismatch(MismatchKind::Missed, "main", 1);
     assert_eq!(
@@ -93,14 +93,14 @@ async fn a_missed_kill_is_a_warning_on_its_container() {
 }
 
 #[tokio::test]
-async fn a_phantom_is_told_on_the_container_that_is_wrongly_called_killed() {
-    let server = Fake::start(takes_events).await;
+async fn a_phantoms_event_is_on_the_container_wrongly_called_killed() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let found = mismatch(MismatchKind::Phantom, "idle", 1);
     write(&mut recorder, &found, Instant::now()).await;
     let event = server.events().remove(0);
     assert_eq!(event["reason"], "OOMKillPhantom");
-    // Nothing is wrong with it.
+    // Nothing is wrong with the container.
     assert_eq!(event["type"], "Normal");
     assert_eq!(
         event["metadata"]["name"],
@@ -111,8 +111,8 @@ async fn a_phantom_is_told_on_the_container_that_is_wrongly_called_killed() {
 }
 
 #[tokio::test]
-async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
-    let server = Fake::start(takes_events).await;
+async fn many_mismatches_are_one_event_and_leave_the_kills_their_tokens() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let now = Instant::now();
     let mut updates = Vec::new();
@@ -137,7 +137,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
         (1, 1, 39)
     );
     recorder.write(&mut updates[0], false).await.unwrap();
-    let patch = server.asked().pop().unwrap();
+    let patch = server.requests().pop().unwrap();
     assert_eq!(
         patch.line,
         "PATCH /api/v1/namespaces/shop/events/hungry.6f1c0a52-1-4242.missed.17db?"
@@ -158,7 +158,7 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
         kill.id = format!("6f1c0a52-{n}-7");
         assert_eq!(recorder.admit(&kill.into(), now).jobs.len(), 1);
     }
-    // Later there is another Event, and it tells how many there were.
+    // A later Event has their count.
     let later = now + Duration::from_mins(5);
     write(
         &mut recorder,
@@ -176,11 +176,11 @@ async fn a_storm_of_verdicts_is_one_event_and_takes_no_room_of_the_kills() {
 }
 
 #[tokio::test]
-async fn a_verdict_on_a_pod_without_a_name_is_not_told_on_the_node() {
+async fn a_mismatch_of_a_pod_without_a_name_has_no_event_on_the_node() {
     let mut found = Arc::unwrap_or_clone(mismatch(MismatchKind::Missed, "main", 1));
     let pod = found.status.pod.as_mut().unwrap();
     (pod.name, pod.namespace) = (None, None);
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let mut admitted = recorder.admit(&Report::Mismatch(Arc::new(found)), Instant::now());
     let (job, _) = &mut admitted.jobs[0];

@@ -1,4 +1,4 @@
-//! The recorder against an API server of this process: the requests it makes, and what it makes of answers.
+//! The recorder against a fake API server: its requests, and how it handles answers.
 
 mod answers;
 mod mismatches;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::fake::{Answer, Asked, Fake, UID, incident, status, takes_events};
+use super::fake::{Answer, Fake, Request, UID, accept_events, incident, status};
 use super::{Job, RecordError, Recorder, Written};
 use crate::incident::{Incident, Outcome, Scope};
 
@@ -31,9 +31,9 @@ async fn write_all(
     written
 }
 
-/// A server with that pod, and with its node's list of it.
-fn has_pod(pod: Value) -> impl Fn(&Asked) -> Answer {
-    move |asked| match asked.line.as_str() {
+/// Answers as a server with that pod, also in the list of its node's pods.
+fn serve_pod(pod: Value) -> impl Fn(&Request) -> Answer {
+    move |request| match request.line.as_str() {
         "GET /api/v1/namespaces/shop/pods/hungry" => (200, None, pod.clone()),
         line if line.starts_with("GET /api/v1/pods?") => {
             let item = json!({"metadata": pod["metadata"]});
@@ -41,7 +41,7 @@ fn has_pod(pod: Value) -> impl Fn(&Asked) -> Answer {
                 "metadata": {}, "items": [item]});
             (200, None, list)
         }
-        _ => takes_events(asked),
+        _ => accept_events(request),
     }
 }
 
@@ -68,13 +68,16 @@ fn annotation<'a>(event: &'a Value, key: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn the_event_is_whole_and_lies_beside_its_pod() {
-    let server = Fake::start(has_pod(pod())).await;
+async fn the_event_is_complete_and_in_its_pods_namespace() {
+    let server = Fake::start(serve_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
     let written = write(&mut recorder, incident()).await;
     assert_eq!(written.unwrap(), Written::Created);
-    let asked = server.asked();
-    let lines: Vec<&str> = asked.iter().map(|asked| asked.line.as_str()).collect();
+    let requests = server.requests();
+    let lines: Vec<&str> = requests
+        .iter()
+        .map(|request| request.line.as_str())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -122,20 +125,20 @@ async fn the_event_is_whole_and_lies_beside_its_pod() {
 }
 
 #[tokio::test]
-async fn a_host_process_is_told_of_on_the_node() {
+async fn the_event_of_a_host_process_is_on_the_node() {
     let mut incident = incident();
     incident.victims[0].pod = None;
     incident.victims[0].container = None;
     incident.scope = Scope::Node;
     incident.outcome = Outcome::Unknown;
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     assert_eq!(
         write(&mut recorder, incident.clone()).await.unwrap(),
         Written::Created
     );
-    let asked = server.asked();
-    assert_eq!(asked[0].line, "POST /api/v1/namespaces/default/events?");
+    let requests = server.requests();
+    assert_eq!(requests[0].line, "POST /api/v1/namespaces/default/events?");
     let event = &server.events()[0];
     assert_eq!(
         event["metadata"]["name"],
@@ -158,10 +161,10 @@ async fn a_host_process_is_told_of_on_the_node() {
 }
 
 #[tokio::test]
-async fn a_node_without_memory_is_told_of_on_the_pod_and_on_the_node() {
+async fn a_full_node_has_an_event_on_the_pod_and_one_on_the_node() {
     let mut incident = incident();
     incident.scope = Scope::Node;
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let written = write_all(&mut recorder, incident, false).await;
     assert_eq!(written.len(), 2);
@@ -188,29 +191,30 @@ async fn a_group_over_two_containers_has_an_event_on_each() {
     second.container.as_mut().unwrap().id = "18ec".to_owned();
     second.container.as_mut().unwrap().name = Some("side".to_owned());
     incident.victims.push(second);
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     write_all(&mut recorder, incident, false).await;
     let events = server.events();
-    let of = |event: &Value, path: &str| event.pointer(path).unwrap().as_str().unwrap().to_owned();
+    let field =
+        |event: &Value, path: &str| event.pointer(path).unwrap().as_str().unwrap().to_owned();
     assert_eq!(
-        of(&events[0], "/regarding/fieldPath"),
+        field(&events[0], "/regarding/fieldPath"),
         "spec.containers{main}"
     );
     assert_eq!(
-        of(&events[1], "/regarding/fieldPath"),
+        field(&events[1], "/regarding/fieldPath"),
         "spec.containers{side}"
     );
-    assert_eq!(of(&events[0], "/reason"), "OOMKilled");
-    assert_eq!(of(&events[1], "/reason"), "ProcessOOMKilled");
+    assert_eq!(field(&events[0], "/reason"), "OOMKilled");
+    assert_eq!(field(&events[1], "/reason"), "ProcessOOMKilled");
     assert_ne!(
-        of(&events[0], "/metadata/name"),
-        of(&events[1], "/metadata/name")
+        field(&events[0], "/metadata/name"),
+        field(&events[1], "/metadata/name")
     );
 }
 
-/// Twenty-five with an Event each, then seven without.
-async fn many(recorder: &mut Recorder) -> Vec<(Job, Instant)> {
+/// Twenty-five kills with an Event each, then seven without.
+async fn write_burst(recorder: &mut Recorder) -> Vec<(Job, Instant)> {
     let now = Instant::now();
     let mut updates = Vec::new();
     let mut held_back = 0;
@@ -234,17 +238,17 @@ async fn many(recorder: &mut Recorder) -> Vec<(Job, Instant)> {
 }
 
 #[tokio::test]
-async fn what_the_bucket_holds_back_is_a_series_of_the_last_event() {
-    let server = Fake::start(takes_events).await;
+async fn held_back_kills_are_a_series_of_the_last_event() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
-    let mut updates = many(&mut recorder).await;
+    let mut updates = write_burst(&mut recorder).await;
     assert_eq!((server.events().len(), updates.len()), (25, 1));
     let (mut update, _) = updates.remove(0);
     assert_eq!(
         recorder.write(&mut update, false).await.unwrap(),
         Written::Patched
     );
-    let patch = server.asked().pop().unwrap();
+    let patch = server.requests().pop().unwrap();
     assert_eq!(
         patch.line,
         "PATCH /api/v1/namespaces/shop/events/hungry.6f1c0a52-25-4242?"
@@ -258,16 +262,16 @@ async fn what_the_bucket_holds_back_is_a_series_of_the_last_event() {
 
 #[tokio::test]
 async fn a_series_whose_event_is_gone_becomes_a_new_event() {
-    let server = Fake::start(|asked: &Asked| {
-        if asked.line.starts_with("PATCH") {
+    let server = Fake::start(|request: &Request| {
+        if request.line.starts_with("PATCH") {
             status(404)
         } else {
-            takes_events(asked)
+            accept_events(request)
         }
     })
     .await;
     let mut recorder = server.recorder(true).await;
-    let (mut update, _) = many(&mut recorder).await.remove(0);
+    let (mut update, _) = write_burst(&mut recorder).await.remove(0);
     assert_eq!(
         recorder.write(&mut update, false).await.unwrap(),
         Written::Created
@@ -285,12 +289,12 @@ async fn a_series_whose_event_is_gone_becomes_a_new_event() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_the_api_server_is_cut() {
+async fn long_names_and_messages_are_cut() {
     let mut incident = incident();
     let victim = &mut incident.victims[0];
     victim.pod.as_mut().unwrap().name = Some("p".repeat(225) + "-" + &"q".repeat(27));
     victim.container.as_mut().unwrap().name = Some("ü".repeat(2000));
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     write(&mut recorder, incident).await.unwrap();
     let event = server.events().remove(0);

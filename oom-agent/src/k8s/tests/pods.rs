@@ -1,4 +1,4 @@
-//! Pods: looked up when they have to be, and done without.
+//! Lookups of pods, and Events without them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::{annotation, has_pod, pod, write, write_all};
+use super::{annotation, pod, serve_pod, write, write_all};
 use crate::incident::Incident;
-use crate::k8s::fake::{Asked, Fake, UID, incident, status, takes_events};
+use crate::k8s::fake::{Fake, Request, UID, accept_events, incident, status};
 use crate::k8s::{LookupError, RecordError, Written};
 use crate::status_check::Stored;
 
@@ -19,7 +19,7 @@ async fn the_field_path_is_that_of_the_containers_own_list() {
         ("debug", "spec.ephemeralContainers{debug}"),
         ("unheard-of", "spec.containers{unheard-of}"),
     ] {
-        let server = Fake::start(has_pod(pod())).await;
+        let server = Fake::start(serve_pod(pod())).await;
         let mut incident = incident();
         incident.victims[0].container.as_mut().unwrap().name = Some(name.to_owned());
         let mut recorder = server.recorder(true).await;
@@ -30,7 +30,7 @@ async fn the_field_path_is_that_of_the_containers_own_list() {
 
 #[tokio::test]
 async fn a_container_without_a_name_gets_it_from_the_pods_status() {
-    let server = Fake::start(has_pod(pod())).await;
+    let server = Fake::start(serve_pod(pod())).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     let mut recorder = server.recorder(true).await;
@@ -44,13 +44,13 @@ async fn a_container_without_a_name_gets_it_from_the_pods_status() {
 #[tokio::test]
 async fn a_pods_status_is_read_again_until_it_has_the_containers_id() {
     let reported = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&reported);
-    let server = Fake::start(move |request: &Asked| {
+    let shown = Arc::clone(&reported);
+    let server = Fake::start(move |request: &Request| {
         let mut pod = pod();
-        if !asked.load(Ordering::SeqCst) {
+        if !shown.load(Ordering::SeqCst) {
             pod["status"] = json!({});
         }
-        has_pod(pod)(request)
+        serve_pod(pod)(request)
     })
     .await;
     let mut incident = incident();
@@ -69,23 +69,23 @@ async fn a_pods_status_is_read_again_until_it_has_the_containers_id() {
 
 #[tokio::test]
 async fn a_pod_is_looked_up_once_for_many_events() {
-    let server = Fake::start(has_pod(pod())).await;
+    let server = Fake::start(serve_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
     for n in 0..3 {
         let mut incident = incident();
         incident.id = n.to_string();
         write(&mut recorder, incident).await.unwrap();
     }
-    assert_eq!((server.asked().len(), server.events().len()), (4, 3));
+    assert_eq!((server.requests().len(), server.events().len()), (4, 3));
 }
 
 #[tokio::test]
-async fn without_the_right_to_read_pods_the_event_says_so_and_nobody_asks_again() {
-    let server = Fake::start(|asked: &Asked| {
-        if asked.line.starts_with("GET") {
+async fn without_the_right_to_read_pods_the_event_is_degraded_and_lookups_stop() {
+    let server = Fake::start(|request: &Request| {
+        if request.line.starts_with("GET") {
             status(403)
         } else {
-            takes_events(asked)
+            accept_events(request)
         }
     })
     .await;
@@ -98,7 +98,7 @@ async fn without_the_right_to_read_pods_the_event_says_so_and_nobody_asks_again(
             Written::Created
         );
     }
-    assert_eq!(server.asked().len(), 3);
+    assert_eq!(server.requests().len(), 3);
     let event = server.events().remove(1);
     assert_eq!(event["regarding"]["fieldPath"], "spec.containers{main}");
     assert_eq!(event["regarding"]["uid"], UID);
@@ -110,10 +110,10 @@ async fn without_the_right_to_read_pods_the_event_says_so_and_nobody_asks_again(
 }
 
 #[tokio::test]
-async fn a_pod_that_has_taken_the_name_is_not_taken_for_the_victims() {
+async fn another_pod_of_the_same_name_is_not_the_victims() {
     let mut other = pod();
     other["metadata"]["uid"] = json!("another");
-    let server = Fake::start(has_pod(other)).await;
+    let server = Fake::start(serve_pod(other)).await;
     let mut recorder = server.recorder(true).await;
     write(&mut recorder, incident()).await.unwrap();
     let event = server.events().remove(0);
@@ -128,7 +128,7 @@ async fn a_pod_that_has_taken_the_name_is_not_taken_for_the_victims() {
 }
 
 #[tokio::test]
-async fn a_pod_without_a_name_is_found_among_the_nodes_by_what_the_node_calls_it() {
+async fn a_pod_without_a_name_is_found_by_uid_in_the_list_of_the_nodes_pods() {
     let key = "9729a196c4723b60ab401eaff722982d";
     for (annotations, uid) in [
         (json!({}), UID),
@@ -139,15 +139,15 @@ async fn a_pod_without_a_name_is_found_among_the_nodes_by_what_the_node_calls_it
     ] {
         let mut stored = pod();
         stored["metadata"]["annotations"] = annotations;
-        let server = Fake::start(has_pod(stored)).await;
+        let server = Fake::start(serve_pod(stored)).await;
         let mut incident = incident();
         let found = incident.victims[0].pod.as_mut().unwrap();
         (found.name, found.namespace, found.uid) = (None, None, Some(uid.to_owned()));
         let mut recorder = server.recorder(true).await;
         write(&mut recorder, incident).await.unwrap();
-        let asked = server.asked();
+        let requests = server.requests();
         assert_eq!(
-            asked[0].line,
+            requests[0].line,
             "GET /api/v1/pods?&fieldSelector=spec.nodeName%3Dnode-a&resourceVersion=0&resourceVersionMatch=NotOlderThan"
         );
         let event = server.events().remove(0);
@@ -156,7 +156,7 @@ async fn a_pod_without_a_name_is_found_among_the_nodes_by_what_the_node_calls_it
     }
 }
 
-fn nameless() -> Incident {
+fn incident_without_pod_name() -> Incident {
     let mut incident = incident();
     let found = incident.victims[0].pod.as_mut().unwrap();
     (found.name, found.namespace) = (None, None);
@@ -164,12 +164,16 @@ fn nameless() -> Incident {
 }
 
 #[tokio::test]
-async fn a_pod_whose_name_never_comes_is_told_of_on_the_node() {
-    let server = Fake::start(takes_events).await;
+async fn an_event_without_the_pods_name_is_on_the_node() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
-    let waits = write(&mut recorder, nameless()).await.unwrap_err();
+    let waits = write(&mut recorder, incident_without_pod_name())
+        .await
+        .unwrap_err();
     assert!(waits.is_transient() && waits.is_wait() && !waits.is_servers());
-    let written = write_all(&mut recorder, nameless(), true).await.remove(0);
+    let written = write_all(&mut recorder, incident_without_pod_name(), true)
+        .await
+        .remove(0);
     assert_eq!(written.unwrap(), Written::Created);
     let event = server.events().remove(0);
     assert_eq!(event["regarding"]["kind"], "Node");
@@ -182,19 +186,19 @@ async fn a_pod_whose_name_never_comes_is_told_of_on_the_node() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_never_becomes_part_of_a_url() {
+async fn an_invalid_name_never_becomes_part_of_a_url() {
     for hostile in ["../../nodes", "a/b", "", "A", "x?y", "."] {
-        let server = Fake::start(takes_events).await;
+        let server = Fake::start(accept_events).await;
         let mut incident = incident();
         incident.victims[0].pod.as_mut().unwrap().namespace = Some(hostile.to_owned());
         let mut recorder = server.recorder(true).await;
         write(&mut recorder, incident).await.unwrap_err();
-        let asked = server.asked();
+        let requests = server.requests();
         assert!(
-            asked
+            requests
                 .iter()
-                .all(|asked| asked.line.starts_with("GET /api/v1/pods?")),
-            "{asked:?}"
+                .all(|request| request.line.starts_with("GET /api/v1/pods?")),
+            "{requests:?}"
         );
     }
 }
@@ -205,7 +209,7 @@ fn ended(id: &str, reason: &str, code: i32) -> Value {
 }
 
 #[tokio::test]
-async fn what_the_kubelet_has_stored_is_read_of_all_lists() {
+async fn stored_statuses_are_read_from_all_lists() {
     let mut pod = pod();
     let status = |name: &str, state: Value, last: Value| {
         json!({"name": name, "containerID": "containerd://now", "image": "", "imageID": "", "ready": true,
@@ -219,10 +223,10 @@ async fn what_the_kubelet_has_stored_is_read_of_all_lists() {
         "initContainerStatuses": [status("setup", ended("init", "OOMKilled", 0), json!({}))],
         "ephemeralContainerStatuses": [status("debug", ended("debug", "Completed", 0), json!({}))],
     });
-    let server = Fake::start(has_pod(pod)).await;
+    let server = Fake::start(serve_pod(pod)).await;
     let reader = server.recorder(true).await.pod_reader();
-    let asked = incident().victims[0].pod.clone().unwrap();
-    let stored = reader.stored(&asked).await.unwrap();
+    let pod = incident().victims[0].pod.clone().unwrap();
+    let stored = reader.stored(&pod).await.unwrap();
     let short = |stored: &Stored| {
         let ended = stored.ended.as_ref();
         (
@@ -245,10 +249,10 @@ async fn what_the_kubelet_has_stored_is_read_of_all_lists() {
     assert_eq!(finished.to_string(), "2026-11-21T09:00:01Z");
     // One pod, never a list or a watch.
     assert_eq!(
-        server.asked()[0].line,
+        server.requests()[0].line,
         "GET /api/v1/namespaces/shop/pods/hungry"
     );
-    let mut replaced = asked;
+    let mut replaced = pod;
     replaced.uid = Some("another".to_owned());
     assert!(matches!(
         reader.stored(&replaced).await,

@@ -1,4 +1,4 @@
-//! What deploy/own-node-only.yaml says to the Events that are written.
+//! deploy/own-node-only.yaml against the Events that the agent writes.
 
 use cel::parser::Parser;
 use cel::{Context, Value as Cel};
@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::write_all;
 use crate::incident::Scope;
-use crate::k8s::fake::{Fake, incident, takes_events};
+use crate::k8s::fake::{Fake, accept_events, incident};
 
 const AGENT: &str = "system:serviceaccount:oom-bonker:oom-agent";
 
-/// Who asks, as the API server makes it of a token.
+/// `request.userInfo` as the API server derives it from a token.
 fn user(name: &str, node: Option<&str>) -> Value {
     let mut extra = json!({"authentication.kubernetes.io/credential-id": ["JTI=1"]});
     if let Some(node) = node {
@@ -21,18 +21,18 @@ fn user(name: &str, node: Option<&str>) -> Value {
 
 fn eval(expression: &Value, context: &Context) -> Cel {
     let text = expression.as_str().unwrap();
-    // The API server has it on since 1.29.
+    // Enabled in the API server since 1.29.
     let parser = Parser::new().enable_optional_syntax(true);
     let expression = parser.parse(text).unwrap();
     Cel::resolve(&expression, context).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Why the policy denies it; `None` where it is not asked, or has nothing against it.
+/// Why the policy denies it; `None` where it does not apply or allows it.
 fn denial(event: &Value, user: &Value) -> Option<String> {
     denial_of_change(&Value::Null, event, user)
 }
 
-/// The same of an Event that stands already as `before`.
+/// The same for a change of the Event `before`.
 fn denial_of_change(before: &Value, event: &Value, user: &Value) -> Option<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/own-node-only.yaml");
     let text = std::fs::read_to_string(path).unwrap();
@@ -68,12 +68,16 @@ fn denial_of_change(before: &Value, event: &Value, user: &Value) -> Option<Strin
 }
 
 #[tokio::test]
-async fn an_agent_may_write_its_own_nodes_events_and_no_others() {
+async fn an_agent_may_only_write_events_of_its_own_node() {
     let mut incident = incident();
     incident.scope = Scope::Node;
-    let server = Fake::start(takes_events).await;
+    let server = Fake::start(accept_events).await;
     write_all(&mut server.recorder(true).await, incident, false).await;
-    let events: Vec<Value> = server.asked().into_iter().map(|asked| asked.body).collect();
+    let events: Vec<Value> = server
+        .requests()
+        .into_iter()
+        .map(|request| request.body)
+        .collect();
     let events: Vec<Value> = events.into_iter().filter(|body| !body.is_null()).collect();
     let on = |event: &Value| event["involvedObject"]["kind"].as_str().unwrap().to_owned();
     assert_eq!(
@@ -90,7 +94,7 @@ async fn an_agent_may_write_its_own_nodes_events_and_no_others() {
         let unbound = denial(event, &user(AGENT, None)).unwrap();
         assert!(unbound.contains("names no node"), "{unbound}");
         assert_eq!(denial(event, &user("kubernetes-admin", None)), None);
-        // A change that makes another node's Event its own.
+        // A change of another node's Event.
         let mut others = event.clone();
         for node in ["involvedObject", "related"] {
             others[node]["name"] = json!("node-b");

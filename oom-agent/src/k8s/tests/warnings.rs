@@ -1,4 +1,4 @@
-//! Containers near their limits, and annotations that cannot be heeded.
+//! Events of pressure warnings, bad annotations and OOMs without a victim.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use memcg::NodeRoot;
 use serde_json::{Value, json};
 
-use super::{annotation, has_pod, pod};
+use super::{annotation, pod, serve_pod};
 use crate::host::Host;
 use crate::incident::Pod;
-use crate::k8s::fake::{Fake, UID, incident, status, takes_events};
+use crate::k8s::fake::{Fake, UID, accept_events, incident, status};
 use crate::k8s::{LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::report::Report;
@@ -33,7 +33,7 @@ async fn write(recorder: &mut Recorder, report: &Report, now: Instant) -> Vec<Wr
 
 #[tokio::test]
 async fn a_warning_is_an_event_on_its_container() {
-    let server = Fake::start(has_pod(pod())).await;
+    let server = Fake::start(serve_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
     let written = write(&mut recorder, &warning(Level::Critical, 1), Instant::now()).await;
     assert_eq!(written, [Written::Created]);
@@ -70,8 +70,8 @@ async fn a_warning_is_an_event_on_its_container() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_room_of_the_kills() {
-    let server = Fake::start(takes_events).await;
+async fn repeated_warnings_have_few_events_and_leave_the_kills_their_tokens() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let now = Instant::now();
     let mut held_back = 0;
@@ -80,7 +80,7 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
         held_back += admitted.held_back;
     }
     assert_eq!(held_back, 17);
-    // The other level has its own.
+    // The other level has tokens of its own.
     let critical = warning(Level::Critical, 30);
     assert_eq!(
         write(&mut recorder, &critical, now).await,
@@ -99,8 +99,8 @@ async fn a_container_that_is_near_again_and_again_has_few_events_and_takes_no_ro
 }
 
 #[tokio::test]
-async fn an_annotation_that_cannot_be_heeded_is_an_event_on_its_pod() {
-    let server = Fake::start(has_pod(pod())).await;
+async fn a_bad_annotation_is_an_event_on_its_pod() {
+    let server = Fake::start(serve_pod(pod())).await;
     let mut recorder = server.recorder(true).await;
     let report = Report::BadAnnotations(Arc::new(bad_annotations()));
     assert_eq!(
@@ -114,15 +114,15 @@ async fn an_annotation_that_cannot_be_heeded_is_an_event_on_its_pod() {
     assert_eq!(event["regarding"]["fieldPath"], Value::Null);
     assert_eq!(*annotation(&event, "not-heeded"), r#"["critical"]"#);
     let note = event["note"].as_str().unwrap();
-    let says = "Annotation oom-bonker.dev/critical is not heeded: an expression ends at character 19 of: memory_usage > 75 &. The node's own setting holds.";
-    assert_eq!(note, says);
+    let expected = "Annotation oom-bonker.dev/critical is not heeded: an expression ends at character 19 of: memory_usage > 75 &. The node's own setting holds.";
+    assert_eq!(note, expected);
 }
 
 #[tokio::test]
-async fn annotations_are_the_pods_own_of_now_and_no_others() {
-    let of = |uid: &str| {
+async fn only_annotations_of_the_same_pod_are_read() {
+    let serve = |uid: &str| {
         let uid = uid.to_owned();
-        Fake::start(move |asked| match asked.line.as_str() {
+        Fake::start(move |request| match request.line.as_str() {
             "GET /api/v1/namespaces/shop/pods/hungry" => {
                 let annotations = json!({"oom-bonker.dev/warning": "60", "other": "x"});
                 let metadata = json!({"name": "hungry", "uid": uid, "annotations": annotations});
@@ -138,7 +138,7 @@ async fn annotations_are_the_pods_own_of_now_and_no_others() {
         })
     };
     let hungry = near(Level::Warning).pod.unwrap();
-    let server = of(UID).await;
+    let server = serve(UID).await;
     let reader = server.recorder(true).await.pod_reader();
     let found = reader.annotations(&hungry, PREFIX).await.unwrap();
     assert_eq!(
@@ -156,25 +156,29 @@ async fn annotations_are_the_pods_own_of_now_and_no_others() {
         ..hungry.clone()
     };
     assert!(reader.annotations(&hostile, PREFIX).await.is_err());
-    assert_eq!(server.asked().len(), 2, "nothing was asked of that");
-    let replaced = of("another").await;
+    assert_eq!(
+        server.requests().len(),
+        2,
+        "no request for the hostile name"
+    );
+    let replaced = serve("another").await;
     let reader = replaced.recorder(true).await.pod_reader();
     let replaced = reader.annotations(&hungry, PREFIX).await.unwrap_err();
     assert!(matches!(replaced, LookupError::Replaced), "{replaced}");
 }
 
 #[tokio::test]
-async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
-    let server = Fake::start(takes_events).await;
+async fn the_warning_of_a_pods_limit_is_on_the_pod_and_throttling_has_its_own_advice() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     let mut pods = near(Level::Warning);
     pods.container = None;
     let mut throttled = near(Level::Critical);
     throttled.crossing.sample.throttles = true;
-    for told in [pods, throttled] {
+    for warning in [pods, throttled] {
         write(
             &mut recorder,
-            &Report::Warning(Arc::new(told)),
+            &Report::Warning(Arc::new(warning)),
             Instant::now(),
         )
         .await;
@@ -194,7 +198,6 @@ async fn a_pods_own_limit_is_told_on_the_pod_and_what_throttles_says_so() {
     );
 }
 
-/// Nobody may be killed at that cgroup's limit.
 fn no_victim(pod: Option<Pod>) -> Report {
     let sighting = Sighting {
         cause: Cause::NoKillableProcess,
@@ -220,13 +223,13 @@ fn no_victim(pod: Option<Pod>) -> Report {
 }
 
 #[tokio::test]
-async fn an_oom_without_a_victim_is_told_on_its_pod_else_on_the_node() {
-    let server = Fake::start(takes_events).await;
+async fn the_event_of_an_oom_without_a_victim_is_on_its_pod_or_the_node() {
+    let server = Fake::start(accept_events).await;
     let mut recorder = server.recorder(true).await;
     for pod in [near(Level::Warning).pod, None] {
         write(&mut recorder, &no_victim(pod), Instant::now()).await;
     }
-    // Both are of one cgroup: the second is counted only.
+    // Both are of one cgroup: the second is only counted.
     assert_eq!(server.events().len(), 1);
     assert_eq!(server.events()[0]["regarding"]["kind"], "Pod");
     let mut another = server.recorder(true).await;
@@ -240,7 +243,7 @@ async fn an_oom_without_a_victim_is_told_on_its_pod_else_on_the_node() {
         note.starts_with("Cgroup /system/unkillable is out of memory"),
         "{note}"
     );
-    // Where the Node's name is a guess there is none.
+    // Not where the Node's name is a guess.
     let mut guesses = server.recorder(false).await;
     assert!(
         guesses

@@ -25,7 +25,7 @@ impl Watcher {
             |key| self.containers.read_scores(key),
             |key| self.containers.forecast(key),
         );
-        self.counts.at_level(containers.count_at_levels());
+        self.counts.set_at_level(containers.count_at_levels());
         drop(containers);
         let mut dropped: u64 = 0;
         for crossing in outcome.crossings {

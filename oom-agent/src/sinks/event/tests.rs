@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::{Names, start};
 use crate::incident::Incident;
-use crate::k8s::fake::{Answer, Asked, Fake, incident, status, takes_events};
+use crate::k8s::fake::{Answer, Fake, Request, accept_events, incident, status};
 use crate::metrics::{EventCounts, JournalCounts, Metrics};
 use crate::receipts::{Deliveries, Pinned, Receipts};
 use crate::sinks::Sink;
@@ -35,20 +35,20 @@ fn no_names(_: &str) -> Option<Names> {
 
 /// A sink whose server forwards every request to the test.
 async fn sink(
-    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
-) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Request>) {
     sink_with(answer, find_name, Receipts::default()).await
 }
 
 /// The same, with a journal.
 async fn sink_with(
-    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     find_name: impl Fn(&str) -> Option<Names> + Send + Sync + 'static,
     receipts: Receipts,
-) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Asked>) {
+) -> (Sink, EventCounts, mpsc::UnboundedReceiver<Request>) {
     let (sender, requests) = mpsc::unbounded_channel();
-    let server = Fake::start(move |request: &Asked| {
+    let server = Fake::start(move |request: &Request| {
         // The test may have seen enough.
         let _enough = sender.send(request.clone());
         answer(request)
@@ -66,7 +66,7 @@ async fn sink_with(
     (sink, metrics.events, requests)
 }
 
-async fn next_request(requests: &mut mpsc::UnboundedReceiver<Asked>, method: &str) -> Asked {
+async fn next_request(requests: &mut mpsc::UnboundedReceiver<Request>, method: &str) -> Request {
     let find = async {
         loop {
             let request = requests.recv().await.unwrap();
@@ -97,7 +97,7 @@ fn nameless() -> Arc<Incident> {
     Arc::new(incident)
 }
 
-fn event_name(request: &Asked) -> &Value {
+fn event_name(request: &Request) -> &Value {
     &request.body["metadata"]["name"]
 }
 
@@ -105,12 +105,12 @@ fn event_name(request: &Asked) -> &Value {
 async fn an_event_is_written_when_the_server_is_back_and_only_once() {
     let away = AtomicU64::new(0);
     let (sink, events, mut requests) = sink(
-        move |request: &Asked| {
+        move |request: &Request| {
             let post = request.line.starts_with("POST");
             if post && away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else {
-                takes_events(request)
+                accept_events(request)
             }
         },
         no_names,
@@ -133,11 +133,11 @@ async fn an_event_is_written_when_the_server_is_back_and_only_once() {
 #[tokio::test]
 async fn an_event_that_the_server_fails_at_delays_no_other() {
     let (sink, _, mut requests) = sink(
-        |request: &Asked| {
+        |request: &Request| {
             if request.line.contains("/namespaces/broken/") {
                 status(500)
             } else {
-                takes_events(request)
+                accept_events(request)
             }
         },
         no_names,
@@ -164,7 +164,7 @@ async fn an_event_that_the_server_fails_at_delays_no_other() {
 
 #[tokio::test]
 async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
-    let (sink, _, mut requests) = sink(takes_events, late_names()).await;
+    let (sink, _, mut requests) = sink(accept_events, late_names()).await;
     sink.offer(&nameless().into());
     let request = next_request(&mut requests, "POST").await;
     assert_eq!(request.body["involvedObject"]["kind"], "Pod");
@@ -180,7 +180,7 @@ async fn a_name_that_comes_late_still_puts_the_event_on_its_pod() {
 #[tokio::test]
 async fn a_containers_name_that_comes_late_is_in_the_only_event() {
     // The API server does not know which container that is.
-    let (sink, events, mut requests) = sink(takes_events, late_names()).await;
+    let (sink, events, mut requests) = sink(accept_events, late_names()).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
@@ -195,7 +195,7 @@ async fn a_containers_name_that_comes_late_is_in_the_only_event() {
 
 #[tokio::test]
 async fn at_shutdown_an_event_is_about_the_pod_alone_where_its_container_has_no_name() {
-    let (sink, _, mut requests) = sink(takes_events, no_names).await;
+    let (sink, _, mut requests) = sink(accept_events, no_names).await;
     let mut incident = incident();
     incident.victims[0].container.as_mut().unwrap().name = None;
     sink.offer(&incident.into());
@@ -210,7 +210,7 @@ async fn at_shutdown_an_event_is_about_the_pod_alone_where_its_container_has_no_
 async fn a_name_is_waited_for_while_the_server_is_away() {
     let away = AtomicU64::new(0);
     let (sink, _, mut requests) = sink(
-        move |request: &Asked| {
+        move |request: &Request| {
             if away.fetch_add(1, Ordering::Relaxed) < 2 {
                 status(503)
             } else if request.line.starts_with("GET /api/v1/pods?") {
@@ -224,7 +224,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
                     "kind": "PartialObjectMetadataList", "items": [{"metadata": metadata}]}),
                 )
             } else {
-                takes_events(request)
+                accept_events(request)
             }
         },
         no_names,
@@ -242,7 +242,7 @@ async fn a_name_is_waited_for_while_the_server_is_away() {
 
 #[tokio::test]
 async fn at_shutdown_no_event_waits_for_a_name() {
-    let (sink, _, mut requests) = sink(takes_events, no_names).await;
+    let (sink, _, mut requests) = sink(accept_events, no_names).await;
     sink.offer(&nameless().into());
     // Its pod was not found, and it waits again.
     next_request(&mut requests, "GET /api/v1/pods?").await;
@@ -258,7 +258,7 @@ async fn at_shutdown_an_event_without_a_name_is_left_to_the_next_agent() {
     let open = || Deliveries::open(Some(dir.path()), &JournalCounts::default());
     let deliveries = open();
     let receipts = deliveries.receipts("kubernetes");
-    let (sink, _, mut requests) = sink_with(takes_events, no_names, receipts).await;
+    let (sink, _, mut requests) = sink_with(accept_events, no_names, receipts).await;
     let incident = nameless();
     deliveries.record_incident(
         &incident,
@@ -284,7 +284,7 @@ async fn at_shutdown_an_event_without_a_name_is_left_to_the_next_agent() {
 
 #[tokio::test]
 async fn a_storm_is_held_back_and_counted_in_a_series() {
-    let (sink, events, mut requests) = sink(takes_events, no_names).await;
+    let (sink, events, mut requests) = sink(accept_events, no_names).await;
     for n in 0..40 {
         let mut incident = incident();
         incident.id = format!("6f1c0a52-{n}-4242");
