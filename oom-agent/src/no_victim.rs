@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use memcg::NodeRoot;
 use oom_agent_ebpf as kernel;
-use oom_capture::{Trigger, memcg_path, text};
+use oom_capture::{Trigger, cgroup_path, decode_name};
 use service::escape;
 
 use crate::host::Host;
@@ -99,7 +99,7 @@ impl Sighting {
     pub fn of_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
         (record.memcg_names_used > 0).then(|| Self {
             cause: Cause::NoKillableProcess,
-            cgroup: memcg_path(
+            cgroup: cgroup_path(
                 &record.memcg_names,
                 record.memcg_names_used,
                 record.memcg_names_cut,
@@ -108,7 +108,7 @@ impl Sighting {
                 .then(|| record.limit_pages.saturating_mul(page_size)),
             trigger: Some(Trigger {
                 pid: record.trigger_tgid,
-                comm: text(&record.trigger_comm),
+                comm: decode_name(&record.trigger_comm),
             }),
             stamp_ns: record.stamp_ns,
         })
@@ -116,7 +116,7 @@ impl Sighting {
 
     /// As an incident, at `time` on the wall.
     pub fn incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
-        let below = node.below(&self.cgroup);
+        let below = node.path_on_node(&self.cgroup);
         let scope = below.map_or(Scope::Ancestor, |path| position(path, None));
         let mut degraded = Vec::new();
         if self.trigger.is_none() {
@@ -397,7 +397,7 @@ mod tests {
                 ..sighting(Cause::NoKillableProcess)
             };
             let container = node
-                .identity(&seen.cgroup)
+                .identify_path(&seen.cgroup)
                 .container_id
                 .map(|id| Container {
                     id,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::thread::CapabilitySet;
 
-use memcg::{CgroupNamespace, memory_cgroup};
+use memcg::{CgroupNamespace, parse_memory_cgroup};
 
 use oom_capture::{Process, Rss, Victim};
 
@@ -136,7 +136,7 @@ impl Procfs {
             victim.cmdline = read(&dir, "cmdline", CMDLINE_LEN)
                 .ok()
                 .filter(|bytes| !bytes.is_empty())
-                .map(|bytes| oom_capture::arguments(&bytes));
+                .map(|bytes| oom_capture::split_arguments(&bytes));
         }
         if killed.parent_above.is_none() {
             let parent = || {
@@ -160,8 +160,8 @@ impl Procfs {
     /// The memory cgroup of an open process, from the hierarchy's root on or, where that cannot be told,
     /// without the ancestors next to the root.
     fn cgroup_at(&self, dir: &File) -> Option<String> {
-        let seen = memory_cgroup(&text(dir, "cgroup").ok()?)?;
-        Some(self.namespace.shown(&seen))
+        let seen = parse_memory_cgroup(&text(dir, "cgroup").ok()?)?;
+        Some(self.namespace.display_path(&seen))
     }
 
     fn open(&self, pid: u32) -> io::Result<File> {
@@ -331,7 +331,7 @@ mod tests {
                 start_boot_ns: None,
             }
         );
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.degraded, ["start_boot_ns: not to be had from /proc"]);
     }
 
@@ -353,7 +353,7 @@ mod tests {
             ..Process::default()
         });
         procfs.fill(&mut killed, KILLED_NS);
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.process.rss_bytes, None);
         assert_eq!(killed.process.cmdline, None);
         let cgroup = killed.process.cgroup;
@@ -396,7 +396,7 @@ mod tests {
         let cmdline = Some(vec!["python3".to_owned()]);
         assert_eq!(killed.process, Process { cmdline, ..known });
         // What was found later is known: nothing is said of it.
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.degraded, Vec::<String>::new());
     }
 
@@ -492,7 +492,7 @@ mod tests {
     #[test]
     fn without_the_namespaces_root_a_path_still_names_its_container() {
         let (root, procfs) = process(&[("status", STATUS), ("cgroup", b"0::/../../pod/c\n")]);
-        let procfs = procfs.with_namespace(CgroupNamespace::of(None, None));
+        let procfs = procfs.with_namespace(CgroupNamespace::from_paths(None, None));
         let parent = root.path().join("7");
         std::fs::create_dir(&parent).unwrap();
         std::fs::write(parent.join("cgroup"), "0::/../../../system.slice\n").unwrap();

@@ -1,7 +1,7 @@
-//! Linux's memory controller as files, of cgroup v1 and v2: limits, usage, what memory is made of, pressure;
-//! the hierarchy and where it is mounted; and what a cgroup's path tells of the container and pod in it.
+//! The files of Linux's memory controller, cgroup v1 and v2: limits, usage, memory by kind and pressure; where the
+//! hierarchy is mounted; and the container and pod that a cgroup's path names.
 //!
-//! One reader for each file. All of it is synchronous, and what reads several files takes a deadline.
+//! Each file has one reader. All are synchronous, and those of several files take a deadline.
 
 pub mod cgroup;
 mod memory;
@@ -12,9 +12,10 @@ mod snapshot;
 pub mod vmstat;
 
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat};
-pub use namespace::{CgroupNamespace, is_initial_cgroup_namespace, memory_cgroup};
+pub use namespace::{CgroupNamespace, parse_memory_cgroup};
 pub use node_root::NodeRoot;
 pub use owners::{Owners, ancestor, is_below, is_within};
 pub use snapshot::{
-    Hierarchy, HierarchyError, Rose, Snapshots, SwapCounter, Usage, Version, cpu_psi, limit, psi,
+    Hierarchy, HierarchyError, LimitHit, MemoryReader, SwapCounter, Usage, Version, parse_cpu_psi,
+    parse_limit, parse_psi,
 };

@@ -1,4 +1,4 @@
-//! What every program of the project needs, one small thing each.
+//! Small parts that every program of the project needs.
 
 pub mod clock;
 pub mod error_chain;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use memcg::memory_cgroup;
+use memcg::parse_memory_cgroup;
 use rustix::fs::{Mode, OFlags, openat};
 use service::escape;
 
@@ -79,7 +79,7 @@ impl Held {
     /// `None` once it has ended.
     pub fn identity(&self) -> Option<Identity> {
         let (pid, started) = stat(&self.read("stat").ok()?)?;
-        let cgroup = memory_cgroup(&self.read("cgroup").ok()?)?;
+        let cgroup = parse_memory_cgroup(&self.read("cgroup").ok()?)?;
         Some(Identity {
             pid,
             started,

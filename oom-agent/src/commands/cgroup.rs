@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 
-use memcg::cgroup::{Runtime, parse_bytes};
-use service::escape;
+use memcg::cgroup::{Runtime, parse_path_bytes};
 
 /// The longest line taken from standard input, in bytes: `PATH_MAX` of the kernel.
 const LINE_LEN: usize = 4096;
@@ -32,9 +31,9 @@ pub fn run(paths: &[OsString], input: impl BufRead, mut out: impl Write) -> io::
 }
 
 fn write(path: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let identity = parse_bytes(path);
+    let identity = parse_path_bytes(path);
     let parsed = Parsed {
-        path: &escape::bytes(path),
+        path: &String::from_utf8_lossy(path),
         container_id: identity.container_id,
         pod_uid: identity.pod_uid,
         runtime: identity.runtime.map(Runtime::as_str),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use oom_capture::probe::{Probe, ProbeError, Verified};
+use oom_capture::probe::{Probe, ProbeError, VerifiedProgram};
 
 /// Why the check failed. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub fn run(mut out: impl Write) -> Result<(), CheckError> {
     write(&verified, &mut out).map_err(CheckError::Write)
 }
 
-fn write(verified: &[Verified], out: &mut impl Write) -> io::Result<()> {
+fn write(verified: &[VerifiedProgram], out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{:<20} {:>12} {:>12}  maps",

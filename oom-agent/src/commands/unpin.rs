@@ -19,7 +19,7 @@ pub enum UnpinError {
 
 /// Removes it and says so.
 pub fn run(pin: &Path, mut out: impl Write) -> Result<(), UnpinError> {
-    let said = if probe::unpin(pin).map_err(UnpinError::Pinned)? {
+    let said = if probe::unpin_all(pin).map_err(UnpinError::Pinned)? {
         "removed"
     } else {
         "nothing is pinned there"

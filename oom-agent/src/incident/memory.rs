@@ -1,7 +1,7 @@
 //! Whose memory is looked at after a kill.
 
 use memcg::Memory;
-use oom_capture::{Victim, limit_of};
+use oom_capture::{Victim, level_limit_bytes};
 
 use super::scope::{level_of, victim_path};
 use super::{Limit, Scope};
@@ -34,7 +34,7 @@ fn at_the_kill(path: &str, killed: &[Victim], page_size: u64) -> Memory {
     Memory {
         cgroup: Some(path.to_owned()),
         usage_bytes: level.map(|level| bytes(level.usage_pages)),
-        limit_bytes: level.and_then(|level| limit_of(&level, page_size)),
+        limit_bytes: level.and_then(|level| level_limit_bytes(&level, page_size)),
         // Of a kernel that tells none it is 0, which no cgroup's is once it has been in use.
         peak_bytes: level
             .filter(|level| level.peak_pages > 0)

@@ -7,7 +7,7 @@ use super::Scope;
 /// Whose limit that of the cgroup `limit` is. By its look alone the container of a kind node, which
 /// holds other containers, would pass for the victim's.
 pub fn position(limit: &str, victim: Option<&str>) -> Scope {
-    let own = Owners::of_path(victim.unwrap_or(limit));
+    let own = Owners::from_path(victim.unwrap_or(limit));
     let below = |owner: Option<&str>| owner.is_some_and(|owner| is_below(limit, owner));
     if own.container == Some(limit) {
         Scope::Container

@@ -44,7 +44,7 @@ use crate::story::{Judgement, Why};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
-use oom_capture::{Fate, Kill};
+use oom_capture::{Kill, Reading};
 use optional::Optional;
 use sink::Sinks;
 use usages::Usages;
@@ -269,19 +269,19 @@ impl Metrics {
         self.groups.inc_by(u64::from(found.is_group()));
         self.without_mark.inc_by(u64::from(found.trigger.is_none()));
         let [autopsied, outside, unseen, counted, exiting] = &self.fates;
-        let more = found.more;
+        let more = found.unlisted;
         autopsied.inc_by(more.autopsied);
         outside.inc_by(more.outside);
         unseen.inc_by(more.unseen);
         counted.inc_by(more.counted);
         exiting.inc_by(more.exiting);
         for killed in &found.victims {
-            let counter = match killed.fate {
+            let counter = match killed.reading {
                 _ if killed.exiting => exiting,
-                Fate::Autopsied => autopsied,
-                Fate::Outside => outside,
-                Fate::Unseen => unseen,
-                Fate::Counted => counted,
+                Reading::Autopsied => autopsied,
+                Reading::Outside => outside,
+                Reading::Unseen => unseen,
+                Reading::Counted => counted,
             };
             counter.inc();
         }

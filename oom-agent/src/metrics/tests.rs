@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use memcg::Stalled;
-use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
+use oom_capture::{Kill, Reading, Trigger, Victim as KernelVictim};
 
 use super::kills::{CONTAINERS, SPARED, STRUCK};
 use super::{Metrics, Readings, Who};
@@ -245,9 +245,9 @@ fn a_container_without_a_name_goes_by_its_id() {
     assert_eq!(scrape(&metrics, HOUR / 2)[&name], 1);
 }
 
-fn found(fates: &[Fate], trigger: bool) -> Kill {
-    let victim = |fate: &Fate| KernelVictim {
-        fate: *fate,
+fn found(fates: &[Reading], trigger: bool) -> Kill {
+    let victim = |fate: &Reading| KernelVictim {
+        reading: *fate,
         ..KernelVictim::default()
     };
     Kill {
@@ -266,10 +266,10 @@ fn found(fates: &[Fate], trigger: bool) -> Kill {
 fn drift_knows_how_the_kernel_counts() {
     let metrics = Metrics::default();
     metrics.found(&found(
-        &[Fate::Autopsied, Fate::Autopsied, Fate::Outside],
+        &[Reading::Autopsied, Reading::Autopsied, Reading::Outside],
         true,
     ));
-    let mut exiting = found(&[Fate::Unseen, Fate::Autopsied], false);
+    let mut exiting = found(&[Reading::Unseen, Reading::Autopsied], false);
     exiting.victims[1].exiting = true;
     metrics.found(&exiting);
     let drift = |kernel_kills| {
@@ -287,7 +287,7 @@ fn drift_knows_how_the_kernel_counts() {
     assert_eq!(drift(Some(4)), Some(0));
     assert_eq!(drift(Some(9)), Some(5));
     assert_eq!(drift(None), None);
-    let mut group = found(&[Fate::Autopsied], true);
+    let mut group = found(&[Reading::Autopsied], true);
     group.victims[0].group = Some("/a".to_owned());
     assert!(group.is_group());
     group.first_twice = true;
@@ -296,8 +296,8 @@ fn drift_knows_how_the_kernel_counts() {
     assert_eq!(drift(Some(6)), Some(0));
     // But where it was gone by then.
     group.first_twice = false;
-    group.more.autopsied = 10;
-    group.more.exiting = 1;
+    group.unlisted.autopsied = 10;
+    group.unlisted.exiting = 1;
     metrics.found(&group);
     assert_eq!(drift(Some(6 + 1 + 10)), Some(0));
     let series = scrape(&metrics, Duration::ZERO);
@@ -317,11 +317,11 @@ fn drift_knows_how_the_kernel_counts() {
 fn a_kill_that_waited_is_in_no_drift() {
     let metrics = Metrics::default();
     metrics.attached(1_000);
-    let mut waited = found(&[Fate::Autopsied, Fate::Autopsied], true);
+    let mut waited = found(&[Reading::Autopsied, Reading::Autopsied], true);
     waited.stamp_ns = 999;
     waited.victims[1].exiting = true;
     metrics.found(&waited);
-    let mut seen = found(&[Fate::Autopsied], true);
+    let mut seen = found(&[Reading::Autopsied], true);
     seen.stamp_ns = 1_000;
     metrics.found(&seen);
     metrics.read(Readings {

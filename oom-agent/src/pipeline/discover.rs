@@ -186,8 +186,8 @@ pub(super) fn hierarchy(
         version = ?found.version(),
         "memory controller"
     );
-    let namespace = CgroupNamespace::find(|| {
-        probe::own_cgroup(found.version() == Version::V2)
+    let namespace = CgroupNamespace::detect(|| {
+        probe::find_own_cgroup(found.version() == Version::V2)
             .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
             .ok()?
     });
@@ -195,7 +195,7 @@ pub(super) fn hierarchy(
         return Ok((found, namespace));
     }
     let part = found.mounted_part();
-    let part = part.map(|part| namespace.absolute(&part?));
+    let part = part.map(|part| namespace.absolute_path(&part?));
     let Ok(Some(part)) = part else {
         tracing::warn!(
             "a part of the memory controller's hierarchy is mounted, and it cannot be told which: kills of other nodes on the same kernel are told as this node's"

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
-use oom_capture::probe::{Left, Take};
+use oom_capture::probe::{Leftover, RecordHandler};
 use oom_capture::{Assembler, Kill};
 use service::clock;
 use tokio::sync::mpsc::Sender;
@@ -44,7 +44,7 @@ pub(super) struct Front {
 
 impl Front {
     /// The taker of the ring's records, which begins with what another agent has left.
-    pub(super) fn taker(mut self) -> Take {
+    pub(super) fn taker(mut self) -> RecordHandler {
         let mut left = Some(self.pinned.leftover());
         Box::new(move |record| {
             // In the readers' thread: whoever takes what is told runs by then.
@@ -65,19 +65,19 @@ impl Front {
             }
             Some(record) => {
                 self.pinned.keep(&record);
-                self.assembler.take(record, now_ns)
+                self.assembler.accept_record(record, now_ns)
             }
-            None => self.assembler.expire(now_ns),
+            None => self.assembler.take_overdue(now_ns),
         };
         self.tell(found);
-        self.pinned.settle(&self.assembler.dismissed());
+        self.pinned.settle(&self.assembler.take_dismissed());
         self.assembler.deadline_ns()
     }
 
     /// Takes over what another agent has left, before anything else.
-    fn take_over(&mut self, left: Left) {
+    fn take_over(&mut self, left: Leftover) {
         self.lines_written = left.lines_written;
-        self.assembler.remember(left.settled);
+        self.assembler.remember_reported(left.settled);
         for record in left.records {
             self.take(Some(record));
         }
@@ -127,7 +127,7 @@ impl Drop for Front {
         if self.pinned.is_lasting() {
             return;
         }
-        let found = self.assembler.end();
+        let found = self.assembler.finish();
         self.tell(found);
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use memcg::cgroup::{self, Identity};
+use memcg::cgroup::{self, PathIdentity};
 use memcg::vmstat;
-use oom_capture::probe::Drops;
+use oom_capture::probe::DropCounters;
 use service::clock;
 use service::error_chain::chain;
 use service::liveness::Liveness;
@@ -33,7 +33,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// What others count.
 #[derive(Clone)]
 pub(super) struct Meters {
-    drops: Drops,
+    drops: DropCounters,
     log: ErrorCounter,
     /// The kernel's count when the programs had just been attached.
     kills_before: Option<u64>,
@@ -63,7 +63,7 @@ fn live(readers: &Liveness, sampler: &Liveness) -> Answer {
 // === impl Meters ===
 
 impl Meters {
-    pub(super) fn new(drops: Drops, log: ErrorCounter, kills_before: Option<u64>) -> Self {
+    pub(super) fn new(drops: DropCounters, log: ErrorCounter, kills_before: Option<u64>) -> Self {
         Self {
             drops,
             log,
@@ -99,7 +99,7 @@ impl Meters {
 
 /// Since the host's boot.
 pub(super) fn kernel_kills() -> Option<u64> {
-    vmstat::oom_kills(Path::new("/proc"))
+    vmstat::read_oom_kills(Path::new("/proc"))
         .inspect_err(|error| tracing::warn!(%error, "cannot read oom_kill of /proc/vmstat"))
         .ok()
 }
@@ -198,11 +198,11 @@ impl Health {
             .recorder
             .forecasts(clock::monotonic_ns())
             .into_iter();
-        let all = all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit));
+        let all = all.map(|it| (cgroup::parse_path(&it.cgroup), it.to_limit));
         self.named(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
-    fn named<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
+    fn named<T>(&self, all: impl Iterator<Item = (PathIdentity, T)>) -> Vec<(Who, T)> {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
             let found = self.resolver.names.get(&id);
@@ -260,9 +260,9 @@ mod tests {
             assert_eq!(live(&readers, &sampler), no);
         };
         assert_eq!(live(&readers, &sampler), Answer::Yes);
-        drop(sampler.ending());
+        drop(sampler.guard_thread());
         check("the thread that samples the containers' memory");
-        drop(readers.ending());
+        drop(readers.guard_thread());
         check("a thread that reads the kernel's records");
     }
 }

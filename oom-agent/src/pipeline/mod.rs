@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use memcg::{CgroupNamespace, NodeRoot, Snapshots};
-use oom_capture::probe::{Kept, Method, Probe, ProbeError, Wanted};
-use oom_capture::{Allow, Assembler, Expect};
+use memcg::{CgroupNamespace, MemoryReader, NodeRoot};
+use oom_capture::probe::{AttachOptions, Method, PinnedRecords, Probe, ProbeError};
+use oom_capture::{AllowedVariables, Assembler, AutopsyWait};
 use service::clock;
 use service::error_chain::chain;
 use tokio::sync::mpsc;
@@ -115,10 +115,10 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let (seen, incidents) = mpsc::channel(QUEUE);
     let (sightings, no_victim) = no_victim::channel(host.page_size);
     let mut kills_before = None;
-    let allow = Allow::new(args.env.clone());
+    let allow = AllowedVariables::new(args.env.clone());
     let environments = !allow.is_empty();
     let mut pinned = Pinned::default();
-    let front = |method, kept: Option<Arc<Kept>>| {
+    let front = |method, kept: Option<Arc<PinnedRecords>>| {
         // What is killed from now on is seen.
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
@@ -126,12 +126,12 @@ pub async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         metrics.attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
-            Method::Classic => Expect::Nothing,
-            _ if resolver.reads_procfs() => Expect::Autopsies(UNREAD),
-            _ => Expect::Autopsies(UNREADABLE),
+            Method::Classic => AutopsyWait::None,
+            _ if resolver.reads_procfs() => AutopsyWait::UpTo(UNREAD),
+            _ => AutopsyWait::UpTo(UNREADABLE),
         };
         let front = Front {
-            assembler: Assembler::new(host.page_size, expect).allowing(allow),
+            assembler: Assembler::new(host.page_size, expect).with_allowed_variables(allow),
             resolver: Arc::clone(&resolver),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
@@ -214,7 +214,7 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
     let found = discover::hierarchy(args.cgroupfs.as_deref());
     let (hierarchy, namespace) = match found {
         Ok((hierarchy, namespace)) => (Ok(hierarchy), namespace),
-        Err(error) => (Err(error), CgroupNamespace::find(|| None)),
+        Err(error) => (Err(error), CgroupNamespace::detect(|| None)),
     };
     let node = match &hierarchy {
         Ok(hierarchy) => hierarchy.node().clone(),
@@ -225,7 +225,7 @@ fn resolver(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Ar
     Resolver::new(
         host.clone(),
         procfs,
-        Snapshots::new(
+        MemoryReader::new(
             hierarchy.map_err(|error| chain(&error).to_string()),
             "/proc",
         ),
@@ -271,7 +271,7 @@ impl Running {
             served.abort();
         }
         let kernel_kills = meters.kernel_kills();
-        let ended = tokio::task::spawn_blocking(move || probe.end());
+        let ended = tokio::task::spawn_blocking(move || probe.detach());
         pipeline.drain(incidents).await;
         if let Err(error) = ended.await {
             tracing::error!(%error, "the probe ended badly");
@@ -384,8 +384,8 @@ impl Pipeline {
     }
 }
 
-fn wanted(args: &Run, environment: bool) -> Wanted<'_> {
-    Wanted {
+fn wanted(args: &Run, environment: bool) -> AttachOptions<'_> {
+    AttachOptions {
         tuned: true,
         method: args.probe.into(),
         logging: args.log_level == LogLevel::Trace,

@@ -133,7 +133,7 @@ fn is_a_runtimes(container: &Container) -> bool {
     !container
         .runtime
         .as_deref()
-        .is_some_and(cgroup::is_of_machines)
+        .is_some_and(cgroup::is_machine_runtime)
 }
 
 /// Each container and pod that an incident names, and in which field.

@@ -83,7 +83,7 @@ impl Told {
         tokio::spawn(async move {
             let mut episodes = Episodes::default();
             while let Some(mut sighting) = self.0.recv().await {
-                let is_own = ends.resolver.node.below(&sighting.cgroup).is_some();
+                let is_own = ends.resolver.node.path_on_node(&sighting.cgroup).is_some();
                 if is_own && episodes.begins(&mut sighting, Instant::now()) {
                     ends.tell(sighting).await;
                 }
@@ -98,9 +98,10 @@ impl Ends {
     async fn tell(&self, sighting: Sighting) {
         let cause = sighting.cause;
         self.counts.add(cause);
-        let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
+        let time = clock::wall_time(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.resolver.node;
-        let (container, pod) = find_owner(&self.resolver, node.identity(&sighting.cgroup)).await;
+        let (container, pod) =
+            find_owner(&self.resolver, node.identify_path(&sighting.cgroup)).await;
         let told = NoVictim {
             incident: sighting.incident(&self.host, node, time),
             container,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use memcg::cgroup::Identity;
+use memcg::cgroup::PathIdentity;
 use tokio::time::timeout;
 
 use super::resolve::Resolver;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// no runtime reports in time is as the path has it.
 pub(super) async fn find_owner(
     resolver: &Resolver,
-    identity: Identity,
+    identity: PathIdentity,
 ) -> (Option<Container>, Option<Pod>) {
     let asked = timeout(PATIENCE, ask_runtimes(resolver, &identity)).await;
     let (container, pod) = asked.ok().flatten().unwrap_or_default();
@@ -25,7 +25,7 @@ pub(super) async fn find_owner(
 
 async fn ask_runtimes(
     resolver: &Resolver,
-    identity: &Identity,
+    identity: &PathIdentity,
 ) -> Option<(Option<Container>, Option<Pod>)> {
     if let Some(id) = &identity.container_id {
         let (container, pod) = resolver.container(id).await?;
@@ -37,7 +37,7 @@ async fn ask_runtimes(
 }
 
 /// The container and pod as a cgroup's path names them.
-pub(super) fn owner_by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
+pub(super) fn owner_by_path(identity: PathIdentity) -> (Option<Container>, Option<Pod>) {
     let is_machine = identity.is_machine();
     let container = identity.container_id.map(|id| Container {
         name: is_machine.then(|| id.clone()),

@@ -1,6 +1,6 @@
 //! What is said of the programs at the start: what they tell, and what they cannot.
 
-use oom_capture::probe::{Method, Pinned, Probe};
+use oom_capture::probe::{Method, PinStatus, Probe};
 
 use crate::host::Host;
 
@@ -20,7 +20,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     if let Some(pinned) = &probe.pinned {
         say_pinned(pinned);
     }
-    if let Some(error) = &probe.no_btf {
+    if let Some(error) = &probe.btf_error {
         tracing::warn!(
             error = %service::error_chain::chain(error),
             "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
@@ -36,7 +36,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
             "less is told of each kill: a program is not in use"
         );
     }
-    if let Some(error) = &probe.no_format
+    if let Some(error) = &probe.format_error
         && probe.method == Method::Classic
     {
         tracing::warn!(
@@ -65,7 +65,7 @@ pub(super) fn say_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
 }
 
-fn say_pinned(pinned: &Pinned) {
+fn say_pinned(pinned: &PinStatus) {
     if pinned.discarded > 0 {
         tracing::warn!(
             rings = pinned.discarded,

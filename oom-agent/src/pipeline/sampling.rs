@@ -55,7 +55,7 @@ pub(super) fn start(
     } = watched.clone();
     let of_node = node.clone();
     let notice: Notice = Box::new(move |path, is_there| {
-        names.notice(of_node.below(path).unwrap_or(path), is_there);
+        names.notice(of_node.path_on_node(path).unwrap_or(path), is_there);
     });
     let (period, take, warner): (_, Take, _) = match args.sample {
         Every::Off => (None, Box::new(|_| {}), None),

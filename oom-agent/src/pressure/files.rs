@@ -23,7 +23,7 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
 /// A limit; `None` where there is none.
 pub(super) fn limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
     // What is no text is no number either.
-    memcg::limit(std::str::from_utf8(bytes).unwrap_or_default())
+    memcg::parse_limit(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// `None` where there is no `inactive_file`, or on v1 no limit.
@@ -36,7 +36,7 @@ pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
     Some(match version {
         Version::V1 => Stat {
             inactive_file: value("total_inactive_file")?.parse().ok()?,
-            limit: memcg::limit(value("hierarchical_memory_limit")?).ok()?,
+            limit: memcg::parse_limit(value("hierarchical_memory_limit")?).ok()?,
         },
         Version::V2 => Stat {
             inactive_file: value("inactive_file")?.parse().ok()?,
@@ -49,9 +49,9 @@ pub(super) fn stat(version: Version, bytes: &[u8]) -> Option<Stat> {
 pub(super) fn stall(cpu: bool, bytes: &[u8]) -> Option<Stall> {
     let text = std::str::from_utf8(bytes).ok()?;
     if cpu {
-        memcg::cpu_psi(text)
+        memcg::parse_cpu_psi(text)
     } else {
-        memcg::psi(text)
+        memcg::parse_psi(text)
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::clock;
-use service::liveness::{Ending, Liveness};
+use service::liveness::{Liveness, ThreadGuard};
 
 use super::table::Table;
 use super::tree::{Noticed, Source, Tree};
@@ -54,7 +54,7 @@ pub enum SamplerError {
 /// Is as long as the thread runs.
 struct Alive {
     counts: SamplerCounts,
-    _ending: Ending,
+    _ending: ThreadGuard,
 }
 
 struct Work {
@@ -149,7 +149,7 @@ impl Alive {
         counts.running.set(i64::from(samples));
         Self {
             counts,
-            _ending: liveness.ending(),
+            _ending: liveness.guard_thread(),
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use memcg::cgroup::{self, Identity};
+use memcg::cgroup::{self, PathIdentity};
 
 use crate::no_victim::Cause;
 
@@ -106,8 +106,8 @@ impl Key {
     }
 
     /// Whose it is, as far as the path tells. Parses it.
-    pub fn identity(&self) -> Identity {
-        cgroup::parse(&self.path)
+    pub fn identity(&self) -> PathIdentity {
+        cgroup::parse_path(&self.path)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use memcg::memory_cgroup;
+use memcg::parse_memory_cgroup;
 
 use super::{Procfs, text};
 use crate::incident::Process;
@@ -23,8 +23,8 @@ impl Procfs {
 
     /// The memory cgroup of a process that lives, from the hierarchy's root on.
     pub fn cgroup(&self, pid: u32) -> Option<String> {
-        let seen = memory_cgroup(&text(&self.open(pid).ok()?, "cgroup").ok()?)?;
-        self.namespace.absolute(&seen)
+        let seen = parse_memory_cgroup(&text(&self.open(pid).ok()?, "cgroup").ok()?)?;
+        self.namespace.absolute_path(&seen)
     }
 
     /// The process with the most resident memory but those in `but`, with its cgroup; and whether all
@@ -109,10 +109,10 @@ mod tests {
         assert_eq!(procfs.largest(&[], 4096, Instant::now()), (None, false));
         assert_eq!(procfs.own_pid(), Some(41));
         assert_eq!(procfs.cgroup(7), Some(cgroup()));
-        let namespace = CgroupNamespace::of(Some("/kubepods/pod1"), Some("/"));
+        let namespace = CgroupNamespace::from_paths(Some("/kubepods/pod1"), Some("/"));
         let within = procfs.clone().with_namespace(namespace);
         assert_eq!(within.cgroup(7).as_deref(), Some("/kubepods/pod1/x"));
-        let unknown = CgroupNamespace::of(None, None);
+        let unknown = CgroupNamespace::from_paths(None, None);
         let unknown = procfs.clone().with_namespace(unknown);
         assert_eq!(unknown.cgroup(7), None);
         assert_eq!(procfs.cgroup(8), None);

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use memcg::{self, cpu_psi, psi};
+use memcg::{self, parse_cpu_psi, parse_psi};
 
 use crate::pressure::{Key, Pressure, Usage};
 
@@ -110,12 +110,12 @@ impl Files {
     pub(super) fn limit(&self) -> Option<u64> {
         if self.names == &V1 {
             // The kernel's own walk: past the mount, and not past a cgroup without `use_hierarchy`.
-            return memcg::limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
+            return memcg::parse_limit(&self.stat("hierarchical_memory_limit ")?).ok()?;
         }
         // The root has no such file, nor has what the hierarchy is mounted in.
         let limits = self.dir.ancestors().map_while(|dir| {
             let text = fs::read_to_string(dir.join("memory.max")).ok()?;
-            memcg::limit(&text).ok()
+            memcg::parse_limit(&text).ok()
         });
         limits.flatten().min()
     }
@@ -141,9 +141,9 @@ impl Files {
         }
         let text = |name| fs::read_to_string(self.dir.join(name)).ok();
         Some(Pressure {
-            memory: psi(&text("memory.pressure")?)?,
-            io: psi(&text("io.pressure")?)?,
-            cpu: cpu_psi(&text("cpu.pressure")?)?,
+            memory: parse_psi(&text("memory.pressure")?)?,
+            io: parse_psi(&text("io.pressure")?)?,
+            cpu: parse_cpu_psi(&text("cpu.pressure")?)?,
         })
     }
 }

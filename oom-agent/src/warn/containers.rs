@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use memcg::cgroup::Identity;
+use memcg::cgroup::PathIdentity;
 
 use super::annotations::{Complaint, Marks};
 use super::pods::{Ask, Known, Pods};
@@ -53,7 +53,7 @@ pub struct Seen {
 
 struct Container {
     watch: Watch,
-    identity: Identity,
+    identity: PathIdentity,
     /// A crossing that waits for the pod's annotations.
     waits: Option<Waits>,
     /// The last that it was in.
@@ -213,7 +213,7 @@ impl Containers {
 // === impl Container ===
 
 impl Container {
-    fn new(identity: Identity) -> Self {
+    fn new(identity: PathIdentity) -> Self {
         Self {
             watch: Watch::default(),
             identity,

@@ -62,7 +62,7 @@ impl Names {
 
     /// A container's cgroup is there, or is gone.
     pub(super) fn notice(&self, path: &str, is_there: bool) {
-        let identity = cgroup::parse(path);
+        let identity = cgroup::parse_path(path);
         if identity.is_machine() {
             return;
         }

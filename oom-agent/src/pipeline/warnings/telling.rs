@@ -45,7 +45,7 @@ impl Telling {
         let warning = Arc::new(Warning {
             // Of this look at this cgroup; a mark of the kernel's ends in a pid.
             id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
-            time: clock::wall(at_ns, clock::monotonic_ns(), Timestamp::now()),
+            time: clock::wall_time(at_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
             cgroup: key.path().to_owned(),
             container,

@@ -75,7 +75,7 @@ impl Cgroups {
     }
 
     pub(super) fn dir(&self, key: &Key) -> PathBuf {
-        self.node.dir(&self.root, key.path())
+        self.node.cgroup_dir(&self.root, key.path())
     }
 
     /// Of whom the kernel would kill.
