@@ -30,14 +30,14 @@ pub enum LimitHit {
 /// not used again (fs/kernfs/dir.c, `__kernfs_new_node`).
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    counts: BTreeMap<u64, Count>,
+    counts: BTreeMap<u64, Reading>,
     /// The last count of a cgroup that is not in `counts` is unknown below this number, and 0 from it on.
     known_from: u64,
 }
 
 /// Times are `CLOCK_MONOTONIC`, in ns.
 #[derive(Clone, Copy, Debug)]
-struct Count {
+struct Reading {
     first_ns: u64,
     last_ns: u64,
     count: u64,
@@ -104,13 +104,13 @@ impl Counts {
         {
             self.known_from = self.known_from.max(oldest.saturating_add(1));
         }
-        let count = Count {
+        let reading = Reading {
             first_ns: now_ns,
             last_ns: now_ns,
             count,
             rise,
         };
-        self.counts.insert(inode, count);
+        self.counts.insert(inode, reading);
     }
 }
 

@@ -82,7 +82,7 @@ impl MemoryReader {
                     let dir = hierarchy.open_cgroup(&path);
                     match dir.map(|dir| Dir::new(dir, deadline, &mut buffer)) {
                         Ok(mut dir) => {
-                            fill_cgroup(hierarchy.version(), &mut dir, memory, &mut gaps)
+                            fill_cgroup(hierarchy.version(), &mut dir, memory, &mut gaps);
                         }
                         Err(error) => gaps.add_entry(&error),
                     }

@@ -166,8 +166,7 @@ impl Kill {
 // === impl UnlistedVictims ===
 
 impl UnlistedVictims {
-    /// The sum.
-    pub fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.autopsied + self.outside + self.unseen + self.counted + self.exiting
     }
 
