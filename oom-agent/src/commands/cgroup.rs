@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 
-use memcg::cgroup::{Runtime, parse_path_bytes};
+use memcg::cgroup::{Runtime, parse_path};
 
 /// The longest line taken from standard input, in bytes: `PATH_MAX` of the kernel.
 const LINE_LEN: usize = 4096;
@@ -31,9 +31,10 @@ pub fn run(paths: &[OsString], input: impl BufRead, mut out: impl Write) -> io::
 }
 
 fn write(path: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let identity = parse_path_bytes(path);
+    let path = String::from_utf8_lossy(path);
+    let identity = parse_path(&path);
     let parsed = Parsed {
-        path: &String::from_utf8_lossy(path),
+        path: &path,
         container_id: identity.container_id,
         pod_uid: identity.pod_uid,
         runtime: identity.runtime.map(Runtime::as_str),

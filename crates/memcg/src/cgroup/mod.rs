@@ -88,11 +88,6 @@ pub fn parse_path(path: &str) -> PathIdentity {
     PathIdentity::new(None, guess)
 }
 
-/// [`parse_path`] for a path that may not be UTF-8.
-pub fn parse_path_bytes(path: &[u8]) -> PathIdentity {
-    parse_path(&String::from_utf8_lossy(path))
-}
-
 /// Whether the runtime of this name identifies containers by names rather than ids.
 pub fn is_machine_runtime(runtime: &str) -> bool {
     [Runtime::Lxc, Runtime::Nspawn]

@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{PathIdentity, Runtime, parse_path, parse_path_bytes};
+use super::{PathIdentity, Runtime, parse_path};
 
 const OUTER: &str = "93529524695bb00d91c1f6dba692ea8d3550c3b94fb2463af7bc9ec82f992d26";
 
 proptest! {
     #[test]
     fn any_bytes_are_parsed(path in any::<Vec<u8>>()) {
-        assert_shape(&parse_path_bytes(&path))?;
+        assert_shape(&parse_path(&String::from_utf8_lossy(&path)))?;
     }
 
     /// Text made of parts of paths.

@@ -78,12 +78,7 @@ impl Hierarchy {
                 error => Err(error),
             });
         }
-        let read = |path: &'static str, read: io::Result<Vec<u8>>| {
-            read.map_err(|source| HierarchyError::Mounts { path, source })
-        };
-        let mountinfo = "/proc/self/mountinfo";
-        let mounts = read(mountinfo, fs::read(mountinfo))?;
-        Self::open(&find_mount(&mounts, is_initial_cgroup_namespace())?)
+        Self::open(&find_mount(&read_mounts()?, is_initial_cgroup_namespace())?)
     }
 
     /// The directory at which it is mounted.
@@ -127,12 +122,7 @@ impl Hierarchy {
     /// The path of the cgroup that is mounted, as /proc shows it.
     pub fn mounted_part(&self) -> Result<Option<String>, HierarchyError> {
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let mountinfo = "/proc/self/mountinfo";
-        let mounts = fs::read(mountinfo).map_err(|source| HierarchyError::Mounts {
-            path: mountinfo,
-            source,
-        })?;
-        Ok(find_part(&mounts, &path))
+        Ok(find_part(&read_mounts()?, &path))
     }
 
     /// Only the cgroups of this node are mounted.
@@ -162,6 +152,11 @@ impl Hierarchy {
             error,
         })
     }
+}
+
+fn read_mounts() -> Result<Vec<u8>, HierarchyError> {
+    let path = "/proc/self/mountinfo";
+    fs::read(path).map_err(|source| HierarchyError::Mounts { path, source })
 }
 
 /// The path of the cgroup whose directory is `path`, as this process's cgroup namespace shows it, by the mount that

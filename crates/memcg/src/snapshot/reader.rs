@@ -11,6 +11,14 @@ use super::hierarchy::{Hierarchy, Version};
 use super::{node, pressure, stat};
 use crate::memory::Memory;
 
+// The files of usage, limit and peak.
+const COUNTERS_V1: [&str; 3] = [
+    "memory.usage_in_bytes",
+    "memory.limit_in_bytes",
+    "memory.max_usage_in_bytes",
+];
+const COUNTERS_V2: [&str; 3] = ["memory.current", "memory.max", "memory.peak"];
+
 /// Reads the memory of cgroups and of the node.
 #[derive(Debug)]
 pub struct MemoryReader {
@@ -106,8 +114,7 @@ fn fill_v2(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
     // The root has no limits, and lacks the files that go with them.
     gaps.is_root = memory.cgroup.as_deref() == Some("/");
     memory.stat = gaps.value_or_gap("stat", dir.read_file("memory.stat").map(stat::parse_v2));
-    let (limit, usage, peak) = ("memory.max", "memory.current", "memory.peak");
-    fill_counters(dir, memory, gaps, [usage, limit, peak]);
+    fill_counters(dir, memory, gaps, COUNTERS_V2);
     // Absent without swap accounting (`swapaccount=0`, Debian's default before 6.1).
     let swap = dir.read_number("memory.swap.current");
     memory.swap_bytes = gaps.value_if_present("swap_bytes", swap);
@@ -122,16 +129,7 @@ fn fill_v1(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
     let stat = gaps.value_or_gap("stat", dir.read_file("memory.stat").map(stat::parse_v1));
     let (mut stat, swap) = stat.unzip();
     memory.swap_bytes = swap.flatten();
-    fill_counters(
-        dir,
-        memory,
-        gaps,
-        [
-            "memory.usage_in_bytes",
-            "memory.limit_in_bytes",
-            "memory.max_usage_in_bytes",
-        ],
-    );
+    fill_counters(dir, memory, gaps, COUNTERS_V1);
     // This limit is of memory and swap together. Without swap accounting it is absent.
     let both = dir.read_limit("memory.memsw.limit_in_bytes");
     memory.swap_limit_bytes = gaps
@@ -140,12 +138,10 @@ fn fill_v1(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
         .zip(memory.limit_bytes)
         .map(|(both, limit)| both.saturating_sub(limit));
     if let Some(stat) = &mut stat {
-        let (kernel, sock) = (
-            "memory.kmem.usage_in_bytes",
-            "memory.kmem.tcp.usage_in_bytes",
-        );
-        stat.kernel = gaps.value_if_present("stat.kernel", dir.read_number(kernel));
-        stat.sock = gaps.value_if_present("stat.sock", dir.read_number(sock));
+        let kernel = dir.read_number("memory.kmem.usage_in_bytes");
+        stat.kernel = gaps.value_if_present("stat.kernel", kernel);
+        let sock = dir.read_number("memory.kmem.tcp.usage_in_bytes");
+        stat.sock = gaps.value_if_present("stat.sock", sock);
     }
     memory.stat = stat;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, TracePoint};
 use aya_log::EbpfLogger;
@@ -16,7 +16,6 @@ use super::attach_points::{
 use super::drops::DropCounters;
 use super::error::ProbeError;
 use super::format::{self, FormatError};
-use super::offsets::Offsets;
 use super::options::{AttachOptions, Method};
 use super::pinned_records::PinnedRecords;
 use super::pins::{self, PinError, PinStatus, Pins};
@@ -103,10 +102,7 @@ impl Object {
             Err(source) => (None, Some(ProbeError::Btf { source })),
         };
         let (btf, offsets) = btf.unzip();
-        let offsets = offsets.unwrap_or(Offsets {
-            globals: Vec::new(),
-            missing: Vec::new(),
-        });
+        let offsets = offsets.unwrap_or_default();
 
         let level: u8 = if logging { u8::MAX } else { 0 };
         loader.override_global(aya_log::LEVEL, &level, true);
@@ -342,10 +338,8 @@ impl Object {
             discarded: pins.discarded,
             unpinned: std::mem::take(&mut pins.unpinned),
         };
-        let records = self.take_map("UNTOLD")?;
-        let records = HashMap::try_from(records).map_err(|s| map_error("UNTOLD", s))?;
-        let lines = self.take_map("TOLD")?;
-        let lines = HashMap::try_from(lines).map_err(|s| map_error("TOLD", s))?;
+        let records: HashMap<_, _, _> = self.take_map("UNTOLD")?;
+        let lines: HashMap<_, _, _> = self.take_map("TOLD")?;
         let failed = Arc::clone(&drops.not_kept);
         let pinned_records = PinnedRecords::new(records, lines, failed, pins.take_lock());
         Ok((pinned, Some(Arc::new(pinned_records))))
@@ -362,7 +356,7 @@ impl Object {
 
     /// Writes which programs are attached into the map by which they rely on each other.
     fn publish_in_use(&mut self) -> Result<(), ProbeError> {
-        let mut map = Array::try_from(self.take_map(IN_USE)?).map_err(|s| map_error(IN_USE, s))?;
+        let mut map: Array<_, u32> = self.take_map(IN_USE)?;
         map.set(0, self.in_use, 0).map_err(|s| map_error(IN_USE, s))
     }
 
@@ -372,11 +366,11 @@ impl Object {
     }
 
     pub(super) fn take_ring(&mut self) -> Result<RingBuf<MapData>, ProbeError> {
-        RingBuf::try_from(self.take_map("RECORDS")?).map_err(|source| map_error("RECORDS", source))
+        self.take_map("RECORDS")
     }
 
     pub(super) fn take_drop_map(&mut self) -> Result<PerCpuArray<MapData, u64>, ProbeError> {
-        PerCpuArray::try_from(self.take_map("DROPS")?).map_err(|source| map_error("DROPS", source))
+        self.take_map("DROPS")
     }
 
     /// Passes the programs' debug messages to tracing.
@@ -434,8 +428,13 @@ impl Object {
         })
     }
 
-    fn take_map(&mut self, name: &'static str) -> Result<Map, ProbeError> {
-        self.ebpf.take_map(name).ok_or(ProbeError::Missing { name })
+    fn take_map<M>(&mut self, name: &'static str) -> Result<M, ProbeError>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        let map = self.ebpf.take_map(name);
+        let map = map.ok_or(ProbeError::Missing { name })?;
+        map.try_into().map_err(|source| map_error(name, source))
     }
 }
 
@@ -473,7 +472,7 @@ fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
     }
 }
 
-pub(super) fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
+pub(super) fn map_error(map: &'static str, source: MapError) -> ProbeError {
     ProbeError::Map {
         map,
         source: Box::new(source),

@@ -5,7 +5,7 @@ use oom_agent_ebpf::UNKNOWN_OFFSET;
 use super::btf::{Btf, Member};
 
 /// The values of the object's globals for a kernel.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     pub(super) globals: Vec<(&'static str, u32)>,
     /// The globals whose members this kernel lacks.
@@ -70,10 +70,7 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Finds every offset. A missing one is [`UNKNOWN_OFFSET`], and only its field is missing then.
 pub(super) fn resolve_offsets(btf: &Btf) -> Offsets {
-    let mut offsets = Offsets {
-        globals: Vec::new(),
-        missing: Vec::new(),
-    };
+    let mut offsets = Offsets::default();
     for (global, structure, names) in MEMBERS {
         let found = btf
             .find_structure(structure)
