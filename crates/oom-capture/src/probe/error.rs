@@ -66,7 +66,7 @@ pub enum ProbeError {
         source: Box<MapError>,
     },
     #[error(
-        "cannot use the kernel's BTF: it needs a kernel with CONFIG_DEBUG_INFO_BTF and a readable /sys/kernel/btf/vmlinux"
+        "the kernel's BTF cannot be used: it needs a kernel with CONFIG_DEBUG_INFO_BTF and a readable /sys/kernel/btf/vmlinux"
     )]
     Btf {
         #[source]
