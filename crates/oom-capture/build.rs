@@ -1,4 +1,4 @@
-//! Takes in the BPF object that `cargo xtask build-ebpf` made.
+//! Embeds the BPF object that `cargo xtask build-ebpf` builds.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,25 +16,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let embedded = PathBuf::from(std::env::var("OUT_DIR")?).join("oom-agent-ebpf.o");
     if let Err(error) = std::fs::copy(&object, embedded) {
         println!(
-            "cargo::error=the BPF object is not there yet: run `cargo xtask build-ebpf` once ({}: {error})",
+            "cargo::error=there is no BPF object: run `cargo xtask build-ebpf` once ({}: {error})",
             object.display()
         );
     }
-    let layout = layout()?;
-    println!("cargo:rustc-env=OOM_AGENT_LAYOUT={layout:016x}");
+    println!("cargo:rustc-env=OOM_AGENT_LAYOUT={:016x}", hash_layout()?);
     Ok(())
 }
 
-/// What one build's programs leave in pinned maps another's agent reads only where these files are
-/// the same: FNV-1a of their text, so that nobody has to remember to count a version up.
-fn layout() -> Result<u64, Box<dyn Error>> {
+/// An agent reads the pinned maps of another build only if the code of these files is the same in both. Its FNV-1a
+/// hash replaces a version number, which would be forgotten. Comments do not count.
+fn hash_layout() -> Result<u64, Box<dyn Error>> {
     let source =
         PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../oom-agent-ebpf/src");
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for file in ["record.rs", "programs/maps.rs"] {
         let file = source.join(file);
         println!("cargo:rerun-if-changed={}", file.display());
-        for byte in std::fs::read(&file)? {
+        let text = std::fs::read_to_string(&file)?;
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        for byte in code.flat_map(str::bytes) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }

@@ -1,6 +1,5 @@
-//! Programs of `cargo xtask bench capture`: one that does nothing, hung on whichever tracepoint the
-//! others' cost is measured on; and two that stamp each mark and each line that is written, so that
-//! all tools are timed by the same clock, and none by its own or by how soon it is read.
+//! The programs of `cargo xtask bench capture`: an empty one, to compare the costs of others with, and two that stamp
+//! each mark and each written line, so that all tools are timed by one clock.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
@@ -17,21 +16,21 @@ mod programs {
         programs::BtfTracePointContext,
     };
 
-    /// The number of write(2), and where `struct pt_regs` has its third argument: the machine's.
+    // The number of write(2), and the offset of its third argument in `struct pt_regs`, of this machine.
     #[unsafe(no_mangle)]
     static WRITE: Global<u32> = Global::new(0);
     #[unsafe(no_mangle)]
     static LENGTH: Global<u32> = Global::new(0);
 
-    /// Shorter ones wake a thread (an eventfd takes 8 bytes), and are no line.
+    /// A shorter write is no line: an eventfd takes 8 bytes.
     const LINE: u64 = 9;
 
-    /// When a process wrote a line last, `CLOCK_MONOTONIC` in ns; for the tgids that are in it.
+    /// When each listed process last wrote a line (`CLOCK_MONOTONIC`, in ns), by its tgid.
     #[map]
     static WRITTEN: HashMap<u32, u64> = HashMap::with_max_entries(16, 0);
 
-    /// When a process's allocation had a victim marked, `CLOCK_MONOTONIC` in ns, by its tgid: the
-    /// benchmark's victims are those who allocate.
+    /// When a victim was marked (`CLOCK_MONOTONIC`, in ns), by the trigger's tgid: the benchmark's victims are also the
+    /// triggers.
     #[map]
     static STAMPS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4096, 0);
 
@@ -44,7 +43,7 @@ mod programs {
     fn stamp(ctx: BtfTracePointContext) -> i32 {
         // SAFETY: takes nothing.
         let now = unsafe { bpf_ktime_get_ns() };
-        // A stamp that finds no room is told as missing.
+        // A stamp without room is reported as missing.
         let _full = STAMPS.insert(ctx.tgid(), now, 0);
         0
     }
@@ -58,8 +57,8 @@ mod programs {
             return 0;
         };
         let length = ctx.arg::<u64>(0) + u64::from(LENGTH.load());
-        // SAFETY: the helper copies, and fails on an address that cannot be read; the map's value was
-        // seen by the verifier to be there.
+        // SAFETY: the helper copies, and fails on an address that cannot be read; the verifier has checked that the
+        // map's value is not null.
         unsafe {
             if bpf_probe_read_kernel(length as *const u64).is_ok_and(|length| length >= LINE) {
                 *written = bpf_ktime_get_ns();
@@ -78,7 +77,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// As the programs it is compared with.
+/// The same as that of the other programs.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

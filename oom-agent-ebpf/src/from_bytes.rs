@@ -1,37 +1,38 @@
 use zerocopy::{FromBytes, IntoBytes as _};
 
-use crate::{Autopsy, Environment, Exit, InvocationEnd, Mark, NoVictim};
+use crate::no_victim::NoVictim;
+use crate::record::{Autopsy, Environment, Exit, InvocationEnd, Mark};
 
-/// One item of the ring.
+/// An item of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A victim was chosen.
     Mark(Box<Mark>),
-    /// A victim was read, in its own context.
+    /// A victim was read.
     Autopsy(Box<Autopsy>),
-    /// What a victim's environment was, where that is wanted.
+    /// A victim's environment, where the option is set.
     Environment(Box<Environment>),
-    /// A victim is gone.
+    /// A victim has exited.
     Exit(Exit),
-    /// No more victims of one invocation are marked.
+    /// `out_of_memory` has returned: no more victims of this invocation are marked.
     InvocationEnd(InvocationEnd),
-    /// No victim was found.
+    /// `out_of_memory` found no victim.
     NoVictim(Box<NoVictim>),
 }
 
-/// Bytes that are no record: the object and this library are not of one build.
+/// The bytes are no record: the object and this library are of different builds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The first word, where there is one.
+    /// The first word, if there is one.
     pub kind: Option<u32>,
-    /// How many bytes there were.
+    /// The number of bytes.
     pub len: usize,
 }
 
 // === impl Record ===
 
 impl Record {
-    /// Reads one ring item. Total: any bytes give a record or [`Malformed`].
+    /// Decodes an item of the ring. Any bytes are a record or [`Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
         let record = match kind {
@@ -59,7 +60,7 @@ impl Record {
         })
     }
 
-    /// As it was in the ring.
+    /// The bytes in the ring.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Mark(mark) => mark.as_bytes(),
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_comes_back_as_it_was_written() {
+    fn a_mark_is_decoded_as_written() {
         assert_eq!(
             Record::from_bytes(mark().as_bytes()),
             Ok(Record::Mark(Box::new(mark())))
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_an_environment_is_never_shown() {
+    fn debug_shows_no_byte_of_an_environment() {
         let mut bytes = vec![b's'; size_of::<Environment>()];
         bytes[..4].copy_from_slice(&Environment::KIND.to_ne_bytes());
         let shown = format!("{:?}", Record::from_bytes(&bytes).unwrap());
@@ -149,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_give_an_answer(kind in 0u32..8, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        fn only_the_right_size_of_each_kind_is_decoded(kind in 0u32..8, rest in proptest::collection::vec(any::<u8>(), 0..4096)) {
             let mut bytes = kind.to_ne_bytes().to_vec();
             bytes.extend(rest);
             let sizes = [
@@ -165,7 +166,7 @@ mod tests {
         }
 
         #[test]
-        fn every_record_of_the_right_size_is_taken(fill in any::<u8>()) {
+        fn any_bytes_of_the_right_size_are_decoded(fill in any::<u8>()) {
             for (kind, size) in [(1u32, size_of::<Mark>()), (2, size_of::<Autopsy>()), (3, size_of::<Exit>()), (4, size_of::<Environment>()), (5, size_of::<InvocationEnd>()), (6, size_of::<NoVictim>())] {
                 let mut bytes = vec![fill; size];
                 bytes[..4].copy_from_slice(&kind.to_ne_bytes());

@@ -1,7 +1,7 @@
-//! The records that cross from the kernel to `oom-agent`, through one ring buffer.
+//! The records that the eBPF programs write into a ring buffer.
 //!
-//! Layouts are `#[repr(C)]` without padding, in the byte order of the machine: both
-//! sides run on the same one. The first word of each record is its kind.
+//! Layouts are `#[repr(C)]` without padding, in the byte order of the machine: writer and reader run on the same one.
+//! The first word of each record is its kind.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
 #[cfg(not(target_arch = "bpf"))]

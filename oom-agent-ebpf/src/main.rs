@@ -1,5 +1,5 @@
-//! The eBPF programs. Built for `bpfel-unknown-none` by `cargo xtask build-ebpf`; on any
-//! other target this is an empty program, so that one `cargo` command checks everything.
+//! The eBPF programs. `cargo xtask build-ebpf` builds them for `bpfel-unknown-none`; for any other target this program
+//! is empty, so that one `cargo` command checks the workspace.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(
     target_arch = "bpf",
@@ -21,7 +21,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Some helpers (`bpf_probe_read_kernel`, the ring buffer's wake-up) are for GPL-compatible programs only.
+/// The kernel provides some helpers, such as `bpf_probe_read_kernel`, only to GPL-compatible programs.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -1,10 +1,10 @@
 #[cfg(not(target_arch = "bpf"))]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{CGROUP_NAMES_LEN, COMM_LEN};
+use crate::record::{CGROUP_NAMES_LEN, COMM_LEN};
 
-/// `out_of_memory` found no process to kill at a cgroup's limit. The cgroup livelocks: this is written once
-/// in ten seconds for each.
+/// `out_of_memory` found no process to kill at a cgroup's limit. The cgroup livelocks, so this is written once in ten
+/// seconds for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -22,11 +22,11 @@ pub struct NoVictim {
     pub limit_pages: u64,
     /// Name of the trigger's thread.
     pub trigger_comm: [u8; COMM_LEN],
-    /// How many bytes of `memcg_names` are in use; none where they could not be read.
+    /// How many bytes of `memcg_names` are in use; 0 where the names could not be read.
     pub memcg_names_used: u32,
-    /// Set when an ancestor's name did not fit.
+    /// Not 0 if an ancestor's name did not fit.
     pub memcg_names_cut: u32,
-    /// Names of the cgroup and its ancestors, leaf first, each with its NUL.
+    /// The names of the cgroup and its ancestors, leaf first, each with its NUL.
     pub memcg_names: [u8; CGROUP_NAMES_LEN],
 }
 

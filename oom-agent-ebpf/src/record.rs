@@ -1,4 +1,4 @@
-//! What the programs write. Every number is in the unit its field says.
+//! The records of kills. Comments and blank lines are no part of the layout that `build.rs` of oom-capture hashes.
 
 #[cfg(not(target_arch = "bpf"))]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -6,35 +6,34 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// `TASK_COMM_LEN` of the kernel: a process name with its NUL.
 pub const COMM_LEN: usize = 16;
 
-/// How many bytes of a command line are kept. The rest is cut, and the cut is visible:
-/// [`Autopsy::cmdline_size`] has the whole length.
+/// The most bytes of a command line. A longer one is cut; [`Autopsy::cmdline_size`] has the whole length.
 pub const CMDLINE_LEN: usize = 1024;
 
-/// How many bytes of an environment are read, where it is.
+/// The most bytes of an environment.
 pub const ENVIRONMENT_LEN: usize = 8192;
 
 /// Room for the names of a cgroup and its ancestors, each with its NUL.
 pub const CGROUP_NAMES_LEN: usize = 2048;
 
-/// How many levels of a cgroup path are walked: systemd, kind and docker nested are at 12.
+/// The most levels of a cgroup path: nested systemd, kind and docker have 12.
 pub const LEVELS: usize = 24;
 
-/// Of one invocation so many victims are read, and the first processes of PID namespaces: more are only
-/// counted, so that the ring has room for those.
+/// How many victims of an invocation are read, in addition to the first processes of PID namespaces. The others are
+/// only counted, so that the ring has room for these.
 pub const LISTED: u32 = 256;
 
-/// In [`Level::oom_group`]: this kernel has no such member.
+/// The value of [`Level::oom_group`] where this kernel has no such member.
 pub const GROUP_UNKNOWN: u64 = 2;
 
-/// In place of a member's offset: this kernel has no such member.
+/// The offset of a member that this kernel does not have.
 pub const UNKNOWN_OFFSET: u32 = u32::MAX;
 
-/// Where `pid` is in the record of the classic tracepoint `oom:mark_victim`, in both layouts that
-/// there are; kernels whose records have a `common_preempt_lazy_count` have it further on.
+/// The offset of `pid` in the record of the classic tracepoint `oom:mark_victim`, in both of its layouts. It is higher in
+/// kernels whose records have a `common_preempt_lazy_count`.
 pub const CLASSIC_PID_OFFSET: u32 = 8;
 
-/// `oom:mark_victim`: the kernel has chosen a victim. Written in the context of the
-/// task whose allocation set the OOM killer off, the *trigger*.
+/// `oom:mark_victim`: the kernel has chosen a victim. Written in the context of the *trigger*, the task whose allocation
+/// set the OOM killer off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -44,42 +43,40 @@ pub const CLASSIC_PID_OFFSET: u32 = 8;
 pub struct Mark {
     /// [`Mark::KIND`].
     pub kind: u32,
-    /// `task->pid` of the victim: a thread, not always the group's leader.
+    /// `task->pid` of the victim: any thread of it.
     pub tid: u32,
-    /// `task->tgid` of the victim; 0 where the tracepoint tells the tid only.
+    /// `task->tgid` of the victim; 0 where the tracepoint has the tid only.
     pub tgid: u32,
     /// tgid of the trigger.
     pub trigger_tgid: u32,
-    /// `CLOCK_MONOTONIC`, in ns: when SIGKILL was sent, which comes just before, or else the mark.
+    /// When SIGKILL was sent, just before the mark, or else the time of the mark: `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
-    /// When `out_of_memory` was entered, on the same clock; 0 where no probe saw it.
-    /// All kills of one invocation have the same.
+    /// When `out_of_memory` was entered, on the same clock; 0 where it is not probed. It is the same for all kills of one
+    /// invocation.
     pub invocation_ns: u64,
     /// `oom_control.totalpages`: the limit with swap, or the node's memory, in pages.
     pub total_pages: u64,
-    /// `mem_cgroup.memory.max` of the cgroup whose limit it was, in pages.
+    /// `mem_cgroup.memory.max` of the cgroup whose limit was hit, in pages.
     pub limit_pages: u64,
     /// Name of the trigger's thread.
     pub trigger_comm: [u8; COMM_LEN],
-    /// What was seen of this invocation, and which of the fields that follow could be read: the
-    /// bits of [`invoked`].
+    /// Facts about this invocation, and which of the following fields were read: bits of [`invoked`].
     pub invoked: u32,
     /// `oom_control.gfp_mask`.
     pub gfp_mask: u32,
-    /// `oom_control.order`; −1 is a sysrq's.
+    /// `oom_control.order`; −1 for a sysrq.
     pub order: i32,
     /// `oom_control.constraint`, an `enum oom_constraint`.
     pub constraint: u32,
     /// How many bytes of `memcg_names` are in use.
     pub memcg_names_used: u32,
-    /// Set when an ancestor's name did not fit.
+    /// Not 0 if an ancestor's name did not fit.
     pub memcg_names_cut: u32,
-    /// Names of `oom_control.memcg` and its ancestors, as [`Autopsy::cgroup_names`].
+    /// The names of `oom_control.memcg` and its ancestors, in the format of [`Autopsy::cgroup_names`].
     pub memcg_names: [u8; CGROUP_NAMES_LEN],
 }
 
-/// `signal:signal_deliver` of SIGKILL to a marked task: the victim as it was the moment
-/// before it died, read in its own context.
+/// A victim, read in its own context when SIGKILL is delivered (`signal:signal_deliver`), or as the bits of [`known`] show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -89,21 +86,21 @@ pub struct Mark {
 pub struct Autopsy {
     /// [`Autopsy::KIND`].
     pub kind: u32,
-    /// Which of the fields below could be read: the bits of [`known`].
+    /// Which of the fields below were read, and when: bits of [`known`].
     pub known: u32,
-    /// The thread the signal reached first.
+    /// The first thread that received the signal.
     pub tid: u32,
     /// The victim.
     pub tgid: u32,
-    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    /// [`Mark::stamp_ns`] of the victim's mark.
     pub mark_ns: u64,
     /// `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
-    /// Resident anonymous, file and shared pages, in pages.
+    /// Resident anonymous memory, in pages.
     pub anon_pages: i64,
-    /// Resident file pages, in pages.
+    /// Resident mapped files, in pages.
     pub file_pages: i64,
-    /// Resident shared pages, in pages.
+    /// Resident shared memory, in pages.
     pub shmem_pages: i64,
     /// Real user id, in the initial user namespace.
     pub uid: u32,
@@ -113,13 +110,13 @@ pub struct Autopsy {
     pub ns_tgid: u32,
     /// `signal->oom_score_adj`, −1000 to 1000.
     pub oom_score_adj: i32,
-    /// Length of the command line, in bytes; more than [`CMDLINE_LEN`] when it was cut.
+    /// Length of the command line, in bytes; more than [`CMDLINE_LEN`] if it was cut.
     pub cmdline_size: u32,
     /// How many bytes of `cmdline` were read.
     pub cmdline_read: u32,
     /// How many bytes of `cgroup_names` are in use.
     pub cgroup_names_used: u32,
-    /// Set when an ancestor's name did not fit.
+    /// Not 0 if an ancestor's name did not fit.
     pub cgroup_names_cut: u32,
     /// tgid of the parent.
     pub parent_tgid: u32,
@@ -127,9 +124,9 @@ pub struct Autopsy {
     pub levels_used: u32,
     /// `task->start_boottime`: `CLOCK_BOOTTIME`, in ns.
     pub start_boot_ns: u64,
-    /// How many levels above the victim's memory cgroup the nearest one is that its parent is in, too.
+    /// How many levels above the victim's memory cgroup the nearest one is that also contains its parent process.
     pub parent_above: u32,
-    /// The same of the first process of its PID namespace.
+    /// The same for the first process of its PID namespace.
     pub reaper_above: u32,
     /// The victim's memory cgroup and its ancestors, leaf first.
     pub levels: [Level; LEVELS],
@@ -137,12 +134,11 @@ pub struct Autopsy {
     pub comm: [u8; COMM_LEN],
     /// The arguments, each with its NUL.
     pub cmdline: [u8; CMDLINE_LEN],
-    /// Names of the memory cgroup and its ancestors, leaf first, each with its NUL;
-    /// the root has none.
+    /// The names of the memory cgroup and its ancestors, leaf first, each with its NUL; the root has none.
     pub cgroup_names: [u8; CGROUP_NAMES_LEN],
 }
 
-/// What a memory cgroup used and might use at most, when its process was killed.
+/// The page counters of a memory cgroup at the kill.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -152,16 +148,16 @@ pub struct Autopsy {
 pub struct Level {
     /// `mem_cgroup.memory.usage`, in pages.
     pub usage_pages: u64,
-    /// `mem_cgroup.memory.max`, in pages; `i64::MAX` over the page size where there is none.
+    /// `mem_cgroup.memory.max`, in pages; `i64::MAX` divided by the page size without a limit.
     pub max_pages: u64,
-    /// `mem_cgroup.memory.watermark`: the most that was ever used, in pages; 0 where it cannot be read.
+    /// `mem_cgroup.memory.watermark`, the highest usage ever, in pages; 0 where it cannot be read.
     pub peak_pages: u64,
     /// `mem_cgroup.oom_group`, or [`GROUP_UNKNOWN`].
     pub oom_group: u64,
 }
 
-/// A victim's environment, read in its own context where the agent is told to: comes before its
-/// autopsy. Holds secrets, so `Debug` leaves the bytes out.
+/// A victim's environment, read in its own context where the option is set. It comes before the autopsy. It can contain
+/// secrets, so `Debug` leaves the bytes out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -173,9 +169,9 @@ pub struct Environment {
     pub kind: u32,
     /// The victim.
     pub tgid: u32,
-    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    /// [`Mark::stamp_ns`] of the victim's mark.
     pub mark_ns: u64,
-    /// Length of the environment, in bytes; more than [`ENVIRONMENT_LEN`] when it was cut.
+    /// Length of the environment, in bytes; more than [`ENVIRONMENT_LEN`] if it was cut.
     pub size: u32,
     /// How many bytes were read.
     pub read: u32,
@@ -183,8 +179,7 @@ pub struct Environment {
     pub bytes: [u8; ENVIRONMENT_LEN],
 }
 
-/// `sched:sched_process_exit` of the last thread of a marked process: its address space
-/// is given back.
+/// `sched:sched_process_exit` of the last thread of a marked process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(target_arch = "bpf"),
@@ -196,7 +191,7 @@ pub struct Exit {
     pub kind: u32,
     /// The victim.
     pub tgid: u32,
-    /// [`Mark::stamp_ns`] of the mark this belongs to.
+    /// [`Mark::stamp_ns`] of the victim's mark.
     pub mark_ns: u64,
     /// `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
@@ -212,18 +207,18 @@ pub struct Exit {
 pub struct InvocationEnd {
     /// [`InvocationEnd::KIND`].
     pub kind: u32,
-    /// How many processes it has marked; more than none.
+    /// How many victims were marked, at least 1.
     pub marks: u32,
-    /// [`Mark::invocation_ns`] of those.
+    /// [`Mark::invocation_ns`] of their marks.
     pub invocation_ns: u64,
-    /// 1 where the first of them was sent SIGKILL once more, as the kernel does when it kills the
-    /// group of its first victim: it counts that one twice.
+    /// 1 if the first of them was sent SIGKILL again, as the kernel does when it kills the group of its first victim: it
+    /// counts that victim twice.
     pub first_again: u32,
     /// Unused.
     pub pad: u32,
 }
 
-/// Indexes in the `DROPS` map.
+/// Indexes of the `DROPS` map.
 pub mod drops {
     /// A record found the ring full.
     pub const RING_FULL: u32 = 0;
@@ -231,11 +226,11 @@ pub mod drops {
     pub const MARKS_FULL: u32 = 1;
 }
 
-/// Bits of the `IN_USE` map's only value: which programs are attached. The others rely on them.
+/// Bits of the `IN_USE` map's only value: attached programs on which others rely.
 pub mod in_use {
-    /// `sched_process_free`: marks end with their tasks, so they may be remembered.
+    /// `sched_process_free`, which removes marks. They are remembered only with it.
     pub const FREE: u32 = 1;
-    /// `signal_generate`: what is marked without having been sent SIGKILL was exiting already.
+    /// `signal_generate`. With it, a marked victim that was sent no SIGKILL was exiting already.
     pub const SENT: u32 = 1 << 1;
     /// The program on the return of `out_of_memory`.
     pub const RETURN: u32 = 1 << 2;
@@ -243,24 +238,24 @@ pub mod in_use {
 
 /// Bits of [`Mark::invoked`].
 pub mod invoked {
-    /// The `oom_control` was seen: `total_pages`, `gfp_mask`, `order` and `constraint`.
+    /// The `oom_control` was read: `total_pages`, `gfp_mask`, `order` and `constraint`.
     pub const CONTROL: u32 = 1;
-    /// `oom_control.memcg` was null: it was the node's memory, or a part of it.
+    /// `oom_control.memcg` was null: the node's memory, or a part of it, was short.
     pub const NODE: u32 = 1 << 1;
     /// `memcg_names`.
     pub const MEMCG: u32 = 1 << 2;
     /// `limit_pages`.
     pub const LIMIT: u32 = 1 << 3;
-    /// The same thread had just sent the victim SIGKILL: it was killed.
+    /// The trigger had just sent the victim SIGKILL.
     pub const KILLED: u32 = 1 << 4;
-    /// No SIGKILL came before the mark, which only lets it use the memory reserves: the victim was
-    /// on its way out already (`task_will_free_mem` in the kernel's `mm/oom_kill.c`).
+    /// The victim was exiting already and was sent no SIGKILL: the mark only lets it use the memory reserves
+    /// (`task_will_free_mem` in the kernel's `mm/oom_kill.c`).
     pub const EXITING: u32 = 1 << 5;
-    /// An autopsy of it is being written at this moment.
+    /// The victim's autopsy follows at once.
     pub const EXAMINED: u32 = 1 << 6;
-    /// An [`InvocationEnd`](crate::InvocationEnd) follows once all of the invocation's are marked.
+    /// An [`InvocationEnd`](crate::InvocationEnd) follows after the last mark of the invocation.
     pub const END_FOLLOWS: u32 = 1 << 7;
-    /// It is one of a group of which [`LISTED`](crate::LISTED) are read already: it is only counted.
+    /// The victim is only counted, as [`LISTED`](crate::LISTED) of its group are read already.
     pub const COUNTED: u32 = 1 << 8;
 }
 
@@ -278,7 +273,7 @@ pub mod known {
     pub const CGROUP: u32 = 1 << 4;
     /// `comm`.
     pub const COMM: u32 = 1 << 5;
-    /// It was read at the victim's exit: its signal came before its mark.
+    /// Read at the victim's exit, as it took no signal after its mark.
     pub const AT_EXIT: u32 = 1 << 6;
     /// `parent_tgid`.
     pub const PARENT: u32 = 1 << 7;
@@ -288,9 +283,9 @@ pub mod known {
     pub const LEVELS: u32 = 1 << 9;
     /// `uid`.
     pub const UID: u32 = 1 << 10;
-    /// It was read when it was marked, by the trigger: all but the command line. Another follows.
+    /// Read by the trigger at the mark, without the command line. Another autopsy follows.
     pub const FROM_OUTSIDE: u32 = 1 << 11;
-    /// The kernel had sent SIGKILL and not marked yet: a mark with the same stamp makes it a kill.
+    /// Read after SIGKILL and before the mark. It is an OOM kill only if a mark with the same stamp follows.
     pub const UNCONFIRMED: u32 = 1 << 12;
     /// `parent_above`.
     pub const PARENT_CGROUP: u32 = 1 << 13;
@@ -344,13 +339,13 @@ impl core::fmt::Debug for Environment {
     }
 }
 
-/// How many records of kills that are not told yet are kept where maps are pinned.
+/// The most records of unsettled kills in the pinned maps.
 pub const KEPT_RECORDS: u32 = 256;
 
-/// Room for one of them, in bytes: an [`Autopsy`] is the largest.
+/// The size of each in bytes: that of an [`Autopsy`], the largest.
 pub const KEPT_LEN: usize = size_of::<Autopsy>();
 
-// The ring is read by another program than the one that wrote it: a layout that moves must not compile.
+// Another program reads the ring than the one that writes it, so a changed layout must not compile.
 const _: () = assert!(size_of::<Mark>() == 88 + CGROUP_NAMES_LEN);
 const _: () =
     assert!(size_of::<Autopsy>() == 112 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use oom_capture::Pattern;
+use oom_capture::VariablePattern;
 
 use crate::cri::Socket;
 pub use crate::sinks::Format;
@@ -146,7 +146,7 @@ pub struct Run {
         value_name = "NAME",
         value_delimiter = ','
     )]
-    pub env: Vec<Pattern>,
+    pub env: Vec<VariablePattern>,
 
     /// How the BPF programs are attached to the kernel.
     #[arg(long, env = "OOM_AGENT_PROBE", default_value = "auto")]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use memcg::NodeRoot;
 use oom_agent_ebpf as kernel;
-use oom_capture::{Trigger, memcg_path, text};
+use oom_capture::{Trigger, cgroup_path, decode_name};
 pub(crate) use pressure::NoVictimCause as Cause;
 use service::escape;
 
@@ -78,7 +78,7 @@ impl Sighting {
     pub(crate) fn from_record(record: &kernel::NoVictim, page_size: u64) -> Option<Self> {
         (record.memcg_names_used > 0).then(|| Self {
             cause: Cause::NoKillableProcess,
-            cgroup: memcg_path(
+            cgroup: cgroup_path(
                 &record.memcg_names,
                 record.memcg_names_used,
                 record.memcg_names_cut,
@@ -87,7 +87,7 @@ impl Sighting {
                 .then(|| record.limit_pages.saturating_mul(page_size)),
             trigger: Some(Trigger {
                 pid: record.trigger_tgid,
-                comm: text(&record.trigger_comm),
+                comm: decode_name(&record.trigger_comm),
             }),
             stamp_ns: record.stamp_ns,
         })
@@ -95,7 +95,7 @@ impl Sighting {
 
     /// `time`: the wall-clock time of the sighting.
     pub(crate) fn into_incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
-        let below = node.below(&self.cgroup);
+        let below = node.path_on_node(&self.cgroup);
         let scope = below.map_or(Scope::Ancestor, |path| classify_scope(path, None));
         let mut degraded = Vec::new();
         if self.trigger.is_none() {
@@ -382,7 +382,7 @@ mod tests {
                 ..sighting(Cause::NoKillableProcess)
             };
             let container = node
-                .identity(&seen.cgroup)
+                .identify_path(&seen.cgroup)
                 .container_id
                 .map(|id| Container {
                     id,

@@ -105,7 +105,7 @@ impl Procfs {
                 .read("cmdline", CMDLINE_LEN)
                 .ok()
                 .filter(|bytes| !bytes.is_empty())
-                .map(|bytes| oom_capture::arguments(&bytes));
+                .map(|bytes| oom_capture::split_arguments(&bytes));
         }
         if killed.parent_above.is_none() {
             let parent = || {
@@ -129,7 +129,7 @@ impl Procfs {
     /// The memory cgroup of an open process, from the hierarchy's root on or, where the namespace's root is
     /// unknown, without the ancestors next to the root.
     fn cgroup_of(&self, process: &ProcessHandle) -> Option<String> {
-        Some(self.namespace.shown(&process.cgroup()?))
+        Some(self.namespace.display_path(&process.cgroup()?))
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
                 start_boot_ns: None,
             }
         );
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.degraded, ["start_boot_ns: not to be had from /proc"]);
     }
 
@@ -273,7 +273,7 @@ mod tests {
             ..Process::default()
         });
         procfs.fill(&mut killed, KILLED_NS);
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.process.rss_bytes, None);
         assert_eq!(killed.process.cmdline, None);
         let cgroup = killed.process.cgroup;
@@ -320,7 +320,7 @@ mod tests {
         let cmdline = Some(vec!["python3".to_owned()]);
         assert_eq!(killed.process, Process { cmdline, ..known });
         // A field that was filled later is not degraded.
-        killed.say_missing();
+        killed.note_missing_fields();
         assert_eq!(killed.degraded, Vec::<String>::new());
     }
 
@@ -419,7 +419,7 @@ mod tests {
     #[test]
     fn without_the_namespaces_root_a_path_still_names_its_container() {
         let (root, procfs) = process(&[("status", STATUS), ("cgroup", b"0::/../../pod/c\n")]);
-        let procfs = procfs.with_namespace(CgroupNamespace::of(None, None));
+        let procfs = procfs.with_namespace(CgroupNamespace::from_paths(None, None));
         let parent = root.path().join("7");
         std::fs::create_dir(&parent).unwrap();
         std::fs::write(parent.join("cgroup"), "0::/../../../system.slice\n").unwrap();

@@ -1,8 +1,8 @@
-//! Linux's memory controller as files, of cgroup v1 and v2: limits, usage, what memory is made of, pressure;
-//! the hierarchy and where it is mounted; which container and pod a cgroup's path names; and the processes in it,
-//! each by a handle that is checked to be the same process.
+//! The files of Linux's memory controller, cgroup v1 and v2: limits, usage, memory by kind and pressure; where the
+//! hierarchy is mounted; the container and pod that a cgroup's path names; and the processes in it, each by a handle
+//! that is checked to be the same process.
 //!
-//! One reader for each file. All of it is synchronous, and what reads several files takes a deadline.
+//! Each file has one reader. All are synchronous, and those of several files take a deadline.
 
 pub mod cgroup;
 mod memory;
@@ -15,7 +15,7 @@ mod snapshot;
 pub mod vmstat;
 
 pub use memory::{Memory, Percent, Pressure, Stalled, Stat};
-pub use namespace::{CgroupNamespace, is_initial_cgroup_namespace, memory_cgroup};
+pub use namespace::{CgroupNamespace, parse_memory_cgroup};
 pub use node_root::NodeRoot;
 pub use owners::{Owners, ancestor, is_below, is_within};
 pub use parse::{MemoryStat, parse_limit, parse_number, parse_stall, parse_stat};
@@ -23,4 +23,6 @@ pub use process::{
     OomScores, ProcessHandle, ProcessIdentity, ProcessStat, ProcessStatus, Processes,
     is_initial_pid_namespace, read_cgroup_pids,
 };
-pub use snapshot::{Hierarchy, HierarchyError, Rose, Snapshots, SwapCounter, Usage, Version};
+pub use snapshot::{
+    Hierarchy, HierarchyError, LimitHit, MemoryReader, SwapCounter, Usage, Version,
+};

@@ -1,29 +1,29 @@
-//! What the memory of a cgroup, or of the node, was made of.
+//! The memory of a cgroup or of the node.
 
 use serde::{Serialize, Serializer};
 
-/// One cgroup's memory, or the node's. What is not known is `None`.
+/// The memory of a cgroup or of the node. What is not known is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Memory {
     /// Path from the root of the memory controller's hierarchy; `None` for the node.
     pub cgroup: Option<String>,
-    /// Its limit; `None` where it has none.
+    /// `None` without a limit.
     pub limit_bytes: Option<u64>,
-    /// What was charged to it at the kill.
+    /// The memory charged to it at the kill.
     pub usage_bytes: Option<u64>,
-    /// The most that ever was.
+    /// The most memory that was ever charged to it.
     pub peak_bytes: Option<u64>,
-    /// What it had in swap.
+    /// Its memory in swap.
     pub swap_bytes: Option<u64>,
-    /// Its limit of that; `None` where it has none.
+    /// `None` without a limit of swap.
     pub swap_limit_bytes: Option<u64>,
     /// The memory by kind.
     pub stat: Option<Stat>,
-    /// How much its tasks waited for memory (PSI).
+    /// How long its tasks waited for memory (PSI).
     pub pressure: Option<Pressure>,
 }
 
-/// Memory by kind, in bytes: the words of cgroup v2's `memory.stat`, but for `page_tables`. Kinds
+/// Memory by kind, in bytes. The names are those of cgroup v2's `memory.stat`, except for `page_tables`. Kinds
 /// overlap: `shmem` is within `file`, `slab` within `kernel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stat {
@@ -35,40 +35,40 @@ pub struct Stat {
     pub shmem: Option<u64>,
     /// Files that are mapped.
     pub file_mapped: Option<u64>,
-    /// Cache that is to be written.
+    /// Page cache that has to be written.
     pub file_dirty: Option<u64>,
-    /// Cache that is being written.
+    /// Page cache that is being written.
     pub file_writeback: Option<u64>,
-    /// Cache in use.
+    /// Page cache in use.
     pub active_file: Option<u64>,
-    /// Cache that could be dropped first.
+    /// Page cache that is reclaimed first.
     pub inactive_file: Option<u64>,
-    /// What cannot be reclaimed: mlock, ramfs.
+    /// Memory that cannot be reclaimed: mlock, ramfs.
     pub unevictable: Option<u64>,
-    /// All of the kernel's own that is charged.
+    /// All of the kernel's memory that is charged.
     pub kernel: Option<u64>,
     /// Stacks of threads.
     pub kernel_stack: Option<u64>,
     /// Page tables.
     pub page_tables: Option<u64>,
-    /// The kernel's objects.
+    /// Data structures of the kernel.
     pub slab: Option<u64>,
-    /// Those that each CPU has for itself.
+    /// Data structures that each CPU has a copy of.
     pub percpu: Option<u64>,
-    /// Buffers of sockets.
+    /// Socket buffers.
     pub sock: Option<u64>,
 }
 
 /// Pressure stall information (PSI).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Pressure {
-    /// Some task waited.
+    /// Some tasks waited.
     pub some: Stalled,
-    /// All tasks that wanted to run did.
+    /// All tasks that were not idle waited.
     pub full: Stalled,
 }
 
-/// The share of time that was waited.
+/// The share of time in which tasks waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stalled {
     /// Over the last 10 s.
@@ -77,11 +77,11 @@ pub struct Stalled {
     pub avg60: Percent,
     /// Over the last 300 s.
     pub avg300: Percent,
-    /// Ever, in µs.
+    /// The time since the cgroup was made, in µs.
     pub total_us: u64,
 }
 
-/// Hundredths of a percent, as precise as the kernel tells.
+/// Hundredths of a percent, the kernel's precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Percent(pub u32);
 

@@ -1,33 +1,33 @@
-//! Which cgroups on a path are a container's and a pod's, and how paths lie to each other. Pure.
+//! The cgroups of container and pod on a path, and relations between paths. Pure.
 
-use crate::cgroup::{self, Identity};
+use crate::cgroup::{self, PathIdentity};
 
-/// The cgroups of a victim's container and pod, each on the way from the victim's own to the root.
+/// The paths of the container's and the pod's cgroup on the path of a cgroup in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owners<'a> {
     /// `None` where the path names no container.
     pub container: Option<&'a str>,
-    /// `None` where the path names no pod, or where the pod has no cgroup of its own.
+    /// `None` where the path names no pod, or the pod has no cgroup of its own.
     pub pod: Option<&'a str>,
 }
 
 // === impl Owners ===
 
 impl<'a> Owners<'a> {
-    /// Of the process or cgroup at `path`.
-    pub fn of_path(path: &'a str) -> Self {
-        let own = cgroup::parse(path);
-        let topmost = |belongs: &dyn Fn(&Identity) -> bool| {
+    /// Finds the container's and the pod's cgroup on a path.
+    pub fn from_path(path: &'a str) -> Self {
+        let own = cgroup::parse_path(path);
+        let topmost = |belongs: &dyn Fn(&PathIdentity) -> bool| {
             (0..)
                 .map_while(|depth| ancestor(path, depth))
-                .take_while(|above| belongs(&cgroup::parse(above)))
+                .take_while(|above| belongs(&cgroup::parse_path(above)))
                 .last()
         };
-        let in_container = |above: &Identity| {
+        let in_container = |above: &PathIdentity| {
             above.container_id.is_some()
                 && (&above.container_id, &above.pod_uid) == (&own.container_id, &own.pod_uid)
         };
-        let in_pod = |above: &Identity| above.pod_uid.is_some() && above.pod_uid == own.pod_uid;
+        let in_pod = |above: &PathIdentity| above.pod_uid.is_some() && above.pod_uid == own.pod_uid;
         let container = topmost(&in_container);
         Self {
             container,
@@ -47,7 +47,7 @@ pub fn is_below(path: &str, above: &str) -> bool {
     rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
 }
 
-/// The ancestor `depth` levels up; the root is "/".
+/// The ancestor `depth` levels up; `/` is the root.
 pub fn ancestor(path: &str, depth: usize) -> Option<&str> {
     let mut path = path.strip_suffix('/').unwrap_or(path);
     for _ in 0..depth {

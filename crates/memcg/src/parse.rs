@@ -22,7 +22,7 @@ pub fn parse_number(bytes: &[u8]) -> Option<u64> {
 /// A limit of either version; `None` where there is none.
 pub fn parse_limit(bytes: &[u8]) -> Result<Option<u64>, ParseIntError> {
     // What is no text is no number either.
-    snapshot::limit(std::str::from_utf8(bytes).unwrap_or_default())
+    snapshot::parse_limit(std::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// `None` where there is no `inactive_file`, or on v1 no limit.
@@ -35,7 +35,7 @@ pub fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
     Some(match version {
         Version::V1 => MemoryStat {
             inactive_file: value("total_inactive_file")?.parse().ok()?,
-            limit: snapshot::limit(value("hierarchical_memory_limit")?).ok()?,
+            limit: snapshot::parse_limit(value("hierarchical_memory_limit")?).ok()?,
         },
         Version::V2 => MemoryStat {
             inactive_file: value("inactive_file")?.parse().ok()?,
@@ -48,9 +48,9 @@ pub fn parse_stat(version: Version, bytes: &[u8]) -> Option<MemoryStat> {
 pub fn parse_stall(cpu: bool, bytes: &[u8]) -> Option<Pressure> {
     let text = std::str::from_utf8(bytes).ok()?;
     if cpu {
-        snapshot::cpu_psi(text)
+        snapshot::parse_cpu_psi(text)
     } else {
-        snapshot::psi(text)
+        snapshot::parse_psi(text)
     }
 }
 

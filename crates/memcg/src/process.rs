@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::namespace::memory_cgroup;
+use crate::namespace::parse_memory_cgroup;
 
 /// The most that is read of one file, in bytes.
 const FILE_LEN: u64 = 64 << 10;
@@ -140,7 +140,7 @@ impl ProcessHandle {
 
     /// Its memory cgroup, as far as this process's cgroup namespace shows it.
     pub fn cgroup(&self) -> Option<String> {
-        memory_cgroup(&self.read_text("cgroup").ok()?)
+        parse_memory_cgroup(&self.read_text("cgroup").ok()?)
     }
 
     /// `None` once it has ended.

@@ -1,38 +1,32 @@
-//! Prints every OOM kill of this host, until it is interrupted. It needs root.
+//! Prints every OOM kill of this host until it is interrupted. It has to run as root.
 
-#![expect(clippy::print_stdout, reason = "that is what it is for")]
+#![expect(clippy::print_stdout, reason = "this is the output of the example")]
 
-use std::error::Error;
-use std::time::Duration;
+use std::{error::Error, thread, time::Duration};
 
-use oom_capture::probe::{Method, Probe, Wanted};
-use oom_capture::{Assembler, Expect, monotonic_ns};
+use oom_capture::probe::{AttachOptions, Method, Probe};
+use oom_capture::{Assembler, AutopsyWait, monotonic_ns, page_size};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let wanted = Wanted {
-        method: Method::Auto,
-        tuned: false,
-        logging: false,
-        environment: false,
-        pin: None,
-    };
-    let _probe = Probe::attach(wanted, |_method, _kept| {
-        let page_size = rustix::param::page_size() as u64;
-        let mut assembler = Assembler::new(page_size, Expect::Autopsies(Duration::from_secs(10)));
+    let _probe = Probe::attach(AttachOptions::default(), |method, _pinned| {
+        let wait = match method {
+            Method::Classic => AutopsyWait::None,
+            _ => AutopsyWait::UpTo(Duration::from_secs(1)),
+        };
+        let mut assembler = Assembler::new(page_size() as u64, wait);
         Box::new(move |record| {
-            let now_ns = monotonic_ns();
             let kills = match record {
-                Some(record) => assembler.take(record, now_ns),
-                None => assembler.expire(now_ns),
+                Some(record) => assembler.accept_record(record, monotonic_ns()),
+                None => assembler.take_overdue(monotonic_ns()),
             };
             for victim in kills.iter().flat_map(|kill| &kill.victims) {
-                println!("victims: {:?}", victim.process);
+                println!("killed: {:?}", victim.process);
             }
             assembler.deadline_ns()
         })
     })?;
-    println!("watching");
+    println!("attached");
     loop {
-        std::thread::park();
+        thread::park();
     }
 }

@@ -1,9 +1,9 @@
-//! The assembler as another program uses it.
+//! The assembler, as other programs use it.
 
 use std::time::Duration;
 
 use oom_capture::record::{CGROUP_NAMES_LEN, Exit, Mark, Record};
-use oom_capture::{Assembler, Expect, Fate};
+use oom_capture::{Assembler, AutopsyWait, Reading};
 
 const PAGE_SIZE: u64 = 4096;
 
@@ -38,12 +38,12 @@ fn exit(mark_ns: u64, pid: u32) -> Record {
 }
 
 #[test]
-fn a_victim_that_ends_unread_is_a_kill_all_the_same() {
-    let mut assembler = Assembler::new(PAGE_SIZE, Expect::Autopsies(Duration::from_secs(1)));
+fn a_victim_that_exits_unread_is_a_kill() {
+    let mut assembler = Assembler::new(PAGE_SIZE, AutopsyWait::UpTo(Duration::from_secs(1)));
     assert_eq!(assembler.deadline_ns(), None, "nothing to wait for");
-    assert_eq!(assembler.take(mark(100, 42), 100), []);
+    assert_eq!(assembler.accept_record(mark(100, 42), 100), []);
     assert_eq!(assembler.deadline_ns(), Some(1_000_000_100));
-    let kills = assembler.take(exit(100, 42), 200);
+    let kills = assembler.accept_record(exit(100, 42), 200);
     let [kill] = kills.as_slice() else {
         panic!("{} kills", kills.len());
     };
@@ -51,6 +51,10 @@ fn a_victim_that_ends_unread_is_a_kill_all_the_same() {
     let trigger = kill.trigger.as_ref().map(|trigger| trigger.comm.as_str());
     assert_eq!(trigger, Some("allocator"));
     assert_eq!(kill.victims[0].process.pid, 42);
-    assert_eq!(kill.victims[0].fate, Fate::Unseen);
-    assert_eq!(assembler.take(exit(100, 42), 300), [], "it is told once");
+    assert_eq!(kill.victims[0].reading, Reading::Unseen);
+    assert_eq!(
+        assembler.accept_record(exit(100, 42), 300),
+        [],
+        "it is reported once"
+    );
 }

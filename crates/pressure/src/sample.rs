@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use memcg::cgroup::{self, Identity};
+use memcg::cgroup::{self, PathIdentity};
 
 use crate::stuck::NoVictimCause;
 
@@ -106,8 +106,8 @@ impl CgroupKey {
     }
 
     /// The container and pod that the path names. Parses it.
-    pub fn identity(&self) -> Identity {
-        cgroup::parse(&self.path)
+    pub fn identity(&self) -> PathIdentity {
+        cgroup::parse_path(&self.path)
     }
 }
 

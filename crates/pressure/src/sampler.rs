@@ -11,7 +11,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use service::clock;
-use service::liveness::{Ending, Liveness};
+use service::liveness::{Liveness, ThreadGuard};
 
 use super::sample::{OnContainer, OnSweep, Sweep};
 use super::table::Table;
@@ -50,7 +50,7 @@ pub enum SamplerError {
 /// Exists as long as the thread runs.
 struct Running {
     counts: Arc<Counts>,
-    _ending: Ending,
+    _guard: ThreadGuard,
 }
 
 struct Work {
@@ -144,7 +144,7 @@ impl Running {
         set(&counts.running, usize::from(samples));
         Self {
             counts,
-            _ending: liveness.ending(),
+            _guard: liveness.guard_thread(),
         }
     }
 }

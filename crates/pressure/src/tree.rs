@@ -71,17 +71,17 @@ impl Source {
 
     /// The directory of a cgroup.
     pub fn dir(&self, path: &str) -> PathBuf {
-        self.node.dir(&self.root, path)
+        self.node.cgroup_dir(&self.root, path)
     }
 
     /// As the node sees it: where it is a container itself, it is none of its own.
     fn is_container(&self, path: &str) -> bool {
-        self.node.below(path).is_some_and(is_container)
+        self.node.path_on_node(path).is_some_and(is_container)
     }
 
     /// The same of a pod's own cgroup.
     pub(crate) fn is_pod(&self, path: &str) -> bool {
-        self.node.below(path).is_some_and(is_pod)
+        self.node.path_on_node(path).is_some_and(is_pod)
     }
 }
 
@@ -239,20 +239,20 @@ impl AsFd for CgroupTree {
 
 /// The pod's own cgroup.
 pub(super) fn is_pod(path: &str) -> bool {
-    let identity = cgroup::parse(path);
+    let identity = cgroup::parse_path(path);
     let above = path.rsplit_once('/').map_or("", |(above, _)| above);
     identity.container_id.is_none()
         && identity.pod_uid.is_some()
-        && cgroup::parse(above).pod_uid != identity.pod_uid
+        && cgroup::parse_path(above).pod_uid != identity.pod_uid
 }
 
 /// The container's own cgroup, none that it may have made below.
 fn is_container(path: &str) -> bool {
-    let Some(id) = cgroup::parse(path).container_id else {
+    let Some(id) = cgroup::parse_path(path).container_id else {
         return false;
     };
     let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-    cgroup::parse(above).container_id != Some(id)
+    cgroup::parse_path(above).container_id != Some(id)
 }
 
 #[cfg(test)]

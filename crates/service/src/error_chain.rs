@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-/// Shows `error: cause: cause of that`; a cause that its parent repeats is said once.
+/// Shows `error: cause: cause of that`, without a cause whose text is part of its parent's.
 pub fn chain(error: &dyn Error) -> impl fmt::Display + '_ {
     Chain(error)
 }
@@ -12,15 +12,15 @@ struct Chain<'a>(&'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
-        f.write_str(&said)?;
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            if !said.contains(&text) {
+            if !last.contains(&text) {
                 write!(f, ": {text}")?;
             }
-            said = text;
+            last = text;
             cause = error.source();
         }
         Ok(())
@@ -37,15 +37,15 @@ mod tests {
     struct Outer(&'static str, #[source] io::Error);
 
     #[test]
-    fn every_cause_is_said_once() {
+    fn a_repeated_cause_is_shown_once() {
         let cause = || io::Error::other("no such thing");
-        let said = |error: Outer| chain(&error).to_string();
+        let shown = |error: Outer| chain(&error).to_string();
         assert_eq!(
-            said(Outer("cannot do it", cause())),
+            shown(Outer("cannot do it", cause())),
             "cannot do it: no such thing"
         );
         assert_eq!(
-            said(Outer("cannot do it: no such thing", cause())),
+            shown(Outer("cannot do it: no such thing", cause())),
             "cannot do it: no such thing"
         );
     }

@@ -1,7 +1,7 @@
-//! Text that others wrote, made fit for one line of a terminal or a log.
+//! Escapes foreign text for one line of a terminal or a log.
 //!
-//! A process chooses its own name and arguments, so either may hold terminal sequences, line breaks
-//! that forge a log line, or characters that reorder what is read.
+//! A process chooses its own name and arguments. They can contain terminal sequences, line breaks that forge a log
+//! line, or characters that reorder the text.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -9,28 +9,22 @@ use std::fmt::{self, Display, Write as _};
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal<'a>(&'a str);
 
-/// Shows `s` on one line, with nothing in it that a terminal obeys or a reader cannot see.
+/// Shows `s` on one line, without terminal sequences and invisible characters.
 ///
-/// Escaped are control characters (`\n`, `\u{1b}`), whatever Unicode counts as format, private,
-/// unassigned or a separator other than the plain space (which takes in bidi controls, zero-width
-/// characters and line separators), marks that join the character before them, and letters that
-/// show as a blank. A backslash is always doubled: the original can be told from the result, and
-/// no name can pass itself off as an escape.
+/// It escapes control characters (`\n`, `\u{1b}`); all that Unicode counts as format, private, unassigned or a
+/// separator other than the plain space, such as bidi controls, zero-width characters and line separators; marks that
+/// join the character before them; and letters that look blank. A backslash is always doubled, so the original can be
+/// restored, and no name can look like an escape.
 ///
 /// The result is at most six times as long, in bytes; use [`truncate`] first.
 pub fn terminal(s: &str) -> Terminal<'_> {
     Terminal(s)
 }
 
-/// The longest start of `s` that has at most `max_bytes` bytes and ends between characters.
+/// The longest beginning of `s` with at most `max_bytes` bytes that ends between characters.
 pub fn truncate(s: &str, max_bytes: usize) -> &str {
     s.get(..s.floor_char_boundary(max_bytes))
         .unwrap_or_default()
-}
-
-/// The text in `bytes`; what is not UTF-8 becomes U+FFFD. At most three times as long.
-pub fn bytes(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 // === impl Terminal ===
@@ -40,7 +34,7 @@ impl Display for Terminal<'_> {
         for c in self.0.chars() {
             match c {
                 '\'' | '"' => f.write_char(c)?,
-                // Hangul fillers and the empty Braille pattern: printable to Unicode, blank to a reader.
+                // Hangul fillers and the empty Braille pattern: printable by Unicode, but blank.
                 '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => {
                     write!(f, "{}", c.escape_unicode())?;
                 }
@@ -55,10 +49,10 @@ impl Display for Terminal<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{bytes, terminal, truncate};
+    use super::{terminal, truncate};
 
     #[test]
-    fn shows_plain_text_as_it_is_and_escapes_the_rest() {
+    fn only_harmful_characters_are_escaped() {
         check("", "");
         check("tail", "tail");
         check("it's \"fine\" ~", "it's \"fine\" ~");
@@ -92,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn truncates_between_characters() {
+    fn truncation_is_between_characters() {
         for (max, expect) in [
             (0, ""),
             (1, "a"),
@@ -108,35 +102,25 @@ mod tests {
         assert_eq!(truncate("", usize::MAX), "");
     }
 
-    #[test]
-    fn replaces_what_is_not_utf8() {
-        assert_eq!(bytes(b"tail\xff\xfe"), "tail\u{fffd}\u{fffd}");
-        assert_eq!(bytes("höhle".as_bytes()), "höhle");
-        assert_eq!(bytes(b""), "");
-    }
-
     proptest! {
-        /// Neither a terminal nor a reader can be misled, whatever the text.
         #[test]
-        fn output_is_harmless(s in hostile()) {
+        fn output_has_no_misleading_characters(s in hostile()) {
             for c in terminal(&s).to_string().chars() {
                 prop_assert!(!misleads(c), "{c:?} from {s:?}");
             }
         }
 
-        /// The original can be told from the result, so two texts never look the same.
+        /// Two texts never look the same.
         #[test]
-        fn output_is_unambiguous(s in hostile()) {
+        fn the_original_can_be_restored(s in hostile()) {
             prop_assert_eq!(unescape(&terminal(&s).to_string()), s);
         }
 
-        /// The result has the bound its documentation gives.
         #[test]
         fn output_is_bounded(s in hostile()) {
             prop_assert!(terminal(&s).to_string().len() <= 6 * s.len());
         }
 
-        /// The longest start that fits.
         #[test]
         fn truncation_is_the_longest_start(s in any::<String>(), max in 0_usize..64) {
             let cut = truncate(&s, max);
@@ -144,19 +128,13 @@ mod tests {
             let next = s[cut.len()..].chars().next();
             prop_assert!(next.is_none_or(|c| cut.len() + c.len_utf8() > max));
         }
-
-        /// Any bytes make text, with the bound its documentation gives.
-        #[test]
-        fn bytes_are_total(raw in any::<Vec<u8>>()) {
-            prop_assert!(bytes(&raw).len() <= 3 * raw.len());
-        }
     }
 
     fn check(input: &str, expect: &str) {
         assert_eq!(terminal(input).to_string(), expect, "{input:?}");
     }
 
-    /// Text that has far more than its share of what must be escaped.
+    /// Text with many characters that must be escaped.
     fn hostile() -> impl Strategy<Value = String> {
         let c = prop_oneof![
             any::<char>(),
@@ -168,7 +146,7 @@ mod tests {
         proptest::collection::vec(c, 0..32).prop_map(String::from_iter)
     }
 
-    /// Listed from Unicode's tables, apart from the implementation's own source.
+    /// From Unicode's tables rather than the implementation's source.
     fn misleads(c: char) -> bool {
         matches!(c,
             '\0'..='\u{1f}' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{34f}' | '\u{61c}'

@@ -1,4 +1,4 @@
-//! What every program of the project needs, one small thing each.
+//! Small parts that every program of the project needs.
 
 #[cfg(target_os = "linux")]
 pub mod clock;

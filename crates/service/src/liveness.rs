@@ -1,33 +1,33 @@
-//! Threads that are not to end before the program does.
+//! Whether threads that must live as long as the program are alive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Tells whether every one of them lives. A clone is the same.
+/// Whether all guarded threads are alive. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Liveness {
     ended: Arc<AtomicUsize>,
 }
 
-/// Its drop tells that the thread that has it ended, by a panic, too.
+/// A thread holds it. Its drop reports the thread's end, also by a panic.
 #[derive(Debug)]
-pub struct Ending(Arc<AtomicUsize>);
+pub struct ThreadGuard(Arc<AtomicUsize>);
 
 // === impl Liveness ===
 
 impl Liveness {
-    /// For the thread to keep.
-    pub fn ending(&self) -> Ending {
-        Ending(Arc::clone(&self.ended))
+    /// A guard for a thread to hold.
+    pub fn guard_thread(&self) -> ThreadGuard {
+        ThreadGuard(Arc::clone(&self.ended))
     }
 
-    /// No thread has ended. Nothing is asked: each tells at its end.
+    /// Whether no guarded thread has ended.
     pub fn is_live(&self) -> bool {
         self.ended.load(Ordering::Relaxed) == 0
     }
 }
 
-impl Drop for Ending {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -38,12 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_ends_is_told_even_by_a_panic() {
+    fn a_thread_that_panics_is_not_alive() {
         let liveness = Liveness::default();
-        let ending = liveness.ending();
+        let guard = liveness.guard_thread();
         assert!(liveness.is_live());
         let thread = std::thread::spawn(move || {
-            let _ending = ending;
+            let _guard = guard;
             panic!("as a bug would");
         });
         assert!(thread.join().is_err());

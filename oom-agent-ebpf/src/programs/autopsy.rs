@@ -10,16 +10,16 @@ use super::{
     task::{self, Subject},
 };
 
-/// `known` is what is known from the start: how it was read. Gives whether it was written.
+/// `known` has the bits of how the victim is read. Returns whether the record was written.
 #[inline(always)]
-pub(super) fn write(subject: &Subject, mark_ns: u64, known: u32) -> bool {
+pub(super) fn write_autopsy(subject: &Subject, mark_ns: u64, known: u32) -> bool {
     let Some(mut entry) = RECORDS.reserve::<Autopsy>(0) else {
         count_drop(drops::RING_FULL);
         return false;
     };
     let autopsy = entry.as_mut_ptr();
-    // SAFETY: the entry is as large and as aligned as an Autopsy. The header is set whole;
-    // of the arrays only what the lengths say is read by the other side.
+    // SAFETY: the entry has the size and alignment of an Autopsy. All of the header is set; the reader reads only the
+    // part of each array that its length covers.
     unsafe {
         addr_of_mut!((*autopsy).kind).write(Autopsy::KIND);
         addr_of_mut!((*autopsy).known).write(known);
@@ -45,8 +45,8 @@ pub(super) fn write(subject: &Subject, mark_ns: u64, known: u32) -> bool {
         addr_of_mut!((*autopsy).reaper_above).write(0);
         task::examine(subject, &mut *autopsy);
     }
-    // The kernel wakes by itself only for the first record that is not read yet; an environment, which
-    // wakes nobody, may lie before it.
+    // By itself the kernel wakes the reader only for the first unread record, which may be an environment, written
+    // without a wake-up.
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
     true
 }

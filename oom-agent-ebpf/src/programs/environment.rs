@@ -1,5 +1,5 @@
-//! Writes one [`Environment`] into the ring, where that was asked for. Otherwise the verifier sees a
-//! read-only 0 and takes all of this out: nothing in the kernel reads an environment then.
+//! Writes one [`Environment`] into the ring, where the option is set. Otherwise the verifier sees a read-only 0 and
+//! removes this code, so that nothing in the kernel reads an environment.
 
 use core::ptr::addr_of_mut;
 
@@ -12,15 +12,14 @@ use super::{
     task::{current, member},
 };
 
-/// What is read at most, a mask too.
+/// The most bytes that are read, and a mask.
 const MOST: u64 = ENVIRONMENT_LEN as u64 - 1;
 
-/// Of all kernels.
 const SMALLEST_PAGE: u64 = 4096;
 
-/// Of `current`, the victim. To be written before its autopsy, which wakes the reader for both.
+/// Writes the environment of `current`, the victim. To be called before its autopsy, which wakes the reader for both.
 #[inline(always)]
-pub(super) fn write(tgid: u32, mark_ns: u64) {
+pub(super) fn write_environment(tgid: u32, mark_ns: u64) {
     if at::READ_ENVIRONMENT.load() != 1 {
         return;
     }
@@ -39,27 +38,27 @@ pub(super) fn write(tgid: u32, mark_ns: u64) {
     };
     let size = end.saturating_sub(start);
     let record = entry.as_mut_ptr();
-    // SAFETY: the entry is as large and as aligned as an Environment. The header is set whole; of
-    // the bytes only what `read` says is read by the other side.
+    // SAFETY: the entry has the size and alignment of an Environment. All of the header is set; the reader reads only
+    // the bytes that `read` covers.
     unsafe {
         addr_of_mut!((*record).kind).write(Environment::KIND);
         addr_of_mut!((*record).tgid).write(tgid);
         addr_of_mut!((*record).mark_ns).write(mark_ns);
         addr_of_mut!((*record).size).write(size.min(u64::from(u32::MAX)) as u32);
         addr_of_mut!((*record).read).write(0);
-        read(start, size, &mut *record);
+        read_environment(start, size, &mut *record);
     }
     entry.submit(BPF_RB_NO_WAKEUP.into());
 }
 
-/// Without a loop: with both outcomes of each read, older verifiers walk through every combination.
+/// Without a loop: older verifiers walk through every combination of outcomes.
 #[inline(always)]
-fn read(start: u64, size: u64, record: &mut Environment) {
+fn read_environment(start: u64, size: u64, record: &mut Environment) {
     let mut want = size.min(MOST);
-    if !copy(start, want, record) {
-        // A page that is not resident: what lies before the first boundary is in one page.
+    if !copy_bytes(start, want, record) {
+        // Some page is not resident: the bytes before the first boundary are in one page.
         want = want.min(SMALLEST_PAGE - (start & (SMALLEST_PAGE - 1)));
-        if !copy(start, want, record) {
+        if !copy_bytes(start, want, record) {
             want = 0;
         }
     }
@@ -67,12 +66,12 @@ fn read(start: u64, size: u64, record: &mut Environment) {
 }
 
 #[inline(always)]
-fn copy(start: u64, want: u64, record: &mut Environment) -> bool {
-    // SAFETY: the size is less than that of `bytes`, and the helper fails on what it cannot read.
+fn copy_bytes(start: u64, want: u64, record: &mut Environment) -> bool {
+    // SAFETY: the size is less than that of `bytes`, and the helper fails on memory that it cannot read.
     let failed = unsafe {
         bpf_probe_read_user(
             record.bytes.as_mut_ptr().cast(),
-            // Said once more: older verifiers forget a bound when the compiler spills its value.
+            // Bounded again: older verifiers lose a bound when the compiler spills its value.
             (core::hint::black_box(want) & MOST) as u32,
             start as *const _,
         )

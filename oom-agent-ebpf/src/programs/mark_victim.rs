@@ -1,4 +1,4 @@
-//! `oom:mark_victim`, twice: as a BTF tracepoint where the kernel has BTF, else as the classic one.
+//! `oom:mark_victim` as a BTF tracepoint, and as the classic one for kernels without BTF.
 
 use core::ptr::addr_of_mut;
 
@@ -13,7 +13,8 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::{LISTED, Mark, drops, in_use, invoked, known};
 
 use super::{
-    autopsy, environment,
+    autopsy::write_autopsy,
+    environment::write_environment,
     maps::{INVOCATIONS, MARKED, Marked, RECORDS, count_drop, in_use},
     marks, offsets as at,
     task::{self, Subject},
@@ -35,40 +36,39 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 
 #[tracepoint(category = "oom", name = "mark_victim")]
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
-    // SAFETY: within the tracepoint's own record.
+    // SAFETY: the offset is within the tracepoint's own record.
     if let Ok(pid) = unsafe { ctx.read_at::<u32>(at::CLASSIC_PID.load() as usize) } {
-        write_mark(&ctx, &mark_of(pid, 0), 0);
+        write_mark(&ctx, &stamp_choice(pid, 0), 0);
     }
     0
 }
 
-/// Where there are the other programs too: remembers the victim for them, and reads what can be
-/// read of it here. `victim` is its `task_struct`, or 0.
+/// Writes the mark, remembers the victim for the other programs, and reads it. `victim` is its `task_struct`, or 0.
 #[inline(always)]
 fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
-    // Mostly the process that wants memory is the one that dies for it: then this is its own
-    // context already, and its signal, which comes after the kernel's whole report, is not awaited.
+    // Mostly the trigger is the victim. Then this is the victim's own context already: there is no need to wait for its
+    // signal, which comes after the kernel's whole report.
     let own = tgid == ctx.tgid() || (tgid == 0 && (tid == ctx.pid() || tid == ctx.tgid()));
     let key = if tgid == 0 { tid } else { tgid };
     let process = if own { task::current() } else { victim };
-    // A mark that names a thread is under that thread's number.
+    // A mark that names a thread has that thread's number as its key.
     let holder = if tgid == 0 && tid != ctx.tgid() {
         process
     } else {
         marks::leader(process)
     };
-    let mut mark = mark_of(tid, tgid);
+    let mut mark = stamp_choice(tid, tgid);
     let mut sender = 0;
-    let mut sent = marks::of(key, || holder);
+    let mut sent = marks::find_mark(key, || holder);
     if let Some(sent) = &mut sent {
-        // Another of its threads was marked before: it dies once.
+        // Another thread of the process was marked before.
         if sent.confirmed != 0 {
             return;
         }
         mark.stamp_ns = sent.stamp_ns;
         sender = sent.sender;
     }
-    let counted = count(key) > LISTED && process != 0 && !task::is_reaper(process);
+    let counted = count_mark(key) > LISTED && process != 0 && !task::is_reaper(process);
     let autopsied = u32::from(own | counted);
     if let Some(sent) = &mut sent {
         sent.autopsied |= autopsied;
@@ -87,9 +87,9 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     } else {
         0
     };
-    // Wakes the reader at once, which takes as long to come as the autopsy takes to be written.
+    // Wakes the reader at once, which takes as long as writing the autopsy.
     write_mark(ctx, &mark, choice | examined);
-    // Only now, so that in the ring no record of it comes before its mark.
+    // Only now, so that the mark is the victim's first record in the ring.
     if let Some(sent) = sent {
         sent.confirmed = 1;
     } else if in_use(in_use::FREE) {
@@ -114,22 +114,22 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         own,
     };
     if own {
-        environment::write(subject.tgid, mark.stamp_ns);
-        autopsy::write(&subject, mark.stamp_ns, 0);
+        write_environment(subject.tgid, mark.stamp_ns);
+        write_autopsy(&subject, mark.stamp_ns, 0);
     } else if victim != 0 {
-        // All but its command line, in case its signal comes late: a throttled victim's can take seconds.
-        autopsy::write(&subject, mark.stamp_ns, known::FROM_OUTSIDE);
+        // All but the command line, in case its signal is late: that of a throttled victim can take seconds.
+        write_autopsy(&subject, mark.stamp_ns, known::FROM_OUTSIDE);
     }
     debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
 }
 
-/// Counts a mark of this invocation. Gives how many there are now; 0 where that is not seen.
+/// Counts a mark of this invocation and returns the number of marks; 0 where `out_of_memory` is not probed.
 #[inline(always)]
-fn count(key: u32) -> u32 {
+fn count_mark(key: u32) -> u32 {
     let Some(invocation) = INVOCATIONS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
         return 0;
     };
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
     let invocation = unsafe { &mut *invocation };
     if invocation.marks == 0 {
         invocation.first = key;
@@ -145,7 +145,7 @@ struct Chosen {
 }
 
 #[inline(always)]
-fn mark_of(tid: u32, tgid: u32) -> Chosen {
+fn stamp_choice(tid: u32, tgid: u32) -> Chosen {
     Chosen {
         tid,
         tgid,
@@ -161,8 +161,8 @@ fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32) {
         return;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: the entry is as large and as aligned as a Mark. All is set but the names,
-    // of which only what `memcg_names_used` says is read by the other side.
+    // SAFETY: the entry has the size and alignment of a Mark. All is set except the names, of which the reader reads
+    // only the bytes that `memcg_names_used` covers.
     unsafe {
         addr_of_mut!((*record).kind).write(Mark::KIND);
         addr_of_mut!((*record).tid).write(chosen.tid);
@@ -179,18 +179,18 @@ fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32) {
         addr_of_mut!((*record).constraint).write(0);
         addr_of_mut!((*record).memcg_names_used).write(0);
         addr_of_mut!((*record).memcg_names_cut).write(0);
-        invocation(&mut *record);
+        read_invocation(&mut *record);
     }
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
-/// What `out_of_memory`, which this runs under, was given.
+/// Reads the `oom_control` of the invocation of `out_of_memory` that this runs in.
 #[inline(always)]
-fn invocation(record: &mut Mark) {
+fn read_invocation(record: &mut Mark) {
     let Some(found) = INVOCATIONS.get_ptr(bpf_get_current_pid_tgid()) else {
         return;
     };
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
     let (entered_ns, control) = unsafe { ((*found).entered_ns, (*found).control) };
     let (Some(total_pages), Some(gfp_mask), Some(order), Some(constraint), Some(memcg)) = (
         task::member(control, &at::OC_TOTALPAGES),

@@ -1,6 +1,5 @@
-//! A mark belongs to a task, not to its number. A task that gets the number of a victim that is gone has
-//! started after the mark was made: that distinguishes the two on every kernel, however late a mark
-//! comes and however long it stays.
+//! A mark belongs to a task, not to its number. A task with a reused number has started after the mark was made, which
+//! distinguishes it from the victim on every kernel, however late a mark comes and however long it stays.
 
 use super::{
     maps::{MARKED, Marked},
@@ -8,21 +7,21 @@ use super::{
     task::{self, current},
 };
 
-/// The mark under `number`, if it is that of `holder`, the task that has this number now. 0 stands for
-/// a task that is not known. Mostly there is none: nothing else is read then.
+/// The mark of `holder`, the task with this number now; `holder` returns 0 if that is not known. Mostly there is no
+/// mark, and nothing else is read then.
 #[inline(always)]
-pub(super) fn of(number: u32, holder: impl FnOnce() -> u64) -> Option<&'static mut Marked> {
+pub(super) fn find_mark(number: u32, holder: impl FnOnce() -> u64) -> Option<&'static mut Marked> {
     let marked = MARKED.get_ptr_mut(number)?;
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
     let marked = unsafe { &mut *marked };
     let started_ns = task::member::<u64>(holder(), &at::TASK_START_TIME).unwrap_or(0);
     (started_ns < marked.stamp_ns).then_some(marked)
 }
 
-/// That of `current`: it may name the process or one of its threads.
+/// The mark of `current`, which may name the process or one of its threads.
 #[inline(always)]
-pub(super) fn of_current(tid: u32, tgid: u32) -> Option<&'static mut Marked> {
-    of(tgid, || leader(current())).or_else(|| of(tid, current))
+pub(super) fn find_current_mark(tid: u32, tgid: u32) -> Option<&'static mut Marked> {
+    find_mark(tgid, || leader(current())).or_else(|| find_mark(tid, current))
 }
 
 #[inline(always)]

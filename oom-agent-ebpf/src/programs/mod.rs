@@ -1,4 +1,4 @@
-//! One file a program; what they share is in `autopsy`, `maps`, `offsets` and `task`.
+//! A file for each program; `autopsy`, `environment`, `maps`, `marks`, `offsets` and `task` are shared.
 
 mod autopsy;
 mod environment;

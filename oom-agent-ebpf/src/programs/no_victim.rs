@@ -10,17 +10,17 @@ use super::{
     offsets as at, task,
 };
 
-/// A cgroup that livelocks enters `out_of_memory` thousands of times a second.
-const EVERY_NS: u64 = 10_000_000_000;
+/// The least time between two records of a cgroup, which can enter `out_of_memory` thousands of times a second.
+const INTERVAL_NS: u64 = 10_000_000_000;
 
-/// When it was written of which `struct mem_cgroup`.
+/// When the last record was written, by `struct mem_cgroup *`.
 #[map]
 static NO_VICTIM: LruHashMap<u64, u64> = LruHashMap::with_max_entries(128, 0);
 
-/// At the end of an invocation that has marked nobody; `returned` is what `out_of_memory` returns: a `bool`
-/// in the lowest byte, the others are anything. True: a victim of before is still dying.
+/// Handles the return of an invocation without a mark. `returned` is the return value of `out_of_memory`: a `bool` in the
+/// lowest byte, true while an earlier victim is still dying. The other bytes have any value.
 #[inline(always)]
-pub(super) fn found_nobody<C: EbpfContext>(ctx: &C, control: u64, returned: u64) {
+pub(super) fn write_no_victim<C: EbpfContext>(ctx: &C, control: u64, returned: u64) {
     if returned & 0xff != 0 {
         return;
     }
@@ -31,24 +31,24 @@ pub(super) fn found_nobody<C: EbpfContext>(ctx: &C, control: u64, returned: u64)
     // SAFETY: takes nothing.
     let now = unsafe { bpf_ktime_get_ns() };
     if let Some(last) = NO_VICTIM.get_ptr(memcg)
-        // SAFETY: as above.
-        && now - unsafe { *last } < EVERY_NS
+        // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
+        && now - unsafe { *last } < INTERVAL_NS
     {
         return;
     }
     let _always = NO_VICTIM.insert(memcg, now, 0);
-    write(ctx, memcg, now);
+    write_record(ctx, memcg, now);
 }
 
 #[inline(always)]
-fn write<C: EbpfContext>(ctx: &C, memcg: u64, stamp_ns: u64) {
+fn write_record<C: EbpfContext>(ctx: &C, memcg: u64, stamp_ns: u64) {
     let Some(mut entry) = RECORDS.reserve::<NoVictim>(0) else {
         count_drop(drops::RING_FULL);
         return;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: the entry is as large and as aligned as a NoVictim. All is set but the names, of which
-    // only what `memcg_names_used` says is read by the other side.
+    // SAFETY: the entry has the size and alignment of a NoVictim. All is set except the names, of which the reader reads
+    // only the bytes that `memcg_names_used` covers.
     unsafe {
         addr_of_mut!((*record).kind).write(NoVictim::KIND);
         addr_of_mut!((*record).trigger_tgid).write(ctx.tgid());

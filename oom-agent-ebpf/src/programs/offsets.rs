@@ -1,5 +1,5 @@
-//! Where the kernel keeps what the programs read. Rust has no CO-RE relocations, so the
-//! agent reads these from the running kernel's BTF and sets them before it loads the object.
+//! The offsets of the kernel's structure members. Rust has no CO-RE relocations, so the agent reads them from the running
+//! kernel's BTF and sets them before it loads the object.
 
 use aya_ebpf::Global;
 use oom_agent_ebpf::{CLASSIC_PID_OFFSET, UNKNOWN_OFFSET};
@@ -14,11 +14,11 @@ macro_rules! offsets {
 #[unsafe(no_mangle)]
 pub(super) static MARK_VICTIM_HAS_TASK: Global<u32> = Global::new(0);
 
-/// Offset of `pid` in the record of the classic tracepoint, from its `format` file.
+/// The offset of `pid` in the record of the classic tracepoint, from its `format` file.
 #[unsafe(no_mangle)]
 pub(super) static CLASSIC_PID: Global<u32> = Global::new(CLASSIC_PID_OFFSET);
 
-/// 1 where the victims' environments are wanted: only then is any read.
+/// 1 if the victims' environments are to be read.
 #[unsafe(no_mangle)]
 pub(super) static READ_ENVIRONMENT: Global<u32> = Global::new(0);
 
@@ -36,7 +36,7 @@ offsets! {
     TASK_REAL_CRED
     CRED_UID
     TASK_START_BOOTTIME
-    /// On the clock of the stamps.
+    /// Of `CLOCK_MONOTONIC`, as the stamps.
     TASK_START_TIME
     SIGNAL_LIVE
     SIGNAL_OOM_SCORE_ADJ
@@ -62,12 +62,12 @@ offsets! {
     CSS_CGROUP
     CGROUP_KN
     CGROUP_LEVEL
-    /// Of the root, of its child and so on, down to the cgroup's own: pointers, or ids of as many bytes.
+    /// From the root down to the cgroup itself: pointers, or ids of the same size.
     CGROUP_ANCESTORS
     KN_PARENT
     KN_NAME
     CSS_PARENT
-    /// From a `mem_cgroup`, which starts with its css, to the numbers of its memory's `page_counter`.
+    /// From a `mem_cgroup`, which starts with its css, to the numbers of its `page_counter` of memory.
     MEMCG_MEMORY_USAGE
     MEMCG_MEMORY_MAX
     MEMCG_MEMORY_WATERMARK

@@ -1,7 +1,6 @@
-//! `out_of_memory(struct oom_control *)`, entered for every OOM, a cgroup's and the node's:
-//! what it is given says whose limit was hit, and its return that no more victims follow. As fentry
-//! and fexit where the kernel has trampolines, else as a kprobe and a kretprobe; without either the
-//! limit is inferred.
+//! `out_of_memory(struct oom_control *)`, which every OOM of a cgroup and of the node enters. Its argument has the cgroup
+//! whose limit was hit, and after its return no more victims follow. The programs are fentry and fexit where the kernel
+//! has trampolines, else a kprobe and a kretprobe. Without either the agent infers the limit.
 
 use aya_ebpf::{
     EbpfContext,
@@ -33,7 +32,7 @@ pub(super) fn out_of_memory(ctx: ProbeContext) -> u32 {
 
 #[fexit(function = "out_of_memory")]
 pub(super) fn out_of_memory_fexit(ctx: FExitContext) -> i32 {
-    // After its only argument comes what it returns; bpf_get_func_ret takes 5.17.
+    // The return value follows the only argument; bpf_get_func_ret needs Linux 5.17.
     leave(&ctx, ctx.arg::<u64>(1));
     0
 }
@@ -54,8 +53,8 @@ fn enter(control: u64) {
         first: 0,
         first_again: 0,
     };
-    // A full LRU map makes room by itself.
-    let _always = INVOCATIONS.insert(bpf_get_current_pid_tgid(), invocation, 0);
+    // An LRU map always has room.
+    let _inserted = INVOCATIONS.insert(bpf_get_current_pid_tgid(), invocation, 0);
 }
 
 #[inline(always)]
@@ -64,7 +63,7 @@ fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
     let Some(found) = INVOCATIONS.get_ptr(thread) else {
         return;
     };
-    // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
     let Invocation {
         entered_ns,
         control,
@@ -72,9 +71,9 @@ fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
         first_again,
         ..
     } = unsafe { *found };
-    let _there = INVOCATIONS.remove(thread);
+    let _removed = INVOCATIONS.remove(thread);
     if marks == 0 {
-        no_victim::found_nobody(ctx, control, returned);
+        no_victim::write_no_victim(ctx, control, returned);
         return;
     }
     let end = InvocationEnd {

@@ -1,5 +1,5 @@
-//! `sched:sched_process_exit` of one thread of the agent's: where the agent itself is. From within a
-//! cgroup namespace nothing else has the names above its root.
+//! `sched:sched_process_exit` of a thread of the agent, to read the agent's own cgroup. In a cgroup namespace nothing else
+//! has the names above its root.
 
 use aya_ebpf::{
     EbpfContext, Global,
@@ -14,20 +14,20 @@ use super::{
     task::{self, Names},
 };
 
-/// The name of that thread, `comm` with its NUL, in two words: as pids are seen from another
-/// namespace, the agent makes up a name that no other has.
+/// The name of that thread, `comm` with its NUL, in two words. The agent chooses a unique name, as it does not know the
+/// thread's pid in the initial namespace.
 #[unsafe(no_mangle)]
 static OWN_COMM_0: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static OWN_COMM_1: Global<u64> = Global::new(0);
 
-/// 1 where the memory controller is in the unified hierarchy. Its nearest state may be an ancestor's
-/// there, where the controller is not delegated; the cgroup itself is the one in /proc.
+/// 1 if the memory controller is in the unified hierarchy. There the css can be an ancestor's, where the controller is not
+/// delegated; the cgroup is the one that /proc shows.
 #[unsafe(no_mangle)]
 static OWN_UNIFIED: Global<u32> = Global::new(0);
 
-/// Names of its memory cgroup and of the ancestors, leaf first, each with its NUL. Another NUL follows
-/// where all are there.
+/// The names of its memory cgroup and of the ancestors, leaf first, each with its NUL. Another NUL follows if they are
+/// complete.
 #[map]
 static OWN_CGROUP: Array<[u8; CGROUP_NAMES_LEN]> = Array::with_max_entries(1, 0);
 
@@ -44,7 +44,7 @@ pub(super) fn own_cgroup(ctx: BtfTracePointContext) -> i32 {
     let Some(names) = OWN_CGROUP.get_ptr_mut(0) else {
         return 0;
     };
-    // SAFETY: the verifier saw it to be non-null; only one thread has that name.
+    // SAFETY: the verifier has checked that it is not null; only one thread has that name.
     let names = unsafe { &mut *names };
     let Some(css_set) = task::member::<u64>(task::current(), &at::TASK_CGROUPS) else {
         return 0;
@@ -55,10 +55,10 @@ pub(super) fn own_cgroup(ctx: BtfTracePointContext) -> i32 {
         task::member::<u64>(css_set, &at::CSS_SET_MEMORY)
             .and_then(|css| task::member::<u64>(css, &at::CSS_CGROUP))
     };
-    let whole = cgroup
+    let is_complete = cgroup
         .and_then(|cgroup| Names::walk_cgroup(cgroup, names))
         .is_some_and(|names| names.cut == 0);
-    if !whole {
+    if !is_complete {
         names[0] = 0;
     }
     0

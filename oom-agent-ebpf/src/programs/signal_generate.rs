@@ -1,6 +1,6 @@
-//! `signal:signal_generate`: the kernel itself sends SIGKILL, as its OOM killer does just before
-//! it marks. A victim that runs on another CPU takes the signal at once; noted here, under the lock
-//! that it must take first, it cannot get past the programs that are to read it.
+//! `signal:signal_generate`: the kernel itself sends SIGKILL, as its OOM killer does just before it marks a victim. A
+//! victim that runs on another CPU takes the signal at once. It needs the lock under which this program runs, so it is
+//! remembered before the programs that read it can run.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
@@ -16,21 +16,21 @@ use super::{
 
 const SIGKILL: u32 = 9;
 
-/// `SEND_SIG_PRIV` of include/linux/sched/signal.h: sent by the kernel, to nobody's order.
+/// `SEND_SIG_PRIV` of include/linux/sched/signal.h: the kernel is the sender.
 const SEND_SIG_PRIV: u64 = 1;
 
 #[btf_tracepoint(function = "signal_generate")]
 pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
-    // Every signal of the machine passes here: leave at once.
+    // Every signal of the machine passes here.
     if ctx.arg::<u64>(0) as u32 != SIGKILL || ctx.arg::<u64>(1) != SEND_SIG_PRIV {
         return 0;
     }
-    // The first process of a PID namespace, and a tracer, take others along when they end, by the same
-    // signal. Anybody can have that done to thousands.
+    // When the first process of a PID namespace or a tracer exits, others get the same signal. Any user can cause that
+    // for thousands of processes.
     if task::current_is_exiting() {
         return 0;
     }
-    // By what its mark will be looked up: the victim that is sent the signal is the one that is marked.
+    // The key by which its mark will be looked up: the victim that is sent the signal is the one that is marked.
     let sent: u64 = ctx.arg(2);
     let holder = if at::MARK_VICTIM_HAS_TASK.load() == 1 {
         marks::leader(sent)
@@ -41,13 +41,13 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     let sender = bpf_get_current_pid_tgid();
-    if let Some(earlier) = marks::of(key, || holder) {
-        // It was sent one before, and lives on: it sleeps uninterruptibly, or its group follows it.
+    if let Some(earlier) = marks::find_mark(key, || holder) {
+        // It was sent one before and lives on: it sleeps uninterruptibly, or its group is being killed.
         earlier.sender = sender;
         if earlier.confirmed != 0
             && let Some(invocation) = INVOCATIONS.get_ptr_mut(sender)
         {
-            // SAFETY: the verifier saw it to be non-null; the map's memory outlives the program.
+            // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
             unsafe { (*invocation).first_again |= u64::from((*invocation).first == key) };
         }
         return 0;

@@ -17,29 +17,28 @@ use super::offsets as at;
 /// `NAME_MAX` of a cgroup with its NUL.
 const NAME_LEN: usize = 256;
 
-/// One read of a command line. Small, so that a page that is not resident costs little of it.
+/// The size of a read of a command line. A page that is not resident costs at most this much.
 const CMDLINE_CHUNK: u64 = 256;
 
-/// Whom an autopsy is of.
+/// The subject of an autopsy.
 pub(super) struct Subject {
     /// Its `task_struct`.
     pub(super) task: u64,
     pub(super) tid: u32,
     pub(super) tgid: u32,
-    /// It is `current`: its own memory can be read.
+    /// It is `current`, so its user memory can be read.
     pub(super) own: bool,
 }
 
 /// `PF_EXITING` of include/linux/sched.h.
 const PF_EXITING: u32 = 4;
 
-/// Whether `current` is on its way out.
 #[inline(always)]
 pub(super) fn current_is_exiting() -> bool {
     member::<u32>(current(), &at::TASK_FLAGS).is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
-/// `current`, as an address.
+/// The address of `current`.
 #[inline(always)]
 pub(super) fn current() -> u64 {
     // SAFETY: takes nothing, and a tracing program always has a current task.
@@ -57,7 +56,7 @@ pub(super) fn member<T>(base: u64, offset: &Global<u32>) -> Option<T> {
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.ok()
 }
 
-/// Fills what can be read of the subject.
+/// Fills the fields of the subject that can be read.
 #[inline(always)]
 pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
     let task = subject.task;
@@ -78,11 +77,11 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
         autopsy.oom_score_adj = i32::from(adj);
         autopsy.known |= known::OOM_SCORE_ADJ;
     }
-    let reaper = namespace_pid(leader, autopsy);
+    let reaper = read_namespace_pid(leader, autopsy);
     if let Some(mm) = member::<u64>(task, &at::TASK_MM) {
-        resident(mm, autopsy);
+        read_rss(mm, autopsy);
         if subject.own {
-            command_line(mm, autopsy);
+            read_cmdline(mm, autopsy);
         }
     }
     let parent = member::<u64>(leader, &at::TASK_REAL_PARENT);
@@ -97,11 +96,11 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
     let Some(css) = memory_css(task) else {
         return;
     };
-    if let Some(above) = parent.and_then(|parent| above(css, parent)) {
+    if let Some(above) = parent.and_then(|parent| levels_above(css, parent)) {
         autopsy.parent_above = above;
         autopsy.known |= known::PARENT_CGROUP;
     }
-    if let Some(above) = reaper.and_then(|reaper| above(css, reaper)) {
+    if let Some(above) = reaper.and_then(|reaper| levels_above(css, reaper)) {
         autopsy.reaper_above = above;
         autopsy.known |= known::REAPER_CGROUP;
     }
@@ -111,7 +110,7 @@ pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
         autopsy.cgroup_names_cut = names.cut;
         autopsy.known |= known::CGROUP;
     }
-    levels(css, autopsy);
+    read_levels(css, autopsy);
 }
 
 #[inline(always)]
@@ -120,15 +119,15 @@ fn memory_css(task: u64) -> Option<u64> {
     member(css_set, &at::CSS_SET_MEMORY)
 }
 
-/// How many levels above the cgroup of `css` the nearest one is that `other`, a task, is in, too.
+/// How many levels above the cgroup of `css` the nearest one is that also contains the task `other`.
 #[inline(always)]
-fn above(css: u64, other: u64) -> Option<u32> {
+fn levels_above(css: u64, other: u64) -> Option<u32> {
     let cgroup = member::<u64>(css, &at::CSS_CGROUP)?;
     let others = member::<u64>(memory_css(other)?, &at::CSS_CGROUP)?;
     let level = member::<u32>(cgroup, &at::CGROUP_LEVEL)?;
     let others_level = member::<u32>(others, &at::CGROUP_LEVEL)?;
     for above in 0..LEVELS as u32 {
-        // The root's level is 0, and all are in it.
+        // The root, which contains all tasks, has level 0.
         let at = level.checked_sub(above)?;
         if at > others_level {
             continue;
@@ -142,9 +141,9 @@ fn above(css: u64, other: u64) -> Option<u32> {
     None
 }
 
-/// A memory cgroup's use and limit, and those of its ancestors.
+/// Reads the page counters of a memory cgroup and its ancestors.
 #[inline(always)]
-fn levels(mut css: u64, autopsy: &mut Autopsy) {
+fn read_levels(mut css: u64, autopsy: &mut Autopsy) {
     let mut used = 0;
     for level in &mut autopsy.levels {
         let (Some(usage_pages), Some(max_pages)) = (
@@ -171,7 +170,7 @@ fn levels(mut css: u64, autopsy: &mut Autopsy) {
     autopsy.known |= known::LEVELS;
 }
 
-/// Whether a task is the first process of a PID namespace but the host's.
+/// Whether a task is the first process of a PID namespace other than the host's.
 #[inline(always)]
 pub(super) fn is_reaper(task: u64) -> bool {
     let upid = member::<u64>(task, &at::TASK_GROUP_LEADER)
@@ -192,9 +191,9 @@ fn own_upid(pid: u64, level: u32) -> Option<u64> {
     Some(pid + u64::from(numbers) + u64::from(level) * u64::from(at::UPID_SIZE.load()))
 }
 
-/// Gives the first process of its namespace.
+/// Returns the first process of its namespace.
 #[inline(always)]
-fn namespace_pid(leader: u64, autopsy: &mut Autopsy) -> Option<u64> {
+fn read_namespace_pid(leader: u64, autopsy: &mut Autopsy) -> Option<u64> {
     let pid = member::<u64>(leader, &at::TASK_THREAD_PID)?;
     let level = member::<u32>(pid, &at::PID_LEVEL)?;
     let upid = own_upid(pid, level)?;
@@ -208,7 +207,7 @@ fn namespace_pid(leader: u64, autopsy: &mut Autopsy) -> Option<u64> {
 }
 
 #[inline(always)]
-fn resident(mm: u64, autopsy: &mut Autopsy) {
+fn read_rss(mm: u64, autopsy: &mut Autopsy) {
     let (Some(anon), Some(file), Some(shmem)) = (
         member::<i64>(mm, &at::MM_RSS_ANON),
         member::<i64>(mm, &at::MM_RSS_FILE),
@@ -222,9 +221,9 @@ fn resident(mm: u64, autopsy: &mut Autopsy) {
     autopsy.known |= known::RSS;
 }
 
-/// Never reads past `arg_end`: the environment lies there.
+/// Never reads beyond `arg_end`, where the environment begins.
 #[inline(always)]
-fn command_line(mm: u64, autopsy: &mut Autopsy) {
+fn read_cmdline(mm: u64, autopsy: &mut Autopsy) {
     let (Some(start), Some(end)) = (
         member::<u64>(mm, &at::MM_ARG_START),
         member::<u64>(mm, &at::MM_ARG_END),
@@ -243,11 +242,11 @@ fn command_line(mm: u64, autopsy: &mut Autopsy) {
         if want > CMDLINE_CHUNK {
             want = CMDLINE_CHUNK;
         }
-        // SAFETY: `done` + `want` stay within `cmdline`, and the helper fails on what it cannot read.
+        // SAFETY: `done` + `want` stay within `cmdline`, and the helper fails on memory that it cannot read.
         let read = unsafe {
             bpf_probe_read_user(
                 autopsy.cmdline.as_mut_ptr().add(done as usize).cast(),
-                // Said once more: older verifiers forget a bound when the compiler spills its value.
+                // Bounded again: older verifiers lose a bound when the compiler spills its value.
                 (core::hint::black_box(want) & (2 * CMDLINE_CHUNK - 1)) as u32,
                 (start + done) as *const _,
             )
@@ -259,7 +258,7 @@ fn command_line(mm: u64, autopsy: &mut Autopsy) {
     }
 }
 
-/// What [`Names::walk`] wrote.
+/// The names that [`Names::walk`] wrote.
 pub(super) struct Names {
     pub(super) used: u32,
     pub(super) cut: u32,
@@ -273,26 +272,26 @@ impl Names {
         Self::walk_cgroup(member::<u64>(css, &at::CSS_CGROUP)?, names)
     }
 
-    /// The same of a `cgroup`.
+    /// [`walk`](Self::walk) for a `cgroup`.
     #[inline(always)]
     pub(super) fn walk_cgroup(cgroup: u64, names: &mut [u8; CGROUP_NAMES_LEN]) -> Option<Self> {
         let mut kn = member::<u64>(cgroup, &at::CGROUP_KN)?;
         let mut used: u64 = 0;
-        let mut whole = false;
-        // Once more than there are levels: the root, which has no name, must be seen.
+        let mut is_complete = false;
+        // One more than there are levels, to reach the root, which has no name.
         for _ in 0..=LEVELS {
             let parent = member::<u64>(kn, &at::KN_PARENT)?;
             if parent == 0 {
-                whole = true;
+                is_complete = true;
                 break;
             }
             let name = member::<u64>(kn, &at::KN_NAME)?;
-            // One value, checked and used: older verifiers do not carry a bound over to its copies.
+            // The checked value itself is used: older verifiers do not apply a bound to copies.
             let at = core::hint::black_box(used);
             if at > (CGROUP_NAMES_LEN - NAME_LEN) as u64 {
                 break;
             }
-            // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on what it cannot read.
+            // SAFETY: `used` leaves room for a name of NAME_LEN, and the helper fails on memory that it cannot read.
             let len = unsafe {
                 bpf_probe_read_kernel_str(
                     names.as_mut_ptr().add(at as usize).cast(),
@@ -308,7 +307,7 @@ impl Names {
         }
         Some(Self {
             used: used as u32,
-            cut: u32::from(!whole),
+            cut: u32::from(!is_complete),
         })
     }
 }

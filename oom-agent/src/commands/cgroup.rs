@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::Serialize;
 
-use memcg::cgroup::{Runtime, parse_bytes};
-use service::escape;
+use memcg::cgroup::{Runtime, parse_path};
 
 /// The longest line of standard input, in bytes: the kernel's `PATH_MAX`.
 const LINE_LEN: usize = 4096;
@@ -32,9 +31,10 @@ pub(crate) fn run(paths: &[OsString], input: impl BufRead, mut out: impl Write) 
 }
 
 fn write_parsed(path: &[u8], out: &mut impl Write) -> io::Result<()> {
-    let identity = parse_bytes(path);
+    let path = String::from_utf8_lossy(path);
+    let identity = parse_path(&path);
     let parsed = Parsed {
-        path: &escape::bytes(path),
+        path: &path,
         container_id: identity.container_id,
         pod_uid: identity.pod_uid,
         runtime: identity.runtime.map(Runtime::as_str),

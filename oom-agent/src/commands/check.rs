@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use oom_capture::probe::{Probe, ProbeError, Verified};
+use oom_capture::probe::{Probe, ProbeError, VerifiedProgram};
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub(crate) fn run(mut out: impl Write) -> Result<(), CheckError> {
     write_table(&verified, &mut out).map_err(CheckError::Write)
 }
 
-fn write_table(verified: &[Verified], out: &mut impl Write) -> io::Result<()> {
+fn write_table(verified: &[VerifiedProgram], out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{:<20} {:>12} {:>12}  maps",

@@ -17,7 +17,7 @@ pub(crate) enum UnpinError {
 
 /// Removes the pins below `pin` and writes the result.
 pub(crate) fn run(pin: &Path, mut out: impl Write) -> Result<(), UnpinError> {
-    let result = if probe::unpin(pin).map_err(UnpinError::Pinned)? {
+    let result = if probe::unpin_all(pin).map_err(UnpinError::Pinned)? {
         "removed"
     } else {
         "nothing is pinned there"

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use memcg::{Memory, NodeRoot, Snapshots};
-use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
+use memcg::{Memory, MemoryReader, NodeRoot};
+use oom_capture::{Kill, Reading, Trigger, Victim as KernelVictim};
 use service::clock;
 
 use super::container_names::ContainerNames;
@@ -32,7 +32,7 @@ pub(crate) struct Enricher {
     procfs: Option<Procfs>,
     /// This process's pid on the host.
     own_pid: Option<u32>,
-    snapshots: Snapshots,
+    snapshots: MemoryReader,
     recorder: FlightRecorder,
     pub(crate) node: NodeRoot,
     /// When this agent attached its programs: `CLOCK_MONOTONIC`, in ns.
@@ -47,7 +47,7 @@ impl Enricher {
     pub(crate) fn new(
         host: Host,
         procfs: Option<Procfs>,
-        snapshots: Snapshots,
+        snapshots: MemoryReader,
         recorder: FlightRecorder,
         node: NodeRoot,
         names: Arc<ContainerNames>,
@@ -73,7 +73,7 @@ impl Enricher {
 
     /// Begins to find limits by the kernel's counters: for kernels where `out_of_memory` cannot be probed.
     pub(crate) fn count_limits(&self) {
-        self.snapshots.count_limits(clock::monotonic_ns());
+        self.snapshots.start_counting_hits(clock::monotonic_ns());
     }
 
     /// Kills before this have waited in pinned maps: by now /proc and the cgroups' files have changed.
@@ -104,7 +104,7 @@ impl Enricher {
             ..
         } = kill;
         rename_own_thread(&mut trigger, self.own_pid);
-        let first = killed.first().map_or(0, |killed| killed.marked);
+        let first = killed.first().map_or(0, |killed| killed.marked_pid);
         let mut degraded = Vec::new();
         if trigger.is_none() {
             degraded.push("trigger: the mark's record was lost".to_owned());
@@ -128,7 +128,7 @@ impl Enricher {
         Incident {
             version: VERSION,
             id: format!("{}-{stamp_ns}-{first}", self.host.boot),
-            time: clock::wall(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
+            time: clock::wall_time(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
             scope: limit.scope,
             limit_bytes: limit.bytes,
@@ -160,7 +160,7 @@ impl Enricher {
         } else {
             let deadline = Instant::now() + SNAPSHOT;
             self.snapshots
-                .take(&mut incident.memory, deadline, &mut incident.degraded);
+                .fill_memory(&mut incident.memory, deadline, &mut incident.degraded);
             self.find_holders(incident, Instant::now() + HOLDERS);
         }
         if incident.scope != Scope::Node || incident.limit_bytes.is_some() {
@@ -183,7 +183,7 @@ impl Enricher {
             (Scope::Node, _) => self.node.path(),
             _ => return,
         };
-        let (read, mut whole) = self.snapshots.holders(top, deadline);
+        let (read, mut whole) = self.snapshots.read_holders(top, deadline);
         let mut holders: Vec<Holder> = read.into_iter().map(Holder::from).collect();
         for own in incident.holders.drain(..) {
             incident::merge_victim_holder(&mut holders, own);
@@ -216,7 +216,7 @@ impl Enricher {
 
     /// The container that holds most of a pod.
     fn largest_container(&self, pod: &str, deadline: Instant) -> Option<Container> {
-        let children = self.snapshots.children(pod, deadline)?;
+        let children = self.snapshots.read_children(pod, deadline)?;
         let largest = children.into_iter().max_by_key(|child| child.usage_bytes)?;
         identify_holder(largest.into(), &self.node).container
     }
@@ -227,7 +227,7 @@ impl Enricher {
         let is_elsewhere = |victim: &Victim| {
             let path = victim.cgroup.as_deref();
             let container = victim.container.as_ref();
-            path.is_some_and(|path| self.node.below(path).is_none())
+            path.is_some_and(|path| self.node.path_on_node(path).is_none())
                 && container.is_none_or(|container| self.names.get(&container.id).is_none())
         };
         !incident.victims.is_empty() && incident.victims.iter().all(is_elsewhere)
@@ -242,9 +242,12 @@ impl Enricher {
             let victim = killed
                 .iter()
                 .find_map(|killed| killed.process.cgroup.as_deref());
-            let seen = self.node.below(cgroup);
+            let seen = self.node.path_on_node(cgroup);
             limit.scope = seen.map_or(Scope::Ancestor, |cgroup| {
-                incident::classify_scope(cgroup, victim.and_then(|path| self.node.below(path)))
+                incident::classify_scope(
+                    cgroup,
+                    victim.and_then(|path| self.node.path_on_node(path)),
+                )
             });
         }
         if self.has_waited(kill.stamp_ns) {
@@ -252,7 +255,7 @@ impl Enricher {
             return limit;
         }
         incident::detect_swap_limit(&mut limit, killed, page_size, |cgroup| {
-            self.snapshots.swap_counter(cgroup, deadline)
+            self.snapshots.read_swap_counter(cgroup, deadline)
         });
         let outside = kill.trigger.as_ref().is_some_and(|trigger| {
             let is_victim = killed
@@ -267,7 +270,7 @@ impl Enricher {
             .cgroup
             .as_deref()
             .filter(|_| limit.scope == Scope::Pod);
-        let children = pod.and_then(|pod| self.snapshots.children(pod, deadline));
+        let children = pod.and_then(|pod| self.snapshots.read_children(pod, deadline));
         let children = children.map(|all| all.into_iter().map(Holder::from).collect());
         incident::choose_setting(&mut limit, killed, children, page_size);
         limit
@@ -288,7 +291,10 @@ impl Enricher {
         let path = read.and_then(|killed| killed.process.cgroup.as_deref());
         let levels = read.map_or(&[][..], |killed| &killed.levels);
         let now_ns = clock::monotonic_ns();
-        let rose = path.and_then(|path| self.snapshots.rose(path, kill.stamp_ns, now_ns, deadline));
+        let rose = path.and_then(|path| {
+            self.snapshots
+                .read_limit_hits(path, kill.stamp_ns, now_ns, deadline)
+        });
         if let (Some(path), Some(rose)) = (path, rose) {
             return incident::limit_from_counters(path, &rose, levels, self.host.page_size);
         }
@@ -324,18 +330,18 @@ impl Enricher {
     /// Reads from /proc what the autopsy lacks.
     fn read_process(&self, killed: &mut KernelVictim) {
         let waited = self.has_waited(killed.stamp_ns);
-        match (&self.procfs, killed.fate) {
-            (_, Fate::Autopsied | Fate::Counted) => {}
+        match (&self.procfs, killed.reading) {
+            (_, Reading::Autopsied | Reading::Counted) => {}
             (Some(_), _) if waited => killed.missing.push(
                 "not read from /proc: the kill waited for the agent to be started again".to_owned(),
             ),
-            (Some(procfs), _) => procfs.fill(killed, clock::since_boot_ns(killed.stamp_ns)),
+            (Some(procfs), _) => procfs.fill(killed, clock::to_boot_ns(killed.stamp_ns)),
             (None, _) => {
                 let reason = "not read from /proc: it is not the host's here";
                 killed.missing.push(reason.to_owned());
             }
         }
-        killed.say_missing();
+        killed.note_missing_fields();
     }
 }
 
@@ -362,7 +368,7 @@ fn enrich_victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec
     (victim.container, victim.pod) = victim
         .cgroup
         .as_deref()
-        .map_or((None, None), |path| owner_by_path(node.identity(path)));
+        .map_or((None, None), |path| owner_by_path(node.identify_path(path)));
     let mut outcome = Outcome::Unknown;
     if victim.container.is_some() {
         victim.first_process = first.ok();
@@ -383,7 +389,7 @@ fn enrich_victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec
 }
 
 fn identify_holder(mut holder: Holder, node: &NodeRoot) -> Holder {
-    (holder.container, holder.pod) = owner_by_path(node.identity(&holder.cgroup));
+    (holder.container, holder.pod) = owner_by_path(node.identify_path(&holder.cgroup));
     holder
 }
 

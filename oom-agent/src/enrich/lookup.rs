@@ -120,7 +120,7 @@ fn has_runtime_id(container: &Container) -> bool {
     !container
         .runtime
         .as_deref()
-        .is_some_and(cgroup::is_of_machines)
+        .is_some_and(cgroup::is_machine_runtime)
 }
 
 /// Each container and pod of an incident, with its field.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use memcg::cgroup::Identity;
+use memcg::cgroup::PathIdentity;
 use tokio::time::timeout;
 
 use super::enricher::Enricher;
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// The container and the pod of a cgroup. Without a runtime's answer in time they come from the path.
 pub(crate) async fn find_owner(
     enricher: &Enricher,
-    identity: Identity,
+    identity: PathIdentity,
 ) -> (Option<Container>, Option<Pod>) {
     let answer = timeout(PATIENCE, query_runtimes(enricher, &identity)).await;
     let (container, pod) = answer.ok().flatten().unwrap_or_default();
@@ -24,7 +24,7 @@ pub(crate) async fn find_owner(
 
 async fn query_runtimes(
     enricher: &Enricher,
-    identity: &Identity,
+    identity: &PathIdentity,
 ) -> Option<(Option<Container>, Option<Pod>)> {
     if let Some(id) = &identity.container_id {
         let (container, pod) = enricher.find_container(id).await?;
@@ -36,7 +36,7 @@ async fn query_runtimes(
 }
 
 /// The container and pod by the ids in a cgroup's path.
-pub(super) fn owner_by_path(identity: Identity) -> (Option<Container>, Option<Pod>) {
+pub(super) fn owner_by_path(identity: PathIdentity) -> (Option<Container>, Option<Pod>) {
     let is_machine = identity.is_machine();
     let container = identity.container_id.map(|id| Container {
         name: is_machine.then(|| id.clone()),

@@ -31,7 +31,7 @@ pub(crate) fn is_first_process(killed: &Victim) -> Result<bool, &'static str> {
 
 /// How many levels the container's cgroup is above `path`.
 fn container_level(path: &str) -> usize {
-    let identity = cgroup::parse(path);
+    let identity = cgroup::parse_path(path);
     let id = identity.container_id.as_deref();
     // systemd-nspawn is itself in a cgroup beside that of its machine's processes.
     let is_payload = |above: &usize| {
@@ -43,7 +43,7 @@ fn container_level(path: &str) -> usize {
     }
     let is_within = |above: &usize| {
         let ancestor = memcg::ancestor(path, *above);
-        ancestor.is_some_and(|ancestor| cgroup::parse(ancestor).container_id.as_deref() == id)
+        ancestor.is_some_and(|ancestor| cgroup::parse_path(ancestor).container_id.as_deref() == id)
     };
     (1..=LEVELS).take_while(is_within).last().unwrap_or(0)
 }

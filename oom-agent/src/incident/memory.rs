@@ -1,7 +1,7 @@
 //! Which cgroups' memory is read after a kill.
 
 use memcg::Memory;
-use oom_capture::{Victim, limit_of};
+use oom_capture::{Victim, level_limit_bytes};
 
 use super::scope::{level_of, victim_path};
 use super::{Limit, Scope};
@@ -34,7 +34,7 @@ fn memory_at_kill(path: &str, killed: &[Victim], page_size: u64) -> Memory {
     Memory {
         cgroup: Some(path.to_owned()),
         usage_bytes: level.map(|level| bytes(level.usage_pages)),
-        limit_bytes: level.and_then(|level| limit_of(&level, page_size)),
+        limit_bytes: level.and_then(|level| level_limit_bytes(&level, page_size)),
         // 0 where the kernel has no peak: a cgroup that was in use never has 0.
         peak_bytes: level
             .filter(|level| level.peak_pages > 0)

@@ -7,7 +7,7 @@ use super::Scope;
 /// Whose limit that of the cgroup `limit` is. Its path alone does not decide: a kind node is a container
 /// that holds the victim's.
 pub(crate) fn classify_scope(limit: &str, victim: Option<&str>) -> Scope {
-    let own = Owners::of_path(victim.unwrap_or(limit));
+    let own = Owners::from_path(victim.unwrap_or(limit));
     let below = |owner: Option<&str>| owner.is_some_and(|owner| is_below(limit, owner));
     if own.container == Some(limit) {
         Scope::Container

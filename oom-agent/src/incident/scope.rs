@@ -1,9 +1,9 @@
 //! Whose limit was hit: from the arguments of `out_of_memory`, else from the kernel's counters, else from
 //! the usage of the victim's ancestors. Pure.
 
-use memcg::{Rose, SwapCounter, ancestor};
+use memcg::{LimitHit, SwapCounter, ancestor};
 use oom_agent_ebpf::Level;
-use oom_capture::{Control, SLACK_PAGES, Victim, is_full};
+use oom_capture::{OomControl, SLACK_PAGES, Victim, is_full};
 
 use super::position::classify_scope;
 use super::{Holder, LimitKind, OutOfMemory, Scope, Setting};
@@ -32,7 +32,11 @@ pub(crate) struct Limit {
 }
 
 /// The limit that was hit, from the arguments of `out_of_memory`. `victim` is the path of its cgroup.
-pub(crate) fn limit_from_control(control: &Control, victim: Option<&str>, page_size: u64) -> Limit {
+pub(crate) fn limit_from_control(
+    control: &OomControl,
+    victim: Option<&str>,
+    page_size: u64,
+) -> Limit {
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     // If the trigger is dying, the kernel stops early: it counts no pages, and the constraint of the
     // allocation stays unknown (mm/oom_kill.c, `out_of_memory`).
@@ -87,27 +91,30 @@ pub(crate) fn limit_from_control(control: &Control, victim: Option<&str>, page_s
 /// the root, leaf first; where they decide nothing, from the usage.
 pub(crate) fn limit_from_counters(
     path: &str,
-    rose: &[Rose],
+    rose: &[LimitHit],
     levels: &[Level],
     page_size: u64,
 ) -> Limit {
-    let depths = |wanted: Rose| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
+    let depths = |wanted: LimitHit| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
     let full = |depth: &usize| {
         let level = levels.get(*depth);
         level.is_some_and(|level| is_full(level, page_size))
     };
-    let nearest = depths(Rose::Yes).find(full);
-    let (depth, how) = match (depths(Rose::Yes).count(), depths(Rose::Perhaps).find(full)) {
-        (1, _) => (depths(Rose::Yes).next(), "which has risen there alone"),
+    let nearest = depths(LimitHit::Yes).find(full);
+    let (depth, how) = match (
+        depths(LimitHit::Yes).count(),
+        depths(LimitHit::Perhaps).find(full),
+    ) {
+        (1, _) => (depths(LimitHit::Yes).next(), "which has risen there alone"),
         (2.., _) => (
-            nearest.or_else(|| depths(Rose::Yes).next()),
+            nearest.or_else(|| depths(LimitHit::Yes).next()),
             "which has risen there, and elsewhere too",
         ),
         (0, Some(depth)) => (
             Some(depth),
             "which is not 0 there, while it stands at its limit",
         ),
-        (0, None) if rose.iter().all(|rose| *rose == Rose::No) => {
+        (0, None) if rose.iter().all(|rose| *rose == LimitHit::No) => {
             return Limit {
                 degraded: vec![format!(
                     "scope: read from oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
@@ -314,12 +321,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_counted_is_believed_before_usage() {
-        use Rose::{No, Perhaps, Unread, Yes};
+        use LimitHit::{No, Perhaps, Unread, Yes};
         let container = format!("{POD}/{ID}");
         let none = UNLIMITED;
         // The container stands at its limit, and the pod's was hit.
         let usage = levels(&[(16_380, 16_384), (32_700, 32_768), (99, none), (99, none)]);
-        let check = |rose: [Rose; 3], scope, bytes, cgroup: Option<&str>, reason: &str| {
+        let check = |rose: [LimitHit; 3], scope, bytes, cgroup: Option<&str>, reason: &str| {
             let limit = limit_from_counters(&container, &rose, &usage, PAGE);
             let actual = (limit.scope, limit.bytes, limit.cgroup.as_deref());
             assert_eq!(actual, (scope, bytes, cgroup), "{rose:?}");
@@ -342,7 +349,7 @@ mod tests {
 
     #[test]
     fn without_usage_the_counters_alone_decide() {
-        let rose = [Rose::No, Rose::Yes];
+        let rose = [LimitHit::No, LimitHit::Yes];
         let limit = limit_from_counters(&format!("{POD}/{ID}"), &rose, &[], PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Pod, None));
         assert_eq!(limit.degraded.len(), 2, "{:?}", limit.degraded);
@@ -350,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_was_given_is_believed() {
-        let control = Control {
+        let control = OomControl {
             total_pages: 9999,
             ..control()
         };
@@ -362,7 +369,7 @@ mod tests {
         assert_eq!(limit.oom.unwrap().constraint, "memcg");
         assert_eq!(limit.degraded, Vec::<String>::new());
 
-        let node = Control {
+        let node = OomControl {
             node: true,
             memcg: None,
             constraint: 0,
@@ -370,13 +377,13 @@ mod tests {
         };
         let limit = limit_from_control(&node, None, PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Node, Some(9999 * PAGE)));
-        let sysrq = Control { order: -1, ..node };
+        let sysrq = OomControl { order: -1, ..node };
         let limit = limit_from_control(&sysrq, None, PAGE);
         assert_eq!((limit.scope, limit.bytes), (Scope::Sysrq, None));
     }
 
-    fn control() -> Control {
-        Control {
+    fn control() -> OomControl {
+        OomControl {
             invocation_ns: 1,
             memcg: Some(POD.to_owned()),
             node: false,
@@ -397,7 +404,7 @@ mod tests {
             // A dying trigger is chosen before the kernel looks at either.
             (0, 0, Scope::Node, None, "unknown"),
         ] {
-            let node = Control {
+            let node = OomControl {
                 memcg: None,
                 node: true,
                 limit_pages: None,
@@ -409,7 +416,7 @@ mod tests {
             assert_eq!((limit.scope, limit.bytes, limit.kind), (scope, bytes, None));
             assert_eq!(limit.oom.unwrap().constraint, word);
         }
-        let dying = Control {
+        let dying = OomControl {
             total_pages: 0,
             constraint: 0,
             ..control()
@@ -443,7 +450,7 @@ mod tests {
                 levels: levels(&[usage, (30_000, UNLIMITED)]),
                 ..Victim::default()
             }];
-            let seen = Control {
+            let seen = OomControl {
                 memcg: Some(container.clone()),
                 limit_pages: Some(usage.1),
                 ..control()

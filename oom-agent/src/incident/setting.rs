@@ -8,7 +8,7 @@
 use std::cmp::Reverse;
 
 use memcg::{NodeRoot, Owners, is_within};
-use oom_capture::{SLACK_PAGES, Victim, limit_of};
+use oom_capture::{SLACK_PAGES, Victim, level_limit_bytes};
 
 use super::scope::{level_of, victim_path};
 use super::{Holder, Limit, Process, Scope, Setting};
@@ -32,14 +32,14 @@ pub(crate) fn choose_setting(
     };
     let read = children.is_some();
     let mut children = children.unwrap_or_default();
-    let container = victim_path(killed).and_then(|path| Owners::of_path(path).container);
+    let container = victim_path(killed).and_then(|path| Owners::from_path(path).container);
     if let Some((cgroup, level)) = container.and_then(|own| Some((own, level_of(killed, own)?))) {
         // Now it may be gone, or have given back what it held.
         children.retain(|child| child.cgroup != cgroup);
         children.push(Holder {
             cgroup: cgroup.to_owned(),
             usage_bytes: level.usage_pages.saturating_mul(page_size),
-            limit_bytes: limit_of(&level, page_size),
+            limit_bytes: level_limit_bytes(&level, page_size),
             ..Holder::default()
         });
     }
@@ -80,8 +80,8 @@ pub(crate) fn add_victim_holder(
     let victim = victim_path(killed);
     let own = victim.map(|path| {
         // As the node sees it: where it is a container itself, what runs in it is not all of that.
-        let below = node.below(path).unwrap_or(path);
-        let owners = Owners::of_path(below);
+        let below = node.path_on_node(path).unwrap_or(path);
+        let owners = Owners::from_path(below);
         let own = owners.pod.or(owners.container).unwrap_or(below);
         let above = path.len().saturating_sub(below.len());
         path.get(..above.saturating_add(own.len())).unwrap_or(path)
@@ -91,7 +91,7 @@ pub(crate) fn add_victim_holder(
     limit.holders.extend(level.map(|(own, level)| Holder {
         cgroup: own.to_owned(),
         usage_bytes: level.usage_pages.saturating_mul(page_size),
-        limit_bytes: limit_of(&level, page_size),
+        limit_bytes: level_limit_bytes(&level, page_size),
         ..Holder::default()
     }));
 }

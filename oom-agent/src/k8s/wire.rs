@@ -91,7 +91,7 @@ fn refusal_error(head: &http::response::Parts, body: &[u8]) -> CallError {
     let (reason, message) = status.map_or_else(
         || {
             let start = body.get(..MESSAGE_LEN.min(body.len())).unwrap_or_default();
-            (String::new(), escape::bytes(start))
+            (String::new(), String::from_utf8_lossy(start).into_owned())
         },
         |status| (status.reason, status.message),
     );

@@ -42,7 +42,7 @@ use crate::status_check::{Judgement, UndecidedReason};
 use degraded::Degraded;
 use forecast::Forecasts;
 use kills::Kills;
-use oom_capture::{Fate, Kill};
+use oom_capture::{Kill, Reading};
 use optional::Optional;
 use pressure::{Counts, Sample};
 use sink::Sinks;
@@ -261,19 +261,19 @@ impl Metrics {
         self.groups.inc_by(u64::from(kill.is_group()));
         self.without_mark.inc_by(u64::from(kill.trigger.is_none()));
         let [autopsied, outside, unseen, counted, exiting] = &self.fates;
-        let more = kill.more;
+        let more = kill.unlisted;
         autopsied.inc_by(more.autopsied);
         outside.inc_by(more.outside);
         unseen.inc_by(more.unseen);
         counted.inc_by(more.counted);
         exiting.inc_by(more.exiting);
         for victim in &kill.victims {
-            let counter = match victim.fate {
+            let counter = match victim.reading {
                 _ if victim.exiting => exiting,
-                Fate::Autopsied => autopsied,
-                Fate::Outside => outside,
-                Fate::Unseen => unseen,
-                Fate::Counted => counted,
+                Reading::Autopsied => autopsied,
+                Reading::Outside => outside,
+                Reading::Unseen => unseen,
+                Reading::Counted => counted,
             };
             counter.inc();
         }

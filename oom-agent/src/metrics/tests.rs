@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use memcg::Stalled;
-use oom_capture::{Fate, Kill, Trigger, Victim as KernelVictim};
+use oom_capture::{Kill, Reading, Trigger, Victim as KernelVictim};
 
 use super::kills::{KILLED_TTL, MAX_CONTAINERS, UNKILLED_TTL};
 use super::{Metrics, Readings, Who};
@@ -247,9 +247,9 @@ fn a_container_without_a_name_has_its_id() {
     assert_eq!(scrape(&metrics, HOUR / 2)[&name], 1);
 }
 
-fn new_kill(fates: &[Fate], trigger: bool) -> Kill {
-    let victim = |fate: &Fate| KernelVictim {
-        fate: *fate,
+fn new_kill(fates: &[Reading], trigger: bool) -> Kill {
+    let victim = |fate: &Reading| KernelVictim {
+        reading: *fate,
         ..KernelVictim::default()
     };
     Kill {
@@ -268,10 +268,10 @@ fn new_kill(fates: &[Fate], trigger: bool) -> Kill {
 fn drift_counts_as_the_kernel_does() {
     let metrics = Metrics::default();
     metrics.count_kill(&new_kill(
-        &[Fate::Autopsied, Fate::Autopsied, Fate::Outside],
+        &[Reading::Autopsied, Reading::Autopsied, Reading::Outside],
         true,
     ));
-    let mut exiting = new_kill(&[Fate::Unseen, Fate::Autopsied], false);
+    let mut exiting = new_kill(&[Reading::Unseen, Reading::Autopsied], false);
     exiting.victims[1].exiting = true;
     metrics.count_kill(&exiting);
     let drift = |kernel_kills| {
@@ -289,7 +289,7 @@ fn drift_counts_as_the_kernel_does() {
     assert_eq!(drift(Some(4)), Some(0));
     assert_eq!(drift(Some(9)), Some(5));
     assert_eq!(drift(None), None);
-    let mut group = new_kill(&[Fate::Autopsied], true);
+    let mut group = new_kill(&[Reading::Autopsied], true);
     group.victims[0].group = Some("/a".to_owned());
     assert!(group.is_group());
     group.first_twice = true;
@@ -298,8 +298,8 @@ fn drift_counts_as_the_kernel_does() {
     assert_eq!(drift(Some(6)), Some(0));
     // Unless it was gone by then.
     group.first_twice = false;
-    group.more.autopsied = 10;
-    group.more.exiting = 1;
+    group.unlisted.autopsied = 10;
+    group.unlisted.exiting = 1;
     metrics.count_kill(&group);
     assert_eq!(drift(Some(6 + 1 + 10)), Some(0));
     let series = scrape(&metrics, Duration::ZERO);
@@ -319,11 +319,11 @@ fn drift_counts_as_the_kernel_does() {
 fn a_kill_that_waited_is_not_in_the_drift() {
     let metrics = Metrics::default();
     metrics.set_attached(1_000);
-    let mut waited = new_kill(&[Fate::Autopsied, Fate::Autopsied], true);
+    let mut waited = new_kill(&[Reading::Autopsied, Reading::Autopsied], true);
     waited.stamp_ns = 999;
     waited.victims[1].exiting = true;
     metrics.count_kill(&waited);
-    let mut seen = new_kill(&[Fate::Autopsied], true);
+    let mut seen = new_kill(&[Reading::Autopsied], true);
     seen.stamp_ns = 1_000;
     metrics.count_kill(&seen);
     metrics.set_readings(Readings {

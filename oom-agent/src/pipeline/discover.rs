@@ -29,8 +29,8 @@ pub(super) fn find_hierarchy(
         version = ?found.version(),
         "memory controller"
     );
-    let namespace = CgroupNamespace::find(|| {
-        probe::own_cgroup(found.version() == Version::V2)
+    let namespace = CgroupNamespace::detect(|| {
+        probe::find_own_cgroup(found.version() == Version::V2)
             .inspect_err(|error| tracing::debug!(error = %chain(error), "own cgroup"))
             .ok()?
     });
@@ -38,7 +38,7 @@ pub(super) fn find_hierarchy(
         return Ok((found, namespace));
     }
     let part = found.mounted_part();
-    let part = part.map(|part| namespace.absolute(&part?));
+    let part = part.map(|part| namespace.absolute_path(&part?));
     let Ok(Some(part)) = part else {
         tracing::warn!(
             "an unknown part of the memory controller's hierarchy is mounted: kills of other nodes on the same kernel are reported as this node's"

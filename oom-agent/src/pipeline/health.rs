@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use memcg::cgroup::{self, Identity};
+use memcg::cgroup::{self, PathIdentity};
 use memcg::vmstat;
-use oom_capture::probe::Drops;
+use oom_capture::probe::DropCounters;
 use service::clock;
 use service::error_chain::chain;
 use service::liveness::Liveness;
@@ -33,7 +33,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Counters of the capture and the log.
 #[derive(Clone)]
 pub(super) struct Meters {
-    drops: Drops,
+    drops: DropCounters,
     log: ErrorCounter,
     /// The kernel's count of kills when the programs were attached.
     kills_before: Option<u64>,
@@ -63,7 +63,7 @@ fn check_live(readers: &Liveness, sampler: &Liveness) -> Answer {
 // === impl Meters ===
 
 impl Meters {
-    pub(super) fn new(drops: Drops, log: ErrorCounter, kills_before: Option<u64>) -> Self {
+    pub(super) fn new(drops: DropCounters, log: ErrorCounter, kills_before: Option<u64>) -> Self {
         Self {
             drops,
             log,
@@ -98,7 +98,7 @@ impl Meters {
 
 /// Since the host's boot.
 pub(super) fn kernel_kills() -> Option<u64> {
-    vmstat::oom_kills(Path::new("/proc"))
+    vmstat::read_oom_kills(Path::new("/proc"))
         .inspect_err(|error| tracing::warn!(%error, "cannot read oom_kill of /proc/vmstat"))
         .ok()
 }
@@ -197,11 +197,11 @@ impl Health {
             .recorder
             .forecasts(clock::monotonic_ns())
             .into_iter();
-        let all = all.map(|it| (cgroup::parse(&it.cgroup), it.to_limit));
+        let all = all.map(|it| (cgroup::parse_path(&it.cgroup), it.to_limit));
         self.add_names(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
 
-    fn add_names<T>(&self, all: impl Iterator<Item = (Identity, T)>) -> Vec<(Who, T)> {
+    fn add_names<T>(&self, all: impl Iterator<Item = (PathIdentity, T)>) -> Vec<(Who, T)> {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
             let found = self.enricher.names.get(&id);
@@ -259,9 +259,9 @@ mod tests {
             assert_eq!(check_live(&readers, &sampler), no);
         };
         assert_eq!(check_live(&readers, &sampler), Answer::Yes);
-        drop(sampler.ending());
+        drop(sampler.guard_thread());
         check("the thread that samples the containers' memory");
-        drop(readers.ending());
+        drop(readers.guard_thread());
         check("a thread that reads the kernel's records");
     }
 }

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use memcg::{CgroupNamespace, NodeRoot, Snapshots};
-use oom_capture::probe::{Kept, Method, Probe, ProbeError, Wanted};
-use oom_capture::{Allow, Assembler, Expect};
+use memcg::{CgroupNamespace, MemoryReader, NodeRoot};
+use oom_capture::probe::{AttachOptions, Method, PinnedRecords, Probe, ProbeError};
+use oom_capture::{AllowedVariables, Assembler, AutopsyWait};
 use service::clock;
 use service::error_chain::chain;
 use tokio::sync::mpsc;
@@ -117,10 +117,10 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let (kills, incidents) = mpsc::channel(QUEUE);
     let (sightings, no_victim) = no_victim::channel(host.page_size);
     let mut kills_before = None;
-    let allow = Allow::new(args.env.clone());
+    let allow = AllowedVariables::new(args.env.clone());
     let environments = !allow.is_empty();
     let mut pinned = Pinned::default();
-    let start_handler = |method, kept: Option<Arc<Kept>>| {
+    let start_handler = |method, kept: Option<Arc<PinnedRecords>>| {
         // Every kill from now on is captured.
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
@@ -128,12 +128,12 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         metrics.set_attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
-            Method::Classic => Expect::Nothing,
-            _ if enricher.reads_procfs() => Expect::Autopsies(AUTOPSY_WAIT),
-            _ => Expect::Autopsies(AUTOPSY_WAIT_WITHOUT_PROCFS),
+            Method::Classic => AutopsyWait::None,
+            _ if enricher.reads_procfs() => AutopsyWait::UpTo(AUTOPSY_WAIT),
+            _ => AutopsyWait::UpTo(AUTOPSY_WAIT_WITHOUT_PROCFS),
         };
         let handler = RingHandler {
-            assembler: Assembler::new(host.page_size, expect).allowing(allow),
+            assembler: Assembler::new(host.page_size, expect).with_allowed_variables(allow),
             enricher: Arc::clone(&enricher),
             lines: Arc::clone(&lines),
             metrics: Arc::clone(&metrics),
@@ -217,7 +217,7 @@ fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics)
     let found = discover::find_hierarchy(args.cgroupfs.as_deref());
     let (hierarchy, namespace) = match found {
         Ok((hierarchy, namespace)) => (Ok(hierarchy), namespace),
-        Err(error) => (Err(error), CgroupNamespace::find(|| None)),
+        Err(error) => (Err(error), CgroupNamespace::detect(|| None)),
     };
     let node = match &hierarchy {
         Ok(hierarchy) => hierarchy.node().clone(),
@@ -228,7 +228,7 @@ fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics)
     Enricher::new(
         host.clone(),
         procfs,
-        Snapshots::new(
+        MemoryReader::new(
             hierarchy.map_err(|error| chain(&error).to_string()),
             "/proc",
         ),
@@ -274,7 +274,7 @@ impl Running {
             served.abort();
         }
         let kernel_kills = meters.kernel_kills();
-        let ended = tokio::task::spawn_blocking(move || probe.end());
+        let ended = tokio::task::spawn_blocking(move || probe.detach());
         pipeline.drain(incidents).await;
         if let Err(error) = ended.await {
             tracing::error!(%error, "the probe ended badly");
@@ -387,8 +387,8 @@ impl Pipeline {
     }
 }
 
-fn attach_options(args: &Run, environment: bool) -> Wanted<'_> {
-    Wanted {
+fn attach_options(args: &Run, environment: bool) -> AttachOptions<'_> {
+    AttachOptions {
         tuned: true,
         method: args.probe.into(),
         logging: args.log_level == LogLevel::Trace,

@@ -80,7 +80,11 @@ impl SightingReceiver {
         tokio::spawn(async move {
             let mut episodes = Episodes::default();
             while let Some(mut sighting) = self.0.recv().await {
-                let is_own = reporter.enricher.node.below(&sighting.cgroup).is_some();
+                let is_own = reporter
+                    .enricher
+                    .node
+                    .path_on_node(&sighting.cgroup)
+                    .is_some();
                 if is_own && episodes.should_report(&mut sighting, Instant::now()) {
                     reporter.report(sighting).await;
                 }
@@ -95,9 +99,10 @@ impl NoVictimReporter {
     async fn report(&self, sighting: Sighting) {
         let cause = sighting.cause;
         self.counts.count(cause);
-        let time = clock::wall(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
+        let time = clock::wall_time(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.enricher.node;
-        let (container, pod) = find_owner(&self.enricher, node.identity(&sighting.cgroup)).await;
+        let (container, pod) =
+            find_owner(&self.enricher, node.identify_path(&sighting.cgroup)).await;
         let no_victim = NoVictim {
             incident: sighting.into_incident(&self.host, node, time),
             container,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oom_agent_ebpf::Record;
-use oom_capture::probe::{Left, Take};
+use oom_capture::probe::{Leftover, RecordHandler};
 use oom_capture::{Assembler, Kill};
 use service::clock;
 use tokio::sync::mpsc::Sender;
@@ -43,7 +43,7 @@ pub(super) struct RingHandler {
 
 impl RingHandler {
     /// The callback for the ring's records. It begins with the records of an earlier agent.
-    pub(super) fn into_callback(mut self) -> Take {
+    pub(super) fn into_callback(mut self) -> RecordHandler {
         let mut left = Some(self.pinned.leftover());
         Box::new(move |record| {
             // In the readers' thread: the pipeline, which empties the queue, runs by then.
@@ -64,19 +64,19 @@ impl RingHandler {
             }
             Some(record) => {
                 self.pinned.keep_record(&record);
-                self.assembler.take(record, now_ns)
+                self.assembler.accept_record(record, now_ns)
             }
-            None => self.assembler.expire(now_ns),
+            None => self.assembler.take_overdue(now_ns),
         };
         self.deliver_kills(kills);
-        self.pinned.settle(&self.assembler.dismissed());
+        self.pinned.settle(&self.assembler.take_dismissed());
         self.assembler.deadline_ns()
     }
 
     /// Handles the records of an earlier agent, before any other.
-    fn add_leftover(&mut self, left: Left) {
+    fn add_leftover(&mut self, left: Leftover) {
         self.lines_written = left.lines_written;
-        self.assembler.remember(left.settled);
+        self.assembler.remember_reported(left.settled);
         for record in left.records {
             self.handle_record(Some(record));
         }
@@ -126,7 +126,7 @@ impl Drop for RingHandler {
         if self.pinned.is_lasting() {
             return;
         }
-        let kills = self.assembler.end();
+        let kills = self.assembler.finish();
         self.deliver_kills(kills);
     }
 }

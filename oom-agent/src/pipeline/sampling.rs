@@ -57,7 +57,7 @@ pub(super) fn start(
     } = watched.clone();
     let of_node = node.clone();
     let on_container: OnContainer = Box::new(move |path, is_there| {
-        names.note_cgroup(of_node.below(path).unwrap_or(path), is_there);
+        names.note_cgroup(of_node.path_on_node(path).unwrap_or(path), is_there);
     });
     let (period, on_sweep, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),

@@ -1,6 +1,6 @@
 //! Logs at startup which programs are attached, and what is degraded.
 
-use oom_capture::probe::{Method, Pinned, Probe};
+use oom_capture::probe::{Method, PinStatus, Probe};
 
 use crate::host::Host;
 
@@ -20,7 +20,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     if let Some(pinned) = &probe.pinned {
         log_pinned(pinned);
     }
-    if let Some(error) = &probe.no_btf {
+    if let Some(error) = &probe.btf_error {
         tracing::warn!(
             error = %service::error_chain::chain(error),
             "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
@@ -36,7 +36,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
             "a program is not in use: its fields are missing of each kill"
         );
     }
-    if let Some(error) = &probe.no_format
+    if let Some(error) = &probe.format_error
         && probe.method == Method::Classic
     {
         tracing::warn!(
@@ -65,7 +65,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
 }
 
-fn log_pinned(pinned: &Pinned) {
+fn log_pinned(pinned: &PinStatus) {
     if pinned.discarded > 0 {
         tracing::warn!(
             rings = pinned.discarded,

@@ -22,7 +22,7 @@ impl Procfs {
     /// The memory cgroup of a running process, from the hierarchy's root on.
     pub(crate) fn read_cgroup(&self, pid: u32) -> Option<String> {
         let seen = self.processes.open(pid).ok()?.cgroup()?;
-        self.namespace.absolute(&seen)
+        self.namespace.absolute_path(&seen)
     }
 
     /// The process with the most resident memory that is not in `except`, with its cgroup; and whether all
@@ -106,10 +106,10 @@ mod tests {
         );
         assert_eq!(procfs.own_pid(), Some(41));
         assert_eq!(procfs.read_cgroup(7), Some(cgroup()));
-        let namespace = CgroupNamespace::of(Some("/kubepods/pod1"), Some("/"));
+        let namespace = CgroupNamespace::from_paths(Some("/kubepods/pod1"), Some("/"));
         let within = procfs.clone().with_namespace(namespace);
         assert_eq!(within.read_cgroup(7).as_deref(), Some("/kubepods/pod1/x"));
-        let unknown = CgroupNamespace::of(None, None);
+        let unknown = CgroupNamespace::from_paths(None, None);
         let unknown = procfs.clone().with_namespace(unknown);
         assert_eq!(unknown.read_cgroup(7), None);
         assert_eq!(procfs.read_cgroup(8), None);

@@ -17,7 +17,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Secrets, Sink, start_bonker};
-use crate::incident::{Incident, Outcome as Fate, Pod, Scope, VERSION, Victim};
+use crate::incident::{Incident, Outcome as Reading, Pod, Scope, VERSION, Victim};
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 use crate::receipts::Receipts;
@@ -43,7 +43,7 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
         setting: None,
         holders: Vec::new(),
         oom: None,
-        outcome: Fate::Unknown,
+        outcome: Reading::Unknown,
         trigger: None,
         victim_count: 1,
         victims: vec![Victim {

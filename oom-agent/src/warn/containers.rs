@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memcg::OomScores;
-use memcg::cgroup::Identity;
+use memcg::cgroup::PathIdentity;
 
 use super::pod_policies::{PodLookup, PodPolicies, PodPolicy};
 use super::policy::{AnnotationError, Policy};
@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 
 struct Container {
     tracker: LevelTracker,
-    identity: Identity,
+    identity: PathIdentity,
     /// A crossing that waits for the pod's annotations.
     waiting: Option<Waiting>,
     /// The last sweep that it was in.
@@ -203,7 +203,7 @@ impl Containers {
 // === impl Container ===
 
 impl Container {
-    fn new(identity: Identity) -> Self {
+    fn new(identity: PathIdentity) -> Self {
         Self {
             tracker: LevelTracker::default(),
             identity,

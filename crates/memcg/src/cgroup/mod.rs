@@ -1,8 +1,8 @@
-//! From a cgroup's path to the pod and the container it belongs to.
+//! The pod and the container of a cgroup, by its path.
 //!
-//! Kubelet and runtimes write the pod's uid and the container's id into the path, each in its own
-//! way; no runtime has to be asked. The path is text that others wrote: nothing here can fail, and
-//! what does not have the exact shape of an id is left out.
+//! Kubelet and runtimes write the pod's uid and the container's id into the path, each in its own format, so no request
+//! to a runtime is needed. The path can be any text: parsing never fails, and accepts as ids only names of their exact
+//! shape.
 
 #[cfg(test)]
 mod properties;
@@ -11,21 +11,21 @@ mod published;
 #[cfg(test)]
 mod samples;
 
-/// What a cgroup's path tells of who lives there.
+/// The container and the pod that a cgroup's path names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The container's id, as its runtime writes it: 64 lowercase hex digits, a UUID or, on ECS, a
-    /// task's id and a number; of LXC and systemd-nspawn the container's name. A pod's sandbox looks
-    /// the same. None for a pod's own cgroup, and for a process that is in no container.
+pub struct PathIdentity {
+    /// The container's id in its runtime's format: 64 lowercase hex digits, a UUID or, on ECS, a task's id and a number;
+    /// with LXC and systemd-nspawn the container's name. The id of a pod's sandbox has the same format. `None` for a
+    /// pod's own cgroup, and for a process that is in no container.
     pub container_id: Option<String>,
-    /// The pod's uid: 36 bytes of lowercase hex and dashes or, for a static pod, the 32 hex digits of
-    /// its config hash, which is not the uid that the API server knows, or what its manifest says.
+    /// The pod's uid: 36 bytes of lowercase hex and dashes. For a static pod it is the 32 hex digits of its config hash,
+    /// which is not the uid that the API server has, or the uid in its manifest.
     pub pod_uid: Option<String>,
-    /// Who made the container. None where the path does not tell, as with the cgroupfs driver.
+    /// `None` where the path does not name the runtime, as with the cgroupfs driver.
     pub runtime: Option<Runtime>,
 }
 
-/// A container runtime that leaves its name in the path.
+/// A container runtime whose name is in the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
     /// containerd, as the kubelet's runtime.
@@ -44,14 +44,13 @@ pub enum Runtime {
     Nspawn,
 }
 
-/// Reads `path`, from the memory controller's root (cgroup v1) or the unified one (v2).
+/// Parses a path from the root of the memory controller's hierarchy (cgroup v1) or of the unified one (v2).
 ///
-/// - Where pods nest (kind, minikube and k3d run their nodes in containers), the innermost counts,
-///   and its container is the cgroup directly below it: containers deeper down (Docker in a pod)
-///   are unknown to the node's runtime.
+/// - Of nested pods the innermost counts (kind, minikube and k3d run their nodes in containers). Its container is the
+///   cgroup directly below it: the node's runtime does not know deeper ones (Docker in a pod).
 /// - Outside of any pod the innermost container counts.
-/// - 64 hex digits below a parent that is not known (`docker run --cgroup-parent`) are taken for a
-///   container's id where nothing else in the path names one: a runtime has to be asked.
+/// - 64 hex digits below an unknown parent (`docker run --cgroup-parent`) are a container's id where nothing else in the
+///   path names one. Only a runtime can confirm it.
 /// - The monitors that CRI-O, Podman, LXC and systemd-nspawn start beside a container are not in it.
 ///
 /// ```text
@@ -60,10 +59,10 @@ pub enum Runtime {
 /// /system.slice/containerd.service/kubepods-burstable-pod4ed02c0b_0df8_4d14_a30e_fd589ee4143a.slice:cri-containerd:d4a9f9195eaf7e4a729f24151101e1de61f1398677e7b82acfb936dff0b4ce55
 /// /../../../../system.slice/docker-ba7b10d15d16e10e3de7a2dcd408a3d971169ae303f46cfad4c5453c6326fee2.scope
 /// ```
-pub fn parse(path: &str) -> Identity {
+pub fn parse_path(path: &str) -> PathIdentity {
     let path = path.strip_suffix(DELETED).unwrap_or(path);
     let segments: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    // From right to left: the names above, the name, the names below.
+    // From right to left: the names above, the name, and the names below.
     let places = || {
         (0..segments.len()).rev().filter_map(|at| {
             let (above, from) = segments.split_at_checked(at)?;
@@ -74,37 +73,32 @@ pub fn parse(path: &str) -> Identity {
     if let Some((uid, container)) =
         places().find_map(|(above, name, below)| find_in_pod(above, name, below))
     {
-        return Identity::new(Some(uid), container);
+        return PathIdentity::new(Some(uid), container);
     }
     let mut guess: Option<Container<'_>> = None;
     for (above, name, below) in places() {
         if let Some(found) = find_outside_pods(name, below) {
-            // In a machine there may be containers of any name; in a container there is none of the host's.
+            // A machine can contain containers of any runtime; an id within any other container is not the host's.
             let is_machine = found.runtime.is_some_and(Runtime::names_containers);
             let inner = guess.filter(|guess| is_machine && guess.id != found.id);
-            return Identity::new(None, inner.or(Some(found)));
+            return PathIdentity::new(None, inner.or(Some(found)));
         }
         guess = guess.or_else(|| find_below_unknown(above, name));
     }
-    Identity::new(None, guess)
+    PathIdentity::new(None, guess)
 }
 
-/// As [`parse`], for a path that need not be UTF-8.
-pub fn parse_bytes(path: &[u8]) -> Identity {
-    parse(&String::from_utf8_lossy(path))
-}
-
-/// Whether the runtime of that name is one whose containers go by their names.
-pub fn is_of_machines(runtime: &str) -> bool {
+/// Whether the runtime of this name identifies containers by names rather than ids.
+pub fn is_machine_runtime(runtime: &str) -> bool {
     [Runtime::Lxc, Runtime::Nspawn]
         .map(Runtime::as_str)
         .contains(&runtime)
 }
 
-/// What the kernel appends to the path of a cgroup that is gone while a process is still in it.
+/// The kernel appends this to the path of a removed cgroup with a process still in it.
 const DELETED: &str = " (deleted)";
 
-/// What runtimes put in front of an id: `label-<id>.scope`, `label-<id>`, `slice:label:<id>`.
+/// The labels of runtimes in front of an id: `label-<id>.scope`, `label-<id>`, `slice:label:<id>`.
 const LABELS: [(&str, Runtime); 6] = [
     ("cri-containerd", Runtime::Containerd),
     ("crio", Runtime::CriO),
@@ -114,10 +108,10 @@ const LABELS: [(&str, Runtime); 6] = [
     ("nerdctl", Runtime::Nerdctl),
 ];
 
-/// Cgroups that have containers below them by their bare ids: Docker's, those of CI runners (Azure
-/// Pipelines, GitHub Actions), of containerd's namespaces for the kubelet and for nerdctl, of Cloud
-/// Foundry and Mesos, and what Kata keeps of a sandbox outside of its pod.
-const PLACES: [(&str, Option<Runtime>); 8] = [
+/// Cgroups whose children are containers with their bare ids as names: Docker's, those of CI runners (Azure Pipelines,
+/// GitHub Actions), of containerd's namespaces for the kubelet and for nerdctl, of Cloud Foundry and Mesos, and of the
+/// part of a Kata sandbox outside of its pod.
+const CONTAINER_PARENTS: [(&str, Option<Runtime>); 8] = [
     ("docker", Some(Runtime::Docker)),
     ("azpl_job", Some(Runtime::Docker)),
     ("actions_job", Some(Runtime::Docker)),
@@ -128,7 +122,7 @@ const PLACES: [(&str, Option<Runtime>); 8] = [
     ("kata_overhead", None),
 ];
 
-/// The parent of Podman's pods, where the driver is cgroupfs: a bare id below it is a pod's.
+/// The parent of Podman's pods with the cgroupfs driver: a bare id below it is a pod's.
 const PODMAN_PODS: &str = "libpod_parent";
 
 #[derive(Clone, Copy)]
@@ -137,7 +131,7 @@ struct Container<'a> {
     runtime: Option<Runtime>,
 }
 
-/// The uid of the pod that is called `name`, and the container directly below it.
+/// The uid of the pod with this cgroup name, and the container directly below it.
 fn find_in_pod<'a>(
     above: &[&str],
     name: &'a str,
@@ -155,16 +149,16 @@ fn find_in_pod<'a>(
     Some((uid, container))
 }
 
-/// The container that is called `name`, or that is known by being below it.
+/// The container with this cgroup name, or the one below it.
 fn find_outside_pods<'a>(name: &'a str, below: &[&'a str]) -> Option<Container<'a>> {
     if let Some((_, label, id)) = split_colons(name) {
         return find_labelled(label, id);
     }
-    if let Some((_, runtime)) = PLACES.iter().find(|(place, _)| *place == name) {
+    if let Some((_, runtime)) = CONTAINER_PARENTS.iter().find(|(parent, _)| *parent == name) {
         return find_bare(below.first()?, *runtime);
     }
     if name == "ecs" {
-        // Below the task's id, and on many machines the cluster's name.
+        // The container is below the task's id and on many machines below the cluster's name.
         return below.iter().take(3).find_map(|name| {
             let of_task = || is_task_container(name).then_some((*name, None));
             let (id, runtime) = is_hex(name, 64)
@@ -176,13 +170,13 @@ fn find_outside_pods<'a>(name: &'a str, below: &[&'a str]) -> Option<Container<'
     find_scope(name).or_else(|| find_machine(name, below))
 }
 
-/// `docker run --cgroup-parent` and the like: 64 hex digits may be a container's anywhere.
+/// With options like `docker run --cgroup-parent`, 64 hex digits can be a container's id anywhere.
 fn find_below_unknown<'a>(above: &[&str], name: &'a str) -> Option<Container<'a>> {
     let found = find_bare(name, None).filter(|found| is_hex(found.id, 64));
     found.filter(|_| above.last() != Some(&PODMAN_PODS))
 }
 
-/// LXC (and LXD, Incus), systemd-nspawn, and libvirt's LXC; virtual machines are no containers.
+/// Containers of LXC (LXD, Incus), systemd-nspawn and libvirt's LXC. Virtual machines are no containers.
 fn find_machine<'a>(name: &'a str, below: &[&'a str]) -> Option<Container<'a>> {
     if below.first() == Some(&"supervisor") {
         return None;
@@ -210,9 +204,9 @@ fn find_machine<'a>(name: &'a str, below: &[&'a str]) -> Option<Container<'a>> {
     })
 }
 
-/// `label-<id>.scope`, and without the ending where the driver is cgroupfs.
+/// `label-<id>.scope`, or `label-<id>` with the cgroupfs driver.
 fn find_scope(name: &str) -> Option<Container<'_>> {
-    let name = without(name, ".scope");
+    let name = trim_suffix(name, ".scope");
     LABELS.iter().find_map(|(label, _)| {
         let id = name.strip_prefix(label)?.strip_prefix('-')?;
         find_labelled(label, id)
@@ -224,9 +218,9 @@ fn find_labelled<'a>(label: &str, id: &'a str) -> Option<Container<'a>> {
     find_bare(id, Some(*runtime))
 }
 
-/// The container whose whole name is its id; Kata prefixes that of the sandbox.
+/// The container whose whole name is its id. Kata puts a prefix before a sandbox's id.
 fn find_bare(name: &str, runtime: Option<Runtime>) -> Option<Container<'_>> {
-    let name = without(name, ".scope");
+    let name = trim_suffix(name, ".scope");
     let id = name.strip_prefix("kata_").unwrap_or(name);
     let is_id = is_hex(id, 64)
         || has_groups(id, &[8, 4, 4, 4, 12], '-')
@@ -234,19 +228,18 @@ fn find_bare(name: &str, runtime: Option<Runtime>) -> Option<Container<'_>> {
     is_id.then_some(Container { id, runtime })
 }
 
-/// `parent.slice:label:<id>` is what becomes of a path meant for systemd when the runtime's driver is
-/// cgroupfs.
+/// `parent.slice:label:<id>`: the kubelet's path is for systemd, and the runtime's driver is cgroupfs.
 fn split_colons(name: &str) -> Option<(&str, &str, &str)> {
     let (rest, id) = name.rsplit_once(':')?;
     let (parent, label) = rest.rsplit_once(':')?;
     Some((parent, label, id))
 }
 
-/// The uid in `pod<uid>`, or in a slice whose name ends so; systemd takes `-` for nesting, so that
-/// `_` stands for it there. A uid of any other form than the API server's and the kubelet's own is
-/// one that a static pod's manifest gives: it is looked for only directly below the kubelet's groups.
+/// The uid in `pod<uid>`, or in a slice whose name ends so, where `_` stands for `-`, which nests slices. The API
+/// server and the kubelet have uids of fixed formats. One of another format is from a static pod's manifest, and is
+/// accepted only directly below the kubelet's cgroups.
 fn read_pod_uid(above: &[&str], name: &str) -> Option<String> {
-    let name = without(name, ".slice");
+    let name = trim_suffix(name, ".slice");
     let uid = match name.rsplit_once("-pod") {
         Some((_, uid)) => uid,
         None => name.strip_prefix("pod")?,
@@ -273,7 +266,7 @@ fn after_qos(name: &str) -> Option<&str> {
         .find_map(|qos| name.strip_prefix(qos))
 }
 
-/// On Fargate: the task's id, and a number.
+/// A container's name on Fargate: the task's id and a number.
 fn is_task_container(name: &str) -> bool {
     name.split_once('-').is_some_and(|(task, number)| {
         is_hex(task, 32)
@@ -297,12 +290,12 @@ fn is_hex(name: &str, len: usize) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn without<'a>(name: &'a str, suffix: &str) -> &'a str {
+fn trim_suffix<'a>(name: &'a str, suffix: &str) -> &'a str {
     name.strip_suffix(suffix).unwrap_or(name)
 }
 
-/// systemd writes bytes that have a meaning in a unit's name as `\x2d`.
-fn unescape(name: &str) -> String {
+/// systemd escapes bytes with a meaning in units' names, as in `\x2d`.
+fn unescape_unit(name: &str) -> String {
     let mut parts = name.split("\\x");
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
@@ -320,10 +313,10 @@ fn unescape(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-// === impl Identity ===
+// === impl PathIdentity ===
 
-impl Identity {
-    /// Whether the container goes by its name, which no runtime has to be asked for.
+impl PathIdentity {
+    /// Whether the container's id is its name, so that no request to a runtime is needed.
     pub fn is_machine(&self) -> bool {
         self.runtime.is_some_and(Runtime::names_containers)
     }
@@ -334,7 +327,7 @@ impl Identity {
         Self {
             container_id: container.map(|container| {
                 if is_machine {
-                    unescape(container.id)
+                    unescape_unit(container.id)
                 } else {
                     container.id.to_owned()
                 }
@@ -348,7 +341,7 @@ impl Identity {
 // === impl Runtime ===
 
 impl Runtime {
-    /// The name people know it by.
+    /// The runtime's name for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",

@@ -1,50 +1,48 @@
-//! What holds for any path.
+//! Properties that hold for any path.
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{Identity, Runtime, parse, parse_bytes};
+use super::{PathIdentity, Runtime, parse_path};
 
 const OUTER: &str = "93529524695bb00d91c1f6dba692ea8d3550c3b94fb2463af7bc9ec82f992d26";
 
 proptest! {
-    /// No bytes make the parser panic, and what it returns has its shape.
     #[test]
-    fn total_on_any_bytes(path in any::<Vec<u8>>()) {
-        assert_shape(&parse_bytes(&path))?;
+    fn any_bytes_are_parsed(path in any::<Vec<u8>>()) {
+        assert_shape(&parse_path(&String::from_utf8_lossy(&path)))?;
     }
 
-    /// The same for text made of what paths are made of.
+    /// Text made of parts of paths.
     #[test]
-    fn total_on_near_paths(path in near_path()) {
-        assert_shape(&parse(&path))?;
+    fn near_paths_are_parsed(path in near_path()) {
+        assert_shape(&parse_path(&path))?;
     }
 
-    /// Each way to write a pod's container is read back whole, whatever is around it.
+    /// Every format of a pod's container is parsed, whatever is around it.
     #[test]
     fn pods_round_trip((path, expect) in pod_path(), around in around()) {
-        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+        prop_assert_eq!(parse_path(&around.replace("<>", &path)), expect);
     }
 
-    /// Containers outside of pods likewise.
+    /// Containers outside of pods.
     #[test]
     fn lone_containers_round_trip(id in id(), label in label(), around in around()) {
-        let expect = Identity {
+        let expect = PathIdentity {
             container_id: Some(id.clone()),
             pod_uid: None,
             runtime: Some(label.1),
         };
         let path = format!("/system.slice/{}-{id}.scope", label.0);
-        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+        prop_assert_eq!(parse_path(&around.replace("<>", &path)), expect);
     }
 
-    /// The same with ids and uids of the rarer forms.
+    /// Ids and uids of rarer formats.
     #[test]
     fn rarer_forms_round_trip((path, expect) in rare_path(), around in around()) {
-        prop_assert_eq!(parse(&around.replace("<>", &path)), expect);
+        prop_assert_eq!(parse_path(&around.replace("<>", &path)), expect);
     }
 
-    /// An id of any other length is no id.
     #[test]
     fn ids_of_other_lengths_are_refused(id in "[0-9a-f]{1,63}|[0-9a-f]{65,70}", uid in uid()) {
         for path in [
@@ -52,8 +50,8 @@ proptest! {
             format!("/kubepods/pod{uid}/crio-{id}.scope"),
             format!("/kubepods-pod{uid}.slice:cri-containerd:{id}"),
         ] {
-            let expect = Identity { pod_uid: Some(uid.clone()), ..Identity::default() };
-            prop_assert_eq!(parse(&path), expect, "{}", path);
+            let expect = PathIdentity { pod_uid: Some(uid.clone()), ..PathIdentity::default() };
+            prop_assert_eq!(parse_path(&path), expect, "{}", path);
         }
     }
 }
@@ -77,8 +75,8 @@ fn label() -> impl Strategy<Value = (&'static str, Runtime)> {
     ])
 }
 
-/// A pod's container, as each pair of drivers writes it, and what must be read from it.
-fn pod_path() -> impl Strategy<Value = (String, Identity)> {
+/// The path of a pod's container in the format of each pair of drivers, and its identity.
+fn pod_path() -> impl Strategy<Value = (String, PathIdentity)> {
     let qos = select(vec!["", "burstable", "besteffort"]);
     (0..5, qos, uid(), id(), label()).prop_map(|(form, qos, uid, id, (label, runtime))| {
         let dir = ["/kubepods", qos, &format!("pod{uid}")]
@@ -102,7 +100,7 @@ fn pod_path() -> impl Strategy<Value = (String, Identity)> {
                 Some(runtime),
             ),
         };
-        let expect = Identity {
+        let expect = PathIdentity {
             container_id: Some(id),
             pod_uid: Some(uid),
             runtime,
@@ -111,14 +109,14 @@ fn pod_path() -> impl Strategy<Value = (String, Identity)> {
     })
 }
 
-/// Containers with UUIDs for ids, and static pods with uids of their own.
-fn rare_path() -> impl Strategy<Value = (String, Identity)> {
+/// Containers with UUIDs for ids, and static pods with uids from their manifests.
+fn rare_path() -> impl Strategy<Value = (String, PathIdentity)> {
     let long = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
     let own = "[a-z0-9]{1,20}(-[a-z0-9]{1,5}){0,3}";
     let group = select(vec!["", "/burstable", "/besteffort"]);
     (group, prop_oneof![uid(), own], prop_oneof![id(), long]).prop_map(|(group, uid, id)| {
         let path = format!("/kubepods{group}/pod{uid}/{id}");
-        let expect = Identity {
+        let expect = PathIdentity {
             container_id: Some(id),
             pod_uid: Some(uid),
             runtime: None,
@@ -127,7 +125,7 @@ fn rare_path() -> impl Strategy<Value = (String, Identity)> {
     })
 }
 
-/// What a path may stand in: nothing of it is the container's, `<>` is its place.
+/// A path around a container's, which replaces `<>`.
 fn around() -> impl Strategy<Value = String> {
     let before = select(vec![
         String::new(),
@@ -202,7 +200,7 @@ fn near_path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
 }
 
-fn assert_shape(identity: &Identity) -> Result<(), TestCaseError> {
+fn assert_shape(identity: &PathIdentity) -> Result<(), TestCaseError> {
     let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     let lengths = |name: &str| name.split('-').map(str::len).collect::<Vec<_>>();
     let of_a_machine = identity.runtime.is_some_and(Runtime::names_containers);

@@ -1,6 +1,6 @@
-//! Paths as bug reports and other projects' tests publish them, whole.
+//! Whole paths from bug reports and other projects' tests.
 
-use super::{Identity, Runtime, parse};
+use super::{PathIdentity, Runtime, parse_path};
 
 #[test]
 fn published_paths() {
@@ -57,7 +57,7 @@ fn published_paths() {
     check("/libpod_parent/conmon", "- - -");
 }
 
-/// `path`, `container_id`, `pod_uid`, `runtime` and where it comes from, with tabs between.
+/// Columns: `path`, `container_id`, `pod_uid`, `runtime` and the source, separated by tabs.
 #[test]
 fn collected_paths() {
     for line in include_str!("paths.tsv").lines() {
@@ -72,13 +72,13 @@ fn collected_paths() {
     }
 }
 
-/// `expect` is "uid id runtime", `-` for None.
+/// `expect` is "uid id runtime", with `-` for `None`.
 fn check(path: &str, expect: &str) {
-    let Identity {
+    let PathIdentity {
         container_id,
         pod_uid,
         runtime,
-    } = parse(path);
+    } = parse_path(path);
     let fields = [
         pod_uid.as_deref(),
         container_id.as_deref(),

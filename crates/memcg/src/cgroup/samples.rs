@@ -1,6 +1,6 @@
-//! Paths as machines show them. Their ids are abbreviated: see [`expand`].
+//! Paths of real machines, with abbreviated ids: see [`expand`].
 
-use super::{Identity, Runtime, parse, parse_bytes};
+use super::{PathIdentity, Runtime, parse_path};
 
 const ID: &str = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a";
 const OUTER: &str = "93529524695bb00d91c1f6dba692ea8d3550c3b94fb2463af7bc9ec82f992d26";
@@ -25,7 +25,7 @@ fn cgroupfs_driver_names_pod_and_container_but_no_runtime() {
         "/k8s/kubepods/burstable/pod<uid>/<id>",
         "kubepods/pod<uid>/<id>",
         "/pod<uid>/<id>",
-        // A gVisor sandbox and its containers look no different.
+        // A gVisor sandbox and its containers.
         "/kubepods/besteffort/pod<uid>/<id>/",
         "/kubepods//besteffort/pod<uid>///<id>//",
         "/kubepods/besteffort/pod<uid>/<id> (deleted)",
@@ -99,7 +99,7 @@ fn a_scope_names_its_runtime() {
         "/machine.slice/libpod-<outer>.scope/container/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<u_i_d>.slice/cri-containerd-<id>.scope",
         "/docker/<outer>/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod<u_i_d>.slice/cri-containerd-<id>.scope",
         "/../../kubelet-kubepods-burstable-pod<u_i_d>.slice/cri-containerd-<id>.scope",
-        // kubelet speaks systemd, the runtime cgroupfs.
+        // The kubelet's driver is systemd, the runtime's cgroupfs.
         "/system.slice/containerd.service/kubepods-burstable-pod<u_i_d>.slice:cri-containerd:<id>",
         "/system.slice/containerd.service/kubepods-burstable-pod<u_i_d>.slice:cri-containerd:<id>/child",
         "/kubepods-besteffort-pod<u_i_d>.slice:cri-containerd:<id>",
@@ -199,7 +199,7 @@ fn a_container_needs_no_pod() {
         Some(ID),
         CONTAINERD,
     );
-    // What Kata keeps of a sandbox outside of its pod.
+    // The part of a Kata sandbox outside of its pod.
     check("/kata_overhead/<id>", None, Some(ID), None);
     check("/kata_overhead/kata_<id>", None, Some(ID), None);
 }
@@ -263,7 +263,7 @@ fn ids_may_have_other_forms() {
 }
 
 #[test]
-fn machines_go_by_their_names() {
+fn machines_are_identified_by_their_names() {
     for (path, name) in [
         ("/lxc/mysql-primary-db", "mysql-primary-db"),
         ("/lxc/100/ns/init.scope", "100"),
@@ -316,20 +316,20 @@ fn a_static_pod_may_have_a_uid_of_its_own() {
 }
 
 #[test]
-fn a_pod_may_stand_alone() {
+fn a_pod_without_a_container_is_found() {
     for path in [
         "/kubepods/pod<uid>",
         "/kubepods/burstable/pod<uid>/",
         "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<u_i_d>.slice",
         "/kubepods/pod<uid> (deleted)",
-        // Not the node's own container, which is none of the pod's.
+        // The node's own container is not the pod's.
         "/docker/<outer>/kubepods/burstable/pod<uid>",
-        // The runtime's monitors live in the pod's slice, beside its containers.
+        // The runtime's monitors are in the pod's slice, beside its containers.
         "/kubepods.slice/kubepods-pod<u_i_d>.slice/crio-conmon-<id>.scope",
         "/kubepods/pod<uid>/crio-conmon-<id>",
         "/kubepods-pod<u_i_d>.slice:crio-conmon:<id>",
         "/kubepods/pod<uid>/libpod-conmon-<id>.scope",
-        // No id at all, or none by its shape.
+        // No id, or a name that is not in the shape of one.
         "/kubepods/pod<uid>/short",
         "/kubepods/pod<uid>/17db96a24ae1",
         "/kubepods/pod<uid>/<id>0",
@@ -357,7 +357,7 @@ fn a_pod_may_stand_alone() {
 }
 
 #[test]
-fn everything_else_is_neither() {
+fn other_paths_have_neither_container_nor_pod() {
     for path in [
         "",
         "/",
@@ -407,7 +407,7 @@ fn everything_else_is_neither() {
         "/podruntime/runtime",
         "/system/dashboard",
         "/init",
-        // No pod by its uid's shape.
+        // The uid is not in the shape of a pod's.
         "/kubepods/pod",
         "/kubepods/xpod<uid>",
         "/kubepods/pod<uid>.scope",
@@ -435,17 +435,18 @@ fn bytes_around_the_ids_need_not_be_text() {
         b"/\xff\xfe",
     ]
     .concat();
-    let expect = Identity {
+    let expect = PathIdentity {
         container_id: Some(ID.to_owned()),
         pod_uid: Some(UID.to_owned()),
         runtime: None,
     };
-    assert_eq!(parse_bytes(&path), expect);
-    assert_eq!(parse_bytes(b"/kubepods/pod\xff"), Identity::default());
+    assert_eq!(parse_path(&String::from_utf8_lossy(&path)), expect);
+    let path = String::from_utf8_lossy(b"/kubepods/pod\xff");
+    assert_eq!(parse_path(&path), PathIdentity::default());
 }
 
 #[test]
-fn runtimes_have_the_names_people_know() {
+fn runtimes_have_their_own_names() {
     let names = [
         Runtime::Containerd,
         Runtime::CriO,
@@ -472,13 +473,12 @@ fn runtimes_have_the_names_people_know() {
 
 fn check(path: &str, pod: Option<&str>, container: Option<&str>, runtime: Option<Runtime>) {
     let path = expand(path);
-    let expect = Identity {
+    let expect = PathIdentity {
         container_id: container.map(str::to_owned),
         pod_uid: pod.map(str::to_owned),
         runtime,
     };
-    assert_eq!(parse(&path), expect, "{path}");
-    assert_eq!(parse_bytes(path.as_bytes()), expect, "{path}");
+    assert_eq!(parse_path(&path), expect, "{path}");
 }
 
 fn expand(path: &str) -> String {

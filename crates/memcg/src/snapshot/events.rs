@@ -1,5 +1,5 @@
-//! `oom` of `memory.events.local`: the kernel counts there at the cgroup whose limit was hit, and
-//! at no other, before it chooses a victim (mm/memcontrol.c, `mem_cgroup_oom`; from Linux 5.2 on).
+//! `oom` of `memory.events.local`: before it chooses a victim the kernel raises it at the cgroup whose limit was hit,
+//! and at no other (mm/memcontrol.c, `mem_cgroup_oom`; from Linux 5.2 on).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,78 +9,76 @@ use std::time::Instant;
 
 use rustix::fs::fstat;
 
-use super::Rose;
-use super::counts::Counts;
+use super::counts::{Counts, LimitHit};
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
 
 const EVENTS: &str = "memory.events.local";
 
-/// Cgroups that are looked at in the beginning.
+/// The most cgroups whose counts are read at the start.
 const MOST: usize = 16384;
 
-/// What is known of the counts.
 #[derive(Debug)]
-pub(super) struct Events(Mutex<Counts>);
+pub(super) struct LimitEvents(Mutex<Counts>);
 
-// === impl Events ===
+// === impl LimitEvents ===
 
-impl Events {
-    /// Reads the counts of all cgroups that there are; `None` on cgroup v1.
-    pub(super) fn begin(hierarchy: &Hierarchy, now_ns: u64) -> Option<Self> {
+impl LimitEvents {
+    /// Reads the counts of all cgroups; `None` on cgroup v1.
+    pub(super) fn read_all(hierarchy: &Hierarchy, now_ns: u64) -> Option<Self> {
         if hierarchy.version() != Version::V2 {
             return None;
         }
         let mut counts = Counts::default();
-        let mut left: Vec<PathBuf> = vec![hierarchy.path().to_owned()];
-        let mut looked: usize = 0;
-        while let Some(dir) = left.pop() {
-            looked = looked.saturating_add(1);
-            if looked > MOST {
-                counts.begin_cut();
+        let mut dirs: Vec<PathBuf> = vec![hierarchy.path().to_owned()];
+        let mut count: usize = 0;
+        while let Some(dir) = dirs.pop() {
+            count = count.saturating_add(1);
+            if count > MOST {
+                counts.set_incomplete();
                 break;
             }
-            // One that is gone meanwhile has no kills to come.
+            // A cgroup that is removed meanwhile has no more kills.
             let text = fs::read_to_string(dir.join(EVENTS)).unwrap_or_default();
-            if let (Some(count), Ok(metadata)) = (oom(&text), fs::metadata(&dir)) {
-                counts.begin(metadata.ino(), count, now_ns);
+            if let (Some(count), Ok(metadata)) = (parse_oom_count(&text), fs::metadata(&dir)) {
+                counts.add_initial(metadata.ino(), count, now_ns);
             }
             let below = fs::read_dir(&dir).into_iter().flatten().flatten();
-            let dirs = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            left.extend(dirs.map(|entry| entry.path()));
+            let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            dirs.extend(below.map(|entry| entry.path()));
         }
         Some(Self(Mutex::new(counts)))
     }
 
-    /// For the cgroup and each of its ancestors but the root, leaf first: whether its limit was hit.
-    pub(super) fn rose(
+    /// Whether the limit was hit of the cgroup and each of its ancestors except the root, leaf first.
+    pub(super) fn read_hits(
         &self,
         hierarchy: &Hierarchy,
         path: &str,
         stamp_ns: u64,
         now_ns: u64,
         deadline: Instant,
-    ) -> Vec<Rose> {
+    ) -> Vec<LimitHit> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = [0; FILE_LEN];
         let mut path = path.trim_end_matches('/');
-        let mut rose = Vec::new();
+        let mut hits = Vec::new();
         while !path.is_empty() {
-            let read = hierarchy.cgroup(path).ok().and_then(|fd| {
+            let read = hierarchy.open_cgroup(path).ok().and_then(|fd| {
                 let inode = fstat(&fd).ok()?.st_ino;
                 let mut dir = Dir::new(fd, deadline, &mut buffer);
-                Some((inode, oom(dir.read(EVENTS).ok()?)?))
+                Some((inode, parse_oom_count(dir.read_file(EVENTS).ok()?)?))
             });
-            rose.push(read.map_or(Rose::Unread, |(inode, count)| {
-                counts.rose(inode, count, stamp_ns, now_ns)
+            hits.push(read.map_or(LimitHit::Unread, |(inode, count)| {
+                counts.check_hit(inode, count, stamp_ns, now_ns)
             }));
             path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         }
-        rose
+        hits
     }
 }
 
-fn oom(text: &str) -> Option<u64> {
+fn parse_oom_count(text: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("oom "))?
         .parse()

@@ -1,4 +1,4 @@
-//! Small files of one directory, each read whole before a deadline.
+//! Small files of one directory, each read before a deadline.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -9,11 +9,11 @@ use std::time::Instant;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// The most that is read of one file, in bytes; `memory.stat` has some 2 KiB.
+/// The most bytes that are read of a file; `memory.stat` has some 2 KiB.
 pub(super) const FILE_LEN: usize = 16 << 10;
 
-/// From here on a limit is none: cgroup v1 shows `PAGE_COUNTER_MAX` pages, which is `i64::MAX` less
-/// a part of a page, of 64 KiB at most.
+/// The least number that stands for no limit: cgroup v1 shows `PAGE_COUNTER_MAX` pages, which is `i64::MAX` less a part
+/// of a page, of 64 KiB at most.
 const UNLIMITED: u64 = i64::MAX.unsigned_abs() - (64 << 10);
 
 /// An open directory.
@@ -23,28 +23,30 @@ pub(super) struct Dir<'a> {
     buffer: &'a mut [u8; FILE_LEN],
 }
 
-/// Why something is not known.
+/// Why a file was not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unread {
-    /// No time was left.
-    Late,
-    /// It could not be opened or read.
-    Failed { name: String, error: Errno },
-    /// It has something else than what it should.
-    Strange { name: &'static str },
-    /// The path that is known of it is not one to open.
-    Path,
-    /// It lies outside of this node's part of the hierarchy.
-    Elsewhere,
+pub(super) enum ReadError {
+    DeadlinePassed,
+    Failed {
+        name: String,
+        error: Errno,
+    },
+    Malformed {
+        name: &'static str,
+    },
+    /// Names of the cgroup's path are missing.
+    IncompletePath,
+    /// The cgroup is outside of this node's part of the hierarchy.
+    OtherNode,
 }
 
-/// Fields of one entry that stay unknown.
+/// Fields of an entry that could not be read.
 pub(super) struct Gaps {
     entry: usize,
-    /// It is the root cgroup, which lacks most files.
-    pub(super) root: bool,
+    /// The entry is of the root cgroup, which lacks most files.
+    pub(super) is_root: bool,
     late: Vec<&'static str>,
-    said: Vec<String>,
+    reasons: Vec<String>,
 }
 
 // === impl Dir ===
@@ -54,8 +56,8 @@ impl<'a> Dir<'a> {
         path: &Path,
         deadline: Instant,
         buffer: &'a mut [u8; FILE_LEN],
-    ) -> Result<Self, Unread> {
-        let fd = directory(CWD, path).map_err(|error| Unread::Failed {
+    ) -> Result<Self, ReadError> {
+        let fd = open_dir(CWD, path).map_err(|error| ReadError::Failed {
             name: path.display().to_string(),
             error,
         })?;
@@ -70,12 +72,12 @@ impl<'a> Dir<'a> {
         }
     }
 
-    /// The text of a file; of one that is too long, its beginning.
-    pub(super) fn read(&mut self, name: &'static str) -> Result<&str, Unread> {
+    /// The text of a file; the beginning of a too long one.
+    pub(super) fn read_file(&mut self, name: &'static str) -> Result<&str, ReadError> {
         if Instant::now() >= self.deadline {
-            return Err(Unread::Late);
+            return Err(ReadError::DeadlinePassed);
         }
-        let failed = |error| Unread::Failed {
+        let failed = |error| ReadError::Failed {
             name: name.to_owned(),
             error,
         };
@@ -91,23 +93,22 @@ impl<'a> Dir<'a> {
             }
         }
         let bytes = self.buffer.get(..len).unwrap_or_default();
-        std::str::from_utf8(bytes).map_err(|_| Unread::Strange { name })
+        std::str::from_utf8(bytes).map_err(|_| ReadError::Malformed { name })
     }
 
-    /// A file of one number.
-    pub(super) fn number(&mut self, name: &'static str) -> Result<u64, Unread> {
-        let text = self.read(name)?.trim_ascii();
-        text.parse().map_err(|_| Unread::Strange { name })
+    pub(super) fn read_number(&mut self, name: &'static str) -> Result<u64, ReadError> {
+        let text = self.read_file(name)?.trim_ascii();
+        text.parse().map_err(|_| ReadError::Malformed { name })
     }
 
-    /// A file of one limit; `None` where there is none.
-    pub(super) fn limit(&mut self, name: &'static str) -> Result<Option<u64>, Unread> {
-        limit(self.read(name)?).map_err(|_| Unread::Strange { name })
+    /// `None` without a limit.
+    pub(super) fn read_limit(&mut self, name: &'static str) -> Result<Option<u64>, ReadError> {
+        parse_limit(self.read_file(name)?).map_err(|_| ReadError::Malformed { name })
     }
 }
 
-/// A limit in bytes as either version writes it; `None` where there is none.
-pub(crate) fn limit(text: &str) -> Result<Option<u64>, ParseIntError> {
+/// Parses a limit in bytes, in the format of cgroup v1 or v2; `None` without a limit.
+pub(crate) fn parse_limit(text: &str) -> Result<Option<u64>, ParseIntError> {
     let text = text.trim_ascii();
     if text == "max" {
         return Ok(None);
@@ -116,8 +117,7 @@ pub(crate) fn limit(text: &str) -> Result<Option<u64>, ParseIntError> {
     Ok((limit < UNLIMITED).then_some(limit))
 }
 
-/// Opens a directory for what is in it.
-pub(super) fn directory(
+pub(super) fn open_dir(
     at: impl rustix::fd::AsFd,
     path: impl rustix::path::Arg,
 ) -> Result<OwnedFd, Errno> {
@@ -125,18 +125,18 @@ pub(super) fn directory(
     openat(at, path, flags, Mode::empty())
 }
 
-// === impl Unread ===
+// === impl ReadError ===
 
-impl fmt::Display for Unread {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Late => f.write_str("no time was left to read it"),
+            Self::DeadlinePassed => f.write_str("no time was left to read it"),
             Self::Failed { name, error } => {
                 write!(f, "cannot read {name}: {}", std::io::Error::from(*error))
             }
-            Self::Strange { name } => write!(f, "{name} is not what it should be"),
-            Self::Path => f.write_str("its path is not known whole"),
-            Self::Elsewhere => f.write_str("it lies outside of this node's cgroups"),
+            Self::Malformed { name } => write!(f, "{name} is not what it should be"),
+            Self::IncompletePath => f.write_str("its path is not known whole"),
+            Self::OtherNode => f.write_str("it lies outside of this node's cgroups"),
         }
     }
 }
@@ -144,60 +144,65 @@ impl fmt::Display for Unread {
 // === impl Gaps ===
 
 impl Gaps {
-    /// Of the entry `memory[entry]`.
+    /// `entry` is the index in `memory`.
     pub(super) fn new(entry: usize) -> Self {
         Self {
             entry,
-            root: false,
+            is_root: false,
             late: Vec::new(),
-            said: Vec::new(),
+            reasons: Vec::new(),
         }
     }
 
-    /// A field's value, or none and a note why.
-    pub(super) fn take<T>(&mut self, field: &'static str, read: Result<T, Unread>) -> Option<T> {
+    /// The value of a field, or `None` and a reason.
+    pub(super) fn value_or_gap<T>(
+        &mut self,
+        field: &'static str,
+        read: Result<T, ReadError>,
+    ) -> Option<T> {
         match read {
             Ok(value) => Some(value),
-            Err(Unread::Late) => {
+            Err(ReadError::DeadlinePassed) => {
                 self.late.push(field);
                 None
             }
-            // What does not apply is no gap.
-            Err(Unread::Failed { error, .. }) if self.root && error == Errno::NOENT => None,
-            Err(unread) => {
-                self.said
-                    .push(format!("memory[{}].{field}: {unread}", self.entry));
+            // A field that does not apply is no gap.
+            Err(ReadError::Failed { error, .. }) if self.is_root && error == Errno::NOENT => None,
+            Err(error) => {
+                self.reasons
+                    .push(format!("memory[{}].{field}: {error}", self.entry));
                 None
             }
         }
     }
 
-    /// The same of a file that not every kernel has.
-    pub(super) fn take_if_there<T>(
+    /// The value of a field whose file not every kernel has; an absent file is no gap.
+    pub(super) fn value_if_present<T>(
         &mut self,
         field: &'static str,
-        read: Result<T, Unread>,
+        read: Result<T, ReadError>,
     ) -> Option<T> {
         match read {
-            Err(Unread::Failed { error, .. }) if error == Errno::NOENT => None,
-            read => self.take(field, read),
+            Err(ReadError::Failed { error, .. }) if error == Errno::NOENT => None,
+            read => self.value_or_gap(field, read),
         }
     }
 
-    /// Nothing of it can be read.
-    pub(super) fn all(&mut self, unread: &Unread) {
-        self.said.push(format!("memory[{}]: {unread}", self.entry));
+    /// No field can be read.
+    pub(super) fn add_entry(&mut self, error: &ReadError) {
+        self.reasons
+            .push(format!("memory[{}]: {error}", self.entry));
     }
 
-    /// Notes what was found: of a lack of time once.
-    pub(super) fn say(mut self, degraded: &mut Vec<String>) {
+    /// Appends the reasons, with one for all fields for which no time was left.
+    pub(super) fn append_to(mut self, degraded: &mut Vec<String>) {
         if !self.late.is_empty() {
-            self.said.push(format!(
+            self.reasons.push(format!(
                 "memory[{}]: no time was left for {}",
                 self.entry,
                 self.late.join(", ")
             ));
         }
-        degraded.append(&mut self.said);
+        degraded.append(&mut self.reasons);
     }
 }

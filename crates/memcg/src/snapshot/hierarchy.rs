@@ -1,4 +1,4 @@
-//! Where the memory controller's hierarchy is mounted.
+//! The memory controller's hierarchy, and where it is mounted.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,70 +9,56 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 
-use super::files::{Unread, directory};
+use super::files::{ReadError, open_dir};
 use crate::namespace::is_initial_cgroup_namespace;
 use crate::node_root::NodeRoot;
 
-/// Of a hierarchy's root: `kernfs_create_root` in the kernel's `fs/kernfs/mount.c`.
+/// The inode number of a hierarchy's root: `kernfs_create_root` in the kernel's `fs/kernfs/mount.c`.
 const ROOT_INODE: u64 = 1;
 
 const ADVICE: &str = "mount the host's /sys/fs/cgroup and name it with --cgroupfs";
 
-/// Which files it has.
+/// The version of the cgroup interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// `memory.limit_in_bytes` and the like.
+    /// The files are `memory.limit_in_bytes` and so on.
     V1,
-    /// `memory.max` and the like.
+    /// The files are `memory.max` and so on.
     V2,
 }
 
-/// The memory controller's hierarchy, open.
+/// The memory controller's hierarchy.
 #[derive(Debug)]
 pub struct Hierarchy {
     root: OwnedFd,
     path: PathBuf,
     version: Version,
-    /// Which part of it is mounted there.
+    /// The cgroup that is mounted at `path`.
     node: NodeRoot,
 }
 
-/// Why no cgroup's memory can be looked at. `Display` leaves the source out.
+/// Why there is no hierarchy to read. `Display` leaves the source out.
+#[expect(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HierarchyError {
-    /// A file of /proc/self could not be read.
     #[error("cannot read {path} to find the memory controller's hierarchy")]
     Mounts {
-        /// Which.
         path: &'static str,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// Nothing that would do is mounted.
     #[error("the memory controller's hierarchy is not mounted: {ADVICE}")]
     NotMounted,
-    /// What is mounted is a part of it, as a cgroup namespace shows.
     #[error("only a part of the memory controller's hierarchy is mounted at {path}: {ADVICE}")]
-    Part {
-        /// Where.
-        path: PathBuf,
-    },
-    /// It is no such hierarchy.
+    Part { path: PathBuf },
     #[error(
         "{path} is not the memory controller's hierarchy: it has neither cgroup.controllers nor memory.limit_in_bytes"
     )]
-    Strange {
-        /// Which.
-        path: PathBuf,
-    },
-    /// It cannot be opened.
+    NotAHierarchy { path: PathBuf },
     #[error("cannot open {path}")]
     Open {
-        /// Which.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
@@ -99,47 +85,42 @@ impl Version {
 // === impl Hierarchy ===
 
 impl Hierarchy {
-    /// The one that is named, or that has a directory `memory` where v1 is mounted; else the one that
-    /// /proc/self/mountinfo has.
+    /// Opens the hierarchy in the directory `named` or its subdirectory `memory`, or else the one in
+    /// /proc/self/mountinfo.
     pub fn find(named: Option<&Path>) -> Result<Self, HierarchyError> {
         if let Some(path) = named {
             return Self::open(path).or_else(|error| match error {
-                HierarchyError::Strange { .. } => {
+                HierarchyError::NotAHierarchy { .. } => {
                     Self::open(&path.join("memory")).map_err(|_| error)
                 }
                 error => Err(error),
             });
         }
-        let read = |path: &'static str, read: io::Result<Vec<u8>>| {
-            read.map_err(|source| HierarchyError::Mounts { path, source })
-        };
-        let mountinfo = "/proc/self/mountinfo";
-        let mounts = read(mountinfo, fs::read(mountinfo))?;
-        Self::open(&mounted(&mounts, is_initial_cgroup_namespace())?)
+        Self::open(&find_mount(&read_mounts()?, is_initial_cgroup_namespace())?)
     }
 
-    /// Where it is mounted.
+    /// The directory at which it is mounted.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Which files it has.
+    /// The version of its files.
     pub fn version(&self) -> Version {
         self.version
     }
 
     fn open(path: &Path) -> Result<Self, HierarchyError> {
-        let root = directory(CWD, path).map_err(|source| HierarchyError::Open {
+        let root = open_dir(CWD, path).map_err(|source| HierarchyError::Open {
             path: path.to_owned(),
             source: source.into(),
         })?;
-        // Both are in the root itself, too.
+        // Both files are in the root cgroup too.
         let version = if path.join("cgroup.controllers").exists() {
             Version::V2
         } else if path.join("memory.limit_in_bytes").exists() {
             Version::V1
         } else {
-            return Err(HierarchyError::Strange {
+            return Err(HierarchyError::NotAHierarchy {
                 path: path.to_owned(),
             });
         };
@@ -151,88 +132,87 @@ impl Hierarchy {
         })
     }
 
-    /// Whether it is mounted from its root on: where several nodes share a kernel each has a part.
+    /// Whether it is mounted from its root on. Where several nodes share a kernel each has a part.
     pub fn is_whole(&self) -> bool {
         rustix::fs::fstat(&self.root).is_ok_and(|root| root.st_ino == ROOT_INODE)
     }
 
-    /// The cgroup that is mounted there, as /proc shows its path.
+    /// The path of the cgroup that is mounted, as /proc shows it.
     pub fn mounted_part(&self) -> Result<Option<String>, HierarchyError> {
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let mountinfo = "/proc/self/mountinfo";
-        let mounts = fs::read(mountinfo).map_err(|source| HierarchyError::Mounts {
-            path: mountinfo,
-            source,
-        })?;
-        Ok(part_at(&mounts, &path))
+        Ok(find_part(&read_mounts()?, &path))
     }
 
-    /// Only that part of it is mounted.
+    /// Only the cgroups of this node are mounted.
     #[must_use]
     pub fn with_node(self, node: NodeRoot) -> Self {
         Self { node, ..self }
     }
 
-    /// What [`with_node`](Self::with_node) said.
+    /// The node whose cgroups are mounted.
     pub fn node(&self) -> &NodeRoot {
         &self.node
     }
 
-    /// The directory of a cgroup.
-    pub(super) fn cgroup(&self, path: &str) -> Result<OwnedFd, Unread> {
-        let below = self.node.below(path).ok_or(Unread::Elsewhere)?;
+    pub(super) fn open_cgroup(&self, path: &str) -> Result<OwnedFd, ReadError> {
+        let below = self.node.path_on_node(path).ok_or(ReadError::OtherNode)?;
         let below = below.trim_matches('/');
-        // `/…`: ancestors next to the root are left out.
+        // `/…` stands for missing names next to the root.
         if below
             .split('/')
             .any(|name| matches!(name, "." | ".." | "…"))
         {
-            return Err(Unread::Path);
+            return Err(ReadError::IncompletePath);
         }
         let below = if below.is_empty() { "." } else { below };
-        directory(&self.root, below).map_err(|error| Unread::Failed {
+        open_dir(&self.root, below).map_err(|error| ReadError::Failed {
             name: path.to_owned(),
             error,
         })
     }
 }
 
-/// Which part of the memory controller's hierarchy is at `path`, by the mount that it is in; as this
-/// process's cgroup namespace shows it.
-fn part_at(mountinfo: &[u8], path: &Path) -> Option<String> {
+fn read_mounts() -> Result<Vec<u8>, HierarchyError> {
+    let path = "/proc/self/mountinfo";
+    fs::read(path).map_err(|source| HierarchyError::Mounts { path, source })
+}
+
+/// The path of the cgroup whose directory is `path`, as this process's cgroup namespace shows it, by the mount that
+/// `path` is in.
+fn find_part(mountinfo: &[u8], path: &Path) -> Option<String> {
     let mounts = mountinfo
         .split(|byte| *byte == b'\n')
-        .filter_map(memory_mount);
+        .filter_map(parse_memory_mount);
     let above = mounts.filter(|(_, _, at)| path.starts_with(at));
-    // Of several at the same place the last hides the others.
+    // Of several mounts at the same path the last hides the others.
     let (_, root, at) = above.max_by_key(|(_, _, at)| at.components().count())?;
     let below = path.strip_prefix(at).ok()?.to_str()?.to_owned();
     Some(format!("{}/{below}", String::from_utf8(root).ok()?))
 }
 
 /// Where the memory controller's hierarchy is mounted from its root on: `proc_pid_mountinfo(5)`.
-fn mounted(mountinfo: &[u8], initial_namespace: bool) -> Result<PathBuf, HierarchyError> {
-    let mut found: Vec<(Version, usize, PathBuf)> = Vec::new();
+fn find_mount(mountinfo: &[u8], initial_namespace: bool) -> Result<PathBuf, HierarchyError> {
+    let mut mounts: Vec<(Version, usize, PathBuf)> = Vec::new();
     let mut part = None;
     for line in mountinfo.split(|byte| *byte == b'\n') {
-        let Some((version, root, path)) = memory_mount(line) else {
+        let Some((version, root, path)) = parse_memory_mount(line) else {
             continue;
         };
         let names = root.split(|byte| *byte == b'/').filter(|n| !n.is_empty());
-        // From within a cgroup namespace, what lies above it is shown as `/../..`.
+        // In a cgroup namespace, a root above the namespace's is shown as `/../..`.
         let mut above: usize = 0;
-        let whole = names
+        let is_whole = names
             .inspect(|_| above = above.saturating_add(1))
             .all(|name| name == b"..");
-        if whole && (initial_namespace || above > 0) {
-            found.push((version, above, path));
+        if is_whole && (initial_namespace || above > 0) {
+            mounts.push((version, above, path));
         } else {
             part = Some(path);
         }
     }
-    // On a hybrid host the controller is in the v1 hierarchy. Of several mounts the first is the
-    // system's: others may be read-only, and go.
-    let best = found.into_iter().rev().max_by_key(|(version, above, _)| {
+    // On a hybrid host the controller is in the v1 hierarchy. Of several mounts the first is the system's: others may be
+    // read-only, or be unmounted.
+    let best = mounts.into_iter().rev().max_by_key(|(version, above, _)| {
         let v1 = *version == Version::V1;
         (v1, *above)
     });
@@ -243,9 +223,8 @@ fn mounted(mountinfo: &[u8], initial_namespace: bool) -> Result<PathBuf, Hierarc
     }
 }
 
-/// The version, the mount's root and where it is mounted, if the line is of a hierarchy that can
-/// have the memory controller.
-fn memory_mount(line: &[u8]) -> Option<(Version, Vec<u8>, PathBuf)> {
+/// The version, the root and the path of a mount, if its hierarchy can have the memory controller.
+fn parse_memory_mount(line: &[u8]) -> Option<(Version, Vec<u8>, PathBuf)> {
     let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let dash = words.iter().position(|word| *word == b"-")?;
     let kind = *words.get(dash.checked_add(1)?)?;
@@ -255,12 +234,12 @@ fn memory_mount(line: &[u8]) -> Option<(Version, Vec<u8>, PathBuf)> {
         b"cgroup" if options.split(|byte| *byte == b',').any(|o| o == b"memory") => Version::V1,
         _ => return None,
     };
-    let path = PathBuf::from(OsString::from_vec(unescaped(words.get(4)?)));
-    Some((version, unescaped(words.get(3)?), path))
+    let path = PathBuf::from(OsString::from_vec(unescape_octal(words.get(4)?)));
+    Some((version, unescape_octal(words.get(3)?), path))
 }
 
-/// Blanks and backslashes come as three octal digits.
-fn unescaped(word: &[u8]) -> Vec<u8> {
+/// mountinfo escapes blanks and backslashes by three octal digits.
+fn unescape_octal(word: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
     while let Some((byte, after)) = rest.split_first() {
@@ -297,32 +276,32 @@ mod tests {
     #[test]
     fn the_mount_from_the_root_on_is_found() {
         let check = |text: &str, initial, at: &str| {
-            let found = mounted(text.as_bytes(), initial).unwrap();
+            let found = find_mount(text.as_bytes(), initial).unwrap();
             assert_eq!(found, Path::new(at), "{text}");
         };
         check(HYBRID, true, "/sys/fs/cgroup/memory");
         check(UNIFIED, true, "/sys/fs/cgroup");
-        // Somebody has mounted it once more.
+        // The hierarchy is mounted twice.
         let twice = format!("{HYBRID}90 23 0:32 / /mnt/memory ro - cgroup cgroup ro,memory\n");
         check(&twice, true, "/sys/fs/cgroup/memory");
         check(CONTAINER, false, "/host/my cgroup");
     }
 
     #[test]
-    fn a_part_of_it_is_told_with_what_to_do() {
+    fn a_partial_mount_is_refused_with_a_remedy() {
         for (text, initial) in [(UNIFIED, false), (BOUND, true), (BOUND, false)] {
-            let error = mounted(text.as_bytes(), initial).unwrap_err();
-            let says = error.to_string();
-            assert!(says.contains("part") && says.contains(ADVICE), "{says}");
+            let error = find_mount(text.as_bytes(), initial).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("part") && error.contains(ADVICE), "{error}");
         }
-        let none = mounted(b"31 23 0:28 / /x rw - tmpfs tmpfs rw\n\ngarbage", true).unwrap_err();
+        let none = find_mount(b"31 23 0:28 / /x rw - tmpfs tmpfs rw\n\ngarbage", true).unwrap_err();
         assert!(matches!(none, HierarchyError::NotMounted), "{none}");
     }
 
     #[test]
-    fn the_part_that_is_mounted_is_told() {
+    fn the_mounted_part_is_found() {
         let check = |text: &str, path: &str, part: Option<&str>| {
-            let found = part_at(text.as_bytes(), Path::new(path));
+            let found = find_part(text.as_bytes(), Path::new(path));
             assert_eq!(found.as_deref(), part, "{text}");
         };
         check(HYBRID, "/sys/fs/cgroup/memory", Some("//"));
@@ -335,17 +314,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_of_another_node_is_not_looked_for() {
+    fn a_cgroup_of_another_node_is_not_opened() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "memory\n").unwrap();
         fs::create_dir(dir.path().join("pod1")).unwrap();
         let node = Hierarchy::find(Some(dir.path())).unwrap();
         let node = node.with_node(NodeRoot::new("/docker/a"));
-        assert!(node.cgroup("/docker/a/pod1").is_ok());
-        assert!(node.cgroup("/docker/a").is_ok());
+        assert!(node.open_cgroup("/docker/a/pod1").is_ok());
+        assert!(node.open_cgroup("/docker/a").is_ok());
         assert!(matches!(
-            node.cgroup("/docker/b/pod1"),
-            Err(Unread::Elsewhere)
+            node.open_cgroup("/docker/b/pod1"),
+            Err(ReadError::OtherNode)
         ));
         assert!(!node.is_whole());
     }
@@ -354,7 +333,10 @@ mod tests {
     fn a_named_directory_must_be_a_hierarchy() {
         let dir = tempfile::tempdir().unwrap();
         let error = Hierarchy::find(Some(dir.path())).unwrap_err();
-        assert!(matches!(error, HierarchyError::Strange { .. }), "{error}");
+        assert!(
+            matches!(error, HierarchyError::NotAHierarchy { .. }),
+            "{error}"
+        );
         let memory = dir.path().join("memory");
         fs::create_dir(&memory).unwrap();
         fs::write(memory.join("memory.limit_in_bytes"), "1\n").unwrap();

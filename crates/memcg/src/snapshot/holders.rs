@@ -1,78 +1,97 @@
-//! Who holds memory: cgroups by their usage, read at once and within bounds.
+//! The usage of many cgroups, read within bounds.
 
 use std::fs;
 use std::time::Instant;
 
-use super::Snapshots;
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
-use super::{SwapCounter, Usage};
+use super::reader::MemoryReader;
 use crate::owners::Owners;
 
-/// Directories that are looked into at once.
+/// The most cgroups that are read in one call.
 const MOST: usize = 4096;
 
-// === impl Snapshots ===
+/// The counter of memory and swap together that a cgroup of v1 has, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwapCounter {
+    /// `memory.memsw.limit_in_bytes`.
+    pub limit_bytes: u64,
+    /// `memory.memsw.max_usage_in_bytes`.
+    pub peak_bytes: u64,
+}
 
-impl Snapshots {
-    /// The cgroups directly below that one; `None` where they cannot be read, or not before `deadline`.
-    pub fn children(&self, path: &str, deadline: Instant) -> Option<Vec<Usage>> {
+/// A cgroup's usage and limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Path from the hierarchy's root.
+    pub cgroup: String,
+    /// The memory charged to it, in bytes.
+    pub usage_bytes: u64,
+    /// Its own limit, in bytes; `None` where it has none.
+    pub limit_bytes: Option<u64>,
+}
+
+// === impl MemoryReader ===
+
+impl MemoryReader {
+    /// The usage of a cgroup's children; `None` where they cannot be read by the deadline.
+    pub fn read_children(&self, path: &str, deadline: Instant) -> Option<Vec<Usage>> {
         let hierarchy = self.hierarchy.as_ref().ok()?;
         let mut holders = Vec::new();
-        for path in list_below(hierarchy, path)?.into_iter().take(MOST) {
-            // One that is gone meanwhile holds nothing.
-            holders.extend(read(hierarchy, path, deadline));
+        for path in list_children(hierarchy, path)?.into_iter().take(MOST) {
+            // A cgroup that is removed meanwhile holds nothing.
+            holders.extend(read_usage(hierarchy, path, deadline));
         }
         (Instant::now() < deadline).then_some(holders)
     }
 
-    /// The pods below a cgroup, its services, and what else has no cgroups below it; and whether
-    /// all of them were read.
-    pub fn holders(&self, path: &str, deadline: Instant) -> (Vec<Usage>, bool) {
+    /// The usage of the pods, the services and the other leaf cgroups below a cgroup, and whether all of them were
+    /// read.
+    pub fn read_holders(&self, path: &str, deadline: Instant) -> (Vec<Usage>, bool) {
         let Ok(hierarchy) = &self.hierarchy else {
             return (Vec::new(), false);
         };
-        let Some(mut left) = list_below(hierarchy, path) else {
+        let Some(mut paths) = list_children(hierarchy, path) else {
             return (Vec::new(), false);
         };
         let mut holders = Vec::new();
-        let mut looked: usize = 0;
-        while let Some(path) = left.pop() {
-            looked = looked.saturating_add(1);
-            if looked > MOST || Instant::now() >= deadline {
+        let mut count: usize = 0;
+        while let Some(path) = paths.pop() {
+            count = count.saturating_add(1);
+            if count > MOST || Instant::now() >= deadline {
                 return (holders, false);
             }
-            let whole = Owners::of_path(&path).pod == Some(&path) || path.ends_with(".service");
-            let below = (!whole).then(|| list_below(hierarchy, &path));
+            let is_whole =
+                Owners::from_path(&path).pod == Some(&path) || path.ends_with(".service");
+            let below = (!is_whole).then(|| list_children(hierarchy, &path));
             match below.flatten().filter(|below| !below.is_empty()) {
-                Some(mut below) => left.append(&mut below),
-                None => holders.extend(read(hierarchy, path, deadline)),
+                Some(mut below) => paths.append(&mut below),
+                None => holders.extend(read_usage(hierarchy, path, deadline)),
             }
         }
         (holders, true)
     }
 
-    /// What cgroup v1 counts of memory and swap together; `None` on v2, without swap accounting, and
-    /// without a limit.
-    pub fn swap_counter(&self, path: &str, deadline: Instant) -> Option<SwapCounter> {
+    /// The counter of memory and swap of a cgroup of v1; `None` on v2, without swap accounting, and without a limit.
+    pub fn read_swap_counter(&self, path: &str, deadline: Instant) -> Option<SwapCounter> {
         let hierarchy = self.hierarchy.as_ref().ok()?;
         if hierarchy.version() != Version::V1 {
             return None;
         }
         let mut buffer = [0; FILE_LEN];
-        let mut dir = Dir::new(hierarchy.cgroup(path).ok()?, deadline, &mut buffer);
+        let mut dir = Dir::new(hierarchy.open_cgroup(path).ok()?, deadline, &mut buffer);
         Some(SwapCounter {
-            limit_bytes: dir.limit("memory.memsw.limit_in_bytes").ok()??,
-            peak_bytes: dir.number("memory.memsw.max_usage_in_bytes").ok()?,
+            limit_bytes: dir.read_limit("memory.memsw.limit_in_bytes").ok()??,
+            peak_bytes: dir.read_number("memory.memsw.max_usage_in_bytes").ok()?,
         })
     }
 }
 
-/// The paths of the cgroups directly below `path`; `None` where that cannot be listed.
-fn list_below(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
-    // Refuses what does not stay below the root.
-    let _there = hierarchy.cgroup(path).ok()?;
-    let dir = hierarchy.node().dir(hierarchy.path(), path);
+/// The paths of a cgroup's children; `None` where they cannot be listed.
+fn list_children(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
+    // Refuses a path that leads out of the hierarchy.
+    let _opened = hierarchy.open_cgroup(path).ok()?;
+    let dir = hierarchy.node().cgroup_dir(hierarchy.path(), path);
     let entries = fs::read_dir(dir).ok()?.flatten();
     let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let path = path.trim_end_matches('/');
@@ -80,16 +99,16 @@ fn list_below(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
     Some(below.collect())
 }
 
-fn read(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Usage> {
+fn read_usage(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Usage> {
     let (usage, limit) = match hierarchy.version() {
         Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
         Version::V2 => ("memory.current", "memory.max"),
     };
     let mut buffer = [0; FILE_LEN];
-    let mut dir = Dir::new(hierarchy.cgroup(&path).ok()?, deadline, &mut buffer);
+    let mut dir = Dir::new(hierarchy.open_cgroup(&path).ok()?, deadline, &mut buffer);
     Some(Usage {
-        usage_bytes: dir.number(usage).ok()?,
-        limit_bytes: dir.limit(limit).ok()?,
+        usage_bytes: dir.read_number(usage).ok()?,
+        limit_bytes: dir.read_limit(limit).ok()?,
         cgroup: path,
     })
 }
@@ -110,7 +129,7 @@ mod tests {
         marker: &str,
         files: [&str; 2],
         cgroups: &[(&str, [&str; 2])],
-    ) -> (tempfile::TempDir, Snapshots) {
+    ) -> (tempfile::TempDir, MemoryReader) {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join(marker), "memory\n").unwrap();
         for (path, texts) in cgroups {
@@ -121,8 +140,8 @@ mod tests {
             }
         }
         let hierarchy = Hierarchy::find(Some(root.path()));
-        let snapshots = Snapshots::new(Ok(hierarchy.unwrap()), Path::new("/nonexistent"));
-        (root, snapshots)
+        let reader = MemoryReader::new(Ok(hierarchy.unwrap()), Path::new("/nonexistent"));
+        (root, reader)
     }
 
     fn soon() -> Instant {
@@ -137,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_counts_as_a_whole_and_so_does_a_service() {
+    fn pods_and_services_are_read_as_a_whole() {
         let pod = format!("kubepods/burstable/pod{UID}");
         let cgroups = [
             ("kubepods", ["99", "max"]),
@@ -149,55 +168,58 @@ mod tests {
             ("system.slice/a.service", ["5", "max"]),
             ("system.slice/a.service/b", ["4", "max"]),
         ];
-        let (_root, snapshots) = host(
+        let (_root, reader) = host(
             "cgroup.controllers",
             ["memory.current", "memory.max"],
             &cgroups,
         );
-        let (holders, whole) = snapshots.holders("/", soon());
-        assert!(whole);
+        let (holders, is_complete) = reader.read_holders("/", soon());
+        assert!(is_complete);
         let expected = [
             (format!("/{pod}"), (80, Some(100))),
             ("/kubepods/besteffort".to_owned(), (0, None)),
             ("/system.slice/a.service".to_owned(), (5, None)),
         ];
         assert_eq!(figures(holders), expected.into());
-        let (holders, whole) = snapshots.holders("/kubepods/burstable", soon());
-        assert_eq!((holders.len(), whole), (1, true));
-        let children = snapshots.children(&format!("/{pod}"), soon()).unwrap();
+        let (holders, is_complete) = reader.read_holders("/kubepods/burstable", soon());
+        assert_eq!((holders.len(), is_complete), (1, true));
+        let children = reader.read_children(&format!("/{pod}"), soon()).unwrap();
         let expected = [(format!("/{pod}/{ID}"), (70, Some(100)))];
         assert_eq!(figures(children), expected.into());
     }
 
     #[test]
-    fn what_cannot_be_read_in_time_is_said() {
+    fn an_incomplete_reading_is_reported() {
         let cgroups = [("kubepods", ["99", "max"])];
-        let (_root, snapshots) = host(
+        let (_root, reader) = host(
             "cgroup.controllers",
             ["memory.current", "memory.max"],
             &cgroups,
         );
-        assert_eq!(snapshots.holders("/", Instant::now()), (Vec::new(), false));
-        assert_eq!(snapshots.children("/", Instant::now()), None);
-        assert_eq!(snapshots.children("/gone", soon()), None);
-        assert_eq!(snapshots.children("/kubepods/..", soon()), None);
+        assert_eq!(
+            reader.read_holders("/", Instant::now()),
+            (Vec::new(), false)
+        );
+        assert_eq!(reader.read_children("/", Instant::now()), None);
+        assert_eq!(reader.read_children("/gone", soon()), None);
+        assert_eq!(reader.read_children("/kubepods/..", soon()), None);
     }
 
     #[test]
-    fn a_node_that_is_a_part_of_the_hierarchy_lists_its_own() {
-        let (_root, snapshots) = host(
+    fn a_node_that_is_a_part_of_the_hierarchy_lists_its_own_cgroups() {
+        let (_root, reader) = host(
             "cgroup.controllers",
             ["memory.current", "memory.max"],
             &[("system.slice/a.service", ["5", "max"])],
         );
-        let hierarchy = snapshots.hierarchy.unwrap();
+        let hierarchy = reader.hierarchy.unwrap();
         let hierarchy = hierarchy.with_node(NodeRoot::new("/docker/a"));
-        let snapshots = Snapshots::new(Ok(hierarchy), Path::new("/nonexistent"));
-        let (holders, whole) = snapshots.holders("/docker/a", soon());
-        assert!(whole);
+        let reader = MemoryReader::new(Ok(hierarchy), Path::new("/nonexistent"));
+        let (holders, is_complete) = reader.read_holders("/docker/a", soon());
+        assert!(is_complete);
         let path = "/docker/a/system.slice/a.service".to_owned();
         assert_eq!(figures(holders), [(path, (5, None))].into());
-        assert_eq!(snapshots.holders("/", soon()), (Vec::new(), false));
+        assert_eq!(reader.read_holders("/", soon()), (Vec::new(), false));
     }
 
     #[test]
@@ -210,27 +232,27 @@ mod tests {
             (&format!("{node}/init.scope"), ["7", "9223372036854771712"]),
         ];
         let files = ["memory.usage_in_bytes", "memory.limit_in_bytes"];
-        let (root, snapshots) = host("memory.limit_in_bytes", files, &cgroups);
+        let (root, reader) = host("memory.limit_in_bytes", files, &cgroups);
         let expected = [
             (format!("/{pod}"), (80, None)),
             (format!("/{node}/init.scope"), (7, None)),
         ];
-        let (holders, _) = snapshots.holders("/", soon());
+        let (holders, _) = reader.read_holders("/", soon());
         assert_eq!(figures(holders), expected.into());
 
         let write =
             |name: &str, text: &str| fs::write(root.path().join(&pod).join(name), text).unwrap();
-        assert_eq!(snapshots.swap_counter(&format!("/{pod}"), soon()), None);
+        assert_eq!(reader.read_swap_counter(&format!("/{pod}"), soon()), None);
         write("memory.memsw.limit_in_bytes", "9223372036854771712\n");
         write("memory.memsw.max_usage_in_bytes", "50\n");
-        assert_eq!(snapshots.swap_counter(&format!("/{pod}"), soon()), None);
+        assert_eq!(reader.read_swap_counter(&format!("/{pod}"), soon()), None);
         write("memory.memsw.limit_in_bytes", "64\n");
         let counter = SwapCounter {
             limit_bytes: 64,
             peak_bytes: 50,
         };
         assert_eq!(
-            snapshots.swap_counter(&format!("/{pod}"), soon()),
+            reader.read_swap_counter(&format!("/{pod}"), soon()),
             Some(counter)
         );
     }

@@ -1,20 +1,22 @@
-//! The node's memory as a whole: /proc/meminfo and /proc/pressure/memory.
+//! The node's memory: /proc/meminfo and /proc/pressure/memory.
 
-use super::files::{Dir, Gaps, Unread};
+use super::files::{Dir, Gaps, ReadError};
 use super::pressure;
 use crate::memory::{Memory, Stat};
 
-/// Documentation/filesystems/proc.rst of the kernel.
-pub(super) fn fill(proc: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
-    let read = proc.read("meminfo").map(|text| meminfo(text, memory));
-    if gaps.take("stat", read).is_some() && memory.limit_bytes.is_none() {
-        let strange = Unread::Strange { name: "meminfo" };
-        let _none: Option<()> = gaps.take("limit_bytes", Err(strange));
+/// The kernel's Documentation/filesystems/proc.rst describes the files.
+pub(super) fn fill_node(proc: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    let read = proc
+        .read_file("meminfo")
+        .map(|text| parse_meminfo(text, memory));
+    if gaps.value_or_gap("stat", read).is_some() && memory.limit_bytes.is_none() {
+        let malformed = ReadError::Malformed { name: "meminfo" };
+        let _none: Option<()> = gaps.value_or_gap("limit_bytes", Err(malformed));
     }
-    memory.pressure = gaps.take("pressure", pressure::read(proc, "pressure/memory"));
+    memory.pressure = gaps.value_or_gap("pressure", pressure::read_psi(proc, "pressure/memory"));
 }
 
-fn meminfo(text: &str, memory: &mut Memory) {
+fn parse_meminfo(text: &str, memory: &mut Memory) {
     let bytes = |key: &str| {
         let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
         let number = rest.strip_prefix(':')?.trim_ascii();

@@ -1,49 +1,48 @@
-//! PSI: Documentation/accounting/psi.rst of the kernel.
+//! Pressure stall information: the kernel's Documentation/accounting/psi.rst.
 
-use super::files::{Dir, Unread};
+use super::files::{Dir, ReadError};
 use crate::memory::{Percent, Pressure, Stalled};
 
-/// A file of it.
-pub(super) fn read(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, Unread> {
-    parse(dir.read(name)?).ok_or(Unread::Strange { name })
+pub(super) fn read_psi(dir: &mut Dir<'_>, name: &'static str) -> Result<Pressure, ReadError> {
+    parse_psi(dir.read_file(name)?).ok_or(ReadError::Malformed { name })
 }
 
-/// `None` where it is something else.
-pub(crate) fn parse(text: &str) -> Option<Pressure> {
+/// Parses a file of PSI; `None` where the text is something else.
+pub(crate) fn parse_psi(text: &str) -> Option<Pressure> {
     Some(Pressure {
-        some: line(text, "some")?,
-        full: line(text, "full")?,
+        some: parse_line(text, "some")?,
+        full: parse_line(text, "full")?,
     })
 }
 
-/// The same of `cpu.pressure`, which has no line `full` before 5.13: that is zero.
-pub(crate) fn parse_cpu(text: &str) -> Option<Pressure> {
+/// Parses `cpu.pressure`. Before Linux 5.13 it has no line `full`, which is zero then.
+pub(crate) fn parse_cpu_psi(text: &str) -> Option<Pressure> {
     Some(Pressure {
-        some: line(text, "some")?,
-        full: line(text, "full").unwrap_or_default(),
+        some: parse_line(text, "some")?,
+        full: parse_line(text, "full").unwrap_or_default(),
     })
 }
 
-fn line(text: &str, kind: &str) -> Option<Stalled> {
+fn parse_line(text: &str, kind: &str) -> Option<Stalled> {
     let rest = text.lines().find_map(|line| line.strip_prefix(kind))?;
-    stalled(rest.strip_prefix(' ')?)
+    parse_stalled(rest.strip_prefix(' ')?)
 }
 
-fn stalled(text: &str) -> Option<Stalled> {
+fn parse_stalled(text: &str) -> Option<Stalled> {
     let value = |key: &str| {
         text.split(' ')
             .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
     };
     Some(Stalled {
-        avg10: percent(value("avg10")?)?,
-        avg60: percent(value("avg60")?)?,
-        avg300: percent(value("avg300")?)?,
+        avg10: parse_percent(value("avg10")?)?,
+        avg60: parse_percent(value("avg60")?)?,
+        avg300: parse_percent(value("avg300")?)?,
         total_us: value("total")?.parse().ok()?,
     })
 }
 
-/// Always with two digits after the point.
-fn percent(text: &str) -> Option<Percent> {
+/// The kernel always writes two digits after the point.
+fn parse_percent(text: &str) -> Option<Percent> {
     let (whole, hundredths) = text.split_once('.')?;
     if hundredths.len() != 2 {
         return None;

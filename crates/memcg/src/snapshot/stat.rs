@@ -1,11 +1,10 @@
-//! `memory.stat` in one vocabulary. Pure.
+//! `memory.stat`, with the same names for both versions. Pure.
 
 use crate::memory::Stat;
 
-/// Of cgroup v2.
-pub(super) fn v2(text: &str) -> Stat {
+pub(super) fn parse_v2(text: &str) -> Stat {
     let mut stat = Stat::default();
-    for (key, bytes) in lines(text) {
+    for (key, bytes) in parse_lines(text) {
         let field = match key {
             "anon" => &mut stat.anon,
             "file" => &mut stat.file,
@@ -31,11 +30,11 @@ pub(super) fn v2(text: &str) -> Stat {
     stat
 }
 
-/// Of cgroup v1, with the descendants' as on v2 always; and what is in swap. Its `rss` and `cache`
-/// are the kernel's `NR_ANON_MAPPED` and `NR_FILE_PAGES`, as v2's `anon` and `file`.
-pub(super) fn v1(text: &str) -> (Stat, Option<u64>) {
+/// Parses the numbers that include the descendants', as all of v2 do, and the one of swap. v1's `rss` and `cache` are
+/// the kernel's `NR_ANON_MAPPED` and `NR_FILE_PAGES`, as v2's `anon` and `file` are.
+pub(super) fn parse_v1(text: &str) -> (Stat, Option<u64>) {
     let (mut stat, mut swap) = (Stat::default(), None);
-    for (key, bytes) in lines(text) {
+    for (key, bytes) in parse_lines(text) {
         let field = match key {
             "total_rss" => &mut stat.anon,
             "total_cache" => &mut stat.file,
@@ -54,7 +53,7 @@ pub(super) fn v1(text: &str) -> (Stat, Option<u64>) {
     (stat, swap)
 }
 
-fn lines(text: &str) -> impl Iterator<Item = (&str, u64)> {
+fn parse_lines(text: &str) -> impl Iterator<Item = (&str, u64)> {
     text.lines().filter_map(|line| {
         let (key, number) = line.split_once(' ')?;
         Some((key, number.parse().ok()?))

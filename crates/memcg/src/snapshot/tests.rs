@@ -1,4 +1,4 @@
-//! A memory controller's files, as kernels show them, in a temporary directory.
+//! The files of a memory controller with kernels' texts, in a temporary directory.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::*;
-use crate::memory::{Percent, Stat};
+use super::{pressure, stat};
+use crate::memory::{Memory, Percent, Stat};
 
 /// Of Linux 6.12.
 const STAT_V2: &str = "anon 50331648\nfile 4096\nkernel 1048576\nkernel_stack 16384\n\
@@ -51,7 +52,7 @@ const UNIFIED: &[(&str, &str)] = &[
     ("memory.pressure", PRESSURE),
 ];
 
-fn host(marker: &str, path: &str, files: &[(&str, &str)]) -> (TempDir, Snapshots) {
+fn host(marker: &str, path: &str, files: &[(&str, &str)]) -> (TempDir, MemoryReader) {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join(marker), "memory\n").unwrap();
     let dir = root.path().join(path.trim_start_matches('/'));
@@ -60,29 +61,29 @@ fn host(marker: &str, path: &str, files: &[(&str, &str)]) -> (TempDir, Snapshots
         fs::write(dir.join(name), text).unwrap();
     }
     let procfs = root.path().join("proc");
-    let snapshots = Snapshots::new(Ok(Hierarchy::find(Some(root.path())).unwrap()), procfs);
-    (root, snapshots)
+    let reader = MemoryReader::new(Ok(Hierarchy::find(Some(root.path())).unwrap()), procfs);
+    (root, reader)
 }
 
-fn of(path: &str) -> Memory {
+fn cgroup(path: &str) -> Memory {
     Memory {
         cgroup: Some(path.to_owned()),
         ..Memory::default()
     }
 }
 
-fn take(snapshots: &Snapshots, memory: Memory) -> (Memory, Vec<String>) {
+fn fill(reader: &MemoryReader, memory: Memory) -> (Memory, Vec<String>) {
     let (mut memory, mut degraded) = ([memory], Vec::new());
     let deadline = Instant::now() + Duration::from_mins(1);
-    snapshots.take(&mut memory, deadline, &mut degraded);
+    reader.fill_memory(&mut memory, deadline, &mut degraded);
     let [memory] = memory;
     (memory, degraded)
 }
 
 #[test]
 fn a_cgroup_of_v2_is_read_whole() {
-    let (_root, snapshots) = host("cgroup.controllers", "/kube/pod", UNIFIED);
-    let (memory, degraded) = take(&snapshots, of("/kube/pod"));
+    let (_root, reader) = host("cgroup.controllers", "/kube/pod", UNIFIED);
+    let (memory, degraded) = fill(&reader, cgroup("/kube/pod"));
     assert_eq!(degraded, Vec::<String>::new());
     let pressure = memory.pressure.unwrap();
     assert_eq!(pressure.some.avg10, Percent(1234));
@@ -105,7 +106,7 @@ fn a_cgroup_of_v2_is_read_whole() {
                 ..KINDS
             }),
             pressure: Some(pressure),
-            ..of("/kube/pod")
+            ..cgroup("/kube/pod")
         }
     );
 }
@@ -121,8 +122,8 @@ fn a_cgroup_of_v1_is_read_in_the_same_words() {
         ("memory.kmem.usage_in_bytes", "1048576\n"),
         ("memory.kmem.tcp.usage_in_bytes", "512\n"),
     ];
-    let (root, snapshots) = host("memory.limit_in_bytes", "/docker/c", &files);
-    let (memory, degraded) = take(&snapshots, of("/docker/c"));
+    let (root, reader) = host("memory.limit_in_bytes", "/docker/c", &files);
+    let (memory, degraded) = fill(&reader, cgroup("/docker/c"));
     assert_eq!(degraded, Vec::<String>::new());
     let expected = Memory {
         limit_bytes: Some(67_108_864),
@@ -132,7 +133,7 @@ fn a_cgroup_of_v1_is_read_in_the_same_words() {
         swap_limit_bytes: Some(33_554_432),
         stat: Some(KINDS),
         pressure: None,
-        ..of("/docker/c")
+        ..cgroup("/docker/c")
     };
     assert_eq!(memory, expected);
 
@@ -140,30 +141,30 @@ fn a_cgroup_of_v1_is_read_in_the_same_words() {
         let path = root.path().join("docker/c").join(name);
         fs::write(path, "9223372036854771712\n").unwrap();
     }
-    let (memory, degraded) = take(&snapshots, of("/docker/c"));
+    let (memory, degraded) = fill(&reader, cgroup("/docker/c"));
     assert_eq!(degraded, Vec::<String>::new());
     assert_eq!((memory.limit_bytes, memory.swap_limit_bytes), (None, None));
 }
 
 #[test]
-fn what_the_kernels_records_told_is_kept() {
-    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
-    let told = Memory {
+fn known_fields_are_not_read() {
+    let (_root, reader) = host("cgroup.controllers", "/c", UNIFIED);
+    let known = Memory {
         limit_bytes: Some(1),
         usage_bytes: Some(2),
         peak_bytes: Some(3),
-        ..of("/c")
+        ..cgroup("/c")
     };
-    let (memory, _) = take(&snapshots, told);
+    let (memory, _) = fill(&reader, known);
     let figures = (memory.limit_bytes, memory.usage_bytes, memory.peak_bytes);
     assert_eq!(figures, (Some(1), Some(2), Some(3)));
     assert_eq!(memory.swap_bytes, Some(8192));
 }
 
 #[test]
-fn a_cgroup_that_is_gone_is_said_once() {
-    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
-    for (path, says) in [
+fn an_absent_cgroup_has_one_reason() {
+    let (_root, reader) = host("cgroup.controllers", "/c", UNIFIED);
+    for (path, reason) in [
         (
             "/gone",
             "memory[0]: cannot read /gone: No such file or directory (os error 2)",
@@ -172,21 +173,21 @@ fn a_cgroup_that_is_gone_is_said_once() {
         ("/../c", "memory[0]: its path is not known whole"),
     ] {
         assert_eq!(
-            take(&snapshots, of(path)),
-            (of(path), vec![says.to_owned()])
+            fill(&reader, cgroup(path)),
+            (cgroup(path), vec![reason.to_owned()])
         );
     }
 }
 
 #[test]
-fn each_file_that_says_nothing_is_told() {
+fn each_unreadable_file_has_a_reason() {
     let files = [
         ("memory.stat", "anon 1\n"),
         ("memory.max", "much\n"),
         ("memory.current", "5\n"),
     ];
-    let (_root, snapshots) = host("cgroup.controllers", "/c", &files);
-    let (memory, degraded) = take(&snapshots, of("/c"));
+    let (_root, reader) = host("cgroup.controllers", "/c", &files);
+    let (memory, degraded) = fill(&reader, cgroup("/c"));
     assert_eq!(memory.usage_bytes, Some(5));
     assert_eq!(memory.stat.unwrap().anon, Some(1));
     let absent = "No such file or directory (os error 2)";
@@ -199,19 +200,19 @@ fn each_file_that_says_nothing_is_told() {
 }
 
 #[test]
-fn the_root_lacks_what_only_others_have() {
-    let (_root, snapshots) = host("cgroup.controllers", "/", &[("memory.stat", STAT_V2)]);
-    let (memory, degraded) = take(&snapshots, of("/"));
+fn the_root_has_no_reasons_for_files_it_lacks() {
+    let (_root, reader) = host("cgroup.controllers", "/", &[("memory.stat", STAT_V2)]);
+    let (memory, degraded) = fill(&reader, cgroup("/"));
     assert_eq!(memory.stat.unwrap().anon, Some(50_331_648));
     assert_eq!(degraded, Vec::<String>::new());
 }
 
 #[test]
-fn once_the_time_is_over_nothing_more_is_read() {
-    let (_root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
-    let (mut memory, mut degraded) = ([of("/c"), of("/c")], Vec::new());
-    snapshots.take(&mut memory, Instant::now(), &mut degraded);
-    assert_eq!(memory, [of("/c"), of("/c")]);
+fn after_the_deadline_nothing_is_read() {
+    let (_root, reader) = host("cgroup.controllers", "/c", UNIFIED);
+    let (mut memory, mut degraded) = ([cgroup("/c"), cgroup("/c")], Vec::new());
+    reader.fill_memory(&mut memory, Instant::now(), &mut degraded);
+    assert_eq!(memory, [cgroup("/c"), cgroup("/c")]);
     let fields =
         "stat, usage_bytes, limit_bytes, peak_bytes, swap_bytes, swap_limit_bytes, pressure";
     let expected = [0, 1].map(|n| format!("memory[{n}]: no time was left for {fields}"));
@@ -220,10 +221,10 @@ fn once_the_time_is_over_nothing_more_is_read() {
 
 #[test]
 fn without_a_hierarchy_there_is_one_reason_for_all() {
-    let snapshots = Snapshots::new(Err(HierarchyError::NotMounted.to_string()), "/nonexistent");
-    let (mut memory, mut degraded) = ([of("/c"), of("/d")], Vec::new());
+    let reader = MemoryReader::new(Err(HierarchyError::NotMounted.to_string()), "/nonexistent");
+    let (mut memory, mut degraded) = ([cgroup("/c"), cgroup("/d")], Vec::new());
     let deadline = Instant::now() + Duration::from_mins(1);
-    snapshots.take(&mut memory, deadline, &mut degraded);
+    reader.fill_memory(&mut memory, deadline, &mut degraded);
     assert_eq!(degraded.len(), 1, "{degraded:?}");
     assert!(
         degraded[0].starts_with("memory: ") && degraded[0].contains("--cgroupfs"),
@@ -233,7 +234,7 @@ fn without_a_hierarchy_there_is_one_reason_for_all() {
 
 #[test]
 fn the_nodes_own_memory_is_read_from_proc() {
-    let (root, snapshots) = host("cgroup.controllers", "/c", UNIFIED);
+    let (root, reader) = host("cgroup.controllers", "/c", UNIFIED);
     let proc = root.path().join("proc");
     fs::create_dir_all(proc.join("pressure")).unwrap();
     let meminfo = "MemTotal:        1000 kB\nMemFree:           50 kB\nMemAvailable:    100 kB\n\
@@ -245,7 +246,7 @@ fn the_nodes_own_memory_is_read_from_proc() {
         Percpu:             19 kB\n";
     fs::write(proc.join("meminfo"), meminfo).unwrap();
     fs::write(proc.join("pressure/memory"), PRESSURE).unwrap();
-    let (memory, degraded) = take(&snapshots, Memory::default());
+    let (memory, degraded) = fill(&reader, Memory::default());
     assert_eq!(degraded, Vec::<String>::new());
     let kib = |kib: u64| Some(kib << 10);
     assert_eq!(
@@ -279,23 +280,23 @@ fn the_nodes_own_memory_is_read_from_proc() {
     );
     fs::write(proc.join("meminfo"), "\u{1}").unwrap();
     fs::remove_file(proc.join("pressure/memory")).unwrap();
-    let (_, degraded) = take(&snapshots, Memory::default());
+    let (_, degraded) = fill(&reader, Memory::default());
     assert_eq!(degraded.len(), 2, "{degraded:?}");
 }
 
 proptest::proptest! {
-    /// The files are the kernel's, but a mount can be anyone's.
+    /// The files are the kernel's, but anything can be mounted.
     #[test]
-    fn any_text_gives_an_answer(text in "(\\PC|[ \n=.0-9]){0,200}") {
-        let _stat = stat::v2(&text);
-        let _stat = stat::v1(&text);
-        let _pressure = pressure::parse(&text);
+    fn any_text_is_read_without_a_panic(text in "(\\PC|[ \n=.0-9]){0,200}") {
+        let _stat = stat::parse_v2(&text);
+        let _stat = stat::parse_v1(&text);
+        let _pressure = pressure::parse_psi(&text);
     }
 }
 
 #[test]
-fn each_ancestors_count_is_held_against_what_it_was() {
-    let (root, snapshots) = host("cgroup.controllers", "/kube/pod/c", &[]);
+fn each_ancestors_count_is_compared_with_its_last_one() {
+    let (root, reader) = host("cgroup.controllers", "/kube/pod/c", &[]);
     let write = |path: &str, count: u64| {
         let text = format!("low 0\nhigh 0\nmax 9\noom {count}\noom_kill 5\n");
         fs::write(root.path().join(path).join("memory.events.local"), text).unwrap();
@@ -305,11 +306,11 @@ fn each_ancestors_count_is_held_against_what_it_was() {
     write("kube/pod/c", 1);
     let rose = |path: &str, now_ns: u64| {
         let deadline = Instant::now() + Duration::from_mins(1);
-        snapshots.rose(path, now_ns - 1, now_ns, deadline)
+        reader.read_limit_hits(path, now_ns - 1, now_ns, deadline)
     };
     assert_eq!(rose("/kube/pod/c", 10_000_000_000), None);
-    snapshots.count_limits(10_000_000_000);
-    let (no, yes) = (Rose::No, Rose::Yes);
+    reader.start_counting_hits(10_000_000_000);
+    let (no, yes) = (LimitHit::No, LimitHit::Yes);
     assert_eq!(rose("/kube/pod/c", 20_000_000_000), Some(vec![no, no, no]));
     write("kube/pod", 1);
     assert_eq!(rose("/kube/pod/c", 30_000_000_000), Some(vec![no, yes, no]));
@@ -318,6 +319,6 @@ fn each_ancestors_count_is_held_against_what_it_was() {
     assert_eq!(rose("/kube/new", 40_000_000_000), Some(vec![yes, no]));
     assert_eq!(
         rose("/kube/gone/", 50_000_000_000),
-        Some(vec![Rose::Unread, no])
+        Some(vec![LimitHit::Unread, no])
     );
 }

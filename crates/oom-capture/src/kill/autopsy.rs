@@ -1,17 +1,18 @@
-//! From the kernel's record of a victim to words and bytes.
+//! Decodes the kernel's records.
 
 use oom_agent_ebpf::{Autopsy, CMDLINE_LEN, Mark, invoked, known};
 
-use super::{Control, Fate, Process, Rss, Victim};
+use super::process::{Process, Rss};
+use super::victims::{OomControl, Reading, Victim};
 
-/// What was read of a victim. What is missing is not said yet: another record may have it.
+/// A victim by one record. No reasons for missing fields are noted yet: another record may have them.
 pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
     let has = |bit| autopsy.known & bit != 0;
     let bytes = |pages: i64| u64::try_from(pages).unwrap_or(0).saturating_mul(page_size);
     let mut degraded = Vec::new();
     let mut process = Process {
         pid: autopsy.tgid,
-        comm: has(known::COMM).then(|| text(&autopsy.comm)),
+        comm: has(known::COMM).then(|| decode_name(&autopsy.comm)),
         parent_pid: has(known::PARENT).then_some(autopsy.parent_tgid),
         namespace_pid: has(known::NS_TGID).then_some(autopsy.ns_tgid),
         namespace_level: has(known::NS_TGID).then_some(autopsy.ns_level),
@@ -26,7 +27,7 @@ pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
         ..Process::default()
     };
     if has(known::CGROUP) {
-        process.cgroup = Some(path(
+        process.cgroup = Some(cgroup_path(
             &autopsy.cgroup_names,
             autopsy.cgroup_names_used,
             autopsy.cgroup_names_cut,
@@ -37,7 +38,7 @@ pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
         }
     }
     if has(known::CMDLINE) {
-        process.cmdline = cmdline(autopsy, &mut degraded);
+        process.cmdline = decode_cmdline(autopsy, &mut degraded);
     }
     let levels = if has(known::LEVELS) {
         autopsy.levels_used as usize
@@ -45,10 +46,10 @@ pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
         0
     };
     Victim {
-        marked: autopsy.tgid,
+        marked_pid: autopsy.tgid,
         stamp_ns: autopsy.mark_ns,
         process,
-        fate: Fate::Autopsied,
+        reading: Reading::Autopsied,
         exiting: false,
         group: None,
         levels: autopsy.levels.iter().take(levels).copied().collect(),
@@ -59,13 +60,12 @@ pub(super) fn victim_from_autopsy(autopsy: &Autopsy, page_size: u64) -> Victim {
     }
 }
 
-/// What `out_of_memory` was given, where a probe saw it.
-pub(super) fn control(mark: &Mark) -> Option<Control> {
+pub(super) fn oom_control(mark: &Mark) -> Option<OomControl> {
     let has = |bit| mark.invoked & bit != 0;
-    has(invoked::CONTROL).then(|| Control {
+    has(invoked::CONTROL).then(|| OomControl {
         invocation_ns: mark.invocation_ns,
         memcg: has(invoked::MEMCG).then(|| {
-            path(
+            cgroup_path(
                 &mark.memcg_names,
                 mark.memcg_names_used,
                 mark.memcg_names_cut,
@@ -80,13 +80,14 @@ pub(super) fn control(mark: &Mark) -> Option<Control> {
     })
 }
 
-/// Names leaf first become a path from the root; `cut` when some next to the root are missing.
-pub fn path(names: &[u8], used: u32, cut: u32) -> String {
+/// The path of a cgroup from its record: `names` are NUL-terminated and leaf first, `used` of their bytes are in
+/// use, and `cut` is not 0 where the names next to the root are missing, for which `/…` stands.
+pub fn cgroup_path(names: &[u8], used: u32, cut: u32) -> String {
     let mut path = String::new();
     if cut != 0 {
         path.push_str("/…");
     }
-    for name in head(names, used)
+    for name in used_part(names, used)
         .split(|byte| *byte == 0)
         .rev()
         .filter(|name| !name.is_empty())
@@ -100,7 +101,7 @@ pub fn path(names: &[u8], used: u32, cut: u32) -> String {
     path
 }
 
-fn cmdline(autopsy: &Autopsy, degraded: &mut Vec<String>) -> Option<Vec<String>> {
+fn decode_cmdline(autopsy: &Autopsy, degraded: &mut Vec<String>) -> Option<Vec<String>> {
     if autopsy.cmdline_read < autopsy.cmdline_size {
         let reason = if autopsy.cmdline_read as usize == CMDLINE_LEN {
             "cut at 1024"
@@ -115,11 +116,14 @@ fn cmdline(autopsy: &Autopsy, degraded: &mut Vec<String>) -> Option<Vec<String>>
             return None;
         }
     }
-    Some(arguments(head(&autopsy.cmdline, autopsy.cmdline_read)))
+    Some(split_arguments(used_part(
+        &autopsy.cmdline,
+        autopsy.cmdline_read,
+    )))
 }
 
-/// NUL-terminated arguments, as the kernel keeps them.
-pub fn arguments(bytes: &[u8]) -> Vec<String> {
+/// The arguments of a command line, in which the kernel terminates each with NUL.
+pub fn split_arguments(bytes: &[u8]) -> Vec<String> {
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
     if bytes.is_empty() {
         return Vec::new();
@@ -130,15 +134,15 @@ pub fn arguments(bytes: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// A name in a fixed array, up to its NUL.
-pub fn text(bytes: &[u8]) -> String {
+/// The name in a fixed array, up to its NUL.
+pub fn decode_name(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0);
     let name = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or(bytes);
     String::from_utf8_lossy(name).into_owned()
 }
 
-/// The part of an array that is in use, whatever the length says.
-fn head(bytes: &[u8], len: u32) -> &[u8] {
+/// The part of an array that is in use; never more than the array.
+fn used_part(bytes: &[u8], len: u32) -> &[u8] {
     bytes
         .get(..(len as usize).min(bytes.len()))
         .unwrap_or_default()

@@ -1,43 +1,43 @@
-//! A victim's environment, as far as the user of the agent allows. Pure. All else is dropped here.
+//! The allowed variables of a victim's environment. Pure. All others are dropped here.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// The longest value that is kept, in bytes; what is longer is cut and ends in `…`.
+/// The longest value that is kept, in bytes; a longer one is cut and ends in `…`.
 const VALUE_LEN: usize = 256;
 
-/// The longest name, in bytes; what is longer is dropped.
+/// The longest name, in bytes; a variable with a longer one is dropped.
 const NAME_LEN: usize = 253;
 
-/// How many variables are kept.
+/// The most variables that are kept.
 const VARIABLES: usize = 64;
 
 /// Names of variables: `*` stands for any bytes, `?` for any one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+pub struct VariablePattern(String);
 
-/// It cannot be the name of a variable.
+/// The pattern cannot match the name of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected the name of a variable, up to {NAME_LEN} bytes, with * and ? for any: as in APP_*"
 )]
 pub struct PatternError;
 
-/// What may be kept.
+/// The variables of victims' environments that may be kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allow(Vec<Pattern>);
+pub struct AllowedVariables(Vec<VariablePattern>);
 
-/// What is kept.
+/// The allowed variables of one environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kept {
-    pub(super) environment: BTreeMap<String, String>,
-    /// Why it is not all.
+pub(super) struct FilteredEnvironment {
+    pub(super) variables: BTreeMap<String, String>,
+    /// Why some may be missing.
     pub(super) degraded: Option<String>,
 }
 
-// === impl Pattern ===
+// === impl VariablePattern ===
 
-impl FromStr for Pattern {
+impl FromStr for VariablePattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
@@ -46,8 +46,8 @@ impl FromStr for Pattern {
     }
 }
 
-impl Pattern {
-    /// By the last `*` alone: what an earlier one might take over, the later one takes as well.
+impl VariablePattern {
+    /// Backtracks to the last `*` only: the later one can match whatever an earlier one could.
     fn matches(&self, name: &[u8]) -> bool {
         let pattern = self.0.as_bytes();
         let (mut p, mut n) = (0_usize, 0_usize);
@@ -77,26 +77,26 @@ impl Pattern {
     }
 }
 
-// === impl Allow ===
+// === impl AllowedVariables ===
 
-impl Allow {
-    /// Nothing is allowed where there are no patterns.
-    pub fn new(patterns: Vec<Pattern>) -> Self {
+impl AllowedVariables {
+    /// Without patterns no variable is allowed.
+    pub fn new(patterns: Vec<VariablePattern>) -> Self {
         Self(patterns)
     }
 
-    /// Whether an environment is to be read at all.
+    /// Whether no variable is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is allowed of `bytes`, the beginning of an environment of `size` bytes. Of two variables
-    /// of one name the first counts, as for getenv(3).
-    pub(super) fn keep(&self, bytes: &[u8], size: usize) -> Kept {
-        let mut kept = Kept::default();
+    /// Filters `bytes`, the beginning of an environment of `size` bytes. Of two variables of one name the first
+    /// counts, as for getenv(3).
+    pub(super) fn filter_environment(&self, bytes: &[u8], size: usize) -> FilteredEnvironment {
+        let mut filtered = FilteredEnvironment::default();
         let cut = bytes.len() < size;
         if cut {
-            kept.degraded = Some(format!("read up to {} of {size} bytes", bytes.len()));
+            filtered.degraded = Some(format!("read up to {} of {size} bytes", bytes.len()));
         }
         let mut entries = bytes.split(|byte| *byte == 0).peekable();
         while let Some(entry) = entries.next() {
@@ -111,21 +111,21 @@ impl Allow {
                 continue;
             }
             let name = String::from_utf8_lossy(name).into_owned();
-            if kept.environment.contains_key(&name) {
+            if filtered.variables.contains_key(&name) {
                 continue;
             }
-            if kept.environment.len() >= VARIABLES {
-                kept.degraded = Some(format!("more than {VARIABLES} variables"));
+            if filtered.variables.len() >= VARIABLES {
+                filtered.degraded = Some(format!("more than {VARIABLES} variables"));
                 break;
             }
             let cut = cut && entries.peek().is_none();
-            kept.environment.insert(name, shortened(value, cut));
+            filtered.variables.insert(name, shorten_value(value, cut));
         }
-        kept
+        filtered
     }
 }
 
-fn shortened(value: &[u8], cut: bool) -> String {
+fn shorten_value(value: &[u8], cut: bool) -> String {
     let mut text = String::from_utf8_lossy(value).into_owned();
     if cut || text.len() > VALUE_LEN {
         text.truncate(text.floor_char_boundary(VALUE_LEN));
@@ -140,24 +140,29 @@ mod tests {
 
     use super::*;
 
-    fn allow(patterns: &[&str]) -> Allow {
-        Allow::new(patterns.iter().map(|text| text.parse().unwrap()).collect())
+    fn allow(patterns: &[&str]) -> AllowedVariables {
+        AllowedVariables::new(patterns.iter().map(|text| text.parse().unwrap()).collect())
     }
 
-    fn check(patterns: &[&str], bytes: &[u8], kept: &[(&str, &str)]) {
-        let told = allow(patterns).keep(bytes, bytes.len());
-        let told: Vec<(&str, &str)> = told
-            .environment
+    fn check(patterns: &[&str], bytes: &[u8], expected: &[(&str, &str)]) {
+        let filtered = allow(patterns).filter_environment(bytes, bytes.len());
+        let variables: Vec<(&str, &str)> = filtered
+            .variables
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        assert_eq!(told, kept, "{patterns:?} of {}", bytes.escape_ascii());
+        assert_eq!(
+            variables,
+            expected,
+            "{patterns:?} of {}",
+            bytes.escape_ascii()
+        );
     }
 
     #[test]
-    fn names_match_whole() {
+    fn a_pattern_matches_the_whole_name() {
         let check = |pattern: &str, name: &str, matches: bool| {
-            let parsed: Pattern = pattern.parse().unwrap();
+            let parsed: VariablePattern = pattern.parse().unwrap();
             assert_eq!(parsed.matches(name.as_bytes()), matches, "{pattern} {name}");
         };
         check("APP", "APP", true);
@@ -175,9 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn a_pattern_that_is_no_name_is_refused() {
         for wrong in ["", "A=B", "A\0", &"A".repeat(254)] {
-            assert_eq!(wrong.parse::<Pattern>(), Err(PatternError), "{wrong:?}");
+            assert_eq!(
+                wrong.parse::<VariablePattern>(),
+                Err(PatternError),
+                "{wrong:?}"
+            );
         }
     }
 
@@ -208,27 +217,30 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_is_told() {
-        let kept = allow(&["*"]).keep(b"A=1\0B=23", 5000);
+    fn a_cut_environment_is_degraded() {
+        let filtered = allow(&["*"]).filter_environment(b"A=1\0B=23", 5000);
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(kept.environment, [pair("A", "1"), pair("B", "23…")].into());
-        assert_eq!(kept.degraded.unwrap(), "read up to 8 of 5000 bytes");
+        assert_eq!(
+            filtered.variables,
+            [pair("A", "1"), pair("B", "23…")].into()
+        );
+        assert_eq!(filtered.degraded.unwrap(), "read up to 8 of 5000 bytes");
         let many: Vec<String> = (0..100).map(|n| format!("V{n}=\0")).collect();
         let many = many.concat();
-        let kept = allow(&["*"]).keep(many.as_bytes(), many.len());
-        assert_eq!(kept.environment.len(), VARIABLES);
-        assert!(kept.degraded.unwrap().contains("more than 64"));
+        let filtered = allow(&["*"]).filter_environment(many.as_bytes(), many.len());
+        assert_eq!(filtered.variables.len(), VARIABLES);
+        assert!(filtered.degraded.unwrap().contains("more than 64"));
     }
 
     proptest! {
         #[test]
-        fn nothing_else_than_what_is_allowed_is_kept(
+        fn only_allowed_variables_are_kept_of_any_bytes(
             bytes in proptest::collection::vec(prop_oneof![Just(0), Just(b'='), Just(b'A'), Just(b'_'), any::<u8>()], 0..600),
             more in 0_usize..10,
         ) {
-            let kept = allow(&["A*_", "?"]).keep(&bytes, bytes.len() + more);
-            prop_assert!(kept.environment.len() <= VARIABLES);
-            for (name, value) in &kept.environment {
+            let filtered = allow(&["A*_", "?"]).filter_environment(&bytes, bytes.len() + more);
+            prop_assert!(filtered.variables.len() <= VARIABLES);
+            for (name, value) in &filtered.variables {
                 let starts_and_ends = name.starts_with('A') && name.ends_with('_');
                 prop_assert!(starts_and_ends || name.chars().count() == 1, "{name:?}");
                 prop_assert!(value.len() <= VALUE_LEN + '…'.len_utf8());

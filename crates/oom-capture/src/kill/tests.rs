@@ -1,4 +1,4 @@
-//! What becomes of the records of one kill.
+//! The assembler, on the records of one kill.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -12,13 +12,13 @@ use oom_agent_ebpf::{
     Mark, Record, invoked, known,
 };
 
-use super::assembler::{Assembler, Expect};
-use super::{Allow, Fate, Kill, Rss, Trigger};
+use super::assembler::{Assembler, AutopsyWait};
+use super::{AllowedVariables, Kill, Reading, Rss, Trigger};
 
 const PAGE: u64 = 4096;
 
 pub(super) fn assembler() -> Assembler {
-    Assembler::new(PAGE, Expect::Autopsies(Duration::from_millis(200)))
+    Assembler::new(PAGE, AutopsyWait::UpTo(Duration::from_millis(200)))
 }
 
 pub(super) fn mark(stamp_ns: u64, tid: u32, tgid: u32) -> Record {
@@ -92,14 +92,14 @@ pub(super) fn exit(mark_ns: u64, tgid: u32) -> Record {
     })
 }
 
-/// What is not known of the first victim.
-fn degraded(found: &[Kill]) -> Vec<String> {
-    let mut victim = found[0].victims[0].clone();
-    victim.say_missing();
+/// Why fields of the first victim are missing.
+fn degraded(kills: &[Kill]) -> Vec<String> {
+    let mut victim = kills[0].victims[0].clone();
+    victim.note_missing_fields();
     victim.degraded
 }
 
-/// Of a cgroup that dies as one, two levels above the victim's own.
+/// An autopsy in a cgroup that dies as one, two levels above the victim's own.
 pub(super) fn grouped(mark_ns: u64, pid: u32) -> Record {
     let mut autopsy = autopsy_of(mark_ns, pid, pid);
     autopsy.levels_used = 4;
@@ -111,43 +111,43 @@ pub(super) fn grouped(mark_ns: u64, pid: u32) -> Record {
 fn the_kills_of_a_group_are_one_incident_in_the_order_of_their_marks() {
     let mut assembler = assembler();
     for (stamp, pid) in [(50, 42), (51, 43), (52, 44)] {
-        assert_eq!(assembler.take(mark(stamp, pid, pid), 60), []);
+        assert_eq!(assembler.accept_record(mark(stamp, pid, pid), 60), []);
     }
-    assert_eq!(assembler.take(grouped(51, 43), 70), []);
-    assert_eq!(assembler.take(grouped(50, 42), 71), []);
-    // This one was on its way out: it has no cgroup to tell its group by, but the same trigger.
-    assert_eq!(assembler.take(exit(52, 44), 72), []);
+    assert_eq!(assembler.accept_record(grouped(51, 43), 70), []);
+    assert_eq!(assembler.accept_record(grouped(50, 42), 71), []);
+    // This one was exiting: its cgroup is not known, but it has the same trigger.
+    assert_eq!(assembler.accept_record(exit(52, 44), 72), []);
     let quiet = 72 + 300_000_000;
     assert_eq!(assembler.deadline_ns(), Some(quiet));
-    assert_eq!(assembler.expire(quiet - 1), []);
-    let found = assembler.expire(quiet);
-    assert_eq!(found.len(), 1);
-    let pids: Vec<u32> = found[0].victims.iter().map(|k| k.process.pid).collect();
+    assert_eq!(assembler.take_overdue(quiet - 1), []);
+    let kills = assembler.take_overdue(quiet);
+    assert_eq!(kills.len(), 1);
+    let pids: Vec<u32> = kills[0].victims.iter().map(|k| k.process.pid).collect();
     assert_eq!(pids, [42, 43, 44]);
-    assert_eq!(found[0].stamp_ns, 50);
+    assert_eq!(kills[0].stamp_ns, 50);
     assert_eq!(assembler.deadline_ns(), None);
 }
 
 #[test]
 fn a_mark_and_its_autopsy_are_one_kill() {
     let mut assembler = assembler();
-    assert_eq!(assembler.take(mark(50, 42, 42), 60), []);
-    let found = assembler.take(autopsy(50, 42, 42), 61);
-    assert_eq!(degraded(&found), Vec::<String>::new());
-    let [found] = found.as_slice() else {
-        panic!("{found:?}")
+    assert_eq!(assembler.accept_record(mark(50, 42, 42), 60), []);
+    let kills = assembler.accept_record(autopsy(50, 42, 42), 61);
+    assert_eq!(degraded(&kills), Vec::<String>::new());
+    let [kill] = kills.as_slice() else {
+        panic!("{kills:?}")
     };
     assert_eq!(
-        found.trigger,
+        kill.trigger,
         Some(Trigger {
             pid: 7,
             comm: "allocator".to_owned()
         })
     );
-    let [victim] = found.victims.as_slice() else {
-        panic!("{found:?}")
+    let [victim] = kill.victims.as_slice() else {
+        panic!("{kills:?}")
     };
-    assert_eq!(victim.fate, Fate::Autopsied);
+    assert_eq!(victim.reading, Reading::Autopsied);
     let victim = &victim.process;
     assert_eq!((victim.pid, victim.uid), (42, Some(1000)));
     assert_eq!(victim.comm.as_deref(), Some("tail"));
@@ -174,39 +174,39 @@ fn a_mark_and_its_autopsy_are_one_kill() {
         })
     );
     assert_eq!(
-        assembler.take(exit(50, 42), 62),
+        assembler.accept_record(exit(50, 42), 62),
         [],
-        "the exit tells nothing new"
+        "the kill is reported already"
     );
     assert_eq!(assembler.deadline_ns(), None, "nothing waits");
 }
 
 #[test]
-fn a_thread_that_was_marked_is_told_as_its_process() {
+fn a_marked_thread_is_reported_as_its_process() {
     let mut assembler = assembler();
-    // The short layout: a tid and nothing else.
-    assembler.take(mark(50, 43, 0), 60);
-    let found = assembler.take(autopsy(50, 44, 42), 61);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].victims[0].process.pid, 42);
-    assert!(found[0].trigger.is_some());
+    // The short layout has the tid only.
+    assembler.accept_record(mark(50, 43, 0), 60);
+    let kills = assembler.accept_record(autopsy(50, 44, 42), 61);
+    assert_eq!(kills.len(), 1);
+    assert_eq!(kills[0].victims[0].process.pid, 42);
+    assert!(kills[0].trigger.is_some());
 }
 
 #[test]
-fn an_exit_without_an_autopsy_tells_the_mark() {
+fn an_exit_completes_a_mark_without_an_autopsy() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
-    let found = assembler.take(exit(50, 42), 61);
-    let victim = &found[0].victims[0];
+    assembler.accept_record(mark(50, 42, 42), 60);
+    let kills = assembler.accept_record(exit(50, 42), 61);
+    let victim = &kills[0].victims[0];
     assert_eq!(
         victim.degraded,
         ["not read in its own context: no record has come before its exit"]
     );
-    assert_eq!(victim.fate, Fate::Unseen);
-    assert!(victim.exiting, "nothing tells that it was killed");
+    assert_eq!(victim.reading, Reading::Unseen);
+    assert!(victim.exiting, "no record shows that it was sent SIGKILL");
 }
 
-/// What the mark tells of the kernel's choice.
+/// A mark with these bits of the kernel's choice.
 fn marked(stamp_ns: u64, pid: u32, invoked: u32) -> Record {
     let Record::Mark(mut mark) = mark(stamp_ns, pid, pid) else {
         unreachable!("a mark is a mark")
@@ -222,60 +222,60 @@ fn at_exit(stamp_ns: u64, pid: u32) -> Record {
 }
 
 #[test]
-fn a_victim_that_was_sent_no_sigkill_was_exiting_already_however_it_was_read() {
+fn a_victim_that_was_sent_no_sigkill_was_exiting_already() {
     let check = |invoked: u32, last: Record, exiting: bool| {
         let mut assembler = assembler();
-        assembler.take(marked(50, 42, invoked), 60);
-        let told = format!("{invoked:#x} and {last:?}");
-        let found = assembler.take(last, 61);
-        assert_eq!(found[0].victims[0].exiting, exiting, "{told}");
+        assembler.accept_record(marked(50, 42, invoked), 60);
+        let case = format!("{invoked:#x} and {last:?}");
+        let kills = assembler.accept_record(last, 61);
+        assert_eq!(kills[0].victims[0].exiting, exiting, "{case}");
     };
     for last in [autopsy(50, 42, 42), at_exit(50, 42), exit(50, 42)] {
         check(invoked::EXITING, last.clone(), true);
         check(invoked::KILLED, last, false);
     }
-    // Where signals that are sent cannot be seen, one that takes none was exiting.
+    // Where sent signals are not seen, a victim without a delivered one was exiting.
     check(0, autopsy(50, 42, 42), false);
     check(0, at_exit(50, 42), true);
 }
 
 #[test]
-fn a_choice_that_is_exiting_kills_no_group() {
+fn an_exiting_victim_has_no_group() {
     for (invoked, group) in [(invoked::KILLED, true), (invoked::EXITING, false)] {
         let mut assembler = assembler();
-        assembler.take(marked(50, 42, invoked), 60);
-        assembler.take(grouped(50, 42), 61);
-        let found = assembler.expire(u64::MAX);
-        assert_eq!(found[0].is_group(), group);
+        assembler.accept_record(marked(50, 42, invoked), 60);
+        assembler.accept_record(grouped(50, 42), 61);
+        let kills = assembler.take_overdue(u64::MAX);
+        assert_eq!(kills[0].is_group(), group);
     }
 }
 
 #[test]
-fn a_signal_that_does_not_come_is_waited_for_200_ms() {
+fn a_kill_waits_200_ms_for_its_autopsy() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
+    assembler.accept_record(mark(50, 42, 42), 60);
     let deadline = 60 + 200_000_000;
     assert_eq!(assembler.deadline_ns(), Some(deadline));
-    assert_eq!(assembler.expire(deadline - 1), []);
-    assert_eq!(assembler.expire(deadline).len(), 1);
+    assert_eq!(assembler.take_overdue(deadline - 1), []);
+    assert_eq!(assembler.take_overdue(deadline).len(), 1);
     assert_eq!(
-        assembler.take(autopsy(50, 42, 42), deadline + 1),
+        assembler.accept_record(autopsy(50, 42, 42), deadline + 1),
         [],
-        "too late: told already"
+        "the kill is reported already"
     );
 }
 
 #[test]
-fn what_could_not_be_read_is_said_by_field() {
+fn each_unreadable_field_has_a_reason() {
     let mut assembler = assembler();
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.known = known::COMM | known::CMDLINE;
     autopsy.cmdline_size = 5000;
     autopsy.cmdline_read = CMDLINE_LEN as u32;
-    let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 60);
-    assert_eq!(found[0].trigger, None, "the mark's record was lost");
+    let kills = assembler.accept_record(Record::Autopsy(Box::new(autopsy)), 60);
+    assert_eq!(kills[0].trigger, None, "the mark's record was lost");
     assert_eq!(
-        degraded(&found),
+        degraded(&kills),
         [
             "cmdline: cut at 1024 of 5000 bytes",
             "parent_pid: not readable in this kernel",
@@ -287,14 +287,14 @@ fn what_could_not_be_read_is_said_by_field() {
             "cgroup: not readable in this kernel",
         ]
     );
-    assert_eq!(found[0].victims[0].process.cgroup, None);
-    assert_eq!(found[0].victims[0].process.rss_bytes, None);
+    assert_eq!(kills[0].victims[0].process.cgroup, None);
+    assert_eq!(kills[0].victims[0].process.rss_bytes, None);
 }
 
 #[test]
 fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
+    assembler.accept_record(mark(50, 42, 42), 60);
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.known = known::COMM
         | known::CGROUP
@@ -304,13 +304,13 @@ fn a_victim_whose_signal_came_before_its_mark_is_read_at_its_exit() {
         | known::START
         | known::UID
         | known::AT_EXIT;
-    let found = assembler.take(Record::Autopsy(Box::new(autopsy)), 61);
+    let kills = assembler.accept_record(Record::Autopsy(Box::new(autopsy)), 61);
     assert_eq!(
-        found[0].victims[0].process.cgroup.as_deref(),
+        kills[0].victims[0].process.cgroup.as_deref(),
         Some("/kube/pod/leaf")
     );
     assert_eq!(
-        degraded(&found),
+        degraded(&kills),
         [
             "rss_bytes: read at its exit, where this was gone already",
             "cmdline: read at its exit, where this was gone already",
@@ -326,19 +326,22 @@ fn from_outside(mark_ns: u64, pid: u32) -> Record {
 }
 
 #[test]
-fn a_victim_whose_signal_comes_late_is_told_as_it_was_seen_from_outside() {
+fn a_victim_whose_signal_is_late_is_reported_as_the_trigger_read_it() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
-    assert_eq!(assembler.take(from_outside(50, 42), 61), []);
-    let found = assembler.expire(60 + 200_000_000);
-    let victim = &found[0].victims[0];
-    assert_eq!(victim.fate, Fate::Outside);
+    assembler.accept_record(mark(50, 42, 42), 60);
+    assert_eq!(assembler.accept_record(from_outside(50, 42), 61), []);
+    let kills = assembler.take_overdue(60 + 200_000_000);
+    let victim = &kills[0].victims[0];
+    assert_eq!(victim.reading, Reading::Outside);
     assert_eq!(victim.process.cgroup.as_deref(), Some("/kube/pod/leaf"));
     assert_eq!(
-        degraded(&found),
+        degraded(&kills),
         ["cmdline: its signal has not reached it in time"]
     );
-    assert_eq!(assembler.take(autopsy(50, 42, 42), 300_000_000), []);
+    assert_eq!(
+        assembler.accept_record(autopsy(50, 42, 42), 300_000_000),
+        []
+    );
 }
 
 pub(super) fn unconfirmed(stamp_ns: u64, pid: u32) -> Record {
@@ -348,7 +351,7 @@ pub(super) fn unconfirmed(stamp_ns: u64, pid: u32) -> Record {
 }
 
 #[test]
-fn a_signal_that_outran_its_mark_waits_for_it() {
+fn an_autopsy_before_its_mark_waits_for_it() {
     for mark_first in [true, false] {
         let mut assembler = assembler();
         let (mark, autopsy) = (mark(50, 42, 42), unconfirmed(50, 42));
@@ -357,68 +360,68 @@ fn a_signal_that_outran_its_mark_waits_for_it() {
         } else {
             (autopsy, mark)
         };
-        assert_eq!(assembler.take(first, 60), []);
-        let found = assembler.take(second, 61);
-        assert_eq!(found.len(), 1);
-        assert!(found[0].trigger.is_some());
-        assert_eq!(degraded(&found), Vec::<String>::new());
-        assert_eq!(assembler.take(from_outside(50, 42), 62), []);
-        assert_eq!(assembler.take(exit(50, 42), 63), []);
+        assert_eq!(assembler.accept_record(first, 60), []);
+        let kills = assembler.accept_record(second, 61);
+        assert_eq!(kills.len(), 1);
+        assert!(kills[0].trigger.is_some());
+        assert_eq!(degraded(&kills), Vec::<String>::new());
+        assert_eq!(assembler.accept_record(from_outside(50, 42), 62), []);
+        assert_eq!(assembler.accept_record(exit(50, 42), 63), []);
         assert_eq!(assembler.deadline_ns(), None);
     }
 }
 
 #[test]
-fn an_early_reading_whose_mark_was_lost_is_told_at_its_exit() {
+fn an_early_autopsy_without_a_mark_is_reported_at_the_exit() {
     let mut assembler = assembler();
-    assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
-    let found = assembler.take(exit(50, 42), 61);
-    assert_eq!(found[0].trigger, None);
-    let victim = &found[0].victims[0].process;
+    assert_eq!(assembler.accept_record(unconfirmed(50, 42), 60), []);
+    let kills = assembler.accept_record(exit(50, 42), 61);
+    assert_eq!(kills[0].trigger, None);
+    let victim = &kills[0].victims[0].process;
     assert_eq!(victim.cgroup.as_deref(), Some("/kube/pod/leaf"));
 }
 
 #[test]
-fn a_kill_of_the_kernels_that_is_never_marked_is_no_incident() {
+fn a_sigkill_without_a_mark_is_no_kill() {
     let mut assembler = assembler();
-    assert_eq!(assembler.take(unconfirmed(50, 42), 60), []);
-    assert_eq!(assembler.expire(60 + 200_000_000), []);
+    assert_eq!(assembler.accept_record(unconfirmed(50, 42), 60), []);
+    assert_eq!(assembler.take_overdue(60 + 200_000_000), []);
     assert_eq!(assembler.deadline_ns(), None);
 }
 
 #[test]
-fn what_its_own_context_has_lost_is_taken_from_outside() {
+fn fields_that_are_gone_at_the_exit_are_the_triggers() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
-    assembler.take(from_outside(50, 42), 61);
+    assembler.accept_record(mark(50, 42, 42), 60);
+    assembler.accept_record(from_outside(50, 42), 61);
     let mut at_exit = autopsy_of(50, 42, 42);
     at_exit.known = known::COMM | known::CGROUP | known::AT_EXIT;
-    let found = assembler.take(Record::Autopsy(Box::new(at_exit)), 62);
-    let victim = &found[0].victims[0];
+    let kills = assembler.accept_record(Record::Autopsy(Box::new(at_exit)), 62);
+    let victim = &kills[0].victims[0];
     assert_eq!(victim.process.rss_bytes.unwrap().anon, 409_600);
     assert_eq!(
-        degraded(&found),
+        degraded(&kills),
         ["cmdline: read at its exit, where this was gone already"]
     );
 }
 
 #[test]
-fn where_nothing_follows_a_mark_it_is_told_at_once() {
-    let mut assembler = Assembler::new(PAGE, Expect::Nothing);
-    let found = assembler.take(mark(50, 42, 0), 60);
-    assert_eq!(found[0].victims[0].fate, Fate::Unseen);
-    assert_eq!(found[0].victims[0].process.pid, 42);
+fn without_autopsies_a_mark_is_reported_at_once() {
+    let mut assembler = Assembler::new(PAGE, AutopsyWait::None);
+    let kills = assembler.accept_record(mark(50, 42, 0), 60);
+    assert_eq!(kills[0].victims[0].reading, Reading::Unseen);
+    assert_eq!(kills[0].victims[0].process.pid, 42);
     assert_eq!(assembler.deadline_ns(), None);
 }
 
 #[test]
-fn lengths_beyond_the_arrays_are_taken_as_whole() {
+fn lengths_beyond_the_arrays_are_those_of_the_arrays() {
     let mut autopsy = autopsy_of(50, 42, 42);
     autopsy.cgroup_names_used = u32::MAX;
     autopsy.cmdline_read = u32::MAX;
-    let found = assembler().take(Record::Autopsy(Box::new(autopsy)), 60);
+    let kills = assembler().accept_record(Record::Autopsy(Box::new(autopsy)), 60);
     assert_eq!(
-        found[0].victims[0]
+        kills[0].victims[0]
             .process
             .cmdline
             .as_ref()
@@ -430,17 +433,17 @@ fn lengths_beyond_the_arrays_are_taken_as_whole() {
 }
 
 #[test]
-fn a_storm_beyond_the_bound_tells_the_oldest_early_and_loses_none() {
+fn a_storm_beyond_the_capacity_loses_no_kill() {
     let mut assembler = assembler();
-    let told: usize = (0..5000u32)
+    let early: usize = (0..5000u32)
         .map(|n| {
             assembler
-                .take(mark(u64::from(n) + 1, n + 1, n + 1), 60)
+                .accept_record(mark(u64::from(n) + 1, n + 1, n + 1), 60)
                 .len()
         })
         .sum();
-    assert_eq!(told, 5000 - 4096);
-    assert_eq!(told + assembler.expire(u64::MAX).len(), 5000);
+    assert_eq!(early, 5000 - 4096);
+    assert_eq!(early + assembler.take_overdue(u64::MAX).len(), 5000);
 }
 
 fn environment(mark_ns: u64, text: &[u8]) -> Record {
@@ -457,56 +460,56 @@ fn environment(mark_ns: u64, text: &[u8]) -> Record {
 }
 
 #[test]
-fn an_environment_goes_with_its_victim_as_far_as_it_is_allowed() {
-    let allow = Allow::new(vec!["APP*".parse().unwrap()]);
-    let mut assembler = assembler().allowing(allow);
-    assembler.take(mark(50, 42, 42), 60);
+fn a_victim_has_its_allowed_variables() {
+    let allow = AllowedVariables::new(vec!["APP*".parse().unwrap()]);
+    let mut assembler = assembler().with_allowed_variables(allow);
+    assembler.accept_record(mark(50, 42, 42), 60);
     let read = environment(50, b"SECRET=hunter2\0APP=a\0");
-    assert_eq!(assembler.take(read, 60), []);
-    let found = assembler.take(autopsy(50, 42, 42), 61);
-    let victim = &found[0].victims[0];
+    assert_eq!(assembler.accept_record(read, 60), []);
+    let kills = assembler.accept_record(autopsy(50, 42, 42), 61);
+    let victim = &kills[0].victims[0];
     let expected = [("APP".to_owned(), "a".to_owned())].into();
     assert_eq!(victim.process.environment, Some(expected));
-    assert!(!format!("{found:?}").contains("hunter2"));
+    assert!(!format!("{kills:?}").contains("hunter2"));
 
-    assembler.take(mark(70, 43, 43), 80);
-    let found = assembler.take(autopsy(70, 43, 43), 81);
-    let victim = &found[0].victims[0];
+    assembler.accept_record(mark(70, 43, 43), 80);
+    let kills = assembler.accept_record(autopsy(70, 43, 43), 81);
+    let victim = &kills[0].victims[0];
     assert_eq!(victim.process.environment, None);
-    let said = "environment: not read in its own context".to_owned();
-    assert!(victim.degraded.contains(&said), "{:?}", victim.degraded);
+    let reason = "environment: not read in its own context".to_owned();
+    assert!(victim.degraded.contains(&reason), "{:?}", victim.degraded);
 }
 
 #[test]
-fn where_nothing_is_allowed_an_environment_is_no_gap() {
+fn without_allowed_variables_an_environment_is_not_missing() {
     let mut assembler = assembler();
-    assembler.take(mark(50, 42, 42), 60);
-    let found = assembler.take(autopsy(50, 42, 42), 61);
-    let victim = &found[0].victims[0];
+    assembler.accept_record(mark(50, 42, 42), 60);
+    let kills = assembler.accept_record(autopsy(50, 42, 42), 61);
+    let victim = &kills[0].victims[0];
     assert_eq!(victim.process.environment, None);
     assert!(!format!("{:?}", victim.degraded).contains("environment"));
 }
 
 #[test]
-fn what_another_agent_has_told_is_not_told_again() {
+fn a_remembered_kill_is_not_reported_again() {
     let mut assembler = assembler();
-    assembler.remember([100]);
+    assembler.remember_reported([100]);
     for late in [mark(100, 9, 9), autopsy(100, 9, 9), exit(100, 9)] {
-        assert_eq!(assembler.take(late, 200), []);
+        assert_eq!(assembler.accept_record(late, 200), []);
     }
-    assert_eq!(assembler.end(), []);
-    assert_eq!(assembler.take(exit(300, 9), 400).len(), 1);
+    assert_eq!(assembler.finish(), []);
+    assert_eq!(assembler.accept_record(exit(300, 9), 400).len(), 1);
 }
 
 #[test]
-fn the_stamp_of_what_is_no_incident_is_told_once() {
+fn the_stamp_of_a_dismissed_sigkill_is_returned_once() {
     let mut assembler = assembler();
     let mut early = autopsy_of(100, 9, 9);
     early.known |= known::UNCONFIRMED;
-    assembler.take(Record::Autopsy(Box::new(early)), 100);
-    assembler.take(mark(200, 8, 8), 100);
-    assert!(assembler.dismissed().is_empty());
-    assert_eq!(assembler.expire(10_000_000_000).len(), 1);
-    assert_eq!(assembler.dismissed(), [100]);
-    assert!(assembler.dismissed().is_empty());
+    assembler.accept_record(Record::Autopsy(Box::new(early)), 100);
+    assembler.accept_record(mark(200, 8, 8), 100);
+    assert!(assembler.take_dismissed().is_empty());
+    assert_eq!(assembler.take_overdue(10_000_000_000).len(), 1);
+    assert_eq!(assembler.take_dismissed(), [100]);
+    assert!(assembler.take_dismissed().is_empty());
 }

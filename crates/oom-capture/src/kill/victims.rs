@@ -1,124 +1,145 @@
-//! What the assembler finds: kills that belong together, as the kernel's records tell them.
+//! A kill and its victims.
 
 use oom_agent_ebpf::{LISTED, Level};
 
-use super::{Control, Process, Trigger};
+use super::process::{Process, Trigger};
 
-/// Stamps that are kept of one OOM, to settle its kills.
+/// The most stamps of one kill.
 const STAMPS: usize = 1 << 16;
 
-/// One OOM: a kill, or the kills of one group.
+/// One decision of the OOM killer, with its victim, or with all victims of a `memory.oom.group`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kill {
     /// The kernel's stamp of the first mark: `CLOCK_MONOTONIC`, in ns.
     pub stamp_ns: u64,
-    /// Whose allocation it was; `None` when the mark was lost.
+    /// `None` when the mark's record was lost.
     pub trigger: Option<Trigger>,
-    /// What `out_of_memory` was given, where that is seen.
-    pub control: Option<Control>,
-    /// Who was killed, in the order of their marks: 256 at most.
+    /// `None` where `out_of_memory` is not probed.
+    pub control: Option<OomControl>,
+    /// In the order of their marks, 256 at most.
     pub victims: Vec<Victim>,
-    /// How many more were.
-    pub more: Unlisted,
-    /// How many the kernel has marked, where that is known: records can be lost.
+    /// The victims beyond those.
+    pub unlisted: UnlistedVictims,
+    /// How many victims the kernel marked, where that is known: records can be lost.
     pub marked: u64,
-    /// The stamps of all of them.
+    /// The stamps of all marks.
     pub stamps: Vec<u64>,
-    /// The end of its invocation of `out_of_memory` will be seen.
+    /// A program is attached to the return of `out_of_memory`, so the end of the invocation will be recorded.
     pub end_follows: bool,
-    /// The kernel counted its first victim twice, as it does when it kills that one's group.
+    /// The kernel counted the first victim twice, as it does when it kills that victim's group.
     pub first_twice: bool,
 }
 
-/// Victims that are only counted.
+/// The `struct oom_control` that `out_of_memory` was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OomControl {
+    /// When `out_of_memory` was entered; the same for all kills of one invocation.
+    pub invocation_ns: u64,
+    /// The path of `oom_control.memcg`; `None` when it could not be read.
+    pub memcg: Option<String>,
+    /// `oom_control.memcg` was null.
+    pub node: bool,
+    /// The limit of that cgroup, in pages.
+    pub limit_pages: Option<u64>,
+    /// `oom_control.totalpages`.
+    pub total_pages: u64,
+    /// `oom_control.gfp_mask`.
+    pub gfp_mask: u32,
+    /// `oom_control.order`.
+    pub order: i32,
+    /// `oom_control.constraint`.
+    pub constraint: u32,
+}
+
+/// Victims that are only counted, by their [`Reading`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unlisted {
-    /// By [`Fate`].
+pub struct UnlistedVictims {
+    /// [`Reading::Autopsied`].
     pub autopsied: u64,
-    /// By [`Fate`].
+    /// [`Reading::Outside`].
     pub outside: u64,
-    /// By [`Fate`].
+    /// [`Reading::Unseen`].
     pub unseen: u64,
-    /// By [`Fate`].
+    /// [`Reading::Counted`].
     pub counted: u64,
-    /// Those that were exiting already, however they were seen.
+    /// Those that were exiting already, with any reading.
     pub exiting: u64,
 }
 
-/// One victim.
+/// A process that the kernel chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Victim {
-    /// The process or, where the tracepoint tells no more, the thread that was marked.
-    pub marked: u32,
+    /// The process that was marked, or the thread where the tracepoint has no more.
+    pub marked_pid: u32,
     /// The kernel's stamp of its mark.
     pub stamp_ns: u64,
-    /// Only the pid is set when there was no autopsy.
+    /// Only the pid is known without an autopsy.
     pub process: Process,
-    /// How far it was seen.
-    pub fate: Fate,
-    /// It was on its way out before it was chosen: the kernel killed nothing.
+    /// How it was read.
+    pub reading: Reading,
+    /// It was exiting before it was chosen: the kernel killed nothing.
     pub exiting: bool,
-    /// Its memory cgroup and the ancestors, leaf first.
+    /// The page counters of its memory cgroup and the ancestors, leaf first.
     pub levels: Vec<Level>,
     /// The path of the cgroup that died as one with it.
     pub group: Option<String>,
-    /// How many levels above its cgroup the nearest one is that its parent is in, too.
+    /// How many levels above its cgroup the nearest one is that also contains its parent process.
     pub parent_above: Option<u32>,
-    /// The same of the first process of its PID namespace.
+    /// The same for the first process of its PID namespace.
     pub reaper_above: Option<u32>,
-    /// Why something is known in part only, or all of it was read in another way than it should be.
+    /// Fields that are incomplete or were read in a fallback way, each with the reason.
     pub degraded: Vec<String>,
-    /// Why what is not known of it is not: of each source that was asked.
+    /// Why each source that was read lacks fields; see [`note_missing_fields`](Self::note_missing_fields).
     pub missing: Vec<String>,
 }
 
-/// How far a victim was seen.
+/// How a victim was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
-    /// It was read in its own context, or at its exit.
+pub enum Reading {
+    /// In its own context, or at its exit.
     Autopsied,
-    /// It was read by the trigger, when it was marked: all but its command line.
+    /// By the trigger at the mark: all but the command line.
     Outside,
-    /// Neither was seen in time.
+    /// Not at all: neither record came in time.
     #[default]
     Unseen,
-    /// It was not read, as enough of its group were.
+    /// Not at all, because enough victims of its group were.
     Counted,
 }
 
 // === impl Kill ===
 
 impl Kill {
-    /// Whether a cgroup died as one (`memory.oom.group`), be it of a single process. Where the
-    /// kernel's choice is exiting already it kills no group.
+    /// Whether a cgroup died as one (`memory.oom.group`), if only with a single process. The kernel kills no group
+    /// where its choice is exiting already.
     pub fn is_group(&self) -> bool {
         let victim = |victim: &Victim| !victim.exiting && victim.group.is_some();
         self.victim_count() > 1 || self.victims.iter().any(victim)
     }
 
-    /// How many were killed.
+    /// How many processes were killed.
     pub fn victim_count(&self) -> u64 {
-        self.seen().max(self.marked)
+        self.recorded().max(self.marked)
     }
 
-    /// Of how many a record has come.
-    fn seen(&self) -> u64 {
-        self.victims.len() as u64 + self.more.count()
+    /// How many victims have a record.
+    fn recorded(&self) -> u64 {
+        self.victims.len() as u64 + self.unlisted.count()
     }
 
-    /// By how much this has raised the kernel's own count of kills, `oom_kill` of /proc/vmstat.
+    /// By how much this kill raised the kernel's own count, `oom_kill` of /proc/vmstat.
     pub fn counted_by_kernel(&self) -> u64 {
         let exiting = self.victims.iter().filter(|victim| victim.exiting).count() as u64;
-        self.seen() - exiting - self.more.exiting + u64::from(self.first_twice)
+        self.recorded() - exiting - self.unlisted.exiting + u64::from(self.first_twice)
     }
 
-    /// Takes in another kill of the same OOM.
+    /// Adds another kill of the same invocation.
     pub(super) fn fold(&mut self, other: Self) {
         self.stamp_ns = self.stamp_ns.min(other.stamp_ns);
         self.trigger = self.trigger.take().or(other.trigger);
         self.control = self.control.take().or(other.control);
         for victim in other.victims {
-            // Where a mark names a thread, a process can be marked by two of them. It dies once.
+            // Where a mark names a thread, two marks can be of one process.
             if self
                 .victims
                 .iter()
@@ -134,29 +155,28 @@ impl Kill {
         self.victims.sort_by_key(|victim| victim.stamp_ns);
         let listed = LISTED as usize;
         while self.victims.len() > listed {
-            // What becomes of the container is told by its first process: that one stays.
+            // The first process stays listed: its death is the container's.
             let last = self.victims.iter().rposition(|victim| !victim.is_reaper());
             let last = last.unwrap_or(listed);
-            self.more.add(&self.victims.remove(last));
+            self.unlisted.add(&self.victims.remove(last));
         }
     }
 }
 
-// === impl Unlisted ===
+// === impl UnlistedVictims ===
 
-impl Unlisted {
-    /// All of them.
-    pub fn count(&self) -> u64 {
+impl UnlistedVictims {
+    fn count(&self) -> u64 {
         self.autopsied + self.outside + self.unseen + self.counted + self.exiting
     }
 
     fn add(&mut self, victim: &Victim) {
-        let count = match victim.fate {
+        let count = match victim.reading {
             _ if victim.exiting => &mut self.exiting,
-            Fate::Autopsied => &mut self.autopsied,
-            Fate::Outside => &mut self.outside,
-            Fate::Unseen => &mut self.unseen,
-            Fate::Counted => &mut self.counted,
+            Reading::Autopsied => &mut self.autopsied,
+            Reading::Outside => &mut self.outside,
+            Reading::Unseen => &mut self.unseen,
+            Reading::Counted => &mut self.counted,
         };
         *count += 1;
     }
@@ -165,8 +185,8 @@ impl Unlisted {
 // === impl Victim ===
 
 impl Victim {
-    /// Takes over what only the other reading of the same victim has; and what it held, as the other is
-    /// from when it was marked, and it may have given that back since.
+    /// Takes over what only the trigger's reading of the same victim has, and its memory: that reading is from the
+    /// mark, and the victim may have freed memory since.
     pub(super) fn fill_from(&mut self, other: Self) {
         let (mine, theirs) = (&mut self.process, other.process);
         mine.comm = mine.comm.take().or(theirs.comm);
@@ -186,9 +206,9 @@ impl Victim {
         }
     }
 
-    /// Says of every field that is not known why. To be called when all sources have been asked:
-    /// what a later one tells is known.
-    pub fn say_missing(&mut self) {
+    /// Notes in [`degraded`](Self::degraded) why each missing field is missing. To be called after the last source
+    /// was read, as each can fill fields.
+    pub fn note_missing_fields(&mut self) {
         if self.missing.is_empty() {
             return;
         }
@@ -206,18 +226,18 @@ impl Victim {
             ("cmdline", victim.cmdline.is_none()),
         ];
         for (field, missing) in missing {
-            let said = self.degraded.iter().any(|entry| {
+            let is_noted = self.degraded.iter().any(|entry| {
                 entry
                     .strip_prefix(field)
                     .is_some_and(|rest| rest.starts_with(':'))
             });
-            if missing && !said {
+            if missing && !is_noted {
                 self.degraded.push(format!("{field}: {reason}"));
             }
         }
     }
 
-    /// Whether it is the first process of its PID namespace, be it a container's or one within.
+    /// Whether it is the first process of a PID namespace other than the host's.
     pub fn is_reaper(&self) -> bool {
         let victim = &self.process;
         victim.namespace_level.is_some_and(|level| level > 0) && victim.namespace_pid == Some(1)

@@ -1,4 +1,4 @@
-//! What is taken from the kernel's BTF: the offsets of members, and where the programs attach.
+//! Where the programs attach, and the types of the kernel's BTF that aya needs for that.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::btf::{Btf, kind};
 use super::error::BtfError;
-use super::object::Method;
 use super::offsets::{self, Offsets};
-use super::skeleton::{self, Named};
+use super::options::Method;
+use super::skeleton::{self, NamedType};
 
 /// Where the kernel shows its own BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -33,21 +33,20 @@ macro_rules! tracepoint {
 /// A BTF program and its tracepoint.
 pub(super) type BtfProgram = (&'static str, Tracepoint);
 
-/// Without it a mark would be remembered for ever, so nothing is where this is not.
+/// Frees marks. The programs that remember marks are attached only with this one.
 pub(super) const FREE: BtfProgram = ("sched_process_free", tracepoint!("sched_process_free"));
 pub(super) const EXIT: BtfProgram = ("sched_process_exit", tracepoint!("sched_process_exit"));
 pub(super) const DELIVER: BtfProgram = ("signal_deliver", tracepoint!("signal_deliver"));
 pub(super) const GENERATE: BtfProgram = ("signal_generate", tracepoint!("signal_generate"));
-/// Without it nothing is seen.
+/// Records marks. It is required.
 pub(super) const MARK: BtfProgram = ("mark_victim_btf", tracepoint!("mark_victim"));
 pub(super) const BTF_PROGRAMS: [BtfProgram; 5] = [FREE, EXIT, DELIVER, GENERATE, MARK];
 
-/// The kernel's function that every OOM goes through, and the programs for it.
+/// The kernel's function that every OOM goes through.
 pub(super) const OUT_OF_MEMORY: &str = "out_of_memory";
 
-pub(super) type Kill = Option<(aya::Btf, Offsets)>;
-
-pub(super) fn kernel_btf(method: Method) -> Result<Kill, BtfError> {
+/// Reads the kernel's BTF; `None` where the method needs none.
+pub(super) fn read_kernel_btf(method: Method) -> Result<Option<(aya::Btf, Offsets)>, BtfError> {
     if method == Method::Classic {
         return Ok(None);
     }
@@ -57,8 +56,8 @@ pub(super) fn kernel_btf(method: Method) -> Result<Kill, BtfError> {
         source,
     })?;
     let kernel = Btf::parse(blob)?;
-    let offsets = offsets::resolve(&kernel);
-    let skeleton = skeleton::blob(attach_points(&kernel));
+    let offsets = offsets::resolve_offsets(&kernel);
+    let skeleton = skeleton::build_skeleton(find_attach_points(&kernel));
     let btf =
         aya::Btf::parse(&skeleton, Endianness::default()).map_err(|source| BtfError::Aya {
             source: Box::new(source),
@@ -66,26 +65,28 @@ pub(super) fn kernel_btf(method: Method) -> Result<Kill, BtfError> {
     Ok(Some((btf, offsets)))
 }
 
-/// What aya looks up in a BTF to attach the programs.
-fn attach_points(kernel: &Btf) -> Vec<Named<'static>> {
+/// The types that aya looks up to attach the programs.
+fn find_attach_points(kernel: &Btf) -> Vec<NamedType<'static>> {
     let tracepoints = BTF_PROGRAMS.iter().filter_map(|(_, tracepoint)| {
-        Some(Named {
-            type_id: kernel.typedef(tracepoint.typedef)?,
+        Some(NamedType {
+            type_id: kernel.find_typedef(tracepoint.typedef)?,
             kind: kind::TYPEDEF,
             name: tracepoint.typedef,
         })
     });
-    let function = kernel.function(OUT_OF_MEMORY).map(|type_id| Named {
-        type_id,
-        kind: kind::FUNC,
-        name: OUT_OF_MEMORY,
-    });
+    let function = kernel
+        .find_function(OUT_OF_MEMORY)
+        .map(|type_id| NamedType {
+            type_id,
+            kind: kind::FUNC,
+            name: OUT_OF_MEMORY,
+        });
     tracepoints.chain(function).collect()
 }
 
-/// A loader; a `tuned` one has not parsed the kernel's BTF, which this object has no use for: there is no
-/// way to ask for that, so for a moment no file can be opened.
-pub(super) fn loader(tuned: bool) -> EbpfLoader<'static> {
+/// A loader. A `tuned` one does not parse the kernel's BTF, which this object does not need. aya has no option for
+/// that, so no file can be opened for a moment.
+pub(super) fn new_loader(tuned: bool) -> EbpfLoader<'static> {
     if !tuned {
         return EbpfLoader::new();
     }
@@ -97,8 +98,8 @@ pub(super) fn loader(tuned: bool) -> EbpfLoader<'static> {
     let limited = setrlimit(Resource::Nofile, none);
     let mut loader = EbpfLoader::new();
     if let Err(error) = limited.and_then(|()| setrlimit(Resource::Nofile, limit)) {
-        // It costs memory, and no more.
-        tracing::debug!(%error, "aya parsed the kernel's BTF for nothing");
+        // This costs memory only.
+        tracing::debug!(%error, "aya has parsed the kernel's BTF, which is not needed");
     }
     loader.btf(None);
     loader

@@ -1,11 +1,11 @@
 //! A reader of the kernel's BTF, for the offsets of structure members.
 //!
-//! The format: <https://docs.kernel.org/bpf/btf.html>. It reads the blob in place and
-//! keeps four bytes a type: `vmlinux` has over 120,000 of them.
+//! The format: <https://docs.kernel.org/bpf/btf.html>. The blob is read in place, with an index of four bytes for
+//! each type: `vmlinux` has over 120,000 of them.
 
 use super::error::BtfError;
 
-/// BTF's own numbers of the kinds that are looked at here.
+/// BTF's numbers of kinds.
 pub(super) mod kind {
     pub(in crate::probe) const INT: u32 = 1;
     pub(in crate::probe) const PTR: u32 = 2;
@@ -41,10 +41,10 @@ pub(super) struct Btf {
     starts: Vec<u32>,
 }
 
-/// A member of a structure: how far from its start, and of which type.
+/// A member of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {
-    /// In bytes.
+    /// From the start of the structure, in bytes.
     pub(super) offset: u32,
     pub(super) type_id: u32,
 }
@@ -54,10 +54,10 @@ struct Type {
     name: u32,
     kind: u32,
     vlen: u32,
-    /// `info`'s top bit: a structure's member offsets have a bit-field's size in their top byte.
+    /// `info`'s top bit: member offsets have the size of a bit-field in their top byte.
     kind_flag: bool,
     size_or_id: u32,
-    /// Where what follows the common part starts in the blob.
+    /// Where the part after the common one starts in the blob.
     rest: usize,
 }
 
@@ -66,7 +66,7 @@ struct Type {
 impl Btf {
     /// Indexes a blob of this machine's byte order.
     pub(super) fn parse(blob: Vec<u8>) -> Result<Self, BtfError> {
-        let header = |at: usize| word(&blob, at).ok_or(BtfError::Truncated { at });
+        let header = |at: usize| read_word(&blob, at).ok_or(BtfError::Truncated { at });
         let magic_and_version = header(0)?;
         if magic_and_version & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Magic {
@@ -81,7 +81,7 @@ impl Btf {
         let mut starts = vec![0];
         let mut at = types;
         while at < end {
-            let ty = type_at(&blob, at).ok_or(BtfError::Truncated { at })?;
+            let ty = read_type(&blob, at).ok_or(BtfError::Truncated { at })?;
             let size = ty.trailing_size().ok_or(BtfError::Kind {
                 kind: ty.kind,
                 type_id: starts.len(),
@@ -96,28 +96,26 @@ impl Btf {
         })
     }
 
-    /// The structure or union of this name.
-    pub(super) fn structure(&self, name: &str) -> Option<u32> {
+    /// A structure or union.
+    pub(super) fn find_structure(&self, name: &str) -> Option<u32> {
         self.find(name, |ty| ty.kind == kind::STRUCT || ty.kind == kind::UNION)
     }
 
-    /// The typedef of this name.
-    pub(super) fn typedef(&self, name: &str) -> Option<u32> {
+    pub(super) fn find_typedef(&self, name: &str) -> Option<u32> {
         self.find(name, |ty| ty.kind == kind::TYPEDEF)
     }
 
-    /// The function of this name.
-    pub(super) fn function(&self, name: &str) -> Option<u32> {
+    pub(super) fn find_function(&self, name: &str) -> Option<u32> {
         self.find(name, |ty| ty.kind == kind::FUNC)
     }
 
-    /// The member `name` of a structure, looked for in its anonymous members too.
-    pub(super) fn member(&self, structure: u32, name: &str) -> Option<Member> {
-        self.member_within(structure, name, MAX_NESTING)
+    /// Finds a member of a structure, in its anonymous members too.
+    pub(super) fn find_member(&self, structure: u32, name: &str) -> Option<Member> {
+        self.find_member_within(structure, name, MAX_NESTING)
     }
 
-    /// The value of an enumerator, whichever enum has it.
-    pub(super) fn enumerator(&self, name: &str) -> Option<u32> {
+    /// The value of an enumerator of any enum.
+    pub(super) fn find_enumerator(&self, name: &str) -> Option<u32> {
         (1..self.starts.len()).find_map(|id| {
             let ty = self.get(u32::try_from(id).ok()?)?;
             let entry = match ty.kind {
@@ -127,65 +125,64 @@ impl Btf {
             };
             (0..ty.vlen as usize)
                 .map(|n| ty.rest + n * entry)
-                .find(|at| self.names(*at, name))
-                .and_then(|at| word(&self.blob, at + 4))
+                .find(|at| self.has_name_at(*at, name))
+                .and_then(|at| read_word(&self.blob, at + 4))
         })
     }
 
-    /// The type of an array's elements.
-    pub(super) fn element(&self, array: u32) -> Option<u32> {
-        let ty = self.get(self.bare(array)?)?;
-        (ty.kind == kind::ARRAY).then(|| word(&self.blob, ty.rest))?
+    pub(super) fn element_type(&self, array: u32) -> Option<u32> {
+        let ty = self.get(self.resolve_type(array)?)?;
+        (ty.kind == kind::ARRAY).then(|| read_word(&self.blob, ty.rest))?
     }
 
-    /// Size of a structure or union, in bytes.
-    pub(super) fn size(&self, type_id: u32) -> Option<u32> {
-        let ty = self.get(self.bare(type_id)?)?;
+    /// Size of a structure, union or integer, in bytes.
+    pub(super) fn type_size(&self, type_id: u32) -> Option<u32> {
+        let ty = self.get(self.resolve_type(type_id)?)?;
         matches!(ty.kind, kind::STRUCT | kind::UNION | kind::INT).then_some(ty.size_or_id)
     }
 
-    /// Whether a type is a structure, once typedefs and qualifiers are taken off.
+    /// Whether a type is a structure, behind typedefs and qualifiers.
     pub(super) fn is_structure(&self, type_id: u32) -> bool {
-        self.bare(type_id)
+        self.resolve_type(type_id)
             .and_then(|id| self.get(id))
             .is_some_and(|ty| matches!(ty.kind, kind::STRUCT | kind::UNION))
     }
 
-    /// Whether parameter `n` of the function pointer type of this name is a pointer to a structure.
-    /// `btf_trace_NAME` is such a type for every tracepoint; its parameter 0 is the probe's own data.
+    /// Whether parameter `n` of this function pointer type is a pointer to a structure. `btf_trace_NAME` is such a
+    /// type for every tracepoint; its parameter 0 is the probe's own data.
     pub(super) fn takes_structure(&self, typedef: &str, n: u32) -> Option<bool> {
-        let pointer = self.get(self.bare(self.typedef(typedef)?)?)?;
-        let prototype = self.get(self.bare(pointer.size_or_id)?)?;
+        let pointer = self.get(self.resolve_type(self.find_typedef(typedef)?)?)?;
+        let prototype = self.get(self.resolve_type(pointer.size_or_id)?)?;
         if prototype.kind != kind::FUNC_PROTO || n >= prototype.vlen {
             return None;
         }
-        let parameter = word(&self.blob, prototype.rest + n as usize * 8 + 4)?;
-        let parameter = self.get(self.bare(parameter)?)?;
+        let parameter = read_word(&self.blob, prototype.rest + n as usize * 8 + 4)?;
+        let parameter = self.get(self.resolve_type(parameter)?)?;
         Some(parameter.kind == kind::PTR && self.is_structure(parameter.size_or_id))
     }
 
-    fn member_within(&self, structure: u32, name: &str, nesting: u32) -> Option<Member> {
+    fn find_member_within(&self, structure: u32, name: &str, nesting: u32) -> Option<Member> {
         let nesting = nesting.checked_sub(1)?;
-        let ty = self.get(self.bare(structure)?)?;
+        let ty = self.get(self.resolve_type(structure)?)?;
         if !matches!(ty.kind, kind::STRUCT | kind::UNION) {
             return None;
         }
         (0..ty.vlen as usize).find_map(|n| {
             let at = ty.rest + n * 12;
-            let type_id = word(&self.blob, at + 4)?;
-            let bits = word(&self.blob, at + 8)?;
+            let type_id = read_word(&self.blob, at + 4)?;
+            let bits = read_word(&self.blob, at + 8)?;
             let offset = if ty.kind_flag {
                 bits & 0x00ff_ffff
             } else {
                 bits
             } / 8;
-            if self.names(at, name) {
+            if self.has_name_at(at, name) {
                 return Some(Member { offset, type_id });
             }
-            if word(&self.blob, at)? != 0 && !self.names(at, "") {
+            if read_word(&self.blob, at)? != 0 && !self.has_name_at(at, "") {
                 return None;
             }
-            let inner = self.member_within(type_id, name, nesting)?;
+            let inner = self.find_member_within(type_id, name, nesting)?;
             Some(Member {
                 offset: offset.checked_add(inner.offset)?,
                 ..inner
@@ -193,8 +190,8 @@ impl Btf {
         })
     }
 
-    /// Takes typedefs, qualifiers and tags off.
-    fn bare(&self, mut type_id: u32) -> Option<u32> {
+    /// Resolves typedefs, qualifiers and tags.
+    fn resolve_type(&self, mut type_id: u32) -> Option<u32> {
         for _ in 0..MAX_NESTING {
             let ty = self.get(type_id)?;
             match ty.kind {
@@ -207,11 +204,11 @@ impl Btf {
         None
     }
 
-    fn find(&self, name: &str, wanted: impl Fn(&Type) -> bool) -> Option<u32> {
+    fn find(&self, name: &str, is_wanted: impl Fn(&Type) -> bool) -> Option<u32> {
         (1..self.starts.len()).find_map(|id| {
             let id = u32::try_from(id).ok()?;
             let ty = self.get(id)?;
-            (wanted(&ty) && self.is_string(ty.name, name)).then_some(id)
+            (is_wanted(&ty) && self.is_string(ty.name, name)).then_some(id)
         })
     }
 
@@ -219,12 +216,12 @@ impl Btf {
         if type_id == 0 {
             return None;
         }
-        type_at(&self.blob, *self.starts.get(type_id as usize)? as usize)
+        read_type(&self.blob, *self.starts.get(type_id as usize)? as usize)
     }
 
-    /// Whether the name offset stored at `at` is that of `name`.
-    fn names(&self, at: usize, name: &str) -> bool {
-        word(&self.blob, at).is_some_and(|offset| self.is_string(offset, name))
+    /// Whether the name offset at `at` is that of `name`.
+    fn has_name_at(&self, at: usize, name: &str) -> bool {
+        read_word(&self.blob, at).is_some_and(|offset| self.is_string(offset, name))
     }
 
     fn is_string(&self, offset: u32, name: &str) -> bool {
@@ -239,7 +236,7 @@ impl Btf {
 // === impl Type ===
 
 impl Type {
-    /// Size of what follows the common part; `None` for a kind that is not known here.
+    /// Size of the part after the common one; `None` for an unknown kind.
     fn trailing_size(&self) -> Option<usize> {
         let vlen = self.vlen as usize;
         Some(match self.kind {
@@ -261,19 +258,19 @@ impl Type {
     }
 }
 
-fn type_at(blob: &[u8], at: usize) -> Option<Type> {
-    let info = word(blob, at.checked_add(4)?)?;
+fn read_type(blob: &[u8], at: usize) -> Option<Type> {
+    let info = read_word(blob, at.checked_add(4)?)?;
     Some(Type {
-        name: word(blob, at)?,
+        name: read_word(blob, at)?,
         kind: info >> 24 & 0x1f,
         vlen: info & 0xffff,
         kind_flag: info >> 31 == 1,
-        size_or_id: word(blob, at.checked_add(8)?)?,
+        size_or_id: read_word(blob, at.checked_add(8)?)?,
         rest: at.checked_add(12)?,
     })
 }
 
-fn word(blob: &[u8], at: usize) -> Option<u32> {
+fn read_word(blob: &[u8], at: usize) -> Option<u32> {
     blob.get(at..)?
         .first_chunk::<4>()
         .map(|bytes| u32::from_ne_bytes(*bytes))

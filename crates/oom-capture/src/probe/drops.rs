@@ -4,34 +4,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{MapData, PerCpuArray};
 use oom_agent_ebpf::drops;
 
-/// Reads what is lost between the kernel and the pipeline.
+/// Counters of records that were lost on their way to the handler.
 #[derive(Clone)]
-pub struct Drops {
+pub struct DropCounters {
     kernel: Arc<PerCpuArray<MapData, u64>>,
     pub(super) malformed: Arc<AtomicU64>,
     pub(super) not_kept: Arc<AtomicU64>,
-    /// Told once, when the programs are attached.
+    /// Known when the programs are attached.
     pub(super) discarded: u64,
 }
 
-/// Records that never reached the pipeline.
+/// Counts of lost records since the programs were attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// The ring was full.
+pub struct DropCounts {
+    /// Records that found the ring full.
     pub ring_full: u64,
-    /// A victim could not be remembered between its mark and its end.
+    /// Victims that found no room in the map of marks, so they have no autopsies.
     pub marks_full: u64,
-    /// A ring item was no record.
+    /// Items of the ring that were no records.
     pub malformed: u64,
-    /// A record found no room among those that are kept until their kill is told.
+    /// Records that found no room in the [pinned maps](super::PinnedRecords).
     pub not_kept: u64,
-    /// Rings of another version that were removed with what was in them.
+    /// Pinned rings of another version that were removed unread.
     pub discarded: u64,
 }
 
-// === impl Drops ===
+// === impl DropCounters ===
 
-impl Drops {
+impl DropCounters {
     pub(super) fn new(kernel: PerCpuArray<MapData, u64>) -> Self {
         Self {
             kernel: Arc::new(kernel),
@@ -41,8 +41,8 @@ impl Drops {
         }
     }
 
-    /// Up to now. What cannot be read is zero, and logged.
-    pub fn read(&self) -> Lost {
+    /// Reads all counters. One that cannot be read is 0, and logged.
+    pub fn read(&self) -> DropCounts {
         let count = |index: u32| {
             self.kernel
                 .get(&index, 0)
@@ -50,7 +50,7 @@ impl Drops {
                 .inspect_err(|error| tracing::warn!(%error, "cannot read the count of drops"))
                 .unwrap_or(0)
         };
-        Lost {
+        DropCounts {
             ring_full: count(drops::RING_FULL),
             marks_full: count(drops::MARKS_FULL),
             malformed: self.malformed.load(Ordering::Relaxed),

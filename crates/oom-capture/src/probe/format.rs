@@ -1,44 +1,38 @@
-//! Where the classic tracepoint's record has its fields: its `format` file in tracefs.
+//! The offset of a field in the classic tracepoint's record, by the tracepoint's `format` file in tracefs.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where tracefs is mounted, now and of old.
+/// Where tracefs is mounted, in newer and older systems.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 const MARK_VICTIM: &str = "events/oom/mark_victim/format";
 
-/// Why it is not known where `pid` is. `Display` leaves the source out.
+/// Why the offset of `pid` is not known. `Display` leaves the source out.
+#[expect(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
-    /// No tracefs, or no right to read it.
     #[error("cannot read {path}")]
     Read {
-        /// Of the file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// It tells of no such field.
-    #[error("{path} tells of no `pid` of 4 bytes")]
-    Field {
-        /// Of the file.
-        path: PathBuf,
-    },
+    #[error("{path} has no field `pid` of 4 bytes")]
+    Field { path: PathBuf },
 }
 
-/// Offset of `pid` in the record of `oom:mark_victim`, in bytes.
-pub(super) fn mark_victim_pid() -> Result<u32, FormatError> {
+/// Finds the offset of `pid` in the record of `oom:mark_victim`, in bytes.
+pub(super) fn find_pid_offset() -> Result<u32, FormatError> {
     let mut failed = None;
     for mount in TRACEFS {
         let path = Path::new(mount).join(MARK_VICTIM);
         match std::fs::read_to_string(&path) {
             Ok(format) => {
-                return field(&format, "pid", 4).ok_or(FormatError::Field { path });
+                return parse_field_offset(&format, "pid", 4).ok_or(FormatError::Field { path });
             }
-            // The first one's reason is the one to tell.
+            // The first mount's error is the one that helps.
             Err(source) => failed = failed.or(Some(FormatError::Read { path, source })),
         }
     }
@@ -47,8 +41,8 @@ pub(super) fn mark_victim_pid() -> Result<u32, FormatError> {
     }))
 }
 
-/// The offset of a field, `\tfield:int pid;\toffset:8;\tsize:4;\tsigned:1;`, of that size.
-pub(super) fn field(format: &str, name: &str, size: u32) -> Option<u32> {
+/// The offset of a field of this size: `\tfield:int pid;\toffset:8;\tsize:4;\tsigned:1;`.
+fn parse_field_offset(format: &str, name: &str, size: u32) -> Option<u32> {
     format.lines().find_map(|line| {
         let mut parts = line.trim().split(';').map(str::trim);
         let declared = parts.next()?.strip_prefix("field:")?;
@@ -98,7 +92,7 @@ print fmt: \"pid=%d\", REC->pid
 print fmt: \"pid=%d comm=%s total-vm:%lukB\", REC->pid, __get_str(comm), REC->total_vm
 ";
 
-    /// Kernels with the older patches for real time: a fifth common field.
+    /// Kernels with the older real-time patches have a fifth common field.
     const LAZY: &str = "name: mark_victim
 ID: 551
 format:
@@ -114,14 +108,14 @@ print fmt: \"pid=%d\", REC->pid
 ";
 
     #[test]
-    fn the_pid_in_every_layout() {
+    fn the_pid_is_found_in_every_layout() {
         let check = |format: &str, expect: Option<u32>| {
-            assert_eq!(field(format, "pid", 4), expect, "{format}");
+            assert_eq!(parse_field_offset(format, "pid", 4), expect, "{format}");
         };
         check(&format!("{COMMON}{SHORT}"), Some(8));
         check(&format!("{COMMON}{LONG}"), Some(8));
         check(LAZY, Some(12));
-        // common_pid is another one, and so is a pid of another size.
+        // Neither common_pid nor a pid of another size is the one.
         check(COMMON, None);
         check("\tfield:u64 pid;\toffset:8;\tsize:8;\tsigned:0;", None);
         check("", None);
@@ -130,14 +124,14 @@ print fmt: \"pid=%d\", REC->pid
     #[test]
     fn other_fields_are_found_by_their_names() {
         let long = format!("{COMMON}{LONG}");
-        assert_eq!(field(&long, "comm", 4), Some(12));
-        assert_eq!(field(&long, "anon_rss", 8), Some(24));
+        assert_eq!(parse_field_offset(&long, "comm", 4), Some(12));
+        assert_eq!(parse_field_offset(&long, "anon_rss", 8), Some(24));
     }
 
     proptest! {
         #[test]
-        fn any_text_gives_an_answer(text in "(\tfield:|offset:|size:|pid|;|\n|[0-9]| |.){0,60}") {
-            let _found = field(&text, "pid", 4);
+        fn any_text_is_read_without_a_panic(text in "(\tfield:|offset:|size:|pid|;|\n|[0-9]| |.){0,60}") {
+            let _found = parse_field_offset(&text, "pid", 4);
         }
     }
 }

@@ -1,134 +1,112 @@
-//! The BPF object: loaded with this kernel's offsets, its programs put through the verifier.
+//! The BPF object: loaded with this kernel's offsets and attached.
 
 use std::sync::Arc;
 
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, FEntry, FExit, KProbe, Program, ProgramError, TracePoint};
 use aya_log::EbpfLogger;
 use oom_agent_ebpf::{CLASSIC_PID_OFFSET, in_use};
 
 use super::attach_points::{
-    BTF_PROGRAMS, BtfProgram, DELIVER, EXIT, FREE, GENERATE, MARK, OUT_OF_MEMORY, kernel_btf,
-    loader,
+    BTF_PROGRAMS, BtfProgram, DELIVER, EXIT, FREE, GENERATE, MARK, OUT_OF_MEMORY, new_loader,
+    read_kernel_btf,
 };
-use super::drops::Drops;
+use super::drops::DropCounters;
 use super::error::ProbeError;
 use super::format::{self, FormatError};
-use super::kept::Kept;
-use super::offsets::Offsets;
-use super::own_cgroup::PROGRAM as OWN_CGROUP;
-use super::pins::{self, PinError, Pins};
-use super::{Pinned, Wanted};
+use super::options::{AttachOptions, Method};
+use super::pinned_records::PinnedRecords;
+use super::pins::{self, PinError, PinStatus, Pins};
 
 /// The program for a kernel without BTF.
 const CLASSIC_PROGRAM: &str = "mark_victim";
 
-/// The map that says which programs are attached.
+/// The program of `own_cgroup`.
+pub(super) const OWN_CGROUP: &str = "own_cgroup";
+
+/// The map with the bits of the attached programs.
 const IN_USE: &str = "IN_USE";
 
-/// What is built in. Made by `cargo xtask build-ebpf`.
+/// Built by `cargo xtask build-ebpf`.
 pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/oom-agent-ebpf.o"));
 
-/// The programs for [`OUT_OF_MEMORY`].
+// The programs for the entry of `out_of_memory`.
 const FENTRY_PROGRAM: &str = "out_of_memory_fentry";
 const KPROBE_PROGRAM: &str = "out_of_memory";
 
-/// The programs for its return.
+// The programs for its return.
 const FEXIT_PROGRAM: &str = "out_of_memory_fexit";
 const KRETPROBE_PROGRAM: &str = "out_of_memory_return";
 
-/// Maps of which the oldest entries make room, and for how many there is room.
+/// Maps whose oldest entries make room, and their capacities.
 const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("TOLD", 1024)];
-/// How many more the kernel keeps aside for each CPU: `LOCAL_FREE_TARGET` of its
-/// `kernel/bpf/bpf_lru_list.c`.
-const ASIDE: u32 = 128;
+/// Entries that the kernel reserves for each CPU: `LOCAL_FREE_TARGET` of its `kernel/bpf/bpf_lru_list.c`.
+const RESERVED_PER_CPU: u32 = 128;
 
-/// Bytes of the ring that has environments, too: of 8 KiB each.
+/// Size of a ring with environments, of 8 KiB each, in bytes.
 const RING_WITH_ENVIRONMENTS: u32 = 8 << 20;
-/// A group of 600 makes less than that, with the short layout of `oom:mark_victim` too.
+/// Size of a ring without, in bytes. The records of a group of 600 fit, with the short layout of `oom:mark_victim` too.
 const RING: u32 = 4 << 20;
 
-/// How the programs are attached to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// `btf` if the kernel has BTF, else `classic`.
-    Auto,
-    /// BTF tracepoints: the victim is read in its own context.
-    Btf,
-    /// `btf` without fentry and kprobes, for hosts whose policy forbids them: the limit that was hit is
-    /// taken from `memory.events.local`, or inferred.
-    Tracepoints,
-    /// The classic tracepoint: the victim is read from /proc, which can come too late.
-    Classic,
-}
-
-/// An object in the kernel, with nothing attached yet.
+/// An object whose maps are in the kernel.
 pub(super) struct Object {
     pub(super) ebpf: Ebpf,
-    /// What aya needs of the kernel's BTF; `None` means the classic tracepoint.
+    /// The part of the kernel's BTF that aya needs; `None` with the classic tracepoint.
     btf: Option<aya::Btf>,
-    /// Members that this kernel lacks.
     pub(super) missing: Vec<&'static str>,
-    /// Why BTF is not used, where `Auto` gave it up.
-    pub(super) no_btf: Option<ProbeError>,
-    /// The programs that this kernel does not take, of those that more is known by.
+    pub(super) btf_error: Option<ProbeError>,
     pub(super) refused: Vec<ProbeError>,
-    /// Why the offset of the classic record's `pid` is a guess.
-    pub(super) no_format: Option<FormatError>,
-    /// Where all that is to outlive this is; `None` where nothing is.
+    pub(super) format_error: Option<FormatError>,
     pins: Option<Pins>,
-    /// Why nothing is pinned, where that was wished for.
-    no_pins: Option<PinError>,
+    /// Why nothing is pinned although it is in the options.
+    pin_error: Option<PinError>,
     discarded: u64,
     /// The bits of [`in_use`].
     in_use: u32,
 }
 
-/// What the verifier made of one program.
+/// A program that the kernel's verifier has accepted.
 #[derive(Debug)]
-pub struct Verified {
-    /// Its name in the object.
+pub struct VerifiedProgram {
+    /// The program's name in the object.
     pub program: &'static str,
-    /// Instructions that the verifier walked through; the kernel tells from 5.16 on.
+    /// Instructions that the verifier walked through; known from Linux 5.16 on.
     pub verified_instructions: Option<u32>,
-    /// Size of the machine code it became, in bytes; 0 where the JIT is off.
+    /// Size of its machine code, in bytes; 0 where the JIT is off.
     pub jited_bytes: u32,
-    /// Names of the maps it uses.
+    /// The names of its maps.
     pub maps: Vec<String>,
 }
 
 // === impl Object ===
 
 impl Object {
-    /// Creates the maps and relocates the programs; none is in the kernel after this.
-    pub(super) fn load(wanted: Wanted<'_>) -> Result<Self, ProbeError> {
-        let Wanted {
+    /// Creates the maps and relocates the programs, and loads none of them.
+    pub(super) fn load(options: AttachOptions<'_>) -> Result<Self, ProbeError> {
+        let AttachOptions {
             tuned,
             method,
             logging,
             environment,
             pin,
-        } = wanted;
-        let mut loader = loader(tuned);
-        let (btf, no_btf) = match kernel_btf(method) {
-            Ok(found) => (found, None),
+        } = options;
+        let mut loader = new_loader(tuned);
+        let (btf, btf_error) = match read_kernel_btf(method) {
+            Ok(btf) => (btf, None),
             Err(source) if matches!(method, Method::Btf | Method::Tracepoints) => {
                 return Err(ProbeError::Btf { source });
             }
             Err(source) => (None, Some(ProbeError::Btf { source })),
         };
         let (btf, offsets) = btf.unzip();
-        let offsets = offsets.unwrap_or(Offsets {
-            globals: Vec::new(),
-            missing: Vec::new(),
-        });
+        let offsets = offsets.unwrap_or_default();
 
         let level: u8 = if logging { u8::MAX } else { 0 };
         loader.override_global(aya_log::LEVEL, &level, true);
-        let (pid, no_format) = match format::mark_victim_pid() {
+        let (pid, format_error) = match format::find_pid_offset() {
             Ok(offset) => (offset, None),
             Err(error) => (CLASSIC_PID_OFFSET, Some(error)),
         };
@@ -143,13 +121,13 @@ impl Object {
         loader.map_max_entries("RECORDS", ring);
         let cpus = aya::util::nr_cpus().map_or(1, |cpus| u32::try_from(cpus).unwrap_or(1));
         for (name, entries) in LRU_MAPS {
-            let aside = cpus.saturating_mul(ASIDE);
-            loader.map_max_entries(name, entries.saturating_add(aside));
+            let reserved = cpus.saturating_mul(RESERVED_PER_CPU);
+            loader.map_max_entries(name, entries.saturating_add(reserved));
         }
         let opened = pin.map(|root| Pins::open(root, ring)).transpose();
-        let (mut pins, no_pins) = match opened {
+        let (mut pins, pin_error) = match opened {
             Ok(pins) => (pins, None),
-            // A node without a bpffs is told of all but what is killed during a restart.
+            // Without a bpffs only the kills during a restart are missed.
             Err(error @ PinError::NotBpffs { .. }) => (None, Some(error)),
             Err(error) => return Err(error.into()),
         };
@@ -161,10 +139,10 @@ impl Object {
         }
         if let Some(pins) = &pins {
             for name in pins::MAPS {
-                loader.map_pin_path(name, pins.map(name));
+                loader.map_pin_path(name, pins.map_path(name));
             }
         } else {
-            // Nobody keeps anything: no memory for it.
+            // The maps are not used: they need no memory.
             loader.map_max_entries("UNTOLD", 1);
             loader.map_max_entries("TOLD", 1);
         }
@@ -179,34 +157,34 @@ impl Object {
             ebpf,
             btf,
             missing: offsets.missing,
-            no_btf,
+            btf_error,
             refused: Vec::new(),
-            no_format,
+            format_error,
             pins,
-            no_pins,
+            pin_error,
             discarded,
             in_use: 0,
         })
     }
 
-    /// Puts every program that this kernel can take through the verifier, the classic one too.
-    pub(super) fn verify(&mut self) -> Result<Vec<Verified>, ProbeError> {
+    /// Puts every program that this kernel supports through the verifier.
+    pub(super) fn verify(&mut self) -> Result<Vec<VerifiedProgram>, ProbeError> {
         let mut verified = Vec::new();
         if self.btf.is_some() {
             for program in BTF_PROGRAMS {
                 self.load_btf_program(program)?;
-                verified.push(self.describe(program.0)?);
+                verified.push(self.describe_program(program.0)?);
             }
             self.load_btf_program((OWN_CGROUP, EXIT.1))?;
-            verified.push(self.describe(OWN_CGROUP)?);
+            verified.push(self.describe_program(OWN_CGROUP)?);
         }
         self.load_classic_program()?;
-        verified.push(self.describe(CLASSIC_PROGRAM)?);
+        verified.push(self.describe_program(CLASSIC_PROGRAM)?);
         Ok(verified)
     }
 
-    /// Hangs a program on `out_of_memory`, which tells whose limit was hit: by fentry, else by a
-    /// kprobe. Needs the offsets, so the kernel's BTF. To be called before [`attach`](Self::attach).
+    /// Attaches programs to `out_of_memory`, whose argument has the cgroup with the limit: by fentry, else by a kprobe.
+    /// They need offsets, so the kernel's BTF. To be called before [`attach`](Self::attach).
     pub(super) fn attach_out_of_memory(&mut self) -> Result<&'static str, Vec<ProbeError>> {
         let Some(btf) = &self.btf else {
             return Err(Vec::new());
@@ -215,26 +193,26 @@ impl Object {
             program
                 .load(OUT_OF_MEMORY, btf)
                 .and_then(|()| program.attach())
-                .and_then(|link| pinnable(self.pins.as_ref(), || program.take_link(link)))
+                .and_then(|link| take_link_to_pin(self.pins.as_ref(), || program.take_link(link)))
                 .map_err(|source| attach_error(FENTRY_PROGRAM, source))
         });
-        let no_fentry = match fentry {
+        let fentry_error = match fentry {
             Ok(link) => {
-                self.pin(FENTRY_PROGRAM, link)
+                self.pin_link(FENTRY_PROGRAM, link)
                     .map_err(|error| vec![error])?;
-                let returns = self.attach_fexit();
-                self.note_in_use(in_use::RETURN, returns);
+                let attached = self.attach_fexit();
+                self.note_in_use(in_use::RETURN, attached);
                 return Ok("fentry");
             }
             Err(error) => error,
         };
         match self.attach_kprobe(KPROBE_PROGRAM) {
             Ok(()) => {
-                let returns = self.attach_kprobe(KRETPROBE_PROGRAM);
-                self.note_in_use(in_use::RETURN, returns);
+                let attached = self.attach_kprobe(KRETPROBE_PROGRAM);
+                self.note_in_use(in_use::RETURN, attached);
                 Ok("kprobe")
             }
-            Err(no_kprobe) => Err(vec![no_fentry, no_kprobe]),
+            Err(kprobe_error) => Err(vec![fentry_error, kprobe_error]),
         }
     }
 
@@ -246,9 +224,9 @@ impl Object {
         let link = program
             .load(OUT_OF_MEMORY, btf)
             .and_then(|()| program.attach())
-            .and_then(|link| pinnable(self.pins.as_ref(), || program.take_link(link)))
+            .and_then(|link| take_link_to_pin(self.pins.as_ref(), || program.take_link(link)))
             .map_err(|source| attach_error(FEXIT_PROGRAM, source))?;
-        self.pin(FEXIT_PROGRAM, link)
+        self.pin_link(FEXIT_PROGRAM, link)
     }
 
     fn attach_kprobe(&mut self, name: &'static str) -> Result<(), ProbeError> {
@@ -257,14 +235,14 @@ impl Object {
             .load()
             .and_then(|()| program.attach(OUT_OF_MEMORY, 0))
             .map_err(|source| attach_error(name, source))?;
-        // Its link is one of the kernel's from 5.15 on only, and there is mostly fentry there.
+        // Its link can be pinned from 5.15 on only, where fentry mostly works.
         if let Some(pins) = &mut self.pins {
             pins.unpinned.push(name);
         }
         Ok(())
     }
 
-    /// A program that this kernel refuses costs what it is for, and no more.
+    /// Notes the bit of an attached program, or the error of a refused one, without which the others still work.
     fn note_in_use(&mut self, bit: u32, attached: Result<(), ProbeError>) {
         match attached {
             Ok(()) => self.in_use |= bit,
@@ -272,32 +250,32 @@ impl Object {
         }
     }
 
-    /// Loads and attaches what this kernel can take. They are detached when this is dropped.
-    pub(super) fn attach(&mut self, wanted: Method) -> Result<Method, ProbeError> {
+    /// Loads and attaches the programs that this kernel supports. They are detached when this is dropped.
+    pub(super) fn attach(&mut self, method: Method) -> Result<Method, ProbeError> {
         if self.btf.is_some() {
             match self.attach_btf() {
                 Ok(()) => return Ok(Method::Btf),
-                Err(error) if matches!(wanted, Method::Btf | Method::Tracepoints) => {
+                Err(error) if matches!(method, Method::Btf | Method::Tracepoints) => {
                     return Err(error);
                 }
-                Err(error) => self.no_btf = Some(error),
+                Err(error) => self.btf_error = Some(error),
             }
         }
-        // What the classic tracepoint records must be looked up at once: it cannot wait.
+        // The victims of the classic tracepoint must be read at once: its records cannot wait.
         if let Some(mut pins) = self.pins.take() {
             pins.discard()?;
             self.discarded = pins.discarded;
         }
         self.attach_classic()
-            .map_err(|classic| match self.no_btf.take() {
-                Some(btf) => ProbeError::neither(btf, classic),
+            .map_err(|classic| match self.btf_error.take() {
+                Some(btf) => ProbeError::from_both(btf, classic),
                 None => classic,
             })?;
         Ok(Method::Classic)
     }
 
     fn attach_btf(&mut self) -> Result<(), ProbeError> {
-        // Where this is refused the others are of no use.
+        // The others are useless without this one.
         self.load_btf_program(MARK)?;
         let free = self.load_and_attach(FREE);
         self.note_in_use(in_use::FREE, free);
@@ -307,8 +285,8 @@ impl Object {
                 self.note_in_use(bit, attached);
             }
         }
-        self.tell_in_use()?;
-        // Marks come last, so that no victim is marked that nobody examines.
+        self.publish_in_use()?;
+        // Marks come last, so that every marked victim is examined.
         self.attach_btf_program(MARK)
     }
 
@@ -321,49 +299,50 @@ impl Object {
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         let link = loaded
             .attach()
-            .and_then(|link| pinnable(self.pins.as_ref(), || loaded.take_link(link)))
+            .and_then(|link| take_link_to_pin(self.pins.as_ref(), || loaded.take_link(link)))
             .map_err(|source| attach_error(program, source))?;
-        self.pin(program, link)
+        self.pin_link(program, link)
     }
 
-    fn pin<L: Into<FdLink>>(
+    fn pin_link<L: Into<FdLink>>(
         &self,
         program: &'static str,
         link: Option<L>,
     ) -> Result<(), ProbeError> {
         if let (Some(pins), Some(link)) = (&self.pins, link) {
-            pins.pin(program, link.into())?;
+            pins.pin_link(program, link.into())?;
         }
         Ok(())
     }
 
-    /// After all is attached: the programs of the agent before this one are not needed any more.
-    /// What they have recorded is still in the ring, which is this one's now.
-    pub(super) fn keep(
+    /// Detaches the programs of an earlier agent and takes over its pinned maps. To be called after
+    /// [`attach`](Self::attach).
+    pub(super) fn take_over_pins(
         &mut self,
-        drops: &mut Drops,
-    ) -> Result<(Pinned, Option<Arc<Kept>>), ProbeError> {
+        drops: &mut DropCounters,
+    ) -> Result<(PinStatus, Option<Arc<PinnedRecords>>), ProbeError> {
         let Some(mut pins) = self.pins.take() else {
             drops.discarded = self.discarded;
-            let pinned = Pinned {
+            let pinned = PinStatus {
                 discarded: self.discarded,
-                refused: self.no_pins.take(),
-                ..Pinned::default()
+                refused: self.pin_error.take(),
+                ..PinStatus::default()
             };
             return Ok((pinned, None));
         };
         drops.discarded = pins.discarded;
-        let pinned = Pinned {
+        let pinned = PinStatus {
             lasting: true,
             refused: None,
-            took_over: pins.take_over()?,
+            took_over: pins.remove_old_links()?,
             discarded: pins.discarded,
             unpinned: std::mem::take(&mut pins.unpinned),
         };
-        let untold = HashMap::try_from(self.map("UNTOLD")?).map_err(|s| map_error("UNTOLD", s))?;
-        let told = HashMap::try_from(self.map("TOLD")?).map_err(|s| map_error("TOLD", s))?;
-        let kept = Kept::new(untold, told, Arc::clone(&drops.not_kept), pins.take_lock());
-        Ok((pinned, Some(Arc::new(kept))))
+        let records: HashMap<_, _, _> = self.take_map("UNTOLD")?;
+        let lines: HashMap<_, _, _> = self.take_map("TOLD")?;
+        let failed = Arc::clone(&drops.not_kept);
+        let pinned_records = PinnedRecords::new(records, lines, failed, pins.take_lock());
+        Ok((pinned, Some(Arc::new(pinned_records))))
     }
 
     fn attach_classic(&mut self) -> Result<(), ProbeError> {
@@ -375,29 +354,31 @@ impl Object {
             .map_err(|source| attach_error(CLASSIC_PROGRAM, source))
     }
 
-    /// The programs rely on each other only as far as they are attached.
-    fn tell_in_use(&mut self) -> Result<(), ProbeError> {
-        let mut map = Array::try_from(self.map(IN_USE)?).map_err(|s| map_error(IN_USE, s))?;
+    /// Writes which programs are attached into the map by which they rely on each other.
+    fn publish_in_use(&mut self) -> Result<(), ProbeError> {
+        let mut map: Array<_, u32> = self.take_map(IN_USE)?;
         map.set(0, self.in_use, 0).map_err(|s| map_error(IN_USE, s))
     }
 
-    /// Gives back the memory that only loading needed: some 8 MiB.
-    pub(super) fn forget_btf(&mut self) {
+    /// Frees memory that only loading needed: some 8 MiB.
+    pub(super) fn free_btf(&mut self) {
         self.btf = None;
     }
 
-    pub(super) fn records(&mut self) -> Result<RingBuf<MapData>, ProbeError> {
-        RingBuf::try_from(self.map("RECORDS")?).map_err(|source| map_error("RECORDS", source))
+    pub(super) fn take_ring(&mut self) -> Result<RingBuf<MapData>, ProbeError> {
+        self.take_map("RECORDS")
     }
 
-    pub(super) fn drops(&mut self) -> Result<PerCpuArray<MapData, u64>, ProbeError> {
-        PerCpuArray::try_from(self.map("DROPS")?).map_err(|source| map_error("DROPS", source))
+    pub(super) fn take_drop_map(&mut self) -> Result<PerCpuArray<MapData, u64>, ProbeError> {
+        self.take_map("DROPS")
     }
 
-    /// The programs' debug messages, for tracing.
-    pub(super) fn logger(&mut self) -> Option<EbpfLogger<&'static dyn tracing_log::log::Log>> {
+    /// Passes the programs' debug messages to tracing.
+    pub(super) fn start_logger(
+        &mut self,
+    ) -> Option<EbpfLogger<&'static dyn tracing_log::log::Log>> {
         EbpfLogger::init(&mut self.ebpf)
-            .inspect_err(|error| tracing::warn!(%error, "no debug messages from the BPF programs"))
+            .inspect_err(|error| tracing::warn!(%error, "cannot read the debug messages of the BPF programs"))
             .ok()
     }
 
@@ -408,17 +389,17 @@ impl Object {
         let loaded: &mut BtfTracePoint = program_mut(&mut self.ebpf, program)?;
         loaded
             .load(tracepoint.name, btf)
-            .map_err(|source| ProbeError::program(program, source))
+            .map_err(|source| ProbeError::from_load_error(program, source))
     }
 
     fn load_classic_program(&mut self) -> Result<(), ProbeError> {
         let loaded: &mut TracePoint = program_mut(&mut self.ebpf, CLASSIC_PROGRAM)?;
         loaded
             .load()
-            .map_err(|source| ProbeError::program(CLASSIC_PROGRAM, source))
+            .map_err(|source| ProbeError::from_load_error(CLASSIC_PROGRAM, source))
     }
 
-    fn describe(&self, program: &'static str) -> Result<Verified, ProbeError> {
+    fn describe_program(&self, program: &'static str) -> Result<VerifiedProgram, ProbeError> {
         let failed = |source| ProbeError::Program {
             program,
             source: Box::new(source),
@@ -429,7 +410,7 @@ impl Object {
             .ok_or(ProbeError::Missing { name: program })?
             .info()
             .map_err(failed)?;
-        // By id the kernel tells of programs and maps only to CAP_SYS_ADMIN, which nothing else here needs.
+        // The kernel shows programs and maps by their ids only with CAP_SYS_ADMIN, which nothing else here needs.
         let maps = info.map_ids().ok().flatten().unwrap_or_default();
         let maps = maps
             .into_iter()
@@ -439,7 +420,7 @@ impl Object {
                     .unwrap_or_else(|| "?".to_owned())
             })
             .collect();
-        Ok(Verified {
+        Ok(VerifiedProgram {
             program,
             verified_instructions: info.verified_instruction_count(),
             jited_bytes: info.size_jitted(),
@@ -447,8 +428,13 @@ impl Object {
         })
     }
 
-    fn map(&mut self, name: &'static str) -> Result<Map, ProbeError> {
-        self.ebpf.take_map(name).ok_or(ProbeError::Missing { name })
+    fn take_map<M>(&mut self, name: &'static str) -> Result<M, ProbeError>
+    where
+        M: TryFrom<Map, Error = MapError>,
+    {
+        let map = self.ebpf.take_map(name);
+        let map = map.ok_or(ProbeError::Missing { name })?;
+        map.try_into().map_err(|source| map_error(name, source))
     }
 }
 
@@ -468,8 +454,8 @@ where
         })
 }
 
-/// Takes a link out of its program, where it is to outlive it.
-fn pinnable<L>(
+/// Takes a link out of its program where it is to be pinned.
+fn take_link_to_pin<L>(
     pins: Option<&Pins>,
     take: impl FnOnce() -> Result<L, ProgramError>,
 ) -> Result<Option<L>, ProgramError> {
@@ -478,7 +464,7 @@ fn pinnable<L>(
 
 fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
     if matches!(source, ProgramError::LoadError { .. }) {
-        return ProbeError::program(program, source);
+        return ProbeError::from_load_error(program, source);
     }
     ProbeError::Attach {
         program,
@@ -486,7 +472,7 @@ fn attach_error(program: &'static str, source: ProgramError) -> ProbeError {
     }
 }
 
-pub(super) fn map_error(map: &'static str, source: aya::maps::MapError) -> ProbeError {
+pub(super) fn map_error(map: &'static str, source: MapError) -> ProbeError {
     ProbeError::Map {
         map,
         source: Box::new(source),

@@ -1,19 +1,18 @@
-//! Which members of the kernel's structures the programs read, and where they are in this kernel.
+//! The members of the kernel's structures that the programs read, and their offsets in this kernel.
 
 use oom_agent_ebpf::UNKNOWN_OFFSET;
 
 use super::btf::{Btf, Member};
 
-/// What a kernel's BTF says, as the globals that the object takes.
-#[derive(Debug, PartialEq, Eq)]
+/// The values of the object's globals for a kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
-    /// The object's global and its value.
     pub(super) globals: Vec<(&'static str, u32)>,
-    /// The members that this kernel does not have.
+    /// The globals whose members this kernel lacks.
     pub(super) missing: Vec<&'static str>,
 }
 
-/// A global of the object, the structure, and the member by its names over time.
+/// The object's global, the structure, and the member by its names over time.
 const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("TASK_FLAGS", "task_struct", &["flags"]),
     ("TASK_PID", "task_struct", &["pid"]),
@@ -25,7 +24,7 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("TASK_CGROUPS", "task_struct", &["cgroups"]),
     ("TASK_THREAD_PID", "task_struct", &["thread_pid"]),
     ("TASK_REAL_PARENT", "task_struct", &["real_parent"]),
-    // 5.5 renamed it.
+    // Renamed in 5.5.
     (
         "TASK_START_BOOTTIME",
         "task_struct",
@@ -49,9 +48,9 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("CSS_CGROUP", "cgroup_subsys_state", &["cgroup"]),
     ("CGROUP_KN", "cgroup", &["kn"]),
     ("CGROUP_LEVEL", "cgroup", &["level"]),
-    // Ids before 6.1.
+    // Ids rather than pointers before 6.1.
     ("CGROUP_ANCESTORS", "cgroup", &["ancestors", "ancestor_ids"]),
-    // 6.15 marked it __rcu and renamed it with that.
+    // Renamed in 6.15.
     ("KN_PARENT", "kernfs_node", &["__parent", "parent"]),
     ("KN_NAME", "kernfs_node", &["name"]),
     ("CSS_PARENT", "cgroup_subsys_state", &["parent"]),
@@ -62,54 +61,51 @@ const MEMBERS: &[(&str, &str, &[&str])] = &[
     ("OC_CONSTRAINT", "oom_control", &["constraint"]),
 ];
 
-/// The object's globals for the counters of resident pages, and the kernel's names of them.
+/// The object's globals for the counters of resident pages, and the kernel's enumerators for them.
 const COUNTERS: &[(&str, &str)] = &[
     ("MM_RSS_ANON", "MM_ANONPAGES"),
     ("MM_RSS_FILE", "MM_FILEPAGES"),
     ("MM_RSS_SHMEM", "MM_SHMEMPAGES"),
 ];
 
-/// Reads every offset; what is missing stays [`UNKNOWN_OFFSET`] and degrades its field alone.
-pub(super) fn resolve(btf: &Btf) -> Offsets {
-    let mut offsets = Offsets {
-        globals: Vec::new(),
-        missing: Vec::new(),
-    };
+/// Finds every offset. A missing one is [`UNKNOWN_OFFSET`], and only its field is missing then.
+pub(super) fn resolve_offsets(btf: &Btf) -> Offsets {
+    let mut offsets = Offsets::default();
     for (global, structure, names) in MEMBERS {
         let found = btf
-            .structure(structure)
-            .and_then(|id| names.iter().find_map(|name| btf.member(id, name)));
-        offsets.put(global, found.map(|member| member.offset));
+            .find_structure(structure)
+            .and_then(|id| names.iter().find_map(|name| btf.find_member(id, name)));
+        offsets.insert(global, found.map(|member| member.offset));
     }
-    let upid = btf.structure("upid").and_then(|id| btf.size(id));
-    offsets.put("UPID_SIZE", upid);
+    let upid = btf.find_structure("upid").and_then(|id| btf.type_size(id));
+    offsets.insert("UPID_SIZE", upid);
     for (global, counter) in COUNTERS {
-        offsets.put(global, counter_offset(btf, counter));
+        offsets.insert(global, counter_offset(btf, counter));
     }
-    offsets.put("MEMCG_MEMORY_USAGE", page_counter_offset(btf, "usage"));
-    offsets.put("MEMCG_MEMORY_MAX", page_counter_offset(btf, "max"));
+    offsets.insert("MEMCG_MEMORY_USAGE", page_counter_offset(btf, "usage"));
+    offsets.insert("MEMCG_MEMORY_MAX", page_counter_offset(btf, "max"));
     let watermark = page_counter_offset(btf, "watermark");
-    offsets.put("MEMCG_MEMORY_WATERMARK", watermark);
-    offsets.put("MEMCG_OOM_GROUP", memcg_offset(btf, "oom_group"));
-    offsets.put("CSS_SET_MEMORY", memory_css_offset(btf));
+    offsets.insert("MEMCG_MEMORY_WATERMARK", watermark);
+    offsets.insert("MEMCG_OOM_GROUP", memcg_offset(btf, "oom_group"));
+    offsets.insert("CSS_SET_MEMORY", memory_css_offset(btf));
     // Parameter 0 of a tracepoint's prototype is the probe's data; the tracepoint's own arguments follow.
     let has_task = btf
         .takes_structure("btf_trace_mark_victim", 1)
         .map(u32::from);
-    offsets.put("MARK_VICTIM_HAS_TASK", has_task);
+    offsets.insert("MARK_VICTIM_HAS_TASK", has_task);
     offsets
 }
 
 /// `mm_struct.rss_stat` is a structure of an array of atomics before 6.2, an array of `percpu_counter` after.
 fn counter_offset(btf: &Btf, counter: &str) -> Option<u32> {
-    let index = btf.enumerator(counter)?;
-    let rss_stat = btf.member(btf.structure("mm_struct")?, "rss_stat")?;
+    let index = btf.find_enumerator(counter)?;
+    let rss_stat = btf.find_member(btf.find_structure("mm_struct")?, "rss_stat")?;
     let (array, stride) = if btf.is_structure(rss_stat.type_id) {
-        (btf.member(rss_stat.type_id, "count")?, 8)
+        (btf.find_member(rss_stat.type_id, "count")?, 8)
     } else {
-        let per_cpu = btf.element(rss_stat.type_id)?;
-        let count = btf.member(per_cpu, "count")?;
-        (count, btf.size(per_cpu)?)
+        let per_cpu = btf.element_type(rss_stat.type_id)?;
+        let count = btf.find_member(per_cpu, "count")?;
+        (count, btf.type_size(per_cpu)?)
     };
     rss_stat
         .offset
@@ -119,29 +115,29 @@ fn counter_offset(btf: &Btf, counter: &str) -> Option<u32> {
 
 /// `mem_cgroup.memory` is a `page_counter`.
 fn page_counter_offset(btf: &Btf, name: &str) -> Option<u32> {
-    let counter = btf.member(btf.structure("mem_cgroup")?, "memory")?;
-    let number = btf.member(counter.type_id, name)?;
+    let counter = btf.find_member(btf.find_structure("mem_cgroup")?, "memory")?;
+    let number = btf.find_member(counter.type_id, name)?;
     memcg_offset(btf, "memory")?.checked_add(number.offset)
 }
 
-/// From the css in a `mem_cgroup`, which is what the programs hold, to another member.
+/// From the css in a `mem_cgroup`, to which the programs have a pointer, to another member.
 fn memcg_offset(btf: &Btf, name: &str) -> Option<u32> {
-    let memcg = btf.structure("mem_cgroup")?;
-    let css = btf.member(memcg, "css")?;
-    btf.member(memcg, name)?.offset.checked_sub(css.offset)
+    let memcg = btf.find_structure("mem_cgroup")?;
+    let css = btf.find_member(memcg, "css")?;
+    btf.find_member(memcg, name)?.offset.checked_sub(css.offset)
 }
 
 /// `css_set.subsys[memory_cgrp_id]`; the index depends on the kernel's configuration.
 fn memory_css_offset(btf: &Btf) -> Option<u32> {
-    let Member { offset, .. } = btf.member(btf.structure("css_set")?, "subsys")?;
-    let index = btf.enumerator("memory_cgrp_id")?;
+    let Member { offset, .. } = btf.find_member(btf.find_structure("css_set")?, "subsys")?;
+    let index = btf.find_enumerator("memory_cgrp_id")?;
     offset.checked_add(index.checked_mul(8)?)
 }
 
 // === impl Offsets ===
 
 impl Offsets {
-    fn put(&mut self, global: &'static str, value: Option<u32>) {
+    fn insert(&mut self, global: &'static str, value: Option<u32>) {
         if value.is_none() {
             self.missing.push(global);
         }

@@ -1,4 +1,4 @@
-//! The agent's own cgroup, as the kernel names it.
+//! The path of this process's own cgroup in the kernel.
 
 use std::time::{Duration, Instant};
 
@@ -6,29 +6,28 @@ use aya::maps::Array;
 use aya::programs::BtfTracePoint;
 use oom_agent_ebpf::CGROUP_NAMES_LEN;
 
-use super::attach_points::{EXIT, kernel_btf, loader};
+use super::attach_points::{EXIT, new_loader, read_kernel_btf};
 use super::error::ProbeError;
-use super::object::{Method, OBJECT, map_error, program_mut};
+use super::object::{OBJECT, OWN_CGROUP as PROGRAM, map_error, program_mut};
+use super::options::Method;
 
-pub(super) const PROGRAM: &str = "own_cgroup";
 const MAP: &str = "OWN_CGROUP";
 
 /// `TASK_COMM_LEN` without its NUL.
 const COMM_LEN: usize = 15;
 
-/// A thread's exit is seen this long after the thread was joined, at most: before 6.16 the kernel wakes
-/// who joins it first.
-const SEEN: Duration = Duration::from_secs(5);
+/// The longest time from joining a thread to its exit's record: before 6.16 the kernel wakes the joining thread
+/// first.
+const EXIT_WAIT: Duration = Duration::from_secs(5);
 
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The path of the memory cgroup that this process is in, from the hierarchy's root on: a cgroup
-/// namespace hides what is above its own root, and the kernel's programs see it. `is_unified` says that
-/// the controller is in the unified hierarchy. `None` where the programs cannot tell.
-pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
-    let found = kernel_btf(Method::Auto).map_err(|source| ProbeError::Btf { source })?;
-    let Some((btf, offsets)) = found else {
+/// Finds the path of this process's memory cgroup from the hierarchy's root on, with a BPF program: in a cgroup
+/// namespace /proc has only the part below the namespace's root. `is_unified`: the memory controller is in the
+/// unified hierarchy. `None` where the program cannot read the path.
+pub fn find_own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
+    let kernel_btf = read_kernel_btf(Method::Auto).map_err(|source| ProbeError::Btf { source })?;
+    let Some((btf, offsets)) = kernel_btf else {
         return Ok(None);
     };
     let name = std::iter::repeat_with(fastrand::alphanumeric).take(COMM_LEN);
@@ -38,7 +37,7 @@ pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
         *byte = letter;
     }
     let (words, _) = comm.as_chunks::<8>();
-    let mut loader = loader(true);
+    let mut loader = new_loader(true);
     for (global, value) in &offsets.globals {
         loader.override_global(global, value, true);
     }
@@ -48,7 +47,7 @@ pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     }
     let is_unified = u32::from(is_unified);
     loader.override_global("OWN_UNIFIED", &is_unified, true);
-    // The others' maps are of no use here.
+    // The other programs' maps are not used here.
     for map in ["UNTOLD", "TOLD", "MARKED", "INVOCATIONS"] {
         loader.map_max_entries(map, 1);
     }
@@ -61,7 +60,7 @@ pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     let (_, tracepoint) = EXIT;
     program
         .load(tracepoint.name, &btf)
-        .map_err(|source| ProbeError::program(PROGRAM, source))?;
+        .map_err(|source| ProbeError::from_load_error(PROGRAM, source))?;
     let _attached = program.attach().map_err(|source| ProbeError::Attach {
         program: PROGRAM,
         source: Box::new(source),
@@ -77,16 +76,16 @@ pub fn own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     let begun = Instant::now();
     loop {
         let names = map.get(&0, 0).map_err(|source| map_error(MAP, source))?;
-        let path = path(&names);
-        if path.is_some() || begun.elapsed() > SEEN {
+        let path = join_names(&names);
+        if path.is_some() || begun.elapsed() > EXIT_WAIT {
             return Ok(path);
         }
-        std::thread::park_timeout(LOOK);
+        std::thread::park_timeout(POLL_INTERVAL);
     }
 }
 
-/// Names leaf first, each with its NUL; none where they were not written.
-fn path(names: &[u8]) -> Option<String> {
+/// `names` are leaf first, each with its NUL; there are none before the program has run.
+fn join_names(names: &[u8]) -> Option<String> {
     let names = names.split(|byte| *byte == 0);
     let names: Vec<_> = names.take_while(|name| !name.is_empty()).collect();
     let path = names.iter().rev().fold(String::new(), |path, name| {
@@ -100,8 +99,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_leaf_first() {
-        assert_eq!(path(b"c\0b\0a\0\0\0").as_deref(), Some("/a/b/c"));
-        assert_eq!(path(&[0; 8]), None);
+    fn names_are_joined_from_the_root_on() {
+        assert_eq!(join_names(b"c\0b\0a\0\0\0").as_deref(), Some("/a/b/c"));
+        assert_eq!(join_names(&[0; 8]), None);
     }
 }

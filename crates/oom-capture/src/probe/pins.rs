@@ -1,8 +1,8 @@
-//! Where programs and maps stay while no agent runs: a directory on a bpffs.
+//! Pins programs and maps in a directory on a bpffs, where they stay while no agent runs.
 //!
-//! In it is one directory for each layout of what the maps hold, with the maps by their names and
-//! the links by theirs and the moment at which they were made: an agent attaches its own programs
-//! first and removes its predecessor's links then, so nothing goes unseen in between.
+//! It contains a directory for each layout of the maps' values, with the maps by their names and the links by their
+//! names and the time when they were made. An agent attaches its own programs before it removes its predecessor's
+//! links, so no kill goes unseen in between.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -18,10 +18,10 @@ use service::clock;
 /// `BPF_FS_MAGIC` of the kernel's include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// Of what the programs of this build leave in the maps; `build.rs` makes it.
+/// The layout of this build's maps, as a hash that `build.rs` makes.
 const LAYOUT: &str = env!("OOM_AGENT_LAYOUT");
 
-/// The maps that outlive an agent. What tells which programs are attached is each agent's own.
+/// The maps that outlive an agent. `IN_USE` is not one: it has the programs that the present agent attached.
 pub(super) const MAPS: [&str; 6] = [
     "RECORDS",
     "MARKED",
@@ -31,63 +31,64 @@ pub(super) const MAPS: [&str; 6] = [
     "TOLD",
 ];
 
-/// What a link's name starts with.
+/// The prefix of links' names.
 const LINK: &str = "link-";
 
-/// Why nothing can be pinned, or unpinned. `Display` leaves the source out.
+/// Why programs cannot be pinned or unpinned. `Display` leaves the source out.
+#[expect(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PinError {
-    /// There is another file system, or none.
     #[error(
-        "{path} is not on a bpffs: name a directory on one, as /sys/fs/bpf/oom-agent after `mount -t bpf bpf /sys/fs/bpf`"
+        "{path} is not on a bpffs: name a directory on one, such as /sys/fs/bpf/oom-agent after `mount -t bpf bpf /sys/fs/bpf`"
     )]
-    NotBpffs {
-        /// The directory, or its nearest ancestor that is there.
-        path: PathBuf,
-    },
-    /// A second agent would read the first one's ring.
+    NotBpffs { path: PathBuf },
     #[error(
-        "an agent that runs has its programs pinned in {path}: end that one first, or name another directory"
+        "a running agent has its programs pinned in {path}: end that one first, or name another directory"
     )]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Mostly a missing right.
+    InUse { path: PathBuf },
     #[error("cannot {action} {path}{}", remedy(.source))]
     Io {
-        /// As in `cannot … PATH`.
         action: &'static str,
-        /// Of what.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// The kernel refuses.
     #[error("cannot pin {path}")]
     Link {
-        /// Where.
         path: PathBuf,
-        /// What aya says.
         #[source]
         source: AyaError,
     },
 }
 
-/// An agent's own directory. No other agent has it meanwhile.
+/// Whether the programs outlive the process.
+#[derive(Debug, Default)]
+pub struct PinStatus {
+    /// False with the classic tracepoint, whose records must be handled at once, and without a bpffs.
+    pub lasting: bool,
+    /// Why there is no bpffs.
+    pub refused: Option<PinError>,
+    /// The ring of an earlier agent was taken over.
+    pub took_over: bool,
+    /// How many rings of another layout were removed unread.
+    pub discarded: u64,
+    /// The programs that this kernel detaches at the end of the process.
+    pub unpinned: Vec<&'static str>,
+}
+
+/// An agent's directory, locked against other agents.
 #[derive(Debug)]
 pub(super) struct Pins {
     root: PathBuf,
     dir: PathBuf,
-    /// Links of a predecessor, which still record.
+    /// The links of an earlier agent, whose programs still record.
     old: Vec<PathBuf>,
-    /// Rings of another layout that were removed, with what was in them.
+    /// How many rings of another layout were removed unread.
     pub(super) discarded: u64,
-    /// Tells this agent's links from a predecessor's.
+    /// Distinguishes this agent's links from an earlier one's.
     made_ns: u64,
-    /// Links that this kernel cannot pin.
+    /// Programs whose links this kernel cannot pin.
     pub(super) unpinned: Vec<&'static str>,
     lock: Option<File>,
 }
@@ -95,24 +96,24 @@ pub(super) struct Pins {
 // === impl Pins ===
 
 impl Pins {
-    /// Takes the directory, and makes it where it is not there. `ring` is the size of the ring in
-    /// bytes, which is part of the layout.
+    /// Locks the directory, and makes it if it is absent. `ring` is the size of the ring in bytes, which is part of
+    /// the layout.
     pub(super) fn open(root: &Path, ring: u32) -> Result<Self, PinError> {
-        is_bpffs(root)?;
-        make(root)?;
-        let lock = lock(root)?;
+        require_bpffs(root)?;
+        make_dir(root)?;
+        let lock = lock_dir(root)?;
         let dir = root.join(format!("{LAYOUT}-{ring}"));
         let mut discarded = 0;
-        for other in layouts(root)?.into_iter().filter(|path| *path != dir) {
+        for other in list_layouts(root)?.into_iter().filter(|path| *path != dir) {
             discarded += u64::from(other.join("RECORDS").exists());
             remove_layout(&other)?;
         }
-        make(&dir)?;
+        make_dir(&dir)?;
         let is_link = |path: &PathBuf| {
             let name = path.file_name().and_then(OsStr::to_str);
             name.is_some_and(|name| name.starts_with(LINK))
         };
-        let old = entries(&dir)?.into_iter().filter(is_link).collect();
+        let old = list_entries(&dir)?.into_iter().filter(is_link).collect();
         Ok(Self {
             root: root.to_owned(),
             dir,
@@ -124,53 +125,54 @@ impl Pins {
         })
     }
 
-    /// Where a map is, or is to be.
-    pub(super) fn map(&self, name: &str) -> PathBuf {
+    /// The path at which a map is pinned.
+    pub(super) fn map_path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Keeps a program attached whatever becomes of this process.
-    pub(super) fn pin(&self, program: &str, link: FdLink) -> Result<PinnedLink, PinError> {
+    /// Keeps a program attached after the end of this process.
+    pub(super) fn pin_link(&self, program: &str, link: FdLink) -> Result<PinnedLink, PinError> {
         let path = self.dir.join(format!("{LINK}{program}-{}", self.made_ns));
         link.pin(&path)
             .map_err(|source| PinError::Link { path, source })
     }
 
-    /// Whether there was a predecessor.
-    pub(super) fn take_over(&mut self) -> Result<bool, PinError> {
-        let took_over = !self.old.is_empty();
+    /// Detaches an earlier agent's programs. Returns whether there was one.
+    pub(super) fn remove_old_links(&mut self) -> Result<bool, PinError> {
+        let found = !self.old.is_empty();
         for link in self.old.drain(..) {
-            remove(&link)?;
+            remove_file(&link)?;
         }
-        Ok(took_over)
+        Ok(found)
     }
 
-    /// Gives the directory up, and what is in it.
+    /// Removes everything that agents have pinned in the directory.
     pub(super) fn discard(&mut self) -> Result<(), PinError> {
         self.discarded += u64::from(!self.old.is_empty());
         remove_layouts(&self.root)
     }
 
-    /// To be held until nothing of this agent's is to come.
+    /// The lock, to be held until the last kill is settled.
     pub(super) fn take_lock(&mut self) -> Option<File> {
         self.lock.take()
     }
 }
 
-/// Detaches and removes all that agents have pinned there, of every version. False when there is nothing.
-pub fn unpin(root: &Path) -> Result<bool, PinError> {
-    is_bpffs(root)?;
+/// Detaches the programs and removes the maps that agents of any version have pinned in a directory. Returns `false`
+/// where there is no directory.
+pub fn unpin_all(root: &Path) -> Result<bool, PinError> {
+    require_bpffs(root)?;
     if !root.exists() {
         return Ok(false);
     }
-    let _lock = lock(root)?;
+    let _lock = lock_dir(root)?;
     remove_layouts(root)?;
     Ok(true)
 }
 
-/// An agent's directory is locked as long as it lives: on a bpffs there are no files for that, and
-/// a directory's inode is the same in every container.
-fn lock(root: &Path) -> Result<File, PinError> {
+/// Locks the directory itself: a bpffs has no regular files, and the inode of a directory is the same in every
+/// container.
+fn lock_dir(root: &Path) -> Result<File, PinError> {
     let locked = File::open(root).map_err(|source| io_error("open", root, source))?;
     match locked.try_lock() {
         Ok(()) => Ok(locked),
@@ -181,13 +183,13 @@ fn lock(root: &Path) -> Result<File, PinError> {
     }
 }
 
-fn is_bpffs(root: &Path) -> Result<(), PinError> {
-    let there = root.ancestors().find(|path| path.exists());
-    let path = there.unwrap_or(Path::new("/"));
-    let found =
+fn require_bpffs(root: &Path) -> Result<(), PinError> {
+    let nearest = root.ancestors().find(|path| path.exists());
+    let path = nearest.unwrap_or(Path::new("/"));
+    let filesystem =
         rustix::fs::statfs(path).map_err(|error| io_error("look at", path, error.into()))?;
-    // Its type differs by architecture.
-    if u64::try_from(found.f_type) == Ok(BPF_FS_MAGIC) {
+    // The type of `f_type` differs by architecture.
+    if u64::try_from(filesystem.f_type) == Ok(BPF_FS_MAGIC) {
         return Ok(());
     }
     Err(PinError::NotBpffs {
@@ -195,8 +197,8 @@ fn is_bpffs(root: &Path) -> Result<(), PinError> {
     })
 }
 
-fn make(dir: &Path) -> Result<(), PinError> {
-    // What is pinned holds command lines.
+fn make_dir(dir: &Path) -> Result<(), PinError> {
+    // The maps contain command lines.
     match DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(io_error("make", dir, error))
@@ -205,17 +207,17 @@ fn make(dir: &Path) -> Result<(), PinError> {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, PinError> {
+fn list_entries(dir: &Path) -> Result<Vec<PathBuf>, PinError> {
     fs::read_dir(dir)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(|error| io_error("list", dir, error))
 }
 
-/// The directories that agents have made there. Others' pins are none of ours.
-fn layouts(root: &Path) -> Result<Vec<PathBuf>, PinError> {
-    let mut found = entries(root)?;
-    found.retain(|path| is_layout(path.file_name().and_then(OsStr::to_str)));
-    Ok(found)
+/// The directories that agents have made. Other programs' pins are left alone.
+fn list_layouts(root: &Path) -> Result<Vec<PathBuf>, PinError> {
+    let mut dirs = list_entries(root)?;
+    dirs.retain(|path| is_layout(path.file_name().and_then(OsStr::to_str)));
+    Ok(dirs)
 }
 
 fn is_layout(name: Option<&str>) -> bool {
@@ -227,9 +229,9 @@ fn is_layout(name: Option<&str>) -> bool {
         && ring.parse::<u32>().is_ok()
 }
 
-/// The directory goes too, unless there is something else in it or it is where a bpffs is mounted.
+/// Removes the directory too, unless something else is in it or a bpffs is mounted at it.
 fn remove_layouts(root: &Path) -> Result<(), PinError> {
-    for dir in layouts(root)? {
+    for dir in list_layouts(root)? {
         remove_layout(&dir)?;
     }
     match fs::remove_dir(root) {
@@ -246,13 +248,13 @@ fn remove_layouts(root: &Path) -> Result<(), PinError> {
 }
 
 fn remove_layout(dir: &Path) -> Result<(), PinError> {
-    for entry in entries(dir)? {
-        remove(&entry)?;
+    for entry in list_entries(dir)? {
+        remove_file(&entry)?;
     }
     fs::remove_dir(dir).map_err(|error| io_error("remove", dir, error))
 }
 
-fn remove(path: &Path) -> Result<(), PinError> {
+fn remove_file(path: &Path) -> Result<(), PinError> {
     fs::remove_file(path).map_err(|error| io_error("remove", path, error))
 }
 
@@ -266,7 +268,7 @@ fn io_error(action: &'static str, path: &Path, source: io::Error) -> PinError {
 
 fn remedy(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::PermissionDenied {
-        ": run as the owner of that bpffs, which is mostly root"
+        ": run as the owner of that bpffs, mostly root"
     } else {
         ""
     }
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_agents_have_made_is_theirs() {
+    fn only_layout_directories_are_an_agents() {
         let own = format!("{LAYOUT}-1048576");
         assert!(is_layout(Some(&own)));
         assert!(is_layout(Some("0123456789abcdef-4194304")));
@@ -294,13 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn another_file_system_is_told_with_the_remedy() {
+    fn another_file_system_is_refused_with_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let absent = dir.path().join("absent");
         for path in [dir.path(), &absent] {
-            let told = Pins::open(path, 1).unwrap_err().to_string();
-            assert!(told.contains("mount -t bpf bpf /sys/fs/bpf"), "{told}");
-            assert!(matches!(unpin(path), Err(PinError::NotBpffs { .. })));
+            let error = Pins::open(path, 1).unwrap_err().to_string();
+            assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
+            assert!(matches!(unpin_all(path), Err(PinError::NotBpffs { .. })));
         }
         assert!(!absent.exists());
     }

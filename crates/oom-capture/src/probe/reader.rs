@@ -1,10 +1,9 @@
-//! The threads that sleep until the ring has a record, and hand records on.
+//! The threads that wait for records in the ring and pass them to the handler.
 //!
-//! After it has marked a victim the kernel prints its report with preemption off, for
-//! milliseconds where the console is slow. A reader that is woken on that CPU waits for it.
-//! So there are two, each bound to one half of the CPUs: whichever half prints, the other's
-//! reader is free. One lock keeps them apart. Where they may (`CAP_SYS_NICE`), they run before
-//! all that is not as urgent: a busy CPU delays them no longer.
+//! After it has marked a victim the kernel prints its report with preemption off, for milliseconds where the
+//! console is slow. A reader that is woken on that CPU waits for it. So there are two, each bound to one half of
+//! the CPUs: the reader on the half that does not print is free. A lock lets one read at a time. With
+//! `CAP_SYS_NICE` they have a real-time priority, so that a busy CPU does not delay them.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,40 +28,41 @@ use service::liveness::Liveness;
 
 type Logger = EbpfLogger<&'static dyn Log>;
 
-/// Takes the records, in the readers' own threads and never twice at once; `None` says that its
-/// deadline has come. Gives the next deadline: `CLOCK_MONOTONIC`, in ns.
-pub type Take = Box<dyn FnMut(Option<Record>) -> Option<u64> + Send>;
+/// Handles records. It is called in the readers' threads, one call at a time, with each record, and with `None` when
+/// the ring is empty or its deadline has come. It returns the next deadline: `CLOCK_MONOTONIC`, in ns.
+pub type RecordHandler = Box<dyn FnMut(Option<Record>) -> Option<u64> + Send>;
 
-/// A victim is read within some 15 µs of its mark: less than it takes to fall asleep and be woken again.
-const FOLLOWS_NS: u64 = 50_000;
+/// How long a reader spins for the autopsy of a mark: it comes within some 15 µs, sooner than a sleeping thread can
+/// be woken.
+const AUTOPSY_SPIN_NS: u64 = 50_000;
 
-/// The least of the real-time priorities: before everything ordinary, after everybody else's.
+/// The lowest real-time priority.
 const PRIORITY: u8 = 1;
 
-/// Reads until it is dropped.
+/// Reads the ring until it is dropped.
 pub(super) struct Reader {
     stop: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
     liveness: Liveness,
 }
 
-/// What the threads take turns at.
+/// The ring, which one thread at a time drains.
 struct Ring {
     buffer: RingBuf<MapData>,
     logger: Option<Logger>,
-    take: Take,
+    handler: RecordHandler,
     malformed: Arc<AtomicU64>,
 }
 
 // === impl Reader ===
 
 impl Reader {
-    /// Starts the threads. While `take` waits, the kernel's ring is the buffer, and what finds no
-    /// room there is counted there.
+    /// Starts the threads. While the handler blocks, records wait in the ring; the kernel counts those that find it
+    /// full.
     pub(super) fn start(
         ring: RingBuf<MapData>,
         logger: Option<Logger>,
-        take: Take,
+        handler: RecordHandler,
         malformed: Arc<AtomicU64>,
         tuned: bool,
     ) -> io::Result<Self> {
@@ -74,7 +74,7 @@ impl Reader {
         let ring = Arc::new(Mutex::new(Ring {
             buffer: ring,
             logger,
-            take,
+            handler,
             malformed,
         }));
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
@@ -83,21 +83,24 @@ impl Reader {
             threads: Vec::new(),
             liveness: Liveness::default(),
         };
-        for (n, cpus) in halves(&sched_getaffinity(None)?).into_iter().enumerate() {
+        for (n, cpus) in split_cpus(&sched_getaffinity(None)?)
+            .into_iter()
+            .enumerate()
+        {
             let (ring, fds, stop) = (
                 Arc::clone(&ring),
                 Arc::clone(&fds),
                 Arc::clone(&reader.stop),
             );
-            let ending = reader.liveness.ending();
+            let guard = reader.liveness.guard_thread();
             let thread = std::thread::Builder::new()
                 .name(format!("ring-reader-{n}"))
                 .spawn(move || {
-                    let _ending = ending;
+                    let _guard = guard;
                     if tuned {
-                        tune(&cpus);
+                        tune_thread(&cpus);
                     }
-                    read(&ring, &fds, &stop);
+                    read_ring(&ring, &fds, &stop);
                 })?;
             reader.threads.push(thread);
         }
@@ -111,14 +114,14 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // Never read: once written it wakes every thread.
+        // The eventfd is never read, so one write wakes every thread.
         if let Err(error) = rustix::io::write(&*self.stop, &1u64.to_ne_bytes()) {
-            tracing::warn!(%error, "cannot wake the ring's readers to end them");
+            tracing::warn!(%error, "cannot wake the threads that read the ring, so they go on");
             return;
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a reader of the ring panicked");
+                tracing::error!("a thread that reads the ring has panicked");
             }
         }
     }
@@ -127,62 +130,61 @@ impl Drop for Reader {
 // === impl Ring ===
 
 impl Ring {
-    /// Hands on what is there. Gives when the taker wants to be called next.
+    /// Passes all records to the handler and returns its next deadline.
     fn drain(&mut self) -> Option<u64> {
-        // Until when what follows is awaited.
-        let mut until_ns = 0;
+        let mut spin_until_ns = 0;
         loop {
             let Some(item) = self.buffer.next() else {
-                if clock::monotonic_ns() < until_ns {
+                if clock::monotonic_ns() < spin_until_ns {
                     std::hint::spin_loop();
                     continue;
                 }
                 break;
             };
-            until_ns = 0;
+            spin_until_ns = 0;
             match Record::from_bytes(&item) {
                 Ok(record) => {
                     if matches!(&record, Record::Mark(mark) if mark.invoked & invoked::EXAMINED != 0)
                     {
-                        until_ns = clock::monotonic_ns().saturating_add(FOLLOWS_NS);
+                        spin_until_ns = clock::monotonic_ns().saturating_add(AUTOPSY_SPIN_NS);
                     }
-                    (self.take)(Some(record));
+                    (self.handler)(Some(record));
                 }
                 Err(error) => {
                     self.malformed.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(%error, "the ring holds something else than records");
+                    tracing::warn!(%error, "an item of the ring is no record");
                 }
             }
         }
         if let Some(logger) = &mut self.logger {
             logger.flush();
         }
-        (self.take)(None)
+        (self.handler)(None)
     }
 }
 
-fn read(ring: &Mutex<Ring>, fds: &[OwnedFd], stop: &OwnedFd) {
+fn read_ring(ring: &Mutex<Ring>, fds: &[OwnedFd], stop: &OwnedFd) {
     loop {
-        // What a panicked reader left is still a ring.
+        // A reader that panics does not leave the ring in a broken state.
         let drain = || ring.lock().unwrap_or_else(PoisonError::into_inner).drain();
         let deadline_ns = drain();
-        match wait(fds, stop, deadline_ns) {
+        match wait_for_records(fds, stop, deadline_ns) {
             Ok(true) => {}
-            // What came before the end was told is still handed on.
+            // Records that came before the stop are still passed on.
             Ok(false) => {
                 drain();
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "cannot wait for the ring; no more kills are seen");
+                tracing::error!(%error, "cannot wait for the ring: no more kills are seen");
                 return;
             }
         }
     }
 }
 
-/// Sleeps until there is something to do (true) or it is time to end (false).
-fn wait(fds: &[OwnedFd], stop: &OwnedFd, deadline_ns: Option<u64>) -> io::Result<bool> {
+/// Sleeps until there are records or the deadline has come (true), or until the stop (false).
+fn wait_for_records(fds: &[OwnedFd], stop: &OwnedFd, deadline_ns: Option<u64>) -> io::Result<bool> {
     let mut fds: Vec<PollFd<'_>> = std::iter::once(stop)
         .chain(fds)
         .map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -198,10 +200,10 @@ fn wait(fds: &[OwnedFd], stop: &OwnedFd, deadline_ns: Option<u64>) -> io::Result
     Ok(fds.first().is_none_or(|stop| stop.revents().is_empty()))
 }
 
-/// Binds this thread to these CPUs, and makes it a real-time one, where that is allowed.
-fn tune(cpus: &CpuSet) {
+/// Binds this thread to these CPUs and gives it a real-time priority, where that is allowed.
+fn tune_thread(cpus: &CpuSet) {
     if let Err(error) = sched_setaffinity(None, cpus) {
-        tracing::debug!(%error, "a reader of the ring is bound to no CPUs");
+        tracing::debug!(%error, "cannot bind a thread that reads the ring to CPUs");
     }
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let Ok(priority) = PRIORITY.try_into() else {
@@ -211,13 +213,13 @@ fn tune(cpus: &CpuSet) {
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
         tracing::debug!(
             ?error,
-            "without CAP_SYS_NICE a busy CPU delays the ring's readers"
+            "without CAP_SYS_NICE a busy CPU delays the threads that read the ring"
         );
     }
 }
 
-/// Every other CPU, so that the two threads of a core are in different halves; all of them where there is one.
-fn halves(cpus: &CpuSet) -> Vec<CpuSet> {
+/// Two sets of every other CPU, so that the two threads of a core are in different sets; one set of a single CPU.
+fn split_cpus(cpus: &CpuSet) -> Vec<CpuSet> {
     let mut halves = [CpuSet::new(), CpuSet::new()];
     let ours = (0..CpuSet::MAX_CPU).filter(|cpu| cpus.is_set(*cpu));
     for (n, cpu) in ours.enumerate() {
@@ -233,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_halves_are_disjoint_and_whole() {
+    fn the_halves_are_disjoint_and_complete() {
         let set = |cpus: &[usize]| {
             let mut set = CpuSet::new();
             for cpu in cpus {
@@ -241,10 +243,10 @@ mod tests {
             }
             set
         };
-        assert_eq!(halves(&set(&[3])), [set(&[3])]);
-        assert_eq!(halves(&set(&[0, 1])), [set(&[0]), set(&[1])]);
+        assert_eq!(split_cpus(&set(&[3])), [set(&[3])]);
+        assert_eq!(split_cpus(&set(&[0, 1])), [set(&[0]), set(&[1])]);
         assert_eq!(
-            halves(&set(&[1, 4, 5, 70, 1000])),
+            split_cpus(&set(&[1, 4, 5, 70, 1000])),
             [set(&[1, 5, 1000]), set(&[4, 70])]
         );
     }

@@ -1,4 +1,4 @@
-//! The BTF reader on a blob made by hand, on anything, and on this host's own kernel.
+//! The BTF reader on a blob made by hand, on any bytes, and on this host's kernel.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::btf::{Btf, Member};
 use super::error::BtfError;
-use super::offsets::resolve;
+use super::offsets::resolve_offsets;
 
 /// Writes BTF: types in order from id 1, each with its trailing words.
 #[derive(Default)]
@@ -81,28 +81,28 @@ fn sample() -> Blob {
 #[test]
 fn members_are_found_through_anonymous_structures() {
     let btf = Btf::parse(sample().build()).unwrap();
-    let outer = btf.structure("outer").unwrap();
+    let outer = btf.find_structure("outer").unwrap();
     let at = |offset, type_id| Some(Member { offset, type_id });
-    assert_eq!(btf.member(outer, "first"), at(0, 1));
-    assert_eq!(btf.member(outer, "deep"), at(12, 1));
-    assert_eq!(btf.member(outer, "absent"), None);
-    assert_eq!(btf.structure("oute"), None);
+    assert_eq!(btf.find_member(outer, "first"), at(0, 1));
+    assert_eq!(btf.find_member(outer, "deep"), at(12, 1));
+    assert_eq!(btf.find_member(outer, "absent"), None);
+    assert_eq!(btf.find_structure("oute"), None);
 }
 
 #[test]
 fn arrays_enumerators_and_prototypes_are_read() {
     let btf = Btf::parse(sample().build()).unwrap();
-    assert_eq!(btf.element(5), Some(4));
-    assert_eq!(btf.size(4), Some(48));
-    assert_eq!(btf.enumerator("TWO"), Some(2));
-    assert_eq!(btf.enumerator("THREE"), None);
+    assert_eq!(btf.element_type(5), Some(4));
+    assert_eq!(btf.type_size(4), Some(48));
+    assert_eq!(btf.find_enumerator("TWO"), Some(2));
+    assert_eq!(btf.find_enumerator("THREE"), None);
     assert_eq!(btf.takes_structure("btf_trace_thing", 1), Some(true));
     assert_eq!(btf.takes_structure("btf_trace_thing", 2), None);
     assert_eq!(btf.takes_structure("btf_trace_other", 1), None);
 }
 
 #[test]
-fn a_kind_of_the_future_is_named() {
+fn an_unknown_kind_is_refused_by_its_number() {
     let mut blob = sample();
     blob.ty("new", 29, 0, 0, &[]);
     let error = Btf::parse(blob.build()).err().unwrap();
@@ -119,7 +119,7 @@ fn a_kind_of_the_future_is_named() {
 }
 
 #[test]
-fn what_is_no_btf_is_refused() {
+fn other_bytes_are_refused() {
     let error = Btf::parse(b"\x7fELF\x02\x01\x01\x00".to_vec()).err();
     assert!(matches!(error, Some(BtfError::Magic { .. })));
     let error = Btf::parse(vec![0x9f]).err();
@@ -127,26 +127,25 @@ fn what_is_no_btf_is_refused() {
 }
 
 #[test]
-fn a_kernel_without_any_of_the_members_degrades_each_by_name() {
-    let offsets = resolve(&Btf::parse(sample().build()).unwrap());
+fn each_missing_member_is_named() {
+    let offsets = resolve_offsets(&Btf::parse(sample().build()).unwrap());
     assert!(offsets.missing.contains(&"MM_RSS_ANON"));
     assert!(offsets.missing.contains(&"CSS_SET_MEMORY"));
     assert_eq!(offsets.missing.len(), offsets.globals.len());
 }
 
-/// Nothing is loaded for this: every kernel with BTF lets it be read.
 #[test]
 fn this_kernel_has_every_member() {
     let Ok(blob) = std::fs::read("/sys/kernel/btf/vmlinux") else {
         return;
     };
-    let offsets = resolve(&Btf::parse(blob).unwrap());
+    let offsets = resolve_offsets(&Btf::parse(blob).unwrap());
     assert_eq!(offsets.missing, Vec::<&str>::new());
 }
 
 proptest! {
     #[test]
-    fn any_bytes_give_an_answer(
+    fn any_bytes_are_read_without_a_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
         at in 0usize..400,
     ) {
@@ -154,9 +153,9 @@ proptest! {
         let at = at.min(blob.len());
         blob.splice(at..(at + bytes.len()).min(blob.len()), bytes);
         if let Ok(btf) = Btf::parse(blob) {
-            let _offsets = resolve(&btf);
+            let _offsets = resolve_offsets(&btf);
             for id in 0..16 {
-                let _found = btf.member(id, "deep");
+                let _found = btf.find_member(id, "deep");
             }
         }
     }

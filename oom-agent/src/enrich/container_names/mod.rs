@@ -71,7 +71,7 @@ impl ContainerNames {
 
     /// A container's cgroup has appeared or disappeared.
     pub(crate) fn note_cgroup(&self, path: &str, exists: bool) {
-        let identity = cgroup::parse(path);
+        let identity = cgroup::parse_path(path);
         if identity.is_machine() {
             return;
         }

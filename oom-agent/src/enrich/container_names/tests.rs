@@ -1,6 +1,6 @@
 //! The names against a container runtime in this process.
 
-use memcg::{NodeRoot, Snapshots};
+use memcg::{MemoryReader, NodeRoot};
 use tokio::time::timeout;
 
 use super::*;
@@ -24,7 +24,7 @@ fn scene(socket: &cri::Socket, node: &str) -> Scene {
     let enricher = Enricher::new(
         Host::read(None),
         None,
-        Snapshots::new(Err("not mounted".to_owned()), "/proc"),
+        MemoryReader::new(Err("not mounted".to_owned()), "/proc"),
         pressure::FlightRecorder::default(),
         NodeRoot::new(node),
         Arc::clone(&names),
@@ -68,7 +68,7 @@ fn labelled() -> proto::cri::Container {
 fn incident(cgroups: &[&str]) -> Incident {
     let victim = |path: &&str| Victim {
         cgroup: Some((*path).to_owned()),
-        container: cgroup::parse(path).container_id.map(|id| Container {
+        container: cgroup::parse_path(path).container_id.map(|id| Container {
             id,
             ..Container::default()
         }),

@@ -112,9 +112,9 @@ impl Above {
         if is_kubelets(last) || (is_kubelets(above) && matches!(last, "burstable" | "besteffort")) {
             return Self::Kubelet;
         }
-        let identity = path::parse(limit);
+        let identity = path::parse_path(limit);
         let is_container =
-            !identity.is_machine() && Owners::of_path(limit).container == Some(limit);
+            !identity.is_machine() && Owners::from_path(limit).container == Some(limit);
         match identity.container_id.filter(|_| is_container) {
             Some(id) => Self::Container(escape_and_cut(escape::truncate(&id, 12), 12)),
             None => Self::Other,

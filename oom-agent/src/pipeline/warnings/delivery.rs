@@ -47,7 +47,7 @@ impl Delivery {
         let warning = Arc::new(Warning {
             // Of this sample of this cgroup; the id of a kill ends in a pid.
             id: format!("{}-{at_ns}-w{}", self.host.boot, key.inode()),
-            time: clock::wall(at_ns, clock::monotonic_ns(), Timestamp::now()),
+            time: clock::wall_time(at_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
             cgroup: key.path().to_owned(),
             container,
