@@ -635,7 +635,7 @@ fn the_sentences() {
             vec![victim("main", 7)],
             &[status("main", "OOMKilled", None)]
         ),
-        "Kubernetes does not report of this kill: tail (pid 4242) in container main was OOM-killed, and the container runs on; \
+        "Kubernetes does not report this kill: tail (pid 4242) in container main was OOM-killed, and the container runs on; \
          its status shows neither the kill nor a restart. The runtime has marked the container, though: when it ends, \
          for whatever reason, it will be shown as OOMKilled. \
          Next: see whether main works without that process; nothing restarts it but main itself or a liveness probe."
@@ -645,7 +645,7 @@ fn the_sentences() {
             vec![victim("main", 1)],
             &[status("main", "Error", Some((137, 0)))]
         ),
-        "Kubernetes does not report of this kill: tail (pid 4242) in container main was OOM-killed, and its status is Error \
+        "Kubernetes does not report this kill: tail (pid 4242) in container main was OOM-killed, and its status is Error \
          with exit code 137, not OOMKilled. Next: take this end for an OOM kill, not for a fault of the program."
     );
     let dead = status("main", "OOMKilled", Some((137, 0)));
