@@ -70,7 +70,7 @@ impl Pods {
         }
     }
 
-    /// The pod of that name, if the node calls it `uid`. PinnedRecords facts must have `container`, by name or by id:
+    /// The pod of that name, if the node calls it `uid`. Kept facts must have `container`, by name or by id:
     /// ephemeral containers come later than the pod, and ids when the kubelet reports them.
     pub(super) async fn read_facts(
         &mut self,

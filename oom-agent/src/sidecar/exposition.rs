@@ -10,7 +10,7 @@ use pressure::{Level, Pressure, Stall};
 /// Prometheus's text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// PinnedRecords from sweep to sweep.
+/// Kept from sweep to sweep.
 #[derive(Default)]
 pub(super) struct Exposition {
     processes: Vec<ProcessMetrics>,
