@@ -328,7 +328,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// The level, and no less than a number that glog would take asks for.
+/// The level, raised to that of glog's verbosity number.
 pub fn verbose(level: LogLevel, number: u8) -> LogLevel {
     level.max(match number {
         0 => LogLevel::Error,
@@ -393,18 +393,18 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_told() {
-        let told = Cli::try_parse_from(["oom-agent", "--version"]).unwrap_err();
-        assert_eq!(told.kind(), clap::error::ErrorKind::DisplayVersion);
+    fn there_is_a_version() {
+        let version = Cli::try_parse_from(["oom-agent", "--version"]).unwrap_err();
+        assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
         assert!(
-            told.to_string().contains(env!("CARGO_PKG_VERSION")),
-            "{told}"
+            version.to_string().contains(env!("CARGO_PKG_VERSION")),
+            "{version}"
         );
     }
 
-    fn refused(args: &[&str], says: &str) {
+    fn refused(args: &[&str], expected: &str) {
         let error = Cli::try_parse_from([&["oom-agent", "run"], args].concat()).unwrap_err();
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
 
     #[test]

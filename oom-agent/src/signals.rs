@@ -1,4 +1,4 @@
-//! Being told to end.
+//! The signals that end the program.
 
 use std::io;
 

@@ -203,7 +203,7 @@ fn the_manifests_probes_and_scrapes_go_where_the_agent_listens() {
 }
 
 #[test]
-fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
+fn alerts_and_dashboard_use_metrics_that_exist() {
     let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
     let documented = read("docs/metrics.md");
     for file in [
@@ -211,7 +211,7 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
         "deploy/grafana-dashboard.json",
     ] {
         let text = read(file);
-        let asked: Vec<_> = text
+        let used: Vec<_> = text
             .match_indices("oom_agent_")
             .map(|(at, _)| {
                 let name = |c: char| !c.is_ascii_lowercase() && c != '_';
@@ -219,8 +219,8 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
                 metric.strip_suffix("_bucket").unwrap_or(metric)
             })
             .collect();
-        assert!(asked.len() > 3, "{file}: {asked:?}");
-        for metric in asked {
+        assert!(used.len() > 3, "{file}: {used:?}");
+        for metric in used {
             assert!(
                 documented.contains(&format!("| `{metric}` |")),
                 "{file}: no {metric} is documented"

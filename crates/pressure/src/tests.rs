@@ -178,7 +178,7 @@ fn without_a_limit_nothing_runs() {
 }
 
 #[test]
-fn whom_the_kernel_tells_of_is_looked_at_between_sweeps() {
+fn a_container_with_memory_events_is_sampled_between_sweeps() {
     let scene = Scene::start(Duration::from_mins(1));
     scene.make(1, 500, "1000");
     scene.until(|swept| *swept == (vec![(scope(1), 500)], true));

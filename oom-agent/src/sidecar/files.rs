@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn on_v1_the_kernel_says_which_limit_on_the_path_up_is_the_lowest() {
+    fn on_v1_the_lowest_limit_on_the_path_is_the_kernels_hierarchical_one() {
         let root = tempfile::tempdir().unwrap();
         let memory = root.path().join("sys/fs/cgroup/memory");
         let file = |own, lowest| {

@@ -119,8 +119,8 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
         }
     };
     let shared = Arc::clone(exposition);
-    let answer = move |asked| {
-        let answer = match asked {
+    let answer = move |endpoint| {
+        let answer = match endpoint {
             Endpoint::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
                 text: lock(&shared).to_string(),

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_away_is_asked_once_at_a_time_for_all() {
+    fn an_absent_server_gets_one_attempt_at_a_time() {
         let now = Instant::now();
         let mut backlog = backlog(&[1, 2], now);
         let first = backlog.pop_due(now).unwrap();
