@@ -30,7 +30,7 @@ use crate::{calibrate, client, server, signals, systemd};
 /// Exit status for a wrong command line, as clap has it.
 const USAGE: u8 = 2;
 
-/// The servo's calls are made one at a time; the rest is name look-ups.
+/// Reads of the history for watchers, and name look-ups.
 const BLOCKING_THREADS: usize = 4;
 
 #[derive(Debug, thiserror::Error)]

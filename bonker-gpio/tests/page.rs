@@ -4,7 +4,7 @@
     reason = "a helper of tests may panic"
 )]
 
-//! The page from outside, over real sockets: what it is received, and who may press its buttons.
+//! The page from outside, over real sockets: what it shows, and who may press its buttons.
 
 mod common;
 
@@ -205,6 +205,26 @@ async fn so_many_pages_listen_and_no_more() {
             break;
         }
     }
+    server.stop();
+    server.stopped().await;
+}
+
+#[tokio::test]
+async fn the_stream_of_events_is_not_stored() {
+    let (mut server, _gate) = started().await;
+    let mut page = Listener::new(&server, None).await;
+    let mut head = Vec::new();
+    loop {
+        match page.line().await {
+            Some(line) if !line.is_empty() => head.push(line),
+            _ => break,
+        }
+    }
+    assert!(
+        head.iter().any(|line| line == "cache-control: no-store"),
+        "{head:?}"
+    );
+    drop(page);
     server.stop();
     server.stopped().await;
 }

@@ -26,7 +26,7 @@ pub(super) struct Queue {
     capacity: usize,
     window: Duration,
     waiting: VecDeque<Job>,
-    swing: VecDeque<Recent>,
+    swung: VecDeque<Recent>,
 }
 
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Queue {
             capacity,
             window,
             waiting: VecDeque::new(),
-            swing: VecDeque::new(),
+            swung: VecDeque::new(),
         }
     }
 
@@ -75,9 +75,9 @@ impl Queue {
             }
             return None;
         }
-        self.swing.retain(|recent| recent.until > now.up);
+        self.swung.retain(|recent| recent.until > now.up);
         let covered = self
-            .swing
+            .swung
             .iter()
             .any(|recent| recent.key == key && recent.severity >= bonk.severity);
         (!covered).then_some(bonk)
@@ -122,12 +122,12 @@ impl Queue {
 
     /// Further items of `job`'s key are coalesced for the length of the window.
     pub(super) fn start_window(&mut self, job: &Job, now: Moment) {
-        self.swing.retain(|recent| recent.until > now.up);
+        self.swung.retain(|recent| recent.until > now.up);
         let Some(key) = &job.key else { return };
-        if self.swing.len() >= self.capacity {
-            self.swing.pop_front();
+        if self.swung.len() >= self.capacity {
+            self.swung.pop_front();
         }
-        self.swing.push_back(Recent {
+        self.swung.push_back(Recent {
             key: key.clone(),
             severity: job.bonk.severity,
             until: now.up.saturating_add(self.window),

@@ -32,6 +32,8 @@ const GOODBYE: Duration = Duration::from_millis(200);
 pub(crate) struct ServoThread {
     orders: Option<Sender<Order>>,
     end: Receiver<()>,
+    /// A call is under way, or the task that waited for it was aborted.
+    is_busy: bool,
 }
 
 struct Order {
@@ -77,7 +79,11 @@ impl ServoThread {
             .run(&inbox);
         })?;
         let orders = Some(orders);
-        Ok(Self { orders, end })
+        Ok(Self {
+            orders,
+            end,
+            is_busy: false,
+        })
     }
 
     pub(crate) async fn drive(&mut self, step: Step) -> Result<(), ServoError> {
@@ -96,14 +102,18 @@ impl ServoThread {
         let orders = self.orders.as_ref().ok_or_else(gone)?;
         let order = Order { action, answer };
         orders.send(order).map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.is_busy = true;
+        let answer = answered.await;
+        self.is_busy = false;
+        answer.map_err(|_| gone())?
     }
 }
 
 impl Drop for ServoThread {
     fn drop(&mut self) {
         self.orders = None;
-        if self.end.recv_timeout(GOODBYE) == Err(RecvTimeoutError::Timeout) {
+        // A call that did not come back in time will not now: nothing else is kept waiting for it.
+        if self.is_busy || self.end.recv_timeout(GOODBYE) == Err(RecvTimeoutError::Timeout) {
             warn!("the servo's backend does not end; it ends with the process");
         }
     }

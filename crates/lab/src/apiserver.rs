@@ -343,7 +343,7 @@ impl ApiServer {
         let mut readyz = self.kubectl();
         readyz.args(["get", "--raw", "/readyz"]);
         self.api
-            .wait_until_ready(|| (capture(&mut readyz).ok()?.trim() == "ok").then_some(()))
+            .wait_until_ready(|| (capture(&mut readyz).ok()?.trim() == "ok").then_some(Ok(())))
     }
 }
 

@@ -151,7 +151,7 @@ impl Cluster {
         let mut node = self.api.kubectl();
         node.args(["get", "node", Self::NODE, "--output", condition]);
         self.kubelet
-            .wait_until_ready(|| (capture(&mut node).ok()? == "True").then_some(()))
+            .wait_until_ready(|| (capture(&mut node).ok()? == "True").then_some(Ok(())))
     }
 }
 

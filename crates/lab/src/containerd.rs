@@ -179,7 +179,12 @@ impl Containerd {
             let plugins = capture(&mut plugins).ok()?;
             let mut lines = plugins.lines();
             let cri = lines.find(|line| line.split_whitespace().nth(1) == Some("cri"))?;
-            cri.trim_end().ends_with("ok").then_some(())
+            let is_ok = cri.trim_end().ends_with("ok");
+            Some(
+                is_ok
+                    .then_some(())
+                    .context("containerd's CRI did not start"),
+            )
         })
     }
 

@@ -55,13 +55,16 @@ impl Server {
         stop(&mut self.child, GRACE);
     }
 
-    /// Waits until `probe` finds it ready; an error shows the end of its log.
-    pub(crate) fn wait_until_ready(&mut self, mut probe: impl FnMut() -> Option<()>) -> Result<()> {
+    /// Waits until `probe` finds it ready, or broken; an error shows the end of its log.
+    pub(crate) fn wait_until_ready(
+        &mut self,
+        mut probe: impl FnMut() -> Option<Result<()>>,
+    ) -> Result<()> {
         let ready = wait::until("its readiness", HANG, || {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return Some(Err(anyhow!("it ended")));
             }
-            probe().map(Ok)
+            probe()
         });
         ready.flatten().with_context(|| {
             let log = fs::read_to_string(&self.log).unwrap_or_default();

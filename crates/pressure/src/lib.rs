@@ -3,7 +3,8 @@
 //! One thread, the [`Sampler`], measures every container with a limit once a second, and sooner those that
 //! change fast; without any it sleeps until the kernel notifies of one. Each [`Sweep`] goes to a closure:
 //! [`FlightRecorder`] keeps the last minute of each container and makes its [`History`] at a kill, and
-//! [`LevelTracker`] compares a [`Sample`] with [`Thresholds`]. But for the thread all of it is pure.
+//! [`LevelTracker`] compares a [`Sample`] with [`Thresholds`]. What decides is pure: `pace`, `stuck`, `growth`,
+//! `thresholds` and the flight recorder.
 
 mod cgroup;
 mod counts;

@@ -453,7 +453,7 @@ async fn all_containers_are_listed_with_the_sandboxes() {
 }
 
 #[tokio::test]
-async fn of_runtimes_runtimes_the_one_that_knows_the_container_answers() {
+async fn of_several_runtimes_the_one_that_knows_the_container_answers() {
     let start = |answers: Vec<Answer>| {
         let started = answers.into_iter().map(|answer| {
             let (dir, socket) = socket();

@@ -30,6 +30,8 @@ pub(super) struct Attempt {
     pub(super) to: &'static str,
     /// The right that it needs.
     pub(super) right: &'static str,
+    /// The name by which a `ResourceQuota` counts what it creates.
+    pub(super) quota: &'static str,
     pub(super) client: &'static ClientRole,
 }
 
@@ -59,7 +61,7 @@ pub(super) const CONTROLLER: ClientRole = ClientRole {
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.summary())]
 pub(crate) struct ApiError {
-    attempt: Attempt,
+    attempt: &'static Attempt,
     /// The namespace, for requests to several.
     namespace: Option<String>,
     #[source]
@@ -81,7 +83,7 @@ pub(crate) enum RecordError {
 // === impl Attempt ===
 
 impl Attempt {
-    pub(super) fn error(self, source: impl Into<CallError>) -> ApiError {
+    pub(super) fn error(&'static self, source: impl Into<CallError>) -> ApiError {
         ApiError {
             attempt: self,
             namespace: None,
@@ -89,7 +91,7 @@ impl Attempt {
         }
     }
 
-    pub(super) fn error_in(self, namespace: String, source: CallError) -> ApiError {
+    pub(super) fn error_in(&'static self, namespace: String, source: CallError) -> ApiError {
         ApiError {
             namespace: Some(namespace),
             ..self.error(source)
@@ -97,7 +99,7 @@ impl Attempt {
     }
 
     pub(super) async fn within<T, E: Into<CallError>>(
-        self,
+        &'static self,
         limit: Duration,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Result<T, ApiError> {
@@ -112,7 +114,12 @@ impl Attempt {
 
 impl ApiError {
     fn summary(&self) -> String {
-        let Attempt { to, right, client } = self.attempt;
+        let Attempt {
+            to,
+            right,
+            quota,
+            client,
+        } = *self.attempt;
         let ClientRole {
             name,
             manifest,
@@ -124,6 +131,9 @@ impl ApiError {
             None if matches!(self.source, CallError::Malformed(_)) => {
                 format!("cannot {to}{place}: the answer makes no sense")
             }
+            None if matches!(self.source, CallError::Body(_)) => {
+                format!("cannot {to}{place}: the answer cannot be read whole")
+            }
             None | Some(Refusal::Busy) => {
                 format!("cannot {to}{place}: the API server cannot be reached")
             }
@@ -134,7 +144,7 @@ impl ApiError {
                 "the API server refuses to {to}{place}: the {name}'s role needs {right} (see {manifest})"
             ),
             Some(Refusal::Quota) => format!(
-                "cannot {to}{place}: the namespace's ResourceQuota has no room for another: raise its `count/…`, or remove it from the quota"
+                "cannot {to}{place}: the namespace's ResourceQuota has no room for another: raise its `{quota}`, or remove it from the quota"
             ),
             Some(Refusal::Denied) => format!(
                 "cannot {to}{place}: an admission webhook or policy denies it: exempt {exempt}"
@@ -190,7 +200,8 @@ impl ApiError {
 impl RecordError {
     /// Whether a retry may succeed.
     pub(crate) fn is_transient(&self) -> bool {
-        self.api().is_none_or(ApiError::is_transient)
+        self.api()
+            .is_none_or(|error| error.is_transient() && !error.is_expired())
     }
 
     /// Whether any other Event would fail now, too.
@@ -210,10 +221,13 @@ impl RecordError {
 
     /// Whether the object to change does not exist.
     pub(super) fn is_gone(&self) -> bool {
-        self.api().and_then(|error| error.source.code()) == Some(404)
+        // With a webhook's own 404 the object may be there.
+        self.api().is_some_and(|error| {
+            error.source.code() == Some(404) && error.source.refusal() == Some(Refusal::Never)
+        })
     }
 
-    pub(super) fn from_lookup(error: LookupError, attempt: Attempt) -> Self {
+    pub(super) fn from_lookup(error: LookupError, attempt: &'static Attempt) -> Self {
         match error {
             LookupError::Call(source) if source.is_servers() => Self::Api(attempt.error(source)),
             error => Self::Unnamed {

@@ -52,9 +52,10 @@ use service::error_chain::chain;
 /// For one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-const WRITE: Attempt = Attempt {
+static WRITE: Attempt = Attempt {
     to: "write an Event",
     right: "`create` and `patch` on `events` of the core group",
+    quota: "count/events",
     client: &AGENT,
 };
 
@@ -184,7 +185,7 @@ impl Recorder {
         last: bool,
     ) -> Result<Written, RecordError> {
         if let Err(error) = self.find_name(draft).await {
-            let error = RecordError::from_lookup(error, WRITE);
+            let error = RecordError::from_lookup(error, &WRITE);
             // An unreachable server accepts no Event on the Node either.
             if error.is_servers() || !last {
                 return Err(error);

@@ -78,17 +78,19 @@ impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         for (name, help, count) in COUNTERS {
-            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            let encoder =
+                encoder.encode_descriptor(name, &format!("{help}."), None, MetricType::Counter)?;
             ConstCounter::new(read(count(&self.0))).encode(encoder)?;
         }
         for (name, help, count) in GAUGES {
-            let encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            let encoder =
+                encoder.encode_descriptor(name, &format!("{help}."), None, MetricType::Gauge)?;
             let value = i64::try_from(read(count(&self.0))).unwrap_or(i64::MAX);
             ConstGauge::new(value).encode(encoder)?;
         }
         let encoder = encoder.encode_descriptor(
             "sampler",
-            "Time spent in sweeps and samples between them, with what is made of each",
+            "Time spent in sweeps and samples between them, with what is made of each.",
             Some(&Unit::Seconds),
             MetricType::Counter,
         )?;

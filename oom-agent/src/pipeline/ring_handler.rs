@@ -96,21 +96,22 @@ impl RingHandler {
             let is_complete = incident.scope != Scope::Node || incident.limit_bytes.is_some();
             let was_written = self.lines_written.contains(&incident.stamp_ns);
             let at_once = !unnamed && is_complete && self.lines.format() == Format::Human;
+            let mut incident = Arc::new(incident);
             if at_once && !was_written {
-                self.lines.offer(&incident.clone().into());
+                self.lines.offer(&Arc::clone(&incident).into());
             }
-            self.enricher.read_memory(&mut incident);
+            // The line is written: nothing else has this incident, and it is not copied.
+            self.enricher.read_memory(Arc::make_mut(&mut incident));
             let is_written = at_once || was_written;
             // The holders of the memory have names, too.
-            let kill = if self.enricher.add_known_names(&mut incident) {
-                let incident = Arc::new(incident);
+            let kill = if self.enricher.add_known_names(Arc::make_mut(&mut incident)) {
                 if !is_written {
                     self.lines.offer(&Arc::clone(&incident).into());
                 }
                 self.pinned.mark_lines_written(&incident.stamps);
                 EnrichedKill::Complete(incident, clock::monotonic_ns())
             } else {
-                EnrichedKill::Unnamed(Box::new(incident), !is_written)
+                EnrichedKill::Unnamed(Box::new(Arc::unwrap_or_clone(incident)), !is_written)
             };
             if self.kills.blocking_send(kill).is_err() {
                 self.metrics.count_lost();

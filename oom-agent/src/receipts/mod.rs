@@ -2,8 +2,8 @@
 //!
 //! 1. Its records are in pinned maps ([`Pinned`]) from when they leave the ring.
 //! 2. When its line is written, they record that: the next agent writes no second one.
-//! 3. The journal records its incident and the sinks that are to deliver it; only then its records are
-//!    removed.
+//! 3. The journal records its incident and the sinks that are to deliver it; its records are removed then, or
+//!    where the disk takes nothing.
 //! 4. Each sink settles its [`Receipts`] when it has delivered the incident or given it up.
 //!
 //! An agent begins with what the last one has left at each step.
@@ -77,7 +77,7 @@ impl Deliveries {
         }
     }
 
-    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it.
+    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it or cannot take it.
     pub(crate) fn record_incident(
         &self,
         incident: &Arc<Incident>,

@@ -203,9 +203,9 @@ mod tests {
         assert_eq!(named("parent/app/own"), Some(32));
         assert_eq!(named("free/app"), None);
         assert_eq!(named("free/tight/../app"), None);
-        let level_limit_bytes = |path| Files::of_process(root.path(), path).unwrap().read_limit();
-        assert_eq!(level_limit_bytes("/parent/app"), Some(64));
-        assert_eq!(level_limit_bytes("/free/app"), None);
+        let of_process = |path| Files::of_process(root.path(), path).unwrap().read_limit();
+        assert_eq!(of_process("/parent/app"), Some(64));
+        assert_eq!(of_process("/free/app"), None);
     }
 
     #[test]

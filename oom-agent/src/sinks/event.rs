@@ -80,7 +80,7 @@ async fn run(
                     }
                     None => return,
                 },
-                _ = inlet.others.recv() => counts.skipped.inc(),
+                Some(_) = inlet.others.recv() => counts.skipped.inc(),
             };
         }
     };

@@ -28,14 +28,16 @@ const MAX_EVENTS: u32 = 500;
 const NOTE_LEN: usize = 1024;
 const NAME_LEN: usize = 253;
 
-const LIST: Attempt = Attempt {
+static LIST: Attempt = Attempt {
     to: "list the agents' Events",
     right: "`list` on `events` of events.k8s.io",
+    quota: "count/events",
     client: &CONTROLLER,
 };
-const WRITE: Attempt = Attempt {
+static WRITE: Attempt = Attempt {
     to: "write an Event",
     right: "`create` on `events` of the core group",
+    quota: "count/events",
     client: &CONTROLLER,
 };
 

@@ -12,14 +12,16 @@ use super::{ApiError, Cluster, REQUEST_TIMEOUT};
 use crate::k8s::error::{Attempt, CONTROLLER};
 use crate::k8s::refusal::is_denial;
 
-const READ: Attempt = Attempt {
+static READ: Attempt = Attempt {
     to: "read the lease",
     right: "`get` on `leases` of coordination.k8s.io in its own namespace",
+    quota: "count/leases.coordination.k8s.io",
     client: &CONTROLLER,
 };
-const WRITE: Attempt = Attempt {
+static WRITE: Attempt = Attempt {
     to: "write the lease",
     right: "`create` and `update` on `leases` of coordination.k8s.io in its own namespace",
+    quota: "count/leases.coordination.k8s.io",
     client: &CONTROLLER,
 };
 

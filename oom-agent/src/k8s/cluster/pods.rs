@@ -30,14 +30,16 @@ const WATCH_SECONDS: u32 = 290;
 /// Bookmarks come every minute; a connection without any for this long is lost.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 
-const LIST: Attempt = Attempt {
+static LIST: Attempt = Attempt {
     to: "list pods",
     right: "`list` on `pods`",
+    quota: "count/pods",
     client: &CONTROLLER,
 };
-const WATCH: Attempt = Attempt {
+static WATCH: Attempt = Attempt {
     to: "watch pods",
     right: "`watch` on `pods`",
+    quota: "count/pods",
     client: &CONTROLLER,
 };
 
@@ -121,7 +123,7 @@ impl Cluster {
         let answer = LIST.within(PAGE_TIMEOUT, self.client.request_stream(request));
         let text = read::read_all(Box::pin(answer.await?), PAGE_LEN);
         let text = LIST.within(PAGE_TIMEOUT, text).await?;
-        let list: WireList = parse(LIST, &text)?;
+        let list: WireList = parse(&LIST, &text)?;
         Ok(Page {
             pods: list.items.into_iter().map(WirePod::into_status).collect(),
             next: list.metadata.next.filter(|next| !next.is_empty()),
@@ -150,7 +152,7 @@ impl PodStream {
         let line = read::read_line(&mut self.lines, CHANGE_LEN);
         let line = WATCH.within(IDLE_TIMEOUT, line).await?;
         let Some(line) = line else { return Ok(None) };
-        let change: WireChange = parse(WATCH, &line)?;
+        let change: WireChange = parse(&WATCH, &line)?;
         let (pod, change): (_, fn(PodStatus) -> Change) = match change {
             WireChange::Added(pod) | WireChange::Modified(pod) => (pod, Change::Applied),
             WireChange::Deleted(pod) => (pod, Change::Deleted),
@@ -162,7 +164,10 @@ impl PodStream {
     }
 }
 
-fn parse<'de, T: Deserialize<'de>>(attempt: Attempt, text: &'de [u8]) -> Result<T, ApiError> {
+fn parse<'de, T: Deserialize<'de>>(
+    attempt: &'static Attempt,
+    text: &'de [u8],
+) -> Result<T, ApiError> {
     serde_json::from_slice(text).map_err(|error| attempt.error(CallError::Malformed(error)))
 }
 

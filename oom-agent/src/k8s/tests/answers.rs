@@ -100,7 +100,7 @@ async fn a_denial_by_admission_has_its_own_advice() {
         ),
         (
             "events \"a.1\" is forbidden: exceeded quota: q, requested: count/events=1",
-            "raise its `count/…`",
+            "raise its `count/events`",
         ),
     ] {
         let error = write_refused(403, "Forbidden", denial).await;
@@ -129,4 +129,23 @@ async fn a_conflict_that_is_no_duplicate_is_transient_for_this_event_only() {
         let error = write_refused(code, reason, message).await;
         assert!(error.is_transient() && !error.is_servers(), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_webhooks_410_is_a_denial_and_not_retried() {
+    let error = write_refused(410, "Expired", "admission webhook \"w\" denied the request").await;
+    assert!(!error.is_transient() && !error.is_gone(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_missing_object_is_gone_and_a_webhooks_404_is_not() {
+    let missing = write_refused(404, "NotFound", "events \"a.1\" not found").await;
+    assert!(missing.is_gone(), "{missing:?}");
+    let denied = write_refused(
+        404,
+        "NotFound",
+        "admission webhook \"w\" denied the request",
+    )
+    .await;
+    assert!(!denied.is_gone(), "{denied:?}");
 }

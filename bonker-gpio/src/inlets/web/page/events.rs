@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State as Shared;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse as _, Response, Sse};
 use axum::routing::get;
@@ -78,7 +78,13 @@ async fn stream_events(Shared(events): Shared<Events>, headers: HeaderMap) -> Re
         .and_then(|id| id.to_str().ok())
         .and_then(parse_position);
     let listener = Listener::new(events.app, last, permit);
-    Sse::new(stream::unfold(listener, Listener::next)).into_response()
+    let mut response = Sse::new(stream::unfold(listener, Listener::next)).into_response();
+    // In place of `no-cache`: what is private is not kept either.
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
 }
 
 // === impl Listener ===

@@ -79,8 +79,10 @@ pub(super) fn large_group(scene: &mut Scene) -> Result<Value> {
         anyhow::bail!("two hogs");
     };
     let victims = [greedy.facts()?, first.facts()?];
-    greedy.open_gate()?;
-    let incident = scene.find_incident(&ExpectedKill::with_victims(&victims));
+    // The others are reaped in any case.
+    let incident = greedy
+        .open_gate()
+        .and_then(|()| scene.find_incident(&ExpectedKill::with_victims(&victims)));
     for other in &mut others {
         // Most are dead.
         let _dead = other.kill();

@@ -72,7 +72,7 @@ pub(super) fn start_containerd() -> Result<(Server, Cri)> {
         let mut connection = Cri::connect(SOCKET.as_ref()).ok()?;
         connection.version().ok()?;
         cri = Some(connection);
-        Some(())
+        Some(Ok(()))
     })?;
     for image in ["pause", "busybox"] {
         let archive = format!("/images/{image}.tar");
