@@ -11,9 +11,7 @@ pub(crate) use pressure::NoVictimCause as Cause;
 use service::escape;
 
 use crate::host::Host;
-use crate::incident::{
-    Container, Incident, LimitKind, Outcome, Pod, Scope, VERSION, classify_scope,
-};
+use crate::incident::{Container, Incident, LimitKind, Outcome, Pod, Scope, classify_scope};
 use crate::size::size;
 
 /// After this long without a sighting the next one begins another episode.
@@ -102,28 +100,20 @@ impl Sighting {
             degraded.push("trigger: out_of_memory was not seen, only what it left".to_owned());
         }
         Incident {
-            version: VERSION,
-            // A victim's pid is none of these.
-            id: format!("{}-{}-0", host.boot, self.stamp_ns),
-            time,
-            node: host.node.clone(),
             scope,
             limit_bytes: self.limit_bytes,
             limit_cgroup: Some(self.cgroup),
             limit_kind: Some(LimitKind::Memory),
-            limit_lowered: false,
-            setting: None,
-            holders: Vec::new(),
-            oom: None,
             outcome: self.cause.into(),
             trigger: self.trigger,
-            victims: Vec::new(),
-            victim_count: 0,
-            memory: Vec::new(),
-            before: None,
             degraded,
             stamp_ns: self.stamp_ns,
-            stamps: Vec::new(),
+            ..Incident::new(
+                // A victim's pid is none of these.
+                format!("{}-{}-0", host.boot, self.stamp_ns),
+                time,
+                host.node.clone(),
+            )
         }
     }
 }

@@ -87,6 +87,37 @@ pub(crate) struct Incident {
     pub stamps: Vec<u64>,
 }
 
+// === impl Incident ===
+
+impl Incident {
+    /// One of which no more is known.
+    pub(crate) fn new(id: String, time: Timestamp, node: String) -> Self {
+        Self {
+            version: VERSION,
+            id,
+            time,
+            node,
+            scope: Scope::Unknown,
+            limit_bytes: None,
+            limit_cgroup: None,
+            limit_kind: None,
+            limit_lowered: false,
+            setting: None,
+            holders: Vec::new(),
+            oom: None,
+            outcome: Outcome::Unknown,
+            trigger: None,
+            victims: Vec::new(),
+            victim_count: 0,
+            memory: Vec::new(),
+            before: None,
+            degraded: Vec::new(),
+            stamp_ns: 0,
+            stamps: Vec::new(),
+        }
+    }
+}
+
 /// Whose memory limit was hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

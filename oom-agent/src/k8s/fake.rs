@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Recorder, find_credentials};
-use crate::incident::{Container, History, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{Container, History, Incident, Outcome, Pod, Scope, Victim};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 
@@ -172,18 +172,9 @@ pub(crate) fn leak() -> History {
 pub(crate) fn incident() -> Incident {
     let some = |text: &str| Some(text.to_owned());
     Incident {
-        version: VERSION,
-        id: "6f1c0a52-812345678901-4242".to_owned(),
-        time: "2026-11-21T09:00:00.123456789Z".parse().unwrap(),
-        node: "node-a".to_owned(),
         scope: Scope::Container,
         limit_bytes: Some(64 << 20),
         limit_cgroup: some("/kubepods/poda38c12e8-255a-11e9-8cd9-0007cb0b2cc8/17db"),
-        limit_kind: None,
-        limit_lowered: false,
-        setting: None,
-        holders: Vec::new(),
-        oom: None,
         outcome: Outcome::ContainerDied,
         trigger: Some(Trigger {
             pid: 4242,
@@ -212,10 +203,11 @@ pub(crate) fn incident() -> Incident {
             }),
             ..Victim::default()
         }],
-        memory: Vec::new(),
-        before: None,
-        degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
-        stamps: Vec::new(),
+        ..Incident::new(
+            "6f1c0a52-812345678901-4242".to_owned(),
+            "2026-11-21T09:00:00.123456789Z".parse().unwrap(),
+            "node-a".to_owned(),
+        )
     }
 }

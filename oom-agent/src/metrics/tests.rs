@@ -8,7 +8,7 @@ use oom_capture::{Kill, Reading, Trigger, Victim as KernelVictim};
 
 use super::kills::{KILLED_TTL, MAX_CONTAINERS, UNKILLED_TTL};
 use super::{Metrics, Readings, Who};
-use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use pressure::{Pressure, Sample, Stall};
 
 /// Series by name and labels; sums of seconds left out.
@@ -58,27 +58,15 @@ fn who(name: &str) -> Who {
 
 fn incident(victims: Vec<Victim>) -> Incident {
     Incident {
-        version: VERSION,
-        id: "6f1c0a52-1-1".to_owned(),
-        time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
-        node: "node-a".to_owned(),
         scope: Scope::Container,
-        limit_bytes: None,
-        limit_cgroup: None,
-        limit_kind: None,
-        limit_lowered: false,
-        setting: None,
-        holders: Vec::new(),
-        oom: None,
         outcome: Outcome::ContainerDied,
-        trigger: None,
         victim_count: victims.len() as u64,
         victims,
-        memory: Vec::new(),
-        before: None,
-        degraded: Vec::new(),
-        stamp_ns: 0,
-        stamps: Vec::new(),
+        ..Incident::new(
+            "6f1c0a52-1-1".to_owned(),
+            "2026-11-21T09:00:00.5Z".parse().unwrap(),
+            "node-a".to_owned(),
+        )
     }
 }
 

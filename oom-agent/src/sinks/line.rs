@@ -293,7 +293,7 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use super::*;
-    use crate::incident::{Incident, Outcome, Scope, VERSION, Victim};
+    use crate::incident::{Incident, Victim};
     use crate::k8s::fake::leak;
     use crate::warn::tests::near;
     use pressure::Level;
@@ -302,27 +302,13 @@ mod tests {
 
     fn incident(n: u64) -> Incident {
         Incident {
-            version: VERSION,
-            id: format!("6f1c0a52-{n}-4242"),
-            time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
-            node: "n".repeat(10_000),
-            scope: Scope::Unknown,
-            limit_bytes: None,
-            limit_cgroup: None,
-            limit_kind: None,
-            limit_lowered: false,
-            setting: None,
-            holders: Vec::new(),
-            oom: None,
-            outcome: Outcome::Unknown,
-            trigger: None,
-            victims: Vec::new(),
             victim_count: 1,
-            memory: Vec::new(),
-            before: None,
-            degraded: Vec::new(),
             stamp_ns: n,
-            stamps: Vec::new(),
+            ..Incident::new(
+                format!("6f1c0a52-{n}-4242"),
+                "2026-11-21T09:00:00.5Z".parse().unwrap(),
+                "n".repeat(10_000),
+            )
         }
     }
 

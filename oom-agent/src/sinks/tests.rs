@@ -17,7 +17,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Secrets, Sink, start_bonker};
-use crate::incident::{Incident, Outcome as Reading, Pod, Scope, VERSION, Victim};
+use crate::incident::{Incident, Pod, Victim};
 use crate::k8s::fake::leak;
 use crate::metrics::Metrics;
 use crate::receipts::Receipts;
@@ -31,20 +31,6 @@ const IDLE: Duration = Duration::from_mins(10);
 
 pub(super) fn incident(n: u32) -> Arc<Incident> {
     Arc::new(Incident {
-        version: VERSION,
-        id: format!("6f1c0a52-{n}-4242"),
-        time: "2026-11-21T09:00:00.5Z".parse().unwrap(),
-        node: "node-a".to_owned(),
-        scope: Scope::Unknown,
-        limit_bytes: None,
-        limit_cgroup: None,
-        limit_kind: None,
-        limit_lowered: false,
-        setting: None,
-        holders: Vec::new(),
-        oom: None,
-        outcome: Reading::Unknown,
-        trigger: None,
         victim_count: 1,
         victims: vec![Victim {
             pid: 4242,
@@ -56,11 +42,12 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
             }),
             ..Victim::default()
         }],
-        memory: Vec::new(),
-        before: None,
-        degraded: Vec::new(),
         stamp_ns: service::clock::monotonic_ns(),
-        stamps: Vec::new(),
+        ..Incident::new(
+            format!("6f1c0a52-{n}-4242"),
+            "2026-11-21T09:00:00.5Z".parse().unwrap(),
+            "node-a".to_owned(),
+        )
     })
 }
 

@@ -11,7 +11,7 @@ use super::{
     Ended, Judgement, Mismatch, MismatchKind, PendingChecks, State, Status, Stored,
     UndecidedReason, sentence,
 };
-use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 
 const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
 const FIRST: Duration = Duration::from_secs(2);
@@ -62,31 +62,21 @@ pub(super) fn incident(victims: Vec<Victim>, scope: Scope) -> Arc<Incident> {
         .iter()
         .any(|victim| victim.first_process == Some(true));
     Arc::new(Incident {
-        version: VERSION,
-        id: "6f1c0a52-812345678901-4242".to_owned(),
-        time: killed_at(),
-        node: "node-a".to_owned(),
         scope,
         limit_bytes: Some(64 << 20),
-        limit_cgroup: None,
-        limit_kind: None,
-        limit_lowered: false,
-        setting: None,
-        holders: Vec::new(),
-        oom: None,
         outcome: if first {
             Outcome::ContainerDied
         } else {
             Outcome::ChildDied
         },
-        trigger: None,
         victim_count: victims.len() as u64,
         victims,
-        memory: Vec::new(),
-        before: None,
-        degraded: Vec::new(),
         stamp_ns: 812_345_678_901,
-        stamps: Vec::new(),
+        ..Incident::new(
+            "6f1c0a52-812345678901-4242".to_owned(),
+            killed_at(),
+            "node-a".to_owned(),
+        )
     })
 }
 

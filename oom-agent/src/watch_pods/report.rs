@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::kills::StatusKill;
-use crate::incident::{Container, Incident, Outcome, Pod, Scope, VERSION, Victim};
+use crate::incident::{Container, Incident, Outcome, Pod, Victim};
 use crate::k8s::NewEvent;
 
 /// That of kubernetes-oom-event-generator, so that alerts on it keep working.
@@ -68,20 +68,7 @@ pub(super) fn status_incident(kill: &StatusKill, now: Timestamp, now_ns: u64) ->
     let age = now.duration_since(kill.finished_at);
     let age_ns = u64::try_from(age.as_nanos()).unwrap_or_default();
     Incident {
-        version: VERSION,
-        id: kill.id(),
-        time: kill.finished_at,
-        node: kill.node.clone().unwrap_or_default(),
-        scope: Scope::Unknown,
-        limit_bytes: None,
-        limit_cgroup: None,
-        limit_kind: None,
-        limit_lowered: false,
-        setting: None,
-        holders: Vec::new(),
-        oom: None,
         outcome: Outcome::ContainerDied,
-        trigger: None,
         victim_count: 1,
         victims: vec![Victim {
             container: Some(Container {
@@ -96,11 +83,13 @@ pub(super) fn status_incident(kill: &StatusKill, now: Timestamp, now_ns: u64) ->
             }),
             ..Victim::default()
         }],
-        memory: Vec::new(),
-        before: None,
         degraded,
         stamp_ns: now_ns.saturating_sub(age_ns),
-        stamps: Vec::new(),
+        ..Incident::new(
+            kill.id(),
+            kill.finished_at,
+            kill.node.clone().unwrap_or_default(),
+        )
     }
 }
 
