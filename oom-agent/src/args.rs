@@ -77,24 +77,14 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_CRI_ENDPOINT", value_name = "unix:///PATH")]
     pub(crate) cri_endpoint: Option<Socket>,
 
-    /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
-    #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    /// The API server, the admin port, and standard output.
+    #[command(flatten)]
+    pub reporter: Reporter,
 
     /// Do not use the Kubernetes API, even if there are credentials.
     #[arg(long, env = "OOM_AGENT_NO_KUBERNETES", conflicts_with = "kubeconfig",
         value_parser = BoolishValueParser::new())]
     pub no_kubernetes: bool,
-
-    /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
-    ///
-    /// Port 0 takes a free port, and the log names it.
-    #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
-    pub http_listen: Option<SocketAddr>,
-
-    /// Format of incidents on standard output.
-    #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
-    pub output: Format,
 
     /// Also write a line if Kubernetes misses a kill, or reports one that never happened.
     ///
@@ -163,13 +153,9 @@ pub struct Run {
     #[arg(long, env = "OOM_AGENT_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
 
-    /// Log level on standard error.
-    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-
-    /// Log format.
-    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
-    pub log_format: LogFormat,
+    /// Level and format of the log.
+    #[command(flatten)]
+    pub log: Log,
 
     /// The bonkers.
     #[command(flatten)]
@@ -178,6 +164,36 @@ pub struct Run {
     /// Where pressure warnings are sent.
     #[command(flatten)]
     pub warnings: Warnings,
+}
+
+/// Shared by `run` and `watch-pods`.
+#[derive(Args, Debug)]
+pub struct Reporter {
+    /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
+    ///
+    /// Port 0 takes a free port, and the log names it.
+    #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
+    pub http_listen: Option<SocketAddr>,
+
+    /// Format of incidents on standard output.
+    #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
+    pub output: Format,
+}
+
+/// Shared by all that run.
+#[derive(Args, Debug)]
+pub struct Log {
+    /// Log level on standard error.
+    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+
+    /// Log format.
+    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
+    pub log_format: LogFormat,
 }
 
 /// The bonkers, credentials for them, and the CA that they are verified with.
@@ -241,19 +257,9 @@ impl Bonkers {
 /// `oom-agent watch-pods`
 #[derive(Args, Debug)]
 pub struct WatchPods {
-    /// Kubeconfig for the API server [default: the pod's service account, else $KUBECONFIG, else ~/.kube/config].
-    #[arg(long, env = "OOM_AGENT_KUBECONFIG", value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-
-    /// Serve /metrics, /live and /ready over HTTP on this address [default: off].
-    ///
-    /// Port 0 takes a free port, and the log names it.
-    #[arg(long, env = "OOM_AGENT_HTTP_LISTEN", value_name = "ADDR:PORT")]
-    pub http_listen: Option<SocketAddr>,
-
-    /// Format of incidents on standard output.
-    #[arg(long, env = "OOM_AGENT_OUTPUT", default_value = "human")]
-    pub output: Format,
+    /// The API server, the admin port, and standard output.
+    #[command(flatten)]
+    pub reporter: Reporter,
 
     /// At start, also report kills up to this old (3000 at most), unless their Events exist.
     ///
@@ -291,13 +297,9 @@ pub struct WatchPods {
     )]
     pub verbose: u8,
 
-    /// Log level on standard error.
-    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-
-    /// Log format.
-    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
-    pub log_format: LogFormat,
+    /// Level and format of the log.
+    #[command(flatten)]
+    pub log: Log,
 
     /// The bonkers.
     #[command(flatten)]

@@ -52,18 +52,18 @@ pub fn parse() -> Cli {
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Run(args) => {
-            let logging = logging::init(args.log_level, args.log_format)?;
+            let logging = logging::init(args.log.log_level, args.log.log_format)?;
             let log = logging.dropped_lines();
             Ok(run_on_tokio(&logging, pipeline::run(*args, log))??)
         }
         Command::WatchPods(args) => {
-            let level = args::verbose(args.log_level, args.verbose);
-            let logging = logging::init(level, args.log_format)?;
+            let level = args::verbose(args.log.log_level, args.verbose);
+            let logging = logging::init(level, args.log.log_format)?;
             let log = logging.dropped_lines();
             Ok(run_on_tokio(&logging, watch_pods::run(args, log))??)
         }
         Command::Sidecar(args) => {
-            let logging = logging::init(args.log_level, args.log_format)?;
+            let logging = logging::init(args.log.log_level, args.log.log_format)?;
             Ok(run_on_tokio(&logging, sidecar::run(args))??)
         }
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),

@@ -111,8 +111,8 @@ fn the_agent_understands_the_arguments_of_its_manifest() {
     let Command::Run(run) = cli.command else {
         panic!("the manifest runs something else: {cli:?}");
     };
-    assert_eq!(run.output, Format::Json);
-    assert_eq!(run.log_format, LogFormat::Json);
+    assert_eq!(run.reporter.output, Format::Json);
+    assert_eq!(run.log.log_format, LogFormat::Json);
     let mounts = container["volumeMounts"].as_array().unwrap();
     assert!(
         mounts

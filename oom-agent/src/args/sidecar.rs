@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{LogFormat, LogLevel};
+use super::Log;
 use crate::act::{LevelSignals, Signal};
 use crate::warn::units::{parse_points, parse_time};
 use pressure::{Threshold, Thresholds};
@@ -82,13 +82,9 @@ pub struct Sidecar {
     )]
     pub http_listen: SocketAddr,
 
-    /// Log level on standard error.
-    #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
-    pub log_level: LogLevel,
-
-    /// Log format.
-    #[arg(long, env = "OOM_AGENT_LOG_FORMAT", default_value = "plain")]
-    pub log_format: LogFormat,
+    /// Level and format of the log.
+    #[command(flatten)]
+    pub log: Log,
 }
 
 // === impl Sidecar ===
@@ -128,7 +124,7 @@ mod tests {
     use pressure::Level;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::args::{Cli, Command, LogLevel};
 
     fn parsed(args: &[&str]) -> Result<Sidecar, clap::Error> {
         let cli = Cli::try_parse_from([&["oom-agent", "sidecar"], args].concat())?;
@@ -193,7 +189,7 @@ mod tests {
     #[test]
     fn how_much_is_logged_is_a_flag_or_a_variable() {
         let sidecar = parsed(&["--log-level", "warn"]).unwrap();
-        assert_eq!(sidecar.log_level, LogLevel::Warn);
+        assert_eq!(sidecar.log.log_level, LogLevel::Warn);
         let command = Cli::command();
         let sidecar = command.find_subcommand("sidecar").unwrap();
         let mut args = sidecar.get_arguments();

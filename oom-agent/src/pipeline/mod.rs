@@ -108,7 +108,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let secrets = args.bonkers.secrets()?;
     let post = read_post(&args)?;
     warnings::warn_of_idle_flags(&args);
-    let listener = admin::listen(args.http_listen).await?;
+    let listener = admin::listen(args.reporter.http_listen).await?;
     let metrics = Arc::new(Metrics::default());
     let host = Host::read(args.node_name.clone());
     let lines = Arc::new(open_lines(&args, &metrics).map_err(RunError::Lines)?);
@@ -208,7 +208,7 @@ fn open_lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
     let style = Style {
         mismatches: args.verdicts,
         warnings: args.warnings.does(Action::Line),
-        ..Style::kills_only(args.output, TimeZone::system())
+        ..Style::kills_only(args.reporter.output, TimeZone::system())
     };
     Lines::to_stdout(style, metrics.lines_unwritten.clone())
 }
@@ -391,7 +391,7 @@ fn attach_options(args: &Run, environment: bool) -> AttachOptions<'_> {
     AttachOptions {
         tuned: true,
         method: args.probe.into(),
-        logging: args.log_level == LogLevel::Trace,
+        logging: args.log.log_level == LogLevel::Trace,
         environment,
         pin: args.pin.as_deref(),
     }

@@ -122,7 +122,8 @@ impl Parts<'_> {
             return sinks;
         }
         let named = args.node_name.as_ref().is_some_and(|name| !name.is_empty());
-        let found = discover::connect_recorder(args.kubeconfig.clone(), host.node.clone(), named);
+        let found =
+            discover::connect_recorder(args.reporter.kubeconfig.clone(), host.node.clone(), named);
         let reader = Arc::clone(reader);
         let connect = async move {
             let recorder = found.await?;

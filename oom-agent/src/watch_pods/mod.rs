@@ -73,7 +73,7 @@ pub(crate) enum WatchError {
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
     let credentials = read_credentials(&args).await?;
-    let listener = admin::listen(args.http_listen).await?;
+    let listener = admin::listen(args.reporter.http_listen).await?;
     let mut end = signals().map_err(WatchError::Signal)?;
     let (server, source) = (credentials.server(), credentials.source.clone());
     let cluster = Cluster::new(credentials)?;
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
     let [lease_failure, pods_failure] = health.failures.clone();
     let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
     let unwritten = metrics.lines_unwritten.clone();
-    let style = Style::kills_only(args.output, TimeZone::system());
+    let style = Style::kills_only(args.reporter.output, TimeZone::system());
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
     // No receipts: after a restart another replica may have reported the kill.
     let secrets = args.bonkers.secrets()?;
@@ -140,7 +140,7 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
 async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
     let found = timeout(
         CREDENTIALS_TIMEOUT,
-        k8s::find_credentials(args.kubeconfig.as_deref()),
+        k8s::find_credentials(args.reporter.kubeconfig.as_deref()),
     );
     let found = found.await.map_err(|_| WatchError::CredentialsTimeout)??;
     found.ok_or(WatchError::NoCredentials)
