@@ -31,7 +31,6 @@ use std::io;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use args::{Cli, Command};
-pub use service::error_chain::chain;
 
 /// Parses the command line. An empty environment variable counts as unset.
 pub fn parse() -> Cli {

@@ -11,7 +11,7 @@ fn main() -> ExitCode {
             let _closed = writeln!(
                 std::io::stderr(),
                 "oom-agent: {}",
-                oom_agent::chain(error.as_ref())
+                service::error_chain::chain(error.as_ref())
             );
             ExitCode::FAILURE
         }

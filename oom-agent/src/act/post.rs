@@ -23,9 +23,9 @@ use tokio::time::timeout;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
 
-use crate::chain;
 use crate::proxy::{self, Proxy};
 use config::Config;
+use service::error_chain::chain;
 
 pub(crate) use body::{Notice, NoticeProcess};
 pub(crate) use config::ConfigError;

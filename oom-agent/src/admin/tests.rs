@@ -164,7 +164,7 @@ async fn too_many_connections_close_the_oldest() {
 async fn an_error_names_the_port_that_is_in_use() {
     let server = server().await;
     let error = listen(Some(server.address)).await.unwrap_err();
-    let text = crate::chain(&error).to_string();
+    let text = service::error_chain::chain(&error).to_string();
     assert!(
         text.contains(&server.address.to_string()) && text.contains("in use"),
         "{text}"

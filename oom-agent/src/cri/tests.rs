@@ -248,7 +248,7 @@ async fn an_unknown_container_a_refusal_and_a_timeout_each_have_their_error() {
         let (_dir, socket) = socket();
         let _server = serve(answer, &socket);
         let error = find(&Cri::new(socket)).await.unwrap_err();
-        let text = crate::chain(&error).to_string();
+        let text = service::error_chain::chain(&error).to_string();
         assert!(text.contains(expected), "{text}");
     }
 }
@@ -366,11 +366,11 @@ async fn a_runtime_that_starts_late_or_restarts_is_found() {
     let cri = Cri::new(socket.clone());
     let error = find(&cri).await.unwrap_err();
     assert!(
-        crate::chain(&error)
+        service::error_chain::chain(&error)
             .to_string()
             .contains("No such file or directory"),
         "{}",
-        crate::chain(&error)
+        service::error_chain::chain(&error)
     );
     for _ in 0..2 {
         let server = serve(Answer::Containers(vec![container(&[])]), &socket);

@@ -2,13 +2,15 @@
 //! runtimes.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use memcg::cgroup;
+use memcg::cgroup::{self, PathIdentity};
 use service::escape;
 use tokio::time::timeout;
 
 use super::enricher::Enricher;
+use super::owner::owner_by_path;
 use crate::cri;
 use crate::incident::{Container, Incident, Pod};
 
@@ -17,6 +19,9 @@ const REASON_LEN: usize = 512;
 
 /// Parallel queries for one incident: a group that is killed as one has few containers.
 const AT_ONCE: usize = 32;
+
+/// Longer than one query to a runtime may take.
+const OWNER_TIMEOUT: Duration = Duration::from_secs(4);
 
 // === impl Enricher ===
 
@@ -112,6 +117,30 @@ impl Enricher {
                 .ok()?,
         };
         Some((found.container, found.pod))
+    }
+
+    /// The container and the pod of a cgroup. Without a runtime's answer in time they come from the path.
+    pub(crate) async fn find_owner(
+        &self,
+        identity: PathIdentity,
+    ) -> (Option<Container>, Option<Pod>) {
+        let answer = timeout(OWNER_TIMEOUT, self.query_owner(&identity)).await;
+        let (container, pod) = answer.ok().flatten().unwrap_or_default();
+        let by_path = owner_by_path(identity);
+        (container.or(by_path.0), pod.or(by_path.1))
+    }
+
+    async fn query_owner(
+        &self,
+        identity: &PathIdentity,
+    ) -> Option<(Option<Container>, Option<Pod>)> {
+        if let Some(id) = &identity.container_id {
+            let (container, pod) = self.find_container(id).await?;
+            return Some((Some(container), pod));
+        }
+        let uid = identity.pod_uid.as_ref()?;
+        let sandbox = self.runtimes.find().await.find_sandbox(uid).await?;
+        Some((None, Some(sandbox.ok()?.pod)))
     }
 }
 

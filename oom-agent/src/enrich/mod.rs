@@ -8,5 +8,4 @@ mod runtimes;
 
 pub(crate) use container_names::ContainerNames;
 pub(crate) use enricher::Enricher;
-pub(crate) use owner::find_owner;
 pub(crate) use runtimes::Runtimes;

@@ -8,7 +8,7 @@ use oom_agent_ebpf as kernel;
 use service::{clock, escape};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use crate::enrich::{Enricher, find_owner};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::incident::sentence;
 use crate::metrics::NoVictimCounts;
@@ -101,8 +101,10 @@ impl NoVictimReporter {
         self.counts.count(cause);
         let time = clock::wall_time(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.enricher.node;
-        let (container, pod) =
-            find_owner(&self.enricher, node.identify_path(&sighting.cgroup)).await;
+        let (container, pod) = self
+            .enricher
+            .find_owner(node.identify_path(&sighting.cgroup))
+            .await;
         let no_victim = NoVictim {
             incident: sighting.into_incident(&self.host, node, time),
             container,

@@ -17,11 +17,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
 use crate::admin::{self, Answer, Endpoint};
 use crate::args::Sidecar;
-use crate::chain;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
 use processes::{ProcessCrossing, WatchedProcesses};
+use service::error_chain::chain;
 
 /// Notices that wait for the other side; more are dropped and counted.
 const NOTICES: usize = 64;

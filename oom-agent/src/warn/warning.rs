@@ -7,10 +7,10 @@ use service::escape;
 
 use super::policy::AnnotationError;
 use crate::act::{self, Signalled};
-use crate::chain;
 use crate::incident::{Container, Pod, VERSION, serialize_nanoseconds};
 use crate::size::size;
 use pressure::{Crossing, Level};
+use service::error_chain::chain;
 
 /// Process ids of those that got a signal, in a line.
 const PIDS: usize = 16;

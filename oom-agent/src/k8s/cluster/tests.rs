@@ -141,7 +141,7 @@ async fn a_refusal_names_the_missing_right() {
     ];
     for (refusal, right) in refusals.into_iter().zip(rights) {
         let refusal = refusal.unwrap();
-        let text = crate::chain(&refusal).to_string();
+        let text = service::error_chain::chain(&refusal).to_string();
         assert!(text.contains(right) && text.contains("own words"), "{text}");
         assert!(!refusal.is_transient());
     }
@@ -260,7 +260,7 @@ async fn a_refusal_of_an_event_names_its_cause() {
         let body = refusal(code, "", message);
         let (_fake, cluster) = Fake::start(move |_| Answer::json(code, &body)).await;
         let error = cluster.create_event(&new_event(), "me").await.unwrap_err();
-        let text = crate::chain(&error).to_string();
+        let text = service::error_chain::chain(&error).to_string();
         assert!(
             text.contains(advice) && text.contains(message),
             "{code} {text}"

@@ -23,7 +23,7 @@ async fn a_refusal_names_the_missing_right_and_is_not_repeated() {
     let server = Fake::start(|_: &Request| status(403)).await;
     let mut recorder = server.recorder(true).await;
     let error = write(&mut recorder, incident()).await.unwrap_err();
-    let text = crate::chain(&error).to_string();
+    let text = service::error_chain::chain(&error).to_string();
     assert!(
         text.contains("needs `create` and `patch` on `events`") && text.contains("own words"),
         "{text}"
@@ -104,7 +104,7 @@ async fn a_denial_by_admission_has_its_own_advice() {
         ),
     ] {
         let error = write_refused(403, "Forbidden", denial).await;
-        let text = crate::chain(&error).to_string();
+        let text = service::error_chain::chain(&error).to_string();
         assert!(text.contains(advice) && text.contains(denial), "{text}");
         assert!(!text.contains("needs `create`"), "{text}");
         assert!(!error.is_transient() && !error.is_servers());

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::containers::SharedContainers;
 use crate::act::{Notice, Post, find_likeliest_victim};
-use crate::enrich::{Enricher, find_owner};
+use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::metrics::WarningCounts;
 use crate::report::Report;
@@ -41,7 +41,7 @@ impl Delivery {
             crossing,
             policy,
         } = crossing;
-        let (container, pod) = find_owner(&self.enricher, key.identity()).await;
+        let (container, pod) = self.enricher.find_owner(key.identity()).await;
         let at_ns = crossing.sample.at_ns;
         let threshold = policy.thresholds.threshold(crossing.level);
         let warning = Arc::new(Warning {
