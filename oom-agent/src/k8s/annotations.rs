@@ -42,8 +42,8 @@ pub(super) fn build(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<Stri
         }
         Report::Warning(warning) => put_warning(warning, &mut put),
         Report::NoVictim(no_victim) => put_kill(draft, &no_victim.incident, &mut put),
-        Report::BadAnnotations(unheeded) => {
-            let names = unheeded.errors.iter().map(|error| error.name);
+        Report::BadAnnotations(annotations) => {
+            let names = annotations.errors.iter().map(|error| error.name);
             put(
                 "not-heeded",
                 Some(json!(names.collect::<Vec<_>>()).to_string()),
