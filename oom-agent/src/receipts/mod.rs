@@ -26,7 +26,6 @@ use service::error_chain::chain;
 
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
-use crate::report::Report;
 use journal::Journal;
 use ledger::Undelivered;
 
@@ -67,17 +66,8 @@ impl Deliveries {
             .unwrap_or_default()
     }
 
-    /// Offers again what earlier agents have not delivered. `offer` gets the sink's name, the report and its
-    /// age; it returns false where the sink does not take the report any more.
-    pub(crate) fn replay_undelivered(&mut self, offer: impl Fn(&str, &Report, Duration) -> bool) {
-        for undelivered in std::mem::take(&mut self.left_over) {
-            replay::offer_again(undelivered, &self.counts, &offer, |sink| {
-                self.receipts(sink)
-            });
-        }
-    }
-
-    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it or cannot take it.
+    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it or
+    /// cannot take it.
     pub(crate) fn record_incident(
         &self,
         incident: &Arc<Incident>,
