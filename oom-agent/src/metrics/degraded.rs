@@ -1,8 +1,8 @@
 //! Missing fields of incidents, by field. The reasons are free text and make no labels.
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+
+use super::Labelled;
 
 /// The fields that `degraded` names; any other counts as the last.
 const FIELDS: [&str; 21] = [
@@ -32,29 +32,24 @@ const FIELDS: [&str; 21] = [
 /// The victim as a whole: not read in its own context, or from /proc.
 const READING: &str = "reading";
 
-pub(super) struct Degraded {
-    counters: Vec<(&'static str, Counter)>,
-}
+pub(super) struct Degraded(Labelled<&'static str>);
 
 // === impl Degraded ===
 
 impl Degraded {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let family: Family<[(&str, &str); 1], Counter> = Family::default();
-        registry.register(
+        Self(Labelled::new(
+            registry,
             "degraded_fields",
             "Incidents in which that field could not be found out, or only in part",
-            family.clone(),
-        );
-        let counter = |field| (field, family.get_or_create_owned(&[("field", field)]));
-        Self {
-            counters: FIELDS.into_iter().map(counter).collect(),
-        }
+            "field",
+            FIELDS.map(|field| (field, field)),
+        ))
     }
 
     /// Counts each field of one incident once.
     pub(super) fn count(&self, entries: &[String]) {
-        for (field, counter) in &self.counters {
+        for (field, counter) in self.0.iter() {
             if entries.iter().any(|entry| field_of_entry(entry) == *field) {
                 counter.inc();
             }

@@ -8,13 +8,11 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use service::escape;
 
-use super::lock;
+use super::{Counter, Gauge, lock, register, register_labelled};
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
 /// Containers with series of their own: four times a kubelet's default of pods.
@@ -40,23 +38,18 @@ pub(crate) struct Who {
 
 pub(super) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
-    bounds: Bounds,
-}
-
-/// Counts what the bounds have removed.
-struct Bounds {
     shown: Gauge,
     not_shown: Gauge,
     ended: Retired,
     full: Retired,
 }
 
+/// What the bounds have removed.
 struct Retired {
     containers: Counter,
     kills: Counter,
 }
 
-#[derive(Clone, Default)]
 struct Entry {
     counts: Counts,
     /// By the container runtime's last list.
@@ -65,25 +58,7 @@ struct Entry {
     touched_ns: u64,
 }
 
-type Counts = [[u64; OUTCOMES.len()]; SCOPES.len()];
-
-/// The names in the incident's JSON.
-const SCOPES: [(Scope, &str); 8] = [
-    (Scope::Container, "container"),
-    (Scope::Pod, "pod"),
-    (Scope::Nested, "nested"),
-    (Scope::Ancestor, "ancestor"),
-    (Scope::Node, "node"),
-    (Scope::Confined, "confined"),
-    (Scope::Sysrq, "sysrq"),
-    (Scope::Unknown, "unknown"),
-];
-const OUTCOMES: [(Outcome, &str); 4] = [
-    (Outcome::ContainerDied, "container-died"),
-    (Outcome::ChildDied, "child-died"),
-    (Outcome::AlreadyExiting, "already-exiting"),
-    (Outcome::Unknown, "unknown"),
-];
+type Counts = BTreeMap<(Scope, Outcome), u64>;
 
 // === impl Who ===
 
@@ -116,21 +91,42 @@ impl Who {
         *self == Self::default()
     }
 
-    /// Whether the series exists from the start, at zero.
-    fn expects(&self, scope: Scope, outcome: Outcome) -> bool {
-        if self.is_host() {
-            return matches!(scope, Scope::Ancestor | Scope::Node) && outcome == Outcome::Unknown;
-        }
-        let expected = [Scope::Container, Scope::Pod, Scope::Ancestor, Scope::Node];
-        expected.contains(&scope) && matches!(outcome, Outcome::ContainerDied | Outcome::ChildDied)
+    /// The series that exist from the start, at zero.
+    fn expected(&self) -> Counts {
+        let series: &[(Scope, Outcome)] = if self.is_host() {
+            &[
+                (Scope::Ancestor, Outcome::Unknown),
+                (Scope::Node, Outcome::Unknown),
+            ]
+        } else {
+            &[
+                (Scope::Container, Outcome::ContainerDied),
+                (Scope::Container, Outcome::ChildDied),
+                (Scope::Pod, Outcome::ContainerDied),
+                (Scope::Pod, Outcome::ChildDied),
+                (Scope::Ancestor, Outcome::ContainerDied),
+                (Scope::Ancestor, Outcome::ChildDied),
+                (Scope::Node, Outcome::ContainerDied),
+                (Scope::Node, Outcome::ChildDied),
+            ]
+        };
+        series.iter().map(|series| (*series, 0)).collect()
     }
 }
 
 // === impl Entry ===
 
 impl Entry {
+    fn new(who: &Who) -> Self {
+        Self {
+            counts: who.expected(),
+            running: false,
+            touched_ns: 0,
+        }
+    }
+
     fn total(&self) -> u64 {
-        self.counts.iter().flatten().sum()
+        self.counts.values().sum()
     }
 
     /// The lowest is removed first: without kills, then ended, then oldest.
@@ -153,42 +149,43 @@ impl Entry {
 
 impl Kills {
     pub(super) fn new(registry: &mut Registry) -> Arc<Self> {
-        let containers: Family<[(&str, &str); 1], Counter> = Family::default();
-        let kills: Family<[(&str, &str); 1], Counter> = Family::default();
-        let retired = |reason| Retired {
-            containers: containers.get_or_create_owned(&[("reason", reason)]),
-            kills: kills.get_or_create_owned(&[("reason", reason)]),
-        };
-        let bounds = Bounds {
-            shown: Gauge::default(),
-            not_shown: Gauge::default(),
-            ended: retired("ended"),
-            full: retired("full"),
-        };
-        registry.register(
-            "running_containers",
-            "Containers of this node that run and have series of their own",
-            bounds.shown.clone(),
-        );
-        registry.register(
-            "running_containers_without_series",
-            "Containers of this node that run and found no room for series of their own",
-            bounds.not_shown.clone(),
-        );
-        registry.register(
+        let reasons = ["ended", "full"];
+        let [ended, full] = register_labelled(
+            registry,
             "retired_containers",
             "Containers whose series are gone: some time after their end, or to make room",
-            containers,
+            "reason",
+            reasons,
         );
-        registry.register(
+        let [ended_kills, full_kills] = register_labelled(
+            registry,
             "retired_kills",
             "Kills that were counted in series that are gone",
-            kills,
+            "reason",
+            reasons,
         );
-        let host = (Arc::new(Who::default()), Entry::default());
+        let host = Who::default();
+        let entry = Entry::new(&host);
         let this = Arc::new(Self {
-            table: Mutex::new(BTreeMap::from([host])),
-            bounds,
+            table: Mutex::new(BTreeMap::from([(Arc::new(host), entry)])),
+            shown: register(
+                registry,
+                "running_containers",
+                "Containers of this node that run and have series of their own",
+            ),
+            not_shown: register(
+                registry,
+                "running_containers_without_series",
+                "Containers of this node that run and found no room for series of their own",
+            ),
+            ended: Retired {
+                containers: ended,
+                kills: ended_kills,
+            },
+            full: Retired {
+                containers: full,
+                kills: full_kills,
+            },
         });
         registry.register_collector(Box::new(Arc::clone(&this)));
         this
@@ -199,17 +196,9 @@ impl Kills {
         if !table.contains_key(&who) && table.len() > MAX_CONTAINERS {
             self.make_room(&mut table, |_| true);
         }
-        let entry = table.entry(Arc::new(who)).or_default();
+        let entry = entry(&mut table, who);
         entry.touched_ns = entry.touched_ns.max(now_ns);
-        let scope = SCOPES.iter().position(|(known, _)| *known == scope);
-        let outcome = OUTCOMES.iter().position(|(known, _)| *known == outcome);
-        let count = scope
-            .and_then(|scope| entry.counts.get_mut(scope))
-            .zip(outcome)
-            .and_then(|(counts, outcome)| counts.get_mut(outcome));
-        if let Some(count) = count {
-            *count += 1;
-        }
+        *entry.counts.entry((scope, outcome)).or_default() += 1;
     }
 
     /// `containers` are all that run now.
@@ -230,20 +219,20 @@ impl Kills {
                 not_shown += 1;
                 continue;
             }
-            let entry = table.entry(Arc::new(who)).or_default();
-            shown += i64::from(!entry.running);
+            let entry = entry(&mut table, who);
+            shown += u64::from(!entry.running);
             entry.running = true;
             entry.touched_ns = entry.touched_ns.max(now_ns);
         }
-        self.bounds.shown.set(shown);
-        self.bounds.not_shown.set(not_shown);
+        self.shown.set(shown);
+        self.not_shown.set(not_shown);
     }
 
     pub(super) fn expire(&self, now_ns: u64) {
         lock(&self.table).retain(|who, entry| {
             let keep = who.is_host() || !entry.is_expired(now_ns);
             if !keep {
-                self.bounds.ended.count(entry);
+                self.ended.count(entry);
             }
             keep
         });
@@ -263,10 +252,17 @@ impl Kills {
         let Some(entry) = least.and_then(|who| table.remove(&who)) else {
             return false;
         };
-        self.bounds.full.count(&entry);
+        self.full.count(&entry);
         true
     }
 }
+
+fn entry(table: &mut BTreeMap<Arc<Who>, Entry>, who: Who) -> &mut Entry {
+    let entry = table.entry(Arc::new(who));
+    entry.or_insert_with_key(|who| Entry::new(who))
+}
+
+// === impl Retired ===
 
 impl Retired {
     fn count(&self, entry: &Entry) {
@@ -280,7 +276,7 @@ impl Collector for Kills {
         // Copied, so that counting need not wait for the encoder.
         let rows: Vec<(Arc<Who>, Counts)> = lock(&self.table)
             .iter()
-            .map(|(who, entry)| (Arc::clone(who), entry.counts))
+            .map(|(who, entry)| (Arc::clone(who), entry.counts.clone()))
             .collect();
         let mut encoder = encoder.encode_descriptor(
             "kills",
@@ -289,20 +285,16 @@ impl Collector for Kills {
             MetricType::Counter,
         )?;
         for (who, counts) in &rows {
-            for ((scope, scope_label), counts) in SCOPES.iter().zip(counts) {
-                for ((outcome, outcome_label), count) in OUTCOMES.iter().zip(counts) {
-                    if *count == 0 && !who.expects(*scope, *outcome) {
-                        continue;
-                    }
-                    let labels = [
-                        ("namespace", who.namespace.as_str()),
-                        ("pod", &who.pod),
-                        ("container", &who.container),
-                        ("scope", scope_label),
-                        ("outcome", outcome_label),
-                    ];
-                    ConstCounter::new(*count).encode(encoder.encode_family(&labels)?)?;
-                }
+            let [namespace, pod, container] = who.labels();
+            for ((scope, outcome), count) in counts {
+                let labels = [
+                    namespace,
+                    pod,
+                    container,
+                    ("scope", scope.into()),
+                    ("outcome", outcome.into()),
+                ];
+                ConstCounter::new(*count).encode(encoder.encode_family(&labels)?)?;
             }
         }
         Ok(())
@@ -323,11 +315,30 @@ mod tests {
 
     #[test]
     fn labels_are_those_of_the_incident_line() {
-        for (scope, label) in SCOPES {
-            assert_eq!(serde_json::to_value(scope).unwrap(), label);
+        let label = |json: serde_json::Value| json.as_str().unwrap().to_owned();
+        for scope in [
+            Scope::Container,
+            Scope::Pod,
+            Scope::Nested,
+            Scope::Ancestor,
+            Scope::Node,
+            Scope::Confined,
+            Scope::Sysrq,
+            Scope::Unknown,
+        ] {
+            assert_eq!(
+                label(serde_json::to_value(scope).unwrap()),
+                <&str>::from(scope)
+            );
         }
-        for (outcome, label) in OUTCOMES {
-            assert_eq!(serde_json::to_value(outcome).unwrap(), label);
+        for outcome in [
+            Outcome::ContainerDied,
+            Outcome::ChildDied,
+            Outcome::AlreadyExiting,
+            Outcome::Unknown,
+        ] {
+            let json = serde_json::to_value(outcome).unwrap();
+            assert_eq!(label(json), <&str>::from(outcome));
         }
     }
 }

@@ -2,17 +2,14 @@
 //! waiting. [`Readings`] bring what is counted elsewhere.
 
 mod degraded;
-mod forecast;
 mod kills;
+mod labelled;
 mod names;
-mod no_victim;
-mod optional;
+mod readings;
 mod sampler;
 mod sink;
-mod status_checks;
-mod totals;
-mod usages;
 mod warnings;
+mod watched;
 
 #[cfg(test)]
 mod tests;
@@ -24,30 +21,29 @@ use std::time::Duration;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{self, Registry, Unit};
+use strum::VariantArray as _;
 
 pub(crate) use kills::Who;
+pub(crate) use labelled::Labelled;
 pub(crate) use names::NameCounts;
-pub(crate) use no_victim::NoVictimCounts;
 pub(crate) use prometheus_client::metrics::counter::Counter;
+pub(crate) use readings::Readings;
 pub(crate) use sink::{EventCounts, JournalCounts, SinkCounts};
-pub(crate) use totals::{Readings, Totals};
 pub(crate) use warnings::WarningCounts;
 
 use crate::incident::Incident;
+use crate::no_victim::Cause;
 use crate::status_check::{Judgement, UndecidedReason};
 use degraded::Degraded;
-use forecast::Forecasts;
 use kills::Kills;
 use oom_capture::{Kill, Reading};
-use optional::Optional;
 use pressure::{Counts, Sample};
+use readings::External;
 use sink::Sinks;
-use status_checks::StatusChecks;
-use usages::Usages;
+use watched::Watched;
 
 /// That of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,16 +54,19 @@ const BUCKETS: [f64; 16] = [
     60.0, 300.0,
 ];
 
+type Gauge = prometheus_client::metrics::gauge::Gauge<u64, AtomicU64>;
+
 pub(crate) struct Metrics {
     registry: Registry,
-    incidents: Counter,
-    groups: Counter,
-    fates: [Counter; FATES.len()],
-    without_mark: Counter,
-    without_cgroup: Counter,
-    degraded_incidents: Counter,
+    pub(crate) incidents: Counter,
+    pub(crate) groups: Counter,
+    pub(crate) fates: Fates,
+    pub(crate) without_mark: Counter,
+    pub(crate) without_cgroup: Counter,
+    pub(crate) degraded_incidents: Counter,
     degraded: Degraded,
-    incidents_lost: Counter,
+    /// Incidents that were never reported.
+    pub(crate) incidents_lost: Counter,
     /// Incidents that could not be written to standard output.
     pub(crate) lines_unwritten: Counter,
     /// Connections of the admin port that were closed for newer ones.
@@ -77,53 +76,39 @@ pub(crate) struct Metrics {
     pub(crate) names: NameCounts,
     /// Incidents of other nodes on the same kernel.
     pub(crate) elsewhere: Counter,
-    pub(crate) no_victim: NoVictimCounts,
+    pub(crate) no_victim: Labelled<Cause>,
     pub(crate) events: EventCounts,
-    status_checks: StatusChecks,
+    verdicts: Labelled<&'static str>,
+    undecided: Labelled<UndecidedReason>,
     pub(crate) journal: JournalCounts,
     latency: Histogram,
     kills: Arc<Kills>,
-    usages: Arc<Usages>,
-    forecasts: Arc<Forecasts>,
+    watched: Arc<Watched>,
     sinks: Sinks,
-    losses: [Counter; LOSSES.len()],
     /// Incidents from before the programs were attached.
-    waited: Counter,
-    /// By how much the other incidents raise the kernel's own count.
-    counted_kills: AtomicU64,
+    pub(crate) waited: Counter,
     attached_ns: AtomicU64,
-    kernel_kills: Optional<Counter>,
-    drift: Optional<Gauge>,
+    external: Arc<External>,
     watch_updates: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+/// Victims, by how much of them was read.
+pub(crate) struct Fates {
+    pub(crate) autopsied: Counter,
+    pub(crate) outside: Counter,
+    pub(crate) unseen: Counter,
+    pub(crate) counted: Counter,
+    pub(crate) exiting: Counter,
 }
 
 // === impl Metrics ===
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("oom_agent");
-        let family = |registry: &mut Registry, name: &str, help: &str| {
-            let family: Family<[(&str, &str); 1], Counter> = Family::default();
-            registry.register(name, help, family.clone());
-            family
-        };
-        let fates = family(
-            &mut registry,
-            "victims",
-            "Victims, by how much of them was read",
-        );
-        let losses = family(
-            &mut registry,
-            "lost",
-            "Records and log lines that were lost, by where",
-        );
-        let watch_updates = Family::default();
-        registry.register(
-            "watch_updates",
-            "Containers' statuses that watch-pods has read, and the kills in them, by how they were handled",
-            Family::clone(&watch_updates),
-        );
-        let (kernel_kills, drift) = register_kernel_counts(&mut registry);
+        let mut all = Registry::with_prefix("oom_agent");
+        let registry = &mut all;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", build);
         let latency = Histogram::new(BUCKETS);
         registry.register_with_unit(
             "incident_latency",
@@ -131,118 +116,117 @@ impl Default for Metrics {
             Unit::Seconds,
             latency.clone(),
         );
-        register_build(&mut registry);
         Self {
-            events: EventCounts::new(&mut registry),
-            journal: JournalCounts::new(&mut registry),
-            names: NameCounts::new(&mut registry),
-            elsewhere: counter(
-                &mut registry,
+            events: EventCounts::new(registry),
+            journal: JournalCounts::new(registry),
+            names: NameCounts::new(registry),
+            elsewhere: register(
+                registry,
                 "other_node_incidents",
                 "Incidents that were not reported: they belong to another node on the same kernel",
             ),
-            status_checks: StatusChecks::new(&mut registry),
-            sampler: sampler::register(&mut registry),
-            warnings: WarningCounts::new(&mut registry),
-            no_victim: NoVictimCounts::new(&mut registry),
-            kills: Kills::new(&mut registry),
-            usages: Usages::new(&mut registry),
-            forecasts: Forecasts::new(&mut registry),
-            incidents: counter(&mut registry, "incidents", "OOM incidents reported"),
-            groups: counter(
-                &mut registry,
+            verdicts: Labelled::new(
+                registry,
+                "verdicts",
+                "Containers whose status was compared with the kernel's kills",
+                "verdict",
+                ["agrees", "missed", "phantom", "undecided"].map(|name| (name, name)),
+            ),
+            undecided: Labelled::new(
+                registry,
+                "undecided_verdicts",
+                "Containers without a verdict, by reason",
+                "reason",
+                UndecidedReason::VARIANTS.iter().map(|it| (*it, it.into())),
+            ),
+            sampler: sampler::register(registry),
+            warnings: WarningCounts::new(registry),
+            no_victim: Labelled::new(
+                registry,
+                "ooms_without_victim",
+                "Episodes of cgroups that were out of memory while nobody was killed",
+                "cause",
+                Cause::ALL.map(|cause| (cause, cause.as_str())),
+            ),
+            kills: Kills::new(registry),
+            watched: Watched::new(registry),
+            incidents: register(registry, "incidents", "OOM incidents reported"),
+            groups: register(
+                registry,
                 "group_kills",
                 "Incidents in which a cgroup died as one",
             ),
-            fates: FATES.map(|fate| fates.get_or_create_owned(&[("fate", fate)])),
-            without_mark: counter(
-                &mut registry,
+            fates: Fates::new(registry),
+            without_mark: register(
+                registry,
                 "incidents_without_mark",
                 "Incidents whose trigger is not known: its record was lost",
             ),
-            without_cgroup: counter(
-                &mut registry,
+            without_cgroup: register(
+                registry,
                 "victims_without_cgroup",
                 "Victims whose cgroup is not known",
             ),
-            degraded_incidents: counter(
-                &mut registry,
+            degraded_incidents: register(
+                registry,
                 "degraded_incidents",
                 "Incidents in which something could not be found out",
             ),
-            degraded: Degraded::new(&mut registry),
-            incidents_lost: counter(
-                &mut registry,
+            degraded: Degraded::new(registry),
+            incidents_lost: register(
+                registry,
                 "incidents_untold",
                 "Incidents lost inside the agent",
             ),
-            lines_unwritten: counter(
-                &mut registry,
+            lines_unwritten: register(
+                registry,
                 "lines_unwritten",
                 "Incidents that could not be written to standard output",
             ),
-            connections_evicted: counter(
-                &mut registry,
+            connections_evicted: register(
+                registry,
                 "admin_connections_evicted",
                 "Connections closed because newer ones took their place",
             ),
-            waited: counter(
-                &mut registry,
+            waited: register(
+                registry,
                 "incidents_waited",
                 "Incidents of kills that waited for the agent to be started again",
             ),
-            counted_kills: AtomicU64::new(0),
             attached_ns: AtomicU64::new(0),
             latency,
-            sinks: Sinks::new(&mut registry),
-            losses: LOSSES.map(|reason| losses.get_or_create_owned(&[("reason", reason)])),
-            kernel_kills,
-            drift,
-            watch_updates,
-            registry,
+            sinks: Sinks::new(registry),
+            external: External::new(registry),
+            watch_updates: register(
+                registry,
+                "watch_updates",
+                "Containers' statuses that watch-pods has read, and the kills in them, by how they were handled",
+            ),
+            registry: all,
         }
     }
 }
 
-fn register_build(registry: &mut Registry) {
-    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-    registry.register("build", "The program", build);
+fn register<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: registry::Metric + Clone + Default,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
-fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
-    let counter = Counter::default();
-    registry.register(name, help, counter.clone());
-    counter
+/// One counter for each value of the label.
+fn register_labelled<const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: [&'static str; N],
+) -> [Counter; N] {
+    let family: Family<[(&str, &str); 1], Counter> = register(registry, name, help);
+    values.map(|value| family.get_or_create_owned(&[(label, value)]))
 }
-
-/// Compares with the kernel's own count.
-fn register_kernel_counts(registry: &mut Registry) -> (Optional<Counter>, Optional<Gauge>) {
-    let (kernel_kills, drift) = (Optional::default(), Optional::default());
-    registry.register(
-        "kernel_kills",
-        "Kills that the kernel counted since the agent attached",
-        Optional::clone(&kernel_kills),
-    );
-    registry.register(
-        "drift",
-        "Kills that the kernel counted and the agent did not see",
-        Optional::clone(&drift),
-    );
-    (kernel_kills, drift)
-}
-
-/// The order of [`Metrics::fates`].
-const FATES: [&str; 5] = ["autopsied", "outside", "unseen", "counted", "exiting"];
-
-/// The order of [`Metrics::losses`].
-const LOSSES: [&str; 6] = [
-    "ring-full",
-    "marks-full",
-    "malformed",
-    "not-kept",
-    "ring-discarded",
-    "log",
-];
 
 impl Metrics {
     /// When the programs were attached: `CLOCK_MONOTONIC`, in ns.
@@ -255,25 +239,23 @@ impl Metrics {
         if kill.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
             self.waited.inc();
         } else {
-            let counted = kill.counted_by_kernel();
-            self.counted_kills.fetch_add(counted, Ordering::Relaxed);
+            self.external.count_kills(kill.counted_by_kernel());
         }
         self.groups.inc_by(u64::from(kill.is_group()));
         self.without_mark.inc_by(u64::from(kill.trigger.is_none()));
-        let [autopsied, outside, unseen, counted, exiting] = &self.fates;
-        let more = kill.unlisted;
-        autopsied.inc_by(more.autopsied);
-        outside.inc_by(more.outside);
-        unseen.inc_by(more.unseen);
-        counted.inc_by(more.counted);
-        exiting.inc_by(more.exiting);
+        let (fates, more) = (&self.fates, kill.unlisted);
+        fates.autopsied.inc_by(more.autopsied);
+        fates.outside.inc_by(more.outside);
+        fates.unseen.inc_by(more.unseen);
+        fates.counted.inc_by(more.counted);
+        fates.exiting.inc_by(more.exiting);
         for victim in &kill.victims {
             let counter = match victim.reading {
-                _ if victim.exiting => exiting,
-                Reading::Autopsied => autopsied,
-                Reading::Outside => outside,
-                Reading::Unseen => unseen,
-                Reading::Counted => counted,
+                _ if victim.exiting => &fates.exiting,
+                Reading::Autopsied => &fates.autopsied,
+                Reading::Outside => &fates.outside,
+                Reading::Unseen => &fates.unseen,
+                Reading::Counted => &fates.counted,
             };
             counter.inc();
         }
@@ -296,19 +278,18 @@ impl Metrics {
             .observe(seconds(now_ns.saturating_sub(incident.stamp_ns)));
     }
 
-    /// Counts an incident that was never reported.
-    pub(crate) fn count_lost(&self) {
-        self.incidents_lost.inc();
-    }
-
     pub(crate) fn count_judgement(&self, judgement: &Judgement) {
-        self.status_checks.count(judgement, 1);
+        match judgement {
+            Judgement::Agrees => self.verdicts.add("agrees", 1),
+            Judgement::Differs(mismatch) => self.verdicts.add(mismatch.verdict.into(), 1),
+            Judgement::Undecided(reason) => self.count_undecided(*reason, 1),
+        }
     }
 
-    /// Counts containers that will not be compared.
+    /// Counts containers that are not compared.
     pub(crate) fn count_undecided(&self, reason: UndecidedReason, containers: u64) {
-        self.status_checks
-            .count(&Judgement::Undecided(reason), containers);
+        self.verdicts.add("undecided", containers);
+        self.undecided.add(reason, containers);
     }
 
     /// `containers` are all that run on this node at `now_ns`: each starts at zero.
@@ -318,13 +299,13 @@ impl Metrics {
 
     /// Replaces all.
     pub(crate) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
-        self.usages.set(usages);
+        self.watched.set_usages(usages);
     }
 
     /// The time that each growing container has left. `unrecorded` counts the samples so far for which the
     /// flight recorder had no room.
     pub(crate) fn set_forecasts(&self, forecasts: Vec<(Who, Duration)>, unrecorded: u64) {
-        self.forecasts.set(forecasts, unrecorded);
+        self.watched.set_forecasts(forecasts, unrecorded);
     }
 
     pub(crate) fn watch_update(&self, update_type: &'static str) -> Counter {
@@ -336,42 +317,14 @@ impl Metrics {
         self.sinks.register(name)
     }
 
-    /// Sets what is counted elsewhere.
-    pub(crate) fn set_readings(&self, readings: Readings) {
-        let Readings {
-            ring_full,
-            marks_full,
-            malformed,
-            not_kept,
-            rings_discarded,
-            log_lines_dropped,
-            kernel_kills,
-        } = readings;
-        let losses = [
-            ring_full,
-            marks_full,
-            malformed,
-            not_kept,
-            rings_discarded,
-            log_lines_dropped,
-        ];
-        for (counter, loss) in self.losses.iter().zip(losses) {
-            raise(counter, loss);
-        }
-        let Some(kills) = kernel_kills else {
-            self.kernel_kills.set(None);
-            self.drift.set(None);
-            return;
-        };
-        let counter = Counter::default();
-        counter.inc_by(kills);
-        self.kernel_kills.set(Some(counter));
-        let drift = i64::try_from(kills)
-            .unwrap_or(i64::MAX)
-            .saturating_sub_unsigned(self.counted_kills.load(Ordering::Relaxed));
-        let gauge = Gauge::default();
-        gauge.set(drift);
-        self.drift.set(Some(gauge));
+    /// Reads what is counted elsewhere; one reading after the other, as counters may not fall.
+    pub(crate) fn update_readings(&self, read: impl FnOnce() -> Readings) {
+        self.external.update(read);
+    }
+
+    /// As they were read last, and the kills that the kernel counted and the agent did not see.
+    pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
+        self.external.readings()
     }
 
     /// The text for Prometheus, at `now_ns` (`CLOCK_MONOTONIC`).
@@ -382,45 +335,33 @@ impl Metrics {
         Ok(text)
     }
 
-    /// For the log's summary.
-    pub(crate) fn totals(&self) -> Totals {
-        let [autopsied, outside, unseen, counted, exiting] = &self.fates;
-        let loss = |n: usize| self.losses.get(n).map_or(0, Counter::get);
-        Totals {
-            incidents: self.incidents.get(),
-            groups: self.groups.get(),
-            waited: self.waited.get(),
-            autopsied: autopsied.get() + outside.get(),
-            exiting: exiting.get(),
-            unseen: unseen.get(),
-            counted: counted.get(),
-            without_mark: self.without_mark.get(),
-            without_cgroup: self.without_cgroup.get(),
-            degraded: self.degraded_incidents.get(),
-            lost: self.incidents_lost.get(),
-            unwritten: self.lines_unwritten.get(),
-            drift: self.drift.map(Gauge::get),
-            readings: Readings {
-                ring_full: loss(0),
-                marks_full: loss(1),
-                malformed: loss(2),
-                not_kept: loss(3),
-                rings_discarded: loss(4),
-                log_lines_dropped: loss(5),
-                kernel_kills: self.kernel_kills.map(Counter::get),
-            },
-        }
-    }
-
     /// By name.
     pub(crate) fn sinks(&self) -> Vec<(String, SinkCounts)> {
         self.sinks.all()
     }
 }
 
-/// These counts only grow, and two readings may come in either order.
-fn raise(counter: &Counter, to: u64) {
-    counter.inner().fetch_max(to, Ordering::Relaxed);
+// === impl Fates ===
+
+impl Fates {
+    fn new(registry: &mut Registry) -> Self {
+        let help = "Victims, by how much of them was read";
+        let values = ["autopsied", "outside", "unseen", "counted", "exiting"];
+        let [autopsied, outside, unseen, counted, exiting] =
+            register_labelled(registry, "victims", help, "fate", values);
+        Self {
+            autopsied,
+            outside,
+            unseen,
+            counted,
+            exiting,
+        }
+    }
+
+    /// Those that were read, in their own context or by the trigger.
+    pub(crate) fn read(&self) -> u64 {
+        self.autopsied.get() + self.outside.get()
+    }
 }
 
 fn seconds(nanos: u64) -> f64 {

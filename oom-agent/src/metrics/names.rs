@@ -1,7 +1,6 @@
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use super::{Counter, Gauge, register, register_labelled};
 
 /// Lookups of containers' names before a kill. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,40 +21,37 @@ pub(crate) struct NameCounts {
 
 impl NameCounts {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let lookups: Family<[(&str, &str); 1], Counter> = Family::default();
-        registry.register(
+        let [answered, unknown, failed] = register_labelled(
+            registry,
             "name_lookups",
             "Lookups of containers in the runtimes when their cgroups appeared",
-            lookups.clone(),
+            "outcome",
+            ["answered", "unknown", "failed"],
         );
-        let lookup = |outcome| lookups.get_or_create_owned(&[("outcome", outcome)]);
-        let counts = Self {
-            answered: lookup("answered"),
-            unknown: lookup("unknown"),
-            failed: lookup("failed"),
-            ..Self::default()
-        };
-        registry.register(
-            "names_dropped",
-            "Containers for whose names there was no room",
-            counts.dropped.clone(),
-        );
-        registry.register(
-            "known_names",
-            "Containers whose names are known before they are needed",
-            counts.known.clone(),
-        );
-        registry.register(
-            "wanted_names",
-            "Containers whose names no runtime knows yet",
-            counts.wanted.clone(),
-        );
-        counts
+        Self {
+            answered,
+            unknown,
+            failed,
+            dropped: register(
+                registry,
+                "names_dropped",
+                "Containers for whose names there was no room",
+            ),
+            known: register(
+                registry,
+                "known_names",
+                "Containers whose names are known before they are needed",
+            ),
+            wanted: register(
+                registry,
+                "wanted_names",
+                "Containers whose names no runtime knows yet",
+            ),
+        }
     }
 
     pub(crate) fn set(&self, known: usize, wanted: usize) {
-        for (gauge, containers) in [(&self.known, known), (&self.wanted, wanted)] {
-            gauge.set(i64::try_from(containers).unwrap_or(i64::MAX));
-        }
+        self.known.set(known as u64);
+        self.wanted.set(wanted as u64);
     }
 }

@@ -92,10 +92,7 @@ impl Collector for Metrics {
             let encoder = encoder.encode_descriptor(name, help, None, kind)?;
             let value = read(count(&self.0));
             match kind {
-                MetricType::Gauge => {
-                    let value = i64::try_from(value).unwrap_or(i64::MAX);
-                    ConstGauge::new(value).encode(encoder)?;
-                }
+                MetricType::Gauge => ConstGauge::new(value).encode(encoder)?,
                 _ => ConstCounter::new(value).encode(encoder)?,
             }
         }

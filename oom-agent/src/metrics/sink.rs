@@ -1,13 +1,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use service::escape;
 
-use super::{BUCKETS, lock, seconds};
+use super::{BUCKETS, Counter, lock, register, register_labelled, seconds};
 
 /// The longest name of a sink, in bytes: a URL from the command line.
 const NAME_LEN: usize = 256;
@@ -89,18 +88,18 @@ impl SinkCounts {
 
 impl JournalCounts {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let entries: Family<[(&str, &str); 1], Counter> = Family::default();
-        registry.register(
+        let [again, stale, lost, failed] = register_labelled(
+            registry,
             "journal_entries",
             "Incidents kept over a restart, by result",
-            entries.clone(),
+            "result",
+            ["again", "stale", "lost", "failed"],
         );
-        let count = |result| entries.get_or_create_owned(&[("result", result)]);
         Self {
-            again: count("again"),
-            stale: count("stale"),
-            lost: count("lost"),
-            failed: count("failed"),
+            again,
+            stale,
+            lost,
+            failed,
         }
     }
 }
@@ -109,17 +108,17 @@ impl JournalCounts {
 
 impl EventCounts {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let requests: Family<[(&str, &str); 1], Counter> = Family::default();
-        registry.register(
+        let [created, patched, retried] = register_labelled(
+            registry,
             "event_requests",
             "Requests to the API server for Events, by result",
-            requests.clone(),
+            "result",
+            ["created", "patched", "retried"],
         );
-        let count = |result| requests.get_or_create_owned(&[("result", result)]);
         Self {
-            created: count("created"),
-            patched: count("patched"),
-            retried: count("retried"),
+            created,
+            patched,
+            retried,
         }
     }
 }
@@ -128,29 +127,23 @@ impl EventCounts {
 
 impl Sinks {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let sinks = Self {
-            offered: Family::default(),
-            done: Family::default(),
-            latency: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
-            all: Mutex::default(),
-        };
-        registry.register(
-            "sink_offered",
-            "Incidents given to a sink",
-            sinks.offered.clone(),
-        );
-        registry.register(
-            "sink_done",
-            "Incidents that a sink is done with, by result",
-            sinks.done.clone(),
-        );
+        let latency = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> _);
         registry.register_with_unit(
             "sink_latency",
             "From the kernel's stamp until the receiver had accepted the incident",
             Unit::Seconds,
-            sinks.latency.clone(),
+            Family::clone(&latency),
         );
-        sinks
+        Self {
+            offered: register(registry, "sink_offered", "Incidents given to a sink"),
+            done: register(
+                registry,
+                "sink_done",
+                "Incidents that a sink is done with, by result",
+            ),
+            latency,
+            all: Mutex::default(),
+        }
     }
 
     pub(super) fn register(&self, name: &str) -> SinkCounts {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use memcg::Stalled;
+use oom_capture::probe::DropCounts;
 use oom_capture::{Kill, Reading, Trigger, Victim as KernelVictim};
 
 use super::kills::{KILLED_TTL, MAX_CONTAINERS, UNKILLED_TTL};
@@ -263,16 +264,13 @@ fn drift_counts_as_the_kernel_does() {
     exiting.victims[1].exiting = true;
     metrics.count_kill(&exiting);
     let drift = |kernel_kills| {
-        metrics.set_readings(Readings {
+        metrics.update_readings(|| Readings {
             kernel_kills,
             ..Readings::default()
         });
         let series = scrape(&metrics, Duration::ZERO);
-        assert_eq!(
-            metrics.totals().drift,
-            series.get("oom_agent_drift").copied()
-        );
-        metrics.totals().drift
+        assert_eq!(metrics.readings().1, series.get("oom_agent_drift").copied());
+        metrics.readings().1
     };
     assert_eq!(drift(Some(4)), Some(0));
     assert_eq!(drift(Some(9)), Some(5));
@@ -314,35 +312,32 @@ fn a_kill_that_waited_is_not_in_the_drift() {
     let mut seen = new_kill(&[Reading::Autopsied], true);
     seen.stamp_ns = 1_000;
     metrics.count_kill(&seen);
-    metrics.set_readings(Readings {
+    metrics.update_readings(|| Readings {
         kernel_kills: Some(1),
         ..Readings::default()
     });
-    assert_eq!(metrics.totals().drift, Some(0));
-    assert_eq!(metrics.totals().waited, 1);
+    assert_eq!(metrics.readings().1, Some(0));
+    assert_eq!(metrics.waited.get(), 1);
 }
 
 #[test]
 fn losses_are_counted_by_reason() {
     let metrics = Metrics::default();
     let readings = Readings {
-        ring_full: 1,
-        marks_full: 2,
-        malformed: 3,
-        not_kept: 6,
-        rings_discarded: 7,
+        drops: DropCounts {
+            ring_full: 1,
+            marks_full: 2,
+            malformed: 3,
+            not_kept: 6,
+            discarded: 7,
+        },
         log_lines_dropped: 4,
         kernel_kills: Some(5),
     };
-    metrics.set_readings(readings);
-    // An older reading lowers no counter.
-    metrics.set_readings(Readings {
-        ring_full: 0,
-        ..readings
-    });
-    metrics.count_lost();
+    metrics.update_readings(|| readings);
+    metrics.incidents_lost.inc();
     metrics.lines_unwritten.inc();
-    assert_eq!(metrics.totals().readings, readings);
+    assert_eq!(metrics.readings(), (readings, Some(5)));
     let series = scrape(&metrics, Duration::ZERO);
     for (name, value) in [
         (r#"oom_agent_lost_total{reason="ring-full"}"#, 1),
@@ -442,7 +437,7 @@ fn docs_and_registry_have_the_same_metrics() {
     metrics.set_usages([(who("app"), pressed())]);
     let container = Who::new(&Container::default(), None);
     metrics.set_forecasts(vec![(container, Duration::ZERO)], 0);
-    metrics.set_readings(Readings {
+    metrics.update_readings(|| Readings {
         kernel_kills: Some(0),
         ..Readings::default()
     });

@@ -72,13 +72,8 @@ impl Meters {
     }
 
     pub(super) fn read(&self) -> Readings {
-        let lost = self.drops.read();
         Readings {
-            ring_full: lost.ring_full,
-            marks_full: lost.marks_full,
-            malformed: lost.malformed,
-            not_kept: lost.not_kept,
-            rings_discarded: lost.discarded,
+            drops: self.drops.read(),
             log_lines_dropped: self.log.dropped_lines() as u64,
             kernel_kills: self.kernel_kills(),
         }
@@ -169,7 +164,7 @@ impl Health {
 
     async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
-        self.metrics.set_readings(self.meters.read());
+        self.metrics.update_readings(|| self.meters.read());
         self.metrics.set_usages(self.latest_usages());
         self.metrics
             .set_forecasts(self.forecasts(), self.watched.recorder.refused());

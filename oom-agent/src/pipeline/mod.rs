@@ -284,11 +284,11 @@ impl Running {
         }
         let metrics = Arc::clone(&pipeline.metrics);
         pipeline.finish().await;
-        metrics.set_readings(Readings {
+        metrics.update_readings(|| Readings {
             kernel_kills,
             ..meters.read()
         });
-        Summary::from_metrics(&metrics).write(summary);
+        Summary(&metrics).write(summary);
         ended_by
     }
 }
@@ -359,7 +359,7 @@ impl Pipeline {
                 self.deliver(&incident, line_ns);
             }
             Err(error) => {
-                self.metrics.count_lost();
+                self.metrics.incidents_lost.inc();
                 tracing::error!(%error, "an incident was lost");
             }
         }

@@ -11,8 +11,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::incident::sentence;
-use crate::metrics::NoVictimCounts;
-use crate::no_victim::{Episodes, NoVictim, Sighting};
+use crate::metrics::Labelled;
+use crate::no_victim::{Cause, Episodes, NoVictim, Sighting};
 use crate::report::Report;
 use crate::sinks::Sinks;
 use pressure::Sweep;
@@ -35,7 +35,7 @@ pub(super) struct NoVictimReporter {
     pub(super) host: Host,
     pub(super) enricher: Arc<Enricher>,
     pub(super) sinks: Arc<Sinks>,
-    pub(super) counts: NoVictimCounts,
+    pub(super) counts: Labelled<Cause>,
 }
 
 pub(super) fn channel(page_size: u64) -> (Sightings, SightingReceiver) {
@@ -98,7 +98,7 @@ impl SightingReceiver {
 impl NoVictimReporter {
     async fn report(&self, sighting: Sighting) {
         let cause = sighting.cause;
-        self.counts.count(cause);
+        self.counts.add(cause, 1);
         let time = clock::wall_time(sighting.stamp_ns, clock::monotonic_ns(), Timestamp::now());
         let node = &self.enricher.node;
         let (container, pod) = self

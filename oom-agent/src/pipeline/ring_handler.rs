@@ -114,7 +114,7 @@ impl RingHandler {
                 EnrichedKill::Unnamed(Box::new(Arc::unwrap_or_clone(incident)), !is_written)
             };
             if self.kills.blocking_send(kill).is_err() {
-                self.metrics.count_lost();
+                self.metrics.incidents_lost.inc();
                 tracing::error!("an incident came after the shutdown and was lost");
             }
         }

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::report::Report;
 use crate::sinks::Sinks;
 use crate::status_check::{
-    Check, Judgement, Mismatch, MismatchKind, PendingChecks, Status, Stored, UndecidedReason,
+    Check, Judgement, Mismatch, PendingChecks, Status, Stored, UndecidedReason,
 };
 
 /// The queue of incidents.
@@ -156,7 +156,7 @@ impl Task {
             match judgement {
                 Judgement::Agrees => {}
                 Judgement::Undecided(why) => {
-                    tracing::debug!(why = why.as_str(), "no verdict on a container");
+                    tracing::debug!(why = <&str>::from(why), "no verdict on a container");
                 }
                 Judgement::Differs(mismatch) => self.report(&Arc::new(*mismatch)),
             }
@@ -166,7 +166,7 @@ impl Task {
     /// A lost kill may have been in any container.
     fn note_losses(&mut self, now: Timestamp) {
         let lost = self.meters.lost_records()
-            + self.metrics.totals().lost
+            + self.metrics.incidents_lost.get()
             + self.overflowed.load(Ordering::Relaxed);
         if lost > self.lost {
             self.lost = lost;
@@ -234,10 +234,7 @@ impl Task {
         let container = &mismatch.status.container;
         tracing::info!(
             incident = mismatch.incident.id,
-            verdict = match mismatch.verdict {
-                MismatchKind::Missed => "missed",
-                MismatchKind::Phantom => "phantom",
-            },
+            verdict = <&str>::from(mismatch.verdict),
             container = container.name.as_deref().unwrap_or(&container.id),
             reason = mismatch.status.reason,
             "Kubernetes' status contradicts the kernel"

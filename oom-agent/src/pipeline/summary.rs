@@ -5,26 +5,16 @@ use std::io::{self, Write as _};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use crate::metrics::{Metrics, SinkCounts, Totals};
+use crate::metrics::Metrics;
 
 /// How long a stalled standard error is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) struct Summary {
-    totals: Totals,
-    sinks: Vec<(String, SinkCounts)>,
-}
+pub(super) struct Summary<'a>(pub(super) &'a Metrics);
 
 // === impl Summary ===
 
-impl Summary {
-    pub(super) fn from_metrics(metrics: &Metrics) -> Self {
-        Self {
-            totals: metrics.totals(),
-            sinks: metrics.sinks(),
-        }
-    }
-
+impl Summary<'_> {
     /// Writes to the log and, on request, to standard error in a form for people.
     pub(super) fn write(&self, on_stderr: bool) {
         self.log();
@@ -41,29 +31,29 @@ impl Summary {
     }
 
     fn log(&self) {
-        let totals = &self.totals;
+        let (metrics, (readings, drift)) = (self.0, self.0.readings());
         tracing::info!(
-            incidents = totals.incidents,
-            waited = totals.waited,
-            autopsied = totals.autopsied,
-            already_exiting = totals.exiting,
-            unseen = totals.unseen,
-            counted = totals.counted,
-            without_mark = totals.without_mark,
-            without_cgroup = totals.without_cgroup,
-            degraded = totals.degraded,
-            not_written = totals.unwritten,
-            lost = totals.lost,
-            ring_full = totals.readings.ring_full,
-            marks_full = totals.readings.marks_full,
-            malformed = totals.readings.malformed,
-            not_kept = totals.readings.not_kept,
-            rings_discarded = totals.readings.rings_discarded,
-            kernel_kills = totals.readings.kernel_kills,
-            drift = totals.drift,
+            incidents = metrics.incidents.get(),
+            waited = metrics.waited.get(),
+            autopsied = metrics.fates.read(),
+            already_exiting = metrics.fates.exiting.get(),
+            unseen = metrics.fates.unseen.get(),
+            counted = metrics.fates.counted.get(),
+            without_mark = metrics.without_mark.get(),
+            without_cgroup = metrics.without_cgroup.get(),
+            degraded = metrics.degraded_incidents.get(),
+            not_written = metrics.lines_unwritten.get(),
+            lost = metrics.incidents_lost.get(),
+            ring_full = readings.drops.ring_full,
+            marks_full = readings.drops.marks_full,
+            malformed = readings.drops.malformed,
+            not_kept = readings.drops.not_kept,
+            rings_discarded = readings.drops.discarded,
+            kernel_kills = readings.kernel_kills,
+            drift,
             "summary"
         );
-        for (sink, counts) in &self.sinks {
+        for (sink, counts) in metrics.sinks() {
             tracing::info!(
                 sink,
                 delivered = counts.delivered.get(),
@@ -78,50 +68,42 @@ impl Summary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let totals = &self.totals;
-        let number = |number: Option<i64>| number.map_or("unknown".to_owned(), |n| n.to_string());
+        let (metrics, (readings, drift)) = (self.0, self.0.readings());
+        let drops = readings.drops;
+        let (unwritten, lost) = (metrics.lines_unwritten.get(), metrics.incidents_lost.get());
         writeln!(
             f,
             "incidents       {:>8}  ({} degraded, {} group kills)",
-            totals.incidents, totals.degraded, totals.groups
+            metrics.incidents.get(),
+            metrics.degraded_incidents.get(),
+            metrics.groups.get()
         )?;
         writeln!(
             f,
             "victims         {:>8}  read in their own context ({} already exiting, {} not read; {} without a mark, {} without a cgroup)",
-            totals.autopsied,
-            totals.exiting,
-            totals.unseen,
-            totals.without_mark,
-            totals.without_cgroup
+            metrics.fates.read(),
+            metrics.fates.exiting.get(),
+            metrics.fates.unseen.get(),
+            metrics.without_mark.get(),
+            metrics.without_cgroup.get()
         )?;
         writeln!(
             f,
-            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {} not written, {} lost)",
-            totals.readings.ring_full
-                + totals.readings.marks_full
-                + totals.readings.malformed
-                + totals.unwritten
-                + totals.lost,
-            totals.readings.ring_full,
-            totals.readings.marks_full,
-            totals.readings.malformed,
-            totals.unwritten,
-            totals.lost
+            "drops           {:>8}  ({} ring full, {} marks full, {} malformed, {unwritten} not written, {lost} lost)",
+            drops.ring_full + drops.marks_full + drops.malformed + unwritten + lost,
+            drops.ring_full,
+            drops.marks_full,
+            drops.malformed
         )?;
         writeln!(
             f,
             "drift           {:>8}  (the kernel counted {} kills: oom_kill of /proc/vmstat)",
-            number(totals.drift),
-            number(
-                totals
-                    .readings
-                    .kernel_kills
-                    .and_then(|kills| i64::try_from(kills).ok())
-            )
+            or_unknown(drift),
+            or_unknown(readings.kernel_kills)
         )?;
-        for (sink, counts) in &self.sinks {
+        for (sink, counts) in metrics.sinks() {
             writeln!(
                 f,
                 "{sink}: {} delivered, {} held back, {} overflowed, {} failed, {} unfinished",
@@ -134,4 +116,8 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+fn or_unknown(number: Option<impl ToString>) -> String {
+    number.map_or("unknown".to_owned(), |number| number.to_string())
 }

@@ -73,8 +73,9 @@ pub(crate) enum State {
 }
 
 /// How a status contradicts the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum MismatchKind {
     /// The kernel killed, and the container's status does not show it.
     Missed,
@@ -94,7 +95,8 @@ pub(crate) enum Judgement {
 }
 
 /// Why there is no verdict on a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum UndecidedReason {
     /// No container runtime was found.
     NoRuntime,
@@ -113,35 +115,6 @@ pub(crate) enum UndecidedReason {
     TooMany,
     /// The agent was shut down first.
     Ended,
-}
-
-// === impl UndecidedReason ===
-
-impl UndecidedReason {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::NoRuntime,
-        Self::Unanswered,
-        Self::Collected,
-        Self::Unsettled,
-        Self::Exiting,
-        Self::Unwatched,
-        Self::TooMany,
-        Self::Ended,
-    ];
-
-    /// For metrics.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRuntime => "no-runtime",
-            Self::Unanswered => "unanswered",
-            Self::Collected => "collected",
-            Self::Unsettled => "unsettled",
-            Self::Exiting => "exiting",
-            Self::Unwatched => "unwatched",
-            Self::TooMany => "too-many",
-            Self::Ended => "ended",
-        }
-    }
 }
 
 // === impl Ended ===

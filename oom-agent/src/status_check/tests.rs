@@ -139,7 +139,7 @@ fn labels(judged: &[Judgement]) -> Vec<String> {
         .iter()
         .map(|judgement| match judgement {
             Judgement::Agrees => "agrees".to_owned(),
-            Judgement::Undecided(why) => why.as_str().to_owned(),
+            Judgement::Undecided(why) => <&str>::from(why).to_owned(),
             Judgement::Differs(mismatch) => format!(
                 "{:?} {}",
                 mismatch.verdict,

@@ -67,7 +67,7 @@ impl Health {
                 .find_map(CurrentFailure::get)
                 .map_or(Answer::Yes, Answer::No),
             Endpoint::Metrics => {
-                self.metrics.set_readings(Readings {
+                self.metrics.update_readings(|| Readings {
                     log_lines_dropped: self.log.dropped_lines() as u64,
                     ..Readings::default()
                 });

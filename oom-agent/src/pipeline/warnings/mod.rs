@@ -187,7 +187,7 @@ impl Task {
     /// One after the other: a container's signals come in the order of its levels.
     async fn warn(&self, crossing: ContainerCrossing, delivering: &mut JoinSet<()>) {
         let level = crossing.crossing.level;
-        self.counts.count_warning(level);
+        self.counts.warnings.add(level, 1);
         let signal = match crossing.policy.signal(level) {
             Some((target, signal)) => {
                 let containers = self.containers.clone();

@@ -1,4 +1,4 @@
-//! The memory that watched containers use, by their last samples.
+//! Memory of the watched containers: usage and pressure by their last samples, and the time to their limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,19 +6,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::kills::{MAX_CONTAINERS, Who};
-use super::lock;
+use super::{Counter, lock, register};
 use pressure::Sample;
 
 /// At most as many containers as the kills have.
 #[derive(Debug, Default)]
-pub(super) struct Usages(Mutex<BTreeMap<Who, Sample>>);
+pub(super) struct Watched {
+    usages: Mutex<BTreeMap<Who, Sample>>,
+    forecasts: Mutex<Vec<(Who, Duration)>>,
+    unrecorded: Counter,
+}
 
 /// Name, help and value of a metric.
 type Figure = (&'static str, &'static str, fn(&Sample) -> Option<u64>);
@@ -41,17 +45,24 @@ const FIGURES: [Figure; 3] = [
     ),
 ];
 
-// === impl Usages ===
+// === impl Watched ===
 
-impl Usages {
+impl Watched {
     pub(super) fn new(registry: &mut Registry) -> Arc<Self> {
-        let usages = Arc::new(Self::default());
-        registry.register_collector(Box::new(Shared(Arc::clone(&usages))));
-        usages
+        let this = Arc::new(Self {
+            unrecorded: register(
+                registry,
+                "unrecorded_samples",
+                "Looks at a cgroup's memory that the flight recorder had no room for",
+            ),
+            ..Self::default()
+        });
+        registry.register_collector(Box::new(Arc::clone(&this)));
+        this
     }
 
     /// Replaces all; of two with the same name the later sample counts.
-    pub(super) fn set(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
+    pub(super) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         let mut table: BTreeMap<Who, Sample> = BTreeMap::new();
         for (who, usage) in usages {
             if table.len() < MAX_CONTAINERS || table.contains_key(&who) {
@@ -61,49 +72,89 @@ impl Usages {
                 }
             }
         }
-        *lock(&self.0) = table;
+        *lock(&self.usages) = table;
+    }
+
+    /// Replaces all. Of too many, those with most time left are dropped.
+    pub(super) fn set_forecasts(&self, mut all: Vec<(Who, Duration)>, unrecorded: u64) {
+        // Of two instances of one container the one nearer to its limit.
+        all.sort();
+        all.dedup_by(|later, first| later.0 == first.0);
+        all.sort_by_key(|(_, left)| *left);
+        all.truncate(MAX_CONTAINERS);
+        *lock(&self.forecasts) = all;
+        let more = unrecorded.saturating_sub(self.unrecorded.get());
+        self.unrecorded.inc_by(more);
     }
 }
 
-#[derive(Debug)]
-struct Shared(Arc<Usages>);
-
-impl Collector for Shared {
+impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let table = lock(&self.0.0);
+        let usages = lock(&self.usages);
         for (name, help, figure) in FIGURES {
-            let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (who, usage) in table.iter() {
-                let Some(bytes) = figure(usage) else { continue };
-                let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
-                gauge.encode(encoder.encode_family(&who.labels())?)?;
-            }
+            let values = usages
+                .iter()
+                .filter_map(|(who, usage)| Some((who, figure(usage)?)));
+            encode_gauges(&mut encoder, name, help, values)?;
         }
-        let mut encoder = encoder.encode_descriptor(
-            "container_pressure_seconds",
-            "Time in which some or all of a container's tasks waited for a resource",
-            None,
-            MetricType::Counter,
-        )?;
-        for (who, usage) in table.iter() {
-            let Some(psi) = &usage.psi else { continue };
-            let [namespace, pod, container] = who.labels();
-            for (resource, stall) in [("memory", psi.memory), ("io", psi.io), ("cpu", psi.cpu)] {
-                for (kind, stalled) in [("some", stall.some), ("full", stall.full)] {
-                    let labels = [
-                        namespace,
-                        pod,
-                        container,
-                        ("resource", resource),
-                        ("kind", kind),
-                    ];
-                    let waited = Duration::from_micros(stalled.total_us).as_secs_f64();
-                    ConstCounter::new(waited).encode(encoder.encode_family(&labels)?)?;
-                }
-            }
+        encode_pressure(&mut encoder, &usages)?;
+        let forecasts = lock(&self.forecasts);
+        if forecasts.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let left = forecasts
+            .iter()
+            .map(|(who, left)| (who, left.as_secs_f64()));
+        encode_gauges(
+            &mut encoder,
+            "container_seconds_to_limit",
+            "Until a container comes to its memory limit if it grows on like this",
+            left,
+        )
     }
+}
+
+fn encode_gauges<'a, V: EncodeGaugeValue>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (&'a Who, V)>,
+) -> fmt::Result {
+    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (who, value) in values {
+        ConstGauge::new(value).encode(encoder.encode_family(&who.labels())?)?;
+    }
+    Ok(())
+}
+
+fn encode_pressure(
+    encoder: &mut DescriptorEncoder<'_>,
+    usages: &BTreeMap<Who, Sample>,
+) -> fmt::Result {
+    let mut encoder = encoder.encode_descriptor(
+        "container_pressure_seconds",
+        "Time in which some or all of a container's tasks waited for a resource",
+        None,
+        MetricType::Counter,
+    )?;
+    for (who, usage) in usages {
+        let Some(psi) = &usage.psi else { continue };
+        let [namespace, pod, container] = who.labels();
+        for (resource, stall) in [("memory", psi.memory), ("io", psi.io), ("cpu", psi.cpu)] {
+            for (kind, stalled) in [("some", stall.some), ("full", stall.full)] {
+                let labels = [
+                    namespace,
+                    pod,
+                    container,
+                    ("resource", resource),
+                    ("kind", kind),
+                ];
+                let waited = Duration::from_micros(stalled.total_us).as_secs_f64();
+                ConstCounter::new(waited).encode(encoder.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -136,7 +187,7 @@ mod tests {
 
     fn encode(usages: Vec<(Who, Sample)>) -> String {
         let mut registry = Registry::default();
-        Usages::new(&mut registry).set(usages);
+        Watched::new(&mut registry).set_usages(usages);
         let mut text = String::new();
         text::encode(&mut text, &registry).unwrap();
         text
