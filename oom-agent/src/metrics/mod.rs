@@ -15,7 +15,7 @@ mod watched;
 mod tests;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,7 +87,6 @@ pub(crate) struct Metrics {
     sinks: Sinks,
     /// Incidents from before the programs were attached.
     pub(crate) waited: Counter,
-    attached_ns: AtomicU64,
     external: Arc<External>,
     watch_updates: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -193,7 +192,6 @@ impl Default for Metrics {
                 "incidents_waited",
                 "Incidents of kills that waited for the agent to be started again",
             ),
-            attached_ns: AtomicU64::new(0),
             latency,
             sinks: Sinks::new(registry),
             external: External::new(registry),
@@ -229,14 +227,9 @@ fn register_labelled<const N: usize>(
 }
 
 impl Metrics {
-    /// When the programs were attached: `CLOCK_MONOTONIC`, in ns.
-    pub(crate) fn set_attached(&self, now_ns: u64) {
-        self.attached_ns.store(now_ns, Ordering::Relaxed);
-    }
-
-    /// Counts a kill or a group kill.
-    pub(crate) fn count_kill(&self, kill: &Kill) {
-        if kill.stamp_ns < self.attached_ns.load(Ordering::Relaxed) {
+    /// Counts a kill or a group kill. One that `has_waited` is from before the programs were attached.
+    pub(crate) fn count_kill(&self, kill: &Kill, has_waited: bool) {
+        if has_waited {
             self.waited.inc();
         } else {
             self.external.count_kills(kill.counted_by_kernel());

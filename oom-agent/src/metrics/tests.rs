@@ -256,13 +256,16 @@ fn new_kill(fates: &[Reading], trigger: bool) -> Kill {
 #[test]
 fn drift_counts_as_the_kernel_does() {
     let metrics = Metrics::default();
-    metrics.count_kill(&new_kill(
-        &[Reading::Autopsied, Reading::Autopsied, Reading::Outside],
-        true,
-    ));
+    metrics.count_kill(
+        &new_kill(
+            &[Reading::Autopsied, Reading::Autopsied, Reading::Outside],
+            true,
+        ),
+        false,
+    );
     let mut exiting = new_kill(&[Reading::Unseen, Reading::Autopsied], false);
     exiting.victims[1].exiting = true;
-    metrics.count_kill(&exiting);
+    metrics.count_kill(&exiting, false);
     let drift = |kernel_kills| {
         metrics.update_readings(|| Readings {
             kernel_kills,
@@ -279,14 +282,14 @@ fn drift_counts_as_the_kernel_does() {
     group.victims[0].group = Some("/a".to_owned());
     assert!(group.is_group());
     group.first_twice = true;
-    metrics.count_kill(&group);
+    metrics.count_kill(&group, false);
     // A group's first is counted twice.
     assert_eq!(drift(Some(6)), Some(0));
     // Unless it was gone by then.
     group.first_twice = false;
     group.unlisted.autopsied = 10;
     group.unlisted.exiting = 1;
-    metrics.count_kill(&group);
+    metrics.count_kill(&group, false);
     assert_eq!(drift(Some(6 + 1 + 10)), Some(0));
     let series = scrape(&metrics, Duration::ZERO);
     for (name, value) in [
@@ -304,14 +307,10 @@ fn drift_counts_as_the_kernel_does() {
 #[test]
 fn a_kill_that_waited_is_not_in_the_drift() {
     let metrics = Metrics::default();
-    metrics.set_attached(1_000);
     let mut waited = new_kill(&[Reading::Autopsied, Reading::Autopsied], true);
-    waited.stamp_ns = 999;
     waited.victims[1].exiting = true;
-    metrics.count_kill(&waited);
-    let mut seen = new_kill(&[Reading::Autopsied], true);
-    seen.stamp_ns = 1_000;
-    metrics.count_kill(&seen);
+    metrics.count_kill(&waited, true);
+    metrics.count_kill(&new_kill(&[Reading::Autopsied], true), false);
     metrics.update_readings(|| Readings {
         kernel_kills: Some(1),
         ..Readings::default()

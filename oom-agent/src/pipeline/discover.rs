@@ -17,13 +17,14 @@ const CREDENTIALS: Duration = Duration::from_secs(30);
 /// The memory controller's hierarchy, or this node's part of it; and the cgroup namespace of /proc.
 pub(super) fn find_hierarchy(
     cgroupfs: Option<&Path>,
-) -> Result<(Hierarchy, CgroupNamespace), HierarchyError> {
-    let found = Hierarchy::find(cgroupfs).inspect_err(|error| {
-        tracing::warn!(
-            error = %chain(error),
-            "the memory of cgroups cannot be read"
-        );
-    })?;
+) -> (Result<Hierarchy, HierarchyError>, CgroupNamespace) {
+    let found = match Hierarchy::find(cgroupfs) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the memory of cgroups cannot be read");
+            return (Err(error), CgroupNamespace::detect(|| None));
+        }
+    };
     tracing::debug!(
         path = %found.path().display(),
         version = ?found.version(),
@@ -35,7 +36,7 @@ pub(super) fn find_hierarchy(
             .ok()?
     });
     if found.is_whole() {
-        return Ok((found, namespace));
+        return (Ok(found), namespace);
     }
     let part = found.mounted_part();
     let part = part.map(|part| namespace.absolute_path(&part?));
@@ -43,13 +44,13 @@ pub(super) fn find_hierarchy(
         tracing::warn!(
             "an unknown part of the memory controller's hierarchy is mounted: kills of other nodes on the same kernel are reported as this node's"
         );
-        return Ok((found, namespace));
+        return (Ok(found), namespace);
     };
     tracing::info!(
         cgroup = part,
         "a part of the hierarchy is mounted: kills outside of it are another node's on the same kernel"
     );
-    Ok((found.with_node(NodeRoot::new(&part)), namespace))
+    (Ok(found.with_node(NodeRoot::new(&part))), namespace)
 }
 
 /// The writer of Events; `None` without an API server. Reading credentials blocks, so it has its own thread.

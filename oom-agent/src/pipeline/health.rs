@@ -16,12 +16,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use super::sampling::Watched;
+use super::Node;
 use crate::admin::{self, Answer, Endpoint};
 use crate::cri;
-use crate::enrich::Enricher;
 use crate::incident::Container;
-use crate::metrics::{CONTENT_TYPE, Metrics, Readings, Who};
+use crate::metrics::{CONTENT_TYPE, Readings, Who};
 use pressure::Sample;
 
 /// The longest a scrape or a probe waits for the container runtime.
@@ -41,11 +40,8 @@ pub(super) struct Meters {
 
 /// Answers the requests.
 pub(super) struct Health {
-    metrics: Arc<Metrics>,
-    enricher: Arc<Enricher>,
-    meters: Meters,
+    node: Arc<Node>,
     liveness: Liveness,
-    watched: Watched,
     /// When the containers were listed last; locked meanwhile.
     listed: Mutex<Option<Instant>>,
 }
@@ -101,19 +97,11 @@ pub(super) fn kernel_kills() -> Option<u64> {
 // === impl Health ===
 
 impl Health {
-    pub(super) fn new(
-        metrics: Arc<Metrics>,
-        enricher: Arc<Enricher>,
-        meters: Meters,
-        liveness: Liveness,
-        watched: Watched,
-    ) -> Arc<Self> {
+    /// `liveness` is that of the ring's readers.
+    pub(super) fn new(node: &Arc<Node>, liveness: Liveness) -> Arc<Self> {
         Arc::new(Self {
-            metrics,
-            enricher,
-            meters,
+            node: Arc::clone(node),
             liveness,
-            watched,
             listed: Mutex::default(),
         })
     }
@@ -122,7 +110,7 @@ impl Health {
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "metrics and health are served");
         }
-        let evicted = self.metrics.connections_evicted.clone();
+        let evicted = self.node.metrics.connections_evicted.clone();
         let answer = move |request| Arc::clone(&self).answer(request);
         admin::serve(listener, answer, || {
             evicted.inc();
@@ -136,14 +124,24 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self.enricher.runtimes.find().await.list_running().await {
+        match self
+            .node
+            .enricher
+            .runtimes
+            .find()
+            .await
+            .list_running()
+            .await
+        {
             Some(Ok(found)) => {
                 let who =
                     |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
-                self.metrics.set_running(running, clock::monotonic_ns());
+                self.node
+                    .metrics
+                    .set_running(running, clock::monotonic_ns());
                 for found in found {
-                    self.enricher.names.insert(found);
+                    self.node.enricher.names.insert(found);
                 }
             }
             Some(Err(error)) => {
@@ -156,7 +154,7 @@ impl Health {
 
     async fn answer(self: Arc<Self>, request: Endpoint) -> Answer {
         match request {
-            Endpoint::Live => check_live(&self.liveness, &self.watched.sampler),
+            Endpoint::Live => check_live(&self.liveness, &self.node.watched.sampler),
             Endpoint::Ready => self.check_ready().await,
             Endpoint::Metrics => self.encode_metrics().await,
         }
@@ -164,11 +162,11 @@ impl Health {
 
     async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
-        self.metrics.update_readings(|| self.meters.read());
-        self.metrics.set_usages(self.latest_usages());
-        self.metrics
-            .set_forecasts(self.forecasts(), self.watched.recorder.refused());
-        match self.metrics.encode(clock::monotonic_ns()) {
+        let (metrics, watched) = (&self.node.metrics, &self.node.watched);
+        metrics.update_readings(|| self.node.meters.read());
+        metrics.set_usages(self.latest_usages());
+        metrics.set_forecasts(self.forecasts(), watched.recorder.refused());
+        match metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,
                 text,
@@ -179,7 +177,7 @@ impl Health {
 
     /// The last sample of each container; one that the runtime does not know has its id only.
     fn latest_usages(&self) -> Vec<(Who, Sample)> {
-        let all = self.watched.latest.get().into_iter();
+        let all = self.node.watched.latest.get().into_iter();
         let all = all.map(|(key, usage)| (key.identity(), usage));
         // A pod's own cgroup may be sampled, too.
         self.add_names(all.filter(|(identity, _)| identity.container_id.is_some()))
@@ -187,11 +185,8 @@ impl Health {
 
     /// The growing containers, and how long until they reach their limits.
     fn forecasts(&self) -> Vec<(Who, Duration)> {
-        let all = self
-            .watched
-            .recorder
-            .forecasts(clock::monotonic_ns())
-            .into_iter();
+        let recorder = &self.node.watched.recorder;
+        let all = recorder.forecasts(clock::monotonic_ns()).into_iter();
         let all = all.map(|it| (cgroup::parse_path(&it.cgroup), it.to_limit));
         self.add_names(all.filter(|(identity, _)| identity.container_id.is_some()))
     }
@@ -199,7 +194,7 @@ impl Health {
     fn add_names<T>(&self, all: impl Iterator<Item = (PathIdentity, T)>) -> Vec<(Who, T)> {
         let named = all.map(|(identity, value)| {
             let id = identity.container_id.unwrap_or_default();
-            let found = self.enricher.names.get(&id);
+            let found = self.node.enricher.names.get(&id);
             let found = found.unwrap_or_else(|| cri::ContainerInfo {
                 container: Container {
                     id,
@@ -228,7 +223,7 @@ impl Health {
 
     /// The socket of a known runtime that did not answer last.
     fn silent_runtime(&self) -> Option<String> {
-        let known = self.enricher.runtimes.known().0;
+        let known = self.node.enricher.runtimes.known().0;
         let silent = known.iter().find(|cri| cri.answered() != Some(true))?;
         Some(silent.socket().to_string())
     }

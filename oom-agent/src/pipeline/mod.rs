@@ -4,7 +4,6 @@ mod discover;
 mod health;
 mod no_victim;
 mod outputs;
-mod pod_annotations;
 mod ring_handler;
 mod sampling;
 mod startup_log;
@@ -14,18 +13,19 @@ mod warnings;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use memcg::{CgroupNamespace, MemoryReader, NodeRoot};
+use memcg::{MemoryReader, NodeRoot};
 use oom_capture::probe::{AttachOptions, Method, PinnedRecords, Probe, ProbeError};
 use oom_capture::{AllowedVariables, Assembler, AutopsyWait};
 use service::clock;
 use service::error_chain::chain;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::act::{ConfigError, Post};
@@ -34,20 +34,20 @@ use crate::args::{Action, LogLevel, Run};
 use crate::enrich::{ContainerNames, Enricher, Runtimes};
 use crate::host::Host;
 use crate::incident::Incident;
+use crate::k8s::PodReader;
 use crate::metrics::{Metrics, Readings};
 use crate::procfs::Procfs;
 use crate::receipts::{Deliveries, Pinned};
 use crate::signals::signals;
 use crate::sinks::{Contradiction, Lines, Sinks, Style};
 use health::{Health, Meters, kernel_kills};
-use outputs::{Outputs, Parts};
+use no_victim::Sightings;
 use pressure::{SamplePeriod, Sampler};
 use ring_handler::{EnrichedKill, RingHandler};
 use sampling::Watched;
 use startup_log::{log_attached, log_degraded};
 use status_check::StatusChecker;
 use summary::Summary;
-use warnings::WarningTask;
 
 /// The queue behind the ring's readers; the kernel's ring buffers what is more.
 const QUEUE: usize = 1024;
@@ -115,7 +115,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let watched = Watched::default();
     let enricher = build_enricher(&args, &host, &watched, &metrics);
     let (kills, incidents) = mpsc::channel(QUEUE);
-    let (sightings, no_victim) = no_victim::channel(host.page_size);
+    let (sightings, no_victim) = Sightings::channel(host.page_size);
     let mut kills_before = None;
     let allow = AllowedVariables::new(args.env.clone());
     let environments = !allow.is_empty();
@@ -125,7 +125,6 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         kills_before = kernel_kills();
         let attached_ns = clock::monotonic_ns();
         enricher.set_attached(attached_ns);
-        metrics.set_attached(attached_ns);
         pinned = Pinned::new(kept);
         let expect = match method {
             Method::Classic => AutopsyWait::None,
@@ -150,58 +149,53 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     if probe.out_of_memory.is_err() {
         enricher.count_limits();
     }
-    let meters = Meters::new(probe.drops(), log, kills_before);
-    let health = Health::new(
-        Arc::clone(&metrics),
-        Arc::clone(&enricher),
-        meters.clone(),
-        probe.liveness(),
-        watched.clone(),
-    );
-    // The names should be known before the first kill.
-    let runtimes = Arc::clone(&enricher.runtimes);
-    tokio::spawn(Arc::clone(&enricher.names).keep_current(runtimes));
-    tokio::spawn(Arc::clone(&health).list_running());
     let mut deliveries = Deliveries::open(args.state.as_deref(), &metrics.journal);
-    let parts = Parts {
-        args: &args,
-        secrets: &secrets,
-        host: &host,
-        lines: &lines,
-        enricher: &enricher,
-        watched: &watched,
-        metrics: &metrics,
-        meters: &meters,
-        deliveries: &deliveries,
-    };
-    let Outputs {
-        sinks,
-        status_checker,
-        sampling,
-    } = parts.start(post, sightings, no_victim);
-    deliveries.replay_undelivered(|sink, report, age| sinks.offer_again(sink, report, age));
-    let pipeline = Pipeline {
+    let pods = Arc::default();
+    let queued = outputs::start_queued(
+        &args,
+        &secrets,
+        &host,
+        &enricher,
+        &metrics,
+        &deliveries,
+        &pods,
+    );
+    let node = Arc::new(Node {
+        sinks: Sinks::new(Arc::clone(&lines), queued),
+        meters: Meters::new(probe.drops(), log, kills_before),
+        host,
         enricher,
-        lookups: JoinSet::new(),
         lines,
-        sinks,
-        status_checker,
         metrics,
+        watched,
+        pods,
+    });
+    let health = Health::new(&node, probe.liveness());
+    // The names should be known before the first kill.
+    let enricher = &node.enricher;
+    tokio::spawn(Arc::clone(&enricher.names).keep_current(Arc::clone(&enricher.runtimes)));
+    tokio::spawn(Arc::clone(&health).list_running());
+    tokio::spawn(no_victim::report_sightings(Arc::clone(&node), no_victim));
+    let status_checker = StatusChecker::start(&node);
+    let sampling = sampling::start(&args, &node, post, sightings);
+    let sinks = &node.sinks;
+    deliveries.replay_undelivered(|sink, report, age| sinks.offer_again(sink, report, age));
+    log_attached(&node.host, &probe);
+    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
+    let mut pipeline = Pipeline {
+        node,
+        incidents,
+        lookups: JoinSet::new(),
+        status_checker,
         pinned,
         deliveries,
     };
-    log_attached(&host, &probe);
-    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
-    let running = Running {
-        pipeline,
-        probe,
-        sampling,
-        served,
-        meters,
-    };
-    running
-        .run_to_shutdown(incidents, &mut terminated, args.summary)
-        .await
+    let ended_by = pipeline.run(&mut terminated).await;
+    tracing::info!("ending");
+    pipeline
+        .shut_down(probe, sampling, served, args.summary)
+        .await;
+    ended_by
 }
 
 fn open_lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
@@ -214,11 +208,7 @@ fn open_lines(args: &Run, metrics: &Metrics) -> io::Result<Lines> {
 }
 
 fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics) -> Arc<Enricher> {
-    let found = discover::find_hierarchy(args.cgroupfs.as_deref());
-    let (hierarchy, namespace) = match found {
-        Ok((hierarchy, namespace)) => (Ok(hierarchy), namespace),
-        Err(error) => (Err(error), CgroupNamespace::detect(|| None)),
-    };
+    let (hierarchy, namespace) = discover::find_hierarchy(args.cgroupfs.as_deref());
     let node = match &hierarchy {
         Ok(hierarchy) => hierarchy.node().clone(),
         Err(_) => NodeRoot::default(),
@@ -239,68 +229,25 @@ fn build_enricher(args: &Run, host: &Host, watched: &Watched, metrics: &Metrics)
     )
 }
 
-/// The parts that are shut down in order.
-struct Running {
-    pipeline: Pipeline,
-    probe: Probe,
-    sampling: Option<(Sampler, Option<WarningTask>)>,
-    served: Option<JoinHandle<()>>,
+/// What the tasks of a node share.
+struct Node {
+    host: Host,
+    enricher: Arc<Enricher>,
+    lines: Arc<Lines>,
+    sinks: Sinks,
+    metrics: Arc<Metrics>,
     meters: Meters,
-}
-
-// === impl Running ===
-
-impl Running {
-    async fn run_to_shutdown(
-        self,
-        mut incidents: mpsc::Receiver<EnrichedKill>,
-        terminated: &mut mpsc::Receiver<()>,
-        summary: bool,
-    ) -> Result<(), RunError> {
-        let Self {
-            mut pipeline,
-            probe,
-            sampling,
-            served,
-            meters,
-        } = self;
-        let ended_by = pipeline.run(&mut incidents, terminated).await;
-        tracing::info!("ending");
-        let (sampler, warner) = sampling.unzip();
-        // Kills are still reported, and /live answers. That the readers have ended is known already.
-        let mut sampled = sampling::ending(sampler, GRACE);
-        let _blind = pipeline.run(&mut incidents, &mut sampled).await;
-        if let Some(served) = served {
-            served.abort();
-        }
-        let kernel_kills = meters.kernel_kills();
-        let ended = tokio::task::spawn_blocking(move || probe.detach());
-        pipeline.drain(incidents).await;
-        if let Err(error) = ended.await {
-            tracing::error!(%error, "the probe ended badly");
-        }
-        if let Some(warner) = warner.flatten() {
-            warner.finish(GRACE).await;
-        }
-        let metrics = Arc::clone(&pipeline.metrics);
-        pipeline.finish().await;
-        metrics.update_readings(|| Readings {
-            kernel_kills,
-            ..meters.read()
-        });
-        Summary(&metrics).write(summary);
-        ended_by
-    }
+    watched: Watched,
+    /// Set once there is an API server.
+    pods: Arc<OnceLock<PodReader>>,
 }
 
 struct Pipeline {
-    enricher: Arc<Enricher>,
+    node: Arc<Node>,
+    incidents: mpsc::Receiver<EnrichedKill>,
     /// The flag: the line is still to be written.
     lookups: JoinSet<(Incident, bool)>,
-    lines: Arc<Lines>,
-    sinks: Arc<Sinks>,
     status_checker: StatusChecker,
-    metrics: Arc<Metrics>,
     pinned: Pinned,
     deliveries: Deliveries,
 }
@@ -309,14 +256,10 @@ struct Pipeline {
 
 impl Pipeline {
     /// Until `end`, or until the readers have ended.
-    async fn run(
-        &mut self,
-        incidents: &mut mpsc::Receiver<EnrichedKill>,
-        end: &mut mpsc::Receiver<()>,
-    ) -> Result<(), RunError> {
+    async fn run(&mut self, end: &mut mpsc::Receiver<()>) -> Result<(), RunError> {
         loop {
             tokio::select! {
-                kill = incidents.recv(), if self.lookups.len() < LOOKUPS => {
+                kill = self.incidents.recv(), if self.lookups.len() < LOOKUPS => {
                     self.handle_kill(kill.ok_or(RunError::Blind)?);
                 }
                 Some(incident) = self.lookups.join_next() => self.deliver_named(incident),
@@ -325,17 +268,55 @@ impl Pipeline {
         }
     }
 
-    async fn drain(&mut self, mut incidents: mpsc::Receiver<EnrichedKill>) {
-        while let Some(kill) = incidents.recv().await {
+    /// Ends the parts in order, so that what each has is still reported.
+    async fn shut_down(
+        mut self,
+        probe: Probe,
+        sampling: Option<(Sampler, Option<AbortOnDropHandle<()>>)>,
+        served: Option<JoinHandle<()>>,
+        summary: bool,
+    ) {
+        let (sampler, warner) = sampling.unzip();
+        // Kills are still reported, and /live answers. That the readers have ended is known already.
+        let _blind = self.run(&mut sampling::ending(sampler, GRACE)).await;
+        if let Some(served) = served {
+            served.abort();
+        }
+        let kernel_kills = self.node.meters.kernel_kills();
+        let ended = tokio::task::spawn_blocking(move || probe.detach());
+        while let Some(kill) = self.incidents.recv().await {
             self.handle_kill(kill);
         }
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "the probe ended badly");
+        }
+        if let Some(warner) = warner.flatten()
+            && timeout(GRACE, warner).await.is_err()
+        {
+            tracing::warn!("warnings in flight were given up");
+        }
+        let deadline = Instant::now() + GRACE;
+        while let Ok(Some(incident)) = timeout_at(deadline, self.lookups.join_next()).await {
+            self.deliver_named(incident);
+        }
+        self.status_checker.finish(GRACE).await;
+        self.node.sinks.finish(GRACE).await;
+        self.deliveries.finish(GRACE).await;
+        let Node {
+            metrics, meters, ..
+        } = &*self.node;
+        metrics.update_readings(|| Readings {
+            kernel_kills,
+            ..meters.read()
+        });
+        Summary(metrics).write(summary);
     }
 
     fn handle_kill(&mut self, kill: EnrichedKill) {
         match kill {
             EnrichedKill::Complete(incident, line_ns) => self.deliver(&incident, line_ns),
             EnrichedKill::Unnamed(incident, line) => {
-                let enricher = Arc::clone(&self.enricher);
+                let enricher = Arc::clone(&self.node.enricher);
                 self.lookups
                     .spawn(async move { (enricher.add_names(*incident).await, line) });
             }
@@ -345,45 +326,33 @@ impl Pipeline {
     fn deliver_named(&mut self, incident: Result<(Incident, bool), tokio::task::JoinError>) {
         match incident {
             Ok((incident, line)) => {
-                if self.enricher.is_elsewhere(&incident) {
-                    self.metrics.elsewhere.inc();
+                if self.node.enricher.is_elsewhere(&incident) {
+                    self.node.metrics.elsewhere.inc();
                     self.pinned.settle(&incident.stamps);
                     return;
                 }
                 let incident = Arc::new(incident);
                 let line_ns = clock::monotonic_ns();
                 if line {
-                    self.lines.offer(&Arc::clone(&incident).into());
+                    self.node.lines.offer(&Arc::clone(&incident).into());
                 }
                 self.pinned.mark_lines_written(&incident.stamps);
                 self.deliver(&incident, line_ns);
             }
             Err(error) => {
-                self.metrics.incidents_lost.inc();
+                self.node.metrics.incidents_lost.inc();
                 tracing::error!(%error, "an incident was lost");
             }
         }
     }
 
     fn deliver(&self, incident: &Arc<Incident>, line_ns: u64) {
-        let sinks = self.sinks.queued_names();
+        let Node { sinks, metrics, .. } = &*self.node;
         self.deliveries
-            .record_incident(incident, sinks, &self.pinned);
-        self.sinks.offer_queued(&Arc::clone(incident).into());
+            .record_incident(incident, sinks.queued_names(), &self.pinned);
+        sinks.offer_queued(&Arc::clone(incident).into());
         self.status_checker.offer(incident);
-        self.metrics.count_incident(incident, line_ns);
-    }
-
-    async fn finish(mut self) {
-        let deadline = Instant::now() + GRACE;
-        while let Ok(Some(incident)) =
-            tokio::time::timeout_at(deadline, self.lookups.join_next()).await
-        {
-            self.deliver_named(incident);
-        }
-        self.status_checker.finish(GRACE).await;
-        self.sinks.finish(GRACE).await;
-        self.deliveries.finish(GRACE).await;
+        metrics.count_incident(incident, line_ns);
     }
 }
 

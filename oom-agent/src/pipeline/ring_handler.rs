@@ -84,7 +84,8 @@ impl RingHandler {
 
     fn deliver_kills(&self, kills: Vec<Kill>) {
         for kill in kills {
-            self.metrics.count_kill(&kill);
+            let has_waited = self.enricher.has_waited(kill.stamp_ns);
+            self.metrics.count_kill(&kill, has_waited);
             let mut incident = self.enricher.enrich(kill);
             let unnamed = !self.enricher.add_known_names(&mut incident);
             if !unnamed && self.enricher.is_elsewhere(&incident) {

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memcg::{Hierarchy, NodeRoot};
+use memcg::Hierarchy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service::error_chain::chain;
 use service::liveness::Liveness;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-use crate::args::Run;
-use crate::enrich::ContainerNames;
-use pressure::{
-    Counts, FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source,
-    Sweep,
-};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::no_victim::Sightings;
-use super::warnings::{Parts, WarningTask};
+use super::{Node, warnings};
+use crate::act::Post;
+use crate::args::Run;
+use pressure::{
+    FlightRecorder, LatestSamples, OnContainer, OnSweep, SamplePeriod, Sampler, Source, Sweep,
+};
 
 /// Files that may be open: six of each container, and what else there is.
 const OPEN_FILES: u64 = 8192;
@@ -36,42 +35,40 @@ pub(super) struct Watched {
 }
 
 /// `None` where it cannot be started: the agent runs without. Where sampling is turned off it only notifies
-/// `names` of containers, and there are no warnings.
+/// the names of containers, and there are no warnings.
 pub(super) fn start(
     args: &Run,
-    counts: Arc<Counts>,
-    watched: &Watched,
-    warnings: Parts,
-    names: Arc<ContainerNames>,
-    node: &NodeRoot,
+    node: &Arc<Node>,
+    post: Option<Post>,
     sightings: Sightings,
-) -> Option<(Sampler, Option<WarningTask>)> {
+) -> Option<(Sampler, Option<AbortOnDropHandle<()>>)> {
+    let root = node.enricher.node.clone();
     // Why there is none was logged already.
     let hierarchy = Hierarchy::find(args.cgroupfs.as_deref()).ok()?;
-    let hierarchy = hierarchy.with_node(node.clone());
-    let source = Source::new(&hierarchy);
+    let source = Source::new(&hierarchy.with_node(root.clone()));
     let Watched {
         latest,
         recorder,
         sampler: liveness,
-    } = watched.clone();
-    let of_node = node.clone();
+    } = node.watched.clone();
+    let names = Arc::clone(&node.enricher.names);
     let on_container: OnContainer = Box::new(move |path, is_there| {
-        names.note_cgroup(of_node.path_on_node(path).unwrap_or(path), is_there);
+        names.note_cgroup(root.path_on_node(path).unwrap_or(path), is_there);
     });
     let (period, on_sweep, warner): (_, OnSweep, _) = match args.sample {
         SamplePeriod::Off => (None, Box::new(|_| {}), None),
         SamplePeriod::Span(period) => {
-            let (mut watcher, warner) = warnings.start(&source);
+            let (mut warn, warner) = warnings::start(node, &args.warnings, post, &source);
             let on_sweep = move |sweep: &Sweep<'_>| {
                 recorder.record(sweep.samples);
                 latest.update(sweep);
                 sightings.offer_sweep(sweep);
-                watcher.handle_sweep(sweep);
+                warn(sweep);
             };
             (Some(period), Box::new(on_sweep), Some(warner))
         }
     };
+    let counts = Arc::clone(&node.metrics.sampler);
     raise_open_files();
     let sampler = Sampler::start(source, period, counts, liveness, on_sweep, on_container)
         .inspect_err(|error| {

@@ -1,22 +1,20 @@
 //! Compares the container's status at the runtime and the kubelet with each kill, some seconds later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use service::error_chain::chain;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::health::Meters;
+use super::Node;
 use crate::enrich::Enricher;
 use crate::incident::{Incident, Pod};
-use crate::k8s::{LookupError, PodReader};
-use crate::metrics::Metrics;
+use crate::k8s::LookupError;
 use crate::report::Report;
-use crate::sinks::Sinks;
 use crate::status_check::{
     Check, Judgement, Mismatch, PendingChecks, Status, Stored, UndecidedReason,
 };
@@ -31,20 +29,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct StatusChecker {
     queue: Sender<Arc<Incident>>,
     overflowed: Arc<AtomicU64>,
-    metrics: Arc<Metrics>,
-    task: JoinHandle<()>,
+    node: Arc<Node>,
+    task: AbortOnDropHandle<()>,
 }
 
 struct Task {
     pending: PendingChecks,
-    enricher: Arc<Enricher>,
-    /// Set once there is an API server.
-    reader: Arc<OnceLock<PodReader>>,
+    node: Arc<Node>,
     /// The role may not read pods; logged once.
     refused: bool,
-    metrics: Arc<Metrics>,
-    sinks: Arc<Sinks>,
-    meters: Meters,
     overflowed: Arc<AtomicU64>,
     /// Records and incidents that were lost before the last check.
     lost: u64,
@@ -54,57 +47,42 @@ struct Task {
 
 impl StatusChecker {
     /// Every kill from now on must be offered.
-    pub(super) fn start(
-        enricher: &Arc<Enricher>,
-        reader: &Arc<OnceLock<PodReader>>,
-        metrics: &Arc<Metrics>,
-        meters: Meters,
-        sinks: &Arc<Sinks>,
-    ) -> Self {
+    pub(super) fn start(node: &Arc<Node>) -> Self {
         let (queue, incidents) = mpsc::channel(QUEUE);
         let overflowed = Arc::new(AtomicU64::new(0));
         let task = Task {
             pending: PendingChecks::new(Timestamp::now()),
-            enricher: Arc::clone(enricher),
-            reader: Arc::clone(reader),
+            node: Arc::clone(node),
             refused: false,
-            metrics: Arc::clone(metrics),
-            sinks: Arc::clone(sinks),
-            meters,
             overflowed: Arc::clone(&overflowed),
             lost: 0,
         };
         Self {
             queue,
             overflowed,
-            metrics: Arc::clone(metrics),
-            task: tokio::spawn(task.run(incidents)),
+            node: Arc::clone(node),
+            task: AbortOnDropHandle::new(tokio::spawn(task.run(incidents))),
         }
     }
 
     /// Never waits: an incident that finds no room is counted as undecided.
     pub(super) fn offer(&self, incident: &Arc<Incident>) {
-        if !Enricher::has_container(incident) && incident.victims.iter().all(has_cgroup) {
+        let mut victims = incident.victims.iter();
+        if !Enricher::has_container(incident) && victims.all(|victim| victim.cgroup.is_some()) {
             return;
         }
         if self.queue.try_send(Arc::clone(incident)).is_err() {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
-            self.metrics.count_undecided(UndecidedReason::TooMany, 1);
+            let metrics = &self.node.metrics;
+            metrics.count_undecided(UndecidedReason::TooMany, 1);
         }
     }
 
     /// Counts unfinished checks as undecided.
     pub(super) async fn finish(self, patience: Duration) {
         drop(self.queue);
-        let mut task = self.task;
-        if timeout(patience, &mut task).await.is_err() {
-            task.abort();
-        }
+        let _late = timeout(patience, self.task).await;
     }
-}
-
-fn has_cgroup(victim: &crate::incident::Victim) -> bool {
-    victim.cgroup.is_some()
 }
 
 // === impl Task ===
@@ -125,15 +103,15 @@ impl Task {
                 }
             }
         }
-        self.metrics
-            .count_undecided(UndecidedReason::Ended, self.pending.count_open());
+        let metrics = &self.node.metrics;
+        metrics.count_undecided(UndecidedReason::Ended, self.pending.count_open());
     }
 
     fn add_incident(&mut self, incident: &Arc<Incident>) {
         let dropped = self.pending.add_incident(incident, Instant::now());
         if dropped > 0 {
-            self.metrics
-                .count_undecided(UndecidedReason::TooMany, dropped);
+            let metrics = &self.node.metrics;
+            metrics.count_undecided(UndecidedReason::TooMany, dropped);
             tracing::warn!(
                 incident = incident.id,
                 containers = dropped,
@@ -152,7 +130,7 @@ impl Task {
         self.note_losses(time);
         let statuses = statuses.as_deref().map_err(|why| *why);
         for judgement in self.pending.judge(check, statuses, Instant::now(), time) {
-            self.metrics.count_judgement(&judgement);
+            self.node.metrics.count_judgement(&judgement);
             match judgement {
                 Judgement::Agrees => {}
                 Judgement::Undecided(why) => {
@@ -165,8 +143,8 @@ impl Task {
 
     /// A lost kill may have been in any container.
     fn note_losses(&mut self, now: Timestamp) {
-        let lost = self.meters.lost_records()
-            + self.metrics.incidents_lost.get()
+        let lost = self.node.meters.lost_records()
+            + self.node.metrics.incidents_lost.get()
             + self.overflowed.load(Ordering::Relaxed);
         if lost > self.lost {
             self.lost = lost;
@@ -203,7 +181,7 @@ impl Task {
     async fn query_runtime(&self, check: &Check) -> Result<Vec<Status>, UndecidedReason> {
         let query =
             async {
-                let runtimes = self.enricher.runtimes.find().await;
+                let runtimes = self.node.enricher.runtimes.find().await;
                 let containers = check.container_ids();
                 let statuses = runtimes.read_statuses(check.pod_uid(), &containers).await;
                 statuses.ok_or(UndecidedReason::NoRuntime)?.map_err(|error| {
@@ -218,14 +196,16 @@ impl Task {
 
     /// `None` without an API server, a pod, or its name.
     async fn query_kubelet(&self, check: &Check) -> Option<Result<Vec<Stored>, LookupError>> {
-        let (reader, pod) = (self.reader.get()?, check.pod()?);
+        let (reader, pod) = (self.node.pods.get()?, check.pod()?);
         let is_named = |pod: &Pod| pod.namespace.is_some() && pod.name.is_some();
         if is_named(pod) {
             return Some(reader.stored(pod).await);
         }
         // The kill was reported before the runtime had answered.
         let ids = check.container_ids();
-        let mut named = ids.iter().filter_map(|id| self.enricher.names.get(id)?.pod);
+        let mut named = ids
+            .iter()
+            .filter_map(|id| self.node.enricher.names.get(id)?.pod);
         let pod = named.find(is_named)?;
         Some(reader.stored(&pod).await)
     }
@@ -239,7 +219,9 @@ impl Task {
             reason = mismatch.status.reason,
             "Kubernetes' status contradicts the kernel"
         );
-        self.sinks.offer(&Report::Mismatch(Arc::clone(mismatch)));
+        self.node
+            .sinks
+            .offer(&Report::Mismatch(Arc::clone(mismatch)));
     }
 }
 

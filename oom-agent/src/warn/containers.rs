@@ -8,7 +8,7 @@ use std::time::Duration;
 use memcg::OomScores;
 use memcg::cgroup::PathIdentity;
 
-use super::pod_policies::{PodLookup, PodPolicies, PodPolicy};
+use super::pod_policies::{PodLookup, PodPolicies};
 use super::policy::{AnnotationError, Policy};
 use pressure::{CgroupKey, Crossing, Level, LevelTracker, Sweep, Variables};
 
@@ -75,14 +75,15 @@ impl Containers {
         }
     }
 
-    /// Keeps the outcome of a lookup. Gives the crossings that have waited for it.
+    /// Keeps the outcome of a lookup; `None`: it failed. Gives the crossings that have waited for it.
     pub(crate) fn finish_lookup(
         &mut self,
         uid: &str,
-        found: PodPolicy,
+        found: Option<Arc<Policy>>,
         forecast: impl Fn(&CgroupKey) -> Option<Duration>,
     ) -> Vec<ContainerCrossing> {
-        let policy = self.pods.set(uid, found).or_node(&self.node);
+        let policy = self.pods.set(uid, found);
+        let policy = policy.as_ref().unwrap_or(&self.node);
         let mut crossings = Vec::new();
         let of_pod =
             |container: &&mut Container| container.identity.pod_uid.as_deref() == Some(uid);
@@ -97,7 +98,7 @@ impl Containers {
                 // They were not read; with the next sample they are.
                 continue;
             }
-            crossings.extend(container.update(key, &policy, &waiting.variables, || forecast(key)));
+            crossings.extend(container.update(key, policy, &waiting.variables, || forecast(key)));
         }
         crossings
     }
@@ -133,14 +134,12 @@ impl Containers {
             let uid = container.identity.pod_uid.as_deref();
             let uid = uid.filter(|_| self.reads_annotations && has_sandbox);
             let now = sample.at_ns;
+            let (near, node) = (ratio >= NEAR, &self.node);
             let known = match uid {
-                Some(uid) => self.pods.get(uid, ratio >= NEAR, now, &mut outcome.lookups),
-                None => Some(PodPolicy::Unknown),
+                Some(uid) => self.pods.get(uid, near, now, node, &mut outcome.lookups),
+                None => Some(Arc::clone(node)),
             };
-            let policy = known
-                .as_ref()
-                .unwrap_or(&PodPolicy::Unknown)
-                .or_node(&self.node);
+            let policy = known.as_ref().unwrap_or(node);
             let variables = Variables {
                 sample: *sample,
                 scores: if policy.thresholds.needs_scores() {
@@ -151,7 +150,7 @@ impl Containers {
             };
             let before = container.tracker;
             let waiting = container.waiting.take();
-            let crossing = container.update(key, &policy, &variables, || forecast(key));
+            let crossing = container.update(key, policy, &variables, || forecast(key));
             let Some(crossing) = crossing else {
                 continue;
             };

@@ -11,7 +11,7 @@ mod warning;
 pub(crate) mod tests;
 
 pub(crate) use containers::{ContainerCrossing, Containers};
-pub(crate) use pod_policies::{PodLookup, PodPolicy};
+pub(crate) use pod_policies::PodLookup;
 #[cfg(test)]
 pub(crate) use policy::AnnotationError;
 pub(crate) use policy::{PREFIX, Policy};

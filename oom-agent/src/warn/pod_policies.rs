@@ -15,15 +15,6 @@ const RETRY_NS: u64 = 30_000_000_000;
 /// Of a pod with a container near its limit, annotations are known for so long at most.
 const RENEW_NS: u64 = 300_000_000_000;
 
-/// What is known of a pod's policy.
-#[derive(Clone, Debug)]
-pub(crate) enum PodPolicy {
-    /// With its annotations applied.
-    Known(Arc<Policy>),
-    /// For now: the node's holds.
-    Unknown,
-}
-
 /// A pod whose annotations are to be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodLookup {
@@ -37,8 +28,8 @@ pub(crate) struct PodLookup {
 pub(super) struct PodPolicies(HashMap<String, Pod>);
 
 struct Pod {
-    /// `None` while the first lookup is under way.
-    policy: Option<PodPolicy>,
+    /// With its annotations applied; `None` until a lookup has succeeded.
+    policy: Option<Arc<Policy>>,
     looked_up_ns: u64,
     /// Of the last lookup.
     current: bool,
@@ -49,32 +40,39 @@ struct Pod {
 // === impl PodPolicies ===
 
 impl PodPolicies {
-    /// `None` while a first lookup is under way. One that is due is added to `lookups`.
+    /// The pod's policy, else the `node`'s; `None` while a first lookup is under way. One that is due is
+    /// added to `lookups`.
     pub(super) fn get(
         &mut self,
         uid: &str,
         near: bool,
         now_ns: u64,
+        node: &Arc<Policy>,
         lookups: &mut Vec<PodLookup>,
-    ) -> Option<PodPolicy> {
+    ) -> Option<Arc<Policy>> {
+        let lookup = || PodLookup {
+            uid: uid.to_owned(),
+            current: near,
+        };
         if let Some(pod) = self.0.get_mut(uid) {
             if pod.is_due(near, now_ns) {
                 pod.current = near;
                 pod.looked_up_ns = now_ns;
-                lookups.push(PodLookup::new(uid, near));
+                lookups.push(lookup());
             }
-            return pod.policy.clone();
+            let node = pod.failed.then_some(node);
+            return pod.policy.as_ref().or(node).cloned();
         }
         if self.0.len() >= PODS {
             self.0
                 .retain(|_, pod| now_ns.saturating_sub(pod.looked_up_ns) < RENEW_NS);
         }
         if self.0.len() >= PODS {
-            return Some(PodPolicy::Unknown);
+            return Some(Arc::clone(node));
         }
         // Pods near their limits come first; the others come with one of the next sweeps.
         if near || lookups.len() < AT_ONCE {
-            lookups.push(PodLookup::new(uid, near));
+            lookups.push(lookup());
             let pod = Pod {
                 policy: None,
                 looked_up_ns: now_ns,
@@ -87,16 +85,15 @@ impl PodPolicies {
         None
     }
 
-    /// Keeps what a lookup has found; one that failed leaves what was known. Gives what holds now.
-    pub(super) fn set(&mut self, uid: &str, found: PodPolicy) -> PodPolicy {
+    /// Keeps what a lookup has found; one that failed leaves what was known. Gives what holds now: `None` is
+    /// the node's policy.
+    pub(super) fn set(&mut self, uid: &str, found: Option<Arc<Policy>>) -> Option<Arc<Policy>> {
         let Some(pod) = self.0.get_mut(uid) else {
             return found;
         };
-        pod.failed = matches!(found, PodPolicy::Unknown);
-        match &pod.policy {
-            Some(before @ PodPolicy::Known(_)) if pod.failed => before.clone(),
-            _ => pod.policy.insert(found).clone(),
-        }
+        pod.failed = found.is_none();
+        pod.policy = found.or_else(|| pod.policy.take());
+        pod.policy.clone()
     }
 
     /// True where these are new.
@@ -121,31 +118,9 @@ impl Pod {
     fn is_due(&self, near: bool, now_ns: u64) -> bool {
         let age = now_ns.saturating_sub(self.looked_up_ns);
         match self.policy {
-            Some(PodPolicy::Known(_)) if self.failed => near && age >= RETRY_NS,
-            Some(PodPolicy::Known(_)) => near && (!self.current || age >= RENEW_NS),
-            Some(PodPolicy::Unknown) | None => age >= RETRY_NS,
-        }
-    }
-}
-
-// === impl PodLookup ===
-
-impl PodLookup {
-    fn new(uid: &str, current: bool) -> Self {
-        Self {
-            uid: uid.to_owned(),
-            current,
-        }
-    }
-}
-
-// === impl PodPolicy ===
-
-impl PodPolicy {
-    pub(super) fn or_node(&self, node: &Arc<Policy>) -> Arc<Policy> {
-        match self {
-            Self::Known(policy) => Arc::clone(policy),
-            Self::Unknown => Arc::clone(node),
+            Some(_) if self.failed => near && age >= RETRY_NS,
+            Some(_) => near && (!self.current || age >= RENEW_NS),
+            None => age >= RETRY_NS,
         }
     }
 }

@@ -1,37 +1,31 @@
 //! What is done when a container comes near its limit.
 //!
-//! The [`Watcher`] compares on the sampler's thread, a task sends signals and reads pods' annotations, and
-//! `delivery` names the container and sends the warning to each destination.
+//! [`Warner::handle_sweep`] compares on the sampler's thread; a task sends signals, reads pods' annotations
+//! (`annotations`), names the container and sends the warning to each destination (`delivery`).
 
-mod containers;
+mod annotations;
 mod delivery;
-mod watcher;
 
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use memcg::is_initial_pid_namespace;
-use service::escape;
+use memcg::{Processes, is_initial_pid_namespace};
+use service::{clock, escape};
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::pod_annotations::{Found, PodAnnotations};
-use crate::act::{Post, may_signal_other_users, signal_cgroup};
+use super::Node;
+use crate::act::{Post, may_signal_other_users, read_worst_scores, signal_cgroup};
 use crate::args::{Action, Run, Warnings};
-use crate::enrich::Enricher;
-use crate::host::Host;
-use crate::metrics::WarningCounts;
 use crate::report::Report;
-use crate::sinks::Sinks;
-use crate::warn::{ContainerCrossing, Containers, PodLookup, PodPolicy, Policy, SignalOutcome};
-use containers::SharedContainers;
-use delivery::Delivery;
-use pressure::{FlightRecorder, Source};
-
-pub(super) use watcher::Watcher;
+use crate::warn::{ContainerCrossing, Containers, PodLookup, Policy, SignalOutcome};
+use annotations::Found;
+use pressure::{CgroupKey, Source, Sweep};
 
 /// Crossings, and pods to look up, between the sampler and the task: all containers may come at once.
 const QUEUE: usize = 1024;
@@ -45,28 +39,25 @@ const DELIVERIES: usize = 1024;
 /// POST requests at once; a slow host has no more.
 const POSTS: usize = 64;
 
-/// Signals and delivery. Dropped, the task goes on unattended.
-pub(super) struct WarningTask(JoinHandle<()>);
-
-struct Task {
-    containers: SharedContainers,
-    /// `None`: annotations are not read.
-    annotations: Option<Arc<PodAnnotations>>,
-    delivery: Arc<Delivery>,
-    counts: WarningCounts,
+/// Warns of containers near their limits.
+struct Warner {
+    node: Arc<Node>,
+    /// The node's own.
+    policy: Policy,
+    containers: Mutex<Containers>,
+    source: Source,
+    processes: Processes,
+    /// Where warnings are posted to.
+    post: Option<Post>,
+    posts: Semaphore,
+    /// The role may not read pods; logged once.
+    refused: AtomicBool,
 }
 
-/// The parts of the warnings.
-pub(super) struct Parts {
-    pub(super) node: Policy,
-    pub(super) annotations: Option<PodAnnotations>,
-    pub(super) host: Host,
-    pub(super) enricher: Arc<Enricher>,
-    pub(super) recorder: FlightRecorder,
-    pub(super) sinks: Arc<Sinks>,
-    /// Where warnings are posted to.
-    pub(super) post: Option<Post>,
-    pub(super) counts: WarningCounts,
+/// From the sampler's thread to the task.
+struct Queues {
+    crossings: Sender<ContainerCrossing>,
+    lookups: Sender<PodLookup>,
 }
 
 /// Warns of flags that have no effect.
@@ -88,7 +79,7 @@ pub(super) fn warn_of_idle_flags(args: &Run) {
 }
 
 /// The node's policy; logs what keeps signals from being sent.
-pub(super) fn node_policy(args: &Warnings) -> Policy {
+fn node_policy(args: &Warnings) -> Policy {
     let wanted = args.does(Action::Signal);
     let visible = is_initial_pid_namespace();
     if wanted && !visible {
@@ -102,61 +93,70 @@ pub(super) fn node_policy(args: &Warnings) -> Policy {
     Policy::for_node(args.thresholds(), wanted && visible)
 }
 
-// === impl Parts ===
-
-impl Parts {
-    /// The watcher of sweeps, and the task.
-    pub(super) fn start(self, source: &Source) -> (Watcher, WarningTask) {
-        let (crossings, crossed) = mpsc::channel(QUEUE);
-        let (lookups, wanted) = mpsc::channel(QUEUE);
-        let containers = Containers::new(self.node, self.annotations.is_some());
-        let containers = SharedContainers::new(containers, self.recorder, source.clone());
-        let delivery = Delivery {
-            host: self.host,
-            enricher: self.enricher,
-            containers: containers.clone(),
-            sinks: self.sinks,
-            post: self.post,
-            posts: Semaphore::new(POSTS),
-            counts: self.counts.clone(),
-        };
-        let task = Task {
-            containers: containers.clone(),
-            annotations: self.annotations.map(Arc::new),
-            delivery: Arc::new(delivery),
-            counts: self.counts.clone(),
-        };
-        let watcher = Watcher {
-            containers,
-            crossings,
-            lookups,
-            counts: self.counts,
-        };
-        (
-            watcher,
-            WarningTask(tokio::spawn(task.run(crossed, wanted))),
-        )
-    }
+/// The consumer of sweeps, and the task.
+pub(super) fn start(
+    node: &Arc<Node>,
+    args: &Warnings,
+    post: Option<Post>,
+    source: &Source,
+) -> (impl FnMut(&Sweep<'_>) + use<>, AbortOnDropHandle<()>) {
+    let (crossings, crossed) = mpsc::channel(QUEUE);
+    let (lookups, wanted) = mpsc::channel(QUEUE);
+    let policy = node_policy(args);
+    // Warnings that are only counted need no annotations.
+    let containers = Containers::new(policy.clone(), args.does_any());
+    let warner = Arc::new(Warner {
+        node: Arc::clone(node),
+        policy,
+        containers: Mutex::new(containers),
+        source: source.clone(),
+        // It numbers processes as this process's PID namespace does, and so does cgroup.procs.
+        processes: Processes::new("/proc"),
+        post,
+        posts: Semaphore::new(POSTS),
+        refused: AtomicBool::new(false),
+    });
+    let task = tokio::spawn(Arc::clone(&warner).run(crossed, wanted));
+    let queues = Queues { crossings, lookups };
+    let on_sweep = move |sweep: &Sweep<'_>| warner.handle_sweep(sweep, &queues);
+    (on_sweep, AbortOnDropHandle::new(task))
 }
 
-// === impl WarningTask ===
+// === impl Warner ===
 
-impl WarningTask {
-    /// Delivers what is queued, after the sampler has ended.
-    pub(super) async fn finish(self, patience: Duration) {
-        let mut task = self.0;
-        if timeout(patience, &mut task).await.is_err() {
-            task.abort();
-            tracing::warn!("warnings in flight were given up");
+impl Warner {
+    /// Never waits: what finds no room is dropped and counted.
+    fn handle_sweep(&self, sweep: &Sweep<'_>, queues: &Queues) {
+        let counts = &self.node.metrics.warnings;
+        // Of the process that the kernel would kill first.
+        let scores = |key: &_| read_worst_scores(&self.processes, &self.dir(key));
+        let mut containers = self.lock();
+        let outcome = containers.update(
+            sweep,
+            |key| scores(key).unwrap_or_default(),
+            |key| self.forecast(key),
+        );
+        counts.set_at_level(containers.count_at_levels());
+        drop(containers);
+        let mut dropped: u64 = 0;
+        for crossing in outcome.crossings {
+            if let Err(error) = queues.crossings.try_send(crossing) {
+                self.lock().retry(&error.into_inner());
+                dropped += 1;
+            }
+        }
+        for lookup in outcome.lookups {
+            dropped += u64::from(queues.lookups.try_send(lookup).is_err());
+        }
+        if dropped > 0 {
+            counts.dropped.inc_by(dropped);
+            tracing::warn!(dropped, "warnings were dropped: their queue is full");
         }
     }
-}
 
-// === impl Task ===
-
-impl Task {
+    /// Ends with the sampler, and delivers what is queued.
     async fn run(
-        self,
+        self: Arc<Self>,
         mut crossings: Receiver<ContainerCrossing>,
         mut lookups: Receiver<PodLookup>,
     ) {
@@ -168,12 +168,10 @@ impl Task {
                     None => break,
                 },
                 Some(lookup) = lookups.recv(), if looking_up.len() < LOOKUPS => {
-                    let annotations = self.annotations.clone();
-                    looking_up.spawn(async move { Some(annotations?.look_up(lookup).await) });
+                    looking_up.spawn(Arc::clone(&self).look_up(lookup));
                 }
                 Some(found) = looking_up.join_next() => match found {
-                    Ok(Some(found)) => self.finish_lookup(found, &mut delivering).await,
-                    Ok(None) => {}
+                    Ok(found) => self.finish_lookup(found, &mut delivering).await,
                     Err(error) => tracing::error!(%error, "a pod's annotations were lost"),
                 },
                 Some(delivered) = delivering.join_next() => log_lost(delivered),
@@ -185,14 +183,14 @@ impl Task {
     }
 
     /// One after the other: a container's signals come in the order of its levels.
-    async fn warn(&self, crossing: ContainerCrossing, delivering: &mut JoinSet<()>) {
+    async fn warn(self: &Arc<Self>, crossing: ContainerCrossing, delivering: &mut JoinSet<()>) {
+        let counts = &self.node.metrics.warnings;
         let level = crossing.crossing.level;
-        self.counts.warnings.add(level, 1);
+        counts.warnings.add(level, 1);
         let signal = match crossing.policy.signal(level) {
             Some((target, signal)) => {
-                let containers = self.containers.clone();
-                let dir = containers.dir(&crossing.key);
-                let send = move || signal_cgroup(&containers.processes, &dir, target, signal);
+                let (warner, dir) = (Arc::clone(self), self.dir(&crossing.key));
+                let send = move || signal_cgroup(&warner.processes, &dir, target, signal);
                 let done = spawn_blocking(send).await;
                 let done = done.unwrap_or_else(|error| Err(io::Error::other(error)));
                 Some(SignalOutcome::new(signal, done))
@@ -200,46 +198,58 @@ impl Task {
             None => None,
         };
         if let Some(signal) = &signal {
-            self.counts.signalled.inc_by(signal.sent as u64);
+            counts.signalled.inc_by(signal.sent as u64);
             let failed = u64::from(signal.failed.is_some());
-            self.counts.unsignalled.inc_by(failed);
+            counts.unsignalled.inc_by(failed);
         }
         if delivering.len() < DELIVERIES {
-            delivering.spawn(Arc::clone(&self.delivery).deliver(crossing, signal));
+            delivering.spawn(Arc::clone(self).deliver(crossing, signal));
         } else {
-            self.counts.dropped.inc();
+            counts.dropped.inc();
         }
     }
 
-    async fn finish_lookup(&self, found: Found, delivering: &mut JoinSet<()>) {
-        let is_known = matches!(found.policy, PodPolicy::Known(_));
-        let crossings = {
-            let forecast = |key: &_| self.containers.forecast(key);
-            let mut containers = self.containers.lock();
-            containers.finish_lookup(&found.uid, found.policy, forecast)
-        };
+    async fn finish_lookup(self: &Arc<Self>, found: Found, delivering: &mut JoinSet<()>) {
+        let Found {
+            uid,
+            policy,
+            errors,
+        } = found;
+        // A lookup that failed leaves the errors that are known.
+        let keeps_errors = policy.is_none();
+        let crossings = self
+            .lock()
+            .finish_lookup(&uid, policy, |key| self.forecast(key));
         for crossing in crossings {
             self.warn(crossing, delivering).await;
         }
-        let Some(bad) = found.bad else {
-            if is_known {
-                self.containers
-                    .lock()
-                    .set_annotation_errors(&found.uid, &[]);
-            }
-            return;
-        };
-        let mut containers = self.containers.lock();
-        if !containers.set_annotation_errors(&found.uid, &bad.errors) {
+        let all = errors.as_ref().map_or(&[][..], |bad| &bad.errors);
+        if keeps_errors || !self.lock().set_annotation_errors(&uid, all) {
             return;
         }
-        drop(containers);
-        self.counts.unheeded.inc_by(bad.errors.len() as u64);
+        let Some(bad) = errors else { return };
+        let unheeded = &self.node.metrics.warnings.unheeded;
+        unheeded.inc_by(bad.errors.len() as u64);
         let pod = bad.pod.name.as_deref().unwrap_or_default();
         let sentence = bad.sentence();
         tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&sentence));
         let report = Report::BadAnnotations(Arc::new(bad));
-        self.delivery.sinks.offer(&report);
+        self.node.sinks.offer(&report);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Containers> {
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forecast(&self, key: &CgroupKey) -> Option<Duration> {
+        let recorder = &self.node.watched.recorder;
+        recorder.forecast(key.path(), clock::monotonic_ns())
+    }
+
+    fn dir(&self, key: &CgroupKey) -> PathBuf {
+        self.source.dir(key.path())
     }
 }
 

@@ -67,17 +67,17 @@ impl Node {
     }
 
     /// Levels of the crossings then.
-    fn finish(&mut self, found: PodPolicy) -> Vec<Level> {
+    fn finish(&mut self, found: Option<Arc<Policy>>) -> Vec<Level> {
         levels(&self.0.finish_lookup(UID, found, |_| Some(FORECAST)))
     }
 }
 
-fn annotated(warning: &str) -> PodPolicy {
+fn annotated(warning: &str) -> Option<Arc<Policy>> {
     let thresholds = Thresholds {
         warning: Some(warning.parse().unwrap()),
         ..Thresholds::default()
     };
-    PodPolicy::Known(Arc::new(Policy::for_node(thresholds, true)))
+    Some(Arc::new(Policy::for_node(thresholds, true)))
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_crossing_waits_for_its_pod_but_not_for_long() {
 fn a_failed_lookup_is_retried_and_the_nodes_thresholds_hold_meanwhile() {
     let mut node = Node::new(true);
     assert_eq!(node.sweep(&[(container(1), sample(1, 50))]).1, 1);
-    assert_eq!(node.finish(PodPolicy::Unknown), []);
+    assert_eq!(node.finish(None), []);
     assert_eq!(
         node.sweep(&[(container(1), sample(2, 80))]),
         (vec![Level::Warning], 0)
@@ -199,7 +199,7 @@ fn a_lookup_that_fails_later_leaves_what_was_known() {
         node.lookups(&[(container(1), sample(2, 55))]),
         [lookup(true)]
     );
-    assert_eq!(node.finish(PodPolicy::Unknown), []);
+    assert_eq!(node.finish(None), []);
     assert_eq!(
         node.sweep(&[(container(1), sample(3, 60))]),
         (vec![Level::Warning], 0)
