@@ -342,9 +342,12 @@ mod tests {
         lines.style.format = Format::Human;
         let mut incident = incident(1);
         incident.victims = vec![Victim {
-            pid: 4242,
-            comm: Some("tail".to_owned()),
-            cmdline: Some(vec!["tail".to_owned(), "/dev/zero".to_owned()]),
+            process: oom_capture::Process {
+                pid: 4242,
+                comm: Some("tail".to_owned()),
+                cmdline: Some(vec!["tail".to_owned(), "/dev/zero".to_owned()]),
+                ..oom_capture::Process::default()
+            },
             ..Victim::default()
         }];
         incident.before = Some(leak());
