@@ -5,16 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::mem::take;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use service::error_chain::chain;
 use tokio::time::timeout;
 
-use super::ledger::{Ledger, Undelivered, without_memory_and_arguments};
+use super::ledger::{Ledger, Line, Undelivered, without_memory_and_arguments};
 use super::store::{StateError, Store};
 use crate::incident::Incident;
 use crate::metrics::JournalCounts;
@@ -43,16 +43,10 @@ pub(crate) struct Receipts {
     counts: JournalCounts,
 }
 
-enum Note {
-    Undelivered {
-        sinks: BTreeSet<String>,
-        incident: Arc<Incident>,
-        then: Then,
-    },
-    Settled {
-        id: String,
-        sink: String,
-    },
+/// A line to write, and what follows.
+struct Note {
+    line: Line,
+    then: Option<Then>,
 }
 
 // === impl Journal ===
@@ -65,7 +59,7 @@ impl Journal {
         counts: JournalCounts,
     ) -> Result<(Self, Vec<Undelivered>), StateError> {
         let (store, ledger) = Store::open(dir)?;
-        let undelivered = ledger.undelivered().cloned().collect();
+        let undelivered = ledger.undelivered.iter().cloned().collect();
         let (queue, notes) = sync_channel(QUEUE);
         let failed = counts.clone();
         let thread = std::thread::Builder::new()
@@ -93,22 +87,17 @@ impl Journal {
     }
 
     /// Records that sinks have to deliver an incident. Never waits; `then` is called in any case.
-    pub(super) fn record_incident(
-        &self,
-        sinks: BTreeSet<String>,
-        incident: &Arc<Incident>,
-        then: Then,
-    ) {
-        let note = Note::Undelivered {
-            sinks,
-            incident: Arc::clone(incident),
-            then,
+    pub(super) fn record_incident(&self, sinks: BTreeSet<String>, incident: &Incident, then: Then) {
+        let incident = without_memory_and_arguments(incident);
+        let note = Note {
+            line: Line::Undelivered(Box::new(Undelivered { sinks, incident })),
+            then: Some(then),
         };
-        if let Err(full) = self.queue.try_send(note) {
+        if let Err(TrySendError::Full(note) | TrySendError::Disconnected(note)) =
+            self.queue.try_send(note)
+        {
             self.counts.lost.inc();
-            let (std::sync::mpsc::TrySendError::Full(note)
-            | std::sync::mpsc::TrySendError::Disconnected(note)) = full;
-            if let Note::Undelivered { then, .. } = note {
+            if let Some(then) = note.then {
                 then();
             }
         }
@@ -136,24 +125,16 @@ impl Receipts {
     /// Call when the sink has delivered the incident or given it up: it will not be offered again.
     pub(crate) fn settle(&self, id: &str) {
         let Some(queue) = &self.queue else { return };
-        let note = Note::Settled {
-            id: id.to_owned(),
-            sink: self.sink.clone(),
+        let note = Note {
+            line: Line::Settled {
+                id: id.to_owned(),
+                sink: self.sink.clone(),
+            },
+            then: None,
         };
         if queue.try_send(note).is_err() {
             self.counts.lost.inc();
         }
-    }
-}
-
-// === impl Note ===
-
-impl std::fmt::Debug for Note {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Undelivered { .. } => "Undelivered",
-            Self::Settled { .. } => "Settled",
-        })
     }
 }
 
@@ -167,23 +148,13 @@ fn write_notes(
     while let Ok(first) = notes.recv() {
         let (mut lines, mut thens) = (Vec::new(), Vec::new());
         for note in std::iter::once(first).chain(notes.try_iter().take(BATCH)) {
-            match note {
-                Note::Undelivered {
-                    sinks,
-                    incident,
-                    then,
-                } => {
-                    let incident = without_memory_and_arguments(&incident);
-                    let (line, forgotten) = ledger.insert(Undelivered { sinks, incident });
-                    counts.lost.inc_by(forgotten);
-                    lines.extend(line);
-                    thens.push(then);
-                }
-                Note::Settled { id, sink } => {
-                    lines.extend(ledger.settle(&id, &sink).unwrap_or_default());
-                }
+            let text = note.line.encode();
+            if ledger.apply(note.line) {
+                lines.extend(text);
             }
+            thens.extend(note.then);
         }
+        counts.lost.inc_by(take(&mut ledger.dropped));
         let written = store.append(&lines, &ledger);
         log_failure(&written, &mut failing, counts);
         for then in thens {

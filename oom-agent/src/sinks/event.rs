@@ -11,7 +11,7 @@ use service::clock;
 use service::error_chain::chain;
 
 use super::backlog::{Backlog, Entry, Setback};
-use super::{Inlet, Plan, Sink};
+use super::{Inlet, Plan, Sink, sleep_until};
 use crate::incident::{Container, Incident, Pod};
 use crate::k8s::{Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
@@ -108,18 +108,12 @@ async fn run(
                 }
             }
             Some(report) = others.recv(), if has_room_for_others => writer.add_other(&report),
-            () = sleep_until(next), if next.is_some() => {
+            () = sleep_until(next) => {
                 if let Some(entry) = writer.backlog.pop_due(Instant::now()) {
                     writer.write_event(entry).await;
                 }
             }
         }
-    }
-}
-
-async fn sleep_until(next: Option<Instant>) {
-    if let Some(next) = next {
-        tokio::time::sleep_until(next.into()).await;
     }
 }
 

@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,14 @@ struct Inlet {
 struct Incidents {
     queue: Receiver<Arc<Incident>>,
     shutdown: CancellationToken,
+}
+
+/// Pending forever without a time.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 // === impl Sinks ===
