@@ -94,7 +94,7 @@ impl<T> Backlog<T> {
     }
 
     /// Removes all jobs for which `keep` is false.
-    pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.waiting.retain(|entry| keep(&entry.job));
     }
 

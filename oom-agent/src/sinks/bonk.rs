@@ -17,8 +17,8 @@ use tonic::{Status, Streaming};
 
 use super::backlog::{Backlog, Entry, Setback};
 use super::backoff::Backoff;
-use super::{Inlet, Plan, QueueCounts, Sink, sleep_until};
-use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
+use super::{Inlet, Plan, Sink, sleep_until};
+use crate::metrics::{Metrics, SinkCounts, WarningCounts};
 use crate::receipts::Receipts;
 use crate::report::Report;
 use item::{STALE, bonk_request, is_news};
@@ -79,14 +79,11 @@ pub(crate) fn start(
             _ => false,
         }),
         others: WARNINGS,
-        other_counts: Some(QueueCounts {
-            offered: Counter::default(),
-            overflowed: warned.unbonked.clone(),
-        }),
+        others_overflowed: Some(warned.unbonked.clone()),
         replay_for: REPLAY_FOR,
-        metrics,
     };
-    Sink::start(plan, |inlet, counts| {
+    let counts = metrics.sink(&plan.name);
+    Sink::start(plan, &counts.clone(), |inlet| {
         let bonker = Bonker {
             endpoint,
             tls,
@@ -128,9 +125,9 @@ struct Bonk {
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Secrets(SecretsError),
+    Secrets(#[from] SecretsError),
     #[error("cannot connect")]
-    Connect(#[source] tonic::transport::Error),
+    Connect(#[from] tonic::transport::Error),
     #[error("the stream broke: {} ({:?})", escape::terminal(escape::truncate(.0.message(), SUMMARY_LEN)), .0.code())]
     Stream(Status),
     #[error("the bonker ended the stream")]
@@ -193,9 +190,9 @@ impl Bonker {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => return true,
-                more = self.inlet.incidents.recv_until_shutdown(), if open && self.unanswered.len() < IN_FLIGHT => match more {
+                more = self.inlet.incidents.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
                     Some(incident) => {
-                        self.unanswered.push_back(new_entry(incident.into()));
+                        self.unanswered.push_back(new_entry(incident));
                         until = until.min(start + AT_ONCE);
                     }
                     None if self.is_done() => return false,
@@ -213,19 +210,13 @@ impl Bonker {
     /// stream ended in order.
     async fn run_stream(&mut self, again: bool) -> Result<(), Broken> {
         let silent = |_| Broken::Silent(CONNECT);
-        let endpoint = match self.secrets.read_tls(self.tls).map_err(Broken::Secrets)? {
-            Some(tls) => self
-                .endpoint
-                .clone()
-                .tls_config(tls)
-                .map_err(Broken::Connect)?,
-            None => self.endpoint.clone(),
-        };
-        let token = self.secrets.read_token().map_err(Broken::Secrets)?;
-        let channel: Channel = timeout(CONNECT, endpoint.connect())
-            .await
-            .map_err(silent)?
-            .map_err(Broken::Connect)?;
+        let mut endpoint = self.endpoint.clone();
+        if let Some(tls) = self.secrets.read_tls(self.tls)? {
+            endpoint = endpoint.tls_config(tls)?;
+        }
+        let token = self.secrets.read_token()?;
+        let connected = timeout(CONNECT, endpoint.connect()).await;
+        let channel: Channel = connected.map_err(silent)??;
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
         for bonk in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
@@ -251,8 +242,8 @@ impl Bonker {
             tokio::select! {
                 biased;
                 answer = next_answer(&mut answers, patience) => self.handle_answer(answer?),
-                more = self.inlet.incidents.recv_until_shutdown(), if open && room => match more {
-                    Some(incident) => self.send_bonk(new_entry(incident.into()), &requests)?,
+                more = self.inlet.incidents.recv(), if open && room => match more {
+                    Some(incident) => self.send_bonk(new_entry(incident), &requests)?,
                     None => open = false,
                 },
                 Some(warning) = self.inlet.others.recv(), if open && warns => {
@@ -391,26 +382,20 @@ impl Bonker {
     }
 
     fn drop_stale(&mut self) {
+        let mut stale = Vec::new();
         // A warning is sent once.
-        let all = self.unanswered.len();
-        self.unanswered
-            .retain(|entry| !entry.job.report.is_warning());
-        let warnings = all - self.unanswered.len();
-        self.warned.unbonked.inc_by(warnings as u64);
-        let before = self.unanswered.len() + self.refused.len();
-        let receipts = &self.receipts;
-        let keep = |bonk: &Bonk| {
-            let is_news = is_news(&bonk.report);
-            if !is_news {
-                receipts.settle(bonk.report.id());
-            }
-            is_news
+        let mut keep = |bonk: &Bonk| {
+            let is_kept = !bonk.report.is_warning() && is_news(&bonk.report);
+            stale.extend((!is_kept).then(|| bonk.report.clone()));
+            is_kept
         };
         self.unanswered.retain(|entry| keep(&entry.job));
         self.refused.retain(keep);
-        let dropped = before - self.unanswered.len() - self.refused.len();
+        for report in &stale {
+            self.settle_failed(report);
+        }
+        let dropped = stale.iter().filter(|it| !it.is_warning()).count();
         if dropped > 0 {
-            self.counts.failed.inc_by(dropped as u64);
             tracing::warn!(
                 dropped,
                 "bonks given up: too old (of kills, after {STALE:?})"
