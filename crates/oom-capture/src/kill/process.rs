@@ -74,9 +74,8 @@ impl Process {
         missing.map(|(field, _)| field)
     }
 
-    /// Takes over what only the trigger's reading of the same process has, and its memory: that reading is from
-    /// the mark, and the process may have freed memory since.
-    pub(super) fn fill_from(&mut self, other: Self) {
+    /// Takes over what only another reading of the same process has.
+    pub fn fill_from(&mut self, other: Self) {
         self.comm = self.comm.take().or(other.comm);
         self.cmdline = self.cmdline.take().or(other.cmdline);
         self.parent_pid = self.parent_pid.or(other.parent_pid);
@@ -85,7 +84,7 @@ impl Process {
         self.start_boot_ns = self.start_boot_ns.or(other.start_boot_ns);
         self.uid = self.uid.or(other.uid);
         self.oom_score_adj = self.oom_score_adj.or(other.oom_score_adj);
-        self.rss_bytes = other.rss_bytes.or(self.rss_bytes);
+        self.rss_bytes = self.rss_bytes.or(other.rss_bytes);
         self.cgroup = self.cgroup.take().or(other.cgroup);
     }
 }

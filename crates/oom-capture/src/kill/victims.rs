@@ -185,8 +185,10 @@ impl UnlistedVictims {
 // === impl Victim ===
 
 impl Victim {
-    /// Takes over what only the trigger's reading of the same victim has, and its memory.
+    /// Takes over what only the trigger's reading of the same victim has, and its memory: that reading is from the
+    /// mark, and the victim may have freed memory since.
     pub(super) fn fill_from(&mut self, other: Self) {
+        self.process.rss_bytes = other.process.rss_bytes.or(self.process.rss_bytes);
         self.process.fill_from(other.process);
         self.parent_above = self.parent_above.or(other.parent_above);
         self.reaper_above = self.reaper_above.or(other.reaper_above);
