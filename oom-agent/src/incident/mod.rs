@@ -14,6 +14,7 @@ use jiff::fmt::temporal::DateTimePrinter;
 use memcg::{Memory, Usage, is_within};
 use oom_capture::Trigger;
 use serde::{Deserialize, Serialize};
+use service::escape;
 
 pub(crate) use first::is_first_process;
 pub(crate) use memory::memory_to_read;
@@ -96,6 +97,16 @@ impl Incident {
             id,
             time,
             node,
+            ..Self::default()
+        }
+    }
+
+    /// One at the memory limit of that cgroup, of which no more is known. `victim` is the path of its cgroup.
+    pub(crate) fn at_limit_of(cgroup: &str, victim: Option<&str>) -> Self {
+        Self {
+            scope: classify_scope(cgroup, victim),
+            limit_cgroup: Some(cgroup.to_owned()),
+            limit_kind: Some(LimitKind::Memory),
             ..Self::default()
         }
     }
@@ -274,6 +285,17 @@ pub(crate) struct Container {
     pub name: Option<String>,
     /// `containerd`, `cri-o`, `docker`, …
     pub runtime: Option<String>,
+}
+
+/// The length of a short container id, as container CLIs print it.
+const SHORT_ID_LEN: usize = 12;
+
+impl Container {
+    /// Its name, else its short id, which keeps two nameless containers apart.
+    pub(crate) fn label(&self) -> &str {
+        let name = self.name.as_deref();
+        name.unwrap_or_else(|| escape::truncate(&self.id, SHORT_ID_LEN))
+    }
 }
 
 /// A pod as Kubernetes knows it.

@@ -122,12 +122,9 @@ pub(crate) fn limit_from_counters(
         degraded.push(format!("limit_bytes: {UNPROBED}"));
     }
     Incident {
-        scope: classify_scope(cgroup, Some(path)),
         limit_bytes: bytes,
-        limit_cgroup: Some(cgroup.to_owned()),
-        limit_kind: Some(LimitKind::Memory),
         degraded,
-        ..Incident::default()
+        ..Incident::at_limit_of(cgroup, Some(path))
     }
 }
 
@@ -148,15 +145,12 @@ pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) 
         };
     };
     Incident {
-        scope: classify_scope(cgroup, path),
         limit_bytes: Some(pages.saturating_mul(page_size)),
-        limit_cgroup: Some(cgroup.to_owned()),
-        limit_kind: Some(LimitKind::Memory),
         degraded: vec![
             "scope: inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here"
                 .to_owned(),
         ],
-        ..Incident::default()
+        ..Incident::at_limit_of(cgroup, path)
     }
 }
 
@@ -215,6 +209,7 @@ pub(crate) fn victim_path(killed: &[Victim]) -> Option<&str> {
 }
 
 /// `enum oom_constraint` of include/linux/oom.h.
+const CONSTRAINTS: [&str; 4] = ["none", "cpuset", "memory-policy", "memcg"];
 const CONSTRAINT_NONE: u32 = 0;
 const CONSTRAINT_CPUSET: u32 = 1;
 const CONSTRAINT_MEMORY_POLICY: u32 = 2;
@@ -226,13 +221,8 @@ fn was_reached(counter: SwapCounter, page_size: u64) -> bool {
 }
 
 fn constraint_name(number: u32) -> String {
-    match number {
-        CONSTRAINT_NONE => "none".to_owned(),
-        CONSTRAINT_CPUSET => "cpuset".to_owned(),
-        CONSTRAINT_MEMORY_POLICY => "memory-policy".to_owned(),
-        CONSTRAINT_MEMCG => "memcg".to_owned(),
-        other => other.to_string(),
-    }
+    let name = CONSTRAINTS.get(number as usize);
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 #[cfg(test)]
