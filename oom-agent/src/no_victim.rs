@@ -165,10 +165,7 @@ impl NoVictim {
     /// The note of its Event: what happens, and what to do next. Names in it are escaped and bounded.
     pub(crate) fn event_note(&self) -> String {
         let container = self.container.as_ref();
-        let container = container.map(|container| match &container.name {
-            Some(name) => shown(name),
-            None => shown(escape::truncate(&container.id, 12)),
-        });
+        let container = container.map(|container| shown(container.label()));
         let path = self.incident.limit_cgroup.as_deref().unwrap_or_default();
         let is_nested = self.incident.scope == Scope::Nested;
         let nested = path.rsplit('/').next().filter(|_| is_nested).map(shown);
@@ -211,8 +208,7 @@ impl NoVictim {
 const NAME_LEN: usize = 200;
 
 fn shown(text: &str) -> String {
-    let text = escape::terminal(escape::truncate(text, NAME_LEN)).to_string();
-    escape::truncate(&text, NAME_LEN).to_owned()
+    escape::terminal_bounded(text, NAME_LEN)
 }
 
 #[cfg(test)]

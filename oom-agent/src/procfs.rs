@@ -91,22 +91,17 @@ impl Procfs {
                 "gone before /proc could be read: another process has its number".to_owned(),
             );
         };
-        fill_from_status(victim, &status);
+        let mut read = read_status(&status);
         // A process that has ended is shown in the root cgroup, and without memory.
-        if victim.cgroup.is_none() && !stat.ended {
-            victim.cgroup = self.cgroup_of(&process);
-        }
-        if victim.oom_score_adj.is_none() {
-            victim.oom_score_adj = process.read_number("oom_score_adj");
-        }
-        if victim.cmdline.is_none() {
-            // Empty once the address space is gone.
-            victim.cmdline = process
-                .read("cmdline", CMDLINE_LEN)
-                .ok()
-                .filter(|bytes| !bytes.is_empty())
-                .map(|bytes| oom_capture::split_arguments(&bytes));
-        }
+        read.cgroup = (!stat.ended).then(|| self.cgroup_of(&process)).flatten();
+        read.oom_score_adj = process.read_number("oom_score_adj");
+        // Empty once the address space is gone.
+        let cmdline = process.read("cmdline", CMDLINE_LEN).ok();
+        let cmdline = cmdline.filter(|bytes| !bytes.is_empty());
+        read.cmdline = cmdline.map(|bytes| oom_capture::split_arguments(&bytes));
+        // What was marked can be a thread: an incident names its process.
+        victim.pid = status.number("Tgid").unwrap_or(victim.pid);
+        victim.fill_from(read);
         if killed.parent_above.is_none() {
             let parent = || {
                 let pid: u32 = status.number("PPid")?;
@@ -152,33 +147,29 @@ fn levels_above(path: &str, other: &str) -> u32 {
     u32::try_from(own.len().saturating_sub(shared)).unwrap_or(u32::MAX)
 }
 
-fn fill_from_status(victim: &mut Process, status: &ProcessStatus) {
+fn read_status(status: &ProcessStatus) -> Process {
     let kib = |name: &str| {
         let digits = status.field(name)?.strip_suffix("kB")?.trim_ascii_end();
         digits.parse::<u64>().ok()?.checked_mul(1024)
     };
-    // What was marked can be a thread: an incident names its process.
-    victim.pid = status.number("Tgid").unwrap_or(victim.pid);
-    victim.parent_pid = victim.parent_pid.or_else(|| status.number("PPid"));
-    victim.uid = victim.uid.or_else(|| status.number("Uid"));
-    victim.comm = victim
-        .comm
-        .take()
-        .or_else(|| status.field("Name").map(str::to_owned));
-    let pids: Vec<u32> = status.numbers("NSpid").collect();
-    if victim.namespace_pid.is_none()
-        && let Some((own, outer)) = pids.split_last()
-    {
-        victim.namespace_pid = Some(*own);
-        victim.namespace_level = u32::try_from(outer.len()).ok();
-    }
-    victim.rss_bytes = victim.rss_bytes.or_else(|| {
+    let rss = || {
         Some(Rss {
             anon: kib("RssAnon")?,
             file: kib("RssFile")?,
             shmem: kib("RssShmem")?,
         })
-    });
+    };
+    let pids: Vec<u32> = status.numbers("NSpid").collect();
+    let (own, outer) = pids.split_last().unzip();
+    Process {
+        comm: status.field("Name").map(str::to_owned),
+        parent_pid: status.number("PPid"),
+        namespace_pid: own.copied(),
+        namespace_level: outer.and_then(|outer| u32::try_from(outer.len()).ok()),
+        uid: status.number("Uid"),
+        rss_bytes: rss(),
+        ..Process::default()
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,12 @@ pub fn terminal(s: &str) -> Terminal<'_> {
     Terminal(s)
 }
 
+/// The beginning of `s` as [`terminal`] shows it, with at most `max_bytes` bytes.
+pub fn terminal_bounded(s: &str, max_bytes: usize) -> String {
+    let text = terminal(truncate(s, max_bytes)).to_string();
+    truncate(&text, max_bytes).to_owned()
+}
+
 /// The longest beginning of `s` with at most `max_bytes` bytes that ends between characters.
 pub fn truncate(s: &str, max_bytes: usize) -> &str {
     s.get(..s.floor_char_boundary(max_bytes))

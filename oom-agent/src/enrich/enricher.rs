@@ -15,7 +15,7 @@ use super::owner::owner_by_path;
 use super::runtimes::Runtimes;
 use crate::host::Host;
 use crate::incident::{
-    self, Container, History, Holder, Incident, Limit, Outcome, Scope, VERSION, Victim,
+    self, Container, History, Holder, Incident, Outcome, Scope, VERSION, Victim,
 };
 use crate::procfs::Procfs;
 use pressure::FlightRecorder;
@@ -88,67 +88,53 @@ impl Enricher {
 
     /// Adds what this host knows without waiting, but for the memory breakdown. Never fails: `degraded` has
     /// the reason for each missing field.
-    pub(crate) fn enrich(&self, kill: Kill) -> Incident {
-        let mut kill = kill;
+    pub(crate) fn enrich(&self, mut kill: Kill) -> Incident {
         // /proc first: it goes stale.
         for killed in &mut kill.victims {
             self.read_process(killed);
         }
-        let mut limit = self.determine_limit(&kill);
+        rename_own_thread(&mut kill.trigger, self.own_pid);
+        let (stamp_ns, page_size) = (kill.stamp_ns, self.host.page_size);
+        let mut incident = self.determine_limit(&kill);
+        incident::add_victim_holder(&mut incident, &kill.victims, &self.node, page_size);
+        for holder in &mut incident.holders {
+            identify_holder(holder, &self.node);
+        }
+        let memory = incident::memory_to_read(&incident, &kill.victims, page_size);
+        let before = self.find_history(&incident, &memory, stamp_ns);
+        let first = kill.victims.first().map_or(0, |killed| killed.marked_pid);
         let victim_count = kill.victim_count();
-        let Kill {
-            stamp_ns,
-            mut trigger,
-            victims: killed,
-            stamps,
-            ..
-        } = kill;
-        rename_own_thread(&mut trigger, self.own_pid);
-        let first = killed.first().map_or(0, |killed| killed.marked_pid);
         let mut degraded = Vec::new();
-        if trigger.is_none() {
+        if kill.trigger.is_none() {
             degraded.push("trigger: the mark's record was lost".to_owned());
         }
-        let memory = incident::memory_to_read(&limit, &killed, self.host.page_size);
-        incident::add_victim_holder(&mut limit, &killed, &self.node, self.host.page_size);
-        let before = self.find_history(&limit, &memory, stamp_ns);
-        let mut victims = Vec::with_capacity(killed.len());
-        let mut outcomes = Vec::with_capacity(killed.len());
-        for (n, killed) in killed.into_iter().enumerate() {
-            let (victim, outcome, reasons) = enrich_victim(killed, &self.node);
-            degraded.extend(
-                reasons
-                    .into_iter()
-                    .map(|reason| format!("victims[{n}].{reason}")),
-            );
+        let mut outcome = Outcome::Unknown;
+        let mut victims = Vec::with_capacity(kill.victims.len());
+        for (n, killed) in kill.victims.into_iter().enumerate() {
+            let (victim, own_outcome, reasons) = enrich_victim(killed, &self.node);
+            let reasons = reasons
+                .iter()
+                .map(|reason| format!("victims[{n}].{reason}"));
+            degraded.extend(reasons);
             victims.push(victim);
-            outcomes.push(outcome);
+            outcome = outcome.min(own_outcome);
         }
-        degraded.append(&mut limit.degraded);
+        degraded.append(&mut incident.degraded);
         Incident {
             version: VERSION,
             id: format!("{}-{stamp_ns}-{first}", self.host.boot),
             time: clock::wall_time(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
-            scope: limit.scope,
-            limit_bytes: limit.bytes,
-            limit_cgroup: limit.cgroup,
-            limit_kind: limit.kind,
-            limit_lowered: limit.lowered,
-            setting: limit.setting,
-            holders: (limit.holders.into_iter())
-                .map(|holder| identify_holder(holder, &self.node))
-                .collect(),
-            oom: limit.oom,
-            outcome: combine_outcomes(&outcomes),
-            trigger,
+            outcome,
+            trigger: kill.trigger,
             victims,
             victim_count,
             memory,
             before,
             degraded,
             stamp_ns,
-            stamps,
+            stamps: kill.stamps,
+            ..incident
         }
     }
 
@@ -204,8 +190,8 @@ impl Enricher {
         let holders = incident::rank_holders(holders, incident.limit_bytes.unwrap_or(0));
         incident.holders = holders
             .into_iter()
-            .map(|holder| {
-                let mut holder = identify_holder(holder, &self.node);
+            .map(|mut holder| {
+                identify_holder(&mut holder, &self.node);
                 if holder.container.is_none() && holder.pod.is_some() {
                     holder.container = self.largest_container(&holder.cgroup, deadline);
                 }
@@ -218,7 +204,7 @@ impl Enricher {
     fn largest_container(&self, pod: &str, deadline: Instant) -> Option<Container> {
         let children = self.snapshots.read_children(pod, deadline)?;
         let largest = children.into_iter().max_by_key(|child| child.usage_bytes)?;
-        identify_holder(largest.into(), &self.node).container
+        owner_by_path(self.node.identify_path(&largest.cgroup)).0
     }
 
     /// Whether the kill is another node's on the same kernel: all victims were outside of this node's cgroups,
@@ -233,17 +219,15 @@ impl Enricher {
         !incident.victims.is_empty() && incident.victims.iter().all(is_elsewhere)
     }
 
-    fn determine_limit(&self, kill: &Kill) -> Limit {
+    fn determine_limit(&self, kill: &Kill) -> Incident {
         let (killed, page_size) = (kill.victims.as_slice(), self.host.page_size);
         let deadline = Instant::now() + SNAPSHOT;
-        let mut limit = self.find_limit_hit(kill, deadline);
-        if let Some(cgroup) = &limit.cgroup {
+        let mut incident = self.find_limit_hit(kill, deadline);
+        if let Some(cgroup) = &incident.limit_cgroup {
             // Relative to the node's root: the node's own container does not count.
-            let victim = killed
-                .iter()
-                .find_map(|killed| killed.process.cgroup.as_deref());
+            let victim = incident::victim_path(killed);
             let seen = self.node.path_on_node(cgroup);
-            limit.scope = seen.map_or(Scope::Ancestor, |cgroup| {
+            incident.scope = seen.map_or(Scope::Ancestor, |cgroup| {
                 incident::classify_scope(
                     cgroup,
                     victim.and_then(|path| self.node.path_on_node(path)),
@@ -251,10 +235,10 @@ impl Enricher {
             });
         }
         if self.has_waited(kill.stamp_ns) {
-            incident::choose_setting(&mut limit, killed, None, page_size);
-            return limit;
+            incident::choose_setting(&mut incident, killed, None, page_size);
+            return incident;
         }
-        incident::detect_swap_limit(&mut limit, killed, page_size, |cgroup| {
+        incident::detect_swap_limit(&mut incident, killed, page_size, |cgroup| {
             self.snapshots.read_swap_counter(cgroup, deadline)
         });
         let outside = kill.trigger.as_ref().is_some_and(|trigger| {
@@ -263,27 +247,22 @@ impl Enricher {
                 .any(|killed| killed.process.pid == trigger.pid);
             let cgroup = self.procfs.as_ref().filter(|_| !is_victim);
             let cgroup = cgroup.and_then(|procfs| procfs.read_cgroup(trigger.pid));
-            cgroup.is_some_and(|cgroup| !limit.holds(&cgroup))
+            cgroup.is_some_and(|cgroup| !incident.limit_holds(&cgroup))
         });
-        incident::detect_lowered_limit(&mut limit, killed, outside);
-        let pod = limit
-            .cgroup
-            .as_deref()
-            .filter(|_| limit.scope == Scope::Pod);
+        incident::detect_lowered_limit(&mut incident, killed, outside);
+        let is_pod = incident.scope == Scope::Pod;
+        let pod = incident.limit_cgroup.as_deref().filter(|_| is_pod);
         let children = pod.and_then(|pod| self.snapshots.read_children(pod, deadline));
         let children = children.map(|all| all.into_iter().map(Holder::from).collect());
-        incident::choose_setting(&mut limit, killed, children, page_size);
-        limit
+        incident::choose_setting(&mut incident, killed, children, page_size);
+        incident
     }
 
-    /// The limit that was hit, as far as it is known.
-    fn find_limit_hit(&self, kill: &Kill, deadline: Instant) -> Limit {
-        let killed = kill.victims.as_slice();
+    /// An incident with the limit that was hit, as far as it is known.
+    fn find_limit_hit(&self, kill: &Kill, deadline: Instant) -> Incident {
+        let (killed, page_size) = (kill.victims.as_slice(), self.host.page_size);
         if let Some(control) = &kill.control {
-            let victim = killed
-                .iter()
-                .find_map(|killed| killed.process.cgroup.as_deref());
-            return incident::limit_from_control(control, victim, self.host.page_size);
+            return incident::limit_from_control(control, incident::victim_path(killed), page_size);
         }
         let read = killed
             .iter()
@@ -291,25 +270,31 @@ impl Enricher {
         let path = read.and_then(|killed| killed.process.cgroup.as_deref());
         let levels = read.map_or(&[][..], |killed| &killed.levels);
         let now_ns = clock::monotonic_ns();
-        let rose = path.and_then(|path| {
+        let read_hits = |path| {
             self.snapshots
                 .read_limit_hits(path, kill.stamp_ns, now_ns, deadline)
-        });
-        if let (Some(path), Some(rose)) = (path, rose) {
-            return incident::limit_from_counters(path, &rose, levels, self.host.page_size);
+        };
+        match path.and_then(|path| Some((path, read_hits(path)?))) {
+            Some((path, rose)) => incident::limit_from_counters(path, &rose, levels, page_size),
+            None => incident::infer_limit(path, levels, page_size),
         }
-        incident::infer_limit(path, levels, self.host.page_size)
     }
 
     /// The history of the cgroup whose setting it is, else of the one whose limit was hit, else of the victim's
     /// or its nearest sampled ancestor. Takes a short lock, and some 20 µs of sums.
-    fn find_history(&self, limit: &Limit, memory: &[Memory], stamp_ns: u64) -> Option<History> {
+    fn find_history(
+        &self,
+        incident: &Incident,
+        memory: &[Memory],
+        stamp_ns: u64,
+    ) -> Option<History> {
         if self.has_waited(stamp_ns) {
             return None;
         }
-        let of_setting = limit.setting.as_ref();
+        let of_setting = incident.setting.as_ref();
         let of_setting = of_setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
-        let of_limit = limit.cgroup.as_deref().map(|path| (path, limit.bytes));
+        let of_limit = incident.limit_cgroup.as_deref();
+        let of_limit = of_limit.map(|path| (path, incident.limit_bytes));
         let victims = memory.last().and_then(|memory| memory.cgroup.as_deref());
         let above = successors(victims, |path| {
             let (parent, _) = path.rsplit_once('/')?;
@@ -358,51 +343,31 @@ fn rename_own_thread(trigger: &mut Option<Trigger>, own_pid: Option<u32>) {
 /// Adds the container and pod of the cgroup. Returns the outcome and the degraded fields, too.
 fn enrich_victim(killed: KernelVictim, node: &NodeRoot) -> (Victim, Outcome, Vec<String>) {
     let first = incident::is_first_process(&killed);
-    let KernelVictim {
-        process,
-        exiting,
-        mut degraded,
-        ..
-    } = killed;
-    let mut victim = Victim::from(process);
-    (victim.container, victim.pod) = victim
-        .cgroup
-        .as_deref()
-        .map_or((None, None), |path| owner_by_path(node.identify_path(path)));
-    let mut outcome = Outcome::Unknown;
-    if victim.container.is_some() {
-        victim.first_process = first.ok();
-        outcome = match first {
-            Ok(true) => Outcome::ContainerDied,
-            Ok(false) => Outcome::ChildDied,
-            Err(_) if exiting => Outcome::Unknown,
-            Err(reason) => {
-                degraded.push(format!("outcome: {reason}"));
-                Outcome::Unknown
-            }
-        };
-    }
-    if exiting {
-        outcome = Outcome::AlreadyExiting;
-    }
+    let mut degraded = killed.degraded;
+    let mut victim = Victim {
+        process: killed.process,
+        ..Victim::default()
+    };
+    let owner = victim.cgroup.as_deref();
+    let owner = owner.map(|path| owner_by_path(node.identify_path(path)));
+    (victim.container, victim.pod) = owner.unwrap_or_default();
+    let in_container = victim.container.is_some();
+    victim.first_process = first.ok().filter(|_| in_container);
+    let outcome = match first {
+        _ if killed.exiting => Outcome::AlreadyExiting,
+        _ if !in_container => Outcome::Unknown,
+        Ok(true) => Outcome::ContainerDied,
+        Ok(false) => Outcome::ChildDied,
+        Err(reason) => {
+            degraded.push(format!("outcome: {reason}"));
+            Outcome::Unknown
+        }
+    };
     (victim, outcome, degraded)
 }
 
-fn identify_holder(mut holder: Holder, node: &NodeRoot) -> Holder {
+fn identify_holder(holder: &mut Holder, node: &NodeRoot) {
     (holder.container, holder.pod) = owner_by_path(node.identify_path(&holder.cgroup));
-    holder
-}
-
-/// The most severe of several outcomes.
-fn combine_outcomes(outcomes: &[Outcome]) -> Outcome {
-    [
-        Outcome::ContainerDied,
-        Outcome::ChildDied,
-        Outcome::AlreadyExiting,
-    ]
-    .into_iter()
-    .find(|outcome| outcomes.contains(outcome))
-    .unwrap_or(Outcome::Unknown)
 }
 
 #[cfg(test)]

@@ -61,62 +61,45 @@ impl Enricher {
             .collect();
         let query = async |id: String| {
             let answer = self.runtimes.find_container(&id, cri::CALL_TIMEOUT).await;
-            (id, answer)
+            (id, answer.map_err(|unknown| unknown.reason))
         };
         let queries = stream::iter(unknown.clone()).map(query);
-        let mut answers = queries.buffer_unordered(AT_ONCE);
-        let (mut found, mut reasons) = (HashMap::new(), HashMap::new());
+        let mut queries = queries.buffer_unordered(AT_ONCE);
+        let mut answers = HashMap::new();
         let all = async {
-            while let Some((id, answer)) = answers.next().await {
-                match answer {
-                    Ok(identity) => {
-                        self.names.insert(identity.clone());
-                        found.insert(id, identity);
-                    }
-                    Err(unknown) => {
-                        reasons.insert(id, unknown.reason);
-                    }
-                }
+            while let Some((id, answer)) = queries.next().await {
+                answers.insert(id, answer);
             }
         };
         // One patience for the queries, however many, and one for discovering the runtimes.
         let _late = timeout(cri::CALL_TIMEOUT.saturating_mul(2), all).await;
-        for id in unknown.iter().filter(|id| !found.contains_key(*id)) {
-            let reason = reasons
-                .entry(id.clone())
-                .or_insert_with(|| "no container runtime answered in time".to_owned());
-            *reason = escape::truncate(reason, REASON_LEN).to_owned();
-            tracing::warn!(container = id, error = reason, "the container goes unnamed");
-            self.names.request(id);
+        for id in unknown {
+            let late = || Err("no container runtime answered in time".to_owned());
+            match answers.entry(id.clone()).or_insert_with(late) {
+                Ok(found) => self.names.insert(found.clone()),
+                Err(reason) => {
+                    *reason = escape::truncate(reason, REASON_LEN).to_owned();
+                    tracing::warn!(container = id, error = reason, "the container goes unnamed");
+                    self.names.request(&id);
+                }
+            }
         }
         let mut degraded = Vec::new();
         for (place, container, pod) in owners_mut(&mut incident) {
             let Some(id) = container.as_ref().map(|container| container.id.as_str()) else {
                 continue;
             };
-            let found = found.get(id).cloned().or_else(|| self.names.get(id));
-            if let Some(found) = found {
+            let answer = answers.get(id);
+            let found = answer.and_then(|answer| answer.clone().ok());
+            if let Some(found) = found.or_else(|| self.names.get(id)) {
                 set_names(container, pod, &found);
-            } else if let Some(reason) = reasons.get(id) {
+            } else if let Some(Err(reason)) = answer {
                 let fields = ["container.name", "pod"];
                 degraded.extend(fields.map(|field| format!("{place}.{field}: {reason}")));
             }
         }
         incident.degraded.append(&mut degraded);
         incident
-    }
-
-    /// The known container, else the runtimes' answer.
-    pub(crate) async fn find_container(&self, id: &str) -> Option<(Container, Option<Pod>)> {
-        let found = match self.names.get(id) {
-            Some(found) => found,
-            None => self
-                .runtimes
-                .find_container(id, cri::CALL_TIMEOUT)
-                .await
-                .ok()?,
-        };
-        Some((found.container, found.pod))
     }
 
     /// The container and the pod of a cgroup. Without a runtime's answer in time they come from the path.
@@ -135,8 +118,14 @@ impl Enricher {
         identity: &PathIdentity,
     ) -> Option<(Option<Container>, Option<Pod>)> {
         if let Some(id) = &identity.container_id {
-            let (container, pod) = self.find_container(id).await?;
-            return Some((Some(container), pod));
+            let found = match self.names.get(id) {
+                Some(found) => found,
+                None => {
+                    let answer = self.runtimes.find_container(id, cri::CALL_TIMEOUT);
+                    answer.await.ok()?
+                }
+            };
+            return Some((Some(found.container), found.pod));
         }
         let uid = identity.pod_uid.as_ref()?;
         let sandbox = self.runtimes.find().await.find_sandbox(uid).await?;

@@ -4,24 +4,28 @@ use memcg::Memory;
 use oom_capture::{Victim, level_limit_bytes};
 
 use super::scope::{level_of, victim_path};
-use super::{Limit, Scope};
+use super::{Incident, Scope};
 
 /// The cgroup or node whose limit was hit, and the first victim's cgroup, with the figures that the kernel
 /// recorded at the kill.
-pub(crate) fn memory_to_read(limit: &Limit, killed: &[Victim], page_size: u64) -> Vec<Memory> {
+pub(crate) fn memory_to_read(
+    incident: &Incident,
+    killed: &[Victim],
+    page_size: u64,
+) -> Vec<Memory> {
     let victim = victim_path(killed);
     let mut memory = Vec::new();
-    if limit.scope == Scope::Node {
+    if incident.scope == Scope::Node {
         memory.push(Memory::default());
     }
     memory.extend(
-        limit
-            .cgroup
+        incident
+            .limit_cgroup
             .as_deref()
             .map(|path| memory_at_kill(path, killed, page_size)),
     );
     if let Some(path) = victim
-        && limit.cgroup.as_deref() != Some(path)
+        && incident.limit_cgroup.as_deref() != Some(path)
     {
         memory.push(memory_at_kill(path, killed, page_size));
     }
@@ -50,10 +54,11 @@ mod tests {
     use super::*;
     use oom_capture::Process;
 
-    fn limit(scope: Scope, cgroup: Option<&str>) -> Limit {
-        Limit {
-            cgroup: cgroup.map(str::to_owned),
-            ..Limit::none(scope)
+    fn limit(scope: Scope, cgroup: Option<&str>) -> Incident {
+        Incident {
+            scope,
+            limit_cgroup: cgroup.map(str::to_owned),
+            ..Incident::default()
         }
     }
 
@@ -78,8 +83,12 @@ mod tests {
         }
     }
 
-    fn check(limit: &Limit, killed: &[Victim], expected: &[(Option<&str>, [Option<u64>; 3])]) {
-        let actual: Vec<_> = memory_to_read(limit, killed, 4096)
+    fn check(
+        incident: &Incident,
+        killed: &[Victim],
+        expected: &[(Option<&str>, [Option<u64>; 3])],
+    ) {
+        let actual: Vec<_> = memory_to_read(incident, killed, 4096)
             .into_iter()
             .map(|memory| {
                 let figures = [memory.usage_bytes, memory.limit_bytes, memory.peak_bytes];

@@ -7,20 +7,21 @@ mod scope;
 mod sentence;
 mod setting;
 
-use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
-use memcg::{Memory, Usage};
-use oom_capture::{Rss, Trigger};
+use memcg::{Memory, Usage, is_within};
+use oom_capture::Trigger;
 use serde::{Deserialize, Serialize};
+use service::escape;
 
 pub(crate) use first::is_first_process;
 pub(crate) use memory::memory_to_read;
 pub(crate) use position::classify_scope;
 pub(crate) use pressure::History;
 pub(crate) use scope::{
-    Limit, detect_swap_limit, infer_limit, limit_from_control, limit_from_counters,
+    detect_swap_limit, infer_limit, limit_from_control, limit_from_counters, victim_path,
 };
 pub(crate) use sentence::sentence;
 pub(crate) use setting::{
@@ -32,7 +33,7 @@ pub(crate) use setting::{
 pub(crate) const VERSION: u32 = 1;
 
 /// One OOM kill with all that is known of it. Serializes to the JSON line of `docs/incident.md`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Incident {
     pub version: u32,
     /// Stable over restarts of the agent.
@@ -90,37 +91,53 @@ pub(crate) struct Incident {
 // === impl Incident ===
 
 impl Incident {
-    /// One of which no more is known.
     pub(crate) fn new(id: String, time: Timestamp, node: String) -> Self {
         Self {
             version: VERSION,
             id,
             time,
             node,
-            scope: Scope::Unknown,
-            limit_bytes: None,
-            limit_cgroup: None,
-            limit_kind: None,
-            limit_lowered: false,
-            setting: None,
-            holders: Vec::new(),
-            oom: None,
-            outcome: Outcome::Unknown,
-            trigger: None,
-            victims: Vec::new(),
-            victim_count: 0,
-            memory: Vec::new(),
-            before: None,
-            degraded: Vec::new(),
-            stamp_ns: 0,
-            stamps: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// One at the memory limit of that cgroup, of which no more is known. `victim` is the path of its cgroup.
+    pub(crate) fn at_limit_of(cgroup: &str, victim: Option<&str>) -> Self {
+        Self {
+            scope: classify_scope(cgroup, victim),
+            limit_cgroup: Some(cgroup.to_owned()),
+            limit_kind: Some(LimitKind::Memory),
+            ..Self::default()
+        }
+    }
+
+    /// The limit to change, in bytes.
+    pub(crate) fn setting_bytes(&self) -> Option<u64> {
+        let setting = self.setting.as_ref();
+        setting.map_or(self.limit_bytes, |setting| Some(setting.limit_bytes))
+    }
+
+    /// Whether `before` is the history of the cgroup that reached its limit, or may be: only then does its
+    /// text about the limit apply.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        let before = self.before.as_ref().map(|before| &before.cgroup);
+        match self.scope {
+            Scope::Container | Scope::Pod | Scope::Unknown => true,
+            Scope::Nested | Scope::Ancestor => before == self.limit_cgroup.as_ref(),
+            Scope::Node | Scope::Confined | Scope::Sysrq => false,
+        }
+    }
+
+    /// Whether a process in that cgroup is charged to the limit.
+    pub(crate) fn limit_holds(&self, cgroup: &str) -> bool {
+        let limit = self.limit_cgroup.as_deref();
+        limit.is_some_and(|limit| is_within(cgroup, limit))
     }
 }
 
 /// Whose memory limit was hit.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, Serialize, Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -139,6 +156,7 @@ pub(crate) enum Scope {
     Confined,
     /// No limit: a sysrq requested the kill (`echo f > /proc/sysrq-trigger`).
     Sysrq,
+    #[default]
     Unknown,
 }
 
@@ -213,9 +231,9 @@ pub(crate) struct OutOfMemory {
     pub constraint: String,
 }
 
-/// What happened to the victim's container.
+/// What happened to the victim's container; the most severe comes first.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, Serialize, Deserialize,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, Serialize, Deserialize,
 )]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -231,61 +249,36 @@ pub(crate) enum Outcome {
     /// No victim: `oom_kill_disable` of cgroup v1 is set, and processes wait for memory.
     OomKillDisabled,
     /// There is no container, or its first process is unknown.
+    #[default]
     Unknown,
 }
 
-/// A killed process. Missing fields are `None`.
+/// A killed process, with its container and pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Victim {
-    /// tgid, as the host sees it.
-    pub pid: u32,
-    /// The kernel's name for it, at most 15 bytes.
-    pub comm: Option<String>,
-    /// The arguments, at most 1 KiB in all.
-    pub cmdline: Option<Vec<String>>,
-    /// The allowed variables, by name; `None` where none is allowed.
-    pub environment: Option<BTreeMap<String, String>>,
-    /// tgid of its parent, as the host sees it.
-    pub parent_pid: Option<u32>,
-    /// Its pid in its own PID namespace.
-    pub namespace_pid: Option<u32>,
-    /// Its start time after the host's boot, in ns (`CLOCK_BOOTTIME`).
-    pub start_boot_ns: Option<u64>,
-    /// Real user id in the initial user namespace.
-    pub uid: Option<u32>,
-    /// −1000 to 1000.
-    pub oom_score_adj: Option<i32>,
-    /// Resident memory at the kill.
-    pub rss_bytes: Option<Rss>,
+    #[serde(flatten)]
+    pub process: oom_capture::Process,
     /// Whether it was its container's first process; `None` where there is no container, or it is unknown.
     #[serde(default)]
     pub first_process: Option<bool>,
-    /// Path from the root of the memory controller's hierarchy.
-    pub cgroup: Option<String>,
     /// The container of the cgroup.
     pub container: Option<Container>,
     /// The pod of the cgroup.
     pub pod: Option<Pod>,
 }
 
-impl From<oom_capture::Process> for Victim {
-    fn from(process: oom_capture::Process) -> Self {
-        Self {
-            pid: process.pid,
-            comm: process.comm,
-            cmdline: process.cmdline,
-            environment: process.environment,
-            parent_pid: process.parent_pid,
-            namespace_pid: process.namespace_pid,
-            start_boot_ns: process.start_boot_ns,
-            uid: process.uid,
-            oom_score_adj: process.oom_score_adj,
-            rss_bytes: process.rss_bytes,
-            cgroup: process.cgroup,
-            first_process: None,
-            container: None,
-            pod: None,
-        }
+// What the kernel has of a victim is read as the victim's own everywhere.
+impl Deref for Victim {
+    type Target = oom_capture::Process;
+
+    fn deref(&self) -> &Self::Target {
+        &self.process
+    }
+}
+
+impl DerefMut for Victim {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.process
     }
 }
 
@@ -298,6 +291,17 @@ pub(crate) struct Container {
     pub name: Option<String>,
     /// `containerd`, `cri-o`, `docker`, …
     pub runtime: Option<String>,
+}
+
+/// The length of a short container id, as container CLIs print it.
+const SHORT_ID_LEN: usize = 12;
+
+impl Container {
+    /// Its name, else its short id, which keeps two nameless containers apart.
+    pub(crate) fn label(&self) -> &str {
+        let name = self.name.as_deref();
+        name.unwrap_or_else(|| escape::truncate(&self.id, SHORT_ID_LEN))
+    }
 }
 
 /// A pod as Kubernetes knows it.
@@ -316,25 +320,4 @@ pub(crate) fn serialize_nanoseconds<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
     to.serialize_str(&PRINTER.timestamp_to_string(time))
-}
-
-// === impl Incident ===
-
-impl Incident {
-    /// The limit to change, in bytes.
-    pub(crate) fn setting_bytes(&self) -> Option<u64> {
-        let setting = self.setting.as_ref();
-        setting.map_or(self.limit_bytes, |setting| Some(setting.limit_bytes))
-    }
-
-    /// Whether `before` is the history of the cgroup that reached its limit, or may be: only then does its
-    /// text about the limit apply.
-    pub(crate) fn is_at_limit(&self) -> bool {
-        let before = self.before.as_ref().map(|before| &before.cgroup);
-        match self.scope {
-            Scope::Container | Scope::Pod | Scope::Unknown => true,
-            Scope::Nested | Scope::Ancestor => before == self.limit_cgroup.as_ref(),
-            Scope::Node | Scope::Confined | Scope::Sysrq => false,
-        }
-    }
 }

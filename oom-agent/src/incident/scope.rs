@@ -6,37 +6,17 @@ use oom_agent_ebpf::Level;
 use oom_capture::{OomControl, SLACK_PAGES, Victim, is_full};
 
 use super::position::classify_scope;
-use super::{Holder, LimitKind, OutOfMemory, Scope, Setting};
+use super::{Incident, LimitKind, OutOfMemory, Scope};
 
 const EVENTS: &str = "memory.events.local";
 const UNPROBED: &str = "out_of_memory cannot be probed here";
-
-/// The limit that was hit, and how that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
-    pub scope: Scope,
-    pub bytes: Option<u64>,
-    pub cgroup: Option<String>,
-    /// `None` where no limit was hit.
-    pub kind: Option<LimitKind>,
-    /// It was set below the usage.
-    pub lowered: bool,
-    /// The limit to change, where it is another one.
-    pub setting: Option<Setting>,
-    /// The cgroups that hold most below it.
-    pub holders: Vec<Holder>,
-    /// The arguments of `out_of_memory`, where it was probed.
-    pub oom: Option<OutOfMemory>,
-    /// Why something is missing.
-    pub degraded: Vec<String>,
-}
 
 /// The limit that was hit, from the arguments of `out_of_memory`. `victim` is the path of its cgroup.
 pub(crate) fn limit_from_control(
     control: &OomControl,
     victim: Option<&str>,
     page_size: u64,
-) -> Limit {
+) -> Incident {
     let bytes = |pages: u64| pages.saturating_mul(page_size);
     // If the trigger is dying, the kernel stops early: it counts no pages, and the constraint of the
     // allocation stays unknown (mm/oom_kill.c, `out_of_memory`).
@@ -57,10 +37,11 @@ pub(crate) fn limit_from_control(
             CONSTRAINT_CPUSET | CONSTRAINT_MEMORY_POLICY => Scope::Confined,
             _ => Scope::Node,
         };
-        return Limit {
-            bytes: (scope != Scope::Sysrq && counted).then(|| bytes(control.total_pages)),
+        return Incident {
+            scope,
+            limit_bytes: (scope != Scope::Sysrq && counted).then(|| bytes(control.total_pages)),
             oom,
-            ..Limit::none(scope)
+            ..Incident::default()
         };
     }
     let mut degraded = Vec::new();
@@ -77,13 +58,14 @@ pub(crate) fn limit_from_control(
             "scope: inferred from limit_cgroup alone: the victim's own is not known".to_owned(),
         );
     }
-    Limit {
-        bytes: control.limit_pages.map(bytes),
-        cgroup: control.memcg.clone(),
-        kind: Some(LimitKind::Memory),
+    Incident {
+        scope,
+        limit_bytes: control.limit_pages.map(bytes),
+        limit_cgroup: control.memcg.clone(),
+        limit_kind: Some(LimitKind::Memory),
         oom,
         degraded,
-        ..Limit::none(scope)
+        ..Incident::default()
     }
 }
 
@@ -94,7 +76,7 @@ pub(crate) fn limit_from_counters(
     rose: &[LimitHit],
     levels: &[Level],
     page_size: u64,
-) -> Limit {
+) -> Incident {
     let depths = |wanted: LimitHit| (0..rose.len()).filter(move |n| rose.get(*n) == Some(&wanted));
     let full = |depth: &usize| {
         let level = levels.get(*depth);
@@ -115,12 +97,13 @@ pub(crate) fn limit_from_counters(
             "which is not 0 there, while it stands at its limit",
         ),
         (0, None) if rose.iter().all(|rose| *rose == LimitHit::No) => {
-            return Limit {
+            return Incident {
+                scope: Scope::Node,
                 degraded: vec![format!(
                     "scope: read from oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
                      sysrq. {UNPROBED}"
                 )],
-                ..Limit::none(Scope::Node)
+                ..Incident::default()
             };
         }
         (0, None) => (None, ""),
@@ -138,17 +121,15 @@ pub(crate) fn limit_from_counters(
     if bytes.is_none() {
         degraded.push(format!("limit_bytes: {UNPROBED}"));
     }
-    Limit {
-        bytes,
-        cgroup: Some(cgroup.to_owned()),
-        kind: Some(LimitKind::Memory),
+    Incident {
+        limit_bytes: bytes,
         degraded,
-        ..Limit::none(classify_scope(cgroup, Some(path)))
+        ..Incident::at_limit_of(cgroup, Some(path))
     }
 }
 
 /// The limit that was most likely hit: that of the nearest ancestor that was full when the victim was read.
-pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Limit {
+pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) -> Incident {
     let full = levels.iter().position(|level| is_full(level, page_size));
     let found = full.and_then(|depth| {
         let cgroup = ancestor(path?, depth)?;
@@ -156,22 +137,20 @@ pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) 
     });
     let Some((cgroup, pages)) = found else {
         let reason = "out_of_memory cannot be probed here, and no ancestor stands at its limit";
-        return Limit {
+        return Incident {
             degraded: ["scope", "limit_bytes"]
                 .map(|field| format!("{field}: {reason}"))
                 .to_vec(),
-            ..Limit::none(Scope::Unknown)
+            ..Incident::default()
         };
     };
-    Limit {
-        bytes: Some(pages.saturating_mul(page_size)),
-        cgroup: Some(cgroup.to_owned()),
-        kind: Some(LimitKind::Memory),
+    Incident {
+        limit_bytes: Some(pages.saturating_mul(page_size)),
         degraded: vec![
             "scope: inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here"
                 .to_owned(),
         ],
-        ..Limit::none(classify_scope(cgroup, path))
+        ..Incident::at_limit_of(cgroup, path)
     }
 }
 
@@ -179,7 +158,7 @@ pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) 
 /// of `out_of_memory` do not differ: it was this one where memory alone had not reached its own.
 /// `counter` reads a cgroup's counter of both.
 pub(crate) fn detect_swap_limit(
-    limit: &mut Limit,
+    incident: &mut Incident,
     killed: &[Victim],
     page_size: u64,
     counter: impl Fn(&str) -> Option<SwapCounter>,
@@ -189,23 +168,27 @@ pub(crate) fn detect_swap_limit(
         level.and_then(|_| counter(cgroup).filter(|it| was_reached(*it, page_size)))
     };
     let victim = victim_path(killed);
-    let unknown = limit.scope == Scope::Unknown;
+    let unknown = incident.scope == Scope::Unknown;
     let ancestors = (0..).map_while(|depth| ancestor(victim.filter(|_| unknown)?, depth));
-    let found = (limit.cgroup.as_deref().into_iter().chain(ancestors))
-        .find_map(|cgroup| Some((cgroup.to_owned(), reached(cgroup)?)));
+    let found = (incident
+        .limit_cgroup
+        .as_deref()
+        .into_iter()
+        .chain(ancestors))
+    .find_map(|cgroup| Some((cgroup.to_owned(), reached(cgroup)?)));
     let Some((cgroup, counter)) = found else {
         return;
     };
     if unknown {
-        limit.scope = classify_scope(&cgroup, victim);
-        limit.degraded = vec![
+        incident.scope = classify_scope(&cgroup, victim);
+        incident.degraded = vec![
             "scope: inferred from memory.memsw.max_usage_in_bytes, which has come to its limit; out_of_memory cannot be probed here"
                 .to_owned(),
         ];
     }
-    limit.bytes = Some(counter.limit_bytes);
-    limit.kind = Some(LimitKind::MemoryAndSwap);
-    limit.cgroup = Some(cgroup);
+    incident.limit_bytes = Some(counter.limit_bytes);
+    incident.limit_kind = Some(LimitKind::MemoryAndSwap);
+    incident.limit_cgroup = Some(cgroup);
 }
 
 /// A cgroup's figures at the kill. Of several victims the first read counts: no memory was given back yet.
@@ -219,35 +202,18 @@ pub(super) fn level_of(killed: &[Victim], cgroup: &str) -> Option<Level> {
 }
 
 /// The cgroup of the first victim whose cgroup is known.
-pub(super) fn victim_path(killed: &[Victim]) -> Option<&str> {
+pub(crate) fn victim_path(killed: &[Victim]) -> Option<&str> {
     killed
         .iter()
         .find_map(|killed| killed.process.cgroup.as_deref())
 }
 
 /// `enum oom_constraint` of include/linux/oom.h.
+const CONSTRAINTS: [&str; 4] = ["none", "cpuset", "memory-policy", "memcg"];
 const CONSTRAINT_NONE: u32 = 0;
 const CONSTRAINT_CPUSET: u32 = 1;
 const CONSTRAINT_MEMORY_POLICY: u32 = 2;
 const CONSTRAINT_MEMCG: u32 = 3;
-
-// === impl Limit ===
-
-impl Limit {
-    pub(super) fn none(scope: Scope) -> Self {
-        Self {
-            scope,
-            bytes: None,
-            cgroup: None,
-            kind: None,
-            lowered: false,
-            setting: None,
-            holders: Vec::new(),
-            oom: None,
-            degraded: Vec::new(),
-        }
-    }
-}
 
 fn was_reached(counter: SwapCounter, page_size: u64) -> bool {
     let left = counter.limit_bytes.saturating_sub(counter.peak_bytes);
@@ -255,13 +221,8 @@ fn was_reached(counter: SwapCounter, page_size: u64) -> bool {
 }
 
 fn constraint_name(number: u32) -> String {
-    match number {
-        CONSTRAINT_NONE => "none".to_owned(),
-        CONSTRAINT_CPUSET => "cpuset".to_owned(),
-        CONSTRAINT_MEMORY_POLICY => "memory-policy".to_owned(),
-        CONSTRAINT_MEMCG => "memcg".to_owned(),
-        other => other.to_string(),
-    }
+    let name = CONSTRAINTS.get(number as usize);
+    name.map_or_else(|| number.to_string(), |name| (*name).to_owned())
 }
 
 #[cfg(test)]
@@ -290,8 +251,8 @@ mod tests {
         let container = format!("{POD}/{ID}");
         let infer = |usage: [u64; 4], max: [u64; 4]| {
             let pairs: Vec<_> = usage.into_iter().zip(max).collect();
-            let limit = infer_limit(Some(&container), &levels(&pairs), PAGE);
-            (limit.scope, limit.bytes, limit.cgroup)
+            let incident = infer_limit(Some(&container), &levels(&pairs), PAGE);
+            (incident.scope, incident.limit_bytes, incident.limit_cgroup)
         };
         let none = UNLIMITED;
         let at = |path: &str| Some(path.to_owned());
@@ -327,10 +288,18 @@ mod tests {
         // The container stands at its limit, and the pod's was hit.
         let usage = levels(&[(16_380, 16_384), (32_700, 32_768), (99, none), (99, none)]);
         let check = |rose: [LimitHit; 3], scope, bytes, cgroup: Option<&str>, reason: &str| {
-            let limit = limit_from_counters(&container, &rose, &usage, PAGE);
-            let actual = (limit.scope, limit.bytes, limit.cgroup.as_deref());
+            let incident = limit_from_counters(&container, &rose, &usage, PAGE);
+            let actual = (
+                incident.scope,
+                incident.limit_bytes,
+                incident.limit_cgroup.as_deref(),
+            );
             assert_eq!(actual, (scope, bytes, cgroup), "{rose:?}");
-            assert!(limit.degraded[0].contains(reason), "{:?}", limit.degraded);
+            assert!(
+                incident.degraded[0].contains(reason),
+                "{:?}",
+                incident.degraded
+            );
         };
         let pod = (Some(128 << 20), Some(POD));
         check([No, Yes, No], Scope::Pod, pod.0, pod.1, "there alone");
@@ -350,9 +319,9 @@ mod tests {
     #[test]
     fn without_usage_the_counters_alone_decide() {
         let rose = [LimitHit::No, LimitHit::Yes];
-        let limit = limit_from_counters(&format!("{POD}/{ID}"), &rose, &[], PAGE);
-        assert_eq!((limit.scope, limit.bytes), (Scope::Pod, None));
-        assert_eq!(limit.degraded.len(), 2, "{:?}", limit.degraded);
+        let incident = limit_from_counters(&format!("{POD}/{ID}"), &rose, &[], PAGE);
+        assert_eq!((incident.scope, incident.limit_bytes), (Scope::Pod, None));
+        assert_eq!(incident.degraded.len(), 2, "{:?}", incident.degraded);
     }
 
     #[test]
@@ -361,13 +330,17 @@ mod tests {
             total_pages: 9999,
             ..control()
         };
-        let limit = limit_from_control(&control, Some(&format!("{POD}/{ID}")), PAGE);
+        let incident = limit_from_control(&control, Some(&format!("{POD}/{ID}")), PAGE);
         assert_eq!(
-            (limit.scope, limit.bytes, limit.cgroup.as_deref()),
+            (
+                incident.scope,
+                incident.limit_bytes,
+                incident.limit_cgroup.as_deref()
+            ),
             (Scope::Pod, Some(32 << 20), Some(POD))
         );
-        assert_eq!(limit.oom.unwrap().constraint, "memcg");
-        assert_eq!(limit.degraded, Vec::<String>::new());
+        assert_eq!(incident.oom.unwrap().constraint, "memcg");
+        assert_eq!(incident.degraded, Vec::<String>::new());
 
         let node = OomControl {
             node: true,
@@ -375,11 +348,14 @@ mod tests {
             constraint: 0,
             ..control.clone()
         };
-        let limit = limit_from_control(&node, None, PAGE);
-        assert_eq!((limit.scope, limit.bytes), (Scope::Node, Some(9999 * PAGE)));
+        let incident = limit_from_control(&node, None, PAGE);
+        assert_eq!(
+            (incident.scope, incident.limit_bytes),
+            (Scope::Node, Some(9999 * PAGE))
+        );
         let sysrq = OomControl { order: -1, ..node };
-        let limit = limit_from_control(&sysrq, None, PAGE);
-        assert_eq!((limit.scope, limit.bytes), (Scope::Sysrq, None));
+        let incident = limit_from_control(&sysrq, None, PAGE);
+        assert_eq!((incident.scope, incident.limit_bytes), (Scope::Sysrq, None));
     }
 
     fn control() -> OomControl {
@@ -412,25 +388,31 @@ mod tests {
                 constraint,
                 ..control()
             };
-            let limit = limit_from_control(&node, None, PAGE);
-            assert_eq!((limit.scope, limit.bytes, limit.kind), (scope, bytes, None));
-            assert_eq!(limit.oom.unwrap().constraint, word);
+            let incident = limit_from_control(&node, None, PAGE);
+            assert_eq!(
+                (incident.scope, incident.limit_bytes, incident.limit_kind),
+                (scope, bytes, None)
+            );
+            assert_eq!(incident.oom.unwrap().constraint, word);
         }
         let dying = OomControl {
             total_pages: 0,
             constraint: 0,
             ..control()
         };
-        let limit = limit_from_control(&dying, Some(POD), PAGE);
-        assert_eq!((limit.scope, limit.bytes), (Scope::Pod, Some(32 << 20)));
-        assert_eq!(limit.oom.unwrap().constraint, "memcg");
+        let incident = limit_from_control(&dying, Some(POD), PAGE);
+        assert_eq!(
+            (incident.scope, incident.limit_bytes),
+            (Scope::Pod, Some(32 << 20))
+        );
+        assert_eq!(incident.oom.unwrap().constraint, "memcg");
     }
 
     #[test]
     fn a_victim_without_a_path_leaves_the_limits_own() {
-        let limit = limit_from_control(&control(), None, PAGE);
-        assert_eq!(limit.scope, Scope::Pod);
-        assert!(limit.degraded[0].starts_with("scope: "), "{limit:?}");
+        let incident = limit_from_control(&control(), None, PAGE);
+        assert_eq!(incident.scope, Scope::Pod);
+        assert!(incident.degraded[0].starts_with("scope: "), "{incident:?}");
     }
 
     #[test]
@@ -457,15 +439,16 @@ mod tests {
             };
             let inferred = infer_limit(Some(&container), &killed[0].levels, PAGE);
             let probed = super::limit_from_control(&seen, Some(&container), PAGE);
-            for mut limit in [probed, inferred] {
-                detect_swap_limit(&mut limit, &killed, PAGE, |cgroup| {
+            for mut incident in [probed, inferred] {
+                detect_swap_limit(&mut incident, &killed, PAGE, |cgroup| {
                     counter.filter(|_| cgroup == container)
                 });
-                let actual = (limit.kind == Some(LimitKind::MemoryAndSwap)).then_some(limit.bytes);
-                assert_eq!(actual.flatten(), expect, "{limit:?}");
+                let actual = (incident.limit_kind == Some(LimitKind::MemoryAndSwap))
+                    .then_some(incident.limit_bytes);
+                assert_eq!(actual.flatten(), expect, "{incident:?}");
                 if expect.is_some() {
-                    assert_eq!(limit.scope, Scope::Container);
-                    assert_eq!(limit.cgroup.as_deref(), Some(&*container));
+                    assert_eq!(incident.scope, Scope::Container);
+                    assert_eq!(incident.limit_cgroup.as_deref(), Some(&*container));
                 }
             }
         };

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{History, Incident, LimitKind, Outcome, Scope, Victim};
+use oom_capture::Trigger;
+
+use super::{Container, History, Incident, LimitKind, Outcome, Scope, Victim};
 
 /// The victim, its container, its size, the limit, and what happened to the container. Strings of
 /// victims and pods are not escaped: the sink does that.
@@ -43,11 +45,10 @@ pub(crate) fn sentence(incident: &Incident) -> String {
         Outcome::AlreadyExiting => "; it was exiting already",
         Outcome::NoKillableProcess | Outcome::OomKillDisabled | Outcome::Unknown => "",
     });
-    if let Some(trigger) = &incident.trigger
-        && trigger.pid != victim.pid
-    {
-        let _infallible = write!(text, "; set off by {} (pid {})", trigger.comm, trigger.pid);
-    }
+    let trigger = incident.trigger.as_ref();
+    text.push_str(&describe_trigger(
+        trigger.filter(|trigger| trigger.pid != victim.pid),
+    ));
     let before = incident.before.as_ref().filter(|_| incident.is_at_limit());
     if let Some(words) = before.and_then(History::describe) {
         let _infallible = write!(text, " — {words}");
@@ -61,22 +62,25 @@ fn without_victim(incident: &Incident) -> String {
         Outcome::OomKillDisabled => "oom_kill_disable is set, and its processes wait",
         _ => return "The OOM killer ran, and nothing is known of its victim".to_owned(),
     };
-    let limit = incident.limit_bytes.map(mebibytes);
-    let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes}"));
+    let limit = describe_bytes(incident.limit_bytes);
     let cgroup = incident.limit_cgroup.as_deref().unwrap_or("unknown");
-    let trigger = incident.trigger.as_ref();
-    let trigger = trigger.map_or_else(String::new, |trigger| {
-        format!("; set off by {} (pid {})", trigger.comm, trigger.pid)
-    });
+    let trigger = describe_trigger(incident.trigger.as_ref());
     format!("No process was killed, at the limit{limit} of cgroup {cgroup}; {why}{trigger}")
 }
 
+fn describe_trigger(trigger: Option<&Trigger>) -> String {
+    let text = trigger.map(|it| format!("; set off by {} (pid {})", it.comm, it.pid));
+    text.unwrap_or_default()
+}
+
+fn describe_bytes(bytes: Option<u64>) -> String {
+    let text = bytes.map(|bytes| format!(" of {}", mebibytes(bytes)));
+    text.unwrap_or_default()
+}
+
 fn describe_limit(incident: &Incident) -> String {
-    let of = |bytes: Option<u64>| {
-        let bytes = bytes.map(mebibytes);
-        bytes.map_or_else(String::new, |bytes| format!(" of {bytes}"))
-    };
-    let (limit, setting) = (of(incident.limit_bytes), of(incident.setting_bytes()));
+    let limit = describe_bytes(incident.limit_bytes);
+    let setting = describe_bytes(incident.setting_bytes());
     let cgroup = incident.limit_cgroup.as_deref().unwrap_or("unknown");
     let mut text = match incident.scope {
         Scope::Container => format!(", at the container's limit{setting}"),
@@ -100,12 +104,7 @@ fn describe_limit(incident: &Incident) -> String {
 }
 
 fn describe_place(victim: &Victim) -> String {
-    let container = victim.container.as_ref().map(|container| {
-        container
-            .name
-            .clone()
-            .unwrap_or_else(|| container.id.chars().take(12).collect())
-    });
+    let container = victim.container.as_ref().map(Container::label);
     let pod = victim
         .pod
         .as_ref()

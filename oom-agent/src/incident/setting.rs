@@ -8,10 +8,11 @@
 use std::cmp::Reverse;
 
 use memcg::{NodeRoot, Owners, is_within};
+use oom_agent_ebpf::Level;
 use oom_capture::{SLACK_PAGES, Victim, level_limit_bytes};
 
 use super::scope::{level_of, victim_path};
-use super::{Holder, Limit, Process, Scope, Setting};
+use super::{Holder, Incident, Process, Scope, Setting};
 
 /// A sandbox has no limit, and holds less than this: pause has 0.1 to 0.3 MiB, its kernel memory included.
 const SANDBOX: u64 = 2 << 20;
@@ -22,12 +23,12 @@ const HOLDERS: usize = 8;
 /// Decides whose setting a pod's limit is, and lists who holds its memory. `children` are the cgroups
 /// directly below the pod's as they are now; `None` where they could not be read.
 pub(crate) fn choose_setting(
-    limit: &mut Limit,
+    incident: &mut Incident,
     killed: &[Victim],
     children: Option<Vec<Holder>>,
     page_size: u64,
 ) {
-    let (Scope::Pod, Some(pod)) = (limit.scope, limit.bytes) else {
+    let (Scope::Pod, Some(pod)) = (incident.scope, incident.limit_bytes) else {
         return;
     };
     let read = children.is_some();
@@ -36,26 +37,21 @@ pub(crate) fn choose_setting(
     if let Some((cgroup, level)) = container.and_then(|own| Some((own, level_of(killed, own)?))) {
         // Now it may be gone, or have given back what it held.
         children.retain(|child| child.cgroup != cgroup);
-        children.push(Holder {
-            cgroup: cgroup.to_owned(),
-            usage_bytes: level.usage_pages.saturating_mul(page_size),
-            limit_bytes: level_limit_bytes(&level, page_size),
-            ..Holder::default()
-        });
+        children.push(holder_at_kill(cgroup, level, page_size));
     }
     let own = children
         .iter()
         .find(|child| Some(child.cgroup.as_str()) == container);
-    limit.setting = own.and_then(|own| {
+    incident.setting = own.and_then(|own| {
         is_containers(pod, own, read.then_some(children.as_slice()), page_size).then(|| Setting {
             cgroup: own.cgroup.clone(),
             limit_bytes: own.limit_bytes.unwrap_or(pod),
         })
     });
-    if limit.setting.is_some() {
-        limit.scope = Scope::Container;
+    if incident.setting.is_some() {
+        incident.scope = Scope::Container;
     }
-    limit.holders = rank_holders(children, pod);
+    incident.holders = rank_holders(children, pod);
 }
 
 /// The largest, largest first: of those that hold more than a sandbox does, and than a 64th of `whole`.
@@ -69,12 +65,12 @@ pub(crate) fn rank_holders(mut holders: Vec<Holder>, whole: u64) -> Vec<Holder> 
 /// Adds the memory that the victim's pod, container or cgroup held at the kill to the holders of a shared
 /// limit or of the node: by now it may have been given back.
 pub(crate) fn add_victim_holder(
-    limit: &mut Limit,
+    incident: &mut Incident,
     killed: &[Victim],
     node: &NodeRoot,
     page_size: u64,
 ) {
-    if !matches!(limit.scope, Scope::Ancestor | Scope::Node) {
+    if !matches!(incident.scope, Scope::Ancestor | Scope::Node) {
         return;
     }
     let victim = victim_path(killed);
@@ -86,14 +82,19 @@ pub(crate) fn add_victim_holder(
         let above = path.len().saturating_sub(below.len());
         path.get(..above.saturating_add(own.len())).unwrap_or(path)
     });
-    let own = own.filter(|own| limit.cgroup.as_deref() != Some(own));
+    let own = own.filter(|own| incident.limit_cgroup.as_deref() != Some(own));
     let level = own.and_then(|own| Some((own, level_of(killed, own)?)));
-    limit.holders.extend(level.map(|(own, level)| Holder {
-        cgroup: own.to_owned(),
+    let holder = level.map(|(own, level)| holder_at_kill(own, level, page_size));
+    incident.holders.extend(holder);
+}
+
+fn holder_at_kill(cgroup: &str, level: Level, page_size: u64) -> Holder {
+    Holder {
+        cgroup: cgroup.to_owned(),
         usage_bytes: level.usage_pages.saturating_mul(page_size),
         limit_bytes: level_limit_bytes(&level, page_size),
         ..Holder::default()
-    }));
+    }
 }
 
 /// Merges the victim's holder, as of the kill, into the holders that were read since: it is within one of
@@ -150,29 +151,17 @@ fn is_containers(pod: u64, own: &Holder, children: Option<&[Holder]>, page_size:
 /// Notes a limit that was set below the usage: the kernel charges nothing beyond a limit but some pages
 /// that it cannot refuse. `outside`: the trigger is in no cgroup below the limit, like a process that
 /// writes a limit, in whose context `out_of_memory` then runs.
-pub(crate) fn detect_lowered_limit(limit: &mut Limit, killed: &[Victim], outside: bool) {
-    let level = limit.cgroup.as_deref();
+pub(crate) fn detect_lowered_limit(incident: &mut Incident, killed: &[Victim], outside: bool) {
+    let level = incident.limit_cgroup.as_deref();
     let Some(level) = level.and_then(|cgroup| level_of(killed, cgroup)) else {
         return;
     };
     let excess = level.usage_pages.saturating_sub(level.max_pages);
-    limit.lowered = excess > if outside { 0 } else { SLACK_PAGES };
-}
-
-// === impl Limit ===
-
-impl Limit {
-    /// Whether a process in that cgroup is charged to it.
-    pub(crate) fn holds(&self, cgroup: &str) -> bool {
-        let limit = self.cgroup.as_deref();
-        limit.is_some_and(|limit| is_within(cgroup, limit))
-    }
+    incident.limit_lowered = excess > if outside { 0 } else { SLACK_PAGES };
 }
 
 #[cfg(test)]
 mod tests {
-    use oom_agent_ebpf::Level;
-
     use super::*;
 
     const PAGE: u64 = 4096;
@@ -214,11 +203,12 @@ mod tests {
         }]
     }
 
-    fn of_pod(mib: u64) -> Limit {
-        Limit {
-            bytes: Some(mib * MIB),
-            cgroup: Some(POD.to_owned()),
-            ..Limit::none(Scope::Pod)
+    fn of_pod(mib: u64) -> Incident {
+        Incident {
+            scope: Scope::Pod,
+            limit_bytes: Some(mib * MIB),
+            limit_cgroup: Some(POD.to_owned()),
+            ..Incident::default()
         }
     }
 
@@ -227,7 +217,7 @@ mod tests {
         // The pod's limit, the victim's container, the others; the container's setting.
         let sandbox = (0, None);
         let check = |pod: u64, own: Figures, others: Option<&[Figures]>, setting: Option<u64>| {
-            let mut limit = of_pod(pod);
+            let mut incident = of_pod(pod);
             let others = others.map(|others| {
                 let mut all: Vec<_> = (2..).zip(others).map(|(n, it)| child(n, *it)).collect();
                 // Read after the kill: it holds nothing any more.
@@ -235,16 +225,16 @@ mod tests {
                 all
             });
             let case = format!("{pod} {own:?} {others:?}");
-            choose_setting(&mut limit, &killed(own, (pod, Some(pod))), others, PAGE);
+            choose_setting(&mut incident, &killed(own, (pod, Some(pod))), others, PAGE);
             let scope = setting.map_or(Scope::Pod, |_| Scope::Container);
-            assert_eq!(limit.scope, scope, "{case}");
+            assert_eq!(incident.scope, scope, "{case}");
             let expected = setting.map(|mib| Setting {
                 cgroup: container(1),
                 limit_bytes: mib * MIB,
             });
-            assert_eq!(limit.setting, expected, "{case}");
-            assert_eq!(limit.bytes, Some(pod * MIB), "{case}");
-            assert_eq!(limit.cgroup.as_deref(), Some(POD), "{case}");
+            assert_eq!(incident.setting, expected, "{case}");
+            assert_eq!(incident.limit_bytes, Some(pod * MIB), "{case}");
+            assert_eq!(incident.limit_cgroup.as_deref(), Some(POD), "{case}");
         };
         // One limited container, and where its volume was filled by an init container that has gone.
         check(48, (48, Some(48)), Some(&[sandbox]), Some(48));
@@ -286,31 +276,31 @@ mod tests {
 
     #[test]
     fn limits_are_rounded_to_pages_each() {
-        let mut limit = of_pod(128);
-        limit.bytes = Some(128 * MIB - PAGE);
+        let mut incident = of_pod(128);
+        incident.limit_bytes = Some(128 * MIB - PAGE);
         let mut others = vec![child(2, (64, Some(64)))];
         others[0].limit_bytes = Some(64 * MIB - 2 * PAGE);
         let killed = killed((40, Some(64)), (128, Some(128)));
-        choose_setting(&mut limit, &killed, Some(others), PAGE);
-        assert_eq!(limit.scope, Scope::Container);
+        choose_setting(&mut incident, &killed, Some(others), PAGE);
+        assert_eq!(incident.scope, Scope::Container);
     }
 
     #[test]
     fn holders_are_ranked_largest_first() {
-        let mut limit = of_pod(256);
+        let mut incident = of_pod(256);
         let others = vec![
             child(2, (120, None)),
             child(3, (3, None)),
             child(4, (0, None)),
         ];
         choose_setting(
-            &mut limit,
+            &mut incident,
             &killed((100, None), (256, None)),
             Some(others),
             PAGE,
         );
         assert_eq!(
-            limit.holders,
+            incident.holders,
             [child(2, (120, None)), child(1, (100, None))]
         );
         let many = (0..100).map(|n| child(n, (5 + n, None))).collect();
@@ -328,17 +318,18 @@ mod tests {
             (Scope::Ancestor, Some(POD), false),
             (Scope::Container, Some("/kubepods"), false),
         ] {
-            let mut limit = Limit {
-                cgroup: cgroup.map(str::to_owned),
-                ..Limit::none(scope)
+            let mut incident = Incident {
+                scope,
+                limit_cgroup: cgroup.map(str::to_owned),
+                ..Incident::default()
             };
-            add_victim_holder(&mut limit, &killed, &NodeRoot::default(), PAGE);
+            add_victim_holder(&mut incident, &killed, &NodeRoot::default(), PAGE);
             let own = Holder {
                 cgroup: POD.to_owned(),
                 ..child(1, (40, Some(64)))
             };
             let expected: Vec<_> = is_added.then_some(own).into_iter().collect();
-            assert_eq!(limit.holders, expected, "{scope:?} {cgroup:?}");
+            assert_eq!(incident.holders, expected, "{scope:?} {cgroup:?}");
         }
     }
 
@@ -354,9 +345,12 @@ mod tests {
             levels: vec![level((5, None)), level((6, None)), level((90, None))],
             ..Victim::default()
         }];
-        let mut limit = Limit::none(Scope::Node);
-        add_victim_holder(&mut limit, &killed, &NodeRoot::new(&node), PAGE);
-        let actual: Vec<_> = limit
+        let mut incident = Incident {
+            scope: Scope::Node,
+            ..Incident::default()
+        };
+        add_victim_holder(&mut incident, &killed, &NodeRoot::new(&node), PAGE);
+        let actual: Vec<_> = incident
             .holders
             .iter()
             .map(|own| own.cgroup.as_str())
@@ -428,18 +422,18 @@ mod tests {
             Scope::Nested,
             Scope::Unknown,
         ] {
-            let mut limit = Limit {
+            let mut incident = Incident {
                 scope,
                 ..of_pod(48)
             };
-            let before = limit.clone();
+            let before = incident.clone();
             choose_setting(
-                &mut limit,
+                &mut incident,
                 &killed((48, Some(48)), (48, Some(48))),
                 None,
                 PAGE,
             );
-            assert_eq!(limit, before);
+            assert_eq!(incident, before);
         }
     }
 
@@ -456,17 +450,17 @@ mod tests {
             ((48, Some(48)), true, false),
             ((48, None), true, false),
         ] {
-            let mut limit = of_pod(48);
-            detect_lowered_limit(&mut limit, &killed((40, Some(48)), pod), outside);
-            assert_eq!(limit.lowered, lowered, "{pod:?}, {outside}");
+            let mut incident = of_pod(48);
+            detect_lowered_limit(&mut incident, &killed((40, Some(48)), pod), outside);
+            assert_eq!(incident.limit_lowered, lowered, "{pod:?}, {outside}");
         }
     }
 
     #[test]
     fn a_limit_holds_the_cgroups_below_it() {
-        let limit = of_pod(48);
-        assert!(limit.holds(POD) && limit.holds(&container(1)));
-        assert!(!limit.holds("/") && !limit.holds("/kubepods"));
-        assert!(!Limit::none(Scope::Node).holds(POD));
+        let incident = of_pod(48);
+        assert!(incident.limit_holds(POD) && incident.limit_holds(&container(1)));
+        assert!(!incident.limit_holds("/") && !incident.limit_holds("/kubepods"));
+        assert!(!Incident::default().limit_holds(POD));
     }
 }

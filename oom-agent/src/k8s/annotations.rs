@@ -199,8 +199,7 @@ fn json_name(value: &impl serde::Serialize) -> Option<String> {
 }
 
 fn escaped(text: &str) -> String {
-    let text = escape::terminal(escape::truncate(text, TEXT_LEN)).to_string();
-    escape::truncate(&text, TEXT_LEN).to_owned()
+    escape::terminal_bounded(text, TEXT_LEN)
 }
 
 #[cfg(test)]

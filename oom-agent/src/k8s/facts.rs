@@ -206,8 +206,7 @@ fn owner(metadata: &ObjectMeta) -> Option<String> {
     };
     // The kind and name of a custom resource are untrusted text.
     let text = format!("{kind}/{name}");
-    let text = escape::terminal(escape::truncate(&text, NAME_LEN)).to_string();
-    Some(escape::truncate(&text, NAME_LEN).to_owned())
+    Some(escape::terminal_bounded(&text, NAME_LEN))
 }
 
 fn deployment<'a>(metadata: &ObjectMeta, replica_set: &'a str) -> Option<&'a str> {

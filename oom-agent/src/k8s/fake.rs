@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
-use oom_capture::{Rss, Trigger};
+use oom_capture::{Process, Rss, Trigger};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -182,15 +182,18 @@ pub(crate) fn incident() -> Incident {
         }),
         victim_count: 1,
         victims: vec![Victim {
-            pid: 4242,
-            namespace_pid: Some(1),
+            process: Process {
+                pid: 4242,
+                namespace_pid: Some(1),
+                comm: some("tail"),
+                rss_bytes: Some(Rss {
+                    anon: 63 << 20,
+                    file: 1 << 19,
+                    shmem: 0,
+                }),
+                ..Process::default()
+            },
             first_process: Some(true),
-            comm: some("tail"),
-            rss_bytes: Some(Rss {
-                anon: 63 << 20,
-                file: 1 << 19,
-                shmem: 0,
-            }),
             container: Some(Container {
                 id: "17db".to_owned(),
                 name: some("main"),

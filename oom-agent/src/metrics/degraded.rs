@@ -1,11 +1,13 @@
 //! Missing fields of incidents, by field. The reasons are free text and make no labels.
 
+use oom_capture::Process;
 use prometheus_client::registry::Registry;
 
 use super::Labelled;
 
-/// The fields that `degraded` names; any other counts as the last.
-const FIELDS: [&str; 21] = [
+/// The fields that `degraded` names beside those that the kernel has of a victim; any other counts
+/// as the last.
+const FIELDS: [&str; 12] = [
     "trigger",
     "memory",
     "environment",
@@ -15,19 +17,12 @@ const FIELDS: [&str; 21] = [
     "outcome",
     "container.name",
     "pod",
-    "comm",
-    "cmdline",
-    "parent_pid",
-    "namespace_pid",
-    "start_boot_ns",
-    "uid",
-    "oom_score_adj",
-    "rss_bytes",
-    "cgroup",
     "oom",
     READING,
-    "other",
+    OTHER,
 ];
+
+const OTHER: &str = "other";
 
 /// The victim as a whole: not read in its own context, or from /proc.
 const READING: &str = "reading";
@@ -43,7 +38,7 @@ impl Degraded {
             "degraded_fields",
             "Incidents in which that field could not be found out, or only in part",
             "field",
-            FIELDS.map(|field| (field, field)),
+            all_fields().map(|field| (field, field)),
         ))
     }
 
@@ -55,6 +50,12 @@ impl Degraded {
             }
         }
     }
+}
+
+fn all_fields() -> impl Iterator<Item = &'static str> {
+    FIELDS
+        .into_iter()
+        .chain(Process::default().missing_fields())
 }
 
 /// The field of an entry such as `victims[3].cmdline: cut at 1024 of 4096 bytes`.
@@ -70,8 +71,7 @@ fn field_of_entry(entry: &str) -> &'static str {
     if field.starts_with("not read") || field.starts_with("gone before") {
         return READING;
     }
-    let known = FIELDS.into_iter().find(|known| *known == field);
-    known.unwrap_or("other")
+    all_fields().find(|known| *known == field).unwrap_or(OTHER)
 }
 
 #[cfg(test)]

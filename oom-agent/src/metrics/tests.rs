@@ -75,7 +75,10 @@ fn incident(victims: Vec<Victim>) -> Incident {
 fn kill(name: &str) -> Incident {
     let (container, pod) = container(name);
     incident(vec![Victim {
-        cgroup: Some("/a".to_owned()),
+        process: oom_capture::Process {
+            cgroup: Some("/a".to_owned()),
+            ..oom_capture::Process::default()
+        },
         container: Some(container),
         pod: Some(pod),
         ..Victim::default()

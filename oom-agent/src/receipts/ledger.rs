@@ -3,7 +3,7 @@
 //! A line is a JSON object: an incident with the sinks that have to deliver it, or that one of them has
 //! settled it. Anything else, a torn last line too, is passed over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,9 @@ pub(super) struct Undelivered {
     pub(super) incident: Incident,
 }
 
-#[derive(Serialize, Deserialize)]
-enum Line {
+/// What changes a ledger: a line of the journal's file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Line {
     #[serde(rename = "owed")]
     Undelivered(Box<Undelivered>),
     #[serde(rename = "done")]
@@ -31,10 +32,10 @@ enum Line {
 /// The state that the lines add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
-    /// In the order of arrival.
-    entries: BTreeMap<u64, Undelivered>,
-    numbers: BTreeMap<String, u64>,
-    next: u64,
+    /// Oldest first.
+    pub(super) undelivered: VecDeque<Undelivered>,
+    /// Incidents for which there was no room.
+    pub(super) dropped: u64,
 }
 
 // === impl Ledger ===
@@ -44,66 +45,53 @@ impl Ledger {
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut ledger = Self::default();
         for line in bytes.split(|byte| *byte == b'\n') {
-            match serde_json::from_slice(line) {
-                Ok(Line::Undelivered(undelivered)) => {
-                    ledger.insert(*undelivered);
-                }
-                Ok(Line::Settled { id, sink }) => {
-                    ledger.settle(&id, &sink);
-                }
-                Err(_) => {}
+            if let Ok(line) = serde_json::from_slice(line) {
+                ledger.apply(line);
             }
         }
         ledger
     }
 
-    /// Returns the line that records it, and how many older ones were dropped for it.
-    pub(super) fn insert(&mut self, undelivered: Undelivered) -> (Vec<u8>, u64) {
-        let id = undelivered.incident.id.clone();
-        let mut dropped = 0;
-        if let Some(number) = self.numbers.remove(&id) {
-            self.entries.remove(&number);
+    /// False where the line changes nothing: the sink had nothing to deliver.
+    pub(super) fn apply(&mut self, line: Line) -> bool {
+        match line {
+            Line::Undelivered(undelivered) => {
+                let id = &undelivered.incident.id;
+                self.undelivered.retain(|it| it.incident.id != *id);
+                if self.undelivered.len() >= ROOM && self.undelivered.pop_front().is_some() {
+                    self.dropped += 1;
+                }
+                self.undelivered.push_back(*undelivered);
+                true
+            }
+            Line::Settled { id, sink } => {
+                let mut all = self.undelivered.iter_mut();
+                let entry = all.find(|it| it.incident.id == id);
+                let was_undelivered = entry.is_some_and(|it| it.sinks.remove(&sink));
+                self.undelivered.retain(|it| !it.sinks.is_empty());
+                was_undelivered
+            }
         }
-        while self.entries.len() >= ROOM
-            && let Some((_, oldest)) = self.entries.pop_first()
-        {
-            self.numbers.remove(&oldest.incident.id);
-            dropped += 1;
-        }
-        let line = encode_line(&Line::Undelivered(Box::new(undelivered.clone())));
-        self.numbers.insert(id, self.next);
-        self.entries.insert(self.next, undelivered);
-        self.next += 1;
-        (line, dropped)
-    }
-
-    /// Returns the line that records it; `None` where the sink had nothing to deliver.
-    pub(super) fn settle(&mut self, id: &str, sink: &str) -> Option<Vec<u8>> {
-        let number = *self.numbers.get(id)?;
-        let entry = self.entries.get_mut(&number)?;
-        if !entry.sinks.remove(sink) {
-            return None;
-        }
-        if entry.sinks.is_empty() {
-            self.entries.remove(&number);
-            self.numbers.remove(id);
-        }
-        Some(encode_line(&Line::Settled {
-            id: id.to_owned(),
-            sink: sink.to_owned(),
-        }))
-    }
-
-    /// Oldest first.
-    pub(super) fn undelivered(&self) -> impl Iterator<Item = &Undelivered> {
-        self.entries.values()
     }
 
     /// The shortest lines that add up to this ledger.
     pub(super) fn encode_lines(&self) -> Vec<u8> {
-        self.undelivered()
-            .flat_map(|undelivered| encode_line(&Line::Undelivered(Box::new(undelivered.clone()))))
+        let undelivered = self.undelivered.iter().cloned();
+        undelivered
+            .flat_map(|it| Line::Undelivered(Box::new(it)).encode())
             .collect()
+    }
+}
+
+// === impl Line ===
+
+impl Line {
+    /// JSON escapes every control character: no name of a victim's can end a line.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Nothing in it can fail to be written: no map has keys that are no strings.
+        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        text.push(b'\n');
+        text
     }
 }
 
@@ -116,14 +104,6 @@ pub(super) fn without_memory_and_arguments(incident: &Incident) -> Incident {
         victim.environment = None;
     }
     lean
-}
-
-/// JSON escapes every control character: no name of a victim's can end a line.
-fn encode_line(line: &Line) -> Vec<u8> {
-    // Nothing in it can fail to be written: no map has keys that are no strings.
-    let mut text = serde_json::to_vec(line).unwrap_or_default();
-    text.push(b'\n');
-    text
 }
 
 #[cfg(test)]
@@ -150,34 +130,50 @@ mod tests {
             let sinks = undelivered.sinks.iter().cloned().collect();
             (undelivered.incident.id.clone(), sinks)
         };
-        ledger.undelivered().map(one).collect()
+        ledger.undelivered.iter().map(one).collect()
+    }
+
+    /// Applies a line. Returns it as the file has it, if it changes anything.
+    fn write(ledger: &mut Ledger, line: Line) -> Vec<u8> {
+        let text = line.encode();
+        if ledger.apply(line) { text } else { Vec::new() }
+    }
+
+    fn added(n: usize, sinks: &[&str]) -> Line {
+        Line::Undelivered(Box::new(undelivered(n, sinks)))
+    }
+
+    fn settled(n: usize, sink: &str) -> Line {
+        Line::Settled {
+            id: format!("6f1c0a52-{n}-1"),
+            sink: sink.to_owned(),
+        }
     }
 
     #[test]
     fn an_unsettled_incident_is_read_again() {
         let mut ledger = Ledger::default();
-        let mut file = ledger.insert(undelivered(1, &["kubernetes", "bonker"])).0;
-        file.extend(ledger.insert(undelivered(2, &["kubernetes"])).0);
-        file.extend(ledger.settle("6f1c0a52-1-1", "bonker").unwrap());
-        file.extend(ledger.settle("6f1c0a52-2-1", "kubernetes").unwrap());
-        assert_eq!(ledger.settle("6f1c0a52-2-1", "kubernetes"), None);
+        let mut file = write(&mut ledger, added(1, &["kubernetes", "bonker"]));
+        file.extend(write(&mut ledger, added(2, &["kubernetes"])));
+        file.extend(write(&mut ledger, settled(1, "bonker")));
+        file.extend(write(&mut ledger, settled(2, "kubernetes")));
+        assert!(!ledger.apply(settled(2, "kubernetes")));
         let read = Ledger::read(&file);
-        assert_eq!(pending(&read), pending(&ledger));
+        assert_eq!(read, ledger);
         assert_eq!(
             pending(&read),
             [("6f1c0a52-1-1".to_owned(), vec!["kubernetes".to_owned()])]
         );
-        assert_eq!(read.undelivered().next(), ledger.undelivered().next());
         assert_eq!(pending(&Ledger::read(&read.encode_lines())), pending(&read));
     }
 
     #[test]
     fn the_oldest_incident_is_dropped_for_one_too_many() {
         let mut ledger = Ledger::default();
-        let dropped: u64 = (0..=ROOM)
-            .map(|n| ledger.insert(undelivered(n, &["kubernetes"])).1)
-            .sum();
-        assert_eq!((dropped, ledger.undelivered().count()), (1, ROOM));
+        for n in 0..=ROOM {
+            ledger.apply(added(n, &["kubernetes"]));
+        }
+        assert_eq!((ledger.dropped, ledger.undelivered.len()), (1, ROOM));
         assert_eq!(pending(&ledger)[0].0, "6f1c0a52-1-1");
     }
 
@@ -185,10 +181,9 @@ mod tests {
     fn no_command_line_is_kept() {
         let mut incident = incident();
         incident.victims[0].cmdline = Some(vec!["--password=penguin".to_owned()]);
-        let mut ledger = Ledger::default();
         let sinks = BTreeSet::from(["kubernetes".to_owned()]);
         let incident = without_memory_and_arguments(&incident);
-        let (line, _) = ledger.insert(Undelivered { sinks, incident });
+        let line = Line::Undelivered(Box::new(Undelivered { sinks, incident })).encode();
         assert!(!String::from_utf8(line).unwrap().contains("penguin"));
     }
 
@@ -203,11 +198,8 @@ mod tests {
             let mut file = Vec::new();
             let mut states = vec![pending(&ledger)];
             for (n, insert) in steps {
-                if insert {
-                    file.extend(ledger.insert(undelivered(n, &["kubernetes", "bonker"])).0);
-                } else {
-                    file.extend(ledger.settle(&format!("6f1c0a52-{n}-1"), "bonker").unwrap_or_default());
-                }
+                let line = if insert { added(n, &["kubernetes", "bonker"]) } else { settled(n, "bonker") };
+                file.extend(write(&mut ledger, line));
                 states.push(pending(&ledger));
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a small file")]

@@ -11,83 +11,10 @@
 mod journal;
 mod ledger;
 mod pinned;
-mod replay;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use service::error_chain::chain;
-
-use crate::incident::Incident;
-use crate::metrics::JournalCounts;
-use journal::Journal;
-use ledger::Undelivered;
-
-pub(crate) use journal::Receipts;
+pub(crate) use journal::{Deliveries, Receipts};
 pub(crate) use pinned::Pinned;
-
-/// The incidents that sinks have not delivered. Without a usable directory they do not outlive the agent.
-pub(crate) struct Deliveries {
-    journal: Option<Journal>,
-    left_over: Vec<Undelivered>,
-    counts: JournalCounts,
-}
-
-// === impl Deliveries ===
-
-impl Deliveries {
-    pub(crate) fn open(state: Option<&Path>, counts: &JournalCounts) -> Self {
-        let (journal, left_over) = match state.map(|dir| Journal::open(dir, counts.clone())) {
-            None => (None, Vec::new()),
-            Some(Ok((journal, left_over))) => (Some(journal), left_over),
-            Some(Err(error)) => {
-                counts.failed.inc();
-                tracing::error!(error = %chain(&error), "no state is kept: what is not delivered when the agent ends is lost");
-                (None, Vec::new())
-            }
-        };
-        Self {
-            journal,
-            left_over,
-            counts: counts.clone(),
-        }
-    }
-
-    pub(crate) fn receipts(&self, sink: &str) -> Receipts {
-        self.journal
-            .as_ref()
-            .map(|journal| journal.receipts(sink))
-            .unwrap_or_default()
-    }
-
-    /// Call before the incident is offered to these sinks. Its records stay pinned until the journal has it or
-    /// cannot take it.
-    pub(crate) fn record_incident(
-        &self,
-        incident: &Arc<Incident>,
-        sinks: BTreeSet<String>,
-        pinned: &Pinned,
-    ) {
-        let (pinned, stamps) = (pinned.clone(), incident.stamps.clone());
-        let settle = move || pinned.settle(&stamps);
-        match &self.journal {
-            Some(journal) if !sinks.is_empty() => {
-                journal.record_incident(sinks, incident, Box::new(settle));
-            }
-            _ => settle(),
-        }
-    }
-
-    /// Lets the journal write what is queued, for `patience` at most. Every sink must have ended.
-    pub(crate) async fn finish(self, patience: Duration) {
-        if let Some(journal) = self.journal {
-            journal.finish(patience).await;
-        }
-    }
-}

@@ -4,39 +4,40 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::journal::Journal;
-use super::store::StateError;
+use super::Deliveries;
+use super::ledger::{Line, Undelivered};
+use super::store::{StateError, Store};
 use crate::incident::Incident;
 use crate::k8s::fake::incident;
 use crate::metrics::JournalCounts;
 
 const WITHIN: Duration = Duration::from_mins(3);
 
-fn numbered(n: usize) -> Arc<Incident> {
+fn numbered(n: usize) -> Incident {
     let mut incident = incident();
     incident.id = format!("6f1c0a52-{n}-1");
-    Arc::new(incident)
+    incident
 }
 
-fn sinks() -> BTreeSet<String> {
-    BTreeSet::from(["kubernetes".to_owned()])
-}
-
-fn open(dir: &Path) -> (Journal, Vec<String>) {
-    let (journal, undelivered) = Journal::open(dir, JournalCounts::default()).unwrap();
-    let ids = undelivered.into_iter().map(|it| it.incident.id).collect();
-    (journal, ids)
+fn open(dir: &Path) -> (Deliveries, Vec<String>) {
+    let deliveries = Deliveries::open(Some(dir), &JournalCounts::default());
+    let left_over = deliveries.left_over.iter();
+    let ids = left_over.map(|it| it.incident.id.clone()).collect();
+    (deliveries, ids)
 }
 
 /// Records an incident and waits until it is written.
-fn record_and_wait(journal: &Journal, n: usize) {
+fn record_and_wait(deliveries: &Deliveries, n: usize) {
     let (sender, receiver) = channel();
     let then = Box::new(move || sender.send(()).unwrap());
-    journal.record_incident(sinks(), &numbered(n), then);
+    let line = Line::Undelivered(Box::new(Undelivered {
+        sinks: BTreeSet::from(["kubernetes".to_owned()]),
+        incident: numbered(n),
+    }));
+    deliveries.root.send(line, Some(then));
     receiver.recv_timeout(WITHIN).unwrap();
 }
 
@@ -68,10 +69,7 @@ async fn the_next_agent_finds_an_unsettled_incident_once() {
     journal.finish(WITHIN).await;
     let (journal, undelivered) = open(&state);
     assert_eq!(undelivered, ["6f1c0a52-3-1"]);
-    assert!(matches!(
-        Journal::open(&state, JournalCounts::default()),
-        Err(StateError::InUse { .. })
-    ));
+    assert!(matches!(Store::open(&state), Err(StateError::InUse { .. })));
     journal.finish(WITHIN).await;
 }
 
@@ -98,7 +96,7 @@ async fn a_full_disk_delays_no_sink() {
     let (journal, _) = open(dir.path());
     // The next file cannot be made where a directory is, nor the old one be appended to.
     fs::create_dir(dir.path().join("owed.new")).unwrap();
-    let counts = journal.counts.clone();
+    let counts = journal.root.counts.clone();
     let receipts = journal.receipts("kubernetes");
     for n in 0..2000 {
         record_and_wait(&journal, n);

@@ -68,13 +68,7 @@ impl<T> Backlog<T> {
     }
 
     pub(super) fn push(&mut self, job: T, now: Instant, due: Instant) {
-        self.waiting.push_back(Entry {
-            job,
-            born: now,
-            due,
-            backoff: Backoff::default(),
-            known: false,
-        });
+        self.waiting.push_back(Entry::new(job, now, due));
     }
 
     /// When the next job is due.
@@ -90,6 +84,18 @@ impl<T> Backlog<T> {
         }
         let at = self.waiting.iter().position(|entry| entry.due <= now)?;
         self.waiting.remove(at)
+    }
+
+    /// Removes the job with the least key.
+    pub(super) fn remove_first_by<K: Ord>(&mut self, key: impl Fn(&T) -> K) -> Option<Entry<T>> {
+        let entries = self.waiting.iter().enumerate();
+        let (at, _) = entries.min_by_key(|(_, entry)| key(&entry.job))?;
+        self.waiting.remove(at)
+    }
+
+    /// Removes all jobs for which `keep` is false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.waiting.retain(|entry| keep(&entry.job));
     }
 
     /// The server has answered: the pause ends.
@@ -150,6 +156,16 @@ impl<T> Backlog<T> {
 // === impl Entry ===
 
 impl<T> Entry<T> {
+    pub(super) fn new(job: T, now: Instant, due: Instant) -> Self {
+        Self {
+            job,
+            born: now,
+            due,
+            backoff: Backoff::default(),
+            known: false,
+        }
+    }
+
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.born)
     }
@@ -237,6 +253,14 @@ mod tests {
         let entry = backlog.pop_due(now).unwrap();
         assert!(backlog.put_back(entry, ITS_OWN, now + AGE, 1.0).is_err());
         assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn the_job_with_the_least_key_makes_room() {
+        // Neither the first nor the last to come.
+        let mut backlog = backlog(&[2, 1, 3], Instant::now());
+        assert_eq!(backlog.remove_first_by(|job| *job).unwrap().job, 1);
+        assert_eq!(backlog.len(), 2);
     }
 
     #[test]

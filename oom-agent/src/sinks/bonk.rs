@@ -1,28 +1,27 @@
 //! The sink of a bonker: reports over one bidirectional stream, each acknowledged.
 
 mod item;
-mod refused;
 mod secrets;
 mod url;
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, Outcome, StreamBonksRequest};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
+use super::backlog::{Backlog, Entry, Setback};
 use super::backoff::Backoff;
-use super::{Inlet, Plan, QueueCounts, Sink};
-use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
+use super::{Inlet, Plan, Sink, sleep_until};
+use crate::metrics::{Metrics, SinkCounts, WarningCounts};
 use crate::receipts::Receipts;
 use crate::report::Report;
 use item::{STALE, bonk_request, is_news};
-use refused::{RefusedBonks, Unacknowledged};
 use secrets::SecretsError;
 pub(crate) use secrets::{Contradiction, Secrets};
 use service::clock;
@@ -80,14 +79,11 @@ pub(crate) fn start(
             _ => false,
         }),
         others: WARNINGS,
-        other_counts: Some(QueueCounts {
-            offered: Counter::default(),
-            overflowed: warned.unbonked.clone(),
-        }),
+        others_overflowed: Some(warned.unbonked.clone()),
         replay_for: REPLAY_FOR,
-        metrics,
     };
-    Sink::start(plan, |inlet, counts| {
+    let counts = metrics.sink(&plan.name);
+    Sink::start(plan, &counts.clone(), |inlet| {
         let bonker = Bonker {
             endpoint,
             tls,
@@ -97,7 +93,7 @@ pub(crate) fn start(
             counts,
             receipts,
             unanswered: VecDeque::new(),
-            refused: RefusedBonks::default(),
+            refused: Backlog::default(),
         };
         bonker.run()
     })
@@ -113,18 +109,25 @@ struct Bonker {
     counts: SinkCounts,
     receipts: Receipts,
     /// Sent and not acknowledged, oldest first; a new stream sends them again.
-    unanswered: VecDeque<Unacknowledged>,
+    unanswered: VecDeque<Entry<Bonk>>,
     /// Answered FULL or `RATE_LIMITED`; new bonks do not wait for them.
-    refused: RefusedBonks,
+    refused: Backlog<Bonk>,
+}
+
+/// A report that the bonker has not taken yet.
+struct Bonk {
+    report: Report,
+    /// The last refusal.
+    answer: Outcome,
 }
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
-    Secrets(SecretsError),
+    Secrets(#[from] SecretsError),
     #[error("cannot connect")]
-    Connect(#[source] tonic::transport::Error),
+    Connect(#[from] tonic::transport::Error),
     #[error("the stream broke: {} ({:?})", escape::terminal(escape::truncate(.0.message(), SUMMARY_LEN)), .0.code())]
     Stream(Status),
     #[error("the bonker ended the stream")]
@@ -186,10 +189,10 @@ impl Bonker {
         let (mut until, mut open) = (start + time, true);
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(until) => return true,
-                more = self.inlet.incidents.recv_until_shutdown(), if open && self.unanswered.len() < IN_FLIGHT => match more {
+                () = tokio::time::sleep_until(until.into()) => return true,
+                more = self.inlet.incidents.recv(), if open && self.unanswered.len() < IN_FLIGHT => match more {
                     Some(incident) => {
-                        self.unanswered.push_back(Unacknowledged::new(incident.into()));
+                        self.unanswered.push_back(new_entry(incident));
                         until = until.min(start + AT_ONCE);
                     }
                     None if self.is_done() => return false,
@@ -207,23 +210,17 @@ impl Bonker {
     /// stream ended in order.
     async fn run_stream(&mut self, again: bool) -> Result<(), Broken> {
         let silent = |_| Broken::Silent(CONNECT);
-        let endpoint = match self.secrets.read_tls(self.tls).map_err(Broken::Secrets)? {
-            Some(tls) => self
-                .endpoint
-                .clone()
-                .tls_config(tls)
-                .map_err(Broken::Connect)?,
-            None => self.endpoint.clone(),
-        };
-        let token = self.secrets.read_token().map_err(Broken::Secrets)?;
-        let channel: Channel = timeout(CONNECT, endpoint.connect())
-            .await
-            .map_err(silent)?
-            .map_err(Broken::Connect)?;
+        let mut endpoint = self.endpoint.clone();
+        if let Some(tls) = self.secrets.read_tls(self.tls)? {
+            endpoint = endpoint.tls_config(tls)?;
+        }
+        let token = self.secrets.read_token()?;
+        let connected = timeout(CONNECT, endpoint.connect()).await;
+        let channel: Channel = connected.map_err(silent)??;
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT);
         for bonk in self.unanswered.iter().take(IN_FLIGHT) {
             // The channel is as large as what is taken.
-            let _room = requests.try_send(bonk_request(&bonk.report));
+            let _room = requests.try_send(bonk_request(&bonk.job.report));
         }
         let mut client = BonkServiceClient::with_interceptor(channel, token);
         let mut answers = timeout(CONNECT, client.stream_bonks(ReceiverStream::new(outgoing)))
@@ -245,21 +242,21 @@ impl Bonker {
             tokio::select! {
                 biased;
                 answer = next_answer(&mut answers, patience) => self.handle_answer(answer?),
-                more = self.inlet.incidents.recv_until_shutdown(), if open && room => match more {
-                    Some(incident) => self.send_bonk(Unacknowledged::new(incident.into()), &requests)?,
+                more = self.inlet.incidents.recv(), if open && room => match more {
+                    Some(incident) => self.send_bonk(new_entry(incident), &requests)?,
                     None => open = false,
                 },
                 Some(warning) = self.inlet.others.recv(), if open && warns => {
-                    let bonk = Unacknowledged::new(warning);
-                    if is_news(&bonk.report) {
-                        self.send_bonk(bonk, &requests)?;
+                    let entry = new_entry(warning);
+                    if is_news(&entry.job.report) {
+                        self.send_bonk(entry, &requests)?;
                     } else {
-                        self.give_up(&bonk, "a warning that is too old");
+                        self.give_up(&entry.job, "a warning that is too old");
                     }
                 }
                 () = sleep_until(self.refused.next_due()), if room => match self.refused.pop_due(Instant::now()) {
-                    Some(bonk) if is_news(&bonk.report) => self.send_bonk(bonk, &requests)?,
-                    Some(bonk) => self.give_up(&bonk, "it is too old to be sent again"),
+                    Some(entry) if is_news(&entry.job.report) => self.send_bonk(entry, &requests)?,
+                    Some(entry) => self.give_up(&entry.job, "it is too old to be sent again"),
                     None => {}
                 },
             }
@@ -269,11 +266,11 @@ impl Bonker {
 
     fn send_bonk(
         &mut self,
-        bonk: Unacknowledged,
+        entry: Entry<Bonk>,
         requests: &mpsc::Sender<StreamBonksRequest>,
     ) -> Result<(), Broken> {
-        let request = bonk_request(&bonk.report);
-        self.unanswered.push_back(bonk);
+        let request = bonk_request(&entry.job.report);
+        self.unanswered.push_back(entry);
         requests.try_send(request).map_err(|_| Broken::Ended)
     }
 
@@ -290,8 +287,8 @@ impl Bonker {
         let position = self
             .unanswered
             .iter()
-            .position(|bonk| bonk.report.id() == acknowledgement.id);
-        let Some(bonk) = position.and_then(|position| self.unanswered.remove(position)) else {
+            .position(|entry| entry.job.report.id() == acknowledgement.id);
+        let Some(entry) = position.and_then(|position| self.unanswered.remove(position)) else {
             tracing::warn!(
                 id = %escape::terminal(escape::truncate(&acknowledgement.id, 128)),
                 "the bonker acknowledged what was not sent"
@@ -301,14 +298,14 @@ impl Bonker {
         let outcome = acknowledgement.outcome();
         match outcome {
             Outcome::Accepted | Outcome::Duplicate | Outcome::Coalesced | Outcome::Quiet => {
-                self.settle_delivered(&bonk.report, outcome);
+                self.settle_delivered(&entry.job.report, outcome);
             }
-            Outcome::Full | Outcome::RateLimited => self.keep_refused(bonk, outcome),
+            Outcome::Full | Outcome::RateLimited => self.keep_refused(entry, outcome),
             _ => {
-                self.settle_failed(&bonk.report);
+                self.settle_failed(&entry.job.report);
                 let answer = escape::truncate(&acknowledgement.message, SUMMARY_LEN);
                 tracing::warn!(
-                    incident = bonk.report.id(),
+                    incident = entry.job.report.id(),
                     outcome = outcome.as_str_name(),
                     answer = %escape::terminal(answer),
                     "bonk not taken"
@@ -337,24 +334,35 @@ impl Bonker {
     }
 
     /// Keeps a bonk for later: the bonker has no room, or limits the rate.
-    fn keep_refused(&mut self, mut bonk: Unacknowledged, answer: Outcome) {
+    fn keep_refused(&mut self, mut entry: Entry<Bonk>, answer: Outcome) {
+        let bonk = &mut entry.job;
         bonk.answer = answer;
         let (incident, outcome) = (bonk.report.id(), answer.as_str_name());
         tracing::debug!(incident, outcome, "bonk refused for now");
         if bonk.report.is_warning() {
-            self.give_up(&bonk, "a warning is sent once");
+            self.give_up(bonk, "a warning is sent once");
             return;
         }
         if !is_news(&bonk.report) {
-            self.give_up(&bonk, "it is too old to be sent again");
+            self.give_up(bonk, "it is too old to be sent again");
             return;
         }
-        if let Some(bonk) = self.refused.push(bonk, Instant::now(), fastrand::f64()) {
-            self.give_up(&bonk, "too many wait to be sent again");
+        if !self.refused.has_room() {
+            let oldest = self.refused.remove_first_by(|bonk| bonk.report.stamp_ns());
+            if let Some(oldest) = oldest {
+                self.give_up(&oldest.job, "too many wait to be sent again");
+            }
+        }
+        let (now, chance) = (Instant::now(), fastrand::f64());
+        let kept = self
+            .refused
+            .put_back(entry, Setback::default(), now, chance);
+        if let Err(bonk) = kept {
+            self.give_up(&bonk, "it is too old to be sent again");
         }
     }
 
-    fn give_up(&self, bonk: &Unacknowledged, why: &'static str) {
+    fn give_up(&self, bonk: &Bonk, why: &'static str) {
         let (incident, outcome) = (bonk.report.id(), bonk.answer.as_str_name());
         self.settle_failed(&bonk.report);
         if bonk.report.is_warning() {
@@ -374,31 +382,31 @@ impl Bonker {
     }
 
     fn drop_stale(&mut self) {
+        let mut stale = Vec::new();
         // A warning is sent once.
-        let all = self.unanswered.len();
-        self.unanswered.retain(|bonk| !bonk.report.is_warning());
-        let warnings = all - self.unanswered.len();
-        self.warned.unbonked.inc_by(warnings as u64);
-        let before = self.unanswered.len() + self.refused.len();
-        let receipts = &self.receipts;
-        let keep = |bonk: &Unacknowledged| {
-            let is_news = is_news(&bonk.report);
-            if !is_news {
-                receipts.settle(bonk.report.id());
-            }
-            is_news
+        let mut keep = |bonk: &Bonk| {
+            let is_kept = !bonk.report.is_warning() && is_news(&bonk.report);
+            stale.extend((!is_kept).then(|| bonk.report.clone()));
+            is_kept
         };
-        self.unanswered.retain(keep);
+        self.unanswered.retain(|entry| keep(&entry.job));
         self.refused.retain(keep);
-        let dropped = before - self.unanswered.len() - self.refused.len();
+        for report in &stale {
+            self.settle_failed(report);
+        }
+        let dropped = stale.iter().filter(|it| !it.is_warning()).count();
         if dropped > 0 {
-            self.counts.failed.inc_by(dropped as u64);
             tracing::warn!(
                 dropped,
                 "bonks given up: too old (of kills, after {STALE:?})"
             );
         }
     }
+}
+
+fn new_entry(report: Report) -> Entry<Bonk> {
+    let (answer, now) = (Outcome::Unspecified, Instant::now());
+    Entry::new(Bonk { report, answer }, now, now)
 }
 
 /// Reads the next answer; `patience` bounds the wait where one is due.
@@ -416,13 +424,5 @@ async fn next_answer(
         Err(status) => Err(Broken::Stream(status)),
         Ok(None) => Err(Broken::Ended),
         Ok(Some(answer)) => Ok(answer.acknowledgement),
-    }
-}
-
-/// Pending forever without a time.
-async fn sleep_until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

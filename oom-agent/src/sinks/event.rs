@@ -4,16 +4,15 @@
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use service::clock;
 use service::error_chain::chain;
 
 use super::backlog::{Backlog, Entry, Setback};
-use super::{Inlet, Plan, Sink};
-use crate::incident::{Container, Incident, Pod};
-use crate::k8s::{Job, RecordError, Recorder, Written};
+use super::{Inlet, Plan, Sink, sleep_until};
+use crate::incident::{Container, Pod};
+use crate::k8s::{Admitted, Job, RecordError, Recorder, Written};
 use crate::metrics::{EventCounts, Metrics, SinkCounts};
 use crate::receipts::Receipts;
 use crate::report::Report;
@@ -53,11 +52,11 @@ pub(crate) fn start(
         name: NAME.to_owned(),
         accepts: Box::new(move |report| warns || !report.is_warning()),
         others: OTHERS,
-        other_counts: None,
+        others_overflowed: None,
         replay_for: REPLAY_FOR,
-        metrics,
     };
-    Sink::start(plan, |inlet, counts| {
+    let counts = metrics.sink(&plan.name);
+    Sink::start(plan, &counts.clone(), |inlet| {
         run(connect, find_name, inlet, counts, events, receipts)
     })
 }
@@ -73,9 +72,9 @@ async fn run(
     let Some(recorder) = connect.await else {
         loop {
             tokio::select! {
-                incident = inlet.incidents.recv_until_shutdown() => match incident {
+                incident = inlet.incidents.recv() => match incident {
                     Some(incident) => {
-                        receipts.settle(&incident.id);
+                        receipts.settle(incident.id());
                         counts.skipped.inc()
                     }
                     None => return,
@@ -99,27 +98,21 @@ async fn run(
         let next = writer.backlog.next_due();
         let has_room_for_others = !writer.ending && writer.backlog.len() < OTHERS_IN_BACKLOG;
         tokio::select! {
-            incident = incidents.recv_until_shutdown(), if !writer.ending && writer.backlog.has_room() => {
+            incident = incidents.recv(), if !writer.ending && writer.backlog.has_room() => {
                 if let Some(incident) = incident {
-                    writer.add_incident(&incident);
+                    writer.add_report(&incident);
                 } else {
                     writer.ending = true;
                     writer.backlog.make_all_due(Instant::now());
                 }
             }
-            Some(report) = others.recv(), if has_room_for_others => writer.add_other(&report),
-            () = sleep_until(next), if next.is_some() => {
+            Some(report) = others.recv(), if has_room_for_others => writer.add_report(&report),
+            () = sleep_until(next) => {
                 if let Some(entry) = writer.backlog.pop_due(Instant::now()) {
                     writer.write_event(entry).await;
                 }
             }
         }
-    }
-}
-
-async fn sleep_until(next: Option<Instant>) {
-    if let Some(next) = next {
-        tokio::time::sleep_until(next.into()).await;
     }
 }
 
@@ -142,35 +135,32 @@ struct Writer<F> {
 // === impl Writer ===
 
 impl<F: Fn(&str) -> Option<Names>> Writer<F> {
-    fn add_incident(&mut self, incident: &Arc<Incident>) {
+    fn add_report(&mut self, report: &Report) {
         let now = Instant::now();
-        let admitted = self.recorder.admit(&Arc::clone(incident).into(), now);
-        let is_event = |(job, _): &&(Job, Instant)| matches!(job, Job::Event(_));
-        let own = admitted.jobs.iter().filter(is_event).count() as u64;
-        let all = own + admitted.held_back;
-        // The incident itself is counted as one already.
-        self.counts.offered.inc_by(all.saturating_sub(1));
+        let admitted = self.recorder.admit(report, now);
         self.counts.held_back.inc_by(admitted.held_back);
-        if all == 0 {
-            self.counts.skipped.inc();
-            tracing::debug!(incident = incident.id, "no Event: nothing to write it on");
-        }
-        if own == 0 {
-            self.receipts.settle(&incident.id);
-        } else {
-            *self.open.entry(incident.id.clone()).or_default() += own;
+        if report.kills().is_some() {
+            self.open_incident(report.id(), &admitted);
         }
         for (job, due) in admitted.jobs {
             self.backlog.push(job, now, due);
         }
     }
 
-    fn add_other(&mut self, report: &Report) {
-        let now = Instant::now();
-        let admitted = self.recorder.admit(report, now);
-        self.counts.held_back.inc_by(admitted.held_back);
-        for (job, due) in admitted.jobs {
-            self.backlog.push(job, now, due);
+    fn open_incident(&mut self, id: &str, admitted: &Admitted) {
+        let is_event = |(job, _): &&(Job, Instant)| matches!(job, Job::Event(_));
+        let own = admitted.jobs.iter().filter(is_event).count() as u64;
+        let all = own + admitted.held_back;
+        // The incident itself is counted as one already.
+        self.counts.offered.inc_by(all.saturating_sub(1));
+        if all == 0 {
+            self.counts.skipped.inc();
+            tracing::debug!(incident = id, "no Event: nothing to write it on");
+        }
+        if own == 0 {
+            self.receipts.settle(id);
+        } else {
+            *self.open.entry(id.to_owned()).or_default() += own;
         }
     }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -52,8 +52,6 @@ pub(crate) struct Lines {
     /// `None` once it has ended.
     out: Mutex<Option<Out>>,
     unwritten: Counter,
-    queued: Arc<AtomicU64>,
-    ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 struct Out {
@@ -62,6 +60,8 @@ struct Out {
     queue: SyncSender<Vec<u8>>,
     /// Lines in the queue, the one that is being written included.
     queued: Arc<AtomicU64>,
+    /// The thread has ended.
+    ended: oneshot::Receiver<()>,
 }
 
 // === impl Style ===
@@ -123,11 +123,10 @@ impl Lines {
             out: Mutex::new(Some(Out {
                 pipe,
                 queue,
-                queued: Arc::clone(&queued),
+                queued,
+                ended,
             })),
-            queued,
             unwritten,
-            ended: Mutex::new(Some(ended)),
         })
     }
 
@@ -158,7 +157,7 @@ impl Lines {
         let written = line.and_then(|mut line| {
             line.push(b'\n');
             // One at a time: lines must not mix.
-            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut out = self.lock();
             let ended = || io::Error::other("the sink was shut down");
             out.as_mut().ok_or_else(ended)?.write(line)
         });
@@ -170,25 +169,29 @@ impl Lines {
 
     /// Lets the thread write what is queued, for `patience` at most.
     pub(crate) async fn finish(&self, patience: Duration) {
-        let take = |out: &Mutex<Option<Out>>| {
-            drop(out.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let out = self.lock().take();
+        let Some(Out {
+            queue,
+            queued,
+            ended,
+            ..
+        }) = out
+        else {
+            return;
         };
-        take(&self.out);
-        let ended = self
-            .ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(ended) = ended
-            && timeout(patience, ended).await.is_err()
-        {
-            let lost = self.queued.load(Ordering::Relaxed);
+        drop(queue);
+        if timeout(patience, ended).await.is_err() {
+            let lost = queued.load(Ordering::Relaxed);
             self.unwritten.inc_by(lost);
             tracing::error!(
                 lost,
                 "standard output stalls: what was queued for it is lost"
             );
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Out>> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn format_human(&self, report: &Report) -> String {
@@ -342,9 +345,12 @@ mod tests {
         lines.style.format = Format::Human;
         let mut incident = incident(1);
         incident.victims = vec![Victim {
-            pid: 4242,
-            comm: Some("tail".to_owned()),
-            cmdline: Some(vec!["tail".to_owned(), "/dev/zero".to_owned()]),
+            process: oom_capture::Process {
+                pid: 4242,
+                comm: Some("tail".to_owned()),
+                cmdline: Some(vec!["tail".to_owned(), "/dev/zero".to_owned()]),
+                ..oom_capture::Process::default()
+            },
             ..Victim::default()
         }];
         incident.before = Some(leak());
@@ -413,7 +419,12 @@ mod tests {
         for n in 0..40 {
             lines.offer(&report(n));
         }
-        let queued = lines.queued.load(Ordering::Relaxed);
+        let queued = lines
+            .lock()
+            .as_ref()
+            .unwrap()
+            .queued
+            .load(Ordering::Relaxed);
         assert!(queued > 0);
         lines.finish(Duration::from_millis(50)).await;
         assert_eq!(lines.unwritten.get(), queued);

@@ -10,11 +10,10 @@ mod line;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use backoff::Backoff;
@@ -25,8 +24,7 @@ pub(crate) use event::start as start_events;
 pub use line::Format;
 pub(crate) use line::{Lines, Style};
 
-use crate::incident::Incident;
-use crate::metrics::{Counter, Metrics, SinkCounts};
+use crate::metrics::{Counter, SinkCounts};
 use crate::report::Report;
 
 /// The queue of incidents of one sink.
@@ -40,49 +38,47 @@ pub(crate) struct Sinks {
 
 /// A sink with a queue; its task writes.
 pub(crate) struct Sink {
-    name: String,
-    accepts: Accepts,
-    incidents: Sender<Arc<Incident>>,
+    plan: Plan,
     counts: SinkCounts,
-    /// Reports that are no incident have a queue of their own, so that they take no room of the kills'.
-    others: Sender<Report>,
-    other_counts: QueueCounts,
-    shutdown: CancellationToken,
-    task: Mutex<Option<AbortOnDropHandle<()>>>,
-    replay_for: Duration,
+    /// `None` once it is shut down.
+    running: Mutex<Option<Running>>,
 }
 
 /// The parts of a sink.
-struct Plan<'a> {
+struct Plan {
     name: String,
     accepts: Accepts,
     /// The queue of reports that are no incident.
     others: usize,
-    /// Their counters; `None`: those of the incidents.
-    other_counts: Option<QueueCounts>,
+    /// Counts those that found no room, where they are not counted with the incidents.
+    others_overflowed: Option<Counter>,
     /// An older incident is not offered again after a restart.
     replay_for: Duration,
-    metrics: &'a Metrics,
 }
 
 /// Which reports a sink takes.
 type Accepts = Box<dyn Fn(&Report) -> bool + Send + Sync>;
 
-struct QueueCounts {
-    offered: Counter,
-    overflowed: Counter,
+/// Its queues end when it is dropped.
+struct Running {
+    incidents: Sender<Report>,
+    /// Reports that are no incident have a queue of their own, so that they take no room of the kills'.
+    others: Sender<Report>,
+    task: AbortOnDropHandle<()>,
 }
 
-/// The receivers of both queues.
+/// The receivers of both queues, which end when the sink is shut down.
 struct Inlet {
-    incidents: Incidents,
+    incidents: Receiver<Report>,
     others: Receiver<Report>,
 }
 
-/// Incidents, until the sink is shut down and its queue is empty.
-struct Incidents {
-    queue: Receiver<Arc<Incident>>,
-    shutdown: CancellationToken,
+/// Pending forever without a time.
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 // === impl Sinks ===
@@ -109,13 +105,16 @@ impl Sinks {
     /// Offers a report of that age once more. False: the sink is gone, or the report too old for it.
     pub(crate) fn offer_again(&self, sink: &str, report: &Report, age: Duration) -> bool {
         let mut sinks = self.queued.iter();
-        let sink = sinks.find(|it| it.name == sink && age < it.replay_for);
+        let sink = sinks.find(|it| it.plan.name == sink && age < it.plan.replay_for);
         sink.inspect(|sink| sink.offer(report)).is_some()
     }
 
     /// The names of the sinks with a queue.
     pub(crate) fn queued_names(&self) -> BTreeSet<String> {
-        self.queued.iter().map(|sink| sink.name.clone()).collect()
+        self.queued
+            .iter()
+            .map(|sink| sink.plan.name.clone())
+            .collect()
     }
 
     /// Lets every sink finish what is queued, for `patience` at most.
@@ -129,87 +128,69 @@ impl Sinks {
 // === impl Sink ===
 
 impl Sink {
-    fn start<F>(plan: Plan<'_>, run: impl FnOnce(Inlet, SinkCounts) -> F) -> Self
+    fn start<F>(plan: Plan, counts: &SinkCounts, run: impl FnOnce(Inlet) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (incidents, incident_receiver) = channel(QUEUE);
         let (others, other_receiver) = channel(plan.others);
-        let counts = plan.metrics.sink(&plan.name);
-        let shutdown = CancellationToken::new();
-        let inlet = Inlet {
-            incidents: Incidents {
-                queue: incident_receiver,
-                shutdown: shutdown.clone(),
-            },
+        let task = tokio::spawn(run(Inlet {
+            incidents: incident_receiver,
             others: other_receiver,
-        };
-        let task = tokio::spawn(run(inlet, counts.clone()));
-        let as_incidents = || QueueCounts {
-            offered: counts.offered.clone(),
-            overflowed: counts.overflowed.clone(),
-        };
+        }));
         Self {
-            name: plan.name,
-            accepts: plan.accepts,
-            incidents,
-            others,
-            other_counts: plan.other_counts.unwrap_or_else(as_incidents),
-            counts,
-            shutdown,
-            task: Mutex::new(Some(AbortOnDropHandle::new(task))),
-            replay_for: plan.replay_for,
+            plan,
+            counts: counts.clone(),
+            running: Mutex::new(Some(Running {
+                incidents,
+                others,
+                task: AbortOnDropHandle::new(task),
+            })),
         }
     }
 
     /// Never waits: a full queue drops the report and counts it.
     pub(crate) fn offer(&self, report: &Report) {
-        if !(self.accepts)(report) {
+        if !(self.plan.accepts)(report) {
             return;
         }
-        if let Report::Incident(incident) = report {
+        let kill = report.kills();
+        let overflowed = self.plan.others_overflowed.as_ref();
+        let overflowed = overflowed.filter(|_| kill.is_none());
+        if overflowed.is_none() {
             self.counts.offered.inc();
-            if self.incidents.try_send(Arc::clone(incident)).is_err() {
-                self.counts.overflowed.inc();
-                tracing::warn!(sink = %self.name, incident = incident.id, "queue full: incident dropped");
-            }
+        }
+        let is_queued = self.lock().as_ref().is_some_and(|running| {
+            let is_kill = kill.is_some();
+            let queue = if is_kill {
+                &running.incidents
+            } else {
+                &running.others
+            };
+            queue.try_send(report.clone()).is_ok()
+        });
+        if is_queued {
             return;
         }
-        self.other_counts.offered.inc();
-        if self.others.try_send(report.clone()).is_err() {
-            self.other_counts.overflowed.inc();
+        overflowed.unwrap_or(&self.counts.overflowed).inc();
+        if let Some(incident) = kill {
+            tracing::warn!(sink = %self.plan.name, incident = incident.id, "queue full: incident dropped");
         }
     }
 
     /// Lets the sink finish its queue. Dropping the future gives up the rest.
     pub(crate) async fn finish(&self) -> SinkCounts {
-        self.shutdown.cancel();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        // The queues end here, and with them the task.
+        let task = self.lock().take().map(|running| running.task);
         if let Some(task) = task
             && let Err(error) = task.await
         {
-            tracing::error!(sink = %self.name, %error, "sink ended badly");
+            tracing::error!(sink = %self.plan.name, %error, "sink ended badly");
         }
         self.counts.clone()
     }
-}
 
-// === impl Incidents ===
-
-impl Incidents {
-    /// `None` once the sink is shut down and its queue is empty.
-    async fn recv_until_shutdown(&mut self) -> Option<Arc<Incident>> {
-        tokio::select! {
-            biased;
-            incident = self.queue.recv() => incident,
-            () = self.shutdown.cancelled(), if !self.queue.is_closed() => {
-                self.queue.close();
-                self.queue.recv().await
-            }
-        }
+    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -33,8 +33,11 @@ pub(super) fn incident(n: u32) -> Arc<Incident> {
     Arc::new(Incident {
         victim_count: 1,
         victims: vec![Victim {
-            pid: 4242,
-            comm: Some("tail".to_owned()),
+            process: oom_capture::Process {
+                pid: 4242,
+                comm: Some("tail".to_owned()),
+                ..oom_capture::Process::default()
+            },
             pod: Some(Pod {
                 namespace: Some("shop".to_owned()),
                 name: Some("hungry".to_owned()),

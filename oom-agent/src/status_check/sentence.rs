@@ -123,10 +123,7 @@ fn describe_victims(mismatch: &Mismatch) -> String {
 }
 
 fn container_name(container: &Container) -> String {
-    match &container.name {
-        Some(name) => shown(name),
-        None => shown(escape::truncate(&container.id, 12)),
-    }
+    shown(container.label())
 }
 
 fn shown_reason(reason: &str) -> String {
@@ -138,6 +135,5 @@ fn shown_reason(reason: &str) -> String {
 }
 
 fn shown(text: &str) -> String {
-    let text = escape::terminal(escape::truncate(text, NAME_LEN)).to_string();
-    escape::truncate(&text, NAME_LEN).to_owned()
+    escape::terminal_bounded(text, NAME_LEN)
 }

@@ -46,11 +46,14 @@ fn pod() -> Pod {
 
 pub(super) fn victim(name: &str, namespace_pid: u32) -> Victim {
     Victim {
-        pid: 4242,
-        comm: Some("tail".to_owned()),
-        namespace_pid: Some(namespace_pid),
+        process: oom_capture::Process {
+            pid: 4242,
+            comm: Some("tail".to_owned()),
+            namespace_pid: Some(namespace_pid),
+            cgroup: Some(format!("/kubepods/pod{UID}/{name}")),
+            ..oom_capture::Process::default()
+        },
         first_process: Some(namespace_pid == 1),
-        cgroup: Some(format!("/kubepods/pod{UID}/{name}")),
         container: Some(container(name)),
         pod: Some(pod()),
         ..Victim::default()
@@ -459,7 +462,8 @@ fn a_container_whose_kill_may_have_been_missed_is_no_phantom() {
     assert_eq!(labels(&judged[1]), ["unwatched"]);
     // A victim without a known container.
     let mut unknown = victim("main", 1);
-    (unknown.cgroup, unknown.container, unknown.pod) = (None, None, None);
+    unknown.process.cgroup = None;
+    (unknown.container, unknown.pod) = (None, None);
     let main = incident(vec![victim("main", 1), unknown], Scope::Pod);
     let judged = judge_twice(&mut pending(), &main, [&both, &both]);
     assert_eq!(labels(&judged[1]), ["unwatched"]);

@@ -15,9 +15,6 @@ use service::error_chain::chain;
 /// Process ids of those that got a signal, in a line.
 const PIDS: usize = 16;
 
-/// As much of a container's id as distinguishes it from others.
-const ID_LEN: usize = 12;
-
 /// The longest text of an error, in bytes.
 const ERROR_LEN: usize = 256;
 
@@ -106,10 +103,7 @@ impl Warning {
     pub(crate) fn sentence(&self) -> String {
         let sample = &self.crossing.sample;
         let mut text = match &self.container {
-            Some(container) => {
-                let id = escape::truncate(&container.id, ID_LEN);
-                format!("container {}", container.name.as_deref().unwrap_or(id))
-            }
+            Some(container) => format!("container {}", container.label()),
             None => String::new(),
         };
         match &self.pod {

@@ -1,6 +1,7 @@
 //! A kill as an Event and as an incident. Pure.
 
 use jiff::Timestamp;
+use oom_capture::Process;
 
 use super::kills::StatusKill;
 use crate::incident::{Container, Incident, Outcome, Pod, Victim};
@@ -9,8 +10,8 @@ use crate::k8s::NewEvent;
 /// That of kubernetes-oom-event-generator, so that alerts on it keep working.
 const REASON: &str = "PreviousContainerWasOOMKilled";
 
-/// Fields of an incident that the API server does not know.
-const UNKNOWN: [&str; 19] = [
+/// Fields of an incident that the API server does not know, beside those that the kernel has of a victim.
+const UNKNOWN: [&str; 11] = [
     "memory",
     "before",
     "scope",
@@ -21,19 +22,8 @@ const UNKNOWN: [&str; 19] = [
     "oom",
     "trigger",
     "victims[0].pid",
-    "victims[0].comm",
-    "victims[0].cmdline",
-    "victims[0].parent_pid",
-    "victims[0].namespace_pid",
-    "victims[0].start_boot_ns",
-    "victims[0].uid",
-    "victims[0].oom_score_adj",
-    "victims[0].rss_bytes",
     "victims[0].first_process",
 ];
-
-/// Unknown as well, but the pod and the container are known.
-const NO_CGROUP: &str = "victims[0].cgroup";
 
 /// With the id of the instance that died.
 pub(super) fn new_event(kill: &StatusKill) -> NewEvent {
@@ -59,8 +49,10 @@ pub(super) fn new_event(kill: &StatusKill) -> NewEvent {
 pub(super) fn status_incident(kill: &StatusKill, now: Timestamp, now_ns: u64) -> Incident {
     let some = |text: &str| Some(text.to_owned());
     let reason = "the API server does not know it";
-    let unknown = UNKNOWN.into_iter().chain([NO_CGROUP]);
-    let mut degraded: Vec<String> = unknown.map(|field| format!("{field}: {reason}")).collect();
+    let unknown = UNKNOWN.iter().map(|field| format!("{field}: {reason}"));
+    let of_victim = Process::default().missing_fields();
+    let of_victim = of_victim.map(|field| format!("victims[0].{field}: {reason}"));
+    let mut degraded: Vec<String> = unknown.chain(of_victim).collect();
     degraded.push("time: the second in which the container ended, by its node's clock".to_owned());
     if kill.node.is_none() {
         degraded.push("node: the pod's spec names none".to_owned());

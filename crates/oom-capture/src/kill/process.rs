@@ -14,7 +14,7 @@ pub struct Trigger {
 }
 
 /// A process that was killed. What is not known is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// tgid in the initial PID namespace.
     pub pid: u32,
@@ -39,6 +39,7 @@ pub struct Process {
     /// Path from the root of the memory controller's hierarchy.
     pub cgroup: Option<String>,
     /// Depth of its PID namespace; 0 is the host's.
+    #[serde(skip)]
     pub namespace_level: Option<u32>,
 }
 
@@ -51,6 +52,41 @@ pub struct Rss {
     pub file: u64,
     /// Shared memory and tmpfs.
     pub shmem: u64,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// The fields that should be known and are not. The environment is read on request only.
+    pub fn missing_fields(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let fields = [
+            ("comm", self.comm.is_none()),
+            ("parent_pid", self.parent_pid.is_none()),
+            ("namespace_pid", self.namespace_pid.is_none()),
+            ("start_boot_ns", self.start_boot_ns.is_none()),
+            ("uid", self.uid.is_none()),
+            ("oom_score_adj", self.oom_score_adj.is_none()),
+            ("rss_bytes", self.rss_bytes.is_none()),
+            ("cgroup", self.cgroup.is_none()),
+            ("cmdline", self.cmdline.is_none()),
+        ];
+        let missing = fields.into_iter().filter(|(_, is_missing)| *is_missing);
+        missing.map(|(field, _)| field)
+    }
+
+    /// Takes over what only another reading of the same process has.
+    pub fn fill_from(&mut self, other: Self) {
+        self.comm = self.comm.take().or(other.comm);
+        self.cmdline = self.cmdline.take().or(other.cmdline);
+        self.parent_pid = self.parent_pid.or(other.parent_pid);
+        self.namespace_pid = self.namespace_pid.or(other.namespace_pid);
+        self.namespace_level = self.namespace_level.or(other.namespace_level);
+        self.start_boot_ns = self.start_boot_ns.or(other.start_boot_ns);
+        self.uid = self.uid.or(other.uid);
+        self.oom_score_adj = self.oom_score_adj.or(other.oom_score_adj);
+        self.rss_bytes = self.rss_bytes.or(other.rss_bytes);
+        self.cgroup = self.cgroup.take().or(other.cgroup);
+    }
 }
 
 // === impl Rss ===

@@ -188,17 +188,8 @@ impl Victim {
     /// Takes over what only the trigger's reading of the same victim has, and its memory: that reading is from the
     /// mark, and the victim may have freed memory since.
     pub(super) fn fill_from(&mut self, other: Self) {
-        let (mine, theirs) = (&mut self.process, other.process);
-        mine.comm = mine.comm.take().or(theirs.comm);
-        mine.cmdline = mine.cmdline.take().or(theirs.cmdline);
-        mine.parent_pid = mine.parent_pid.or(theirs.parent_pid);
-        mine.namespace_pid = mine.namespace_pid.or(theirs.namespace_pid);
-        mine.namespace_level = mine.namespace_level.or(theirs.namespace_level);
-        mine.start_boot_ns = mine.start_boot_ns.or(theirs.start_boot_ns);
-        mine.uid = mine.uid.or(theirs.uid);
-        mine.oom_score_adj = mine.oom_score_adj.or(theirs.oom_score_adj);
-        mine.rss_bytes = theirs.rss_bytes.or(mine.rss_bytes);
-        mine.cgroup = mine.cgroup.take().or(theirs.cgroup);
+        self.process.rss_bytes = other.process.rss_bytes.or(self.process.rss_bytes);
+        self.process.fill_from(other.process);
         self.parent_above = self.parent_above.or(other.parent_above);
         self.reaper_above = self.reaper_above.or(other.reaper_above);
         if !other.levels.is_empty() {
@@ -213,25 +204,13 @@ impl Victim {
             return;
         }
         let reason = self.missing.join("; ");
-        let victim = &self.process;
-        let missing = [
-            ("comm", victim.comm.is_none()),
-            ("parent_pid", victim.parent_pid.is_none()),
-            ("namespace_pid", victim.namespace_pid.is_none()),
-            ("start_boot_ns", victim.start_boot_ns.is_none()),
-            ("uid", victim.uid.is_none()),
-            ("oom_score_adj", victim.oom_score_adj.is_none()),
-            ("rss_bytes", victim.rss_bytes.is_none()),
-            ("cgroup", victim.cgroup.is_none()),
-            ("cmdline", victim.cmdline.is_none()),
-        ];
-        for (field, missing) in missing {
+        for field in self.process.missing_fields() {
             let is_noted = self.degraded.iter().any(|entry| {
                 entry
                     .strip_prefix(field)
                     .is_some_and(|rest| rest.starts_with(':'))
             });
-            if missing && !is_noted {
+            if !is_noted {
                 self.degraded.push(format!("{field}: {reason}"));
             }
         }

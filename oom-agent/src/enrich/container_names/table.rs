@@ -1,6 +1,6 @@
 //! The containers with names, and the queries for the others. Pure: time and chance are arguments.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::cri::ContainerInfo;
@@ -22,8 +22,8 @@ const GONE: Duration = Duration::from_mins(2);
 #[derive(Debug, Default)]
 pub(super) struct Table {
     known: HashMap<String, KnownContainer>,
-    /// Containers without cgroups, in the order of their removal: the first is dropped first.
-    gone: VecDeque<String>,
+    /// How many removals were counted.
+    removals: u64,
     requested: HashMap<String, Request>,
     /// Containers that found no room.
     pub(super) dropped: u64,
@@ -32,10 +32,8 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct KnownContainer {
     found: ContainerInfo,
-    /// Its cgroup exists.
-    lives: bool,
-    /// It is in `gone`, although it may live again.
-    is_queued: bool,
+    /// The number of its removal; `None` while its cgroup exists.
+    removed: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -58,7 +56,7 @@ impl Table {
     /// A known container is queried for again: it may have another name by now.
     pub(super) fn add_cgroup(&mut self, id: &str, now: Instant) {
         if let Some(known) = self.known.get_mut(id) {
-            known.lives = true;
+            known.removed = None;
         }
         if let Some(request) = self.request_mut(id, now) {
             request.lives = true;
@@ -74,8 +72,8 @@ impl Table {
             }
         }
         if let Some(known) = self.known.get_mut(id) {
-            known.lives = false;
-            queue_gone(&mut self.gone, id, known);
+            self.removals += 1;
+            known.removed = Some(self.removals);
         }
     }
 
@@ -103,30 +101,21 @@ impl Table {
             self.dropped += 1;
             return;
         }
-        let known = self.known.entry(id.clone()).or_insert(KnownContainer {
-            found,
-            lives,
-            is_queued: false,
-        });
-        if !lives {
-            queue_gone(&mut self.gone, &id, known);
-        }
+        self.removals += 1;
+        let removed = (!lives).then_some(self.removals);
+        self.known.insert(id, KnownContainer { found, removed });
     }
 
     /// Drops the container that was removed first. False: all live.
     fn drop_one(&mut self) -> bool {
-        while let Some(id) = self.gone.pop_front() {
-            match self.known.get_mut(&id) {
-                Some(known) if known.lives => known.is_queued = false,
-                Some(_) => {
-                    self.known.remove(&id);
-                    self.dropped += 1;
-                    return true;
-                }
-                None => {}
-            }
-        }
-        false
+        let removed = self.known.iter();
+        let removed = removed.filter_map(|(id, known)| Some((known.removed?, id)));
+        let Some(id) = removed.min().map(|(_, id)| id.clone()) else {
+            return false;
+        };
+        self.known.remove(&id);
+        self.dropped += 1;
+        true
     }
 
     /// After a failed query; `is_unknown`: every runtime answered, and none knows it.
@@ -178,14 +167,6 @@ impl Table {
             self.requested.insert(id.to_owned(), request);
         }
         self.requested.get_mut(id)
-    }
-}
-
-/// Each container once.
-fn queue_gone(gone: &mut VecDeque<String>, id: &str, known: &mut KnownContainer) {
-    if !known.is_queued {
-        known.is_queued = true;
-        gone.push_back(id.to_owned());
     }
 }
 
@@ -297,7 +278,7 @@ mod tests {
             table.remove_cgroup(&id);
         }
         assert!(table.get("lives").is_some() && table.get("restarted").is_some());
-        assert!(table.known_len() <= KNOWN && table.gone.len() <= KNOWN);
+        assert!(table.known_len() <= KNOWN);
     }
 
     #[test]

@@ -67,7 +67,10 @@ fn labelled() -> proto::cri::Container {
 /// With a victim in each of these cgroups.
 fn incident(cgroups: &[&str]) -> Incident {
     let victim = |path: &&str| Victim {
-        cgroup: Some((*path).to_owned()),
+        process: oom_capture::Process {
+            cgroup: Some((*path).to_owned()),
+            ..oom_capture::Process::default()
+        },
         container: cgroup::parse_path(path).container_id.map(|id| Container {
             id,
             ..Container::default()

@@ -144,10 +144,7 @@ fn comm_or_default(victim: &Victim) -> String {
 }
 
 fn container_name(container: &Container) -> String {
-    match &container.name {
-        Some(name) => escape_and_cut(name, CONTAINER_LEN),
-        None => escape::terminal(escape::truncate(&container.id, 12)).to_string(),
-    }
+    escape_and_cut(container.label(), CONTAINER_LEN)
 }
 
 fn pod_name(pod: &Pod) -> String {

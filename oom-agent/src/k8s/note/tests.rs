@@ -587,7 +587,7 @@ fn unknown_fields_are_named_as_unknown() {
     incident.limit_bytes = None;
     incident.outcome = Outcome::Unknown;
     let victim = &mut incident.victims[0];
-    (victim.comm, victim.rss_bytes) = (None, None);
+    (victim.process.comm, victim.process.rss_bytes) = (None, None);
     victim.container.as_mut().unwrap().name = None;
     victim.container.as_mut().unwrap().id = "17db96a24ae1e9dd".to_owned();
     check(

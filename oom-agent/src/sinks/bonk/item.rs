@@ -16,9 +16,6 @@ pub(super) const STALE: Duration = Duration::from_mins(5);
 /// An older warning has been seen otherwise, or become a kill.
 const STALE_WARNING: Duration = Duration::from_secs(10);
 
-/// The length of a short container id, as container CLIs print it.
-const ID_LEN: usize = 12;
-
 /// Whether the report is young enough to be bonked.
 pub(super) fn is_news(report: &Report) -> bool {
     let age = clock::monotonic_ns().saturating_sub(report.stamp_ns().unwrap_or_default());
@@ -42,7 +39,7 @@ pub(super) fn bonk_request(report: &Report) -> StreamBonksRequest {
         node: report.node().to_owned(),
         namespace: text(pod.and_then(|pod| pod.namespace.as_ref())),
         pod: text(pod.and_then(|pod| pod.name.as_ref())),
-        container: container.map(name_or_short_id).unwrap_or_default(),
+        container: container.map_or("", Container::label).to_owned(),
         summary: escape::truncate(&report.sentence(), SUMMARY_LEN).to_owned(),
         severity: report_severity(report).into(),
         comm: text(victim.and_then(|victim| victim.comm.as_ref())),
@@ -63,12 +60,6 @@ fn report_severity(report: &Report) -> Severity {
         _ if report.incident().is_some_and(|it| it.scope == Scope::Node) => Severity::Node,
         _ => Severity::Kill,
     }
-}
-
-/// The id keeps two nameless containers apart.
-fn name_or_short_id(container: &Container) -> String {
-    let id = || escape::truncate(&container.id, ID_LEN).to_owned();
-    container.name.clone().unwrap_or_else(id)
 }
 
 #[expect(
