@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use service::escape;
 
 use super::draft::{Draft, Regarding};
-use super::facts::Facts;
+use super::pod::Pod;
 use crate::incident::{Incident, Victim};
 use crate::report::Report;
 use crate::status_check::{Mismatch, State};
@@ -26,8 +26,8 @@ const MAX_REASONS: usize = 16;
 /// The longest value, in bytes.
 const TEXT_LEN: usize = 512;
 
-/// `facts` are what the API server knows of the pod, or why they are missing.
-pub(super) fn build(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
+/// `pod` is what the API server knows of it, or why that is missing.
+pub(super) fn build(draft: &Draft, pod: Result<&Pod, &str>) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -61,15 +61,14 @@ pub(super) fn build(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<Stri
         .incident()
         .map_or(&[][..], |incident| &incident.degraded);
     let mut degraded: Vec<String> = degraded.iter().map(|text| escaped(text)).collect();
-    if let (Regarding::Pod(_), Ok(facts)) = (&draft.regarding, facts) {
-        let kind = container
-            .and_then(|container| container.name.as_ref())
-            .and_then(|name| facts.containers.get(name));
-        put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
-        put("owner", facts.owner.clone());
-        put("pod-api-uid", facts.api_uid.as_deref().map(escaped));
+    if let (Regarding::Pod(_), Ok(pod)) = (&draft.regarding, pod) {
+        let name = container.and_then(|container| container.name.as_ref());
+        let kind = name.and_then(|name| pod.container_kind(name));
+        put("container-kind", kind.map(str::to_owned));
+        put("owner", pod.owner());
+        put("pod-api-uid", pod.api_uid().map(escaped));
     }
-    if let Err(reason) = facts {
+    if let Err(reason) = pod {
         degraded.truncate(MAX_REASONS - 1);
         degraded.push(format!("owner, container-kind: {}", escaped(reason)));
     }

@@ -11,7 +11,7 @@ use crate::enrich::Enricher;
 use crate::host::Host;
 use crate::k8s::{LookupError, PodReader};
 use crate::metrics::WarningCounts;
-use crate::warn::{BadAnnotations, PREFIX, PodLookup, PodPolicy, Policy};
+use crate::warn::{BadAnnotations, PodLookup, PodPolicy, Policy};
 
 pub(super) struct PodAnnotations {
     host: Host,
@@ -71,7 +71,7 @@ impl PodAnnotations {
             }
         };
         let annotations = match self.reader.get().filter(|_| current) {
-            Some(reader) => match reader.annotations(&sandbox.pod, PREFIX).await {
+            Some(reader) => match reader.annotations(&sandbox.pod).await {
                 Ok(annotations) => annotations,
                 // What was known before is newer than what the runtime has.
                 Err(LookupError::Call(error)) => {

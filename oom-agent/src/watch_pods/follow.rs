@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::health::CurrentFailure;
-use crate::k8s::{ApiError, Change, Cluster, PodStatus};
+use crate::k8s::{ApiError, Change, Cluster, Pod};
 use crate::sinks::Backoff;
 
 /// A step of the list or the watch.
@@ -16,9 +16,9 @@ pub(super) enum PodEvent {
     /// A list of all pods follows.
     ListStarted,
     ListFinished,
-    Updated(PodStatus),
+    Updated(Pod),
     /// With the pod's last status.
-    Deleted(PodStatus),
+    Deleted(Pod),
 }
 
 /// Pods on a page of the list; fewer where these are too large.
@@ -64,18 +64,18 @@ impl Follower {
     /// Gives the version from which to watch; `None` when the list failed.
     async fn list(&mut self) -> Result<Option<String>, ReceiverClosed> {
         self.send(PodEvent::ListStarted).await?;
-        let (mut next, mut limit) = (None, PAGE_SIZE);
+        let (mut next, mut limit) = (String::new(), PAGE_SIZE);
         loop {
-            match self.cluster.list_pods(next.as_deref(), limit).await {
+            match self.cluster.list_pods(&next, limit).await {
                 Ok(page) => {
                     self.record_success();
-                    for pod in page.pods {
+                    for pod in page.items {
                         self.send(PodEvent::Updated(pod)).await?;
                     }
-                    next = page.next;
-                    if next.is_none() {
+                    next = page.metadata.next;
+                    if next.is_empty() {
                         self.send(PodEvent::ListFinished).await?;
-                        return Ok(Some(page.version));
+                        return Ok(Some(page.metadata.resource_version));
                     }
                 }
                 Err(error) if error.is_too_long() && limit > 1 => limit = (limit / 10).max(1),

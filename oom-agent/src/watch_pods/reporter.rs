@@ -10,9 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::counts::{Counts, UpdateType};
-use super::kills::StatusKill;
 use super::{GRACE, dedup, report};
-use crate::k8s::{ApiError, Cluster};
+use crate::k8s::{ApiError, Cluster, StatusKill};
 use crate::metrics::Metrics;
 use crate::sinks::{Backoff, Sinks};
 
@@ -138,7 +137,8 @@ impl Outputs {
         if self.is_reported_by_agent(kill).await {
             return UpdateType::ReportedByAgent;
         }
-        match self.write_event(kill).await {
+        let create = || self.cluster.create_event(kill, &self.me);
+        match retry_transient(kill, create).await {
             Ok(true) => UpdateType::EventSent,
             Ok(false) => UpdateType::ReportedBefore,
             Err(error) => {
@@ -160,11 +160,6 @@ impl Outputs {
                 false
             }
         }
-    }
-
-    async fn write_event(&self, kill: &StatusKill) -> Result<bool, ApiError> {
-        let event = report::new_event(kill);
-        retry_transient(kill, || self.cluster.create_event(&event, &self.me)).await
     }
 }
 

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 use super::counts::UpdateType;
 use super::follow::{self, PodEvent};
 use super::health::CurrentFailure;
-use super::kills::{Scan, SeenKills, StatusKill};
+use super::kills::{Scan, SeenKills};
 use super::reporter::Reporter;
-use crate::k8s::Cluster;
+use crate::k8s::{Cluster, StatusKill};
 
 /// Pods between the API server and the decision.
 const QUEUE: usize = 64;
@@ -66,7 +66,7 @@ fn find_new_kills(kills: &mut SeenKills, event: PodEvent, reporter: &Reporter) -
         PodEvent::Updated(pod) => kills.scan(&pod),
         PodEvent::Deleted(pod) => {
             let scan = kills.scan(&pod);
-            kills.forget(&pod.uid);
+            kills.forget(&pod.metadata.uid);
             scan
         }
     };

@@ -14,7 +14,7 @@ mod tests;
 use service::escape;
 
 use super::draft::{Draft, Regarding};
-use super::facts::Facts;
+use super::pod;
 use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
 use crate::status_check::MismatchKind;
@@ -93,8 +93,8 @@ pub(super) fn reason(draft: &Draft) -> &'static str {
     }
 }
 
-/// At most [`NOTE_LEN`] bytes. `facts` are what the API server knows of the pod.
-pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
+/// At most [`NOTE_LEN`] bytes. `pod` is what the API server knows of it.
+pub(super) fn message(draft: &Draft, pod: Option<&pod::Pod>) -> String {
     let incident = match &draft.report {
         Report::Incident(incident) => incident,
         report => return other::message(report, draft.held_back),
@@ -103,10 +103,10 @@ pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
         draft,
         incident,
         victim: draft.victims().first().copied(),
-        scope: scope(draft, incident, facts),
-        has_pod_limit: facts
-            .filter(|facts| facts.uid.is_some())
-            .map(|facts| facts.limited),
+        scope: scope(draft, incident, pod),
+        has_pod_limit: pod
+            .filter(|pod| pod.uid().is_some())
+            .map(pod::Pod::is_limited),
     };
     let next = next::next_step(&kill);
     let mut text = headline::headline(&kill);
@@ -124,12 +124,12 @@ pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
 
 /// The kubelet gives a container without a limit the pod's. If it is alone in its pod, only the spec shows
 /// whose limit it is.
-fn scope(draft: &Draft, incident: &Incident, facts: Option<&Facts>) -> Scope {
+fn scope(draft: &Draft, incident: &Incident, pod: Option<&pod::Pod>) -> Scope {
     let subject = draft.subject();
     let name = subject.and_then(|subject| subject.container.as_ref()?.name.as_deref());
-    let has_pods_limit = facts
+    let has_pods_limit = pod
         .zip(name)
-        .is_some_and(|(facts, name)| facts.has_pods_limit(name));
+        .is_some_and(|(pod, name)| pod.has_pods_limit(name));
     match incident.scope {
         Scope::Container if has_pods_limit => Scope::Pod,
         scope => scope,

@@ -8,7 +8,6 @@ use crate::incident::{
     Container, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Scope, Setting,
 };
 use crate::k8s::draft::{self, Draft, Regarding};
-use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
 
 use super::{NOTE_LEN, reason};
@@ -296,7 +295,7 @@ fn the_message_advises_what_to_change() {
 fn a_limit_in_the_pods_spec_only_is_the_pods() {
     let facts = |spec: serde_json::Value| {
         let pod = json!({"metadata": {}, "spec": spec});
-        Facts::from_pod(serde_json::from_value(pod).unwrap())
+        serde_json::from_value::<crate::k8s::Pod>(pod).unwrap()
     };
     let limit = json!({"limits": {"memory": "64Mi"}});
     for (spec, start) in [
@@ -327,7 +326,7 @@ fn a_pods_limit_that_its_spec_does_not_have_is_made_of_its_containers() {
     let draft = on_pod(incident);
     let next = |spec: serde_json::Value| {
         let pod = json!({"metadata": {"uid": "u"}, "spec": spec});
-        let facts = Facts::from_pod(serde_json::from_value(pod).unwrap());
+        let facts = serde_json::from_value::<crate::k8s::Pod>(pod).unwrap();
         let text = super::message(&draft, Some(&facts));
         text.split_once(" Next: ").unwrap().1.to_owned()
     };
