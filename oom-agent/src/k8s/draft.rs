@@ -3,7 +3,8 @@
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::Mismatch;
+use crate::status_check::{Mismatch, MismatchKind};
+use pressure::Level;
 
 /// Containers of one incident with an Event each: a cgroup that dies as one may span several.
 const MAX_CONTAINERS: usize = 8;
@@ -33,6 +34,16 @@ pub(super) struct Subject {
     pub(super) victim: usize,
     pub(super) pod: Pod,
     pub(super) container: Option<Container>,
+}
+
+/// What Events of one kind of report share.
+pub(super) struct EventKind {
+    pub(super) event_type: &'static str,
+    pub(super) action: &'static str,
+    /// What happened to its object.
+    pub(super) reason: &'static str,
+    /// How many of that kind its object may have at once.
+    pub(super) burst: u32,
 }
 
 /// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
@@ -184,12 +195,36 @@ impl Draft {
         }
     }
 
-    /// How many Events of that kind its object may have at once.
-    pub(super) fn burst(&self) -> u32 {
-        match &self.report {
-            Report::Incident(_) => BURST,
-            Report::Warning(_) => WARNINGS,
-            Report::Mismatch(_) | Report::BadAnnotations(_) | Report::NoVictim(_) => ONCE,
+    pub(super) fn kind(&self) -> EventKind {
+        let (action, reason, burst) = match &self.report {
+            Report::Incident(incident) => ("Kill", self.kill_reason(incident), BURST),
+            Report::Mismatch(mismatch) => match mismatch.verdict {
+                MismatchKind::Missed => ("CompareStatus", "OOMKillMissed", ONCE),
+                MismatchKind::Phantom => ("CompareStatus", "OOMKillPhantom", ONCE),
+            },
+            Report::Warning(warning) => match warning.crossing.level {
+                Level::Warning => ("Warn", "MemoryNearLimit", WARNINGS),
+                Level::Critical => ("Warn", "MemoryAtLimit", WARNINGS),
+            },
+            Report::BadAnnotations(_) => ("ReadAnnotations", "AnnotationNotHeeded", ONCE),
+            Report::NoVictim(_) => ("SelectVictim", "OOMWithoutVictim", ONCE),
+        };
+        let is_phantom = matches!(&self.report, Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom);
+        EventKind {
+            // Nothing is wrong with the container of a phantom.
+            event_type: if is_phantom { "Normal" } else { "Warning" },
+            action,
+            reason,
+            burst,
+        }
+    }
+
+    fn kill_reason(&self, incident: &Incident) -> &'static str {
+        match (&self.regarding, incident.scope) {
+            (Regarding::Pod(_), _) if self.outcome() == Outcome::ContainerDied => "OOMKilled",
+            (Regarding::Node(None), Scope::Node) => "NodeOutOfMemory",
+            (Regarding::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
+            _ => "ProcessOOMKilled",
         }
     }
 

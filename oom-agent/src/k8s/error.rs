@@ -8,6 +8,8 @@ use super::pods::LookupError;
 use super::refusal::Refusal;
 use super::wire::{CallError, within};
 
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,7 +18,7 @@ pub(crate) enum CredentialsError {
     Unusable {
         from: Source,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
     /// The URL is not shown: it may hold a password.
     #[error("cannot use the proxy-url of {from}: it must be an http:// URL")]

@@ -64,6 +64,7 @@ pub(super) fn build(
         name: event_name(regarding.name.as_deref()?, &name_suffix(draft)),
         namespace,
     };
+    let kind = draft.kind();
     let event = Event {
         metadata: ObjectMeta {
             name: Some(key.name.clone()),
@@ -71,9 +72,9 @@ pub(super) fn build(
             annotations: Some(annotations::build(draft, pod)),
             ..ObjectMeta::default()
         },
-        type_: Some(note::event_type(draft).to_owned()),
-        reason: Some(note::reason(draft).to_owned()),
-        action: Some(note::action(draft).to_owned()),
+        type_: Some(kind.event_type.to_owned()),
+        reason: Some(kind.reason.to_owned()),
+        action: Some(kind.action.to_owned()),
         message: Some(note::message(draft, pod.ok())),
         involved_object: regarding,
         related,

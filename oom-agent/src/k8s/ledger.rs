@@ -93,8 +93,7 @@ impl Ledger {
         });
         object.used = now;
         let series_key = draft.series_key();
-        let burst = draft.burst();
-        if object.bucket.take_token(burst, now) {
+        if object.bucket.take_token(draft.kind().burst, now) {
             object.series = Some(Series {
                 key: series_key,
                 id: draft.report.id().to_owned(),

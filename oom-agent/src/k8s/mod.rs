@@ -103,17 +103,14 @@ impl Recorder {
         node: String,
         use_node: bool,
     ) -> Result<Self, CredentialsError> {
-        Ok(Self::with_client(credentials.client()?, node, use_node))
-    }
-
-    fn with_client(client: Client, node: String, use_node: bool) -> Self {
-        Self {
+        let client = credentials.client()?;
+        Ok(Self {
             pods: Pods::new(client.clone(), node.clone()),
             client,
             instance: node,
             use_node,
             ledger: Ledger::default(),
-        }
+        })
     }
 
     /// Shares the connection.

@@ -6,7 +6,7 @@ use crate::incident::{Container, Incident, Outcome, Pod, Victim};
 use crate::k8s::StatusKill;
 
 /// Fields of an incident that the API server does not know.
-const UNKNOWN: [&str; 19] = [
+const UNKNOWN: [&str; 20] = [
     "memory",
     "before",
     "scope",
@@ -26,18 +26,15 @@ const UNKNOWN: [&str; 19] = [
     "victims[0].oom_score_adj",
     "victims[0].rss_bytes",
     "victims[0].first_process",
+    "victims[0].cgroup",
 ];
-
-/// Unknown as well, but the pod and the container are known.
-const NO_CGROUP: &str = "victims[0].cgroup";
 
 /// With what a pod's status has; the rest is null and named in `degraded`. `now` is wall time,
 /// `now_ns` `CLOCK_MONOTONIC`.
 pub(super) fn status_incident(kill: &StatusKill, now: Timestamp, now_ns: u64) -> Incident {
     let some = |text: &str| Some(text.to_owned());
     let reason = "the API server does not know it";
-    let unknown = UNKNOWN.into_iter().chain([NO_CGROUP]);
-    let mut degraded: Vec<String> = unknown.map(|field| format!("{field}: {reason}")).collect();
+    let mut degraded = UNKNOWN.map(|field| format!("{field}: {reason}")).to_vec();
     degraded.push("time: the second in which the container ended, by its node's clock".to_owned());
     if kill.node.is_none() {
         degraded.push("node: the pod's spec names none".to_owned());

@@ -13,12 +13,10 @@ mod tests;
 
 use service::escape;
 
-use super::draft::{Draft, Regarding};
+use super::draft::Draft;
 use super::pod;
-use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
+use crate::incident::{Container, Holder, Incident, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::MismatchKind;
-use pressure::Level;
 
 /// The API server's limit, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
@@ -45,52 +43,6 @@ struct KillText<'a> {
     scope: Scope,
     /// Whether the pod's spec has a memory limit of its own; `None` where the spec is not known.
     has_pod_limit: Option<bool>,
-}
-
-/// The Event's `type`. A phantom is `Normal`: nothing is wrong with its container.
-pub(super) fn event_type(draft: &Draft) -> &'static str {
-    match &draft.report {
-        Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom => "Normal",
-        _ => "Warning",
-    }
-}
-
-/// The Event's `action`.
-pub(super) fn action(draft: &Draft) -> &'static str {
-    match &draft.report {
-        Report::Incident(_) => "Kill",
-        Report::Mismatch(_) => "CompareStatus",
-        Report::Warning(_) => "Warn",
-        Report::BadAnnotations(_) => "ReadAnnotations",
-        Report::NoVictim(_) => "SelectVictim",
-    }
-}
-
-/// The Event's `reason`: what happened to its object.
-pub(super) fn reason(draft: &Draft) -> &'static str {
-    let incident = match &draft.report {
-        Report::Incident(incident) => incident,
-        Report::Mismatch(mismatch) => {
-            return match mismatch.verdict {
-                MismatchKind::Missed => "OOMKillMissed",
-                MismatchKind::Phantom => "OOMKillPhantom",
-            };
-        }
-        Report::Warning(warning) => {
-            return match warning.crossing.level {
-                Level::Warning => "MemoryNearLimit",
-                Level::Critical => "MemoryAtLimit",
-            };
-        }
-        Report::BadAnnotations(_) => return "AnnotationNotHeeded",
-        Report::NoVictim(_) => return "OOMWithoutVictim",
-    };
-    match (&draft.regarding, incident.scope) {
-        (Regarding::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
-        (Regarding::Node(None), Scope::Node) => "NodeOutOfMemory",
-        (Regarding::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
-        _ => "ProcessOOMKilled",
-    }
 }
 
 /// At most [`NOTE_LEN`] bytes. `pod` is what the API server knows of it.

@@ -10,7 +10,7 @@ use crate::incident::{
 use crate::k8s::draft::{self, Draft, Regarding};
 use crate::k8s::fake::{incident, leak};
 
-use super::{NOTE_LEN, reason};
+use super::NOTE_LEN;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -80,7 +80,7 @@ fn memory(cgroup: Option<&str>, mib: u64, shmem: u64) -> Memory {
 fn check(draft: &Draft, expect_reason: &str, expect: &str) {
     let text = note(draft);
     assert_eq!(text, expect);
-    assert_eq!(reason(draft), expect_reason);
+    assert_eq!(draft.kind().reason, expect_reason);
     let first = text.split_inclusive(". ").next().unwrap_or_default();
     assert!(first.trim_end().chars().count() <= 120, "{first}");
     assert!(
@@ -414,7 +414,7 @@ fn a_killed_child_may_be_unknown_to_kubernetes() {
          Set off by server (pid 7). \
          Next: see what else holds memory in it; if that is needed, raise main's resources.limits.memory above 64 MiB.",
     );
-    assert_eq!(reason(&on_pod(incident)), "ProcessOOMKilled");
+    assert_eq!(on_pod(incident).kind().reason, "ProcessOOMKilled");
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn a_pod_without_a_name_is_shown_with_its_uid() {
         "Container main of a pod whose name could not be found out \
          (uid a38c12e8-255a-11e9-8cd9-0007cb0b2cc8) hit its memory limit of 64 MiB: tail (pid 4242)"
     ));
-    assert_eq!(reason(&draft), "ProcessOOMKilled");
+    assert_eq!(draft.kind().reason, "ProcessOOMKilled");
 }
 
 #[test]
