@@ -165,13 +165,19 @@ fn victim_json(victim: &Victim, with_owner: bool) -> Value {
         "oom_score_adj": victim.oom_score_adj,
         "rss_bytes": victim.rss_bytes,
     });
-    if with_owner {
+    if with_owner && let Value::Object(fields) = &mut value {
         let name = victim.container.as_ref().and_then(|it| it.name.as_deref());
-        value["container"] = json!(name.map(escaped));
         let pod = victim.pod.as_ref();
         let pod = pod.and_then(|pod| Some((pod.namespace.as_ref()?, pod.name.as_ref()?)));
-        value["pod"] = json!(pod.map(|(namespace, name)| escaped(&format!("{namespace}/{name}"))));
-        value["cgroup"] = json!(victim.cgroup.as_deref().map(escaped));
+        let pod = pod.map(|(namespace, name)| format!("{namespace}/{name}"));
+        fields.extend([
+            ("container".to_owned(), json!(name.map(escaped))),
+            ("pod".to_owned(), json!(pod.as_deref().map(escaped))),
+            (
+                "cgroup".to_owned(),
+                json!(victim.cgroup.as_deref().map(escaped)),
+            ),
+        ]);
     }
     value
 }

@@ -46,20 +46,6 @@ pub(super) struct EventKind {
     pub(super) burst: u32,
 }
 
-/// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
-/// times.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeriesKey {
-    container: Option<String>,
-    comm: Option<String>,
-    trigger: Option<String>,
-    scope: Scope,
-    limit_bytes: Option<u64>,
-    limit_cgroup: Option<String>,
-    outcome: Outcome,
-    victims: u64,
-}
-
 /// `use_node` is false where the Node's name is only guessed.
 pub(super) fn draft_events(report: &Report, use_node: bool) -> Vec<Draft> {
     let objects = match report {
@@ -228,28 +214,23 @@ impl Draft {
         }
     }
 
-    /// `None` for a report that is no kill: all on its object share a series.
-    pub(super) fn series_key(&self) -> Option<SeriesKey> {
+    /// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
+    /// times. `None` for a report that is no kill: all on its object share a series.
+    pub(super) fn series_key(&self) -> Option<String> {
         let (incident, victims) = (self.report.kills()?, self.victims());
-        let subject = self.subject();
-        let container = subject.and_then(|subject| subject.container.as_ref());
-        Some(SeriesKey {
-            container: container
-                .map(|container| container.name.clone().unwrap_or(container.id.clone())),
-            comm: victims.first().and_then(|victim| victim.comm.clone()),
-            trigger: incident
-                .trigger
-                .as_ref()
-                .map(|trigger| trigger.comm.clone()),
-            scope: incident.scope,
-            limit_bytes: incident.limit_bytes,
-            // A restarted container has another cgroup of the same size.
-            limit_cgroup: (incident.scope == Scope::Ancestor)
-                .then(|| incident.limit_cgroup.clone())
-                .flatten(),
-            outcome: self.outcome(),
-            victims: self.victim_count(),
-        })
+        let container = self.subject().and_then(|it| it.container.as_ref());
+        let container = container.map(|it| it.name.as_ref().unwrap_or(&it.id));
+        let comm = victims.first().and_then(|victim| victim.comm.as_ref());
+        let trigger = incident.trigger.as_ref().map(|trigger| &trigger.comm);
+        let (scope, limit) = (incident.scope, incident.limit_bytes);
+        // A restarted container has another cgroup of the same size.
+        let cgroup = incident.limit_cgroup.as_ref();
+        let cgroup = cgroup.filter(|_| scope == Scope::Ancestor);
+        let (outcome, count) = (self.outcome(), self.victim_count());
+        let all = (
+            container, comm, trigger, scope, limit, cgroup, outcome, count,
+        );
+        Some(format!("{all:?}"))
     }
 
     pub(super) fn subject(&self) -> Option<&Subject> {

@@ -40,7 +40,7 @@ use crate::incident;
 use crate::report::Report;
 use draft::Regarding;
 use error::{AGENT, Attempt};
-use ledger::{Admission, Ledger, Update};
+use ledger::{Admission, Ledger};
 use pods::Pods;
 use service::error_chain::chain;
 
@@ -269,19 +269,13 @@ impl Recorder {
     }
 
     async fn update_series(&mut self, object: &str) -> Result<Written, RecordError> {
-        let (event, count, observed) = match self.ledger.next_update(object) {
-            Update::Patch {
-                event,
-                count,
-                observed,
-            } => (event, count, observed),
-            Update::Early => return Err(RecordError::Early),
-            Update::None => {
-                self.ledger.record_updated(object, Instant::now());
-                return Ok(Written::Nothing);
-            }
+        let Some(series) = self.ledger.repeated_series(object) else {
+            self.ledger.record_updated(object, Instant::now());
+            return Ok(Written::Nothing);
         };
-        let patched = event::patch_series(&self.client, &event, (count, observed), &WRITE);
+        let event = series.event.as_ref().ok_or(RecordError::Early)?;
+        let (count, observed) = (series.count, series.latest.report.time());
+        let patched = event::patch_series(&self.client, event, (count, observed), &WRITE);
         patched.await.map_err(RecordError::Api)?;
         self.ledger.record_updated(object, Instant::now());
         Ok(Written::Patched)

@@ -17,6 +17,7 @@ use super::draft::Draft;
 use super::pod;
 use crate::incident::{Container, Holder, Incident, Pod, Scope, Victim};
 use crate::report::Report;
+use crate::size::size;
 
 /// The API server's limit, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
@@ -37,8 +38,8 @@ const CGROUP_NAME_LEN: usize = 28;
 struct KillText<'a> {
     draft: &'a Draft,
     incident: &'a Incident,
-    /// The first that the Event regards.
-    victim: Option<&'a Victim>,
+    /// Those that the Event regards.
+    victims: Vec<&'a Victim>,
     /// Whose limit it was, also by the pod's spec.
     scope: Scope,
     /// Whether the pod's spec has a memory limit of its own; `None` where the spec is not known.
@@ -54,7 +55,7 @@ pub(super) fn message(draft: &Draft, pod: Option<&pod::Pod>) -> String {
     let kill = KillText {
         draft,
         incident,
-        victim: draft.victims().first().copied(),
+        victims: draft.victims(),
         scope: scope(draft, incident, pod),
         has_pod_limit: pod
             .filter(|pod| pod.uid().is_some())
@@ -88,11 +89,37 @@ fn scope(draft: &Draft, incident: &Incident, pod: Option<&pod::Pod>) -> Scope {
     }
 }
 
+// === impl KillText ===
+
+impl<'a> KillText<'a> {
+    fn first_victim(&self) -> Option<&'a Victim> {
+        self.victims.first().copied()
+    }
+
+    /// The name of the container that the Event regards.
+    fn subject_name(&self) -> Option<String> {
+        let container = self.draft.subject()?.container.as_ref()?;
+        container.name.as_ref()?;
+        Some(container_name(container))
+    }
+}
+
 fn comm_or_default(victim: &Victim) -> String {
-    victim.comm.as_deref().map_or_else(
-        || "a process".to_owned(),
-        |comm| escape_and_cut(comm, COMM_LEN),
-    )
+    let comm = victim.comm.as_deref();
+    comm.map_or_else(|| "a process".to_owned(), cut_comm)
+}
+
+fn cut_comm(comm: &str) -> String {
+    escape_and_cut(comm, COMM_LEN)
+}
+
+fn process_name(comm: &str, pid: u32) -> String {
+    format!("{} (pid {pid})", cut_comm(comm))
+}
+
+/// The text and the size; empty without a size.
+fn with_size(text: &str, bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!("{text}{}", size(bytes)))
 }
 
 fn container_name(container: &Container) -> String {
@@ -123,11 +150,7 @@ fn holder_name(holder: &Holder) -> String {
         (Some(pod), ..) => pod_name(pod),
         (None, Some(container), _) => format!("container {}", container_name(container)),
         (None, None, Some(process)) => {
-            format!(
-                "process {} (pid {})",
-                escape_and_cut(&process.comm, COMM_LEN),
-                process.pid
-            )
+            format!("process {}", process_name(&process.comm, process.pid))
         }
         (None, None, None) => format!("cgroup {}", cgroup(&holder.cgroup)),
     }
@@ -135,14 +158,10 @@ fn holder_name(holder: &Holder) -> String {
 
 /// Cuts a long path at its start: the end identifies it.
 fn cgroup(path: &str) -> String {
-    if path.len() <= CGROUP_LEN {
-        return escape_and_cut(path, CGROUP_LEN);
-    }
     let from = path.ceil_char_boundary(path.len().saturating_sub(CGROUP_LEN));
-    format!(
-        "…{}",
-        escape_and_cut(path.get(from..).unwrap_or_default(), CGROUP_LEN)
-    )
+    let cut = if from > 0 { "…" } else { "" };
+    let end = path.get(from..).unwrap_or_default();
+    format!("{cut}{}", escape_and_cut(end, CGROUP_LEN))
 }
 
 /// The last segment of the path.
