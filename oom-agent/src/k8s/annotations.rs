@@ -5,17 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use service::escape;
 
 use super::draft::{Draft, Regarding};
-use super::facts::Facts;
+use super::pod::Pod;
 use crate::incident::{Incident, Victim};
 use crate::report::Report;
-use crate::status_check::{Mismatch, State};
-use crate::warn::Warning;
-
-const PREFIX: &str = "oom-bonker.dev/";
+use crate::warn;
 
 /// Victims in the list; `victims-total` counts all.
 const MAX_VICTIMS: usize = 16;
@@ -26,176 +24,162 @@ const MAX_REASONS: usize = 16;
 /// The longest value, in bytes.
 const TEXT_LEN: usize = 512;
 
-/// `facts` are what the API server knows of the pod, or why they are missing.
-pub(super) fn build(draft: &Draft, facts: Result<&Facts, &str>) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    let mut put = |key: &str, value: Option<String>| {
-        if let Some(value) = value {
-            all.insert(format!("{PREFIX}{key}"), value);
-        }
-    };
+/// Annotations, and where an incident's JSON line has them.
+const KILL: [(&str, &str); 13] = [
+    ("incident", "/id"),
+    ("scope", "/scope"),
+    ("limit-bytes", "/limit_bytes"),
+    ("limit-cgroup", "/limit_cgroup"),
+    ("setting-bytes", "/setting/limit_bytes"),
+    ("setting-cgroup", "/setting/cgroup"),
+    ("constraint", "/oom/constraint"),
+    ("order", "/oom/order"),
+    ("trigger-pid", "/trigger/pid"),
+    ("trigger-comm", "/trigger/comm"),
+    ("growth", "/before/verdict"),
+    ("slope-bytes-per-second", "/before/slope_bytes_per_second"),
+    ("half-to-limit-ms", "/before/half_to_limit_ms"),
+];
+
+/// The same of a mismatch.
+const MISMATCH: [(&str, &str); 4] = [
+    ("verdict", "/verdict"),
+    ("status-state", "/status/state"),
+    ("status-reason", "/status/reason"),
+    ("status-exit-code", "/status/exit_code"),
+];
+
+/// The same of a warning.
+const WARNING: [(&str, &str); 7] = [
+    ("warning", "/warning"),
+    ("mark", "/mark"),
+    ("usage-bytes", "/usage_bytes"),
+    ("working-set-bytes", "/working_set_bytes"),
+    ("limit-bytes", "/limit_bytes"),
+    ("signal", "/signal/name"),
+    ("signalled", "/signal/sent"),
+];
+
+#[derive(Default)]
+struct Annotations(BTreeMap<String, String>);
+
+/// `pod` is what the API server knows of it, or why that is missing.
+pub(super) fn build(draft: &Draft, pod: Result<&Pod, &str>) -> BTreeMap<String, String> {
+    let mut all = Annotations::default();
     match &draft.report {
-        Report::Incident(incident) => put_kill(draft, incident, &mut put),
-        Report::Mismatch(mismatch) => {
-            put_mismatch(mismatch, &mut put);
-            put_kill(draft, &mismatch.incident, &mut put);
+        Report::Incident(_) | Report::NoVictim(_) => {}
+        Report::Mismatch(mismatch) => all.put_fields(&MISMATCH, mismatch.as_ref()),
+        Report::Warning(warning) => {
+            all.put_fields(&WARNING, warning.as_ref());
+            let left = warning.crossing.forecast.map(|left| left.as_secs_f64());
+            all.put("seconds-to-limit", left.map(|left| format!("{left:.1}")));
         }
-        Report::Warning(warning) => put_warning(warning, &mut put),
-        Report::NoVictim(no_victim) => put_kill(draft, &no_victim.incident, &mut put),
         Report::BadAnnotations(annotations) => {
             let names = annotations.errors.iter().map(|error| error.name);
-            put(
-                "not-heeded",
-                Some(json!(names.collect::<Vec<_>>()).to_string()),
-            );
+            all.put("not-heeded", json!(names.collect::<Vec<_>>()));
         }
     }
-    let subject = draft.subject();
-    let container = subject.and_then(|subject| subject.container.as_ref());
-    if let Some(container) = container {
-        put("container-id", Some(escaped(&container.id)));
-        put("container", container.name.as_deref().map(escaped));
+    let incident = draft.report.incident();
+    if let Some(incident) = incident {
+        all.put_kill(draft, incident);
     }
-    let degraded = draft
-        .report
-        .incident()
-        .map_or(&[][..], |incident| &incident.degraded);
+    let container = draft
+        .subject()
+        .and_then(|subject| subject.container.as_ref());
+    let name = container.and_then(|container| container.name.as_deref());
+    all.put("container-id", container.map(|it| escaped(&it.id)));
+    all.put("container", name.map(escaped));
+    let degraded = incident.map_or(&[][..], |incident| &incident.degraded);
     let mut degraded: Vec<String> = degraded.iter().map(|text| escaped(text)).collect();
-    if let (Regarding::Pod(_), Ok(facts)) = (&draft.regarding, facts) {
-        let kind = container
-            .and_then(|container| container.name.as_ref())
-            .and_then(|name| facts.containers.get(name));
-        put("container-kind", kind.map(|kind| kind.as_str().to_owned()));
-        put("owner", facts.owner.clone());
-        put("pod-api-uid", facts.api_uid.as_deref().map(escaped));
+    if let (Regarding::Pod(_), Ok(pod)) = (&draft.regarding, pod) {
+        let kind = name.and_then(|name| pod.container_kind(name));
+        all.put("container-kind", kind);
+        all.put("owner", pod.owner());
+        all.put("pod-api-uid", pod.api_uid().map(escaped));
     }
-    if let Err(reason) = facts {
+    if let Err(reason) = pod {
         degraded.truncate(MAX_REASONS - 1);
         degraded.push(format!("owner, container-kind: {}", escaped(reason)));
     }
     if let Regarding::Node(Some(lost)) = &draft.regarding {
-        put("pod-uid", lost.pod.uid.as_deref().map(escaped));
+        all.put("pod-uid", lost.pod.uid.as_deref().map(escaped));
     }
-    if draft.held_back > 0 {
-        put("held-back", Some(draft.held_back.to_string()));
-    }
+    all.put(
+        "held-back",
+        Some(draft.held_back).filter(|count| *count > 0),
+    );
     degraded.truncate(MAX_REASONS);
-    if !degraded.is_empty() {
-        put("degraded", Some(json!(degraded).to_string()));
-    }
-    all
+    all.put("degraded", Some(degraded).filter(|all| !all.is_empty()));
+    all.0
 }
 
-fn put_kill(draft: &Draft, incident: &Incident, put: &mut impl FnMut(&str, Option<String>)) {
-    put("incident", Some(escaped(&incident.id)));
-    put("scope", json_name(&incident.scope));
-    put("outcome", json_name(&draft.outcome()));
-    put(
-        "limit-bytes",
-        incident.limit_bytes.map(|bytes| bytes.to_string()),
-    );
-    put(
-        "limit-cgroup",
-        incident.limit_cgroup.as_deref().map(escaped),
-    );
-    if let Some(setting) = &incident.setting {
-        put("setting-bytes", Some(setting.limit_bytes.to_string()));
-        put("setting-cgroup", Some(escaped(&setting.cgroup)));
+// === impl Annotations ===
+
+impl Annotations {
+    /// Leaves out what is null.
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        let text = match value.into() {
+            Value::Null => return,
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        self.0.insert(format!("{}{key}", warn::PREFIX), text);
     }
-    if let Some(oom) = &incident.oom {
-        put("constraint", Some(escaped(&oom.constraint)));
-        put("gfp-mask", Some(format!("{:#x}", oom.gfp_mask)));
-        put("order", Some(oom.order.to_string()));
+
+    fn put_fields(&mut self, fields: &[(&str, &str)], of: &impl Serialize) {
+        let line = serde_json::to_value(of).unwrap_or_default();
+        for (key, path) in fields {
+            match line.pointer(path) {
+                Some(Value::String(text)) => self.put(key, escaped(text)),
+                value => self.put(key, value.cloned()),
+            }
+        }
     }
-    if let Some(trigger) = &incident.trigger {
-        put("trigger-pid", Some(trigger.pid.to_string()));
-        put("trigger-comm", Some(escaped(&trigger.comm)));
-    }
-    if let Some(before) = &incident.before {
-        put("growth", json_name(&before.pattern));
-        let slope = before.slope_bytes_per_second;
-        put("slope-bytes-per-second", slope.map(|it| it.to_string()));
-        let half = before.half_to_limit_ms;
-        put("half-to-limit-ms", half.map(|ms| ms.to_string()));
-        let permille: Vec<u32> = before.permille().collect();
-        put("usage-permille", Some(json!(permille).to_string()));
-    }
-    let victims = draft.victims();
-    let first = victims.iter().take(MAX_VICTIMS);
-    let listed: Vec<Value> = match draft.regarding {
-        Regarding::Pod(_) => first.map(|victim| victim_json(victim)).collect(),
-        Regarding::Node(_) => first.map(|victim| victim_json_with_owner(victim)).collect(),
-    };
-    put("victims", Some(Value::Array(listed).to_string()));
-    if victims.len() > MAX_VICTIMS {
-        put("victims-total", Some(draft.victim_count().to_string()));
+
+    fn put_kill(&mut self, draft: &Draft, incident: &Incident) {
+        self.put_fields(&KILL, incident);
+        self.put("outcome", json!(draft.outcome()));
+        let mask = incident.oom.as_ref().map(|oom| oom.gfp_mask);
+        self.put("gfp-mask", mask.map(|mask| format!("{mask:#x}")));
+        if let Some(before) = &incident.before {
+            self.put("usage-permille", before.permille().collect::<Vec<u32>>());
+        }
+        let victims = draft.victims();
+        let is_on_node = matches!(draft.regarding, Regarding::Node(_));
+        let listed = victims.iter().take(MAX_VICTIMS);
+        let listed = listed.map(|victim| victim_json(victim, is_on_node));
+        self.put("victims", listed.collect::<Vec<Value>>());
+        if victims.len() > MAX_VICTIMS {
+            self.put("victims-total", draft.victim_count());
+        }
     }
 }
 
-fn put_mismatch(mismatch: &Mismatch, put: &mut impl FnMut(&str, Option<String>)) {
-    put("verdict", json_name(&mismatch.verdict));
-    let status = &mismatch.status;
-    put("status-state", json_name(&status.state));
-    let reason = Some(&status.reason).filter(|reason| !reason.is_empty());
-    put("status-reason", reason.map(|reason| escaped(reason)));
-    if status.state == State::Exited {
-        put("status-exit-code", Some(status.exit_code.to_string()));
-    }
-}
-
-fn put_warning(warning: &Warning, put: &mut impl FnMut(&str, Option<String>)) {
-    let (crossing, usage) = (&warning.crossing, &warning.crossing.sample);
-    put("warning", json_name(&crossing.level));
-    put("mark", Some(escaped(&warning.threshold)));
-    put("usage-bytes", Some(usage.current.to_string()));
-    put("working-set-bytes", Some(usage.working_set.to_string()));
-    put("limit-bytes", usage.limit.map(|bytes| bytes.to_string()));
-    let left = crossing.forecast.map(|left| left.as_secs_f64());
-    put(
-        "seconds-to-limit",
-        left.map(|seconds| format!("{seconds:.1}")),
-    );
-    let signal = warning.signal.as_ref();
-    put("signal", signal.map(|signal| escaped(&signal.name)));
-    put("signalled", signal.map(|signal| signal.sent.to_string()));
-}
-
-fn victim_json(victim: &Victim) -> Value {
-    json!({
+/// The victims of an Event on the Node may belong to any pod.
+fn victim_json(victim: &Victim, with_owner: bool) -> Value {
+    let mut value = json!({
         "pid": victim.pid,
         "comm": victim.comm.as_deref().map(escaped),
         "namespace_pid": victim.namespace_pid,
         "uid": victim.uid,
         "oom_score_adj": victim.oom_score_adj,
         "rss_bytes": victim.rss_bytes,
-    })
-}
-
-/// The victims of an Event on the Node may belong to any pod.
-fn victim_json_with_owner(victim: &Victim) -> Value {
-    let mut value = victim_json(victim);
-    let container = victim.container.as_ref();
-    let pod = victim.pod.as_ref();
-    let pod = pod.and_then(|pod| Some((pod.namespace.as_deref()?, pod.name.as_deref()?)));
-    if let Value::Object(fields) = &mut value {
-        let name = container.and_then(|container| container.name.as_deref());
-        fields.insert("container".to_owned(), json!(name.map(escaped)));
-        let pod = pod.map(|(namespace, name)| escaped(&format!("{namespace}/{name}")));
-        fields.insert("pod".to_owned(), json!(pod));
-        fields.insert(
-            "cgroup".to_owned(),
-            json!(victim.cgroup.as_deref().map(escaped)),
-        );
+    });
+    if with_owner && let Value::Object(fields) = &mut value {
+        let name = victim.container.as_ref().and_then(|it| it.name.as_deref());
+        let pod = victim.pod.as_ref();
+        let pod = pod.and_then(|pod| Some((pod.namespace.as_ref()?, pod.name.as_ref()?)));
+        let pod = pod.map(|(namespace, name)| format!("{namespace}/{name}"));
+        fields.extend([
+            ("container".to_owned(), json!(name.map(escaped))),
+            ("pod".to_owned(), json!(pod.as_deref().map(escaped))),
+            (
+                "cgroup".to_owned(),
+                json!(victim.cgroup.as_deref().map(escaped)),
+            ),
+        ]);
     }
     value
-}
-
-/// The name that the JSON line has for it.
-fn json_name(value: &impl serde::Serialize) -> Option<String> {
-    match serde_json::to_value(value) {
-        Ok(Value::String(name)) => Some(name),
-        _ => None,
-    }
 }
 
 fn escaped(text: &str) -> String {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::CredentialsError;
+use super::error::{BoxError, CredentialsError};
 use crate::proxy;
 
 /// Short, so that an agent soon notices a lost API server.
@@ -45,25 +45,11 @@ async fn find_credentials_with(
     let Some(source) = find_source(flag) else {
         return Ok(None);
     };
-    let failed = |cause| CredentialsError::Unusable {
+    let loaded = load_config(&source).await;
+    let (mut config, cluster_proxy) = loaded.map_err(|error| CredentialsError::Unusable {
         from: source.clone(),
-        source: cause,
-    };
-    let (mut config, cluster_proxy) = match &source {
-        Source::InCluster => {
-            let config = Config::incluster().map_err(|error| failed(Box::new(error)))?;
-            (config, None)
-        }
-        Source::Flag(path) | Source::Kubeconfig(path) => {
-            let kubeconfig =
-                Kubeconfig::read_from(path).map_err(|error| failed(Box::new(error)))?;
-            let cluster_proxy = cluster_proxy(&kubeconfig);
-            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| failed(Box::new(error)))?;
-            (config, cluster_proxy)
-        }
-    };
+        source: error,
+    })?;
     // As kubectl does. kube reads the environment for a kubeconfig only, and matches NO_PROXY with the
     // proxy instead of the API server.
     config.proxy_url = match cluster_proxy {
@@ -80,6 +66,18 @@ async fn find_credentials_with(
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     Ok(Some(Credentials { config, source }))
+}
+
+/// With the proxy that a kubeconfig names.
+async fn load_config(source: &Source) -> Result<(Config, Option<String>), BoxError> {
+    let (Source::Flag(path) | Source::Kubeconfig(path)) = source else {
+        return Ok((Config::incluster()?, None));
+    };
+    let kubeconfig = Kubeconfig::read_from(path)?;
+    let cluster_proxy = cluster_proxy(&kubeconfig);
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok((config, cluster_proxy))
 }
 
 /// The `proxy-url` of the current context's cluster.

@@ -3,7 +3,8 @@
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::Mismatch;
+use crate::status_check::{Mismatch, MismatchKind};
+use pressure::Level;
 
 /// Containers of one incident with an Event each: a cgroup that dies as one may span several.
 const MAX_CONTAINERS: usize = 8;
@@ -35,18 +36,14 @@ pub(super) struct Subject {
     pub(super) container: Option<Container>,
 }
 
-/// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
-/// times.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SeriesKey {
-    container: Option<String>,
-    comm: Option<String>,
-    trigger: Option<String>,
-    scope: Scope,
-    limit_bytes: Option<u64>,
-    limit_cgroup: Option<String>,
-    outcome: Outcome,
-    victims: u64,
+/// What Events of one kind of report share.
+pub(super) struct EventKind {
+    pub(super) event_type: &'static str,
+    pub(super) action: &'static str,
+    /// What happened to its object.
+    pub(super) reason: &'static str,
+    /// How many of that kind its object may have at once.
+    pub(super) burst: u32,
 }
 
 /// `use_node` is false where the Node's name is only guessed.
@@ -184,37 +181,56 @@ impl Draft {
         }
     }
 
-    /// How many Events of that kind its object may have at once.
-    pub(super) fn burst(&self) -> u32 {
-        match &self.report {
-            Report::Incident(_) => BURST,
-            Report::Warning(_) => WARNINGS,
-            Report::Mismatch(_) | Report::BadAnnotations(_) | Report::NoVictim(_) => ONCE,
+    pub(super) fn kind(&self) -> EventKind {
+        let (action, reason, burst) = match &self.report {
+            Report::Incident(incident) => ("Kill", self.kill_reason(incident), BURST),
+            Report::Mismatch(mismatch) => match mismatch.verdict {
+                MismatchKind::Missed => ("CompareStatus", "OOMKillMissed", ONCE),
+                MismatchKind::Phantom => ("CompareStatus", "OOMKillPhantom", ONCE),
+            },
+            Report::Warning(warning) => match warning.crossing.level {
+                Level::Warning => ("Warn", "MemoryNearLimit", WARNINGS),
+                Level::Critical => ("Warn", "MemoryAtLimit", WARNINGS),
+            },
+            Report::BadAnnotations(_) => ("ReadAnnotations", "AnnotationNotHeeded", ONCE),
+            Report::NoVictim(_) => ("SelectVictim", "OOMWithoutVictim", ONCE),
+        };
+        let is_phantom = matches!(&self.report, Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom);
+        EventKind {
+            // Nothing is wrong with the container of a phantom.
+            event_type: if is_phantom { "Normal" } else { "Warning" },
+            action,
+            reason,
+            burst,
         }
     }
 
-    /// `None` for a report that is no kill: all on its object share a series.
-    pub(super) fn series_key(&self) -> Option<SeriesKey> {
+    fn kill_reason(&self, incident: &Incident) -> &'static str {
+        match (&self.regarding, incident.scope) {
+            (Regarding::Pod(_), _) if self.outcome() == Outcome::ContainerDied => "OOMKilled",
+            (Regarding::Node(None), Scope::Node) => "NodeOutOfMemory",
+            (Regarding::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
+            _ => "ProcessOOMKilled",
+        }
+    }
+
+    /// Equal for kills on one object that may share a series: all that their message has but pids, sizes and
+    /// times. `None` for a report that is no kill: all on its object share a series.
+    pub(super) fn series_key(&self) -> Option<String> {
         let (incident, victims) = (self.report.kills()?, self.victims());
-        let subject = self.subject();
-        let container = subject.and_then(|subject| subject.container.as_ref());
-        Some(SeriesKey {
-            container: container
-                .map(|container| container.name.clone().unwrap_or(container.id.clone())),
-            comm: victims.first().and_then(|victim| victim.comm.clone()),
-            trigger: incident
-                .trigger
-                .as_ref()
-                .map(|trigger| trigger.comm.clone()),
-            scope: incident.scope,
-            limit_bytes: incident.limit_bytes,
-            // A restarted container has another cgroup of the same size.
-            limit_cgroup: (incident.scope == Scope::Ancestor)
-                .then(|| incident.limit_cgroup.clone())
-                .flatten(),
-            outcome: self.outcome(),
-            victims: self.victim_count(),
-        })
+        let container = self.subject().and_then(|it| it.container.as_ref());
+        let container = container.map(|it| it.name.as_ref().unwrap_or(&it.id));
+        let comm = victims.first().and_then(|victim| victim.comm.as_ref());
+        let trigger = incident.trigger.as_ref().map(|trigger| &trigger.comm);
+        let (scope, limit) = (incident.scope, incident.limit_bytes);
+        // A restarted container has another cgroup of the same size.
+        let cgroup = incident.limit_cgroup.as_ref();
+        let cgroup = cgroup.filter(|_| scope == Scope::Ancestor);
+        let (outcome, count) = (self.outcome(), self.victim_count());
+        let all = (
+            container, comm, trigger, scope, limit, cgroup, outcome, count,
+        );
+        Some(format!("{all:?}"))
     }
 
     pub(super) fn subject(&self) -> Option<&Subject> {

@@ -6,7 +6,9 @@ use service::error_chain::chain;
 use super::Source;
 use super::pods::LookupError;
 use super::refusal::Refusal;
-use super::wire::CallError;
+use super::wire::{CallError, within};
+
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +18,7 @@ pub(crate) enum CredentialsError {
     Unusable {
         from: Source,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
     /// The URL is not shown: it may hold a password.
     #[error("cannot use the proxy-url of {from}: it must be an http:// URL")]
@@ -62,7 +64,6 @@ pub(super) const CONTROLLER: ClientRole = ClientRole {
 #[error("{}", self.summary())]
 pub(crate) struct ApiError {
     attempt: &'static Attempt,
-    /// The namespace, for requests to several.
     namespace: Option<String>,
     #[source]
     source: CallError,
@@ -83,17 +84,18 @@ pub(crate) enum RecordError {
 // === impl Attempt ===
 
 impl Attempt {
-    pub(super) fn error(&'static self, source: impl Into<CallError>) -> ApiError {
+    pub(super) fn error(&'static self, source: CallError) -> ApiError {
         ApiError {
             attempt: self,
             namespace: None,
-            source: source.into(),
+            source,
         }
     }
 
-    pub(super) fn error_in(&'static self, namespace: String, source: CallError) -> ApiError {
+    /// The same, for requests to several namespaces.
+    pub(super) fn error_in(&'static self, namespace: &str, source: CallError) -> ApiError {
         ApiError {
-            namespace: Some(namespace),
+            namespace: Some(namespace.to_owned()),
             ..self.error(source)
         }
     }
@@ -103,10 +105,9 @@ impl Attempt {
         limit: Duration,
         answer: impl Future<Output = Result<T, E>>,
     ) -> Result<T, ApiError> {
-        match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(|error| self.error(error)),
-            Err(_) => Err(self.error(CallError::Timeout(limit))),
-        }
+        within(limit, answer)
+            .await
+            .map_err(|error| self.error(error))
     }
 }
 

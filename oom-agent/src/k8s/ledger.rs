@@ -7,10 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::bucket::Bucket;
-use super::draft::{Draft, SeriesKey};
+use super::draft::Draft;
 use super::event::NamespacedName;
 
 /// More than a node has pods.
@@ -35,15 +33,15 @@ struct Object {
 
 /// The last Event on an object, and the kills counted on it.
 #[derive(Debug)]
-struct Series {
-    key: Option<SeriesKey>,
+pub(super) struct Series {
+    key: Option<String>,
     /// The report's.
     id: String,
     /// `None` until the Event is written.
-    event: Option<NamespacedName>,
+    pub(super) event: Option<NamespacedName>,
     /// With the Event itself.
-    count: i32,
-    latest: Draft,
+    pub(super) count: i32,
+    pub(super) latest: Draft,
     /// Whether an update waits or runs.
     queued: bool,
     updated: Option<Instant>,
@@ -63,20 +61,6 @@ pub(super) enum Admission {
     HoldBack,
 }
 
-/// The update that a series needs now.
-#[derive(Debug)]
-pub(super) enum Update {
-    Patch {
-        event: NamespacedName,
-        count: i32,
-        observed: Timestamp,
-    },
-    /// The Event is not written yet.
-    Early,
-    /// There is nothing left to update.
-    None,
-}
-
 // === impl Ledger ===
 
 impl Ledger {
@@ -93,8 +77,7 @@ impl Ledger {
         });
         object.used = now;
         let series_key = draft.series_key();
-        let burst = draft.burst();
-        if object.bucket.take_token(burst, now) {
+        if object.bucket.take_token(draft.kind().burst, now) {
             object.series = Some(Series {
                 key: series_key,
                 id: draft.report.id().to_owned(),
@@ -125,50 +108,30 @@ impl Ledger {
     }
 
     pub(super) fn record_written(&mut self, draft: &Draft, event: NamespacedName) {
-        if let Some(series) = self.series_of(draft) {
+        let series = self.series(&draft.object_key());
+        if let Some(series) = series.filter(|series| series.id == draft.report.id()) {
             series.event = Some(event);
         }
     }
 
     /// Records an Event that will never be written: the next one counts its kills.
     pub(super) fn record_given_up(&mut self, draft: &Draft) {
-        let key = draft.object_key();
-        if let Some(object) = self.objects.get_mut(&key) {
+        if let Some(object) = self.objects.get_mut(&draft.object_key()) {
             let unreported = draft.held_back.saturating_add(1);
             object.held_back = object.held_back.saturating_add(unreported);
-            if object
-                .series
-                .as_ref()
-                .is_some_and(|series| series.id == draft.report.id())
-            {
-                object.series = None;
-            }
+            object.series.take_if(|it| it.id == draft.report.id());
         }
     }
 
-    pub(super) fn next_update(&self, object: &str) -> Update {
-        let series = self.objects.get(object).and_then(|o| o.series.as_ref());
-        match series {
-            Some(series) if series.count < 2 => Update::None,
-            Some(Series { event: None, .. }) => Update::Early,
-            Some(Series {
-                event: Some(event),
-                count,
-                latest,
-                ..
-            }) => Update::Patch {
-                event: event.clone(),
-                count: *count,
-                observed: latest.report.time(),
-            },
-            None => Update::None,
-        }
+    /// The series, if it must be updated.
+    pub(super) fn repeated_series(&mut self, object: &str) -> Option<&Series> {
+        let series = self.series(object)?;
+        (series.count >= 2).then_some(series)
     }
 
     /// Records an update as done or given up: the next repeat starts another.
     pub(super) fn record_updated(&mut self, object: &str, now: Instant) {
-        let series = self.objects.get_mut(object).and_then(|o| o.series.as_mut());
-        if let Some(series) = series {
+        if let Some(series) = self.series(object) {
             series.queued = false;
             series.updated = Some(now);
         }
@@ -176,7 +139,7 @@ impl Ledger {
 
     /// The draft of a new Event for a series whose Event is gone.
     pub(super) fn restart_series(&mut self, object: &str) -> Option<Draft> {
-        let series = self.objects.get_mut(object)?.series.as_mut()?;
+        let series = self.series(object)?;
         let mut draft = series.latest.clone();
         draft.held_back = u64::try_from(series.count).unwrap_or(1).saturating_sub(1);
         draft.report.id().clone_into(&mut series.id);
@@ -186,9 +149,8 @@ impl Ledger {
         Some(draft)
     }
 
-    fn series_of(&mut self, draft: &Draft) -> Option<&mut Series> {
-        let series = self.objects.get_mut(&draft.object_key())?.series.as_mut()?;
-        (series.id == draft.report.id()).then_some(series)
+    fn series(&mut self, object: &str) -> Option<&mut Series> {
+        self.objects.get_mut(object)?.series.as_mut()
     }
 
     #[cfg(test)]

@@ -7,13 +7,12 @@ mod credentials;
 mod draft;
 mod error;
 mod event;
-mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 mod ledger;
 mod note;
+mod pod;
 mod pods;
-mod reader;
 mod refusal;
 mod wire;
 
@@ -22,35 +21,28 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kube::Client;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::Request;
 
 #[cfg(test)]
 pub(crate) use cluster::fake as cluster_fake;
-pub(crate) use cluster::{
-    AgentEvent, Change, Cluster, ContainerStatus, Ended, Lease, List, NewEvent, PodStatus,
-};
+pub(crate) use cluster::{AgentEvent, Change, Cluster, Lease, StatusKill};
 pub(crate) use credentials::{Credentials, Source, find_credentials};
 pub(crate) use draft::Draft;
 pub(crate) use error::{ApiError, CredentialsError, RecordError};
-pub(crate) use pods::LookupError;
-pub(crate) use reader::PodReader;
+pub(crate) use pod::{ContainerStatus, Ended, Pod};
+#[cfg(test)]
+pub(crate) use pod::{List, State};
+pub(crate) use pods::{LookupError, PodReader};
 
+use crate::incident;
 use crate::report::Report;
 use draft::Regarding;
 use error::{AGENT, Attempt};
-use event::NamespacedName;
-use facts::Facts;
-use ledger::{Admission, Ledger, Update};
+use ledger::{Admission, Ledger};
 use pods::Pods;
-use refusal::Refusal;
 use service::error_chain::chain;
-
-/// For one request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 static WRITE: Attempt = Attempt {
     to: "write an Event",
@@ -111,17 +103,14 @@ impl Recorder {
         node: String,
         use_node: bool,
     ) -> Result<Self, CredentialsError> {
-        Ok(Self::with_client(credentials.client()?, node, use_node))
-    }
-
-    fn with_client(client: Client, node: String, use_node: bool) -> Self {
-        Self {
+        let client = credentials.client()?;
+        Ok(Self {
             pods: Pods::new(client.clone(), node.clone()),
             client,
             instance: node,
             use_node,
             ledger: Ledger::default(),
-        }
+        })
     }
 
     /// Shares the connection.
@@ -198,26 +187,23 @@ impl Recorder {
                 return Ok(Written::HeldBack);
             }
         }
-        let facts = self.read_facts(draft).await;
-        let reason = facts.as_ref().err().map(|error| chain(error).to_string());
-        let facts = facts
+        let pod = self.read_pod(draft).await;
+        let reason = pod.as_ref().err().map(|error| chain(error).to_string());
+        let pod = pod
             .as_ref()
             .map_err(|_| reason.as_deref().unwrap_or_default());
         if !last && draft.unnamed().is_some() {
             let reason = "only the container's id is".to_owned();
             return Err(RecordError::Unnamed { reason });
         }
-        let Some((key, event)) = event::build(draft, facts, &self.instance) else {
+        let Some((key, event)) = event::build(draft, pod, &self.instance) else {
             return Ok(Written::Nothing);
         };
-        let path = event::events_path(&key.namespace);
-        let request = serde_json::to_vec(&event)
-            .map_err(kube::core::request::Error::SerializeBody)
-            .and_then(|body| Request::new(path).create(&PostParams::default(), body));
-        let written = match wire::call(&self.client, request, REQUEST_TIMEOUT).await {
-            Ok(_) => Written::Created,
-            Err(error) if error.refusal() == Some(Refusal::Exists) => Written::AlreadyThere,
-            Err(error) => return Err(RecordError::Api(WRITE.error_in(key.namespace, error))),
+        let created = event::create(&self.client, &key.namespace, &event, &WRITE).await;
+        let written = if created.map_err(RecordError::Api)? {
+            Written::Created
+        } else {
+            Written::AlreadyThere
         };
         self.ledger.record_written(draft, key);
         Ok(written)
@@ -259,50 +245,38 @@ impl Recorder {
     }
 
     /// Also sets the container's name, where only its id is known.
-    async fn read_facts(&mut self, draft: &mut Draft) -> Result<Facts, LookupError> {
+    async fn read_pod(&mut self, draft: &mut Draft) -> Result<Pod, LookupError> {
         let Regarding::Pod(subject) = &mut draft.regarding else {
-            return Ok(Facts::default());
+            return Ok(Pod::default());
         };
-        let pod = &subject.pod;
-        let (Some(namespace), Some(name)) = (&pod.namespace, &pod.name) else {
+        let incident::Pod {
+            namespace: Some(namespace),
+            name: Some(name),
+            uid,
+        } = &subject.pod
+        else {
             return Err(LookupError::Gone);
         };
         let container = subject.container.as_ref();
-        let uid = pod.uid.as_deref();
-        let facts = self
-            .pods
-            .read_facts(namespace, name, uid, container)
-            .await?;
+        let uid = uid.as_deref();
+        let pod = self.pods.read_pod(namespace, name, uid, container).await?;
         if let Some(container) = &mut subject.container
             && container.name.is_none()
         {
-            container.name = facts.ids.get(&container.id).cloned();
+            container.name = pod.container_name(&container.id).map(str::to_owned);
         }
-        Ok(facts)
+        Ok(pod)
     }
 
     async fn update_series(&mut self, object: &str) -> Result<Written, RecordError> {
-        let (event, count, observed) = match self.ledger.next_update(object) {
-            Update::Patch {
-                event,
-                count,
-                observed,
-            } => (event, count, observed),
-            Update::Early => return Err(RecordError::Early),
-            Update::None => {
-                self.ledger.record_updated(object, Instant::now());
-                return Ok(Written::Nothing);
-            }
+        let Some(series) = self.ledger.repeated_series(object) else {
+            self.ledger.record_updated(object, Instant::now());
+            return Ok(Written::Nothing);
         };
-        let NamespacedName { namespace, name } = event;
-        let patch = Patch::Merge(event::series_patch(count, observed));
-        let request = Request::new(event::events_path(&namespace)).patch(
-            &name,
-            &PatchParams::default(),
-            &patch,
-        );
-        let patched = wire::call(&self.client, request, REQUEST_TIMEOUT).await;
-        patched.map_err(|error| RecordError::Api(WRITE.error_in(namespace, error)))?;
+        let event = series.event.as_ref().ok_or(RecordError::Early)?;
+        let (count, observed) = (series.count, series.latest.report.time());
+        let patched = event::patch_series(&self.client, event, (count, observed), &WRITE);
+        patched.await.map_err(RecordError::Api)?;
         self.ledger.record_updated(object, Instant::now());
         Ok(Written::Patched)
     }

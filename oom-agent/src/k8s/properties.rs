@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::draft::{self, Draft};
 use super::event::NamespacedName;
 use super::fake::incident;
-use super::ledger::{Admission, Ledger, Update};
+use super::ledger::{Admission, Ledger};
 
 fn draft(pod: u8, container: u8, n: usize) -> Draft {
     let mut incident = incident();
@@ -48,11 +48,12 @@ proptest! {
                     prop_assert_eq!(*key, container);
                     *count += 1;
                     if update.is_some() {
-                        let Update::Patch { event, count: updated, .. } = ledger.next_update(&draft.object_key()) else {
+                        let Some(updated) = ledger.repeated_series(&draft.object_key()) else {
                             return Err(TestCaseError::fail("a repeat without a series"));
                         };
-                        prop_assert_eq!((&event.name, updated), (&*id, *count));
-                        prop_assert!(updated >= 2);
+                        let event = updated.event.as_ref().unwrap();
+                        prop_assert_eq!((&event.name, updated.count), (&*id, *count));
+                        prop_assert!(updated.count >= 2);
                         ledger.record_updated(&draft.object_key(), now);
                     }
                 }
@@ -126,15 +127,10 @@ fn an_update_waits_until_its_event_is_written_or_given_up() {
         ledger.admit(&draft(0, 0, 51), later),
         Admission::Repeat { .. }
     ));
-    assert!(matches!(
-        ledger.next_update(&pending.object_key()),
-        Update::Early
-    ));
+    let series = ledger.repeated_series(&pending.object_key()).unwrap();
+    assert!(series.event.is_none());
     ledger.record_given_up(&pending);
-    assert!(matches!(
-        ledger.next_update(&pending.object_key()),
-        Update::None
-    ));
+    assert!(ledger.repeated_series(&pending.object_key()).is_none());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Bytes;
 use kube::Client;
 use kube::client::Body;
 use kube::core::response::Status;
@@ -42,38 +43,49 @@ pub(crate) enum CallError {
     Malformed(#[source] serde_json::Error),
 }
 
-/// Returns the whole body of a success.
-pub(super) async fn call(
-    client: &Client,
-    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+/// A request as kube builds it.
+pub(super) type Prepared = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// Waits no longer than `limit`.
+pub(super) async fn within<T, E: Into<CallError>>(
     limit: Duration,
-) -> Result<Vec<u8>, CallError> {
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, CallError> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(CallError::Timeout(limit)),
+    }
+}
+
+/// Returns the body of a success, which is not read yet.
+pub(super) async fn open(client: &Client, request: Prepared) -> Result<Body, CallError> {
     let transport = |error| CallError::Transport(Box::new(error));
     let request = request.map_err(|error| transport(kube::Error::BuildRequest(error)))?;
-    let exchange = async {
-        let answer = client.send(request.map(Body::from)).await;
-        let (head, body) = answer.map_err(transport)?.into_parts();
-        let body = Limited::new(body, ANSWER_LEN).collect().await;
-        let body = body.map_err(CallError::Body)?.to_bytes();
-        if head.status.is_success() {
-            Ok(body.to_vec())
-        } else {
-            Err(refusal_error(&head, &body))
-        }
-    };
-    timeout(limit, exchange)
-        .await
-        .unwrap_or(Err(CallError::Timeout(limit)))
+    let answer = client.send(request.map(Body::from)).await;
+    let (head, body) = answer.map_err(transport)?.into_parts();
+    if head.status.is_success() {
+        return Ok(body);
+    }
+    Err(refusal_error(&head, &read_all(body).await?))
+}
+
+/// Returns the whole body of a success.
+pub(super) async fn call(client: &Client, request: Prepared) -> Result<Bytes, CallError> {
+    read_all(open(client, request).await?).await
 }
 
 /// [`call`] with a JSON answer.
 pub(super) async fn call_json<T: DeserializeOwned>(
     client: &Client,
-    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    limit: Duration,
+    request: Prepared,
 ) -> Result<T, CallError> {
-    let body = call(client, request, limit).await?;
+    let body = call(client, request).await?;
     serde_json::from_slice(&body).map_err(CallError::Malformed)
+}
+
+async fn read_all(body: Body) -> Result<Bytes, CallError> {
+    let body = Limited::new(body, ANSWER_LEN).collect().await;
+    Ok(body.map_err(CallError::Body)?.to_bytes())
 }
 
 fn refusal_error(head: &http::response::Parts, body: &[u8]) -> CallError {
@@ -82,36 +94,30 @@ fn refusal_error(head: &http::response::Parts, body: &[u8]) -> CallError {
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     // A proxy in front of the API server answers in plain text.
-    let status: Option<Status> = serde_json::from_slice(body).ok();
-    let details = status.as_ref().and_then(|status| status.details.as_ref());
-    let in_details = details
-        .map(|details| u64::from(details.retry_after_seconds))
-        .filter(|&seconds| seconds > 0)
-        .map(Duration::from_secs);
-    let (reason, message) = status.map_or_else(
-        || {
-            let start = body.get(..MESSAGE_LEN.min(body.len())).unwrap_or_default();
-            (String::new(), String::from_utf8_lossy(start).into_owned())
-        },
-        |status| (status.reason, status.message),
-    );
-    CallError::from_answer(
-        head.status.as_u16(),
-        &reason,
-        &message,
-        header.or(in_details),
-    )
+    let status = serde_json::from_slice(body).unwrap_or_else(|_| Status {
+        message: String::from_utf8_lossy(body.get(..MESSAGE_LEN).unwrap_or(body)).into_owned(),
+        ..Status::default()
+    });
+    CallError::from_status(head.status.as_u16(), &status, header)
 }
 
 // === impl CallError ===
 
 impl CallError {
-    fn from_answer(code: u16, reason: &str, message: &str, retry_after: Option<Duration>) -> Self {
+    /// `retry_after` is the header's.
+    pub(super) fn from_status(code: u16, status: &Status, retry_after: Option<Duration>) -> Self {
+        let Status {
+            reason, message, ..
+        } = status;
+        let details = status.details.as_ref();
+        let seconds = details.map(|details| u64::from(details.retry_after_seconds));
         Self::Answer {
             code,
             refusal: Refusal::classify(code, reason, message),
             message: escape::terminal(escape::truncate(message.trim(), MESSAGE_LEN)).to_string(),
-            retry_after,
+            retry_after: retry_after.or(seconds
+                .filter(|&seconds| seconds > 0)
+                .map(Duration::from_secs)),
         }
     }
 
@@ -142,17 +148,6 @@ impl CallError {
         match self {
             Self::Answer { retry_after, .. } => *retry_after,
             _ => None,
-        }
-    }
-}
-
-impl From<kube::Error> for CallError {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => {
-                Self::from_answer(status.code, &status.reason, &status.message, None)
-            }
-            error => Self::Transport(Box::new(error)),
         }
     }
 }

@@ -19,9 +19,6 @@ pub(super) enum UpdateType {
     EventFailed,
 }
 
-#[derive(Debug)]
-pub(super) struct Counts([Counter; UpdateType::ALL.len()]);
-
 // === impl UpdateType ===
 
 impl UpdateType {
@@ -48,23 +45,9 @@ impl UpdateType {
             Self::EventFailed => "oomkilled_event_failed",
         }
     }
-}
 
-// === impl Counts ===
-
-impl Counts {
-    pub(super) fn new(metrics: &Metrics) -> Self {
-        Self(UpdateType::ALL.map(|update| metrics.watch_update(update.label())))
-    }
-
-    pub(super) fn get(&self, update: UpdateType) -> u64 {
-        self.0.get(update as usize).map_or(0, Counter::get)
-    }
-
-    pub(super) fn add(&self, update: UpdateType, more: u64) {
-        if let Some(count) = self.0.get(update as usize) {
-            count.inc_by(more);
-        }
+    pub(super) fn counter(self, metrics: &Metrics) -> Counter {
+        metrics.watch_update(self.label())
     }
 }
 
@@ -75,11 +58,10 @@ mod tests {
     #[test]
     fn each_type_has_a_count_and_a_label_of_its_own() {
         let metrics = Metrics::default();
-        let counts = Counts::new(&metrics);
         for (n, update) in UpdateType::ALL.into_iter().enumerate() {
-            counts.add(update, 1 + n as u64);
+            update.counter(&metrics).inc_by(1 + n as u64);
         }
-        let read = UpdateType::ALL.map(|update| counts.get(update));
+        let read = UpdateType::ALL.map(|update| update.counter(&metrics).get());
         assert_eq!(read, [1, 2, 3, 4, 5, 6, 7]);
         let mut labels = UpdateType::ALL.map(UpdateType::label).to_vec();
         let text = metrics.encode(0).unwrap();

@@ -2,8 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::kills::StatusKill;
-use crate::k8s::AgentEvent;
+use crate::k8s::{AgentEvent, StatusKill};
 
 /// Kubernetes truncates times to the second, and records a container's end after the kill.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(2);

@@ -1,12 +1,14 @@
 //! The admin port's answers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use service::clock;
+use service::error_chain::chain;
 use tokio::net::TcpListener;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, Answer, Endpoint};
+use crate::k8s::ApiError;
 use crate::metrics::{CONTENT_TYPE, Metrics, Readings};
 
 /// The failure that stops a task now: logged once, and the reason of `/ready`'s refusal.
@@ -24,21 +26,24 @@ pub(super) struct Health {
 // === impl CurrentFailure ===
 
 impl CurrentFailure {
-    /// True if it differs from the one before.
-    pub(super) fn set(&self, failure: &str) -> bool {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = held.as_deref() != Some(failure);
-        *held = Some(failure.to_owned());
-        new
+    /// Logs it at warn if it differs from the one before. `attempt` is what failed: `cannot …`.
+    pub(super) fn record(&self, error: &ApiError, attempt: &str) {
+        let error = chain(error).to_string();
+        let mut held = self.lock();
+        if held.as_ref() == Some(&error) {
+            tracing::debug!(error, "still: {attempt}");
+        } else {
+            tracing::warn!(error, "{attempt}; retrying");
+        }
+        *held = Some(error);
     }
 
     pub(super) fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
     }
 
-    fn get(&self) -> Option<String> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.clone()
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,7 +69,7 @@ impl Health {
             Endpoint::Ready => self
                 .failures
                 .iter()
-                .find_map(CurrentFailure::get)
+                .find_map(|failure| failure.lock().clone())
                 .map_or(Answer::Yes, Answer::No),
             Endpoint::Metrics => {
                 self.metrics.update_readings(|| Readings {

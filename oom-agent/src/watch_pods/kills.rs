@@ -3,11 +3,11 @@
 //! A container's status shows two instances that have ended at most, and shows them again with every
 //! change of its pod. State is kept of containers that were OOM-killed only.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
-use crate::k8s::{ContainerStatus, Ended, List, PodStatus};
+use crate::k8s::{ContainerStatus, Ended, Pod, StatusKill};
 
 /// The kubelet's reason.
 const OOM_KILLED: &str = "OOMKilled";
@@ -17,20 +17,6 @@ const KILLS_PER_CONTAINER: usize = 8;
 
 /// Pods whose kills are remembered.
 const MAX_PODS: usize = 16 * 1024;
-
-/// An OOM kill as a pod's status shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StatusKill {
-    pub(super) namespace: String,
-    pub(super) pod: String,
-    pub(super) uid: String,
-    pub(super) node: Option<String>,
-    pub(super) list: List,
-    pub(super) container: String,
-    pub(super) ended: Ended,
-    /// That of `ended`.
-    pub(super) finished_at: Timestamp,
-}
 
 /// What one status shows.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,7 +50,8 @@ struct PodKills {
 /// Kills of one container that were returned.
 #[derive(Debug, Default)]
 struct ContainerKills {
-    last: VecDeque<(String, Timestamp)>,
+    /// Their times and the container's ids.
+    last: BTreeSet<(Timestamp, String)>,
     /// The latest one that is no longer in `last`.
     forgotten: Option<Timestamp>,
 }
@@ -82,23 +69,29 @@ impl SeenKills {
     }
 
     /// Returns each kill once, in whatever order and however often statuses come.
-    pub(super) fn scan(&mut self, pod: &PodStatus) -> Scan {
+    pub(super) fn scan(&mut self, pod: &Pod) -> Scan {
         let mut scan = Scan::default();
-        if let Some(known) = self.pods.get_mut(&pod.uid) {
+        if let Some(known) = self.pods.get_mut(&pod.metadata.uid) {
             known.round = self.round;
         }
-        for container in &pod.containers {
-            let mut killed = container
-                .ended
-                .iter()
-                .filter(|ended| ended.reason == OOM_KILLED)
-                .peekable();
+        for (list, container) in pod.container_statuses() {
+            let killed = container.ended().filter(|end| end.reason == OOM_KILLED);
+            let mut killed = killed.peekable();
             scan.not_oom_killed += u64::from(killed.peek().is_none());
             for ended in killed {
                 match ended.finished_at.filter(|at| *at >= self.since) {
                     None => scan.too_old += 1,
-                    Some(at) if self.is_new(pod, container, ended, at) => {
-                        scan.kills.push(new_kill(pod, container, ended, at));
+                    Some(at) if self.is_new(&pod.metadata.uid, container, ended, at) => {
+                        scan.kills.push(StatusKill {
+                            namespace: pod.metadata.namespace.clone(),
+                            pod: pod.metadata.name.clone(),
+                            uid: pod.metadata.uid.clone(),
+                            node: pod.spec.node_name.clone(),
+                            list,
+                            container: container.name.clone(),
+                            ended: ended.clone(),
+                            finished_at: at,
+                        });
                     }
                     Some(_) => scan.repeated += 1,
                 }
@@ -124,16 +117,15 @@ impl SeenKills {
 
     fn is_new(
         &mut self,
-        pod: &PodStatus,
+        uid: &str,
         container: &ContainerStatus,
         ended: &Ended,
         at: Timestamp,
     ) -> bool {
-        let round = self.round;
-        let entry = self.pods.entry(pod.uid.clone()).or_default();
-        entry.round = round;
+        let entry = self.pods.entry(uid.to_owned()).or_default();
+        entry.round = self.round;
         let known = entry.containers.entry(container.name.clone()).or_default();
-        known.is_new(&ended.container_id, at)
+        known.is_new((at, ended.container_id.clone()))
     }
 
     /// Forgets the pods whose last kill is the oldest. A forgotten kill must not be reported again:
@@ -156,54 +148,25 @@ impl SeenKills {
 
 impl PodKills {
     fn latest(&self) -> Option<Timestamp> {
-        let kills = self.containers.values().flat_map(|known| &known.last);
-        kills.map(|(_, at)| *at).max()
+        let kills = self.containers.values();
+        kills.filter_map(|known| Some(known.last.last()?.0)).max()
     }
 }
 
 // === impl ContainerKills ===
 
 impl ContainerKills {
-    fn is_new(&mut self, id: &str, at: Timestamp) -> bool {
-        if self.forgotten.is_some_and(|forgotten| at <= forgotten)
-            || self
-                .last
-                .iter()
-                .any(|(known, when)| known == id && *when == at)
-        {
+    fn is_new(&mut self, kill: (Timestamp, String)) -> bool {
+        let is_forgotten = self.forgotten.is_some_and(|forgotten| kill.0 <= forgotten);
+        if is_forgotten || !self.last.insert(kill) {
             return false;
         }
-        self.last.push_back((id.to_owned(), at));
         if self.last.len() > KILLS_PER_CONTAINER
-            && let Some((_, oldest)) = self.pop_oldest()
+            && let Some((oldest, _)) = self.last.pop_first()
         {
             self.forgotten = self.forgotten.max(Some(oldest));
         }
         true
-    }
-
-    fn pop_oldest(&mut self) -> Option<(String, Timestamp)> {
-        let oldest = self.last.iter().enumerate().min_by_key(|(_, (_, at))| *at);
-        let index = oldest.map(|(index, _)| index)?;
-        self.last.remove(index)
-    }
-}
-
-fn new_kill(
-    pod: &PodStatus,
-    container: &ContainerStatus,
-    ended: &Ended,
-    at: Timestamp,
-) -> StatusKill {
-    StatusKill {
-        namespace: pod.namespace.clone(),
-        pod: pod.name.clone(),
-        uid: pod.uid.clone(),
-        node: pod.node.clone(),
-        list: container.list,
-        container: container.name.clone(),
-        ended: ended.clone(),
-        finished_at: at,
     }
 }
 
@@ -213,38 +176,12 @@ fn next_second(at: Timestamp) -> Timestamp {
         .unwrap_or(at)
 }
 
-// === impl StatusKill ===
-
-impl StatusKill {
-    /// The container's id without its scheme.
-    pub(super) fn bare_id(&self) -> &str {
-        let id = &self.ended.container_id;
-        id.split_once("://").map_or(id.as_str(), |(_, bare)| bare)
-    }
-
-    /// `containerd`, `cri-o`, `docker`, …
-    pub(super) fn runtime(&self) -> Option<&str> {
-        let (runtime, _) = self.ended.container_id.split_once("://")?;
-        Some(runtime)
-    }
-
-    /// The same for the same kill in every replica; valid in a DNS subdomain.
-    pub(super) fn id(&self) -> String {
-        let part = |text: &str, most: usize| -> String {
-            let plain = text.chars().filter(char::is_ascii_alphanumeric).take(most);
-            plain.map(|c| c.to_ascii_lowercase()).collect()
-        };
-        let (uid, container) = (part(&self.uid, 8), part(self.bare_id(), 16));
-        let second = self.finished_at.as_second().unsigned_abs();
-        format!("k8s-{uid}-{container}-{second}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::k8s::{List, State};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -260,22 +197,39 @@ mod tests {
         }
     }
 
-    fn status(list: List, name: &str, ended: Vec<Ended>) -> ContainerStatus {
-        let name = name.to_owned();
-        ContainerStatus { list, name, ended }
+    /// `ended` are the instance before, and the current one.
+    fn status(list: List, name: &str, ended: Vec<Ended>) -> (List, ContainerStatus) {
+        let mut states = ended.into_iter().map(|ended| State {
+            terminated: Some(ended),
+            ..State::default()
+        });
+        let status = ContainerStatus {
+            name: name.to_owned(),
+            last_state: states.next(),
+            state: states.next(),
+            ..ContainerStatus::default()
+        };
+        (list, status)
     }
 
-    fn pod(uid: &str, containers: Vec<ContainerStatus>) -> PodStatus {
-        PodStatus {
-            namespace: "shop".to_owned(),
-            name: "hungry".to_owned(),
-            uid: uid.to_owned(),
-            node: Some("node-a".to_owned()),
-            containers,
+    fn pod(uid: &str, containers: Vec<(List, ContainerStatus)>) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = "shop".to_owned();
+        pod.metadata.name = "hungry".to_owned();
+        pod.metadata.uid = uid.to_owned();
+        pod.spec.node_name = Some("node-a".to_owned());
+        for (list, status) in containers {
+            let all = match list {
+                List::Containers => &mut pod.status.containers,
+                List::InitContainers => &mut pod.status.init_containers,
+                List::EphemeralContainers => &mut pod.status.ephemeral_containers,
+            };
+            all.get_or_insert_default().push(status);
         }
+        pod
     }
 
-    fn main_of(uid: &str, ended: Vec<Ended>) -> PodStatus {
+    fn main_of(uid: &str, ended: Vec<Ended>) -> Pod {
         pod(uid, vec![status(List::Containers, "main", ended)])
     }
 

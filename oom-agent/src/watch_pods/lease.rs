@@ -36,20 +36,18 @@ impl LeaseHolder {
         until: watch::Sender<Option<Instant>>,
         mut end: mpsc::Receiver<()>,
     ) {
-        loop {
-            tokio::select! {
-                () = self.renew() => {}
-                _ = end.recv() => break,
+        let hold = async {
+            loop {
+                self.renew().await;
+                let leads = self.election.leads_until().map(Instant::from_std);
+                until.send_replace(leads);
+                let now = Instant::now().into_std();
+                sleep(self.election.pause(now, fastrand::f64())).await;
             }
-            let leads = self.election.leads_until().map(Instant::from_std);
-            until.send_replace(leads);
-            let pause = self
-                .election
-                .pause(std::time::Instant::now(), fastrand::f64());
-            tokio::select! {
-                () = sleep(pause) => {}
-                _ = end.recv() => break,
-            }
+        };
+        tokio::select! {
+            () = hold => {}
+            _ = end.recv() => {}
         }
         until.send_replace(None);
         self.release().await;
@@ -60,16 +58,8 @@ impl LeaseHolder {
             Ok(()) => self.failure.clear(),
             Err(error) => {
                 self.election.record_failure();
-                let error = chain(&error).to_string();
-                if self.failure.set(&error) {
-                    tracing::warn!(
-                        error,
-                        lease = self.name,
-                        "cannot read or write the lease; retrying"
-                    );
-                } else {
-                    tracing::debug!(error, "still cannot read or write the lease");
-                }
+                let attempt = format!("cannot read or write the lease {}", self.name);
+                self.failure.record(&error, &attempt);
             }
         }
     }

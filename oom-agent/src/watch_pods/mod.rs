@@ -17,6 +17,7 @@ mod term;
 #[cfg(test)]
 mod tests;
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,16 +99,11 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
     let grace = Duration::from_secs(args.grace.into());
     let mut reporter = Reporter::new(grace, cluster.clone(), me.clone(), sinks, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");
-    let mut leadership = if args.no_lease {
-        Leadership::always()
-    } else {
-        Leadership::by_lease(LeaseHolder::new(
-            cluster.clone(),
-            args.lease.clone(),
-            me,
-            lease_failure,
-        ))
-    };
+    let lease = (!args.no_lease).then(|| {
+        let name = args.lease.clone();
+        HeldLease::start(LeaseHolder::new(cluster.clone(), name, me, lease_failure))
+    });
+    let mut leadership = Leadership(lease);
     let lookback = SignedDuration::from_secs(args.lookback.into());
     let ended_by = loop {
         // Only the leader reads pods.
@@ -146,65 +142,60 @@ async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
     found.ok_or(WatchError::NoCredentials)
 }
 
-/// Whether this replica acts.
-struct Leadership {
+/// Whether this replica acts: always without a lease.
+struct Leadership(Option<HeldLease>);
+
+struct HeldLease {
     until: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
     end: mpsc::Sender<()>,
 }
 
-// === impl Leadership ===
+// === impl HeldLease ===
 
-impl Leadership {
-    fn by_lease(holder: LeaseHolder) -> Self {
+impl HeldLease {
+    fn start(holder: LeaseHolder) -> Self {
         let (sender, until) = watch::channel(None);
         let (end, ended) = mpsc::channel(1);
         let task = tokio::spawn(holder.run(sender, ended));
         Self { until, task, end }
     }
+}
 
-    fn always() -> Self {
-        let century = Duration::from_hours(24 * 365 * 100);
-        let (sender, until) = watch::channel(Some(Instant::now() + century));
-        let (end, mut ended) = mpsc::channel::<()>(1);
-        let task = tokio::spawn(async move {
-            let _end = ended.recv().await;
-            drop(sender);
-        });
-        Self { until, task, end }
-    }
+// === impl Leadership ===
 
+impl Leadership {
     /// False if the task that holds the lease has ended.
     async fn wait_until_leading(&mut self) -> bool {
-        loop {
-            let until = *self.until.borrow_and_update();
-            if until.is_some_and(|until| Instant::now() < until) {
-                return true;
-            }
-            if self.until.changed().await.is_err() {
-                return false;
-            }
-        }
+        let Some(lease) = &mut self.0 else {
+            return true;
+        };
+        let leads = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
+        lease.until.wait_for(leads).await.is_ok()
     }
 
     async fn wait_until_lost(&mut self) {
+        let Some(lease) = &mut self.0 else {
+            return pending().await;
+        };
         loop {
-            let Some(until) = *self.until.borrow_and_update() else {
+            let Some(until) = *lease.until.borrow_and_update() else {
                 return;
             };
             tokio::select! {
-                changed = self.until.changed() => if changed.is_err() { return },
+                changed = lease.until.changed() => if changed.is_err() { return },
                 () = sleep_until(until) => return,
             }
         }
     }
 
     /// Lets the next replica start at once.
-    async fn release(mut self) {
+    async fn release(self) {
+        let Some(mut lease) = self.0 else { return };
         // The task may have ended.
-        let _ended = self.end.send(()).await;
-        if timeout(GRACE, &mut self.task).await.is_err() {
-            self.task.abort();
+        let _ended = lease.end.send(()).await;
+        if timeout(GRACE, &mut lease.task).await.is_err() {
+            lease.task.abort();
             tracing::warn!("cannot release the lease: it expires by itself");
         }
     }

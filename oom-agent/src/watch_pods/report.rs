@@ -1,14 +1,10 @@
-//! A kill as an Event and as an incident. Pure.
+//! A kill as an incident. Pure.
 
 use jiff::Timestamp;
 use oom_capture::Process;
 
-use super::kills::StatusKill;
 use crate::incident::{Container, Incident, Outcome, Pod, Victim};
-use crate::k8s::NewEvent;
-
-/// That of kubernetes-oom-event-generator, so that alerts on it keep working.
-const REASON: &str = "PreviousContainerWasOOMKilled";
+use crate::k8s::StatusKill;
 
 /// Fields of an incident that the API server does not know, beside those that the kernel has of a victim.
 const UNKNOWN: [&str; 11] = [
@@ -24,25 +20,6 @@ const UNKNOWN: [&str; 11] = [
     "victims[0].pid",
     "victims[0].first_process",
 ];
-
-/// With the id of the instance that died.
-pub(super) fn new_event(kill: &StatusKill) -> NewEvent {
-    NewEvent {
-        namespace: kill.namespace.clone(),
-        pod: kill.pod.clone(),
-        uid: kill.uid.clone(),
-        node: kill.node.clone(),
-        container: (kill.list, kill.container.clone()),
-        suffix: kill.id(),
-        time: kill.finished_at,
-        reason: REASON,
-        text: format!(
-            "The previous instance of the container '{}' ({}) was OOMKilled",
-            kill.container, kill.ended.container_id
-        ),
-        container_id: kill.bare_id().to_owned(),
-    }
-}
 
 /// With what a pod's status has; the rest is null and named in `degraded`. `now` is wall time,
 /// `now_ns` `CLOCK_MONOTONIC`.
@@ -111,16 +88,6 @@ mod tests {
             },
             finished_at,
         }
-    }
-
-    #[test]
-    fn the_event_has_the_generators_text_and_the_dead_containers_id() {
-        let event = new_event(&kill());
-        assert_eq!(
-            event.text,
-            "The previous instance of the container 'fill' (containerd://17db96a24ae1e9dd57143e62) was OOMKilled"
-        );
-        assert_eq!(event.suffix, "k8s-a38c12e8-17db96a24ae1e9dd-1795251600");
     }
 
     #[test]

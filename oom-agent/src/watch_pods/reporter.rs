@@ -9,11 +9,10 @@ use service::error_chain::chain;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::counts::{Counts, UpdateType};
-use super::kills::StatusKill;
+use super::counts::UpdateType;
 use super::{GRACE, dedup, report};
-use crate::k8s::{ApiError, Cluster};
-use crate::metrics::Metrics;
+use crate::k8s::{ApiError, Cluster, StatusKill};
+use crate::metrics::{Counter, Metrics};
 use crate::sinks::{Backoff, Sinks};
 
 /// Kills that are reported at the same time.
@@ -36,7 +35,6 @@ struct Outputs {
     /// This controller, in the Event's `reportingInstance`.
     me: String,
     sinks: Sinks,
-    counts: Counts,
     metrics: Arc<Metrics>,
 }
 
@@ -50,21 +48,24 @@ impl Reporter {
         sinks: Sinks,
         metrics: Arc<Metrics>,
     ) -> Self {
+        // A counter is exposed from its first use on.
+        for update in UpdateType::ALL {
+            update.counter(&metrics);
+        }
         Self {
             grace,
             outputs: Arc::new(Outputs {
                 cluster,
                 me,
                 sinks,
-                counts: Counts::new(&metrics),
                 metrics,
             }),
             reports: JoinSet::new(),
         }
     }
 
-    pub(super) fn counts(&self) -> &Counts {
-        &self.outputs.counts
+    pub(super) fn counter(&self, update: UpdateType) -> Counter {
+        update.counter(&self.outputs.metrics)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -97,7 +98,7 @@ impl Reporter {
         let outputs = self.outputs;
         outputs.sinks.finish(GRACE).await;
         for update in UpdateType::ALL {
-            let count = outputs.counts.get(update);
+            let count = update.counter(&outputs.metrics).get();
             tracing::info!(update_type = update.label(), count, "summary");
         }
         let unwritten = outputs.metrics.lines_unwritten.get();
@@ -112,7 +113,7 @@ impl Reporter {
 impl Outputs {
     async fn report(&self, kill: &StatusKill) {
         let update = self.claim(kill).await;
-        self.counts.add(update, 1);
+        update.counter(&self.metrics).inc();
         tracing::info!(
             namespace = kill.namespace,
             pod = kill.pod,
@@ -138,7 +139,8 @@ impl Outputs {
         if self.is_reported_by_agent(kill).await {
             return UpdateType::ReportedByAgent;
         }
-        match self.write_event(kill).await {
+        let create = || self.cluster.create_event(kill, &self.me);
+        match retry_transient(kill, create).await {
             Ok(true) => UpdateType::EventSent,
             Ok(false) => UpdateType::ReportedBefore,
             Err(error) => {
@@ -160,11 +162,6 @@ impl Outputs {
                 false
             }
         }
-    }
-
-    async fn write_event(&self, kill: &StatusKill) -> Result<bool, ApiError> {
-        let event = report::new_event(kill);
-        retry_transient(kill, || self.cluster.create_event(&event, &self.me)).await
     }
 }
 

@@ -1,18 +1,18 @@
 //! One term of leadership: reads pods and reports their kills.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::counts::UpdateType;
 use super::follow::{self, PodEvent};
 use super::health::CurrentFailure;
-use super::kills::{Scan, SeenKills, StatusKill};
+use super::kills::{Scan, SeenKills};
 use super::reporter::Reporter;
-use crate::k8s::Cluster;
+use crate::k8s::{Cluster, StatusKill};
 
 /// Pods between the API server and the decision.
 const QUEUE: usize = 64;
@@ -28,16 +28,14 @@ pub(super) async fn run(
     failure: &CurrentFailure,
 ) {
     let (sender, mut events) = mpsc::channel(QUEUE);
-    // Aborts the task when it is dropped.
-    let mut follower = JoinSet::new();
-    follower.spawn(follow::run(cluster.clone(), sender, failure.clone()));
+    let mut follower = pin!(follow::run(cluster, sender, failure));
     let mut kills = SeenKills::new(since);
     let mut waiting: VecDeque<(Instant, StatusKill)> = VecDeque::new();
     loop {
         let due = waiting.front().map(|(due, _)| *due);
         tokio::select! {
-            event = events.recv(), if waiting.len() < WAITING => {
-                let Some(event) = event else { return };
+            () = &mut follower => return,
+            Some(event) = events.recv(), if waiting.len() < WAITING => {
                 let due = Instant::now() + reporter.grace;
                 let new = find_new_kills(&mut kills, event, reporter);
                 waiting.extend(new.into_iter().map(|kill| (due, kill)));
@@ -66,14 +64,17 @@ fn find_new_kills(kills: &mut SeenKills, event: PodEvent, reporter: &Reporter) -
         PodEvent::Updated(pod) => kills.scan(&pod),
         PodEvent::Deleted(pod) => {
             let scan = kills.scan(&pod);
-            kills.forget(&pod.uid);
+            kills.forget(&pod.metadata.uid);
             scan
         }
     };
-    let counts = reporter.counts();
-    counts.add(UpdateType::NotOomKilled, scan.not_oom_killed);
-    counts.add(UpdateType::TooOld, scan.too_old);
-    counts.add(UpdateType::SeenBefore, scan.repeated);
+    for (update, count) in [
+        (UpdateType::NotOomKilled, scan.not_oom_killed),
+        (UpdateType::TooOld, scan.too_old),
+        (UpdateType::SeenBefore, scan.repeated),
+    ] {
+        reporter.counter(update).inc_by(count);
+    }
     for kill in &scan.kills {
         tracing::debug!(
             namespace = kill.namespace,

@@ -4,15 +4,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self as core, ObjectReference};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
-use kube::api::{ListParams, PostParams};
-use kube::core::Status;
+use kube::api::ListParams;
+use kube::core::{ObjectList, Request};
 use service::escape;
 
-use super::{ApiError, Cluster, List, REQUEST_TIMEOUT};
+use super::{ApiError, Cluster, REQUEST_TIMEOUT};
 use crate::k8s::error::{Attempt, CONTROLLER};
-use crate::k8s::event::{REPORTER as AGENT, base_event};
-use crate::k8s::refusal::Refusal;
+use crate::k8s::event::{REPORTER as AGENT, base_event, create, event_name, field_path, reference};
+use crate::k8s::note::NOTE_LEN;
+use crate::k8s::pod::{Ended, List, bare_id};
+use crate::k8s::wire::call_json;
 
 const REPORTER: &str = "oom-bonker.dev/watch-pods";
 
@@ -24,9 +25,8 @@ const POD_API_UID: &str = "oom-bonker.dev/pod-api-uid";
 /// minutes.
 const MAX_EVENTS: u32 = 500;
 
-/// The API server's limits on `message` and a name, in bytes.
-const NOTE_LEN: usize = 1024;
-const NAME_LEN: usize = 253;
+/// That of kubernetes-oom-event-generator, so that alerts on it keep working.
+const REASON: &str = "PreviousContainerWasOOMKilled";
 
 static LIST: Attempt = Attempt {
     to: "list the agents' Events",
@@ -56,22 +56,46 @@ pub(crate) struct AgentEvent {
     pub(crate) counted: Option<Timestamp>,
 }
 
-/// An Event to create on a container's pod.
-#[derive(Clone, Debug)]
-pub(crate) struct NewEvent {
+/// An OOM kill as a pod's status shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatusKill {
     pub(crate) namespace: String,
     pub(crate) pod: String,
     /// The pod's.
     pub(crate) uid: String,
     pub(crate) node: Option<String>,
-    /// The list and the container's name in it.
-    pub(crate) container: (List, String),
-    /// Makes the Event's name unique on the pod; valid in a DNS subdomain.
-    pub(crate) suffix: String,
-    pub(crate) time: Timestamp,
-    pub(crate) reason: &'static str,
-    pub(crate) text: String,
-    pub(crate) container_id: String,
+    pub(crate) list: List,
+    pub(crate) container: String,
+    pub(crate) ended: Ended,
+    /// That of `ended`.
+    pub(crate) finished_at: Timestamp,
+}
+
+// === impl StatusKill ===
+
+impl StatusKill {
+    /// The container's id without its scheme.
+    pub(crate) fn bare_id(&self) -> &str {
+        let id = &self.ended.container_id;
+        bare_id(id).unwrap_or(id)
+    }
+
+    /// `containerd`, `cri-o`, `docker`, …
+    pub(crate) fn runtime(&self) -> Option<&str> {
+        let (runtime, _) = self.ended.container_id.split_once("://")?;
+        Some(runtime)
+    }
+
+    /// The same for the same kill in every replica; valid in a DNS subdomain.
+    pub(crate) fn id(&self) -> String {
+        let part = |text: &str, most: usize| -> String {
+            let plain = text.chars().filter(char::is_ascii_alphanumeric).take(most);
+            plain.map(|c| c.to_ascii_lowercase()).collect()
+        };
+        let (uid, container) = (part(&self.uid, 8), part(self.bare_id(), 16));
+        let second = self.finished_at.as_second().unsigned_abs();
+        format!("k8s-{uid}-{container}-{second}")
+    }
 }
 
 // === impl Cluster ===
@@ -83,36 +107,24 @@ impl Cluster {
         namespace: &str,
         pod: &str,
     ) -> Result<Vec<AgentEvent>, ApiError> {
-        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let selector =
             format!("regarding.kind=Pod,regarding.name={pod},reportingController={AGENT}");
         let params = ListParams::default().fields(&selector).limit(MAX_EVENTS);
-        let list = LIST.within(REQUEST_TIMEOUT, api.list(&params)).await?;
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+        let list = call_json(&self.client, Request::new(path).list(&params));
+        let list: ObjectList<Event> = LIST.within(REQUEST_TIMEOUT, list).await?;
         Ok(list.items.into_iter().map(agent_event).collect())
     }
 
-    /// False where it exists already: the name follows from pod and suffix, so that only one replica
-    /// creates it.
+    /// False where it exists already: the name follows from the kill, so that only one replica creates it.
     pub(crate) async fn create_event(
         &self,
-        event: &NewEvent,
+        kill: &StatusKill,
         instance: &str,
     ) -> Result<bool, ApiError> {
-        let api: Api<core::Event> = Api::namespaced(self.client.clone(), &event.namespace);
-        let (params, body) = (PostParams::default(), wire_event(event, instance));
-        let written = async {
-            match api.create(&params, &body).await {
-                Ok(_) => Ok(true),
-                Err(kube::Error::Api(status)) if exists(&status) => Ok(false),
-                Err(error) => Err(error),
-            }
-        };
-        WRITE.within(REQUEST_TIMEOUT, written).await
+        let event = kill_event(kill, instance);
+        create(&self.client, &kill.namespace, &event, &WRITE).await
     }
-}
-
-fn exists(status: &Status) -> bool {
-    Refusal::classify(status.code, &status.reason, &status.message) == Refusal::Exists
 }
 
 fn agent_event(event: Event) -> AgentEvent {
@@ -131,39 +143,39 @@ fn agent_event(event: Event) -> AgentEvent {
     }
 }
 
-fn wire_event(event: &NewEvent, instance: &str) -> core::Event {
-    let suffix = format!(".{}", event.suffix);
-    let stem = escape::truncate(&event.pod, NAME_LEN.saturating_sub(suffix.len()));
-    // The cut name must still end as a DNS label does.
-    let stem = stem.trim_end_matches(['-', '.']);
-    let (list, container) = &event.container;
-    let text = escape::terminal(&event.text).to_string();
+/// With the id of the instance that died.
+fn kill_event(kill: &StatusKill, instance: &str) -> core::Event {
+    let StatusKill {
+        namespace,
+        pod,
+        list,
+        container,
+        ended,
+        ..
+    } = kill;
+    let text = format!(
+        "The previous instance of the container '{container}' ({}) was OOMKilled",
+        ended.container_id
+    );
+    let text = escape::terminal(&text).to_string();
     core::Event {
         metadata: ObjectMeta {
-            name: Some(format!("{stem}{suffix}")),
-            namespace: Some(event.namespace.clone()),
-            annotations: Some([(CONTAINER_ID.to_owned(), event.container_id.clone())].into()),
+            name: Some(event_name(pod, &format!(".{}", kill.id()))),
+            namespace: Some(namespace.clone()),
+            annotations: Some([(CONTAINER_ID.to_owned(), kill.bare_id().to_owned())].into()),
             ..ObjectMeta::default()
         },
         type_: Some("Warning".to_owned()),
-        reason: Some(event.reason.to_owned()),
+        reason: Some(REASON.to_owned()),
         action: Some("Kill".to_owned()),
         message: Some(escape::truncate(&text, NOTE_LEN).to_owned()),
         involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(event.namespace.clone()),
-            name: Some(event.pod.clone()),
-            uid: Some(event.uid.clone()),
-            field_path: Some(format!("spec.{}{{{container}}}", list.as_str())),
-            ..ObjectReference::default()
+            namespace: Some(namespace.clone()),
+            uid: Some(kill.uid.clone()),
+            field_path: Some(field_path(*list, container)),
+            ..reference("Pod", pod)
         },
-        related: event.node.as_ref().map(|node| ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(node.clone()),
-            ..ObjectReference::default()
-        }),
-        ..base_event(event.time, REPORTER, instance)
+        related: kill.node.as_ref().map(|node| reference("Node", node)),
+        ..base_event(kill.finished_at, REPORTER, instance)
     }
 }

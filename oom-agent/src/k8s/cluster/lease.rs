@@ -5,12 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease as WireLease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::Api;
-use kube::api::PostParams;
+use kube::api::{GetParams, PostParams};
+use kube::core::{Request, request};
 
 use super::{ApiError, Cluster, REQUEST_TIMEOUT};
 use crate::k8s::error::{Attempt, CONTROLLER};
 use crate::k8s::refusal::is_denial;
+use crate::k8s::wire::{CallError, call, call_json, within};
 
 static READ: Attempt = Attempt {
     to: "read the lease",
@@ -49,9 +50,13 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Lease>, ApiError> {
-        let api: Api<WireLease> = Api::namespaced(self.client.clone(), namespace);
-        let lease = READ.within(REQUEST_TIMEOUT, api.get_opt(name)).await?;
-        Ok(lease.map(from_wire))
+        let request = leases(namespace).get(name, &GetParams::default());
+        let lease = within(REQUEST_TIMEOUT, call_json(&self.client, request)).await;
+        match lease {
+            Ok(lease) => Ok(Some(from_wire(lease))),
+            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(error) => Err(READ.error(error)),
+        }
     }
 
     /// Creates it where its version is empty, else replaces that version. False where another was faster.
@@ -61,30 +66,31 @@ impl Cluster {
         name: &str,
         lease: &Lease,
     ) -> Result<bool, ApiError> {
-        let api: Api<WireLease> = Api::namespaced(self.client.clone(), namespace);
-        let body = to_wire(namespace, name, lease);
         let params = PostParams::default();
-        let written = async {
-            if lease.version.is_empty() {
-                api.create(&params, &body).await
-            } else {
-                api.replace(name, &params, &body).await
-            }
-        };
-        let written = async {
-            match written.await {
-                Ok(_) => Ok(true),
-                // 404: another has deleted it.
-                Err(kube::Error::Api(status))
-                    if matches!(status.code, 404 | 409) && !is_denial(&status.message) =>
-                {
-                    Ok(false)
-                }
-                Err(error) => Err(error),
-            }
-        };
-        WRITE.within(REQUEST_TIMEOUT, written).await
+        let body = serde_json::to_vec(&to_wire(namespace, name, lease));
+        let body = body.map_err(request::Error::SerializeBody);
+        let request = body.and_then(|body| match lease.version.as_str() {
+            "" => leases(namespace).create(&params, body),
+            _ => leases(namespace).replace(name, &params, body),
+        });
+        let written = within(REQUEST_TIMEOUT, call(&self.client, request)).await;
+        match written {
+            Ok(_) => Ok(true),
+            // 404: another has deleted it.
+            Err(CallError::Answer {
+                code: 404 | 409,
+                message,
+                ..
+            }) if !is_denial(&message) => Ok(false),
+            Err(error) => Err(WRITE.error(error)),
+        }
     }
+}
+
+fn leases(namespace: &str) -> Request {
+    Request::new(format!(
+        "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    ))
 }
 
 fn from_wire(lease: WireLease) -> Lease {

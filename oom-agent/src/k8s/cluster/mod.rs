@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use kube::Client;
 
-pub(crate) use events::{AgentEvent, NewEvent};
+pub(crate) use events::{AgentEvent, StatusKill};
 pub(crate) use lease::Lease;
-pub(crate) use pods::{Change, ContainerStatus, Ended, List, PodStatus};
+pub(crate) use pods::Change;
 
 use super::{ApiError, Credentials, CredentialsError};
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Answer, Fake, Request, status};
 use super::*;
+use crate::k8s::{Ended, List};
 
 fn pod(name: &str, version: &str, status: &Value) -> Value {
     json!({
@@ -45,17 +46,20 @@ async fn a_list_comes_in_pages_with_all_ended_containers() {
         )
     };
     let (fake, cluster) = Fake::start(answer).await;
-    let first = cluster.list_pods(None, 100).await.unwrap();
-    assert_eq!(first.next.as_deref(), Some("more"));
-    let a = &first.pods[0];
+    let first = cluster.list_pods("", 100).await.unwrap();
+    assert_eq!(first.metadata.next, "more");
+    let a = &first.items[0];
+    let (metadata, node) = (&a.metadata, a.spec.node_name.as_deref());
     assert_eq!(
-        (a.namespace.as_str(), a.uid.as_str(), a.node.as_deref()),
+        (metadata.namespace.as_str(), metadata.uid.as_str(), node),
         ("shop", "uid-a", Some("node-a"))
     );
-    let ended: Vec<_> = a
-        .containers
-        .iter()
-        .map(|container| (container.list, container.ended[0].container_id.as_str()))
+    let all_ended = || {
+        a.container_statuses()
+            .flat_map(|(list, container)| container.ended().map(move |ended| (list, ended)))
+    };
+    let ended: Vec<_> = all_ended()
+        .map(|(list, ended)| (list, ended.container_id.as_str()))
         .collect();
     let all = [
         (List::InitContainers, "containerd://1"),
@@ -63,11 +67,15 @@ async fn a_list_comes_in_pages_with_all_ended_containers() {
         (List::EphemeralContainers, "containerd://3"),
     ];
     assert_eq!(ended, all);
-    let finished = a.containers[0].ended[0].finished_at.unwrap();
+    let finished = all_ended().next().unwrap().1.finished_at.unwrap();
     assert_eq!(finished.to_string(), "2026-11-21T09:00:00Z");
-    let last = cluster.list_pods(first.next.as_deref(), 100).await.unwrap();
-    assert_eq!((last.next, last.version.as_str()), (None, "9"));
-    assert_eq!(last.pods[0].containers, []);
+    let last = cluster.list_pods(&first.metadata.next, 100).await.unwrap();
+    let metadata = &last.metadata;
+    assert_eq!(
+        (metadata.next.as_str(), metadata.resource_version.as_str()),
+        ("", "9")
+    );
+    assert!(last.items[0].container_statuses().next().is_none());
     assert_eq!(fake.requests()[0].line, "GET /api/v1/pods?&limit=100");
 }
 
@@ -83,7 +91,7 @@ async fn a_watch_gives_changes_and_the_version_to_resume_at() {
     let (fake, cluster) = Fake::start(move |_| Answer::open(&changes)).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(matches!(stream.next().await, Ok(Some(Change::Applied(_)))));
-    assert_eq!(stream.next().await.unwrap(), Some(Change::Bookmark));
+    assert!(matches!(stream.next().await, Ok(Some(Change::Bookmark))));
     assert_eq!(stream.version, "11");
     assert!(matches!(stream.next().await, Ok(Some(Change::Deleted(_)))));
     assert!(stream.next().await.unwrap_err().is_expired());
@@ -105,7 +113,7 @@ async fn a_change_that_is_cut_off_is_dropped() {
     let (_fake, cluster) = Fake::start(answer).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(stream.next().await.unwrap().is_some());
-    assert_eq!(stream.next().await.unwrap(), None);
+    assert!(stream.next().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -120,7 +128,7 @@ async fn an_endless_answer_is_refused() {
 #[tokio::test]
 async fn a_malformed_answer_is_an_error() {
     let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
-    let listed = cluster.list_pods(None, 100).await;
+    let listed = cluster.list_pods("", 100).await;
     assert!(listed.unwrap_err().is_unreadable());
 }
 
@@ -128,7 +136,7 @@ async fn a_malformed_answer_is_an_error() {
 async fn a_refusal_names_the_missing_right() {
     let (_fake, cluster) = Fake::start(|_| Answer::status(403)).await;
     let refusals = [
-        cluster.list_pods(None, 100).await.err(),
+        cluster.list_pods("", 100).await.err(),
         cluster.watch_pods("1").await.err(),
         cluster.list_agent_events("shop", "a").await.err(),
         cluster.read_lease("penguins", "l").await.err(),
@@ -151,7 +159,7 @@ async fn a_refusal_names_the_missing_right() {
 async fn a_busy_server_is_transient_and_an_old_version_is_expired() {
     for (code, transient) in [(401, true), (429, true), (503, true), (422, false)] {
         let (_fake, cluster) = Fake::start(move |_| Answer::status(code)).await;
-        let error = cluster.list_pods(None, 100).await.unwrap_err();
+        let error = cluster.list_pods("", 100).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{code}");
     }
     let (_fake, cluster) = Fake::start(|_| Answer::status(410)).await;
@@ -187,18 +195,21 @@ async fn an_agents_event_is_read_with_any_fields_missing() {
     assert!(line.contains(selector), "{line}");
 }
 
-fn new_event() -> NewEvent {
-    NewEvent {
+fn kill() -> StatusKill {
+    let finished_at = "2026-11-21T09:00:00Z".parse().unwrap();
+    StatusKill {
         namespace: "shop".to_owned(),
         pod: "hungry".to_owned(),
-        uid: "a38c".to_owned(),
+        uid: "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8".to_owned(),
         node: Some("node-a".to_owned()),
-        container: (List::InitContainers, "fill".to_owned()),
-        suffix: "k8s-a38c-17db-1".to_owned(),
-        time: "2026-11-21T09:00:00Z".parse().unwrap(),
-        reason: "PreviousContainerWasOOMKilled",
-        text: "killed\u{1b}[31m".to_owned(),
-        container_id: "17db".to_owned(),
+        list: List::InitContainers,
+        container: "fill\u{1b}[31m".to_owned(),
+        ended: Ended {
+            container_id: "containerd://17db96a24ae1e9dd57143e62".to_owned(),
+            finished_at: Some(finished_at),
+            ..Ended::default()
+        },
+        finished_at,
     }
 }
 
@@ -213,23 +224,24 @@ async fn an_event_is_created_once_with_all_its_fields() {
         }
     };
     let (fake, cluster) = Fake::start(answer).await;
-    assert!(cluster.create_event(&new_event(), "me").await.unwrap());
-    assert!(!cluster.create_event(&new_event(), "me").await.unwrap());
+    assert!(cluster.create_event(&kill(), "me").await.unwrap());
+    assert!(!cluster.create_event(&kill(), "me").await.unwrap());
     let request = &fake.requests()[0];
     assert_eq!(request.line, "POST /api/v1/namespaces/shop/events?");
     assert_eq!(
         request.body,
         json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": "hungry.k8s-a38c-17db-1", "namespace": "shop",
-                "annotations": {"oom-bonker.dev/container-id": "17db"}},
+            "metadata": {"name": "hungry.k8s-a38c12e8-17db96a24ae1e9dd-1795251600", "namespace": "shop",
+                "annotations": {"oom-bonker.dev/container-id": "17db96a24ae1e9dd57143e62"}},
             "type": "Warning", "reason": "PreviousContainerWasOOMKilled", "action": "Kill",
-            "message": "killed\\u{1b}[31m", "eventTime": "2026-11-21T09:00:00.000000Z",
+            "message": "The previous instance of the container 'fill\\u{1b}[31m' (containerd://17db96a24ae1e9dd57143e62) was OOMKilled",
+            "eventTime": "2026-11-21T09:00:00.000000Z",
             "firstTimestamp": "2026-11-21T09:00:00Z", "lastTimestamp": "2026-11-21T09:00:00Z", "count": 1,
             "source": {"component": "oom-bonker.dev/watch-pods"},
             "reportingComponent": "oom-bonker.dev/watch-pods", "reportingInstance": "me",
             "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "hungry",
-                "uid": "a38c", "fieldPath": "spec.initContainers{fill}"},
+                "uid": "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8", "fieldPath": "spec.initContainers{fill\u{1b}[31m}"},
             "related": {"apiVersion": "v1", "kind": "Node", "name": "node-a"},
         })
     );
@@ -259,7 +271,7 @@ async fn a_refusal_of_an_event_names_its_cause() {
     ] {
         let body = refusal(code, "", message);
         let (_fake, cluster) = Fake::start(move |_| Answer::json(code, &body)).await;
-        let error = cluster.create_event(&new_event(), "me").await.unwrap_err();
+        let error = cluster.create_event(&kill(), "me").await.unwrap_err();
         let text = service::error_chain::chain(&error).to_string();
         assert!(
             text.contains(advice) && text.contains(message),

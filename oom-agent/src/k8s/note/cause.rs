@@ -4,17 +4,14 @@ use memcg::{Memory, is_within};
 use oom_capture::Rss;
 
 use super::{
-    CELLS, COMM_LEN, KillText, capitalize, comm_or_default, container_name, escape_and_cut,
-    holder_name,
+    CELLS, KillText, capitalize, comm_or_default, container_name, holder_name, process_name,
 };
 use crate::incident::{Holder, Outcome, Scope, Victim};
 use crate::size::size;
 
 /// The sentences between the headline and the next step.
-pub(super) fn sentences(kill: &KillText<'_>) -> Vec<String> {
-    let before = kill.incident.before.as_ref();
-    let before = before.filter(|_| kill.incident.is_at_limit());
-    let all = [
+pub(super) fn sentences(kill: &KillText<'_>) -> impl Iterator<Item = String> {
+    [
         group(kill),
         fate(kill),
         resident(kill),
@@ -22,32 +19,27 @@ pub(super) fn sentences(kill: &KillText<'_>) -> Vec<String> {
         swap(kill),
         others(kill),
         holders(kill),
-        before.and_then(|before| {
-            let words = before.describe()?;
-            Some(format!("Last minute: {} {words}.", before.sparkline(CELLS)))
-        }),
+        last_minute(kill),
         held_back(kill.draft.held_back),
         trigger(kill),
-    ];
-    all.into_iter().flatten().collect()
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn group(kill: &KillText<'_>) -> Option<String> {
-    let others = kill.draft.victim_count().checked_sub(1)?;
-    let processes = match others {
-        0 => return None,
-        1 => "process",
-        _ => "processes",
+    let others = match kill.draft.victim_count() {
+        0 | 1 => return None,
+        2 => "1 more process".to_owned(),
+        all => format!("{} more processes", all - 1),
     };
-    Some(format!(
-        "{others} more {processes} died with it (memory.oom.group)."
-    ))
+    Some(format!("{others} died with it (memory.oom.group)."))
 }
 
 fn fate(kill: &KillText<'_>) -> Option<String> {
     kill.draft.subject()?;
     let text = match kill.draft.outcome() {
-        Outcome::ContainerDied if kill.draft.victims().len() > 1 => {
+        Outcome::ContainerDied if kill.victims.len() > 1 => {
             "The first process was among them, so the container died."
         }
         Outcome::ContainerDied => "It was the first process (PID 1), so the container died.",
@@ -64,30 +56,29 @@ fn fate(kill: &KillText<'_>) -> Option<String> {
 
 /// The figures of one victim do not describe a group.
 fn resident(kill: &KillText<'_>) -> Option<String> {
-    if kill.draft.victims().len() > 1 {
+    let [victim] = kill.victims.as_slice() else {
         return None;
-    }
-    let rss = kill.victim?.rss_bytes?;
+    };
+    let rss = victim.rss_bytes?;
+    let total = rss.total();
     let kinds = [
         (rss.anon, "anonymous"),
         (rss.file, "of files"),
         (rss.shmem, "shared"),
     ];
-    let total = rss.total();
-    let held = format!("{} held {}", comm_or_default(kill.victim?), size(total));
     // Small parts are left out.
     let large = kinds.into_iter().filter(|(bytes, _)| *bytes > total / 16);
-    let large: Vec<(u64, &str)> = large.collect();
-    Some(match large.as_slice() {
-        [] => format!("{held}."),
-        [(_, kind)] => format!("{held}, mostly {kind}."),
+    let parts = match large.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [(_, kind)] => format!(", mostly {kind}"),
         kinds => {
-            let kinds = kinds
-                .iter()
-                .map(|(bytes, kind)| format!("{} {kind}", size(*bytes)));
-            format!("{held} ({}).", kinds.collect::<Vec<_>>().join(", "))
+            let kinds = kinds.iter();
+            let kinds = kinds.map(|(bytes, kind)| format!("{} {kind}", size(*bytes)));
+            format!(" ({})", kinds.collect::<Vec<_>>().join(", "))
         }
-    })
+    };
+    let comm = comm_or_default(victim);
+    Some(format!("{comm} held {}{parts}.", size(total)))
 }
 
 /// Where most of the memory is shared: how much of how much. It belongs to no single process, and a victim
@@ -119,7 +110,7 @@ fn shared(kill: &KillText<'_>) -> Option<String> {
             size(whole)
         ));
     }
-    let rss = kill.victim?.rss_bytes?;
+    let rss = kill.first_victim()?.rss_bytes?;
     (rss.shmem > rss.total() / 2).then(|| {
         "Most of that is shared memory (memory-backed volumes, /dev/shm, memfd).".to_owned()
     })
@@ -147,8 +138,7 @@ fn swap(kill: &KillText<'_>) -> Option<String> {
 /// Bytes that the victims held, where these do not explain why the limit was reached.
 pub(super) fn unexplained(kill: &KillText<'_>) -> Option<u64> {
     let limit = kill.incident.setting_bytes()?;
-    let victims = kill.draft.victims();
-    let all = victims.iter().map(|victim| victim.rss_bytes);
+    let all = kill.victims.iter().map(|victim| victim.rss_bytes);
     let all: Vec<Rss> = all.collect::<Option<_>>()?;
     let held: u64 = all.iter().map(|rss| rss.total()).sum();
     let shared: u64 = all.iter().map(|rss| rss.shmem).sum();
@@ -161,10 +151,17 @@ pub(super) fn unexplained(kill: &KillText<'_>) -> Option<u64> {
 
 fn others(kill: &KillText<'_>) -> Option<String> {
     let held = unexplained(kill)?;
-    Some(match kill.draft.victims().len() {
+    Some(match kill.victims.len() {
         1 => "That is less than half of the limit: other processes, or files in memory-backed volumes, hold the rest.".to_owned(),
         _ => format!("Together they held {}: files in memory-backed volumes or /dev/shm may hold the rest.", size(held)),
     })
+}
+
+fn last_minute(kill: &KillText<'_>) -> Option<String> {
+    let before = kill.incident.before.as_ref();
+    let before = before.filter(|_| kill.incident.is_at_limit())?;
+    let words = before.describe()?;
+    Some(format!("Last minute: {} {words}.", before.sparkline(CELLS)))
 }
 
 /// Who holds the memory that several share.
@@ -187,14 +184,12 @@ fn holders(kill: &KillText<'_>) -> Option<String> {
     let process = hog.process.as_ref();
     let process = process.filter(|_| hog.pod.is_some() || hog.container.is_some());
     let process = process.map_or_else(String::new, |process| {
-        let comm = escape_and_cut(&process.comm, COMM_LEN);
-        format!("; its largest process is {comm} (pid {})", process.pid)
+        let name = process_name(&process.comm, process.pid);
+        format!("; its largest process is {name}")
     });
     let name = capitalize(&holder_name(hog));
-    Some(format!(
-        "{name} holds the most: {}{limit}{process}.",
-        size(left)
-    ))
+    let held = size(left);
+    Some(format!("{name} holds the most: {held}{limit}{process}."))
 }
 
 /// Who holds more than the victims did, where many share the memory; and how much.
@@ -203,14 +198,10 @@ pub(super) fn hog<'a>(kill: &KillText<'a>) -> Option<(&'a Holder, u64)> {
         return None;
     }
     let killed = |matches: &dyn Fn(&Victim) -> bool| -> u64 {
-        let victims = kill
-            .incident
-            .victims
-            .iter()
-            .filter(|victim| matches(victim));
-        victims
-            .filter_map(|victim| victim.rss_bytes.map(Rss::total))
-            .sum()
+        let victims = kill.incident.victims.iter();
+        let victims = victims.filter(|victim| matches(victim));
+        let held = victims.filter_map(|victim| victim.rss_bytes);
+        held.map(Rss::total).sum()
     };
     // The victims' memory is free again. The root cgroup charges processes only.
     let left = |holder: &&Holder| {
@@ -244,10 +235,9 @@ fn trigger(kill: &KillText<'_>) -> Option<String> {
         return None;
     }
     let trigger = kill.incident.trigger.as_ref()?;
-    let is_victim = |victim: &&Victim| victim.pid == trigger.pid;
-    if kill.draft.victims().iter().any(is_victim) {
+    if kill.victims.iter().any(|victim| victim.pid == trigger.pid) {
         return None;
     }
-    let comm = escape_and_cut(&trigger.comm, COMM_LEN);
-    Some(format!("Set off by {comm} (pid {}).", trigger.pid))
+    let name = process_name(&trigger.comm, trigger.pid);
+    Some(format!("Set off by {name}."))
 }

@@ -6,44 +6,33 @@ use service::escape;
 
 use super::{
     KillText, capitalize, cgroup, cgroup_name, comm_or_default, container_name, escape_and_cut,
-    pod_name,
+    pod_name, with_size,
 };
-use crate::incident::{Container, LimitKind, Scope, Victim};
+use crate::incident::{LimitKind, Scope, Victim};
 use crate::k8s::draft::Regarding;
 use crate::size::size;
 
 pub(super) fn headline(kill: &KillText<'_>) -> String {
-    let Some(victim) = kill.victim else {
+    let Some(victim) = kill.first_victim() else {
         return "The OOM killer struck, and nothing is known of its victim.".to_owned();
     };
     let who = format!("{} (pid {})", comm_or_default(victim), victim.pid);
     let place = place(kill, victim);
-    let killed = match &place {
-        Some(place) => format!("{who} in {place} was OOM-killed"),
-        None => format!("{who} was OOM-killed"),
-    };
     let limit = kill.incident.limit_bytes;
-    let of_size =
-        |bytes: Option<u64>| bytes.map_or_else(String::new, |bytes| format!(" of {}", size(bytes)));
-    let whose = match kill.scope {
-        Scope::Container => {
-            let place = place.unwrap_or_else(|| "the container".to_owned());
-            let bytes = kill.incident.setting_bytes();
-            return format!(
-                "{}: {who} was OOM-killed.",
-                limit_hit(kill, &place, &of_size(bytes))
-            );
-        }
-        Scope::Nested => {
-            let place = place.unwrap_or_else(|| "the container".to_owned());
-            let within = format!("a cgroup within {place}");
-            return format!(
-                "{}: {who} was OOM-killed.",
-                limit_hit(kill, &within, &of_size(limit))
-            );
-        }
-        Scope::Pod => limit_hit(kill, "the pod", &of_size(limit)),
-        Scope::Ancestor => limit_hit(kill, &ancestor(kill), &of_size(limit)),
+    if matches!(kill.scope, Scope::Container | Scope::Nested) {
+        let place = place.unwrap_or_else(|| "the container".to_owned());
+        let hit = if kill.scope == Scope::Container {
+            limit_hit(kill, &place, kill.incident.setting_bytes())
+        } else {
+            limit_hit(kill, &format!("a cgroup within {place}"), limit)
+        };
+        return format!("{hit}: {who} was OOM-killed.");
+    }
+    let place = place.map_or_else(String::new, |place| format!(" in {place}"));
+    let killed = format!("{who}{place} was OOM-killed");
+    let why = match kill.scope {
+        Scope::Pod => limit_hit(kill, "the pod", limit),
+        Scope::Ancestor => limit_hit(kill, &ancestor(kill), limit),
         Scope::Node => format!("The node ran out of memory{}", in_parentheses(limit)),
         Scope::Confined => format!(
             "The memory nodes that {} allows were full{}",
@@ -51,21 +40,24 @@ pub(super) fn headline(kill: &KillText<'_>) -> String {
             in_parentheses(limit)
         ),
         Scope::Sysrq => "SysRq f asked for a kill".to_owned(),
-        Scope::Unknown => return format!("{killed}; whose limit was reached is not known."),
+        Scope::Unknown | Scope::Container | Scope::Nested => {
+            return format!("{killed}; whose limit was reached is not known.");
+        }
     };
-    format!("{whose}: {killed}.")
+    format!("{why}: {killed}.")
 }
 
 /// Which limit was hit, and how.
-fn limit_hit(kill: &KillText<'_>, whose: &str, of: &str) -> String {
+fn limit_hit(kill: &KillText<'_>, whose: &str, limit: Option<u64>) -> String {
     if kill.incident.limit_lowered {
-        let to = of.replacen(" of ", " to ", 1);
+        let to = with_size(" to ", limit);
         return format!("The memory limit of {whose} was lowered{to}, below its use");
     }
     let memory = match kill.incident.limit_kind {
         Some(LimitKind::MemoryAndSwap) => "memory+swap",
         _ => "memory",
     };
+    let of = with_size(" of ", limit);
     format!("{} hit its {memory} limit{of}", capitalize(whose))
 }
 
@@ -83,13 +75,11 @@ pub(super) fn confined_by(kill: &KillText<'_>) -> &'static str {
 
 /// A cgroup above the pods, without its path where a plain name is known.
 fn ancestor(kill: &KillText<'_>) -> String {
-    match Above::from_path(kill.incident.limit_cgroup.as_deref().unwrap_or_default()) {
+    let limit = kill.incident.limit_cgroup.as_deref();
+    match Above::from_path(limit.unwrap_or_default()) {
         Above::Kubelet => "the cgroup of the node's pods".to_owned(),
         Above::Container(id) => format!("the node's own container {id}"),
-        Above::Other => {
-            let limit = kill.incident.limit_cgroup.as_deref();
-            format!("cgroup {}", cgroup_name(limit.unwrap_or("unknown")))
-        }
+        Above::Other => format!("cgroup {}", cgroup_name(limit.unwrap_or("unknown"))),
     }
 }
 
@@ -124,33 +114,23 @@ impl Above {
 
 /// Where the victim was, unless the limit's cgroup names it already.
 fn place(kill: &KillText<'_>, victim: &Victim) -> Option<String> {
+    let named = |container| format!("container {}", container_name(container));
     let (pod, container) = match (&kill.draft.regarding, kill.draft.subject()) {
         (Regarding::Pod(subject), _) => {
-            let container = subject.container.as_ref();
-            return Some(container.map_or_else(
-                || "a cgroup of the pod's own".to_owned(),
-                container_with_name,
-            ));
+            let container = subject.container.as_ref().map(named);
+            return Some(container.unwrap_or_else(|| "a cgroup of the pod's own".to_owned()));
         }
         (Regarding::Node(_), Some(subject)) => (Some(&subject.pod), subject.container.as_ref()),
         (Regarding::Node(_), None) => (victim.pod.as_ref(), victim.container.as_ref()),
     };
-    match (pod, container) {
-        (Some(pod), Some(container)) => Some(format!(
-            "{} of {}",
-            container_with_name(container),
-            pod_name(pod)
-        )),
-        (Some(pod), None) => Some(pod_name(pod)),
-        (None, Some(container)) => Some(format!("{} of no pod", container_with_name(container))),
+    match (pod.map(pod_name), container.map(named)) {
+        (Some(pod), Some(container)) => Some(format!("{container} of {pod}")),
+        (Some(pod), None) => Some(pod),
+        (None, Some(container)) => Some(format!("{container} of no pod")),
         (None, None) => {
             let own = victim.cgroup.as_deref();
             let other = own.filter(|_| own != kill.incident.limit_cgroup.as_deref());
             other.map(|path| format!("cgroup {}", cgroup(path)))
         }
     }
-}
-
-fn container_with_name(container: &Container) -> String {
-    format!("container {}", container_name(container))
 }

@@ -13,12 +13,11 @@ mod tests;
 
 use service::escape;
 
-use super::draft::{Draft, Regarding};
-use super::facts::Facts;
-use crate::incident::{Container, Holder, Incident, Outcome, Pod, Scope, Victim};
+use super::draft::Draft;
+use super::pod;
+use crate::incident::{Container, Holder, Incident, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::MismatchKind;
-use pressure::Level;
+use crate::size::size;
 
 /// The API server's limit, in bytes.
 pub(super) const NOTE_LEN: usize = 1024;
@@ -39,62 +38,16 @@ const CGROUP_NAME_LEN: usize = 28;
 struct KillText<'a> {
     draft: &'a Draft,
     incident: &'a Incident,
-    /// The first that the Event regards.
-    victim: Option<&'a Victim>,
+    /// Those that the Event regards.
+    victims: Vec<&'a Victim>,
     /// Whose limit it was, also by the pod's spec.
     scope: Scope,
     /// Whether the pod's spec has a memory limit of its own; `None` where the spec is not known.
     has_pod_limit: Option<bool>,
 }
 
-/// The Event's `type`. A phantom is `Normal`: nothing is wrong with its container.
-pub(super) fn event_type(draft: &Draft) -> &'static str {
-    match &draft.report {
-        Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom => "Normal",
-        _ => "Warning",
-    }
-}
-
-/// The Event's `action`.
-pub(super) fn action(draft: &Draft) -> &'static str {
-    match &draft.report {
-        Report::Incident(_) => "Kill",
-        Report::Mismatch(_) => "CompareStatus",
-        Report::Warning(_) => "Warn",
-        Report::BadAnnotations(_) => "ReadAnnotations",
-        Report::NoVictim(_) => "SelectVictim",
-    }
-}
-
-/// The Event's `reason`: what happened to its object.
-pub(super) fn reason(draft: &Draft) -> &'static str {
-    let incident = match &draft.report {
-        Report::Incident(incident) => incident,
-        Report::Mismatch(mismatch) => {
-            return match mismatch.verdict {
-                MismatchKind::Missed => "OOMKillMissed",
-                MismatchKind::Phantom => "OOMKillPhantom",
-            };
-        }
-        Report::Warning(warning) => {
-            return match warning.crossing.level {
-                Level::Warning => "MemoryNearLimit",
-                Level::Critical => "MemoryAtLimit",
-            };
-        }
-        Report::BadAnnotations(_) => return "AnnotationNotHeeded",
-        Report::NoVictim(_) => return "OOMWithoutVictim",
-    };
-    match (&draft.regarding, incident.scope) {
-        (Regarding::Pod(_), _) if draft.outcome() == Outcome::ContainerDied => "OOMKilled",
-        (Regarding::Node(None), Scope::Node) => "NodeOutOfMemory",
-        (Regarding::Node(None), Scope::Sysrq) => "SysrqOOMKilled",
-        _ => "ProcessOOMKilled",
-    }
-}
-
-/// At most [`NOTE_LEN`] bytes. `facts` are what the API server knows of the pod.
-pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
+/// At most [`NOTE_LEN`] bytes. `pod` is what the API server knows of it.
+pub(super) fn message(draft: &Draft, pod: Option<&pod::Pod>) -> String {
     let incident = match &draft.report {
         Report::Incident(incident) => incident,
         report => return other::message(report, draft.held_back),
@@ -102,11 +55,11 @@ pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
     let kill = KillText {
         draft,
         incident,
-        victim: draft.victims().first().copied(),
-        scope: scope(draft, incident, facts),
-        has_pod_limit: facts
-            .filter(|facts| facts.uid.is_some())
-            .map(|facts| facts.limited),
+        victims: draft.victims(),
+        scope: scope(draft, incident, pod),
+        has_pod_limit: pod
+            .filter(|pod| pod.uid().is_some())
+            .map(pod::Pod::is_limited),
     };
     let next = next::next_step(&kill);
     let mut text = headline::headline(&kill);
@@ -124,23 +77,49 @@ pub(super) fn message(draft: &Draft, facts: Option<&Facts>) -> String {
 
 /// The kubelet gives a container without a limit the pod's. If it is alone in its pod, only the spec shows
 /// whose limit it is.
-fn scope(draft: &Draft, incident: &Incident, facts: Option<&Facts>) -> Scope {
+fn scope(draft: &Draft, incident: &Incident, pod: Option<&pod::Pod>) -> Scope {
     let subject = draft.subject();
     let name = subject.and_then(|subject| subject.container.as_ref()?.name.as_deref());
-    let has_pods_limit = facts
+    let has_pods_limit = pod
         .zip(name)
-        .is_some_and(|(facts, name)| facts.has_pods_limit(name));
+        .is_some_and(|(pod, name)| pod.has_pods_limit(name));
     match incident.scope {
         Scope::Container if has_pods_limit => Scope::Pod,
         scope => scope,
     }
 }
 
+// === impl KillText ===
+
+impl<'a> KillText<'a> {
+    fn first_victim(&self) -> Option<&'a Victim> {
+        self.victims.first().copied()
+    }
+
+    /// The name of the container that the Event regards.
+    fn subject_name(&self) -> Option<String> {
+        let container = self.draft.subject()?.container.as_ref()?;
+        container.name.as_ref()?;
+        Some(container_name(container))
+    }
+}
+
 fn comm_or_default(victim: &Victim) -> String {
-    victim.comm.as_deref().map_or_else(
-        || "a process".to_owned(),
-        |comm| escape_and_cut(comm, COMM_LEN),
-    )
+    let comm = victim.comm.as_deref();
+    comm.map_or_else(|| "a process".to_owned(), cut_comm)
+}
+
+fn cut_comm(comm: &str) -> String {
+    escape_and_cut(comm, COMM_LEN)
+}
+
+fn process_name(comm: &str, pid: u32) -> String {
+    format!("{} (pid {pid})", cut_comm(comm))
+}
+
+/// The text and the size; empty without a size.
+fn with_size(text: &str, bytes: Option<u64>) -> String {
+    bytes.map_or_else(String::new, |bytes| format!("{text}{}", size(bytes)))
 }
 
 fn container_name(container: &Container) -> String {
@@ -168,11 +147,7 @@ fn holder_name(holder: &Holder) -> String {
         (Some(pod), ..) => pod_name(pod),
         (None, Some(container), _) => format!("container {}", container_name(container)),
         (None, None, Some(process)) => {
-            format!(
-                "process {} (pid {})",
-                escape_and_cut(&process.comm, COMM_LEN),
-                process.pid
-            )
+            format!("process {}", process_name(&process.comm, process.pid))
         }
         (None, None, None) => format!("cgroup {}", cgroup(&holder.cgroup)),
     }
@@ -180,14 +155,10 @@ fn holder_name(holder: &Holder) -> String {
 
 /// Cuts a long path at its start: the end identifies it.
 fn cgroup(path: &str) -> String {
-    if path.len() <= CGROUP_LEN {
-        return escape_and_cut(path, CGROUP_LEN);
-    }
     let from = path.ceil_char_boundary(path.len().saturating_sub(CGROUP_LEN));
-    format!(
-        "…{}",
-        escape_and_cut(path.get(from..).unwrap_or_default(), CGROUP_LEN)
-    )
+    let cut = if from > 0 { "…" } else { "" };
+    let end = path.get(from..).unwrap_or_default();
+    format!("{cut}{}", escape_and_cut(end, CGROUP_LEN))
 }
 
 /// The last segment of the path.

@@ -3,12 +3,13 @@
 use super::cause::{hog, shared_bytes, unexplained};
 use super::headline::{Above, confined_by};
 use super::{
-    CGROUP_LEN, COMM_LEN, KillText, OBJECT_LEN, comm_or_default, container_name, escape_and_cut,
-    holder_name,
+    CGROUP_LEN, KillText, OBJECT_LEN, comm_or_default, cut_comm, escape_and_cut, holder_name,
+    with_size,
 };
-use crate::incident::{Holder, LimitKind, Scope};
+use crate::incident::{Holder, LimitKind, Scope, Victim};
 use crate::k8s::draft::Regarding;
 use crate::size::size;
+use oom_capture::Rss;
 
 /// A victim that held less than one part in this many of the node's memory did not fill it.
 const LARGE: u64 = 16;
@@ -36,9 +37,9 @@ pub(super) fn next_step(kill: &KillText<'_>) -> String {
 }
 
 fn container(kill: &KillText<'_>) -> String {
-    let name = subject_name(kill).unwrap_or_else(|| "the container".to_owned());
-    let bytes = kill.incident.setting_bytes();
-    let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
+    let name = kill.subject_name();
+    let name = name.unwrap_or_else(|| "the container".to_owned());
+    let above = with_size(" above ", kill.incident.setting_bytes());
     // Outside of Kubernetes there is no manifest.
     let setting = match (kill.draft.subject(), kill.incident.limit_kind) {
         (Some(_), _) => "resources.limits.memory",
@@ -55,10 +56,8 @@ fn container(kill: &KillText<'_>) -> String {
     if unexplained(kill).is_some() {
         return format!("Next: see what else holds memory in it; if that is needed, {raise}.");
     }
-    let comm = kill.victim.and_then(|victim| victim.comm.as_deref());
-    let leak = comm.map_or_else(String::new, |comm| {
-        format!(" in {}", escape_and_cut(comm, COMM_LEN))
-    });
+    let comm = kill.first_victim().and_then(|it| it.comm.as_deref());
+    let leak = comm.map_or_else(String::new, |comm| format!(" in {}", cut_comm(comm)));
     format!("Next: {raise}; if its memory only ever grows, look for the leak{leak}.")
 }
 
@@ -67,13 +66,13 @@ const FIND_SHARED: &str = "find what fills it, and give the volume a sizeLimit";
 
 fn pod(kill: &KillText<'_>) -> String {
     let bytes = kill.incident.limit_bytes;
-    let above = bytes.map_or_else(String::new, |bytes| format!(" above {}", size(bytes)));
     let raise = if kill.has_pod_limit == Some(false) {
         let limit = bytes.map_or_else(|| "limit".to_owned(), size);
         format!(
             "raise its containers' resources.limits.memory: the pod's {limit} is made up of these"
         )
     } else {
+        let above = with_size(" above ", bytes);
         format!("raise the pod's resources.limits.memory{above}")
     };
     if shared_bytes(kill).is_some() {
@@ -86,12 +85,10 @@ fn nested(kill: &KillText<'_>) -> String {
     let cgroup = kill.incident.limit_cgroup.as_deref().unwrap_or("unknown");
     let cgroup = cgroup.rsplit('/').next().unwrap_or(cgroup);
     let cgroup = escape_and_cut(cgroup, CGROUP_LEN);
-    let whose = subject_name(kill).map_or_else(
-        || "the container's own limit".to_owned(),
-        |name| format!("{name}'s own limit"),
-    );
+    let name = kill.subject_name();
+    let name = name.unwrap_or_else(|| "the container".to_owned());
     format!(
-        "Next: {whose} was not reached: raise the limit of the cgroup {cgroup}, which was set within it (docker run --memory, MemoryMax=, memory.max)."
+        "Next: {name}'s own limit was not reached: raise the limit of the cgroup {cgroup}, which was set within it (docker run --memory, MemoryMax=, memory.max)."
     )
 }
 
@@ -114,57 +111,49 @@ fn ancestor(kill: &KillText<'_>, node: &str) -> String {
             "Next: node {node} runs in a container (kind, minikube, k3d): give that more memory (docker update --memory --memory-swap), or run less on it."
         ),
         Above::Other => {
-            let kinds = [".slice", ".service", ".scope"];
-            let unit = path.rsplit('/').next();
-            let unit = unit.filter(|unit| kinds.iter().any(|kind| unit.ends_with(kind)));
-            match unit {
-                Some(unit) => format!(
-                    "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {}, or move a part of it elsewhere.",
-                    escape_and_cut(unit, CGROUP_LEN)
-                ),
-                None => format!(
+            let is_unit = [".slice", ".service", ".scope"].map(|kind| path.ends_with(kind));
+            if !is_unit.contains(&true) {
+                return format!(
                     "Next: see what runs below {} on node {node}, and who set its limit (memory.max, memory.limit_in_bytes): raise it or move a part of it elsewhere.",
                     super::cgroup(path)
-                ),
+                );
             }
+            let unit = path.rsplit('/').next().unwrap_or(path);
+            let unit = escape_and_cut(unit, CGROUP_LEN);
+            format!(
+                "Next: see what runs in it (systemd-cgls on node {node}) and raise MemoryMax= of {unit}, or move a part of it elsewhere."
+            )
         }
     }
 }
 
 fn node_advice(kill: &KillText<'_>, node: &str) -> String {
-    let held = kill
-        .victim
-        .and_then(|victim| Some(victim.rss_bytes?.total()));
+    let victim = kill.first_victim();
+    let held = victim.and_then(|victim| Some(victim.rss_bytes?.total()));
     let whole = kill.incident.limit_bytes;
     let is_large = whole
         .zip(held)
         .is_some_and(|(whole, held)| held >= whole / LARGE);
     if let Some((hog, _)) = hog(kill).filter(|_| !is_large) {
-        let hog_name = holder_name(hog);
+        let name = holder_name(hog);
         let see = if hog.pod.is_some() {
-            format!("Next: limit {hog_name}")
+            format!("Next: limit {name}")
         } else {
-            format!("Next: see why {hog_name} holds that much, and limit it")
+            format!("Next: see why {name} holds that much, and limit it")
         };
-        if !is_spared(kill, hog) {
+        let Some(victim) = victim.filter(|victim| is_spared(victim, hog)) else {
             return format!("{see}.");
-        }
-        let adj = kill.victim.and_then(|victim| victim.oom_score_adj);
+        };
+        let adj = victim.oom_score_adj;
         let adj = adj.map_or_else(String::new, |adj| format!(" ({adj})"));
-        let whose = subject_name(kill).map_or_else(
-            || {
-                format!(
-                    "the oom_score_adj of {}",
-                    kill.victim.map(comm_or_default).unwrap_or_default()
-                )
-            },
-            |name| format!("give {name} a memory request: its oom_score_adj"),
-        );
+        let whose = match kill.subject_name() {
+            Some(name) => format!("give {name} a memory request: its oom_score_adj"),
+            None => format!("the oom_score_adj of {}", comm_or_default(victim)),
+        };
         return format!("{see}; {whose}{adj} had it chosen, not its size.");
     }
-    match subject_name(kill)
-        .filter(|_| is_large && matches!(kill.draft.regarding, Regarding::Pod(_)))
-    {
+    let is_pods = is_large && matches!(kill.draft.regarding, Regarding::Pod(_));
+    match kill.subject_name().filter(|_| is_pods) {
         Some(name) => format!(
             "Next: set {name}'s memory request to what it uses, so that it runs where there is room, and give it a limit; see what else fills node {node} (kubectl top pods -A)."
         ),
@@ -175,19 +164,11 @@ fn node_advice(kill: &KillText<'_>, node: &str) -> String {
 }
 
 /// Whether the holder's largest process is larger than the victim, and its `oom_score_adj` protected it.
-fn is_spared(kill: &KillText<'_>, hog: &Holder) -> bool {
-    let (Some(process), Some(victim)) = (&hog.process, kill.victim) else {
+fn is_spared(victim: &Victim, hog: &Holder) -> bool {
+    let Some(process) = &hog.process else {
         return false;
     };
     let adjs = process.oom_score_adj.zip(victim.oom_score_adj);
-    let is_smaller = victim
-        .rss_bytes
-        .is_some_and(|rss| rss.total() < process.rss_bytes);
-    is_smaller && adjs.is_some_and(|(its, own)| its < own)
-}
-
-fn subject_name(kill: &KillText<'_>) -> Option<String> {
-    let container = kill.draft.subject()?.container.as_ref()?;
-    container.name.as_ref()?;
-    Some(container_name(container))
+    let rss = victim.rss_bytes.map(Rss::total);
+    rss.is_some_and(|rss| rss < process.rss_bytes) && adjs.is_some_and(|(its, own)| its < own)
 }

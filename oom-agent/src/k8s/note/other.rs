@@ -18,18 +18,15 @@ pub(super) fn message(report: &Report, held_back: u64) -> String {
             capitalize(&escape::terminal(&report.sentence()).to_string())
         }
     };
-    let more = match report {
-        Report::Mismatch(_) => "The same was found",
-        _ => "It was so",
-    };
-    let text = escape::truncate(&text, NOTE_LEN);
-    let more = if held_back > 0 {
-        format!(" {more} {held_back} times more since the last Event.")
-    } else {
-        String::new()
+    let more = match (held_back, report) {
+        (0, _) => String::new(),
+        (_, Report::Mismatch(_)) => {
+            format!(" The same was found {held_back} times more since the last Event.")
+        }
+        _ => format!(" It was so {held_back} times more since the last Event."),
     };
     let room = NOTE_LEN.saturating_sub(more.len());
-    format!("{}{more}", escape::truncate(text, room))
+    format!("{}{more}", escape::truncate(&text, room))
 }
 
 fn warning_and_advice(warning: &Warning) -> String {

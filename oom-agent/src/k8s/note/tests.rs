@@ -8,10 +8,9 @@ use crate::incident::{
     Container, Holder, Incident, LimitKind, OutOfMemory, Outcome, Pod, Process, Scope, Setting,
 };
 use crate::k8s::draft::{self, Draft, Regarding};
-use crate::k8s::facts::Facts;
 use crate::k8s::fake::{incident, leak};
 
-use super::{NOTE_LEN, reason};
+use super::NOTE_LEN;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -81,7 +80,7 @@ fn memory(cgroup: Option<&str>, mib: u64, shmem: u64) -> Memory {
 fn check(draft: &Draft, expect_reason: &str, expect: &str) {
     let text = note(draft);
     assert_eq!(text, expect);
-    assert_eq!(reason(draft), expect_reason);
+    assert_eq!(draft.kind().reason, expect_reason);
     let first = text.split_inclusive(". ").next().unwrap_or_default();
     assert!(first.trim_end().chars().count() <= 120, "{first}");
     assert!(
@@ -296,7 +295,7 @@ fn the_message_advises_what_to_change() {
 fn a_limit_in_the_pods_spec_only_is_the_pods() {
     let facts = |spec: serde_json::Value| {
         let pod = json!({"metadata": {}, "spec": spec});
-        Facts::from_pod(serde_json::from_value(pod).unwrap())
+        serde_json::from_value::<crate::k8s::Pod>(pod).unwrap()
     };
     let limit = json!({"limits": {"memory": "64Mi"}});
     for (spec, start) in [
@@ -327,7 +326,7 @@ fn a_pods_limit_that_its_spec_does_not_have_is_made_of_its_containers() {
     let draft = on_pod(incident);
     let next = |spec: serde_json::Value| {
         let pod = json!({"metadata": {"uid": "u"}, "spec": spec});
-        let facts = Facts::from_pod(serde_json::from_value(pod).unwrap());
+        let facts = serde_json::from_value::<crate::k8s::Pod>(pod).unwrap();
         let text = super::message(&draft, Some(&facts));
         text.split_once(" Next: ").unwrap().1.to_owned()
     };
@@ -415,7 +414,7 @@ fn a_killed_child_may_be_unknown_to_kubernetes() {
          Set off by server (pid 7). \
          Next: see what else holds memory in it; if that is needed, raise main's resources.limits.memory above 64 MiB.",
     );
-    assert_eq!(reason(&on_pod(incident)), "ProcessOOMKilled");
+    assert_eq!(on_pod(incident).kind().reason, "ProcessOOMKilled");
 }
 
 #[test]
@@ -639,7 +638,7 @@ fn a_pod_without_a_name_is_shown_with_its_uid() {
         "Container main of a pod whose name could not be found out \
          (uid a38c12e8-255a-11e9-8cd9-0007cb0b2cc8) hit its memory limit of 64 MiB: tail (pid 4242)"
     ));
-    assert_eq!(reason(&draft), "ProcessOOMKilled");
+    assert_eq!(draft.kind().reason, "ProcessOOMKilled");
 }
 
 #[test]

@@ -238,14 +238,14 @@ async fn stored_statuses_are_read_from_all_lists() {
     assert_eq!(
         stored.iter().map(short).collect::<Vec<_>>(),
         [
+            end("init", "OOMKilled", 0),
             end("dead", "Error", 137),
             ("now".to_owned(), None),
             end("now", "OOMKilled", 137),
-            end("init", "OOMKilled", 0),
             end("debug", "Completed", 0),
         ]
     );
-    let finished = stored[0].ended.as_ref().unwrap().finished.unwrap();
+    let finished = stored[1].ended.as_ref().unwrap().finished.unwrap();
     assert_eq!(finished.to_string(), "2026-11-21T09:00:01Z");
     // One pod, never a list or a watch.
     assert_eq!(

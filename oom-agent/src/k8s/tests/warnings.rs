@@ -13,7 +13,6 @@ use crate::k8s::fake::{Fake, UID, accept_events, incident, status};
 use crate::k8s::{LookupError, Recorder, Written};
 use crate::no_victim::{Cause, NoVictim, Sighting};
 use crate::report::Report;
-use crate::warn::PREFIX;
 use crate::warn::tests::{bad_annotations, near};
 use pressure::Level;
 
@@ -140,7 +139,7 @@ async fn only_annotations_of_the_same_pod_are_read() {
     let hungry = near(Level::Warning).pod.unwrap();
     let server = serve(UID).await;
     let reader = server.recorder(true).await.pod_reader();
-    let found = reader.annotations(&hungry, PREFIX).await.unwrap();
+    let found = reader.annotations(&hungry).await.unwrap();
     assert_eq!(
         found,
         [("oom-bonker.dev/warning".to_owned(), "60".to_owned())].into()
@@ -149,13 +148,13 @@ async fn only_annotations_of_the_same_pod_are_read() {
         name: Some("other".to_owned()),
         ..hungry.clone()
     };
-    let refused = reader.annotations(&other, PREFIX).await.unwrap_err();
+    let refused = reader.annotations(&other).await.unwrap_err();
     assert!(matches!(refused, LookupError::Forbidden), "{refused}");
     let hostile = Pod {
         name: Some("../../secrets".to_owned()),
         ..hungry.clone()
     };
-    assert!(reader.annotations(&hostile, PREFIX).await.is_err());
+    assert!(reader.annotations(&hostile).await.is_err());
     assert_eq!(
         server.requests().len(),
         2,
@@ -163,7 +162,7 @@ async fn only_annotations_of_the_same_pod_are_read() {
     );
     let replaced = serve("another").await;
     let reader = replaced.recorder(true).await.pod_reader();
-    let replaced = reader.annotations(&hungry, PREFIX).await.unwrap_err();
+    let replaced = reader.annotations(&hungry).await.unwrap_err();
     assert!(matches!(replaced, LookupError::Replaced), "{replaced}");
 }
 

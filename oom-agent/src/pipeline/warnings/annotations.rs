@@ -11,7 +11,7 @@ use service::error_chain::chain;
 use super::Warner;
 use crate::cri::Sandbox;
 use crate::k8s::LookupError;
-use crate::warn::{BadAnnotations, PREFIX, PodLookup, Policy};
+use crate::warn::{BadAnnotations, PodLookup, Policy};
 
 /// The outcome of a lookup.
 pub(super) struct Found {
@@ -60,7 +60,7 @@ impl Warner {
         let found = runtimes.find_sandbox(uid).await?;
         let mut sandbox = found.inspect_err(|error| log(error)).ok()?;
         if let Some(reader) = self.node.pods.get().filter(|_| current) {
-            match reader.annotations(&sandbox.pod, PREFIX).await {
+            match reader.annotations(&sandbox.pod).await {
                 Ok(annotations) => sandbox.annotations = annotations,
                 // What was known before is newer than what the runtime has.
                 Err(LookupError::Call(error)) => {
