@@ -1,27 +1,14 @@
-use zerocopy::{FromBytes, IntoBytes as _};
+//! The table of records: kinds, and the total reader of what is in the ring.
 
-use crate::no_victim::NoVictim;
-use crate::record::{Autopsy, Environment, Exit, InvocationEnd, Mark};
+#[cfg(not(target_arch = "bpf"))]
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-/// An item of the ring.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// A victim was chosen.
-    Mark(Box<Mark>),
-    /// A victim was read.
-    Autopsy(Box<Autopsy>),
-    /// A victim's environment, where the option is set.
-    Environment(Box<Environment>),
-    /// A victim has exited.
-    Exit(Exit),
-    /// `out_of_memory` has returned: no more victims of this invocation are marked.
-    InvocationEnd(InvocationEnd),
-    /// `out_of_memory` found no victim.
-    NoVictim(Box<NoVictim>),
-}
+use crate::record::{Autopsy, Environment, Exit, InvocationEnd, Mark, NoVictim};
 
 /// The bytes are no record: the object and this library are of different builds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg(not(target_arch = "bpf"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{len} bytes of kind {kind:?} are no record")]
 pub struct Malformed {
     /// The first word, if there is one.
     pub kind: Option<u32>,
@@ -29,63 +16,60 @@ pub struct Malformed {
     pub len: usize,
 }
 
-// === impl Record ===
+macro_rules! records {
+    ($($(#[$doc:meta])+ $name:ident = $kind:literal,)+) => {
+        $(impl $name {
+            /// The first word of such a record.
+            pub const KIND: u32 = $kind;
+        })+
 
-impl Record {
-    /// Decodes an item of the ring. Any bytes are a record or [`Malformed`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-        let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
-        let record = match kind {
-            Some(Mark::KIND) => Mark::read_from_bytes(bytes)
-                .ok()
-                .map(|mark| Self::Mark(Box::new(mark))),
-            Some(Autopsy::KIND) => Autopsy::read_from_bytes(bytes)
-                .ok()
-                .map(|autopsy| Self::Autopsy(Box::new(autopsy))),
-            Some(Environment::KIND) => Environment::read_from_bytes(bytes)
-                .ok()
-                .map(|environment| Self::Environment(Box::new(environment))),
-            Some(Exit::KIND) => Exit::read_from_bytes(bytes).ok().map(Self::Exit),
-            Some(InvocationEnd::KIND) => InvocationEnd::read_from_bytes(bytes)
-                .ok()
-                .map(Self::InvocationEnd),
-            Some(NoVictim::KIND) => NoVictim::read_from_bytes(bytes)
-                .ok()
-                .map(|none| Self::NoVictim(Box::new(none))),
-            _ => None,
-        };
-        record.ok_or(Malformed {
-            kind,
-            len: bytes.len(),
-        })
-    }
-
-    /// The bytes in the ring.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Mark(mark) => mark.as_bytes(),
-            Self::Autopsy(autopsy) => autopsy.as_bytes(),
-            Self::Environment(environment) => environment.as_bytes(),
-            Self::Exit(exit) => exit.as_bytes(),
-            Self::InvocationEnd(end) => end.as_bytes(),
-            Self::NoVictim(none) => none.as_bytes(),
+        /// An item of the ring.
+        #[cfg(not(target_arch = "bpf"))]
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Record {
+            $($(#[$doc])+ $name(Box<$name>),)+
         }
-    }
+
+        #[cfg(not(target_arch = "bpf"))]
+        impl Record {
+            /// Decodes an item of the ring. Any bytes are a record or [`Malformed`].
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+                let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
+                let record = match kind {
+                    $(Some($kind) => {
+                        let record = $name::read_from_bytes(bytes).ok();
+                        record.map(|record| Self::$name(Box::new(record)))
+                    })+
+                    _ => None,
+                };
+                let len = bytes.len();
+                record.ok_or(Malformed { kind, len })
+            }
+
+            /// The bytes in the ring.
+            pub fn as_bytes(&self) -> &[u8] {
+                match self {
+                    $(Self::$name(record) => record.as_bytes(),)+
+                }
+            }
+        }
+    };
 }
 
-// === impl Malformed ===
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} bytes of kind {:?} are no record",
-            self.len, self.kind
-        )
-    }
+records! {
+    /// A victim was chosen.
+    Mark = 1,
+    /// A victim was read.
+    Autopsy = 2,
+    /// A victim has exited.
+    Exit = 3,
+    /// A victim's environment, where the option is set.
+    Environment = 4,
+    /// `out_of_memory` has returned: no more victims of this invocation are marked.
+    InvocationEnd = 5,
+    /// `out_of_memory` found no victim.
+    NoVictim = 6,
 }
-
-impl std::error::Error for Malformed {}
 
 #[cfg(test)]
 mod tests {

@@ -4,16 +4,15 @@
 //! The first word of each record is its kind.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
-#[cfg(not(target_arch = "bpf"))]
 mod from_bytes;
-mod no_victim;
+mod members;
 mod record;
 
 #[cfg(not(target_arch = "bpf"))]
 pub use from_bytes::{Malformed, Record};
-pub use no_victim::NoVictim;
+pub use members::Source;
 pub use record::{
     Autopsy, CGROUP_NAMES_LEN, CLASSIC_PID_OFFSET, CMDLINE_LEN, COMM_LEN, ENVIRONMENT_LEN,
     Environment, Exit, GROUP_UNKNOWN, InvocationEnd, KEPT_LEN, KEPT_RECORDS, LEVELS, LISTED, Level,
-    Mark, UNKNOWN_OFFSET, drops, in_use, invoked, known,
+    Mark, NoVictim, UNKNOWN_OFFSET, drops, in_use, invoked, known,
 };

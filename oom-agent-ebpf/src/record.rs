@@ -1,6 +1,5 @@
 //! The records of kills. Comments and blank lines are no part of the layout that `build.rs` of oom-capture hashes.
 
-#[cfg(not(target_arch = "bpf"))]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `TASK_COMM_LEN` of the kernel: a process name with its NUL.
@@ -34,11 +33,7 @@ pub const CLASSIC_PID_OFFSET: u32 = 8;
 
 /// `oom:mark_victim`: the kernel has chosen a victim. Written in the context of the *trigger*, the task whose allocation
 /// set the OOM killer off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Mark {
     /// [`Mark::KIND`].
@@ -77,11 +72,7 @@ pub struct Mark {
 }
 
 /// A victim, read in its own context when SIGKILL is delivered (`signal:signal_deliver`), or as the bits of [`known`] show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Autopsy {
     /// [`Autopsy::KIND`].
@@ -139,10 +130,8 @@ pub struct Autopsy {
 }
 
 /// The page counters of a memory cgroup at the kill.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Level {
@@ -158,11 +147,7 @@ pub struct Level {
 
 /// A victim's environment, read in its own context where the option is set. It comes before the autopsy. It can contain
 /// secrets, so `Debug` leaves the bytes out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
-)]
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Environment {
     /// [`Environment::KIND`].
@@ -180,11 +165,7 @@ pub struct Environment {
 }
 
 /// `sched:sched_process_exit` of the last thread of a marked process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Exit {
     /// [`Exit::KIND`].
@@ -198,11 +179,7 @@ pub struct Exit {
 }
 
 /// `out_of_memory` has returned: no more victims of this invocation are marked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct InvocationEnd {
     /// [`InvocationEnd::KIND`].
@@ -216,6 +193,29 @@ pub struct InvocationEnd {
     pub first_again: u32,
     /// Unused.
     pub pad: u32,
+}
+
+/// `out_of_memory` found no process to kill at a cgroup's limit. The cgroup livelocks, so this is written once in ten
+/// seconds for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NoVictim {
+    /// [`NoVictim::KIND`].
+    pub kind: u32,
+    /// tgid of the trigger.
+    pub trigger_tgid: u32,
+    /// `CLOCK_MONOTONIC`, in ns.
+    pub stamp_ns: u64,
+    /// `mem_cgroup.memory.max` of the cgroup, in pages; 0 where it could not be read.
+    pub limit_pages: u64,
+    /// Name of the trigger's thread.
+    pub trigger_comm: [u8; COMM_LEN],
+    /// How many bytes of `memcg_names` are in use; 0 where the names could not be read.
+    pub memcg_names_used: u32,
+    /// Not 0 if an ancestor's name did not fit.
+    pub memcg_names_cut: u32,
+    /// The names of the cgroup and its ancestors, leaf first, each with its NUL.
+    pub memcg_names: [u8; CGROUP_NAMES_LEN],
 }
 
 /// Indexes of the `DROPS` map.
@@ -293,40 +293,7 @@ pub mod known {
     pub const REAPER_CGROUP: u32 = 1 << 14;
 }
 
-// === impl Mark ===
-
-impl Mark {
-    /// The first word of a mark.
-    pub const KIND: u32 = 1;
-}
-
-// === impl Autopsy ===
-
-impl Autopsy {
-    /// The first word of an autopsy.
-    pub const KIND: u32 = 2;
-}
-
-// === impl Exit ===
-
-impl Exit {
-    /// The first word of an exit.
-    pub const KIND: u32 = 3;
-}
-
-// === impl InvocationEnd ===
-
-impl InvocationEnd {
-    /// The first word of an invocation's end.
-    pub const KIND: u32 = 5;
-}
-
 // === impl Environment ===
-
-impl Environment {
-    /// The first word of an environment.
-    pub const KIND: u32 = 4;
-}
 
 impl core::fmt::Debug for Environment {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -351,6 +318,7 @@ const _: () =
     assert!(size_of::<Autopsy>() == 112 + LEVELS * 32 + COMM_LEN + CMDLINE_LEN + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Exit>() == 24);
 const _: () = assert!(size_of::<InvocationEnd>() == 24);
+const _: () = assert!(size_of::<NoVictim>() == 48 + CGROUP_NAMES_LEN);
 const _: () = assert!(size_of::<Mark>() <= KEPT_LEN);
 const _: () = assert!(size_of::<Environment>() == 24 + ENVIRONMENT_LEN);
 const _: () = assert!(align_of::<Autopsy>() == 8 && align_of::<Mark>() == 8);

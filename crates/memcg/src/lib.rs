@@ -18,7 +18,7 @@ pub use memory::{Memory, Percent, Pressure, Stalled, Stat};
 pub use namespace::{CgroupNamespace, parse_memory_cgroup};
 pub use node_root::NodeRoot;
 pub use owners::{Owners, ancestor, is_below, is_within};
-pub use parse::{MemoryStat, parse_limit, parse_number, parse_stall, parse_stat};
+pub use parse::{MemoryStat, parse_keyed, parse_limit, parse_number, parse_psi, parse_stat};
 pub use process::{
     OomScores, ProcessHandle, ProcessIdentity, ProcessStat, ProcessStatus, Processes,
     is_initial_pid_namespace, read_cgroup_pids,

@@ -3,19 +3,13 @@
 use std::io;
 use std::path::Path;
 
+use crate::parse::parse_keyed;
+
 /// Reads `oom_kill` of /proc/vmstat: kills since boot, of all cgroups and of the node. It is the same in every PID
 /// namespace. The kernel counts the first victim of a group kill twice.
 pub fn read_oom_kills(procfs: &Path) -> io::Result<u64> {
     let text = std::fs::read_to_string(procfs.join("vmstat"))?;
-    parse_oom_kills(&text).ok_or_else(|| io::Error::other("the file has no oom_kill"))
-}
-
-fn parse_oom_kills(text: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?
-        .trim_ascii()
-        .parse()
-        .ok()
+    parse_keyed(&text, "oom_kill").ok_or_else(|| io::Error::other("the file has no oom_kill"))
 }
 
 #[cfg(test)]
@@ -25,10 +19,10 @@ mod tests {
     #[test]
     fn only_the_line_of_this_name_counts() {
         assert_eq!(
-            parse_oom_kills("pgfault 5\noom_kill 17\noom_kill_other 3\n"),
+            parse_keyed("pgfault 5\noom_kill 17\noom_kill_other 3\n", "oom_kill"),
             Some(17)
         );
-        assert_eq!(parse_oom_kills("pgfault 5\n"), None);
-        assert_eq!(parse_oom_kills("oom_kill many\n"), None);
+        assert_eq!(parse_keyed("pgfault 5\n", "oom_kill"), None);
+        assert_eq!(parse_keyed("oom_kill many\n", "oom_kill"), None);
     }
 }

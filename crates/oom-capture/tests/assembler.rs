@@ -29,12 +29,12 @@ fn mark(stamp_ns: u64, pid: u32) -> Record {
 }
 
 fn exit(mark_ns: u64, pid: u32) -> Record {
-    Record::Exit(Exit {
+    Record::Exit(Box::new(Exit {
         kind: Exit::KIND,
         tgid: pid,
         mark_ns,
         stamp_ns: mark_ns + 2,
-    })
+    }))
 }
 
 #[test]

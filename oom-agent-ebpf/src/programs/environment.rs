@@ -1,13 +1,13 @@
 //! Writes one [`Environment`] into the ring, where the option is set. Otherwise the verifier sees a read-only 0 and
 //! removes this code, so that nothing in the kernel reads an environment.
 
-use core::ptr::addr_of_mut;
+use core::mem::offset_of;
 
 use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_probe_read_user};
-use oom_agent_ebpf::{ENVIRONMENT_LEN, Environment, drops};
+use oom_agent_ebpf::{ENVIRONMENT_LEN, Environment};
 
 use super::{
-    maps::{RECORDS, count_drop},
+    maps::{RECORDS, begin_record, count_full},
     offsets as at,
     task::{current, member},
 };
@@ -32,22 +32,16 @@ pub(super) fn write_environment(tgid: u32, mark_ns: u64) {
     ) else {
         return;
     };
-    let Some(mut entry) = RECORDS.reserve::<Environment>(0) else {
-        count_drop(drops::RING_FULL);
+    let Some(mut entry) = count_full(RECORDS.reserve::<Environment>(0)) else {
         return;
     };
     let size = end.saturating_sub(start);
-    let record = entry.as_mut_ptr();
-    // SAFETY: the entry has the size and alignment of an Environment. All of the header is set; the reader reads only
-    // the bytes that `read` covers.
-    unsafe {
-        addr_of_mut!((*record).kind).write(Environment::KIND);
-        addr_of_mut!((*record).tgid).write(tgid);
-        addr_of_mut!((*record).mark_ns).write(mark_ns);
-        addr_of_mut!((*record).size).write(size.min(u64::from(u32::MAX)) as u32);
-        addr_of_mut!((*record).read).write(0);
-        read_environment(start, size, &mut *record);
-    }
+    let header = offset_of!(Environment, bytes);
+    let record = begin_record(&mut entry, Environment::KIND, header);
+    record.tgid = tgid;
+    record.mark_ns = mark_ns;
+    record.size = size.min(u64::from(u32::MAX)) as u32;
+    read_environment(start, size, record);
     entry.submit(BPF_RB_NO_WAKEUP.into());
 }
 

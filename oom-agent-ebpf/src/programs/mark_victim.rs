@@ -1,11 +1,11 @@
 //! `oom:mark_victim` as a BTF tracepoint, and as the classic one for kernels without BTF.
 
-use core::ptr::addr_of_mut;
+use core::mem::offset_of;
 
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
+    helpers::bpf_get_current_pid_tgid,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -15,7 +15,10 @@ use oom_agent_ebpf::{LISTED, Mark, drops, in_use, invoked, known};
 use super::{
     autopsy::write_autopsy,
     environment::write_environment,
-    maps::{INVOCATIONS, MARKED, Marked, RECORDS, count_drop, in_use},
+    maps::{
+        Invocation, MARKED, Marked, RECORDS, begin_record, count_drop, count_full,
+        current_invocation, in_use, now_ns,
+    },
     marks, offsets as at,
     task::{self, Subject},
 };
@@ -38,7 +41,7 @@ pub(super) fn mark_victim_btf(ctx: BtfTracePointContext) -> i32 {
 pub(super) fn mark_victim(ctx: TracePointContext) -> u32 {
     // SAFETY: the offset is within the tracepoint's own record.
     if let Ok(pid) = unsafe { ctx.read_at::<u32>(at::CLASSIC_PID.load() as usize) } {
-        write_mark(&ctx, &stamp_choice(pid, 0), 0);
+        write_mark(&ctx, pid, 0, now_ns(), 0);
     }
     0
 }
@@ -57,7 +60,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
     } else {
         marks::leader(process)
     };
-    let mut mark = stamp_choice(tid, tgid);
+    let mut stamp_ns = now_ns();
     let mut sender = 0;
     let mut sent = marks::find_mark(key, || holder);
     if let Some(sent) = &mut sent {
@@ -65,7 +68,7 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         if sent.confirmed != 0 {
             return;
         }
-        mark.stamp_ns = sent.stamp_ns;
+        stamp_ns = sent.stamp_ns;
         sender = sent.sender;
     }
     let counted = count_mark(key) > LISTED && process != 0 && !task::is_reaper(process);
@@ -88,13 +91,13 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         0
     };
     // Wakes the reader at once, which takes as long as writing the autopsy.
-    write_mark(ctx, &mark, choice | examined);
+    write_mark(ctx, tid, tgid, stamp_ns, choice | examined);
     // Only now, so that the mark is the victim's first record in the ring.
     if let Some(sent) = sent {
         sent.confirmed = 1;
     } else if in_use(in_use::FREE) {
         let marked = Marked {
-            stamp_ns: mark.stamp_ns,
+            stamp_ns,
             confirmed: 1,
             autopsied,
             sender: 0,
@@ -114,11 +117,11 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
         own,
     };
     if own {
-        write_environment(subject.tgid, mark.stamp_ns);
-        write_autopsy(&subject, mark.stamp_ns, 0);
+        write_environment(subject.tgid, stamp_ns);
+        write_autopsy(&subject, stamp_ns, 0);
     } else if victim != 0 {
         // All but the command line, in case its signal is late: that of a throttled victim can take seconds.
-        write_autopsy(&subject, mark.stamp_ns, known::FROM_OUTSIDE);
+        write_autopsy(&subject, stamp_ns, known::FROM_OUTSIDE);
     }
     debug!(ctx, "mark_victim: tid {} tgid {}", tid, tgid);
 }
@@ -126,11 +129,9 @@ fn mark<C: EbpfContext>(ctx: &C, victim: u64, tid: u32, tgid: u32) {
 /// Counts a mark of this invocation and returns the number of marks; 0 where `out_of_memory` is not probed.
 #[inline(always)]
 fn count_mark(key: u32) -> u32 {
-    let Some(invocation) = INVOCATIONS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+    let Some(invocation) = current_invocation() else {
         return 0;
     };
-    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-    let invocation = unsafe { &mut *invocation };
     if invocation.marks == 0 {
         invocation.first = key;
     }
@@ -138,60 +139,33 @@ fn count_mark(key: u32) -> u32 {
     invocation.marks
 }
 
-struct Chosen {
-    tid: u32,
-    tgid: u32,
-    stamp_ns: u64,
-}
-
 #[inline(always)]
-fn stamp_choice(tid: u32, tgid: u32) -> Chosen {
-    Chosen {
-        tid,
-        tgid,
-        // SAFETY: takes nothing.
-        stamp_ns: unsafe { bpf_ktime_get_ns() },
-    }
-}
-
-#[inline(always)]
-fn write_mark<C: EbpfContext>(ctx: &C, chosen: &Chosen, choice: u32) {
-    let Some(mut entry) = RECORDS.reserve::<Mark>(0) else {
-        count_drop(drops::RING_FULL);
+fn write_mark<C: EbpfContext>(ctx: &C, tid: u32, tgid: u32, stamp_ns: u64, choice: u32) {
+    let Some(mut entry) = count_full(RECORDS.reserve::<Mark>(0)) else {
         return;
     };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the entry has the size and alignment of a Mark. All is set except the names, of which the reader reads
-    // only the bytes that `memcg_names_used` covers.
-    unsafe {
-        addr_of_mut!((*record).kind).write(Mark::KIND);
-        addr_of_mut!((*record).tid).write(chosen.tid);
-        addr_of_mut!((*record).tgid).write(chosen.tgid);
-        addr_of_mut!((*record).trigger_tgid).write(ctx.tgid());
-        addr_of_mut!((*record).stamp_ns).write(chosen.stamp_ns);
-        addr_of_mut!((*record).invocation_ns).write(0);
-        addr_of_mut!((*record).total_pages).write(0);
-        addr_of_mut!((*record).limit_pages).write(0);
-        addr_of_mut!((*record).trigger_comm).write(ctx.command().unwrap_or_default());
-        addr_of_mut!((*record).invoked).write(choice);
-        addr_of_mut!((*record).gfp_mask).write(0);
-        addr_of_mut!((*record).order).write(0);
-        addr_of_mut!((*record).constraint).write(0);
-        addr_of_mut!((*record).memcg_names_used).write(0);
-        addr_of_mut!((*record).memcg_names_cut).write(0);
-        read_invocation(&mut *record);
-    }
+    let record = begin_record(&mut entry, Mark::KIND, offset_of!(Mark, memcg_names));
+    record.tid = tid;
+    record.tgid = tgid;
+    record.trigger_tgid = ctx.tgid();
+    record.stamp_ns = stamp_ns;
+    record.trigger_comm = ctx.command().unwrap_or_default();
+    record.invoked = choice;
+    read_invocation(record);
     entry.submit(BPF_RB_FORCE_WAKEUP.into());
 }
 
 /// Reads the `oom_control` of the invocation of `out_of_memory` that this runs in.
 #[inline(always)]
 fn read_invocation(record: &mut Mark) {
-    let Some(found) = INVOCATIONS.get_ptr(bpf_get_current_pid_tgid()) else {
+    let Some(&mut Invocation {
+        entered_ns,
+        control,
+        ..
+    }) = current_invocation()
+    else {
         return;
     };
-    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-    let (entered_ns, control) = unsafe { ((*found).entered_ns, (*found).control) };
     let (Some(total_pages), Some(gfp_mask), Some(order), Some(constraint), Some(memcg)) = (
         task::member(control, &at::OC_TOTALPAGES),
         task::member(control, &at::OC_GFP_MASK),

@@ -2,7 +2,7 @@
 //! distinguishes it from the victim on every kernel, however late a mark comes and however long it stays.
 
 use super::{
-    maps::{MARKED, Marked},
+    maps::{MARKED, Marked, value},
     offsets as at,
     task::{self, current},
 };
@@ -11,9 +11,7 @@ use super::{
 /// mark, and nothing else is read then.
 #[inline(always)]
 pub(super) fn find_mark(number: u32, holder: impl FnOnce() -> u64) -> Option<&'static mut Marked> {
-    let marked = MARKED.get_ptr_mut(number)?;
-    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-    let marked = unsafe { &mut *marked };
+    let marked = value(MARKED.get_ptr_mut(number))?;
     let started_ns = task::member::<u64>(holder(), &at::TASK_START_TIME).unwrap_or(0);
     (started_ns < marked.stamp_ns).then_some(marked)
 }

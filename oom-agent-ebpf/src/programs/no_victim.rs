@@ -1,12 +1,12 @@
 //! An invocation of `out_of_memory` that found no process to kill.
 
-use core::ptr::addr_of_mut;
+use core::mem::offset_of;
 
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::map, maps::LruHashMap};
-use oom_agent_ebpf::{NoVictim, drops};
+use aya_ebpf::{EbpfContext, macros::map, maps::LruHashMap};
+use oom_agent_ebpf::NoVictim;
 
 use super::{
-    maps::{RECORDS, count_drop},
+    maps::{RECORDS, begin_record, count_full, now_ns, value},
     offsets as at, task,
 };
 
@@ -28,12 +28,8 @@ pub(super) fn write_no_victim<C: EbpfContext>(ctx: &C, control: u64, returned: u
     else {
         return;
     };
-    // SAFETY: takes nothing.
-    let now = unsafe { bpf_ktime_get_ns() };
-    if let Some(last) = NO_VICTIM.get_ptr(memcg)
-        // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-        && now - unsafe { *last } < INTERVAL_NS
-    {
+    let now = now_ns();
+    if value(NO_VICTIM.get_ptr_mut(memcg)).is_some_and(|last| now - *last < INTERVAL_NS) {
         return;
     }
     let _always = NO_VICTIM.insert(memcg, now, 0);
@@ -42,26 +38,18 @@ pub(super) fn write_no_victim<C: EbpfContext>(ctx: &C, control: u64, returned: u
 
 #[inline(always)]
 fn write_record<C: EbpfContext>(ctx: &C, memcg: u64, stamp_ns: u64) {
-    let Some(mut entry) = RECORDS.reserve::<NoVictim>(0) else {
-        count_drop(drops::RING_FULL);
+    let Some(mut entry) = count_full(RECORDS.reserve::<NoVictim>(0)) else {
         return;
     };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the entry has the size and alignment of a NoVictim. All is set except the names, of which the reader reads
-    // only the bytes that `memcg_names_used` covers.
-    unsafe {
-        addr_of_mut!((*record).kind).write(NoVictim::KIND);
-        addr_of_mut!((*record).trigger_tgid).write(ctx.tgid());
-        addr_of_mut!((*record).stamp_ns).write(stamp_ns);
-        let limit_pages = task::member(memcg, &at::MEMCG_MEMORY_MAX).unwrap_or(0);
-        addr_of_mut!((*record).limit_pages).write(limit_pages);
-        addr_of_mut!((*record).trigger_comm).write(ctx.command().unwrap_or_default());
-        addr_of_mut!((*record).memcg_names_used).write(0);
-        addr_of_mut!((*record).memcg_names_cut).write(0);
-        if let Some(names) = task::Names::walk(memcg, &mut (*record).memcg_names) {
-            (*record).memcg_names_used = names.used;
-            (*record).memcg_names_cut = names.cut;
-        }
+    let header = offset_of!(NoVictim, memcg_names);
+    let record = begin_record(&mut entry, NoVictim::KIND, header);
+    record.trigger_tgid = ctx.tgid();
+    record.stamp_ns = stamp_ns;
+    record.limit_pages = task::member(memcg, &at::MEMCG_MEMORY_MAX).unwrap_or(0);
+    record.trigger_comm = ctx.command().unwrap_or_default();
+    if let Some(names) = task::Names::walk(memcg, &mut record.memcg_names) {
+        record.memcg_names_used = names.used;
+        record.memcg_names_cut = names.cut;
     }
     entry.submit(0);
 }

@@ -5,14 +5,14 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::BPF_RB_FORCE_WAKEUP,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
+    helpers::bpf_get_current_pid_tgid,
     macros::{fentry, fexit, kprobe, kretprobe},
     programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext},
 };
-use oom_agent_ebpf::{InvocationEnd, drops};
+use oom_agent_ebpf::InvocationEnd;
 
 use super::{
-    maps::{INVOCATIONS, Invocation, RECORDS, count_drop},
+    maps::{INVOCATIONS, Invocation, current_invocation, now_ns, output_record},
     no_victim,
 };
 
@@ -46,8 +46,7 @@ pub(super) fn out_of_memory_return(ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 fn enter(control: u64) {
     let invocation = Invocation {
-        // SAFETY: takes nothing.
-        entered_ns: unsafe { bpf_ktime_get_ns() },
+        entered_ns: now_ns(),
         control,
         marks: 0,
         first: 0,
@@ -59,34 +58,20 @@ fn enter(control: u64) {
 
 #[inline(always)]
 fn leave<C: EbpfContext>(ctx: &C, returned: u64) {
-    let thread = bpf_get_current_pid_tgid();
-    let Some(found) = INVOCATIONS.get_ptr(thread) else {
+    let Some(&mut left) = current_invocation() else {
         return;
     };
-    // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-    let Invocation {
-        entered_ns,
-        control,
-        marks,
-        first_again,
-        ..
-    } = unsafe { *found };
-    let _removed = INVOCATIONS.remove(thread);
-    if marks == 0 {
-        no_victim::write_no_victim(ctx, control, returned);
+    let _removed = INVOCATIONS.remove(bpf_get_current_pid_tgid());
+    if left.marks == 0 {
+        no_victim::write_no_victim(ctx, left.control, returned);
         return;
     }
     let end = InvocationEnd {
         kind: InvocationEnd::KIND,
-        marks,
-        invocation_ns: entered_ns,
-        first_again: first_again as u32,
+        marks: left.marks,
+        invocation_ns: left.entered_ns,
+        first_again: left.first_again as u32,
         pad: 0,
     };
-    if RECORDS
-        .output::<InvocationEnd>(end, BPF_RB_FORCE_WAKEUP.into())
-        .is_err()
-    {
-        count_drop(drops::RING_FULL);
-    }
+    output_record(&end, BPF_RB_FORCE_WAKEUP.into());
 }

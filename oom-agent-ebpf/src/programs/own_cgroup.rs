@@ -10,16 +10,15 @@ use aya_ebpf::{
 use oom_agent_ebpf::CGROUP_NAMES_LEN;
 
 use super::{
+    maps::value,
     offsets as at,
     task::{self, Names},
 };
 
-/// The name of that thread, `comm` with its NUL, in two words. The agent chooses a unique name, as it does not know the
+/// The name of that thread, `comm` with its NUL, in one word. The agent chooses a unique name, as it does not know the
 /// thread's pid in the initial namespace.
 #[unsafe(no_mangle)]
-static OWN_COMM_0: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static OWN_COMM_1: Global<u64> = Global::new(0);
+static OWN_COMM: Global<u128> = Global::new(0);
 
 /// 1 if the memory controller is in the unified hierarchy. There the css can be an ancestor's, where the controller is not
 /// delegated; the cgroup is the one that /proc shows.
@@ -36,16 +35,13 @@ pub(super) fn own_cgroup(ctx: BtfTracePointContext) -> i32 {
     let Ok(comm) = ctx.command() else {
         return 0;
     };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = comm;
-    let words = [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_ne_bytes);
-    if words != [OWN_COMM_0.load(), OWN_COMM_1.load()] {
+    if u128::from_ne_bytes(comm) != OWN_COMM.load() {
         return 0;
     }
-    let Some(names) = OWN_CGROUP.get_ptr_mut(0) else {
+    // Only one thread has that name.
+    let Some(names) = value(OWN_CGROUP.get_ptr_mut(0)) else {
         return 0;
     };
-    // SAFETY: the verifier has checked that it is not null; only one thread has that name.
-    let names = unsafe { &mut *names };
     let Some(css_set) = task::member::<u64>(task::current(), &at::TASK_CGROUPS) else {
         return 0;
     };

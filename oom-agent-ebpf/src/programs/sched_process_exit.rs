@@ -1,15 +1,12 @@
 //! `sched:sched_process_exit`: a marked process exits. From 6.16 on it still has its address space here and can be marked
 //! later, so its mark stays until its task is freed.
 
-use aya_ebpf::{
-    EbpfContext, helpers::generated::bpf_ktime_get_ns, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
-use oom_agent_ebpf::{Exit, drops, known};
+use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
+use oom_agent_ebpf::{Exit, known};
 
 use super::{
     autopsy::write_autopsy,
-    maps::{RECORDS, count_drop},
+    maps::{now_ns, output_record},
     marks, offsets as at,
     task::{self, Subject},
 };
@@ -34,9 +31,13 @@ pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     marked.exited = 1;
-    let (confirmed, mark_ns) = (marked.confirmed != 0, marked.stamp_ns);
+    // The kernel sent SIGKILL for another reason.
+    if marked.confirmed == 0 {
+        return 0;
+    }
+    let mark_ns = marked.stamp_ns;
     // A process that was exiting already takes no signal. Some of it can still be read here.
-    if confirmed && marked.autopsied == 0 {
+    if marked.autopsied == 0 {
         let subject = Subject {
             task: current,
             tid,
@@ -45,19 +46,12 @@ pub(super) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         };
         write_autopsy(&subject, mark_ns, known::AT_EXIT);
     }
-    // The kernel sent SIGKILL for another reason.
-    if !confirmed {
-        return 0;
-    }
     let record = Exit {
         kind: Exit::KIND,
         tgid,
         mark_ns,
-        // SAFETY: takes nothing.
-        stamp_ns: unsafe { bpf_ktime_get_ns() },
+        stamp_ns: now_ns(),
     };
-    if RECORDS.output::<Exit>(record, 0).is_err() {
-        count_drop(drops::RING_FULL);
-    }
+    output_record(&record, 0);
     0
 }

@@ -3,14 +3,12 @@
 //! remembered before the programs that read it can run.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    helpers::bpf_get_current_pid_tgid, macros::btf_tracepoint, programs::BtfTracePointContext,
 };
 use oom_agent_ebpf::drops;
 
 use super::{
-    maps::{INVOCATIONS, MARKED, Marked, count_drop},
+    maps::{MARKED, Marked, count_drop, current_invocation, now_ns},
     marks, offsets as at, task,
 };
 
@@ -45,16 +43,14 @@ pub(super) fn signal_generate(ctx: BtfTracePointContext) -> i32 {
         // It was sent one before and lives on: it sleeps uninterruptibly, or its group is being killed.
         earlier.sender = sender;
         if earlier.confirmed != 0
-            && let Some(invocation) = INVOCATIONS.get_ptr_mut(sender)
+            && let Some(invocation) = current_invocation()
         {
-            // SAFETY: the verifier has checked that it is not null; the map's memory outlives the program.
-            unsafe { (*invocation).first_again |= u64::from((*invocation).first == key) };
+            invocation.first_again |= u64::from(invocation.first == key);
         }
         return 0;
     }
     let marked = Marked {
-        // SAFETY: takes nothing.
-        stamp_ns: unsafe { bpf_ktime_get_ns() },
+        stamp_ns: now_ns(),
         confirmed: 0,
         autopsied: 0,
         sender,

@@ -8,8 +8,7 @@ use aya_ebpf::{
     },
 };
 use oom_agent_ebpf::{
-    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, COMM_LEN, GROUP_UNKNOWN, LEVELS, Level, UNKNOWN_OFFSET,
-    known,
+    Autopsy, CGROUP_NAMES_LEN, CMDLINE_LEN, GROUP_UNKNOWN, LEVELS, Level, UNKNOWN_OFFSET, known,
 };
 
 use super::offsets as at;
@@ -60,57 +59,50 @@ pub(super) fn member<T>(base: u64, offset: &Global<u32>) -> Option<T> {
 #[inline(always)]
 pub(super) fn examine(subject: &Subject, autopsy: &mut Autopsy) {
     let task = subject.task;
-    if let Some(cred) = member::<u64>(task, &at::TASK_REAL_CRED)
-        && let Some(uid) = member::<u32>(cred, &at::CRED_UID)
-    {
-        autopsy.uid = uid;
-        autopsy.known |= known::UID;
-    }
-    let leader = member::<u64>(task, &at::TASK_GROUP_LEADER).unwrap_or(task);
-    if let Some(comm) = member::<[u8; COMM_LEN]>(leader, &at::TASK_COMM) {
-        autopsy.comm = comm;
-        autopsy.known |= known::COMM;
-    }
-    if let Some(signal) = member::<u64>(task, &at::TASK_SIGNAL)
-        && let Some(adj) = member::<i16>(signal, &at::SIGNAL_OOM_SCORE_ADJ)
-    {
-        autopsy.oom_score_adj = i32::from(adj);
-        autopsy.known |= known::OOM_SCORE_ADJ;
-    }
+    let uid = member(task, &at::TASK_REAL_CRED).and_then(|cred| member(cred, &at::CRED_UID));
+    let mut known = set(&mut autopsy.uid, uid, known::UID);
+    let leader = member(task, &at::TASK_GROUP_LEADER).unwrap_or(task);
+    let comm = member(leader, &at::TASK_COMM);
+    known |= set(&mut autopsy.comm, comm, known::COMM);
+    let adj = member(task, &at::TASK_SIGNAL)
+        .and_then(|signal| member::<i16>(signal, &at::SIGNAL_OOM_SCORE_ADJ));
+    let adj = adj.map(i32::from);
+    known |= set(&mut autopsy.oom_score_adj, adj, known::OOM_SCORE_ADJ);
     let reaper = read_namespace_pid(leader, autopsy);
-    if let Some(mm) = member::<u64>(task, &at::TASK_MM) {
+    if let Some(mm) = member(task, &at::TASK_MM) {
         read_rss(mm, autopsy);
         if subject.own {
             read_cmdline(mm, autopsy);
         }
     }
     let parent = member::<u64>(leader, &at::TASK_REAL_PARENT);
-    if let Some(tgid) = parent.and_then(|parent| member::<u32>(parent, &at::TASK_TGID)) {
-        autopsy.parent_tgid = tgid;
-        autopsy.known |= known::PARENT;
+    let parent_tgid = parent.and_then(|parent| member(parent, &at::TASK_TGID));
+    known |= set(&mut autopsy.parent_tgid, parent_tgid, known::PARENT);
+    let start = member(leader, &at::TASK_START_BOOTTIME);
+    known |= set(&mut autopsy.start_boot_ns, start, known::START);
+    if let Some(css) = memory_css(task) {
+        let above = parent.and_then(|parent| levels_above(css, parent));
+        known |= set(&mut autopsy.parent_above, above, known::PARENT_CGROUP);
+        let above = reaper.and_then(|reaper| levels_above(css, reaper));
+        known |= set(&mut autopsy.reaper_above, above, known::REAPER_CGROUP);
+        if let Some(names) = Names::walk(css, &mut autopsy.cgroup_names) {
+            autopsy.cgroup_names_used = names.used;
+            autopsy.cgroup_names_cut = names.cut;
+            known |= known::CGROUP;
+        }
+        read_levels(css, autopsy);
     }
-    if let Some(start) = member::<u64>(leader, &at::TASK_START_BOOTTIME) {
-        autopsy.start_boot_ns = start;
-        autopsy.known |= known::START;
-    }
-    let Some(css) = memory_css(task) else {
-        return;
+    autopsy.known |= known;
+}
+
+/// Sets a field to what was read. Returns its bit of [`known`], or 0 where it was not read.
+#[inline(always)]
+fn set<T>(field: &mut T, read: Option<T>, bit: u32) -> u32 {
+    let Some(read) = read else {
+        return 0;
     };
-    if let Some(above) = parent.and_then(|parent| levels_above(css, parent)) {
-        autopsy.parent_above = above;
-        autopsy.known |= known::PARENT_CGROUP;
-    }
-    if let Some(above) = reaper.and_then(|reaper| levels_above(css, reaper)) {
-        autopsy.reaper_above = above;
-        autopsy.known |= known::REAPER_CGROUP;
-    }
-    let names = Names::walk(css, &mut autopsy.cgroup_names);
-    if let Some(names) = names {
-        autopsy.cgroup_names_used = names.used;
-        autopsy.cgroup_names_cut = names.cut;
-        autopsy.known |= known::CGROUP;
-    }
-    read_levels(css, autopsy);
+    *field = read;
+    bit
 }
 
 #[inline(always)]

@@ -12,6 +12,7 @@ use rustix::fs::fstat;
 use super::counts::{Counts, LimitHit};
 use super::files::{Dir, FILE_LEN};
 use super::hierarchy::{Hierarchy, Version};
+use crate::parse::parse_keyed;
 
 const EVENTS: &str = "memory.events.local";
 
@@ -40,7 +41,7 @@ impl LimitEvents {
             }
             // A cgroup that is removed meanwhile has no more kills.
             let text = fs::read_to_string(dir.join(EVENTS)).unwrap_or_default();
-            if let (Some(count), Ok(metadata)) = (parse_oom_count(&text), fs::metadata(&dir)) {
+            if let (Some(count), Ok(metadata)) = (parse_keyed(&text, "oom"), fs::metadata(&dir)) {
                 counts.add_initial(metadata.ino(), count, now_ns);
             }
             let below = fs::read_dir(&dir).into_iter().flatten().flatten();
@@ -67,7 +68,7 @@ impl LimitEvents {
             let read = hierarchy.open_cgroup(path).ok().and_then(|fd| {
                 let inode = fstat(&fd).ok()?.st_ino;
                 let mut dir = Dir::new(fd, deadline, &mut buffer);
-                Some((inode, parse_oom_count(dir.read_file(EVENTS).ok()?)?))
+                Some((inode, parse_keyed(dir.read_file(EVENTS).ok()?, "oom")?))
             });
             hits.push(read.map_or(LimitHit::Unread, |(inode, count)| {
                 counts.check_hit(inode, count, stamp_ns, now_ns)
@@ -76,11 +77,4 @@ impl LimitEvents {
         }
         hits
     }
-}
-
-fn parse_oom_count(text: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom "))?
-        .parse()
-        .ok()
 }

@@ -1,7 +1,5 @@
 //! Small files of one directory, each read before a deadline.
 
-use std::fmt;
-use std::num::ParseIntError;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
@@ -9,12 +7,11 @@ use std::time::Instant;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
+use crate::memory::Pressure;
+use crate::parse::{parse_limit, parse_number, parse_psi};
+
 /// The most bytes that are read of a file; `memory.stat` has some 2 KiB.
 pub(super) const FILE_LEN: usize = 16 << 10;
-
-/// The least number that stands for no limit: cgroup v1 shows `PAGE_COUNTER_MAX` pages, which is `i64::MAX` less a part
-/// of a page, of 64 KiB at most.
-const UNLIMITED: u64 = i64::MAX.unsigned_abs() - (64 << 10);
 
 /// An open directory.
 pub(super) struct Dir<'a> {
@@ -24,19 +21,18 @@ pub(super) struct Dir<'a> {
 }
 
 /// Why a file was not read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReadError {
+    #[error("no time was left to read it")]
     DeadlinePassed,
-    Failed {
-        name: String,
-        error: Errno,
-    },
-    Malformed {
-        name: &'static str,
-    },
+    #[error("cannot read {name}: {}", std::io::Error::from(*error))]
+    Failed { name: String, error: Errno },
+    #[error("{name} is not what it should be")]
+    Malformed { name: &'static str },
     /// Names of the cgroup's path are missing.
+    #[error("its path is not known whole")]
     IncompletePath,
-    /// The cgroup is outside of this node's part of the hierarchy.
+    #[error("it lies outside of this node's cgroups")]
     OtherNode,
 }
 
@@ -97,8 +93,11 @@ impl<'a> Dir<'a> {
     }
 
     pub(super) fn read_number(&mut self, name: &'static str) -> Result<u64, ReadError> {
-        let text = self.read_file(name)?.trim_ascii();
-        text.parse().map_err(|_| ReadError::Malformed { name })
+        parse_number(self.read_file(name)?).ok_or(ReadError::Malformed { name })
+    }
+
+    pub(super) fn read_psi(&mut self, name: &'static str) -> Result<Pressure, ReadError> {
+        parse_psi(self.read_file(name)?).ok_or(ReadError::Malformed { name })
     }
 
     /// `None` without a limit.
@@ -107,38 +106,12 @@ impl<'a> Dir<'a> {
     }
 }
 
-/// Parses a limit in bytes, in the format of cgroup v1 or v2; `None` without a limit.
-pub(crate) fn parse_limit(text: &str) -> Result<Option<u64>, ParseIntError> {
-    let text = text.trim_ascii();
-    if text == "max" {
-        return Ok(None);
-    }
-    let limit: u64 = text.parse()?;
-    Ok((limit < UNLIMITED).then_some(limit))
-}
-
 pub(super) fn open_dir(
     at: impl rustix::fd::AsFd,
     path: impl rustix::path::Arg,
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(at, path, flags, Mode::empty())
-}
-
-// === impl ReadError ===
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DeadlinePassed => f.write_str("no time was left to read it"),
-            Self::Failed { name, error } => {
-                write!(f, "cannot read {name}: {}", std::io::Error::from(*error))
-            }
-            Self::Malformed { name } => write!(f, "{name} is not what it should be"),
-            Self::IncompletePath => f.write_str("its path is not known whole"),
-            Self::OtherNode => f.write_str("it lies outside of this node's cgroups"),
-        }
-    }
 }
 
 // === impl Gaps ===

@@ -45,7 +45,6 @@ pub enum HierarchyError {
     #[error("cannot read {path} to find the memory controller's hierarchy")]
     Mounts {
         path: &'static str,
-        #[source]
         source: io::Error,
     },
     #[error("the memory controller's hierarchy is not mounted: {ADVICE}")]
@@ -57,11 +56,7 @@ pub enum HierarchyError {
     )]
     NotAHierarchy { path: PathBuf },
     #[error("cannot open {path}")]
-    Open {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
 }
 
 // === impl Version ===
@@ -70,14 +65,21 @@ impl Version {
     /// Of the memory controller's cgroup at that directory; `None` where it is no such cgroup.
     pub fn detect(dir: &Path) -> Option<Self> {
         let mut all = [Self::V1, Self::V2].into_iter();
-        all.find(|version| dir.join(version.usage_file()).exists())
+        all.find(|version| {
+            let [usage, ..] = version.counter_files();
+            dir.join(usage).exists()
+        })
     }
 
-    /// The file of all that is charged to a cgroup.
-    pub fn usage_file(self) -> &'static str {
+    /// The files of a cgroup's usage, limit and peak.
+    pub fn counter_files(self) -> [&'static str; 3] {
         match self {
-            Self::V1 => "memory.usage_in_bytes",
-            Self::V2 => "memory.current",
+            Self::V1 => [
+                "memory.usage_in_bytes",
+                "memory.limit_in_bytes",
+                "memory.max_usage_in_bytes",
+            ],
+            Self::V2 => ["memory.current", "memory.max", "memory.peak"],
         }
     }
 }

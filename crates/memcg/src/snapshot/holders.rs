@@ -100,10 +100,7 @@ fn list_children(hierarchy: &Hierarchy, path: &str) -> Option<Vec<String>> {
 }
 
 fn read_usage(hierarchy: &Hierarchy, path: String, deadline: Instant) -> Option<Usage> {
-    let (usage, limit) = match hierarchy.version() {
-        Version::V1 => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
-        Version::V2 => ("memory.current", "memory.max"),
-    };
+    let [usage, limit, _] = hierarchy.version().counter_files();
     let mut buffer = [0; FILE_LEN];
     let mut dir = Dir::new(hierarchy.open_cgroup(&path).ok()?, deadline, &mut buffer);
     Some(Usage {

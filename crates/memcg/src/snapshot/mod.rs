@@ -6,8 +6,6 @@ mod events;
 mod files;
 mod hierarchy;
 mod holders;
-mod node;
-mod pressure;
 mod reader;
 mod stat;
 
@@ -15,8 +13,6 @@ mod stat;
 mod tests;
 
 pub use counts::LimitHit;
-pub(crate) use files::parse_limit;
 pub use hierarchy::{Hierarchy, HierarchyError, Version};
 pub use holders::{SwapCounter, Usage};
-pub(crate) use pressure::{parse_cpu_psi, parse_psi};
 pub use reader::MemoryReader;

@@ -6,18 +6,11 @@ use std::time::Instant;
 
 use super::counts::LimitHit;
 use super::events::LimitEvents;
-use super::files::{Dir, FILE_LEN, Gaps};
+use super::files::{Dir, FILE_LEN, Gaps, ReadError};
 use super::hierarchy::{Hierarchy, Version};
-use super::{node, pressure, stat};
+use super::stat::{self, Table};
 use crate::memory::Memory;
-
-// The files of usage, limit and peak.
-const COUNTERS_V1: [&str; 3] = [
-    "memory.usage_in_bytes",
-    "memory.limit_in_bytes",
-    "memory.max_usage_in_bytes",
-];
-const COUNTERS_V2: [&str; 3] = ["memory.current", "memory.max", "memory.peak"];
+use crate::parse::parse_keyed;
 
 /// Reads the memory of cgroups and of the node.
 #[derive(Debug)]
@@ -78,7 +71,7 @@ impl MemoryReader {
             let mut gaps = Gaps::new(n);
             let Some(path) = memory.cgroup.clone() else {
                 match Dir::open(&self.procfs, deadline, &mut buffer) {
-                    Ok(mut proc) => node::fill_node(&mut proc, memory, &mut gaps),
+                    Ok(mut proc) => fill_node(&mut proc, memory, &mut gaps),
                     Err(error) => gaps.add_entry(&error),
                 }
                 gaps.append_to(degraded);
@@ -104,56 +97,57 @@ impl MemoryReader {
 
 /// Memory by kind is read first, because a dying victim frees it meanwhile.
 fn fill_cgroup(version: Version, dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
-    match version {
-        Version::V1 => fill_v1(dir, memory, gaps),
-        Version::V2 => fill_v2(dir, memory, gaps),
-    }
-}
-
-fn fill_v2(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    let v2 = version == Version::V2;
     // The root has no limits, and lacks the files that go with them.
-    gaps.is_root = memory.cgroup.as_deref() == Some("/");
-    memory.stat = gaps.value_or_gap("stat", dir.read_file("memory.stat").map(stat::parse_v2));
-    fill_counters(dir, memory, gaps, COUNTERS_V2);
-    // Absent without swap accounting (`swapaccount=0`, Debian's default before 6.1).
-    let swap = dir.read_number("memory.swap.current");
-    memory.swap_bytes = gaps.value_if_present("swap_bytes", swap);
-    let swap_limit = dir.read_limit("memory.swap.max");
-    memory.swap_limit_bytes = gaps
-        .value_if_present("swap_limit_bytes", swap_limit)
-        .flatten();
-    memory.pressure = gaps.value_or_gap("pressure", pressure::read_psi(dir, "memory.pressure"));
-}
-
-fn fill_v1(dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
-    let stat = gaps.value_or_gap("stat", dir.read_file("memory.stat").map(stat::parse_v1));
-    let (mut stat, swap) = stat.unzip();
-    memory.swap_bytes = swap.flatten();
-    fill_counters(dir, memory, gaps, COUNTERS_V1);
-    // This limit is of memory and swap together. Without swap accounting it is absent.
-    let both = dir.read_limit("memory.memsw.limit_in_bytes");
-    memory.swap_limit_bytes = gaps
-        .value_if_present("swap_limit_bytes", both)
-        .flatten()
-        .zip(memory.limit_bytes)
-        .map(|(both, limit)| both.saturating_sub(limit));
-    if let Some(stat) = &mut stat {
-        let kernel = dir.read_number("memory.kmem.usage_in_bytes");
-        stat.kernel = gaps.value_if_present("stat.kernel", kernel);
-        let sock = dir.read_number("memory.kmem.tcp.usage_in_bytes");
-        stat.sock = gaps.value_if_present("stat.sock", sock);
+    gaps.is_root = v2 && memory.cgroup.as_deref() == Some("/");
+    let table = if v2 { Table::V2 } else { Table::V1 };
+    let read = dir.read_file("memory.stat").map(|text| {
+        let swap = parse_keyed(text, "total_swap").filter(|_| !v2);
+        (stat::parse_kinds(text, table), swap)
+    });
+    let (mut stat, swap) = gaps.value_or_gap("stat", read).unzip();
+    fill_counters(version, dir, memory, gaps);
+    if v2 {
+        // Absent without swap accounting (`swapaccount=0`, Debian's default before 6.1).
+        let swap = dir.read_number("memory.swap.current");
+        memory.swap_bytes = gaps.value_if_present("swap_bytes", swap);
+        let limit = dir.read_limit("memory.swap.max");
+        memory.swap_limit_bytes = gaps.value_if_present("swap_limit_bytes", limit).flatten();
+        memory.pressure = gaps.value_or_gap("pressure", dir.read_psi("memory.pressure"));
+    } else {
+        memory.swap_bytes = swap.flatten();
+        // This limit is of memory and swap together. Without swap accounting it is absent.
+        let both = dir.read_limit("memory.memsw.limit_in_bytes");
+        memory.swap_limit_bytes = gaps
+            .value_if_present("swap_limit_bytes", both)
+            .flatten()
+            .zip(memory.limit_bytes)
+            .map(|(both, limit)| both.saturating_sub(limit));
+        if let Some(stat) = &mut stat {
+            let kernel = dir.read_number("memory.kmem.usage_in_bytes");
+            stat.kernel = gaps.value_if_present("stat.kernel", kernel);
+            let sock = dir.read_number("memory.kmem.tcp.usage_in_bytes");
+            stat.sock = gaps.value_if_present("stat.sock", sock);
+        }
     }
     memory.stat = stat;
 }
 
+/// The node's memory: the kernel's Documentation/filesystems/proc.rst describes /proc/meminfo.
+fn fill_node(proc: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    let read = proc
+        .read_file("meminfo")
+        .map(|text| stat::parse_meminfo(text, memory));
+    if gaps.value_or_gap("stat", read).is_some() && memory.limit_bytes.is_none() {
+        let malformed = ReadError::Malformed { name: "meminfo" };
+        let _none: Option<()> = gaps.value_or_gap("limit_bytes", Err(malformed));
+    }
+    memory.pressure = gaps.value_or_gap("pressure", proc.read_psi("pressure/memory"));
+}
+
 /// Fills usage, limit and peak where the kernel's records lack them.
-fn fill_counters(
-    dir: &mut Dir<'_>,
-    memory: &mut Memory,
-    gaps: &mut Gaps,
-    files: [&'static str; 3],
-) {
-    let [usage, limit, peak] = files;
+fn fill_counters(version: Version, dir: &mut Dir<'_>, memory: &mut Memory, gaps: &mut Gaps) {
+    let [usage, limit, peak] = version.counter_files();
     if memory.usage_bytes.is_none() {
         memory.usage_bytes = gaps.value_or_gap("usage_bytes", dir.read_number(usage));
     }

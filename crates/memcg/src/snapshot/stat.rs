@@ -1,61 +1,98 @@
-//! `memory.stat`, with the same names for both versions. Pure.
+//! Memory by kind, with the same names whatever file it is from. Pure.
 
-use crate::memory::Stat;
+use crate::memory::{Memory, Stat};
 
-pub(super) fn parse_v2(text: &str) -> Stat {
-    let mut stat = Stat::default();
-    for (key, bytes) in parse_lines(text) {
-        let field = match key {
-            "anon" => &mut stat.anon,
-            "file" => &mut stat.file,
-            "shmem" => &mut stat.shmem,
-            "file_mapped" => &mut stat.file_mapped,
-            "file_dirty" => &mut stat.file_dirty,
-            "file_writeback" => &mut stat.file_writeback,
-            "active_file" => &mut stat.active_file,
-            "inactive_file" => &mut stat.inactive_file,
-            "unevictable" => &mut stat.unevictable,
-            // From 5.18 on.
-            "kernel" => &mut stat.kernel,
-            "kernel_stack" => &mut stat.kernel_stack,
-            // From 5.11 on.
-            "pagetables" => &mut stat.page_tables,
-            "slab" => &mut stat.slab,
-            "percpu" => &mut stat.percpu,
-            "sock" => &mut stat.sock,
-            _ => continue,
-        };
-        *field = Some(bytes);
-    }
-    stat
+/// The file that kinds are read of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Table {
+    /// `memory.stat` of cgroup v2.
+    V2,
+    /// `memory.stat` of cgroup v1: the numbers that include the descendants', as all of v2 do. Its `rss` and `cache` are
+    /// the kernel's `NR_ANON_MAPPED` and `NR_FILE_PAGES`, as v2's `anon` and `file` are.
+    V1,
+    /// /proc/meminfo.
+    Node,
 }
 
-/// Parses the numbers that include the descendants', as all of v2 do, and the one of swap. v1's `rss` and `cache` are
-/// the kernel's `NR_ANON_MAPPED` and `NR_FILE_PAGES`, as v2's `anon` and `file` are.
-pub(super) fn parse_v1(text: &str) -> (Stat, Option<u64>) {
-    let (mut stat, mut swap) = (Stat::default(), None);
-    for (key, bytes) in parse_lines(text) {
-        let field = match key {
-            "total_rss" => &mut stat.anon,
-            "total_cache" => &mut stat.file,
-            "total_shmem" => &mut stat.shmem,
-            "total_mapped_file" => &mut stat.file_mapped,
-            "total_dirty" => &mut stat.file_dirty,
-            "total_writeback" => &mut stat.file_writeback,
-            "total_active_file" => &mut stat.active_file,
-            "total_inactive_file" => &mut stat.inactive_file,
-            "total_unevictable" => &mut stat.unevictable,
-            "total_swap" => &mut swap,
-            _ => continue,
-        };
-        *field = Some(bytes);
-    }
-    (stat, swap)
-}
+type Field = fn(&mut Stat) -> &mut Option<u64>;
 
-fn parse_lines(text: &str) -> impl Iterator<Item = (&str, u64)> {
-    text.lines().filter_map(|line| {
+/// Each kind with its names in the files of [`Table`]; empty where a file lacks it.
+const KINDS: [(Field, [&str; 3]); 15] = [
+    (|s| &mut s.anon, ["anon", "total_rss", "AnonPages"]),
+    (|s| &mut s.file, ["file", "total_cache", ""]),
+    (|s| &mut s.shmem, ["shmem", "total_shmem", "Shmem"]),
+    (
+        |s| &mut s.file_mapped,
+        ["file_mapped", "total_mapped_file", "Mapped"],
+    ),
+    (
+        |s| &mut s.file_dirty,
+        ["file_dirty", "total_dirty", "Dirty"],
+    ),
+    (
+        |s| &mut s.file_writeback,
+        ["file_writeback", "total_writeback", "Writeback"],
+    ),
+    (
+        |s| &mut s.active_file,
+        ["active_file", "total_active_file", "Active(file)"],
+    ),
+    (
+        |s| &mut s.inactive_file,
+        ["inactive_file", "total_inactive_file", "Inactive(file)"],
+    ),
+    (
+        |s| &mut s.unevictable,
+        ["unevictable", "total_unevictable", "Unevictable"],
+    ),
+    // From 5.18 on.
+    (|s| &mut s.kernel, ["kernel", "", ""]),
+    (|s| &mut s.kernel_stack, ["kernel_stack", "", "KernelStack"]),
+    // From 5.11 on.
+    (|s| &mut s.page_tables, ["pagetables", "", "PageTables"]),
+    (|s| &mut s.slab, ["slab", "", "Slab"]),
+    (|s| &mut s.percpu, ["percpu", "", "Percpu"]),
+    (|s| &mut s.sock, ["sock", "", ""]),
+];
+
+/// Parses `memory.stat`.
+pub(super) fn parse_kinds(text: &str, table: Table) -> Stat {
+    let lines = text.lines().filter_map(|line| {
         let (key, number) = line.split_once(' ')?;
         Some((key, number.parse().ok()?))
-    })
+    });
+    collect_kinds(lines, table)
+}
+
+/// Fills what /proc/meminfo has.
+pub(super) fn parse_meminfo(text: &str, memory: &mut Memory) {
+    let lines = || {
+        text.lines().filter_map(|line| {
+            let (key, number) = line.split_once(':')?;
+            let kib = number.trim_ascii().strip_suffix("kB")?.trim_ascii_end();
+            Some((key, kib.parse::<u64>().ok()?.checked_mul(1024)?))
+        })
+    };
+    let bytes = |name: &str| Some(lines().find(|(key, _)| *key == name)?.1);
+    let less = |all: Option<u64>, free| Some(all?.saturating_sub(bytes(free)?));
+    memory.limit_bytes = bytes("MemTotal");
+    memory.usage_bytes = less(memory.limit_bytes, "MemAvailable");
+    memory.swap_limit_bytes = bytes("SwapTotal");
+    memory.swap_bytes = less(memory.swap_limit_bytes, "SwapFree");
+    let cached = bytes("Cached").zip(bytes("Buffers"));
+    memory.stat = Some(Stat {
+        file: cached.map(|(cached, buffers)| cached.saturating_add(buffers)),
+        ..collect_kinds(lines(), Table::Node)
+    });
+}
+
+fn collect_kinds<'a>(lines: impl Iterator<Item = (&'a str, u64)>, table: Table) -> Stat {
+    let mut stat = Stat::default();
+    for (key, bytes) in lines {
+        let is_named = |names: &[&str; 3]| names.get(table as usize) == Some(&key);
+        if let Some((field, _)) = KINDS.iter().find(|(_, names)| is_named(names)) {
+            *field(&mut stat) = Some(bytes);
+        }
+    }
+    stat
 }

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::stat::{Table, parse_kinds};
 use super::*;
-use super::{pressure, stat};
 use crate::memory::{Memory, Percent, Stat};
+use crate::parse::parse_psi;
 
 /// Of Linux 6.12.
 const STAT_V2: &str = "anon 50331648\nfile 4096\nkernel 1048576\nkernel_stack 16384\n\
@@ -288,9 +289,9 @@ proptest::proptest! {
     /// The files are the kernel's, but anything can be mounted.
     #[test]
     fn any_text_is_read_without_a_panic(text in "(\\PC|[ \n=.0-9]){0,200}") {
-        let _stat = stat::parse_v2(&text);
-        let _stat = stat::parse_v1(&text);
-        let _pressure = pressure::parse_psi(&text);
+        let _stat = parse_kinds(&text, Table::V2);
+        let _stat = parse_kinds(&text, Table::V1);
+        let _pressure = parse_psi(&text);
     }
 }
 

@@ -126,7 +126,7 @@ impl Assembler {
                 unread_victim(&mark, "the classic tracepoint does not show it"),
             )),
             Record::InvocationEnd(end) => {
-                self.groups.end_invocation(end, now_ns);
+                self.groups.end_invocation(*end, now_ns);
                 None
             }
             Record::Mark(mark) if mark.invoked & invoked::COUNTED != 0 => {

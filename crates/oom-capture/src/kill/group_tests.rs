@@ -35,13 +35,13 @@ pub(super) fn marked(invocation_ns: u64, stamp_ns: u64, tid: u32, domain: Option
 }
 
 pub(super) fn end(invocation_ns: u64, marks: u32, first_again: bool) -> Record {
-    Record::InvocationEnd(InvocationEnd {
+    Record::InvocationEnd(Box::new(InvocationEnd {
         kind: InvocationEnd::KIND,
         marks,
         invocation_ns,
         first_again: first_again.into(),
         pad: 0,
-    })
+    }))
 }
 
 /// 600 autopsies; the 591st is of its container's first process.

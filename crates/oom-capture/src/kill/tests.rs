@@ -84,12 +84,12 @@ pub(super) fn autopsy(mark_ns: u64, tid: u32, tgid: u32) -> Record {
 }
 
 pub(super) fn exit(mark_ns: u64, tgid: u32) -> Record {
-    Record::Exit(Exit {
+    Record::Exit(Box::new(Exit {
         kind: Exit::KIND,
         tgid,
         mark_ns,
         stamp_ns: mark_ns + 2,
-    })
+    }))
 }
 
 /// Why fields of the first victim are missing.

@@ -3,32 +3,13 @@
 //! The format: <https://docs.kernel.org/bpf/btf.html>. The blob is read in place, with an index of four bytes for
 //! each type: `vmlinux` has over 120,000 of them.
 
+use aya_obj::btf::BtfKind;
+
 use super::error::BtfError;
 
-/// BTF's numbers of kinds.
-pub(super) mod kind {
-    pub(in crate::probe) const INT: u32 = 1;
-    pub(in crate::probe) const PTR: u32 = 2;
-    pub(in crate::probe) const ARRAY: u32 = 3;
-    pub(in crate::probe) const STRUCT: u32 = 4;
-    pub(in crate::probe) const UNION: u32 = 5;
-    pub(in crate::probe) const ENUM: u32 = 6;
-    pub(in crate::probe) const FWD: u32 = 7;
-    pub(in crate::probe) const TYPEDEF: u32 = 8;
-    pub(in crate::probe) const VOLATILE: u32 = 9;
-    pub(in crate::probe) const CONST: u32 = 10;
-    pub(in crate::probe) const RESTRICT: u32 = 11;
-    pub(in crate::probe) const FUNC: u32 = 12;
-    pub(in crate::probe) const FUNC_PROTO: u32 = 13;
-    pub(in crate::probe) const VAR: u32 = 14;
-    pub(in crate::probe) const DATASEC: u32 = 15;
-    pub(in crate::probe) const FLOAT: u32 = 16;
-    pub(in crate::probe) const DECL_TAG: u32 = 17;
-    pub(in crate::probe) const TYPE_TAG: u32 = 18;
-    pub(in crate::probe) const ENUM64: u32 = 19;
-}
-
 const MAGIC: u16 = 0xeb9f;
+
+const STRUCTURES: [BtfKind; 2] = [BtfKind::Struct, BtfKind::Union];
 
 /// Anonymous members nest a few levels deep; a loop in a broken blob must end.
 const MAX_NESTING: u32 = 16;
@@ -52,7 +33,8 @@ pub(super) struct Member {
 #[derive(Clone, Copy)]
 struct Type {
     name: u32,
-    kind: u32,
+    /// `None` for one that aya does not know.
+    kind: Option<BtfKind>,
     vlen: u32,
     /// `info`'s top bit: member offsets have the size of a bit-field in their top byte.
     kind_flag: bool,
@@ -66,26 +48,28 @@ struct Type {
 impl Btf {
     /// Indexes a blob of this machine's byte order.
     pub(super) fn parse(blob: Vec<u8>) -> Result<Self, BtfError> {
-        let header = |at: usize| read_word(&blob, at).ok_or(BtfError::Truncated { at });
-        let magic_and_version = header(0)?;
+        let word = |at: usize| read_word(&blob, at).ok_or(BtfError::Truncated { at });
+        let magic_and_version = word(0)?;
         if magic_and_version & 0xffff != u32::from(MAGIC) {
             return Err(BtfError::Magic {
                 found: magic_and_version,
             });
         }
-        let header_len = header(4)? as usize;
-        let types = header_len.saturating_add(header(8)? as usize);
-        let end = types.saturating_add(header(12)? as usize);
-        let strings = header_len.saturating_add(header(16)? as usize);
+        let header_len = word(4)? as usize;
+        let types = header_len.saturating_add(word(8)? as usize);
+        let end = types.saturating_add(word(12)? as usize);
+        let strings = header_len.saturating_add(word(16)? as usize);
 
         let mut starts = vec![0];
         let mut at = types;
         while at < end {
             let ty = read_type(&blob, at).ok_or(BtfError::Truncated { at })?;
-            let size = ty.trailing_size().ok_or(BtfError::Kind {
-                kind: ty.kind,
-                type_id: starts.len(),
-            })?;
+            let Some(size) = ty.trailing_size() else {
+                return Err(BtfError::Kind {
+                    kind: word(at + 4)? >> 24 & 0x1f,
+                    type_id: starts.len(),
+                });
+            };
             starts.push(u32::try_from(at).map_err(|_| BtfError::Truncated { at })?);
             at = ty.rest.saturating_add(size);
         }
@@ -98,15 +82,16 @@ impl Btf {
 
     /// A structure or union.
     pub(super) fn find_structure(&self, name: &str) -> Option<u32> {
-        self.find(name, |ty| ty.kind == kind::STRUCT || ty.kind == kind::UNION)
+        self.find(name, &STRUCTURES)
     }
 
-    pub(super) fn find_typedef(&self, name: &str) -> Option<u32> {
-        self.find(name, |ty| ty.kind == kind::TYPEDEF)
-    }
-
-    pub(super) fn find_function(&self, name: &str) -> Option<u32> {
-        self.find(name, |ty| ty.kind == kind::FUNC)
+    /// A type of that name and one of these kinds.
+    pub(super) fn find(&self, name: &str, kinds: &[BtfKind]) -> Option<u32> {
+        (1..self.starts.len()).find_map(|id| {
+            let id = u32::try_from(id).ok()?;
+            let ty = self.get(id)?;
+            (kinds.contains(&ty.kind?) && self.is_string(ty.name, name)).then_some(id)
+        })
     }
 
     /// Finds a member of a structure, in its anonymous members too.
@@ -118,9 +103,9 @@ impl Btf {
     pub(super) fn find_enumerator(&self, name: &str) -> Option<u32> {
         (1..self.starts.len()).find_map(|id| {
             let ty = self.get(u32::try_from(id).ok()?)?;
-            let entry = match ty.kind {
-                kind::ENUM => 8,
-                kind::ENUM64 => 12,
+            let entry = match ty.kind? {
+                BtfKind::Enum => 8,
+                BtfKind::Enum64 => 12,
                 _ => return None,
             };
             (0..ty.vlen as usize)
@@ -132,39 +117,39 @@ impl Btf {
 
     pub(super) fn element_type(&self, array: u32) -> Option<u32> {
         let ty = self.get(self.resolve_type(array)?)?;
-        (ty.kind == kind::ARRAY).then(|| read_word(&self.blob, ty.rest))?
+        (ty.kind == Some(BtfKind::Array)).then(|| read_word(&self.blob, ty.rest))?
     }
 
     /// Size of a structure, union or integer, in bytes.
     pub(super) fn type_size(&self, type_id: u32) -> Option<u32> {
         let ty = self.get(self.resolve_type(type_id)?)?;
-        matches!(ty.kind, kind::STRUCT | kind::UNION | kind::INT).then_some(ty.size_or_id)
+        (ty.is_structure() || ty.kind == Some(BtfKind::Int)).then_some(ty.size_or_id)
     }
 
     /// Whether a type is a structure, behind typedefs and qualifiers.
     pub(super) fn is_structure(&self, type_id: u32) -> bool {
         self.resolve_type(type_id)
             .and_then(|id| self.get(id))
-            .is_some_and(|ty| matches!(ty.kind, kind::STRUCT | kind::UNION))
+            .is_some_and(|ty| ty.is_structure())
     }
 
     /// Whether parameter `n` of this function pointer type is a pointer to a structure. `btf_trace_NAME` is such a
     /// type for every tracepoint; its parameter 0 is the probe's own data.
     pub(super) fn takes_structure(&self, typedef: &str, n: u32) -> Option<bool> {
-        let pointer = self.get(self.resolve_type(self.find_typedef(typedef)?)?)?;
+        let pointer = self.get(self.resolve_type(self.find(typedef, &[BtfKind::Typedef])?)?)?;
         let prototype = self.get(self.resolve_type(pointer.size_or_id)?)?;
-        if prototype.kind != kind::FUNC_PROTO || n >= prototype.vlen {
+        if prototype.kind != Some(BtfKind::FuncProto) || n >= prototype.vlen {
             return None;
         }
         let parameter = read_word(&self.blob, prototype.rest + n as usize * 8 + 4)?;
         let parameter = self.get(self.resolve_type(parameter)?)?;
-        Some(parameter.kind == kind::PTR && self.is_structure(parameter.size_or_id))
+        Some(parameter.kind == Some(BtfKind::Ptr) && self.is_structure(parameter.size_or_id))
     }
 
     fn find_member_within(&self, structure: u32, name: &str, nesting: u32) -> Option<Member> {
         let nesting = nesting.checked_sub(1)?;
         let ty = self.get(self.resolve_type(structure)?)?;
-        if !matches!(ty.kind, kind::STRUCT | kind::UNION) {
+        if !ty.is_structure() {
             return None;
         }
         (0..ty.vlen as usize).find_map(|n| {
@@ -194,22 +179,18 @@ impl Btf {
     fn resolve_type(&self, mut type_id: u32) -> Option<u32> {
         for _ in 0..MAX_NESTING {
             let ty = self.get(type_id)?;
-            match ty.kind {
-                kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG => {
+            match ty.kind? {
+                BtfKind::Typedef
+                | BtfKind::Volatile
+                | BtfKind::Const
+                | BtfKind::Restrict
+                | BtfKind::TypeTag => {
                     type_id = ty.size_or_id;
                 }
                 _ => return Some(type_id),
             }
         }
         None
-    }
-
-    fn find(&self, name: &str, is_wanted: impl Fn(&Type) -> bool) -> Option<u32> {
-        (1..self.starts.len()).find_map(|id| {
-            let id = u32::try_from(id).ok()?;
-            let ty = self.get(id)?;
-            (is_wanted(&ty) && self.is_string(ty.name, name)).then_some(id)
-        })
     }
 
     fn get(&self, type_id: u32) -> Option<Type> {
@@ -236,24 +217,28 @@ impl Btf {
 // === impl Type ===
 
 impl Type {
+    fn is_structure(&self) -> bool {
+        self.kind.is_some_and(|kind| STRUCTURES.contains(&kind))
+    }
+
     /// Size of the part after the common one; `None` for an unknown kind.
     fn trailing_size(&self) -> Option<usize> {
         let vlen = self.vlen as usize;
-        Some(match self.kind {
-            kind::INT | kind::VAR | kind::DECL_TAG => 4,
-            kind::ARRAY => 12,
-            kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => vlen * 12,
-            kind::ENUM | kind::FUNC_PROTO => vlen * 8,
-            kind::PTR
-            | kind::FWD
-            | kind::TYPEDEF
-            | kind::VOLATILE
-            | kind::CONST
-            | kind::RESTRICT
-            | kind::FUNC
-            | kind::FLOAT
-            | kind::TYPE_TAG => 0,
-            _ => return None,
+        Some(match self.kind? {
+            BtfKind::Int | BtfKind::Var | BtfKind::DeclTag => 4,
+            BtfKind::Array => 12,
+            BtfKind::Struct | BtfKind::Union | BtfKind::DataSec | BtfKind::Enum64 => vlen * 12,
+            BtfKind::Enum | BtfKind::FuncProto => vlen * 8,
+            BtfKind::Ptr
+            | BtfKind::Fwd
+            | BtfKind::Typedef
+            | BtfKind::Volatile
+            | BtfKind::Const
+            | BtfKind::Restrict
+            | BtfKind::Func
+            | BtfKind::Float
+            | BtfKind::TypeTag => 0,
+            BtfKind::Unknown => return None,
         })
     }
 }
@@ -262,7 +247,7 @@ fn read_type(blob: &[u8], at: usize) -> Option<Type> {
     let info = read_word(blob, at.checked_add(4)?)?;
     Some(Type {
         name: read_word(blob, at)?,
-        kind: info >> 24 & 0x1f,
+        kind: BtfKind::try_from(info >> 24 & 0x1f).ok(),
         vlen: info & 0xffff,
         kind_flag: info >> 31 == 1,
         size_or_id: read_word(blob, at.checked_add(8)?)?,

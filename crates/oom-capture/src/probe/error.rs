@@ -1,11 +1,11 @@
 use std::io;
-use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::maps::MapError;
 use aya::programs::ProgramError;
 use service::error_chain::chain;
 
+use super::attach_points::VMLINUX;
 use super::pins::PinError;
 
 /// Why no kills can be captured. `Display` leaves the source out: print the chain.
@@ -13,21 +13,17 @@ use super::pins::PinError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    #[error("cannot load the BPF object{}", load_remedy(.source))]
-    Load {
-        #[source]
-        source: Box<EbpfError>,
-    },
+    #[error("cannot load the BPF object{}", load_remedy(.0))]
+    Load(#[source] Box<EbpfError>),
     #[error("cannot load the program {program}{}", capability_remedy(.source))]
     NotLoaded {
         program: &'static str,
-        #[source]
         source: io::Error,
     },
-    #[error("cannot load the program {program}{}", program_remedy(.source))]
+    #[error("cannot {action} the program {program}{}", program_remedy(.source))]
     Program {
+        action: &'static str,
         program: &'static str,
-        #[source]
         source: Box<ProgramError>,
     },
     #[error(
@@ -38,19 +34,10 @@ pub enum ProbeError {
         reason: String,
         log: String,
     },
-    #[error("cannot attach the program {program}{}", program_remedy(.source))]
-    Attach {
-        program: &'static str,
-        #[source]
-        source: Box<ProgramError>,
-    },
     #[error(
         "the kernel is locked down (lockdown=confidentiality): no BPF program may read its memory. With lockdown=integrity on the kernel's command line it works; on a node that has to stay as it is, `oom-agent watch-pods` reports the kills that Kubernetes knows"
     )]
-    Lockdown {
-        #[source]
-        source: Box<ProbeError>,
-    },
+    Lockdown(#[source] Box<ProbeError>),
     #[error("neither tracepoint can be used; the classic one: {}; the BTF one", chain(.classic.as_ref()))]
     Neither {
         classic: Box<ProbeError>,
@@ -62,23 +49,16 @@ pub enum ProbeError {
     #[error("cannot open the map {map}")]
     Map {
         map: &'static str,
-        #[source]
         source: Box<MapError>,
     },
     #[error(
         "the kernel's BTF cannot be used: it needs a kernel with CONFIG_DEBUG_INFO_BTF and a readable /sys/kernel/btf/vmlinux"
     )]
-    Btf {
-        #[source]
-        source: BtfError,
-    },
+    Btf(#[from] BtfError),
     #[error("cannot pin the programs")]
     Pin(#[from] PinError),
     #[error("cannot start the thread that reads the ring buffer")]
-    Reader {
-        #[source]
-        source: io::Error,
-    },
+    Reader(#[source] io::Error),
 }
 
 /// Why the kernel's BTF cannot be used. `Display` leaves the source out.
@@ -86,12 +66,8 @@ pub enum ProbeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BtfError {
-    #[error("cannot read {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error("cannot read {VMLINUX}")]
+    Read(#[source] io::Error),
     #[error("it starts with {found:#x}, which is no BTF of this machine's byte order")]
     Magic { found: u32 },
     #[error("it ends within the record at byte {at}")]
@@ -99,10 +75,7 @@ pub enum BtfError {
     #[error("type {type_id} is of kind {kind}, which this version does not know")]
     Kind { kind: u32, type_id: usize },
     #[error("aya cannot use the kernel's BTF")]
-    Aya {
-        #[source]
-        source: Box<aya::BtfError>,
-    },
+    Aya(#[source] aya::BtfError),
 }
 
 const CAPABILITIES: &str = ": it takes CAP_BPF and CAP_PERFMON, before Linux 5.11 CAP_SYS_RESOURCE too (run as root, or give the container these)";
@@ -125,29 +98,30 @@ const REASON_LEN: usize = 160;
 // === impl ProbeError ===
 
 impl ProbeError {
-    pub(super) fn from_load_error(program: &'static str, source: ProgramError) -> Self {
-        let (io_error, log) = match source {
-            ProgramError::LoadError {
-                io_error,
-                verifier_log,
-            } => (io_error, verifier_log.to_string()),
-            source => {
-                return Self::Program {
-                    program,
-                    source: Box::new(source),
-                };
-            }
+    pub(super) fn from_program(
+        action: &'static str,
+        program: &'static str,
+        source: ProgramError,
+    ) -> Self {
+        let ProgramError::LoadError {
+            io_error: source,
+            verifier_log,
+        } = source
+        else {
+            return Self::Program {
+                action,
+                program,
+                source: Box::new(source),
+            };
         };
+        let log = verifier_log.to_string();
         match verifier_reason(&log) {
             Some(reason) => Self::Verifier {
                 program,
                 reason: service::escape::truncate(reason, REASON_LEN).to_owned(),
                 log,
             },
-            None => Self::NotLoaded {
-                program,
-                source: io_error,
-            },
+            None => Self::NotLoaded { program, source },
         }
     }
 
@@ -167,9 +141,7 @@ impl ProbeError {
         // Every kernel with BPF ring buffers lets programs use this helper, except in lockdown.
         let no_reads = chain(&self).to_string().contains(READ_KERNEL);
         if no_reads || state.contains(CONFIDENTIALITY) {
-            Self::Lockdown {
-                source: Box::new(self),
-            }
+            Self::Lockdown(Box::new(self))
         } else {
             self
         }
@@ -178,9 +150,7 @@ impl ProbeError {
     fn lacks_capability(&self) -> bool {
         match self {
             Self::NotLoaded { source, .. } => is_denied(source),
-            Self::Program { source, .. } | Self::Attach { source, .. } => {
-                program_remedy(source) == CAPABILITIES
-            }
+            Self::Program { source, .. } => program_remedy(source) == CAPABILITIES,
             _ => false,
         }
     }
@@ -267,7 +237,8 @@ mod tests {
     }
 
     fn syscall(code: i32) -> ProbeError {
-        ProbeError::Attach {
+        ProbeError::Program {
+            action: "attach",
             program: "mark_victim",
             source: Box::new(ProgramError::SyscallError(aya::sys::SyscallError {
                 call: "perf_event_open",

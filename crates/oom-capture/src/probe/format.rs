@@ -14,11 +14,7 @@ const MARK_VICTIM: &str = "events/oom/mark_victim/format";
 #[non_exhaustive]
 pub enum FormatError {
     #[error("cannot read {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     #[error("{path} has no field `pid` of 4 bytes")]
     Field { path: PathBuf },
 }

@@ -11,6 +11,7 @@ mod options;
 mod own_cgroup;
 mod pinned_records;
 mod pins;
+mod programs;
 mod reader;
 mod skeleton;
 
@@ -19,6 +20,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use aya::Ebpf;
+use aya::programs::links::FdLink;
 use service::liveness::Liveness;
 
 use object::Object;
@@ -27,16 +30,17 @@ use reader::Reader;
 pub use drops::{DropCounters, DropCounts};
 pub use error::{BtfError, ProbeError};
 pub use format::FormatError;
-pub use object::VerifiedProgram;
 pub use options::{AttachOptions, Method};
 pub use own_cgroup::find_own_cgroup;
 pub use pinned_records::{Leftover, PinnedRecords};
 pub use pins::{PinError, PinStatus, unpin_all};
+pub use programs::VerifiedProgram;
 pub use reader::RecordHandler;
 
 /// Attached programs, and the threads that read their records. Dropping it detaches the programs.
 pub struct Probe {
-    object: Object,
+    ebpf: Ebpf,
+    links: Vec<FdLink>,
     reader: Reader,
     drops: DropCounters,
     /// The method in use; never [`Method::Auto`].
@@ -73,8 +77,8 @@ impl Probe {
         make_handler: impl FnOnce(Method, Option<Arc<PinnedRecords>>) -> RecordHandler,
     ) -> Result<Self, ProbeError> {
         let mut object = Object::load(options)?;
-        let ring = object.take_ring()?;
-        let mut drops = DropCounters::new(object.take_drop_map()?);
+        let ring = object.programs.take_map("RECORDS")?;
+        let mut drops = DropCounters::new(object.programs.take_map("DROPS")?);
         let logger = options.logging.then(|| object.start_logger()).flatten();
         let out_of_memory = match options.method {
             Method::Tracepoints => Err(Vec::new()),
@@ -83,7 +87,6 @@ impl Probe {
         let method = object.attach(options.method)?;
         let (pinned, pinned_records) = object.take_over_pins(&mut drops)?;
         let pinned = options.pin.is_some().then_some(pinned);
-        object.free_btf();
         // Records that come before the readers start wait in the ring.
         let reader = Reader::start(
             ring,
@@ -92,18 +95,19 @@ impl Probe {
             Arc::clone(&drops.malformed),
             options.tuned,
         )
-        .map_err(|source| ProbeError::Reader { source })?;
+        .map_err(ProbeError::Reader)?;
         Ok(Self {
+            ebpf: object.programs.ebpf,
+            links: object.links,
             reader,
             drops,
             method,
-            missing: std::mem::take(&mut object.missing),
-            btf_error: object.btf_error.take(),
-            refused: std::mem::take(&mut object.refused),
-            format_error: object.format_error.take(),
+            missing: object.missing,
+            btf_error: object.btf_error,
+            refused: object.refused,
+            format_error: object.format_error,
             out_of_memory,
             pinned,
-            object,
         })
     }
 
@@ -131,7 +135,7 @@ impl Probe {
     /// Detaches the programs that are not pinned, passes on the records that are still in the ring, and drops the
     /// handler. Blocks as long as the handler does.
     pub fn detach(self) {
-        drop(self.object);
+        drop((self.links, self.ebpf));
         drop(self.reader);
     }
 }

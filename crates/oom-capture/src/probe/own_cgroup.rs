@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use aya::maps::Array;
-use aya::programs::BtfTracePoint;
 use oom_agent_ebpf::CGROUP_NAMES_LEN;
 
-use super::attach_points::{EXIT, new_loader, read_kernel_btf};
+use super::attach_points::{OWN_CGROUP, new_loader, read_kernel_btf};
 use super::error::ProbeError;
-use super::object::{OBJECT, OWN_CGROUP as PROGRAM, map_error, program_mut};
+use super::object::load_object;
 use super::options::Method;
+use super::programs::Programs;
 
 const MAP: &str = "OWN_CGROUP";
 
@@ -26,8 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// namespace /proc has only the part below the namespace's root. `is_unified`: the memory controller is in the
 /// unified hierarchy. `None` where the program cannot read the path.
 pub fn find_own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
-    let kernel_btf = read_kernel_btf(Method::Auto).map_err(|source| ProbeError::Btf { source })?;
-    let Some((btf, offsets)) = kernel_btf else {
+    let Some((btf, offsets)) = read_kernel_btf(Method::Auto)? else {
         return Ok(None);
     };
     let name = std::iter::repeat_with(fastrand::alphanumeric).take(COMM_LEN);
@@ -36,46 +35,35 @@ pub fn find_own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     for (byte, letter) in comm.iter_mut().zip(name.bytes()) {
         *byte = letter;
     }
-    let (words, _) = comm.as_chunks::<8>();
+    let comm = u128::from_ne_bytes(comm);
+    let is_unified = u32::from(is_unified);
     let mut loader = new_loader(true);
     for (global, value) in &offsets.globals {
         loader.override_global(global, value, true);
     }
-    let words: Vec<u64> = words.iter().map(|word| u64::from_ne_bytes(*word)).collect();
-    for (global, word) in ["OWN_COMM_0", "OWN_COMM_1"].iter().zip(&words) {
-        loader.override_global(global, word, true);
-    }
-    let is_unified = u32::from(is_unified);
+    loader.override_global("OWN_COMM", &comm, true);
     loader.override_global("OWN_UNIFIED", &is_unified, true);
     // The other programs' maps are not used here.
     for map in ["UNTOLD", "TOLD", "MARKED", "INVOCATIONS"] {
         loader.map_max_entries(map, 1);
     }
-    let load = |source| ProbeError::Load {
-        source: Box::new(source),
+    let mut programs = Programs {
+        ebpf: load_object(loader)?,
+        btf: Some(btf),
     };
-    let mut ebpf = loader.load(OBJECT).map_err(load)?;
-    drop(loader);
-    let program: &mut BtfTracePoint = program_mut(&mut ebpf, PROGRAM)?;
-    let (_, tracepoint) = EXIT;
-    program
-        .load(tracepoint.name, &btf)
-        .map_err(|source| ProbeError::from_load_error(PROGRAM, source))?;
-    let _attached = program.attach().map_err(|source| ProbeError::Attach {
-        program: PROGRAM,
-        source: Box::new(source),
-    })?;
+    programs.load(OWN_CGROUP)?;
+    let _attached = programs.attach(OWN_CGROUP)?;
     let thread = std::thread::Builder::new().name(name).spawn(|| {});
-    let thread = thread.map_err(|source| ProbeError::Reader { source })?;
-    if thread.join().is_err() {
+    if thread.map_err(ProbeError::Reader)?.join().is_err() {
         return Ok(None);
     }
-    let map = ebpf.map(MAP).ok_or(ProbeError::Missing { name: MAP })?;
-    let map: Array<_, [u8; CGROUP_NAMES_LEN]> =
-        Array::try_from(map).map_err(|source| map_error(MAP, source))?;
+    let map: Array<_, [u8; CGROUP_NAMES_LEN]> = programs.take_map(MAP)?;
     let begun = Instant::now();
     loop {
-        let names = map.get(&0, 0).map_err(|source| map_error(MAP, source))?;
+        let names = map.get(&0, 0).map_err(|source| ProbeError::Map {
+            map: MAP,
+            source: Box::new(source),
+        })?;
         let path = join_names(&names);
         if path.is_some() || begun.elapsed() > EXIT_WAIT {
             return Ok(path);

@@ -29,7 +29,7 @@ pub struct PinnedRecords {
     maps: Mutex<Maps>,
     failed: Arc<AtomicU64>,
     /// Keeps other agents from these maps.
-    _lock: Option<File>,
+    _lock: File,
 }
 
 struct Maps {
@@ -58,7 +58,7 @@ impl PinnedRecords {
         records: RecordMap,
         lines_written: StampMap,
         failed: Arc<AtomicU64>,
-        lock: Option<File>,
+        lock: File,
     ) -> Self {
         Self {
             maps: Mutex::new(Maps {

@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::pin::PinError as AyaError;
-use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::links::FdLink;
 
 use service::clock;
 
@@ -51,15 +51,10 @@ pub enum PinError {
     Io {
         action: &'static str,
         path: PathBuf,
-        #[source]
         source: io::Error,
     },
     #[error("cannot pin {path}")]
-    Link {
-        path: PathBuf,
-        #[source]
-        source: AyaError,
-    },
+    Link { path: PathBuf, source: AyaError },
 }
 
 /// Whether the programs outlive the process.
@@ -84,13 +79,10 @@ pub(super) struct Pins {
     dir: PathBuf,
     /// The links of an earlier agent, whose programs still record.
     old: Vec<PathBuf>,
-    /// How many rings of another layout were removed unread.
-    pub(super) discarded: u64,
+    discarded: u64,
     /// Distinguishes this agent's links from an earlier one's.
     made_ns: u64,
-    /// Programs whose links this kernel cannot pin.
-    pub(super) unpinned: Vec<&'static str>,
-    lock: Option<File>,
+    lock: File,
 }
 
 // === impl Pins ===
@@ -120,8 +112,7 @@ impl Pins {
             old,
             discarded,
             made_ns: clock::monotonic_ns(),
-            unpinned: Vec::new(),
-            lock: Some(lock),
+            lock,
         })
     }
 
@@ -131,30 +122,27 @@ impl Pins {
     }
 
     /// Keeps a program attached after the end of this process.
-    pub(super) fn pin_link(&self, program: &str, link: FdLink) -> Result<PinnedLink, PinError> {
+    pub(super) fn pin_link(&self, program: &str, link: FdLink) -> Result<(), PinError> {
         let path = self.dir.join(format!("{LINK}{program}-{}", self.made_ns));
-        link.pin(&path)
-            .map_err(|source| PinError::Link { path, source })
-    }
-
-    /// Detaches an earlier agent's programs. Returns whether there was one.
-    pub(super) fn remove_old_links(&mut self) -> Result<bool, PinError> {
-        let found = !self.old.is_empty();
-        for link in self.old.drain(..) {
-            remove_file(&link)?;
+        match link.pin(&path) {
+            Ok(_pinned) => Ok(()),
+            Err(source) => Err(PinError::Link { path, source }),
         }
-        Ok(found)
     }
 
-    /// Removes everything that agents have pinned in the directory.
-    pub(super) fn discard(&mut self) -> Result<(), PinError> {
-        self.discarded += u64::from(!self.old.is_empty());
-        remove_layouts(&self.root)
+    /// Removes everything that agents have pinned in the directory. Returns how many rings were removed unread.
+    pub(super) fn discard(self) -> Result<u64, PinError> {
+        remove_layouts(&self.root)?;
+        Ok(self.discarded + u64::from(!self.old.is_empty()))
     }
 
-    /// The lock, to be held until the last kill is settled.
-    pub(super) fn take_lock(&mut self) -> Option<File> {
-        self.lock.take()
+    /// Detaches an earlier agent's programs. Returns the lock, to be held until the last kill is settled.
+    pub(super) fn take_over(self, status: &mut PinStatus) -> Result<File, PinError> {
+        self.old.iter().try_for_each(|link| remove_file(link))?;
+        status.lasting = true;
+        status.took_over = !self.old.is_empty();
+        status.discarded = self.discarded;
+        Ok(self.lock)
     }
 }
 

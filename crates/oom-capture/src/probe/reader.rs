@@ -26,7 +26,7 @@ use tracing_log::log::Log;
 use service::clock;
 use service::liveness::Liveness;
 
-type Logger = EbpfLogger<&'static dyn Log>;
+pub(super) type Logger = EbpfLogger<&'static dyn Log>;
 
 /// Handles records. It is called in the readers' threads, one call at a time, with each record, and with `None` when
 /// the ring is empty or its deadline has come. It returns the next deadline: `CLOCK_MONOTONIC`, in ns.
