@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use service::error_chain::chain;
 use tracing::{error, info};
 
+pub(crate) use board::Board;
 pub(crate) use error::HistoryError;
 pub(crate) use head::Restored;
 use shared::{Shared, State};

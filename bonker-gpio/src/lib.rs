@@ -25,6 +25,7 @@ mod certs;
 mod client;
 mod command;
 mod counters;
+mod files;
 mod history;
 mod inlets;
 mod logs;

@@ -26,10 +26,10 @@ pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
-pub(crate) use follow::{FollowArgs, FollowError};
+pub(crate) use follow::FollowArgs;
 pub(crate) use limits::LimitArgs;
 pub(crate) use listen::ListenArgs;
-pub(crate) use security::{Protocol, SecurityArgs};
+use security::{Protocol, SecurityArgs, SecurityError};
 pub(crate) use servo::ServoArgs;
 pub(crate) use web::WebArgs;
 
@@ -113,6 +113,41 @@ pub(crate) enum ReadError {
     Variable { name: String },
     #[error(transparent)]
     File(FileError),
+}
+
+/// A setting that needs another one. Checked after the settings file, which clap's own
+/// `requires` does not see.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("--{given} does nothing without --{missing}: give both, or neither")]
+pub(crate) struct Alone {
+    given: String,
+    missing: String,
+}
+
+/// Each is a flag, and whether it is set.
+pub(crate) fn require(
+    (given, is_given): (&str, bool),
+    (missing, is_there): (&str, bool),
+) -> Result<(), Alone> {
+    if is_given && !is_there {
+        let (given, missing) = (given.to_owned(), missing.to_owned());
+        return Err(Alone { given, missing });
+    }
+    Ok(())
+}
+
+// === impl ServeArgs ===
+
+impl ServeArgs {
+    /// Whether its addresses may be listened on.
+    pub(crate) fn check_ports(&self) -> Result<(), SecurityError> {
+        let (security, insecure) = (&self.security, self.listen.insecure);
+        security.check("listen", self.listen.listen, Protocol::Http2, insecure)?;
+        match self.web.http_listen {
+            Some(address) => security.check("http-listen", address, Protocol::Http1, insecure),
+            None => Ok(()),
+        }
+    }
 }
 
 // === impl Cli ===
