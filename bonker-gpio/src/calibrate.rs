@@ -38,11 +38,11 @@ pub(crate) async fn calibrate(
         );
     }
     check_writable(&args.config)?;
-    let mut dial = Dial::new(args.servo.calibration());
+    let mut dial = Dial::new(args.servo.calibration);
     let limits = Limits::try_from(dial.calibration()).context("the calibration does not hold")?;
     // The simulator would draw over the dial, which shows the same.
     let nowhere: servo::Screen = Some(Box::new(io::sink()));
-    let picked = servo::pick(args.servo.backend, &args.servo.hardware(), limits, nowhere)?;
+    let picked = servo::pick(args.servo.backend, &args.servo.hardware, limits, nowhere)?;
     let (backend, reason) = (picked.backend.name, picked.backend.reason.as_str());
     info!(backend, reason, "picked the backend");
     let servo =

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use service::error_chain::chain;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
@@ -88,7 +89,11 @@ fn run(command: Command, logs: &Logs) -> anyhow::Result<()> {
     result
 }
 
-async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn serve(
+    mut args: ServeArgs,
+    logs: &Logs,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let plan = args.servo.choreography();
     let plan = plan.context("the servo's calibration does not hold")?;
     let hub = args.follow.hub().map_err(ClientError::from);
@@ -98,7 +103,7 @@ async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> 
         Ok(hub)
     });
     let hub = hub.context("nothing to follow by these settings")?;
-    let history = if let Some(dir) = &args.admission.state {
+    let history = if let Some(dir) = &args.state {
         History::open(dir)?
     } else {
         warn!("no --state: the counter and the history begin anew with every start");
@@ -110,9 +115,12 @@ async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> 
         End::Rest
     };
     let motion = Motion::new(plan, end).context("the servo's settings do not hold")?;
-    let hardware = args.servo.hardware();
-    let Picked { servo, backend } =
-        servo::pick(args.servo.backend, &hardware, plan.limits, logs.screen())?;
+    let Picked { servo, backend } = servo::pick(
+        args.servo.backend,
+        &args.servo.hardware,
+        plan.limits,
+        logs.screen(),
+    )?;
     let (name, reason) = (backend.name, backend.reason.as_str());
     if args.servo.backend == Choice::Auto && name == "sim" {
         warn!(
@@ -122,12 +130,13 @@ async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> 
     } else {
         info!(backend = name, reason, "picked the backend");
     }
-    let settings = args.admission.settings();
-    if !settings.quiet.hours.is_empty() {
-        let zone = settings.quiet.zone.iana_name().unwrap_or("UTC");
+    let quiet = &mut args.admission.quiet;
+    if !quiet.hours.is_empty() {
+        let zone = quiet.zone.get_or_insert_with(TimeZone::system);
+        let zone = zone.iana_name().unwrap_or("UTC");
         info!(zone, "keeping quiet hours");
     }
-    let app = App::new(settings, history.clone(), backend, &motion);
+    let app = App::new(args.admission, history.clone(), backend, &motion);
     let acceptors = args.security.acceptors();
     let (grpc_tls, http_tls) = acceptors.context("no TLS by these files")?;
     let access = Access {
@@ -135,17 +144,17 @@ async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> 
         http: http_tls,
         token: args.security.token().context("no token by this file")?,
         private: args.security.private,
-        limits: args.limits.port(),
-        idle_timeout: args.limits.idle_timeout,
+        limits: args.network.limits,
+        idle_timeout: args.network.idle_timeout,
     };
     #[cfg(target_os = "linux")]
-    crate::net::open_files::allow(args.limits.max_connections);
+    crate::net::open_files::allow(args.network.limits.connections);
     let scheme = access.grpc.scheme();
-    let address = args.listen.listen;
+    let address = args.network.listen;
     let grpc = TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: is another bonker running? --listen takes another one")
     })?;
-    let http = match args.web.http_listen {
+    let http = match args.network.http_listen {
         Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
             format!(
                 "cannot listen on {address}: --http-listen takes an address of this host and a \
@@ -156,7 +165,7 @@ async fn serve(args: ServeArgs, logs: &Logs, stop: impl Future<Output = ()>) -> 
     };
     let web = http.as_ref().map(TcpListener::local_addr).transpose();
     let web = web.context("cannot find the address that HTTP is served on")?;
-    if args.listen.insecure {
+    if args.network.insecure {
         warn!(%address, scheme, "insecure: anybody who reaches this address may watch or bonk");
     }
     let following = hub.map(|hub| tokio::spawn(Follow::hub(hub, app.clone()).run()));

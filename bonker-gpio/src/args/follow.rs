@@ -61,25 +61,19 @@ impl FollowArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
-    use crate::args::{Cli, Command};
+    use crate::args::tests::serve;
 
     #[test]
     fn flags_that_need_each_other_are_checked() {
         let check = |flags: &str, wanted: Result<bool, &str>| {
-            let line = ["bonker-gpio", "serve"].into_iter();
-            let cli = Cli::try_parse_from(line.chain(flags.split(' '))).unwrap();
-            let Command::Serve(serve) = cli.command else {
-                panic!("not serve");
-            };
-            match (serve.follow.hub(), wanted) {
-                (Ok(hub), Ok(wanted)) => assert_eq!(hub.is_some(), wanted, "{flags}"),
+            let flags: Vec<_> = flags.split(' ').collect();
+            match (serve(&flags).unwrap().follow.hub(), wanted) {
+                (Ok(hub), Ok(wanted)) => assert_eq!(hub.is_some(), wanted, "{flags:?}"),
                 (Err(why), Err(part)) => {
                     let why_text = why.to_string();
-                    assert!(why_text.contains(part), "{flags}: {why_text}");
+                    assert!(why_text.contains(part), "{flags:?}: {why_text}");
                 }
-                (got, _) => panic!("{flags}: {got:?}"),
+                (got, _) => panic!("{flags:?}: {got:?}"),
             }
         };
         check("--queue=1", Ok(false));

@@ -135,18 +135,12 @@ impl SecurityArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::Protocol;
-    use crate::args::{Cli, Command};
+    use crate::args::tests::serve;
 
     fn check(listen: &str, more: &[&str], protocol: Protocol) -> Result<(), String> {
-        let args = ["bonker-gpio", "serve", "--listen", listen];
-        let cli = Cli::try_parse_from(args.iter().chain(more)).unwrap();
-        let Command::Serve(serve) = cli.command else {
-            panic!("not serve");
-        };
-        let (address, insecure) = (serve.listen.listen, serve.listen.insecure);
+        let serve = serve(&[&["--listen", listen], more].concat()).unwrap();
+        let (address, insecure) = (serve.network.listen, serve.network.insecure);
         let checked = serve.security.check("listen", address, protocol, insecure);
         checked.map_err(|why| why.to_string())
     }
