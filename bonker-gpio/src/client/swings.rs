@@ -38,7 +38,7 @@ pub(crate) struct Swings {
 pub(crate) enum Event {
     /// The server has accepted the call.
     Connected(End),
-    Swing(HubSwing),
+    Swing(Box<HubSwing>),
 }
 
 /// A swing of another bonker.
@@ -143,7 +143,7 @@ async fn next_swing(
 ) -> Result<Event, ClientError> {
     let url = || url.to_owned();
     match stream.message().await {
-        Ok(Some(swing)) => Ok(Event::Swing(swing.into())),
+        Ok(Some(swing)) => Ok(Event::Swing(Box::new(swing.into()))),
         Ok(None) => Err(ClientError::Ended { url: url() }),
         Err(status) => Err(ClientError::Broken {
             url: url(),

@@ -67,7 +67,7 @@ async fn draw_swings(server: &ServerArgs) -> Result<(), ClientError> {
                 picture.begin_at(end.total, end.last);
                 picture.set_link(Link::Watching);
             }
-            Ok(Event::Swing(swing)) => picture.add_swing(swing, screen.now()),
+            Ok(Event::Swing(swing)) => picture.add_swing(*swing, screen.now()),
             Err(why) if why.is_permanent() => return Err(why),
             Err(why) => picture.set_link(Link::Broken(chain(&why).to_string())),
         }

@@ -80,7 +80,7 @@ impl Follow {
                 }
                 Ok(Event::Swing(swing)) => {
                     self.log_gap(&progress, &swing);
-                    self.submit(&mut progress, swing).await;
+                    self.submit(&mut progress, *swing).await;
                 }
                 Err(why) => {
                     counters.connected.set(0);
