@@ -17,12 +17,10 @@ use jiff::Timestamp;
 
 pub use answer::Outcome;
 pub(crate) use answer::{Answer, Tally};
-pub(crate) use filter::{Filter, LabelRule};
 use memory::Memory;
 pub(crate) use moment::Moment;
 pub(crate) use queue::Job;
 use queue::Queue;
-pub(crate) use quiet::{Hours, QuietHours};
 pub use rate::PeerRate;
 use rate::Rates;
 pub(crate) use settings::MAX_SNOOZE;

@@ -3,7 +3,6 @@
 mod backoff;
 mod bonk;
 mod connect;
-mod picture;
 mod refusal;
 mod snooze;
 mod status;
@@ -18,14 +17,14 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::args::Alone;
 use crate::picture::ScreenError;
-pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
 pub(crate) use connect::check;
 use refusal::Refusal;
 pub(crate) use snooze::snooze;
 pub(crate) use status::status;
-pub(crate) use swings::{HubSwing, Swings};
+pub(crate) use swings::{Begin, Event, HubSwing, Swings};
 pub(crate) use watch::watch;
 
 use crate::net::auth::TokenError;
@@ -40,12 +39,17 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     #[error(
-        "an https:// URL needs --ca: the ca.crt that `bonker-gpio certs` made, or \
-             /etc/ssl/certs/ca-certificates.crt for a bonker with a public certificate"
+        "{url} needs --{prefix}ca: the ca.crt that `bonker-gpio certs` made, or \
+         /etc/ssl/certs/ca-certificates.crt for a bonker with a public certificate"
     )]
-    NoCa,
-    #[error("--ca and --cert are for TLS, and {url} is plaintext: use https://, or leave them out")]
-    NoTls { url: String },
+    NoCa { prefix: &'static str, url: String },
+    #[error(
+        "--{prefix}ca and --{prefix}cert are for TLS, and {url} is plaintext: use https://, or \
+         leave them out"
+    )]
+    NoTls { prefix: &'static str, url: String },
+    #[error(transparent)]
+    Alone(#[from] Alone),
     #[error("cannot read {}: check --{flag}", escape_path(path))]
     File {
         path: PathBuf,
@@ -64,11 +68,6 @@ pub(crate) enum ClientError {
     Tls(#[source] tonic::transport::Error),
     #[error("no token to show: check --{flag}")]
     Token { flag: String, source: TokenError },
-    #[error(
-        "{} has over {MAX_FILE_BYTES} bytes: check --{flag}",
-        escape_path(path)
-    )]
-    Large { path: PathBuf, flag: String },
     #[error("no TLS with {url}: {advice}")]
     Handshake {
         url: String,
@@ -111,13 +110,12 @@ impl ClientError {
     /// Trying again does not help.
     fn is_permanent(&self) -> bool {
         match self {
-            Self::Output(_)
-            | Self::NoCa
+            Self::NoCa { .. }
             | Self::NoTls { .. }
             | Self::File { .. }
             | Self::Pem { .. }
             | Self::Tls(_)
-            | Self::Large { .. }
+            | Self::Alone(_)
             | Self::Token { .. }
             | Self::Handshake { .. } => true,
             Self::Call { source, .. } => matches!(

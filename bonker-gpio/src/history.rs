@@ -4,7 +4,6 @@
 mod board;
 mod error;
 mod head;
-mod record;
 mod runs;
 mod shared;
 mod store;
@@ -20,6 +19,7 @@ use jiff::Timestamp;
 use service::error_chain::chain;
 use tracing::{error, info};
 
+pub(crate) use board::Board;
 pub(crate) use error::HistoryError;
 pub(crate) use head::Restored;
 use shared::{Shared, State};
@@ -55,9 +55,9 @@ impl History {
     /// The history in the directory `dir`, which is made if need be. A database that cannot be
     /// read is moved aside, and a new one begun.
     pub fn open(dir: &Path) -> Result<Self, HistoryError> {
-        let (store, head) = Store::open(dir)?;
+        let (store, state) = Store::open(dir)?;
         let store = Arc::new(store);
-        let shared = Arc::new(Shared::new(State::from_database(head)));
+        let shared = Arc::new(Shared::new(state));
         writer::start_writer(Arc::clone(&shared), Arc::clone(&store))?;
         let total = shared.state().head.total;
         info!(dir = %dir.display(), total, "opened the history");
@@ -174,27 +174,19 @@ impl History {
         }
     }
 
-    fn read<F>(&self, query: F) -> Vec<Swing>
-    where
-        F: FnOnce(&Store) -> Result<Vec<(u64, record::Record)>, HistoryError>,
-    {
+    fn read(&self, query: impl FnOnce(&Store) -> Result<Vec<Swing>, redb::Error>) -> Vec<Swing> {
         let Some(store) = &self.0.store else {
             return Vec::new();
         };
-        match query(store) {
-            Ok(records) => {
-                let state = self.0.shared.state();
-                let runs = &state.runs;
-                let swing = |(sequence, record): (u64, record::Record)| {
-                    record.into_swing(runs.position_of(sequence))
-                };
-                records.into_iter().map(swing).collect()
-            }
-            Err(why) => {
-                error!(error = %chain(&why), "cannot read the history");
-                Vec::new()
-            }
+        let mut swings = query(store).unwrap_or_else(|why| {
+            error!(error = %chain(&why), "cannot read the history");
+            Vec::new()
+        });
+        let state = self.0.shared.state();
+        for swing in &mut swings {
+            swing.position = state.runs.position_of(swing.position.sequence);
         }
+        swings
     }
 }
 

@@ -25,6 +25,8 @@ mod certs;
 mod client;
 mod command;
 mod counters;
+mod duration;
+mod files;
 mod history;
 mod inlets;
 mod logs;

@@ -6,6 +6,7 @@ mod limits;
 
 use std::time::{Duration, Instant};
 
+use crate::duration::{duration_within, format_duration};
 pub use duty::{Duty, Percent};
 pub(crate) use gesture::Gesture;
 use gesture::Stop;
@@ -13,6 +14,9 @@ pub use gesture::{End, Style};
 pub use limits::{
     Calibration, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step,
 };
+
+/// No servo follows a shorter one.
+const MIN_HOLD: Duration = Duration::from_millis(1);
 
 /// How often the servo is nudged towards its first place before it is held there.
 const SOFT_STARTS: usize = 3;
@@ -30,11 +34,17 @@ pub enum Move {
 }
 
 /// How long the steps of a gesture are held; longer than [`MAX_HOLD`] is cut to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Tempo {
-    /// Time to reach the penguin and stay there.
+    /// Time of a strike, including the way to the penguin; 500ms at most
+    #[arg(long = "hold", env = "BONKER_HOLD", value_name = "TIME",
+          default_value = format_duration(Self::default().strike),
+          value_parser = duration_within(MIN_HOLD, MAX_HOLD))]
     pub strike: Duration,
-    /// Time to get back to rest before the pulses stop.
+    /// Time of the way back, after which the pulses stop; 500ms at most
+    #[arg(long = "settle", env = "BONKER_SETTLE", value_name = "TIME",
+          default_value = format_duration(Self::default().rest),
+          value_parser = duration_within(MIN_HOLD, MAX_HOLD))]
     pub rest: Duration,
 }
 

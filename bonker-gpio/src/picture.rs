@@ -7,7 +7,7 @@ mod show;
 mod state;
 
 pub(crate) use screen::{Screen, ScreenError};
-pub(crate) use state::{Entry, Link, Picture};
+pub(crate) use state::{Link, Picture};
 
 #[cfg(test)]
 mod tests;

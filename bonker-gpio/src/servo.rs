@@ -15,7 +15,7 @@ use std::error::Error;
 use crate::motion::Step;
 
 pub use backends::Backend;
-pub(crate) use backends::{Choice, Hardware, PickError, Picked, PwmSelection, Screen, pick};
+pub(crate) use backends::{Choice, Hardware, Picked, PwmSelection, Screen, pick};
 pub(crate) use thread::{ServoThread, WATCHDOG};
 
 /// Calls may block for some tens of milliseconds.

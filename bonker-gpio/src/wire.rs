@@ -1,5 +1,7 @@
 //! Between the generated messages and [`Bonk`].
 
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 use proto::bonk::{self as wire, Acknowledgement, BonkItem, WatchBonksResponse};
 
@@ -136,17 +138,8 @@ pub(crate) fn timestamp(time: prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-/// On the wire, nanoseconds always count forward.
 pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = (time.as_second(), time.subsec_nanosecond());
-    if nanos < 0 {
-        prost_types::Timestamp {
-            seconds: seconds - 1,
-            nanos: nanos + 1_000_000_000,
-        }
-    } else {
-        prost_types::Timestamp { seconds, nanos }
-    }
+    SystemTime::from(time).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which namespaces and labels may bonk; deny overrides allow.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use wildmatch::WildMatch;
 
@@ -8,15 +9,31 @@ use crate::bonk::Bonk;
 
 /// Empty, it allows everything. One of the allowed namespaces has to match, if there are any, and
 /// one of the allowed labels.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct Filter {
-    /// Namespaces that may bonk, with `*` and `?`.
+    /// Namespace that may bonk, with * and ?; repeatable; by default all may
+    #[arg(long = "allow-namespace", env = "BONKER_ALLOW_NAMESPACE", value_delimiter = ',',
+          value_name = "PATTERN", value_parser = pattern)]
     pub allow_namespaces: Vec<WildMatch>,
-    /// Namespaces that may not, with `*` and `?`.
+    /// Namespace that may not bonk, even if it is allowed; repeatable
+    #[arg(long = "deny-namespace", env = "BONKER_DENY_NAMESPACE", value_delimiter = ',',
+          value_name = "PATTERN", value_parser = pattern)]
     pub deny_namespaces: Vec<WildMatch>,
-    /// Labels of which one is needed.
+    /// Label that a bonk needs (one of those given); its value may have * and ?; repeatable
+    #[arg(
+        long = "allow-label",
+        env = "BONKER_ALLOW_LABEL",
+        value_delimiter = ',',
+        value_name = "NAME=PATTERN"
+    )]
     pub allow_labels: Vec<LabelRule>,
-    /// Labels of which none may be there.
+    /// Label that a bonk must not have, even if it is allowed; its value may have * and ?; repeatable
+    #[arg(
+        long = "deny-label",
+        env = "BONKER_DENY_LABEL",
+        value_delimiter = ',',
+        value_name = "NAME=PATTERN"
+    )]
     pub deny_labels: Vec<LabelRule>,
 }
 
@@ -59,6 +76,27 @@ impl LabelRule {
             .get(&self.name)
             .is_some_and(|value| self.value.matches(value))
     }
+}
+
+impl FromStr for LabelRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                value: WildMatch::new(value),
+            }),
+            _ => Err("use NAME=PATTERN, as in bonk=yes".to_owned()),
+        }
+    }
+}
+
+fn pattern(text: &str) -> Result<WildMatch, String> {
+    if text.is_empty() {
+        return Err("use a name, or a pattern as team-*".to_owned());
+    }
+    Ok(WildMatch::new(text))
 }
 
 #[cfg(test)]

@@ -1,15 +1,25 @@
 //! The hours without swings, in any time zone. Pure.
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 /// Hours of every day, by the clocks of one time zone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct QuietHours {
-    /// The hours; none: never quiet.
+    /// Hours without swings, as in 22:00-07:00; repeatable
+    #[arg(
+        long = "quiet-hours",
+        env = "BONKER_QUIET_HOURS",
+        value_delimiter = ',',
+        value_name = "HH:MM-HH:MM"
+    )]
     pub hours: Vec<Hours>,
-    pub zone: TimeZone,
+    /// Time zone of the quiet hours, as in Europe/Berlin; by default the system's
+    #[arg(long = "time-zone", env = "BONKER_TIME_ZONE", value_name = "NAME", value_parser = zone)]
+    pub zone: Option<TimeZone>,
 }
 
 /// From one time of the day to a later one or, if it is not later, to that of the next day.
@@ -28,7 +38,8 @@ impl QuietHours {
     /// time they show its beginning to the second time they show its end; where they are put
     /// forward over it, it is when they are.
     pub(super) fn end(&self, now: Timestamp) -> Option<Timestamp> {
-        let today = self.zone.to_datetime(now).date();
+        let zone = &self.zone.clone().unwrap_or(TimeZone::UTC);
+        let today = zone.to_datetime(now).date();
         let days = [today.yesterday().ok(), Some(today)];
         let quiet = |day: Date, hours: &Hours| {
             let last = if hours.to > hours.from {
@@ -36,8 +47,8 @@ impl QuietHours {
             } else {
                 day.tomorrow().ok()?
             };
-            let begin = self.instant(day, hours.from, Occurrence::First)?;
-            let end = self.instant(last, hours.to, Occurrence::Second)?;
+            let begin = instant(zone, day, hours.from, Occurrence::First)?;
+            let end = instant(zone, last, hours.to, Occurrence::Second)?;
             (begin <= now && now < end).then_some(end)
         };
         let days = days.into_iter().flatten();
@@ -45,23 +56,23 @@ impl QuietHours {
             days.flat_map(|day| self.hours.iter().filter_map(move |hours| quiet(day, hours)));
         ends.max()
     }
+}
 
-    /// When the clocks show `time` on `day`.
-    fn instant(&self, day: Date, time: Time, occurrence: Occurrence) -> Option<Timestamp> {
-        let shown = self.zone.to_ambiguous_zoned(day.to_datetime(time));
-        let gap = matches!(shown.offset(), AmbiguousOffset::Gap { .. });
-        let found = match occurrence {
-            // In a gap, this one is after it.
-            _ if gap => shown.later(),
-            Occurrence::First => shown.earlier(),
-            Occurrence::Second => shown.later(),
-        };
-        let found = found.ok()?.timestamp();
-        if gap {
-            return Some(self.zone.preceding(found).next()?.timestamp());
-        }
-        Some(found)
+/// When the clocks show `time` on `day`.
+fn instant(zone: &TimeZone, day: Date, time: Time, occurrence: Occurrence) -> Option<Timestamp> {
+    let shown = zone.to_ambiguous_zoned(day.to_datetime(time));
+    let gap = matches!(shown.offset(), AmbiguousOffset::Gap { .. });
+    let found = match occurrence {
+        // In a gap, this one is after it.
+        _ if gap => shown.later(),
+        Occurrence::First => shown.earlier(),
+        Occurrence::Second => shown.later(),
+    };
+    let found = found.ok()?.timestamp();
+    if gap {
+        return Some(zone.preceding(found).next()?.timestamp());
     }
+    Some(found)
 }
 
 /// Of two times at which the clocks show the same.
@@ -71,13 +82,35 @@ enum Occurrence {
     Second,
 }
 
-impl Default for QuietHours {
-    fn default() -> Self {
-        Self {
-            hours: Vec::new(),
-            zone: TimeZone::UTC,
+// === impl Hours ===
+
+impl FromStr for Hours {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usage = "use HH:MM-HH:MM, as in 22:00-07:00, or 00:00-24:00 for the whole day";
+        let (from, to) = text.split_once('-').ok_or(usage)?;
+        let time = |text: &str| -> Result<Time, String> {
+            let (hour, minute) = text.split_once(':').ok_or(usage)?;
+            let digits = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+            if !digits(hour) || !digits(minute) {
+                return Err(usage.to_owned());
+            }
+            let read = |text: &str| text.parse().map_err(|_| usage.to_owned());
+            Time::new(read(hour)?, read(minute)?, 0, 0).map_err(|why| format!("{why}: {usage}"))
+        };
+        let from = time(from)?;
+        let whole = to == "24:00";
+        let to = if whole { Time::midnight() } else { time(to)? };
+        if from == to && !whole {
+            return Err(format!("they end when they begin: {usage}"));
         }
+        Ok(Self { from, to })
     }
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|why| format!("{why}: use a name as Europe/Berlin or UTC"))
 }
 
 #[cfg(test)]
@@ -98,10 +131,10 @@ mod tests {
     fn until(from: &str, to: &str, now: &str) -> Option<String> {
         let quiet = QuietHours {
             hours: vec![hours(from, to)],
-            zone: TimeZone::get("Europe/Berlin").unwrap(),
+            zone: Some(TimeZone::get("Europe/Berlin").unwrap()),
         };
         let now: Timestamp = now.parse().unwrap();
-        let until = quiet.end(now)?.to_zoned(quiet.zone);
+        let until = quiet.end(now)?.to_zoned(quiet.zone.unwrap());
         Some(until.strftime("%m-%dT%H:%M%:z").to_string())
     }
 
@@ -179,7 +212,7 @@ mod tests {
     fn the_longest_of_several_counts() {
         let quiet = QuietHours {
             hours: vec![hours("12:00", "14:00"), hours("13:00", "16:00")],
-            zone: TimeZone::UTC,
+            zone: None,
         };
         let at = |text: &str| quiet.end(text.parse().unwrap()).map(|end| end.to_string());
         assert_eq!(

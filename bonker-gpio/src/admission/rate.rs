@@ -8,11 +8,16 @@ use std::time::Duration;
 const MAX_PEERS: usize = 1024;
 
 /// A token bucket for each peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct PeerRate {
-    /// Items a minute, in the long run.
+    /// Bonks a minute that one peer may send in the long run
+    #[arg(long = "peer-rate", env = "BONKER_PEER_RATE", value_name = "NUMBER/min",
+          default_value = format!("{}/min", Self::default().per_minute), value_parser = per_minute)]
     pub per_minute: u32,
-    /// Items at once.
+    /// Bonks that one peer may send at once
+    #[arg(long = "peer-burst", env = "BONKER_PEER_BURST", value_name = "NUMBER",
+          default_value_t = Self::default().burst,
+          value_parser = clap::value_parser!(u32).range(1..))]
     pub burst: u32,
 }
 
@@ -71,6 +76,12 @@ impl Default for PeerRate {
             burst: 64,
         }
     }
+}
+
+fn per_minute(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix("/min").and_then(|n| n.parse().ok());
+    let number = number.filter(|number: &u32| *number > 0);
+    number.ok_or_else(|| "use a number a minute, as in 600/min".to_owned())
 }
 
 /// One host may have all addresses of its IPv6 network, RFC 4291, section 2.5.4.

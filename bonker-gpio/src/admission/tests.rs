@@ -350,7 +350,7 @@ fn strict() -> Settings {
                     Hours { from, to }
                 })
                 .collect(),
-            zone: TimeZone::UTC,
+            zone: Some(TimeZone::UTC),
         },
         ..Settings::default()
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::duration::duration;
 use crate::admission::MAX_SNOOZE;
 use crate::bonk::Severity;
+use crate::duration::duration;
 
 /// Which bonker a client talks to, and what it shows there.
 #[derive(Clone, Debug, Args)]

@@ -1,18 +1,14 @@
 //! The command line, the environment and the settings file, in this order of precedence:
 //! every flag of `serve` has a variable and a key in the file.
 
-mod admission;
 mod calibrate;
 mod certs;
 mod client;
-mod duration;
 mod file;
 mod follow;
-mod limits;
-mod listen;
+mod network;
 mod security;
 mod servo;
-mod web;
 
 use std::path::PathBuf;
 
@@ -20,18 +16,16 @@ use clap::builder::{Resettable, ValueParser};
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::admission;
 use crate::logs::LogFormat;
-pub(crate) use admission::AdmissionArgs;
 pub(crate) use calibrate::CalibrateArgs;
 pub(crate) use certs::CertsArgs;
 pub(crate) use client::{BonkArgs, Output, ServerArgs, SnoozeArgs, StatusArgs, WatchArgs};
 pub(crate) use file::{FileError, MAX_BYTES as MAX_FILE_BYTES};
-pub(crate) use follow::{FollowArgs, FollowError};
-pub(crate) use limits::LimitArgs;
-pub(crate) use listen::ListenArgs;
-pub(crate) use security::{Protocol, SecurityArgs};
+pub(crate) use follow::FollowArgs;
+use network::NetworkArgs;
+use security::{Protocol, SecurityArgs, SecurityError};
 pub(crate) use servo::ServoArgs;
-pub(crate) use web::WebArgs;
 
 /// Swings a servo at a toy penguin for every Linux OOM kill
 #[derive(Debug, Parser)]
@@ -89,17 +83,22 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "BONKER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) listen: ListenArgs,
+    pub(crate) network: NetworkArgs,
     #[command(flatten)]
     pub(crate) security: SecurityArgs,
     #[command(flatten)]
-    pub(crate) limits: LimitArgs,
-    #[command(flatten)]
     pub(crate) servo: ServoArgs,
-    #[command(flatten)]
-    pub(crate) web: WebArgs,
-    #[command(flatten)]
-    pub(crate) admission: AdmissionArgs,
+    /// Directory for the history, the counters and the answers given; without it they end with
+    /// the process
+    #[arg(
+        long,
+        env = "BONKER_STATE",
+        value_name = "DIR",
+        help_heading = "Admission"
+    )]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Admission")]
+    pub(crate) admission: admission::Settings,
     #[command(flatten)]
     pub(crate) follow: FollowArgs,
 }
@@ -113,6 +112,41 @@ pub(crate) enum ReadError {
     Variable { name: String },
     #[error(transparent)]
     File(FileError),
+}
+
+/// A setting that needs another one. Checked after the settings file, which clap's own
+/// `requires` does not see.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("--{given} does nothing without --{missing}: give both, or neither")]
+pub(crate) struct Alone {
+    given: String,
+    missing: String,
+}
+
+/// Each is a flag, and whether it is set.
+pub(crate) fn require(
+    (given, is_given): (&str, bool),
+    (missing, is_there): (&str, bool),
+) -> Result<(), Alone> {
+    if is_given && !is_there {
+        let (given, missing) = (given.to_owned(), missing.to_owned());
+        return Err(Alone { given, missing });
+    }
+    Ok(())
+}
+
+// === impl ServeArgs ===
+
+impl ServeArgs {
+    /// Whether its addresses may be listened on.
+    pub(crate) fn check_ports(&self) -> Result<(), SecurityError> {
+        let (security, insecure) = (&self.security, self.network.insecure);
+        security.check("listen", self.network.listen, Protocol::Http2, insecure)?;
+        match self.network.http_listen {
+            Some(address) => security.check("http-listen", address, Protocol::Http1, insecure),
+            None => Ok(()),
+        }
+    }
 }
 
 // === impl Cli ===
@@ -134,8 +168,7 @@ impl Cli {
         };
         let mut matched = matches(&mut command)?;
         if let Some((name, path)) = config(&matched) {
-            let file = file::read(&path).map_err(ReadError::File)?;
-            command = file::apply(fresh, &name, &file).map_err(ReadError::File)?;
+            command = file::apply_file(fresh, &name, &path).map_err(ReadError::File)?;
             matched = matches(&mut command)?;
         }
         Self::from_arg_matches_mut(&mut matched)
@@ -185,27 +218,4 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 mod table;
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_setting_of_the_server_has_a_variable() {
-        let command = Cli::command();
-        let serve = command.find_subcommand("serve").unwrap();
-        for arg in serve.get_arguments().filter(|arg| arg.get_id() != "help") {
-            let variable = arg.get_env().and_then(|name| name.to_str());
-            assert!(
-                variable.is_some_and(|name| name.starts_with("BONKER_")),
-                "{arg}"
-            );
-            assert!(arg.get_long().is_some(), "{arg}");
-        }
-    }
-}
+mod tests;

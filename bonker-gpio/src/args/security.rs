@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
+use super::{Alone, require};
 use crate::net::auth::{Token, TokenError};
 use crate::net::tls::{Acceptor, TlsError, TlsFiles};
 
@@ -41,11 +42,8 @@ pub(crate) enum Protocol {
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SecurityError {
-    #[error("--{given} does nothing without --{missing}: give both, or neither")]
-    Alone {
-        given: &'static str,
-        missing: &'static str,
-    },
+    #[error(transparent)]
+    Alone(#[from] Alone),
     #[error(
         "--{flag} {address} can be reached from other machines, and nothing would be encrypted: \
          make certificates with `bonker-gpio certs` and give --tls-cert, --tls-key and \
@@ -79,26 +77,18 @@ impl SecurityArgs {
         protocol: Protocol,
         insecure: bool,
     ) -> Result<(), SecurityError> {
-        let pairs = [
-            ("tls-key", &self.tls_key, "tls-cert", &self.tls_cert),
-            ("tls-cert", &self.tls_cert, "tls-key", &self.tls_key),
-            (
-                "tls-client-ca",
-                &self.tls_client_ca,
-                "tls-cert",
-                &self.tls_cert,
-            ),
-        ];
-        for (given, file, missing, other) in pairs {
-            if file.is_some() && other.is_none() {
-                return Err(SecurityError::Alone { given, missing });
-            }
-        }
-        if self.private && self.token_file.is_none() {
-            return Err(SecurityError::Alone {
-                given: "private",
-                missing: "token-file",
-            });
+        let cert = ("tls-cert", self.tls_cert.is_some());
+        let key = ("tls-key", self.tls_key.is_some());
+        let client_ca = ("tls-client-ca", self.tls_client_ca.is_some());
+        let private = ("private", self.private);
+        let token = ("token-file", self.token_file.is_some());
+        for (given, needed) in [
+            (key, cert),
+            (cert, key),
+            (client_ca, cert),
+            (private, token),
+        ] {
+            require(given, needed)?;
         }
         if insecure || address.ip().to_canonical().is_loopback() {
             return Ok(());
@@ -145,18 +135,12 @@ impl SecurityArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::Protocol;
-    use crate::args::{Cli, Command};
+    use crate::args::tests::serve;
 
     fn check(listen: &str, more: &[&str], protocol: Protocol) -> Result<(), String> {
-        let args = ["bonker-gpio", "serve", "--listen", listen];
-        let cli = Cli::try_parse_from(args.iter().chain(more)).unwrap();
-        let Command::Serve(serve) = cli.command else {
-            panic!("not serve");
-        };
-        let (address, insecure) = (serve.listen.listen, serve.listen.insecure);
+        let serve = serve(&[&["--listen", listen], more].concat()).unwrap();
+        let (address, insecure) = (serve.network.listen, serve.network.insecure);
         let checked = serve.security.check("listen", address, protocol, insecure);
         checked.map_err(|why| why.to_string())
     }

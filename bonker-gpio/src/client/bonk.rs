@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::bonk::{Acknowledgement, BonkRequest, Outcome};
 
-use super::connect::{call_error, connect, with_deadline};
+use super::connect::call;
 use super::{ClientError, print};
 use crate::args::BonkArgs;
 use crate::bonk::Bonk;
@@ -13,15 +13,12 @@ use crate::wire;
 /// Sends the bonk and prints the answer; an error unless it swings, or counts with one that does.
 pub(crate) async fn bonk(args: BonkArgs) -> Result<(), ClientError> {
     let server = args.server.clone();
-    let url = server.url.clone();
-    let item = wire::item(&test_bonk(args));
-    let call = async {
-        let mut client = connect(&server).await?;
-        let request = BonkRequest { item: Some(item) };
-        let answer = client.bonk(request).await.map_err(call_error(&url))?;
-        Ok(answer.into_inner().acknowledgement.unwrap_or_default())
-    };
-    let answer = with_deadline(&url, call).await?;
+    let item = Some(wire::item(&test_bonk(args)));
+    let answer = call(&server, async |client| {
+        client.bonk(BonkRequest { item }).await
+    })
+    .await?;
+    let answer = answer.into_inner().acknowledgement.unwrap_or_default();
     print(&describe(&answer))?;
     if matches!(answer.outcome(), Outcome::Accepted | Outcome::Coalesced) {
         return Ok(());

@@ -1,7 +1,5 @@
 //! A connection to a bonker, or an error that names what to check.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +13,8 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use super::{ClientError, DEADLINE, MAX_FILE_BYTES, Refusal, trouble};
-use crate::args::ServerArgs;
+use crate::args::{ServerArgs, require};
+use crate::files::read_bounded;
 use crate::net::auth::Token;
 
 /// A stream on a dead network ends.
@@ -30,10 +29,28 @@ pub(super) type Client = BonkServiceClient<InterceptedService<Channel, TokenHead
 #[derive(Clone)]
 pub(super) struct TokenHeader(Option<MetadataValue<Ascii>>);
 
-/// Connects as `server` has it; the files are read anew each time.
-pub(super) async fn connect(server: &ServerArgs) -> Result<Client, ClientError> {
+/// Connects as `server` has it and calls `rpc`, both within the deadline.
+pub(super) async fn call<T>(
+    server: &ServerArgs,
+    rpc: impl AsyncFnOnce(&mut Client) -> Result<T, Status>,
+) -> Result<T, ClientError> {
     let url = &server.url;
-    let failed = |source: tonic::transport::Error| match advice(url, &source) {
+    let call = async {
+        let mut client = connect(server).await?;
+        rpc(&mut client)
+            .await
+            .map_err(|status| call_error(url, status))
+    };
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(result) => result,
+        Err(_) => Err(ClientError::Late { url: url.clone() }),
+    }
+}
+
+/// The files are read anew each time.
+async fn connect(server: &ServerArgs) -> Result<Client, ClientError> {
+    let url = &server.url;
+    let failed = |source: tonic::transport::Error| match trouble::advice(&source, is_tls(url)) {
         Some(advice) => ClientError::Handshake {
             url: url.clone(),
             advice,
@@ -67,41 +84,22 @@ pub(crate) fn check(server: &ServerArgs) -> Result<(), ClientError> {
     token_header(server).map(|_| ())
 }
 
-/// `call`, connecting included, held to the deadline.
-pub(super) async fn with_deadline<T>(
-    url: &str,
-    call: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, ClientError> {
-    match tokio::time::timeout(DEADLINE, call).await {
-        Ok(result) => result,
-        Err(_) => Err(ClientError::Late {
-            url: url.to_owned(),
-        }),
-    }
-}
-
-pub(super) fn call_error(url: &str) -> impl Fn(Status) -> ClientError {
-    move |status| {
-        // A server refuses a client's certificate only after the client's handshake.
-        let advice = advice(url, &status);
-        let (url, source) = (url.to_owned(), Refusal::from(status));
-        if let Some(advice) = advice {
-            let source = source.into();
-            ClientError::Handshake {
-                url,
-                advice,
-                source,
-            }
-        } else if source.is_transport() {
-            ClientError::HungUp { url, source }
-        } else {
-            ClientError::Call { url, source }
+fn call_error(url: &str, status: Status) -> ClientError {
+    // A server refuses a client's certificate only after the client's handshake.
+    let advice = trouble::advice(&status, is_tls(url));
+    let (url, source) = (url.to_owned(), Refusal::from(status));
+    if let Some(advice) = advice {
+        let source = source.into();
+        ClientError::Handshake {
+            url,
+            advice,
+            source,
         }
+    } else if source.is_transport() {
+        ClientError::HungUp { url, source }
+    } else {
+        ClientError::Call { url, source }
     }
-}
-
-fn advice(url: &str, error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    trouble::advice(error, is_tls(url))
 }
 
 fn is_tls(url: &str) -> bool {
@@ -109,17 +107,18 @@ fn is_tls(url: &str) -> bool {
 }
 
 fn tls(server: &ServerArgs) -> Result<Option<ClientTlsConfig>, ClientError> {
-    if !is_tls(&server.url) {
-        let given = server.ca.is_some() || server.cert.is_some();
-        let url = server.url.clone();
-        return if given {
-            Err(ClientError::NoTls { url })
-        } else {
-            Ok(None)
-        };
-    }
-    let ca = server.ca.as_deref().ok_or(ClientError::NoCa)?;
     let flag = |name| format!("{}{name}", server.prefix);
+    let (prefix, url) = (server.prefix, || server.url.clone());
+    let cert = (&*flag("cert"), server.cert.is_some());
+    let key = (&*flag("key"), server.key.is_some());
+    require(cert, key)?;
+    require(key, cert)?;
+    let ca = match &server.ca {
+        Some(ca) if is_tls(&server.url) => ca,
+        None if is_tls(&server.url) => return Err(ClientError::NoCa { prefix, url: url() }),
+        None if server.cert.is_none() => return Ok(None),
+        _ => return Err(ClientError::NoTls { prefix, url: url() }),
+    };
     let roots = certificates(ca, flag("ca"))?;
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(roots));
     if let (Some(cert), Some(key)) = (&server.cert, &server.key) {
@@ -149,15 +148,11 @@ fn no_pem(path: &Path, flag: String, what: &'static str) -> ClientError {
 }
 
 fn read(path: &Path, flag: String) -> Result<Vec<u8>, ClientError> {
-    let mut bytes = Vec::new();
-    let file = File::open(path);
-    let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
-    let path = path.to_owned();
-    match read {
-        Ok(_) if bytes.len() as u64 > MAX_FILE_BYTES => Err(ClientError::Large { path, flag }),
-        Ok(_) => Ok(bytes),
-        Err(source) => Err(ClientError::File { path, flag, source }),
-    }
+    read_bounded(path, MAX_FILE_BYTES).map_err(|source| ClientError::File {
+        path: path.to_owned(),
+        flag,
+        source,
+    })
 }
 
 fn token_header(server: &ServerArgs) -> Result<TokenHeader, ClientError> {
@@ -184,5 +179,40 @@ impl Interceptor for TokenHeader {
                 .insert("authorization", header.clone());
         }
         Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::args::ServerArgs;
+
+    #[test]
+    fn files_that_cannot_be_used_are_named_by_their_flags() {
+        let check = |url: &str, files: &[&str], part: &str| {
+            let file = |name| files.contains(&name).then(|| "/nonexistent".into());
+            let why = check(&ServerArgs {
+                url: url.to_owned(),
+                ca: file("ca"),
+                cert: file("cert"),
+                key: file("key"),
+                token_file: None,
+                prefix: "follow-",
+            });
+            let why = why.unwrap_err().to_string();
+            assert!(why.contains(part), "{url} {files:?}: {why}");
+        };
+        let alone = "--follow-cert does nothing without --follow-key:";
+        check("https://a:1", &["ca", "cert"], alone);
+        let alone = "--follow-key does nothing without --follow-cert:";
+        check("https://a:1", &["ca", "key"], alone);
+        check("https://a:1", &[], "https://a:1 needs --follow-ca:");
+        check(
+            "http://a:1",
+            &["ca"],
+            "--follow-ca and --follow-cert are for TLS",
+        );
+        check("http://a:1", &["cert", "key"], "a:1 is plaintext");
+        check("https://a:1", &["ca"], "check --follow-ca");
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use proto::bonk::GetStatusRequest;
 
-use super::connect::{call_error, connect, with_deadline};
+use super::connect::call;
 use super::{ClientError, print};
 use crate::args::StatusArgs;
 use crate::text::escape;
@@ -11,14 +11,11 @@ use crate::wire;
 
 /// Prints one `name: value` a line.
 pub(crate) async fn status(args: StatusArgs) -> Result<(), ClientError> {
-    let server = args.server;
-    let url = server.url.clone();
-    let call = async {
-        let mut client = connect(&server).await?;
-        let answer = client.get_status(GetStatusRequest {}).await;
-        Ok(answer.map_err(call_error(&url))?.into_inner())
-    };
-    let s = with_deadline(&url, call).await?;
+    let request = GetStatusRequest {};
+    let answer = call(&args.server, async |client| {
+        client.get_status(request).await
+    });
+    let s = answer.await?.into_inner();
     let backend = escape(&s.backend);
     let reason = escape(&s.backend_reason);
     let last = s.last_swing_at.and_then(wire::timestamp);

@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use proto::bonk::WatchBonksResponse;
 use serde_json::json;
 
+use super::swings::HubSwing;
 use crate::args::Output;
 use crate::text::{escape, escape_json};
-use crate::wire;
 
-pub(super) fn line(swing: WatchBonksResponse, output: Output) -> String {
-    let bonk = wire::bonk(swing.item.unwrap_or_default());
-    let swung_at = swing.swung_at.and_then(wire::timestamp);
+pub(super) fn line(swing: &HubSwing, output: Output) -> String {
+    let HubSwing { bonk, swung_at, .. } = swing;
     match output {
         Output::Json => escape_json(
             &json!({
@@ -85,7 +83,7 @@ mod tests {
     #[test]
     fn people_read_one_harmless_line() {
         assert_eq!(
-            line(hostile(), Output::Human),
+            line(&hostile().into(), Output::Human),
             "1970-01-01T00:00:00.500Z swing 7: default/p\\u{202e} comm=\\u{1b}[2Jx\\n - \
              \\u{9b}31m (2 missed before this one)"
         );
@@ -93,7 +91,7 @@ mod tests {
 
     #[test]
     fn programs_read_one_harmless_object() {
-        let json = line(hostile(), Output::Json);
+        let json = line(&hostile().into(), Output::Json);
         assert!(
             json.is_ascii() && !json.contains(char::is_control),
             "{json}"

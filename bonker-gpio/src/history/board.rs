@@ -11,13 +11,13 @@ const MAX_NAMESPACES: usize = 256;
 const MAX_NAME_BYTES: usize = 128;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Board(BTreeMap<String, u64>);
+pub(crate) struct Board(BTreeMap<String, u64>);
 
 // === impl Board ===
 
 impl Board {
     /// Swings without a namespace are not counted.
-    pub(super) fn count(&mut self, namespace: &str) {
+    pub(crate) fn count(&mut self, namespace: &str) {
         let end = namespace.floor_char_boundary(MAX_NAME_BYTES);
         let name = namespace.get(..end).unwrap_or_default();
         if name.is_empty() {
@@ -33,7 +33,7 @@ impl Board {
     }
 
     /// The first `limit`, the most swings first.
-    pub(super) fn top(&self, limit: usize) -> Vec<(String, u64)> {
+    pub(crate) fn top(&self, limit: usize) -> Vec<(String, u64)> {
         let mut all: Vec<_> = self.0.iter().map(|(name, n)| (name.clone(), *n)).collect();
         // Stable: by name where the numbers are equal.
         all.sort_by_key(|(_, swings)| std::cmp::Reverse(*swings));

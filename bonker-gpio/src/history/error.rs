@@ -22,18 +22,6 @@ pub enum HistoryError {
         path: String,
         source: Box<redb::Error>,
     },
-    #[error("cannot {attempt} the history")]
-    Transaction {
-        /// Completes "cannot …".
-        attempt: &'static str,
-        source: Box<redb::Error>,
-    },
-    /// A document or record has another form than this version's.
-    #[error("cannot make sense of what the history keeps as {what}")]
-    Form {
-        what: &'static str,
-        source: serde_json::Error,
-    },
     #[error("cannot start the thread that writes the history")]
     Thread(#[source] io::Error),
 }

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::board::Board;
-use super::runs::Runs;
 use super::swing::{Position, Swing};
 
 /// Answers that wait to be written: more than the admission remembers make no sense.
@@ -32,14 +31,6 @@ pub(crate) struct Restored {
     /// Ids and the names of their outcomes, oldest first.
     pub(crate) answers: Vec<(String, String)>,
     pub(crate) snoozed: Option<Timestamp>,
-}
-
-/// Read from the database, with this run.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) head: Head,
-    pub(super) runs: Runs,
-    pub(super) answers: Vec<(String, String)>,
 }
 
 /// For one transaction.

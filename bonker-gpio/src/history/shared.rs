@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::head::{Batch, Head, MAX_ANSWERS, Opened, Restored};
+use super::head::{Batch, Head, MAX_ANSWERS, Restored};
 use super::runs::{Runs, random_id};
 use super::swing::{Position, Swing};
 use super::tail::{MEMORY_CAPACITY, Tail};
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) tail: Tail,
     answers: VecDeque<(String, &'static str)>,
     /// From the database, for the admission.
-    restored: Restored,
+    restored: Vec<(String, String)>,
     /// The last swing on the disk; `None` without a database.
     written: Option<u64>,
     /// Swings that made room for others before they were on the disk.
@@ -141,7 +141,7 @@ impl State {
             head: Head::default(),
             tail: Tail::default(),
             answers: VecDeque::new(),
-            restored: Restored::default(),
+            restored: Vec::new(),
             written: None,
             lost: 0,
             dirty: false,
@@ -149,21 +149,21 @@ impl State {
         }
     }
 
-    pub(super) fn from_database(opened: Opened) -> Self {
+    pub(super) fn from_database(head: Head, runs: Runs, answers: Vec<(String, String)>) -> Self {
         Self {
-            written: Some(opened.head.total),
-            runs: opened.runs,
-            restored: Restored {
-                answers: opened.answers,
-                snoozed: opened.head.snoozed,
-            },
-            head: opened.head,
+            written: Some(head.total),
+            runs,
+            head,
+            restored: answers,
             ..Self::in_memory()
         }
     }
 
     pub(super) fn take_restored(&mut self) -> Restored {
-        std::mem::take(&mut self.restored)
+        Restored {
+            answers: std::mem::take(&mut self.restored),
+            snoozed: self.head.snoozed,
+        }
     }
 
     /// The sequence of the oldest swing in memory, or of the next.

@@ -9,21 +9,26 @@ use crate::bonk::Bonk;
 use crate::motion::Gesture;
 
 /// Sent to watchers when its first pulse began.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// In the database it is JSON, in which a later version may find more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swing {
     pub bonk: Arc<Bonk>,
     /// Swings since the server started, this one included.
     pub swings: u64,
+    #[serde(rename = "at")]
     pub swung_at: Timestamp,
+    #[serde(with = "by_name")]
     pub gesture: Gesture,
     /// Further items of the same container that came while this one waited.
+    #[serde(default)]
     pub coalesced: u64,
+    /// Its key in the database.
+    #[serde(skip)]
     pub position: Position,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    #[serde(with = "text")]
     pub history: Arc<str>,
     /// Number of the swing in it; the first is 1.
     pub sequence: u64,
@@ -38,18 +43,21 @@ pub struct Replay {
     pub swings: Vec<Swing>,
 }
 
-/// An `Arc<str>` is written as the string it is.
-mod text {
-    use std::sync::Arc;
-
+mod by_name {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(text)
+    use crate::motion::Gesture;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(made: &Gesture, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(made.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
-        Ok(String::deserialize(from)?.into())
+    /// A gesture of a later version counts as a bonk.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Gesture, D::Error> {
+        let name = String::deserialize(from)?;
+        let known = Gesture::ALL.into_iter().find(|made| made.name() == name);
+        Ok(known.unwrap_or(Gesture::Bonk))
     }
 }
 

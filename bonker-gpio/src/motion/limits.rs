@@ -24,15 +24,21 @@ pub struct Step {
 }
 
 /// As measured on the servo; [`Limits`] is the checked form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Calibration {
-    /// Shortest pulse the linkage can take, in µs.
+    /// Shortest pulse the linkage can take, in µs
+    #[arg(long, env = "BONKER_MIN_US", default_value_t = Self::default().min_us, value_name = "US")]
     pub min_us: u16,
-    /// Longest pulse the linkage can take, in µs.
+    /// Longest pulse the linkage can take, in µs
+    #[arg(long, env = "BONKER_MAX_US", default_value_t = Self::default().max_us, value_name = "US")]
     pub max_us: u16,
-    /// Pulse at which the hammer is up, in µs.
+    /// Pulse at which the hammer is up, in µs
+    #[arg(long, env = "BONKER_REST_US", default_value_t = Self::default().rest_us,
+          value_name = "US")]
     pub rest_us: u16,
-    /// Pulse at which the hammer meets the penguin, in µs.
+    /// Pulse at which the hammer meets the penguin, in µs
+    #[arg(long, env = "BONKER_STRIKE_US", default_value_t = Self::default().strike_us,
+          value_name = "US")]
     pub strike_us: u16,
 }
 

@@ -18,9 +18,9 @@ enum Plan {
 }
 
 /// Raises the limit for so many `connections`, or logs that it cannot.
-pub(crate) fn allow(connections: u32) {
+pub(crate) fn allow(connections: usize) {
     let now = getrlimit(Resource::Nofile);
-    let wanted = u64::from(connections) + OTHERS;
+    let wanted = connections as u64 + OTHERS;
     let plan = plan(now.current, now.maximum, wanted);
     let soft = match plan {
         Plan::Leave => return,

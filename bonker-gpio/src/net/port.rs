@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use futures::StreamExt as _;
 use service::error_chain::chain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -28,11 +29,18 @@ const PROBES: u32 = 3;
 /// Accepting usually fails for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct PortLimits {
-    /// Open connections. More wait, unaccepted, until one closes.
+    /// Most gRPC connections that may be open; further ones wait
+    #[arg(long = "max-connections", env = "BONKER_MAX_CONNECTIONS", value_name = "N",
+          default_value_t = Self::default().connections,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
     pub connections: usize,
-    /// Open connections from one address. More are closed at once.
+    /// Most of them, and most streams, from one address; behind a NAT or a load balancer many
+    /// clients share one
+    #[arg(long = "max-connections-per-peer", env = "BONKER_MAX_CONNECTIONS_PER_PEER",
+          value_name = "N", default_value_t = Self::default().per_peer,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
     pub per_peer: usize,
 }
 

@@ -9,7 +9,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Paragraph, Wrap};
 
-use super::state::{Entry, Link, Picture};
+use super::state::{Link, Picture};
+use crate::client::HubSwing;
 use crate::servo::penguin;
 use crate::text::escape;
 
@@ -36,11 +37,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, picture: &Picture, is_down: bool, now:
     let toy_block = Block::bordered().title("penguin");
     frame.render_widget(Paragraph::new(lines).style(mood).block(toy_block), toy);
     frame.render_widget(last(picture, now), about);
-    list(frame, history, "history", picture.entries.iter().map(entry));
-    let board_lines = picture.board().into_iter().map(|(name, swings)| {
-        let name = if name.is_empty() { "(none)" } else { name };
-        format!("{swings:>5} {}", escape(name))
-    });
+    list(
+        frame,
+        history,
+        "history",
+        picture.swings.iter().map(swing_line),
+    );
+    let worst = picture.board.top(board.height.into()).into_iter();
+    let board_lines = worst.map(|(name, swings)| format!("{swings:>5} {}", escape(&name)));
     list(frame, board, "namespaces, of those listed", board_lines);
 }
 
@@ -74,10 +78,10 @@ fn last(picture: &Picture, now: Timestamp) -> Paragraph<'static> {
         missed => format!(", {missed} not seen here"),
     };
     lines.push(format!("{} bonks in all{missed}", picture.total));
-    if let Some(entry) = picture.entries.front() {
+    if let Some(swing) = picture.swings.front() {
         lines.push(String::new());
-        lines.push(self::entry(entry));
-        lines.push(escape(&entry.bonk.summary));
+        lines.push(swing_line(swing));
+        lines.push(escape(&swing.bonk.summary));
     }
     let lines: Vec<Line<'_>> = lines.into_iter().map(Line::from).collect();
     let block = Block::bordered().title("last");
@@ -87,22 +91,22 @@ fn last(picture: &Picture, now: Timestamp) -> Paragraph<'static> {
 }
 
 /// One swing on one line, with nothing left in it that a terminal obeys.
-fn entry(entry: &Entry) -> String {
-    let when = entry
+fn swing_line(swing: &HubSwing) -> String {
+    let when = swing
         .swung_at
         .map_or_else(|| "?".to_owned(), |time| format!("{time:.0}"));
-    let place = match entry.bonk.place() {
-        place if place.is_empty() => entry.bonk.node.clone(),
+    let place = match swing.bonk.place() {
+        place if place.is_empty() => swing.bonk.node.clone(),
         place => place,
     };
-    let mut line = format!("{when} {} {}", entry.gesture.name(), escape(&place));
-    if !entry.bonk.comm.is_empty() {
+    let mut line = format!("{when} {} {}", swing.gesture.name(), escape(&place));
+    if !swing.bonk.comm.is_empty() {
         line.push_str(" — ");
-        line.push_str(&escape(&entry.bonk.comm));
+        line.push_str(&escape(&swing.bonk.comm));
     }
-    if entry.coalesced > 0 {
+    if swing.coalesced > 0 {
         // Writing to a String cannot fail.
-        let _ = write!(line, " (and {} more)", entry.coalesced);
+        let _ = write!(line, " (and {} more)", swing.coalesced);
     }
     line
 }

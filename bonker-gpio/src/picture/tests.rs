@@ -5,8 +5,10 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::draw::draw;
-use super::{Entry, Link, Picture};
+use super::{Link, Picture};
 use crate::bonk::Bonk;
+use crate::client::HubSwing;
+use crate::history::Position;
 use crate::motion::Gesture;
 
 const BEGIN: Duration = Duration::ZERO;
@@ -20,8 +22,8 @@ fn rendered(picture: &Picture, is_down: bool, (width, height): (u16, u16)) -> St
     terminal.backend().to_string()
 }
 
-fn entry(sequence: u64, namespace: &str, comm: &str) -> Entry {
-    Entry {
+fn swing(sequence: u64, namespace: &str, comm: &str, missed: u64) -> HubSwing {
+    HubSwing {
         bonk: Bonk {
             id: sequence.to_string(),
             namespace: namespace.to_owned(),
@@ -33,22 +35,27 @@ fn entry(sequence: u64, namespace: &str, comm: &str) -> Entry {
         swung_at: Some("2026-11-21T09:00:00Z".parse().unwrap()),
         gesture: Gesture::Bonk,
         coalesced: sequence % 2,
-        sequence,
+        swings: sequence,
+        position: Position {
+            sequence,
+            ..Position::default()
+        },
+        missed,
     }
 }
 
 fn busy() -> Picture {
     let mut picture = Picture::new("http://pi:50051");
-    picture.set_totals(2, None);
+    picture.begin_at(2, None);
     picture.set_link(Link::Watching);
-    picture.add_swing(entry(1, "shop", "java"), 0, BEGIN);
-    picture.add_swing(entry(2, "shop", "node"), 0, BEGIN);
+    picture.add_swing(swing(1, "shop", "java", 0), BEGIN);
+    picture.add_swing(swing(2, "shop", "node", 0), BEGIN);
     assert_eq!(
         picture.hammer(BEGIN),
         (false, None),
         "history moves nothing"
     );
-    picture.add_swing(entry(5, "\u{202e}evil\x1b[2J", "a\nb"), 2, BEGIN);
+    picture.add_swing(swing(5, "\u{202e}evil\x1b[2J", "a\nb", 2), BEGIN);
     picture
 }
 
@@ -78,8 +85,7 @@ fn the_victims_and_their_counts_are_shown() {
 fn an_empty_history_and_a_broken_link_are_shown() {
     let mut picture = Picture::new("http://pi:50051");
     assert!(rendered(&picture, false, (80, 24)).contains("connecting to http://pi:50051"));
-    assert!(picture.set_link(Link::Broken("no\x1broute".to_owned())));
-    assert!(!picture.set_link(Link::Broken("no\x1broute".to_owned())));
+    picture.set_link(Link::Broken("no\x1broute".to_owned()));
     let text = rendered(&picture, false, (80, 24));
     assert!(text.contains("trying again: no\\u{1b}route"), "{text}");
     assert!(text.contains("no bonk yet"), "{text}");
@@ -89,9 +95,9 @@ fn an_empty_history_and_a_broken_link_are_shown() {
 fn no_terminal_is_too_small_or_too_large() {
     let mut picture = busy();
     for n in 0..200 {
-        picture.add_swing(entry(6 + n, &format!("ns-{n}"), &"x".repeat(500)), 0, BEGIN);
+        picture.add_swing(swing(6 + n, &format!("ns-{n}"), &"x".repeat(500), 0), BEGIN);
     }
-    assert_eq!(picture.entries.len() as u64, Picture::CAPACITY);
+    assert_eq!(picture.swings.len() as u64, Picture::CAPACITY);
     for width in [1, 2, 3, 10, 29, 40, 80, 400] {
         for height in [1, 2, 3, 8, 9, 24, 200] {
             rendered(&picture, true, (width, height));

@@ -26,20 +26,29 @@ pub(crate) enum Choice {
     Null,
 }
 
-/// `--pwm-chip` and `--pwm-channel`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `None` is auto. By their full path, clap takes these options for values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(crate) struct PwmSelection {
-    /// N of `pwmchipN`; `None` finds the chip by its device.
-    pub(crate) chip: Option<u32>,
-    /// `None` finds the channel by the pin.
-    pub(crate) channel: Option<u32>,
+    /// Number N of the pwmchipN for sysfs-pwm; auto finds the chip that has the pin
+    #[arg(long = "pwm-chip", env = "BONKER_PWM_CHIP", default_value = "auto",
+          value_name = "auto|N", value_parser = auto_or_number)]
+    pub(crate) chip: std::option::Option<u32>,
+    /// Channel of that chip; auto finds it by the pin
+    #[arg(long = "pwm-channel", env = "BONKER_PWM_CHANNEL", default_value = "auto",
+          value_name = "auto|N", value_parser = auto_or_number)]
+    pub(crate) channel: std::option::Option<u32>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(crate) struct Hardware {
+    /// Servo pin of a Raspberry Pi, by its BCM number
+    #[arg(long = "gpio-pin", env = "BONKER_GPIO_PIN", default_value_t = 18, value_name = "PIN",
+          value_parser = clap::value_parser!(u8).range(0..=27))]
     pub(crate) pin: u8,
+    #[command(flatten)]
     pub(crate) pwm: PwmSelection,
-    /// The kernel's PWM chips: `/sys/class/pwm` but in tests.
+    /// The kernel's PWM chips; others in tests.
+    #[arg(skip = PathBuf::from("/sys/class/pwm"))]
     pub(crate) sysfs_pwm: PathBuf,
 }
 
@@ -125,6 +134,14 @@ const BACKENDS: &[Row] = &[
         open: |_, _, _| Ok(Box::new(Null)),
     },
 ];
+
+fn auto_or_number(text: &str) -> Result<Option<u32>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    let number = text.parse().map(Some);
+    number.map_err(|_| "use auto, or the number, as in 0".to_owned())
+}
 
 /// Opens the backend for `choice`. The reason has what `auto` passed over.
 pub(crate) fn pick(

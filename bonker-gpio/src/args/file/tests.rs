@@ -1,21 +1,16 @@
-use std::path::PathBuf;
-
 use clap::{CommandFactory, FromArgMatches};
 use proptest::prelude::*;
 use service::error_chain::chain;
-use toml::Value;
+use toml::{Table, Value};
 
-use super::{FileError, MAX_BYTES, Settings, apply, find, read, value_texts};
+use super::{Fault, MAX_BYTES, apply, apply_file, find, value_texts};
 use crate::args::{Cli, Command, ServeArgs};
 
-fn settings(text: &str) -> Settings {
-    Settings {
-        path: PathBuf::from("b.toml"),
-        table: text.parse().unwrap(),
-    }
+fn settings(text: &str) -> Table {
+    text.parse().unwrap()
 }
 
-fn serve(text: &str, flags: &[&str]) -> Result<(ServeArgs, Cli), FileError> {
+fn serve(text: &str, flags: &[&str]) -> Result<(ServeArgs, Cli), Fault> {
     let command = apply(Cli::command(), "serve", &settings(text))?;
     let line = ["bonker-gpio", "serve"].iter().chain(flags);
     let matches = command.try_get_matches_from(line).unwrap();
@@ -30,9 +25,9 @@ fn serve(text: &str, flags: &[&str]) -> Result<(ServeArgs, Cli), FileError> {
 fn the_file_sets_what_no_flag_does() {
     let text = "listen = '127.0.0.1:1'\ngpio_pin = 12\ninsecure = true\nlog-level = 'debug'";
     let (args, cli) = serve(text, &["--listen", "127.0.0.1:2"]).unwrap();
-    assert_eq!(args.listen.listen.port(), 2);
-    assert_eq!(args.servo.gpio_pin, 12);
-    assert!(args.listen.insecure);
+    assert_eq!(args.network.listen.port(), 2);
+    assert_eq!(args.servo.hardware.pin, 12);
+    assert!(args.network.insecure);
     assert_eq!(
         cli.logs.log_level,
         tracing::level_filters::LevelFilter::DEBUG
@@ -59,7 +54,7 @@ fn the_packaged_file_shows_the_defaults() {
     assert!(shown.len() > 5, "{text}");
     let mut command = Cli::command();
     command.build();
-    for (key, value) in &settings(&shown.join("\n")).table {
+    for (key, value) in &settings(&shown.join("\n")) {
         let arg = find(&command, "serve", key).unwrap_or_else(|| panic!("no setting: {key}"));
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<_> = defaults.map(|text| text.to_str().unwrap()).collect();
@@ -71,30 +66,18 @@ fn the_packaged_file_shows_the_defaults() {
 fn each_wrong_key_and_value_is_named() {
     let check = |text: &str, part: &str| {
         let why = chain(&serve(text, &[]).unwrap_err()).to_string();
-        assert!(
-            why.contains(part) && why.contains("b.toml"),
-            "{text}: {why}"
-        );
+        assert!(why.contains(part), "{text}: {why}");
     };
-    check(
-        "lisen = 'x'",
-        "\"lisen\", which is no setting: known are listen,",
-    );
+    check("lisen = 'x'", "\"lisen\" is no setting: known are listen,");
     check("config = 'x'", "no setting");
-    check(
-        "listen = 'x'",
-        "\"listen\" in the settings file b.toml does not hold: invalid",
-    );
+    check("listen = 'x'", "\"listen\" does not hold: invalid");
     check("gpio-pin = 99", "\"gpio-pin\"");
     check("gpio-pin = 1\ngpio_pin = 1", "twice");
     check("gpio-pin = [1]", "is a list: use a single value");
     check("insecure = 'yes'", "use true or false");
     check("listen = true", "use a string or a number");
     check("listen = 1979-05-27", "a string in quotes");
-    check(
-        "[serve]\nlisten = '127.0.0.1:1'",
-        "\"serve\", which is no setting",
-    );
+    check("[serve]\nlisten = '127.0.0.1:1'", "\"serve\" is no setting");
     check("backend = 'x\\u001b[2J'", "does not hold");
 }
 
@@ -112,7 +95,7 @@ fn missing_files_are_named() {
         if let Some(text) = &text {
             std::fs::write(&path, text).unwrap();
         }
-        let why = chain(&read(&path).unwrap_err()).to_string();
+        let why = chain(&apply_file(Cli::command(), "serve", &path).unwrap_err()).to_string();
         if text.is_some() {
             std::fs::remove_file(&path).unwrap();
         }
@@ -153,11 +136,10 @@ fn any_file() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever is in the file: settings that hold, or a reason that names the file.
+    /// Whatever is in the file: settings that hold, or a reason in one line.
     #[test]
     fn any_file_is_followed_or_refused(text in any_file()) {
-        let Ok(table) = text.parse() else { return Ok(()) };
-        let settings = Settings { path: PathBuf::from("b.toml"), table };
+        let Ok(settings) = text.parse() else { return Ok(()) };
         match apply(Cli::command(), "serve", &settings) {
             Ok(command) => {
                 // Flags may still contradict each other; that is an error, too.
@@ -165,7 +147,6 @@ proptest! {
             }
             Err(why) => {
                 let why = chain(&why).to_string();
-                prop_assert!(why.contains("b.toml"), "{}", why);
                 prop_assert!(!why.contains(['\n', '\u{1b}', '\u{202e}']), "{}", why);
             }
         }

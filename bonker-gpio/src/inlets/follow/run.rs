@@ -10,7 +10,8 @@ use super::progress::Progress;
 use crate::admission::Outcome;
 use crate::app::App;
 use crate::args::ServerArgs;
-use crate::client::{Backoff, ClientError, HubSwing, Swings};
+use crate::bonk::Bonk;
+use crate::client::{Begin, Event, HubSwing, Swings};
 use crate::counters::FollowCounters;
 
 pub struct Follow {
@@ -50,71 +51,60 @@ impl Follow {
     /// app stops.
     pub async fn run(self) -> Infallible {
         let url = self.hub.url.as_str();
-        let mut progress = Progress::new(self.app.history().followed());
-        let mut backoff = Backoff::default();
+        let counters = self.counters();
+        let kept = self.app.history().followed();
+        let mut swings = Swings::new(&self.hub, Begin::After(kept.clone()));
+        let mut progress = Progress::new(kept);
         let (mut is_failing, mut is_reconnect) = (false, false);
         loop {
-            let connected = || {
-                backoff.reset();
-                let counters = self.counters();
-                counters.connected.set(1);
-                if is_reconnect {
-                    counters.reconnects.inc();
-                }
-                is_reconnect = true;
-                if is_failing {
-                    info!(url, "following again");
-                } else {
-                    info!(url, "following");
-                }
-                is_failing = false;
-            };
-            let why = match self.connection(&mut progress, connected).await {
-                Ok(never) => match never {},
-                Err(why) => why,
-            };
-            self.counters().connected.set(0);
-            if !is_failing {
-                warn!(url, why = %chain(&why), "not following: trying again until it works");
-                is_failing = true;
-            }
-            let pause = tokio::time::sleep(backoff.next(fastrand::f64()));
-            tokio::select! {
-                () = pause => (),
+            let event = tokio::select! {
+                event = swings.next() => event,
                 never = self.keep_progress(&mut progress) => match never {},
-            }
-        }
-    }
-
-    /// Follows until the connection breaks; calls `connected` when the hub has accepted the call.
-    async fn connection(
-        &self,
-        progress: &mut Progress,
-        connected: impl FnOnce(),
-    ) -> Result<Infallible, ClientError> {
-        let calling = Swings::watch_after(&self.hub, progress.seen().cloned());
-        let (mut swings, seen) = tokio::select! {
-            called = calling => called?,
-            never = self.keep_progress(progress) => match never {},
-        };
-        connected();
-        if progress.seen().is_none() {
-            progress.begin(seen);
-        }
-        loop {
-            let swing = tokio::select! {
-                swing = swings.next() => swing?,
-                never = self.keep_progress(progress) => match never {},
             };
-            self.log_gap(progress, &swing);
-            self.submit(progress, swing).await;
+            match event {
+                Ok(Event::Connected(end)) => {
+                    counters.connected.set(1);
+                    if is_reconnect {
+                        counters.reconnects.inc();
+                    }
+                    is_reconnect = true;
+                    if is_failing {
+                        info!(url, "following again");
+                    } else {
+                        info!(url, "following");
+                    }
+                    is_failing = false;
+                    if progress.seen().is_none() {
+                        progress.begin(end.position);
+                    }
+                }
+                Ok(Event::Swing(swing)) => {
+                    self.log_gap(&progress, &swing);
+                    self.submit(&mut progress, *swing).await;
+                }
+                Err(why) => {
+                    counters.connected.set(0);
+                    if !is_failing {
+                        warn!(url, why = %chain(&why), "not following: trying again until it works");
+                        is_failing = true;
+                    }
+                }
+            }
         }
     }
 
     /// Waits until there is room for the swing. The hub is not read before that: further swings
     /// wait in its history.
     async fn submit(&self, progress: &mut Progress, swing: HubSwing) {
-        let HubSwing { bonk, position, .. } = swing;
+        let HubSwing {
+            bonk,
+            position,
+            swung_at,
+            ..
+        } = swing;
+        // A cause without a time has that of the swing.
+        let time = bonk.time.or(swung_at);
+        let bonk = Bonk { time, ..bonk }.bounded();
         let answer = loop {
             let changed = self.app.progress();
             if let Some(answer) = self.app.offer(&bonk) {

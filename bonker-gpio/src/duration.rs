@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+/// A clock cannot show the end of every span.
+pub(crate) const YEAR: Duration = Duration::from_hours(24 * 365);
+
 /// Reads one; negative ones and bare numbers are refused.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let span = text.parse::<SignedDuration>().ok();
     let span = span.and_then(|span| Duration::try_from(span).ok());
     span.ok_or_else(|| {
@@ -13,8 +16,23 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// A parser of spans from `least` to `most`.
+pub(crate) fn duration_within(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    move |text| {
+        let span = duration(text)?;
+        if !(least..=most).contains(&span) {
+            let [least, most] = [least, most].map(format_duration);
+            return Err(format!("use {least} to {most}"));
+        }
+        Ok(span)
+    }
+}
+
 /// The text of `span`, as the default of a flag.
-pub(super) fn format_duration(span: Duration) -> String {
+pub(crate) fn format_duration(span: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(span).unwrap_or_default())
 }
 
