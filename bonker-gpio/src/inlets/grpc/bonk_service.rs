@@ -1,9 +1,10 @@
 //! `bonk.v1.BonkService`: between generated messages and the app.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use futures::stream::{self, Stream};
 use proto::bonk::bonk_service_server::BonkService;
 use proto::bonk::{
@@ -184,7 +185,8 @@ impl BonkService for Service {
 
 /// The address whose rate a call counts against.
 fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.remote_addr().map(|address| address.ip())
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    address.map(|address| address.0.ip())
 }
 
 fn shutting_down() -> Status {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -21,7 +21,6 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::body::{BodyError, read_body};
-use super::peer::Peer;
 use crate::admission::Outcome;
 use crate::app::App;
 use crate::net::limits::{PeerLimit, Throttle, TotalLimit};
@@ -66,7 +65,7 @@ pub(super) fn routes(app: &App) -> Router {
 /// 200 `OK` if nothing of the payload has to be sent again.
 async fn answer(
     State(hook): State<Hook>,
-    Extension(Peer(peer)): Extension<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
     let counters = &hook.app.counters().hooks;

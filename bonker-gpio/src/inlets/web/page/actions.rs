@@ -1,13 +1,14 @@
 //! The two buttons: `POST /api/bonk` and `POST /api/snooze`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
-use axum::{Extension, Router};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,6 @@ use crate::admission::MAX_SNOOZE;
 use crate::app::App;
 use crate::bonk::{Bonk, Severity};
 use crate::inlets::web::body::{BodyError, read_body};
-use crate::inlets::web::peer::Peer;
 
 const MAX_BODY_BYTES: usize = 1024;
 
@@ -83,7 +83,7 @@ pub(in crate::inlets::web) fn routes(app: &App, has_token: bool) -> Router {
 
 async fn bonk(
     State(buttons): State<Buttons>,
-    Extension(peer): Extension<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
     let request = match read::<BonkRequest>(&buttons, request).await {
@@ -98,7 +98,7 @@ async fn bonk(
         severity: request.severity,
         ..Bonk::default()
     };
-    let answer = buttons.app.submit(bonk.bounded(), Some(peer.0.ip()));
+    let answer = buttons.app.submit(bonk.bounded(), Some(peer.ip()));
     let response = BonkResponse {
         outcome: answer.outcome.name().to_ascii_lowercase(),
         message: answer.message,
