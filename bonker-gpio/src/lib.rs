@@ -55,12 +55,12 @@ pub use inlets::web::{
     MAX_HOOKS_PER_PEER, MAX_HTTP_CONNECTIONS_PER_PEER, MAX_LISTENERS,
 };
 pub use motion::{
-    Calibration, Choreography, Duty, End, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD,
-    Motion, Move, Percent, SHORTEST_US, Step, Style, Tempo, cut_short, time_on,
+    Calibration, Choreography, Duty, End, LONGEST_US, Limits, LimitsError, MAX_HOLD, Motion, Move,
+    Percent, SHORTEST_US, Step, Style, Tempo, cut_short, time_on,
 };
 pub use net::Access;
 pub use net::auth::Token;
 pub use net::port::{OPEN_DEADLINE, PortLimits};
 pub use net::tls::{Acceptor, TlsFiles};
 pub use server::{Ports, STOP_DEADLINE, ServeError, run};
-pub use servo::{Backend, Servo, ServoError};
+pub use servo::{Backend, Failure, Servo};

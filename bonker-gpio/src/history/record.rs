@@ -37,17 +37,10 @@ impl Record {
             bonk: Arc::new(self.bonk),
             swings: self.swings,
             swung_at: self.at,
-            gesture: gesture(&self.gesture),
+            // One of a later version counts as a bonk.
+            gesture: self.gesture.parse().unwrap_or(Gesture::Bonk),
             coalesced: self.coalesced,
             position,
         }
     }
-}
-
-/// A gesture of a later version counts as a bonk.
-fn gesture(name: &str) -> Gesture {
-    let mut known = Gesture::ALL.into_iter();
-    known
-        .find(|known| known.name() == name)
-        .unwrap_or(Gesture::Bonk)
 }

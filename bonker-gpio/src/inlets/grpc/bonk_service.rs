@@ -67,7 +67,8 @@ impl Service {
     /// With the item's own id, cut to the length of a valid one.
     fn acknowledge(&self, item: Option<BonkItem>, peer: Option<IpAddr>) -> Acknowledgement {
         let id = item.as_ref().map(|item| item.id.clone());
-        let id = cut(id.unwrap_or_default(), MAX_ID_BYTES);
+        let mut id = id.unwrap_or_default();
+        cut(&mut id, MAX_ID_BYTES);
         let answer = self.app.submit(wire::read(item), peer);
         wire::acknowledgement(id, answer)
     }
