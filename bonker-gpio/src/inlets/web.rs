@@ -1,12 +1,12 @@
 //! HTTP/1.1 on `--http-listen`, for people, monitors and Alertmanager. Each route is a file that
 //! has its own limits; `router` composes them.
 
-mod body;
 mod guard;
 mod health;
 mod hook;
 mod metrics;
 mod page;
+mod refusal;
 mod router;
 
 use std::time::Duration;
