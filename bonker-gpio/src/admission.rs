@@ -75,7 +75,7 @@ impl Admission {
     pub(crate) fn restore(&mut self, restored: Restored) {
         for (id, outcome) in restored.answers {
             // An unknown outcome comes from a later version.
-            if let Some(outcome) = Outcome::from_name(&outcome) {
+            if let Ok(outcome) = outcome.parse() {
                 self.memory.insert(id, outcome);
             }
         }

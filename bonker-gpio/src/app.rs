@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use strum::VariantArray as _;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
@@ -57,7 +58,7 @@ struct Inner {
     history: History,
     counters: Counters,
     started: Instant,
-    refused: [Throttle; Outcome::ALL.len()],
+    refused: [Throttle; Outcome::VARIANTS.len()],
     backend: Backend,
     poses: Vec<(Gesture, Vec<Pose>)>,
     booted: watch::Sender<bool>,

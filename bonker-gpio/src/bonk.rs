@@ -99,7 +99,7 @@ pub(crate) enum Malformed {
 
 impl Bonk {
     /// Holds the strings to their bounds.
-    pub(crate) fn bounded(self) -> Result<Self, Malformed> {
+    pub(crate) fn bounded(mut self) -> Result<Self, Malformed> {
         if self.id.is_empty() {
             return Err(Malformed::NoId);
         }
@@ -107,33 +107,32 @@ impl Bonk {
             let bytes = self.id.len();
             return Err(Malformed::LongId { bytes });
         }
-        let text = |field| cut(field, MAX_TEXT_BYTES);
+        for (text, max) in [
+            (&mut self.source, MAX_TEXT_BYTES),
+            (&mut self.node, MAX_TEXT_BYTES),
+            (&mut self.namespace, MAX_TEXT_BYTES),
+            (&mut self.pod, MAX_TEXT_BYTES),
+            (&mut self.container, MAX_TEXT_BYTES),
+            (&mut self.comm, MAX_TEXT_BYTES),
+            (&mut self.summary, MAX_TEXT_BYTES),
+            (&mut self.verdict, MAX_VERDICT_BYTES),
+        ] {
+            cut(text, max);
+        }
+        let labels = self.labels.into_iter().take(MAX_LABELS);
+        self.labels = labels
+            .map(|(mut name, mut value)| {
+                cut(&mut name, MAX_LABEL_BYTES);
+                cut(&mut value, MAX_LABEL_BYTES);
+                (name, value)
+            })
+            .collect();
         let early = self.usage_permille.len().saturating_sub(MAX_SAMPLES);
-        Ok(Self {
-            id: self.id,
-            time: self.time,
-            source: text(self.source),
-            node: text(self.node),
-            namespace: text(self.namespace),
-            pod: text(self.pod),
-            container: text(self.container),
-            comm: text(self.comm),
-            summary: text(self.summary),
-            severity: self.severity,
-            labels: self
-                .labels
-                .into_iter()
-                .take(MAX_LABELS)
-                .map(|(name, value)| (cut(name, MAX_LABEL_BYTES), cut(value, MAX_LABEL_BYTES)))
-                .collect(),
-            usage_permille: self
-                .usage_permille
-                .into_iter()
-                .skip(early)
-                .map(|permille| permille.min(FULL_PERMILLE))
-                .collect(),
-            verdict: cut(self.verdict, MAX_VERDICT_BYTES),
-        })
+        self.usage_permille.drain(..early);
+        for permille in &mut self.usage_permille {
+            *permille = FULL_PERMILLE.min(*permille);
+        }
+        Ok(self)
     }
 
     /// `namespace/pod/container`, without what is not known.

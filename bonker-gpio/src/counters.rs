@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use strum::VariantArray as _;
 
 use crate::motion::Gesture;
 
@@ -72,7 +73,7 @@ pub(crate) fn add<const N: usize>(
 impl Default for SwingCounters {
     fn default() -> Self {
         let bonks = Family::default();
-        for gesture in Gesture::ALL {
+        for &gesture in Gesture::VARIANTS {
             for source in SOURCES {
                 add(&bonks, &swing_labels(gesture, source), 0);
             }

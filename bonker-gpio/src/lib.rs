@@ -51,18 +51,18 @@ pub use bonk::{MAX_ID_BYTES, MAX_TEXT_BYTES, Severity};
 pub use counters::FollowCounters;
 pub use history::{History, SWINGS_IN_MEMORY};
 pub use inlets::follow::Follow;
-pub use inlets::grpc::{MAX_WATCHERS, PREFACE_DEADLINE};
+pub use inlets::grpc::MAX_WATCHERS;
 pub use inlets::web::{
     BODY_DEADLINE, HEAD_DEADLINE, MAX_ALERTS, MAX_HEAD_BYTES, MAX_HOOK_BYTES, MAX_HOOKS,
     MAX_HOOKS_PER_PEER, MAX_HTTP_CONNECTIONS_PER_PEER, MAX_LISTENERS,
 };
 pub use motion::{
-    Calibration, Choreography, Duty, End, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD,
-    Motion, Move, Percent, SHORTEST_US, Step, Style, Tempo, cut_short, time_on,
+    Calibration, Choreography, Duty, End, LONGEST_US, Limits, LimitsError, MAX_HOLD, Motion, Move,
+    Percent, SHORTEST_US, Step, Style, Tempo, cut_short, time_on,
 };
 pub use net::Access;
 pub use net::auth::Token;
-pub use net::port::PortLimits;
-pub use net::tls::{Acceptor, HANDSHAKE_DEADLINE, TlsFiles};
+pub use net::port::{OPEN_DEADLINE, PortLimits};
+pub use net::tls::{Acceptor, TlsFiles};
 pub use server::{Ports, STOP_DEADLINE, ServeError, run};
-pub use servo::{Backend, Servo, ServoError};
+pub use servo::{Backend, Failure, Servo};

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use strum::VariantArray as _;
 
 use crate::admission::Outcome;
 use crate::app::App;
@@ -39,7 +40,7 @@ fn registry(app: &App) -> Registry {
         counters.swings.pulses.clone(),
     );
     let requests: Family<Labels<1>, Counter> = Family::default();
-    for outcome in Outcome::ALL {
+    for &outcome in Outcome::VARIANTS {
         let name = outcome.name().to_ascii_lowercase();
         add(&requests, &[("outcome", name)], status.tally.count(outcome));
     }

@@ -11,9 +11,8 @@ pub use duty::{Duty, Percent};
 pub(crate) use gesture::Gesture;
 use gesture::Stop;
 pub use gesture::{End, Style};
-pub use limits::{
-    Calibration, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step,
-};
+pub(crate) use limits::FRAME_US;
+pub use limits::{Calibration, LONGEST_US, Limits, LimitsError, MAX_HOLD, SHORTEST_US, Step};
 
 /// No servo follows a shorter one.
 const MIN_HOLD: Duration = Duration::from_millis(1);
@@ -194,7 +193,7 @@ pub fn time_on(moves: &[Move]) -> Duration {
 impl Choreography {
     fn moves(&self, gesture: Gesture, from: End) -> Vec<Move> {
         let strike = self.tempo.strike.min(MAX_HOLD);
-        let beats = gesture.spec().beats.iter();
+        let beats = gesture.beats().iter();
         let mut moves: Vec<Move> = beats
             .map(|(stop, percent)| self.pulse(self.stop_us(*stop), strike * *percent / 100))
             .collect();

@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -14,7 +15,6 @@ use crate::app::App;
 use crate::arm::Arm;
 use crate::inlets::{grpc, web};
 use crate::net::Access;
-use crate::net::limits::TotalLimit;
 use crate::net::port::Port;
 
 /// For all of stopping: the swing, the way to rest, and closing connections.
@@ -23,8 +23,8 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// The part of [`STOP_DEADLINE`] for closing connections: thousands take their time.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// If no connection closes for so long, the rest are dropped.
-const CLOSE_PAUSE: Duration = Duration::from_millis(250);
+/// The part of [`STOP_DEADLINE`] that is left when the arm is given up.
+const REST_MARGIN: Duration = Duration::from_millis(250);
 
 /// The part of [`STOP_DEADLINE`] for the history and the end of the process.
 const EXIT: Duration = Duration::from_millis(150);
@@ -43,15 +43,10 @@ pub enum ServeError {
     Address(#[source] std::io::Error),
     #[error("cannot describe bonk.v1 for reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    #[error("the gRPC server on {address} failed")]
-    Transport {
-        address: SocketAddr,
-        source: tonic::transport::Error,
-    },
     #[error("the arm's task ended unasked; the servo may not be at rest")]
     Arm,
-    #[error("the HTTP server's task ended unasked")]
-    Web,
+    #[error("a server's task ended unasked")]
+    Server,
 }
 
 /// Serves on `ports` until `shutdown` resolves, then stops within [`STOP_DEADLINE`].
@@ -68,31 +63,33 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let Ports { grpc, http, access } = ports;
-    let port = Port::new("connections", grpc, access.grpc.clone(), access.limits)
+    let grpc = Port::new("connections", grpc, access.grpc.clone(), access.limits)
         .map_err(ServeError::Address)?;
-    let address = port.address();
-    let http = http.map(|http| web::port(http, access.http.clone()));
-    let http = http.transpose().map_err(ServeError::Address)?;
-    let connections = port.limit();
+    let http = http
+        .map(|http| Port::new("HTTP connections", http, access.http.clone(), web::LIMITS))
+        .transpose()
+        .map_err(ServeError::Address)?;
+    let address = grpc.address();
     let closing = CancellationToken::new();
-    let (health, serving) = grpc::serve(&app, port, &access, closing.clone())
+    let (health, bonk) = grpc::start(&app, &access, closing.clone())
         .await
         .map_err(ServeError::Reflection)?;
-    let mut serving = pin!(serving);
+    let mut serving = JoinSet::new();
+    serving.spawn(grpc.serve(bonk, app.stopping().clone(), closing.clone()));
+    if let Some(http) = http {
+        let pages = web::start(&app, &access);
+        serving.spawn(http.serve(pages, app.stopping().clone(), closing.clone()));
+    }
     let mut arm = tokio::spawn(arm.run());
-    let mut web = web::start(&app, http, access);
     let life = async {
         app.booted().await;
         health.set_serving().await;
         ready(address);
         std::future::pending::<Infallible>().await
     };
-    let failed = |source| ServeError::Transport { address, source };
-    let (mut served_out, mut arm_ended) = (false, false);
-    let mut result = tokio::select! {
-        served = &mut serving => { served_out = true; served.map_err(failed) }
-        _ = &mut arm => { arm_ended = true; Err(ServeError::Arm) }
-        () = web.ended() => Err(ServeError::Web),
+    let result = tokio::select! {
+        _ = serving.join_next() => Err(ServeError::Server),
+        _ = &mut arm => Err(ServeError::Arm),
         never = life => match never {},
         () = shutdown => Ok(()),
     };
@@ -102,62 +99,20 @@ pub async fn run(
     health.set_not_serving().await;
     app.stop();
     let rest = async {
-        if !arm_ended && timeout_at(deadline - CLOSE_PAUSE, &mut arm).await.is_err() {
+        if !arm.is_finished() && timeout_at(deadline - REST_MARGIN, &mut arm).await.is_err() {
             warn!("the arm did not get to rest in time; its pulses end with the process");
             arm.abort();
         }
     };
     let mut rest = pin!(rest);
-    let mut rested = false;
-    // The transport is driven meanwhile, so that items still get their answers.
-    tokio::select! {
-        served = &mut serving, if !served_out => {
-            served_out = true;
-            result = result.and(served.map_err(failed));
-        }
-        () = &mut rest => rested = true,
-        () = sleep_until(deadline - CLOSE_TIME) => (),
-    }
+    // Meanwhile items still get their answers.
+    let rested = timeout_at(deadline - CLOSE_TIME, &mut rest).await.is_ok();
     closing.cancel();
-    let last = deadline - EXIT;
-    let closed = async {
-        if served_out {
-            return Ok(());
-        }
-        let Some(served) = drain(serving, &connections, last).await else {
-            info!("some connections are still open and are dropped");
-            return Ok(());
-        };
-        served.map_err(failed)
-    };
-    let (drained, ()) = tokio::join!(closed, async {
+    let closed = async { while serving.join_next().await.is_some() {} };
+    let (_, ()) = tokio::join!(timeout_at(deadline - EXIT, closed), async {
         if !rested {
             rest.await;
         }
     });
-    result = result.and(drained);
-    let last = last.min(Instant::now() + CLOSE_PAUSE);
-    if web.is_running() && timeout_at(last, web.ended()).await.is_err() {
-        info!("some HTTP connections are still open and are dropped");
-    }
     result
-}
-
-/// Drives `serving` as long as one of its `connections` closes now and then, but not for
-/// longer than `until`; `None` if it did not end.
-async fn drain<T>(
-    mut serving: Pin<&mut impl Future<Output = T>>,
-    connections: &TotalLimit,
-    until: Instant,
-) -> Option<T> {
-    loop {
-        let open = connections.in_use();
-        let pause = until.min(Instant::now() + CLOSE_PAUSE);
-        if let Ok(served) = timeout_at(pause, &mut serving).await {
-            return Some(served);
-        }
-        if pause == until || connections.in_use() == open {
-            return None;
-        }
-    }
 }

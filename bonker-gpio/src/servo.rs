@@ -14,6 +14,9 @@ use std::error::Error;
 
 use crate::motion::Step;
 
+/// Why a backend did not carry out an order.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
 pub use backends::Backend;
 pub(crate) use backends::{Choice, Hardware, Picked, PwmSelection, Screen, pick};
 pub(crate) use thread::{ServoThread, WATCHDOG};
@@ -21,10 +24,10 @@ pub(crate) use thread::{ServoThread, WATCHDOG};
 /// Calls may block for some tens of milliseconds.
 pub trait Servo: Send + 'static {
     /// Starts to send `step`'s pulse every frame and returns; the caller waits out the hold.
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError>;
+    fn drive(&mut self, step: &Step) -> Result<(), Failure>;
 
     /// Stops the pulses between two of them, so that the servo neither jerks nor draws current.
-    fn detach(&mut self) -> Result<(), ServoError>;
+    fn detach(&mut self) -> Result<(), Failure>;
 
     /// The file or device that it drives, for people.
     fn place(&self) -> Option<String> {
@@ -33,12 +36,12 @@ pub trait Servo: Send + 'static {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ServoError {
+pub(crate) enum ServoError {
     #[error("the servo did not {attempt}")]
     Backend {
         /// Completes "the servo did not …".
         attempt: String,
-        source: Box<dyn Error + Send + Sync>,
+        source: Failure,
     },
     #[error("the servo's backend panicked when ordered to {attempt}")]
     Panicked {

@@ -50,10 +50,9 @@ pub(crate) fn redraw(drawn: usize, lines: &[impl AsRef<str>]) -> String {
     picture
 }
 
-/// `text`, cut to at most `max` bytes between two characters.
-pub(crate) fn cut(mut text: String, max: usize) -> String {
+/// Cuts `text` to at most `max` bytes between two characters.
+pub(crate) fn cut(text: &mut String, max: usize) {
     text.truncate(text.floor_char_boundary(max));
-    text
 }
 
 #[cfg(test)]
@@ -71,8 +70,10 @@ mod tests {
 
     #[test]
     fn a_cut_keeps_characters_whole() {
-        assert_eq!(cut("aüb".to_owned(), 2), "a");
-        assert_eq!(cut("aüb".to_owned(), 3), "aü");
-        assert_eq!(cut("aüb".to_owned(), 64), "aüb");
+        for (max, wanted) in [(2, "a"), (3, "aü"), (64, "aüb")] {
+            let mut text = "aüb".to_owned();
+            cut(&mut text, max);
+            assert_eq!(text, wanted);
+        }
     }
 }

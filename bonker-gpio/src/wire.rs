@@ -80,17 +80,9 @@ pub(crate) fn acknowledgement(id: String, answer: Answer) -> Acknowledgement {
     }
 }
 
+/// Its namesake, as `OUTCOME_RATE_LIMITED`.
 fn outcome(outcome: Outcome) -> wire::Outcome {
-    match outcome {
-        Outcome::Accepted => wire::Outcome::Accepted,
-        Outcome::Coalesced => wire::Outcome::Coalesced,
-        Outcome::Duplicate => wire::Outcome::Duplicate,
-        Outcome::RateLimited => wire::Outcome::RateLimited,
-        Outcome::Quiet => wire::Outcome::Quiet,
-        Outcome::Expired => wire::Outcome::Expired,
-        Outcome::Full => wire::Outcome::Full,
-        Outcome::Rejected => wire::Outcome::Rejected,
-    }
+    wire::Outcome::from_str_name(&format!("OUTCOME_{}", outcome.name())).unwrap_or_default()
 }
 
 /// For a watcher that missed `missed` swings before it.
@@ -114,9 +106,8 @@ fn gesture(gesture: Gesture) -> wire::Gesture {
 
 /// `None` for a gesture of a later version.
 pub(crate) fn known_gesture(made: wire::Gesture) -> Option<Gesture> {
-    Gesture::ALL
-        .into_iter()
-        .find(|known| gesture(*known) == made)
+    let name = made.as_str_name().strip_prefix("GESTURE_")?;
+    name.to_ascii_lowercase().replace('_', "-").parse().ok()
 }
 
 pub(crate) fn wire_position(position: &Position) -> wire::Position {
@@ -144,7 +135,10 @@ pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{bonk, gesture, item, known_gesture, timestamp, wire_time};
+    use strum::VariantArray as _;
+
+    use super::{bonk, gesture, item, known_gesture, outcome, timestamp, wire_time};
+    use crate::admission::Outcome;
     use crate::bonk::{Bonk, Severity};
     use crate::motion::Gesture;
 
@@ -172,10 +166,18 @@ mod tests {
 
     #[test]
     fn every_gesture_survives_the_wire() {
-        for made in Gesture::ALL {
+        for &made in Gesture::VARIANTS {
             assert_eq!(known_gesture(gesture(made)), Some(made), "{made:?}");
         }
         assert_eq!(known_gesture(proto::bonk::Gesture::Unspecified), None);
+    }
+
+    #[test]
+    fn every_outcome_has_its_namesake_on_the_wire() {
+        for &made in Outcome::VARIANTS {
+            let name = outcome(made).as_str_name();
+            assert_eq!(name.strip_prefix("OUTCOME_"), Some(made.name()));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod common;
 
 use std::time::Duration;
 
-use bonker_gpio::{MAX_WATCHERS, PREFACE_DEADLINE};
+use bonker_gpio::{MAX_WATCHERS, OPEN_DEADLINE};
 use common::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, Server, access, servo, within};
 use proto::bonk::{GetStatusRequest, WatchBonksRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,7 +69,7 @@ async fn a_peer_that_sends_no_preface_is_disconnected() {
         // An end or a reset, depending on what of the words was read.
         let _ = within(peer.read_to_end(&mut heard)).await;
         let took = begun.elapsed();
-        assert!(took < PREFACE_DEADLINE + Duration::from_secs(1), "{took:?}");
+        assert!(took < OPEN_DEADLINE + Duration::from_secs(1), "{took:?}");
     }
 }
 

@@ -10,8 +10,8 @@
 use std::time::{Duration, Instant};
 
 use bonker_gpio::{
-    Calibration, Choreography, End, FRAME_US, LONGEST_US, Limits, LimitsError, MAX_HOLD, Motion,
-    Move, Percent, SHORTEST_US, STOP_DEADLINE, Severity, Style, Tempo, cut_short,
+    Calibration, Choreography, End, LONGEST_US, Limits, LimitsError, MAX_HOLD, Motion, Move,
+    Percent, SHORTEST_US, STOP_DEADLINE, Severity, Style, Tempo, cut_short,
 };
 use proptest::prelude::*;
 
@@ -204,8 +204,6 @@ fn a_refusal_says_what_is_wrong() {
         max_us: 2000,
     };
     check(2000, 2000, 2000, 2000, empty);
-    let frame = LimitsError::Frame { max_us: FRAME_US };
-    check(1000, FRAME_US, 1000, 2000, frame);
     let beyond = |what, pulse_us| LimitsError::Beyond { what, pulse_us };
     check(499, 2000, 1000, 2000, beyond("min", 499));
     check(1000, 2501, 1000, 2000, beyond("max", 2501));

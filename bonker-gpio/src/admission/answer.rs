@@ -1,6 +1,20 @@
 //! The answers to items, and their counts.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+use strum::VariantArray;
+
+/// Under its name of `bonk.v1.Outcome`, as in `ACCEPTED`.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Outcome {
     Accepted,
     /// Added to another item of the same container, which waits or has just swung.
@@ -27,7 +41,7 @@ pub(crate) struct Answer {
 /// Answers given since the start, by outcome, and what became of items that waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    answers: [u64; Outcome::ALL.len()],
+    answers: [u64; Outcome::VARIANTS.len()],
     /// Items that were queued and got too old before their turn came.
     pub expired_waiting: u64,
     /// Items that were queued and whose turn came in quiet hours or a snooze.
@@ -37,34 +51,8 @@ pub struct Tally {
 // === impl Outcome ===
 
 impl Outcome {
-    pub const ALL: [Self; 8] = [
-        Self::Accepted,
-        Self::Coalesced,
-        Self::Duplicate,
-        Self::RateLimited,
-        Self::Quiet,
-        Self::Expired,
-        Self::Full,
-        Self::Rejected,
-    ];
-
-    /// As in `ACCEPTED`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "ACCEPTED",
-            Self::Coalesced => "COALESCED",
-            Self::Duplicate => "DUPLICATE",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::Quiet => "QUIET",
-            Self::Expired => "EXPIRED",
-            Self::Full => "FULL",
-            Self::Rejected => "REJECTED",
-        }
-    }
-
-    /// The outcome of that [`Outcome::name`].
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name)
+        self.into()
     }
 
     /// The id gets DUPLICATE from now on; after any other outcome it may be sent again.

@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command};
+use service::escape::truncate;
 use toml::{Table, Value};
 
 use crate::files::read_text_bounded;
-use crate::text::{cut, escape, escape_path};
+use crate::text::{escape, escape_path};
 
 /// The largest file that is read, in bytes.
 pub(crate) const MAX_BYTES: u64 = 64 * 1024;
@@ -159,7 +160,7 @@ fn check_value(arg: &Arg, texts: &[String]) -> Result<(), String> {
 fn escape_lines(why: &toml::de::Error) -> String {
     let text = why.to_string();
     let lines = text.trim_end().lines();
-    let lines = lines.map(|line| escape(&cut(line.to_owned(), MAX_QUOTED)));
+    let lines = lines.map(|line| escape(truncate(line, MAX_QUOTED)));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -12,7 +12,7 @@ use crate::history::History;
 use crate::motion::{
     Calibration, Choreography, End, Gesture, Limits, MAX_HOLD, Motion, Step, Style, Tempo,
 };
-use crate::servo::{Backend, Servo, ServoError};
+use crate::servo::{Backend, Failure, Servo};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Move {
@@ -31,11 +31,11 @@ const BONK: [Move; 3] = [Move::Drive(2000), Move::Drive(1000), Move::Detach];
 /// Records its orders, and then does `trouble`.
 struct Recorder {
     moves: Arc<Mutex<Vec<Move>>>,
-    trouble: fn(Move, usize) -> Result<(), ServoError>,
+    trouble: fn(Move, usize) -> Result<(), Failure>,
 }
 
 impl Recorder {
-    fn record(&mut self, made: Move) -> Result<(), ServoError> {
+    fn record(&mut self, made: Move) -> Result<(), Failure> {
         let count = {
             let mut moves = self.moves.lock().unwrap();
             moves.push(made);
@@ -46,11 +46,11 @@ impl Recorder {
 }
 
 impl Servo for Recorder {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         self.record(Move::Drive(step.pulse_us))
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
+    fn detach(&mut self) -> Result<(), Failure> {
         self.record(Move::Detach)
     }
 }
@@ -82,11 +82,11 @@ fn app(motion: &Motion) -> App {
     App::new(Settings::default(), History::in_memory(), backend, motion)
 }
 
-fn start(trouble: fn(Move, usize) -> Result<(), ServoError>) -> Running {
+fn start(trouble: fn(Move, usize) -> Result<(), Failure>) -> Running {
     start_with(plan(), trouble)
 }
 
-fn start_with(plan: Choreography, trouble: fn(Move, usize) -> Result<(), ServoError>) -> Running {
+fn start_with(plan: Choreography, trouble: fn(Move, usize) -> Result<(), Failure>) -> Running {
     let moves = Arc::default();
     let servo = Recorder {
         moves: Arc::clone(&moves),
@@ -134,11 +134,8 @@ async fn within<T>(wait: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), wait).await.unwrap()
 }
 
-fn broken(attempt: &str) -> Result<(), ServoError> {
-    Err(ServoError::Backend {
-        attempt: attempt.to_owned(),
-        source: "the wire came off".into(),
-    })
+fn broken() -> Result<(), Failure> {
+    Err("the wire came off".into())
 }
 
 #[tokio::test]
@@ -171,7 +168,7 @@ async fn each_step_is_held() {
 #[tokio::test]
 async fn a_failed_strike_is_counted_and_the_arm_goes_on() {
     let running = start(|made, count| match (made, count) {
-        (Move::Drive(2000), 9) => broken("move"),
+        (Move::Drive(2000), 9) => broken(),
         _ => Ok(()),
     });
     running.booted().await;
@@ -204,7 +201,7 @@ async fn a_panic_in_the_backend_costs_one_swing() {
 #[tokio::test]
 async fn a_swing_that_cannot_detach_counts_as_both_swung_and_failed() {
     let running = start(|made, count| match (made, count) {
-        (Move::Detach, 11) => broken("detach"),
+        (Move::Detach, 11) => broken(),
         _ => Ok(()),
     });
     running.booted().await;

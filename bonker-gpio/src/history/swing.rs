@@ -56,8 +56,7 @@ mod by_name {
     /// A gesture of a later version counts as a bonk.
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Gesture, D::Error> {
         let name = String::deserialize(from)?;
-        let known = Gesture::ALL.into_iter().find(|made| made.name() == name);
-        Ok(known.unwrap_or(Gesture::Bonk))
+        Ok(name.parse().unwrap_or(Gesture::Bonk))
     }
 }
 

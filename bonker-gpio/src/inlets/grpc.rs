@@ -1,25 +1,30 @@
 //! `bonk.v1`, health and reflection over gRPC.
 
 mod bonk_service;
-mod connections;
 mod health;
 mod token_check;
 mod watcher;
 
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
 use proto::bonk::bonk_service_server::BonkServiceServer;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Server;
+use tonic::{Status, TimeoutExpired};
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::app::App;
 use crate::net::Access;
-use crate::net::port::Port;
+use crate::net::port::Protocol;
 pub use bonk_service::MAX_WATCHERS;
 use bonk_service::Service;
-pub use connections::PREFACE_DEADLINE;
 pub(crate) use health::Health;
 use token_check::TokenCheck;
 
@@ -35,48 +40,47 @@ const WINDOW_BYTES: u32 = 65_535;
 /// A token, and what gRPC and proxies add.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// `PRI * HTTP/2.0` and so on, RFC 9113, section 3.4. The transport checks the text.
+const PREFACE_BYTES: usize = 24;
+
 /// For an answer, or a stream's first headers.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Serves on `port` until the app stops; open streams of bonks end with `closing`. Health is
-/// `NOT_SERVING` until the caller changes it.
-pub(crate) async fn serve(
+/// The services, and their health, which is `NOT_SERVING` until the caller changes it. Open streams
+/// of bonks end with `closing`.
+pub(crate) async fn start(
     app: &App,
-    port: Port,
     access: &Access,
     closing: CancellationToken,
-) -> Result<
-    (
-        Health,
-        impl Future<Output = Result<(), tonic::transport::Error>> + use<>,
-    ),
-    tonic_reflection::server::Error,
-> {
+) -> Result<(Health, Protocol), tonic_reflection::server::Error> {
     let (health, health_service) = Health::new().await;
     let service = Service::new(app.clone(), access, closing);
     let bonk = BonkServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let check = TokenCheck::new(access.token.clone());
-    let serving = transport()
-        .add_service(InterceptedService::new(bonk, check.clone()))
+    let routes = Routes::new(InterceptedService::new(bonk, check.clone()))
         // Probes have no token.
         .add_service(health_service)
-        .add_service(InterceptedService::new(reflection()?, check))
-        .serve_with_incoming_shutdown(
-            connections::accept(port),
-            app.stopping().clone().cancelled_owned(),
-        );
-    Ok((health, serving))
-}
-
-fn transport() -> Server {
-    Server::builder()
+        .add_service(InterceptedService::new(reflection()?, check));
+    let mut http = Builder::new(TokioExecutor::new()).http2_only();
+    http.http2()
+        .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .timeout(CALL_DEADLINE)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .max_header_list_size(MAX_HEADER_BYTES);
+    let protocol = Protocol {
+        http,
+        preface: PREFACE_BYTES,
+        routes: routes.into_axum_router().layer(from_fn(answer_in_time)),
+    };
+    Ok((health, protocol))
+}
+
+async fn answer_in_time(request: Request, next: Next) -> Response {
+    let answer = timeout(CALL_DEADLINE, next.run(request)).await;
+    answer.unwrap_or_else(|_| Status::from_error(TimeoutExpired(()).into()).into_http())
 }
 
 fn reflection()

@@ -4,31 +4,33 @@ use clap::ValueEnum as _;
 
 use crate::bonk::Severity;
 
-/// One motion of the hammer. A new one is a variant, an entry in [`Gesture::ALL`], an arm of
-/// `spec`, and a value of `bonk.v1.Gesture`; [`Style`] picks it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One motion of the hammer, under its name in metrics, in the history and in logs. A new one is a
+/// variant, its beats, and its namesake in `bonk.v1.Gesture`; [`Style`] picks it.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Gesture {
     Nudge,
     DoubleNudge,
     Bonk,
     Frenzy,
+    /// Goes to the other end and stays there, as the original toy did.
     Toggle,
 }
 
-pub(super) struct Spec {
-    /// In metrics, in the history and in logs.
-    name: &'static str,
-    /// Where the hammer goes, and how much of a strike's hold it stays there, in percent. After
-    /// them it goes to its end.
-    pub(super) beats: &'static [(Stop, u32)],
-    /// How often the hammer comes down.
-    blows: usize,
-    /// It ends at the other end, and stays there.
-    toggles: bool,
-}
-
-/// A place of the hammer.
-#[derive(Clone, Copy)]
+/// A place of the hammer, the higher first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stop {
     Rest,
     /// Part of the way.
@@ -61,49 +63,39 @@ pub enum Style {
 // === impl Gesture ===
 
 impl Gesture {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Nudge,
-        Self::DoubleNudge,
-        Self::Bonk,
-        Self::Frenzy,
-        Self::Toggle,
-    ];
-
-    pub(super) const fn spec(self) -> Spec {
+    /// Where the hammer goes, and how much of a strike's hold it stays there, in percent. After
+    /// them it goes to its end.
+    pub(super) fn beats(self) -> &'static [(Stop, u32)] {
         use Stop::{Nudge, Rest, Strike};
-        let (name, beats, blows): (_, &[_], _) = match self {
-            Self::Nudge => ("nudge", &[(Nudge, 100)], 1),
-            Self::DoubleNudge => {
-                let beats = &[(Nudge, 100), (Rest, 100), (Nudge, 100)];
-                ("double-nudge", beats, 2)
-            }
-            Self::Bonk => ("bonk", &[(Strike, 100)], 1),
+        match self {
+            Self::Nudge => &[(Nudge, 100)],
+            Self::DoubleNudge => &[(Nudge, 100), (Rest, 100), (Nudge, 100)],
+            Self::Bonk => &[(Strike, 100)],
             // Without coming to rest between the strikes.
-            Self::Frenzy => ("frenzy", [[(Strike, 60), (Nudge, 60)]; 4].as_flattened(), 4),
-            // As the original toy did.
-            Self::Toggle => ("toggle", &[], 1),
-        };
-        Spec {
-            name,
-            beats,
-            blows,
-            toggles: matches!(self, Self::Toggle),
+            Self::Frenzy => const { [[(Strike, 60), (Nudge, 60)]; 4].as_flattened() },
+            Self::Toggle => &[],
         }
     }
 
     pub(crate) fn name(self) -> &'static str {
-        self.spec().name
+        self.into()
     }
 
-    /// How often the hammer comes down.
+    /// How often the hammer comes down, if it begins at rest.
     pub(crate) fn blows(self) -> usize {
-        self.spec().blows
+        let end = match self.end(End::Rest) {
+            End::Rest => Stop::Rest,
+            End::Strike => Stop::Strike,
+        };
+        let stops = self.beats().iter().map(|(stop, _)| *stop).chain([end]);
+        let places = [Stop::Rest].into_iter().chain(stops.clone());
+        places.zip(stops).filter(|(from, to)| to > from).count()
     }
 
     /// Where the hammer is after it, if it was at `from`.
     pub(super) fn end(self, from: End) -> End {
-        match (self.spec().toggles, from) {
-            (true, End::Rest) => End::Strike,
+        match (self, from) {
+            (Self::Toggle, End::Rest) => End::Strike,
             _ => End::Rest,
         }
     }

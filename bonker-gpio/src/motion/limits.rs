@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A servo's frame in µs: one pulse is sent every 20 ms, so a pulse has to be shorter.
-pub const FRAME_US: u16 = 20_000;
+/// A servo's frame in µs: one pulse is sent every 20 ms.
+pub(crate) const FRAME_US: u16 = 20_000;
 
 /// The shortest pulse that any hobby servo is made for, in µs; beyond it most hit their stop.
 pub const SHORTEST_US: u16 = 500;
@@ -54,11 +54,6 @@ pub enum LimitsError {
          and --max-us; where the hammer turns the other way, swap --rest-us and --strike-us"
     )]
     Empty { min_us: u16, max_us: u16 },
-    #[error(
-        "the longest pulse ({max_us} µs) must be below the frame of {FRAME_US} µs: --max-us is \
-         in µs, and 2000 is usual"
-    )]
-    Frame { max_us: u16 },
     #[error(
         "a pulse of {pulse_us} µs (--{what}-us) would drive a servo against its stop: keep within \
          {SHORTEST_US} to {LONGEST_US} µs"
@@ -136,9 +131,6 @@ impl TryFrom<Calibration> for Limits {
         } = wanted;
         if min_us >= max_us {
             return Err(LimitsError::Empty { min_us, max_us });
-        }
-        if max_us >= FRAME_US {
-            return Err(LimitsError::Frame { max_us });
         }
         for (what, pulse_us) in [("min", min_us), ("max", max_us)] {
             if !(SHORTEST_US..=LONGEST_US).contains(&pulse_us) {

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use strum::VariantArray as _;
+
 use super::{
     Calibration, Choreography, DutyError, End, Gesture, Limits, Motion, Move, Percent, Style, Tempo,
 };
@@ -47,7 +49,7 @@ fn each_gesture_is_its_moves() {
 
 #[test]
 fn the_hammer_goes_down_once_for_each_blow() {
-    for gesture in Gesture::ALL {
+    for &gesture in Gesture::VARIANTS {
         let (mut place, mut blows) = (0.0, 0);
         for pose in plan(1000, 2000).poses(gesture) {
             blows += usize::from(pose.place > place);

@@ -1,23 +1,37 @@
-//! A TCP port: its connections are limited in all and for each peer, probed by the kernel, and in
-//! TLS if it is configured.
+//! A TCP port that serves HTTP: its connections are limited in all and for each peer, probed by
+//! the kernel, and in TLS if it is configured. Each has a task of its own, so that none waits for
+//! the handshake of another.
 
-use std::io::{self, IoSlice};
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
 use clap::builder::RangedU64ValueParser;
 use futures::StreamExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use service::error_chain::chain;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpListener;
-use tokio::time::{Sleep, sleep};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
-use tracing::warn;
+use tower::ServiceExt as _;
+use tracing::{debug, info, warn};
 
 use super::limits::{PeerLimit, PeerPermit, Permit, Throttle, TotalLimit};
-use super::tls::{Acceptor, Stream};
+use super::tls::Acceptor;
+
+/// For the TLS handshake and the preface of HTTP/2. After them a client of gRPC may be silent for
+/// ever.
+pub const OPEN_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Keepalive: a peer that vanished is disconnected after the idle time and three unanswered
 /// probes. The kernel sends them; unlike HTTP/2's pings they wake neither this process nor the
@@ -28,6 +42,9 @@ const PROBES: u32 = 3;
 
 /// Accepting usually fails for want of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
+
+/// If no connection closes for so long, the rest are dropped.
+const CLOSE_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct PortLimits {
@@ -53,18 +70,19 @@ pub(crate) struct Port {
     failed: Throttle,
 }
 
-pub(crate) struct Connection {
-    stream: Stream,
-    local: SocketAddr,
+struct Connection {
+    tcp: TcpStream,
     peer: SocketAddr,
-    expected: Option<Expected>,
     _permits: (Permit, PeerPermit),
 }
 
-/// Bytes that the peer has to send by a deadline.
-struct Expected {
-    missing: usize,
-    deadline: Pin<Box<Sleep>>,
+/// What a port speaks. Requests have the extension [`ConnectInfo`], the address of the peer.
+#[derive(Clone)]
+pub(crate) struct Protocol {
+    pub(crate) http: Builder<TokioExecutor>,
+    /// Bytes that a client sends first, in time, whatever the protocol makes of them.
+    pub(crate) preface: usize,
+    pub(crate) routes: Router,
 }
 
 // === impl PortLimits ===
@@ -109,14 +127,40 @@ impl Port {
         self.address
     }
 
-    /// The limit of its connections.
-    pub(crate) fn limit(&self) -> TotalLimit {
-        self.connections.clone()
+    /// Serves until `stopping`. Answers that are under way then are finished until `closing`, and
+    /// after it as long as a connection closes now and then.
+    pub(crate) async fn serve(
+        mut self,
+        protocol: Protocol,
+        stopping: CancellationToken,
+        closing: CancellationToken,
+    ) {
+        let mut open = JoinSet::new();
+        loop {
+            let connection = tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                Some(_) = open.join_next() => continue,
+                connection = self.accept() => connection,
+            };
+            let acceptor = self.acceptor.clone();
+            open.spawn(connection.serve(acceptor, protocol.clone(), stopping.clone()));
+        }
+        drop(self);
+        let all_closed = async { while open.join_next().await.is_some() {} };
+        closing.run_until_cancelled(all_closed).await;
+        while let Ok(Some(_)) = timeout(CLOSE_PAUSE, open.join_next()).await {}
+        if !open.is_empty() {
+            let connections = open.len();
+            info!(
+                connections,
+                "some connections are still open and are dropped"
+            );
+        }
     }
 
-    /// Waits for a permit and a connection. The connection's TLS handshake is driven by its
-    /// reads and writes.
-    pub(crate) async fn accept(&mut self) -> Connection {
+    /// Waits for a permit and a connection.
+    async fn accept(&mut self) -> Connection {
         let permit = self.connections.acquire().await;
         loop {
             let tcp = match self.incoming.next().await {
@@ -135,10 +179,8 @@ impl Port {
             let Ok(peer) = tcp.peer_addr() else { continue };
             if let Some(peer_permit) = self.peers.try_acquire(peer.ip()) {
                 return Connection {
-                    stream: self.acceptor.accept(tcp, peer),
-                    local: self.address,
+                    tcp,
                     peer,
-                    expected: None,
                     _permits: (permit, peer_permit),
                 };
             }
@@ -149,88 +191,42 @@ impl Port {
 // === impl Connection ===
 
 impl Connection {
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.local
-    }
-
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// Reads fail if the peer does not send `bytes` bytes within `time`, TLS handshake included.
-    pub(crate) fn expect(mut self, bytes: usize, time: Duration) -> Self {
-        self.expected = Some(Expected {
-            missing: bytes,
-            deadline: Box::pin(sleep(time)),
-        });
-        self
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    async fn serve(self, acceptor: Acceptor, protocol: Protocol, stopping: CancellationToken) {
         let Self {
-            stream, expected, ..
-        } = &mut *self;
-        let before = buf.filled().len();
-        let read = match stream.poll_open(cx) {
-            Poll::Ready(Ok(open)) => Pin::new(open).poll_read(cx, buf),
-            Poll::Ready(Err(why)) => Poll::Ready(Err(why)),
-            Poll::Pending => Poll::Pending,
+            tcp,
+            peer,
+            _permits,
+        } = self;
+        let mut preface = vec![0; protocol.preface];
+        let open = async {
+            let deadline = Instant::now() + OPEN_DEADLINE;
+            let mut stream = acceptor.open(tcp, peer, deadline).await?;
+            let read = timeout_at(deadline, stream.read_exact(&mut preface)).await;
+            read.ok()?.ok().map(|_| stream)
         };
-        let Some(waiting) = expected else { return read };
-        // First, so that a peer that sends a byte now and then does not put the deadline off.
-        if waiting.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        ready!(read)?;
-        let more = buf.filled().len().saturating_sub(before);
-        waiting.missing = waiting.missing.saturating_sub(more);
-        if waiting.missing == 0 {
-            *expected = None;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(ready!(self.stream.poll_open(cx))?).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(ready!(self.stream.poll_open(cx))?).poll_write_vectored(cx, bufs)
-    }
-
-    /// Plaintext and TLS are.
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    /// During the handshake nothing was written that could be flushed.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.stream.open() {
-            Some(open) => Pin::new(open).poll_flush(cx),
-            None => Poll::Ready(Ok(())),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.stream.open() {
-            Some(open) => Pin::new(open).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
+        let Some(Some(stream)) = stopping.run_until_cancelled(open).await else {
+            return;
+        };
+        let (read, write) = tokio::io::split(stream);
+        let stream = tokio::io::join(Cursor::new(preface).chain(read), write);
+        let routes = protocol.routes;
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.clone().oneshot(request.map(Body::new))
+        });
+        let http = protocol
+            .http
+            .serve_connection(TokioIo::new(stream), service);
+        let mut http = pin!(http);
+        let ended = tokio::select! {
+            ended = &mut http => ended,
+            () = stopping.cancelled() => {
+                http.as_mut().graceful_shutdown();
+                http.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%peer, error = %chain(error.as_ref()), "a connection was cut off");
         }
     }
 }
@@ -242,7 +238,6 @@ mod tests {
     use rustix::net::sockopt;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::time::timeout;
-    use tokio_util::either::Either;
 
     use super::{PROBE_AFTER, PROBE_EVERY, PROBES, Port, PortLimits};
     use crate::net::tls::Acceptor;
@@ -270,21 +265,17 @@ mod tests {
         let _second = timeout(SOON, port.accept()).await.unwrap();
         let third = timeout(SOON, port.accept()).await;
         assert!(third.is_err(), "a third was accepted");
-        let gone = first.peer();
+        let gone = first.peer;
         drop(first);
         let third = timeout(SOON, port.accept()).await.unwrap();
-        assert_ne!(third.peer(), gone);
+        assert_ne!(third.peer, gone);
     }
 
     #[tokio::test]
     async fn every_connection_is_probed_and_never_delayed() {
         let mut port = port(1, 1).await;
         let _peer = TcpStream::connect(port.address()).await.unwrap();
-        let mut connection = timeout(SOON, port.accept()).await.unwrap();
-        let Some(Either::Left(tcp)) = connection.stream.open() else {
-            panic!("not plaintext");
-        };
-        let tcp = &*tcp;
+        let tcp = &timeout(SOON, port.accept()).await.unwrap().tcp;
         assert!(sockopt::tcp_nodelay(tcp).unwrap());
         assert!(sockopt::socket_keepalive(tcp).unwrap());
         assert_eq!(sockopt::tcp_keepidle(tcp).unwrap(), PROBE_AFTER);

@@ -4,22 +4,18 @@
 
 mod answer;
 mod explain;
+mod handshake;
 mod load;
-mod stream;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::net::limits::Throttle;
 pub(crate) use load::TlsError;
 pub use load::TlsFiles;
-pub use stream::HANDSHAKE_DEADLINE;
-pub(crate) use stream::Stream;
 
 /// Cheap to clone; clones share the count of failed handshakes.
 #[derive(Clone)]
@@ -62,10 +58,5 @@ impl Acceptor {
             Some(_) => "https",
             None => "http",
         }
-    }
-
-    /// Returns at once: reads and writes drive the handshake.
-    pub(crate) fn accept(&self, tcp: TcpStream, peer: SocketAddr) -> Stream {
-        Stream::new(tcp, peer, self.tls.clone(), self.failed.clone())
     }
 }

@@ -26,12 +26,14 @@ pub(super) fn moment(gesture: Gesture, since: Duration) -> Option<(bool, Duratio
 mod tests {
     use std::time::Duration;
 
+    use strum::VariantArray as _;
+
     use super::{DOWN, UP, moment};
     use crate::motion::Gesture;
 
     #[test]
     fn the_hammer_comes_down_as_often_as_the_servo_strikes() {
-        for gesture in Gesture::ALL {
+        for &gesture in Gesture::VARIANTS {
             let (mut since, mut downs) = (Duration::ZERO, 0);
             while let Some((down, left)) = moment(gesture, since) {
                 assert!(left > Duration::ZERO);

@@ -1,18 +1,18 @@
 //! The table of backends, and which of them drives the servo. A new backend is a [`Choice`] and a
 //! row of [`BACKENDS`].
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
 use service::error_chain::chain;
 
-use super::{Servo, null::Null, sim::Sim};
+use super::{Failure, Servo, null::Null, sim::Sim};
 use crate::motion::Limits;
 
 /// `--backend`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum Choice {
     /// sysfs-pwm where a PWM chip has the pin, else rppal on a Raspberry Pi, else sim
     Auto,
@@ -70,7 +70,7 @@ pub(crate) enum PickError {
     Open {
         name: &'static str,
         instead: &'static str,
-        source: Box<dyn Error + Send + Sync>,
+        source: Failure,
     },
     /// The choice has no row on this system.
     #[error("this backend exists on Linux only; --backend sim needs no hardware")]
@@ -80,11 +80,10 @@ pub(crate) enum PickError {
 /// The terminal that the simulator draws on, if it obeys ANSI sequences.
 pub(crate) type Screen = Option<Box<dyn Write + Send>>;
 
-type Opened = Result<Box<dyn Servo>, Box<dyn Error + Send + Sync>>;
+type Opened = Result<Box<dyn Servo>, Failure>;
 
 struct Row {
     choice: Choice,
-    name: &'static str,
     /// Why `auto` picks it; `None` if it does not.
     auto: Option<fn(&Hardware) -> String>,
     /// What to use if it cannot start.
@@ -98,37 +97,25 @@ const BACKENDS: &[Row] = &[
     #[cfg(target_os = "linux")]
     Row {
         choice: Choice::SysfsPwm,
-        name: "sysfs-pwm",
         auto: Some(|hardware| format!("a PWM channel for GPIO {}", hardware.pin)),
         instead: "--backend rppal needs no overlay, --backend sim no hardware",
-        open: |hardware, _, _| {
-            let Hardware {
-                pin,
-                pwm,
-                sysfs_pwm,
-            } = hardware;
-            let servo = super::sysfs_pwm::SysfsPwm::open(sysfs_pwm, *pwm, *pin)?;
-            Ok(Box::new(servo))
-        },
+        open: |hardware, _, _| Ok(Box::new(super::sysfs_pwm::SysfsPwm::open(hardware)?)),
     },
     #[cfg(target_os = "linux")]
     Row {
         choice: Choice::Rppal,
-        name: "rppal",
         auto: Some(|hardware| format!("a Raspberry Pi, GPIO {} is free", hardware.pin)),
         instead: "--backend sim needs no hardware",
         open: |hardware, _, _| Ok(Box::new(super::pi::Pi::open(hardware.pin)?)),
     },
     Row {
         choice: Choice::Sim,
-        name: "sim",
         auto: Some(|_| "nothing real to move".to_owned()),
         instead: "--backend null draws nothing",
         open: |_, limits, screen| Ok(Box::new(Sim::new(screen.take(), limits))),
     },
     Row {
         choice: Choice::Null,
-        name: "null",
         auto: None,
         instead: "--backend sim draws the swing",
         open: |_, _, _| Ok(Box::new(Null)),
@@ -157,7 +144,7 @@ pub(crate) fn pick(
             Some(auto) if choice == Choice::Auto => format!("auto: {}", auto(hardware)),
             _ => continue,
         };
-        let name = row.name;
+        let name = row.choice.into();
         match (row.open)(hardware, limits, &mut screen) {
             Ok(servo) => {
                 let place = servo.place().map(|place| format!(", {place}"));

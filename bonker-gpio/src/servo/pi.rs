@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rppal::gpio::{Error, Gpio, OutputPin};
 
-use super::{Servo, ServoError};
+use super::{Failure, Servo};
 use crate::motion::{FRAME_US, Step};
 
 pub(super) struct Pi {
@@ -38,21 +38,13 @@ impl Pi {
 }
 
 impl Servo for Pi {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         let frame = Duration::from_micros(FRAME_US.into());
         let pulse = Duration::from_micros(step.pulse_us.into());
-        self.pin
-            .set_pwm(frame, pulse)
-            .map_err(|source| ServoError::Backend {
-                attempt: format!("start pulses of {} µs", step.pulse_us),
-                source: source.into(),
-            })
+        Ok(self.pin.set_pwm(frame, pulse)?)
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
-        self.pin.clear_pwm().map_err(|source| ServoError::Backend {
-            attempt: "stop its pulses".to_owned(),
-            source: source.into(),
-        })
+    fn detach(&mut self) -> Result<(), Failure> {
+        Ok(self.pin.clear_pwm()?)
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tracing::info;
 
-use super::{Servo, ServoError, penguin};
+use super::{Failure, Servo, penguin};
 use crate::motion::{Limits, Step};
 use crate::text::redraw;
 
@@ -12,8 +12,7 @@ pub(super) struct Sim {
     screen: Option<Box<dyn Write + Send>>,
     /// Lines of the frame above the cursor that the next one replaces.
     drawn: usize,
-    rest_us: u16,
-    strike_us: u16,
+    limits: Limits,
 }
 
 // === impl Sim ===
@@ -24,8 +23,7 @@ impl Sim {
         Self {
             screen,
             drawn: 0,
-            rest_us: limits.rest_us(),
-            strike_us: limits.strike_us(),
+            limits,
         }
     }
 
@@ -41,20 +39,18 @@ impl Sim {
 }
 
 impl Servo for Sim {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         if self.screen.is_none() {
             let hold_ms = step.hold.as_millis();
             info!(pulse_us = step.pulse_us, hold_ms, "swing step");
             return Ok(());
         }
-        let is_down = step.pulse_us.abs_diff(self.strike_us) < step.pulse_us.abs_diff(self.rest_us);
-        self.draw(is_down).map_err(|source| ServoError::Backend {
-            attempt: format!("draw a pulse of {} µs", step.pulse_us),
-            source: source.into(),
-        })
+        let way_to = |place_us| step.pulse_us.abs_diff(place_us);
+        let is_down = way_to(self.limits.strike_us()) < way_to(self.limits.rest_us());
+        Ok(self.draw(is_down)?)
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
+    fn detach(&mut self) -> Result<(), Failure> {
         self.drawn = 0;
         Ok(())
     }

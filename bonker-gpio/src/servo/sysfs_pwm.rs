@@ -4,17 +4,22 @@
 mod channel;
 mod chips;
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use service::error_chain::chain;
 use tracing::warn;
 
-use super::{PwmSelection, Servo, ServoError};
+use super::{Failure, Hardware, Servo};
 use crate::motion::{FRAME_US, Step};
-use channel::{EXPORT_DEADLINE, State, Write, start_writes, stop_writes, writable, write};
+use channel::{State, Write, start_writes, stop_writes};
+
+/// How long the files of a channel that was just exported may take to come and to be given
+/// to this user.
+const EXPORT_DEADLINE: Duration = Duration::from_secs(2);
 
 const PERIOD_NS: u64 = FRAME_US as u64 * 1000;
 
@@ -77,30 +82,25 @@ pub(crate) enum SysfsPwmError {
 // === impl SysfsPwm ===
 
 impl SysfsPwm {
-    /// Takes the channel of `pin` (BCM numbering) below `root`; sends no pulse yet, and stops those
-    /// that a predecessor left. Blocks for two seconds at most.
-    pub(super) fn open(root: &Path, wish: PwmSelection, pin: u8) -> Result<Self, SysfsPwmError> {
-        let found = chips::choose(&chips::list(root), wish, pin)?;
-        let chip = found.chip.path;
-        let path = chip.join(format!("pwm{}", found.channel));
+    /// Takes the channel of the pin; sends no pulse yet, and stops those that a predecessor left.
+    /// Blocks for two seconds at most.
+    pub(super) fn open(hardware: &Hardware) -> Result<Self, SysfsPwmError> {
+        let chips = chips::list(&hardware.sysfs_pwm);
+        let (chip, channel) = chips::choose(&chips, hardware.pwm, hardware.pin)?;
+        let chip = chip.path.clone();
+        let path = chip.join(format!("pwm{channel}"));
         let exported = !path.exists();
         if exported {
-            export(&chip, found.channel)?;
+            export(&chip, channel)?;
         }
         let mut servo = Self {
             chip,
             path,
-            channel: found.channel,
+            channel,
             state: State::default(),
             exported,
         };
-        let files = ["period", "duty_cycle", "enable"];
-        writable(&servo.chip, &servo.path, &files).map_err(|(path, source)| {
-            SysfsPwmError::NotOurs {
-                path: path.display().to_string(),
-                source,
-            }
-        })?;
+        servo.wait_for_files()?;
         servo.state = State {
             period: servo.number("period")?,
             duty: servo.number("duty_cycle")?,
@@ -110,12 +110,30 @@ impl SysfsPwm {
         Ok(servo)
     }
 
+    /// udev gives the files of a channel that was just exported to this user. Not every kernel
+    /// announces them by inotify.
+    fn wait_for_files(&self) -> Result<(), SysfsPwmError> {
+        let deadline = Instant::now() + EXPORT_DEADLINE;
+        for name in ["period", "duty_cycle", "enable"] {
+            let path = self.path.join(name);
+            while let Err(source) = OpenOptions::new().write(true).open(&path) {
+                let not_yet = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+                if !not_yet.contains(&source.kind()) || Instant::now() >= deadline {
+                    let path = path.display().to_string();
+                    return Err(SysfsPwmError::NotOurs { path, source });
+                }
+                wait_one_frame();
+            }
+        }
+        Ok(())
+    }
+
     fn take_over(&mut self) -> Result<(), SysfsPwmError> {
-        self.apply(&stop_writes(self.state)).map_err(file_error)?;
+        self.apply(&stop_writes(self.state))?;
         let polarity = self.path.join("polarity");
         // Missing where the chip knows no other than the normal one.
         if std::fs::read_to_string(&polarity).is_ok_and(|text| text.trim() == "inversed") {
-            write(&polarity, "normal").map_err(|source| file_error((polarity, source)))?;
+            write(&polarity, "normal")?;
         }
         Ok(())
     }
@@ -130,7 +148,7 @@ impl SysfsPwm {
         })
     }
 
-    fn apply(&mut self, writes: &[Write]) -> Result<(), (PathBuf, io::Error)> {
+    fn apply(&mut self, writes: &[Write]) -> Result<(), SysfsPwmError> {
         for change in writes {
             let (name, text) = match change {
                 Write::Enable(on) => ("enable", u8::from(*on).to_string()),
@@ -138,10 +156,9 @@ impl SysfsPwm {
                 Write::Duty(ns) => ("duty_cycle", ns.to_string()),
             };
             if *change == Write::Enable(false) {
-                frame_passes();
+                wait_one_frame();
             }
-            let path = self.path.join(name);
-            write(&path, &text).map_err(|why| (path, why))?;
+            write(&self.path.join(name), &text)?;
             match *change {
                 Write::Enable(on) => self.state.enabled = on,
                 Write::Period(ns) => self.state.period = ns,
@@ -153,20 +170,13 @@ impl SysfsPwm {
 }
 
 impl Servo for SysfsPwm {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         let writes = start_writes(self.state, PERIOD_NS, u64::from(step.pulse_us) * 1000);
-        self.apply(&writes).map_err(|why| ServoError::Backend {
-            attempt: format!("start pulses of {} µs", step.pulse_us),
-            source: file_error(why).into(),
-        })
+        Ok(self.apply(&writes)?)
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
-        let writes = stop_writes(self.state);
-        self.apply(&writes).map_err(|why| ServoError::Backend {
-            attempt: "stop its pulses".to_owned(),
-            source: file_error(why).into(),
-        })
+    fn detach(&mut self) -> Result<(), Failure> {
+        Ok(self.apply(&stop_writes(self.state))?)
     }
 
     fn place(&self) -> Option<String> {
@@ -177,42 +187,44 @@ impl Servo for SysfsPwm {
 impl Drop for SysfsPwm {
     fn drop(&mut self) {
         if let Err(why) = self.apply(&stop_writes(self.state)) {
-            warn!(error = %chain(&file_error(why)), "the pulses may still be on");
+            warn!(error = %chain(&why), "the pulses may still be on");
         }
-        if !self.exported {
-            return;
-        }
-        let path = self.chip.join("unexport");
-        if let Err(source) = write(&path, &self.channel.to_string()) {
-            let why = file_error((path, source));
+        if self.exported
+            && let Err(why) = write(&self.chip.join("unexport"), &self.channel.to_string())
+        {
             warn!(error = %chain(&why), "the channel stays exported");
         }
     }
 }
 
 fn export(chip: &Path, channel: u32) -> Result<(), SysfsPwmError> {
-    let path = chip.join("export");
-    write(&path, &channel.to_string()).map_err(|source| {
-        if Errno::from_io_error(&source) == Some(Errno::BUSY) {
+    match write(&chip.join("export"), &channel.to_string()) {
+        Err(SysfsPwmError::File { source, .. })
+            if Errno::from_io_error(&source) == Some(Errno::BUSY) =>
+        {
             let chip = chip.display().to_string();
-            return SysfsPwmError::Busy { chip, channel };
+            Err(SysfsPwmError::Busy { chip, channel })
         }
-        file_error((path, source))
-    })
+        done => done,
+    }
 }
 
-fn file_error((path, source): (PathBuf, io::Error)) -> SysfsPwmError {
-    SysfsPwmError::File {
+/// Writes an attribute of sysfs, which exists or is not created.
+fn write(path: &Path, text: &str) -> Result<(), SysfsPwmError> {
+    let file = OpenOptions::new().write(true).truncate(true).open(path);
+    // One write: sysfs takes each as a whole value.
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| SysfsPwmError::File {
         attempt: format!("write {}", path.display()),
         source,
-    }
+    })
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the hardware's frame has to pass, and nothing reports its end"
+    reason = "the hardware's frame has to pass, or udev to do its work: nothing reports either"
 )]
-fn frame_passes() {
+fn wait_one_frame() {
     std::thread::sleep(Duration::from_micros(FRAME_US.into()));
 }
 

@@ -1,6 +1,5 @@
 //! The servo's own thread: it carries out one order at a time, and stops forgotten pulses.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Builder;
@@ -156,11 +155,12 @@ impl Keeper {
             Action::Drive(step) => servo.drive(&step),
             Action::Detach => servo.detach(),
         }));
-        let done = called.unwrap_or_else(|_: Box<dyn Any + Send>| {
-            Err(ServoError::Panicked {
-                attempt: action.attempt(),
-            })
-        });
+        let attempt = action.attempt();
+        let done = match called {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(ServoError::Backend { attempt, source }),
+            Err(_panic) => Err(ServoError::Panicked { attempt }),
+        };
         // A failed order to drive may have started pulses all the same.
         self.due = match (action, &done) {
             (Action::Drive(_), _) => Some(Due::after(self.limit)),
@@ -201,7 +201,7 @@ impl Due {
 impl Action {
     fn attempt(self) -> String {
         match self {
-            Self::Drive(step) => format!("move to {} µs", step.pulse_us),
+            Self::Drive(step) => format!("start pulses of {} µs", step.pulse_us),
             Self::Detach => "stop its pulses".to_owned(),
         }
     }

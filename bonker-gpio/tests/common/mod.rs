@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bonker_gpio::{
-    Access, App, Arm, Backend, Calibration, Choreography, End, History, Limits, Motion, PeerRate,
-    PortLimits, Ports, ServeError, Servo, ServoError, Settings, Step, Tempo, run,
+    Access, App, Arm, Backend, Calibration, Choreography, End, Failure, History, Limits, Motion,
+    PeerRate, PortLimits, Ports, ServeError, Servo, Settings, Step, Tempo, run,
 };
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use proto::bonk::{Acknowledgement, BonkItem, Outcome};
@@ -80,7 +80,7 @@ impl Gate {
 }
 
 impl Servo for GatedServo {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         self.moves.lock().unwrap().push(Some(step.pulse_us));
         let _ = self.arrived.send(step.pulse_us);
         if self.held_us == Some(step.pulse_us) {
@@ -89,7 +89,7 @@ impl Servo for GatedServo {
         Ok(())
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
+    fn detach(&mut self) -> Result<(), Failure> {
         self.moves.lock().unwrap().push(None);
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! `bonk.v1.BonkService`: between generated messages and the app.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use futures::stream::{self, Stream};
 use proto::bonk::bonk_service_server::BonkService;
 use proto::bonk::{
@@ -66,7 +67,8 @@ impl Service {
     /// With the item's own id, cut to the length of a valid one.
     fn acknowledge(&self, item: Option<BonkItem>, peer: Option<IpAddr>) -> Acknowledgement {
         let id = item.as_ref().map(|item| item.id.clone());
-        let id = cut(id.unwrap_or_default(), MAX_ID_BYTES);
+        let mut id = id.unwrap_or_default();
+        cut(&mut id, MAX_ID_BYTES);
         let answer = self.app.submit(wire::read(item), peer);
         wire::acknowledgement(id, answer)
     }
@@ -184,7 +186,8 @@ impl BonkService for Service {
 
 /// The address whose rate a call counts against.
 fn peer<T>(request: &Request<T>) -> Option<IpAddr> {
-    request.remote_addr().map(|address| address.ip())
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    address.map(|address| address.0.ip())
 }
 
 fn shutting_down() -> Status {

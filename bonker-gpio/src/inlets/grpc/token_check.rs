@@ -1,5 +1,8 @@
 //! Refuses calls without the token.
 
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -36,10 +39,12 @@ impl Interceptor for TokenCheck {
             return Ok(request);
         }
         if let Some(times) = self.refused.count() {
-            let peer = request.remote_addr().map(|peer| peer.to_string());
-            let peer = peer.unwrap_or_default();
-            let shown = shown.is_some();
-            warn!(peer, shown, times, "refused a call without the right token");
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            let (peer, shown) = (peer.map(|peer| peer.0), shown.is_some());
+            warn!(
+                ?peer,
+                shown, times, "refused a call without the right token"
+            );
         }
         Err(Status::unauthenticated(match shown {
             None => "this bonker requires its token: give the client --token-file",

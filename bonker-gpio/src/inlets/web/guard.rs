@@ -1,13 +1,14 @@
 //! Requires the token for actions and, if the page is private, for views. Probes have none.
 
+use std::net::SocketAddr;
+
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use tracing::warn;
 
-use super::peer::Peer;
 use crate::net::auth::Token;
 use crate::net::limits::Throttle;
 
@@ -75,7 +76,8 @@ impl Guard {
                 && shown.is_some()
                 && let Some(times) = refused.count()
             {
-                let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+                let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+                let peer = peer.map(|peer| peer.0);
                 warn!(?peer, times, "refused an HTTP request with a wrong token");
             }
             async move {

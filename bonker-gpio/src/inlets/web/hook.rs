@@ -12,16 +12,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::body::{BodyError, read_body};
-use super::peer::Peer;
+use super::refusal::{Refusal, read_body, require_json};
 use crate::admission::Outcome;
 use crate::app::App;
 use crate::net::limits::{PeerLimit, Throttle, TotalLimit};
@@ -39,8 +37,6 @@ pub const MAX_HOOKS_PER_PEER: usize = 4;
 
 /// For a whole body.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
-
-type Refusal = (StatusCode, String);
 
 #[derive(Clone)]
 struct Hook {
@@ -66,7 +62,7 @@ pub(super) fn routes(app: &App) -> Router {
 /// 200 `OK` if nothing of the payload has to be sent again.
 async fn answer(
     State(hook): State<Hook>,
-    Extension(Peer(peer)): Extension<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
     let counters = &hook.app.counters().hooks;
@@ -75,7 +71,7 @@ async fn answer(
             counters.count(StatusCode::OK.as_u16());
             "OK".into_response()
         }
-        Err((status, why)) => {
+        Err(Refusal { status, why }) => {
             counters.count(status.as_u16());
             if let Some(times) = hook.refused.count() {
                 let status = status.as_u16();
@@ -87,34 +83,33 @@ async fn answer(
 }
 
 async fn submit(hook: &Hook, peer: SocketAddr, request: Request) -> Result<(), Refusal> {
-    let later = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, why.to_owned());
+    let later = |why: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why);
     if hook.app.stopping().is_cancelled() {
-        return Err(later("the server is stopping"));
+        return Err(later("the server is stopping".to_owned()));
     }
-    if !is_json(request.headers()) {
-        let why = "send application/json, as Alertmanager does";
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
-    }
+    require_json(request.headers())?;
     // Before the body is parsed: compressed, it would be reported as no JSON.
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         let why = "send it without content-encoding, as Alertmanager does";
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let _of_peer = hook.peers.try_acquire(peer.ip()).ok_or_else(|| {
         let most = MAX_HOOKS_PER_PEER;
-        later(&format!(
+        later(format!(
             "{most} payloads of this address are on their way already: try again"
         ))
     })?;
     let permit = hook.total.try_acquire();
-    let _permit = permit.ok_or_else(|| later("too many payloads are on their way: try again"))?;
-    let body = body(request).await?;
+    let full = || later("too many payloads are on their way: try again".to_owned());
+    let _permit = permit.ok_or_else(full)?;
+    let advice = format!("send {MAX_HOOK_BYTES} bytes at most: set max_alerts of the receiver");
+    let body = read_body(request, BODY_DEADLINE, &advice).await?;
     let bonks = bonks(&body, Timestamp::now()).map_err(|why| {
         let status = match why {
             PayloadError::Many(_) => StatusCode::PAYLOAD_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         };
-        (status, why.to_string())
+        Refusal::new(status, why.to_string())
     })?;
     let mut left = 0_usize;
     for bonk in bonks {
@@ -124,28 +119,8 @@ async fn submit(hook: &Hook, peer: SocketAddr, request: Request) -> Result<(), R
         }
     }
     if left > 0 {
-        return Err(later(&format!(
-            "no room for {left} of the alerts: send them again"
-        )));
+        let why = format!("no room for {left} of the alerts: send them again");
+        return Err(later(why));
     }
     Ok(())
-}
-
-async fn body(request: Request) -> Result<Bytes, Refusal> {
-    read_body(request, BODY_DEADLINE).await.map_err(|why| {
-        let text = match why {
-            BodyError::Large => {
-                format!("over {MAX_HOOK_BYTES} bytes: set max_alerts of the receiver")
-            }
-            why => why.to_string(),
-        };
-        (why.status(), text)
-    })
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/json")
 }

@@ -54,10 +54,6 @@ impl TotalLimit {
             Err(_) => std::future::pending().await,
         }
     }
-
-    pub(crate) fn in_use(&self) -> usize {
-        self.max.saturating_sub(self.free.available_permits())
-    }
 }
 
 #[cfg(test)]
@@ -70,10 +66,10 @@ mod tests {
         let (first, second) = (limit.try_acquire(), limit.try_acquire());
         assert!(first.is_some() && second.is_some());
         assert!(limit.clone().try_acquire().is_none());
-        assert_eq!(limit.in_use(), 2);
+        assert_eq!(limit.free.available_permits(), 0);
         assert!(limit.try_acquire().is_none());
         drop(first);
-        assert_eq!(limit.in_use(), 1);
+        assert_eq!(limit.free.available_permits(), 1);
         assert!(limit.try_acquire().is_some());
         assert_eq!(limit.exhausted.count(), None, "the third");
         assert_eq!(limit.exhausted.count(), Some(4));

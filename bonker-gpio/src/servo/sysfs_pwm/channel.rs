@@ -1,16 +1,4 @@
-//! The files of one exported channel, and in which order they may be written.
-
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
-
-/// How long the files of a channel that was just exported may take to come and to be given
-/// to this user: udev does it, after the kernel made them.
-pub(super) const EXPORT_DEADLINE: Duration = Duration::from_secs(2);
+//! In which order the files of an exported channel may be written. Pure.
 
 /// A change to be written, in ns where it is a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,83 +44,6 @@ pub(super) fn stop_writes(now: State) -> Vec<Write> {
         writes.push(Write::Enable(false));
     }
     writes
-}
-
-/// Writes an attribute of sysfs, which exists or is not created.
-pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
-    // One write: sysfs takes each as a whole value.
-    file.write_all(text.as_bytes())
-}
-
-/// Waits until each of `files` in `dir` can be written, or the last answer at the deadline.
-/// `parent` is where `dir` appears.
-pub(super) fn writable(
-    parent: &Path,
-    dir: &Path,
-    files: &[&str],
-) -> Result<(), (PathBuf, io::Error)> {
-    let deadline = Instant::now() + EXPORT_DEADLINE;
-    let watch = Watch::new(parent);
-    loop {
-        // Before the look, so that nothing is missed between the two.
-        watch.add(dir);
-        let refused = files.iter().find_map(|name| {
-            let path = dir.join(name);
-            let opened = OpenOptions::new().write(true).open(&path);
-            opened.err().map(|why| (path, why))
-        });
-        let Some((path, why)) = refused else {
-            return Ok(());
-        };
-        let not_yet = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
-        let left = deadline.saturating_duration_since(Instant::now());
-        if !not_yet.contains(&why.kind()) || left.is_zero() {
-            return Err((path, why));
-        }
-        watch.wait(left);
-    }
-}
-
-/// Waits until files appear or change their owner; without inotify, until some time has passed.
-struct Watch(Option<rustix::fd::OwnedFd>);
-
-// === impl Watch ===
-
-impl Watch {
-    fn new(parent: &Path) -> Self {
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let watch = Self(inotify::init(flags).ok());
-        watch.add(parent);
-        watch
-    }
-
-    fn add(&self, dir: &Path) {
-        let wanted = inotify::WatchFlags::CREATE | inotify::WatchFlags::ATTRIB;
-        if let Some(fd) = &self.0 {
-            // A file that does not exist yet is announced by its parent.
-            let _ = inotify::add_watch(fd, dir, wanted);
-        }
-    }
-
-    /// Until something happens, at most `left`. Never over a tenth of a second: not every
-    /// kernel announces what it makes in sysfs itself.
-    fn wait(&self, left: Duration) {
-        let nap = left.min(Duration::from_millis(100));
-        let timeout = Timespec::try_from(nap).ok();
-        let mut fds: Vec<PollFd<'_>> = self
-            .0
-            .iter()
-            .map(|fd| PollFd::new(fd, PollFlags::IN))
-            .collect();
-        // An interruption is one more look.
-        let _ = poll(&mut fds, timeout.as_ref());
-        if let Some(fd) = &self.0 {
-            let mut space = [std::mem::MaybeUninit::uninit(); 4096];
-            let mut events = inotify::Reader::new(fd, &mut space);
-            while events.next().is_ok() {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -31,12 +31,6 @@ pub(super) enum Kind {
     Other,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) chip: Chip,
-    pub(super) channel: u32,
-}
-
 /// The chips below `root`, by number. None if there is no `root`: the kernel has no PWM.
 pub(super) fn list(root: &Path) -> Vec<Chip> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
@@ -46,7 +40,11 @@ pub(super) fn list(root: &Path) -> Vec<Chip> {
 }
 
 /// The chip and channel for `pin` (BCM numbering).
-pub(super) fn choose(chips: &[Chip], wish: PwmSelection, pin: u8) -> Result<Found, SysfsPwmError> {
+pub(super) fn choose(
+    chips: &[Chip],
+    wish: PwmSelection,
+    pin: u8,
+) -> Result<(&Chip, u32), SysfsPwmError> {
     let chip = match wish.chip {
         Some(number) => chips.iter().find(|chip| chip.number == number),
         // Made for this very pin; before those that have it only by the firmware's settings.
@@ -81,10 +79,7 @@ pub(super) fn choose(chips: &[Chip], wish: PwmSelection, pin: u8) -> Result<Foun
             channel,
         });
     }
-    Ok(Found {
-        chip: chip.clone(),
-        channel,
-    })
+    Ok((chip, channel))
 }
 
 fn read(path: &Path) -> Option<Chip> {

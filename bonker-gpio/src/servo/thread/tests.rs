@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::{ServoThread, WATCHDOG};
 use crate::motion::Step;
-use crate::servo::{Servo, ServoError};
+use crate::servo::{Failure, Servo, ServoError};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(1);
@@ -21,22 +21,19 @@ struct Recorder {
 }
 
 impl Servo for Recorder {
-    fn drive(&mut self, step: &Step) -> Result<(), ServoError> {
+    fn drive(&mut self, step: &Step) -> Result<(), Failure> {
         assert_ne!(step.pulse_us, 13, "a backend that panics");
         let _ = self.moves.send((Some(step.pulse_us), Instant::now()));
         Ok(())
     }
 
-    fn detach(&mut self) -> Result<(), ServoError> {
+    fn detach(&mut self) -> Result<(), Failure> {
         let _ = self.moves.send((None, Instant::now()));
         if self.stuck == 0 {
             return Ok(());
         }
         self.stuck -= 1;
-        Err(ServoError::Backend {
-            attempt: "stop its pulses".to_owned(),
-            source: "it is stuck".into(),
-        })
+        Err("it is stuck".into())
     }
 }
 

@@ -1,24 +1,24 @@
 //! The two buttons: `POST /api/bonk` and `POST /api/snooze`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::Router;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::{Extension, Router};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::guard::{Refusal, check_origin};
+use super::guard::check_origin;
 use super::view::time;
 use crate::admission::MAX_SNOOZE;
 use crate::app::App;
 use crate::bonk::{Bonk, Severity};
-use crate::inlets::web::body::{BodyError, read_body};
-use crate::inlets::web::peer::Peer;
+use crate::inlets::web::refusal::{Refusal, read_body};
 
 const MAX_BODY_BYTES: usize = 1024;
 
@@ -50,28 +50,6 @@ struct BonkResponse {
     message: String,
 }
 
-#[derive(Serialize)]
-struct SnoozeResponse {
-    snoozed_until: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ErrorResponse {
-    error: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum PressError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("{0}: send {MAX_BODY_BYTES} bytes at most, and at once")]
-    Body(#[from] BodyError),
-    #[error("the body is not what this takes: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("a snooze lasts {} seconds at most", MAX_SNOOZE.as_secs())]
-    Long,
-}
-
 pub(in crate::inlets::web) fn routes(app: &App, has_token: bool) -> Router {
     let app = app.clone();
     Router::new()
@@ -83,13 +61,10 @@ pub(in crate::inlets::web) fn routes(app: &App, has_token: bool) -> Router {
 
 async fn bonk(
     State(buttons): State<Buttons>,
-    Extension(peer): Extension<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
-) -> Response {
-    let request = match read::<BonkRequest>(&buttons, request).await {
-        Ok(request) => request,
-        Err(why) => return error_response(&why),
-    };
+) -> Result<Response, Response> {
+    let request: BonkRequest = read(&buttons, request).await.map_err(refuse)?;
     let bonk = Bonk {
         id: format!("page-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
         time: Some(Timestamp::now()),
@@ -98,49 +73,44 @@ async fn bonk(
         severity: request.severity,
         ..Bonk::default()
     };
-    let answer = buttons.app.submit(bonk.bounded(), Some(peer.0.ip()));
+    let answer = buttons.app.submit(bonk.bounded(), Some(peer.ip()));
     let response = BonkResponse {
         outcome: answer.outcome.name().to_ascii_lowercase(),
         message: answer.message,
     };
-    json(StatusCode::OK, &response)
+    Ok(json(StatusCode::OK, &response))
 }
 
-async fn snooze(State(buttons): State<Buttons>, request: Request) -> Response {
-    let span = match read::<SnoozeRequest>(&buttons, request).await {
-        Ok(request) => Duration::from_secs(request.seconds),
-        Err(why) => return error_response(&why),
-    };
+async fn snooze(State(buttons): State<Buttons>, request: Request) -> Result<Response, Response> {
+    let request: SnoozeRequest = read(&buttons, request).await.map_err(refuse)?;
+    let span = Duration::from_secs(request.seconds);
     if span > MAX_SNOOZE {
-        return error_response(&PressError::Long);
+        let most = MAX_SNOOZE.as_secs();
+        let why = format!("a snooze lasts {most} seconds at most");
+        return Err(refuse(Refusal::new(StatusCode::BAD_REQUEST, why)));
     }
-    let snoozed_until = buttons.app.snooze(span).map(time);
-    json(StatusCode::OK, &SnoozeResponse { snoozed_until })
+    let until = buttons.app.snooze(span).map(time);
+    Ok(json(StatusCode::OK, &json!({"snoozed_until": until})))
 }
 
 /// Checks the headers before it reads the body.
-async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Result<T, PressError> {
+async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Result<T, Refusal> {
     check_origin(request.headers(), buttons.has_token)?;
-    let body = read_body(request, BODY_DEADLINE).await?;
-    Ok(serde_json::from_slice(&body)?)
+    let advice = format!("send {MAX_BODY_BYTES} bytes at most, and at once");
+    let body = read_body(request, BODY_DEADLINE, &advice).await?;
+    serde_json::from_slice(&body).map_err(|why| {
+        let why = format!("the body is not what this takes: {why}");
+        Refusal::new(StatusCode::BAD_REQUEST, why)
+    })
 }
 
-fn error_response(why: &PressError) -> Response {
-    let status = match why {
-        PressError::Refused(refusal) => refusal.status(),
-        PressError::Body(why) => why.status(),
-        PressError::Json(_) | PressError::Long => StatusCode::BAD_REQUEST,
-    };
-    let error = why.to_string();
-    json(status, &ErrorResponse { error })
+fn refuse(refusal: Refusal) -> Response {
+    json(refusal.status, &json!({"error": refusal.why}))
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
     // Strings alone: that cannot fail.
     let text = serde_json::to_string(value).unwrap_or_default();
-    let mut response = Response::new(Body::from(text));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (status, kind, text).into_response()
 }

@@ -3,9 +3,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 
 /// Nothing inline, nothing of other origins, no frames.
@@ -78,22 +77,15 @@ impl Asset {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|cached| cached.trim().trim_start_matches("W/") == tag);
-        let mut response = if cached {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
+        let own = [
+            (header::CONTENT_TYPE, self.kind.to_owned()),
+            (header::ETAG, tag),
+        ];
+        if cached {
+            (StatusCode::NOT_MODIFIED, HEADERS, own).into_response()
         } else {
-            Response::new(Body::from(self.text))
-        };
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        for (name, value) in HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
+            (HEADERS, own, self.text).into_response()
         }
-        if let Ok(tag) = HeaderValue::try_from(tag) {
-            headers.insert(header::ETAG, tag);
-        }
-        response
     }
 
     fn tag(self) -> String {

@@ -5,33 +5,17 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 
+use crate::inlets::web::refusal::{Refusal, require_json};
+
 /// Set by every current browser; no script can change it (Fetch Metadata, W3C).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
-    /// A form of any page could send this.
-    #[error("send JSON: content-type: application/json")]
-    Kind,
-    #[error("this comes from another site's page; use the bonker's own")]
-    Foreign,
-    /// Anybody could have pointed this name here.
-    #[error(
-        "the buttons work only if the page was opened by the bonker's address, as localhost or by a \
-         local name"
-    )]
-    Name,
-}
 
 /// Refuses requests of foreign pages. If the server `has_token`, it was checked before, and any
 /// name will do.
 pub(super) fn check_origin(headers: &HeaderMap, has_token: bool) -> Result<(), Refusal> {
+    // A form of any page could send other kinds.
+    require_json(headers)?;
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let kind = text(header::CONTENT_TYPE).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::Kind);
-    }
     let host = text(header::HOST).unwrap_or_default();
     let ours = |origin: &str| {
         let rest = origin.split_once("://").map(|(_, rest)| rest);
@@ -42,11 +26,17 @@ pub(super) fn check_origin(headers: &HeaderMap, has_token: bool) -> Result<(), R
         headers.contains_key(&name) && !text(name).is_some_and(fine)
     };
     if foreign(FETCH_SITE, &same) || foreign(header::ORIGIN, &ours) {
-        return Err(Refusal::Foreign);
+        let why = "this comes from another site's page; use the bonker's own";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
-    (has_token || is_local(host))
-        .then_some(())
-        .ok_or(Refusal::Name)
+    // Anybody could have pointed another name here.
+    if has_token || is_local(host) {
+        Ok(())
+    } else {
+        let why = "the buttons work only if the page was opened by the bonker's address, as \
+                   localhost or by a local name";
+        Err(Refusal::new(StatusCode::FORBIDDEN, why))
+    }
 }
 
 /// Whether nobody beyond this network can point that name here.
@@ -64,17 +54,6 @@ fn is_local(host: &str) -> bool {
             || known(".localhost"))
 }
 
-// === impl Refusal ===
-
-impl Refusal {
-    pub(super) fn status(self) -> StatusCode {
-        match self {
-            Self::Kind => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Foreign | Self::Name => StatusCode::FORBIDDEN,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -82,9 +61,20 @@ mod tests {
     use super::{Refusal, check_origin, is_local};
 
     const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+    const KIND: Option<(u16, &str)> = Some((415, "JSON"));
+    const FOREIGN: Option<(u16, &str)> = Some((403, "another site"));
+    const NAME: Option<(u16, &str)> = Some((403, "local name"));
     const HOST: (&str, &str) = ("host", "127.0.0.1:5000");
 
-    fn check(headers: &[(&'static str, &'static str)]) -> Result<(), Refusal> {
+    /// Status, and a word of the reason.
+    fn answer(checked: Result<(), Refusal>) -> Option<(u16, &'static str)> {
+        let refusal = checked.err()?;
+        let words = ["JSON", "another site", "local name"];
+        let word = words.into_iter().find(|word| refusal.why.contains(word));
+        Some((refusal.status.as_u16(), word.unwrap_or_default()))
+    }
+
+    fn check(headers: &[(&'static str, &'static str)]) -> Option<(u16, &'static str)> {
         let headers: HeaderMap = headers
             .iter()
             .map(|(name, value)| {
@@ -94,28 +84,24 @@ mod tests {
                 )
             })
             .collect();
-        check_origin(&headers, false)
+        answer(check_origin(&headers, false))
     }
 
     #[test]
     fn a_foreign_page_moves_nothing() {
         let own = ("origin", "http://127.0.0.1:5000");
-        assert_eq!(check(&[HOST, JSON]), Ok(()));
+        assert_eq!(check(&[HOST, JSON]), None);
         assert_eq!(
             check(&[HOST, JSON, own, ("sec-fetch-site", "same-origin")]),
-            Ok(())
+            None
         );
-        assert_eq!(check(&[HOST]), Err(Refusal::Kind));
+        assert_eq!(check(&[HOST]), KIND);
         for kind in [
             "text/plain",
             "application/x-www-form-urlencoded",
             "application/jsonp",
         ] {
-            assert_eq!(
-                check(&[HOST, ("content-type", kind)]),
-                Err(Refusal::Kind),
-                "{kind}"
-            );
+            assert_eq!(check(&[HOST, ("content-type", kind)]), KIND, "{kind}");
         }
         for origin in [
             "http://evil.example",
@@ -128,20 +114,12 @@ mod tests {
                 headers.insert("host", HeaderValue::from_static(HOST.1));
                 headers.insert("content-type", HeaderValue::from_static(JSON.1));
                 headers.insert("origin", value);
-                assert_eq!(
-                    check_origin(&headers, false),
-                    Err(Refusal::Foreign),
-                    "{origin}"
-                );
+                assert_eq!(answer(check_origin(&headers, false)), FOREIGN, "{origin}");
             }
         }
         for site in ["cross-site", "same-site", ""] {
             let site = ("sec-fetch-site", site);
-            assert_eq!(
-                check(&[HOST, JSON, own, site]),
-                Err(Refusal::Foreign),
-                "{site:?}"
-            );
+            assert_eq!(check(&[HOST, JSON, own, site]), FOREIGN, "{site:?}");
         }
     }
 
@@ -152,7 +130,7 @@ mod tests {
             JSON,
             ("origin", "http://evil.example"),
         ];
-        assert_eq!(check(&rebound), Err(Refusal::Name));
+        assert_eq!(check(&rebound), NAME);
         for host in [
             "127.0.0.1",
             "[::1]:80",
