@@ -4,13 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::debian::Consent;
-use crate::process::run;
+use crate::process::{is_root, run};
 use crate::toolchain::{Choice, Toolchain};
-use crate::{terminal, workspace};
+use crate::{binaries, terminal, workspace};
 
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -63,6 +64,19 @@ pub fn main(args: Args) -> Result<()> {
     let shown = object.strip_prefix(workspace::root()).unwrap_or(&object);
     terminal::line(format_args!("{} ({state})", shown.display()));
     Ok(())
+}
+
+/// `cargo xtask load-ebpf`: every program through the running kernel's verifier, by `oom-agent check`.
+pub fn load(args: Args) -> Result<ExitCode> {
+    if !is_root() {
+        bail!("load-ebpf needs root: the kernel verifies programs for root only");
+    }
+    main(args)?;
+    let agent = binaries::build()?.join("oom-agent");
+    let status = Command::new(&agent).arg("check").status();
+    let status = status.with_context(|| format!("start {}", agent.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Copies in one step, and only where the contents differ: a reader never

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, terminal, test, workspace};
+use xtask::{build_ebpf, deb, dist, image, process, terminal, test, workspace};
 
 /// Builds, packages and tests the workspace.
 #[derive(Debug, Parser)]
@@ -51,7 +51,7 @@ struct Passed {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Cmd::BuildEbpf(args) => build_ebpf::main(args).map(|()| ExitCode::SUCCESS),
-        Cmd::LoadEbpf(args) => load_ebpf::main(args),
+        Cmd::LoadEbpf(args) => build_ebpf::load(args),
         Cmd::Demo(passed) => pass(workspace::lab().arg("demo").args(passed.args)),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),

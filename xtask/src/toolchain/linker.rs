@@ -7,8 +7,7 @@ use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::debian::{Consent, Debian};
-use crate::process::{run, which};
-use crate::{terminal, workspace};
+use crate::process::which;
 
 /// The release to build; each fits a few LLVMs.
 const VERSION: &str = "0.13.0";
@@ -41,29 +40,13 @@ pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, Str
         packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
         Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
     }
-    terminal::step(format_args!(
-        "building bpf-linker {VERSION} for LLVM {llvm} (about a minute, once)"
-    ));
-    let dir = cache.entry(&name, |dir| {
-        let path = std::env::var("PATH").unwrap_or_default();
-        run(workspace::cargo()
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                "bpf-linker",
-                "--version",
-                VERSION,
-            ])
-            .args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ])
-            .arg("--root")
-            .arg(dir)
+    let feature = format!("--features=llvm-{llvm}");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let dir = cache.install("bpf-linker", VERSION, &name, |cargo| {
+        cargo
+            .args(["--no-default-features", &feature])
             .env("LLVM_PREFIX", &config)
-            .env("PATH", format!("{config}/bin:{path}")))
+            .env("PATH", format!("{config}/bin:{path}"));
     })?;
     Ok((
         binary(dir),
