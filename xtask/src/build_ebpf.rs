@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::debian::Consent;
 use crate::process::{is_root, run};
-use crate::toolchain::{Choice, Toolchain};
+use crate::toolchain::{Choice, ebpf_cargo};
 use crate::{binaries, terminal, workspace};
 
 /// Flags of the command.
@@ -26,11 +26,8 @@ pub struct Args {
 
 /// Builds the object with a toolchain found or set up, and names it.
 pub fn main(args: Args) -> Result<()> {
-    let toolchain = Toolchain::find_or_set_up(args.toolchain, Consent::new(args.yes))?;
-    terminal::step(format_args!(
-        "building the eBPF object with {}",
-        toolchain.why
-    ));
+    let (mut cargo, why) = ebpf_cargo(args.toolchain, Consent::new(args.yes))?;
+    terminal::step(format_args!("building the eBPF object with {why}"));
     let target = if cfg!(target_endian = "big") {
         "bpfeb-unknown-none"
     } else {
@@ -43,16 +40,9 @@ pub fn main(args: Args) -> Result<()> {
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
     ];
-    run(toolchain
-        .cargo()?
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "oom-agent-ebpf",
-            "--bins",
-            "--release",
-        ])
+    run(cargo
+        .args(["build", "--quiet", "--bins", "--release"])
+        .args(["--package", "oom-agent-ebpf"])
         .args(["-Zbuild-std=core", "--target", target, "--target-dir"])
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;

@@ -29,38 +29,17 @@ pub enum Choice {
     Debian,
 }
 
-/// A compiler with its library's source, and a linker that reads its bitcode.
-#[derive(Debug)]
-pub(crate) struct Toolchain {
-    compiler: Compiler,
-    linker: PathBuf,
-    /// For people: what was taken and why.
-    pub(crate) why: String,
-}
-
-impl Toolchain {
-    pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<Self> {
-        let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
-        let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
-        Ok(Self {
-            compiler,
-            linker,
-            why: format!("{why}; {why_linker}"),
-        })
-    }
-
-    /// This toolchain's cargo, with everything in its environment that an eBPF
-    /// build needs and nothing of the host build's.
-    pub(crate) fn cargo(&self) -> Result<Command> {
-        let dir = self.linker.parent().context("a linker in a directory")?;
-        let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let inherited = std::env::split_paths(&inherited);
-        let path = std::env::join_paths([dir.to_owned()].into_iter().chain(inherited))
-            .context("make a PATH")?;
-        let mut command = self.compiler.cargo();
-        command.env("PATH", path);
-        Ok(command)
-    }
+/// A cargo for the eBPF object, with a linker that reads its compiler's bitcode, and why these were taken.
+pub(crate) fn ebpf_cargo(choice: Choice, consent: Consent) -> Result<(Command, String)> {
+    let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
+    let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
+    let dir = linker.parent().context("a linker in a directory")?;
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let inherited = std::env::split_paths(&inherited);
+    let path = std::env::join_paths([dir.to_owned()].into_iter().chain(inherited));
+    let mut cargo = compiler.cargo();
+    cargo.env("PATH", path.context("make a PATH")?);
+    Ok((cargo, format!("{why}; {why_linker}")))
 }
 
 /// A compiler with its library's source: `-Zbuild-std` makes a standard library of it for any target.

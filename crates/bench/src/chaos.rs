@@ -17,7 +17,7 @@ use super::kill_generator::{KillGenerator, Plan, all_kills};
 use super::page::{Page, Section};
 use super::setup::{self, Built};
 use super::site::Site;
-use faults::{Fault, Schedule, Step};
+use faults::{Fault, Step, schedule};
 use report::{Injected, Report};
 use supervisor::Supervisor;
 
@@ -134,7 +134,7 @@ fn measure(args: &Args, site: &mut Site) -> Result<(String, Checks)> {
 fn inject_all(args: &Args, site: &mut Site, supervisor: &mut Supervisor) -> Result<Vec<Injected>> {
     let start = Instant::now();
     let mut faults = Vec::new();
-    for step in Schedule::new(args.seed) {
+    for step in schedule(args.seed) {
         let left = args.minutes.saturating_sub(start.elapsed());
         if left <= step.after {
             interrupt::pause(left)?;

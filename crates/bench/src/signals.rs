@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{BtfTracePoint, loaded_programs};
+use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use aya::{Btf, Ebpf};
 use rustix::process::{Signal, getpid, kill_process};
@@ -18,6 +18,7 @@ use xtask::process::run;
 use xtask::workspace;
 
 use super::figures::Times;
+use super::stamps::attach;
 
 /// The agent's programs that see every signal of the machine; named as their tracepoints.
 const PROGRAMS: [&str; 2] = ["signal_deliver", "signal_generate"];
@@ -116,15 +117,7 @@ impl Pair {
         let path = workspace::bench_ebpf_object();
         let mut object =
             Ebpf::load_file(&path).with_context(|| format!("load {}", path.display()))?;
-        let empty: &mut BtfTracePoint = object
-            .program_mut("empty")
-            .with_context(|| format!("the program in {}", path.display()))?
-            .try_into()
-            .context("a BTF tracepoint's program")?;
-        empty
-            .load(program, btf)
-            .and_then(|()| empty.attach())
-            .with_context(|| format!("attach an empty program to {program}"))?;
+        let empty = attach(&mut object, "empty", program, btf)?;
         Ok(Self {
             program,
             ours: program_of(agent, program)?,

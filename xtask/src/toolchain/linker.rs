@@ -18,27 +18,20 @@ pub(super) const LLVMS: [u32; 3] = [21, 22, 23];
 pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, String)> {
     let cache = Cache::open()?;
     let name = format!("bpf-linker-{VERSION}-llvm-{llvm}");
-    let binary = |dir: PathBuf| dir.join("bin/bpf-linker");
-    if let Some(dir) = cache.get(&name) {
-        return Ok((
-            binary(dir),
-            format!("bpf-linker {VERSION} for LLVM {llvm}: built before"),
-        ));
-    }
-    if let Some(path) = which("bpf-linker")
-        && fs::read(&path).is_ok_and(|bytes| links_llvm(&bytes, llvm))
-    {
-        return Ok((
-            path,
-            format!("bpf-linker on PATH: it reads LLVM {llvm}, as this rustc does"),
-        ));
-    }
     let config = format!("/usr/lib/llvm-{llvm}");
-    if !Path::new(&config).join("bin/llvm-config").exists() || which("cc").is_none() {
-        let dev = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-        let mut packages: Vec<&str> = dev.iter().map(String::as_str).collect();
-        packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
-        Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
+    if cache.get(&name).is_none() {
+        if let Some(path) = which("bpf-linker")
+            && fs::read(&path).is_ok_and(|bytes| links_llvm(&bytes, llvm))
+        {
+            let why = format!("bpf-linker on PATH: it reads LLVM {llvm}, as this rustc does");
+            return Ok((path, why));
+        }
+        if !Path::new(&config).join("bin/llvm-config").exists() || which("cc").is_none() {
+            let dev = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+            let mut packages: Vec<&str> = dev.iter().map(String::as_str).collect();
+            packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
+            Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
+        }
     }
     let feature = format!("--features=llvm-{llvm}");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -48,10 +41,8 @@ pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, Str
             .env("LLVM_PREFIX", &config)
             .env("PATH", format!("{config}/bin:{path}"));
     })?;
-    Ok((
-        binary(dir),
-        format!("bpf-linker {VERSION} for LLVM {llvm}: built now"),
-    ))
+    let why = format!("bpf-linker {VERSION} for LLVM {llvm}: built for this machine");
+    Ok((dir.join("bin/bpf-linker"), why))
 }
 
 /// Whether a program is linked against the shared LLVM of that major version.
