@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
@@ -52,21 +52,23 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Cmd::BuildEbpf(args) => build_ebpf::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::LoadEbpf(args) => build_ebpf::load(args),
-        Cmd::Demo(passed) => pass(workspace::lab().arg("demo").args(passed.args)),
+        Cmd::Demo(passed) => pass("lab", Some("demo"), passed),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Image(args) => image::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
-        Cmd::Screenshots(passed) => pass(workspace::lab().arg("screenshots").args(passed.args)),
-        Cmd::Bench(passed) => pass(workspace::bench().args(passed.args)),
+        Cmd::Screenshots(passed) => pass("lab", Some("screenshots"), passed),
+        Cmd::Bench(passed) => pass("bench", None, passed),
     };
     terminal::exit_code(done)
 }
 
-/// Becomes that program.
-fn pass(command: &mut Command) -> Result<ExitCode> {
-    let error = command.exec();
-    Err(error).with_context(|| format!("start {}", process::show(command)))
+/// Becomes the program of that package.
+fn pass(package: &str, command: Option<&str>, passed: Passed) -> Result<ExitCode> {
+    let mut program = workspace::program(package);
+    program.args(command).args(passed.args);
+    let error = program.exec();
+    Err(error).with_context(|| format!("start {}", process::show(&program)))
 }
 
 #[cfg(test)]

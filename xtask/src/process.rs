@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -36,15 +36,9 @@ pub(crate) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
 }
 
 /// Runs to the end and returns standard output; standard error goes into the
-/// error of a failure.
+/// error of a failure. Standard input is empty where the command names none.
 pub fn capture(command: &mut Command) -> Result<String> {
-    capture_with_input(command, Stdio::null())
-}
-
-/// As [`capture`], with a standard input.
-pub fn capture_with_input(command: &mut Command, input: Stdio) -> Result<String> {
     let output = command
-        .stdin(input)
         .output()
         .with_context(|| format!("start {}", show(command)))?;
     if !output.status.success() {

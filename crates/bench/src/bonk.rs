@@ -51,10 +51,8 @@ const READY: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 struct Kill {
     name: String,
-    /// When the kernel marked the victim: `CLOCK_MONOTONIC`.
-    mark_ns: u64,
-    /// What to take off `CLOCK_REALTIME` for `CLOCK_MONOTONIC`, as of this kill.
-    ahead_ns: u64,
+    /// When the kernel marked the victim: `CLOCK_REALTIME`, as the bonker logs, in ns.
+    marked_ns: u64,
 }
 
 /// Sets up, measures, shows.
@@ -132,8 +130,9 @@ fn kill_all(
         terminal::line(format_args!("    {} is dead", container.name));
         kills.push(Kill {
             name: container.name.clone(),
-            mark_ns: mark_ns.context("the kernel's mark of a victim")?,
-            ahead_ns,
+            marked_ns: mark_ns
+                .context("the kernel's mark of a victim")?
+                .saturating_add(ahead_ns),
         });
         cgroups.push(cgroup);
     }
@@ -165,8 +164,8 @@ fn collect(stations: Vec<Station>, kills: &[Kill]) -> Result<Vec<Row>> {
         interrupt::check()?;
         let swings = station.swings();
         let times = kills.iter().filter_map(|kill| {
-            let pulse = swings.get(&kill.name)?.saturating_sub(kill.ahead_ns);
-            Some(pulse.saturating_sub(kill.mark_ns))
+            let pulse = swings.get(&kill.name)?;
+            Some(pulse.saturating_sub(kill.marked_ns))
         });
         let times: Vec<u64> = times.collect();
         rows.push(Row {

@@ -88,9 +88,3 @@ pub(super) fn attach<'a>(
         .with_context(|| format!("attach a program to {tracepoint}"))?;
     Ok(program)
 }
-
-impl std::fmt::Debug for Stamps {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stamps").finish_non_exhaustive()
-    }
-}

@@ -33,8 +33,6 @@ pub const SIDECAR_NAME: &str = concat!(
 pub(crate) struct Packed {
     name: &'static str,
     pub(crate) program: &'static str,
-    /// The eBPF object is built first.
-    needs_ebpf: bool,
     /// Arguments before those of a container.
     command: Option<&'static str>,
     /// As a number: runAsNonRoot and the like cannot judge a name.
@@ -45,7 +43,6 @@ pub(crate) struct Packed {
 pub(crate) const AGENT: Packed = Packed {
     name: NAME,
     program: "oom-agent",
-    needs_ebpf: true,
     command: None,
     user: "0",
     description: "Reports every Linux OOM kill, with its container and pod",
@@ -62,7 +59,6 @@ pub(crate) const SIDECAR: Packed = Packed {
 pub(crate) const BLOAT: Packed = Packed {
     name: "localhost/oom-bonker/bloat:1",
     program: "lab",
-    needs_ebpf: false,
     command: Some("bloat"),
     user: "0",
     description: "Grows until it is warned",
@@ -71,7 +67,6 @@ pub(crate) const BLOAT: Packed = Packed {
 const HUB: Packed = Packed {
     name: HUB_NAME,
     program: "bonker-gpio",
-    needs_ebpf: false,
     command: None,
     user: "65532",
     description: "Swings a servo at a toy penguin for every Linux OOM kill",
@@ -101,7 +96,7 @@ pub struct Args {
 /// Builds the program, packs it, and prints what to do with it.
 pub fn main(args: Args) -> Result<()> {
     let packed = args.packed();
-    if packed.needs_ebpf {
+    if packed.needs_ebpf() {
         build_ebpf::main(args.build)?;
     }
     let built = build_static(args.profile(), &[packed.program])?;
@@ -147,6 +142,11 @@ impl Packed {
     pub(crate) fn file(&self) -> String {
         let command = self.command.map(|command| format!("-{command}"));
         format!("{}{}", self.program, command.unwrap_or_default())
+    }
+
+    /// Whether the eBPF object is built first.
+    fn needs_ebpf(&self) -> bool {
+        self.program == AGENT.program
     }
 
     fn entrypoint(&self) -> Vec<String> {
@@ -212,7 +212,7 @@ mod tests {
             let line = ["image"].iter().chain(flags);
             let args = <Cli as clap::Parser>::parse_from(line).image;
             let packed = args.packed();
-            let build = (packed.program, packed.needs_ebpf, args.profile());
+            let build = (packed.program, packed.needs_ebpf(), args.profile());
             assert_eq!(build, (program, needs_ebpf, profile), "{flags:?}");
         };
         check(&[], "oom-agent", true, RELEASE);
