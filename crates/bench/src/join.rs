@@ -7,10 +7,9 @@ use super::victim::Kill;
 /// Lines of one report are few; a stream that never reports a kill does not grow.
 const BEFORE: usize = 16;
 
-/// A line of one of several streams, by that stream's place among them, without its end.
+/// A line, without its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) stream: usize,
     /// When it was read: `CLOCK_MONOTONIC`, in ns.
     pub(super) at_ns: u64,
     pub(super) text: String,
@@ -19,9 +18,9 @@ pub(super) struct Line {
 /// What one tool wrote of kills so far.
 #[derive(Debug)]
 pub(super) struct Journal {
-    tool: Tool,
+    pub(super) tool: Tool,
     reports: Vec<ToolReport>,
-    /// Lines that may belong to the next kill's report.
+    /// Lines of the kernel's that may belong to its next report of a kill.
     before: Vec<String>,
 }
 
@@ -56,17 +55,21 @@ impl Journal {
 
     pub(super) fn add(&mut self, line: Line) {
         let Some(pid) = self.tool.pid(&line.text) else {
-            if self.before.len() == BEFORE {
-                self.before.remove(0);
+            // The others report a kill in one line.
+            if self.tool == Tool::Kmsg {
+                if self.before.len() == BEFORE {
+                    self.before.remove(0);
+                }
+                self.before.push(line.text);
             }
-            self.before.push(line.text);
             return;
         };
-        let mut text: String = self.before.drain(..).map(|line| line + "\n").collect();
-        if self.tool != Tool::Kmsg {
-            // The others report a kill in one line.
-            text.clear();
-        }
+        let mut text: String = self
+            .before
+            .drain(..)
+            .rev()
+            .map(|line| line + "\n")
+            .collect();
         text.push_str(&line.text);
         self.reports.push(ToolReport {
             pid,
@@ -126,7 +129,6 @@ mod tests {
 
     fn line(at_ns: u64, text: &str) -> Line {
         Line {
-            stream: 0,
             at_ns,
             text: text.to_owned(),
         }

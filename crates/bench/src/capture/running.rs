@@ -37,7 +37,6 @@ const LINES: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Running {
     tools: Vec<RunningTool>,
-    lines: Receiver<Line>,
     victims: Victims,
     /// Their standard errors.
     logs: tempfile::TempDir,
@@ -45,8 +44,8 @@ pub(super) struct Running {
 
 #[derive(Debug)]
 struct RunningTool {
-    tool: Tool,
     child: Guard,
+    lines: Receiver<Line>,
     journal: Journal,
 }
 
@@ -54,31 +53,32 @@ impl Running {
     pub(super) fn start(compared: &[Tool], agent: &Path) -> Result<Self> {
         let logs = tempfile::tempdir().context("make a directory for logs")?;
         let mut tools = Vec::new();
-        let (sender, lines) = sync_channel(LINES);
-        for (stream, &tool) in compared.iter().enumerate() {
+        for &tool in compared {
             let (reader, writer) = io::pipe().context("make a pipe")?;
             let log = logs.path().join(tool.name().replace('/', "-"));
             let log = File::create(&log).with_context(|| format!("make {}", log.display()))?;
             let mut command = tool.command(agent)?;
             command.stdin(Stdio::null()).stdout(writer).stderr(log);
+            let child = Guard::spawn(&mut command, GRACE)?;
+            let (sender, lines) = sync_channel(LINES);
+            thread::spawn(move || read_lines(reader, &sender));
             tools.push(RunningTool {
-                tool,
-                child: Guard::spawn(&mut command, GRACE)?,
+                child,
+                lines,
                 journal: Journal::new(tool),
             });
-            let sender = sender.clone();
-            thread::spawn(move || read_lines(stream, reader, &sender));
         }
         Ok(Self {
             tools,
-            lines,
             victims: Victims::new()?,
             logs,
         })
     }
 
     pub(super) fn pids(&self) -> impl Iterator<Item = (Tool, u32)> {
-        self.tools.iter().map(|one| (one.tool, one.child.id()))
+        self.tools
+            .iter()
+            .map(|one| (one.journal.tool, one.child.id()))
     }
 
     /// Until every tool reports every kill.
@@ -136,7 +136,7 @@ impl Running {
             unstamped: kills.iter().filter(|(_, stamp)| stamp.is_none()).count(),
             others,
             coverage: coverage
-                .map(|(one, written)| (one.tool, one.journal.coverage(&kills, written)))
+                .map(|(one, written)| (one.journal.tool, one.journal.coverage(&kills, written)))
                 .collect(),
         })
     }
@@ -146,10 +146,8 @@ impl Running {
         let (kill, _cgroup) = self.victims.kill(name)?;
         // A lost line shows in the coverage.
         let _late = wait::until("every tool's line", LOST, || {
-            for line in self.lines.try_iter() {
-                if let Some(one) = self.tools.get_mut(line.stream) {
-                    one.journal.add(line);
-                }
+            for one in &mut self.tools {
+                one.lines.try_iter().for_each(|line| one.journal.add(line));
             }
             (self.silent(&kill).is_empty() || interrupt::check().is_err()).then_some(())
         });
@@ -160,15 +158,14 @@ impl Running {
     fn silent(&self, kill: &Kill) -> Vec<Tool> {
         let silent = self.tools.iter();
         let silent = silent.filter(|one| !one.journal.has_report_of(kill));
-        silent.map(|one| one.tool).collect()
+        silent.map(|one| one.journal.tool).collect()
     }
 }
 
 /// Until the stream ends, or nobody takes its lines.
-fn read_lines(stream: usize, pipe: PipeReader, lines: &SyncSender<Line>) {
+fn read_lines(pipe: PipeReader, lines: &SyncSender<Line>) {
     for text in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
         let line = Line {
-            stream,
             at_ns: now_ns(ClockId::Monotonic),
             text: String::from_utf8_lossy(&text).into_owned(),
         };
@@ -188,7 +185,7 @@ mod tests {
     fn a_line_has_the_stamp_of_its_end() {
         let (reader, mut writer) = io::pipe().unwrap();
         let (sender, lines) = sync_channel(LINES);
-        let reading = thread::spawn(move || read_lines(4, reader, &sender));
+        let reading = thread::spawn(move || read_lines(reader, &sender));
         writer.write_all(b"o").unwrap();
         let before = now_ns(ClockId::Monotonic);
         writer.write_all(b"ne\ntwo\n").unwrap();
@@ -197,7 +194,6 @@ mod tests {
         let lines: Vec<Line> = lines.iter().collect();
         let texts: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["one", "two"]);
-        assert!(lines.iter().all(|line| line.stream == 4));
         assert!(lines[0].at_ns >= before && lines[0].at_ns <= now_ns(ClockId::Monotonic));
     }
 }
