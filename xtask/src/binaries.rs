@@ -1,7 +1,7 @@
 //! The workspace's own programs, built in the profile that the tests use, so
-//! that nothing is compiled twice.
+//! that nothing is compiled twice; and static ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -9,56 +9,17 @@ use anyhow::{Context as _, Result};
 use crate::process::{capture, run, which};
 use crate::{terminal, workspace};
 
-/// Where they lie.
-#[derive(Debug)]
-pub struct Binaries {
-    /// oom-agent.
-    pub agent: PathBuf,
-    /// bonker-gpio.
-    pub bonker: PathBuf,
-    /// The lab.
-    pub lab: PathBuf,
-}
+/// The profile of what is shipped.
+pub(crate) const RELEASE: &str = "release";
+/// The profile of static programs for tests.
+pub(crate) const GUEST: &str = "guest";
 
-/// Static builds for other kernels' machines and for images.
-#[derive(Debug)]
-pub(crate) struct StaticBinaries {
-    /// oom-agent.
-    pub agent: PathBuf,
-    /// The lab.
-    pub lab: PathBuf,
-}
-
-/// How static programs are built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// What is shipped.
-    Release,
-    /// As fast to build as can be, while an emulated CPU runs it in good time.
-    Guest,
-}
-
-impl StaticBinaries {
-    /// Builds them; the eBPF object must be there.
-    pub(crate) fn build() -> Result<Self> {
-        let dir = build_static(Profile::Guest, &["oom-agent", "lab"])?;
-        Ok(Self {
-            agent: dir.join("oom-agent"),
-            lab: dir.join("lab"),
-        })
-    }
-}
-
-/// Builds `programs`, which then load nothing at run time, and returns their directory.
-/// oom-agent needs the eBPF object to be there.
-pub(crate) fn build_static(profile: Profile, programs: &[&str]) -> Result<PathBuf> {
-    let target = static_target()?;
-    let (names, profile_name) = (programs.join(", "), profile.name());
-    terminal::step(format_args!(
-        "building {names} for {target}, static, in profile {profile_name}"
-    ));
-    run(&mut static_cargo(&target, profile, programs))?;
-    Ok(workspace::target_dir().join(&target).join(profile_name))
+/// Builds oom-agent, bonker-gpio and the lab, and returns their directory; the eBPF object must be there.
+pub fn build() -> Result<PathBuf> {
+    terminal::step("building oom-agent, bonker-gpio and the lab");
+    // The whole workspace: one set of features for every command here.
+    run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
+    Ok(workspace::target_dir().join("debug"))
 }
 
 /// Builds the bonker alone, which takes no eBPF object.
@@ -68,7 +29,19 @@ pub fn bonker() -> Result<PathBuf> {
     Ok(workspace::target_dir().join("debug/bonker-gpio"))
 }
 
-fn static_cargo(target: &str, profile: Profile, programs: &[&str]) -> Command {
+/// Builds `programs`, which then load nothing at run time, and returns their directory.
+/// oom-agent needs the eBPF object to be there.
+pub(crate) fn build_static(profile: &str, programs: &[&str]) -> Result<PathBuf> {
+    let target = static_target()?;
+    let names = programs.join(", ");
+    terminal::step(format_args!(
+        "building {names} for {target}, static, in profile {profile}"
+    ));
+    run(&mut static_cargo(&target, profile, programs))?;
+    Ok(workspace::target_dir().join(&target).join(profile))
+}
+
+fn static_cargo(target: &str, profile: &str, programs: &[&str]) -> Command {
     let mut command = workspace::cargo();
     command.args(["build", "--quiet", "--bins", "--target", target]);
     // By the target's own variable: build scripts and macros stay as they are.
@@ -77,10 +50,7 @@ fn static_cargo(target: &str, profile: Profile, programs: &[&str]) -> Command {
         target.to_uppercase().replace('-', "_")
     );
     command.env(variable, "-Ctarget-feature=+crt-static");
-    for setting in profile.settings() {
-        command.args(["--config", &format!("profile.guest.{setting}")]);
-    }
-    command.args(["--profile", profile.name()]);
+    command.args(["--profile", profile]);
     for program in programs {
         command.args(["--package", program]);
     }
@@ -89,66 +59,20 @@ fn static_cargo(target: &str, profile: Profile, programs: &[&str]) -> Command {
 
 /// musl where its target is installed, else the host's own libc linked statically.
 fn static_target() -> Result<String> {
-    let arch = std::env::consts::ARCH;
-    let musl = format!("{arch}-unknown-linux-musl");
-    let sysroot = capture(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(workspace::root()),
-    )?;
-    let library = std::path::Path::new(sysroot.trim())
-        .join("lib/rustlib")
-        .join(&musl);
+    let rustc = |args: &[&str]| {
+        let mut rustc = Command::new("rustc");
+        capture(rustc.args(args).current_dir(workspace::root()))
+    };
+    let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let sysroot = rustc(&["--print", "sysroot"])?;
+    let library = Path::new(sysroot.trim()).join("lib/rustlib").join(&musl);
     // C in dependencies wants a compiler for musl too.
     if library.exists() && which("musl-gcc").is_some() {
         return Ok(musl);
     }
-    let version = capture(
-        Command::new("rustc")
-            .arg("-vV")
-            .current_dir(workspace::root()),
-    )?;
+    let version = rustc(&["-vV"])?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("a rustc that names its host")?.to_owned())
-}
-
-impl Binaries {
-    /// Builds them; the eBPF object must be there.
-    pub fn build() -> Result<Self> {
-        terminal::step("building oom-agent, bonker-gpio and the lab");
-        // The whole workspace: one set of features for every command here.
-        run(workspace::cargo().args(["build", "--workspace", "--bins", "--quiet"]))?;
-        let dir = workspace::target_dir().join("debug");
-        Ok(Self {
-            agent: dir.join("oom-agent"),
-            bonker: dir.join("bonker-gpio"),
-            lab: dir.join("lab"),
-        })
-    }
-}
-
-impl Profile {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Guest => "guest",
-        }
-    }
-
-    /// Settings that Cargo.toml does not have.
-    fn settings(self) -> &'static [&'static str] {
-        match self {
-            Self::Release => &[],
-            Self::Guest => &[
-                r#"inherits="release""#,
-                "opt-level=1",
-                r#"lto="off""#,
-                "codegen-units=16",
-                "incremental=true",
-                r#"strip="symbols""#,
-            ],
-        }
-    }
 }
 
 #[cfg(test)]
@@ -157,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_the_given_programs_are_built() {
-        for profile in [Profile::Release, Profile::Guest] {
+        for profile in [RELEASE, GUEST] {
             let command = static_cargo("target", profile, &["bonker-gpio"]);
             let args: Vec<_> = command
                 .get_args()
@@ -166,7 +90,7 @@ mod tests {
             let packages = args.iter().filter(|arg| **arg == "--package").count();
             assert_eq!(packages, 1, "{args:?}");
             assert!(args.ends_with(&["--package", "bonker-gpio"]), "{args:?}");
-            assert!(args.contains(&profile.name()), "{args:?}");
+            assert!(args.contains(&profile), "{args:?}");
         }
     }
 }

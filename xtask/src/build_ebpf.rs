@@ -4,13 +4,14 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::debian::Consent;
-use crate::process::run;
-use crate::toolchain::{Choice, Toolchain};
-use crate::{terminal, workspace};
+use crate::process::{is_root, run};
+use crate::toolchain::{Choice, ebpf_cargo};
+use crate::{binaries, terminal, workspace};
 
 /// Flags of the command.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -25,11 +26,8 @@ pub struct Args {
 
 /// Builds the object with a toolchain found or set up, and names it.
 pub fn main(args: Args) -> Result<()> {
-    let toolchain = Toolchain::find_or_set_up(args.toolchain, Consent::new(args.yes))?;
-    terminal::step(format_args!(
-        "building the eBPF object with {}",
-        toolchain.why
-    ));
+    let (mut cargo, why) = ebpf_cargo(args.toolchain, Consent::new(args.yes))?;
+    terminal::step(format_args!("building the eBPF object with {why}"));
     let target = if cfg!(target_endian = "big") {
         "bpfeb-unknown-none"
     } else {
@@ -42,16 +40,9 @@ pub fn main(args: Args) -> Result<()> {
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
     ];
-    run(toolchain
-        .cargo()?
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "oom-agent-ebpf",
-            "--bins",
-            "--release",
-        ])
+    run(cargo
+        .args(["build", "--quiet", "--bins", "--release"])
+        .args(["--package", "oom-agent-ebpf"])
         .args(["-Zbuild-std=core", "--target", target, "--target-dir"])
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")))?;
@@ -63,6 +54,19 @@ pub fn main(args: Args) -> Result<()> {
     let shown = object.strip_prefix(workspace::root()).unwrap_or(&object);
     terminal::line(format_args!("{} ({state})", shown.display()));
     Ok(())
+}
+
+/// `cargo xtask load-ebpf`: every program through the running kernel's verifier, by `oom-agent check`.
+pub fn load(args: Args) -> Result<ExitCode> {
+    if !is_root() {
+        bail!("load-ebpf needs root: the kernel verifies programs for root only");
+    }
+    main(args)?;
+    let agent = binaries::build()?.join("oom-agent");
+    let status = Command::new(&agent).arg("check").status();
+    let status = status.with_context(|| format!("start {}", agent.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// Copies in one step, and only where the contents differ: a reader never

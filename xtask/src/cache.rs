@@ -2,8 +2,12 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+
+use crate::process::run;
+use crate::{terminal, workspace};
 
 /// A directory of finished things. An entry is either whole or absent: it is
 /// made under another name and renamed, under a lock that the kernel drops with
@@ -71,6 +75,27 @@ impl Cache {
         // Renamed: there is nothing left for the guard to remove.
         let _ = unfinished.keep();
         Ok(path)
+    }
+
+    /// The entry's directory, with a program of crates.io that is built into it where absent; `adjust`
+    /// adds to the call of cargo.
+    pub(crate) fn install(
+        &self,
+        program: &str,
+        version: &str,
+        entry: &str,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<PathBuf> {
+        self.entry(entry, |dir| {
+            terminal::step(format_args!("building {entry} (about a minute, once)"));
+            let mut cargo = workspace::cargo();
+            cargo
+                .args(["install", "--quiet", "--locked", program])
+                .args(["--version", version, "--root"])
+                .arg(dir);
+            adjust(&mut cargo);
+            run(&mut cargo)
+        })
     }
 }
 

@@ -21,59 +21,66 @@ pub enum Board {
     Armv6,
 }
 
+/// What it takes to build for one.
+pub(crate) struct Target {
+    name: &'static str,
+    triple: &'static str,
+    gcc: &'static str,
+    packages: [&'static str; 2],
+    /// What the Pi's own dpkg calls itself, see `docs/adr/0016`.
+    pub(crate) debian: &'static str,
+}
+
 impl Board {
     /// As the flag takes it.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Aarch64 => "aarch64",
-            Self::Armv6 => "armv6",
-        }
+        self.target().name
     }
 
-    fn triple(self) -> &'static str {
+    pub(crate) fn target(self) -> Target {
         match self {
-            Self::Aarch64 => "aarch64-unknown-linux-gnu",
-            // Soft float, as the only libc is that Debian has for an ARMv6: armel's, of ARMv5.
-            Self::Armv6 => "arm-unknown-linux-gnueabi",
+            Self::Aarch64 => Target {
+                name: "aarch64",
+                triple: "aarch64-unknown-linux-gnu",
+                gcc: "aarch64-linux-gnu-gcc",
+                packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+                debian: "arm64",
+            },
+            Self::Armv6 => Target {
+                name: "armv6",
+                // Soft float, as the only libc is that Debian has for an ARMv6: armel's, of ARMv5.
+                triple: "arm-unknown-linux-gnueabi",
+                gcc: "arm-linux-gnueabi-gcc",
+                packages: ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
+                debian: "armhf",
+            },
         }
     }
+}
 
-    fn gcc(self) -> &'static str {
-        match self {
-            Self::Aarch64 => "aarch64-linux-gnu-gcc",
-            Self::Armv6 => "arm-linux-gnueabi-gcc",
-        }
-    }
-
-    fn packages(self) -> [&'static str; 2] {
-        match self {
-            Self::Aarch64 => ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
-            Self::Armv6 => ["gcc-arm-linux-gnueabi", "libc6-dev-armel-cross"],
-        }
-    }
-
+impl Target {
     /// What the builds of cargo and of C read, for this target alone.
-    fn environment(self) -> [(String, &'static str); 3] {
-        let lower = self.triple().replace('-', "_");
+    fn environment(&self) -> [(String, &'static str); 3] {
+        let lower = self.triple.replace('-', "_");
         let upper = lower.to_uppercase();
+        let rustflags = "-Ctarget-feature=+crt-static";
         [
-            (format!("CARGO_TARGET_{upper}_LINKER"), self.gcc()),
-            (
-                format!("CARGO_TARGET_{upper}_RUSTFLAGS"),
-                "-Ctarget-feature=+crt-static",
-            ),
-            (format!("CC_{lower}"), self.gcc()),
+            (format!("CARGO_TARGET_{upper}_LINKER"), self.gcc),
+            (format!("CARGO_TARGET_{upper}_RUSTFLAGS"), rustflags),
+            (format!("CC_{lower}"), self.gcc),
         ]
     }
 }
 
 /// Builds bonker-gpio for `board`, and gives its path.
 pub fn bonker(board: Board, choice: Choice, consent: Consent) -> Result<PathBuf> {
-    let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
-    Debian::new(consent)?.install(&format!("building for {}", board.name()), &board.packages())?;
-    let triple = board.triple();
+    let (compiler, chosen) = Compiler::find_or_set_up(choice, consent)?;
+    let target = board.target();
+    let why = format!("building for {}", target.name);
+    Debian::new(consent)?.install(&why, &target.packages)?;
+    let triple = target.triple;
     terminal::step(format_args!(
-        "building a static bonker-gpio for {triple} with {why}"
+        "building a static bonker-gpio for {triple} with {chosen}"
     ));
     // Apart from the host's: another compiler's artefacts would be thrown away, and these with them.
     let dir = workspace::root().join("target/pi");
@@ -83,7 +90,7 @@ pub fn bonker(board: Board, choice: Choice, consent: Consent) -> Result<PathBuf>
         .args(["--package", "bonker-gpio", "--target", triple])
         .args(["-Zbuild-std=std,panic_abort", "--target-dir"])
         .arg(&dir)
-        .envs(board.environment()))?;
+        .envs(target.environment()))?;
     Ok(dir.join(triple).join("release/bonker-gpio"))
 }
 
@@ -93,7 +100,7 @@ mod tests {
 
     #[test]
     fn variables_are_those_that_cargo_and_cc_read() {
-        let [linker, flags, cc] = Board::Armv6.environment();
+        let [linker, flags, cc] = Board::Armv6.target().environment();
         let gcc = "arm-linux-gnueabi-gcc";
         let names = "CARGO_TARGET_ARM_UNKNOWN_LINUX_GNUEABI";
         assert_eq!(linker, (format!("{names}_LINKER"), gcc));

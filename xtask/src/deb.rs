@@ -1,7 +1,6 @@
 //! `cargo xtask deb`: bonker-gpio as Debian packages for the Raspberry Pi, in `dist/`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,30 +22,15 @@ pub struct Args {
     target: Option<Board>,
 }
 
-/// What lies where in the package, and with which mode.
-const FILES: [(&str, &str, u32); 5] = [
-    ("deploy/bonker-gpio.toml", "etc/bonker-gpio.toml", 0o644),
-    (
-        "deploy/bonker-gpio.service",
-        "lib/systemd/system/bonker-gpio.service",
-        0o644,
-    ),
-    (
-        "docs/wiring.md",
-        "usr/share/doc/bonker-gpio/wiring.md",
-        0o644,
-    ),
-    (
-        "docs/wiring.svg",
-        "usr/share/doc/bonker-gpio/wiring.svg",
-        0o644,
-    ),
-    (
-        "deploy/debian/copyright",
-        "usr/share/doc/bonker-gpio/copyright",
-        0o644,
-    ),
+/// From where in the workspace, what, and to where in the package.
+const FILES: [(&str, &str, &str); 5] = [
+    ("deploy", "bonker-gpio.toml", "etc"),
+    ("deploy", "bonker-gpio.service", "lib/systemd/system"),
+    ("docs", "wiring.md", DOC),
+    ("docs", "wiring.svg", DOC),
+    ("deploy/debian", "copyright", DOC),
 ];
+const DOC: &str = "usr/share/doc/bonker-gpio";
 
 /// Run by dpkg.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -70,35 +54,37 @@ pub fn main(args: Args) -> Result<()> {
 fn pack(board: Board, binary: &Path, to: &Path) -> Result<PathBuf> {
     let dir = tempfile::tempdir().context("make a directory for a package")?;
     let root = dir.path().join("root");
-    let put = |name: &str, contents: &[u8], mode: u32| {
-        let path = root.join(name);
-        let what = || format!("write {}", path.display());
-        fs::create_dir_all(path.parent().unwrap_or(&root)).with_context(what)?;
-        fs::write(&path, contents).with_context(what)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).with_context(what)
+    // Whatever this process's umask is, directories are for all.
+    let install = |from: &Path, to: &str, mode: &str| {
+        let mut install = Command::new("install");
+        install.args(["-D", "--mode", mode]);
+        capture(install.arg(from).arg(root.join(to)))
     };
-    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
-    let program = read(binary)?;
-    put("usr/bin/bonker-gpio", &program, 0o755)?;
-    for (from, name, mode) in FILES {
-        put(name, &read(&workspace::root().join(from))?, mode)?;
+    install(binary, "usr/bin/bonker-gpio", "0755")?;
+    let source = workspace::root();
+    for (from, name, to) in FILES {
+        let from = source.join(from).join(name);
+        install(&from, &format!("{to}/{name}"), "0644")?;
     }
-    put(
-        "usr/share/doc/bonker-gpio/NEWS",
-        &read(&workspace::root().join("CHANGELOG.md"))?,
-        0o644,
-    )?;
+    install(&source.join("CHANGELOG.md"), &format!("{DOC}/NEWS"), "0644")?;
     for script in SCRIPTS {
-        let from = workspace::root().join("deploy/debian").join(script);
-        put(&format!("DEBIAN/{script}"), &read(&from)?, 0o755)?;
+        let from = source.join("deploy/debian").join(script);
+        install(&from, &format!("DEBIAN/{script}"), "0755")?;
     }
-    put("DEBIAN/conffiles", b"/etc/bonker-gpio.toml\n", 0o644)?;
-    let kib = program.len().div_ceil(1024);
-    put("DEBIAN/control", control(board, kib).as_bytes(), 0o644)?;
-    directories_for_all(&root)?;
+    let size = fs::metadata(binary).with_context(|| format!("read {}", binary.display()))?;
+    let control = control(board, size.len().div_ceil(1024));
+    let made = [
+        ("conffiles", "/etc/bonker-gpio.toml\n"),
+        ("control", &control),
+    ];
+    for (name, text) in made {
+        let file = dir.path().join(name);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        install(&file, &format!("DEBIAN/{name}"), "0644")?;
+    }
     fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
-    let name = format!("bonker-gpio_{}_{}.deb", version(), architecture(board));
-    let package = to.join(name);
+    let architecture = board.target().debian;
+    let package = to.join(format!("bonker-gpio_{}_{architecture}.deb", version()));
     capture(
         Command::new("dpkg-deb")
             .args(["--root-owner-group", "-Zxz", "--build"])
@@ -108,33 +94,12 @@ fn pack(board: Board, binary: &Path, to: &Path) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// Whatever this process's umask is.
-fn directories_for_all(dir: &Path) -> Result<()> {
-    let what = || format!("open {} to all", dir.display());
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).with_context(what)?;
-    for entry in fs::read_dir(dir).with_context(what)? {
-        let path = entry.with_context(what)?.path();
-        if path.is_dir() {
-            directories_for_all(&path)?;
-        }
-    }
-    Ok(())
-}
-
 /// A pre-release sorts before its release by the tilde.
 fn version() -> String {
     env!("CARGO_PKG_VERSION").replacen('-', "~", 1)
 }
 
-/// What the Pi's own dpkg calls itself, see `docs/adr/0016`.
-fn architecture(board: Board) -> &'static str {
-    match board {
-        Board::Aarch64 => "arm64",
-        Board::Armv6 => "armhf",
-    }
-}
-
-fn control(board: Board, kib: usize) -> String {
+fn control(board: Board, kib: u64) -> String {
     format!(
         "Package: bonker-gpio\n\
          Version: {version}\n\
@@ -148,7 +113,7 @@ fn control(board: Board, kib: usize) -> String {
          \x20Drives a servo on a pin of a Raspberry Pi for every bonk that oom-agent,\n\
          \x20or another client of bonk.v1, sends. The program is static.\n",
         version = version(),
-        architecture = architecture(board),
+        architecture = board.target().debian,
     )
 }
 

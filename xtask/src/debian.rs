@@ -86,28 +86,24 @@ impl Debian {
             .permits(&list, std::io::stdin().is_terminal(), || {
                 terminal::confirm("Install them with apt-get?")
             })?;
-        let install = || {
-            let mut command = if is_root() {
-                Command::new("apt-get")
-            } else {
-                let mut command = Command::new("sudo");
+        let apt_get = |args: &[&str]| {
+            let mut command = Command::new(if is_root() { "apt-get" } else { "sudo" });
+            if !is_root() {
                 command.arg("apt-get");
-                command
-            };
+            }
+            command.args(OPTIONS).args(args);
             command.env("DEBIAN_FRONTEND", "noninteractive");
-            command.args(OPTIONS);
             command
         };
-        let add = |command: &mut Command| {
-            run(command
-                .args(["--yes", "--no-install-recommends", "install"])
-                .args(&missing)
-                .stdout(Stdio::null()))
+        let add = || {
+            let mut command = apt_get(&["--yes", "--no-install-recommends", "install"]);
+            command.args(&missing).stdout(Stdio::null());
+            command
         };
         // Fresh lists only where the present ones do not serve: they cost half a minute.
-        add(install().stderr(Stdio::null())).or_else(|_| {
-            run(install().arg("update"))?;
-            add(&mut install())
+        run(add().stderr(Stdio::null())).or_else(|_| {
+            run(&mut apt_get(&["update"]))?;
+            run(&mut add())
         })
     }
 

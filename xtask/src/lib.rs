@@ -10,7 +10,6 @@ pub mod debian;
 pub mod dist;
 pub mod docs;
 pub mod image;
-pub mod load_ebpf;
 pub mod process;
 pub mod terminal;
 pub mod test;

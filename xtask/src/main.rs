@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use xtask::{build_ebpf, deb, dist, image, load_ebpf, process, terminal, test, workspace};
+use xtask::{build_ebpf, deb, dist, image, process, terminal, test, workspace};
 
 /// Builds, packages and tests the workspace.
 #[derive(Debug, Parser)]
@@ -51,22 +51,24 @@ struct Passed {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Cmd::BuildEbpf(args) => build_ebpf::main(args).map(|()| ExitCode::SUCCESS),
-        Cmd::LoadEbpf(args) => load_ebpf::main(args),
-        Cmd::Demo(passed) => pass(workspace::lab().arg("demo").args(passed.args)),
+        Cmd::LoadEbpf(args) => build_ebpf::load(args),
+        Cmd::Demo(passed) => pass("lab", Some("demo"), passed),
         Cmd::Dist(args) => dist::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Deb(args) => deb::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Image(args) => image::main(args).map(|()| ExitCode::SUCCESS),
         Cmd::Test(args) => test::main(&args),
-        Cmd::Screenshots(passed) => pass(workspace::lab().arg("screenshots").args(passed.args)),
-        Cmd::Bench(passed) => pass(workspace::bench().args(passed.args)),
+        Cmd::Screenshots(passed) => pass("lab", Some("screenshots"), passed),
+        Cmd::Bench(passed) => pass("bench", None, passed),
     };
     terminal::exit_code(done)
 }
 
-/// Becomes that program.
-fn pass(command: &mut Command) -> Result<ExitCode> {
-    let error = command.exec();
-    Err(error).with_context(|| format!("start {}", process::show(command)))
+/// Becomes the program of that package.
+fn pass(package: &str, command: Option<&str>, passed: Passed) -> Result<ExitCode> {
+    let mut program = workspace::program(package);
+    program.args(command).args(passed.args);
+    let error = program.exec();
+    Err(error).with_context(|| format!("start {}", process::show(&program)))
 }
 
 #[cfg(test)]

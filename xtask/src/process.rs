@@ -1,8 +1,9 @@
 //! Running commands: with what was attempted in every error, and a bound where
 //! one is due.
 
+use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,16 +28,17 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and returns standard output; standard error goes into the
-/// error of a failure.
-pub fn capture(command: &mut Command) -> Result<String> {
-    capture_with_input(command, Stdio::null())
+/// A command that `timeout` of coreutils ends after `limit`, for what uses a network that may swallow packets.
+pub(crate) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.arg(limit.as_secs().to_string()).arg(program);
+    command
 }
 
-/// As [`capture`], with a standard input.
-pub fn capture_with_input(command: &mut Command, input: Stdio) -> Result<String> {
+/// Runs to the end and returns standard output; standard error goes into the
+/// error of a failure. Standard input is empty where the command names none.
+pub fn capture(command: &mut Command) -> Result<String> {
     let output = command
-        .stdin(input)
         .output()
         .with_context(|| format!("start {}", show(command)))?;
     if !output.status.success() {
@@ -50,7 +52,7 @@ pub fn capture_with_input(command: &mut Command, input: Stdio) -> Result<String>
 /// passed first. Asleep in the kernel meanwhile, by its pidfd (Linux 5.3).
 pub fn wait_timeout(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + limit;
-    let pidfd = pidfd_open(pid(child)?, PidfdFlags::empty()).context("open a pidfd")?;
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("open a pidfd")?;
     loop {
         if let Some(status) = child.try_wait().context("wait for a child")? {
             return Ok(Some(status));
@@ -100,10 +102,8 @@ impl Drop for Guard {
 
 /// Ends a child: SIGTERM, then SIGKILL once `grace` has passed; reaps it.
 pub fn stop(child: &mut Child, grace: Duration) {
-    if let Ok(pid) = pid(child)
-        && matches!(child.try_wait(), Ok(None))
-    {
-        let _ = kill_process(pid, Signal::TERM);
+    if matches!(child.try_wait(), Ok(None)) {
+        let _ = kill_process(Pid::from_child(child), Signal::TERM);
         if !matches!(wait_timeout(child, grace), Ok(Some(_))) {
             let _ = child.kill();
         }
@@ -133,12 +133,4 @@ pub fn show(command: &Command) -> String {
         text.push_str(&arg.to_string_lossy());
     }
     text
-}
-
-/// The child's process id.
-pub fn pid(child: &Child) -> Result<Pid> {
-    i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .context("a process id that fits")
 }

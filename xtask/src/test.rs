@@ -34,7 +34,6 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<ExitCode> {
     let consent = Consent::new(args.yes);
     let mut report = Report::default();
-    let mut bench = tier::Bench::new(consent);
     for &tier in Tier::value_variants() {
         let wanted = if args.quick {
             !tier.needs_root()
@@ -46,7 +45,7 @@ pub fn main(args: &Args) -> Result<ExitCode> {
         }
         terminal::step(format_args!("tier {tier}"));
         let start = Instant::now();
-        let outcome = bench.run(tier).unwrap_or_else(|error| {
+        let outcome = tier::run(tier, consent).unwrap_or_else(|error| {
             terminal::error(&error);
             Outcome::ran(0, 1)
         });

@@ -3,15 +3,14 @@
 
 mod linker;
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::debian::{Consent, Debian};
-use crate::process::{Guard, capture, wait_timeout, which};
+use crate::process::{bounded, capture, which};
 use crate::{terminal, workspace};
 
 /// The nightly that the object is known to build with.
@@ -30,38 +29,17 @@ pub enum Choice {
     Debian,
 }
 
-/// A compiler with its library's source, and a linker that reads its bitcode.
-#[derive(Debug)]
-pub(crate) struct Toolchain {
-    compiler: Compiler,
-    linker: PathBuf,
-    /// For people: what was taken and why.
-    pub(crate) why: String,
-}
-
-impl Toolchain {
-    pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<Self> {
-        let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
-        let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
-        Ok(Self {
-            compiler,
-            linker,
-            why: format!("{why}; {why_linker}"),
-        })
-    }
-
-    /// This toolchain's cargo, with everything in its environment that an eBPF
-    /// build needs and nothing of the host build's.
-    pub(crate) fn cargo(&self) -> Result<Command> {
-        let dir = self.linker.parent().context("a linker in a directory")?;
-        let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let inherited = std::env::split_paths(&inherited);
-        let path = std::env::join_paths([dir.to_owned()].into_iter().chain(inherited))
-            .context("make a PATH")?;
-        let mut command = self.compiler.cargo();
-        command.env("PATH", path);
-        Ok(command)
-    }
+/// A cargo for the eBPF object, with a linker that reads its compiler's bitcode, and why these were taken.
+pub(crate) fn ebpf_cargo(choice: Choice, consent: Consent) -> Result<(Command, String)> {
+    let (compiler, why) = Compiler::find_or_set_up(choice, consent)?;
+    let (linker, why_linker) = linker::find_or_build(compiler.llvm, consent)?;
+    let dir = linker.parent().context("a linker in a directory")?;
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let inherited = std::env::split_paths(&inherited);
+    let path = std::env::join_paths([dir.to_owned()].into_iter().chain(inherited));
+    let mut cargo = compiler.cargo();
+    cargo.env("PATH", path.context("make a PATH")?);
+    Ok((cargo, format!("{why}; {why_linker}")))
 }
 
 /// A compiler with its library's source: `-Zbuild-std` makes a standard library of it for any target.
@@ -75,42 +53,29 @@ pub(crate) struct Compiler {
 impl Compiler {
     /// One that is there or can be had, and why it was taken.
     pub(crate) fn find_or_set_up(choice: Choice, consent: Consent) -> Result<(Self, String)> {
-        let mut not_nightly = "wanted".to_owned();
+        let mut why = "wanted".to_owned();
         if choice != Choice::Debian {
             match Self::nightly() {
-                Ok(compiler) => {
-                    return Ok((
-                        compiler,
-                        format!("{PINNED_NIGHTLY}: installed, with rust-src"),
-                    ));
+                Ok(found) => {
+                    return Ok((found, format!("{PINNED_NIGHTLY}: installed, with rust-src")));
                 }
-                Err(error) => not_nightly = format!("{error:#}"),
+                Err(error) => why = format!("{error:#}"),
             }
-        }
-        if choice == Choice::Auto
-            && let Ok(compiler) = Self::debian()
-        {
-            return Ok((
-                compiler,
-                format!("Debian's rustc: installed, and {not_nightly}"),
-            ));
-        }
-        if choice != Choice::Debian {
+            if choice == Choice::Auto
+                && let Ok(found) = Self::debian()
+            {
+                return Ok((found, format!("Debian's rustc: installed, and {why}")));
+            }
             match fetch_nightly().and_then(|()| Self::nightly()) {
-                Ok(compiler) => {
-                    return Ok((compiler, format!("{PINNED_NIGHTLY}: fetched by rustup")));
-                }
+                Ok(found) => return Ok((found, format!("{PINNED_NIGHTLY}: fetched by rustup"))),
                 Err(error) if choice == Choice::Nightly => return Err(error),
-                Err(error) => not_nightly = format!("{PINNED_NIGHTLY} cannot be had ({error:#})"),
+                Err(error) => why = format!("{PINNED_NIGHTLY} cannot be had ({error:#})"),
             }
         }
-        Debian::new(consent)
-            .with_context(|| not_nightly.clone())?
-            .install(
-                "Debian's rustc, to build for another target,",
-                &["rustc-web", "cargo-web", "rust-web-src"],
-            )?;
-        Ok((Self::debian()?, format!("Debian's rustc: {not_nightly}")))
+        let debian = Debian::new(consent).with_context(|| why.clone())?;
+        let packages = ["rustc-web", "cargo-web", "rust-web-src"];
+        debian.install("Debian's rustc, to build for another target,", &packages)?;
+        Ok((Self::debian()?, format!("Debian's rustc: {why}")))
     }
 
     /// Its cargo, with nothing of the host build's in its environment.
@@ -180,34 +145,16 @@ fn fetch_nightly() -> Result<()> {
         bail!("there is no rustup");
     }
     terminal::step(format_args!("letting rustup fetch {PINNED_NIGHTLY}"));
-    let log = tempfile::NamedTempFile::new().context("make a log file")?;
-    let mut install = Command::new("rustup");
-    install
-        .env("RUST_BACKTRACE", "0")
-        .args(["toolchain", "install", PINNED_NIGHTLY])
-        .args([
-            "--profile",
-            "minimal",
-            "--component",
-            "rust-src",
-            "--no-self-update",
-        ])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log.reopen().context("open a log file")?);
-    let mut child = Guard::spawn(&mut install, Duration::ZERO)?;
-    match wait_timeout(&mut child, FETCH_LIMIT)? {
-        Some(status) if status.success() => Ok(()),
-        Some(_) => {
-            let output = fs::read_to_string(log.path()).unwrap_or_default();
-            let first = output
-                .lines()
-                .find(|line| line.starts_with("error"))
-                .unwrap_or("it failed");
-            bail!("rustup: {}", first.trim_start_matches("error: "))
-        }
-        None => bail!("rustup did not end within {FETCH_LIMIT:?}"),
-    }
+    let install = [
+        "toolchain",
+        "install",
+        PINNED_NIGHTLY,
+        "--profile=minimal",
+        "--component=rust-src",
+        "--no-self-update",
+    ];
+    let mut rustup = bounded(FETCH_LIMIT, "rustup");
+    capture(rustup.args(install).env("RUST_BACKTRACE", "0")).map(drop)
 }
 
 /// The major version in `rustc -vV`'s line on LLVM.

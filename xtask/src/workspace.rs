@@ -44,17 +44,8 @@ pub fn cargo() -> Command {
     command
 }
 
-/// The lab's program.
-pub fn lab() -> Command {
-    program("lab")
-}
-
-/// The program of the benchmarks.
-pub fn bench() -> Command {
-    program("bench")
-}
-
-fn program(package: &str) -> Command {
+/// The program of that package, built where it is not up to date.
+pub fn program(package: &str) -> Command {
     let mut command = cargo();
     command.args(["run", "--quiet", "--package", package, "--"]);
     command

@@ -1,7 +1,6 @@
 //! `cargo xtask bench bonk`: from the kernel's stamp to the first pulse, by the agent and by
 //! Prometheus and Alertmanager, on the same kills.
 
-mod alerts;
 mod report;
 mod swings;
 mod way;
@@ -10,21 +9,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lab::{Cgroup, Container, KubeStateMetrics, interrupt, wait};
+use rustix::time::ClockId;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
 use xtask::terminal;
 
-use super::figures::Spread;
+use super::clock::now_ns;
+use super::figures::Times;
 use super::footprint::oom_kills;
-use super::machine::Machine;
-use super::sections::{Section, write};
+use super::page::{Page, Section};
 use super::setup::{self, Built};
 use super::stamps::Stamps;
-use super::stopwatch::now_ns;
 use super::victim::Victims;
-use alerts::Parts;
-use report::{Report, Row, page, tables};
-use way::{Station, Way};
+use report::{Report, Row, tables};
+use way::{Parts, Station, Way};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -53,10 +51,8 @@ const READY: Duration = Duration::from_secs(90);
 #[derive(Debug)]
 struct Kill {
     name: String,
-    /// When the kernel marked the victim: `CLOCK_MONOTONIC`.
-    mark_ns: u64,
-    /// What to take off `CLOCK_REALTIME` for `CLOCK_MONOTONIC`, as of this kill.
-    ahead_ns: u64,
+    /// When the kernel marked the victim: `CLOCK_REALTIME`, as the bonker logs, in ns.
+    marked_ns: u64,
 }
 
 /// Sets up, measures, shows.
@@ -85,17 +81,20 @@ pub(super) fn main(args: &Args) -> Result<()> {
     let kills = kill_all(args, &containers, &exporter, &stamps)?;
     let others = oom_kills()?.saturating_sub(others);
     let report = Report {
-        machine: Machine::here()?,
         kills: kills.len(),
         every_s: args.every,
         others: others.saturating_sub(kills.len() as u64),
         rows: collect(stations, &kills)?,
     };
-    terminal::line(format_args!("\n{}", tables(&report)));
-    if args.write {
-        write(Section::Bonk, &page(&report))?;
-    }
-    Ok(())
+    let page = Page {
+        file: "benchmarks.md",
+        section: Section::Bonk,
+        title: "# From the kernel's stamp to the first pulse",
+        machine: "",
+        figures: tables(&report),
+        method: include_str!("bonk/method.md"),
+    };
+    page.publish(args.write)
 }
 
 /// Each has a namespace of its own: alerts of one would be grouped, and all but the first of them
@@ -131,8 +130,9 @@ fn kill_all(
         terminal::line(format_args!("    {} is dead", container.name));
         kills.push(Kill {
             name: container.name.clone(),
-            mark_ns: mark_ns.context("the kernel's mark of a victim")?,
-            ahead_ns,
+            marked_ns: mark_ns
+                .context("the kernel's mark of a victim")?
+                .saturating_add(ahead_ns),
         });
         cgroups.push(cgroup);
     }
@@ -141,9 +141,9 @@ fn kill_all(
 
 /// How far `CLOCK_REALTIME` is ahead of `CLOCK_MONOTONIC`.
 fn ahead_ns() -> Result<u64> {
-    let before = now_ns();
+    let before = now_ns(ClockId::Monotonic);
     let real = jiff::Timestamp::now().as_nanosecond();
-    let between = before.midpoint(now_ns());
+    let between = before.midpoint(now_ns(ClockId::Monotonic));
     let real = u64::try_from(real).context("a clock after 1970")?;
     Ok(real.saturating_sub(between))
 }
@@ -164,14 +164,14 @@ fn collect(stations: Vec<Station>, kills: &[Kill]) -> Result<Vec<Row>> {
         interrupt::check()?;
         let swings = station.swings();
         let times = kills.iter().filter_map(|kill| {
-            let pulse = swings.get(&kill.name)?.saturating_sub(kill.ahead_ns);
-            Some(pulse.saturating_sub(kill.mark_ns))
+            let pulse = swings.get(&kill.name)?;
+            Some(pulse.saturating_sub(kill.marked_ns))
         });
         let times: Vec<u64> = times.collect();
         rows.push(Row {
             way,
             swung: times.len(),
-            times: Spread::summarize(times),
+            times: Times::summarize(times),
         });
     }
     Ok(rows)

@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, anyhow};
 use lab::{Bonker, Credentials, LoadClients, Steps, interrupt};
 use xtask::{dist, terminal};
 
-use super::footprint::Resident;
-use super::machine::Machine;
-use super::setup;
-use report::{Kind, Report, Visit, page, tables};
+use super::checks;
+use super::footprint::Memory;
+use super::page::{Page, Section};
+use report::{KINDS, Kind, Report, Visit, tables};
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -47,29 +47,35 @@ pub(super) fn main(args: &Args) -> Result<()> {
         None => dist::bonker()?,
     };
     let mut visits = Vec::new();
-    for kind in Kind::ALL {
+    for kind in &KINDS {
         visits.push(visit(args, &program, kind)?);
         interrupt::check()?;
     }
     let report = Report {
-        machine: Machine::here()?,
         clients: args.clients,
         each: args.each,
         within: Duration::from_secs(args.within),
         visits,
     };
-    let written = args.write.then(|| ("bonker-load.md", page(&report)));
-    setup::finish(&tables(&report), written, &report.broken())
+    let page = Page {
+        file: "bonker-load.md",
+        section: Section::First,
+        title: "# Load on the bonker",
+        machine: "",
+        figures: tables(&report),
+        method: include_str!("bonker/method.md"),
+    };
+    page.publish(args.write)?;
+    checks::ensure_none(&report.broken())
 }
 
-fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
+fn visit(args: &Args, program: &Path, kind: &'static Kind) -> Result<Visit> {
     let dir = tempfile::tempdir().context("make a directory")?;
-    let tls = kind == Kind::MutualTls;
     let state = dir.path().join("state");
     let mut flags = vec!["--state", path(&state)?, "--log-format", "json"];
     let (cert, key, ca) = ("server.crt", "server.key", "ca.crt");
     let [cert, key, ca] = [cert, key, ca].map(|name| dir.path().join(name));
-    let credentials = if tls {
+    let credentials = if kind.mutual_tls {
         flags.extend(["--tls-cert", path(&cert)?, "--tls-key", path(&key)?]);
         flags.extend(["--tls-client-ca", path(&ca)?]);
         Some(Credentials::create(program, dir.path())?)
@@ -78,22 +84,18 @@ fn visit(args: &Args, program: &Path, kind: Kind) -> Result<Visit> {
     };
     let mut bonker = Bonker::start_with_web(program, &flags)?;
     let pid = bonker.pid();
-    let before = Resident::read(pid)?.peak;
+    let before = Memory::read(pid)?.peak;
 
-    terminal::step(format_args!("{} clients: {}", args.clients, kind.name()));
-    let mut clients = LoadClients::connect(
-        bonker.url(),
-        credentials.as_ref(),
-        args.clients,
-        kind.sharing(),
-    )?;
-    let connected = Resident::read(pid)?.peak;
+    terminal::step(format_args!("{} clients: {}", args.clients, kind.name));
+    let (url, credentials) = (bonker.url(), credentials.as_ref());
+    let mut clients = LoadClients::connect(url, credentials, args.clients, kind.sharing)?;
+    let connected = Memory::read(pid)?.peak;
     interrupt::check()?;
     let bonks = args.clients.saturating_mul(args.each);
     terminal::step(format_args!("{bonks} bonks over {} s", args.within));
     let answers = clients.bonk(args.each, Duration::from_secs(args.within))?;
-    let requests = (!tls).then(|| bonker.requests()).transpose()?;
-    let peak = Resident::read(pid)?.peak;
+    let requests = (!kind.mutual_tls).then(|| bonker.requests()).transpose()?;
+    let peak = Memory::read(pid)?.peak;
 
     terminal::step("SIGTERM");
     let (ends, end) = thread::scope(|scope| {

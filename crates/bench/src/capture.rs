@@ -1,6 +1,7 @@
 //! `cargo xtask bench capture`: the agent and its rivals at once, on the same kills; once for each
 //! of its outputs.
 
+mod report;
 mod running;
 
 use std::path::{Path, PathBuf};
@@ -14,13 +15,12 @@ use xtask::process::capture;
 use xtask::{build_ebpf, terminal};
 
 use super::footprint::{Activity, Cpus, Memory, oom_kills};
-use super::machine::Machine;
-use super::page::{Report, Rest, Stretch, page, tables};
-use super::sections::{Section, write};
+use super::page::{Page, Section};
 use super::setup;
 use super::signals;
 use super::stamps::Stamps;
 use super::tool::Tool;
+use report::{Report, Rest, Stretch, tables};
 use running::Running;
 
 /// Flags of the command.
@@ -66,25 +66,23 @@ pub(super) fn main(args: &Args) -> Result<()> {
     interrupt::check()?;
 
     let report = measure(args, &agent)?;
-    terminal::line(format_args!("\n{}", tables(&report)));
-    if args.write {
-        write(Section::Capture, &page(&report))?;
-    }
-    Ok(())
+    let bpftrace = capture(Command::new("bpftrace").arg("--version"))?;
+    let page = Page {
+        file: "benchmarks.md",
+        section: Section::First,
+        title: "# Benchmarks",
+        machine: &format!(", {}", bpftrace.trim()),
+        figures: tables(&report),
+        method: include_str!("capture/method.md"),
+    };
+    page.publish(args.write)
 }
 
 fn measure(args: &Args, agent: &Path) -> Result<Report> {
     let cores = std::thread::available_parallelism().context("count the CPUs")?;
-    let version = capture(Command::new("bpftrace").arg("--version"))?;
     let mut report = Report {
-        machine: Machine::here()?,
-        bpftrace: version.trim().to_owned(),
         spinners: args.busy.unwrap_or(cores.get()),
-        harness_first: false,
-        phases: Vec::new(),
-        stretch: Stretch::default(),
-        rests: Vec::new(),
-        signals: Vec::new(),
+        ..Report::default()
     };
     // Before any tool's program.
     let mut stamps = Stamps::start()?;
@@ -146,7 +144,6 @@ fn measure_output(
         let (_, pid) = agent.context("a running agent")?;
         report.signals = signals::measure(pid, args.signals)?;
     }
-    report.harness_first = running.harness_first();
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! `cargo xtask bench chaos`: the reports of kills while everything around is killed, too.
 
-mod account;
 mod faults;
 mod report;
 mod runs;
@@ -9,19 +8,18 @@ mod supervisor;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use lab::{interrupt, wait};
+use lab::{Agent, interrupt, wait};
 use xtask::terminal;
 
-use super::checks::Checks;
+use super::checks::{self, Checks};
 use super::flood::Sample;
-use super::kill_generator::{KillGenerator, Plan};
-use super::machine::Machine;
+use super::kill_generator::{KillGenerator, Plan, all_kills};
+use super::page::{Page, Section};
 use super::setup::{self, Built};
 use super::site::Site;
-use account::Account;
-use faults::{Fault, Schedule, Step};
-use report::{Injected, Report, page, tables};
-use supervisor::{End, Supervisor};
+use faults::{Fault, Step, schedule};
+use report::{Injected, Report};
+use supervisor::Supervisor;
 
 /// Flags of the command.
 #[derive(Debug, clap::Args)]
@@ -65,37 +63,37 @@ fn minutes(text: &str) -> Result<Duration, String> {
 /// Sets up, injects faults, compares; fails where a promise is broken.
 pub(super) fn main(args: &Args) -> Result<()> {
     setup::start("chaos")?;
-    let programs = args.built.programs()?;
-    let mut site = Site::start(programs, args.built.consent())?;
-    let report = measure(args, &mut site)?;
-    let written = args.write.then(|| ("chaos.md", page(&report)));
-    setup::finish(&tables(&report), written, &report.checks.broken())
+    let mut site = Site::start(&args.built)?;
+    let (figures, checks) = measure(args, &mut site)?;
+    let page = Page {
+        file: "chaos.md",
+        section: Section::First,
+        title: "# Chaos",
+        machine: "",
+        figures,
+        method: include_str!("chaos/method.md"),
+    };
+    page.publish(args.write)?;
+    checks::ensure_none(&checks.broken())
 }
 
-fn measure(args: &Args, site: &mut Site) -> Result<Report> {
+fn measure(args: &Args, site: &mut Site) -> Result<(String, Checks)> {
     terminal::step(format_args!("starting {PODS} containers and an agent"));
-    let mut pods = Vec::new();
-    let mut contained = Vec::new();
     let slow = Plan {
         kills: IN_POD,
         pause: args.minutes / IN_POD,
     };
-    for n in 0..PODS {
-        let pod = site.pod(&format!("hungry-{n}"))?;
-        interrupt::check()?;
-        contained.push(KillGenerator::contained(&site.containerd, &pod, slow)?);
-        pods.push(Site::object(&pod.name));
-    }
+    let (contained, pods) = site.kill_generators(PODS, slow)?;
     let steady = Plan {
         kills: u32::MAX,
         pause: PACE,
     };
-    let mut plain = (0..PLAIN)
+    let plain = (0..PLAIN)
         .map(|_| KillGenerator::plain(steady))
         .collect::<Result<Vec<_>>>()?;
     let mut supervisor = Supervisor::new()?;
     supervisor.start(site)?;
-    for generator in contained.iter_mut().chain(&mut plain) {
+    for generator in contained.iter().chain(&plain) {
         generator.open_gate()?;
     }
 
@@ -118,43 +116,25 @@ fn measure(args: &Args, site: &mut Site) -> Result<Report> {
         (sample.pending() == 0 || interrupt::check().is_err()).then_some(())
     });
     interrupt::check()?;
-    supervisor.end(End::Term)?;
+    supervisor.end(Agent::end)?;
 
-    let mut in_pods = Vec::new();
-    for generator in &contained {
-        in_pods.extend(generator.kills()?);
-    }
-    let mut on_node = Vec::new();
-    for generator in &plain {
-        on_node.extend(generator.kills()?);
-    }
-    let runs = &supervisor.runs;
-    let account = Account {
-        in_pods: &in_pods,
-        on_node: &on_node,
+    let report = Report {
+        length: args.minutes,
+        faults,
+        in_pods: &all_kills(&contained)?,
+        on_node: &all_kills(&plain)?,
         pods: &pods,
-        runs,
+        runs: &supervisor.runs,
         events: &site.events()?,
     };
-    let mut checks = Checks::default();
-    Ok(Report {
-        machine: Machine::here()?,
-        length: args.minutes,
-        runs: runs.len() as u64,
-        torn: runs.iter().map(|run| run.torn).sum(),
-        faults,
-        rows: account.rows(&mut checks),
-        events: account.events(&mut checks),
-        bonks: account.bonks(),
-        checks,
-    })
+    Ok(report.tables())
 }
 
 /// Fault after fault, until the time is up.
 fn inject_all(args: &Args, site: &mut Site, supervisor: &mut Supervisor) -> Result<Vec<Injected>> {
     let start = Instant::now();
     let mut faults = Vec::new();
-    for step in Schedule::new(args.seed) {
+    for step in schedule(args.seed) {
         let left = args.minutes.saturating_sub(start.elapsed());
         if left <= step.after {
             interrupt::pause(left)?;
@@ -194,12 +174,11 @@ fn inject(step: Step, site: &mut Site, supervisor: &mut Supervisor) -> Result<()
             site.containerd.restart()
         }
         Fault::AgentTerm | Fault::AgentKill => {
-            let how = if step.fault == Fault::AgentTerm {
-                End::Term
-            } else {
-                End::Kill
+            let end = match step.fault {
+                Fault::AgentKill => Agent::crash,
+                _ => Agent::end,
             };
-            supervisor.end(how)?;
+            supervisor.end(end)?;
             interrupt::pause(step.away)?;
             supervisor.start(site)
         }
@@ -207,7 +186,7 @@ fn inject(step: Step, site: &mut Site, supervisor: &mut Supervisor) -> Result<()
             site.api.crash();
             // So that Events are pending by then.
             interrupt::pause(PACE * 4)?;
-            supervisor.end(End::Term)?;
+            supervisor.end(Agent::end)?;
             interrupt::pause(step.away)?;
             supervisor.start(site)?;
             site.api.restart()

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{Result, ensure};
+
 /// Promises, each with what was found.
 #[derive(Debug, Default)]
 pub(super) struct Checks(Vec<Check>);
@@ -43,6 +45,12 @@ impl Checks {
         }
         text
     }
+}
+
+/// Fails and names what is broken.
+pub(super) fn ensure_none(broken: &[&str]) -> Result<()> {
+    ensure!(broken.is_empty(), "broken: {}", broken.join("; "));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,8 +31,6 @@ pub(super) struct Event {
     pub(super) incident: String,
     /// How many kills it counts: its own and those of its series.
     pub(super) count: u64,
-    /// Kills before it that had no Event of their own.
-    pub(super) held_back: u64,
 }
 
 /// What of the kills was reported.
@@ -87,6 +85,14 @@ pub(super) fn doubled_events(events: &[Event]) -> Vec<String> {
 /// The `action` of an Event of a status check.
 const STATUS_CHECK: &str = "CompareStatus";
 
+/// Kills that the Events on those objects count.
+pub(super) fn count_on(objects: &[String], events: &[Event]) -> u64 {
+    let events = events
+        .iter()
+        .filter(|event| objects.contains(&event.object));
+    events.map(|event| event.count).sum()
+}
+
 // === impl IncidentLine ===
 
 impl IncidentLine {
@@ -110,22 +116,20 @@ impl Event {
     /// Reads an object of `events.k8s.io/v1`; `None` where it is not the agent's report of a kill, such as
     /// its check of a status.
     pub(super) fn parse(event: &Value) -> Option<Self> {
-        let annotation = |key: &str| {
-            let all = event.pointer("/metadata/annotations")?;
-            all.get(format!("oom-bonker.dev/{key}"))?.as_str()
-        };
         if event.get("action").and_then(Value::as_str) == Some(STATUS_CHECK) {
             return None;
         }
         let regarding = event.get("regarding")?;
+        let annotations = event.pointer("/metadata/annotations")?;
         let text = |key: &str| regarding.get(key).and_then(Value::as_str);
         let count = event.pointer("/series/count").and_then(Value::as_u64);
-        let held_back = annotation("held-back").and_then(|count| count.parse().ok());
         Some(Self {
             object: format!("{}/{}", text("kind")?, text("name")?),
-            incident: annotation("incident")?.to_owned(),
+            incident: annotations
+                .get("oom-bonker.dev/incident")?
+                .as_str()?
+                .to_owned(),
             count: count.unwrap_or(1),
-            held_back: held_back.unwrap_or_default(),
         })
     }
 }
@@ -181,7 +185,6 @@ mod tests {
             object: object.into(),
             incident: incident.into(),
             count: 1,
-            held_back: 0,
         };
         let all = [
             event("Pod/a", "1"),
@@ -202,9 +205,9 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_read_with_all_its_counts() {
+    fn an_event_is_read_with_its_count() {
         let event = json!({
-            "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-9", "oom-bonker.dev/held-back": "5"}},
+            "metadata": {"annotations": {"oom-bonker.dev/incident": "b-1-9"}},
             "regarding": {"kind": "Pod", "name": "hungry"}, "series": {"count": 3},
         });
         let event_read = Event::parse(&event).unwrap();
@@ -212,7 +215,7 @@ mod tests {
             (event_read.object.as_str(), event_read.incident.as_str()),
             ("Pod/hungry", "b-1-9")
         );
-        assert_eq!((event_read.count, event_read.held_back), (3, 5));
+        assert_eq!(event_read.count, 3);
         assert_eq!(Event::parse(&json!({"regarding": {}})), None);
         let mut check = event;
         check["action"] = json!("CompareStatus");

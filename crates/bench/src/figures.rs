@@ -5,6 +5,7 @@ use std::time::Duration;
 /// Of a set of times; in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
+    pub(super) min: u64,
     pub(super) p50: u64,
     pub(super) p99: u64,
     pub(super) max: u64,
@@ -12,31 +13,13 @@ pub(super) struct Times {
 
 impl Times {
     /// `None` where there is nothing to make figures of.
-    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
-        times.sort_unstable();
-        Some(Self {
-            p50: quantile(&times, 50)?,
-            p99: quantile(&times, 99)?,
-            max: *times.last()?,
-        })
-    }
-}
-
-/// Of a few times, too few for a p99; in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spread {
-    pub(super) min: u64,
-    pub(super) median: u64,
-    pub(super) max: u64,
-}
-
-impl Spread {
-    /// `None` where there is nothing to make figures of.
-    pub(super) fn summarize(mut times: Vec<u64>) -> Option<Self> {
+    pub(super) fn summarize(times: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let mut times: Vec<u64> = times.into_iter().collect();
         times.sort_unstable();
         Some(Self {
             min: *times.first()?,
-            median: quantile(&times, 50)?,
+            p50: quantile(&times, 50)?,
+            p99: quantile(&times, 99)?,
             max: *times.last()?,
         })
     }
@@ -63,6 +46,11 @@ pub(super) fn tenths(value: u64) -> String {
     format!("{}.{}", value / 10, value % 10)
 }
 
+/// A cell for what may be missing.
+pub(super) fn or_dash(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "–".to_owned())
+}
+
 pub(super) fn mib(kib: u64) -> String {
     tenths(kib.saturating_mul(10) >> 10)
 }
@@ -83,21 +71,16 @@ mod tests {
 
     #[test]
     fn a_quantile_is_a_value_that_was_measured() {
-        let hundred: Vec<u64> = (1..=100).rev().collect();
-        let times = |p50, p99, max| Some(Times { p50, p99, max });
-        assert_eq!(Times::summarize(hundred), times(50, 99, 100));
-        assert_eq!(Times::summarize((1..=300).collect()), times(150, 297, 300));
-        assert_eq!(Times::summarize(vec![7, 5]), times(5, 7, 7));
-        assert_eq!(Times::summarize(vec![7]), times(7, 7, 7));
-        assert_eq!(Times::summarize(Vec::new()), None);
-    }
-
-    #[test]
-    fn a_few_have_ends_and_a_middle() {
-        let spread = |min, median, max| Some(Spread { min, median, max });
-        assert_eq!(Spread::summarize(vec![9, 1, 5, 3]), spread(1, 3, 9));
-        assert_eq!(Spread::summarize(vec![7]), spread(7, 7, 7));
-        assert_eq!(Spread::summarize(Vec::new()), None);
+        let check = |values: Vec<u64>, [min, p50, p99, max]: [u64; 4]| {
+            let times = Times { min, p50, p99, max };
+            assert_eq!(Times::summarize(values), Some(times));
+        };
+        check((1..=100).rev().collect(), [1, 50, 99, 100]);
+        check((1..=300).collect(), [1, 150, 297, 300]);
+        check(vec![9, 1, 5, 3], [1, 3, 9, 9]);
+        check(vec![7, 5], [5, 5, 7, 7]);
+        check(vec![7], [7, 7, 7, 7]);
+        assert_eq!(Times::summarize([]), None);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `cargo xtask bench flood`: as many kills as this machine makes, and the reports of each.
 
 mod console;
-mod judge;
 mod report;
 mod watch;
 
@@ -12,16 +11,15 @@ use anyhow::{Context as _, Result, bail};
 use lab::{Admin, Scrape, interrupt, wait};
 use xtask::terminal;
 
-use super::checks::Checks;
-use super::compare::{IncidentLine, compare};
-use super::footprint::{Activity, Cpus, Resident, oom_kills};
-use super::kill_generator::{KillGenerator, Plan};
-use super::machine::Machine;
+use super::checks;
+use super::compare::{IncidentLine, compare, count_on};
+use super::footprint::{Activity, Cpus, Memory, oom_kills};
+use super::kill_generator::{KillGenerator, Plan, all_kills};
+use super::page::{Page, Section};
 use super::setup::{self, Built};
 use super::site::Site;
 use console::Quiet;
-use judge::{count_on, judge};
-use report::{Bare, Cost, Report, page, tables};
+use report::{Cost, Report, Series, tables};
 pub(super) use watch::Sample;
 use watch::{Watch, requests};
 
@@ -70,31 +68,32 @@ fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
 /// Sets up, floods, shows; fails where a promise is broken.
 pub(super) fn main(args: &Args) -> Result<()> {
     setup::start("flood")?;
-    let programs = args.built.programs()?;
-    let site = Site::start(programs, args.built.consent())?;
+    let site = Site::start(&args.built)?;
     let report = measure(args, &site)?;
-    let written = args.write.then(|| ("flood.md", page(&report)));
-    setup::finish(&tables(&report), written, &report.checks.broken())
+    let page = Page {
+        file: "flood.md",
+        section: Section::First,
+        title: "# A flood of kills",
+        machine: "",
+        figures: tables(&report),
+        method: include_str!("flood/method.md"),
+    };
+    page.publish(args.write)?;
+    checks::ensure_none(&report.checks().broken())
 }
 
 fn measure(args: &Args, site: &Site) -> Result<Report> {
-    let bare = bare(args)?;
+    terminal::step(format_args!("{BARE} kills without an agent"));
+    let mut bare = vec![kill_without_agent()?];
     let _quiet = args.quiet_console.then(Quiet::start).transpose()?;
-    terminal::step(format_args!("starting {PODS} containers and an agent"));
-    let mut pods = Vec::new();
-    let mut generators = Vec::new();
-    for n in 0..PODS {
-        let pod = site.pod(&format!("hungry-{n}"))?;
-        interrupt::check()?;
-        generators.push(KillGenerator::contained(
-            &site.containerd,
-            &pod,
-            plan(IN_POD),
-        )?);
-        pods.push(Site::object(&pod.name));
+    if args.quiet_console {
+        terminal::step(format_args!("{BARE} more, none on the console"));
+        bare.push(kill_without_agent()?);
     }
-    let rest = args.incidents.saturating_sub(IN_POD.saturating_mul(PODS));
-    generators.extend(plain(rest)?);
+    terminal::step(format_args!("starting {PODS} containers and an agent"));
+    let (mut generators, pods) = site.kill_generators(PODS, plan(IN_POD))?;
+    let in_pods = IN_POD.saturating_mul(PODS);
+    generators.extend(plain(args.incidents.saturating_sub(in_pods))?);
 
     let mut agent = site.agent(&[])?;
     let admin = Admin::of_agent(&mut agent)?;
@@ -104,14 +103,14 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         ("bonker-gpio", site.bonker.pid()),
         ("containerd", site.containerd.pid()),
     ];
-    let before = Resident::read(agent.pid())?;
-    let activities = activities(&processes)?;
+    let before = Memory::read(agent.pid())?;
+    let activities = processes.map(|(name, pid)| (name, pid, Activity::read(pid)));
     let answered = Scrape::parse(&site.api.metrics()?);
     let (cpus, all) = (Cpus::now()?, oom_kills()?);
 
     terminal::step(format_args!("{} kills", args.incidents));
     let start = Instant::now();
-    for generator in &mut generators {
+    for generator in &generators {
         generator.open_gate()?;
     }
     let mut watch = Watch::default();
@@ -126,10 +125,7 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
     let busy_percent = Cpus::now()?.busy_percent_since(cpus);
     terminal::line(format_args!("    in {:.1} s", took.as_secs_f64()));
 
-    let mut kills = Vec::new();
-    for generator in &generators {
-        kills.extend(generator.kills()?);
-    }
+    let kills = all_kills(&generators)?;
     let mut seen = 0_usize;
     // Those of others are reported, too: a line for each of ours is waited for, and judged below.
     let _late = agent.incidents.find("line for each kill", FOLLOW, |line| {
@@ -150,10 +146,9 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
         (done || interrupt::check().is_err()).then_some(())
     });
     // Each series is brought up to date once more.
-    let of_pods = u64::from(IN_POD).saturating_mul(PODS.into());
     let mut events = site.events()?;
     let end = Instant::now();
-    while count_on(&pods, &events) < of_pods && end.elapsed() < FOLLOW {
+    while count_on(&pods, &events) < in_pods.into() && end.elapsed() < FOLLOW {
         interrupt::pause(Duration::from_secs(1))?;
         events = site.events()?;
     }
@@ -162,52 +157,35 @@ fn measure(args: &Args, site: &Site) -> Result<Report> {
     let incidents: Vec<IncidentLine> = incidents.filter_map(IncidentLine::parse).collect();
     watch.add(&last);
     let requests = requests(&answered, &Scrape::parse(&site.api.metrics()?));
-    let costs = costs(&processes, &activities)?;
-    let mut report = Report {
-        machine: Machine::here()?,
-        incidents: args.incidents,
+    let costs = activities.into_iter().map(|(name, pid, before)| {
+        let done = Activity::read(pid)?.since(before?);
+        let cpu_ns = done.cpu_ns;
+        Ok(Cost { name, cpu_ns })
+    });
+    Ok(Report {
+        flood: Series {
+            console: console::prints_kills()?,
+            kills: args.incidents,
+            took,
+        },
+        bare,
         within: args.within,
-        took,
         busy_percent,
         others: (oom_kills()?.saturating_sub(all)).saturating_sub(kills.len() as u64),
-        bare,
-        quiet: args.quiet_console,
         before,
-        after: Resident::read(agent.pid())?,
+        after: Memory::read(agent.pid())?,
         watch,
         answers,
         requests,
-        costs,
-        events: events.len() as u64,
+        costs: costs
+            .collect::<Result<_>>()
+            .context("the CPU time of all")?,
+        comparison: compare(&kills, &incidents),
+        in_pods: in_pods.into(),
+        counted: count_on(&pods, &events),
+        events,
         last,
-        checks: Checks::default(),
-    };
-    let comparison = compare(&kills, &incidents);
-    judge(&mut report, &comparison, &events, (&pods, of_pods));
-    drop(agent);
-    Ok(report)
-}
-
-/// How fast this machine kills without an agent.
-fn bare(args: &Args) -> Result<Vec<Bare>> {
-    let level = console::level()?;
-    let mut all = Vec::new();
-    terminal::step(format_args!("{BARE} kills without an agent"));
-    all.push(Bare {
-        console: console::prints_kills(level),
-        kills: BARE,
-        took: without_agent()?,
-    });
-    if args.quiet_console {
-        let _quiet = Quiet::start()?;
-        terminal::step(format_args!("{BARE} more, none on the console"));
-        all.push(Bare {
-            console: false,
-            kills: BARE,
-            took: without_agent()?,
-        });
-    }
-    Ok(all)
+    })
 }
 
 fn plan(kills: u32) -> Plan {
@@ -226,36 +204,23 @@ fn plain(kills: u32) -> Result<Vec<KillGenerator>> {
         .collect()
 }
 
-fn without_agent() -> Result<Duration> {
-    let mut generators = plain(BARE)?;
+/// How fast this machine kills without an agent.
+fn kill_without_agent() -> Result<Series> {
+    let generators = plain(BARE)?;
     let start = Instant::now();
-    for generator in &mut generators {
+    for generator in &generators {
         generator.open_gate()?;
     }
     for generator in &generators {
         generator.finish(LONGEST)?;
     }
     let took = start.elapsed();
-    for generator in &generators {
-        generator.kills()?;
-    }
-    Ok(took)
-}
-
-fn activities(processes: &[(&'static str, u32)]) -> Result<Vec<Activity>> {
-    let all = processes.iter().map(|(_, pid)| Activity::read(*pid));
-    all.collect::<Result<_>>().context("the CPU time of all")
-}
-
-fn costs(processes: &[(&'static str, u32)], before: &[Activity]) -> Result<Vec<Cost>> {
-    let after = activities(processes)?;
-    let all = processes.iter().zip(after.iter().zip(before));
-    let cost =
-        |((name, _), (after, before)): (&(&'static str, u32), (&Activity, &Activity))| Cost {
-            name,
-            cpu_ns: after.since(*before).cpu_ns,
-        };
-    Ok(all.map(cost).collect())
+    all_kills(&generators)?;
+    Ok(Series {
+        console: console::prints_kills()?,
+        kills: BARE,
+        took,
+    })
 }
 
 #[cfg(test)]

@@ -10,18 +10,12 @@ use anyhow::{Context as _, Result};
 pub(super) struct Memory {
     /// All that is resident, shared or not.
     pub(super) rss: u64,
-    /// The same, each shared page divided by how many share it.
-    pub(super) pss: u64,
-    /// Of the first: what no file backs.
-    pub(super) anon: u64,
-}
-
-/// Resident memory over time; in KiB.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Resident {
-    pub(super) now: u64,
-    /// The most since the process was started.
+    /// The most of that since the process was started.
     pub(super) peak: u64,
+    /// What is resident, each shared page divided by how many share it.
+    pub(super) pss: u64,
+    /// Of what is resident: what no file backs.
+    pub(super) anon: u64,
 }
 
 /// What the threads of a process did since they were started.
@@ -31,20 +25,6 @@ pub(super) struct Activity {
     pub(super) switches: u64,
     /// On a CPU, in nanoseconds.
     pub(super) cpu_ns: u64,
-}
-
-impl Resident {
-    pub(super) fn read(pid: u32) -> Result<Self> {
-        let status = read(format!("/proc/{pid}/status"))?;
-        Self::parse(&status).with_context(|| format!("the memory of process {pid}"))
-    }
-
-    fn parse(status: &str) -> Option<Self> {
-        Some(Self {
-            now: field(status, "VmRSS:")?,
-            peak: field(status, "VmHWM:")?,
-        })
-    }
 }
 
 impl Memory {
@@ -57,6 +37,7 @@ impl Memory {
     fn parse(status: &str, rollup: &str) -> Option<Self> {
         Some(Self {
             rss: field(status, "VmRSS:")?,
+            peak: field(status, "VmHWM:")?,
             pss: field(rollup, "Pss:")?,
             anon: field(status, "RssAnon:")?,
         })
@@ -169,13 +150,12 @@ mod tests {
             memory,
             Some(Memory {
                 rss: 104_448,
+                peak: 104_660,
                 pss: 99_000,
                 anon: 40_960
             })
         );
         assert_eq!(Memory::parse(STATUS, ""), None);
-        let resident = Resident::parse(STATUS).unwrap();
-        assert_eq!((resident.now, resident.peak), (104_448, 104_660));
     }
 
     #[test]
@@ -203,7 +183,6 @@ mod tests {
     fn this_process_has_threads_and_memory() {
         let pid = std::process::id();
         assert!(Memory::read(pid).unwrap().rss > 0);
-        assert!(Resident::read(pid).unwrap().peak > 0);
         assert!(Activity::read(pid).unwrap().switches > 0);
         oom_kills().unwrap();
         Cpus::now().unwrap();

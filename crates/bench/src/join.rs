@@ -1,19 +1,26 @@
 //! Which line reports which kill, and what all of them come to. Pure.
 
 use super::figures::Times;
-use super::stopwatch::Line;
 use super::tool::{Facts, Tool};
 use super::victim::Kill;
 
 /// Lines of one report are few; a stream that never reports a kill does not grow.
 const BEFORE: usize = 16;
 
+/// A line, without its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// When it was read: `CLOCK_MONOTONIC`, in ns.
+    pub(super) at_ns: u64,
+    pub(super) text: String,
+}
+
 /// What one tool wrote of kills so far.
 #[derive(Debug)]
 pub(super) struct Journal {
-    tool: Tool,
+    pub(super) tool: Tool,
     reports: Vec<ToolReport>,
-    /// Lines that may belong to the next kill's report.
+    /// Lines of the kernel's that may belong to its next report of a kill.
     before: Vec<String>,
 }
 
@@ -29,11 +36,9 @@ struct ToolReport {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Coverage {
     pub(super) seen: usize,
-    pub(super) comm: usize,
-    pub(super) cgroup: usize,
-    pub(super) cmdline: usize,
-    pub(super) limit: usize,
-    /// All of it.
+    /// How many reports had each fact right.
+    pub(super) right: [usize; 4],
+    /// All of them.
     pub(super) full: usize,
     /// From the kernel's stamp to the line, of those that were seen and have a stamp.
     pub(super) times: Option<Times>,
@@ -50,17 +55,21 @@ impl Journal {
 
     pub(super) fn add(&mut self, line: Line) {
         let Some(pid) = self.tool.pid(&line.text) else {
-            if self.before.len() == BEFORE {
-                self.before.remove(0);
+            // The others report a kill in one line.
+            if self.tool == Tool::Kmsg {
+                if self.before.len() == BEFORE {
+                    self.before.remove(0);
+                }
+                self.before.push(line.text);
             }
-            self.before.push(line.text);
             return;
         };
-        let mut text: String = self.before.drain(..).map(|line| line + "\n").collect();
-        if self.tool != Tool::Kmsg {
-            // The others report a kill in one line.
-            text.clear();
-        }
+        let mut text: String = self
+            .before
+            .drain(..)
+            .rev()
+            .map(|line| line + "\n")
+            .collect();
         text.push_str(&line.text);
         self.reports.push(ToolReport {
             pid,
@@ -106,11 +115,10 @@ impl Journal {
 impl Coverage {
     fn count(&mut self, facts: Facts) {
         self.seen += 1;
-        self.comm += usize::from(facts.comm);
-        self.cgroup += usize::from(facts.cgroup);
-        self.cmdline += usize::from(facts.cmdline);
-        self.limit += usize::from(facts.limit);
-        self.full += usize::from(facts.full());
+        for (right, fact) in self.right.iter_mut().zip(facts) {
+            *right += usize::from(fact);
+        }
+        self.full += usize::from(facts == [true; 4]);
     }
 }
 
@@ -121,7 +129,6 @@ mod tests {
 
     fn line(at_ns: u64, text: &str) -> Line {
         Line {
-            stream: 0,
             at_ns,
             text: text.to_owned(),
         }
@@ -149,7 +156,7 @@ mod tests {
     fn a_line_from_before_a_kill_is_of_another_process() {
         let journal = journal(Tool::Bpftrace, &[(99, "42 old"), (180, "42 idle-7")]);
         let coverage = journal.coverage(&[(kill(42), Some(110))], &[Some(150)]);
-        assert_eq!((coverage.seen, coverage.comm), (1, 1));
+        assert_eq!((coverage.seen, coverage.right), (1, [1, 0, 0, 0]));
         assert_eq!(coverage.times.unwrap().p50, 40);
         let later = journal.coverage(&[(kill(42), Some(110))], &[Some(181)]);
         assert_eq!(later.times.unwrap().p50, 70, "that was another line");
@@ -168,7 +175,7 @@ mod tests {
         let lines = [(101, KMSG[0]), (102, KMSG[1]), (103, KMSG[2]), (104, other)];
         let coverage = journal(Tool::Kmsg, &lines)
             .coverage(&[(kill(42), Some(100)), (kill(43), None)], &[None; 2]);
-        assert_eq!((coverage.seen, coverage.cgroup, coverage.limit), (2, 1, 1));
+        assert_eq!((coverage.seen, coverage.right), (2, [1, 1, 0, 1]));
         assert_eq!(coverage.times.unwrap().max, 3);
     }
 }

@@ -2,14 +2,14 @@
 //! Nothing is executed for them, and each notes its pid first.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use lab::{Cgroup, Containerd, Gated, Pod, Sandbox, interrupt, oom_kills_in, wait};
-use xtask::process::Guard;
+use anyhow::{Context as _, Result, ensure};
+use lab::{Cgroup, Containerd, Pod, Sandbox, interrupt, oom_kills_in, wait};
+use tempfile::TempDir;
+use xtask::process::{Guard, run};
 
 use super::compare::Kill;
 
@@ -29,32 +29,17 @@ pub(super) struct Plan {
     pub(super) pause: Duration,
 }
 
-/// A shell that has victims killed. Dropping it ends it.
+/// A shell that has victims killed. Dropping it ends it, or its containerd does.
 #[derive(Debug)]
 pub(super) struct KillGenerator {
-    // Declared in the order they are to be ended.
-    shell: Shell,
-    files: Files,
+    /// What it writes and reads, as this host sees it.
+    dir: PathBuf,
+    /// A named pipe that it opens before its first victim.
+    gate: PathBuf,
+    cgroup: String,
+    // First the shell: what it forked last then finds no cgroup to enter and ends.
+    _plain: Option<(Guard, Cgroup, TempDir)>,
 }
-
-#[derive(Debug)]
-enum Shell {
-    Plain(Plain, Cgroup),
-    /// It ends with its containerd.
-    Contained(Gated),
-}
-
-#[derive(Debug)]
-struct Plain {
-    // Before its cgroup goes: what it forked last finds none to enter and ends.
-    _child: Guard,
-    gate: Option<ChildStdin>,
-    _dir: tempfile::TempDir,
-}
-
-/// A directory on this host.
-#[derive(Debug)]
-struct Files(PathBuf);
 
 /// In a container: its own, and in memory.
 const SHM: &str = "/dev/shm";
@@ -67,27 +52,21 @@ impl KillGenerator {
     pub(super) fn plain(plan: Plan) -> Result<Self> {
         let cgroup = Cgroup::new(PLAIN_LIMIT)?;
         let dir = tempfile::tempdir().context("make a directory for a kill generator")?;
-        let script = format!(
-            "read _; {}",
-            script(plan, dir.path(), Some(&cgroup.procs()))
-        );
+        let gate = dir.path().join("gate");
+        run(Command::new("mkfifo").arg(&gate))?;
+        let script = script(plan, dir.path(), Some(&cgroup.procs()));
+        let script = format!("read _ < {}; {script}", gate.display());
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", &script])
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut child = Guard::spawn(&mut shell, Duration::ZERO)?;
-        let gate = child.stdin.take();
-        let files = Files(dir.path().to_owned());
-        let plain = Plain {
-            _child: child,
-            gate,
-            _dir: dir,
-        };
         Ok(Self {
-            shell: Shell::Plain(plain, cgroup),
-            files,
+            dir: dir.path().to_owned(),
+            gate,
+            cgroup: cgroup.path().to_owned(),
+            _plain: Some((Guard::spawn(&mut shell, Duration::ZERO)?, cgroup, dir)),
         })
     }
 
@@ -97,30 +76,28 @@ impl KillGenerator {
         let container =
             Sandbox::run(containerd, pod)?.run_gated("main", CONTAINER_LIMIT, &script)?;
         Ok(Self {
-            files: Files(format!("/proc/{}/root{SHM}", container.pid).into()),
-            shell: Shell::Contained(container),
+            dir: format!("/proc/{}/root{SHM}", container.pid).into(),
+            gate: format!("/proc/{}/root/gate", container.pid).into(),
+            cgroup: container.cgroup,
+            _plain: None,
         })
     }
 
-    pub(super) fn open_gate(&mut self) -> Result<()> {
-        match &mut self.shell {
-            Shell::Plain(plain, _) => {
-                let mut gate = plain.gate.take().context("a gate that is shut")?;
-                gate.write_all(b"\n").context("open a gate")
-            }
-            Shell::Contained(container) => container.open().map(drop),
-        }
+    pub(super) fn open_gate(&self) -> Result<()> {
+        let gate = File::options().write(true).open(&self.gate);
+        gate.with_context(|| format!("open {}", self.gate.display()))?;
+        Ok(())
     }
 
     /// Has it stop after the victim at hand.
     pub(super) fn stop(&self) -> Result<()> {
-        let stop = self.files.0.join(STOP);
+        let stop = self.dir.join(STOP);
         File::create(&stop).with_context(|| format!("make {}", stop.display()))?;
         Ok(())
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.files.0.join(DONE).exists()
+        self.dir.join(DONE).exists()
     }
 
     /// Waits for its end.
@@ -131,35 +108,28 @@ impl KillGenerator {
         interrupt::check()
     }
 
-    fn cgroup(&self) -> &str {
-        match &self.shell {
-            Shell::Plain(_, cgroup) => cgroup.path(),
-            Shell::Contained(container) => &container.cgroup,
-        }
-    }
-
     /// Its kills. Fails unless the kernel counted as many.
     pub(super) fn kills(&self) -> Result<Vec<Kill>> {
-        let path = self.files.0.join(KILLS);
+        let path = self.dir.join(KILLS);
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let all: Option<Vec<Kill>> = text
-            .lines()
-            .map(|line| parse_note(line, self.cgroup()))
-            .collect();
+        let notes = text.lines().map(|line| parse_note(line, &self.cgroup));
+        let all: Option<Vec<Kill>> = notes.collect();
         let all = all.with_context(|| format!("read {}", path.display()))?;
-        let counted = match &self.shell {
-            Shell::Plain(_, cgroup) => cgroup.oom_kills()?,
-            Shell::Contained(container) => oom_kills_in(&container.cgroup)?,
-        };
-        if counted != all.len() as u64 {
-            bail!(
-                "{} processes were to be OOM-killed in {}, and the kernel counts {counted}",
-                all.len(),
-                self.cgroup()
-            );
-        }
+        let counted = oom_kills_in(&self.cgroup)?;
+        ensure!(
+            counted == all.len() as u64,
+            "{} processes were to be OOM-killed in {}, and the kernel counts {counted}",
+            all.len(),
+            self.cgroup
+        );
         Ok(all)
     }
+}
+
+/// The kills of all of them.
+pub(super) fn all_kills(generators: &[KillGenerator]) -> Result<Vec<Kill>> {
+    let all = generators.iter().map(KillGenerator::kills);
+    Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// For any POSIX shell. What is written is written before the victim enters its cgroup, or to a file

@@ -2,7 +2,7 @@
 //! agent's sampler beside a poll of every container ten times a second.
 
 mod poll;
-mod section;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +12,7 @@ use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, Cgroup, Output, interrupt, wait};
 
 use super::footprint::Activity;
-use super::machine::Machine;
-use super::sections::{Section, write};
+use super::page::{Page, Section};
 use super::setup;
 pub(super) use poll::{Args as PollArgs, main as poll};
 use xtask::process::Guard;
@@ -53,7 +52,6 @@ pub(super) struct Args {
 /// All of one run.
 #[derive(Debug)]
 pub(super) struct Report {
-    machine: Machine,
     containers: u16,
     busy: u16,
     length: Duration,
@@ -74,16 +72,18 @@ pub(super) fn main(args: &Args) -> Result<()> {
     setup::start("pressure")?;
     let agent = setup::agent(args.ebpf, args.agent.as_ref())?;
     let report = measure(args, &agent)?;
-    let section = section::section(&report);
-    terminal::line(format_args!("\n{section}"));
-    if args.write {
-        write(Section::Pressure, &section)?;
-    }
-    Ok(())
+    let page = Page {
+        file: "benchmarks.md",
+        section: Section::Pressure,
+        title: "## Containers watched",
+        machine: "",
+        figures: report::tables(&report),
+        method: include_str!("pressure/method.md"),
+    };
+    page.publish(args.write)
 }
 
 fn measure(args: &Args, binary: &Path) -> Result<Report> {
-    let machine = Machine::here()?;
     let length = Duration::from_secs(args.length);
     let mut agent = Agent::start(
         binary,
@@ -122,7 +122,6 @@ fn measure(args: &Args, binary: &Path) -> Result<Report> {
     })?;
     let theirs = watch(poll.id(), length)?;
     Ok(Report {
-        machine,
         containers: args.containers,
         busy: args.busy,
         length,

@@ -1,13 +1,12 @@
-//! What benchmarks start and end with.
+//! What benchmarks start with.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use lab::interrupt;
 use xtask::debian::Consent;
 use xtask::process::is_root;
-use xtask::{build_ebpf, dist, terminal, workspace};
+use xtask::{build_ebpf, dist, workspace};
 
 /// Which programs are measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,30 +47,6 @@ pub(super) fn agent(ebpf: build_ebpf::Args, given: Option<&PathBuf>) -> Result<P
     }
     dist::host(ebpf)?;
     Ok(workspace::root().join("dist/oom-agent"))
-}
-
-/// Shows the figures, writes the page where there is one, and fails where a promise is broken.
-pub(super) fn finish(
-    tables: &str,
-    page: Option<(&str, String)>,
-    broken: &[&'static str],
-) -> Result<()> {
-    terminal::line(format_args!("\n{tables}"));
-    if let Some((name, text)) = page {
-        write_page(name, &text)?;
-    }
-    if !broken.is_empty() {
-        bail!("broken: {}", broken.join("; "));
-    }
-    Ok(())
-}
-
-/// Writes docs/NAME.
-pub(super) fn write_page(name: &str, text: &str) -> Result<()> {
-    let path = workspace::root().join("docs").join(name);
-    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    terminal::line(format_args!("docs/{name} is written"));
-    Ok(())
 }
 
 // === impl Built ===

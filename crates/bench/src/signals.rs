@@ -2,13 +2,12 @@
 //! kernel's own count, next to a program that does nothing on the same tracepoint at the same time.
 
 use std::fs;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::programs::{BtfTracePoint, loaded_programs};
+use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use aya::{Btf, Ebpf};
 use rustix::process::{Signal, getpid, kill_process};
@@ -17,6 +16,9 @@ use signal_hook::consts::SIGUSR1;
 use lab::interrupt;
 use xtask::process::run;
 use xtask::workspace;
+
+use super::figures::Times;
+use super::stamps::attach;
 
 /// The agent's programs that see every signal of the machine; named as their tracepoints.
 const PROGRAMS: [&str; 2] = ["signal_deliver", "signal_generate"];
@@ -50,11 +52,11 @@ struct Count {
     runs: u64,
 }
 
-/// A program and the one to compare it with, each by where the kernel counts its runs.
+/// A program and the one to compare it with, by their ids.
 struct Pair {
     program: &'static str,
-    ours: String,
-    empty: String,
+    ours: u32,
+    empty: u32,
     /// Holds the second attached.
     _object: Ebpf,
 }
@@ -98,10 +100,13 @@ pub(super) fn measure(agent: u32, signals: u32) -> Result<Vec<Cost>> {
             round.push((ours, empty));
         }
     }
+    let median = |tenths: &mut dyn Iterator<Item = u64>| {
+        Times::summarize(tenths).map_or(0, |times| times.p50)
+    };
     let costs = pairs.iter().zip(rounds).map(|(pair, rounds)| Cost {
         program: pair.program,
-        ours_tenths: median(rounds.iter().map(|(ours, _)| ours.tenths())),
-        empty_tenths: median(rounds.iter().map(|(_, empty)| empty.tenths())),
+        ours_tenths: median(&mut rounds.iter().map(|(ours, _)| ours.tenths())),
+        empty_tenths: median(&mut rounds.iter().map(|(_, empty)| empty.tenths())),
         runs: rounds.iter().map(|(ours, _)| ours.runs).sum(),
     });
     Ok(costs.collect())
@@ -109,28 +114,14 @@ pub(super) fn measure(agent: u32, signals: u32) -> Result<Vec<Cost>> {
 
 impl Pair {
     fn attach(program: &'static str, agent: u32, btf: &Btf) -> Result<Self> {
-        let ours = fdinfo_of(agent, program)?;
         let path = workspace::bench_ebpf_object();
         let mut object =
             Ebpf::load_file(&path).with_context(|| format!("load {}", path.display()))?;
-        let empty: &mut BtfTracePoint = object
-            .program_mut("empty")
-            .with_context(|| format!("the program in {}", path.display()))?
-            .try_into()
-            .context("a BTF tracepoint's program")?;
-        empty
-            .load(program, btf)
-            .and_then(|()| empty.attach())
-            .with_context(|| format!("attach an empty program to {program}"))?;
-        let fd = empty
-            .fd()
-            .context("the empty program's descriptor")?
-            .as_fd()
-            .as_raw_fd();
+        let empty = attach(&mut object, "empty", program, btf)?;
         Ok(Self {
             program,
-            ours,
-            empty: format!("/proc/self/fdinfo/{fd}"),
+            ours: program_of(agent, program)?,
+            empty: empty.info().context("read about the empty program")?.id(),
             _object: object,
         })
     }
@@ -151,66 +142,46 @@ impl Count {
             .checked_div(self.runs)
             .unwrap_or_default()
     }
-
-    /// Of an fdinfo: `run_time_ns:\t42`.
-    fn parse(fdinfo: &str) -> Option<Self> {
-        Some(Self {
-            run_time_ns: field(fdinfo, "run_time_ns")?,
-            runs: field(fdinfo, "run_cnt")?,
-        })
-    }
 }
 
 fn counts(pairs: &[Pair]) -> Result<Vec<(Count, Count)>> {
-    let count = |path: &str| {
-        let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-        Count::parse(&text).with_context(|| format!("a BPF program's statistics in {path}"))
+    let programs: Vec<_> = loaded_programs().flatten().collect();
+    let count = |id: u32| {
+        let info = programs.iter().find(|info| info.id() == id);
+        let info = info.with_context(|| format!("the statistics of BPF program {id}"))?;
+        let run_time_ns = u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX);
+        let runs = info.run_count();
+        anyhow::Ok(Count { run_time_ns, runs })
     };
-    pairs
+    let both = pairs
         .iter()
-        .map(|pair| Ok((count(&pair.ours)?, count(&pair.empty)?)))
-        .collect()
+        .map(|pair| Ok((count(pair.ours)?, count(pair.empty)?)));
+    both.collect()
 }
 
-/// Where the kernel counts the runs of the program of that name that a process holds: others may hold
-/// programs of the same name.
-fn fdinfo_of(pid: u32, name: &str) -> Result<String> {
-    let ids: Vec<u32> = loaded_programs()
-        // A program that went while the list was read is not the agent's.
-        .flatten()
-        .filter(|info| info.name_as_str() == Some(name))
-        .map(|info| info.id())
-        .collect();
+/// The program of that name that a process holds: others may hold programs of the same name.
+fn program_of(pid: u32, name: &str) -> Result<u32> {
     let dir = format!("/proc/{pid}/fdinfo");
+    let mut held = Vec::new();
     for entry in fs::read_dir(&dir).with_context(|| format!("list {dir}"))? {
         let path = entry.with_context(|| format!("list {dir}"))?.path();
-        let Ok(text) = fs::read_to_string(&path) else {
-            continue;
-        };
-        let id = field(&text, "prog_id").and_then(|id| u32::try_from(id).ok());
-        // Links name their program too, but count nothing.
-        if Count::parse(&text).is_some() && id.is_some_and(|id| ids.contains(&id)) {
-            return Ok(path.to_string_lossy().into_owned());
-        }
+        held.extend(
+            fs::read_to_string(path)
+                .ok()
+                .and_then(|text| program_id(&text)),
+        );
     }
-    anyhow::bail!("process {pid} holds no BPF program {name}")
+    // A program that went while the list was read is not the agent's.
+    let mut programs = loaded_programs().flatten();
+    let ours = programs.find(|info| info.name_as_str() == Some(name) && held.contains(&info.id()));
+    let ours = ours.with_context(|| format!("process {pid} holds no BPF program {name}"))?;
+    Ok(ours.id())
 }
 
-fn field(fdinfo: &str, name: &str) -> Option<u64> {
-    let value = |line: &str| {
-        line.strip_prefix(name)?
-            .strip_prefix(':')?
-            .trim()
-            .parse()
-            .ok()
-    };
-    fdinfo.lines().find_map(value)
-}
-
-fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or_default()
+/// Of the fdinfo of a program, or of a link, which names its program.
+fn program_id(fdinfo: &str) -> Option<u32> {
+    let id = |line: &str| line.strip_prefix("prog_id:")?.trim().parse().ok();
+    fdinfo.lines().find_map(id)
 }
 
 #[cfg(test)]
@@ -218,17 +189,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_fdinfo_is_understood() {
-        let program = "pos:\t0\nflags:\t02000002\nprog_type:\t26\nprog_jited:\t1\nprog_tag:\tdeadbeef\n\
-            memlock:\t4096\nprog_id:\t77\nrun_time_ns:\t1234\nrun_cnt:\t10\nrecursion_misses:\t0\n";
-        let count = Count::parse(program).unwrap();
-        assert_eq!(
-            (count.run_time_ns, count.runs, count.tenths()),
-            (1234, 10, 1234)
-        );
-        assert_eq!(field(program, "prog_id"), Some(77));
-        assert_eq!(Count::parse("prog_id:\t77\nrun_time_ns:\t1234\n"), None);
-        assert_eq!(Count::parse("link_type:\ttracing\nprog_id:\t77\n"), None);
+    fn a_program_has_an_id() {
+        let program = "pos:\t0\nprog_type:\t26\nmemlock:\t4096\nprog_id:\t77\nrun_cnt:\t10\n";
+        assert_eq!(program_id(program), Some(77));
+        assert_eq!(program_id("pos:\t0\n"), None);
     }
 
     #[test]
@@ -236,6 +200,5 @@ mod tests {
         let count = |run_time_ns, runs| Count { run_time_ns, runs };
         assert_eq!(count(500, 20).since(count(100, 10)).tenths(), 400);
         assert_eq!(Count::default().tenths(), 0);
-        assert_eq!(median([9, 1, 5].into_iter()), 5);
     }
 }

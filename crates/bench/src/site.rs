@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, ApiServer, Bonker, Containerd, Pod, interrupt};
 use serde_json::{Value, json};
 use xtask::cache::Cache;
-use xtask::debian::{Consent, Debian};
+use xtask::debian::Debian;
 use xtask::terminal;
 
 use super::compare::Event;
-use super::setup::Programs;
+use super::kill_generator::{KillGenerator, Plan};
+use super::setup::{Built, Programs};
 
 const NODE: &str = "node-a";
 const NAMESPACE: &str = "penguins";
@@ -30,9 +31,10 @@ pub(super) struct Site {
 
 impl Site {
     /// Sets up what is not there yet and starts everything but an agent.
-    pub(super) fn start(programs: Programs, consent: Consent) -> Result<Self> {
+    pub(super) fn start(built: &Built) -> Result<Self> {
+        let programs = built.programs()?;
         let cache = Cache::open()?;
-        let containerd = Containerd::prepare(&cache, Debian::new(consent)?)?;
+        let containerd = Containerd::prepare(&cache, Debian::new(built.consent())?)?;
         let api = ApiServer::prepare(&cache)?;
         interrupt::check()?;
         terminal::step("starting an API server, a containerd and a bonker");
@@ -49,8 +51,24 @@ impl Site {
         })
     }
 
+    /// Pods in the API with a kill generator each, and how their Events name these pods.
+    pub(super) fn kill_generators(
+        &self,
+        pods: u32,
+        plan: Plan,
+    ) -> Result<(Vec<KillGenerator>, Vec<String>)> {
+        let (mut generators, mut objects) = (Vec::new(), Vec::new());
+        for n in 0..pods {
+            let pod = self.pod(format!("hungry-{n}"))?;
+            interrupt::check()?;
+            generators.push(KillGenerator::contained(&self.containerd, &pod, plan)?);
+            objects.push(format!("Pod/{}", pod.name));
+        }
+        Ok((generators, objects))
+    }
+
     /// A pod in the API, without a container yet.
-    pub(super) fn pod(&self, name: &str) -> Result<Pod> {
+    fn pod(&self, name: String) -> Result<Pod> {
         let stored = self.api.create(&json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": NAMESPACE},
@@ -62,7 +80,7 @@ impl Site {
         let uid = stored.pointer("/metadata/uid").and_then(Value::as_str);
         Ok(Pod {
             namespace: NAMESPACE.to_owned(),
-            name: name.to_owned(),
+            name,
             uid: uid.context("a pod with a uid")?.to_owned(),
             annotations: Vec::new(),
         })
@@ -91,10 +109,5 @@ impl Site {
         let items = list.get("items").and_then(Value::as_array);
         let items = items.context("a list of Events")?;
         Ok(items.iter().filter_map(Event::parse).collect())
-    }
-
-    /// As a pod's Events name it.
-    pub(super) fn object(pod: &str) -> String {
-        format!("Pod/{pod}")
     }
 }

@@ -36,15 +36,7 @@ impl Stamps {
             .load_file(&path)
             .with_context(|| format!("load {}", path.display()))?;
         for (name, tracepoint) in PROGRAMS {
-            let program: &mut BtfTracePoint = object
-                .program_mut(name)
-                .with_context(|| format!("the program {name} in {}", path.display()))?
-                .try_into()
-                .context("a BTF tracepoint's program")?;
-            program
-                .load(tracepoint, &btf)
-                .and_then(|()| program.attach())
-                .with_context(|| format!("attach a program to {tracepoint}"))?;
+            attach(&mut object, name, tracepoint, &btf)?;
         }
         let map = |object: &mut Ebpf, name: &str| -> Result<HashMap<MapData, u32, u64>> {
             let map: Map = object
@@ -78,8 +70,21 @@ impl Stamps {
     }
 }
 
-impl std::fmt::Debug for Stamps {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stamps").finish_non_exhaustive()
-    }
+/// Attaches one of the benchmark's programs.
+pub(super) fn attach<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+    tracepoint: &str,
+    btf: &Btf,
+) -> Result<&'a mut BtfTracePoint> {
+    let program = object.program_mut(name);
+    let program: &mut BtfTracePoint = program
+        .with_context(|| format!("the benchmark's program {name}"))?
+        .try_into()
+        .context("a BTF tracepoint's program")?;
+    program
+        .load(tracepoint, btf)
+        .and_then(|()| program.attach())
+        .with_context(|| format!("attach a program to {tracepoint}"))?;
+    Ok(program)
 }

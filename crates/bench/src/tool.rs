@@ -23,15 +23,10 @@ pub(super) enum Tool {
     Kmsg,
 }
 
-/// What a report of a kill has right, besides the victim's pid.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub(super) struct Facts {
-    pub(super) comm: bool,
-    pub(super) cgroup: bool,
-    pub(super) cmdline: bool,
-    pub(super) limit: bool,
-}
+/// What a report of a kill may have right, besides the victim's pid.
+pub(super) const FACTS: [&str; 4] = ["comm", "cgroup", "cmdline", "limit"];
+/// Which of these it has right.
+pub(super) type Facts = [bool; 4];
 
 /// bpftrace wants tracefs; where the host has it not, it is mounted for this process alone. The
 /// first argument is for kernels whose tracepoint has the name (6.9 and its backports), the second for others.
@@ -61,28 +56,34 @@ impl Tool {
 
     /// What starts it, so that the child is the tool itself.
     pub(super) fn command(self, agent: &Path) -> Result<Command> {
-        let run = |output: &str| {
-            let mut command = Command::new(agent);
-            command.args(["run", "--no-kubernetes", "--output", output]);
-            command
-        };
-        let mut command = match self {
-            Self::AgentHuman => run("human"),
-            Self::AgentJson => run("json"),
+        let (program, args): (_, &[&str]) = match self {
+            Self::AgentHuman => (
+                agent.to_owned(),
+                &["run", "--no-kubernetes", "--output", "human"],
+            ),
+            Self::AgentJson => (
+                agent.to_owned(),
+                &["run", "--no-kubernetes", "--output", "json"],
+            ),
             Self::Bpftrace => {
-                let mut command = Command::new("unshare");
-                command
-                    .args(["--mount", "sh", "-c", BPFTRACE, "sh"])
-                    .args([WITH_COMM, WITHOUT_COMM]);
-                command
+                let script = &[
+                    "--mount",
+                    "sh",
+                    "-c",
+                    BPFTRACE,
+                    "sh",
+                    WITH_COMM,
+                    WITHOUT_COMM,
+                ];
+                ("unshare".into(), script)
             }
-            Self::Kmsg => {
-                let this = std::env::current_exe().context("find this program")?;
-                let mut command = Command::new(this);
-                command.arg("kmsg");
-                command
-            }
+            Self::Kmsg => (
+                std::env::current_exe().context("find this program")?,
+                &["kmsg"],
+            ),
         };
+        let mut command = Command::new(program);
+        command.args(args);
         // The environment may have the agent set up for something else.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("OOM_AGENT_") {
@@ -113,48 +114,32 @@ impl Tool {
         } = kill;
         let has = |wanted: String| report.contains(&wanted);
         match self {
-            Self::AgentHuman => {
-                let mib = kill.limit_bytes >> 20;
-                Facts {
-                    comm: has(format!(" {comm} (pid {pid}) was OOM-killed")),
-                    cgroup: has(format!(" in cgroup {cgroup} ")),
-                    cmdline: has(format!("command line: {}", kill.cmdline.join(" "))),
-                    limit: has(format!(" limit of {mib}.0 MiB")),
-                }
-            }
+            Self::AgentHuman => [
+                has(format!(" {comm} (pid {pid}) was OOM-killed")),
+                has(format!(" in cgroup {cgroup} ")),
+                has(format!("command line: {}", kill.cmdline.join(" "))),
+                has(format!(" limit of {}.0 MiB", kill.limit_bytes >> 20)),
+            ],
             Self::AgentJson => {
                 let incident = serde_json::from_str(report).unwrap_or(Value::Null);
                 let is = |at: &str, truth: Value| incident.pointer(at) == Some(&truth);
-                Facts {
-                    comm: is("/victims/0/comm", comm.as_str().into()),
-                    cgroup: is("/victims/0/cgroup", cgroup.as_str().into()),
-                    cmdline: is("/victims/0/cmdline", kill.cmdline.clone().into()),
-                    limit: is("/limit_bytes", kill.limit_bytes.into()),
-                }
+                [
+                    is("/victims/0/comm", comm.as_str().into()),
+                    is("/victims/0/cgroup", cgroup.as_str().into()),
+                    is("/victims/0/cmdline", kill.cmdline.clone().into()),
+                    is("/limit_bytes", kill.limit_bytes.into()),
+                ]
             }
-            Self::Bpftrace => Facts {
-                comm: report == format!("{pid} {comm}"),
-                ..Facts::default()
-            },
+            Self::Bpftrace => [report == format!("{pid} {comm}"), false, false, false],
             Self::Kmsg => {
                 let kib = kill.limit_bytes >> 10;
-                let cgroup = has(format!("task_memcg={cgroup},task={comm},pid={pid},"));
-                Facts {
-                    comm: has(format!("Killed process {pid} ({comm})")),
-                    cgroup,
-                    cmdline: false,
-                    // It names no cgroup itself: it belongs to what was printed with it.
-                    limit: cgroup && has(format!(", limit {kib}kB, ")),
-                }
+                let in_cgroup = has(format!("task_memcg={cgroup},task={comm},pid={pid},"));
+                // A limit is printed without its cgroup: it belongs to what was printed with it.
+                let limit = in_cgroup && has(format!(", limit {kib}kB, "));
+                let killed = has(format!("Killed process {pid} ({comm})"));
+                [killed, in_cgroup, false, limit]
             }
         }
-    }
-}
-
-impl Facts {
-    /// All of them.
-    pub(super) fn full(self) -> bool {
-        self.comm && self.cgroup && self.cmdline && self.limit
     }
 }
 
@@ -191,7 +176,7 @@ pub(super) mod tests {
     fn the_agents_lines_have_everything() {
         for (tool, line) in [(Tool::AgentHuman, HUMAN), (Tool::AgentJson, JSON)] {
             assert_eq!(tool.pid(line), Some(42), "{tool:?}");
-            assert!(tool.facts(line, &kill(42)).full(), "{tool:?}");
+            assert_eq!(tool.facts(line, &kill(42)), [true; 4], "{tool:?}");
         }
     }
 
@@ -211,7 +196,7 @@ pub(super) mod tests {
             (Tool::Bpftrace, "42 idle-7"),
             (Tool::Kmsg, kmsg.as_str()),
         ] {
-            assert_eq!(tool.facts(line, &other), Facts::default(), "{tool:?}");
+            assert_eq!(tool.facts(line, &other), [false; 4], "{tool:?}");
         }
     }
 
@@ -219,16 +204,16 @@ pub(super) mod tests {
     fn the_others_have_what_they_can() {
         let facts = Tool::Bpftrace.facts("42 idle-7", &kill(42));
         assert_eq!(Tool::Bpftrace.pid("42 idle-7"), Some(42));
-        assert!(facts.comm && !facts.cgroup && !facts.limit);
+        assert_eq!(facts, [true, false, false, false]);
         assert_eq!(Tool::Bpftrace.pid("42"), Some(42));
         assert_eq!(Tool::Bpftrace.pid("Attaching 1 probe..."), None);
 
         assert_eq!(Tool::Kmsg.pid(KMSG[1]), None);
         assert_eq!(Tool::Kmsg.pid(KMSG[2]), Some(42));
         let whole = Tool::Kmsg.facts(&KMSG.join("\n"), &kill(42));
-        assert!(whole.comm && whole.cgroup && whole.limit && !whole.cmdline);
+        assert_eq!(whole, [true, true, false, true]);
         // A limit that was printed without a name may be another cgroup's.
         let limited = Tool::Kmsg.facts(&[KMSG[0], KMSG[2]].join("\n"), &kill(42));
-        assert!(limited.comm && !limited.cgroup && !limited.limit);
+        assert_eq!(limited, [true, false, false, false]);
     }
 }

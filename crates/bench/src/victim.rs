@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use lab::{Cgroup, interrupt};
 use rustix::process::Signal;
+use rustix::time::ClockId;
 use xtask::process::{show, wait_timeout};
 
-use super::stopwatch::now_ns;
+use super::clock::now_ns;
 
 /// Of each victim's cgroup. Large enough for the program itself.
 const LIMIT_MIB: u64 = 24;
@@ -60,7 +61,7 @@ impl Victims {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let begun_ns = now_ns();
+        let begun_ns = now_ns(ClockId::Monotonic);
         let mut child = command
             .spawn()
             .with_context(|| format!("start {}", show(&command)))?;

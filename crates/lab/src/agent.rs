@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use xtask::process::{self, Guard, stop};
 
@@ -198,7 +198,7 @@ impl Bonker {
     /// Sends SIGTERM: how long its end takes, and whether it ends well.
     pub fn end(&mut self) -> Result<(Duration, bool)> {
         let sent = Instant::now();
-        kill_process(process::pid(&self.child)?, Signal::TERM).context("send SIGTERM")?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM).context("send SIGTERM")?;
         let status = process::wait_timeout(&mut self.child, HANG)?;
         let took = sent.elapsed();
         Ok((took, status.context("an end")?.success()))

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use xtask::cache::Cache;
-use xtask::process::{capture, capture_with_input};
+use xtask::process::capture;
 
 use crate::http;
 use crate::kubernetes;
@@ -320,7 +320,7 @@ impl ApiServer {
         let mut file = tempfile::tempfile().context("make a file")?;
         write!(file, "{input}").context("write an object")?;
         file.rewind().context("rewind a file")?;
-        capture_with_input(self.kubectl().args(args), file.into())
+        capture(self.kubectl().args(args).stdin(file))
     }
 
     fn write_kubeconfig(&self, name: &str, user: &Value) -> Result<PathBuf> {

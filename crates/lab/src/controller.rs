@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Signal, kill_process};
-use xtask::process::{Guard, pid, stop};
+use rustix::process::{Pid, Signal, kill_process};
+use xtask::process::{Guard, stop};
 
 use crate::agent::{find_message, spawn};
 use crate::output::Output;
@@ -66,7 +66,7 @@ impl Controller {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        kill_process(pid(&self.child)?, signal)
+        kill_process(Pid::from_child(&self.child), signal)
             .with_context(|| format!("send {signal:?} to oom-agent watch-pods"))
     }
 }

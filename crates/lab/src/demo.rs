@@ -1,12 +1,13 @@
 //! `cargo xtask demo`: the main job on this host, end to end: a real process is
 //! OOM-killed, the agent names it, the bonker swings its simulated servo.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use xtask::binaries::Binaries;
+use xtask::binaries;
 use xtask::process::{Guard, is_root};
 use xtask::{build_ebpf, terminal};
 
@@ -27,16 +28,16 @@ pub fn main(args: build_ebpf::Args) -> Result<()> {
     interrupt::catch()?;
     build_ebpf::main(args)?;
     interrupt::check()?;
-    let binaries = Binaries::build()?;
+    let programs = binaries::build()?;
     interrupt::check()?;
-    show_kill(&binaries)
+    show_kill(&programs)
 }
 
-fn show_kill(binaries: &Binaries) -> Result<()> {
+fn show_kill(programs: &Path) -> Result<()> {
     terminal::step("starting a bonker with a simulated servo, and the agent");
-    let mut bonker = Bonker::start(&binaries.bonker, &["--log-format", "json"])?;
+    let mut bonker = Bonker::start(&programs.join("bonker-gpio"), &["--log-format", "json"])?;
     let mut agent = Agent::start(
-        &binaries.agent,
+        &programs.join("oom-agent"),
         &["--no-kubernetes", "--bonker", bonker.url()],
         &[],
     )?;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -52,69 +53,71 @@ impl Image<'_> {
 
     fn bytes(&self) -> Result<Vec<u8>> {
         let layer = Blob::new(LAYER, self.layer()?);
-        let config = Blob::new(
-            CONFIG,
-            json!({
-                "architecture": architecture(), "os": "linux",
-                "created": "1970-01-01T00:00:00Z",
-                "config": self.config,
-                "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)]},
-            })
-            .to_string()
-            .into_bytes(),
-        );
-        let manifest = Blob::new(
-            MANIFEST,
-            json!({
-                "schemaVersion": 2, "mediaType": MANIFEST,
-                "config": config.descriptor(), "layers": [layer.descriptor()],
-            })
-            .to_string()
-            .into_bytes(),
-        );
-        let named: Vec<Value> = self
-            .names
-            .iter()
-            .map(|name| {
-                let mut descriptor = manifest.descriptor();
-                let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-                if let Some(fields) = descriptor.as_object_mut() {
-                    let annotations = json!({
-                        "io.containerd.image.name": name,
-                        "org.opencontainers.image.ref.name": tag,
-                    });
-                    fields.insert("annotations".to_owned(), annotations);
-                }
-                descriptor
-            })
-            .collect();
+        let config = json!({
+            "architecture": architecture(), "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": self.config,
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", layer.digest)]},
+        });
+        let config = Blob::new(CONFIG, config.to_string().into_bytes());
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": config.descriptor(), "layers": [layer.descriptor()],
+        });
+        let manifest = Blob::new(MANIFEST, manifest.to_string().into_bytes());
+        let named = self.names.iter().map(|name| {
+            let mut descriptor = manifest.descriptor();
+            let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+            let annotations = json!({
+                "io.containerd.image.name": name,
+                "org.opencontainers.image.ref.name": tag,
+            });
+            if let Some(fields) = descriptor.as_object_mut() {
+                fields.insert("annotations".to_owned(), annotations);
+            }
+            descriptor
+        });
         let index = json!({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": named,
+            "manifests": named.collect::<Vec<_>>(),
         });
         let docker = json!([{
             "Config": config.path(), "RepoTags": self.names, "Layers": [layer.path()],
         }]);
-        let mut tar = Tar::default();
-        tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
-        tar.file("index.json", index.to_string().as_bytes(), 0o644)?;
-        tar.file("manifest.json", docker.to_string().as_bytes(), 0o644)?;
+        let mut tar = Builder::new(Vec::new());
+        add_file(
+            &mut tar,
+            "oci-layout",
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+            0o644,
+        )?;
+        add_file(&mut tar, "index.json", index.to_string().as_bytes(), 0o644)?;
+        add_file(
+            &mut tar,
+            "manifest.json",
+            docker.to_string().as_bytes(),
+            0o644,
+        )?;
         for blob in [&manifest, &config, &layer] {
-            tar.file(&blob.path(), &blob.bytes, 0o644)?;
+            add_file(&mut tar, &blob.path(), &blob.bytes, 0o644)?;
         }
-        tar.finish()
+        Ok(tar.into_inner()?)
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
-        let mut tar = Tar::default();
+        let mut tar = Builder::new(Vec::new());
         for file in &self.files {
             match file {
-                File::Directory(path) => tar.directory(path)?,
-                File::Program(path, bytes) => tar.file(path, bytes, 0o755)?,
-                File::Link { at, to } => tar.link(at, to)?,
+                File::Directory(path) => {
+                    tar.append_data(&mut header(EntryType::Directory, 0o755), path, io::empty())?;
+                }
+                File::Program(path, bytes) => add_file(&mut tar, path, bytes, 0o755)?,
+                File::Link { at, to } => {
+                    tar.append_link(&mut header(EntryType::Symlink, 0o777), at, to)?;
+                }
             }
         }
-        tar.finish()
+        Ok(tar.into_inner()?)
     }
 }
 
@@ -154,48 +157,19 @@ impl Blob {
     }
 }
 
-/// A tar archive in memory with nothing in it of the machine that makes it.
-struct Tar(Builder<Vec<u8>>);
-
-impl Default for Tar {
-    fn default() -> Self {
-        Self(Builder::new(Vec::new()))
-    }
+fn add_file(tar: &mut Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut header = header(EntryType::Regular, mode);
+    header.set_size(u64::try_from(bytes.len()).context("a size that fits")?);
+    let added = tar.append_data(&mut header, path, bytes);
+    added.with_context(|| format!("add {path}"))
 }
 
-impl Tar {
-    fn directory(&mut self, path: &str) -> Result<()> {
-        let mut header = header(EntryType::Directory, 0o755, 0);
-        self.0
-            .append_data(&mut header, path, [].as_slice())
-            .with_context(|| format!("add {path}"))
-    }
-
-    fn file(&mut self, path: &str, bytes: &[u8], mode: u32) -> Result<()> {
-        let size = u64::try_from(bytes.len()).context("a size that fits")?;
-        let mut header = header(EntryType::Regular, mode, size);
-        self.0
-            .append_data(&mut header, path, bytes)
-            .with_context(|| format!("add {path}"))
-    }
-
-    fn link(&mut self, path: &str, to: &str) -> Result<()> {
-        let mut header = header(EntryType::Symlink, 0o777, 0);
-        self.0
-            .append_link(&mut header, path, to)
-            .with_context(|| format!("add {path}"))
-    }
-
-    fn finish(self) -> Result<Vec<u8>> {
-        self.0.into_inner().context("end an archive")
-    }
-}
-
-fn header(kind: EntryType, mode: u32, size: u64) -> Header {
+/// With nothing in it of the machine that makes the archive.
+fn header(kind: EntryType, mode: u32) -> Header {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
     header.set_mode(mode);
-    header.set_size(size);
+    header.set_size(0);
     header.set_mtime(0);
     header.set_uid(0);
     header.set_gid(0);

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::binaries::{Profile, build_static};
-use crate::toolchain::Choice;
+use crate::binaries::{GUEST, RELEASE, build_static};
 use crate::{build_ebpf, dist, terminal};
 pub use archive::{File, Image, architecture};
 
@@ -31,11 +30,9 @@ pub const SIDECAR_NAME: &str = concat!(
 );
 
 /// A program, and who it is in its image.
-struct Packed {
+pub(crate) struct Packed {
     name: &'static str,
-    program: &'static str,
-    /// The eBPF object is built first.
-    needs_ebpf: bool,
+    pub(crate) program: &'static str,
     /// Arguments before those of a container.
     command: Option<&'static str>,
     /// As a number: runAsNonRoot and the like cannot judge a name.
@@ -43,16 +40,15 @@ struct Packed {
     description: &'static str,
 }
 
-const AGENT: Packed = Packed {
+pub(crate) const AGENT: Packed = Packed {
     name: NAME,
     program: "oom-agent",
-    needs_ebpf: true,
     command: None,
     user: "0",
     description: "Reports every Linux OOM kill, with its container and pod",
 };
 
-const SIDECAR: Packed = Packed {
+pub(crate) const SIDECAR: Packed = Packed {
     name: SIDECAR_NAME,
     command: Some("sidecar"),
     description: "Signals the processes of a pod before they reach their memory limit",
@@ -60,10 +56,9 @@ const SIDECAR: Packed = Packed {
 };
 
 /// For the tests alone.
-const BLOAT: Packed = Packed {
+pub(crate) const BLOAT: Packed = Packed {
     name: "localhost/oom-bonker/bloat:1",
     program: "lab",
-    needs_ebpf: false,
     command: Some("bloat"),
     user: "0",
     description: "Grows until it is warned",
@@ -72,7 +67,6 @@ const BLOAT: Packed = Packed {
 const HUB: Packed = Packed {
     name: HUB_NAME,
     program: "bonker-gpio",
-    needs_ebpf: false,
     command: None,
     user: "65532",
     description: "Swings a servo at a toy penguin for every Linux OOM kill",
@@ -80,40 +74,30 @@ const HUB: Packed = Packed {
 
 /// Flags of the command.
 #[derive(Debug, Clone, clap::Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
+// The flattened one is called Args, too.
+#[group(skip)]
 pub struct Args {
     /// Pack the agent as the tests build it: in a fraction of the time, and slower
     #[arg(long)]
-    pub debug: bool,
+    debug: bool,
     /// Pack bonker-gpio for deploy/hub.yaml instead of the agent
     #[arg(long)]
-    pub hub: bool,
+    hub: bool,
     /// Pack the agent for deploy/sidecar.yaml, in the place of `OOMHero`'s image
     #[arg(long, conflicts_with = "hub")]
-    pub sidecar: bool,
+    sidecar: bool,
     /// Where to [default: dist/PROGRAM-VERSION-ARCHITECTURE.tar]
     #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Install what is missing without asking.
-    #[arg(long)]
-    pub yes: bool,
-    /// Which compiler to take for the eBPF object.
-    #[arg(long, value_enum, default_value_t = Choice::Auto)]
-    pub toolchain: Choice,
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    build: build_ebpf::Args,
 }
 
 /// Builds the program, packs it, and prints what to do with it.
 pub fn main(args: Args) -> Result<()> {
-    let build = build_ebpf::Args {
-        yes: args.yes,
-        toolchain: args.toolchain,
-    };
     let packed = args.packed();
-    if packed.needs_ebpf {
-        build_ebpf::main(build)?;
+    if packed.needs_ebpf() {
+        build_ebpf::main(args.build)?;
     }
     let built = build_static(args.profile(), &[packed.program])?;
     let program = built.join(packed.program);
@@ -125,7 +109,7 @@ pub fn main(args: Args) -> Result<()> {
     if let Some(dir) = out.parent() {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
-    write(&packed, &program, &out)?;
+    packed.pack(&program, &out)?;
     terminal::line(format_args!(
         "{}: {}\nimport it on every node: ctr --namespace k8s.io images import {}",
         out.display(),
@@ -133,21 +117,6 @@ pub fn main(args: Args) -> Result<()> {
         out.display()
     ));
     Ok(())
-}
-
-/// Packs a static agent.
-pub fn pack(agent: &Path, out: &Path) -> Result<()> {
-    write(&AGENT, agent, out)
-}
-
-/// Packs a static agent as a sidecar.
-pub(crate) fn pack_sidecar(agent: &Path, out: &Path) -> Result<()> {
-    write(&SIDECAR, agent, out)
-}
-
-/// Packs a static lab as the application of `OOMHero`'s example.
-pub(crate) fn pack_bloat(lab: &Path, out: &Path) -> Result<()> {
-    write(&BLOAT, lab, out)
 }
 
 // === impl Args ===
@@ -161,12 +130,8 @@ impl Args {
         }
     }
 
-    fn profile(&self) -> Profile {
-        if self.debug {
-            Profile::Guest
-        } else {
-            Profile::Release
-        }
+    fn profile(&self) -> &'static str {
+        if self.debug { GUEST } else { RELEASE }
     }
 }
 
@@ -174,9 +139,14 @@ impl Args {
 
 impl Packed {
     /// What its archive is called, but for version and architecture.
-    fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         let command = self.command.map(|command| format!("-{command}"));
         format!("{}{}", self.program, command.unwrap_or_default())
+    }
+
+    /// Whether the eBPF object is built first.
+    fn needs_ebpf(&self) -> bool {
+        self.program == AGENT.program
     }
 
     fn entrypoint(&self) -> Vec<String> {
@@ -186,27 +156,28 @@ impl Packed {
             .chain(command)
             .collect()
     }
-}
 
-fn write(packed: &Packed, program: &Path, out: &Path) -> Result<()> {
-    let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
-    dist::check_static(program, &bytes)?;
-    Image {
-        names: &[packed.name],
-        config: json!({
-            "User": packed.user,
-            "Entrypoint": packed.entrypoint(),
-            "WorkingDir": "/",
-            "Labels": {
-                "org.opencontainers.image.title": packed.program,
-                "org.opencontainers.image.description": packed.description,
-                "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
-                "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
-            },
-        }),
-        files: vec![File::Program(packed.program, &bytes)],
+    /// Packs a static program.
+    pub(crate) fn pack(&self, program: &Path, out: &Path) -> Result<()> {
+        dist::check_static(program)?;
+        let bytes = fs::read(program).with_context(|| format!("read {}", program.display()))?;
+        Image {
+            names: &[self.name],
+            config: json!({
+                "User": self.user,
+                "Entrypoint": self.entrypoint(),
+                "WorkingDir": "/",
+                "Labels": {
+                    "org.opencontainers.image.title": self.program,
+                    "org.opencontainers.image.description": self.description,
+                    "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+                    "org.opencontainers.image.licenses": "MIT OR Apache-2.0",
+                },
+            }),
+            files: vec![File::Program(self.program, &bytes)],
+        }
+        .write(out)
     }
-    .write(out)
 }
 
 #[cfg(test)]
@@ -241,14 +212,14 @@ mod tests {
             let line = ["image"].iter().chain(flags);
             let args = <Cli as clap::Parser>::parse_from(line).image;
             let packed = args.packed();
-            let build = (packed.program, packed.needs_ebpf, args.profile());
+            let build = (packed.program, packed.needs_ebpf(), args.profile());
             assert_eq!(build, (program, needs_ebpf, profile), "{flags:?}");
         };
-        check(&[], "oom-agent", true, Profile::Release);
-        check(&["--debug"], "oom-agent", true, Profile::Guest);
-        check(&["--sidecar"], "oom-agent", true, Profile::Release);
-        check(&["--hub"], "bonker-gpio", false, Profile::Release);
-        check(&["--hub", "--debug"], "bonker-gpio", false, Profile::Guest);
+        check(&[], "oom-agent", true, RELEASE);
+        check(&["--debug"], "oom-agent", true, GUEST);
+        check(&["--sidecar"], "oom-agent", true, RELEASE);
+        check(&["--hub"], "bonker-gpio", false, RELEASE);
+        check(&["--hub", "--debug"], "bonker-gpio", false, GUEST);
     }
 
     #[test]
@@ -276,7 +247,7 @@ mod tests {
         let script = dir.path().join("agent");
         fs::write(&script, "#!/bin/sh\n").unwrap();
         let out = dir.path().join("image.tar");
-        pack(&script, &out).unwrap_err();
+        AGENT.pack(&script, &out).unwrap_err();
         assert!(!out.exists());
     }
 }

@@ -2,7 +2,7 @@
 //! sources and advisories.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -11,7 +11,7 @@ use clap::ValueEnum as _;
 use super::Tier;
 use super::report::Outcome;
 use crate::cache::Cache;
-use crate::process::{Guard, capture, run, wait_timeout, which};
+use crate::process::{bounded, capture, run, which};
 use crate::{terminal, workspace};
 
 const CARGO_DENY: &str = "0.20.2";
@@ -21,7 +21,6 @@ const FETCH_LIMIT: Duration = Duration::from_mins(1);
 
 /// Each check is one test.
 pub(super) fn run_all() -> Result<Outcome> {
-    let mut outcome = Outcome::ran(0, 0);
     let clippy = |targets: &[String]| {
         let mut clippy = workspace::cargo();
         clippy.args(["clippy", "--workspace", "--quiet"]);
@@ -32,67 +31,52 @@ pub(super) fn run_all() -> Result<Outcome> {
     let tiers = Tier::value_variants().iter();
     let tiers = tiers.filter(|tier| tier.has_target()).map(Tier::to_string);
     let tiers: Vec<String> = tiers.flat_map(|tier| ["--test".to_owned(), tier]).collect();
-    outcome = outcome.add(check(workspace::cargo().args(["fmt", "--all", "--check"])));
-    outcome = outcome.add(check(&mut clippy(&["--all-targets".to_owned()])));
-    outcome = outcome.add(check(&mut clippy(&tiers)));
+    let mut results = vec![
+        check(workspace::cargo().args(["fmt", "--all", "--check"])),
+        check(&mut clippy(&["--all-targets".to_owned()])),
+        check(&mut clippy(&tiers)),
+    ];
     // Together, and with their tests, they have features of dependencies that none enables
     // itself. So each is built when it is installed.
     for program in ["oom-agent", "bonker-gpio", "xtask"] {
         let args = ["check", "--quiet", "--package", program];
-        outcome = outcome.add(check(workspace::cargo().args(args)));
+        results.push(check(workspace::cargo().args(args)));
     }
     let deny = cargo_deny()?;
     // It reads every platform's dependencies; the builds fetched this one's.
     run(workspace::cargo().args(["fetch", "--quiet"]))?;
-    let args = [
-        "--offline",
-        "check",
-        "--hide-inclusion-graph",
-        "bans",
-        "licenses",
-        "sources",
-    ];
-    let checked = check(
-        Command::new(&deny)
-            .args(args)
-            .current_dir(workspace::root()),
-    );
-    Ok(outcome.add(checked).add(check_advisories(&deny)?))
+    let args = ["--offline", "check", "--hide-inclusion-graph"];
+    let what = ["bans", "licenses", "sources"];
+    let mut check_sources = Command::new(&deny);
+    check_sources.args(args).args(what);
+    results.push(check(check_sources.current_dir(workspace::root())));
+    results.extend(check_advisories(&deny));
+    Ok(Outcome::of_checks(&results))
 }
 
 /// Checks for known vulnerabilities, where their database can be fetched.
-fn check_advisories(deny: &Path) -> Result<Outcome> {
-    let command = |args: &[&str]| {
-        let mut command = Command::new(deny);
-        command.args(args).current_dir(workspace::root());
-        command
-    };
-    let mut fetch = command(&["fetch", "db"]);
-    fetch.stdin(Stdio::null()).stderr(Stdio::null());
-    let mut fetch = Guard::spawn(&mut fetch, Duration::ZERO)?;
-    let fetched = wait_timeout(&mut fetch, FETCH_LIMIT)?;
-    if !fetched.is_some_and(|status| status.success()) {
+fn check_advisories(deny: &Path) -> Option<bool> {
+    let mut fetch = bounded(FETCH_LIMIT, deny);
+    if capture(fetch.args(["fetch", "db"]).current_dir(workspace::root())).is_err() {
         terminal::line(
             "!!! advisories are NOT checked: the database of RustSec could not be fetched. Where github.com \
              is reached, run `cargo deny check advisories`",
         );
-        return Ok(Outcome::ran(0, 0));
+        return None;
     }
-    Ok(check(&mut command(&[
-        "check",
-        "--disable-fetch",
-        "advisories",
-    ])))
+    let mut advisories = Command::new(deny);
+    advisories.args(["check", "--disable-fetch", "advisories"]);
+    Some(check(advisories.current_dir(workspace::root())))
 }
 
-fn check(command: &mut Command) -> Outcome {
+fn check(command: &mut Command) -> bool {
     let done = run(command);
     if let Err(error) = &done {
         terminal::error(error);
     } else {
         terminal::line(format_args!("ok: {}", crate::process::show(command)));
     }
-    Outcome::of_check(done.is_ok())
+    done.is_ok()
 }
 
 /// One on `PATH`, else one built into the cache.
@@ -102,21 +86,10 @@ fn cargo_deny() -> Result<PathBuf> {
     {
         return Ok(path);
     }
-    let dir = Cache::open()?.entry(&format!("cargo-deny-{CARGO_DENY}"), |dir| {
-        terminal::step("building cargo-deny (about a minute, once)");
-        run(workspace::cargo()
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                // It runs for a second: a build for speed takes two minutes more.
-                "--debug",
-                "cargo-deny",
-                "--version",
-                CARGO_DENY,
-                "--root",
-            ])
-            .arg(dir))
+    let entry = format!("cargo-deny-{CARGO_DENY}");
+    let dir = Cache::open()?.install("cargo-deny", CARGO_DENY, &entry, |cargo| {
+        // It runs for a second: a build for speed takes two minutes more.
+        cargo.arg("--debug");
     })?;
     Ok(dir.join("bin/cargo-deny"))
 }
@@ -127,8 +100,7 @@ mod tests {
 
     #[test]
     fn without_a_database_no_advisory_counts_as_checked() {
-        let outcome = |deny: &str| check_advisories(Path::new(deny)).unwrap();
-        assert_eq!(outcome("/bin/false"), Outcome::ran(0, 0));
-        assert_eq!(outcome("/bin/true"), Outcome::ran(1, 0));
+        assert_eq!(check_advisories(Path::new("/bin/false")), None);
+        assert_eq!(check_advisories(Path::new("/bin/true")), Some(true));
     }
 }

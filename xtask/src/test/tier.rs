@@ -14,13 +14,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::lint;
 use super::report::{Outcome, counts};
-use crate::binaries::{Binaries, StaticBinaries};
-use crate::build_ebpf;
+use crate::binaries::{GUEST, build_static};
 use crate::cross::{self, Board};
 use crate::debian::Consent;
-use crate::process::{is_root, run, wait_timeout};
+use crate::process::{self, is_root, wait_timeout};
 use crate::toolchain::Choice;
-use crate::{image, terminal, workspace};
+use crate::{binaries, build_ebpf, image, terminal, workspace};
 
 /// A set of tests that need the same things, in the order they run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,128 +70,76 @@ impl fmt::Display for Tier {
     }
 }
 
-/// What the tiers share: each is made when the first tier needs it.
-#[derive(Debug)]
-pub(super) struct Bench {
-    consent: Consent,
-    built_ebpf: bool,
-    binaries: Option<Binaries>,
-}
-
-impl Bench {
-    pub(super) fn new(consent: Consent) -> Self {
-        Self {
-            consent,
-            built_ebpf: false,
-            binaries: None,
-        }
+/// Runs a tier, all that it needs built and set up first.
+pub(super) fn run(tier: Tier, consent: Consent) -> Result<Outcome> {
+    if tier.needs_root() && !is_root() {
+        return Ok(Outcome::Skipped("it needs root".into()));
     }
-
-    pub(super) fn run(&mut self, tier: Tier) -> Result<Outcome> {
-        if tier.needs_root() && !is_root() {
-            return Ok(Outcome::Skipped("it needs root".into()));
-        }
-        // Everything that compiles the agent wants the object, the linter too.
-        self.build_ebpf()?;
-        if tier.has_target() {
-            self.prepare(tier)?;
-        }
-        let mut tests = workspace::cargo();
-        tests.args(["test", "--workspace", "--quiet"]);
-        if tier.has_target() {
-            tests.args(["--test", &tier.to_string()]);
-        }
-        match tier {
-            Tier::Lint => return lint::run_all(),
-            Tier::Demo => {
-                // As in the README; this program's file may be another by now.
-                let mut demo = workspace::cargo();
-                let status = demo.args(["xtask", "demo", "--yes"]).status();
-                return Ok(Outcome::of_check(
-                    status.context("start the demo")?.success(),
-                ));
-            }
-            Tier::Unit => {}
-            // In virtual machines.
-            Tier::Qemu | Tier::Node => {
-                let binaries = StaticBinaries::build()?;
-                tests
-                    .env("OOM_AGENT_STATIC_BIN", &binaries.agent)
-                    .env("LAB_STATIC_BIN", &binaries.lab);
-            }
-            // In containers; their measurements are to be read.
-            Tier::Cluster => {
-                let binaries = StaticBinaries::build()?;
-                let image = |name| binaries.agent.with_file_name(name);
-                let (agent, sidecar) = (image("oom-agent.tar"), image("oom-agent-sidecar.tar"));
-                let bloat = image("bloat.tar");
-                image::pack(&binaries.agent, &agent)?;
-                image::pack_sidecar(&binaries.agent, &sidecar)?;
-                image::pack_bloat(&binaries.lab, &bloat)?;
-                tests
-                    .env("OOM_AGENT_IMAGE", agent)
-                    .env("OOM_AGENT_SIDECAR_IMAGE", sidecar)
-                    .env("BLOAT_IMAGE", bloat)
-                    .args(["--", "--nocapture"]);
-            }
-            // On another architecture.
-            Tier::Pi => {
-                let pi = |board| cross::bonker(board, Choice::Auto, self.consent);
-                tests
-                    .env("BONKER_GPIO_AARCH64_BIN", pi(Board::Aarch64)?)
-                    .env("BONKER_GPIO_ARMV6_BIN", pi(Board::Armv6)?);
-                self.name_binaries(&mut tests)?;
-            }
-            // One test at a time: each makes the kernel kill.
-            Tier::Kernel
-            | Tier::Containerd
-            | Tier::Prometheus
-            | Tier::Alertmanager
-            | Tier::Kubernetes
-            | Tier::Browser => {
-                self.name_binaries(&mut tests)?;
-                tests.args(["--", "--test-threads=1"]);
-            }
-        }
-        libtest(&mut tests)
-    }
-
-    fn name_binaries(&mut self, tests: &mut Command) -> Result<()> {
-        let binaries = self.binaries()?;
-        tests
-            .env("OOM_AGENT_BIN", &binaries.agent)
-            .env("BONKER_GPIO_BIN", &binaries.bonker);
-        Ok(())
-    }
-
-    /// Has the lab set up what the tier needs.
-    fn prepare(&mut self, tier: Tier) -> Result<()> {
-        let mut prepare = Command::new(&self.binaries()?.lab);
+    let yes = consent == Consent::Given;
+    let toolchain = Choice::Auto;
+    // Everything that compiles the agent wants the object, the linter too.
+    build_ebpf::main(build_ebpf::Args { yes, toolchain })?;
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--workspace", "--quiet"]);
+    if tier.has_target() {
+        let programs = binaries::build()?;
+        let mut prepare = Command::new(programs.join("lab"));
         prepare.args(["prepare", &tier.to_string()]);
-        if self.consent == Consent::Given {
-            prepare.arg("--yes");
+        process::run(prepare.args(yes.then_some("--yes")))?;
+        tests
+            .args(["--test", &tier.to_string()])
+            .env("OOM_AGENT_BIN", programs.join("oom-agent"))
+            .env("BONKER_GPIO_BIN", programs.join("bonker-gpio"));
+    }
+    match tier {
+        Tier::Lint => return lint::run_all(),
+        Tier::Demo => {
+            // As in the README; this program's file may be another by now.
+            let mut demo = workspace::cargo();
+            let status = demo.args(["xtask", "demo", "--yes"]).status();
+            let good = status.context("start the demo")?.success();
+            return Ok(Outcome::of_checks(&[good]));
         }
-        run(&mut prepare)
-    }
-
-    fn build_ebpf(&mut self) -> Result<()> {
-        if !self.built_ebpf {
-            build_ebpf::main(build_ebpf::Args {
-                yes: self.consent == Consent::Given,
-                toolchain: Choice::Auto,
-            })?;
-            self.built_ebpf = true;
+        Tier::Unit => {}
+        // In virtual machines.
+        Tier::Qemu | Tier::Node => {
+            let programs = build_static(GUEST, &["oom-agent", "lab"])?;
+            tests
+                .env("OOM_AGENT_STATIC_BIN", programs.join("oom-agent"))
+                .env("LAB_STATIC_BIN", programs.join("lab"));
         }
-        Ok(())
+        // In containers; their measurements are to be read.
+        Tier::Cluster => {
+            let programs = build_static(GUEST, &["oom-agent", "lab"])?;
+            for (packed, variable) in [
+                (image::AGENT, "OOM_AGENT_IMAGE"),
+                (image::SIDECAR, "OOM_AGENT_SIDECAR_IMAGE"),
+                (image::BLOAT, "BLOAT_IMAGE"),
+            ] {
+                let out = programs.join(packed.file()).with_extension("tar");
+                packed.pack(&programs.join(packed.program), &out)?;
+                tests.env(variable, out);
+            }
+            tests.args(["--", "--nocapture"]);
+        }
+        // On another architecture.
+        Tier::Pi => {
+            let pi = |board| cross::bonker(board, Choice::Auto, consent);
+            tests
+                .env("BONKER_GPIO_AARCH64_BIN", pi(Board::Aarch64)?)
+                .env("BONKER_GPIO_ARMV6_BIN", pi(Board::Armv6)?);
+        }
+        // One test at a time: each makes the kernel kill.
+        Tier::Kernel
+        | Tier::Containerd
+        | Tier::Prometheus
+        | Tier::Alertmanager
+        | Tier::Kubernetes
+        | Tier::Browser => {
+            tests.args(["--", "--test-threads=1"]);
+        }
     }
-
-    fn binaries(&mut self) -> Result<&Binaries> {
-        let binaries = match self.binaries.take() {
-            Some(binaries) => binaries,
-            None => Binaries::build()?,
-        };
-        Ok(self.binaries.insert(binaries))
-    }
+    libtest(&mut tests, LIMIT)
 }
 
 /// Only what hangs takes so long: a tier, what it compiles included.
@@ -202,11 +149,7 @@ const LIMIT: Duration = Duration::from_mins(30);
 const REST: Duration = Duration::from_secs(10);
 
 /// Runs `cargo test`, streams its output, and adds up its results.
-fn libtest(command: &mut Command) -> Result<Outcome> {
-    libtest_within(command, LIMIT)
-}
-
-fn libtest_within(command: &mut Command, limit: Duration) -> Result<Outcome> {
+fn libtest(command: &mut Command, limit: Duration) -> Result<Outcome> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -267,7 +210,7 @@ mod tests {
     use super::*;
 
     fn run(script: &str, limit: Duration) -> Outcome {
-        libtest_within(Command::new("sh").args(["-c", script]), limit).unwrap()
+        libtest(Command::new("sh").args(["-c", script]), limit).unwrap()
     }
 
     #[test]

@@ -7,8 +7,7 @@ use anyhow::Result;
 
 use crate::cache::Cache;
 use crate::debian::{Consent, Debian};
-use crate::process::{run, which};
-use crate::{terminal, workspace};
+use crate::process::which;
 
 /// The release to build; each fits a few LLVMs.
 const VERSION: &str = "0.13.0";
@@ -19,56 +18,31 @@ pub(super) const LLVMS: [u32; 3] = [21, 22, 23];
 pub(super) fn find_or_build(llvm: u32, consent: Consent) -> Result<(PathBuf, String)> {
     let cache = Cache::open()?;
     let name = format!("bpf-linker-{VERSION}-llvm-{llvm}");
-    let binary = |dir: PathBuf| dir.join("bin/bpf-linker");
-    if let Some(dir) = cache.get(&name) {
-        return Ok((
-            binary(dir),
-            format!("bpf-linker {VERSION} for LLVM {llvm}: built before"),
-        ));
-    }
-    if let Some(path) = which("bpf-linker")
-        && fs::read(&path).is_ok_and(|bytes| links_llvm(&bytes, llvm))
-    {
-        return Ok((
-            path,
-            format!("bpf-linker on PATH: it reads LLVM {llvm}, as this rustc does"),
-        ));
-    }
     let config = format!("/usr/lib/llvm-{llvm}");
-    if !Path::new(&config).join("bin/llvm-config").exists() || which("cc").is_none() {
-        let dev = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-        let mut packages: Vec<&str> = dev.iter().map(String::as_str).collect();
-        packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
-        Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
+    if cache.get(&name).is_none() {
+        if let Some(path) = which("bpf-linker")
+            && fs::read(&path).is_ok_and(|bytes| links_llvm(&bytes, llvm))
+        {
+            let why = format!("bpf-linker on PATH: it reads LLVM {llvm}, as this rustc does");
+            return Ok((path, why));
+        }
+        if !Path::new(&config).join("bin/llvm-config").exists() || which("cc").is_none() {
+            let dev = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+            let mut packages: Vec<&str> = dev.iter().map(String::as_str).collect();
+            packages.extend(["zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"]);
+            Debian::new(consent)?.install(&format!("bpf-linker for LLVM {llvm}"), &packages)?;
+        }
     }
-    terminal::step(format_args!(
-        "building bpf-linker {VERSION} for LLVM {llvm} (about a minute, once)"
-    ));
-    let dir = cache.entry(&name, |dir| {
-        let path = std::env::var("PATH").unwrap_or_default();
-        run(workspace::cargo()
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                "bpf-linker",
-                "--version",
-                VERSION,
-            ])
-            .args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ])
-            .arg("--root")
-            .arg(dir)
+    let feature = format!("--features=llvm-{llvm}");
+    let path = std::env::var("PATH").unwrap_or_default();
+    let dir = cache.install("bpf-linker", VERSION, &name, |cargo| {
+        cargo
+            .args(["--no-default-features", &feature])
             .env("LLVM_PREFIX", &config)
-            .env("PATH", format!("{config}/bin:{path}")))
+            .env("PATH", format!("{config}/bin:{path}"));
     })?;
-    Ok((
-        binary(dir),
-        format!("bpf-linker {VERSION} for LLVM {llvm}: built now"),
-    ))
+    let why = format!("bpf-linker {VERSION} for LLVM {llvm}: built for this machine");
+    Ok((dir.join("bin/bpf-linker"), why))
 }
 
 /// Whether a program is linked against the shared LLVM of that major version.

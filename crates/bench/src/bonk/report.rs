@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 
 use super::way::Way;
-use crate::figures::{Spread, milliseconds, ratio_tenths};
-use crate::machine::Machine;
-use crate::page::table;
+use crate::figures::{Times, milliseconds, or_dash, ratio_tenths};
+use crate::table::Table;
 
 /// All of one run.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) machine: Machine,
     pub(super) kills: usize,
     pub(super) every_s: u64,
     /// OOM kills of others meanwhile.
@@ -25,55 +23,28 @@ pub(super) struct Row {
     /// Kills that the servo moved for.
     pub(super) swung: usize,
     /// From the kernel's mark to the first pulse, in ns.
-    pub(super) times: Option<Spread>,
-}
-
-const METHOD: &str = include_str!("method.md");
-
-/// Its part of docs/benchmarks.md.
-pub(super) fn page(report: &Report) -> String {
-    format!(
-        "# From the kernel's stamp to the first pulse\n\n{}\n{}\n{METHOD}",
-        report.machine.line(),
-        tables(report)
-    )
+    pub(super) times: Option<Times>,
 }
 
 /// The figures.
 pub(super) fn tables(report: &Report) -> String {
-    let median = |row: &Row| row.times.map(|times| times.median);
+    let time =
+        |row: &Row, figure: fn(Times) -> u64| or_dash(row.times.map(figure).map(milliseconds));
     let mut agents = report.rows.iter().filter(|row| row.way == Way::Agent);
-    let agent = agents.find_map(median);
-    let rows = report.rows.iter().map(|row| {
-        let cell = |of: fn(Spread) -> u64| match row.times {
-            Some(times) => milliseconds(of(times)),
-            None => "–".to_owned(),
-        };
-        let ratio = median(row)
-            .zip(agent)
-            .and_then(|(theirs, ours)| ratio_tenths(theirs, ours));
-        vec![
-            row.way.name(),
-            row.swung.to_string(),
-            cell(|times| times.min),
-            cell(|times| times.median),
-            cell(|times| times.max),
-            ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}×", ratio / 10)),
-        ]
-    });
-    let head = [
-        "way",
-        "swung",
-        "min ms",
-        "median ms",
-        "max ms",
-        "median / agent's",
-    ];
+    let agent = agents.find_map(|row| row.times);
+    let ratio = |row: &Row| ratio_tenths(row.times?.p50, agent?.p50);
+    let table = Table::new(&report.rows)
+        .column("way", |row| row.way.name())
+        .column("swung", |row| row.swung)
+        .column("min ms", |row| time(row, |times| times.min))
+        .column("median ms", |row| time(row, |times| times.p50))
+        .column("max ms", |row| time(row, |times| times.max))
+        .column("median / agent's", |row| {
+            or_dash(ratio(row).map(|ratio| format!("{}×", ratio / 10)))
+        });
     let mut text = format!(
-        "{} kills, one every {} s, each reported by all ways.\n\n{}",
-        report.kills,
-        report.every_s,
-        table(&head, &rows.collect::<Vec<_>>())
+        "{} kills, one every {} s, each reported by all ways.\n\n{table}",
+        report.kills, report.every_s,
     );
     if report.others > 0 {
         let _infallible = writeln!(
@@ -93,27 +64,26 @@ mod tests {
         Row {
             way,
             swung: times.len(),
-            times: Spread::summarize(times),
+            times: Times::summarize(times),
         }
     }
 
     #[test]
     fn each_way_has_its_figures_and_how_many_times_the_agents_it_takes() {
         let report = Report {
-            machine: Machine::for_tests(),
             kills: 3,
             every_s: 37,
             others: 4,
             rows: vec![
                 row(Way::Agent, vec![2_000_000, 1_000_000, 9_000_000]),
-                row(Way::Fast, Vec::new()),
+                row(Way::ALL[1], Vec::new()),
                 row(
-                    Way::Original,
+                    Way::ALL[2],
                     vec![41_000_000_000, 31_999_000_000, 88_000_000_000],
                 ),
             ],
         };
-        let text = page(&report);
+        let text = tables(&report);
         let cells = |first: &str| -> Vec<String> {
             let line = text.lines().find(|line| line.contains(first)).unwrap();
             let cells = line.trim_matches('|').split('|').skip(1);
@@ -125,6 +95,5 @@ mod tests {
         assert_eq!(cells("every 30 s"), original);
         assert!(text.contains("3 kills, one every 37 s"), "{text}");
         assert!(text.contains("of others meanwhile: 4;"), "{text}");
-        assert!(text.contains("Linux 6.18.0 on x86_64"), "{text}");
     }
 }

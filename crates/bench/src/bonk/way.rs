@@ -1,13 +1,18 @@
-//! The ways from a kill to a bonker of their own.
+//! The ways from a kill to a bonker of their own: by oom-agent, or by Prometheus and Alertmanager, set as
+//! the original toy has them, in two paces.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lab::{Agent, Bonker, Bonks, KubeStateMetrics, field, message};
+use lab::{
+    Agent, Alertmanager, Bonker, Bonks, KubeStateMetrics, Prometheus, Watch, field, message, wait,
+};
 use proto::bonk::BonkItem;
+use serde_json::{Value, json};
+use xtask::cache::Cache;
+use xtask::debian::Debian;
 
-use super::alerts::{Alerts, Pace, Parts};
 use super::swings::{Swings, first_pulses};
 use crate::setup::Programs;
 
@@ -16,10 +21,24 @@ use crate::setup::Programs;
 pub(super) enum Way {
     /// oom-agent, over gRPC.
     Agent,
-    /// Alertmanager, as fast as it and Prometheus can be set.
-    Fast,
-    /// Alertmanager, as the original toy has it.
-    Original,
+    /// Alertmanager.
+    Alerts(Pace),
+}
+
+/// The waits on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// From one scrape, or one evaluation, to the next.
+    interval_s: u32,
+    /// For more alerts of a group.
+    group_wait_s: u32,
+}
+
+/// Where the programs of the alerts are.
+#[derive(Debug)]
+pub(super) struct Parts {
+    prometheus: PathBuf,
+    alertmanager: PathBuf,
 }
 
 /// A bonker, and the source of its bonks. Dropping it ends all of it.
@@ -33,7 +52,10 @@ pub(super) struct Station {
 #[derive(Debug)]
 enum Source {
     Agent(Agent),
-    Alerts(Alerts),
+    Alerts {
+        prometheus: Prometheus,
+        _alertmanager: Alertmanager,
+    },
 }
 
 /// The servo is simulated, and its duty shall delay no swing.
@@ -45,31 +67,80 @@ const WARM_UP: &str = "warm-up";
 // === impl Way ===
 
 impl Way {
-    pub(super) const ALL: [Self; 3] = [Self::Agent, Self::Fast, Self::Original];
+    pub(super) const ALL: [Self; 3] = [
+        Self::Agent,
+        // As fast as it and Prometheus can be set.
+        Self::Alerts(Pace {
+            interval_s: 1,
+            group_wait_s: 0,
+        }),
+        // As the original toy has it.
+        Self::Alerts(Pace {
+            interval_s: 30,
+            group_wait_s: 30,
+        }),
+    ];
 
     pub(super) fn name(self) -> String {
-        match self.pace() {
-            None => "oom-agent → gRPC".to_owned(),
-            Some(pace) => format!(
+        match self {
+            Self::Agent => "oom-agent → gRPC".to_owned(),
+            Self::Alerts(pace) => format!(
                 "Prometheus every {} s → Alertmanager after {} s → hook",
                 pace.interval_s, pace.group_wait_s
             ),
         }
     }
+}
 
-    fn pace(self) -> Option<Pace> {
-        match self {
-            Self::Agent => None,
-            Self::Fast => Some(Pace {
-                interval_s: 1,
-                group_wait_s: 0,
-            }),
-            Self::Original => Some(Pace {
-                interval_s: 30,
-                group_wait_s: 30,
-            }),
-        }
+// === impl Parts ===
+
+impl Parts {
+    pub(super) fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
+        Ok(Self {
+            prometheus: Prometheus::prepare(cache, debian)?,
+            alertmanager: Alertmanager::prepare(cache, debian)?,
+        })
     }
+
+    fn start(&self, pace: Pace, exporter: &KubeStateMetrics, hook: &str) -> Result<Source> {
+        let dir = tempfile::tempdir().context("make a directory for Alertmanager")?;
+        let alertmanager = Alertmanager::start(&self.alertmanager, &route(pace, hook), dir)?;
+        let watch = Watch {
+            targets: &[exporter.address()],
+            groups: &[rules()],
+            alertmanagers: &[alertmanager.address()],
+            interval_s: pace.interval_s,
+        };
+        Ok(Source::Alerts {
+            prometheus: Prometheus::start(&self.prometheus, watch)?,
+            _alertmanager: alertmanager,
+        })
+    }
+}
+
+/// The original toy's.
+fn rules() -> Value {
+    json!({"name": "oom", "rules": [{
+        "alert": "OOMKilled",
+        "expr": r#"kube_pod_container_status_last_terminated_reason{reason="OOMKilled"}"#,
+    }]})
+}
+
+/// The original toy's, but for the pace.
+fn route(pace: Pace, hook: &str) -> Value {
+    json!({
+        "route": {
+            "receiver": "oom-bonker",
+            "group_by": ["namespace"],
+            "group_wait": format!("{}s", pace.group_wait_s),
+            "group_interval": "5m",
+            "repeat_interval": "10m",
+        },
+        "receivers": [{
+            "name": "oom-bonker",
+            "webhook_configs": [{"url": hook, "send_resolved": false}],
+        }],
+    })
 }
 
 // === impl Station ===
@@ -82,15 +153,14 @@ impl Station {
         exporter: &KubeStateMetrics,
     ) -> Result<Self> {
         let bonker = Bonker::start_with_web(&programs.bonker, &FLAGS)?;
-        let source = match way.pace() {
-            None => {
+        let source = match way {
+            Way::Agent => {
                 let args = ["--no-kubernetes", "--bonker", bonker.url()];
                 Source::Agent(Agent::start(&programs.agent, &args, &[])?)
             }
-            Some(pace) => {
-                let web: SocketAddr = bonker.web().context("a bonker that serves HTTP")?;
-                let hook = format!("http://{web}/hook");
-                Source::Alerts(Alerts::start(parts, pace, exporter.address(), &hook)?)
+            Way::Alerts(pace) => {
+                let page = bonker.page().context("a bonker that serves HTTP")?;
+                parts.start(pace, exporter, &format!("{page}hook"))?
             }
         };
         Ok(Self {
@@ -117,7 +187,12 @@ impl Station {
                 let reached = |line: &str| line.contains("bonker reached").then_some(());
                 agent.log.find("connection to the bonker", within, reached)
             }
-            Source::Alerts(alerts) => alerts.wait_until_ready(within),
+            // Until the exporter was scraped.
+            Source::Alerts { prometheus, .. } => wait::until("the first scrape", within, || {
+                let query = "kube_pod_container_status_restarts_total";
+                let series = prometheus.query(query).ok()?;
+                (!series.is_empty()).then_some(())
+            }),
         }
     }
 

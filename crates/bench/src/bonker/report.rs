@@ -8,8 +8,7 @@ use lab::{Answers, Ends, Steps};
 
 use crate::checks::Checks;
 use crate::figures::{Times, mib, tenths};
-use crate::machine::Machine;
-use crate::page::table;
+use crate::table::Table;
 
 /// What stopping may take.
 const STOP: Duration = Duration::from_secs(2);
@@ -21,7 +20,6 @@ const DUTY: Duration = Duration::from_secs(12);
 /// All of one run.
 #[derive(Debug)]
 pub(super) struct Report {
-    pub(super) machine: Machine,
     pub(super) clients: u32,
     pub(super) each: u32,
     pub(super) within: Duration,
@@ -31,7 +29,7 @@ pub(super) struct Report {
 /// One bonker's life.
 #[derive(Debug)]
 pub(super) struct Visit {
-    pub(super) kind: Kind,
+    pub(super) kind: &'static Kind,
     /// Peaks of its resident memory, in KiB: with no client, with all connected, in the end.
     pub(super) before: u64,
     pub(super) connected: u64,
@@ -48,47 +46,38 @@ pub(super) struct Visit {
 }
 
 /// How clients come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// As through a proxy that speaks HTTP/2.
-    Shared,
-    Plaintext,
-    MutualTls,
-}
-
-const METHOD: &str = include_str!("method.md");
-
-// === impl Kind ===
-
-impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Shared, Self::Plaintext, Self::MutualTls];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Shared => "plaintext, 50 to a connection",
-            Self::Plaintext => "plaintext, each with a connection",
-            Self::MutualTls => "mutual TLS, each with a connection",
-        }
-    }
-
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    pub(super) mutual_tls: bool,
     /// How many have a connection together.
-    pub(super) fn sharing(self) -> u32 {
-        match self {
-            Self::Shared => 50,
-            Self::Plaintext | Self::MutualTls => 1,
-        }
-    }
-
-    /// What a bonker may take in all, in KiB, with 5,000 of them connected. HTTP/2's buffers
+    pub(super) sharing: u32,
+    /// What a bonker may take in all, in MiB, with 5,000 of them connected. HTTP/2's buffers
     /// are at least three pages of each connection: see the method.
-    fn memory_kib(self) -> u64 {
-        match self {
-            Self::Shared => 64 << 10,
-            Self::Plaintext => 144 << 10,
-            Self::MutualTls => 192 << 10,
-        }
-    }
+    memory_mib: u64,
 }
+
+pub(super) const KINDS: [Kind; 3] = [
+    // As through a proxy that speaks HTTP/2.
+    Kind {
+        name: "plaintext, 50 to a connection",
+        mutual_tls: false,
+        sharing: 50,
+        memory_mib: 64,
+    },
+    Kind {
+        name: "plaintext, each with a connection",
+        mutual_tls: false,
+        sharing: 1,
+        memory_mib: 144,
+    },
+    Kind {
+        name: "mutual TLS, each with a connection",
+        mutual_tls: true,
+        sharing: 1,
+        memory_mib: 192,
+    },
+];
 
 // === impl Report ===
 
@@ -143,9 +132,10 @@ impl Visit {
         let rest = self.steps.last();
         let at = rest.map_or_else(String::new, |us| us.to_string());
         checks.add("the last pulse, at rest", at, rest == Some(PULSES_US.0));
-        let most = self.kind.memory_kib();
-        let peak = format!("{}, of {}", mib(self.peak), most >> 10);
-        checks.add("peak of resident memory, in MiB", peak, self.peak < most);
+        let most = self.kind.memory_mib;
+        let peak = format!("{}, of {most}", mib(self.peak));
+        let in_room = self.peak < most << 10;
+        checks.add("peak of resident memory, in MiB", peak, in_room);
         checks.add(
             "seconds from SIGTERM to a good end with all streams open, under 2",
             seconds(self.stopped),
@@ -169,15 +159,6 @@ fn agreeing(answers: &Answers, requests: &BTreeMap<String, u64>) -> u64 {
     same.count() as u64
 }
 
-/// docs/bonker-load.md.
-pub(super) fn page(report: &Report) -> String {
-    format!(
-        "# Load on the bonker\n\n{}\n{}{METHOD}",
-        report.machine.line(),
-        tables(report)
-    )
-}
-
 /// The figures.
 pub(super) fn tables(report: &Report) -> String {
     let mut text = format!(
@@ -191,57 +172,49 @@ pub(super) fn tables(report: &Report) -> String {
         let _infallible = write!(
             text,
             "\n## What has to hold: {}\n\n{checks}",
-            visit.kind.name()
+            visit.kind.name
         );
         for (what, times) in &visit.ends.broken {
             let _infallible = writeln!(text, "- a stream ended otherwise: {what}: {times}");
         }
     }
     let _infallible = write!(text, "\n## Memory\n\n{}", memory(report));
-    let _infallible = write!(text, "\n## Answers\n\n{}\n", answers(report));
+    let _infallible = write!(text, "\n## Answers\n\n{}", answers(report));
     text
 }
 
-fn memory(report: &Report) -> String {
-    let rows = report.visits.iter().map(|visit| {
+fn memory(report: &Report) -> Table<'_, Visit> {
+    let each = |visit: &Visit| {
         let of_clients = visit.peak.saturating_sub(visit.before) * 10;
-        let each = of_clients / u64::from(report.clients.max(1));
-        vec![
-            visit.kind.name().to_owned(),
-            mib(visit.before),
-            mib(visit.connected),
-            mib(visit.peak),
-            tenths(each),
-        ]
-    });
-    let head = [
-        "peak of resident memory, MiB",
-        "no client",
-        "all connected",
-        "after the bonks",
-        "KiB a client",
-    ];
-    table(&head, &rows.collect::<Vec<_>>())
+        of_clients / u64::from(report.clients.max(1))
+    };
+    Table::new(&report.visits)
+        .column("peak of resident memory, MiB", |visit| visit.kind.name)
+        .column("no client", |visit| mib(visit.before))
+        .column("all connected", |visit| mib(visit.connected))
+        .column("after the bonks", |visit| mib(visit.peak))
+        .column("KiB a client", |visit| tenths(each(visit)))
 }
 
-fn answers(report: &Report) -> String {
-    let outcomes = report.visits.iter().map(|visit| {
+fn answers(report: &Report) -> Table<'_, Visit> {
+    let outcomes = |visit: &Visit| {
         let counts = visit.answers.outcomes.iter().map(|(outcome, count)| {
             let name = outcome.as_str_name().trim_start_matches("OUTCOME_");
             format!("{count} {name}")
         });
-        let times = Times::summarize(visit.answers.delays.clone());
-        let ms = |ns: u64| tenths(ns / 100_000);
-        let times = times.map(|times| [times.p50, times.p99, times.max].map(ms));
-        let times = times.unwrap_or_default();
-        let row = [
-            visit.kind.name().to_owned(),
-            counts.collect::<Vec<_>>().join(", "),
-        ];
-        row.into_iter().chain(times).collect()
-    });
-    let head = ["", "answers", "p50 ms", "p99 ms", "max ms"];
-    table(&head, &outcomes.collect::<Vec<_>>())
+        counts.collect::<Vec<_>>().join(", ")
+    };
+    let ms = |visit: &Visit, figure: fn(Times) -> u64| {
+        let times = Times::summarize(visit.answers.delays.iter().copied());
+        let ns = times.map(figure);
+        ns.map_or_else(String::new, |ns| tenths(ns / 100_000))
+    };
+    Table::new(&report.visits)
+        .column("", |visit| visit.kind.name)
+        .column("answers", outcomes)
+        .column("p50 ms", |visit| ms(visit, |times| times.p50))
+        .column("p99 ms", |visit| ms(visit, |times| times.p99))
+        .column("max ms", |visit| ms(visit, |times| times.max))
 }
 
 fn seconds(took: Duration) -> String {
@@ -263,12 +236,11 @@ mod tests {
     fn report(pulses: &[u16]) -> Report {
         let lines: Vec<String> = pulses.iter().map(|us| step(*us)).collect();
         Report {
-            machine: Machine::for_tests(),
             clients: 10,
             each: 1,
             within: Duration::from_secs(1),
             visits: vec![Visit {
-                kind: Kind::Shared,
+                kind: &KINDS[0],
                 before: 8192,
                 connected: 9216,
                 peak: 10_240,
@@ -297,7 +269,7 @@ mod tests {
     fn the_page_has_every_figure() {
         let report = report(&[1000, 2000, 1000]);
         assert!(report.broken().is_empty(), "{:?}", report.broken());
-        let page = page(&report);
+        let page = tables(&report);
         for part in [
             "**10 clients with a stream each, 10 bonks in 1 s.**",
             "answered, each once and by its id: 10 of 10",

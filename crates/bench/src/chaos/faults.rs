@@ -27,13 +27,6 @@ pub(super) struct Step {
     pub(super) away: Duration,
 }
 
-/// Faults without an end: each of them once in every round, in any order.
-#[derive(Debug)]
-pub(super) struct Schedule {
-    chance: fastrand::Rng,
-    round: Vec<Fault>,
-}
-
 // === impl Fault ===
 
 impl Fault {
@@ -56,31 +49,21 @@ impl Fault {
     }
 }
 
-// === impl Schedule ===
-
-impl Schedule {
-    pub(super) fn new(seed: u64) -> Self {
-        Self {
-            chance: fastrand::Rng::with_seed(seed),
-            round: Vec::new(),
-        }
-    }
-}
-
-impl Iterator for Schedule {
-    type Item = Step;
-
-    fn next(&mut self) -> Option<Step> {
-        if self.round.is_empty() {
-            self.round = Fault::ALL.to_vec();
-            self.chance.shuffle(&mut self.round);
+/// Faults without an end: each of them once in every round, in any order.
+pub(super) fn schedule(seed: u64) -> impl Iterator<Item = Step> {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut round = Vec::new();
+    std::iter::from_fn(move || {
+        if round.is_empty() {
+            round = Fault::ALL.to_vec();
+            chance.shuffle(&mut round);
         }
         Some(Step {
-            after: Duration::from_millis(self.chance.u64(500..=6000)),
-            fault: self.round.pop()?,
-            away: Duration::from_millis(self.chance.u64(0..=3000)),
+            after: Duration::from_millis(chance.u64(500..=6000)),
+            fault: round.pop()?,
+            away: Duration::from_millis(chance.u64(0..=3000)),
         })
-    }
+    })
 }
 
 #[cfg(test)]
@@ -89,14 +72,14 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_schedule() {
-        let steps = |seed| Schedule::new(seed).take(20).collect::<Vec<_>>();
+        let steps = |seed| schedule(seed).take(20).collect::<Vec<_>>();
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
 
     #[test]
     fn every_round_has_each_fault() {
-        let steps: Vec<Step> = Schedule::new(1).take(Fault::ALL.len() * 10).collect();
+        let steps: Vec<Step> = schedule(1).take(Fault::ALL.len() * 10).collect();
         for round in steps.chunks(Fault::ALL.len()) {
             let mut faults: Vec<Fault> = round.iter().map(|step| step.fault).collect();
             faults.sort();

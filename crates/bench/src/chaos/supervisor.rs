@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use lab::{Admin, Agent, field, message};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 use xtask::process::capture;
 use xtask::terminal;
 
 use super::runs::Run;
+use crate::clock::now_ns;
 use crate::compare::IncidentLine;
 use crate::site::Site;
 
@@ -21,28 +22,15 @@ const REST: Duration = Duration::from_secs(10);
 pub(super) struct Supervisor {
     agent: Option<(Agent, Run)>,
     pub(super) runs: Vec<Run>,
-    persistence: Persistence,
-}
-
-/// What an agent may leave to the next one.
-#[derive(Debug)]
-struct Persistence {
-    /// Records of the kernel's that no agent has read.
+    /// Records of the kernel's that no agent has read, for the next one.
     pin: Bpffs,
-    /// Events and bonks that are not delivered yet.
+    /// Events and bonks that are not delivered yet, likewise.
     state: tempfile::TempDir,
 }
 
 /// A BPF file system of this process's own. Dropping it detaches what is pinned there.
 #[derive(Debug)]
 struct Bpffs(tempfile::TempDir);
-
-/// How an agent is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Term,
-    Kill,
-}
 
 // === impl Bpffs ===
 
@@ -68,17 +56,6 @@ impl Drop for Bpffs {
     }
 }
 
-// === impl Persistence ===
-
-impl Persistence {
-    fn create() -> Result<Self> {
-        Ok(Self {
-            pin: Bpffs::mount()?,
-            state: tempfile::tempdir().context("make a directory for an agent's state")?,
-        })
-    }
-}
-
 // === impl Supervisor ===
 
 impl Supervisor {
@@ -86,20 +63,20 @@ impl Supervisor {
         Ok(Self {
             agent: None,
             runs: Vec::new(),
-            persistence: Persistence::create()?,
+            pin: Bpffs::mount()?,
+            state: tempfile::tempdir().context("make a directory for an agent's state")?,
         })
     }
 
     /// Starts the next agent.
     pub(super) fn start(&mut self, site: &Site) -> Result<()> {
         let begun_ms = boot_ms();
-        let Persistence { pin, state } = &self.persistence;
-        let pin = pin.0.path().join("oom-agent");
+        let pin = self.pin.0.path().join("oom-agent");
         let args = [
             "--pin".as_ref(),
             pin.as_ref(),
             "--state".as_ref(),
-            state.path().as_os_str(),
+            self.state.path().as_os_str(),
         ];
         let agent = site.agent(&args)?;
         let run = Run {
@@ -118,13 +95,10 @@ impl Supervisor {
     }
 
     /// Ends the agent and keeps what it reported.
-    pub(super) fn end(&mut self, how: End) -> Result<()> {
+    pub(super) fn end(&mut self, end: fn(&mut Agent)) -> Result<()> {
         let (mut agent, mut run) = self.agent.take().context("an agent at work")?;
         run.signalled_ms = boot_ms();
-        match how {
-            End::Term => agent.end(),
-            End::Kill => agent.crash(),
-        }
+        end(&mut agent);
         run.gone_ms = boot_ms();
         for line in agent.incidents.to_end(REST) {
             match IncidentLine::parse(&line) {
@@ -146,12 +120,9 @@ fn answer(line: &str) -> Option<(String, String)> {
         .then(|| Some((field(line, "incident")?, field(line, "outcome")?)))?
 }
 
-/// `CLOCK_BOOTTIME`, as `/proc/uptime` has it.
+/// As `/proc/uptime` has it.
 fn boot_ms() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let rest = u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000;
-    seconds.saturating_mul(1000).saturating_add(rest)
+    now_ns(ClockId::Boottime) / 1_000_000
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) struct Quiet {
 }
 
 /// What of the kernel's log goes to consoles: what is below this level.
-pub(super) fn level() -> Result<u8> {
+fn level() -> Result<u8> {
     let text = fs::read_to_string(PRINTK).with_context(|| format!("read {PRINTK}"))?;
     let first = text.split_whitespace().next();
     first
@@ -27,9 +27,9 @@ pub(super) fn level() -> Result<u8> {
 }
 
 /// Whether the kernel prints kills to a console.
-pub(super) fn prints_kills(level: u8) -> bool {
+pub(super) fn prints_kills() -> Result<bool> {
     let consoles = fs::read_to_string("/proc/consoles").unwrap_or_default();
-    level > WITHOUT_ERRORS && !consoles.trim().is_empty()
+    Ok(level()? > WITHOUT_ERRORS && !consoles.trim().is_empty())
 }
 
 // === impl Quiet ===

@@ -1,5 +1,7 @@
 //! Samples of the agent while it goes on.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use lab::{Admin, Scrape};
 
@@ -24,11 +26,8 @@ pub(crate) struct Sample {
 pub(super) struct Sink {
     pub(super) name: String,
     pub(super) offered: u64,
-    pub(super) delivered: u64,
-    pub(super) overflowed: u64,
-    pub(super) failed: u64,
-    pub(super) skipped: u64,
-    pub(super) held_back: u64,
+    /// What it is done with, by the result.
+    pub(super) results: BTreeMap<String, u64>,
 }
 
 /// The most in all samples.
@@ -57,22 +56,17 @@ impl Sample {
         let records = lost.iter().filter(|([reason], _)| reason != "log");
         let records: u64 = records.map(|(_, count)| count).sum();
         let count = |name| scrape.count(name, &[]);
-        let sinks = scrape.by("oom_agent_sink_offered_total", ["sink"]);
+        let done = scrape.by("oom_agent_sink_done_total", ["sink", "result"]);
         let sink = |([name], offered): ([String; 1], u64)| {
-            let done = |result| {
-                let labels = [("sink", name.as_str()), ("result", result)];
-                scrape.count("oom_agent_sink_done_total", &labels)
-            };
+            let ours = done.iter().filter(|([sink, _], _)| *sink == name);
+            let results = ours.map(|([_, result], count)| (result.clone(), *count));
             Sink {
                 offered,
-                delivered: done("delivered"),
-                overflowed: done("overflowed"),
-                failed: done("failed"),
-                skipped: done("skipped"),
-                held_back: done("held-back"),
+                results: results.collect(),
                 name,
             }
         };
+        let sinks = scrape.by("oom_agent_sink_offered_total", ["sink"]);
         Self {
             drift: scrape.sum("oom_agent_drift", &[]).map(whole),
             lost: records
@@ -89,7 +83,7 @@ impl Sample {
             .iter()
             .filter(|sink| sink.name.starts_with("bonker "));
         bonkers
-            .map(|sink| sink.offered.saturating_sub(sink.overflowed))
+            .map(|sink| sink.offered.saturating_sub(sink.count("overflowed")))
             .sum()
     }
 
@@ -107,10 +101,12 @@ fn whole(value: f64) -> i64 {
 // === impl Sink ===
 
 impl Sink {
+    pub(super) fn count(&self, result: &str) -> u64 {
+        self.results.get(result).copied().unwrap_or_default()
+    }
+
     pub(super) fn done(&self) -> u64 {
-        [self.overflowed, self.failed, self.skipped, self.held_back]
-            .into_iter()
-            .fold(self.delivered, u64::saturating_add)
+        self.results.values().sum()
     }
 
     fn pending(&self) -> u64 {
