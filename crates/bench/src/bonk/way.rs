@@ -33,7 +33,7 @@ pub(super) struct Station {
 #[derive(Debug)]
 enum Source {
     Agent(Agent),
-    Alerts(Alerts),
+    Alerts(Box<Alerts>),
 }
 
 /// The servo is simulated, and its duty shall delay no swing.
@@ -90,7 +90,12 @@ impl Station {
             Some(pace) => {
                 let web: SocketAddr = bonker.web().context("a bonker that serves HTTP")?;
                 let hook = format!("http://{web}/hook");
-                Source::Alerts(Alerts::start(parts, pace, exporter.address(), &hook)?)
+                Source::Alerts(Box::new(Alerts::start(
+                    parts,
+                    pace,
+                    exporter.address(),
+                    &hook,
+                )?))
             }
         };
         Ok(Self {

@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::plans::{DIED, EATS, IDLES, LIMIT};
 use crate::expect::anything;
 use crate::guest::kill::ExpectedKill;
-use crate::guest::node::container::{Container, Hog};
+use crate::guest::node::container::Container;
 use crate::guest::node::event::ExpectedEvent;
 use crate::guest::node::kubelet::Pod;
 use crate::guest::node::manifest::{ALLOCATABLE, ContainerPlan, Driver, Kind, PodPlan, hog};
 use crate::guest::node::stage::{ExpectedReport, Stage};
 use crate::guest::pods::MIB;
-use crate::guest::process::Facts;
+use crate::guest::process::{Facts, Hog};
 
 /// Puts so many MiB into the pod's volume.
 const FILLS_28: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=28";
