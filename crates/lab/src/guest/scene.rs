@@ -207,7 +207,7 @@ pub(super) fn select(incident: &Value, fields: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-/// What is expected at those JSON pointers into an incident, in place of what was.
+/// What is expected at those JSON pointers, in place of what was.
 pub(super) fn expect(outcome: &mut Value, more: &[(&str, Value)]) -> Result<()> {
     for (pointer, value) in more {
         let at = outcome.pointer_mut(&format!("/expected{pointer}"));

@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::guest::incident::LISTED;
 use crate::guest::kill::ExpectedKill;
 use crate::guest::pods::{Group, MIB, delegate};
 use crate::guest::process::{Plan, start_pack, start_with};
@@ -14,9 +15,6 @@ use crate::guest::scene::Scene;
 
 /// Processes of `large_group`.
 pub const LARGE_GROUP: usize = 600;
-
-/// Of these an incident lists so many.
-const LISTED: usize = 256;
 
 /// Where the program lies of which there are many.
 const PAUSE: &str = "/tmp/pause";
