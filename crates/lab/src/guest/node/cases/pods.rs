@@ -26,7 +26,6 @@ const MANY: &str = "for i in $(seq 300); do sleep 1000 & done;";
 /// The cases of one pod.
 pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
     let eats = hog(0, EATS);
-    let parent = hog(0, "--mib 4096 --child --hold");
     let hungry = |name, limit| ContainerPlan::new(name, limit, &eats);
     let main = hungry("main", Some(LIMIT));
     let beside = |limit| ContainerPlan::new("beside", limit, IDLES);
@@ -105,15 +104,22 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
             ..case
         }
         .play(stage, &[hungry("main", None)]),
+        _ => run_others(name, stage),
+    }
+}
+
+/// Those in which others than the first process die, too, or swap is full.
+fn run_others(name: &str, stage: &mut Stage) -> Result<Value> {
+    let (eats, parent) = (hog(0, EATS), hog(0, "--mib 4096 --child --hold"));
+    let main = ContainerPlan::new("main", Some(LIMIT), &eats);
+    let case = Case::MAIN;
+    match name {
         // By `kubectl exec`.
         "executed_process" => Case {
             eater: Eater::Executed,
             ..case.of_a_child()
         }
-        .play(
-            stage,
-            &[ContainerPlan::new("main", Some(LIMIT), IDLES).single()],
-        ),
+        .play(stage, &[main.script(IDLES).single()]),
         "child_alone" => case
             .of_a_child()
             .play(stage, &[main.script(&parent).single()]),
@@ -135,7 +141,10 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
                 },
                 ..case.at_the_pods()
             }
-            .play(stage, &[hungry("main", Some(2 * LIMIT)).script(&script)])
+            .play(
+                stage,
+                &[ContainerPlan::new("main", Some(2 * LIMIT), &script)],
+            )
         }
         // A container may swap, and fills that, too.
         "swap_is_full_too" => {
