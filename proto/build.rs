@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("bonk.bin"), prost::Message::encode_to_vec(&bonk))?;
 
     let cri = protox::compile(["runtime/v1/api.proto"], ["."])?;
-    tonic_prost_build::configure().compile_fds(cri)?;
+    // Its servers are mocks, of the calls that a test makes.
+    tonic_prost_build::configure()
+        .generate_default_stubs(true)
+        .compile_fds(cri)?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::scrape::Scrape;
 use crate::wait::HANG;
 use crate::{http, port};
 
-/// A running `oom-agent run --output json --log-format json`. Dropping it ends it.
+/// A running `oom-agent run --output json --log-format json`, or the same of `watch-pods`. Dropping it ends it.
 #[derive(Debug)]
 pub struct Agent {
     child: Guard,
@@ -41,16 +41,31 @@ impl Agent {
 
     /// As [`Agent::start`], by a command that becomes the agent with what is appended.
     pub(crate) fn start_command<S: AsRef<OsStr>>(mut command: Command, args: &[S]) -> Result<Self> {
+        Self::spawn(command.arg("run"), args, "attached")
+    }
+
+    /// Starts the controller, and waits until it knows its API server.
+    pub fn start_controller<S: AsRef<OsStr>>(
+        binary: &Path,
+        kubeconfig: &Path,
+        args: &[S],
+    ) -> Result<Self> {
+        let mut command = Command::new(binary);
+        command.args(["watch-pods", "--kubeconfig"]).arg(kubeconfig);
+        Self::spawn(&mut command, args, "Kubernetes API server")
+    }
+
+    fn spawn<S: AsRef<OsStr>>(command: &mut Command, args: &[S], ready: &str) -> Result<Self> {
         command
-            .args(["run", "--output", "json", "--log-format", "json"])
+            .args(["--output", "json", "--log-format", "json"])
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent", &mut command, HANG)?;
+        let (child, incidents, log) = spawn("oom-agent", command, HANG)?;
         let mut agent = Self {
             child,
             incidents,
             log,
         };
-        find_message(&mut agent.log, "attached", HANG)?;
+        agent.find_message(ready, HANG)?;
         Ok(agent)
     }
 
@@ -74,6 +89,17 @@ impl Agent {
     pub fn crash_and_read(&mut self) -> Vec<String> {
         self.crash();
         self.incidents.to_end(HANG)
+    }
+
+    /// Sends it a signal: SIGSTOP has it stand still, as one whose node is frozen or cut off.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal)
+            .with_context(|| format!("send {signal:?} to oom-agent"))
+    }
+
+    /// Waits for a message that contains `text`, within `limit`.
+    pub fn find_message(&mut self, text: &str, limit: Duration) -> Result<()> {
+        find_message(&mut self.log, text, limit)
     }
 
     /// The incident whose victim is in that cgroup, within `limit`.

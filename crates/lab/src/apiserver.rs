@@ -17,7 +17,7 @@ use xtask::process::capture;
 use crate::http;
 use crate::kubernetes;
 use crate::namespaces::Inside;
-use crate::pki::Pki;
+use crate::pki::{Pki, kubeconfig};
 use crate::port;
 use crate::server::Server;
 use crate::wait::HANG;
@@ -324,14 +324,7 @@ impl ApiServer {
     }
 
     fn write_kubeconfig(&self, name: &str, user: &Value) -> Result<PathBuf> {
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "t",
-            "clusters": [{"name": "t", "cluster": {
-                "server": self.url, "certificate-authority-data": STANDARD.encode(&self.pki.ca),
-            }}],
-            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u", "namespace": "default"}}],
-            "users": [{"name": "u", "user": user}],
-        });
+        let config = kubeconfig(&self.url, &self.pki.ca, user);
         let path = self.dir.path().join(format!("{name}.kubeconfig"));
         // JSON is YAML.
         fs::write(&path, config.to_string())

@@ -36,33 +36,15 @@ impl Cgroup {
     }
 
     fn make(name: &str, limit_bytes: u64) -> Result<Self> {
-        let hierarchy = Hierarchy::of_memory()?;
-        if hierarchy.version == Version::V2 {
-            // Fails where the controller is delegated already, or cannot be: then the limit below fails.
-            let _ = fs::write(hierarchy.mount.join("cgroup.subtree_control"), "+memory");
-        }
-        let dir = hierarchy.mount.join(name);
-        make(&dir)?;
+        let Hierarchy { mount, root } = Hierarchy::of_memory()?;
+        // Fails in v1, and where the controller is delegated already, or cannot be: then the limit below fails.
+        let _ = fs::write(mount.join("cgroup.subtree_control"), "+memory");
         let cgroup = Self {
-            path: format!("{}/{name}", hierarchy.root.trim_end_matches('/')),
-            dir,
+            dir: mount.join(name),
+            path: format!("{}/{name}", root.trim_end_matches('/')),
         };
-        cgroup.limit(hierarchy.version, limit_bytes)?;
+        cgroup.make_anew(limit_bytes)?;
         Ok(cgroup)
-    }
-
-    fn limit(&self, version: Version, bytes: u64) -> Result<()> {
-        let limit = bytes.to_string();
-        match version {
-            Version::V1 => {
-                self.set("memory.limit_in_bytes", &limit)?;
-                self.set_if_there("memory.memsw.limit_in_bytes", &limit)
-            }
-            Version::V2 => {
-                self.set("memory.max", &limit)?;
-                self.set_if_there("memory.swap.max", "0")
-            }
-        }
     }
 
     /// Kills what runs in it and removes it, as the end of a service does.
@@ -73,14 +55,14 @@ impl Cgroup {
     /// Makes it again where it was.
     pub fn make_anew(&self, limit_bytes: u64) -> Result<()> {
         make(&self.dir)?;
-        self.limit(Hierarchy::of_memory()?.version, limit_bytes)
+        set_limit(&self.dir, limit_bytes)?;
+        self.set_if_there("memory.memsw.limit_in_bytes", &limit_bytes.to_string())?;
+        self.set_if_there("memory.swap.max", "0")
     }
 
     /// Makes one without a limit below this one.
     pub fn below(&self, name: &str) -> Result<Self> {
-        if Hierarchy::of_memory()?.version == Version::V2 {
-            self.set("cgroup.subtree_control", "+memory")?;
-        }
+        self.set_if_there("cgroup.subtree_control", "+memory")?;
         let dir = self.dir.join(name);
         make(&dir)?;
         Ok(Self {
@@ -115,18 +97,26 @@ impl Cgroup {
         count_kills(&self.dir)
     }
 
-    fn set(&self, file: &str, value: &str) -> Result<()> {
-        let path = self.dir.join(file);
-        fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))
-    }
-
-    /// Kernels without swap accounting are without its files.
+    /// v1 is without v2's files, and kernels without swap accounting are without those of swap.
     fn set_if_there(&self, file: &str, value: &str) -> Result<()> {
-        if self.dir.join(file).exists() {
-            self.set(file, value)?;
+        let path = self.dir.join(file);
+        if path.exists() {
+            write(&path, value)?;
         }
         Ok(())
     }
+}
+
+/// In v2 or v1.
+fn set_limit(dir: &Path, bytes: u64) -> Result<()> {
+    let files = ["memory.max", "memory.limit_in_bytes"].map(|file| dir.join(file));
+    let file = files.iter().find(|file| file.exists());
+    let file = file.with_context(|| format!("no limit of memory in {}", dir.display()))?;
+    write(file, &bytes.to_string())
+}
+
+fn write(path: &Path, value: &str) -> Result<()> {
+    fs::write(path, value).with_context(|| format!("write {value} to {}", path.display()))
 }
 
 fn make(dir: &Path) -> Result<()> {
@@ -135,10 +125,7 @@ fn make(dir: &Path) -> Result<()> {
 
 /// How many processes were OOM-killed in the cgroup of that path, see [`Cgroup::path`].
 pub fn oom_kills_in(path: &str) -> Result<u64> {
-    let hierarchy = Hierarchy::of_memory()?;
-    let root = hierarchy.root.trim_end_matches('/');
-    let below = path.strip_prefix(root).unwrap_or(path);
-    count_kills(&hierarchy.mount.join(below.trim_start_matches('/')))
+    count_kills(&dir_of(path)?)
 }
 
 /// `oom_kill N` in v1's `memory.oom_control` (Linux 4.13), in v2's `memory.events.local` (5.2).
@@ -193,37 +180,23 @@ fn remove(dir: &Path) -> Result<()> {
 /// Removes every cgroup of that name at the top of any hierarchy, with all below
 /// it, and kills what still runs there.
 pub(crate) fn remove_trees(name: &str) -> Result<()> {
-    for mount in mounts(&mountinfo()?) {
-        let top = mount.mount.join(name);
-        let mut dirs = vec![top];
-        let mut found = 0;
-        while let Some(dir) = dirs.get(found) {
-            let below: Vec<PathBuf> = fs::read_dir(dir)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path())
-                .collect();
-            dirs.extend(below);
-            found += 1;
-        }
-        for dir in dirs.iter().rev() {
-            remove(dir)?;
+    let mountinfo = mountinfo()?;
+    mounts(&mountinfo).try_for_each(|(_, found)| remove_tree(&found.mount.join(name)))
+}
+
+fn remove_tree(top: &Path) -> Result<()> {
+    for entry in fs::read_dir(top).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path())?;
         }
     }
-    Ok(())
+    remove(top)
 }
 
 /// Limits the memory of a cgroup that is there, by its path from the hierarchy's
 /// root.
 pub fn limit(path: &str, bytes: u64) -> Result<()> {
-    let file = match Hierarchy::of_memory()?.version {
-        Version::V1 => "memory.limit_in_bytes",
-        Version::V2 => "memory.max",
-    };
-    let file = dir_of(path)?.join(file);
-    fs::write(&file, bytes.to_string()).with_context(|| format!("write {}", file.display()))
+    set_limit(&dir_of(path)?, bytes)
 }
 
 /// Makes a cgroup of that path from the hierarchy's root, with a limit in bytes.
@@ -248,52 +221,50 @@ fn entering(dir: &Path, program: impl AsRef<OsStr>) -> Command {
 
 /// The directory of a cgroup, by its path from the hierarchy's root.
 fn dir_of(path: &str) -> Result<PathBuf> {
-    let mount = Hierarchy::of_memory()?.mount;
-    Ok(mount.join(path.trim_start_matches('/')))
+    let Hierarchy { mount, root } = Hierarchy::of_memory()?;
+    let below = path.strip_prefix(root.trim_end_matches('/'));
+    Ok(mount.join(below.unwrap_or(path).trim_start_matches('/')))
 }
 
 /// Makes a cgroup of that name at the top of every hierarchy, with the CPUs and
 /// memory nodes of the whole machine: a kubelet makes its own below it.
 pub(crate) fn make_tops(name: &str) -> Result<()> {
-    for mount in mounts(&mountinfo()?) {
-        let top = mount.mount.join(name);
-        fs::create_dir(&top).with_context(|| format!("make the cgroup {}", top.display()))?;
+    for (_, Hierarchy { mount, .. }) in mounts(&mountinfo()?) {
+        let top = mount.join(name);
+        make(&top)?;
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(all) = fs::read_to_string(mount.mount.join(file)) {
-                fs::write(top.join(file), all)
-                    .with_context(|| format!("write {}", top.join(file).display()))?;
+            if let Ok(all) = fs::read_to_string(mount.join(file)) {
+                write(&top.join(file), &all)?;
             }
         }
     }
     Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    V1,
-    V2,
-}
-
 /// A mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
-    version: Version,
     mount: PathBuf,
     /// Which part of the hierarchy is mounted there.
     root: String,
-    /// Controllers, by the mount's options; none are listed for v2.
-    controllers: Vec<String>,
+}
+
+/// What a hierarchy is for: v1's memory controller limits memory where it is mounted, else v2 does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Memory,
+    V2,
+    Other,
 }
 
 impl Hierarchy {
-    /// The one that limits memory: v1's memory controller where mounted, else v2.
     fn of_memory() -> Result<Self> {
-        let all = mounts(&mountinfo()?);
-        all.iter()
-            .find(|one| one.controllers.iter().any(|name| name == "memory"))
-            .or_else(|| all.iter().find(|one| one.version == Version::V2))
-            .cloned()
-            .context("no cgroup hierarchy with the memory controller is mounted")
+        let mountinfo = mountinfo()?;
+        let best = mounts(&mountinfo).min_by_key(|(kind, _)| *kind);
+        let best = best.filter(|(kind, _)| *kind != Kind::Other);
+        let (_, found) =
+            best.context("no cgroup hierarchy with the memory controller is mounted")?;
+        Ok(found)
     }
 }
 
@@ -303,30 +274,21 @@ fn mountinfo() -> Result<String> {
 
 /// The cgroup hierarchies in a mountinfo, see `proc_pid_mountinfo(5)`:
 /// `36 35 0:31 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory`
-fn mounts(mountinfo: &str) -> Vec<Hierarchy> {
-    let parse = |line: &str| {
+fn mounts(mountinfo: &str) -> impl Iterator<Item = (Kind, Hierarchy)> {
+    mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let mut before = before.split(' ').skip(3);
         let (root, mount) = (before.next()?, before.next()?);
-        let mut after = after.split(' ');
-        let version = match after.next()? {
-            "cgroup" => Version::V1,
-            "cgroup2" => Version::V2,
+        let mut after = after.split([' ', ',']);
+        let kind = match after.next()? {
+            "cgroup2" => Kind::V2,
+            "cgroup" if after.any(|option| option == "memory") => Kind::Memory,
+            "cgroup" => Kind::Other,
             _ => return None,
         };
-        let options = after.nth(1).unwrap_or_default();
-        let controllers = match version {
-            Version::V1 => options.split(',').map(str::to_owned).collect(),
-            Version::V2 => Vec::new(),
-        };
-        Some(Hierarchy {
-            version,
-            mount: mount.into(),
-            root: root.to_owned(),
-            controllers,
-        })
-    };
-    mountinfo.lines().filter_map(parse).collect()
+        let (mount, root) = (mount.into(), root.to_owned());
+        Some((kind, Hierarchy { mount, root }))
+    })
 }
 
 #[cfg(test)]
@@ -355,18 +317,15 @@ mod tests {
              45 35 0:40 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n\
              broken line - cgroup\n",
         );
-        assert_eq!(found[0].controllers, ["rw", "memory"]);
-        let found: Vec<_> = found
-            .iter()
-            .map(|one| (one.version, one.mount.to_str().unwrap(), one.root.as_str()))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (Version::V1, "/sys/fs/cgroup/memory", "/"),
-                (Version::V1, "/sys/fs/cgroup/cpu", "/docker/abc"),
-                (Version::V2, "/sys/fs/cgroup/unified", "/"),
-            ]
-        );
+        let expected = [
+            (Kind::Memory, "/sys/fs/cgroup/memory", "/"),
+            (Kind::Other, "/sys/fs/cgroup/cpu", "/docker/abc"),
+            (Kind::V2, "/sys/fs/cgroup/unified", "/"),
+        ];
+        let expected = expected.map(|(kind, mount, root)| {
+            let (mount, root) = (mount.into(), root.to_owned());
+            (kind, Hierarchy { mount, root })
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 }

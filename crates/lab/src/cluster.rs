@@ -80,7 +80,7 @@ impl Cluster {
         let bin = parts.kubernetes.join("bin");
         let kubeconfig = api.kubeconfig_of("admin", "system:masters")?;
         let (ca, token_key) = api.ca_and_token_key();
-        let start = |name: &str, arguments: &dyn Fn(&mut Command)| {
+        let start = |name: &'static str, arguments: &dyn Fn(&mut Command)| {
             let mut command = inside.command(&bin.join(name));
             command.env("PATH", path_with(&parts.containerd)?);
             arguments(&mut command);

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use memcg::Processes;
 use rustix::process::{Pid, Signal, kill_process};
 use xtask::cache::Cache;
 use xtask::debian::Debian;
@@ -20,6 +21,9 @@ use crate::wait;
 use crate::{cgroup, image};
 
 const NAME: &str = "containerd";
+
+/// Where a shim has its container, below this instance's directory.
+const TASKS: &str = "state/io.containerd.runtime.v2.task/k8s.io";
 
 /// A running containerd with the images `localhost/busybox:1` and
 /// `localhost/pause:1`. Dropping it kills its containers and removes all traces.
@@ -159,7 +163,7 @@ impl Containerd {
         let dir = self.dir.path();
         self.view
             .join(dir.strip_prefix("/").unwrap_or(dir))
-            .join("state/io.containerd.runtime.v2.task/k8s.io")
+            .join(TASKS)
             .join(container_id)
             .join("rootfs")
     }
@@ -191,30 +195,23 @@ impl Containerd {
     /// Processes of this containerd's shims, which outlive it otherwise.
     fn shims(&self) -> Vec<Pid> {
         let socket = self.socket();
-        let ours = |pid: &Pid| {
-            let dir = Path::new("/proc").join(pid.as_raw_nonzero().to_string());
-            let comm = fs::read_to_string(dir.join("comm")).unwrap_or_default();
-            let cmdline = fs::read(dir.join("cmdline")).unwrap_or_default();
-            comm.starts_with("containerd-shim")
-                && cmdline
-                    .split(|byte| *byte == 0)
-                    .any(|arg| arg == socket.as_os_str().as_encoded_bytes())
+        let processes = Processes::new("/proc");
+        let is_ours = |pid: &u32| {
+            let process = processes.open(*pid).ok()?;
+            let (comm, cmdline) = (process.read_text("comm"), process.read_text("cmdline"));
+            let mut arguments = cmdline.as_ref().ok()?.split('\0');
+            let is_shim = comm.ok()?.starts_with("containerd-shim");
+            Some(is_shim && arguments.any(|argument| Path::new(argument) == socket))
         };
-        fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
-            .filter(ours)
+        let pids = processes.pids().unwrap_or_default().into_iter();
+        pids.filter(|pid| is_ours(pid).unwrap_or_default())
+            .filter_map(|pid| Pid::from_raw(pid.try_into().ok()?))
             .collect()
     }
 
     /// Sockets of the shims, which lie outside of this instance's directory.
     fn shim_sockets(&self) -> Vec<PathBuf> {
-        let tasks = self
-            .dir
-            .path()
-            .join("state/io.containerd.runtime.v2.task/k8s.io");
+        let tasks = self.dir.path().join(TASKS);
         fs::read_dir(tasks)
             .into_iter()
             .flatten()

@@ -1,6 +1,5 @@
 //! `cargo xtask hog`: eats memory, for the tests to have it killed.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use memcg::Processes;
 use rustix::thread::{SecureComputingMode, UnshareFlags, set_secure_computing_mode};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -73,7 +73,7 @@ pub fn main(args: Args) -> Result<()> {
             .context("wait for a line on standard input")?;
     }
     if let Some(step) = args.careful {
-        return careful(args, Duration::from_millis(step));
+        return hold(args, grow(args.mib, Duration::from_millis(step))?);
     }
     match eater {
         None => hold(args, touch(args)),
@@ -87,24 +87,24 @@ pub fn main(args: Args) -> Result<()> {
     }
 }
 
-/// Grows by steps, until it is warned that it comes near its limit.
-fn careful(args: Args, step: Duration) -> Result<()> {
+/// Grows by steps to so many MiB, or until SIGUSR2 warns it that it comes near its limit.
+pub(crate) fn grow(mib: usize, step: Duration) -> Result<Vec<Vec<u8>>> {
     let mut signals = Signals::new([SIGUSR1, SIGUSR2]).context("catch signals")?;
     let (sender, received) = sync_channel(8);
     thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
     let mut eaten = Vec::new();
     terminal::line("growing");
-    while eaten.len() < args.mib {
+    while eaten.len() < mib {
         match received.recv_timeout(step) {
             Ok(SIGUSR2) => {
                 terminal::line(format_args!("let go at {} MiB", eaten.len()));
-                return hold(args, Vec::new());
+                return Ok(Vec::new());
             }
             Ok(_) => terminal::line(format_args!("warned at {} MiB", eaten.len())),
             Err(_) => eaten.push(chunk()),
         }
     }
-    hold(args, eaten)
+    Ok(eaten)
 }
 
 /// A thread that eats once its gate's other end is dropped.
@@ -115,10 +115,10 @@ fn eater(args: Args) -> Result<(std::sync::mpsc::SyncSender<()>, JoinHandle<Resu
         .spawn(move || {
             let _dropped = gate.recv();
             if args.leaderless {
+                let this = Processes::new("/proc").open(std::process::id());
+                let this = this.context("open /proc/self")?;
                 wait::until("end of the first thread", SOON, || {
-                    // proc_pid_stat(5): `42 (hog) Z 1 …`
-                    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-                    stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
+                    this.stat().ok()??.ended.then_some(())
                 })?;
             }
             hold(args, touch(args))
@@ -160,7 +160,7 @@ fn touch(args: Args) -> Vec<Vec<u8>> {
 }
 
 /// One MiB that is really there.
-pub(crate) fn chunk() -> Vec<u8> {
+fn chunk() -> Vec<u8> {
     let mut chunk = vec![0_u8; MIB];
     for byte in chunk.iter_mut().step_by(PAGE) {
         *byte = 1;

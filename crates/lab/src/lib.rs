@@ -3,7 +3,6 @@
 
 mod admin;
 mod agent;
-mod alertmanager;
 mod apiserver;
 mod apt;
 mod background;
@@ -13,7 +12,6 @@ mod cgroup;
 mod chromium;
 mod cluster;
 mod containerd;
-mod controller;
 mod cri;
 pub mod demo;
 mod expect;
@@ -45,14 +43,12 @@ pub mod wait;
 
 pub use admin::Admin;
 pub use agent::{Agent, Bonker, field, message, refusing_url, stamp, victim};
-pub use alertmanager::{Alertmanager, check_configuration};
 pub use apiserver::ApiServer;
 pub use bonks::Bonks;
 pub use cgroup::{Cgroup, limit, oom_kills_in};
 pub use chromium::{Chromium, Look, Page};
 pub use cluster::Cluster;
 pub use containerd::Containerd;
-pub use controller::Controller;
 pub use cri::{Gated, Pod, Sandbox};
 pub use expect::differences;
 pub use fuse::SlowFile;
@@ -61,7 +57,9 @@ pub use load_clients::{Answers, Credentials, Ends, LoadClients};
 pub use marks::marks;
 pub use nested_node::NestedNode;
 pub use output::Output;
-pub use prometheus::{Prometheus, Watch, check_rules, test_rules};
+pub use prometheus::{
+    Alertmanager, Prometheus, Watch, check_configuration, check_rules, test_rules,
+};
 pub use qemu::{
     Kernels, Machine, Pi, PiParts, Pulse, Run, SUITES, Serial, initrd, node_disk, runs,
 };

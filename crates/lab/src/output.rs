@@ -3,39 +3,30 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::interrupt::{self, Notified};
+use crate::interrupt;
 
 /// How many lines are kept to be searched; older ones are forgotten.
 const KEPT: usize = 100_000;
 /// How many of the last lines an error shows.
 const SHOWN: usize = 30;
+/// How soon a signal ends a wait.
+const SLICE: Duration = Duration::from_millis(100);
 
-/// What a wait can end with.
-#[derive(Debug)]
-enum Event {
-    /// A line, and when it came.
-    Line(Instant, String),
-    /// There is no more.
-    End,
-    /// A signal came.
-    Interrupted,
-}
+/// A line, and when it came.
+type Line = (Instant, String);
 
 /// The lines of one stream of a child process.
 #[derive(Debug)]
 pub struct Output {
     name: &'static str,
-    events: Receiver<Event>,
-    seen: VecDeque<(Instant, String)>,
-    /// Why no more lines come.
-    over: Option<&'static str>,
-    _interrupt: Notified,
+    lines: Receiver<Line>,
+    seen: VecDeque<Line>,
 }
 
 impl Output {
@@ -51,30 +42,22 @@ impl Output {
         stream: impl Read + Send + 'static,
         unread: usize,
     ) -> Self {
-        let (sender, events) = sync_channel(unread);
-        let interrupted = sender.clone();
-        let interrupt = interrupt::notify(move || {
-            // A reader with unread lines sees these first.
-            let _ = interrupted.try_send(Event::Interrupted);
-        });
+        let (sender, lines) = sync_channel(unread);
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut line = Vec::new();
             while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if sender.send(Event::Line(Instant::now(), text)).is_err() {
+                if sender.send((Instant::now(), text)).is_err() {
                     break;
                 }
                 line.clear();
             }
-            let _ = sender.send(Event::End);
         });
         Self {
             name,
-            events,
+            lines,
             seen: VecDeque::new(),
-            over: None,
-            _interrupt: interrupt,
         }
     }
 
@@ -96,40 +79,32 @@ impl Output {
         limit: Duration,
         mut pick: impl FnMut(&str) -> Option<T>,
     ) -> Result<(Instant, T)> {
-        for (at, line) in &self.seen {
-            if let Some(found) = pick(line) {
-                return Ok((*at, found));
-            }
+        let mut pick = |(at, line): &Line| Some((*at, pick(line)?));
+        if let Some(found) = self.seen.iter().find_map(&mut pick) {
+            return Ok(found);
         }
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(why) = self.over {
-                bail!("{}: {why} without {what}{}", self.name, self.tail());
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
-                Ok(Event::Line(at, line)) => {
+            match self.read(deadline) {
+                Ok(line) => {
                     let found = pick(&line);
-                    self.keep(at, line);
+                    self.keep(line);
                     if let Some(found) = found {
-                        return Ok((at, found));
+                        return Ok(found);
                     }
                 }
-                Ok(Event::End) => self.over = Some("ended"),
-                Ok(Event::Interrupted) => self.over = Some("interrupted"),
-                Err(_) => bail!("{}: no {what} within {limit:?}{}", self.name, self.tail()),
+                Err(why) => {
+                    let (name, tail) = (self.name, self.tail());
+                    bail!("{name}: {why} without {what} within {limit:?}{tail}");
+                }
             }
         }
     }
 
     /// Every line so far, oldest first.
     pub fn so_far(&mut self) -> impl Iterator<Item = &str> {
-        while let Ok(event) = self.events.try_recv() {
-            match event {
-                Event::Line(at, line) => self.keep(at, line),
-                Event::End => self.over = Some("ended"),
-                Event::Interrupted => self.over = Some("interrupted"),
-            }
+        while let Ok(line) = self.lines.try_recv() {
+            self.keep(line);
         }
         self.seen.iter().map(|(_, line)| line.as_str())
     }
@@ -137,30 +112,44 @@ impl Output {
     /// Every line, once there are no more.
     pub fn to_end(&mut self, limit: Duration) -> Vec<String> {
         let deadline = Instant::now() + limit;
-        while self.over.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.events.recv_timeout(left) {
-                Ok(Event::Line(at, line)) => self.keep(at, line),
-                Ok(Event::Interrupted) => self.over = Some("interrupted"),
-                Ok(Event::End) | Err(_) => self.over = Some("ended"),
-            }
+        while let Ok(line) = self.read(deadline) {
+            self.keep(line);
         }
         self.seen.iter().map(|(_, line)| line.clone()).collect()
     }
 
-    fn keep(&mut self, at: Instant, line: String) {
+    /// The next line, or why there is none.
+    fn read(&self, deadline: Instant) -> Result<Line, &'static str> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left.min(SLICE)) {
+                Ok(line) => return Ok(line),
+                Err(RecvTimeoutError::Disconnected) => return Err("ended"),
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err("went on"),
+                Err(RecvTimeoutError::Timeout) if interrupt::check().is_err() => {
+                    return Err("interrupted");
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn keep(&mut self, line: Line) {
         if self.seen.len() == KEPT {
             self.seen.pop_front();
         }
-        self.seen.push_back((at, line));
+        self.seen.push_back(line);
     }
 
-    fn tail(&self) -> String {
-        let mut text = String::new();
-        for (_, line) in self.seen.iter().skip(self.seen.len().saturating_sub(SHOWN)) {
-            let _ = write!(text, "\n  | {line}");
-        }
-        text
+    /// The last lines, each on a line of its own.
+    pub(crate) fn tail(&mut self) -> String {
+        let skipped = self.so_far().count().saturating_sub(SHOWN);
+        self.so_far()
+            .skip(skipped)
+            .fold(String::new(), |mut text, line| {
+                let _ = write!(text, "\n  | {line}");
+                text
+            })
     }
 }
 
@@ -189,7 +178,7 @@ mod tests {
         let error = output.find("four", SECOND, |_| None::<()>).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "test: ended without four\n  | one\n  | bad \u{fffd}"
+            "test: ended without four within 1s\n  | one\n  | bad \u{fffd}"
         );
     }
 }

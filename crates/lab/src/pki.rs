@@ -4,10 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use serde_json::{Value, json};
 
 /// PEM files in a directory, and what signs more certificates.
 #[derive(Debug)]
@@ -73,6 +76,18 @@ impl Pki {
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// What a client of the API server at `url` takes: a certificate to trust, and who it is.
+pub(crate) fn kubeconfig(url: &str, ca: &str, user: &Value) -> Value {
+    let cluster = json!({"server": url, "certificate-authority-data": STANDARD.encode(ca)});
+    let context = json!({"cluster": "t", "user": "u", "namespace": "default"});
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "t",
+        "clusters": [{"name": "t", "cluster": cluster}],
+        "contexts": [{"name": "t", "context": context}],
+        "users": [{"name": "u", "user": user}],
+    })
 }
 
 fn params(common_name: &str, names: &[&str]) -> Result<CertificateParams> {

@@ -5,12 +5,11 @@ use xtask::cache::Cache;
 use xtask::debian::{Consent, Debian};
 use xtask::test::Tier;
 
-use crate::alertmanager::Alertmanager;
 use crate::apiserver::ApiServer;
 use crate::chromium::Chromium;
 use crate::cluster::Cluster;
 use crate::containerd::Containerd;
-use crate::prometheus::Prometheus;
+use crate::prometheus::{Alertmanager, Prometheus};
 use crate::qemu::{Kernels, PiParts, node_disk};
 
 /// Flags of the command.

@@ -1,27 +1,35 @@
-//! A real Prometheus.
+//! A real Prometheus, and a real Alertmanager.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use xtask::cache::Cache;
 use xtask::debian::Debian;
-use xtask::process::{Guard, capture};
+use xtask::process::capture;
 use xtask::terminal;
 
-use crate::agent::{field, spawn};
+use crate::agent::field;
 use crate::http;
-use crate::output::Output;
+use crate::scrape::Scrape;
+use crate::server::Server;
 use crate::wait::{self, HANG};
 
-const GRACE: Duration = Duration::from_secs(10);
+/// Debian's Alertmanager looks for its templates below /usr/share: it alone is shown them there.
+const WITH_TEMPLATES: &str =
+    r#"mount -t overlay none -o "lowerdir=$0/usr/share:/usr/share" /usr/share && exec "$@""#;
 
-/// What one scrapes and evaluates, and where its alerts go.
+/// Their formats are YAML, and every JSON is.
+const CONFIGURATION: &str = "configuration.json";
+const RULES: &str = "rules.json";
+const CASES: &str = "cases.json";
+
+/// What a Prometheus scrapes and evaluates, and where its alerts go.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
     /// Where `/metrics` are served.
@@ -32,6 +40,22 @@ pub struct Watch<'a> {
     pub alertmanagers: &'a [SocketAddr],
     /// From one scrape, or one evaluation, to the next, in seconds.
     pub interval_s: u32,
+}
+
+/// A running Prometheus on a loopback port. Dropping it ends it.
+#[derive(Debug)]
+pub struct Prometheus(Monitor);
+
+/// A running Alertmanager on a loopback port. Dropping it ends it.
+#[derive(Debug)]
+pub struct Alertmanager(Monitor);
+
+/// What both have in common.
+#[derive(Debug)]
+struct Monitor {
+    _server: Server,
+    address: SocketAddr,
+    _dir: TempDir,
 }
 
 /// Nothing, every second.
@@ -46,14 +70,7 @@ impl Default for Watch<'_> {
     }
 }
 
-/// A running Prometheus on a loopback port. Dropping it ends it.
-#[derive(Debug)]
-pub struct Prometheus {
-    _child: Guard,
-    address: SocketAddr,
-    _log: Output,
-    _dir: tempfile::TempDir,
-}
+// === impl Prometheus ===
 
 impl Prometheus {
     /// Unpacks Debian's package into the cache, where it is not there yet. Nothing is
@@ -71,25 +88,16 @@ impl Prometheus {
             .prefix("oom-bonker-prometheus-")
             .tempdir()
             .context("make a directory for Prometheus")?;
-        write(&dir.path().join("rules.json"), &rule_file(watch.groups))?;
-        write(&dir.path().join("prometheus.json"), &configuration(watch))?;
+        write(&dir, RULES, &json!({"groups": watch.groups}))?;
+        write(&dir, CONFIGURATION, &configuration(watch))?;
         let mut command = Command::new(parts.join("usr/bin/prometheus"));
-        command
-            .current_dir(dir.path())
-            .args(["--config.file=prometheus.json", "--storage.tsdb.path=data"])
-            .args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
-        let (child, _, mut log) = spawn("prometheus", &mut command, GRACE)?;
-        Ok(Self {
-            _child: child,
-            address: wait_until_ready(&mut log)?,
-            _log: log,
-            _dir: dir,
-        })
+        command.args(["--config.file", CONFIGURATION, "--storage.tsdb.path=data"]);
+        Monitor::start("prometheus", &mut command, dir).map(Self)
     }
 
     /// Where its API is.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// The series that an expression gives now: `metric` and `value` of each.
@@ -111,58 +119,119 @@ impl Prometheus {
 
     /// What GET gives of a path of the API, below `data`.
     pub fn get(&self, path: &str) -> Result<Value> {
-        let body = http::get_ok(self.address, path)?;
+        let body = http::get_ok(self.address(), path)?;
         let answer: Value = serde_json::from_str(&body).context("read Prometheus' answer")?;
         Ok(answer.get("data").cloned().unwrap_or_default())
     }
 }
 
+// === impl Alertmanager ===
+
+impl Alertmanager {
+    /// As [`Prometheus::prepare`].
+    pub fn prepare(cache: &Cache, debian: Debian) -> Result<PathBuf> {
+        cache.entry("alertmanager-debian-1", |dir| {
+            terminal::step("unpacking Alertmanager from Debian's package (once)");
+            debian.unpack(&["prometheus-alertmanager"], dir)
+        })
+    }
+
+    /// Starts one from `parts`, see [`Alertmanager::prepare`], and waits until it is ready.
+    /// Its configuration may name files in `dir`, where it is started.
+    pub fn start(parts: &Path, configuration: &Value, dir: TempDir) -> Result<Self> {
+        write(&dir, CONFIGURATION, configuration)?;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation=private", "--"])
+            .args(["/bin/sh", "-c", WITH_TEMPLATES])
+            .arg(parts)
+            .arg(parts.join("usr/bin/prometheus-alertmanager"))
+            .args(["--config.file", CONFIGURATION, "--storage.path=data"])
+            .arg("--cluster.listen-address=");
+        Monitor::start("prometheus-alertmanager", &mut command, dir).map(Self)
+    }
+
+    /// Where its API is.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Notifications by webhook that it has tried so far, and how many of them failed.
+    pub fn notifications(&self) -> Result<(u64, u64)> {
+        let scrape = Scrape::parse(&http::get_ok(self.address(), "/metrics")?);
+        let count = |name: &str| {
+            let name = format!("alertmanager_notifications_{name}");
+            scrape.count(&name, &[("integration", "webhook")])
+        };
+        Ok((count("total"), count("failed_total")))
+    }
+}
+
+// === impl Monitor ===
+
+impl Monitor {
+    fn start(name: &'static str, command: &mut Command, dir: TempDir) -> Result<Self> {
+        command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
+        let mut server = Server::start(name, command, dir.path())?;
+        let address = server.log.find("address", HANG, |line| {
+            let listens = field(line, "msg")? == "Listening on";
+            listens.then(|| field(line, "address")?.parse().ok())?
+        })?;
+        wait::until("readiness", HANG, || http::get_ok(address, "/-/ready").ok())?;
+        Ok(Self {
+            _server: server,
+            address,
+            _dir: dir,
+        })
+    }
+}
+
 /// `promtool check rules`: fails with what it finds wrong in the groups.
 pub fn check_rules(parts: &Path, groups: &[Value]) -> Result<()> {
-    promtool(parts, "check", groups, None)
+    let files = [(RULES, json!({"groups": groups}))];
+    check(
+        &parts.join("usr/bin/promtool"),
+        &["check", "rules", RULES],
+        &files,
+    )
 }
 
 /// `promtool test rules`: runs unit tests of rules (`cases`, of that tool's format, without
 /// `rule_files`) on the groups, and fails with what came out differently.
 pub fn test_rules(parts: &Path, groups: &[Value], cases: &Value) -> Result<()> {
-    promtool(parts, "test", groups, Some(cases))
+    let mut cases = cases.clone();
+    if let Some(cases) = cases.as_object_mut() {
+        cases.insert("rule_files".to_owned(), json!([RULES]));
+    }
+    let files = [(RULES, json!({"groups": groups})), (CASES, cases)];
+    check(
+        &parts.join("usr/bin/promtool"),
+        &["test", "rules", CASES],
+        &files,
+    )
 }
 
-/// Waits until Prometheus, or Alertmanager, is ready; where it listens, by its log.
-pub(crate) fn wait_until_ready(log: &mut Output) -> Result<SocketAddr> {
-    let address = log.find("address", HANG, |line| {
-        let listens = field(line, "msg")? == "Listening on";
-        listens.then(|| field(line, "address")?.parse().ok())?
-    })?;
-    wait::until("readiness", HANG, || http::get_ok(address, "/-/ready").ok())?;
-    Ok(address)
+/// `amtool check-config`: fails with what it finds wrong.
+pub fn check_configuration(parts: &Path, configuration: &Value) -> Result<()> {
+    let files = [(CONFIGURATION, configuration.clone())];
+    check(
+        &parts.join("usr/bin/amtool"),
+        &["check-config", CONFIGURATION],
+        &files,
+    )
 }
 
-fn promtool(parts: &Path, verb: &str, groups: &[Value], cases: Option<&Value>) -> Result<()> {
-    let dir = tempfile::tempdir().context("make a directory for rules")?;
-    write(&dir.path().join("rules.json"), &rule_file(groups))?;
-    let file = if let Some(cases) = cases {
-        let mut cases = cases.clone();
-        if let Some(cases) = cases.as_object_mut() {
-            cases.insert("rule_files".to_owned(), json!(["rules.json"]));
-        }
-        write(&dir.path().join("cases.json"), &cases)?;
-        "cases.json"
-    } else {
-        "rules.json"
-    };
-    let mut command = Command::new(parts.join("usr/bin/promtool"));
-    capture(command.args([verb, "rules", file]).current_dir(dir.path()))?;
-    Ok(())
+fn check(tool: &Path, args: &[&str], files: &[(&str, Value)]) -> Result<()> {
+    let dir = tempfile::tempdir().context("make a directory to check files in")?;
+    for (name, value) in files {
+        write(&dir, name, value)?;
+    }
+    capture(Command::new(tool).args(args).current_dir(dir.path())).map(drop)
 }
 
-/// Its formats are YAML, and every JSON is.
-fn write(path: &Path, value: &Value) -> Result<()> {
-    fs::write(path, value.to_string()).with_context(|| format!("write {}", path.display()))
-}
-
-fn rule_file(groups: &[Value]) -> Value {
-    json!({ "groups": groups })
+fn write(dir: &TempDir, name: &str, value: &Value) -> Result<()> {
+    let path = dir.path().join(name);
+    fs::write(&path, value.to_string()).with_context(|| format!("write {}", path.display()))
 }
 
 fn configuration(watch: Watch<'_>) -> Value {
@@ -171,7 +240,7 @@ fn configuration(watch: Watch<'_>) -> Value {
         "global": {
             "scrape_interval": interval, "scrape_timeout": "1s", "evaluation_interval": interval,
         },
-        "rule_files": ["rules.json"],
+        "rule_files": [RULES],
         "scrape_configs": [{
             "job_name": "oom-agent", "static_configs": [{"targets": watch.targets}],
         }],

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
@@ -25,35 +24,31 @@ pub struct Registry {
     _server: Background,
 }
 
-/// What there is, by its digest as the archive has it: `sha256/0a1b…`.
-#[derive(Debug, Default)]
-struct Images {
-    blobs: HashMap<String, Vec<u8>>,
-    /// By repository: the digest of its one manifest, and what kind that is of.
-    manifests: HashMap<String, (String, String)>,
-}
+/// The parts of images by their digests, and manifests by their repositories too: each has one.
+type Blobs = HashMap<String, Blob>;
 
 /// A manifest or a part of an image.
-struct Blob<'a> {
-    kind: &'a str,
+#[derive(Debug, Clone)]
+struct Blob {
+    kind: String,
     digest: String,
-    bytes: &'a [u8],
+    bytes: Vec<u8>,
 }
 
 // === impl Registry ===
 
 impl Registry {
     pub(super) fn start(inside: Inside, archives: &[(&str, &Path)]) -> Result<Self> {
-        let mut images = Images::default();
+        let mut blobs = Blobs::new();
         for (repository, archive) in archives {
             let attempt = || format!("read the image of {}", archive.display());
             let file = File::open(archive).with_context(attempt)?;
-            images.add(repository, file).with_context(attempt)?;
+            add(&mut blobs, repository, file).with_context(attempt)?;
         }
-        let images = Arc::new(images);
+        let blobs = Arc::new(blobs);
         let listener = inside.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let port = listener.local_addr().context("read the port")?.port();
-        let server = http::serve(listener, move |_, uri, _| answer(&images, uri.path()))?;
+        let server = http::serve(listener, move |_, uri, _| answer(&blobs, uri.path()))?;
         Ok(Self {
             port,
             _server: server,
@@ -66,69 +61,62 @@ impl Registry {
     }
 }
 
-// === impl Images ===
-
-impl Images {
-    /// Of an OCI layout in a tar archive, the one image.
-    fn add(&mut self, repository: &str, archive: impl io::Read) -> Result<()> {
-        let mut index = Value::Null;
-        for member in tar::Archive::new(archive).entries()? {
-            let mut member = member?;
-            let path = member.path()?.display().to_string();
-            let mut bytes = Vec::new();
-            member.read_to_end(&mut bytes)?;
-            if let Some(digest) = path.strip_prefix("blobs/") {
-                self.blobs.insert(digest.to_owned(), bytes);
-            } else if path == "index.json" {
-                index = serde_json::from_slice(&bytes)?;
-            }
-        }
-        let text = |field| {
-            let pointer = format!("/manifests/0/{field}");
-            let text = index.pointer(&pointer).and_then(Value::as_str);
-            text.with_context(|| format!("no {pointer} in its index"))
-        };
-        let manifest = (
-            text("digest")?.replace(':', "/"),
-            text("mediaType")?.to_owned(),
-        );
-        self.manifests.insert(repository.to_owned(), manifest);
-        Ok(())
-    }
-
-    /// By the paths of the OCI distribution specification; any tag is that of the one image.
-    fn find(&self, path: &str) -> Option<Blob<'_>> {
-        let path = path.strip_prefix("/v2/")?;
-        let blob = |digest: &str, kind| {
-            Some(Blob {
+/// Of an OCI layout in a tar archive, the one image.
+fn add(blobs: &mut Blobs, repository: &str, archive: impl io::Read) -> Result<()> {
+    let mut index = Value::Null;
+    for member in tar::Archive::new(archive).entries()? {
+        let mut member = member?;
+        let path = member.path()?.display().to_string();
+        let mut bytes = Vec::new();
+        member.read_to_end(&mut bytes)?;
+        if let Some(digest) = path.strip_prefix("blobs/") {
+            let digest = digest.replace('/', ":");
+            let kind = "application/octet-stream".to_owned();
+            let blob = Blob {
                 kind,
-                digest: digest.replace('/', ":"),
-                bytes: self.blobs.get(digest)?,
-            })
-        };
-        if let Some((repository, _)) = path.split_once("/manifests/") {
-            let (digest, kind) = self.manifests.get(repository)?;
-            return blob(digest, kind);
+                digest,
+                bytes,
+            };
+            blobs.insert(blob.digest.clone(), blob);
+        } else if path == "index.json" {
+            index = serde_json::from_slice(&bytes)?;
         }
-        let (_, digest) = path.split_once("/blobs/")?;
-        blob(&digest.replace(':', "/"), "application/octet-stream")
     }
+    let text = |field| {
+        let pointer = format!("/manifests/0/{field}");
+        let text = index.pointer(&pointer).and_then(Value::as_str);
+        text.with_context(|| format!("no {pointer} in its index"))
+    };
+    let manifest = blobs.get(text("digest")?).context("no manifest in it")?;
+    let kind = text("mediaType")?.to_owned();
+    let manifest = Blob {
+        kind,
+        ..manifest.clone()
+    };
+    blobs.insert(repository.to_owned(), manifest);
+    Ok(())
 }
 
-fn answer(images: &Images, path: &str) -> Response {
-    let Some(blob) = images.find(path) else {
+/// By the paths of the OCI distribution specification; any tag is that of the one image.
+fn find<'a>(blobs: &'a Blobs, path: &str) -> Option<&'a Blob> {
+    let path = path.strip_prefix("/v2/")?;
+    let manifest = path
+        .split_once("/manifests/")
+        .map(|(repository, _)| repository);
+    let part = || path.split_once("/blobs/").map(|(_, digest)| digest);
+    blobs.get(manifest.or_else(part)?)
+}
+
+fn answer(blobs: &Blobs, path: &str) -> Response {
+    let Some(blob) = find(blobs, path) else {
         // Also of `/v2/`, by which clients check that this is a registry: they need not.
         return StatusCode::NOT_FOUND.into_response();
     };
-    let mut response = (
-        [("docker-content-digest", blob.digest)],
-        blob.bytes.to_vec(),
-    )
-        .into_response();
-    if let Ok(kind) = blob.kind.parse() {
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-    }
-    response
+    let headers = [
+        ("docker-content-digest", blob.digest.clone()),
+        ("content-type", blob.kind.clone()),
+    ];
+    (headers, blob.bytes.clone()).into_response()
 }
 
 #[cfg(test)]

@@ -1,42 +1,35 @@
-//! A server process with its log in a file.
+//! A server process.
 
-use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use xtask::process::{Guard, stop};
 
+use crate::output::Output;
 use crate::wait::{self, HANG};
 
 const GRACE: Duration = Duration::from_secs(10);
-
-/// How many lines of a log an error shows.
-const LOG_LINES: usize = 20;
 
 /// Ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Guard,
-    log: PathBuf,
+    pub(crate) log: Output,
 }
 
 impl Server {
-    /// Starts it in the directory `dir`, where its log is `name.log`.
-    pub(crate) fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
-        let log = dir.join(format!("{name}.log"));
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("make {}", log.display()))?;
+    /// Starts it in the directory `dir`.
+    pub(crate) fn start(name: &'static str, command: &mut Command, dir: &Path) -> Result<Self> {
         command
             .current_dir(dir)
             .stdin(Stdio::null())
-            .stdout(file.try_clone().context("share a log file")?)
-            .stderr(file);
-        let child = Guard::spawn(command, GRACE)?;
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Guard::spawn(command, GRACE)?;
+        let log = child.stderr.take().context("a piped standard error")?;
+        let log = Output::new(name, log);
         Ok(Self { child, log })
     }
 
@@ -66,12 +59,6 @@ impl Server {
             }
             probe()
         });
-        ready.flatten().with_context(|| {
-            let log = fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().collect();
-            let from = lines.len().saturating_sub(LOG_LINES);
-            let end = lines.get(from..).unwrap_or_default().join("\n");
-            format!("{}:\n{end}", self.log.display())
-        })
+        ready.flatten().with_context(|| self.log.tail())
     }
 }

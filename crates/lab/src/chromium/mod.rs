@@ -1,16 +1,14 @@
 //! Debian's Chromium, headless, driven over its own debugging protocol.
 
 mod page;
-mod pipe;
 
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 pub use page::{Look, Page};
-use pipe::Pipe;
 use xtask::debian::Debian;
 use xtask::process::{Guard, which};
 
@@ -36,7 +34,8 @@ const FLAGS: [&str; 11] = [
 #[derive(Debug)]
 pub struct Chromium {
     _child: Guard,
-    pipe: Option<Pipe>,
+    /// The pipes of the protocol, until a page has them.
+    pipes: Option<(ChildStdin, ChildStdout)>,
     _profile: TempDir,
 }
 
@@ -68,7 +67,7 @@ impl Chromium {
         let commands = child.stdin.take().context("a piped standard input")?;
         let answers = child.stdout.take().context("a piped standard output")?;
         Ok(Self {
-            pipe: Some(Pipe::new(commands, answers)),
+            pipes: Some((commands, answers)),
             _child: child,
             _profile: profile,
         })
@@ -76,7 +75,8 @@ impl Chromium {
 
     /// The one page, still blank; everything it does is noted from now on.
     pub fn page(&mut self) -> Result<Page> {
-        let pipe = self.pipe.take().context("a page was opened before")?;
-        Page::open(pipe)
+        let pipes = self.pipes.take();
+        let (commands, answers) = pipes.context("a page was opened before")?;
+        Page::open(commands, answers)
     }
 }

@@ -1,9 +1,16 @@
-//! A page: what can be done to it, and what it did.
+//! A page: what can be done to it, and what it did. Chromium's debugging protocol has JSON messages, each
+//! with a NUL at its end, on two pipes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::pipe::Pipe;
+use crate::wait::HANG;
 
 /// How long [`Page::until`] looks, in ms.
 const SOON_MS: u32 = 30_000;
@@ -24,8 +31,11 @@ pub struct Look {
 /// One tab. What it did so far is in [`Page::requests`] and [`Page::complaints`].
 #[derive(Debug)]
 pub struct Page {
-    pipe: Pipe,
-    session: String,
+    commands: ChildStdin,
+    messages: Receiver<Value>,
+    /// The number of the last command.
+    last: u64,
+    session: Option<String>,
     events: Vec<Value>,
 }
 
@@ -47,22 +57,27 @@ impl Look {
 }
 
 impl Page {
-    pub(super) fn open(mut pipe: Pipe) -> Result<Self> {
-        let text = |value: &Value, key: &str| -> Result<String> {
-            let found = value.get(key).and_then(Value::as_str);
-            Ok(found
-                .with_context(|| format!("no {key} in {value}"))?
-                .to_owned())
-        };
-        let target = pipe.call(None, "Target.createTarget", &json!({"url": "about:blank"}))?;
-        let attach = json!({"targetId": text(&target, "targetId")?, "flatten": true});
-        let attached = pipe.call(None, "Target.attachToTarget", &attach)?;
-        let session = text(&attached, "sessionId")?;
+    pub(super) fn open(commands: ChildStdin, answers: ChildStdout) -> Result<Self> {
+        let (sender, messages) = channel();
+        // Ends with the browser, which closes the pipe.
+        thread::spawn(move || {
+            let messages = BufReader::new(answers).split(0).map_while(Result::ok);
+            messages
+                .map_while(|message| serde_json::from_slice(&message).ok())
+                .try_for_each(|message| sender.send(message))
+        });
         let mut page = Self {
-            pipe,
-            session,
+            commands,
+            messages,
+            last: 0,
+            session: None,
             events: Vec::new(),
         };
+        let target = page.call("Target.createTarget", &json!({"url": "about:blank"}))?;
+        let attach = json!({"targetId": target.get("targetId"), "flatten": true});
+        let attached = page.call("Target.attachToTarget", &attach)?;
+        let session = attached.get("sessionId").and_then(Value::as_str);
+        page.session = Some(session.context("a session")?.to_owned());
         for domain in [
             "Page",
             "Runtime",
@@ -77,17 +92,36 @@ impl Page {
         Ok(page)
     }
 
-    /// Any command of the protocol.
+    /// Any command of the protocol: its result. Events that come meanwhile are kept.
     pub fn call(&mut self, method: &str, params: &Value) -> Result<Value> {
-        self.pipe.call(Some(&self.session), method, params)
+        self.last += 1;
+        let mut command = json!({"id": self.last, "method": method, "params": params});
+        if let (Some(session), Some(command)) = (&self.session, command.as_object_mut()) {
+            command.insert("sessionId".to_owned(), session.as_str().into());
+        }
+        self.commands
+            .write_all(format!("{command}\0").as_bytes())
+            .with_context(|| format!("send {method} to chromium"))?;
+        let deadline = Instant::now() + HANG;
+        loop {
+            let mut message = self
+                .receive(deadline)
+                .with_context(|| format!("wait for the answer to {method}"))?;
+            if message.get("id").and_then(Value::as_u64) != Some(self.last) {
+                self.events.push(message);
+                continue;
+            }
+            if let Some(error) = message.get("error") {
+                bail!("chromium refused {method}: {error}");
+            }
+            let result = message.get_mut("result").map(Value::take);
+            return Ok(result.unwrap_or_default());
+        }
     }
 
     /// Goes to `url` and waits until everything it names is loaded.
     pub fn visit(&mut self, url: &str) -> Result<()> {
-        self.drain();
-        let went = self.call("Page.navigate", &json!({"url": url}))?;
-        // A failure loads a page, too.
-        self.pipe.event("Page.loadEventFired")?;
+        let went = self.load("Page.navigate", &json!({"url": url}))?;
         match went.get("errorText").and_then(Value::as_str) {
             Some(error) => bail!("{url}: {error}"),
             None => Ok(()),
@@ -96,9 +130,21 @@ impl Page {
 
     /// As a person does, by F5.
     pub fn reload(&mut self) -> Result<()> {
+        self.load("Page.reload", &json!({})).map(drop)
+    }
+
+    /// A command that loads a page, as it does when it fails.
+    fn load(&mut self, method: &str, params: &Value) -> Result<Value> {
         self.drain();
-        self.call("Page.reload", &json!({}))?;
-        self.pipe.event("Page.loadEventFired").map(drop)
+        let before = self.events.len();
+        let result = self.call(method, params)?;
+        let deadline = Instant::now() + HANG;
+        let is_loaded = |event: &Value| name(event) == "Page.loadEventFired";
+        while !self.events.iter().skip(before).any(is_loaded) {
+            let event = self.receive(deadline).context("wait for a page")?;
+            self.events.push(event);
+        }
+        Ok(result)
     }
 
     /// Changes window and preferences.
@@ -187,7 +233,7 @@ impl Page {
     /// The URL of every request so far.
     pub fn requests(&mut self) -> Vec<String> {
         self.drain();
-        let sent = |event: &&Value| method(event) == "Network.requestWillBeSent";
+        let sent = |event: &&Value| name(event) == "Network.requestWillBeSent";
         let sent = self.events.iter().filter(sent);
         sent.filter_map(|event| event.pointer("/params/request/url"))
             .filter_map(Value::as_str)
@@ -200,7 +246,7 @@ impl Page {
     /// answers `expected`, a part of the message.
     pub fn complaints(&mut self, expected: &[&str]) -> Vec<String> {
         self.drain();
-        let bad = |event: &&Value| match method(event) {
+        let bad = |event: &&Value| match name(event) {
             "Runtime.exceptionThrown" | "Page.javascriptDialogOpening" | "Audits.issueAdded" => {
                 true
             }
@@ -221,11 +267,19 @@ impl Page {
     }
 
     fn drain(&mut self) {
-        self.events.extend(self.pipe.events());
+        self.events.extend(self.messages.try_iter());
+    }
+
+    fn receive(&self, deadline: Instant) -> Result<Value> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.messages.recv_timeout(left).map_err(|why| match why {
+            RecvTimeoutError::Timeout => anyhow::anyhow!("not within {HANG:?}"),
+            RecvTimeoutError::Disconnected => anyhow::anyhow!("chromium has ended"),
+        })
     }
 }
 
-fn method(event: &Value) -> &str {
+fn name(event: &Value) -> &str {
     event
         .get("method")
         .and_then(Value::as_str)

@@ -1,12 +1,10 @@
 //! What an incident should show of the minute before a kill.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::kill::{ExpectedKill, SLACK};
-use super::pods::ROOT;
+use super::memory::read_limit;
 use crate::expect::{between, one_of, samples, whole};
 
 /// `before`: of the nearest container with a limit of its own, upwards from the limit's cgroup
@@ -46,11 +44,7 @@ pub(super) fn expected_before(kill: &ExpectedKill<'_>) -> Result<Value> {
 
 /// The lowest limit on the path up, if it has one itself.
 fn lowest_limit(path: &str) -> Result<Option<u64>> {
-    let limit = |path: &str| {
-        let file = format!("{ROOT}{path}/memory.max");
-        let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
-        anyhow::Ok(text.trim().parse::<u64>().ok())
-    };
+    let limit = |path: &str| read_limit(path, "memory.max");
     let Some(mut lowest) = limit(path)? else {
         return Ok(None);
     };

@@ -1,7 +1,7 @@
 //! The incident that the agent should report of a kill.
 
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use rustix::time::{ClockId, clock_gettime};
@@ -16,6 +16,9 @@ use crate::Output;
 use crate::expect::{between, id_between, one_of, time_between};
 use crate::wait::HANG;
 
+/// An incident lists so many victims.
+pub(super) const LISTED: usize = 256;
+
 const NO_RUNTIME: &str = "no container runtime was found";
 
 /// The fields that follow from a kill's cgroups, read while these exist.
@@ -24,17 +27,6 @@ pub(super) struct CgroupFields {
     memory: Vec<Value>,
     before: Value,
     degraded: Vec<String>,
-}
-
-/// One invocation of the OOM killer, without the agent's part.
-#[derive(Debug)]
-pub(super) struct Invocation {
-    /// Name of the thread whose allocation it was.
-    comm: String,
-    gfp_mask: Value,
-    order: i32,
-    /// A thread of each victim, and its resident memory.
-    killed: Vec<(u32, Value)>,
 }
 
 /// Now, in ns of both clocks.
@@ -48,7 +40,7 @@ pub(super) struct Moment {
 pub(super) fn expected_incident(
     boot: &str,
     kill: &ExpectedKill<'_>,
-    invocation: &Invocation,
+    report: &KernelReport,
     (from, to): (Moment, Moment),
     cgroups: CgroupFields,
 ) -> Result<Value> {
@@ -56,22 +48,24 @@ pub(super) fn expected_incident(
     // The runtime's entries are the last.
     let mut degraded = cgroups.degraded;
     let mut first = None;
-    for (n, (tid, resident)) in invocation.killed.iter().enumerate() {
+    for (n, killed) in report.killed.iter().enumerate() {
         let facts = kill
             .victims
             .iter()
-            .find(|facts| facts.tids.contains(tid))
-            .with_context(|| format!("the kernel killed another one: {invocation:?}"))?;
+            .find(|facts| facts.tids.contains(&killed.tid))
+            .with_context(|| format!("the kernel killed another one: {report:?}"))?;
         first = first.or(Some(facts.pid));
         let mut victim = facts.victim.clone();
         if let Some(rss) = victim.get_mut("rss_bytes") {
-            rss.clone_from(resident);
+            *rss = expected_resident(killed.resident);
         }
         victims.push(victim);
         if facts.in_container {
             degraded.extend(unnamed("victims", n));
         }
     }
+    let count = victims.len();
+    victims.truncate(LISTED);
     Ok(json!({
         "version": 1,
         "id": id_between(boot, from.monotonic, to.monotonic, first.unwrap_or_default()),
@@ -85,8 +79,8 @@ pub(super) fn expected_incident(
         "setting": null,
         "holders": [],
         "oom": {
-            "gfp_mask": invocation.gfp_mask,
-            "order": invocation.order,
+            "gfp_mask": report.gfp_mask.map_or_else(any, Value::from),
+            "order": report.order,
             "constraint": if kill.limit_cgroup.is_some() { "memcg" } else { "none" },
         },
         "outcome": kill.outcome,
@@ -94,12 +88,12 @@ pub(super) fn expected_incident(
             "pid": kill.trigger.map_or_else(any, Value::from),
             // The agent's threads have names of their own.
             "comm": if kill.trigger.is_some() {
-                json!(invocation.comm)
+                json!(report.comm)
             } else {
-                one_of(&[json!(invocation.comm), json!("oom-agent")])
+                one_of(&[json!(report.comm), json!("oom-agent")])
             },
         },
-        "victim_count": victims.len(),
+        "victim_count": count,
         "victims": victims,
         "memory": cgroups.memory,
         "before": cgroups.before,
@@ -180,56 +174,18 @@ impl CgroupFields {
     }
 }
 
-// === impl Invocation ===
-
-impl Invocation {
-    /// What is sure of victims that hold still until their kill, without the kernel's report.
-    pub(super) fn unlogged(kill: &ExpectedKill<'_>) -> Self {
-        Self::presumed(kill, about)
-    }
-
-    /// The same of victims that allocate until their kill.
-    pub(super) fn unlogged_growing(kill: &ExpectedKill<'_>) -> Self {
-        Self::presumed(
-            kill,
-            |_| json!({"anon": any(), "file": any(), "shmem": any()}),
-        )
-    }
-
-    fn presumed(kill: &ExpectedKill<'_>, resident: impl Fn(Resident) -> Value) -> Self {
-        let killed = kill.victims.iter().filter_map(|facts| {
-            let tid = facts.tids.first()?;
-            Some((*tid, resident(facts.resident)))
-        });
-        Self {
-            comm: "hog".to_owned(),
-            gfp_mask: any(),
-            order: 0,
-            killed: killed.collect(),
-        }
-    }
-}
-
-impl From<KernelReport> for Invocation {
-    fn from(report: KernelReport) -> Self {
-        let killed = report.killed.iter();
-        let killed = killed.map(|killed| (killed.tid, about(killed.resident)));
-        Self {
-            gfp_mask: report.gfp_mask.into(),
-            order: report.order,
-            killed: killed.collect(),
-            comm: report.comm,
-        }
-    }
-}
-
 /// Within what the kernel's report of it may differ.
-fn about(resident: Resident) -> Value {
-    let about = |bytes: u64| between(bytes.saturating_sub(SLACK), bytes.saturating_add(SLACK));
+fn expected_resident(resident: Option<Resident>) -> Value {
+    let about = |bytes: fn(&Resident) -> u64| {
+        let bytes = resident.as_ref().map(bytes);
+        bytes.map_or_else(any, |bytes| {
+            between(bytes.saturating_sub(SLACK), bytes.saturating_add(SLACK))
+        })
+    };
     json!({
-        "anon": about(resident.anon),
-        "file": about(resident.file),
-        "shmem": about(resident.shmem),
+        "anon": about(|resident| resident.anon),
+        "file": about(|resident| resident.file),
+        "shmem": about(|resident| resident.shmem),
     })
 }
 
@@ -237,16 +193,12 @@ fn about(resident: Resident) -> Value {
 
 impl Moment {
     pub(super) fn now() -> Result<Self> {
-        let now = clock_gettime(ClockId::Monotonic);
-        let part = |part: i64| u64::try_from(part).unwrap_or(0);
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .context("a time after 1970")?;
+        let monotonic = Duration::try_from(clock_gettime(ClockId::Monotonic));
+        let wall = UNIX_EPOCH.elapsed().context("a time after 1970")?;
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).context("a time that fits");
         Ok(Self {
-            monotonic: part(now.tv_sec)
-                .saturating_mul(1_000_000_000)
-                .saturating_add(part(now.tv_nsec)),
-            wall: u64::try_from(wall.as_nanos()).context("a time that fits")?,
+            monotonic: nanos(monotonic.context("a time after the boot")?)?,
+            wall: nanos(wall)?,
         })
     }
 }

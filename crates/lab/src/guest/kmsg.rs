@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use anyhow::{Context as _, Result};
 use rustix::fs::OFlags;
 
+use super::kill::ExpectedKill;
 use super::process::Resident;
 use crate::wait;
 
@@ -14,12 +15,13 @@ use crate::wait;
 #[derive(Debug)]
 pub(super) struct Kmsg(File);
 
-/// What the kernel logs of one invocation of its OOM killer.
+/// One invocation of the OOM killer, as the kernel logs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct KernelReport {
     /// Name of the thread whose allocation it was.
     pub(super) comm: String,
-    pub(super) gfp_mask: u32,
+    /// `None`: any.
+    pub(super) gfp_mask: Option<u32>,
     pub(super) order: i32,
     /// In the order they were killed; the first of a group is logged twice.
     pub(super) killed: Vec<Killed>,
@@ -30,7 +32,8 @@ pub(super) struct KernelReport {
 pub(super) struct Killed {
     /// Of a thread that still had its memory.
     pub(super) tid: u32,
-    pub(super) resident: Resident,
+    /// `None`: any.
+    pub(super) resident: Option<Resident>,
 }
 
 impl Kmsg {
@@ -86,6 +89,22 @@ impl Kmsg {
 }
 
 impl KernelReport {
+    /// What is sure of a kill without the log: of victims that hold still until then, their memory too.
+    pub(super) fn presume(kill: &ExpectedKill<'_>, hold_still: bool) -> Self {
+        let killed = kill.victims.iter().filter_map(|facts| {
+            Some(Killed {
+                tid: *facts.tids.first()?,
+                resident: hold_still.then_some(facts.resident),
+            })
+        });
+        Self {
+            comm: "hog".to_owned(),
+            gfp_mask: None,
+            order: 0,
+            killed: killed.collect(),
+        }
+    }
+
     fn parse_record(&mut self, record: &str) {
         // Documentation/ABI/testing/dev-kmsg: `6,339,5140900,-;message`, and lines of keys after it.
         let Some((_, message)) = record.split_once(';') else {
@@ -95,7 +114,7 @@ impl KernelReport {
         if let Some((comm, rest)) = message.split_once(" invoked oom-killer: gfp_mask=0x") {
             let mask: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
             comm.clone_into(&mut self.comm);
-            self.gfp_mask = u32::from_str_radix(&mask, 16).unwrap_or_default();
+            self.gfp_mask = Some(u32::from_str_radix(&mask, 16).unwrap_or_default());
             self.order = after(rest, "order=").unwrap_or_default();
         }
         // Of a group the first victim is killed once more, after all that was waited for.
@@ -104,11 +123,11 @@ impl KernelReport {
             let bytes = |key| after::<u64>(message, key).unwrap_or(0).saturating_mul(1024);
             let killed = Killed {
                 tid,
-                resident: Resident {
+                resident: Some(Resident {
                     anon: bytes("anon-rss:"),
                     file: bytes("file-rss:"),
                     shmem: bytes("shmem-rss:"),
-                },
+                }),
             };
             if !self.killed.iter().any(|other| other.tid == tid) {
                 self.killed.push(killed);
@@ -144,15 +163,15 @@ mod tests {
             report,
             KernelReport {
                 comm: "eater".into(),
-                gfp_mask: 0x10_0cca,
+                gfp_mask: Some(0x10_0cca),
                 order: 0,
                 killed: vec![Killed {
                     tid: 139,
-                    resident: Resident {
+                    resident: Some(Resident {
                         anon: 48128 << 10,
                         file: 1280 << 10,
                         shmem: 0
-                    }
+                    })
                 }],
             }
         );

@@ -57,10 +57,7 @@ fn cgroup(
     degraded: &mut Vec<String>,
 ) -> Result<Value> {
     let dir = format!("{ROOT}{path}");
-    let limit = text(&format!("{dir}/memory.max"))?
-        .trim()
-        .parse::<u64>()
-        .ok();
+    let limit = read_limit(path, "memory.max")?;
     let full = limit.filter(|_| kill.limit_cgroup == Some(path));
     // Some may have given their memory back by the time the first is read.
     let most = full.map_or(MOST, |limit| limit.saturating_add(FORCED));
@@ -68,21 +65,14 @@ fn cgroup(
     let least = full.map_or(1, |limit| limit.saturating_sub(2 * SLACK));
     let peak = between(least, most);
     let stat = text(&format!("{dir}/memory.stat"))?;
-    let kinds: Map<String, Value> = KINDS
-        .iter()
-        .map(|(kind, name)| {
-            let there = stat
-                .lines()
-                .any(|line| line.split(' ').next() == Some(name));
-            let value = if there { between(0, MOST) } else { Value::Null };
-            ((*kind).to_owned(), value)
-        })
-        .collect();
+    let is_there = |name: &str| {
+        stat.lines()
+            .any(|line| line.split(' ').next() == Some(name))
+    };
+    let kinds = kinds(|_, name| is_there(name).then(|| between(0, MOST)));
     let swaps = Path::new(&dir).join("memory.swap.current").exists();
-    let swap_limit = swaps
-        .then(|| text(&format!("{dir}/memory.swap.max")))
-        .transpose()?
-        .and_then(|limit| limit.trim().parse::<u64>().ok());
+    let swap_limit = swaps.then(|| read_limit(path, "memory.swap.max"));
+    let swap_limit = swap_limit.transpose()?.flatten();
     let swap = swap_limit.unwrap_or(MOST).min(swap_space()?);
     let pressure = pressure(&dir, "memory.pressure", at, degraded);
     Ok(json!({
@@ -108,18 +98,12 @@ fn swap_space() -> Result<u64> {
 /// It has no swap, and it is full.
 fn node(degraded: &mut Vec<String>) -> Result<Value> {
     let total = meminfo("MemTotal:")?;
-    let kinds: Map<String, Value> = KINDS
-        .iter()
-        .map(|(kind, _)| {
-            let value = match *kind {
-                "kernel" | "sock" => Value::Null,
-                // No kernel is without any.
-                "kernel_stack" | "page_tables" | "slab" => between(1, total),
-                _ => between(0, total),
-            };
-            ((*kind).to_owned(), value)
-        })
-        .collect();
+    let kinds = kinds(|kind, _| match kind {
+        "kernel" | "sock" => None,
+        // No kernel is without any.
+        "kernel_stack" | "page_tables" | "slab" => Some(between(1, total)),
+        _ => Some(between(0, total)),
+    });
     Ok(json!({
         "cgroup": null,
         "limit_bytes": total,
@@ -130,6 +114,19 @@ fn node(degraded: &mut Vec<String>) -> Result<Value> {
         "stat": kinds,
         "pressure": pressure("/proc", "pressure/memory", 0, degraded),
     }))
+}
+
+/// What is expected of each kind, by its name and the kernel's.
+fn kinds(value: impl Fn(&str, &str) -> Option<Value>) -> Map<String, Value> {
+    let kinds = KINDS.iter();
+    kinds
+        .map(|(kind, name)| ((*kind).to_owned(), json!(value(kind, name))))
+        .collect()
+}
+
+/// One of a cgroup's limits, if it has it.
+pub(super) fn read_limit(cgroup: &str, file: &str) -> Result<Option<u64>> {
+    Ok(text(&format!("{ROOT}{cgroup}/{file}"))?.trim().parse().ok())
 }
 
 /// A field of /proc/meminfo, in bytes.

@@ -27,7 +27,7 @@ use rustix::system::{RebootCommand, reboot};
 use serde_json::json;
 
 use crate::cgroup::remove_trees;
-pub use cases::{INCIDENTS, LARGE_GROUP, NAMES};
+pub use cases::{INCIDENTS, LARGE_GROUP, names};
 use mounts::mount_all;
 use scene::Scene;
 
@@ -50,8 +50,8 @@ pub fn main(args: Args) -> Result<()> {
 
 fn run() -> Result<()> {
     let mut scene = Scene::open()?;
-    for name in NAMES {
-        outcome::run_case(name, || cases::run(name, &mut scene));
+    for (name, play) in cases::CASES {
+        outcome::run_case(name, || play(&mut scene));
         if let Err(error) = ["kubepods", "system"]
             .into_iter()
             .try_for_each(remove_trees)

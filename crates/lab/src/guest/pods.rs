@@ -125,39 +125,23 @@ impl Group {
     }
 }
 
-/// cgroup v1's freezer: what it holds does not even take SIGKILL.
-#[derive(Debug)]
-pub(super) struct Freezer;
-
-impl Freezer {
-    const AT: &str = "/tmp/freezer";
-
-    pub(super) fn mount() -> Result<Self> {
-        fs::create_dir(Self::AT).context("make a directory for the freezer")?;
-        mount(
-            "cgroup",
-            Self::AT,
-            "cgroup",
-            MountFlags::empty(),
-            Some(c"freezer"),
-        )
+/// Freezes a process until the kernel wants its memory, by cgroup v1's freezer: what that holds does not
+/// even take SIGKILL.
+pub(super) fn freeze(pid: u32) -> Result<()> {
+    let freezer = Path::new("/tmp/freezer");
+    fs::create_dir(freezer).context("make a directory for the freezer")?;
+    let flags = MountFlags::empty();
+    mount("cgroup", freezer, "cgroup", flags, Some(c"freezer"))
         .context("mount cgroup v1's freezer")?;
-        Ok(Self)
-    }
-
-    /// Freezes a process until the kernel wants its memory.
-    #[expect(clippy::unused_self, reason = "it is there once it is mounted")]
-    pub(super) fn freeze(&self, pid: u32) -> Result<()> {
-        let group = Path::new(Self::AT).join(pid.to_string());
-        fs::create_dir(&group).context("make a cgroup in the freezer")?;
-        fs::write(group.join("cgroup.procs"), pid.to_string()).context("enter the freezer")?;
-        let state = group.join("freezer.state");
-        fs::write(&state, "FROZEN").context("freeze")?;
-        wait::until("frozen process", HANG, || {
-            let state = fs::read_to_string(&state).ok()?;
-            (state.trim() == "FROZEN").then_some(())
-        })
-    }
+    let group = freezer.join(pid.to_string());
+    fs::create_dir(&group).context("make a cgroup in the freezer")?;
+    fs::write(group.join("cgroup.procs"), pid.to_string()).context("enter the freezer")?;
+    let state = group.join("freezer.state");
+    fs::write(&state, "FROZEN").context("freeze")?;
+    wait::until("frozen process", HANG, || {
+        let state = fs::read_to_string(&state).ok()?;
+        (state.trim() == "FROZEN").then_some(())
+    })
 }
 
 /// Children of that cgroup may have limits of memory.

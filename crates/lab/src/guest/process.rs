@@ -1,13 +1,17 @@
 //! Processes that are going to be killed, and what /proc shows of them before.
 
-use std::fs;
-use std::io::Write as _;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{Read, Write as _};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
+use memcg::Processes;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, UnshareFlags, sched_setaffinity};
 use serde_json::{Value, json};
@@ -19,7 +23,7 @@ use crate::expect::between;
 use crate::wait::HANG;
 
 /// A hog writes fewer lines than these.
-pub(super) const LINES: usize = 8;
+const LINES: usize = 8;
 
 /// In ns; `USER_HZ` is 100 wherever Linux runs.
 const TICK: u64 = 10_000_000;
@@ -28,9 +32,15 @@ const TICK: u64 = 10_000_000;
 #[derive(Debug)]
 pub(super) struct Process {
     child: Guard,
-    stdin: ChildStdin,
-    output: Output,
+    hog: Hog,
     group: Group,
+}
+
+/// The two ends of a hog that waits at its gate.
+#[derive(Debug)]
+pub(super) struct Hog {
+    stdin: File,
+    output: Output,
 }
 
 /// Processes of one PID namespace. Its first one cannot be reaped before the
@@ -43,7 +53,7 @@ pub(super) struct Pack(pub(super) Vec<Process>);
 pub(super) struct Facts {
     pub(super) pid: u32,
     /// Its threads.
-    pub(super) tids: Vec<u32>,
+    pub(super) tids: BTreeSet<u32>,
     /// The incident's `victims[]` entry but for `rss_bytes`.
     pub(super) victim: Value,
     pub(super) in_container: bool,
@@ -97,15 +107,21 @@ impl<'a> Plan<'a> {
 }
 
 /// Starts one, opens its gate, and waits until it holds its memory.
-pub(super) fn start_holding(plan: Plan<'_>) -> Result<Pack> {
-    let mut pack = start(&[plan])?;
-    pack.first()?.touch()?;
-    Ok(pack)
+pub(super) fn start_holding(plan: Plan<'_>) -> Result<Process> {
+    let mut process = start(plan)?;
+    process.touch()?;
+    Ok(process)
+}
+
+/// Starts one in a PID namespace of its own: it waits at its gate.
+pub(super) fn start(plan: Plan<'_>) -> Result<Process> {
+    let mut pack = start_pack(&[plan])?;
+    pack.0.pop().context("a process")
 }
 
 /// Starts each in order, all in one PID namespace of their own: the first is its
 /// first process. Each waits at its gate.
-pub(super) fn start(plans: &[Plan<'_>]) -> Result<Pack> {
+pub(super) fn start_pack(plans: &[Plan<'_>]) -> Result<Pack> {
     start_with(plans, || Ok(())).map(|(pack, ())| pack)
 }
 
@@ -163,13 +179,11 @@ impl Process {
         let stdin = child.stdin.take().context("a piped standard input")?;
         let stdout = child.stdout.take().context("a piped standard output")?;
         let pid = child.id();
-        let mut process = Self {
+        let process = Self {
             child,
-            stdin,
-            output: Output::with_room("hog", stdout, LINES),
+            hog: Hog::wait_at_gate(OwnedFd::from(stdin).into(), stdout)?,
             group: plan.group.clone(),
         };
-        process.wait_for_line("ready")?;
         fs::write(
             format!("/proc/{pid}/oom_score_adj"),
             plan.oom_score_adj.to_string(),
@@ -196,10 +210,6 @@ impl Process {
         Facts::read(child.context("a child")?, &self.group)
     }
 
-    pub(super) fn open_gate(&mut self) -> Result<()> {
-        self.stdin.write_all(b"\n").context("open a hog's gate")
-    }
-
     /// Opens the gate and waits until all is touched.
     pub(super) fn touch(&mut self) -> Result<()> {
         self.open_gate()?;
@@ -219,11 +229,6 @@ impl Process {
         sched_setaffinity(Some(pid), &first).context("bind a hog to a CPU")
     }
 
-    pub(super) fn wait_for_line(&mut self, start: &str) -> Result<()> {
-        self.output
-            .find(start, HANG, |line| line.starts_with(start).then_some(()))
-    }
-
     /// Fails if it has ended.
     pub(super) fn ensure_alive(&mut self) -> Result<()> {
         let ended = self.child.try_wait().context("look at a hog")?;
@@ -239,10 +244,36 @@ impl Process {
     }
 }
 
-impl Pack {
-    /// The namespace's first process.
-    pub(super) fn first(&mut self) -> Result<&mut Process> {
-        self.0.first_mut().context("a first process")
+impl Deref for Process {
+    type Target = Hog;
+
+    fn deref(&self) -> &Hog {
+        &self.hog
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Hog {
+        &mut self.hog
+    }
+}
+
+impl Hog {
+    /// By these ends of its standard input and output.
+    pub(super) fn wait_at_gate(stdin: File, stdout: impl Read + Send + 'static) -> Result<Self> {
+        let output = Output::with_room("hog", stdout, LINES);
+        let mut hog = Self { stdin, output };
+        hog.wait_for_line("ready")?;
+        Ok(hog)
+    }
+
+    pub(super) fn open_gate(&mut self) -> Result<()> {
+        self.stdin.write_all(b"\n").context("open a hog's gate")
+    }
+
+    pub(super) fn wait_for_line(&mut self, start: &str) -> Result<()> {
+        self.output
+            .find(start, HANG, |line| line.starts_with(start).then_some(()))
     }
 }
 
@@ -254,29 +285,17 @@ impl Drop for Pack {
 
 impl Facts {
     pub(super) fn read(pid: u32, group: &Group) -> Result<Self> {
-        let read = |name: &str| {
-            let path = format!("/proc/{pid}/{name}");
-            fs::read_to_string(&path).with_context(|| format!("read {path}"))
+        let attempt = || format!("read /proc/{pid}");
+        let process = Processes::new("/proc").open(pid).with_context(attempt)?;
+        let read = |name| process.read_text(name).with_context(attempt);
+        let status = process.status().with_context(attempt)?;
+        let number = |key: &str| {
+            let number: Option<u64> = status.number(key);
+            number.with_context(|| format!("{key} in the status of {pid}"))
         };
-        let status = read("status")?;
-        let number = |key: &str, last: bool| -> Result<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let mut words = line.unwrap_or_default().split_whitespace();
-            let word = if last {
-                words.next_back()
-            } else {
-                words.next()
-            };
-            word.and_then(|word| word.parse().ok())
-                .with_context(|| format!("{key} in the status of {pid}"))
-        };
-        let stat = read("stat")?;
-        // Field 22, starttime; the third one follows the name.
-        let ticks: u64 = stat
-            .rsplit_once(") ")
-            .and_then(|(_, rest)| rest.split(' ').nth(19)?.parse().ok())
-            .with_context(|| format!("the start of {pid} in {stat}"))?;
-        let start = ticks.saturating_mul(TICK);
+        let stat = process.stat().with_context(attempt)?;
+        let start = stat.context("a stat")?.start_ticks.saturating_mul(TICK);
+        let namespace_pid: Option<u32> = status.numbers("NSpid").last();
         let cmdline = read("cmdline")?;
         let arguments: Vec<&str> = cmdline.trim_end_matches('\0').split('\0').collect();
         let adj: i32 = read("oom_score_adj")?
@@ -288,31 +307,27 @@ impl Facts {
             "comm": read("comm")?.trim_end(),
             "cmdline": arguments,
             "environment": null,
-            "parent_pid": number("PPid:", false)?,
-            "namespace_pid": number("NSpid:", true)?,
-            "first_process": group.container.as_ref().map(|_| number("NSpid:", true).is_ok_and(|pid| pid == 1)),
+            "parent_pid": number("PPid")?,
+            "namespace_pid": namespace_pid.context("a pid in its namespace")?,
+            "first_process": group.container.as_ref().map(|_| namespace_pid == Some(1)),
             "start_boot_ns": between(start, start.saturating_add(TICK)),
-            "uid": number("Uid:", false)?,
+            "uid": number("Uid")?,
             "oom_score_adj": adj,
             "rss_bytes": null,
             "cgroup": group.path,
             "container": group.container_json(),
             "pod": group.pod_json(),
         });
-        let tids = fs::read_dir(format!("/proc/{pid}/task"))
-            .with_context(|| format!("list the threads of {pid}"))?
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect();
-        let kib = |key| Ok::<_, anyhow::Error>(number(key, false)?.saturating_mul(1024));
+        let threads = Processes::new(format!("/proc/{pid}/task"));
+        let kib = |key| anyhow::Ok(number(key)?.saturating_mul(1024));
         Ok(Self {
             pid,
-            tids,
+            tids: threads.pids().with_context(attempt)?,
             victim,
             resident: Resident {
-                anon: kib("RssAnon:")?,
-                file: kib("RssFile:")?,
-                shmem: kib("RssShmem:")?,
+                anon: kib("RssAnon")?,
+                file: kib("RssFile")?,
+                shmem: kib("RssShmem")?,
             },
             in_container: group.container.is_some(),
         })

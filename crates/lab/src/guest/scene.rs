@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
 use super::incident::{
-    CgroupFields, Invocation, Moment, boot_id, expect_holders, expected_incident, find_incident,
+    CgroupFields, Moment, boot_id, expect_holders, expected_incident, find_incident,
 };
 use super::kill::{ExpectedKill, Limit, NODE};
-use super::kmsg::Kmsg;
-use super::process::{Plan, start};
+use super::kmsg::{KernelReport, Kmsg};
+use super::process::{Plan, Process, start};
 use crate::agent::Agent;
 use crate::expect::differences;
 use crate::output::Output;
@@ -63,12 +63,7 @@ impl Scene {
     ) -> Result<Value> {
         self.await_report()?;
         self.kmsg.skip()?;
-        let from = Moment::now()?;
-        act()?;
-        let reported = self.find_incident(kill)?;
-        let span = (from, Moment::now()?);
-        let report = self.kmsg.report(kill.victims.len())?;
-        self.outcome(kill, &report.into(), span, &reported)
+        self.observe(kill, act, |kmsg| kmsg.report(kill.victims.len()))
     }
 
     /// The same of a kill that the kernel does not log. Its victims hold still until then.
@@ -77,21 +72,19 @@ impl Scene {
         kill: &ExpectedKill<'_>,
         act: impl FnOnce() -> Result<()>,
     ) -> Result<Value> {
-        let from = Moment::now()?;
-        act()?;
-        let reported = self.find_incident(kill)?;
-        let span = (from, Moment::now()?);
-        self.outcome(kill, &Invocation::unlogged(kill), span, &reported)
+        self.observe(kill, act, |_| Ok(KernelReport::presume(kill, true)))
     }
 
     /// Starts a process that fills a limit: it is the victim, and it alone.
     pub(super) fn play_filling(&mut self, plan: Plan<'_>, limit: Limit<'_>) -> Result<Value> {
-        let mut pack = start(&[plan])?;
-        let process = pack.first()?;
+        self.play_gated(&mut start(plan)?, limit)
+    }
+
+    /// The same of one that was started.
+    pub(super) fn play_gated(&mut self, process: &mut Process, limit: Limit<'_>) -> Result<Value> {
         let victims = [process.facts()?];
-        self.play(&ExpectedKill::at_limit(limit, &victims), || {
-            process.open_gate()
-        })
+        let kill = ExpectedKill::at_limit(limit, &victims);
+        self.play(&kill, || process.open_gate())
     }
 
     /// Has many kills happen at once: the differences between expected and reported incidents.
@@ -105,13 +98,28 @@ impl Scene {
         let mut wrong = Vec::new();
         for kill in kills {
             let reported = self.find_incident(kill)?;
-            let span = (from, Moment::now()?);
             // Of so many the kernel logs the first ones only.
-            let invocation = Invocation::unlogged_growing(kill);
-            let expected = self.expected(kill, &invocation, span)?;
+            let report = KernelReport::presume(kill, false);
+            let expected = self.expected(kill, &report, (from, Moment::now()?))?;
             wrong.extend(differences(&expected, &reported));
         }
         Ok(wrong)
+    }
+
+    fn observe(
+        &mut self,
+        kill: &ExpectedKill<'_>,
+        act: impl FnOnce() -> Result<()>,
+        report: impl FnOnce(&mut Kmsg) -> Result<KernelReport>,
+    ) -> Result<Value> {
+        let from = Moment::now()?;
+        act()?;
+        let reported = self.find_incident(kill)?;
+        let span = (from, Moment::now()?);
+        let report = report(&mut self.kmsg)?;
+        let mut expected = self.expected(kill, &report, span)?;
+        expect_holders(&mut expected, &reported);
+        Ok(json!({"expected": expected, "reported": reported}))
     }
 
     /// The reported incident of a kill's victims.
@@ -151,26 +159,14 @@ impl Scene {
         Ok(())
     }
 
-    fn outcome(
-        &self,
-        kill: &ExpectedKill<'_>,
-        invocation: &Invocation,
-        span: (Moment, Moment),
-        reported: &Value,
-    ) -> Result<Value> {
-        let mut expected = self.expected(kill, invocation, span)?;
-        expect_holders(&mut expected, reported);
-        Ok(json!({"expected": expected, "reported": reported}))
-    }
-
     fn expected(
         &self,
         kill: &ExpectedKill<'_>,
-        invocation: &Invocation,
+        report: &KernelReport,
         span: (Moment, Moment),
     ) -> Result<Value> {
         let cgroups = CgroupFields::read(kill)?;
-        expected_incident(&self.boot, kill, invocation, span, cgroups)
+        expected_incident(&self.boot, kill, report, span, cgroups)
     }
 
     /// Ends the agent: incidents that no case accounts for, and its whole log.
@@ -211,7 +207,7 @@ pub(super) fn select(incident: &Value, fields: &[&str]) -> Map<String, Value> {
         .collect()
 }
 
-/// What is expected at those JSON pointers into an incident, in place of what was.
+/// What is expected at those JSON pointers, in place of what was.
 pub(super) fn expect(outcome: &mut Value, more: &[(&str, Value)]) -> Result<()> {
     for (pointer, value) in more {
         let at = outcome.pointer_mut(&format!("/expected{pointer}"));

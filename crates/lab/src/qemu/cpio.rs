@@ -6,6 +6,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
+use cpio::newc;
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -13,69 +14,32 @@ const LINK: u32 = 0o120_777;
 
 /// An archive in the making. Directories come before what lies in them.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
-    bytes: Vec<u8>,
-    entries: u32,
-}
+pub(super) struct Archive(Vec<u8>);
 
 impl Archive {
-    pub(super) fn directory(&mut self, name: &str) {
-        self.entry(name, DIRECTORY, 0, &[]);
+    pub(super) fn directory(&mut self, name: &str) -> Result<()> {
+        self.entry(name, DIRECTORY, &[])
     }
 
     pub(super) fn program(&mut self, name: &str, contents: &[u8]) -> Result<()> {
-        self.sized(name, PROGRAM, contents)
+        self.entry(name, PROGRAM, contents)
     }
 
     pub(super) fn link(&mut self, name: &str, to: &str) -> Result<()> {
-        self.sized(name, LINK, to.as_bytes())
+        self.entry(name, LINK, to.as_bytes())
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.entry("TRAILER!!!", 0, 0, &[]);
-        self.bytes
+    pub(super) fn finish(self) -> Result<Vec<u8>> {
+        newc::trailer(self.0).context("end an archive")
     }
 
-    fn sized(&mut self, name: &str, mode: u32, contents: &[u8]) -> Result<()> {
-        let size = u32::try_from(contents.len())
-            .with_context(|| format!("{name} is too large for an archive"))?;
-        self.entry(name, mode, size, contents);
-        Ok(())
-    }
-
-    fn entry(&mut self, name: &str, mode: u32, size: u32, contents: &[u8]) {
-        self.entries = self.entries.saturating_add(1);
-        let name_size = u32::try_from(name.len()).unwrap_or(0).saturating_add(1);
-        // inode, mode, uid, gid, links, mtime, size, device, device of a node, name's size, checksum
-        let fields = [
-            self.entries,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name_size,
-            0,
-        ];
-        self.bytes.extend(b"070701");
-        for field in fields {
-            // Writing to a vector cannot fail.
-            let _ = write!(self.bytes, "{field:08x}");
-        }
-        self.bytes.extend(name.as_bytes());
-        self.bytes.push(0);
-        self.pad();
-        self.bytes.extend(contents);
-        self.pad();
-    }
-
-    fn pad(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    fn entry(&mut self, name: &str, mode: u32, contents: &[u8]) -> Result<()> {
+        let attempt = || format!("put {name} into an archive");
+        let size = u32::try_from(contents.len()).with_context(attempt)?;
+        let entry = newc::Builder::new(name).mode(mode).nlink(1);
+        let mut entry = entry.write(&mut self.0, size);
+        entry.write_all(contents).with_context(attempt)?;
+        entry.finish().map(drop).with_context(attempt)
     }
 }
 
@@ -87,9 +51,9 @@ mod tests {
     fn entries_are_laid_out_as_the_kernel_reads_them() {
         let mut archive = Archive::default();
         archive.program("init", b"hello").unwrap();
-        let bytes = archive.finish();
+        let bytes = archive.finish().unwrap();
         let header = "070701\
-            00000001000081ed000000000000000000000001000000000000000500000000\
+            00000000000081ed000000000000000000000001000000000000000500000000\
             00000000000000000000000000000005000000";
         assert_eq!(&bytes[..header.len()], header.as_bytes());
         // 110 bytes of header and 5 of name end at 115; the contents begin at 116.

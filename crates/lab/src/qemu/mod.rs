@@ -131,7 +131,7 @@ pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> 
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let mut archive = cpio::Archive::default();
     for dir in ["bin", "dev", "modules", "node", "proc", "sys", "tmp"] {
-        archive.directory(dir);
+        archive.directory(dir)?;
     }
     archive.program("init", &read(xtask)?)?;
     // The kernel names a process after the file it was started by.
@@ -144,7 +144,7 @@ pub fn initrd(xtask: &Path, agent: &Path, modules: Option<&Path>, to: &Path) -> 
             archive.program(&format!("modules/{name}"), &module)?;
         }
     }
-    fs::write(to, archive.finish()).with_context(|| format!("write {}", to.display()))
+    fs::write(to, archive.finish()?).with_context(|| format!("write {}", to.display()))
 }
 
 /// The guest's own lines among the kernel's.

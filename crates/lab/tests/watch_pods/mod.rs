@@ -1,6 +1,7 @@
 //! `oom-agent watch-pods` with the rights of its manifest, against pods whose status a kubelet could have written.
 
-use lab::{ApiServer, Bonker, Controller, field, message, wait};
+use lab::{Agent, ApiServer, Bonker, field, message, wait};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use xtask::process::capture;
 
@@ -28,7 +29,7 @@ impl Scene {
         Self { api, now }
     }
 
-    fn controller(&self, args: &[&str]) -> Controller {
+    fn controller(&self, args: &[&str]) -> Agent {
         start(&self.api, args)
     }
 
@@ -90,19 +91,19 @@ fn deploy(api: &ApiServer) {
 }
 
 /// A controller as its manifest starts it.
-pub(crate) fn controller(api: &ApiServer, args: &[&str]) -> Controller {
+pub(crate) fn controller(api: &ApiServer, args: &[&str]) -> Agent {
     deploy(api);
     start(api, args)
 }
 
-fn start(api: &ApiServer, args: &[&str]) -> Controller {
+fn start(api: &ApiServer, args: &[&str]) -> Agent {
     let path = api.kubeconfig_for(HOME, ACCOUNT).unwrap();
     // In a pod, the account's own namespace.
     let config = std::fs::read_to_string(&path).unwrap();
     let mut config: Value = serde_json::from_str(&config).unwrap();
     config["contexts"][0]["context"]["namespace"] = json!(HOME);
     std::fs::write(&path, config.to_string()).unwrap();
-    Controller::start(&agent_bin(), &path, args).unwrap()
+    Agent::start_controller(&agent_bin(), &path, args).unwrap()
 }
 
 /// The pod's container `main` ended so, by its status.
@@ -135,7 +136,7 @@ fn running() -> Value {
 }
 
 /// The fate of the kill of that id, as the log has it.
-pub(crate) fn fate(controller: &mut Controller, id: &str) -> String {
+pub(crate) fn fate(controller: &mut Agent, id: &str) -> String {
     controller
         .log
         .find(&format!("fate of {id}"), SOON, |line| {
@@ -229,14 +230,14 @@ fn a_kill_of_which_the_api_server_keeps_no_change_is_reported_once() {
     assert_eq!(fate(&mut controller, "dead1"), "oomkilled_event_sent");
 
     // Its watch breaks before the kill, whose change neither etcd nor the next server keeps.
-    controller.freeze().unwrap();
+    controller.signal(Signal::STOP).unwrap();
     scene.api.crash();
     scene.api.restart().unwrap();
     scene.set("hungry", "containerStatuses", &[second]);
     scene.api.compact().unwrap();
     scene.api.crash();
     scene.api.restart().unwrap();
-    controller.thaw().unwrap();
+    controller.signal(Signal::CONT).unwrap();
     controller
         .find_message("pods are listed again", SOON)
         .unwrap();

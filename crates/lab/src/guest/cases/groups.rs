@@ -7,16 +7,14 @@ use std::process::{Child, Command};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::guest::incident::LISTED;
 use crate::guest::kill::ExpectedKill;
 use crate::guest::pods::{Group, MIB, delegate};
-use crate::guest::process::{Plan, start, start_with};
+use crate::guest::process::{Plan, start_pack, start_with};
 use crate::guest::scene::Scene;
 
 /// Processes of `large_group`.
 pub const LARGE_GROUP: usize = 600;
-
-/// Of these an incident lists so many.
-const LISTED: usize = 256;
 
 /// Where the program lies of which there are many.
 const PAUSE: &str = "/tmp/pause";
@@ -30,7 +28,7 @@ pub(super) fn nested_group(scene: &mut Scene) -> Result<Value> {
     let first = container.child("first")?.limit(40 * MIB)?;
     let second = container.child("second")?.limit(32 * MIB)?;
     let args = ["--mib", "200", "--gate"];
-    let mut hogs = start(&[Plan::new(&first, &args), Plan::new(&second, &args)])?;
+    let mut hogs = start_pack(&[Plan::new(&first, &args), Plan::new(&second, &args)])?;
     let groups = [(&first, "container-died"), (&second, "child-died")];
     let (mut expected, mut reported) = (Vec::new(), Vec::new());
     // With the namespace's first process the other would end.
@@ -112,27 +110,6 @@ pub(super) fn large_group(scene: &mut Scene) -> Result<Value> {
             "limit_cgroup": incident.get("limit_cgroup"),
         },
     }))
-}
-
-/// A container's process has a PID namespace of its own, and is its first process.
-pub(super) fn nested_first_process(scene: &mut Scene) -> Result<Value> {
-    let container = Group::single_container(33)?.limit(48 * MIB)?;
-    let args = ["--mib", "200", "--gate", "--child", "--nested", "--hold"];
-    let mut hogs = start(&[Plan::new(&container, &args)])?;
-    let parent = hogs.first()?;
-    let mut victim = parent.child_facts()?;
-    if let Some(first) = victim.victim.get_mut("first_process") {
-        *first = json!(false);
-    }
-    let victims = [victim];
-    let kill = ExpectedKill {
-        outcome: "child-died",
-        ..ExpectedKill::at_limit(("container", 48 * MIB, &container.path), &victims)
-    };
-    let outcome = scene.play(&kill, || parent.open_gate())?;
-    parent.wait_for_line("touched")?;
-    parent.ensure_alive()?;
-    Ok(outcome)
 }
 
 /// A program that sleeps for ever and has two pages: of 600 hogs the machine would be full. An ELF

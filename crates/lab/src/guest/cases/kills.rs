@@ -7,18 +7,21 @@ use serde_json::{Value, json};
 
 use crate::guest::kill::ExpectedKill;
 use crate::guest::memory::meminfo;
-use crate::guest::pods::{Freezer, Group, MIB};
-use crate::guest::process::{Facts, Pack, Plan, Process, start, start_holding, start_on_host};
+use crate::guest::pods::{Group, MIB, freeze};
+use crate::guest::process::{
+    Facts, Plan, Process, start, start_holding, start_on_host, start_pack,
+};
 use crate::guest::scene::{Scene, select};
 use crate::wait::HANG;
 
-/// A container's first process hits the container's limit.
-pub(super) fn single_kill(scene: &mut Scene, args: &[&str], n: u32) -> Result<Value> {
+/// A container's first process hits the container's limit; `how` is a flag of the hog's.
+pub(super) fn single_kill(scene: &mut Scene, n: u32, how: Option<&str>) -> Result<Value> {
     let container = Group::single_container(n)?.limit(48 * MIB)?;
+    let args: Vec<&str> = ["--mib", "200", "--gate"].into_iter().chain(how).collect();
     let plan = Plan {
         uid: 1000,
         oom_score_adj: 500,
-        ..Plan::new(&container, args)
+        ..Plan::new(&container, &args)
     };
     scene.play_filling(plan, ("container", 48 * MIB, &container.path))
 }
@@ -37,13 +40,19 @@ pub(super) fn host_process(scene: &mut Scene) -> Result<Value> {
     scene.play(&kill, || hog.open_gate())
 }
 
-/// A child of a container's first process is killed, and that one lives on.
-pub(super) fn child_kill(scene: &mut Scene) -> Result<Value> {
-    let container = Group::single_container(4)?.limit(48 * MIB)?;
+/// A child of a container's first process is killed, and that one lives on. With `--nested` the child
+/// is the first process of a PID namespace of its own.
+pub(super) fn child_kill(scene: &mut Scene, n: u32, how: Option<&str>) -> Result<Value> {
+    let container = Group::single_container(n)?.limit(48 * MIB)?;
     let args = ["--mib", "200", "--gate", "--child", "--hold"];
-    let mut hogs = start(&[Plan::new(&container, &args)])?;
-    let parent = hogs.first()?;
-    let victims = [parent.child_facts()?];
+    let args: Vec<&str> = args.into_iter().chain(how).collect();
+    let mut parent = start(Plan::new(&container, &args))?;
+    let mut victim = parent.child_facts()?;
+    if let Some(first) = victim.victim.get_mut("first_process") {
+        // Of the container's own namespace it is not.
+        *first = json!(false);
+    }
+    let victims = [victim];
     let kill = ExpectedKill {
         outcome: "child-died",
         ..ExpectedKill::at_limit(("container", 48 * MIB, &container.path), &victims)
@@ -60,7 +69,7 @@ pub(super) fn group_kill(scene: &mut Scene) -> Result<Value> {
     let container = container.limit(64 * MIB)?.kill_as_group()?;
     let idle = Plan::new(&container, &["--mib", "4", "--gate", "--hold"]);
     let greedy = Plan::new(&container, &["--mib", "200", "--gate"]);
-    let mut hogs = start(&[idle, idle, idle, greedy])?;
+    let mut hogs = start_pack(&[idle, idle, idle, greedy])?;
     let victims = hogs.0.iter().map(Process::facts);
     let victims = victims.collect::<Result<Vec<_>>>()?;
     let [idle @ .., greedy] = hogs.0.as_mut_slice() else {
@@ -74,14 +83,14 @@ pub(super) fn group_kill(scene: &mut Scene) -> Result<Value> {
     scene.play(&kill, || greedy.open_gate())
 }
 
-/// One container allocates, the pod's limit is hit, and another container dies.
-pub(super) fn pod_limit(scene: &mut Scene, args: &[&str], n: u32) -> Result<Value> {
+/// One container allocates, the pod's limit is hit, and another container dies; `how` is a flag of its hog's.
+pub(super) fn pod_limit(scene: &mut Scene, n: u32, how: Option<&str>) -> Result<Value> {
     let pod = Group::burstable()?.pod(n)?.limit(96 * MIB)?;
-    let (mut meek, mut greedy) = start_neighbours(&pod, 80 * MIB, args)?;
-    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    let (mut meek, mut greedy) = start_neighbours(&pod, 80 * MIB, how)?;
+    // A first thread that ends as memory is touched takes what /proc shows along.
     let victims = [meek.facts()?];
     meek.touch()?;
-    let kill = pod_kill(&pod, greedy, &victims)?;
+    let kill = pod_kill(&pod, &greedy, &victims)?;
     let outcome = scene.play(&kill, || greedy.open_gate())?;
     greedy.wait_for_line("touched")?;
     // What lives on was there all the time: the pod's memory by kind is of the right cgroup.
@@ -96,11 +105,8 @@ pub(super) fn pod_limit(scene: &mut Scene, args: &[&str], n: u32) -> Result<Valu
 /// The victim has been sent SIGKILL before, and could not take it.
 pub(super) fn already_exiting(scene: &mut Scene) -> Result<Value> {
     let pod = Group::burstable()?.pod(13)?.limit(96 * MIB)?;
-    let args = ["--mib", "50", "--gate", "--hold"];
-    let (mut meek, mut greedy) = start_neighbours(&pod, 80 * MIB, &args)?;
-    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    let (mut meek, mut greedy) = start_neighbours(&pod, 80 * MIB, None)?;
     meek.touch()?;
-    let freezer = Freezer::mount()?;
     // The kernel thaws the one that it chooses, just before its tracepoint: on one CPU the other
     // cannot get past that.
     meek.pin()?;
@@ -108,10 +114,10 @@ pub(super) fn already_exiting(scene: &mut Scene) -> Result<Value> {
     let victims = [meek.facts()?];
     let kill = ExpectedKill {
         outcome: "already-exiting",
-        ..pod_kill(&pod, greedy, &victims)?
+        ..pod_kill(&pod, &greedy, &victims)?
     };
     for victim in &victims {
-        freezer.freeze(victim.pid)?;
+        freeze(victim.pid)?;
     }
     meek.kill()?;
     let outcome = scene.play_unlogged(&kill, || greedy.open_gate())?;
@@ -119,13 +125,15 @@ pub(super) fn already_exiting(scene: &mut Scene) -> Result<Value> {
     Ok(outcome)
 }
 
-/// Two containers of a pod: one with a limit that is killed first, and one that is spared.
-fn start_neighbours(pod: &Group, limit: u64, meek: &[&str]) -> Result<(Pack, Pack)> {
+/// Two containers of a pod: one with a limit that takes 50 MiB and is killed first, and one that is spared.
+fn start_neighbours(pod: &Group, limit: u64, how: Option<&str>) -> Result<(Process, Process)> {
     let (first, second) = (pod.container(6)?.limit(limit)?, pod.container(7)?);
-    let meek = start(&[Plan::new(&first, meek).preferred()])?;
+    let args = ["--mib", "50", "--gate", "--hold"];
+    let args: Vec<&str> = args.into_iter().chain(how).collect();
+    let meek = start(Plan::new(&first, &args).preferred())?;
     // Spared even when the other's memory is given back late.
     let greedy = Plan::new(&second, &["--mib", "60", "--gate", "--hold"]);
-    Ok((meek, start(&[greedy.spared()])?))
+    Ok((meek, start(greedy.spared())?))
 }
 
 /// A container dies because another process hits the pod's limit of 96 MiB.
@@ -155,12 +163,10 @@ pub(super) fn ancestor_limit(scene: &mut Scene) -> Result<Value> {
 pub(super) fn counted_limit(scene: &mut Scene) -> Result<Value> {
     let mut unprobed = Scene::start_agent(&["--probe", "tracepoints", "--env", "APP_*"])?;
     let pod = Group::burstable()?.pod(21)?.limit(96 * MIB)?;
-    let args = ["--mib", "50", "--gate", "--hold"];
-    let (mut meek, mut greedy) = start_neighbours(&pod, 52 * MIB, &args)?;
-    let (meek, greedy) = (meek.first()?, greedy.first()?);
+    let (mut meek, mut greedy) = start_neighbours(&pod, 52 * MIB, None)?;
     meek.touch()?;
     let victims = [meek.facts()?];
-    let kill = pod_kill(&pod, greedy, &victims)?;
+    let kill = pod_kill(&pod, &greedy, &victims)?;
     let probed = scene.play(&kill, || greedy.open_gate())?;
     let counted = unprobed.incident_of(victims.first().context("a victim")?.pid, HANG)?;
     let part = |name: &str| probed.get(name).cloned().unwrap_or_default();
@@ -181,8 +187,7 @@ pub(super) fn counted_limit(scene: &mut Scene) -> Result<Value> {
 pub(super) fn node_wide(scene: &mut Scene) -> Result<Value> {
     let container = Group::single_container(9)?;
     let plan = Plan::new(&container, &["--mib", "4096", "--gate"]);
-    let mut hogs = start(&[plan.preferred()])?;
-    let hog = hogs.first()?;
+    let mut hog = start(plan.preferred())?;
     let victims = [hog.facts()?];
     let kill = ExpectedKill::without_limit("node", Some(meminfo("MemTotal:")?), &victims);
     scene.play(&kill, || hog.open_gate())
@@ -192,8 +197,8 @@ pub(super) fn node_wide(scene: &mut Scene) -> Result<Value> {
 pub(super) fn sysrq(scene: &mut Scene) -> Result<Value> {
     let container = Group::single_container(10)?;
     let plan = Plan::new(&container, &["--mib", "64", "--gate", "--hold"]);
-    let mut hogs = start_holding(plan.preferred())?;
-    let victims = [hogs.first()?.facts()?];
+    let hog = start_holding(plan.preferred())?;
+    let victims = [hog.facts()?];
     let kill = ExpectedKill::without_limit("sysrq", None, &victims);
     scene.play(&kill, || {
         fs::write("/proc/sysrq-trigger", "f").context("write to /proc/sysrq-trigger")

@@ -11,12 +11,12 @@ use crate::expect::{anything, between};
 use crate::guest::kill::{ExpectedKill, Limit};
 use crate::guest::memory::meminfo;
 use crate::guest::pods::{Group, MIB, delegate};
-use crate::guest::process::{Pack, Plan, start_holding, start_on_host};
+use crate::guest::process::{Plan, Process, start_holding, start_on_host};
 use crate::guest::scene::{Scene, expect, select};
 use crate::wait::HANG;
 
 /// A process that lives on and holds `mib`, such as a sandbox's.
-fn start_bystander(group: &Group, mib: &str) -> Result<Pack> {
+fn start_bystander(group: &Group, mib: &str) -> Result<Process> {
     start_holding(Plan::new(group, &["--mib", mib, "--gate", "--hold"]).spared())
 }
 
@@ -182,8 +182,8 @@ pub(super) fn all_pods_limit(scene: &mut Scene) -> Result<Value> {
 pub(super) fn lowered_limit(scene: &mut Scene) -> Result<Value> {
     let container = Group::single_container(43)?.limit(128 * MIB)?;
     let args = ["--mib", "60", "--gate", "--hold"];
-    let mut hogs = start_holding(Plan::new(&container, &args))?;
-    let victims = [hogs.first()?.facts()?];
+    let hog = start_holding(Plan::new(&container, &args))?;
+    let victims = [hog.facts()?];
     let kill = ExpectedKill {
         trigger: Some(std::process::id()),
         ..ExpectedKill::at_limit(("container", 32 * MIB, &container.path), &victims)
@@ -211,10 +211,10 @@ pub(super) fn node_bystander(scene: &mut Scene) -> Result<Value> {
     let system = Group::create("/system")?;
     let mib = (2 * MARGIN).to_string();
     let args = ["--mib", &mib, "--gate", "--hold"];
-    let mut bystander = start_holding(Plan::new(&container, &args).preferred())?;
+    let bystander = start_holding(Plan::new(&container, &args).preferred())?;
     let mib = (meminfo("MemAvailable:")? / MIB + MARGIN).to_string();
     let mut hog = start_on_host(Plan::new(&system, &["--mib", &mib, "--gate", "--hold"]))?;
-    let victims = [bystander.first()?.facts()?];
+    let victims = [bystander.facts()?];
     let pid = hog.facts()?.pid;
     let kill = ExpectedKill::without_limit("node", Some(meminfo("MemTotal:")?), &victims);
     let mut outcome = scene.play(&kill, || hog.open_gate())?;

@@ -12,87 +12,61 @@ mod twins;
 mod unkillable;
 mod warned;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::scene::Scene;
 pub use groups::LARGE_GROUP;
 
+/// What a case is called, and what plays it: `{"expected": …, "reported": …}`.
+pub(super) type Case = (&'static str, fn(&mut Scene) -> Result<Value>);
+
 /// Every case, in the order they run.
-pub const NAMES: [&str; 30] = [
-    "single_kill",
-    "host_process",
-    "child_kill",
-    "group_kill",
-    "nested_group",
-    "large_group",
-    "nested_first_process",
-    "thread_kill",
-    "leaderless_kill",
-    "leaderless_bystander",
-    "already_exiting",
-    "pod_limit",
-    "ancestor_limit",
-    "counted_limit",
-    "same_limit",
-    "sum_of_limits",
-    "pod_level_limit",
-    "volume_decides",
-    "nested_limit",
-    "all_pods_limit",
-    "lowered_limit",
-    "node_bystander",
-    "node_wide",
-    "sysrq",
-    "sidecar",
-    "warned",
-    "verdicts",
-    "sampled",
-    "unkillable",
-    "storm",
+pub(super) const CASES: [Case; 30] = [
+    ("single_kill", |scene| kills::single_kill(scene, 1, None)),
+    ("host_process", kills::host_process),
+    ("child_kill", |scene| kills::child_kill(scene, 4, None)),
+    ("group_kill", kills::group_kill),
+    ("nested_group", groups::nested_group),
+    ("large_group", groups::large_group),
+    ("nested_first_process", |scene| {
+        kills::child_kill(scene, 33, Some("--nested"))
+    }),
+    ("thread_kill", |scene| {
+        kills::single_kill(scene, 2, Some("--thread"))
+    }),
+    ("leaderless_kill", |scene| {
+        kills::single_kill(scene, 3, Some("--leaderless"))
+    }),
+    ("leaderless_bystander", |scene| {
+        kills::pod_limit(scene, 11, Some("--leaderless"))
+    }),
+    ("already_exiting", kills::already_exiting),
+    ("pod_limit", |scene| kills::pod_limit(scene, 6, None)),
+    ("ancestor_limit", kills::ancestor_limit),
+    ("counted_limit", kills::counted_limit),
+    ("same_limit", limits::same_limit),
+    ("sum_of_limits", limits::sum_of_limits),
+    ("pod_level_limit", limits::pod_level_limit),
+    ("volume_decides", limits::volume_decides),
+    ("nested_limit", limits::nested_limit),
+    ("all_pods_limit", limits::all_pods_limit),
+    ("lowered_limit", limits::lowered_limit),
+    ("node_bystander", limits::node_bystander),
+    ("node_wide", kills::node_wide),
+    ("sysrq", kills::sysrq),
+    ("sidecar", sidecar::sidecar),
+    ("warned", warned::warned),
+    ("verdicts", growth::verdicts),
+    ("sampled", sampled::sampled),
+    ("unkillable", unkillable::unkillable),
+    ("storm", storm::storm),
 ];
 
-/// How many incidents the agent reports in all: `sampled` and `unkillable` have none, `verdicts` and `nested_group` two, `storm` many.
-pub const INCIDENTS: usize = NAMES.len() - 5 + 2 + 2 + storm::KILLS;
-
-/// Runs one case: `{"expected": …, "reported": …}`.
-pub(super) fn run(name: &str, scene: &mut Scene) -> Result<Value> {
-    match name {
-        "single_kill" => kills::single_kill(scene, &["--mib", "200", "--gate"], 1),
-        "host_process" => kills::host_process(scene),
-        "child_kill" => kills::child_kill(scene),
-        "group_kill" => kills::group_kill(scene),
-        "nested_group" => groups::nested_group(scene),
-        "large_group" => groups::large_group(scene),
-        "nested_first_process" => groups::nested_first_process(scene),
-        "thread_kill" => kills::single_kill(scene, &["--mib", "200", "--gate", "--thread"], 2),
-        "leaderless_kill" => {
-            kills::single_kill(scene, &["--mib", "200", "--gate", "--leaderless"], 3)
-        }
-        "leaderless_bystander" => {
-            let leaderless = ["--mib", "50", "--gate", "--hold", "--leaderless"];
-            kills::pod_limit(scene, &leaderless, 11)
-        }
-        "already_exiting" => kills::already_exiting(scene),
-        "pod_limit" => kills::pod_limit(scene, &["--mib", "50", "--gate", "--hold"], 6),
-        "ancestor_limit" => kills::ancestor_limit(scene),
-        "counted_limit" => kills::counted_limit(scene),
-        "same_limit" => limits::same_limit(scene),
-        "sum_of_limits" => limits::sum_of_limits(scene),
-        "pod_level_limit" => limits::pod_level_limit(scene),
-        "volume_decides" => limits::volume_decides(scene),
-        "nested_limit" => limits::nested_limit(scene),
-        "all_pods_limit" => limits::all_pods_limit(scene),
-        "lowered_limit" => limits::lowered_limit(scene),
-        "node_bystander" => limits::node_bystander(scene),
-        "node_wide" => kills::node_wide(scene),
-        "sysrq" => kills::sysrq(scene),
-        "sidecar" => sidecar::sidecar(scene),
-        "warned" => warned::warned(scene),
-        "verdicts" => growth::verdicts(scene),
-        "sampled" => sampled::sampled(scene),
-        "unkillable" => unkillable::unkillable(scene),
-        "storm" => storm::storm(scene),
-        _ => bail!("no case is called {name}"),
-    }
+/// Their names.
+pub fn names() -> Vec<&'static str> {
+    CASES.iter().map(|(name, _)| *name).collect()
 }
+
+/// How many incidents the agent reports in all: `sampled` and `unkillable` have none, `verdicts` and `nested_group` two, `storm` many.
+pub const INCIDENTS: usize = CASES.len() - 5 + 2 + 2 + storm::KILLS;

@@ -6,12 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use proto::cri::runtime_service_server::{RuntimeService, RuntimeServiceServer};
 use proto::cri::{
-    Container, ContainerMetadata, ContainerStatusRequest, ContainerStatusResponse,
-    CreateContainerRequest, CreateContainerResponse, ListContainersRequest, ListContainersResponse,
-    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata,
-    RemovePodSandboxRequest, RemovePodSandboxResponse, RunPodSandboxRequest, RunPodSandboxResponse,
-    StartContainerRequest, StartContainerResponse, StopPodSandboxRequest, StopPodSandboxResponse,
-    VersionRequest, VersionResponse,
+    Container, ContainerMetadata, ListContainersRequest, ListContainersResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, VersionRequest,
+    VersionResponse,
 };
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -50,10 +47,6 @@ impl Runtime {
         })?;
         Ok(Self { _server: server })
     }
-}
-
-fn none<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("nothing runs here"))
 }
 
 #[tonic::async_trait]
@@ -106,48 +99,6 @@ impl RuntimeService for Answers {
         Ok(Response::new(ListPodSandboxResponse {
             items: vec![sandbox],
         }))
-    }
-
-    async fn container_status(
-        &self,
-        _: Request<ContainerStatusRequest>,
-    ) -> Result<Response<ContainerStatusResponse>, Status> {
-        none()
-    }
-
-    async fn run_pod_sandbox(
-        &self,
-        _: Request<RunPodSandboxRequest>,
-    ) -> Result<Response<RunPodSandboxResponse>, Status> {
-        none()
-    }
-
-    async fn stop_pod_sandbox(
-        &self,
-        _: Request<StopPodSandboxRequest>,
-    ) -> Result<Response<StopPodSandboxResponse>, Status> {
-        none()
-    }
-
-    async fn remove_pod_sandbox(
-        &self,
-        _: Request<RemovePodSandboxRequest>,
-    ) -> Result<Response<RemovePodSandboxResponse>, Status> {
-        none()
-    }
-
-    async fn create_container(
-        &self,
-        _: Request<CreateContainerRequest>,
-    ) -> Result<Response<CreateContainerResponse>, Status> {
-        none()
-    }
-
-    async fn start_container(
-        &self,
-        _: Request<StartContainerRequest>,
-    ) -> Result<Response<StartContainerResponse>, Status> {
-        none()
     }
 }
 

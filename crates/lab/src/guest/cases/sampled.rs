@@ -53,11 +53,11 @@ pub(super) fn sampled(_: &mut Scene) -> Result<Value> {
     let lowered = until("a lower limit", LIMIT, &|limit| limit != made)?;
     container.set("memory.high", HIGH)?;
     let args = ["--mib", "32", "--gate", "--hold"];
-    let mut hogs = start(&[Plan::new(&container, &args)])?;
+    let mut hog = start(Plan::new(&container, &args))?;
     let idle = get(USAGE);
-    hogs.first()?.open_gate()?;
+    hog.open_gate()?;
     let hit = until("a sample", USAGE, &|usage| usage > HIGH / 2)?;
-    drop(hogs);
+    drop(hog);
     wait::until("the end of its cgroup", HANG, || {
         std::fs::remove_dir(container.dir()).ok()
     })?;

@@ -26,7 +26,7 @@ pub(super) fn sidecar(scene: &mut Scene) -> Result<Value> {
     log.find("that it watches", HANG, |line| {
         line.contains("watching").then_some(())
     })?;
-    check_it_acts_on_signals(warned.first()?)?;
+    check_it_acts_on_signals(&mut warned)?;
     drop(sidecar);
     twins.kill_unwarned(scene)
 }

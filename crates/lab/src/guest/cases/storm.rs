@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::guest::kill::ExpectedKill;
 use crate::guest::pods::{Group, MIB};
-use crate::guest::process::{Facts, Pack, Plan, start};
+use crate::guest::process::{Facts, Plan, Process, start};
 use crate::guest::scene::Scene;
 use crate::spin::Spinners;
 
@@ -29,7 +29,7 @@ const SHOWN: usize = 8;
 struct Victim {
     container: Group,
     limit: u64,
-    hog: Pack,
+    hog: Process,
     facts: Facts,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn storm(scene: &mut Scene) -> Result<Value> {
         let mut victims = (first..first.saturating_add(BATCH))
             .map(|n| Victim::start(&pod, n))
             .collect::<Result<Vec<_>>>()?;
-        let mut hogs: Vec<&mut Pack> = Vec::new();
+        let mut hogs = Vec::new();
         let mut kills = Vec::new();
         for victim in &mut victims {
             kills.push(ExpectedKill::at_limit(
@@ -54,8 +54,7 @@ pub(super) fn storm(scene: &mut Scene) -> Result<Value> {
         }
         let _busy = Spinners::start(CPUS)?;
         let differences = scene.play_many(&kills, || {
-            hogs.into_iter()
-                .try_for_each(|hog| hog.first()?.open_gate())
+            hogs.into_iter().try_for_each(|hog| hog.open_gate())
         });
         wrong.extend(differences.with_context(|| format!("after {reported} of {KILLS}"))?);
         reported = reported.saturating_add(kills.len());
@@ -73,11 +72,11 @@ impl Victim {
         let limit = PAGE.saturating_mul(number.into()).saturating_add(LIMIT);
         let container = pod.container(number)?.limit(limit)?;
         let mib = number.saturating_add(100).to_string();
-        let mut hog = start(&[Plan {
+        let hog = start(Plan {
             uid: number,
             ..Plan::new(&container, &["--mib", &mib, "--gate"])
-        }])?;
-        let facts = hog.first()?.facts()?;
+        })?;
+        let facts = hog.facts()?;
         Ok(Self {
             container,
             limit,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::guest::pods::{Group, MIB};
-use crate::guest::process::{Pack, Plan, Process, start};
+use crate::guest::process::{Plan, Process, start};
 use crate::guest::scene::Scene;
 
 const LIMIT: u64 = 64 * MIB;
@@ -31,8 +31,8 @@ impl Twins {
     }
 
     /// The process of the one that is to be warned; it waits at its gate.
-    pub(super) fn start_warned(&self) -> Result<Pack> {
-        start(&[careful(&self.warned)])
+    pub(super) fn start_warned(&self) -> Result<Process> {
+        start(careful(&self.warned))
     }
 
     /// Nothing warns the other one any more.

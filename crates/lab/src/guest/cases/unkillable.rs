@@ -17,8 +17,7 @@ const TIMES: u64 = 100;
 pub(super) fn unkillable(scene: &mut Scene) -> Result<Value> {
     let container = Group::single_container(60)?.limit(LIMIT)?;
     let plan = Plan::new(&container, &["--mib", "48", "--gate", "--hold"]);
-    let mut hogs = start(&[plan.spared()])?;
-    let hog = hogs.first()?;
+    let mut hog = start(plan.spared())?;
     let expected = json!({
         "scope": "container",
         "limit_bytes": LIMIT,

@@ -21,9 +21,8 @@ pub(super) fn warned(scene: &mut Scene) -> Result<Value> {
     let endpoint = format!("unix://{}", socket.display());
     let mut agent = Scene::start_agent(&["--warn", "line,signal", "--cri-endpoint", &endpoint])?;
     let mut warned = twins.start_warned()?;
-    let warned = warned.first()?;
     let pid = warned.facts()?.pid;
-    check_it_acts_on_signals(warned)?;
+    check_it_acts_on_signals(&mut warned)?;
     for (level, signal) in [("warning", "SIGUSR1"), ("critical", "SIGUSR2")] {
         let line = agent.incidents.find(level, HANG, |line| {
             let line: Value = serde_json::from_str(line).ok()?;

@@ -2,37 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use axum::http::{Method, StatusCode};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::background::Background;
 use crate::http;
-use crate::wait::HANG;
+use crate::pki::kubeconfig;
+use crate::wait::{self, HANG};
+
+const NAMESPACES: &str = "/api/v1/namespaces/";
 
 /// Ends with its last clone.
 #[derive(Debug, Clone)]
 pub(super) struct Api {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    state: Arc<Mutex<State>>,
     _server: Arc<Background>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// An Event has come.
-    came: Condvar,
-}
-
-#[derive(Debug, Default)]
 struct State {
-    /// By namespace and name.
-    pods: BTreeMap<(String, String), Value>,
+    /// By their paths.
+    pods: BTreeMap<String, Value>,
     /// As they were to be created.
     events: Vec<Value>,
 }
@@ -41,16 +35,16 @@ impl Api {
     pub(super) fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("listen for the agent")?;
         let address = listener.local_addr().context("the address of a listener")?;
-        let shared = Arc::new(Shared::default());
-        let served = Arc::clone(&shared);
+        let state = Arc::<Mutex<State>>::default();
+        let served = Arc::clone(&state);
         let server = http::serve(listener, move |method, uri, body| {
-            let (status, answer) = served.answer(method, uri.path(), body);
+            let (status, answer) = lock(&served).answer(method, uri.path(), body);
             let kind = ("content-type", "application/json");
             (status, [kind], answer.to_string())
         })?;
         Ok(Self {
             address,
-            shared,
+            state,
             _server: Arc::new(server),
         })
     }
@@ -59,98 +53,78 @@ impl Api {
     pub(super) fn kubeconfig(&self) -> Result<Value> {
         // A client of TLS wants one, though none is spoken here.
         let ca = rcgen::generate_simple_self_signed(Vec::new()).context("make a certificate")?;
-        let cluster = json!({
-            "server": format!("http://{}", self.address),
-            "certificate-authority-data": STANDARD.encode(ca.cert.pem()),
-        });
-        Ok(json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "mock",
-            "clusters": [{"name": "mock", "cluster": cluster}],
-            "contexts": [{"name": "mock", "context": {"cluster": "mock", "user": "agent"}}],
-            "users": [{"name": "agent", "user": {}}],
-        }))
+        let url = format!("http://{}", self.address);
+        Ok(kubeconfig(&url, &ca.cert.pem(), &json!({})))
     }
 
     /// Serves a pod from now on.
     pub(super) fn put(&self, namespace: &str, name: &str, pod: Value) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.shared.state().pods.insert(key, pod);
+        lock(&self.state).pods.insert(path(namespace, name), pod);
     }
 
     /// Serves it no more.
     pub(super) fn remove(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        self.shared.state().pods.remove(&key);
+        lock(&self.state).pods.remove(&path(namespace, name));
     }
 
     /// The Events about the kill of an incident, once there are so many.
     pub(super) fn events(&self, incident: &str, count: usize) -> Result<Vec<Value>> {
-        let ours = |state: &State| -> Vec<Value> {
-            let about = |event: &&Value| {
-                let id = event.pointer("/metadata/annotations/oom-bonker.dev~1incident");
-                id == Some(&json!(incident)) && event.get("action") == Some(&json!("Kill"))
-            };
+        let about = |event: &&Value| {
+            let id = event.pointer("/metadata/annotations/oom-bonker.dev~1incident");
+            id == Some(&json!(incident)) && event.get("action") == Some(&json!("Kill"))
+        };
+        let ours = || -> Vec<Value> {
+            let state = lock(&self.state);
             state.events.iter().filter(about).cloned().collect()
         };
-        let state = self.shared.state();
-        let waited = self
-            .shared
-            .came
-            .wait_timeout_while(state, HANG, |state| ours(state).len() < count);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let found = ours(&state);
-        if found.len() < count {
-            bail!("{count} Events about {incident}: not within {HANG:?}: {found:?}");
-        }
-        Ok(found)
+        wait::until(&format!("{count} Events about {incident}"), HANG, || {
+            Some(ours()).filter(|found| found.len() >= count)
+        })
+        .with_context(|| format!("so far {:?}", ours()))
     }
 
     /// Every Event's reason and message.
     pub(super) fn notes(&self) -> Vec<Value> {
         let note = |event: &Value| json!([event.get("reason"), event.get("message")]);
-        self.shared.state().events.iter().map(note).collect()
+        lock(&self.state).events.iter().map(note).collect()
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {
-        let segments: Vec<&str> = path.split('/').skip(1).collect();
-        match (method.as_str(), segments.as_slice()) {
-            ("POST", ["api", "v1", "namespaces", _, "events"]) => {
+impl State {
+    fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (StatusCode, Value) {
+        match (method.as_str(), path) {
+            ("POST", path) if path.starts_with(NAMESPACES) && path.ends_with("/events") => {
                 let event: Value = serde_json::from_slice(body).unwrap_or_default();
-                self.state().events.push(event.clone());
-                self.came.notify_all();
+                self.events.push(event.clone());
                 (StatusCode::CREATED, event)
             }
             ("PATCH", _) => (StatusCode::OK, json!({})),
-            ("GET", ["api", "v1", "pods"]) => {
-                let items: Vec<Value> = self.state().pods.values().cloned().collect();
+            ("GET", "/api/v1/pods") => {
+                let items: Vec<&Value> = self.pods.values().collect();
                 let list =
                     json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items});
                 (StatusCode::OK, list)
             }
-            ("GET", ["api", "v1", "namespaces", namespace, "pods", name]) => {
-                let key = ((*namespace).to_owned(), (*name).to_owned());
-                match self.state().pods.get(&key) {
-                    Some(pod) => (StatusCode::OK, pod.clone()),
-                    None => not_found(),
-                }
+            ("GET", path) if self.pods.contains_key(path) => {
+                (StatusCode::OK, json!(self.pods.get(path)))
             }
-            _ => not_found(),
+            _ => {
+                let status = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                    "reason": "NotFound", "message": "there is no such thing",
+                });
+                (StatusCode::NOT_FOUND, status)
+            }
         }
     }
 }
 
-fn not_found() -> (StatusCode, Value) {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
-        "message": "there is no such thing",
-    });
-    (StatusCode::NOT_FOUND, status)
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn path(namespace: &str, name: &str) -> String {
+    format!("{NAMESPACES}{namespace}/pods/{name}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! A container that runs, and its processes.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -10,9 +9,7 @@ use serde_json::{Value, json};
 use super::manifest::{ALLOCATABLE, NAMESPACE};
 use crate::expect::between;
 use crate::guest::pods::Group;
-use crate::guest::process::{Facts, LINES};
-use crate::output::Output;
-use crate::wait::HANG;
+use crate::guest::process::{Facts, Hog};
 
 /// A container that was started.
 #[derive(Debug)]
@@ -24,13 +21,6 @@ pub(super) struct Container {
     pub(super) name: String,
     pub(super) pod: String,
     pub(super) control: PathBuf,
-}
-
-/// The two ends of a process that waits at its gate.
-#[derive(Debug)]
-pub(super) struct Hog {
-    stdin: File,
-    output: Output,
 }
 
 // === impl Container ===
@@ -54,12 +44,8 @@ impl Container {
 
     /// Waits until hog number `n` is at its gate.
     pub(super) fn hog(&self, n: u32) -> Result<Hog> {
-        let mut hog = Hog {
-            stdin: self.open_control(&format!("{n}.in"))?,
-            output: Output::with_room("hog", self.open_control(&format!("{n}.out"))?, LINES),
-        };
-        hog.wait_for_line("ready")?;
-        Ok(hog)
+        let open = |end: &str| self.open_control(&format!("{n}.{end}"));
+        Hog::wait_at_gate(open("in")?, open("out")?)
     }
 
     /// The other end of what is `/ctl/name` in the container.
@@ -132,17 +118,4 @@ pub(super) fn named(mut facts: Facts, container: &Value, pod: &str) -> Result<Fa
     );
     facts.in_container = false;
     Ok(facts)
-}
-
-// === impl Hog ===
-
-impl Hog {
-    pub(super) fn open_gate(&mut self) -> Result<()> {
-        self.stdin.write_all(b"\n").context("open a hog's gate")
-    }
-
-    pub(super) fn wait_for_line(&mut self, start: &str) -> Result<()> {
-        self.output
-            .find(start, HANG, |line| line.starts_with(start).then_some(()))
-    }
 }

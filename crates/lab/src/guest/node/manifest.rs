@@ -77,6 +77,10 @@ impl<'a> ContainerPlan<'a> {
         Self { kind, ..self }
     }
 
+    pub(super) fn script(self, script: &'a str) -> Self {
+        Self { script, ..self }
+    }
+
     pub(super) fn single(self) -> Self {
         Self {
             single: true,

@@ -120,8 +120,7 @@ impl Stage {
             let span = (from, Moment::now()?);
             let id = incident.get("id").cloned().unwrap_or_default();
             let report = self.kmsg.report(one.kill.victims.len())?;
-            let mut expected =
-                expected_incident(&self.boot, &one.kill, &report.into(), span, cgroups)?;
+            let mut expected = expected_incident(&self.boot, &one.kill, &report, span, cgroups)?;
             let fields = expected.as_object_mut().context("an incident")?;
             for (field, value) in &one.fields {
                 fields.insert((*field).to_owned(), value.clone());

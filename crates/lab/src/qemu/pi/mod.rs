@@ -1,7 +1,6 @@
 //! An emulated Raspberry Pi that runs bonker-gpio, reachable over its network, its pin watched
 //! from outside.
 
-mod modules;
 mod parts;
 mod pulses;
 
@@ -10,7 +9,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, PipeWriter, Read, Write as _, pipe};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use super::cpio;
 use crate::output::Output;
 use crate::port;
+use crate::wait;
 pub use parts::PiParts;
 use pulses::{Event, Meter};
 pub use pulses::{Pulse, Run, runs};
@@ -50,7 +50,7 @@ pub struct Pi {
     _child: Guard,
     /// Its serial line: what bonker-gpio prints and logs, among others.
     pub serial: Output,
-    watch: Arc<Watch>,
+    watch: Arc<Mutex<Watch>>,
     port: u16,
     /// Where its initrd lies.
     _dir: tempfile::TempDir,
@@ -59,12 +59,6 @@ pub struct Pi {
 /// What was read of the trace.
 #[derive(Debug, Default)]
 struct Watch {
-    seen: Mutex<Seen>,
-    more: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Seen {
     meter: Meter,
     pulses: Vec<Pulse>,
     /// The last edge, or the start of a wait for rest, by the board's clock.
@@ -139,10 +133,10 @@ impl Pi {
             .stderr(Stdio::piped());
         let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let trace = child.stderr.take().context("a piped standard error")?;
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::<Mutex<Watch>>::default();
         let watching = Arc::clone(&watch);
         let (serial, to_serial) = pipe().context("make a pipe for a serial line")?;
-        thread::spawn(move || watching.read(trace, to_serial));
+        thread::spawn(move || read(&watching, trace, to_serial));
         let mut pi = Self {
             _child: child,
             serial: Output::new("the Pi", serial),
@@ -160,7 +154,7 @@ impl Pi {
                 let lines: Vec<&str> = pi.serial.so_far().collect();
                 bail!("bonker-gpio does not start:\n{}", lines.join("\n"))
             }
-            Err(error) => Err(error.context(pi.watch.errors())),
+            Err(error) => Err(error.context(lock(&pi.watch).errors())),
         }
     }
 
@@ -171,88 +165,81 @@ impl Pi {
 
     /// The pulses on GPIO 18 so far.
     pub fn pulses(&self) -> Vec<Pulse> {
-        self.watch.lock().pulses.clone()
+        lock(&self.watch).pulses.clone()
     }
 
     /// Whether GPIO 18 is high.
     pub fn is_high(&self) -> bool {
-        self.watch.lock().meter.is_high()
+        lock(&self.watch).meter.is_high()
     }
 
     /// Waits until nothing was done to GPIO 18 for `length` by the board's clock.
     pub fn wait_for_rest(&self, length: Duration) -> Result<()> {
-        let mut seen = self.watch.lock();
-        seen.rests_since = seen.meter.now();
-        let moves = |seen: &mut Seen| seen.meter.now().saturating_sub(seen.rests_since) < length;
-        let (seen, waited) = self
-            .watch
-            .more
-            .wait_timeout_while(seen, HANG, moves)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            bail!(
-                "no rest of {length:?} within {HANG:?}: by the Pi's clock it is {:?}, and the \
-                 last edge was at {:?}",
-                seen.meter.now(),
-                seen.rests_since
-            );
+        let mut watch = lock(&self.watch);
+        watch.rests_since = watch.meter.now();
+        drop(watch);
+        wait::until(&format!("a rest of {length:?}"), HANG, || {
+            let watch = lock(&self.watch);
+            let rests = watch.meter.now().saturating_sub(watch.rests_since);
+            (rests >= length).then_some(())
+        })
+        .with_context(|| {
+            let watch = lock(&self.watch);
+            let (now, edge) = (watch.meter.now(), watch.rests_since);
+            format!("by the Pi's clock it is {now:?}, and the last edge was at {edge:?}")
+        })
+    }
+}
+
+fn lock(watch: &Mutex<Watch>) -> MutexGuard<'_, Watch> {
+    watch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the trace to its end. QEMU waits for this reader alone.
+///
+/// The serial line is passed on from here, so that the pulses before a line of it are
+/// known before the line is.
+fn read(watch: &Mutex<Watch>, trace: impl Read, mut serial: PipeWriter) {
+    let mut reader = BufReader::new(trace);
+    let mut line = Vec::new();
+    while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
+        let text = String::from_utf8_lossy(&line);
+        match pulses::parse_event(&text, PIN) {
+            Some(Event::Serial(byte)) => {
+                // Fails once the reader has ended.
+                let _ = serial.write_all(&[byte]);
+            }
+            Some(event) => lock(watch).record(event),
+            None if pulses::is_trace(&text) => {}
+            None => lock(watch).keep_error(&text),
         }
-        Ok(())
+        line.clear();
     }
 }
 
 // === impl Watch ===
 
 impl Watch {
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the trace to its end. QEMU waits for this reader alone.
-    ///
-    /// The serial line is passed on from here, so that the pulses before a line of it are
-    /// known before the line is.
-    fn read(&self, trace: impl Read, mut serial: PipeWriter) {
-        let mut reader = BufReader::new(trace);
-        let mut line = Vec::new();
-        while matches!(reader.read_until(b'\n', &mut line), Ok(n) if n > 0) {
-            self.record(&String::from_utf8_lossy(&line), &mut serial);
-            line.clear();
+    fn record(&mut self, event: Event) {
+        if let Event::Edge { .. } = event {
+            self.rests_since = self.meter.now();
+        }
+        if let Some(pulse) = self.meter.feed(event)
+            && self.pulses.len() < MAX_PULSES
+        {
+            self.pulses.push(pulse);
         }
     }
 
-    fn record(&self, line: &str, serial: &mut PipeWriter) {
-        match pulses::parse_event(line, PIN) {
-            Some(Event::Serial(byte)) => {
-                // Fails once the reader has ended.
-                let _ = serial.write_all(&[byte]);
-            }
-            Some(event) => {
-                let mut seen = self.lock();
-                if let Event::Edge { .. } = event {
-                    seen.rests_since = seen.meter.now();
-                }
-                if let Some(pulse) = seen.meter.feed(event)
-                    && seen.pulses.len() < MAX_PULSES
-                {
-                    seen.pulses.push(pulse);
-                }
-                self.more.notify_all();
-            }
-            None if pulses::is_trace(line) => {}
-            None => {
-                let mut seen = self.lock();
-                if seen.errors.len() == SHOWN {
-                    seen.errors.pop_front();
-                }
-                seen.errors.push_back(line.trim_end().to_owned());
-            }
+    fn keep_error(&mut self, line: &str) {
+        if self.errors.len() == SHOWN {
+            self.errors.pop_front();
         }
+        self.errors.push_back(line.trim_end().to_owned());
     }
 
     fn errors(&self) -> String {
-        let seen = self.lock();
-        let lines: Vec<&str> = seen.errors.iter().map(String::as_str).collect();
+        let lines: Vec<&str> = self.errors.iter().map(String::as_str).collect();
         format!("QEMU's errors: {}", lines.join("\n"))
     }
 }
@@ -262,7 +249,7 @@ fn archive(files: &parts::Files, bonker: &Path) -> Result<Vec<u8>> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
     let mut archive = cpio::Archive::default();
     for dir in ["bin", "dev", "modules", "proc", "sys", "tmp"] {
-        archive.directory(dir);
+        archive.directory(dir)?;
     }
     archive.program("init", INIT)?;
     archive.program("bin/busybox", &read(&files.busybox)?)?;
@@ -272,5 +259,5 @@ fn archive(files: &parts::Files, bonker: &Path) -> Result<Vec<u8>> {
         let name = format!("modules/{}", name.to_string_lossy());
         archive.program(&name, &read(module)?)?;
     }
-    Ok(archive.finish())
+    archive.finish()
 }

@@ -1,6 +1,5 @@
 //! What an emulated Raspberry Pi boots: Debian's kernel, its device tree and modules, a busybox.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,6 @@ use xtask::debian::Debian;
 use xtask::process::capture;
 use xtask::terminal;
 
-use super::modules;
 use crate::image::find_busybox;
 use crate::qemu::kernels::image;
 use crate::qemu::suites::Suites;
@@ -41,7 +39,8 @@ pub(super) struct Files {
 impl PiParts {
     /// Installs QEMU, and downloads what is booted where it is not there yet.
     pub fn prepare(cache: &Cache, debian: Debian) -> Result<Self> {
-        debian.install("the tier pi", &["qemu-system-arm", "device-tree-compiler"])?;
+        let tools = ["qemu-system-arm", "device-tree-compiler", "kmod"];
+        debian.install("the tier pi", &tools)?;
         let dir = cache.entry("debian-pi-2", |dir| {
             terminal::step(
                 "downloading Debian's kernels for the Raspberry Pi (about a minute, once)",
@@ -58,7 +57,10 @@ impl PiParts {
 
     pub(super) fn files_of(&self, board: Board) -> Result<Files> {
         let dir = self.dir.join(board.name());
-        let mut modules: Vec<PathBuf> = files(&dir.join("modules"))?;
+        let list = || format!("list the modules in {}", dir.display());
+        let modules = fs::read_dir(dir.join("modules")).with_context(list)?;
+        let modules = modules.map(|entry| Ok(entry.with_context(list)?.path()));
+        let mut modules = modules.collect::<Result<Vec<_>>>()?;
         modules.sort();
         Ok(Files {
             kernel: dir.join("kernel"),
@@ -95,21 +97,48 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
     }
     copy(find_busybox(&root)?, "busybox")?;
     fs::create_dir(to.join("modules")).context("make a directory for modules")?;
-    let modules = modules_of(&root.join("lib/modules").join(release))?;
-    let needs: BTreeMap<String, Vec<String>> = modules
-        .iter()
-        .map(|(name, path)| {
-            let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            let depends = modules::depends(&bytes)
-                .with_context(|| format!("the dependencies of {}", path.display()))?;
-            Ok((name.clone(), depends))
-        })
-        .collect::<Result<_>>()?;
-    for (at, name) in modules::in_order(&MODULES, &needs).into_iter().enumerate() {
-        let from = modules.get(name).context("a module that was found")?;
-        copy(from.clone(), &format!("modules/{at:02}-{name}.ko"))?;
+    for (at, from) in modules(&root, release)?.into_iter().enumerate() {
+        let name = from.file_name().context("a module's name")?;
+        let name = format!("modules/{at:02}-{}", name.to_string_lossy());
+        copy(from, &name)?;
     }
     Ok(())
+}
+
+/// [`MODULES`] and what they need, each after those that it depends on itself.
+fn modules(root: &Path, release: &str) -> Result<Vec<PathBuf>> {
+    capture(
+        Command::new("depmod")
+            .arg("--basedir")
+            .arg(root)
+            .arg(release),
+    )?;
+    let mut order = Vec::new();
+    for module in MODULES {
+        // Of the package alone, without this host's settings.
+        let mut modprobe = Command::new("modprobe");
+        modprobe
+            .args([
+                "--config=/dev/null",
+                "--show-depends",
+                "--set-version",
+                release,
+            ])
+            .arg("--dirname")
+            .arg(root);
+        let needed = capture(modprobe.arg(module))?;
+        // What is built into the kernel is `builtin` with its name.
+        for path in needed
+            .lines()
+            .filter_map(|line| line.strip_prefix("insmod "))
+        {
+            let path = PathBuf::from(path.trim_end());
+            if !order.contains(&path) {
+                order.push(path);
+            }
+        }
+    }
+    Ok(order)
 }
 
 /// Has Debian's arm64 kernel read the system timer, as the Pi 1's kernel does: QEMU traces that
@@ -131,30 +160,4 @@ fn set_system_timer(device_tree: &Path) -> Result<()> {
         capture(put.args([TIMER, property]).args(value.split(' ')))?;
     }
     Ok(())
-}
-
-/// Every module below `dir`, by name.
-fn modules_of(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![dir.join("kernel")];
-    while let Some(dir) = open.pop() {
-        for path in files(&dir)? {
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "ko")
-                && let Some(stem) = path.file_stem()
-            {
-                found.insert(modules::name(&stem.to_string_lossy()), path);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn files(dir: &Path) -> Result<Vec<PathBuf>> {
-    let list = || format!("list {}", dir.display());
-    let entries = fs::read_dir(dir).with_context(list)?;
-    entries
-        .map(|entry| Ok(entry.with_context(list)?.path()))
-        .collect()
 }

@@ -1,10 +1,9 @@
 //! The cases: each has the kernel kill in another way.
 
-mod first_process;
 mod limits;
 mod outside;
 mod plans;
-mod processes;
+mod pods;
 
 use anyhow::Result;
 use serde_json::Value;
@@ -37,14 +36,9 @@ pub const NAMES: [&str; 19] = [
 /// Runs one case: `{"expected": …, "reported": …}`.
 pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
     match name {
-        "executed_process" => processes::executed_process(stage),
-        "child_alone" => processes::child(stage, true),
-        "child_with_its_group" => processes::child(stage, false),
-        "many_processes" => processes::many_processes(stage),
         "limit_lowered_below_usage" => limits::limit_lowered_below_usage(stage),
-        "swap_is_full_too" => limits::swap_is_full_too(stage),
         "sandbox_of_another_runtime" => outside::sandbox_of_another_runtime(stage),
         "node_full_by_a_host_process" => outside::node_full_by_a_host_process(stage),
-        _ => first_process::run(name, stage),
+        _ => pods::run(name, stage),
     }
 }

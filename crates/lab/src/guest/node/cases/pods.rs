@@ -1,24 +1,29 @@
-//! A container's first process eats: whose setting that is, depends on the pod.
+//! A container of one pod eats: whose setting that is, and who dies, depends on the pod.
+
+use std::process::Command;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use xtask::process::capture;
 
-use super::plans::{DIED, EATS, IDLES, LIMIT};
+use super::plans::{CHILD_DIED, DIED, EATS, IDLES, LIMIT};
 use crate::expect::anything;
 use crate::guest::kill::ExpectedKill;
-use crate::guest::node::container::{Container, Hog};
 use crate::guest::node::event::ExpectedEvent;
-use crate::guest::node::kubelet::Pod;
+use crate::guest::node::host::ctr;
 use crate::guest::node::manifest::{ALLOCATABLE, ContainerPlan, Driver, Kind, PodPlan, hog};
 use crate::guest::node::stage::{ExpectedReport, Stage};
 use crate::guest::pods::MIB;
-use crate::guest::process::Facts;
 
 /// Puts so many MiB into the pod's volume.
 const FILLS_28: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=28";
 const FILLS_60: &str = "exec dd if=/dev/zero of=/cache/file bs=1M count=60";
 
-/// The cases in which a container's first process eats.
+/// As a web server's or a database's container: 300 processes beside the first one.
+const MANY: &str = "for i in $(seq 300); do sleep 1000 & done;";
+
+/// The cases of one pod.
 pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
     let eats = hog(0, EATS);
     let hungry = |name, limit| ContainerPlan::new(name, limit, &eats);
@@ -99,11 +104,72 @@ pub(super) fn run(name: &str, stage: &mut Stage) -> Result<Value> {
             ..case
         }
         .play(stage, &[hungry("main", None)]),
+        _ => run_others(name, stage),
+    }
+}
+
+/// Those in which others than the first process die, too, or swap is full.
+fn run_others(name: &str, stage: &mut Stage) -> Result<Value> {
+    let (eats, parent) = (hog(0, EATS), hog(0, "--mib 4096 --child --hold"));
+    let main = ContainerPlan::new("main", Some(LIMIT), &eats);
+    let case = Case::MAIN;
+    match name {
+        // By `kubectl exec`.
+        "executed_process" => Case {
+            eater: Eater::Executed,
+            ..case.of_a_child()
+        }
+        .play(stage, &[main.script(IDLES).single()]),
+        "child_alone" => case
+            .of_a_child()
+            .play(stage, &[main.script(&parent).single()]),
+        "child_with_its_group" => Case {
+            eater: Eater::Child,
+            ..case.at_the_pods()
+        }
+        .play(stage, &[main.script(&parent)]),
+        // All are killed together.
+        "many_processes" => {
+            let script = format!("{MANY} {eats}");
+            Case {
+                limit: 2 * LIMIT,
+                event: ExpectedEvent {
+                    first: &["main", "96 MiB"],
+                    contains: &["300 more"],
+                    next: "raise main's resources.limits.memory above 96 MiB",
+                    ..case.event
+                },
+                ..case.at_the_pods()
+            }
+            .play(
+                stage,
+                &[ContainerPlan::new("main", Some(2 * LIMIT), &script)],
+            )
+        }
+        // A container may swap, and fills that, too.
+        "swap_is_full_too" => {
+            let _swap = Swap::turn_on()?;
+            Case {
+                event: ExpectedEvent {
+                    contains: &["Swap was full, too"],
+                    chars: 500,
+                    ..case.event
+                },
+                ..case.at_the_pods()
+            }
+            .play(
+                stage,
+                &[ContainerPlan {
+                    swap: 16 * MIB,
+                    ..main
+                }],
+            )
+        }
         _ => bail!("no case is called {name}"),
     }
 }
 
-/// One pod, of which a container's first process eats until it is killed.
+/// One pod, of which a container eats until the kernel kills.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     /// The container's name. Those before it are started first, and init containers run to their end.
@@ -114,7 +180,17 @@ struct Case<'a> {
     scope: &'static str,
     limit: u64,
     booked: Booked,
+    eater: Eater,
+    outcome: &'static str,
     event: ExpectedEvent<'a>,
+}
+
+/// Which of a container's processes eats.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Eater {
+    First,
+    Child,
+    Executed,
 }
 
 /// Whose counter the kernel found full.
@@ -125,12 +201,8 @@ enum Booked {
     Cgroup(&'static str),
 }
 
-/// A container whose first process is a hog at its gate.
-pub(super) struct Hungry {
-    pub(super) container: Container,
-    pub(super) hog: Hog,
-    pub(super) victims: Vec<Facts>,
-}
+/// A file on the disk to swap to, until this is dropped.
+struct Swap;
 
 // === impl Case ===
 
@@ -144,6 +216,8 @@ impl<'a> Case<'a> {
         scope: "container",
         limit: LIMIT,
         booked: Booked::Container,
+        eater: Eater::First,
+        outcome: "container-died",
         event: DIED,
     };
 
@@ -151,6 +225,16 @@ impl<'a> Case<'a> {
         Self {
             booked: Booked::Pod,
             ..self
+        }
+    }
+
+    /// Another process than the first one eats, and dies alone.
+    fn of_a_child(self) -> Self {
+        Self {
+            eater: Eater::Child,
+            outcome: "child-died",
+            event: CHILD_DIED,
+            ..self.at_the_pods()
         }
     }
 
@@ -199,16 +283,31 @@ impl<'a> Case<'a> {
                 stage.kubelet.start_container(&pod, container.name)?;
             }
         }
-        let mut hungry = Hungry::start(stage, &pod, self.hungry)?;
-        let cgroup = match self.booked {
-            Booked::Container => hungry.container.group.path.clone(),
-            Booked::Pod => pod.group.path.clone(),
-            Booked::Cgroup(path) => path.to_owned(),
+        let container = stage.kubelet.start_container(&pod, self.hungry)?;
+        let executed = (self.eater == Eater::Executed).then(|| execute(&container.id));
+        let mut hog = container.hog(u32::from(executed.is_some()))?;
+        let eater = match self.eater {
+            Eater::First => container.pid,
+            Eater::Child | Eater::Executed => container.other_pid()?,
         };
-        let container = &hungry.container;
+        let plan = containers.iter().find(|plan| plan.name == self.hungry);
+        let plan = plan.context("a container that eats")?;
+        let victims = if plan.single {
+            vec![eater]
+        } else {
+            container.pids()?
+        };
+        let victims = victims.into_iter().map(|pid| container.facts_of(pid));
+        let victims = victims.collect::<Result<Vec<_>>>()?;
+        let cgroup = match self.booked {
+            Booked::Container => &container.group.path,
+            Booked::Pod => &pod.group.path,
+            Booked::Cgroup(path) => path,
+        };
+        let own = plan.limit.unwrap_or_default();
         let fields = match (self.booked, self.scope) {
             (Booked::Pod, "container") => {
-                vec![container.setting(LIMIT), container.holder(MIB, Some(LIMIT))]
+                vec![container.setting(own), container.holder(MIB, plan.limit)]
             }
             (Booked::Pod, _) => vec![container.holder(MIB, self.pod_limit)],
             // Other pods hold something, too.
@@ -220,14 +319,15 @@ impl<'a> Case<'a> {
                 // Of what many share any process may want the page that is too much.
                 trigger: match self.booked {
                     Booked::Cgroup(_) => None,
-                    Booked::Container | Booked::Pod => Some(container.pid),
+                    Booked::Container | Booked::Pod => Some(eater),
                 },
-                ..ExpectedKill::at_limit((self.scope, self.limit, &cgroup), &hungry.victims)
+                outcome: self.outcome,
+                ..ExpectedKill::at_limit((self.scope, self.limit, cgroup), &victims)
             },
             fields,
             events: vec![pod.event(self.event)],
         };
-        let mut outcome = stage.play(&expected, || hungry.hog.open_gate())?;
+        let mut outcome = stage.play(&expected, || hog.open_gate())?;
         if let Booked::Cgroup(_) = self.booked {
             // The others have less.
             let holders = outcome.pointer("/reported/incident/holders").cloned();
@@ -236,26 +336,48 @@ impl<'a> Case<'a> {
                 .unwrap_or_default();
             holders.splice(
                 ..holders.len().min(1),
-                [pod.holder(container, self.limit / 2)],
+                [pod.holder(&container, self.limit / 2)],
             );
             let expected = outcome.pointer_mut("/expected/incident/holders");
             *expected.context("what is expected")? = holders.into();
         }
+        // It ends as its process does.
+        drop(executed.map(JoinHandle::join));
         stage.kubelet.remove(&pod)?;
         Ok(outcome)
     }
 }
 
-// === impl Hungry ===
+/// Has a second hog eat in a container, as `kubectl exec` would.
+fn execute(id: &str) -> JoinHandle<Result<String>> {
+    let (id, script) = (id.to_owned(), hog(1, EATS));
+    thread::spawn(move || {
+        let exec = ["tasks", "exec", "--exec-id", "exec", &id];
+        ctr(&[&exec[..], &["/bin/sh", "-c", &script]].concat())
+    })
+}
 
-impl Hungry {
-    pub(super) fn start(stage: &mut Stage, pod: &Pod<'_>, name: &str) -> Result<Self> {
-        let container = stage.kubelet.start_container(pod, name)?;
-        let hog = container.hog(0)?;
-        Ok(Self {
-            victims: vec![container.facts()?],
-            container,
-            hog,
-        })
+// === impl Swap ===
+
+impl Swap {
+    const AT: &str = "/var/swap";
+
+    fn turn_on() -> Result<Self> {
+        let to = format!("of={}", Self::AT);
+        busybox(&["dd", "if=/dev/zero", "bs=1M", "count=64", &to])?;
+        busybox(&["mkswap", Self::AT])?;
+        busybox(&["swapon", Self::AT])?;
+        Ok(Self)
     }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        // A later case that finds it on fails.
+        let _ = busybox(&["swapoff", Self::AT]);
+    }
+}
+
+fn busybox(args: &[&str]) -> Result<()> {
+    capture(Command::new("/usr/bin/busybox").args(args)).map(drop)
 }
