@@ -111,6 +111,27 @@ impl Incident {
         }
     }
 
+    /// The value of a field that should be known. One that is missing has its reason noted, and one that is found
+    /// loses the reason that it had.
+    pub(crate) fn record<T>(&mut self, field: &str, found: Result<T, &str>) -> Option<T> {
+        self.clear_reason(field);
+        found.map_err(|reason| self.note(field, reason)).ok()
+    }
+
+    /// Notes why a field is missing, or known only in part, in place of an earlier reason.
+    pub(crate) fn note(&mut self, field: &str, reason: &str) {
+        self.clear_reason(field);
+        self.degraded.push(format!("{field}: {reason}"));
+    }
+
+    fn clear_reason(&mut self, field: &str) {
+        let is_of_field = |entry: &String| {
+            let rest = entry.strip_prefix(field);
+            rest.is_some_and(|rest| rest.starts_with(": "))
+        };
+        self.degraded.retain(|entry| !is_of_field(entry));
+    }
+
     /// The limit to change, in bytes.
     pub(crate) fn setting_bytes(&self) -> Option<u64> {
         let setting = self.setting.as_ref();
