@@ -287,10 +287,10 @@ impl Enricher {
         if self.has_waited(stamp_ns) {
             return None;
         }
-        let of_setting = incident.setting.as_ref();
-        let of_setting = of_setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
-        let of_limit = incident.limit_cgroup.as_deref();
-        let of_limit = of_limit.map(|path| (path, incident.limit_bytes));
+        let setting = incident.setting.as_ref();
+        let of_setting = setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
+        let limit_cgroup = incident.limit_cgroup.as_deref();
+        let of_limit = limit_cgroup.map(|path| (path, incident.limit_bytes));
         let victims = memory.last().and_then(|memory| memory.cgroup.as_deref());
         let above = successors(victims, |path| {
             let (parent, _) = path.rsplit_once('/')?;
