@@ -94,27 +94,21 @@ impl Sighting {
     /// `time`: the wall-clock time of the sighting.
     pub(crate) fn into_incident(self, host: &Host, node: &NodeRoot, time: Timestamp) -> Incident {
         let below = node.path_on_node(&self.cgroup);
-        let scope = below.map_or(Scope::Ancestor, |path| classify_scope(path, None));
-        let mut degraded = Vec::new();
-        if self.trigger.is_none() {
-            degraded.push("trigger: out_of_memory was not seen, only what it left".to_owned());
-        }
-        Incident {
-            scope,
+        // A victim's pid is none of these.
+        let id = format!("{}-{}-0", host.boot, self.stamp_ns);
+        let mut incident = Incident {
+            scope: below.map_or(Scope::Ancestor, |path| classify_scope(path, None)),
             limit_bytes: self.limit_bytes,
             limit_cgroup: Some(self.cgroup),
             limit_kind: Some(LimitKind::Memory),
             outcome: self.cause.into(),
-            trigger: self.trigger,
-            degraded,
             stamp_ns: self.stamp_ns,
-            ..Incident::new(
-                // A victim's pid is none of these.
-                format!("{}-{}-0", host.boot, self.stamp_ns),
-                time,
-                host.node.clone(),
-            )
-        }
+            ..Incident::new(id, time, host.node.clone())
+        };
+        let trigger = self.trigger;
+        let trigger = trigger.ok_or("out_of_memory was not seen, only what it left");
+        incident.trigger = incident.record("trigger", trigger);
+        incident
     }
 }
 

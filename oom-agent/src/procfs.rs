@@ -237,11 +237,10 @@ mod tests {
                     shmem: 8 << 10
                 }),
                 cgroup: Some("/a:b".to_owned()),
-                environment: None,
                 parent_pid: Some(7),
                 namespace_pid: Some(17),
                 namespace_level: Some(1),
-                start_boot_ns: None,
+                ..Process::default()
             }
         );
         killed.note_missing_fields();

@@ -1,6 +1,7 @@
 //! Makes an incident of a kill: adds the container, the pod, the limit and the memory.
 
 use std::iter::successors;
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -104,34 +105,29 @@ impl Enricher {
         let before = self.find_history(&incident, &memory, stamp_ns);
         let first = kill.victims.first().map_or(0, |killed| killed.marked_pid);
         let victim_count = kill.victim_count();
-        let mut degraded = Vec::new();
-        if kill.trigger.is_none() {
-            degraded.push("trigger: the mark's record was lost".to_owned());
-        }
-        let mut outcome = Outcome::Unknown;
-        let mut victims = Vec::with_capacity(kill.victims.len());
+        // The reasons of the limit are listed last.
+        let of_limit = take(&mut incident.degraded);
+        let trigger = kill.trigger.ok_or("the mark's record was lost");
+        let trigger = incident.record("trigger", trigger);
         for (n, killed) in kill.victims.into_iter().enumerate() {
-            let (victim, own_outcome, reasons) = enrich_victim(killed, &self.node);
+            let (victim, outcome, reasons) = enrich_victim(killed, &self.node);
             let reasons = reasons
                 .iter()
                 .map(|reason| format!("victims[{n}].{reason}"));
-            degraded.extend(reasons);
-            victims.push(victim);
-            outcome = outcome.min(own_outcome);
+            incident.degraded.extend(reasons);
+            incident.victims.push(victim);
+            incident.outcome = incident.outcome.min(outcome);
         }
-        degraded.append(&mut incident.degraded);
+        incident.degraded.extend(of_limit);
         Incident {
             version: VERSION,
             id: format!("{}-{stamp_ns}-{first}", self.host.boot),
             time: clock::wall_time(stamp_ns, clock::monotonic_ns(), Timestamp::now()),
             node: self.host.node.clone(),
-            outcome,
-            trigger: kill.trigger,
-            victims,
+            trigger,
             victim_count,
             memory,
             before,
-            degraded,
             stamp_ns,
             stamps: kill.stamps,
             ..incident
@@ -141,8 +137,10 @@ impl Enricher {
     /// Adds the memory breakdown and the largest holders.
     pub(crate) fn read_memory(&self, incident: &mut Incident) {
         if self.has_waited(incident.stamp_ns) {
-            let reason = "memory: the kill waited for the agent to be started again";
-            incident.degraded.push(reason.to_owned());
+            incident.note(
+                "memory",
+                "the kill waited for the agent to be started again",
+            );
         } else {
             let deadline = Instant::now() + SNAPSHOT;
             self.snapshots
@@ -155,11 +153,9 @@ impl Enricher {
         // As the kernel's own `totalpages`.
         let node = incident.memory.first();
         let sizes = node.and_then(|node| node.limit_bytes.zip(node.swap_limit_bytes));
-        incident.limit_bytes = sizes.map(|(memory, swap)| memory.saturating_add(swap));
-        if incident.limit_bytes.is_none() {
-            let reason = "limit_bytes: neither the kernel nor /proc/meminfo has it";
-            incident.degraded.push(reason.to_owned());
-        }
+        let sum = sizes.map(|(memory, swap)| memory.saturating_add(swap));
+        let sum = sum.ok_or("neither the kernel nor /proc/meminfo has it");
+        incident.limit_bytes = incident.record("limit_bytes", sum);
     }
 
     /// Finds the largest holders below a limit above the pods, or on the node.
@@ -184,8 +180,8 @@ impl Enricher {
             }
         }
         if !whole {
-            let reason = "holders: not all cgroups and processes were looked at in time";
-            incident.degraded.push(reason.to_owned());
+            let reason = "not all cgroups and processes were looked at in time";
+            incident.note("holders", reason);
         }
         let holders = incident::rank_holders(holders, incident.limit_bytes.unwrap_or(0));
         incident.holders = holders
@@ -291,10 +287,10 @@ impl Enricher {
         if self.has_waited(stamp_ns) {
             return None;
         }
-        let of_setting = incident.setting.as_ref();
-        let of_setting = of_setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
-        let of_limit = incident.limit_cgroup.as_deref();
-        let of_limit = of_limit.map(|path| (path, incident.limit_bytes));
+        let setting = incident.setting.as_ref();
+        let of_setting = setting.map(|it| (it.cgroup.as_str(), Some(it.limit_bytes)));
+        let limit_cgroup = incident.limit_cgroup.as_deref();
+        let of_limit = limit_cgroup.map(|path| (path, incident.limit_bytes));
         let victims = memory.last().and_then(|memory| memory.cgroup.as_deref());
         let above = successors(victims, |path| {
             let (parent, _) = path.rsplit_once('/')?;

@@ -118,12 +118,11 @@ impl Enricher {
         identity: &PathIdentity,
     ) -> Option<(Option<Container>, Option<Pod>)> {
         if let Some(id) = &identity.container_id {
-            let found = match self.names.get(id) {
-                Some(found) => found,
-                None => {
-                    let answer = self.runtimes.find_container(id, cri::CALL_TIMEOUT);
-                    answer.await.ok()?
-                }
+            let found = if let Some(found) = self.names.get(id) {
+                found
+            } else {
+                let answer = self.runtimes.find_container(id, cri::CALL_TIMEOUT);
+                answer.await.ok()?
             };
             return Some((Some(found.container), found.pod));
         }

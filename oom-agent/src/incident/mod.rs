@@ -111,6 +111,27 @@ impl Incident {
         }
     }
 
+    /// The value of a field that should be known. One that is missing has its reason noted, and one that is found
+    /// loses the reason that it had.
+    pub(crate) fn record<T>(&mut self, field: &str, found: Result<T, &str>) -> Option<T> {
+        self.clear_reason(field);
+        found.map_err(|reason| self.note(field, reason)).ok()
+    }
+
+    /// Notes why a field is missing, or known only in part, in place of an earlier reason.
+    pub(crate) fn note(&mut self, field: &str, reason: &str) {
+        self.clear_reason(field);
+        self.degraded.push(format!("{field}: {reason}"));
+    }
+
+    fn clear_reason(&mut self, field: &str) {
+        let is_of_field = |entry: &String| {
+            let rest = entry.strip_prefix(field);
+            rest.is_some_and(|rest| rest.starts_with(": "))
+        };
+        self.degraded.retain(|entry| !is_of_field(entry));
+    }
+
     /// The limit to change, in bytes.
     pub(crate) fn setting_bytes(&self) -> Option<u64> {
         let setting = self.setting.as_ref();
@@ -340,4 +361,67 @@ pub(crate) fn serialize_nanoseconds<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
     to.serialize_str(&PRINTER.timestamp_to_string(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn fields(value: &impl Serialize, prefix: &str) -> BTreeSet<String> {
+        let value = serde_json::to_value(value).unwrap();
+        let names = value.as_object().unwrap().keys();
+        names.map(|name| format!("{prefix}{name}")).collect()
+    }
+
+    #[test]
+    fn every_field_has_its_row_in_the_contract() {
+        let rows = include_str!("../../../docs/incident.md").lines();
+        let rows = rows.take_while(|line| !line.starts_with("## "));
+        let documented: BTreeSet<String> = rows
+            .filter_map(|row| row.strip_prefix("| `")?.split('`').next())
+            .map(str::to_owned)
+            .collect();
+        let of = |list: &str| -> BTreeSet<String> {
+            let all = documented.iter();
+            all.filter(|field| field.starts_with(list))
+                .cloned()
+                .collect()
+        };
+        let top: BTreeSet<String> = documented
+            .iter()
+            .filter(|field| !field.contains('.'))
+            .map(|field| field.trim_end_matches("[]").to_owned())
+            .collect();
+        assert_eq!(fields(&Incident::default(), ""), top);
+        let victim = fields(&Victim::default(), "victims[].");
+        assert_eq!(victim, of("victims[]."));
+        let holder = fields(&Holder::default(), "holders[].");
+        assert_eq!(holder, of("holders[]."));
+    }
+
+    #[test]
+    fn every_field_of_the_kernel_can_be_missing() {
+        let value = serde_json::to_value(oom_capture::Process::default()).unwrap();
+        let nulls = value.as_object().unwrap().iter();
+        let nulls = nulls.filter(|(_, value)| value.is_null());
+        let mut nulls: BTreeSet<&str> = nulls.map(|(name, _)| name.as_str()).collect();
+        // It is read only on request.
+        nulls.remove("environment");
+        let process = oom_capture::Process::default();
+        assert_eq!(process.missing_fields().collect::<BTreeSet<_>>(), nulls);
+    }
+
+    #[test]
+    fn a_field_that_is_found_loses_its_reason() {
+        let mut incident = Incident::default();
+        incident.note("limit_bytes", "unreadable");
+        incident.note("limit_bytes_of_another", "unreadable");
+        assert_eq!(incident.record::<u64>("limit_bytes", Err("gone")), None);
+        assert_eq!(incident.degraded.len(), 2);
+        assert_eq!(incident.degraded[1], "limit_bytes: gone");
+        assert_eq!(incident.record("limit_bytes", Ok(7)), Some(7));
+        assert_eq!(incident.degraded, ["limit_bytes_of_another: unreadable"]);
+    }
 }

@@ -44,29 +44,23 @@ pub(crate) fn limit_from_control(
             ..Incident::default()
         };
     }
-    let mut degraded = Vec::new();
-    if control.memcg.is_none() {
-        degraded.push("limit_cgroup: its name could not be read".to_owned());
-    }
-    if control.limit_pages.is_none() {
-        degraded.push("limit_bytes: not readable in this kernel".to_owned());
-    }
     let scope = control.memcg.as_deref();
-    let scope = scope.map_or(Scope::Unknown, |memcg| classify_scope(memcg, victim));
-    if victim.is_none() && control.memcg.is_some() {
-        degraded.push(
-            "scope: inferred from limit_cgroup alone: the victim's own is not known".to_owned(),
-        );
-    }
-    Incident {
-        scope,
-        limit_bytes: control.limit_pages.map(bytes),
-        limit_cgroup: control.memcg.clone(),
+    let mut incident = Incident {
+        scope: scope.map_or(Scope::Unknown, |memcg| classify_scope(memcg, victim)),
         limit_kind: Some(LimitKind::Memory),
         oom,
-        degraded,
         ..Incident::default()
+    };
+    let memcg = control.memcg.clone().ok_or("its name could not be read");
+    incident.limit_cgroup = incident.record("limit_cgroup", memcg);
+    let limit = control.limit_pages.map(bytes);
+    let limit = limit.ok_or("not readable in this kernel");
+    incident.limit_bytes = incident.record("limit_bytes", limit);
+    if victim.is_none() && control.memcg.is_some() {
+        let reason = "inferred from limit_cgroup alone: the victim's own is not known";
+        incident.note("scope", reason);
     }
+    incident
 }
 
 /// The limit that was hit, from the kernel's counters of the victim's cgroup and of each ancestor but
@@ -97,14 +91,16 @@ pub(crate) fn limit_from_counters(
             "which is not 0 there, while it stands at its limit",
         ),
         (0, None) if rose.iter().all(|rose| *rose == LimitHit::No) => {
-            return Incident {
+            let mut incident = Incident {
                 scope: Scope::Node,
-                degraded: vec![format!(
-                    "scope: read from oom of {EVENTS}, which has risen nowhere: the node's memory, or a \
-                     sysrq. {UNPROBED}"
-                )],
                 ..Incident::default()
             };
+            let how = "which has risen nowhere: the node's memory, or a sysrq. ";
+            incident.note(
+                "scope",
+                &format!("read from oom of {EVENTS}, {how}{UNPROBED}"),
+            );
+            return incident;
         }
         (0, None) => (None, ""),
     };
@@ -115,17 +111,13 @@ pub(crate) fn limit_from_counters(
     let bytes = levels
         .get(depth)
         .map(|level| level.max_pages.saturating_mul(page_size));
-    let mut degraded = vec![format!(
-        "scope: read from oom of {EVENTS}, {how}; {UNPROBED}"
-    )];
-    if bytes.is_none() {
-        degraded.push(format!("limit_bytes: {UNPROBED}"));
-    }
-    Incident {
-        limit_bytes: bytes,
-        degraded,
-        ..Incident::at_limit_of(cgroup, Some(path))
-    }
+    let mut incident = Incident::at_limit_of(cgroup, Some(path));
+    incident.note(
+        "scope",
+        &format!("read from oom of {EVENTS}, {how}; {UNPROBED}"),
+    );
+    incident.limit_bytes = incident.record("limit_bytes", bytes.ok_or(UNPROBED));
+    incident
 }
 
 /// The limit that was most likely hit: that of the nearest ancestor that was full when the victim was read.
@@ -137,21 +129,17 @@ pub(crate) fn infer_limit(path: Option<&str>, levels: &[Level], page_size: u64) 
     });
     let Some((cgroup, pages)) = found else {
         let reason = "out_of_memory cannot be probed here, and no ancestor stands at its limit";
-        return Incident {
-            degraded: ["scope", "limit_bytes"]
-                .map(|field| format!("{field}: {reason}"))
-                .to_vec(),
-            ..Incident::default()
-        };
+        let mut incident = Incident::default();
+        incident.note("scope", reason);
+        incident.note("limit_bytes", reason);
+        return incident;
     };
-    Incident {
-        limit_bytes: Some(pages.saturating_mul(page_size)),
-        degraded: vec![
-            "scope: inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here"
-                .to_owned(),
-        ],
-        ..Incident::at_limit_of(cgroup, path)
-    }
+    let mut incident = Incident::at_limit_of(cgroup, path);
+    incident.limit_bytes = Some(pages.saturating_mul(page_size));
+    let reason =
+        "inferred from the ancestor that stands at its limit; out_of_memory cannot be probed here";
+    incident.note("scope", reason);
+    incident
 }
 
 /// Notes that the limit of memory and swap together was hit. Cgroup v1 has both limits, and the arguments
@@ -181,12 +169,10 @@ pub(crate) fn detect_swap_limit(
     };
     if unknown {
         incident.scope = classify_scope(&cgroup, victim);
-        incident.degraded = vec![
-            "scope: inferred from memory.memsw.max_usage_in_bytes, which has come to its limit; out_of_memory cannot be probed here"
-                .to_owned(),
-        ];
+        let reason = "inferred from memory.memsw.max_usage_in_bytes, which has come to its limit; out_of_memory cannot be probed here";
+        incident.note("scope", reason);
     }
-    incident.limit_bytes = Some(counter.limit_bytes);
+    incident.limit_bytes = incident.record("limit_bytes", Ok(counter.limit_bytes));
     incident.limit_kind = Some(LimitKind::MemoryAndSwap);
     incident.limit_cgroup = Some(cgroup);
 }

@@ -204,7 +204,6 @@ pub(crate) fn incident() -> Incident {
                 name: some("hungry"),
                 uid: some(UID),
             }),
-            ..Victim::default()
         }],
         stamp_ns: 812_345_678_901,
         ..Incident::new(

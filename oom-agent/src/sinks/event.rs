@@ -234,37 +234,33 @@ impl<F: Fn(&str) -> Option<Names>> Writer<F> {
     }
 
     fn count_written(&self, job: &Job, written: Written) {
-        let _count = match written {
-            Written::Created => Some(self.events.created.inc()),
-            Written::Patched => Some(self.events.patched.inc()),
-            _ => None,
-        };
+        match written {
+            Written::Created => _ = self.events.created.inc(),
+            Written::Patched => _ = self.events.patched.inc(),
+            _ => {}
+        }
         let Job::Event(draft) = job else {
             tracing::debug!(outcome = ?written, "series of an event brought up to date");
             return;
         };
-        match written {
-            Written::HeldBack => {
-                self.counts.held_back.inc();
-            }
-            Written::Nothing => {
-                self.counts.skipped.inc();
-            }
-            _ => match draft.report.kills() {
-                Some(kill) => self
-                    .counts
-                    .count_delivered(kill.stamp_ns, clock::monotonic_ns()),
-                None => {
-                    self.counts.delivered.inc();
-                }
-            },
-        }
-        if matches!(written, Written::Nothing | Written::HeldBack) {
+        let unwritten = match written {
+            Written::HeldBack => Some(&self.counts.held_back),
+            Written::Nothing => Some(&self.counts.skipped),
+            _ => None,
+        };
+        if let Some(unwritten) = unwritten {
+            unwritten.inc();
             tracing::warn!(
                 incident = draft.report.id(),
                 "no Event: its pod's name could not be found out"
             );
             return;
+        }
+        if let Some(kill) = draft.report.kills() {
+            let now_ns = clock::monotonic_ns();
+            self.counts.count_delivered(kill.stamp_ns, now_ns);
+        } else {
+            self.counts.delivered.inc();
         }
         let since = |stamp_ns| clock::monotonic_ns().saturating_sub(stamp_ns);
         tracing::info!(

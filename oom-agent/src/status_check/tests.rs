@@ -56,7 +56,6 @@ pub(super) fn victim(name: &str, namespace_pid: u32) -> Victim {
         first_process: Some(namespace_pid == 1),
         container: Some(container(name)),
         pod: Some(pod()),
-        ..Victim::default()
     }
 }
 

@@ -127,8 +127,8 @@ impl Outputs {
         }
         let mut incident = report::status_incident(kill, Timestamp::now(), clock::monotonic_ns());
         if update == UpdateType::EventFailed {
-            let reason = "event: it could not be written; the log has the reason";
-            incident.degraded.push(reason.to_owned());
+            let reason = "it could not be written; the log has the reason";
+            incident.note("event", reason);
         }
         self.metrics
             .count_incident(&incident, clock::monotonic_ns());
