@@ -107,15 +107,9 @@ impl Health {
     }
 
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "metrics and health are served");
-        }
         let evicted = self.node.metrics.connections_evicted.clone();
         let answer = move |request| Arc::clone(&self).answer(request);
-        admin::serve(listener, answer, || {
-            evicted.inc();
-        })
-        .await;
+        admin::serve(listener, answer, evicted).await;
     }
 
     /// Lists the running containers, unless that was done just now.

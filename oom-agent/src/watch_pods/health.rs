@@ -46,15 +46,9 @@ impl CurrentFailure {
 
 impl Health {
     pub(super) async fn serve(self, listener: TcpListener) {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "metrics and health are served");
-        }
         let evicted = self.metrics.connections_evicted.clone();
         let answer = move |endpoint| std::future::ready(self.answer(endpoint));
-        admin::serve(listener, answer, || {
-            evicted.inc();
-        })
-        .await;
+        admin::serve(listener, answer, evicted).await;
     }
 
     fn answer(&self, endpoint: Endpoint) -> Answer {
