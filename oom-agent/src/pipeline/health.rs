@@ -131,9 +131,8 @@ impl Health {
                 let who =
                     |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
-                self.node
-                    .metrics
-                    .set_running(running, clock::monotonic_ns());
+                let kills = &self.node.metrics.kills;
+                kills.set_running(running, clock::monotonic_ns());
                 for found in found {
                     self.node.enricher.names.insert(found);
                 }
@@ -157,9 +156,11 @@ impl Health {
     async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
         let (metrics, watched) = (&self.node.metrics, &self.node.watched);
-        metrics.update_readings(|| self.node.meters.read());
-        metrics.set_usages(self.latest_usages());
-        metrics.set_forecasts(self.forecasts(), watched.recorder.refused());
+        metrics.external.update(|| self.node.meters.read());
+        metrics.watched.set_usages(self.latest_usages());
+        metrics
+            .watched
+            .set_forecasts(self.forecasts(), watched.recorder.refused());
         match metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,

@@ -305,7 +305,7 @@ impl Pipeline {
         let Node {
             metrics, meters, ..
         } = &*self.node;
-        metrics.update_readings(|| Readings {
+        metrics.external.update(|| Readings {
             kernel_kills,
             ..meters.read()
         });

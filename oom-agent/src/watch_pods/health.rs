@@ -61,7 +61,7 @@ impl Health {
                 .find_map(CurrentFailure::get)
                 .map_or(Answer::Yes, Answer::No),
             Endpoint::Metrics => {
-                self.metrics.update_readings(|| Readings {
+                self.metrics.external.update(|| Readings {
                     log_lines_dropped: self.log.dropped_lines() as u64,
                     ..Readings::default()
                 });
