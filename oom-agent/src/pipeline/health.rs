@@ -30,12 +30,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Counters of the capture and the log.
-#[derive(Clone)]
 pub(super) struct Meters {
-    drops: DropCounters,
-    log: ErrorCounter,
+    pub(super) drops: DropCounters,
+    pub(super) log: ErrorCounter,
     /// The kernel's count of kills when the programs were attached.
-    kills_before: Option<u64>,
+    pub(super) kills_before: Option<u64>,
 }
 
 /// Answers the requests.
@@ -59,14 +58,6 @@ fn check_live(readers: &Liveness, sampler: &Liveness) -> Answer {
 // === impl Meters ===
 
 impl Meters {
-    pub(super) fn new(drops: DropCounters, log: ErrorCounter, kills_before: Option<u64>) -> Self {
-        Self {
-            drops,
-            log,
-            kills_before,
-        }
-    }
-
     pub(super) fn read(&self) -> Readings {
         Readings {
             drops: self.drops.read(),

@@ -31,7 +31,7 @@ const CONTAINERS: usize = 16;
 const REMEMBERED: usize = 1024;
 
 /// The checks to make, and the containers that were seen before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PendingChecks {
     checks: VecDeque<Check>,
     killed: Recent,
@@ -66,10 +66,8 @@ impl PendingChecks {
     /// `since`: when the capture began.
     pub(crate) fn new(since: Timestamp) -> Self {
         Self {
-            checks: VecDeque::new(),
-            killed: Recent::default(),
-            reported: Recent::default(),
             since,
+            ..Self::default()
         }
     }
 
