@@ -29,8 +29,10 @@ use std::error::Error;
 use std::io;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use tracing_appender::non_blocking::ErrorCounter;
 
 pub use args::{Cli, Command};
+use args::{LogFormat, LogLevel};
 
 /// Parses the command line. An empty environment variable counts as unset.
 pub fn parse() -> Cli {
@@ -51,19 +53,21 @@ pub fn parse() -> Cli {
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
         Command::Run(args) => {
-            let logging = logging::init(args.log.log_level, args.log.log_format)?;
-            let log = logging.dropped_lines();
-            Ok(run_on_tokio(&logging, pipeline::run(*args, log))??)
+            let (level, format) = (args.log.log_level, args.log.log_format);
+            Ok(run_on_tokio(level, format, |log| {
+                pipeline::run(*args, log)
+            })??)
         }
         Command::WatchPods(args) => {
             let level = args::verbose(args.log.log_level, args.verbose);
-            let logging = logging::init(level, args.log.log_format)?;
-            let log = logging.dropped_lines();
-            Ok(run_on_tokio(&logging, watch_pods::run(args, log))??)
+            let format = args.log.log_format;
+            Ok(run_on_tokio(level, format, |log| {
+                watch_pods::run(args, log)
+            })??)
         }
         Command::Sidecar(args) => {
-            let logging = logging::init(args.log.log_level, args.log.log_format)?;
-            Ok(run_on_tokio(&logging, sidecar::run(args))??)
+            let (level, format) = (args.log.log_level, args.log.log_format);
+            Ok(run_on_tokio(level, format, |_| sidecar::run(args))??)
         }
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
@@ -78,11 +82,17 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run_on_tokio<T>(logging: &logging::Logging, work: impl Future<Output = T>) -> io::Result<T> {
+/// Sets up the log; `work` gets the count of lines that it drops.
+fn run_on_tokio<T, F: Future<Output = T>>(
+    level: LogLevel,
+    format: LogFormat,
+    work: impl FnOnce(ErrorCounter) -> F,
+) -> Result<T, Box<dyn Error>> {
+    let logging = logging::init(level, format)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(work);
+    let done = runtime.block_on(work(logging.dropped_lines()));
     // A thread that reads credentials may hang for ever.
     runtime.shutdown_background();
     let dropped = logging.dropped_lines().dropped_lines();

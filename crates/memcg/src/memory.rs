@@ -60,7 +60,7 @@ pub struct Stat {
 }
 
 /// Pressure stall information (PSI).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Pressure {
     /// Some tasks waited.
     pub some: Stalled,

@@ -23,7 +23,7 @@ pub struct Sample {
 }
 
 /// Pressure stall information of a cgroup, by resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
     /// `memory.pressure`
     pub memory: Stall,

@@ -59,17 +59,17 @@ pub(crate) fn signal_cgroup(
     if target == SignalTarget::First {
         members = find_first(members).into_iter().collect();
     }
-    for (pid, process, expected) in members {
+    for (process, expected) in members {
         match signal.send(&process, &expected) {
-            Ok(()) => done.sent.push(pid),
+            Ok(()) => done.sent.push(expected.pid),
             Err(SendError::Ended) => {}
-            Err(error) => done.failed.push((pid, error)),
+            Err(error) => done.failed.push((expected.pid, error)),
         }
     }
     Ok(done)
 }
 
-type Member = (u32, ProcessHandle, ProcessIdentity);
+type Member = (ProcessHandle, ProcessIdentity);
 
 /// Handles of the processes in the cgroup. A pid is read first and opened then, so it is compared with the
 /// cgroup once more: while the handle's process lives, no other has its pid.
@@ -81,20 +81,20 @@ fn open_members(
     let open = |pid| {
         let process = processes.open(pid).ok()?;
         let identity = process.identity()?;
-        Some((pid, process, identity))
+        Some((process, identity))
     };
     let mut all: Vec<Member> = pids.filter_map(open).collect();
     let now = read_cgroup_pids(cgroup).unwrap_or_default();
-    all.retain(|(pid, ..)| now.contains(pid));
+    all.retain(|(_, identity)| now.contains(&identity.pid));
     all
 }
 
 /// The first of the container's own PID namespace, whose parent is outside: a container that runs containers
 /// has more within.
 fn find_first(all: Vec<Member>) -> Option<Member> {
-    let members: BTreeSet<u32> = all.iter().map(|(pid, ..)| *pid).collect();
+    let members: BTreeSet<u32> = all.iter().map(|(_, identity)| identity.pid).collect();
     let depth = |member: Member| {
-        let status = member.1.status().ok()?;
+        let status = member.0.status().ok()?;
         let pids: Vec<u32> = status.numbers("NSpid").collect();
         let parent: u32 = status.number("PPid")?;
         let within = members.contains(&parent);

@@ -11,7 +11,7 @@ use rustix::thread::CapabilitySet;
 use service::escape;
 
 /// A signal, by its name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
     name: &'static str,
     number: Number,
@@ -165,12 +165,6 @@ impl FromStr for Signal {
 }
 
 impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }

@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::metrics::Counter;
+
 /// For a whole connection: one request, one answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -72,14 +74,17 @@ pub(crate) async fn listen(
         .map_err(|source| ListenError { address, source })
 }
 
-/// Answers until dropped. Calls `evicted` for each connection that is closed for a newer one.
+/// Answers until dropped. `evicted` counts connections that are closed for newer ones.
 pub(crate) async fn serve<F>(
     listener: TcpListener,
     answer: impl Fn(Endpoint) -> F + Clone + Send + Sync + 'static,
-    evicted: impl Fn(),
+    evicted: Counter,
 ) where
     F: Future<Output = Answer> + Send + 'static,
 {
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "metrics and health are served");
+    }
     let mut connections = JoinSet::new();
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -89,7 +94,7 @@ pub(crate) async fn serve<F>(
                     open.retain(|connection: &AbortHandle| !connection.is_finished());
                     if open.len() >= MAX_CONNECTIONS && let Some(oldest) = open.pop_front() {
                         oldest.abort();
-                        evicted();
+                        evicted.inc();
                     }
                     open.push_back(connections.spawn(serve_connection(stream, answer.clone())));
                 }

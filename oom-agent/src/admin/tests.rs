@@ -1,8 +1,6 @@
 //! Real sockets on a port of their own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,12 +8,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::{Answer, CONNECTION_TIMEOUT, Endpoint, HEAD_LEN, MAX_CONNECTIONS, listen, serve};
+use crate::metrics::Counter;
 
 const WITHIN: Duration = Duration::from_mins(3);
 
 struct Server {
     address: SocketAddr,
-    evicted: Arc<AtomicUsize>,
+    evicted: Counter,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -28,8 +27,7 @@ impl Drop for Server {
 async fn server() -> Server {
     let listener = listen("127.0.0.1:0".parse().ok()).await.unwrap().unwrap();
     let address = listener.local_addr().unwrap();
-    let evicted = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&evicted);
+    let evicted = Counter::default();
     let answer = |endpoint| async move {
         match endpoint {
             Endpoint::Metrics => Answer::Metrics {
@@ -40,9 +38,7 @@ async fn server() -> Server {
             Endpoint::Ready => Answer::No("not yet".to_owned()),
         }
     };
-    let task = tokio::spawn(serve(listener, answer, move || {
-        count.fetch_add(1, Ordering::Relaxed);
-    }));
+    let task = tokio::spawn(serve(listener, answer, evicted.clone()));
     Server {
         address,
         evicted,
@@ -151,7 +147,7 @@ async fn too_many_connections_close_the_oldest() {
         "{:?}",
         start.elapsed()
     );
-    assert_eq!(server.evicted.load(Ordering::Relaxed), 1);
+    assert_eq!(server.evicted.get(), 1);
     // The others are still served.
     let last = idle.last_mut().unwrap();
     last.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n")

@@ -155,8 +155,8 @@ mod tests {
         );
         let times = (sidecar.loop_interval, sidecar.cooldown_interval);
         assert_eq!(times, (Duration::from_millis(200), Duration::from_mins(1)));
-        let signals = Level::ALL.map(|level| sidecar.signals().at_level(level));
-        assert_eq!(format!("{signals:?}"), "[SIGHUP, SIGTERM]");
+        let signals = Level::ALL.map(|level| sidecar.signals().at_level(level).to_string());
+        assert_eq!(signals, ["SIGHUP", "SIGTERM"]);
         let version = parsed(&["--version"]).unwrap_err();
         assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
     }

@@ -1,13 +1,12 @@
 //! `oom-agent run`: when a container near its memory limit makes a warning, and where it is sent.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::warn::units::{parse_cooldown, parse_points};
-use pressure::{ExpressionError, Threshold, Thresholds};
+use crate::warn::units::{When, parse_cooldown, parse_points};
+use pressure::Thresholds;
 
 /// Flags of warnings.
 #[derive(Args, Debug)]
@@ -87,23 +86,6 @@ pub enum Action {
     Signal,
 }
 
-/// A threshold, or none.
-#[derive(Clone, Debug, PartialEq)]
-pub struct When(pub Option<Threshold>);
-
-// === impl When ===
-
-impl FromStr for When {
-    type Err = ExpressionError;
-
-    fn from_str(text: &str) -> Result<Self, ExpressionError> {
-        match text.trim_ascii() {
-            "never" => Ok(Self(None)),
-            _ => Threshold::parse_working_set(text).map(|threshold| Self(Some(threshold))),
-        }
-    }
-}
-
 // === impl Warnings ===
 
 impl Warnings {
@@ -134,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Cli, Command};
+    use pressure::Threshold;
 
     fn parsed(args: &[&str]) -> Result<Warnings, clap::Error> {
         let cli = Cli::try_parse_from([&["oom-agent", "run"], args].concat())?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use memcg::cgroup::{Runtime, parse_path};
 
 /// The longest line of standard input, in bytes: the kernel's `PATH_MAX`.
-const LINE_LEN: usize = 4096;
+const LINE_LEN: u64 = 4096;
 
 #[derive(Serialize)]
 struct Parsed<'a> {
@@ -49,25 +49,14 @@ fn for_each_line(
     mut visit: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut line = Vec::new();
-    let mut started = false;
-    loop {
-        let buffer = input.fill_buf()?;
-        if buffer.is_empty() {
-            return if started { visit(&line) } else { Ok(()) };
+    while io::Read::take(&mut input, LINE_LEN).read_until(b'\n', &mut line)? > 0 {
+        if line.pop_if(|byte| *byte == b'\n').is_none() {
+            input.skip_until(b'\n')?;
         }
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let part = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or(buffer);
-        let room = LINE_LEN.saturating_sub(line.len());
-        line.extend_from_slice(part.get(..room).unwrap_or(part));
-        started = true;
-        let used = part.len() + usize::from(end.is_some());
-        input.consume(used);
-        if end.is_some() {
-            visit(&line)?;
-            line.clear();
-            started = false;
-        }
+        visit(&line)?;
+        line.clear();
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,29 +2,19 @@
 
 use std::io::{self, Write};
 
+use super::CommandError;
 use oom_capture::probe::{Probe, ProbeError, VerifiedProgram};
 
-/// `Display` leaves the source out.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum CheckError {
-    /// The verifier's log is written before.
-    #[error("this kernel does not accept the BPF programs")]
-    Refused(#[source] ProbeError),
-    #[error("cannot write to standard output")]
-    Write(#[source] io::Error),
-}
-
 /// Loads every program, attaches none, and writes a table.
-pub(crate) fn run(mut out: impl Write) -> Result<(), CheckError> {
+pub(crate) fn run(mut out: impl Write) -> Result<(), CommandError> {
     let verified = Probe::verify().map_err(|error| {
         if let ProbeError::Verifier { log, .. } = &error {
             // The refusal matters, not whether its log could be written.
             let _unread = writeln!(out, "{log}");
         }
-        CheckError::Refused(error)
+        CommandError::Refused(error)
     })?;
-    write_table(&verified, &mut out).map_err(CheckError::Write)
+    write_table(&verified, &mut out).map_err(CommandError::Write)
 }
 
 fn write_table(verified: &[VerifiedProgram], out: &mut impl Write) -> io::Result<()> {

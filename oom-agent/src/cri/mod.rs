@@ -142,7 +142,7 @@ impl Cri {
             }),
             ..ContainerFilter::default()
         };
-        self.with_timeout(self.list(filter)).await
+        self.within(CALL_TIMEOUT, self.list(filter)).await
     }
 
     /// Whether the runtime answered the last call, also with an error; `None` before the first.
@@ -156,14 +156,8 @@ impl Cri {
 
     /// Fails unless a runtime answers.
     pub(crate) async fn check_connection(&self) -> Result<(), CriError> {
-        self.with_timeout(self.runtime_name()).await.map(drop)
-    }
-
-    async fn with_timeout<T>(
-        &self,
-        call: impl Future<Output = Result<T, CriError>>,
-    ) -> Result<T, CriError> {
-        self.within(CALL_TIMEOUT, call).await
+        let name = self.within(CALL_TIMEOUT, self.runtime_name());
+        name.await.map(drop)
     }
 
     async fn within<T>(
@@ -188,6 +182,18 @@ impl Cri {
 
     async fn list(&self, filter: ContainerFilter) -> Result<Vec<ContainerInfo>, CriError> {
         let runtime = self.runtime_name().await?;
+        let listed = self.request_containers(filter).await?.into_iter();
+        let info = |found: proto::cri::Container| {
+            let name = found.metadata.map(|metadata| metadata.name);
+            container_info(found.id, name.as_deref(), &found.labels, runtime)
+        };
+        Ok(listed.map(info).collect())
+    }
+
+    async fn request_containers(
+        &self,
+        filter: ContainerFilter,
+    ) -> Result<Vec<proto::cri::Container>, CriError> {
         let message_len = if filter.id.is_empty() {
             LIST_LEN
         } else {
@@ -199,16 +205,10 @@ impl Cri {
         };
         let listed = client.list_containers(request).await;
         let listed = listed.map_err(|status| self.call_error("ListContainers", &status))?;
-        let containers = listed.into_inner().containers.into_iter();
-        Ok(containers
-            .map(|found| {
-                let name = found.metadata.map(|metadata| metadata.name);
-                container_info(found.id, name, found.labels, runtime.clone())
-            })
-            .collect())
+        Ok(listed.into_inner().containers)
     }
 
-    async fn runtime_name(&self) -> Result<String, CriError> {
+    async fn runtime_name(&self) -> Result<&str, CriError> {
         let name = self.runtime.get_or_try_init(|| async {
             let request = VersionRequest {
                 version: "v1".to_owned(),
@@ -228,7 +228,7 @@ impl Cri {
                 }
             }
         });
-        name.await.cloned()
+        Ok(name.await?)
     }
 
     fn call_error(&self, call: &'static str, status: &tonic::Status) -> CriError {
@@ -246,28 +246,28 @@ impl Cri {
 /// `name` is the runtime's, used without the kubelet's labels.
 fn container_info(
     id: String,
-    name: Option<String>,
-    mut labels: HashMap<String, String>,
-    runtime: String,
+    name: Option<&str>,
+    labels: &HashMap<String, String>,
+    runtime: &str,
 ) -> ContainerInfo {
-    // Kubernetes allows 253 bytes.
-    let bounded = |text: String| escape::truncate(&text, NAME_LEN).to_owned();
-    let mut label = |name: &str| {
-        let value = labels.remove(name).filter(|value| !value.is_empty());
-        value.map(bounded)
-    };
+    let label = |name: &str| non_empty(labels.get(name)?);
     let pod = Pod {
         namespace: label(POD_NAMESPACE),
         name: label(POD_NAME),
         uid: label(POD_UID),
     };
-    let label_name = label(CONTAINER_NAME);
     ContainerInfo {
         pod: (pod != Pod::default()).then_some(pod),
         container: Container {
             id,
-            name: label_name.or_else(|| name.filter(|name| !name.is_empty()).map(bounded)),
-            runtime: Some(runtime).filter(|name| !name.is_empty()).map(bounded),
+            name: label(CONTAINER_NAME).or_else(|| non_empty(name?)),
+            runtime: non_empty(runtime),
         },
     }
+}
+
+/// Bounded: Kubernetes allows 253 bytes.
+fn non_empty(text: &str) -> Option<String> {
+    let text = escape::truncate(text, NAME_LEN);
+    (!text.is_empty()).then(|| text.to_owned())
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::cri::{ListPodSandboxRequest, PodSandbox, PodSandboxFilter};
-use service::escape;
 
-use super::{ContainerInfo, Cri, CriError, MESSAGE_LEN, NAME_LEN, POD_UID};
+use super::{ContainerInfo, Cri, CriError, MESSAGE_LEN, POD_UID, non_empty};
 use crate::incident::{Container, Pod};
 
 /// No incident waits for it, and a node short of memory has a slow runtime.
@@ -64,7 +63,7 @@ impl Cri {
             container: Container {
                 id: sandbox.id,
                 name: None,
-                runtime: Some(runtime.clone()),
+                runtime: Some(runtime.to_owned()),
             },
         };
         Ok(listed.into_iter().map(info).collect())
@@ -86,10 +85,6 @@ impl Cri {
 }
 
 fn sandbox_pod(sandbox: &PodSandbox) -> Pod {
-    let non_empty = |text: &str| {
-        let text = escape::truncate(text, NAME_LEN).to_owned();
-        Some(text).filter(|text| !text.is_empty())
-    };
     let metadata = sandbox.metadata.clone().unwrap_or_default();
     Pod {
         namespace: non_empty(&metadata.namespace),

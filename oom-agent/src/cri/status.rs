@@ -1,12 +1,10 @@
 //! Containers' statuses as the runtime has them: the kubelet reports no more.
 
 use jiff::Timestamp;
-use proto::cri::{
-    ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest, ListContainersRequest,
-};
+use proto::cri::{ContainerFilter, ContainerState, ContainerStatus, ContainerStatusRequest};
 use service::escape;
 
-use super::{Cri, CriError, LIST_LEN, MESSAGE_LEN, NAME_LEN, POD_UID, container_info};
+use super::{CALL_TIMEOUT, Cri, CriError, MESSAGE_LEN, NAME_LEN, POD_UID, container_info};
 use crate::status_check::{State, Status};
 
 /// Containers of one pod whose status is read: the victims' first, then the newest.
@@ -20,41 +18,28 @@ impl Cri {
     pub(crate) async fn read_statuses(
         &self,
         pod_uid: Option<&str>,
-        ids: Vec<String>,
+        mut ids: Vec<String>,
     ) -> Result<Vec<Status>, CriError> {
-        let mut ids = ids;
         if let Some(uid) = pod_uid {
             let filter = ContainerFilter {
                 label_selector: [(POD_UID.to_owned(), uid.to_owned())].into(),
                 ..ContainerFilter::default()
             };
-            for id in self.with_timeout(self.list_ids(filter)).await? {
-                if !ids.contains(&id) {
-                    ids.push(id);
+            let listed = self.within(CALL_TIMEOUT, self.request_containers(filter));
+            let mut listed = listed.await?;
+            listed.sort_by_key(|container| std::cmp::Reverse(container.created_at));
+            for container in listed {
+                if !ids.contains(&container.id) {
+                    ids.push(container.id);
                 }
             }
         }
         ids.truncate(MAX_CONTAINERS);
         let mut statuses = Vec::with_capacity(ids.len());
         for id in ids {
-            statuses.extend(self.with_timeout(self.read_status(id)).await?);
+            statuses.extend(self.within(CALL_TIMEOUT, self.read_status(id)).await?);
         }
         Ok(statuses)
-    }
-
-    async fn list_ids(&self, filter: ContainerFilter) -> Result<Vec<String>, CriError> {
-        let mut client = self.client.clone().max_decoding_message_size(LIST_LEN);
-        let request = ListContainersRequest {
-            filter: Some(filter),
-        };
-        let listed = client.list_containers(request).await;
-        let listed = listed.map_err(|status| self.call_error("ListContainers", &status))?;
-        let mut containers = listed.into_inner().containers;
-        containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
-        Ok(containers
-            .into_iter()
-            .map(|container| container.id)
-            .collect())
     }
 
     async fn read_status(&self, id: String) -> Result<Option<Status>, CriError> {
@@ -68,7 +53,7 @@ impl Cri {
             Ok(answer) => {
                 let found = answer.into_inner().status;
                 // With the id of the request.
-                Ok(found.map(|found| to_status(id, found, runtime)))
+                Ok(found.map(|found| to_status(id, &found, runtime)))
             }
             Err(error) if error.code() == tonic::Code::NotFound => Ok(None),
             Err(error) => Err(self.call_error("ContainerStatus", &error)),
@@ -76,9 +61,9 @@ impl Cri {
     }
 }
 
-fn to_status(id: String, mut found: ContainerStatus, runtime: String) -> Status {
-    let name = found.metadata.take().map(|metadata| metadata.name);
-    let info = container_info(id, name, std::mem::take(&mut found.labels), runtime);
+fn to_status(id: String, found: &ContainerStatus, runtime: &str) -> Status {
+    let name = found.metadata.as_ref().map(|metadata| &*metadata.name);
+    let info = container_info(id, name, &found.labels, runtime);
     Status {
         container: info.container,
         pod: info.pod,

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Registry;
 use service::escape;
 
+use super::collector::encode_family;
 use super::{Counter, Gauge, lock, register, register_labelled};
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
@@ -36,7 +36,7 @@ pub(crate) struct Who {
     container: String,
 }
 
-pub(super) struct Kills {
+pub(crate) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
     shown: Gauge,
     not_shown: Gauge,
@@ -201,8 +201,8 @@ impl Kills {
         *entry.counts.entry((scope, outcome)).or_default() += 1;
     }
 
-    /// `containers` are all that run now.
-    pub(super) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
+    /// `containers` are all that run on this node at `now_ns`: each starts at zero.
+    pub(crate) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
         let mut table = lock(&self.table);
         for entry in table.values_mut().filter(|entry| entry.running) {
             entry.running = false;
@@ -278,26 +278,17 @@ impl Collector for Kills {
             .iter()
             .map(|(who, entry)| (Arc::clone(who), entry.counts.clone()))
             .collect();
-        let mut encoder = encoder.encode_descriptor(
-            "kills",
-            "Processes killed by the OOM killer",
-            None,
-            MetricType::Counter,
-        )?;
-        for (who, counts) in &rows {
-            let [namespace, pod, container] = who.labels();
-            for ((scope, outcome), count) in counts {
-                let labels = [
-                    namespace,
-                    pod,
-                    container,
-                    ("scope", scope.into()),
-                    ("outcome", outcome.into()),
-                ];
-                ConstCounter::new(*count).encode(encoder.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
+        let series = rows.iter().flat_map(|(who, counts)| {
+            counts.iter().map(move |((scope, outcome), count)| {
+                let [namespace, pod, container] = who.labels();
+                let scope = ("scope", scope.into());
+                let outcome = ("outcome", outcome.into());
+                let labels = [namespace, pod, container, scope, outcome];
+                (labels, ConstCounter::new(*count))
+            })
+        });
+        let help = "Processes killed by the OOM killer";
+        encode_family(&mut encoder, "kills", help, series)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Labelled<K, M = Counter>(Arc<[(K, M)]>);
 
 // === impl Labelled ===
 
-impl<K: PartialEq, M: Metric + TypedMetric + Clone + Default> Labelled<K, M> {
+impl<K, M: Metric + TypedMetric + Clone + Default> Labelled<K, M> {
     /// `values` are all values, and the label's text for each.
     pub(super) fn new(
         registry: &mut Registry,
@@ -26,20 +26,15 @@ impl<K: PartialEq, M: Metric + TypedMetric + Clone + Default> Labelled<K, M> {
         Self(values.into_iter().map(series).collect())
     }
 
-    fn get(&self, value: K) -> Option<&M> {
-        let mut all = self.0.iter();
-        Some(&all.find(|(known, _)| *known == value)?.1)
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &(K, M)> {
         self.0.iter()
     }
 }
 
-impl<K: PartialEq> Labelled<K> {
+impl<K: Copy + PartialEq> Labelled<K> {
     pub(crate) fn add(&self, value: K, more: u64) {
-        if let Some(counter) = self.get(value) {
-            counter.inc_by(more);
+        for (known, counter) in self.iter() {
+            counter.inc_by(if *known == value { more } else { 0 });
         }
     }
 }

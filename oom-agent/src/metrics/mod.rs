@@ -1,6 +1,7 @@
 //! The agent's metrics for Prometheus: `docs/metrics.md` is the contract. Any thread may count without
 //! waiting. [`Readings`] bring what is counted elsewhere.
 
+mod collector;
 mod degraded;
 mod kills;
 mod labelled;
@@ -40,7 +41,7 @@ use crate::status_check::{Judgement, UndecidedReason};
 use degraded::Degraded;
 use kills::Kills;
 use oom_capture::{Kill, Reading};
-use pressure::{Counts, Sample};
+use pressure::Counts;
 use readings::External;
 use sink::Sinks;
 use watched::Watched;
@@ -82,12 +83,12 @@ pub(crate) struct Metrics {
     undecided: Labelled<UndecidedReason>,
     pub(crate) journal: JournalCounts,
     latency: Histogram,
-    kills: Arc<Kills>,
-    watched: Arc<Watched>,
-    sinks: Sinks,
+    pub(crate) kills: Arc<Kills>,
+    pub(crate) watched: Arc<Watched>,
+    pub(crate) sinks: Sinks,
     /// Incidents from before the programs were attached.
     pub(crate) waited: Counter,
-    external: Arc<External>,
+    pub(crate) external: Arc<External>,
     watch_updates: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -285,22 +286,6 @@ impl Metrics {
         self.undecided.add(reason, containers);
     }
 
-    /// `containers` are all that run on this node at `now_ns`: each starts at zero.
-    pub(crate) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
-        self.kills.set_running(containers, now_ns);
-    }
-
-    /// Replaces all.
-    pub(crate) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
-        self.watched.set_usages(usages);
-    }
-
-    /// The time that each growing container has left. `unrecorded` counts the samples so far for which the
-    /// flight recorder had no room.
-    pub(crate) fn set_forecasts(&self, forecasts: Vec<(Who, Duration)>, unrecorded: u64) {
-        self.watched.set_forecasts(forecasts, unrecorded);
-    }
-
     pub(crate) fn watch_update(&self, update_type: &'static str) -> Counter {
         self.watch_updates
             .get_or_create_owned(&[("update_type", update_type)])
@@ -310,27 +295,12 @@ impl Metrics {
         self.sinks.register(name)
     }
 
-    /// Reads what is counted elsewhere; one reading after the other, as counters may not fall.
-    pub(crate) fn update_readings(&self, read: impl FnOnce() -> Readings) {
-        self.external.update(read);
-    }
-
-    /// As they were read last, and the kills that the kernel counted and the agent did not see.
-    pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
-        self.external.readings()
-    }
-
     /// The text for Prometheus, at `now_ns` (`CLOCK_MONOTONIC`).
     pub(crate) fn encode(&self, now_ns: u64) -> Result<String, fmt::Error> {
         self.kills.expire(now_ns);
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-
-    /// By name.
-    pub(crate) fn sinks(&self) -> Vec<(String, SinkCounts)> {
-        self.sinks.all()
     }
 }
 

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use oom_capture::probe::DropCounts;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::collector::{encode_family, encode_one};
 use super::lock;
 
 /// Values that are counted elsewhere.
@@ -24,7 +24,7 @@ pub(crate) struct Readings {
 
 /// The readings, and what is compared with them.
 #[derive(Debug, Default)]
-pub(super) struct External {
+pub(crate) struct External {
     last: Mutex<Readings>,
     /// By how much the incidents raise the kernel's own count.
     counted_kills: AtomicU64,
@@ -43,12 +43,14 @@ impl External {
         self.counted_kills.fetch_add(kills, Ordering::Relaxed);
     }
 
-    pub(super) fn update(&self, read: impl FnOnce() -> Readings) {
+    /// Reads what is counted elsewhere; one reading after the other, as counters may not fall.
+    pub(crate) fn update(&self, read: impl FnOnce() -> Readings) {
         let mut last = lock(&self.last);
         *last = read();
     }
 
-    pub(super) fn readings(&self) -> (Readings, Option<i64>) {
+    /// As they were read last, and the kills that the kernel counted and the agent did not see.
+    pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
         let readings = *lock(&self.last);
         let counted = self.counted_kills.load(Ordering::Relaxed);
         let drift = |kills| {
@@ -63,33 +65,28 @@ impl Collector for External {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (readings, drift) = self.readings();
         let drops = readings.drops;
-        let mut lost = encoder.encode_descriptor(
-            "lost",
-            "Records and log lines that were lost, by where.",
-            None,
-            MetricType::Counter,
-        )?;
-        for (reason, count) in [
+        let lost = [
             ("ring-full", drops.ring_full),
             ("marks-full", drops.marks_full),
             ("malformed", drops.malformed),
             ("not-kept", drops.not_kept),
             ("ring-discarded", drops.discarded),
             ("log", readings.log_lines_dropped),
-        ] {
-            ConstCounter::new(count).encode(lost.encode_family(&[("reason", reason)])?)?;
-        }
+        ];
+        let lost = lost.map(|(reason, count)| ([("reason", reason)], ConstCounter::new(count)));
+        let help = "Records and log lines that were lost, by where.";
+        encode_family(&mut encoder, "lost", help, lost)?;
         // Where the kernel's count is not known neither metric is shown.
-        if let Some(kills) = readings.kernel_kills {
+        if let Some((kills, drift)) = readings.kernel_kills.zip(drift) {
             let help = "Kills that the kernel counted since the agent attached.";
-            let kernel_kills =
-                encoder.encode_descriptor("kernel_kills", help, None, MetricType::Counter)?;
-            ConstCounter::new(kills).encode(kernel_kills)?;
-        }
-        if let Some(kills) = drift {
+            encode_one(
+                &mut encoder,
+                "kernel_kills",
+                help,
+                &ConstCounter::new(kills),
+            )?;
             let help = "Kills that the kernel counted and the agent did not see.";
-            let drift = encoder.encode_descriptor("drift", help, None, MetricType::Gauge)?;
-            ConstGauge::new(kills).encode(drift)?;
+            encode_one(&mut encoder, "drift", help, &ConstGauge::new(drift))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::collector::encode_one;
 use pressure::Counts;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -11,64 +12,54 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-type Metric = (
-    MetricType,
-    &'static str,
-    &'static str,
-    fn(&Counts) -> &AtomicU64,
-);
+/// Name, help and value.
+type Metric = (&'static str, &'static str, fn(&Counts) -> &AtomicU64);
 
-const METRICS: [Metric; 9] = [
+const COUNTERS: [Metric; 5] = [
     (
-        MetricType::Counter,
         "sampler_passes",
         "Sweeps over the memory of all watched containers.",
         |counts| &counts.sweeps,
     ),
     (
-        MetricType::Counter,
         "sampler_looks_between",
         "Samples of one container between sweeps.",
         |counts| &counts.between,
     ),
     (
-        MetricType::Counter,
         "sampler_looks_postponed",
         "Samples between sweeps that were postponed.",
         |counts| &counts.postponed,
     ),
     (
-        MetricType::Counter,
         "sampler_looks_failed",
         "Samples of a container that is there and could not be read.",
         |counts| &counts.failed,
     ),
     (
-        MetricType::Counter,
         "sampler_rescans",
         "Times that all cgroups were walked again.",
         |counts| &counts.rescans,
     ),
+];
+
+const GAUGES: [Metric; 4] = [
     (
-        MetricType::Gauge,
         "sampler_running",
         "Whether the thread runs that samples containers' memory.",
         |counts| &counts.running,
     ),
     (
-        MetricType::Gauge,
         "watched_containers",
         "Containers with a memory limit whose usage is sampled.",
         |counts| &counts.watched,
     ),
     (
-        MetricType::Gauge,
         "unwatched_containers",
         "Containers with a memory limit for which there is no room.",
         |counts| &counts.no_room,
     ),
     (
-        MetricType::Gauge,
         "unwatched_cgroups",
         "Directories of cgroups that are not watched for containers.",
         |counts| &counts.unwatched,
@@ -88,13 +79,13 @@ pub(super) fn register(registry: &mut Registry) -> Arc<Counts> {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        for (kind, name, help, count) in METRICS {
-            let encoder = encoder.encode_descriptor(name, help, None, kind)?;
-            let value = read(count(&self.0));
-            match kind {
-                MetricType::Gauge => ConstGauge::new(value).encode(encoder)?,
-                _ => ConstCounter::new(value).encode(encoder)?,
-            }
+        for (name, help, count) in COUNTERS {
+            let value = ConstCounter::new(read(count(&self.0)));
+            encode_one(&mut encoder, name, help, &value)?;
+        }
+        for (name, help, count) in GAUGES {
+            let value = ConstGauge::new(read(count(&self.0)));
+            encode_one(&mut encoder, name, help, &value)?;
         }
         let encoder = encoder.encode_descriptor(
             "sampler",

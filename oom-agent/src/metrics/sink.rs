@@ -53,7 +53,7 @@ pub(crate) struct JournalCounts {
     pub(crate) failed: Counter,
 }
 
-pub(super) struct Sinks {
+pub(crate) struct Sinks {
     offered: Family<Labels, Counter>,
     done: Family<Labels, Counter>,
     latency: Family<Labels, Histogram, fn() -> Histogram>,
@@ -167,7 +167,8 @@ impl Sinks {
         counts
     }
 
-    pub(super) fn all(&self) -> Vec<(String, SinkCounts)> {
+    /// By name.
+    pub(crate) fn all(&self) -> Vec<(String, SinkCounts)> {
         let all = lock(&self.all);
         all.iter()
             .map(|(name, counts)| (name.clone(), counts.clone()))

@@ -105,7 +105,7 @@ fn all_kills(series: &Series) -> i64 {
 #[test]
 fn a_running_container_is_at_zero_and_kept_after_its_end() {
     let metrics = Metrics::default();
-    metrics.set_running(vec![who("main"), who("side")], 0);
+    metrics.kills.set_running(vec![who("main"), who("side")], 0);
     let killed = kills("main", "container", "container-died");
     let unkilled = kills("side", "container", "container-died");
     let mut series = scrape(&metrics, HOUR * 24);
@@ -114,7 +114,7 @@ fn a_running_container_is_at_zero_and_kept_after_its_end() {
     assert_eq!(series["oom_agent_running_containers"], 2);
 
     metrics.count_incident(&kill("main"), nanos(HOUR * 24));
-    metrics.set_running(vec![], nanos(HOUR * 24));
+    metrics.kills.set_running(vec![], nanos(HOUR * 24));
     series = scrape(&metrics, HOUR * 24 + UNKILLED_TTL.saturating_sub(SECOND));
     assert_eq!((series[&killed], series[&unkilled]), (1, 0));
     series = scrape(&metrics, HOUR * 24 + UNKILLED_TTL);
@@ -137,9 +137,13 @@ fn a_running_container_is_at_zero_and_kept_after_its_end() {
 fn a_container_that_is_started_again_counts_on() {
     let metrics = Metrics::default();
     for minute in 0..3 {
-        metrics.set_running(vec![who("main")], nanos(Duration::from_mins(minute)));
+        metrics
+            .kills
+            .set_running(vec![who("main")], nanos(Duration::from_mins(minute)));
         metrics.count_incident(&kill("main"), nanos(Duration::from_mins(minute)));
-        metrics.set_running(vec![], nanos(Duration::from_mins(minute)));
+        metrics
+            .kills
+            .set_running(vec![], nanos(Duration::from_mins(minute)));
     }
     let series = scrape(&metrics, Duration::from_mins(3));
     assert_eq!(series[&kills("main", "container", "container-died")], 3);
@@ -153,7 +157,7 @@ fn of_too_many_containers_the_one_killed_longest_ago_is_removed_and_counted() {
         metrics.count_incident(&kill(&format!("c{n}")), n);
     }
     // Containers with kills make no room for zeros.
-    metrics.set_running(vec![who("late")], limit + 10);
+    metrics.kills.set_running(vec![who("late")], limit + 10);
     let series = scrape(&metrics, Duration::from_millis(1));
     let kept =
         |n: u64| series.contains_key(&kills(&format!("c{n}"), "container", "container-died"));
@@ -177,7 +181,7 @@ fn zeros_make_room_for_kills_and_running_containers_keep_their_series() {
         .map(|n| who(&format!("c{n}")))
         .collect();
     for now in 0..3 {
-        metrics.set_running(many.clone(), now);
+        metrics.kills.set_running(many.clone(), now);
     }
     let series = scrape(&metrics, HOUR);
     // The same containers stay.
@@ -270,13 +274,16 @@ fn drift_counts_as_the_kernel_does() {
     exiting.victims[1].exiting = true;
     metrics.count_kill(&exiting, false);
     let drift = |kernel_kills| {
-        metrics.update_readings(|| Readings {
+        metrics.external.update(|| Readings {
             kernel_kills,
             ..Readings::default()
         });
         let series = scrape(&metrics, Duration::ZERO);
-        assert_eq!(metrics.readings().1, series.get("oom_agent_drift").copied());
-        metrics.readings().1
+        assert_eq!(
+            metrics.external.readings().1,
+            series.get("oom_agent_drift").copied()
+        );
+        metrics.external.readings().1
     };
     assert_eq!(drift(Some(4)), Some(0));
     assert_eq!(drift(Some(9)), Some(5));
@@ -314,11 +321,11 @@ fn a_kill_that_waited_is_not_in_the_drift() {
     waited.victims[1].exiting = true;
     metrics.count_kill(&waited, true);
     metrics.count_kill(&new_kill(&[Reading::Autopsied], true), false);
-    metrics.update_readings(|| Readings {
+    metrics.external.update(|| Readings {
         kernel_kills: Some(1),
         ..Readings::default()
     });
-    assert_eq!(metrics.readings().1, Some(0));
+    assert_eq!(metrics.external.readings().1, Some(0));
     assert_eq!(metrics.waited.get(), 1);
 }
 
@@ -336,10 +343,10 @@ fn losses_are_counted_by_reason() {
         log_lines_dropped: 4,
         kernel_kills: Some(5),
     };
-    metrics.update_readings(|| readings);
+    metrics.external.update(|| readings);
     metrics.incidents_lost.inc();
     metrics.lines_unwritten.inc();
-    assert_eq!(metrics.readings(), (readings, Some(5)));
+    assert_eq!(metrics.external.readings(), (readings, Some(5)));
     let series = scrape(&metrics, Duration::ZERO);
     for (name, value) in [
         (r#"oom_agent_lost_total{reason="ring-full"}"#, 1),
@@ -436,10 +443,12 @@ fn docs_and_registry_have_the_same_metrics() {
     let metrics = Metrics::default();
     metrics.sink("kubernetes");
     metrics.watch_update("not_oomkilled");
-    metrics.set_usages([(who("app"), pressed())]);
+    metrics.watched.set_usages([(who("app"), pressed())]);
     let container = Who::new(&Container::default(), None);
-    metrics.set_forecasts(vec![(container, Duration::ZERO)], 0);
-    metrics.update_readings(|| Readings {
+    metrics
+        .watched
+        .set_forecasts(vec![(container, Duration::ZERO)], 0);
+    metrics.external.update(|| Readings {
         kernel_kills: Some(0),
         ..Readings::default()
     });
@@ -503,7 +512,9 @@ fn forecasts_are_those_of_the_containers_nearest_to_their_limits() {
         Who::new(&container, None)
     };
     assert!(!metrics.encode(0).unwrap().contains(name));
-    metrics.set_forecasts(vec![(who(7), Duration::from_millis(1500))], 5);
+    metrics
+        .watched
+        .set_forecasts(vec![(who(7), Duration::from_millis(1500))], 5);
     let text = metrics.encode(0).unwrap();
     let line = format!("{name}{{namespace=\"\",pod=\"\",container=\"c0007\"}} 1.5\n");
     assert!(text.contains(&line), "{text}");
@@ -514,7 +525,9 @@ fn forecasts_are_those_of_the_containers_nearest_to_their_limits() {
     let all = (0..1000).map(|n| (who(n), Duration::from_millis(2000 - n as u64)));
     // Another instance of the same container.
     let again = (who(999), Duration::from_secs(40));
-    metrics.set_forecasts(all.chain([again]).collect(), 5);
+    metrics
+        .watched
+        .set_forecasts(all.chain([again]).collect(), 5);
     let text = metrics.encode(0).unwrap();
     let series: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
     assert_eq!(series.len(), 512);
@@ -523,6 +536,6 @@ fn forecasts_are_those_of_the_containers_nearest_to_their_limits() {
         "{}",
         series[0]
     );
-    metrics.set_forecasts(Vec::new(), 5);
+    metrics.watched.set_forecasts(Vec::new(), 5);
     assert!(!metrics.encode(0).unwrap().contains(name));
 }

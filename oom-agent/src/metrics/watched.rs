@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::collector::encode_family;
 use super::kills::{MAX_CONTAINERS, Who};
 use super::{Counter, lock, register};
 use pressure::Sample;
 
 /// At most as many containers as the kills have.
 #[derive(Debug, Default)]
-pub(super) struct Watched {
+pub(crate) struct Watched {
     usages: Mutex<BTreeMap<Who, Sample>>,
     forecasts: Mutex<Vec<(Who, Duration)>>,
     unrecorded: Counter,
@@ -62,7 +62,7 @@ impl Watched {
     }
 
     /// Replaces all; of two with the same name the later sample counts.
-    pub(super) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
+    pub(crate) fn set_usages(&self, usages: impl IntoIterator<Item = (Who, Sample)>) {
         let mut table: BTreeMap<Who, Sample> = BTreeMap::new();
         for (who, usage) in usages {
             if table.len() < MAX_CONTAINERS || table.contains_key(&who) {
@@ -75,8 +75,9 @@ impl Watched {
         *lock(&self.usages) = table;
     }
 
-    /// Replaces all. Of too many, those with most time left are dropped.
-    pub(super) fn set_forecasts(&self, mut all: Vec<(Who, Duration)>, unrecorded: u64) {
+    /// The time that each growing container has left; of too many, those with most are dropped. `unrecorded`
+    /// counts the samples so far for which the flight recorder had no room.
+    pub(crate) fn set_forecasts(&self, mut all: Vec<(Who, Duration)>, unrecorded: u64) {
         // Of two instances of one container the one nearer to its limit.
         all.sort();
         all.dedup_by(|later, first| later.0 == first.0);
@@ -94,67 +95,46 @@ impl Collector for Watched {
         for (name, help, figure) in FIGURES {
             let values = usages
                 .iter()
-                .filter_map(|(who, usage)| Some((who, figure(usage)?)));
-            encode_gauges(&mut encoder, name, help, values)?;
+                .filter_map(|(who, usage)| Some((who.labels(), ConstGauge::new(figure(usage)?))));
+            encode_family(&mut encoder, name, help, values)?;
         }
-        encode_pressure(&mut encoder, &usages)?;
+        encode_family(
+            &mut encoder,
+            "container_pressure_seconds",
+            "Time in which some or all of a container's tasks waited for a resource",
+            usages.iter().flat_map(stalls),
+        )?;
         let forecasts = lock(&self.forecasts);
         if forecasts.is_empty() {
             return Ok(());
         }
-        let left = forecasts
-            .iter()
-            .map(|(who, left)| (who, left.as_secs_f64()));
-        encode_gauges(
+        encode_family(
             &mut encoder,
             "container_seconds_to_limit",
             "Until a container comes to its memory limit if it grows on like this",
-            left,
+            forecasts
+                .iter()
+                .map(|(who, left)| (who.labels(), ConstGauge::new(left.as_secs_f64()))),
         )
     }
 }
 
-fn encode_gauges<'a, V: EncodeGaugeValue>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: impl Iterator<Item = (&'a Who, V)>,
-) -> fmt::Result {
-    let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (who, value) in values {
-        ConstGauge::new(value).encode(encoder.encode_family(&who.labels())?)?;
-    }
-    Ok(())
-}
+type Stalls<'a> = Vec<([(&'static str, &'a str); 5], ConstCounter<f64>)>;
 
-fn encode_pressure(
-    encoder: &mut DescriptorEncoder<'_>,
-    usages: &BTreeMap<Who, Sample>,
-) -> fmt::Result {
-    let mut encoder = encoder.encode_descriptor(
-        "container_pressure_seconds",
-        "Time in which some or all of a container's tasks waited for a resource",
-        None,
-        MetricType::Counter,
-    )?;
-    for (who, usage) in usages {
-        let Some(psi) = &usage.psi else { continue };
-        let [namespace, pod, container] = who.labels();
+fn stalls<'a>((who, usage): (&'a Who, &Sample)) -> Stalls<'a> {
+    let [namespace, pod, container] = who.labels();
+    let mut series = Vec::new();
+    if let Some(psi) = &usage.psi {
         for (resource, stall) in [("memory", psi.memory), ("io", psi.io), ("cpu", psi.cpu)] {
             for (kind, stalled) in [("some", stall.some), ("full", stall.full)] {
-                let labels = [
-                    namespace,
-                    pod,
-                    container,
-                    ("resource", resource),
-                    ("kind", kind),
-                ];
+                let (resource, kind) = (("resource", resource), ("kind", kind));
+                let labels = [namespace, pod, container, resource, kind];
                 let waited = Duration::from_micros(stalled.total_us).as_secs_f64();
-                ConstCounter::new(waited).encode(encoder.encode_family(&labels)?)?;
+                series.push((labels, ConstCounter::new(waited)));
             }
         }
     }
-    Ok(())
+    series
 }
 
 #[cfg(test)]

@@ -30,12 +30,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Counters of the capture and the log.
-#[derive(Clone)]
 pub(super) struct Meters {
-    drops: DropCounters,
-    log: ErrorCounter,
+    pub(super) drops: DropCounters,
+    pub(super) log: ErrorCounter,
     /// The kernel's count of kills when the programs were attached.
-    kills_before: Option<u64>,
+    pub(super) kills_before: Option<u64>,
 }
 
 /// Answers the requests.
@@ -59,14 +58,6 @@ fn check_live(readers: &Liveness, sampler: &Liveness) -> Answer {
 // === impl Meters ===
 
 impl Meters {
-    pub(super) fn new(drops: DropCounters, log: ErrorCounter, kills_before: Option<u64>) -> Self {
-        Self {
-            drops,
-            log,
-            kills_before,
-        }
-    }
-
     pub(super) fn read(&self) -> Readings {
         Readings {
             drops: self.drops.read(),
@@ -107,15 +98,9 @@ impl Health {
     }
 
     pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "metrics and health are served");
-        }
         let evicted = self.node.metrics.connections_evicted.clone();
         let answer = move |request| Arc::clone(&self).answer(request);
-        admin::serve(listener, answer, || {
-            evicted.inc();
-        })
-        .await;
+        admin::serve(listener, answer, evicted).await;
     }
 
     /// Lists the running containers, unless that was done just now.
@@ -137,9 +122,8 @@ impl Health {
                 let who =
                     |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
                 let running = found.iter().map(who).collect();
-                self.node
-                    .metrics
-                    .set_running(running, clock::monotonic_ns());
+                let kills = &self.node.metrics.kills;
+                kills.set_running(running, clock::monotonic_ns());
                 for found in found {
                     self.node.enricher.names.insert(found);
                 }
@@ -163,9 +147,11 @@ impl Health {
     async fn encode_metrics(self: Arc<Self>) -> Answer {
         Arc::clone(&self).list_in_time().await;
         let (metrics, watched) = (&self.node.metrics, &self.node.watched);
-        metrics.update_readings(|| self.node.meters.read());
-        metrics.set_usages(self.latest_usages());
-        metrics.set_forecasts(self.forecasts(), watched.recorder.refused());
+        metrics.external.update(|| self.node.meters.read());
+        metrics.watched.set_usages(self.latest_usages());
+        metrics
+            .watched
+            .set_forecasts(self.forecasts(), watched.recorder.refused());
         match metrics.encode(clock::monotonic_ns()) {
             Ok(text) => Answer::Metrics {
                 content_type: CONTENT_TYPE,

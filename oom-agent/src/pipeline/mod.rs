@@ -162,7 +162,11 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     );
     let node = Arc::new(Node {
         sinks: Sinks::new(Arc::clone(&lines), queued),
-        meters: Meters::new(probe.drops(), log, kills_before),
+        meters: Meters {
+            drops: probe.drops(),
+            log,
+            kills_before,
+        },
         host,
         enricher,
         lines,
@@ -305,7 +309,7 @@ impl Pipeline {
         let Node {
             metrics, meters, ..
         } = &*self.node;
-        metrics.update_readings(|| Readings {
+        metrics.external.update(|| Readings {
             kernel_kills,
             ..meters.read()
         });

@@ -2,6 +2,8 @@
 
 use oom_capture::probe::{Method, PinStatus, Probe};
 
+use service::error_chain::chain;
+
 use crate::host::Host;
 
 pub(super) fn log_attached(host: &Host, probe: &Probe) {
@@ -22,7 +24,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
     if let Some(error) = &probe.btf_error {
         tracing::warn!(
-            error = %service::error_chain::chain(error),
+            error = %chain(error),
             "BTF tracepoints are not in use: victims are read from /proc, which loses those that end first"
         );
     } else if wanted == Method::Classic {
@@ -32,7 +34,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
     }
     for error in &probe.refused {
         tracing::warn!(
-            error = %service::error_chain::chain(error),
+            error = %chain(error),
             "a program is not in use: its fields are missing of each kill"
         );
     }
@@ -40,7 +42,7 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
         && probe.method == Method::Classic
     {
         tracing::warn!(
-            error = %service::error_chain::chain(error),
+            error = %chain(error),
             "the classic tracepoint's pid is read where most kernels have it"
         );
     }
@@ -48,10 +50,8 @@ pub(super) fn log_degraded(probe: &Probe, wanted: Method, environments: bool) {
         && probe.method == Method::Btf
         && wanted != Method::Tracepoints
     {
-        let reasons: Vec<String> = errors
-            .iter()
-            .map(|error| service::error_chain::chain(error).to_string())
-            .collect();
+        let reasons = errors.iter().map(|error| chain(error).to_string());
+        let reasons: Vec<String> = reasons.collect();
         tracing::warn!(
             reasons = reasons.join("; "),
             "out_of_memory cannot be probed here: the limit is found by memory.events.local on cgroup v2, else inferred from the cgroups' usage"
@@ -74,7 +74,7 @@ fn log_pinned(pinned: &PinStatus) {
     }
     if let Some(error) = &pinned.refused {
         tracing::warn!(
-            error = %service::error_chain::chain(error),
+            error = %chain(error),
             "nothing is pinned: kills while no agent runs are missed"
         );
         return;

@@ -31,7 +31,7 @@ impl Summary<'_> {
     }
 
     fn log(&self) {
-        let (metrics, (readings, drift)) = (self.0, self.0.readings());
+        let (metrics, (readings, drift)) = (self.0, self.0.external.readings());
         tracing::info!(
             incidents = metrics.incidents.get(),
             waited = metrics.waited.get(),
@@ -53,7 +53,7 @@ impl Summary<'_> {
             drift,
             "summary"
         );
-        for (sink, counts) in metrics.sinks() {
+        for (sink, counts) in metrics.sinks.all() {
             tracing::info!(
                 sink,
                 delivered = counts.delivered.get(),
@@ -70,7 +70,7 @@ impl Summary<'_> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (metrics, (readings, drift)) = (self.0, self.0.readings());
+        let (metrics, (readings, drift)) = (self.0, self.0.external.readings());
         let drops = readings.drops;
         let (unwritten, lost) = (metrics.lines_unwritten.get(), metrics.incidents_lost.get());
         writeln!(
@@ -103,7 +103,7 @@ impl fmt::Display for Summary<'_> {
             or_unknown(drift),
             or_unknown(readings.kernel_kills)
         )?;
-        for (sink, counts) in metrics.sinks() {
+        for (sink, counts) in metrics.sinks.all() {
             writeln!(
                 f,
                 "{sink}: {} delivered, {} held back, {} overflowed, {} failed, {} unfinished",

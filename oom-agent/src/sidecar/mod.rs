@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
 use crate::admin::{self, Answer, Endpoint};
 use crate::args::Sidecar;
+use crate::metrics::Counter;
 use crate::signals::signals;
 use exposition::Exposition;
 use files::FilesError;
@@ -129,10 +130,8 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
         };
         std::future::ready(answer)
     };
-    if let Ok(address) = listener.local_addr() {
-        tracing::info!(%address, "serving metrics");
-    }
-    Some(tokio::spawn(admin::serve(listener, answer, || {})))
+    let served = admin::serve(listener, answer, Counter::default());
+    Some(tokio::spawn(served))
 }
 
 fn lock(exposition: &Mutex<Exposition>) -> std::sync::MutexGuard<'_, Exposition> {
@@ -168,25 +167,22 @@ impl Action {
         match self {
             Self::Signal(signals) => {
                 let signal = signals.at_level(level);
-                match signal.send(&crossed.process, &crossed.identity) {
-                    Ok(()) => {
-                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, again = crossed.crossing.again, "{}: signal sent", level.as_str());
-                        true
-                    }
-                    Err(error) => {
-                        tracing::warn!(pid, %command, usage, forecast_seconds, %signal, error = %chain(&error), "{}: signal not sent", level.as_str());
-                        false
-                    }
-                }
+                let sent = signal.send(&crossed.process, &crossed.identity);
+                let error = sent.as_ref().err();
+                let error = error.map(|error| tracing::field::display(chain(error)));
+                let again = crossed.crossing.again;
+                let done = if sent.is_ok() { "sent" } else { "not sent" };
+                tracing::warn!(pid, %command, usage, forecast_seconds, %signal, again, error, "{}: signal {done}", level.as_str());
+                sent.is_ok()
             }
             Self::Post { queue, .. } => {
                 let process = NoticeProcess {
                     pid,
                     cmdline: crossed.command.clone(),
                 };
+                let (scores, cgroup) = (crossed.scores, &crossed.identity.cgroup);
                 let notice =
-                    Notice::new(&crossed.crossing, crossed.scores, process, Timestamp::now())
-                        .in_cgroup(&crossed.identity.cgroup);
+                    Notice::new(&crossed.crossing, scores, process, Timestamp::now(), cgroup);
                 let queued = queue.try_send(notice).is_ok();
                 tracing::warn!(pid, %command, usage, forecast_seconds, queued, "{}: notice", level.as_str());
                 queued

@@ -123,7 +123,12 @@ impl WatchedProcesses {
                     let limit = self.limits.entry(key.clone());
                     let limit = *limit.or_insert_with(|| files.read_limit());
                     match files.sample(now_ns, limit) {
-                        Some(sample) => unread.insert(SharedSample::new(sample)),
+                        Some(sample) => unread.insert(SharedSample {
+                            sample,
+                            complete: false,
+                            recorded: false,
+                            to_limit: None,
+                        }),
                         // The process is gone, and what it showed of the cgroup with it.
                         None => continue,
                     }
@@ -278,15 +283,6 @@ impl WatchedProcesses {
 // === impl SharedSample ===
 
 impl SharedSample {
-    fn new(sample: Sample) -> Self {
-        Self {
-            sample,
-            complete: false,
-            recorded: false,
-            to_limit: None,
-        }
-    }
-
     fn add_working_set(&mut self, files: &Files) {
         if !self.complete {
             self.complete = true;

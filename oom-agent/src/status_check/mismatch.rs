@@ -45,12 +45,19 @@ struct StatusLine<'a> {
 impl Mismatch {
     /// The incident's victims in this container.
     pub(crate) fn victims(&self) -> impl Iterator<Item = &Victim> {
-        let id = &self.status.container.id;
-        self.incident.victims.iter().filter(move |victim| {
-            let container = victim.container.as_ref();
-            container.is_some_and(|container| container.id == *id)
-        })
+        victims_in(&self.incident, &self.status.container.id)
     }
+}
+
+/// The incident's victims in the container of that id.
+pub(super) fn victims_in<'a>(
+    incident: &'a Incident,
+    id: &'a str,
+) -> impl Iterator<Item = &'a Victim> {
+    incident.victims.iter().filter(move |victim| {
+        let container = victim.container.as_ref();
+        container.is_some_and(|container| container.id == id)
+    })
 }
 
 impl Serialize for Mismatch {

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::decide::{self, Age, Decision, Kill};
+use super::mismatch::victims_in;
 use super::{Judgement, Mismatch, MismatchKind, State, Status, Stored, UndecidedReason};
-use crate::incident::{Incident, Outcome, Pod, Victim};
+use crate::incident::{Incident, Outcome, Pod};
 
 /// When a status is read after a kill, and how final it is then. A container that lost a child may end
 /// of it within the first ten seconds.
@@ -30,7 +31,7 @@ const CONTAINERS: usize = 16;
 const REMEMBERED: usize = 1024;
 
 /// The checks to make, and the containers that were seen before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PendingChecks {
     checks: VecDeque<Check>,
     killed: Recent,
@@ -65,10 +66,8 @@ impl PendingChecks {
     /// `since`: when the capture began.
     pub(crate) fn new(since: Timestamp) -> Self {
         Self {
-            checks: VecDeque::new(),
-            killed: Recent::default(),
-            reported: Recent::default(),
             since,
+            ..Self::default()
         }
     }
 
@@ -286,8 +285,7 @@ impl Check {
 
     /// For a victim's container that the runtime has removed.
     fn status_from_victim(&self, id: &str) -> Option<Status> {
-        let is_in_it = |victim: &&Victim| victim.container.as_ref().is_some_and(|one| one.id == id);
-        let victim = self.incident.victims.iter().find(is_in_it)?;
+        let victim = victims_in(&self.incident, id).next()?;
         Some(Status {
             container: victim.container.clone()?,
             pod: victim.pod.clone(),
@@ -331,13 +329,9 @@ impl Check {
 
     fn kill_in(&self, id: &str) -> Kill {
         let incident = &self.incident;
-        let mut within = incident.victims.iter().filter(|victim| {
-            let container = victim.container.as_ref();
-            container.is_some_and(|container| container.id == id)
-        });
         Kill {
             time: incident.time,
-            first: within.any(|victim| victim.first_process == Some(true)),
+            first: victims_in(incident, id).any(|victim| victim.first_process == Some(true)),
             exiting: incident.outcome == Outcome::AlreadyExiting,
         }
     }

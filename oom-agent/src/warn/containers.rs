@@ -47,6 +47,7 @@ pub(crate) struct Outcome {
     pub(crate) lookups: Vec<PodLookup>,
 }
 
+#[derive(Default)]
 struct Container {
     tracker: LevelTracker,
     identity: PathIdentity,
@@ -119,7 +120,11 @@ impl Containers {
             };
             // Most are known: nothing is allocated for them.
             if !self.all.contains_key(key) {
-                self.all.insert(key.clone(), Container::new(key.identity()));
+                let new = Container {
+                    identity: key.identity(),
+                    ..Container::default()
+                };
+                self.all.insert(key.clone(), new);
             }
             let Some(container) = self.all.get_mut(key) else {
                 continue;
@@ -202,15 +207,6 @@ impl Containers {
 // === impl Container ===
 
 impl Container {
-    fn new(identity: PathIdentity) -> Self {
-        Self {
-            tracker: LevelTracker::default(),
-            identity,
-            waiting: None,
-            sweep: 0,
-        }
-    }
-
     fn update(
         &mut self,
         key: &CgroupKey,

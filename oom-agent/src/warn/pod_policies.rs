@@ -27,6 +27,7 @@ pub(crate) struct PodLookup {
 #[derive(Default)]
 pub(super) struct PodPolicies(HashMap<String, Pod>);
 
+#[derive(Default)]
 struct Pod {
     /// With its annotations applied; `None` until a lookup has succeeded.
     policy: Option<Arc<Policy>>,
@@ -74,11 +75,9 @@ impl PodPolicies {
         if near || lookups.len() < AT_ONCE {
             lookups.push(lookup());
             let pod = Pod {
-                policy: None,
                 looked_up_ns: now_ns,
                 current: near,
-                failed: false,
-                errors: Vec::new(),
+                ..Pod::default()
             };
             self.0.insert(uid.to_owned(), pod);
         }

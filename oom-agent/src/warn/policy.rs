@@ -2,12 +2,23 @@ use std::collections::BTreeMap;
 
 use service::escape;
 
-use super::units::{parse_cooldown, parse_points};
+use super::units::{When, parse_cooldown, parse_points};
 use crate::act::{LevelSignals, Signal, SignalTarget};
-use pressure::{Level, Threshold, Thresholds};
+use pressure::{Level, Thresholds};
 
 /// Before each annotation's name.
 pub(crate) const PREFIX: &str = "oom-bonker.dev/";
+
+/// Those that are read, without the prefix.
+const ANNOTATIONS: [&str; 7] = [
+    "warning",
+    "critical",
+    "cooldown",
+    "hysteresis",
+    "signals",
+    "warning-signal",
+    "critical-signal",
+];
 
 /// The longest value that is parsed, in bytes.
 const LEN: usize = 600;
@@ -57,74 +68,55 @@ impl Policy {
     ) -> (Self, Vec<AnnotationError>) {
         let mut policy = self.clone();
         let mut errors = Vec::new();
-        let mut apply = |name, apply: &mut dyn FnMut(&str) -> Result<(), String>| {
+        for name in ANNOTATIONS {
             let Some(value) = all.get(&format!("{PREFIX}{name}")) else {
-                return;
+                continue;
             };
             let applied = if value.len() > LEN {
                 Err(format!("it is longer than {LEN} bytes"))
             } else {
-                apply(value.trim_ascii())
+                policy.apply_annotation(name, value.trim_ascii())
             };
             if let Err(reason) = applied {
                 errors.push(AnnotationError { name, reason });
             }
-        };
-        apply("warning", &mut |value| {
-            set_threshold(value, &mut policy.thresholds.warning)
-        });
-        apply("critical", &mut |value| {
-            set_threshold(value, &mut policy.thresholds.critical)
-        });
-        apply("cooldown", &mut |value| {
-            policy.thresholds.cooldown = parse_cooldown(value)?;
-            Ok(())
-        });
-        apply("hysteresis", &mut |value| {
-            policy.thresholds.hysteresis = parse_points(value)?;
-            Ok(())
-        });
-        apply("signals", &mut |value| {
-            let target = match value {
-                "first" => Some(SignalTarget::First),
-                "all" => Some(SignalTarget::All),
-                "none" => None,
-                other => return Err(describe_choice(other, "first, all and none")),
-            };
-            if target.is_some() && !policy.may_signal {
-                return Err("this node's agent sends no signals: see --warn".to_owned());
-            }
-            policy.target = target;
-            Ok(())
-        });
-        apply("warning-signal", &mut |value| {
-            set_signal(value, &mut policy.signals.warning)
-        });
-        apply("critical-signal", &mut |value| {
-            set_signal(value, &mut policy.signals.critical)
-        });
+        }
         (policy, errors)
     }
-}
 
-fn set_threshold(value: &str, threshold: &mut Option<Threshold>) -> Result<(), String> {
-    *threshold = match value {
-        "never" => None,
-        value => Some(Threshold::parse_working_set(value).map_err(|error| error.to_string())?),
-    };
-    Ok(())
-}
+    fn apply_annotation(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let threshold = || {
+            let parsed = value.parse().map(|When(threshold)| threshold);
+            parsed.map_err(|error| error.to_string())
+        };
+        let signal = || value.parse().map_err(|error| format!("{error}"));
+        match name {
+            "warning" => self.thresholds.warning = threshold()?,
+            "critical" => self.thresholds.critical = threshold()?,
+            "cooldown" => self.thresholds.cooldown = parse_cooldown(value)?,
+            "hysteresis" => self.thresholds.hysteresis = parse_points(value)?,
+            "signals" => self.target = self.parse_target(value)?,
+            "warning-signal" => self.signals.warning = signal()?,
+            "critical-signal" => self.signals.critical = signal()?,
+            _ => {}
+        }
+        Ok(())
+    }
 
-fn set_signal(value: &str, signal: &mut Signal) -> Result<(), String> {
-    *signal = value.parse().map_err(|error| format!("{error}"))?;
-    Ok(())
-}
-
-fn describe_choice(value: &str, choices: &str) -> String {
-    format!(
-        "`{}` is none of {choices}",
-        escape::terminal(escape::truncate(value, 64))
-    )
+    fn parse_target(&self, value: &str) -> Result<Option<SignalTarget>, String> {
+        match value {
+            "none" => Ok(None),
+            "first" | "all" if !self.may_signal => {
+                Err("this node's agent sends no signals: see --warn".to_owned())
+            }
+            "first" => Ok(Some(SignalTarget::First)),
+            "all" => Ok(Some(SignalTarget::All)),
+            other => Err(format!(
+                "`{}` is none of first, all and none",
+                escape::terminal(escape::truncate(other, 64))
+            )),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +124,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use pressure::Threshold;
 
     fn node() -> Policy {
         Policy::for_node(Thresholds::default(), true)

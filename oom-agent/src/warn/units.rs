@@ -1,8 +1,27 @@
-//! Times and points in flags and annotations.
+//! Thresholds, times and points in flags and annotations.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
+use pressure::{ExpressionError, Threshold};
+
+/// A threshold, or none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct When(pub Option<Threshold>);
+
+// === impl When ===
+
+impl FromStr for When {
+    type Err = ExpressionError;
+
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
+        match text.trim_ascii() {
+            "never" => Ok(Self(None)),
+            _ => Threshold::parse_working_set(text).map(|threshold| Self(Some(threshold))),
+        }
+    }
+}
 
 /// Go's durations, of the first version, and bare seconds, which it took too; days and weeks, of the third.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {

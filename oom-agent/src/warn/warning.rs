@@ -146,28 +146,12 @@ impl Warning {
             None if self.container.is_none() => {}
             None => text.push_str("; it does not grow now"),
         }
-        match &self.signal {
-            Some(SignalOutcome {
-                name,
-                sent,
-                failed: None,
-                ..
-            }) => {
-                let _infallible = write!(text, "; {name} was sent to {}", count_processes(*sent));
+        if let Some(signal) = &self.signal {
+            let (name, processes) = (&signal.name, count_processes(signal.sent));
+            let _infallible = write!(text, "; {name} was sent to {processes}");
+            if let Some(why) = &signal.failed {
+                let _infallible = write!(text, ", not to others: {why}");
             }
-            Some(SignalOutcome {
-                name,
-                sent,
-                failed: Some(why),
-                ..
-            }) => {
-                let _infallible = write!(
-                    text,
-                    "; {name} was sent to {}, not to others: {why}",
-                    count_processes(*sent)
-                );
-            }
-            None => {}
         }
         text
     }
@@ -205,32 +189,26 @@ impl Serialize for Warning {
 
 impl SignalOutcome {
     pub(crate) fn new(signal: act::Signal, done: std::io::Result<Signalled>) -> Self {
-        let name = signal.to_string();
-        let bounded = |why: String| escape::truncate(&why, ERROR_LEN).to_owned();
-        let done = match done {
-            Ok(done) => done,
+        let (done, why) = match done {
+            Ok(done) => {
+                let refused = done.failed.first();
+                let refused = refused.map(|(_, error)| chain(error).to_string());
+                let none = "none of its processes is meant, or all have ended";
+                let none = done.sent.is_empty().then(|| none.to_owned());
+                let cut = done.cut.then(|| "they are too many".to_owned());
+                let why = refused.or(none).or(cut);
+                (done, why)
+            }
             Err(error) => {
-                return Self {
-                    name,
-                    failed: Some(bounded(format!("its processes cannot be listed: {error}"))),
-                    ..Self::default()
-                };
+                let why = format!("its processes cannot be listed: {error}");
+                (Signalled::default(), Some(why))
             }
         };
-        let refused = done
-            .failed
-            .first()
-            .map(|(_, error)| chain(error).to_string());
-        let none = done
-            .sent
-            .is_empty()
-            .then(|| "none of its processes is meant, or all have ended".to_owned());
-        let cut = done.cut.then(|| "they are too many".to_owned());
         Self {
-            name,
+            name: signal.to_string(),
             sent: done.sent.len(),
             pids: done.sent.into_iter().take(PIDS).collect(),
-            failed: refused.or(none).or(cut).map(bounded),
+            failed: why.map(|why| escape::truncate(&why, ERROR_LEN).to_owned()),
         }
     }
 }

@@ -51,15 +51,9 @@ impl CurrentFailure {
 
 impl Health {
     pub(super) async fn serve(self, listener: TcpListener) {
-        if let Ok(address) = listener.local_addr() {
-            tracing::info!(%address, "metrics and health are served");
-        }
         let evicted = self.metrics.connections_evicted.clone();
         let answer = move |endpoint| std::future::ready(self.answer(endpoint));
-        admin::serve(listener, answer, || {
-            evicted.inc();
-        })
-        .await;
+        admin::serve(listener, answer, evicted).await;
     }
 
     fn answer(&self, endpoint: Endpoint) -> Answer {
@@ -72,7 +66,7 @@ impl Health {
                 .find_map(|failure| failure.lock().clone())
                 .map_or(Answer::Yes, Answer::No),
             Endpoint::Metrics => {
-                self.metrics.update_readings(|| Readings {
+                self.metrics.external.update(|| Readings {
                     log_lines_dropped: self.log.dropped_lines() as u64,
                     ..Readings::default()
                 });

@@ -1,7 +1,7 @@
 //! The JSON of a notice. What the third `OOMHero` has comes under its names; the rest is ours.
 
 use jiff::Timestamp;
-use memcg::OomScores;
+use memcg::{OomScores, Percent, Stalled};
 use serde::Serialize;
 
 use crate::incident::{Container, Pod};
@@ -21,10 +21,11 @@ pub(crate) struct Notice {
     again: bool,
     /// Until the limit is reached at the present slope.
     forecast_seconds: Option<f64>,
-    node: Option<String>,
+    pub(crate) node: Option<String>,
     cgroup: String,
-    container: Option<Container>,
-    pod: Option<Pod>,
+    /// Container and pod as far as they are known.
+    pub(crate) container: Option<Container>,
+    pub(crate) pod: Option<Pod>,
 }
 
 /// The process that was measured, or the likeliest victim of the container.
@@ -44,28 +45,38 @@ struct Collected {
     memory_working_set: u64,
     oom_score: i32,
     oom_score_adj: i32,
-    pressure: Stalls,
+    #[serde(with = "Stalls")]
+    pressure: Pressure,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Serialize)]
+#[serde(remote = "Pressure")]
 struct Stalls {
-    memory: Severities,
-    io: Severities,
-    cpu: Severities,
+    #[serde(with = "Severities")]
+    memory: Stall,
+    #[serde(with = "Severities")]
+    io: Stall,
+    #[serde(with = "Severities")]
+    cpu: Stall,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Serialize)]
+#[serde(remote = "Stall")]
 struct Severities {
-    some: Averages,
-    full: Averages,
+    #[serde(with = "Averages")]
+    some: Stalled,
+    #[serde(with = "Averages")]
+    full: Stalled,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Serialize)]
+#[serde(remote = "Stalled")]
 struct Averages {
-    avg10: f64,
-    avg60: f64,
-    avg300: f64,
-    total: u64,
+    avg10: Percent,
+    avg60: Percent,
+    avg300: Percent,
+    #[serde(rename = "total")]
+    total_us: u64,
 }
 
 // === impl Notice ===
@@ -76,6 +87,7 @@ impl Notice {
         scores: OomScores,
         process: NoticeProcess,
         time: Timestamp,
+        cgroup: &str,
     ) -> Self {
         let sample = &crossing.sample;
         Self {
@@ -92,68 +104,15 @@ impl Notice {
                 memory_working_set: sample.working_set,
                 oom_score: scores.oom_score,
                 oom_score_adj: scores.oom_score_adj,
-                pressure: sample
-                    .psi
-                    .as_ref()
-                    .map(Stalls::from_pressure)
-                    .unwrap_or_default(),
+                pressure: sample.psi.unwrap_or_default(),
             },
             time,
             again: crossing.again,
             forecast_seconds: crossing.forecast.map(|forecast| forecast.as_secs_f64()),
             node: None,
-            cgroup: String::new(),
+            cgroup: cgroup.to_owned(),
             container: None,
             pod: None,
-        }
-    }
-
-    #[must_use]
-    pub(crate) fn in_cgroup(mut self, cgroup: &str) -> Self {
-        cgroup.clone_into(&mut self.cgroup);
-        self
-    }
-
-    /// Container and pod as far as they are known.
-    #[must_use]
-    pub(crate) fn with_owner(
-        mut self,
-        node: &str,
-        container: Option<Container>,
-        pod: Option<Pod>,
-    ) -> Self {
-        self.node = Some(node.to_owned());
-        (self.container, self.pod) = (container, pod);
-        self
-    }
-}
-
-// === impl Stalls ===
-
-impl Stalls {
-    fn from_pressure(pressure: &Pressure) -> Self {
-        let severities = |stall: &Stall| Severities {
-            some: Averages::from_stalled(&stall.some),
-            full: Averages::from_stalled(&stall.full),
-        };
-        Self {
-            memory: severities(&pressure.memory),
-            io: severities(&pressure.io),
-            cpu: severities(&pressure.cpu),
-        }
-    }
-}
-
-// === impl Averages ===
-
-impl Averages {
-    fn from_stalled(stalled: &memcg::Stalled) -> Self {
-        let percent = |percent: memcg::Percent| f64::from(percent.0) / 100.0;
-        Self {
-            avg10: percent(stalled.avg10),
-            avg60: percent(stalled.avg60),
-            avg300: percent(stalled.avg300),
-            total: stalled.total_us,
         }
     }
 }

@@ -41,7 +41,7 @@ fn notice() -> Notice {
         cmdline: "/usr/bin/myapp".to_owned(),
     };
     let time = "2026-11-21T09:00:01Z".parse().unwrap();
-    Notice::new(&crossing, scores, process, time).in_cgroup("/kubepods/x")
+    Notice::new(&crossing, scores, process, time, "/kubepods/x")
 }
 
 /// Takes one request, answers it with that status, and gives its head and body.

@@ -73,13 +73,11 @@ impl Warner {
             .ok()
             .flatten()
             .unwrap_or_default();
-        let notice = Notice::new(&warning.crossing, scores, process, warning.time)
-            .in_cgroup(&warning.cgroup)
-            .with_owner(
-                &warning.node,
-                warning.container.clone(),
-                warning.pod.clone(),
-            );
+        let (time, cgroup) = (warning.time, &warning.cgroup);
+        let mut notice = Notice::new(&warning.crossing, scores, process, time, cgroup);
+        notice.node = Some(warning.node.clone());
+        notice.container.clone_from(&warning.container);
+        notice.pod.clone_from(&warning.pod);
         let counter = if post.send(&notice).await {
             &counts.posted
         } else {

@@ -72,12 +72,12 @@ impl Node {
     }
 }
 
-fn annotated(warning: &str) -> Option<Arc<Policy>> {
+fn annotated(warning: &str) -> Arc<Policy> {
     let thresholds = Thresholds {
         warning: Some(warning.parse().unwrap()),
         ..Thresholds::default()
     };
-    Some(Arc::new(Policy::for_node(thresholds, true)))
+    Arc::new(Policy::for_node(thresholds, true))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_pod_that_alone_has_a_limit_has_levels() {
     let mut node = Node::new(true);
     let pod = CgroupKey::new(&format!("/kubepods/burstable/pod{UID}"), 9);
     assert_eq!(node.sweep(&[(pod.clone(), sample(1, 80))]), (vec![], 1));
-    assert_eq!(node.finish(annotated("70")), [Level::Warning]);
+    assert_eq!(node.finish(Some(annotated("70"))), [Level::Warning]);
     assert_eq!(node.sweep(&[(pod, sample(60, 95))]).0, [Level::Critical]);
 }
 
@@ -130,7 +130,7 @@ fn a_pod_is_looked_up_at_first_and_again_near_its_limit() {
         [],
         "it is under way"
     );
-    assert_eq!(node.finish(annotated("20")), []);
+    assert_eq!(node.finish(Some(annotated("20"))), []);
     // By the pod's own threshold, however low.
     assert_eq!(
         node.sweep(&[(container(1), sample(3, 20))]),
@@ -153,13 +153,13 @@ fn a_pod_is_looked_up_at_first_and_again_near_its_limit() {
 fn a_crossing_waits_for_its_pod_but_not_for_long() {
     let mut node = Node::new(true);
     assert_eq!(node.sweep(&[(container(1), sample(1, 80))]), (vec![], 1));
-    assert_eq!(node.finish(annotated("85")), []);
+    assert_eq!(node.finish(Some(annotated("85"))), []);
     assert_eq!(node.sweep(&[(container(1), sample(2, 80))]).0, []);
     let mut soon = Node::new(true);
     assert_eq!(soon.sweep(&[(container(1), sample(1, 80))]), (vec![], 1));
-    assert_eq!(soon.finish(annotated("60")), [Level::Warning]);
+    assert_eq!(soon.finish(Some(annotated("60"))), [Level::Warning]);
     // And once.
-    assert_eq!(soon.finish(annotated("60")), []);
+    assert_eq!(soon.finish(Some(annotated("60"))), []);
     assert_eq!(soon.sweep(&[(container(1), sample(2, 80))]).0, []);
     let mut silent = Node::new(true);
     assert_eq!(silent.sweep(&[(container(1), sample(1, 80))]), (vec![], 1));
@@ -194,7 +194,7 @@ fn a_lookup_that_fails_later_leaves_what_was_known() {
         node.lookups(&[(container(1), sample(1, 10))]),
         [lookup(false)]
     );
-    assert_eq!(node.finish(annotated("60")), []);
+    assert_eq!(node.finish(Some(annotated("60"))), []);
     assert_eq!(
         node.lookups(&[(container(1), sample(2, 55))]),
         [lookup(true)]
@@ -216,7 +216,7 @@ fn a_crossing_that_ends_during_the_lookup_is_dropped() {
     let mut node = Node::new(true);
     assert_eq!(node.sweep(&[(container(1), sample(1, 80))]), (vec![], 1));
     assert_eq!(node.sweep(&[(container(1), sample(2, 10))]), (vec![], 0));
-    assert_eq!(node.finish(annotated("60")), []);
+    assert_eq!(node.finish(Some(annotated("60"))), []);
 }
 
 #[test]
