@@ -3,7 +3,7 @@
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::{Mismatch, MismatchKind};
+use crate::status_check::MismatchKind;
 use pressure::Level;
 
 /// Containers of one incident with an Event each: a cgroup that dies as one may span several.
@@ -30,7 +30,7 @@ pub(super) enum Regarding {
 /// A container of a pod, or the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
-    /// The index of its first victim.
+    /// The index of an incident's first victim in it.
     pub(super) victim: usize,
     pub(super) pod: Pod,
     pub(super) container: Option<Container>,
@@ -92,29 +92,16 @@ fn objects_of_kills(incident: &Incident, use_node: bool) -> Vec<Regarding> {
 
 /// The container of any other report; `None` where it has no pod.
 fn subject_of(report: &Report) -> Option<Subject> {
-    if let Report::Mismatch(mismatch) = report {
-        return subject_of_mismatch(mismatch);
-    }
     let (pod, container) = report.owner();
+    let pod = match report {
+        // The runtime may not know the pod, and the kernel's kill does.
+        Report::Mismatch(mismatch) => pod.or_else(|| mismatch.victims().next()?.pod.as_ref()),
+        _ => pod,
+    };
     Some(Subject {
         victim: 0,
         pod: pod?.clone(),
         container: container.cloned(),
-    })
-}
-
-fn subject_of_mismatch(mismatch: &Mismatch) -> Option<Subject> {
-    let incident = &mismatch.incident;
-    let container = &mismatch.status.container;
-    let is_its = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
-    let victim = incident.victims.iter().position(is_its);
-    let known = victim.and_then(|victim| incident.victims.get(victim));
-    let known = known.and_then(|victim| victim.pod.as_ref());
-    let pod = mismatch.status.pod.as_ref().or(known)?;
-    Some(Subject {
-        victim: victim.unwrap_or_default(),
-        pod: pod.clone(),
-        container: Some(container.clone()),
     })
 }
 

@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::counts::UpdateType;
 use super::health::CurrentFailure;
@@ -291,32 +290,19 @@ impl Leases {
     }
 }
 
-fn candidate(
-    cluster: &Cluster,
-    name: &str,
-) -> (watch::Receiver<Option<Instant>>, mpsc::Sender<()>) {
-    let (sender, until) = watch::channel(None);
-    let (end, ended) = mpsc::channel(1);
-    let lead = LeaseHolder::new(
-        cluster.clone(),
-        "l".to_owned(),
-        name.to_owned(),
-        CurrentFailure::default(),
-    );
-    tokio::spawn(lead.run(sender, ended));
-    (until, end)
+fn candidate(cluster: &Cluster, name: &str) -> LeaseHolder {
+    let failure = CurrentFailure::default();
+    LeaseHolder::new(cluster.clone(), "l".to_owned(), name.to_owned(), failure)
 }
 
 #[tokio::test]
 async fn the_second_candidate_leads_when_the_first_ends() {
     let mut leases = Leases::default();
     let (mut fake, cluster) = Fake::start(move |request| leases.answer(request)).await;
-    let (mut first, end) = candidate(&cluster, "first");
-    timeout(WITHIN, first.wait_for(Option::is_some))
-        .await
-        .unwrap()
-        .unwrap();
-    let (mut second, _end) = candidate(&cluster, "second");
+    let mut first = candidate(&cluster, "first");
+    timeout(WITHIN, first.acquire()).await.unwrap();
+    let mut second = candidate(&cluster, "second");
+    let second = tokio::spawn(async move { second.acquire().await });
     let reads = |requests: &Vec<Request>| {
         requests
             .iter()
@@ -326,14 +312,11 @@ async fn the_second_candidate_leads_when_the_first_ends() {
     timeout(WITHIN, fake.wait_until(|requests| reads(requests) >= 2))
         .await
         .unwrap();
-    assert!(second.borrow().is_none());
-    end.send(()).await.unwrap();
-    timeout(WITHIN, second.wait_for(Option::is_some))
-        .await
-        .unwrap()
-        .unwrap();
-    // The task dropped its sender.
-    assert!(first.wait_for(Option::is_none).await.is_ok());
+    assert!(!second.is_finished());
+    first.release().await;
+    timeout(WITHIN, second).await.unwrap().unwrap();
+    // Another holds it.
+    timeout(WITHIN, first.keep()).await.unwrap();
     let writes: Vec<Value> = fake
         .requests()
         .into_iter()

@@ -1,7 +1,5 @@
 //! The requests on the wire, and how answers are read.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::fake::{Answer, Fake, Request, status};
@@ -139,7 +137,7 @@ async fn a_refusal_names_the_missing_right() {
         cluster.list_pods("", 100).await.err(),
         cluster.watch_pods("1").await.err(),
         cluster.list_agent_events("shop", "a").await.err(),
-        cluster.read_lease("penguins", "l").await.err(),
+        cluster.read_lease("l").await.err(),
     ];
     let rights = [
         "`list` on `pods`",
@@ -289,9 +287,7 @@ async fn a_lease_that_a_webhook_denies_is_an_error() {
         "admission webhook \"w\" denied the request: no",
     );
     let (_fake, cluster) = Fake::start(move |_| Answer::json(409, &body)).await;
-    let written = cluster
-        .write_lease("penguins", "l", &Lease::default())
-        .await;
+    let written = cluster.write_lease("l", &Lease::default()).await;
     assert!(written.unwrap_err().is_transient());
 }
 
@@ -310,13 +306,13 @@ async fn a_lease_is_replaced_only_at_the_version_read() {
     };
     let (fake, cluster) = Fake::start(answer).await;
     assert_eq!(cluster.namespace(), "penguins");
-    let lease = cluster.read_lease("penguins", "l").await.unwrap().unwrap();
+    let lease = cluster.read_lease("l").await.unwrap().unwrap();
     assert_eq!(
         (lease.holder.as_str(), lease.version.as_str()),
         ("other", "41")
     );
-    assert_eq!(lease.duration, Duration::from_secs(15));
-    let written = cluster.write_lease("penguins", "l", &lease).await.unwrap();
+    assert_eq!(lease.seconds, 15);
+    let written = cluster.write_lease("l", &lease).await.unwrap();
     assert!(!written);
     let put = &fake.requests()[1];
     let path = "/apis/coordination.k8s.io/v1/namespaces/penguins/leases/l?";
@@ -335,12 +331,12 @@ async fn a_missing_lease_is_created() {
         }
     };
     let (fake, cluster) = Fake::start(answer).await;
-    assert_eq!(cluster.read_lease("penguins", "l").await.unwrap(), None);
+    assert_eq!(cluster.read_lease("l").await.unwrap(), None);
     let first = Lease {
         holder: "me".to_owned(),
         ..Lease::default()
     };
-    let written = cluster.write_lease("penguins", "l", &first).await.unwrap();
+    let written = cluster.write_lease("l", &first).await.unwrap();
     assert!(written);
     let line = &fake.requests()[1].line;
     assert!(line.starts_with("POST"), "{line}");
