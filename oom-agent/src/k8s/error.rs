@@ -12,7 +12,6 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum CredentialsError {
     #[error("cannot use {from}")]
     Unusable {

@@ -25,8 +25,6 @@ use std::time::Instant;
 
 use kube::Client;
 
-#[cfg(test)]
-pub(crate) use cluster::fake as cluster_fake;
 pub(crate) use cluster::{AgentEvent, Change, Cluster, Lease, StatusKill};
 pub(crate) use credentials::{Credentials, Source, find_credentials};
 pub(crate) use draft::Draft;

@@ -39,7 +39,6 @@ const REASON_LEN: usize = 256;
 
 /// A pod that was not found. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum LookupError {
     #[error(
         "the agent may not read pods: its role needs `get` and `list` on `pods` (see daemonset.yaml)"

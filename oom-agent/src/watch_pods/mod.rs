@@ -47,7 +47,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum WatchError {
     #[error(
         "no credentials for an API server: no service account, no $KUBECONFIG, no ~/.kube/config; name a file with --kubeconfig"

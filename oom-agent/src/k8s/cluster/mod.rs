@@ -7,8 +7,6 @@ mod pods;
 mod read;
 
 #[cfg(test)]
-pub(crate) mod fake;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
