@@ -169,11 +169,16 @@ impl Draft {
     }
 
     pub(super) fn kind(&self) -> EventKind {
+        let mut event_type = "Warning";
         let (action, reason, burst) = match &self.report {
             Report::Incident(incident) => ("Kill", self.kill_reason(incident), BURST),
             Report::Mismatch(mismatch) => match mismatch.verdict {
                 MismatchKind::Missed => ("CompareStatus", "OOMKillMissed", ONCE),
-                MismatchKind::Phantom => ("CompareStatus", "OOMKillPhantom", ONCE),
+                MismatchKind::Phantom => {
+                    // Nothing is wrong with its container.
+                    event_type = "Normal";
+                    ("CompareStatus", "OOMKillPhantom", ONCE)
+                }
             },
             Report::Warning(warning) => match warning.crossing.level {
                 Level::Warning => ("Warn", "MemoryNearLimit", WARNINGS),
@@ -182,10 +187,8 @@ impl Draft {
             Report::BadAnnotations(_) => ("ReadAnnotations", "AnnotationNotHeeded", ONCE),
             Report::NoVictim(_) => ("SelectVictim", "OOMWithoutVictim", ONCE),
         };
-        let is_phantom = matches!(&self.report, Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom);
         EventKind {
-            // Nothing is wrong with the container of a phantom.
-            event_type: if is_phantom { "Normal" } else { "Warning" },
+            event_type,
             action,
             reason,
             burst,
