@@ -113,7 +113,8 @@ impl Recorder {
 
     /// Shares the connection.
     pub(crate) fn pod_reader(&self) -> PodReader {
-        PodReader::new(self.client.clone())
+        let client = self.client.clone();
+        PodReader { client }
     }
 
     /// Decides what to write for a report, by what was written before. No IO.

@@ -65,7 +65,7 @@ impl From<CallError> for LookupError {
 /// Reads a pod's annotations and stored container statuses. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PodReader {
-    client: Client,
+    pub(super) client: Client,
 }
 
 /// A request for one pod, or for its metadata only.
@@ -74,10 +74,6 @@ type GetPod = fn(&Request, &str, &GetParams) -> Prepared;
 // === impl PodReader ===
 
 impl PodReader {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
     /// The agent's annotations of a pod whose namespace, name and uid are known.
     pub(crate) async fn annotations(
         &self,
