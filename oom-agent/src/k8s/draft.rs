@@ -287,16 +287,18 @@ impl Draft {
 // === impl Subject ===
 
 impl Subject {
-    /// Whether namespace and name are known and valid: they become part of a URL.
     pub(super) fn is_named(&self) -> bool {
-        [&self.pod.namespace, &self.pod.name]
-            .into_iter()
-            .all(|name| name.as_deref().is_some_and(is_name))
+        valid_names(&self.pod).is_some()
     }
 }
 
-/// Whether it may be a pod's or a namespace's name, and is safe in a URL: a DNS subdomain.
-pub(super) fn is_name(name: &str) -> bool {
+/// The pod's namespace and name, if they are known and safe in a URL: DNS subdomains.
+pub(super) fn valid_names(pod: &Pod) -> Option<(&str, &str)> {
     let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(is_allowed)
+    let is_valid = |name: &&str| {
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.bytes().all(is_allowed)
+    };
+    let namespace = pod.namespace.as_deref().filter(is_valid)?;
+    Some((namespace, pod.name.as_deref().filter(is_valid)?))
 }

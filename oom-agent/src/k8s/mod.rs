@@ -34,7 +34,6 @@ pub(crate) use pod::{ContainerStatus, Ended, Pod};
 pub(crate) use pod::{List, State};
 pub(crate) use pods::{LookupError, PodReader};
 
-use crate::incident;
 use crate::report::Report;
 use draft::Regarding;
 use error::{AGENT, Attempt};
@@ -248,17 +247,7 @@ impl Recorder {
         let Regarding::Pod(subject) = &mut draft.regarding else {
             return Ok(Pod::default());
         };
-        let incident::Pod {
-            namespace: Some(namespace),
-            name: Some(name),
-            uid,
-        } = &subject.pod
-        else {
-            return Err(LookupError::Gone);
-        };
-        let container = subject.container.as_ref();
-        let uid = uid.as_deref();
-        let pod = self.pods.read_pod(namespace, name, uid, container).await?;
+        let pod = self.pods.read_pod(subject).await?;
         if let Some(container) = &mut subject.container
             && container.name.is_none()
         {

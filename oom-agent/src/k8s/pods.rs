@@ -10,10 +10,10 @@ use serde::Deserialize;
 use service::error_chain::chain;
 use service::escape;
 
-use super::draft::is_name;
+use super::draft::{Subject, valid_names};
 use super::pod::{ContainerStatus, Metadata, Pod, bare_id};
 use super::wire::{CallError, Prepared, call_json, within};
-use crate::incident::{self, Container};
+use crate::incident;
 use crate::status_check::{Ended, Stored};
 use crate::warn;
 
@@ -96,13 +96,8 @@ impl PodReader {
     }
 
     async fn find(&self, pod: &incident::Pod, get: GetPod) -> Result<Pod, LookupError> {
-        let (Some(namespace), Some(name), Some(uid)) = (&pod.namespace, &pod.name, &pod.uid) else {
-            return Err(LookupError::Gone);
-        };
-        // They become part of a URL.
-        if !is_name(namespace) || !is_name(name) {
-            return Err(LookupError::Gone);
-        }
+        let (namespace, name) = valid_names(pod).ok_or(LookupError::Gone)?;
+        let uid = pod.uid.as_deref().ok_or(LookupError::Gone)?;
         let found = get_pod(&self.client, namespace, name, get).await?;
         if !found.has_uid(uid) {
             return Err(LookupError::Replaced);
@@ -169,18 +164,15 @@ impl Pods {
         }
     }
 
-    /// The pod of that name, if the node calls it `uid`. One that was kept must have `container`, by name or by
-    /// id: ephemeral containers come later than the pod, and ids when the kubelet reports them.
-    pub(super) async fn read_pod(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        uid: Option<&str>,
-        container: Option<&Container>,
-    ) -> Result<Pod, LookupError> {
+    /// The subject's pod, if the node calls it by its uid. One that was kept must have the container, by name or
+    /// by id: ephemeral containers come later than the pod, and ids when the kubelet reports them.
+    pub(super) async fn read_pod(&mut self, subject: &Subject) -> Result<Pod, LookupError> {
+        let (namespace, name) = valid_names(&subject.pod).ok_or(LookupError::Gone)?;
         let key = (namespace.to_owned(), name.to_owned());
         let now = Instant::now();
+        let uid = subject.pod.uid.as_deref();
         let is_same = |pod: &Pod| uid.is_none_or(|uid| pod.has_uid(uid));
+        let container = subject.container.as_ref();
         if let Some((at, pod)) = self.kept.get(&key)
             && now.duration_since(*at) < TTL
             && is_same(pod)
