@@ -3,7 +3,7 @@
 use super::bucket::{BURST, ONCE, WARNINGS};
 use crate::incident::{Container, Incident, Outcome, Pod, Scope, Victim};
 use crate::report::Report;
-use crate::status_check::{Mismatch, MismatchKind};
+use crate::status_check::MismatchKind;
 use pressure::Level;
 
 /// Containers of one incident with an Event each: a cgroup that dies as one may span several.
@@ -30,7 +30,7 @@ pub(super) enum Regarding {
 /// A container of a pod, or the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
-    /// The index of its first victim.
+    /// The index of an incident's first victim in it.
     pub(super) victim: usize,
     pub(super) pod: Pod,
     pub(super) container: Option<Container>,
@@ -92,29 +92,16 @@ fn objects_of_kills(incident: &Incident, use_node: bool) -> Vec<Regarding> {
 
 /// The container of any other report; `None` where it has no pod.
 fn subject_of(report: &Report) -> Option<Subject> {
-    if let Report::Mismatch(mismatch) = report {
-        return subject_of_mismatch(mismatch);
-    }
     let (pod, container) = report.owner();
+    let pod = match report {
+        // The runtime may not know the pod, and the kernel's kill does.
+        Report::Mismatch(mismatch) => pod.or_else(|| mismatch.victims().next()?.pod.as_ref()),
+        _ => pod,
+    };
     Some(Subject {
         victim: 0,
         pod: pod?.clone(),
         container: container.cloned(),
-    })
-}
-
-fn subject_of_mismatch(mismatch: &Mismatch) -> Option<Subject> {
-    let incident = &mismatch.incident;
-    let container = &mismatch.status.container;
-    let is_its = |victim: &Victim| id(victim.container.as_ref()) == Some(&container.id);
-    let victim = incident.victims.iter().position(is_its);
-    let known = victim.and_then(|victim| incident.victims.get(victim));
-    let known = known.and_then(|victim| victim.pod.as_ref());
-    let pod = mismatch.status.pod.as_ref().or(known)?;
-    Some(Subject {
-        victim: victim.unwrap_or_default(),
-        pod: pod.clone(),
-        container: Some(container.clone()),
     })
 }
 
@@ -182,11 +169,16 @@ impl Draft {
     }
 
     pub(super) fn kind(&self) -> EventKind {
+        let mut event_type = "Warning";
         let (action, reason, burst) = match &self.report {
             Report::Incident(incident) => ("Kill", self.kill_reason(incident), BURST),
             Report::Mismatch(mismatch) => match mismatch.verdict {
                 MismatchKind::Missed => ("CompareStatus", "OOMKillMissed", ONCE),
-                MismatchKind::Phantom => ("CompareStatus", "OOMKillPhantom", ONCE),
+                MismatchKind::Phantom => {
+                    // Nothing is wrong with its container.
+                    event_type = "Normal";
+                    ("CompareStatus", "OOMKillPhantom", ONCE)
+                }
             },
             Report::Warning(warning) => match warning.crossing.level {
                 Level::Warning => ("Warn", "MemoryNearLimit", WARNINGS),
@@ -195,10 +187,8 @@ impl Draft {
             Report::BadAnnotations(_) => ("ReadAnnotations", "AnnotationNotHeeded", ONCE),
             Report::NoVictim(_) => ("SelectVictim", "OOMWithoutVictim", ONCE),
         };
-        let is_phantom = matches!(&self.report, Report::Mismatch(mismatch) if mismatch.verdict == MismatchKind::Phantom);
         EventKind {
-            // Nothing is wrong with the container of a phantom.
-            event_type: if is_phantom { "Normal" } else { "Warning" },
+            event_type,
             action,
             reason,
             burst,
@@ -297,16 +287,18 @@ impl Draft {
 // === impl Subject ===
 
 impl Subject {
-    /// Whether namespace and name are known and valid: they become part of a URL.
     pub(super) fn is_named(&self) -> bool {
-        [&self.pod.namespace, &self.pod.name]
-            .into_iter()
-            .all(|name| name.as_deref().is_some_and(is_name))
+        valid_names(&self.pod).is_some()
     }
 }
 
-/// Whether it may be a pod's or a namespace's name, and is safe in a URL: a DNS subdomain.
-pub(super) fn is_name(name: &str) -> bool {
+/// The pod's namespace and name, if they are known and safe in a URL: DNS subdomains.
+pub(super) fn valid_names(pod: &Pod) -> Option<(&str, &str)> {
     let is_allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(is_allowed)
+    let is_valid = |name: &&str| {
+        name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.bytes().all(is_allowed)
+    };
+    let namespace = pod.namespace.as_deref().filter(is_valid)?;
+    Some((namespace, pod.name.as_deref().filter(is_valid)?))
 }

@@ -12,7 +12,6 @@ pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum CredentialsError {
     #[error("cannot use {from}")]
     Unusable {
@@ -115,17 +114,7 @@ impl Attempt {
 
 impl ApiError {
     fn summary(&self) -> String {
-        let Attempt {
-            to,
-            right,
-            quota,
-            client,
-        } = *self.attempt;
-        let ClientRole {
-            name,
-            manifest,
-            exempt,
-        } = client;
+        let Attempt { to, client, .. } = self.attempt;
         let place = self.namespace.as_ref();
         let place = place.map_or_else(String::new, |it| format!(" in namespace {it}"));
         match self.source.refusal() {
@@ -139,16 +128,20 @@ impl ApiError {
                 format!("cannot {to}{place}: the API server cannot be reached")
             }
             Some(Refusal::Unauthorized) => format!(
-                "cannot {to}{place}: the API server does not accept the {name}'s credentials"
+                "cannot {to}{place}: the API server does not accept the {}'s credentials",
+                client.name
             ),
             Some(Refusal::Forbidden) => format!(
-                "the API server refuses to {to}{place}: the {name}'s role needs {right} (see {manifest})"
+                "the API server refuses to {to}{place}: the {}'s role needs {} (see {})",
+                client.name, self.attempt.right, client.manifest
             ),
             Some(Refusal::Quota) => format!(
-                "cannot {to}{place}: the namespace's ResourceQuota has no room for another: raise its `{quota}`, or remove it from the quota"
+                "cannot {to}{place}: the namespace's ResourceQuota has no room for another: raise its `{}`, or remove it from the quota",
+                self.attempt.quota
             ),
             Some(Refusal::Denied) => format!(
-                "cannot {to}{place}: an admission webhook or policy denies it: exempt {exempt}"
+                "cannot {to}{place}: an admission webhook or policy denies it: exempt {}",
+                client.exempt
             ),
             Some(Refusal::Later) => format!("the API server failed to {to}{place}"),
             Some(Refusal::Exists | Refusal::Expired | Refusal::Never) => {

@@ -7,8 +7,9 @@ use oom_capture::{Process, Rss, Trigger};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-use super::{Recorder, find_credentials};
+use super::{Cluster, Credentials, Recorder, find_credentials};
 use crate::incident::{Container, History, Incident, Outcome, Pod, Scope, Victim};
 
 pub(crate) const UID: &str = "a38c12e8-255a-11e9-8cd9-0007cb0b2cc8";
@@ -24,27 +25,93 @@ pub(crate) struct Request {
 /// Status, `Retry-After` and body.
 pub(crate) type Answer = (u16, Option<u64>, Value);
 
+/// Any answer.
+pub(crate) struct Response {
+    code: u16,
+    retry_after: Option<u64>,
+    text: String,
+    /// A watch that stays open without further changes.
+    open: bool,
+}
+
 /// Ends with the test's runtime.
 pub(crate) struct Fake {
-    requests: Arc<Mutex<Vec<Request>>>,
+    requests: watch::Receiver<Vec<Request>>,
     kubeconfig: tempfile::NamedTempFile,
 }
 
+type Log = Arc<Mutex<watch::Sender<Vec<Request>>>>;
+
+impl From<Answer> for Response {
+    fn from((code, retry_after, body): Answer) -> Self {
+        Self {
+            retry_after,
+            ..Self::json(code, &body)
+        }
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    pub(crate) fn json(code: u16, body: &Value) -> Self {
+        Self {
+            code,
+            retry_after: None,
+            text: body.to_string(),
+            open: false,
+        }
+    }
+
+    /// A refusal as the API server writes it.
+    pub(crate) fn status(code: u16) -> Self {
+        status(code).into()
+    }
+
+    /// A watch that ends after these changes.
+    pub(crate) fn changes(changes: &[Value]) -> Self {
+        let lines: Vec<String> = changes.iter().map(|change| format!("{change}\n")).collect();
+        Self {
+            text: lines.concat(),
+            ..Self::json(200, &Value::Null)
+        }
+    }
+
+    /// A watch that stays open after these changes.
+    pub(crate) fn open(changes: &[Value]) -> Self {
+        Self {
+            open: true,
+            ..Self::changes(changes)
+        }
+    }
+
+    /// As a connection that breaks after `length` bytes.
+    pub(crate) fn cut_to(mut self, length: usize) -> Self {
+        self.text.truncate(length);
+        self
+    }
+}
+
+// === impl Fake ===
+
 impl Fake {
     /// Calls `answer` for each request.
-    pub(crate) async fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start<A: Into<Response> + 'static>(
+        answer: impl FnMut(&Request) -> A + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "t",
             "clusters": [{"name": "t", "cluster": {"server": server}}],
-            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u"}}],
+            "contexts": [{"name": "t", "context": {"cluster": "t", "user": "u", "namespace": "penguins"}}],
             "users": [{"name": "u", "user": {}}],
         });
         kubeconfig.write_all(config.to_string().as_bytes()).unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&requests), Arc::new(answer));
+        let (log, requests) = watch::channel(Vec::new());
+        let log: Log = Arc::new(Mutex::new(log));
+        let answer = Arc::new(Mutex::new(answer));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&log), Arc::clone(&answer)));
@@ -56,18 +123,34 @@ impl Fake {
         }
     }
 
+    /// With the controller's client.
+    pub(crate) async fn start_cluster(
+        answer: impl FnMut(&Request) -> Response + Send + 'static,
+    ) -> (Self, Cluster) {
+        let fake = Self::start(answer).await;
+        let cluster = Cluster::new(fake.credentials().await).unwrap();
+        (fake, cluster)
+    }
+
+    async fn credentials(&self) -> Credentials {
+        let found = find_credentials(Some(self.kubeconfig.path())).await;
+        found.unwrap().unwrap()
+    }
+
     /// The agent's recorder, on `node-a`, with this server.
     pub(crate) async fn recorder(&self, use_node: bool) -> Recorder {
-        let found = find_credentials(Some(self.kubeconfig.path()))
-            .await
-            .unwrap()
-            .unwrap();
+        let found = self.credentials().await;
         Recorder::new(found, "node-a".to_owned(), use_node).unwrap()
     }
 
     /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap().clone()
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until the requests satisfy `enough`.
+    pub(crate) async fn wait_until(&mut self, enough: impl FnMut(&Vec<Request>) -> bool) {
+        self.requests.wait_for(enough).await.unwrap();
     }
 
     /// The Events of the create requests, as `events.k8s.io/v1` shows them.
@@ -98,10 +181,10 @@ fn to_events_v1(mut event: Value) -> Value {
     event
 }
 
-async fn serve(
+async fn serve<A: Into<Response>>(
     stream: TcpStream,
-    log: Arc<Mutex<Vec<Request>>>,
-    answer: Arc<impl Fn(&Request) -> Answer>,
+    log: Log,
+    answer: Arc<Mutex<impl FnMut(&Request) -> A>>,
 ) {
     let mut stream = BufReader::new(stream);
     loop {
@@ -125,15 +208,26 @@ async fn serve(
             line: line.trim().trim_end_matches(" HTTP/1.1").to_owned(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        let (code, retry_after, body) = answer(&request);
-        log.lock().unwrap().push(request);
-        let retry = retry_after.map_or_else(String::new, |s| format!("Retry-After: {s}\r\n"));
-        let body = body.to_string();
-        let length = body.len();
-        let text = format!(
-            "HTTP/1.1 {code} x\r\nContent-Type: application/json\r\n{retry}Content-Length: {length}\r\n\r\n{body}"
+        let response = (answer.lock().unwrap())(&request).into();
+        log.lock().unwrap().send_modify(|all| all.push(request));
+        let retry_after = response
+            .retry_after
+            .map(|s| format!("Retry-After: {s}\r\n"));
+        let length = format!("Content-Length: {}\r\n", response.text.len());
+        let length = Some(length).filter(|_| !response.open);
+        let head = format!(
+            "HTTP/1.1 {} x\r\nContent-Type: application/json\r\n{}{}\r\n",
+            response.code,
+            retry_after.unwrap_or_default(),
+            length.unwrap_or_default()
         );
+        let text = head + &response.text;
         if stream.write_all(text.as_bytes()).await.is_err() {
+            return;
+        }
+        if response.open {
+            // Until the client closes.
+            let _closed = stream.read_u8().await;
             return;
         }
     }
@@ -141,7 +235,11 @@ async fn serve(
 
 /// A refusal as the API server writes it.
 pub(crate) fn status(code: u16) -> Answer {
-    let reason = if code == 409 { "AlreadyExists" } else { "" };
+    let reason = match code {
+        404 => "NotFound",
+        409 => "AlreadyExists",
+        _ => "",
+    };
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
         "message": "the server's own words"});
     (code, None, body)

@@ -25,8 +25,6 @@ use std::time::Instant;
 
 use kube::Client;
 
-#[cfg(test)]
-pub(crate) use cluster::fake as cluster_fake;
 pub(crate) use cluster::{AgentEvent, Change, Cluster, Lease, StatusKill};
 pub(crate) use credentials::{Credentials, Source, find_credentials};
 pub(crate) use draft::Draft;
@@ -36,7 +34,6 @@ pub(crate) use pod::{ContainerStatus, Ended, Pod};
 pub(crate) use pod::{List, State};
 pub(crate) use pods::{LookupError, PodReader};
 
-use crate::incident;
 use crate::report::Report;
 use draft::Regarding;
 use error::{AGENT, Attempt};
@@ -115,7 +112,8 @@ impl Recorder {
 
     /// Shares the connection.
     pub(crate) fn pod_reader(&self) -> PodReader {
-        PodReader::new(self.client.clone())
+        let client = self.client.clone();
+        PodReader { client }
     }
 
     /// Decides what to write for a report, by what was written before. No IO.
@@ -249,17 +247,7 @@ impl Recorder {
         let Regarding::Pod(subject) = &mut draft.regarding else {
             return Ok(Pod::default());
         };
-        let incident::Pod {
-            namespace: Some(namespace),
-            name: Some(name),
-            uid,
-        } = &subject.pod
-        else {
-            return Err(LookupError::Gone);
-        };
-        let container = subject.container.as_ref();
-        let uid = uid.as_deref();
-        let pod = self.pods.read_pod(namespace, name, uid, container).await?;
+        let pod = self.pods.read_pod(subject).await?;
         if let Some(container) = &mut subject.container
             && container.name.is_none()
         {

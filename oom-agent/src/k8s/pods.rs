@@ -10,10 +10,10 @@ use serde::Deserialize;
 use service::error_chain::chain;
 use service::escape;
 
-use super::draft::is_name;
+use super::draft::{Subject, valid_names};
 use super::pod::{ContainerStatus, Metadata, Pod, bare_id};
 use super::wire::{CallError, Prepared, call_json, within};
-use crate::incident::{self, Container};
+use crate::incident;
 use crate::status_check::{Ended, Stored};
 use crate::warn;
 
@@ -39,7 +39,6 @@ const REASON_LEN: usize = 256;
 
 /// A pod that was not found. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum LookupError {
     #[error(
         "the agent may not read pods: its role needs `get` and `list` on `pods` (see daemonset.yaml)"
@@ -66,7 +65,7 @@ impl From<CallError> for LookupError {
 /// Reads a pod's annotations and stored container statuses. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct PodReader {
-    client: Client,
+    pub(super) client: Client,
 }
 
 /// A request for one pod, or for its metadata only.
@@ -75,10 +74,6 @@ type GetPod = fn(&Request, &str, &GetParams) -> Prepared;
 // === impl PodReader ===
 
 impl PodReader {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client }
-    }
-
     /// The agent's annotations of a pod whose namespace, name and uid are known.
     pub(crate) async fn annotations(
         &self,
@@ -101,13 +96,8 @@ impl PodReader {
     }
 
     async fn find(&self, pod: &incident::Pod, get: GetPod) -> Result<Pod, LookupError> {
-        let (Some(namespace), Some(name), Some(uid)) = (&pod.namespace, &pod.name, &pod.uid) else {
-            return Err(LookupError::Gone);
-        };
-        // They become part of a URL.
-        if !is_name(namespace) || !is_name(name) {
-            return Err(LookupError::Gone);
-        }
+        let (namespace, name) = valid_names(pod).ok_or(LookupError::Gone)?;
+        let uid = pod.uid.as_deref().ok_or(LookupError::Gone)?;
         let found = get_pod(&self.client, namespace, name, get).await?;
         if !found.has_uid(uid) {
             return Err(LookupError::Replaced);
@@ -174,18 +164,15 @@ impl Pods {
         }
     }
 
-    /// The pod of that name, if the node calls it `uid`. One that was kept must have `container`, by name or by
-    /// id: ephemeral containers come later than the pod, and ids when the kubelet reports them.
-    pub(super) async fn read_pod(
-        &mut self,
-        namespace: &str,
-        name: &str,
-        uid: Option<&str>,
-        container: Option<&Container>,
-    ) -> Result<Pod, LookupError> {
+    /// The subject's pod, if the node calls it by its uid. One that was kept must have the container, by name or
+    /// by id: ephemeral containers come later than the pod, and ids when the kubelet reports them.
+    pub(super) async fn read_pod(&mut self, subject: &Subject) -> Result<Pod, LookupError> {
+        let (namespace, name) = valid_names(&subject.pod).ok_or(LookupError::Gone)?;
         let key = (namespace.to_owned(), name.to_owned());
         let now = Instant::now();
+        let uid = subject.pod.uid.as_deref();
         let is_same = |pod: &Pod| uid.is_none_or(|uid| pod.has_uid(uid));
+        let container = subject.container.as_ref();
         if let Some((at, pod)) = self.kept.get(&key)
             && now.duration_since(*at) < TTL
             && is_same(pod)

@@ -21,7 +21,6 @@ const MESSAGE_LEN: usize = 512;
 
 /// A request without a usable answer.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum CallError {
     /// The server refuses.
     #[error("{code}: {message}")]

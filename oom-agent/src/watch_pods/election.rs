@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::k8s::Lease;
 
-/// How long a lease is valid without a renewal.
-pub(super) const DURATION: Duration = Duration::from_secs(15);
+/// How long a lease is valid without a renewal, in seconds.
+const SECONDS: u32 = 15;
 
 /// A holder that could not renew for this long stops, before another candidate can take the lease.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -21,7 +21,7 @@ const RETRY_PERIOD: Duration = Duration::from_secs(5);
 const FAILURE_PERIOD: Duration = Duration::from_secs(2);
 
 /// A lease that another wrote is valid no longer than this.
-const MAX_DURATION: Duration = Duration::from_mins(5);
+const MAX_SECONDS: u32 = 300;
 
 /// One candidate's view of the lease.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Election {
         if lease.holder == self.me {
             return Some(Lease {
                 renewed: Some(wall),
-                duration: DURATION,
+                seconds: SECONDS,
                 ..lease.clone()
             });
         }
@@ -74,7 +74,7 @@ impl Election {
                 (now >= *since + *duration).then(|| self.acquire(lease, wall))
             }
             _ => {
-                let duration = lease.duration.min(MAX_DURATION);
+                let duration = Duration::from_secs(lease.seconds.min(MAX_SECONDS).into());
                 self.other = Some((lease.version.clone(), now, duration));
                 None
             }
@@ -123,7 +123,7 @@ impl Election {
     pub(super) fn release(&self, lease: &Lease, wall: Timestamp) -> Option<Lease> {
         (lease.holder == self.me).then(|| Lease {
             holder: String::new(),
-            duration: Duration::from_secs(1),
+            seconds: 1,
             renewed: Some(wall),
             ..lease.clone()
         })
@@ -133,7 +133,7 @@ impl Election {
         let first = from.version.is_empty();
         Lease {
             holder: self.me.clone(),
-            duration: DURATION,
+            seconds: SECONDS,
             acquired: Some(wall),
             renewed: Some(wall),
             transitions: from.transitions.saturating_add(i32::from(!first)),
@@ -225,7 +225,7 @@ mod tests {
         let by_hand = Lease {
             holder: "b".into(),
             version: "9".into(),
-            duration: DURATION,
+            seconds: SECONDS,
             ..Lease::default()
         };
         assert_eq!(one.next_write(Some(&by_hand), now, wall()), None);
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(one.pause(now, 0.0), FAILURE_PERIOD);
         let other = Lease {
             holder: "b".into(),
-            duration: DURATION,
+            seconds: SECONDS,
             version: "7".into(),
             ..Lease::default()
         };

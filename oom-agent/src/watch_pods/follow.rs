@@ -6,18 +6,17 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::health::CurrentFailure;
-use crate::k8s::{ApiError, Change, Cluster, Pod};
+use crate::k8s::{ApiError, Change, Cluster};
 use crate::sinks::Backoff;
 
 /// A step of the list or the watch.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are changes")]
 pub(super) enum PodEvent {
     /// A list of all pods follows.
     ListStarted,
     ListFinished,
-    Updated(Pod),
-    /// With the pod's last status.
-    Deleted(Pod),
+    Changed(Change),
 }
 
 /// Pods on a page of the list; fewer where these are too large.
@@ -69,7 +68,7 @@ impl Follower<'_> {
                 Ok(page) => {
                     self.record_success();
                     for pod in page.items {
-                        self.send(PodEvent::Updated(pod)).await;
+                        self.send(PodEvent::Changed(Change::Applied(pod))).await;
                     }
                     next = page.metadata.next;
                     if next.is_empty() {
@@ -107,11 +106,7 @@ impl Follower<'_> {
             };
             self.record_success();
             changes += 1;
-            match change {
-                Change::Applied(pod) => self.send(PodEvent::Updated(pod)).await,
-                Change::Deleted(pod) => self.send(PodEvent::Deleted(pod)).await,
-                Change::Bookmark => {}
-            }
+            self.send(PodEvent::Changed(change)).await;
             // Only once the change was received: what is lost before comes again.
             version.clone_from(&stream.version);
         }

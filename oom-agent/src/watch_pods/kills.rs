@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
 
+use super::counts::UpdateType;
 use crate::k8s::{ContainerStatus, Ended, Pod, StatusKill};
 
 /// The kubelet's reason.
@@ -17,18 +18,6 @@ const KILLS_PER_CONTAINER: usize = 8;
 
 /// Pods whose kills are remembered.
 const MAX_PODS: usize = 16 * 1024;
-
-/// What one status shows.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Scan {
-    pub(super) kills: Vec<StatusKill>,
-    /// Containers without a kill.
-    pub(super) not_oom_killed: u64,
-    /// Kills from before the lookback, or without a time.
-    pub(super) too_old: u64,
-    /// Kills that were returned before.
-    pub(super) repeated: u64,
-}
 
 /// Remembers the kills that were returned.
 #[derive(Debug)]
@@ -68,21 +57,23 @@ impl SeenKills {
         }
     }
 
-    /// Returns each kill once, in whatever order and however often statuses come.
-    pub(super) fn scan(&mut self, pod: &Pod) -> Scan {
-        let mut scan = Scan::default();
+    /// Returns each kill once, in whatever order and however often statuses come, and counts what is none.
+    pub(super) fn scan(&mut self, pod: &Pod, mut count: impl FnMut(UpdateType)) -> Vec<StatusKill> {
+        let mut kills = Vec::new();
         if let Some(known) = self.pods.get_mut(&pod.metadata.uid) {
             known.round = self.round;
         }
         for (list, container) in pod.container_statuses() {
             let killed = container.ended().filter(|end| end.reason == OOM_KILLED);
             let mut killed = killed.peekable();
-            scan.not_oom_killed += u64::from(killed.peek().is_none());
+            if killed.peek().is_none() {
+                count(UpdateType::NotOomKilled);
+            }
             for ended in killed {
                 match ended.finished_at.filter(|at| *at >= self.since) {
-                    None => scan.too_old += 1,
+                    None => count(UpdateType::TooOld),
                     Some(at) if self.is_new(&pod.metadata.uid, container, ended, at) => {
-                        scan.kills.push(StatusKill {
+                        kills.push(StatusKill {
                             namespace: pod.metadata.namespace.clone(),
                             pod: pod.metadata.name.clone(),
                             uid: pod.metadata.uid.clone(),
@@ -93,12 +84,12 @@ impl SeenKills {
                             finished_at: at,
                         });
                     }
-                    Some(_) => scan.repeated += 1,
+                    Some(_) => count(UpdateType::SeenBefore),
                 }
             }
         }
         self.make_room();
-        scan
+        kills
     }
 
     pub(super) fn forget(&mut self, uid: &str) {
@@ -233,6 +224,26 @@ mod tests {
         pod(uid, vec![status(List::Containers, "main", ended)])
     }
 
+    /// What one status shows.
+    #[derive(Default)]
+    struct Scan {
+        kills: Vec<StatusKill>,
+        not_oom_killed: u64,
+        too_old: u64,
+        repeated: u64,
+    }
+
+    fn scan(kills: &mut SeenKills, pod: &Pod) -> Scan {
+        let mut scan = Scan::default();
+        scan.kills = kills.scan(pod, |update| match update {
+            UpdateType::NotOomKilled => scan.not_oom_killed += 1,
+            UpdateType::TooOld => scan.too_old += 1,
+            UpdateType::SeenBefore => scan.repeated += 1,
+            other => panic!("{other:?}"),
+        });
+        scan
+    }
+
     fn ids(scan: &Scan) -> Vec<&str> {
         let short = |kill: &'_ StatusKill| kill.bare_id().trim_start_matches('0').len();
         assert!(scan.kills.iter().all(|kill| short(kill) <= 64));
@@ -245,10 +256,13 @@ mod tests {
         let dead = ended(1, "OOMKilled");
         let sibling = |ended| status(List::Containers, "sibling", ended);
         let killed = status(List::Containers, "main", vec![dead.clone()]);
-        let first = kills.scan(&pod("u", vec![killed.clone(), sibling(vec![])]));
+        let first = scan(&mut kills, &pod("u", vec![killed.clone(), sibling(vec![])]));
         assert_eq!(ids(&first), [format!("{:064x}", 1)]);
         assert_eq!(first.not_oom_killed, 1);
-        let again = kills.scan(&pod("u", vec![killed, sibling(vec![ended(2, "Error")])]));
+        let again = scan(
+            &mut kills,
+            &pod("u", vec![killed, sibling(vec![ended(2, "Error")])]),
+        );
         assert_eq!((again.kills.len(), again.repeated), (0, 1));
     }
 
@@ -261,7 +275,7 @@ mod tests {
             List::EphemeralContainers,
         ];
         let containers = lists.map(|list| status(list, list.as_str(), vec![ended(1, "OOMKilled")]));
-        let scan = kills.scan(&pod("u", containers.to_vec()));
+        let scan = scan(&mut kills, &pod("u", containers.to_vec()));
         let found: Vec<List> = scan.kills.iter().map(|kill| kill.list).collect();
         assert_eq!(found, lists);
     }
@@ -269,28 +283,28 @@ mod tests {
     #[test]
     fn kills_before_the_lookback_are_counted_and_not_returned() {
         let mut kills = SeenKills::new(at(19));
-        let scan = kills.scan(&main_of(
-            "u",
-            vec![ended(0, "OOMKilled"), ended(1, "OOMKilled")],
-        ));
-        assert_eq!((scan.kills.len(), scan.too_old), (1, 1));
+        let first = scan(
+            &mut kills,
+            &main_of("u", vec![ended(0, "OOMKilled"), ended(1, "OOMKilled")]),
+        );
+        assert_eq!((first.kills.len(), first.too_old), (1, 1));
         let timeless = Ended {
             finished_at: None,
             ..ended(2, "OOMKilled")
         };
-        assert_eq!(kills.scan(&main_of("v", vec![timeless])).too_old, 1);
+        assert_eq!(scan(&mut kills, &main_of("v", vec![timeless])).too_old, 1);
     }
 
     #[test]
     fn only_pods_that_are_gone_are_forgotten() {
         let mut kills = SeenKills::new(at(0));
         for uid in ["a", "b", "c"] {
-            kills.scan(&main_of(uid, vec![ended(1, "OOMKilled")]));
+            scan(&mut kills, &main_of(uid, vec![ended(1, "OOMKilled")]));
         }
         kills.forget("a");
         kills.start_list();
         assert_eq!(
-            kills.scan(&main_of("b", vec![ended(1, "OOMKilled")])).kills,
+            scan(&mut kills, &main_of("b", vec![ended(1, "OOMKilled")])).kills,
             []
         );
         kills.finish_list();
@@ -303,11 +317,11 @@ mod tests {
         kills.capacity = 3;
         let all = |n: i64| main_of(&n.to_string(), vec![ended(n, "OOMKilled")]);
         for n in 0..10 {
-            assert_eq!(kills.scan(&all(n)).kills.len(), 1);
+            assert_eq!(scan(&mut kills, &all(n)).kills.len(), 1);
             assert!(kills.pods.len() <= 3);
         }
         for n in 0..10 {
-            assert_eq!(kills.scan(&all(n)).kills, []);
+            assert_eq!(scan(&mut kills, &all(n)).kills, []);
         }
     }
 
@@ -318,7 +332,7 @@ mod tests {
             container_id: "x://A_b/\u{1b}é".to_owned(),
             ..ended(1, "OOMKilled")
         };
-        let scan = kills.scan(&main_of("6A4c-e4a0-ba47", vec![strange]));
+        let scan = scan(&mut kills, &main_of("6A4c-e4a0-ba47", vec![strange]));
         assert_eq!(scan.kills[0].id(), "k8s-6a4ce4a0-ab-1800000019");
     }
 
@@ -362,7 +376,7 @@ mod tests {
                 if step == relist {
                     kills.start_list();
                 }
-                let scan = kills.scan(&status);
+                let scan = scan(&mut kills, &status);
                 if step == relist {
                     kills.finish_list();
                 }
@@ -379,7 +393,7 @@ mod tests {
             let mut kills = SeenKills::new(at(0));
             let mut returned = Vec::new();
             for n in order {
-                let scan = kills.scan(&main_of("u", vec![ended(n, "OOMKilled")]));
+                let scan = scan(&mut kills, &main_of("u", vec![ended(n, "OOMKilled")]));
                 returned.extend(scan.kills.into_iter().map(|kill| kill.id()));
             }
             let all = returned.len();

@@ -1,10 +1,12 @@
 //! Acquires, renews and releases the Lease, as [`Election`] decides.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use service::error_chain::chain;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout, timeout_at};
 
+use super::GRACE;
 use super::election::Election;
 use super::health::CurrentFailure;
 use crate::k8s::{ApiError, Cluster};
@@ -30,27 +32,32 @@ impl LeaseHolder {
         }
     }
 
-    /// Keeps `until` up to date with how long this candidate may act. Releases the lease on `end`.
-    pub(super) async fn run(
-        mut self,
-        until: watch::Sender<Option<Instant>>,
-        mut end: mpsc::Receiver<()>,
-    ) {
-        let hold = async {
-            loop {
-                self.renew().await;
-                let leads = self.election.leads_until().map(Instant::from_std);
-                until.send_replace(leads);
-                let now = Instant::now().into_std();
-                sleep(self.election.pause(now, fastrand::f64())).await;
+    /// Returns once this candidate may act.
+    pub(super) async fn acquire(&mut self) {
+        loop {
+            self.renew().await;
+            if self.election.leads_until() > Some(Instant::now()) {
+                return;
             }
-        };
-        tokio::select! {
-            () = hold => {}
-            _ = end.recv() => {}
+            sleep(self.pause()).await;
         }
-        until.send_replace(None);
-        self.release().await;
+    }
+
+    /// Renews the lease; returns once this candidate must not act.
+    pub(super) async fn keep(&mut self) {
+        while let Some(until) = self.election.leads_until() {
+            let renewal = async {
+                sleep(self.pause()).await;
+                self.renew().await;
+            };
+            if timeout_at(until.into(), renewal).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.election.pause(Instant::now(), fastrand::f64())
     }
 
     async fn renew(&mut self) {
@@ -65,13 +72,12 @@ impl LeaseHolder {
     }
 
     async fn try_renew(&mut self) -> Result<(), ApiError> {
-        let namespace = self.cluster.namespace();
-        let lease = self.cluster.read_lease(namespace, &self.name).await?;
-        let now = std::time::Instant::now();
-        let Some(next) = self
+        let lease = self.cluster.read_lease(&self.name).await?;
+        let now = Instant::now();
+        let next = self
             .election
-            .next_write(lease.as_ref(), now, Timestamp::now())
-        else {
+            .next_write(lease.as_ref(), now, Timestamp::now());
+        let Some(next) = next else {
             if !self.standing_by {
                 let holder = lease.map(|lease| lease.holder).unwrap_or_default();
                 tracing::info!(holder = %service::escape::terminal(&holder), "standing by");
@@ -79,27 +85,28 @@ impl LeaseHolder {
             self.standing_by = true;
             return Ok(());
         };
-        let written = self.cluster.write_lease(namespace, &self.name, &next);
-        let stored = written.await?;
+        let stored = self.cluster.write_lease(&self.name, &next).await?;
         self.election.record_write(stored, now);
         self.standing_by &= !stored;
         Ok(())
     }
 
-    async fn release(&self) {
-        let namespace = self.cluster.namespace();
+    /// Lets the next replica start at once.
+    pub(super) async fn release(&self) {
         let released = async {
-            let lease = self.cluster.read_lease(namespace, &self.name).await?;
+            let lease = self.cluster.read_lease(&self.name).await?;
             let next = lease.and_then(|lease| self.election.release(&lease, Timestamp::now()));
             if let Some(next) = next {
-                self.cluster
-                    .write_lease(namespace, &self.name, &next)
-                    .await?;
+                self.cluster.write_lease(&self.name, &next).await?;
             }
             Ok::<(), ApiError>(())
         };
-        if let Err(error) = released.await {
-            tracing::warn!(error = %chain(&error), "cannot release the lease: it expires by itself");
+        match timeout(GRACE, released).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "cannot release the lease: it expires by itself");
+            }
+            Err(_) => tracing::warn!("cannot release the lease: it expires by itself"),
         }
     }
 }

@@ -24,9 +24,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, ListenError};
@@ -49,7 +47,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum WatchError {
     #[error(
         "no credentials for an API server: no service account, no $KUBECONFIG, no ~/.kube/config; name a file with --kubeconfig"
@@ -67,8 +64,6 @@ pub(crate) enum WatchError {
     Lines(#[source] io::Error),
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] io::Error),
-    #[error("the task that holds the lease has ended: start the controller again")]
-    LeaseTaskEnded,
 }
 
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
@@ -99,38 +94,35 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
     let grace = Duration::from_secs(args.grace.into());
     let mut reporter = Reporter::new(grace, cluster.clone(), me.clone(), sinks, metrics);
     tracing::info!(server, %source, identity = me, "Kubernetes API server");
-    let lease = (!args.no_lease).then(|| {
-        let name = args.lease.clone();
-        HeldLease::start(LeaseHolder::new(cluster.clone(), name, me, lease_failure))
-    });
-    let mut leadership = Leadership(lease);
+    let mut lease = (!args.no_lease)
+        .then(|| LeaseHolder::new(cluster.clone(), args.lease.clone(), me, lease_failure));
     let lookback = SignedDuration::from_secs(args.lookback.into());
-    let ended_by = loop {
+    loop {
         // Only the leader reads pods.
         pods_failure.clear();
         tokio::select! {
-            leads = leadership.wait_until_leading() => if !leads {
-                break Err(WatchError::LeaseTaskEnded);
-            },
-            _ = end.recv() => break Ok(()),
+            () = acquire(lease.as_mut()) => {}
+            _ = end.recv() => break,
         }
         let now = Timestamp::now();
         let since = now.checked_sub(lookback).unwrap_or(now);
         tracing::info!(%since, "leading: reporting OOM kills of pods");
         tokio::select! {
-            () = leadership.wait_until_lost() => tracing::warn!("no longer leading"),
+            () = keep(lease.as_mut()) => tracing::warn!("no longer leading"),
             () = term::run(&cluster, &mut reporter, since, &pods_failure) => {}
-            _ = end.recv() => break Ok(()),
+            _ = end.recv() => break,
         }
-    };
+    }
     tracing::info!("shutting down");
     if let Some(served) = served {
         served.abort();
     }
     reporter.drain().await;
-    leadership.release().await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
     reporter.finish().await;
-    ended_by
+    Ok(())
 }
 
 async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
@@ -142,61 +134,17 @@ async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
     found.ok_or(WatchError::NoCredentials)
 }
 
-/// Whether this replica acts: always without a lease.
-struct Leadership(Option<HeldLease>);
-
-struct HeldLease {
-    until: watch::Receiver<Option<Instant>>,
-    task: JoinHandle<()>,
-    end: mpsc::Sender<()>,
-}
-
-// === impl HeldLease ===
-
-impl HeldLease {
-    fn start(holder: LeaseHolder) -> Self {
-        let (sender, until) = watch::channel(None);
-        let (end, ended) = mpsc::channel(1);
-        let task = tokio::spawn(holder.run(sender, ended));
-        Self { until, task, end }
+/// Waits until this replica may act: always without a lease.
+async fn acquire(lease: Option<&mut LeaseHolder>) {
+    if let Some(lease) = lease {
+        lease.acquire().await;
     }
 }
 
-// === impl Leadership ===
-
-impl Leadership {
-    /// False if the task that holds the lease has ended.
-    async fn wait_until_leading(&mut self) -> bool {
-        let Some(lease) = &mut self.0 else {
-            return true;
-        };
-        let leads = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
-        lease.until.wait_for(leads).await.is_ok()
-    }
-
-    async fn wait_until_lost(&mut self) {
-        let Some(lease) = &mut self.0 else {
-            return pending().await;
-        };
-        loop {
-            let Some(until) = *lease.until.borrow_and_update() else {
-                return;
-            };
-            tokio::select! {
-                changed = lease.until.changed() => if changed.is_err() { return },
-                () = sleep_until(until) => return,
-            }
-        }
-    }
-
-    /// Lets the next replica start at once.
-    async fn release(self) {
-        let Some(mut lease) = self.0 else { return };
-        // The task may have ended.
-        let _ended = lease.end.send(()).await;
-        if timeout(GRACE, &mut lease.task).await.is_err() {
-            lease.task.abort();
-            tracing::warn!("cannot release the lease: it expires by itself");
-        }
+/// Waits until this replica must no longer act.
+async fn keep(lease: Option<&mut LeaseHolder>) {
+    match lease {
+        Some(lease) => lease.keep().await,
+        None => pending().await,
     }
 }

@@ -80,7 +80,6 @@ impl Reporter {
     }
 
     pub(super) fn report(&mut self, kill: StatusKill) {
-        while self.reports.try_join_next().is_some() {}
         let outputs = Arc::clone(&self.outputs);
         self.reports
             .spawn(async move { outputs.report(&kill).await });

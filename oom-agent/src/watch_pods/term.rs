@@ -7,12 +7,11 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::counts::UpdateType;
 use super::follow::{self, PodEvent};
 use super::health::CurrentFailure;
-use super::kills::{Scan, SeenKills};
+use super::kills::SeenKills;
 use super::reporter::Reporter;
-use crate::k8s::{Cluster, StatusKill};
+use crate::k8s::{Change, Cluster, StatusKill};
 
 /// Pods between the API server and the decision.
 const QUEUE: usize = 64;
@@ -50,32 +49,29 @@ pub(super) async fn run(
     }
 }
 
-fn find_new_kills(kills: &mut SeenKills, event: PodEvent, reporter: &Reporter) -> Vec<StatusKill> {
-    let scan = match event {
+fn find_new_kills(seen: &mut SeenKills, event: PodEvent, reporter: &Reporter) -> Vec<StatusKill> {
+    let count = |update| {
+        reporter.counter(update).inc();
+    };
+    let kills = match event {
         PodEvent::ListStarted => {
-            kills.start_list();
-            Scan::default()
+            seen.start_list();
+            Vec::new()
         }
         PodEvent::ListFinished => {
             tracing::info!("all pods are seen");
-            kills.finish_list();
-            Scan::default()
+            seen.finish_list();
+            Vec::new()
         }
-        PodEvent::Updated(pod) => kills.scan(&pod),
-        PodEvent::Deleted(pod) => {
-            let scan = kills.scan(&pod);
-            kills.forget(&pod.metadata.uid);
-            scan
+        PodEvent::Changed(Change::Applied(pod)) => seen.scan(&pod, count),
+        PodEvent::Changed(Change::Deleted(pod)) => {
+            let kills = seen.scan(&pod, count);
+            seen.forget(&pod.metadata.uid);
+            kills
         }
+        PodEvent::Changed(Change::Bookmark) => Vec::new(),
     };
-    for (update, count) in [
-        (UpdateType::NotOomKilled, scan.not_oom_killed),
-        (UpdateType::TooOld, scan.too_old),
-        (UpdateType::SeenBefore, scan.repeated),
-    ] {
-        reporter.counter(update).inc_by(count);
-    }
-    for kill in &scan.kills {
+    for kill in &kills {
         tracing::debug!(
             namespace = kill.namespace,
             pod = kill.pod,
@@ -84,5 +80,5 @@ fn find_new_kills(kills: &mut SeenKills, event: PodEvent, reporter: &Reporter) -
             "a container was OOMKilled"
         );
     }
-    scan.kills
+    kills
 }

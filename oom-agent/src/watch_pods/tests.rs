@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::counts::UpdateType;
 use super::health::CurrentFailure;
@@ -17,7 +16,7 @@ use super::lease::LeaseHolder;
 use super::reporter::Reporter;
 use super::term;
 use crate::k8s::Cluster;
-use crate::k8s::cluster_fake::{Answer, Fake, Request, status};
+use crate::k8s::fake::{self, Fake, Request, Response as Answer};
 use crate::metrics::Metrics;
 use crate::sinks::{Format, Lines, Sinks, Style};
 
@@ -156,7 +155,7 @@ async fn every_kill_is_reported_once_over_repeats_broken_watches_and_a_relist() 
                     change("MODIFIED", "7", pod("a", &["1", "2"])),
                 ]),
                 // The watch resumed there; the server has dropped the changes since.
-                2 => Answer::changes(&[json!({"type": "ERROR", "object": status(410)})]),
+                2 => Answer::changes(&[json!({"type": "ERROR", "object": fake::status(410).2})]),
                 _ => Answer::open(&[
                     change("MODIFIED", "8", pod("a", &["1", "2"])),
                     change("DELETED", "9", pod("z", &["9"])),
@@ -169,7 +168,7 @@ async fn every_kill_is_reported_once_over_repeats_broken_watches_and_a_relist() 
             _ => list(&[pod("a", &["1", "2"]), pod("c", &["3"])]),
         }
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     let (reporter, _) = lead(&mut fake, &cluster, 4).await;
     let mut all = reported(&fake.requests());
     all.sort();
@@ -194,7 +193,7 @@ async fn a_kill_whose_event_exists_is_counted_and_makes_no_line() {
             false => list(&[pod("a", &["1"])]),
         }
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     let (first, _) = lead(&mut fake, &cluster, 1).await;
     assert_eq!(first.counter(UpdateType::EventSent).get(), 1);
     let (second, text) = lead(&mut fake, &cluster, 2).await;
@@ -220,7 +219,7 @@ async fn a_kill_that_the_agent_has_reported_gets_no_event() {
             list(&[pod("a", &["1", "2"])])
         }
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     let (reporter, _) = lead(&mut fake, &cluster, 1).await;
     assert_eq!(reported(&fake.requests()), ["2"]);
     assert_eq!(reporter.counter(UpdateType::ReportedByAgent).get(), 1);
@@ -238,7 +237,7 @@ async fn a_kill_whose_event_is_refused_still_makes_its_line() {
             list(&[pod("a", &["17db"])])
         }
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     let ((mut reporter, written), failure) = (reporter(&cluster), CurrentFailure::default());
     let done = async {
         tokio::select! {
@@ -291,32 +290,19 @@ impl Leases {
     }
 }
 
-fn candidate(
-    cluster: &Cluster,
-    name: &str,
-) -> (watch::Receiver<Option<Instant>>, mpsc::Sender<()>) {
-    let (sender, until) = watch::channel(None);
-    let (end, ended) = mpsc::channel(1);
-    let lead = LeaseHolder::new(
-        cluster.clone(),
-        "l".to_owned(),
-        name.to_owned(),
-        CurrentFailure::default(),
-    );
-    tokio::spawn(lead.run(sender, ended));
-    (until, end)
+fn candidate(cluster: &Cluster, name: &str) -> LeaseHolder {
+    let failure = CurrentFailure::default();
+    LeaseHolder::new(cluster.clone(), "l".to_owned(), name.to_owned(), failure)
 }
 
 #[tokio::test]
 async fn the_second_candidate_leads_when_the_first_ends() {
     let mut leases = Leases::default();
-    let (mut fake, cluster) = Fake::start(move |request| leases.answer(request)).await;
-    let (mut first, end) = candidate(&cluster, "first");
-    timeout(WITHIN, first.wait_for(Option::is_some))
-        .await
-        .unwrap()
-        .unwrap();
-    let (mut second, _end) = candidate(&cluster, "second");
+    let (mut fake, cluster) = Fake::start_cluster(move |request| leases.answer(request)).await;
+    let mut first = candidate(&cluster, "first");
+    timeout(WITHIN, first.acquire()).await.unwrap();
+    let mut second = candidate(&cluster, "second");
+    let second = tokio::spawn(async move { second.acquire().await });
     let reads = |requests: &Vec<Request>| {
         requests
             .iter()
@@ -326,14 +312,11 @@ async fn the_second_candidate_leads_when_the_first_ends() {
     timeout(WITHIN, fake.wait_until(|requests| reads(requests) >= 2))
         .await
         .unwrap();
-    assert!(second.borrow().is_none());
-    end.send(()).await.unwrap();
-    timeout(WITHIN, second.wait_for(Option::is_some))
-        .await
-        .unwrap()
-        .unwrap();
-    // The task dropped its sender.
-    assert!(first.wait_for(Option::is_none).await.is_ok());
+    assert!(!second.is_finished());
+    first.release().await;
+    timeout(WITHIN, second).await.unwrap().unwrap();
+    // Another holds it.
+    timeout(WITHIN, first.keep()).await.unwrap();
     let writes: Vec<Value> = fake
         .requests()
         .into_iter()
@@ -372,7 +355,7 @@ async fn a_kill_behind_pods_of_many_megabytes_is_reported() {
         line if line.starts_with("POST") => events.create(request),
         _ => none(),
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     lead(&mut fake, &cluster, 2).await;
     assert_eq!(reported(&fake.requests()), ["listed", "watched"]);
 }
@@ -406,7 +389,7 @@ async fn pods_that_are_too_large_for_a_page_come_on_smaller_ones() {
         }
         Answer::json(200, &body)
     };
-    let (mut fake, cluster) = Fake::start(answer).await;
+    let (mut fake, cluster) = Fake::start_cluster(answer).await;
     lead(&mut fake, &cluster, 2).await;
     assert_eq!(reported(&fake.requests()), ["a", "b"]);
 }

@@ -1,15 +1,15 @@
 //! A Lease of `coordination.k8s.io/v1`: a write replaces only the version that was read.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease as WireLease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{GetParams, PostParams};
-use kube::core::{Request, request};
+use kube::core::Request;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::json;
 
 use super::{ApiError, Cluster, REQUEST_TIMEOUT};
 use crate::k8s::error::{Attempt, CONTROLLER};
+use crate::k8s::pod::Metadata;
 use crate::k8s::refusal::is_denial;
 use crate::k8s::wire::{CallError, call, call_json, within};
 
@@ -26,53 +26,70 @@ static WRITE: Attempt = Attempt {
     client: &CONTROLLER,
 };
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Serializes as the `spec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Lease {
     /// Empty after a release.
+    #[serde(rename = "holderIdentity")]
     pub(crate) holder: String,
     /// How long it is valid after a renewal.
-    pub(crate) duration: Duration,
+    #[serde(rename = "leaseDurationSeconds")]
+    pub(crate) seconds: u32,
+    #[serde(rename = "acquireTime", serialize_with = "serialize_microseconds")]
     pub(crate) acquired: Option<Timestamp>,
     /// By the holder's clock.
+    #[serde(rename = "renewTime", serialize_with = "serialize_microseconds")]
     pub(crate) renewed: Option<Timestamp>,
     /// How often the holder changed.
+    #[serde(rename = "leaseTransitions")]
     pub(crate) transitions: i32,
     /// Changes with every write; empty before the lease is created.
+    #[serde(skip)]
     pub(crate) version: String,
+}
+
+#[derive(Deserialize)]
+struct WireLease {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Lease,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
     /// `None` where it does not exist.
-    pub(crate) async fn read_lease(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Lease>, ApiError> {
-        let request = leases(namespace).get(name, &GetParams::default());
+    pub(crate) async fn read_lease(&self, name: &str) -> Result<Option<Lease>, ApiError> {
+        let request = self.leases().get(name, &GetParams::default());
         let lease = within(REQUEST_TIMEOUT, call_json(&self.client, request)).await;
         match lease {
-            Ok(lease) => Ok(Some(from_wire(lease))),
+            Ok(WireLease { metadata, spec }) => Ok(Some(Lease {
+                version: metadata.resource_version,
+                ..spec
+            })),
             Err(error) if error.code() == Some(404) => Ok(None),
             Err(error) => Err(READ.error(error)),
         }
     }
 
     /// Creates it where its version is empty, else replaces that version. False where another was faster.
-    pub(crate) async fn write_lease(
-        &self,
-        namespace: &str,
-        name: &str,
-        lease: &Lease,
-    ) -> Result<bool, ApiError> {
+    pub(crate) async fn write_lease(&self, name: &str, lease: &Lease) -> Result<bool, ApiError> {
         let params = PostParams::default();
-        let body = serde_json::to_vec(&to_wire(namespace, name, lease));
-        let body = body.map_err(request::Error::SerializeBody);
-        let request = body.and_then(|body| match lease.version.as_str() {
-            "" => leases(namespace).create(&params, body),
-            _ => leases(namespace).replace(name, &params, body),
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(self.namespace().to_owned()),
+            resource_version: Some(lease.version.clone()).filter(|version| !version.is_empty()),
+            ..ObjectMeta::default()
+        };
+        let body = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": lease,
         });
+        let body = body.to_string().into_bytes();
+        let request = match lease.version.as_str() {
+            "" => self.leases().create(&params, body),
+            _ => self.leases().replace(name, &params, body),
+        };
         let written = within(REQUEST_TIMEOUT, call(&self.client, request)).await;
         match written {
             Ok(_) => Ok(true),
@@ -85,42 +102,20 @@ impl Cluster {
             Err(error) => Err(WRITE.error(error)),
         }
     }
-}
 
-fn leases(namespace: &str) -> Request {
-    Request::new(format!(
-        "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
-    ))
-}
-
-fn from_wire(lease: WireLease) -> Lease {
-    let spec = lease.spec.unwrap_or_default();
-    let seconds = spec.lease_duration_seconds.unwrap_or_default();
-    Lease {
-        holder: spec.holder_identity.unwrap_or_default(),
-        duration: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
-        acquired: spec.acquire_time.map(|time| time.0),
-        renewed: spec.renew_time.map(|time| time.0),
-        transitions: spec.lease_transitions.unwrap_or_default(),
-        version: lease.metadata.resource_version.unwrap_or_default(),
+    fn leases(&self) -> Request {
+        let namespace = self.namespace();
+        Request::new(format!(
+            "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        ))
     }
 }
 
-fn to_wire(namespace: &str, name: &str, lease: &Lease) -> WireLease {
-    WireLease {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(namespace.to_owned()),
-            resource_version: Some(lease.version.clone()).filter(|version| !version.is_empty()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(lease.holder.clone()),
-            lease_duration_seconds: i32::try_from(lease.duration.as_secs()).ok(),
-            acquire_time: lease.acquired.map(MicroTime),
-            renew_time: lease.renewed.map(MicroTime),
-            lease_transitions: Some(lease.transitions),
-            ..LeaseSpec::default()
-        }),
-    }
+/// With six digits: Kubernetes parses no other number of them.
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn serialize_microseconds<S: Serializer>(
+    time: &Option<Timestamp>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(MicroTime).serialize(to)
 }

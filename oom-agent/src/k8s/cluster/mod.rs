@@ -7,8 +7,6 @@ mod pods;
 mod read;
 
 #[cfg(test)]
-pub(crate) mod fake;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -40,7 +38,7 @@ impl Cluster {
     }
 
     /// That of the service account, or of the kubeconfig's context.
-    pub(crate) fn namespace(&self) -> &str {
+    fn namespace(&self) -> &str {
         self.client.default_namespace()
     }
 }

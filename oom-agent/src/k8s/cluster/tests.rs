@@ -1,11 +1,9 @@
 //! The requests on the wire, and how answers are read.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use super::fake::{Answer, Fake, Request, status};
 use super::*;
+use crate::k8s::fake::{self, Fake, Request, Response as Answer};
 use crate::k8s::{Ended, List};
 
 fn pod(name: &str, version: &str, status: &Value) -> Value {
@@ -45,7 +43,7 @@ async fn a_list_comes_in_pages_with_all_ended_containers() {
             &json!({"metadata": {"resourceVersion": "9", "continue": "more"}, "items": items}),
         )
     };
-    let (fake, cluster) = Fake::start(answer).await;
+    let (fake, cluster) = Fake::start_cluster(answer).await;
     let first = cluster.list_pods("", 100).await.unwrap();
     assert_eq!(first.metadata.next, "more");
     let a = &first.items[0];
@@ -86,9 +84,9 @@ async fn a_watch_gives_changes_and_the_version_to_resume_at() {
         json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1",
             "metadata": {"resourceVersion": "11"}, "spec": {"containers": null}, "status": {}}}),
         json!({"type": "DELETED", "object": pod("a", "12", &json!({}))}),
-        json!({"type": "ERROR", "object": status(410)}),
+        json!({"type": "ERROR", "object": fake::status(410).2}),
     ];
-    let (fake, cluster) = Fake::start(move |_| Answer::open(&changes)).await;
+    let (fake, cluster) = Fake::start_cluster(move |_| Answer::open(&changes)).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(matches!(stream.next().await, Ok(Some(Change::Applied(_)))));
     assert!(matches!(stream.next().await, Ok(Some(Change::Bookmark))));
@@ -110,7 +108,7 @@ async fn a_change_that_is_cut_off_is_dropped() {
     let whole = change.to_string().len() + 1;
     let answer =
         move |_: &Request| Answer::changes(&[change.clone(), change.clone()]).cut_to(whole + 40);
-    let (_fake, cluster) = Fake::start(answer).await;
+    let (_fake, cluster) = Fake::start_cluster(answer).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     assert!(stream.next().await.unwrap().is_some());
     assert!(stream.next().await.unwrap().is_none());
@@ -119,7 +117,7 @@ async fn a_change_that_is_cut_off_is_dropped() {
 #[tokio::test]
 async fn an_endless_answer_is_refused() {
     let endless = vec![0; 9 << 20];
-    let (_fake, cluster) = Fake::start(move |_| Answer::changes(&[json!(endless)])).await;
+    let (_fake, cluster) = Fake::start_cluster(move |_| Answer::changes(&[json!(endless)])).await;
     let mut stream = cluster.watch_pods("9").await.unwrap();
     let error = stream.next().await.unwrap_err();
     assert!(error.is_too_long(), "{error:?}");
@@ -127,19 +125,19 @@ async fn an_endless_answer_is_refused() {
 
 #[tokio::test]
 async fn a_malformed_answer_is_an_error() {
-    let (_fake, cluster) = Fake::start(|_| Answer::json(200, &json!({"items": 7}))).await;
+    let (_fake, cluster) = Fake::start_cluster(|_| Answer::json(200, &json!({"items": 7}))).await;
     let listed = cluster.list_pods("", 100).await;
     assert!(listed.unwrap_err().is_unreadable());
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_missing_right() {
-    let (_fake, cluster) = Fake::start(|_| Answer::status(403)).await;
+    let (_fake, cluster) = Fake::start_cluster(|_| Answer::status(403)).await;
     let refusals = [
         cluster.list_pods("", 100).await.err(),
         cluster.watch_pods("1").await.err(),
         cluster.list_agent_events("shop", "a").await.err(),
-        cluster.read_lease("penguins", "l").await.err(),
+        cluster.read_lease("l").await.err(),
     ];
     let rights = [
         "`list` on `pods`",
@@ -158,11 +156,11 @@ async fn a_refusal_names_the_missing_right() {
 #[tokio::test]
 async fn a_busy_server_is_transient_and_an_old_version_is_expired() {
     for (code, transient) in [(401, true), (429, true), (503, true), (422, false)] {
-        let (_fake, cluster) = Fake::start(move |_| Answer::status(code)).await;
+        let (_fake, cluster) = Fake::start_cluster(move |_| Answer::status(code)).await;
         let error = cluster.list_pods("", 100).await.unwrap_err();
         assert_eq!(error.is_transient(), transient, "{code}");
     }
-    let (_fake, cluster) = Fake::start(|_| Answer::status(410)).await;
+    let (_fake, cluster) = Fake::start_cluster(|_| Answer::status(410)).await;
     let watched = cluster.watch_pods("1").await;
     assert!(watched.err().unwrap().is_expired());
 }
@@ -180,7 +178,7 @@ async fn an_agents_event_is_read_with_any_fields_missing() {
         let bare = json!({"metadata": {}, "eventTime": null});
         Answer::json(200, &json!({"metadata": {}, "items": [event, bare]}))
     };
-    let (fake, cluster) = Fake::start(answer).await;
+    let (fake, cluster) = Fake::start_cluster(answer).await;
     let events = cluster.list_agent_events("shop", "a").await.unwrap();
     let whole = AgentEvent {
         pod_uid: Some("other".to_owned()),
@@ -223,7 +221,7 @@ async fn an_event_is_created_once_with_all_its_fields() {
             Answer::json(201, &request.body)
         }
     };
-    let (fake, cluster) = Fake::start(answer).await;
+    let (fake, cluster) = Fake::start_cluster(answer).await;
     assert!(cluster.create_event(&kill(), "me").await.unwrap());
     assert!(!cluster.create_event(&kill(), "me").await.unwrap());
     let request = &fake.requests()[0];
@@ -248,7 +246,7 @@ async fn an_event_is_created_once_with_all_its_fields() {
 }
 
 fn refusal(code: u16, reason: &str, message: &str) -> Value {
-    let mut body = status(code);
+    let (_, _, mut body) = fake::status(code);
     (body["reason"], body["message"]) = (json!(reason), json!(message));
     body
 }
@@ -270,7 +268,7 @@ async fn a_refusal_of_an_event_names_its_cause() {
         (500, "failed calling webhook", "failed to write", true),
     ] {
         let body = refusal(code, "", message);
-        let (_fake, cluster) = Fake::start(move |_| Answer::json(code, &body)).await;
+        let (_fake, cluster) = Fake::start_cluster(move |_| Answer::json(code, &body)).await;
         let error = cluster.create_event(&kill(), "me").await.unwrap_err();
         let text = service::error_chain::chain(&error).to_string();
         assert!(
@@ -288,10 +286,8 @@ async fn a_lease_that_a_webhook_denies_is_an_error() {
         "Conflict",
         "admission webhook \"w\" denied the request: no",
     );
-    let (_fake, cluster) = Fake::start(move |_| Answer::json(409, &body)).await;
-    let written = cluster
-        .write_lease("penguins", "l", &Lease::default())
-        .await;
+    let (_fake, cluster) = Fake::start_cluster(move |_| Answer::json(409, &body)).await;
+    let written = cluster.write_lease("l", &Lease::default()).await;
     assert!(written.unwrap_err().is_transient());
 }
 
@@ -308,15 +304,15 @@ async fn a_lease_is_replaced_only_at_the_version_read() {
         }
         Answer::status(409)
     };
-    let (fake, cluster) = Fake::start(answer).await;
+    let (fake, cluster) = Fake::start_cluster(answer).await;
     assert_eq!(cluster.namespace(), "penguins");
-    let lease = cluster.read_lease("penguins", "l").await.unwrap().unwrap();
+    let lease = cluster.read_lease("l").await.unwrap().unwrap();
     assert_eq!(
         (lease.holder.as_str(), lease.version.as_str()),
         ("other", "41")
     );
-    assert_eq!(lease.duration, Duration::from_secs(15));
-    let written = cluster.write_lease("penguins", "l", &lease).await.unwrap();
+    assert_eq!(lease.seconds, 15);
+    let written = cluster.write_lease("l", &lease).await.unwrap();
     assert!(!written);
     let put = &fake.requests()[1];
     let path = "/apis/coordination.k8s.io/v1/namespaces/penguins/leases/l?";
@@ -334,13 +330,13 @@ async fn a_missing_lease_is_created() {
             Answer::json(201, &request.body)
         }
     };
-    let (fake, cluster) = Fake::start(answer).await;
-    assert_eq!(cluster.read_lease("penguins", "l").await.unwrap(), None);
+    let (fake, cluster) = Fake::start_cluster(answer).await;
+    assert_eq!(cluster.read_lease("l").await.unwrap(), None);
     let first = Lease {
         holder: "me".to_owned(),
         ..Lease::default()
     };
-    let written = cluster.write_lease("penguins", "l", &first).await.unwrap();
+    let written = cluster.write_lease("l", &first).await.unwrap();
     assert!(written);
     let line = &fake.requests()[1].line;
     assert!(line.starts_with("POST"), "{line}");

@@ -98,8 +98,12 @@ fn limits_memory<'a>(kill: &KillText<'a>) -> Option<&'a Memory> {
     if matches!(kill.scope, Scope::Confined | Scope::Sysrq) {
         return None;
     }
+    memory_of(kill, kill.incident.limit_cgroup.as_deref())
+}
+
+fn memory_of<'a>(kill: &KillText<'a>, cgroup: Option<&str>) -> Option<&'a Memory> {
     let mut memory = kill.incident.memory.iter();
-    memory.find(|memory| memory.cgroup == kill.incident.limit_cgroup)
+    memory.find(|memory| memory.cgroup.as_deref() == cgroup)
 }
 
 fn shared(kill: &KillText<'_>) -> Option<String> {
@@ -120,10 +124,7 @@ fn shared(kill: &KillText<'_>) -> Option<String> {
 fn swap(kill: &KillText<'_>) -> Option<String> {
     let limits = limits_memory(kill)?;
     let setting = kill.incident.setting.as_ref();
-    let setting = setting.and_then(|setting| {
-        let mut memory = kill.incident.memory.iter();
-        memory.find(|memory| memory.cgroup.as_deref() == Some(&setting.cgroup))
-    });
+    let setting = setting.and_then(|setting| memory_of(kill, Some(&setting.cgroup)));
     let full = setting.into_iter().chain([limits]).find_map(|memory| {
         let (used, limit) = (memory.swap_bytes?, memory.swap_limit_bytes?);
         (used > 0 && limit.saturating_sub(used) <= limit / 64).then_some(used)
