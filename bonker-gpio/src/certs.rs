@@ -7,8 +7,7 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-
-use jiff::Timestamp;
+use std::time::SystemTime;
 
 use crate::args::CertsArgs;
 use crate::text::escape_path;
@@ -38,8 +37,6 @@ pub(crate) enum CertsError {
     NoCa { path: String, source: rcgen::Error },
     #[error("cannot make the certificate of {name}")]
     Make { name: String, source: rcgen::Error },
-    #[error("this machine has no random numbers")]
-    Random,
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }
@@ -47,7 +44,7 @@ pub(crate) enum CertsError {
 /// Makes all of the files or, if one exists already, none.
 pub(crate) fn certs(args: &CertsArgs) -> Result<(), CertsError> {
     let dir = args.dir.as_path();
-    let (now, old) = (Timestamp::now(), existing(dir)?);
+    let (now, old) = (SystemTime::now(), existing(dir)?);
     let mut clients = args.client.clone();
     match &old {
         Some(_) if args.host.is_empty() && clients.is_empty() => {
@@ -145,13 +142,13 @@ fn existing(dir: &Path) -> Result<Option<Authority>, CertsError> {
         (None, None) => Ok(None),
         (Some(_), None) => Err(half(&cert_path, &key_path)),
         (None, Some(_)) => Err(half(&key_path, &cert_path)),
-        (Some(cert), Some(key)) => match Authority::read(&cert, &key) {
-            Ok(authority) => Ok(Some(authority)),
-            Err(source) => Err(CertsError::NoCa {
+        (Some(cert), Some(key)) => {
+            let authority = Authority::read(&cert, &key).map_err(|source| CertsError::NoCa {
                 path: escape_path(&cert_path),
                 source,
-            }),
-        },
+            })?;
+            Ok(Some(authority))
+        }
     }
 }
 

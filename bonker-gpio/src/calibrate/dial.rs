@@ -46,15 +46,14 @@ impl Dial {
     pub(super) fn new(at: Calibration) -> Self {
         let min_us = at.min_us.clamp(SHORTEST_US, LONGEST_US - SMALL);
         let max_us = at.max_us.clamp(min_us + SMALL, LONGEST_US);
-        Self {
-            at: Calibration {
-                min_us,
-                max_us,
-                rest_us: at.rest_us.clamp(min_us, max_us),
-                strike_us: at.strike_us.clamp(min_us, max_us),
-            },
-            field: 0,
-        }
+        let at = Calibration {
+            min_us,
+            max_us,
+            ..at
+        };
+        let mut dial = Self { at, field: 0 };
+        dial.set(min_us);
+        dial
     }
 
     pub(super) fn calibration(&self) -> Calibration {
@@ -96,24 +95,14 @@ impl Dial {
         lines
     }
 
+    /// In the order of [`FIELDS`].
     fn all(&self) -> [u16; 4] {
-        let Calibration {
-            min_us,
-            max_us,
-            rest_us,
-            strike_us,
-        } = self.at;
-        [min_us, max_us, rest_us, strike_us]
+        let at = self.at;
+        [at.min_us, at.max_us, at.rest_us, at.strike_us]
     }
 
     fn pulse_us(&self) -> u16 {
-        let [min_us, max_us, rest_us, strike_us] = self.all();
-        match self.field {
-            0 => min_us,
-            1 => max_us,
-            2 => rest_us,
-            _ => strike_us,
-        }
+        self.all().get(self.field).copied().unwrap_or_default()
     }
 
     /// The range takes rest and strike along.

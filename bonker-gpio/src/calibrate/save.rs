@@ -1,7 +1,7 @@
 //! Writes a calibration into the settings file and changes nothing else there.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, TomlError, Value};
 
 use crate::args::MAX_FILE_BYTES;
+use crate::files::read_text_bounded;
 use crate::motion::Calibration;
 use crate::text::escape_path;
 
@@ -29,32 +30,18 @@ pub(crate) enum SaveError {
 
 /// Whether [`save`] is likely to succeed, before the user walks the servo to its limits.
 pub(super) fn check_writable(path: &Path) -> Result<(), SaveError> {
-    let name = || escape_path(path);
-    let found = open(path).map_err(|source| SaveError::Read {
-        path: name(),
-        source,
-    })?;
-    let target = found.map_or_else(|| path.to_owned(), |(target, _)| target);
-    let path = name();
+    let (target, _) = read(path)?;
     // Gone when it is dropped.
     let begun = create_replacement(&target).map(drop);
-    begun.map_err(|source| SaveError::Write { path, source })
+    begun.map_err(|source| write_error(path, source))
 }
 
 /// Sets the four pulses in the file at `path` and keeps all else, comments too; makes the
 /// file if there is none. A power cut leaves the old one or the new one.
 pub(super) fn save(path: &Path, calibration: Calibration) -> Result<(), SaveError> {
-    let name = || escape_path(path);
-    let read = |source| SaveError::Read {
-        path: name(),
-        source,
-    };
-    let (target, text) = match open(path).map_err(read)? {
-        Some(found) => found,
-        None => (path.to_owned(), String::new()),
-    };
+    let (target, text) = read(path)?;
     let mut settings: DocumentMut = text.parse().map_err(|source| SaveError::Syntax {
-        path: name(),
+        path: escape_path(path),
         source: Box::new(source),
     })?;
     for (flag, pulse_us) in [
@@ -65,25 +52,24 @@ pub(super) fn save(path: &Path, calibration: Calibration) -> Result<(), SaveErro
     ] {
         set(&mut settings, flag, pulse_us);
     }
-    replace(&target, &settings.to_string()).map_err(|source| SaveError::Write {
-        path: name(),
-        source,
-    })
+    replace(&target, &settings.to_string()).map_err(|source| write_error(path, source))
 }
 
-/// The file behind any links, and its text; `None` if there is none.
-fn open(path: &Path) -> io::Result<Option<(PathBuf, String)>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(why) => return Err(why),
-    };
-    let mut text = String::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
+fn write_error(path: &Path, source: io::Error) -> SaveError {
+    let path = escape_path(path);
+    SaveError::Write { path, source }
+}
+
+/// The file behind any links, and its text; nothing is in one that is not there.
+fn read(path: &Path) -> Result<(PathBuf, String), SaveError> {
+    let text = read_text_bounded(path, MAX_FILE_BYTES);
+    match text.and_then(|text| Ok((path.canonicalize()?, text))) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok((path.to_owned(), String::new())),
+        read => read.map_err(|source| {
+            let path = escape_path(path);
+            SaveError::Read { path, source }
+        }),
     }
-    Ok(Some((path.canonicalize()?, text)))
 }
 
 /// Under the spelling that is there, with the comment that is there.

@@ -1,23 +1,21 @@
 //! The contents of the certificates.
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use std::time::{Duration, SystemTime};
+
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::crypto::ring;
 
 use super::CertsError;
 
-const CA_DAYS: i64 = 3650;
+const CA_LIFETIME: Duration = days(3650);
 
 /// The most that Apple's systems take of a server with a CA of one's own.
-const LEAF_DAYS: i64 = 825;
+const LEAF_LIFETIME: Duration = days(825);
 
 /// A Pi without a clock of its own may be behind.
-const BACK_DAYS: i64 = 2;
+const BACKDATED: Duration = days(2);
 
 const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -32,10 +30,10 @@ pub(super) struct Pair {
 // === impl Authority ===
 
 impl Authority {
-    pub(super) fn new(now: Timestamp) -> Result<(Self, Pair), CertsError> {
+    pub(super) fn new(now: SystemTime) -> Result<(Self, Pair), CertsError> {
         const NAME: &str = "bonker-gpio CA";
         let failed = make_error(NAME);
-        let mut params = params(NAME, &[], now, CA_DAYS)?;
+        let mut params = params(NAME, &[], now, CA_LIFETIME)?;
         // It signs certificates of servers and clients, and no further CA.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -52,7 +50,7 @@ impl Authority {
         Ok(Self(Issuer::from_ca_cert_pem(cert, key)?))
     }
 
-    pub(super) fn server(&self, hosts: &[String], now: Timestamp) -> Result<Pair, CertsError> {
+    pub(super) fn server(&self, hosts: &[String], now: SystemTime) -> Result<Pair, CertsError> {
         let name = hosts.first().map_or("server", String::as_str);
         let mut names = hosts.to_vec();
         names.extend(LOCAL.map(str::to_owned));
@@ -60,7 +58,7 @@ impl Authority {
         self.sign(name, &names, ExtendedKeyUsagePurpose::ServerAuth, now)
     }
 
-    pub(super) fn client(&self, name: &str, now: Timestamp) -> Result<Pair, CertsError> {
+    pub(super) fn client(&self, name: &str, now: SystemTime) -> Result<Pair, CertsError> {
         self.sign(name, &[], ExtendedKeyUsagePurpose::ClientAuth, now)
     }
 
@@ -69,10 +67,10 @@ impl Authority {
         name: &str,
         names: &[String],
         usage: ExtendedKeyUsagePurpose,
-        now: Timestamp,
+        now: SystemTime,
     ) -> Result<Pair, CertsError> {
         let failed = make_error(name);
-        let mut params = params(name, names, now, LEAF_DAYS)?;
+        let mut params = params(name, names, now, LEAF_LIFETIME)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         params.use_authority_key_identifier_extension = true;
@@ -87,27 +85,19 @@ impl Authority {
 fn params(
     name: &str,
     names: &[String],
-    now: Timestamp,
-    days: i64,
+    now: SystemTime,
+    lifetime: Duration,
 ) -> Result<CertificateParams, CertsError> {
     let mut params = CertificateParams::new(names).map_err(make_error(name))?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
-    let today = now.to_zoned(TimeZone::UTC).date();
-    let (year, month, day) = parts(today.saturating_sub(Span::new().days(BACK_DAYS)));
-    params.not_before = date_time_ymd(year, month, day);
-    let (year, month, day) = parts(today.saturating_add(Span::new().days(days)));
-    params.not_after = date_time_ymd(year, month, day);
-    let mut serial = [0; 16];
-    let random = ring::default_provider().secure_random;
-    random.fill(&mut serial).map_err(|_| CertsError::Random)?;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + lifetime).into();
     Ok(params)
 }
 
-fn parts(date: Date) -> (i32, u8, u8) {
-    let number = |part: i8| u8::try_from(part).unwrap_or(1);
-    (date.year().into(), number(date.month()), number(date.day()))
+const fn days(number: u64) -> Duration {
+    Duration::from_hours(24 * number)
 }
 
 fn make_error(name: &str) -> impl Fn(rcgen::Error) -> CertsError {
