@@ -45,7 +45,7 @@ impl Cache {
     }
 
     /// Where the entry lies, if it is there.
-    pub fn get(&self, name: &str) -> Option<PathBuf> {
+    pub(crate) fn get(&self, name: &str) -> Option<PathBuf> {
         let path = self.dir.join(name);
         path.is_dir().then_some(path)
     }

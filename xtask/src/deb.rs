@@ -100,6 +100,7 @@ fn version() -> String {
 }
 
 fn control(board: Board, kib: u64) -> String {
+    let (version, architecture) = (version(), board.target().debian);
     format!(
         "Package: bonker-gpio\n\
          Version: {version}\n\
@@ -112,8 +113,6 @@ fn control(board: Board, kib: u64) -> String {
          Description: swings a servo at a toy penguin for every Linux OOM kill\n\
          \x20Drives a servo on a pin of a Raspberry Pi for every bonk that oom-agent,\n\
          \x20or another client of bonk.v1, sends. The program is static.\n",
-        version = version(),
-        architecture = board.target().debian,
     )
 }
 

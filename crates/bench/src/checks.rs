@@ -31,6 +31,11 @@ impl Checks {
         self.add(what, format!("{found} of {wanted}"), found == wanted);
     }
 
+    /// A count that has a bound.
+    pub(super) fn add_at_most(&mut self, what: &'static str, found: u64, most: u64) {
+        self.add(what, found.to_string(), found <= most);
+    }
+
     pub(super) fn broken(&self) -> Vec<&'static str> {
         let broken = self.0.iter().filter(|check| !check.holds);
         broken.map(|check| check.what).collect()

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use lab::{Cgroup, interrupt};
 use rustix::process::Signal;
 use rustix::time::ClockId;
-use xtask::process::{show, wait_timeout};
+use xtask::process::{Guard, show, wait_timeout};
 
 use super::clock::now_ns;
 
@@ -62,9 +62,7 @@ impl Victims {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let begun_ns = now_ns(ClockId::Monotonic);
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("start {}", show(&command)))?;
+        let mut child = Guard::spawn(&mut command, Duration::ZERO)?;
         let ended = wait_timeout(&mut child, KILL)?;
         // Ctrl-C on a terminal ends the victim too.
         interrupt::check()?;

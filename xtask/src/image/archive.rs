@@ -177,7 +177,7 @@ fn header(kind: EntryType, mode: u32) -> Header {
 }
 
 /// This machine's, by Go's names.
-pub fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::binaries::{GUEST, RELEASE, build_static};
 use crate::{build_ebpf, dist, terminal};
-pub use archive::{File, Image, architecture};
+use archive::architecture;
+pub use archive::{File, Image};
 
 /// The image of `daemonset.yaml`. `localhost` is no public registry: where the
 /// image was not imported, none of a stranger's is pulled in its place.

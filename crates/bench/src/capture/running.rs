@@ -162,7 +162,7 @@ impl Running {
     }
 }
 
-/// Until the stream ends, or nobody takes its lines.
+/// Until the stream ends, or its lines are not taken any more.
 fn read_lines(pipe: PipeReader, lines: &SyncSender<Line>) {
     for text in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
         let line = Line {

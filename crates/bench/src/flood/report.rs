@@ -62,18 +62,12 @@ impl Report {
     pub(super) fn checks(&self) -> Checks {
         let last = &self.last;
         let mut checks = Checks::default();
-        checks.add_equal(
-            "kills reported on standard output, each once",
-            self.comparison.once,
-            self.flood.kills.into(),
-        );
+        let what = "kills reported on standard output, each once";
+        checks.add_equal(what, self.comparison.once, self.flood.kills.into());
         let wrong = self.comparison.doubled.len() + self.comparison.invented.len();
         checks.add_equal("reported twice or of no kill", wrong as u64, 0);
-        checks.add_equal(
-            "records lost, lines not written, incidents not reported",
-            last.lost,
-            0,
-        );
+        let what = "records lost, lines not written, incidents not reported";
+        checks.add_equal(what, last.lost, 0);
         checks.add(
             "drift from the kernel's own count",
             last.drift
@@ -99,33 +93,20 @@ impl Report {
             "Pod/",
         );
         check_bucket("Events on the Node (the same)", "Node/");
-        checks.add_equal(
-            "kills in pods that their Events count, series included",
-            self.counted,
-            self.in_pods,
-        );
-        checks.add_equal(
-            "incidents with two Events on one object",
-            doubled_events(&self.events).len() as u64,
-            0,
-        );
+        let what = "kills in pods that their Events count, series included";
+        checks.add_equal(what, self.counted, self.in_pods);
+        let doubled = doubled_events(&self.events).len() as u64;
+        checks.add_equal("incidents with two Events on one object", doubled, 0);
         let answers: u64 = self.answers.values().sum();
         checks.add(
             "bonks that the bonker answered, some more than once, of those that found room in the queue",
             format!("{answers} of {}", last.sent()),
             answers >= last.sent(),
         );
-        checks.add(
-            "most that waited in one sink (at most its queue, backlog and flight)",
-            self.watch.pending.to_string(),
-            self.watch.pending <= ROOM,
-        );
-        let peak = self.after.peak >> 10;
-        checks.add(
-            "peak of the agent's resident memory, in MiB",
-            peak.to_string(),
-            peak <= MEMORY_MIB,
-        );
+        let what = "most that waited in one sink (at most its queue, backlog and flight)";
+        checks.add_at_most(what, self.watch.pending, ROOM);
+        let what = "peak of the agent's resident memory, in MiB";
+        checks.add_at_most(what, self.after.peak >> 10, MEMORY_MIB);
         checks
     }
 
