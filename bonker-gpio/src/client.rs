@@ -1,6 +1,5 @@
 //! The commands that call a bonker.
 
-mod backoff;
 mod bonk;
 mod connect;
 mod picture;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use tonic::Code;
 
 use crate::picture::ScreenError;
-pub(crate) use backoff::Backoff;
 pub(crate) use bonk::bonk;
 pub(crate) use connect::check;
 use refusal::Refusal;
@@ -30,6 +28,9 @@ pub(crate) use watch::watch;
 
 use crate::net::auth::TokenError;
 use crate::text::escape_path;
+
+/// The first wait before a stream is opened again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// How long one call may take, connecting included.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -3,18 +3,18 @@
 use service::error_chain::chain;
 
 use super::ClientError;
-use super::backoff::Backoff;
 use super::swings::{HubSwing, Swings};
 use crate::args::WatchArgs;
 use crate::history::Position;
 use crate::motion::Gesture;
 use crate::picture::{Entry, Link, Picture, Screen};
+use service::backoff::Backoff;
 
 /// Draws until the user leaves or an error is permanent.
 pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
     let mut picture = Picture::new(&args.server.url);
     let mut screen = Screen::open().map_err(ClientError::Screen)?;
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::starting_at(super::RETRY_AFTER);
     let mut seen = None;
     loop {
         screen.draw(&picture).map_err(ClientError::Screen)?;
@@ -28,7 +28,7 @@ pub(crate) async fn picture(args: &WatchArgs) -> Result<(), ClientError> {
             screen.draw(&picture).map_err(ClientError::Screen)?;
         }
         tokio::select! {
-            () = tokio::time::sleep(backoff.next(fastrand::f64())) => (),
+            () = tokio::time::sleep(backoff.next_wait(fastrand::f64())) => (),
             left = screen.live(&picture) => return left.map_err(ClientError::Screen),
         }
     }

@@ -6,11 +6,11 @@ use std::io::{self, IsTerminal as _};
 use service::error_chain::chain;
 use tracing::{info, warn};
 
-use super::backoff::Backoff;
 use super::picture::picture;
 use super::swings::Swings;
 use super::{ClientError, print, swing_line::line};
 use crate::args::{Output, WatchArgs};
+use service::backoff::Backoff;
 
 /// Prints until standard output closes or an error is permanent. The first failure is logged,
 /// and the next success.
@@ -24,7 +24,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
         return picture(&args).await;
     }
     let url = args.server.url.as_str();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::starting_at(super::RETRY_AFTER);
     let mut is_failing = false;
     loop {
         let watched = follow(&args, output, || {
@@ -48,7 +48,7 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), ClientError> {
             warn!(url, why, "not watching: trying again until it works");
             is_failing = true;
         }
-        tokio::time::sleep(backoff.next(fastrand::f64())).await;
+        tokio::time::sleep(backoff.next_wait(fastrand::f64())).await;
     }
 }
 

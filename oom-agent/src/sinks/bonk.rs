@@ -16,7 +16,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
-use super::backoff::Backoff;
 use super::{Inlet, Plan, QueueCounts, Sink};
 use crate::metrics::{Counter, Metrics, SinkCounts, WarningCounts};
 use crate::receipts::Receipts;
@@ -25,6 +24,7 @@ use item::{STALE, bonk_request, is_news};
 use refused::{RefusedBonks, Unacknowledged};
 use secrets::SecretsError;
 pub(crate) use secrets::{Contradiction, Secrets};
+use service::backoff::Backoff;
 use service::clock;
 use service::error_chain::chain;
 use service::escape;

@@ -14,7 +14,8 @@ use super::kills::StatusKill;
 use super::{GRACE, dedup, report};
 use crate::k8s::{ApiError, Cluster};
 use crate::metrics::Metrics;
-use crate::sinks::{Backoff, Sinks};
+use crate::sinks::Sinks;
+use service::backoff::Backoff;
 
 /// Kills that are reported at the same time.
 const CONCURRENCY: usize = 16;

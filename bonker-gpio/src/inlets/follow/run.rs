@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use service::backoff::Backoff;
 use service::error_chain::chain;
 use tracing::{error, info, warn};
 
@@ -10,7 +11,7 @@ use super::progress::Progress;
 use crate::admission::Outcome;
 use crate::app::App;
 use crate::args::ServerArgs;
-use crate::client::{Backoff, ClientError, HubSwing, Swings};
+use crate::client::{ClientError, HubSwing, RETRY_AFTER, Swings};
 use crate::counters::FollowCounters;
 
 pub struct Follow {
@@ -51,7 +52,7 @@ impl Follow {
     pub async fn run(self) -> Infallible {
         let url = self.hub.url.as_str();
         let mut progress = Progress::new(self.app.history().followed());
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::starting_at(RETRY_AFTER);
         let (mut is_failing, mut is_reconnect) = (false, false);
         loop {
             let connected = || {
@@ -78,7 +79,7 @@ impl Follow {
                 warn!(url, why = %chain(&why), "not following: trying again until it works");
                 is_failing = true;
             }
-            let pause = tokio::time::sleep(backoff.next(fastrand::f64()));
+            let pause = tokio::time::sleep(backoff.next_wait(fastrand::f64()));
             tokio::select! {
                 () = pause => (),
                 never = self.keep_progress(&mut progress) => match never {},

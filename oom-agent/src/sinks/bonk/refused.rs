@@ -5,7 +5,7 @@ use proto::bonk::Outcome;
 use tokio::time::Instant;
 
 use crate::report::Report;
-use crate::sinks::backoff::Backoff;
+use service::backoff::Backoff;
 
 /// The most kept bonks; for one more the bonk of the oldest kill is dropped.
 const ROOM: usize = 256;
