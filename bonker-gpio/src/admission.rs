@@ -3,7 +3,6 @@
 mod answer;
 mod coalesce_key;
 mod filter;
-mod memory;
 mod moment;
 mod queue;
 mod quiet;
@@ -11,12 +10,15 @@ mod rate;
 mod settings;
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lru::LruCache;
 
 pub use answer::Outcome;
 pub(crate) use answer::{Answer, Tally};
+pub(crate) use filter::{Filter, LabelRule};
 use memory::Memory;
 pub(crate) use moment::Moment;
 pub(crate) use queue::Job;
@@ -29,11 +31,15 @@ pub use settings::Settings;
 use crate::bonk::{Bonk, Malformed};
 use crate::history::Restored;
 
+/// Ids whose outcomes are known; the oldest is dropped first.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
 #[derive(Debug)]
 pub(crate) struct Admission {
     settings: Settings,
     queue: Queue,
-    memory: Memory,
+    /// The outcomes of recent ids.
+    decided: LruCache<String, Outcome>,
     rates: Rates,
     tally: Tally,
     snoozed: Option<Timestamp>,
@@ -60,7 +66,7 @@ impl Admission {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             queue: Queue::new(settings.queue, settings.window),
-            memory: Memory::default(),
+            decided: LruCache::new(REMEMBERED),
             rates: Rates::new(settings.peer_rate),
             tally: Tally::default(),
             snoozed: None,
@@ -76,7 +82,7 @@ impl Admission {
         for (id, outcome) in restored.answers {
             // An unknown outcome comes from a later version.
             if let Ok(outcome) = outcome.parse() {
-                self.memory.insert(id, outcome);
+                self.decided.put(id, outcome);
             }
         }
         self.snoozed = restored.snoozed;
@@ -97,7 +103,7 @@ impl Admission {
         let answer = self.decide(item, peer, now);
         self.tally.add(answer.outcome);
         if let Some(id) = id.filter(|_| answer.outcome.is_final()) {
-            self.memory.insert(id, answer.outcome);
+            self.decided.put(id, answer.outcome);
         }
         answer
     }
@@ -113,8 +119,8 @@ impl Admission {
             Ok(bonk) => bonk,
             Err(why) => return Answer::because(Rejected, why.to_string()),
         };
-        if let Some(first) = self.memory.get(&bonk.id) {
-            return Answer::duplicate(first);
+        if let Some(first) = self.decided.peek(&bonk.id) {
+            return Answer::duplicate(*first);
         }
         if self.stopping {
             return Answer::because(Rejected, "the server is shutting down");

@@ -1,6 +1,5 @@
 //! The commands that call a bonker.
 
-mod backoff;
 mod bonk;
 mod connect;
 mod refusal;

@@ -2,4 +2,5 @@
 
 pub(crate) mod follow;
 pub(crate) mod grpc;
+mod watcher;
 pub(crate) mod web;

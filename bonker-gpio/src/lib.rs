@@ -7,7 +7,7 @@
 //! follow ─┘            └─Job→ arm ─Step→ servo thread (sysfs-pwm │ rppal │ …)
 //! ```
 //!
-//! What decides (`admission`, `motion`, `client::backoff`) is synchronous; only the arm moves the
+//! What decides (`admission`, `motion`) is synchronous; only the arm moves the
 //! servo, and only `inlets::grpc`, `client` and `wire` name generated types.
 
 #![allow(

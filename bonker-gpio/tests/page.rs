@@ -147,7 +147,6 @@ async fn a_page_that_missed_too_much_gets_the_whole_state() {
         bonk(&server, &format!("{n}")).await;
     }
     let mut back = Listener::new(&server, Some(&begin)).await;
-    back.expect("state").await;
     let state = back.expect("state").await;
     let rows = state.2.get("incidents").and_then(Value::as_array);
     assert_eq!(rows.map(Vec::len), Some(50));

@@ -1,11 +1,13 @@
 //! Limits the items of each peer.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use lru::LruCache;
+
 /// One more drops the peer that was silent longest.
-const MAX_PEERS: usize = 1024;
+const MAX_PEERS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// A token bucket for each peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
@@ -24,7 +26,7 @@ pub struct PeerRate {
 #[derive(Debug)]
 pub(super) struct Rates {
     rate: PeerRate,
-    peers: HashMap<IpAddr, Bucket>,
+    peers: LruCache<IpAddr, Bucket>,
 }
 
 #[derive(Debug)]
@@ -39,24 +41,18 @@ impl Rates {
     pub(super) fn new(rate: PeerRate) -> Self {
         Self {
             rate,
-            peers: HashMap::new(),
+            peers: LruCache::new(MAX_PEERS),
         }
     }
 
     /// Takes a token of `peer`, if it has one at `up`.
     pub(super) fn try_take(&mut self, peer: IpAddr, up: Duration) -> bool {
-        let peer = network(peer);
-        if !self.peers.contains_key(&peer) && self.peers.len() >= MAX_PEERS {
-            let silent = self.peers.iter().min_by_key(|(_, bucket)| bucket.filled);
-            if let Some(silent) = silent.map(|(peer, _)| *peer) {
-                self.peers.remove(&silent);
-            }
-        }
         let most = f64::from(self.rate.burst);
-        let bucket = self.peers.entry(peer).or_insert(Bucket {
+        let full = || Bucket {
             tokens: most,
             filled: up,
-        });
+        };
+        let bucket = self.peers.get_or_insert_mut(network(peer), full);
         let since = up.saturating_sub(bucket.filled).as_secs_f64();
         let more = since * f64::from(self.rate.per_minute) / 60.0;
         bucket.tokens = (bucket.tokens + more).min(most);
@@ -131,6 +127,6 @@ mod tests {
             let peer = IpAddr::V4(Ipv4Addr::from_bits(n));
             assert!(rates.try_take(peer, Duration::from_secs(n.into())));
         }
-        assert_eq!(rates.peers.len(), MAX_PEERS);
+        assert_eq!(rates.peers.len(), MAX_PEERS.get());
     }
 }

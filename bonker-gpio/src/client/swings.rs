@@ -1,18 +1,23 @@
 //! The swings of a bonker, across broken connections.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use proto::bonk::{GetStatusRequest, WatchBonksRequest, WatchBonksResponse};
+use service::backoff::Backoff;
 use tokio::time::{Instant, sleep_until};
 use tonic::Streaming;
 
 use super::ClientError;
-use super::backoff::Backoff;
 use super::connect::call;
 use crate::args::ServerArgs;
 use crate::bonk::Bonk;
 use crate::history::Position;
 use crate::motion::Gesture;
 use crate::wire;
+
+/// The first wait before a stream is opened again.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Which swings come.
 #[derive(Clone, Debug)]
@@ -76,7 +81,7 @@ impl Swings {
             server: server.clone(),
             begin,
             stream: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::starting_at(RETRY_AFTER),
             connect_at: Instant::now(),
         }
     }
@@ -96,7 +101,7 @@ impl Swings {
             Ok(Event::Swing(_)) => (),
             Err(_) => {
                 self.stream = None;
-                self.connect_at = Instant::now() + self.backoff.next(fastrand::f64());
+                self.connect_at = Instant::now() + self.backoff.next_wait(fastrand::f64());
             }
         }
         event

@@ -3,7 +3,6 @@
 mod bonk_service;
 mod health;
 mod token_check;
-mod watcher;
 
 use std::time::Duration;
 

@@ -1,11 +1,12 @@
 //! The token of clients, read from a file.
 
 use std::fmt;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use service::file::read_bounded;
 use subtle::ConstantTimeEq as _;
 
 use crate::text::escape_path;
@@ -50,14 +51,15 @@ impl Token {
             path: path(),
             source,
         };
-        let mut bytes = Vec::new();
-        let open = std::fs::File::open(file).map_err(read)?;
-        let mut start = open.take(MAX_FILE_BYTES + 1);
-        start.read_to_end(&mut bytes).map_err(read)?;
+        let bytes = match read_bounded(file, MAX_FILE_BYTES) {
+            Err(why) if why.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(TokenError::Malformed { path: path() });
+            }
+            bytes => bytes.map_err(read)?,
+        };
         let token = bytes.trim_ascii();
         let visible = token.iter().all(u8::is_ascii_graphic);
-        let text = std::str::from_utf8(token).ok().filter(|_| visible);
-        let Some(text) = text.filter(|_| bytes.len() as u64 <= MAX_FILE_BYTES) else {
+        let Some(text) = str::from_utf8(token).ok().filter(|_| visible) else {
             return Err(TokenError::Malformed { path: path() });
         };
         if text.len() < MIN_TOKEN_BYTES {

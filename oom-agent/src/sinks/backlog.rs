@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use service::backoff::Backoff;
 
 /// The most waiting jobs.
 const ROOM: usize = 256;

@@ -16,7 +16,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use super::backlog::{Backlog, Entry, Setback};
-use super::backoff::Backoff;
 use super::{Inlet, Plan, Sink, sleep_until};
 use crate::metrics::{Metrics, SinkCounts, WarningCounts};
 use crate::receipts::Receipts;
@@ -24,6 +23,7 @@ use crate::report::Report;
 use item::{STALE, bonk_request, is_news};
 use secrets::SecretsError;
 pub(crate) use secrets::{Contradiction, Secrets};
+use service::backoff::Backoff;
 use service::clock;
 use service::error_chain::chain;
 use service::escape;

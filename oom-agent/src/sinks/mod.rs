@@ -1,7 +1,6 @@
 //! Where reports go. Each sink has its own bounded queues and retries: none can delay another.
 
 mod backlog;
-mod backoff;
 mod bonk;
 mod event;
 mod line;
@@ -16,7 +15,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use backoff::Backoff;
 pub(crate) use bonk::start as start_bonker;
 pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
 pub(crate) use event::NAME as EVENTS;

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::health::CurrentFailure;
 use crate::k8s::{ApiError, Change, Cluster};
-use crate::sinks::Backoff;
+use service::backoff::Backoff;
 
 /// A step of the list or the watch.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use super::counts::UpdateType;
 use super::{GRACE, dedup, report};
 use crate::k8s::{ApiError, Cluster, StatusKill};
 use crate::metrics::{Counter, Metrics};
-use crate::sinks::{Backoff, Sinks};
+use crate::sinks::Sinks;
+use service::backoff::Backoff;
 
 /// Kills that are reported at the same time.
 const CONCURRENCY: usize = 16;

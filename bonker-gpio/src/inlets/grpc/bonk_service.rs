@@ -15,10 +15,10 @@ use proto::bonk::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::watcher::Watcher;
 use crate::admission::{MAX_SNOOZE, Outcome};
 use crate::app::App;
 use crate::bonk::MAX_ID_BYTES;
+use crate::inlets::watcher::Watcher;
 use crate::net::Access;
 use crate::net::limits::{PeerLimit, PeerPermit, TotalLimit};
 use crate::text::cut;

@@ -1,7 +1,7 @@
 //! Loads and checks the files of a TLS port.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, version};
+use service::file::read_bounded;
 use tracing::warn;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -45,8 +46,6 @@ pub enum TlsError {
         flag: &'static str,
         source: io::Error,
     },
-    #[error("{path} has over {MAX_BYTES} bytes: check --{flag}")]
-    Large { path: String, flag: &'static str },
     #[error("{path} has no {what} in PEM: check --{flag}")]
     Empty {
         path: String,
@@ -183,20 +182,11 @@ fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn read_file(path: &Path, flag: &'static str) -> Result<Vec<u8>, TlsError> {
-    let failed = |source| TlsError::Read {
+    read_bounded(path, MAX_BYTES).map_err(|source| TlsError::Read {
         path: escape_path(path),
         flag,
         source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    let mut start = file.take(MAX_BYTES + 1);
-    start.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        let path = escape_path(path);
-        return Err(TlsError::Large { path, flag });
-    }
-    Ok(bytes)
+    })
 }
 
 fn parse_certificate<'a>(

@@ -16,7 +16,7 @@ use super::runtimes::Runtimes;
 use crate::cri::ContainerInfo;
 use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
-use crate::sinks::Backoff;
+use service::backoff::Backoff;
 use table::Table;
 
 /// Generous: nothing waits for these answers, and a node short of memory has a slow runtime.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::cri::ContainerInfo;
-use crate::sinks::Backoff;
+use service::backoff::Backoff;
 
 /// The most known containers, removed ones included: what Kubernetes allows a node, and their predecessors.
 pub(super) const KNOWN: usize = 2048;

@@ -1,9 +1,9 @@
 //! Certificates and token for a bonker: files that may be rotated.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use service::file::read_bounded;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
@@ -120,13 +120,9 @@ impl Interceptor for Token {
 }
 
 fn read_file(path: &Path, flag: &'static str) -> Result<Vec<u8>, SecretsError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-        .map_err(|source| SecretsError::Read {
-            path: path.to_owned(),
-            flag,
-            source,
-        })?;
-    Ok(bytes)
+    read_bounded(path, MAX_BYTES).map_err(|source| SecretsError::Read {
+        path: path.to_owned(),
+        flag,
+        source,
+    })
 }

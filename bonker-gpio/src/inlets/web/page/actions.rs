@@ -64,7 +64,7 @@ async fn bonk(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Response, Response> {
-    let request: BonkRequest = read(&buttons, request).await.map_err(refuse)?;
+    let request: BonkRequest = read(&buttons, request).await.map_err(|why| refuse(&why))?;
     let bonk = Bonk {
         id: format!("page-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
         time: Some(Timestamp::now()),
@@ -82,12 +82,12 @@ async fn bonk(
 }
 
 async fn snooze(State(buttons): State<Buttons>, request: Request) -> Result<Response, Response> {
-    let request: SnoozeRequest = read(&buttons, request).await.map_err(refuse)?;
+    let request: SnoozeRequest = read(&buttons, request).await.map_err(|why| refuse(&why))?;
     let span = Duration::from_secs(request.seconds);
     if span > MAX_SNOOZE {
         let most = MAX_SNOOZE.as_secs();
         let why = format!("a snooze lasts {most} seconds at most");
-        return Err(refuse(Refusal::new(StatusCode::BAD_REQUEST, why)));
+        return Err(refuse(&Refusal::new(StatusCode::BAD_REQUEST, why)));
     }
     let until = buttons.app.snooze(span).map(time);
     Ok(json(StatusCode::OK, &json!({"snoozed_until": until})))
@@ -104,7 +104,7 @@ async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Resul
     })
 }
 
-fn refuse(refusal: Refusal) -> Response {
+fn refuse(refusal: &Refusal) -> Response {
     json(refusal.status, &json!({"error": refusal.why}))
 }
 

@@ -14,15 +14,13 @@ use axum::response::{IntoResponse as _, Response, Sse};
 use axum::routing::get;
 use futures::stream;
 use jiff::Timestamp;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use serde_json::Value;
 use tokio::sync::watch;
 
-use super::view::{
-    Bonked, Counts, Incident, Snoozed, State, event, gestures, parse_position, time,
-};
+use super::view::{self, parse_position};
 use crate::app::App;
 use crate::history::{Position, Swing};
+use crate::inlets::watcher::Watcher;
 use crate::net::limits::{Permit, TotalLimit};
 
 /// Pages that are open at a time. More get a 503.
@@ -48,10 +46,8 @@ struct Events {
 
 struct Listener {
     app: App,
-    swings: Receiver<Swing>,
+    watcher: Watcher,
     snoozes: watch::Receiver<Option<Timestamp>>,
-    /// The latest swing that this page has.
-    sent: Position,
     ready: VecDeque<Event>,
     _permit: Permit,
 }
@@ -91,109 +87,70 @@ async fn stream_events(Shared(events): Shared<Events>, headers: HeaderMap) -> Re
 
 impl Listener {
     fn new(app: App, last: Option<Position>, permit: Permit) -> Self {
-        // Before the history is read: a swing meanwhile is in both, and sent once.
-        let mut listener = Self {
-            swings: app.watch(),
+        let (watcher, state) = begin(&app, last);
+        Self {
+            watcher,
             snoozes: app.watch_snoozes(),
             app,
-            sent: Position::default(),
-            ready: VecDeque::from([Event::default().retry(RETRY)]),
+            ready: VecDeque::from([Event::default().retry(RETRY), state]),
             _permit: permit,
-        };
-        match last {
-            Some(last) if last.history == listener.app.history().id() => {
-                listener.sent = last;
-                listener.push_state(false);
-                listener.catch_up();
-            }
-            _ => listener.push_state(true),
         }
-        listener
     }
 
     /// The next event; `None` when the server stops.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Some((Ok(event), self));
-            }
+        let event = if let Some(event) = self.ready.pop_front() {
+            event
+        } else {
             tokio::select! {
                 biased;
                 () = self.app.stopping().cancelled() => return None,
-                swing = self.swings.recv() => match swing {
-                    Ok(swing) if swing.position.sequence <= self.sent.sequence => (),
-                    Ok(swing) => self.push_swing(&swing, false),
-                    Err(RecvError::Lagged(_)) => self.catch_up(),
-                    Err(RecvError::Closed) => return None,
-                },
-                Ok(()) = self.snoozes.changed() => self.push_snooze(),
+                next = self.watcher.next() => {
+                    let (swing, missed) = next?;
+                    self.swing_event(&swing, missed)
+                }
+                Ok(()) = self.snoozes.changed() => {
+                    view::snooze_event(Timestamp::now(), *self.snoozes.borrow_and_update())
+                }
             }
-        }
-    }
-
-    fn push_swing(&mut self, swing: &Swing, behind: bool) {
-        let bonked = Bonked {
-            counts: self.counts(),
-            incident: Incident::from(swing),
-            behind,
         };
-        self.sent = swing.position.clone();
-        self.ready
-            .push_back(event("bonk", Some(&self.sent), &bonked));
+        Some((Ok(event), self))
     }
 
-    /// Sends the swings after the latest one.
-    fn catch_up(&mut self) {
-        let replay = self.app.history().swings_after(&self.sent, SHOWN + 1);
-        // Some are no longer in the history, or there are more than a page shows.
-        let count = u64::try_from(replay.swings.len()).unwrap_or(u64::MAX);
-        let last = replay.swings.last();
-        let whole = last.is_none_or(|last| last.position.sequence == replay.after + count);
-        if !whole || replay.swings.len() > SHOWN {
-            self.push_state(true);
-            return;
+    /// The whole state in its place, if this page missed more than it shows.
+    fn swing_event(&mut self, swing: &Swing, missed: u64) -> Event {
+        if missed > 0 || is_far_behind(&self.app, &swing.position) {
+            let (watcher, state) = begin(&self.app, None);
+            self.watcher = watcher;
+            return state;
         }
-        let last = replay.swings.len().saturating_sub(1);
-        for (n, swing) in replay.swings.iter().enumerate() {
-            self.push_swing(swing, n < last);
-        }
+        view::swing_event(counts(&self.app), swing, self.watcher.has_more())
     }
+}
 
-    fn push_state(&mut self, with_swings: bool) {
-        let history = self.app.history();
-        let recent = with_swings.then(|| history.recent(SHOWN));
-        if let Some(recent) = &recent {
-            let none = || Position {
-                history: history.id(),
-                sequence: 0,
-            };
-            self.sent = recent.first().map_or_else(none, |it| it.position.clone());
-        }
-        let state = State {
-            version: env!("CARGO_PKG_VERSION"),
-            backend: self.app.backend().name,
-            backend_reason: &self.app.backend().reason,
-            gestures: gestures(self.app.poses()),
-            counts: self.counts(),
-            incidents: recent
-                .as_ref()
-                .map(|recent| recent.iter().map(Incident::from).collect()),
-        };
-        self.ready
-            .push_back(event("state", Some(&self.sent), &state));
-    }
+/// The state for a page that has the swings up to `last`, or none, and a watcher of those after it.
+fn begin(app: &App, last: Option<Position>) -> (Watcher, Event) {
+    let history = app.history();
+    let last = last.filter(|last| last.history == history.id() && !is_far_behind(app, last));
+    let recent = last.is_none().then(|| history.recent(SHOWN));
+    let newest = recent.iter().flatten().next();
+    let position = last
+        .or_else(|| newest.map(|swing| swing.position.clone()))
+        .unwrap_or_else(|| Position {
+            history: history.id(),
+            sequence: 0,
+        });
+    let state = view::state_event(app, counts(app), &position, recent.as_deref());
+    (Watcher::new(app, Some(position)), state)
+}
 
-    fn push_snooze(&mut self) {
-        let until = *self.snoozes.borrow_and_update();
-        let snoozed = Snoozed {
-            now: time(Timestamp::now()),
-            snoozed_until: until.map(time),
-        };
-        self.ready.push_back(event("snooze", None, &snoozed));
-    }
+/// Whether more swings came after `position` than a page shows.
+fn is_far_behind(app: &App, position: &Position) -> bool {
+    let behind = app.history().total().saturating_sub(position.sequence);
+    behind > SHOWN as u64
+}
 
-    fn counts(&self) -> Counts {
-        let board = self.app.history().leaderboard(LEADERS);
-        Counts::new(&self.app.status(), board, Timestamp::now())
-    }
+fn counts(app: &App) -> Value {
+    let board = app.history().leaderboard(LEADERS);
+    view::counts(&app.status(), &board, Timestamp::now())
 }

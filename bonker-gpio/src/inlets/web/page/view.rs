@@ -1,107 +1,106 @@
 //! The page's events, as JSON. Pure. Strings of peers are sent as they came: the page shows them
 //! as text only.
 
-use std::collections::BTreeMap;
-
 use axum::response::sse::Event;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::app::Status;
-use crate::bonk::Severity;
+use crate::app::{App, Status};
 use crate::history::{Position, Swing};
-use crate::motion::{Gesture, Pose};
+use crate::motion::Pose;
 
-/// Everything, for a new page, or one that missed too many swings.
-#[derive(Serialize)]
-pub(super) struct State<'a> {
-    pub(super) version: &'static str,
-    pub(super) backend: &'a str,
-    pub(super) backend_reason: &'a str,
-    /// How each gesture moves the mallet.
-    pub(super) gestures: Gestures,
-    #[serde(flatten)]
-    pub(super) counts: Counts,
-    /// Newest first; none for a page that has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) incidents: Option<Vec<Incident<'a>>>,
+/// Everything, for a new page, or one that missed too many swings; without `swings`, newest
+/// first, for a page that has them.
+pub(super) fn state_event(
+    app: &App,
+    counts: Value,
+    position: &Position,
+    swings: Option<&[Swing]>,
+) -> Event {
+    // Place (0 at rest, 1 at the strike) and time there in ms, one after the other.
+    let pose = |pose: &Pose| json!([pose.place, pose.hold.as_millis()]);
+    let gestures = app.poses().iter().map(|(gesture, poses)| {
+        let poses = poses.iter().map(pose).collect();
+        (gesture.name().to_owned(), Value::Array(poses))
+    });
+    let mut state = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "backend": app.backend().name,
+        "backend_reason": app.backend().reason,
+        "gestures": Value::Object(gestures.collect()),
+    });
+    if let Some(swings) = swings {
+        let incidents: Vec<Value> = swings.iter().map(incident).collect();
+        extend(&mut state, json!({"incidents": incidents}));
+    }
+    extend(&mut state, counts);
+    event("state", Some(position), &state)
 }
 
-/// By name: place (0 at rest, 1 at the strike) and time there in ms, one after the other.
-pub(super) type Gestures = BTreeMap<&'static str, Vec<(f64, u128)>>;
-
-#[derive(Serialize)]
-pub(super) struct Bonked<'a> {
-    #[serde(flatten)]
-    pub(super) counts: Counts,
-    pub(super) incident: Incident<'a>,
-    /// Later ones follow: this one is not played.
-    pub(super) behind: bool,
+/// Later swings follow one that is `behind`: it is not played.
+pub(super) fn swing_event(counts: Value, swing: &Swing, behind: bool) -> Event {
+    let mut bonked = json!({"incident": incident(swing), "behind": behind});
+    extend(&mut bonked, counts);
+    event("bonk", Some(&swing.position), &bonked)
 }
 
-#[derive(Serialize)]
-pub(super) struct Snoozed {
-    pub(super) now: String,
-    pub(super) snoozed_until: Option<String>,
+pub(super) fn snooze_event(now: Timestamp, until: Option<Timestamp>) -> Event {
+    let snooze = json!({"now": time(now), "snoozed_until": until.map(time)});
+    event("snooze", None, &snooze)
 }
 
-#[derive(Serialize)]
-pub(super) struct Counts {
-    now: String,
-    total: u64,
-    last_swing_at: Option<String>,
-    snoozed_until: Option<String>,
-    leaderboard: Vec<Leader>,
-}
-
-#[derive(Serialize)]
-struct Leader {
-    namespace: String,
-    bonks: u64,
+/// What both a state and a swing have.
+pub(super) fn counts(status: &Status, board: &[(String, u64)], now: Timestamp) -> Value {
+    let leader =
+        |(namespace, bonks): &(String, u64)| json!({"namespace": namespace, "bonks": bonks});
+    json!({
+        "now": time(now),
+        "total": status.total_swings,
+        "last_swing_at": status.last_swing_at.map(time),
+        "snoozed_until": status.snoozed_until.map(time),
+        "leaderboard": board.iter().map(leader).collect::<Vec<_>>(),
+    })
 }
 
 /// A swing and its reason.
-#[derive(Serialize)]
-pub(super) struct Incident<'a> {
-    position: String,
-    swung_at: String,
-    gesture: &'static str,
-    coalesced: u64,
-    severity: Severity,
-    source: &'a str,
-    node: &'a str,
-    namespace: &'a str,
-    pod: &'a str,
-    container: &'a str,
-    comm: &'a str,
-    summary: &'a str,
-    /// The last minute's memory, in thousandths of the limit.
-    usage: &'a [u32],
-    verdict: &'a str,
+fn incident(swing: &Swing) -> Value {
+    let bonk = &swing.bonk;
+    json!({
+        "position": format_position(&swing.position),
+        "swung_at": time(swing.swung_at),
+        "gesture": swing.gesture.name(),
+        "coalesced": swing.coalesced,
+        "severity": bonk.severity,
+        "source": bonk.source,
+        "node": bonk.node,
+        "namespace": bonk.namespace,
+        "pod": bonk.pod,
+        "container": bonk.container,
+        "comm": bonk.comm,
+        "summary": bonk.summary,
+        // The last minute's memory, in thousandths of the limit.
+        "usage": bonk.usage_permille,
+        "verdict": bonk.verdict,
+    })
+}
+
+fn extend(fields: &mut Value, more: Value) {
+    if let (Value::Object(fields), Value::Object(more)) = (fields, more) {
+        fields.extend(more);
+    }
 }
 
 /// One server-sent event. A reconnecting browser sends its position back.
-pub(super) fn event(name: &str, position: Option<&Position>, data: &impl Serialize) -> Event {
-    let event = Event::default();
+fn event(name: &str, position: Option<&Position>, data: &Value) -> Event {
     let event = match position {
-        Some(position) => event.id(format_position(position)),
-        None => event,
+        Some(position) => Event::default().id(format_position(position)),
+        None => Event::default(),
     };
-    // Strings and numbers alone: that cannot fail.
-    let data = serde_json::to_string(data).unwrap_or_default();
-    event.event(name).data(data)
-}
-
-pub(super) fn gestures(poses: &[(Gesture, Vec<Pose>)]) -> Gestures {
-    let one = |pose: &Pose| (pose.place, pose.hold.as_millis());
-    poses
-        .iter()
-        .map(|(gesture, poses)| (gesture.name(), poses.iter().map(one).collect()))
-        .collect()
+    event.event(name).data(data.to_string())
 }
 
 /// The id of an event, which browsers send back.
-pub(super) fn format_position(position: &Position) -> String {
+fn format_position(position: &Position) -> String {
     format!("{}-{}", position.history, position.sequence)
 }
 
@@ -119,45 +118,6 @@ pub(super) fn time(at: Timestamp) -> String {
     Timestamp::from_millisecond(at.as_millisecond())
         .unwrap_or(at)
         .to_string()
-}
-
-// === impl Counts ===
-
-impl Counts {
-    pub(super) fn new(status: &Status, board: Vec<(String, u64)>, now: Timestamp) -> Self {
-        let leader = |(namespace, bonks)| Leader { namespace, bonks };
-        Self {
-            now: time(now),
-            total: status.total_swings,
-            last_swing_at: status.last_swing_at.map(time),
-            snoozed_until: status.snoozed_until.map(time),
-            leaderboard: board.into_iter().map(leader).collect(),
-        }
-    }
-}
-
-// === impl Incident ===
-
-impl<'a> From<&'a Swing> for Incident<'a> {
-    fn from(swing: &'a Swing) -> Self {
-        let bonk = swing.bonk.as_ref();
-        Self {
-            position: format_position(&swing.position),
-            swung_at: time(swing.swung_at),
-            gesture: swing.gesture.name(),
-            coalesced: swing.coalesced,
-            severity: bonk.severity,
-            source: &bonk.source,
-            node: &bonk.node,
-            namespace: &bonk.namespace,
-            pod: &bonk.pod,
-            container: &bonk.container,
-            comm: &bonk.comm,
-            summary: &bonk.summary,
-            usage: &bonk.usage_permille,
-            verdict: &bonk.verdict,
-        }
-    }
 }
 
 #[cfg(test)]

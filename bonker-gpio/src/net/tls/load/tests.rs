@@ -100,7 +100,7 @@ fn each_wrong_file_gets_its_own_sentence() {
         "key",
         "key has no certificate in PEM: check --tls-client-ca",
     );
-    check("large", "key", "ca", "large has over 1048576 bytes");
+    check("large", "key", "ca", "it has over 1048576 bytes");
     check(
         "garbage",
         "key",

@@ -2,34 +2,47 @@
 
 use std::time::Duration;
 
-/// Doubles from `FIRST` to `LONGEST`. Each wait is drawn from its upper half, so that agents do not retry at
-/// the same moment.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
+/// Doubles from its first wait to [`LONGEST`]. Each wait is drawn from its upper half, so that
+/// programs do not retry at the same moment.
+#[derive(Debug)]
+pub struct Backoff {
+    first: Duration,
     attempts: u32,
 }
 
-const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
 
 // === impl Backoff ===
 
 impl Backoff {
+    /// `first` is the longest of the first waits.
+    pub fn starting_at(first: Duration) -> Self {
+        Self { first, attempts: 0 }
+    }
+
     /// `chance` is from 0 to 1.
-    pub(crate) fn next_wait(&mut self, chance: f64) -> Duration {
-        let doubled = FIRST.saturating_mul(1 << self.attempts.min(16));
+    pub fn next_wait(&mut self, chance: f64) -> Duration {
+        let doubled = self.first.saturating_mul(1 << self.attempts.min(16));
         self.attempts = self.attempts.saturating_add(1);
         doubled
             .min(LONGEST)
             .mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 
-    pub(crate) fn attempts(&self) -> u32 {
+    /// Waits since the start or the last reset.
+    pub fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    pub(crate) fn reset(&mut self) {
+    /// After an attempt that did not fail.
+    pub fn reset(&mut self) {
         self.attempts = 0;
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::starting_at(Duration::from_millis(250))
     }
 }
 

@@ -41,7 +41,8 @@ impl Watcher {
         }
     }
 
-    /// The next swing, and how many were missed before it; `None` at the end.
+    /// The next swing, and how many were missed before it; `None` at the end. Nothing is lost if
+    /// it is dropped before.
     pub(super) async fn next(&mut self) -> Option<(Swing, u64)> {
         loop {
             let swing = match self.read.pop_front() {
@@ -70,13 +71,16 @@ impl Watcher {
         }
     }
 
+    /// Whether swings after the last one were read already.
+    pub(super) fn has_more(&self) -> bool {
+        !self.read.is_empty()
+    }
+
     /// May read from the disk, and therefore runs on the blocking pool.
     async fn catch_up(&mut self) {
         let history = self.history.clone();
-        let known = self.from.take();
-        let position = known
-            .clone()
-            .unwrap_or_else(|| self.history.position(self.sent));
+        let from = self.from.clone();
+        let position = from.unwrap_or_else(|| self.history.position(self.sent));
         let read =
             tokio::task::spawn_blocking(move || history.swings_after(&position, CHUNK)).await;
         let Ok(replay) = read else {
@@ -84,7 +88,7 @@ impl Watcher {
             self.behind = false;
             return;
         };
-        if known.is_some() {
+        if self.from.take().is_some() {
             self.sent = replay.after;
         }
         self.behind = !replay.swings.is_empty();
