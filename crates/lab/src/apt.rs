@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::debian::OPTIONS;
+use xtask::debian::{OPTIONS, unpack_all};
 use xtask::process::capture;
+
+/// Holds the keys of all suites.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Downloads packages.
 pub(crate) struct Apt {
@@ -51,6 +54,27 @@ impl Apt {
         Ok(apt)
     }
 
+    /// In `dir`, with the lists of `suites` of the host's own mirror for `architecture`, as Debian calls it: to
+    /// download from, never to install from, since their libraries may be newer.
+    pub(crate) fn of_suites(dir: &Path, suites: &[&str], architecture: &str) -> Result<Self> {
+        let hosts = host_sources();
+        let mut hosts = hosts.iter();
+        let mirror = hosts
+            .find_map(|(_, list)| mirror(list))
+            .context("no Debian mirror among this host's apt sources")?;
+        let line = |suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+        let sources = ("suites.list".to_owned(), suites.iter().map(line).collect());
+        let status = dir.join("status");
+        fs::write(&status, "").context("write an empty list of packages")?;
+        let options = [
+            ("Dir::State::status", &*status.to_string_lossy()),
+            ("APT::Architecture", architecture),
+            // In place of dpkg's own.
+            ("APT::Architectures", architecture),
+        ];
+        Self::update(dir, &[sources], &options)
+    }
+
     /// A command of one of apt's programs.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
@@ -59,6 +83,36 @@ impl Apt {
             command.args(["-o", option]);
         }
         command
+    }
+
+    /// What `package` of `suite` depends on, as apt shows it.
+    pub(crate) fn depends(&self, package: &str, suite: &str) -> Result<String> {
+        let shown = capture(
+            self.command("apt-cache")
+                .args(["show", &format!("{package}/{suite}")]),
+        )?;
+        let depends = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("Depends: "));
+        depends
+            .map(str::to_owned)
+            .with_context(|| format!("{package} of {suite} has no dependencies"))
+    }
+
+    /// Whether there is such a package.
+    pub(crate) fn has(&self, package: &str) -> bool {
+        capture(self.command("apt-cache").args(["show", package])).is_ok()
+    }
+
+    /// Downloads one package and unpacks it into `root`.
+    pub(crate) fn unpack(&self, package: &str, root: &Path) -> Result<()> {
+        let debs = tempfile::tempdir_in(&self.dir).context("make a directory for a package")?;
+        capture(
+            self.command("apt-get")
+                .args(["download", package])
+                .current_dir(debs.path()),
+        )?;
+        unpack_all(debs.path(), root)
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -80,4 +134,37 @@ pub(crate) fn host_sources() -> Vec<(String, String)> {
         Some((extension.into_owned(), fs::read_to_string(&list).ok()?))
     };
     lists.filter_map(read).collect()
+}
+
+/// Where a list, in either of apt's two formats, gets Debian itself from.
+fn mirror(list: &str) -> Option<&str> {
+    list.lines()
+        .filter_map(|line| {
+            let mut words = match line.strip_prefix("URIs:") {
+                Some(uris) => uris.split_whitespace(),
+                None => line.strip_prefix("deb ")?.split_whitespace(),
+            };
+            words.find(|word| word.contains("://"))
+        })
+        .find(|uri| uri.trim_end_matches('/').ends_with("/debian"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_in_both_formats() {
+        let check = |list: &str, expect: Option<&str>| assert_eq!(mirror(list), expect, "{list}");
+        check(
+            "Types: deb\nURIs: http://deb.example/debian-security\n\nURIs: http://deb.example/debian/\n",
+            Some("http://deb.example/debian/"),
+        );
+        check(
+            "# deb http://no.example/debian x main\n\
+             deb [signed-by=/k arch=amd64] http://deb.example/debian sid main\n",
+            Some("http://deb.example/debian"),
+        );
+        check("deb http://deb.example/ubuntu noble main\n", None);
+    }
 }

@@ -12,7 +12,7 @@ use xtask::debian::Debian;
 use xtask::process::run;
 use xtask::terminal;
 
-use super::suites::Suites;
+use crate::apt::Apt;
 use crate::image;
 
 /// The suite to come.
@@ -37,7 +37,7 @@ pub fn node_disk(cache: &Cache, debian: Debian) -> Result<PathBuf> {
     let dir = cache.entry("debian-node-disk", |dir| {
         terminal::step("making a disk of Debian's containerd and runc (once)");
         let work = tempfile::tempdir().context("make a directory for packages")?;
-        let suites = Suites::update(work.path(), &[SUITE], "amd64")?;
+        let suites = Apt::of_suites(work.path(), &[SUITE], "amd64")?;
         let root = work.path().join("root");
         for package in PACKAGES {
             suites.unpack(package, &root)?;

@@ -10,7 +10,7 @@ use xtask::debian::Debian;
 use xtask::process::capture;
 use xtask::terminal;
 
-use super::suites::Suites;
+use crate::apt::Apt;
 
 /// Which suites: of 2021, 2023 and 2025, and the one to come.
 pub const SUITES: [&str; 4] = ["bullseye", "bookworm", "trixie", "sid"];
@@ -37,7 +37,7 @@ impl Kernels {
         let dir = cache.entry("debian-cloud-kernels-2", |dir| {
             terminal::step("downloading Debian's kernels (about a minute, once)");
             let work = tempfile::tempdir().context("make a directory for packages")?;
-            let suites = Suites::update(work.path(), &SUITES, "amd64")?;
+            let suites = Apt::of_suites(work.path(), &SUITES, "amd64")?;
             for suite in SUITES {
                 let root = work.path().join(suite);
                 let kernel = fetch(&suites, suite, &root)
@@ -89,7 +89,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("copy to {}", to.display()))
 }
 
-fn fetch(suites: &Suites, suite: &str, root: &Path) -> Result<PathBuf> {
+fn fetch(suites: &Apt, suite: &str, root: &Path) -> Result<PathBuf> {
     let depends = suites.depends(META, suite)?;
     let image = image(&depends).with_context(|| format!("a kernel in {depends:?}"))?;
     // Since 2026 the image is an empty package; the kernel is in another one.

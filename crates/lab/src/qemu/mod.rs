@@ -4,7 +4,6 @@ mod cpio;
 mod disk;
 mod kernels;
 mod pi;
-mod suites;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

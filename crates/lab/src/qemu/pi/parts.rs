@@ -11,9 +11,9 @@ use xtask::debian::Debian;
 use xtask::process::capture;
 use xtask::terminal;
 
+use crate::apt::Apt;
 use crate::image::find_busybox;
 use crate::qemu::kernels::image;
-use crate::qemu::suites::Suites;
 
 const SUITE: &str = "bookworm";
 
@@ -77,7 +77,7 @@ fn fetch(board: Board, to: &Path) -> Result<()> {
         Board::Armv6 => ("armel", "linux-image-rpi", "bcm2835-rpi-a-plus.dtb"),
     };
     let work = tempfile::tempdir().context("make a directory for packages")?;
-    let suites = Suites::update(work.path(), &[SUITE], architecture)?;
+    let suites = Apt::of_suites(work.path(), &[SUITE], architecture)?;
     let depends = suites.depends(meta, SUITE)?;
     let package = image(&depends).with_context(|| format!("a kernel in {depends:?}"))?;
     let root = work.path().join("root");
