@@ -18,8 +18,6 @@ use lru::LruCache;
 
 pub use answer::Outcome;
 pub(crate) use answer::{Answer, Tally};
-pub(crate) use filter::{Filter, LabelRule};
-use memory::Memory;
 pub(crate) use moment::Moment;
 pub(crate) use queue::Job;
 use queue::Queue;
