@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_stall, parse_stat};
+use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_psi, parse_stat};
 use rustix::io::Errno;
 
-use super::sample::{CgroupKey, Pressure, Sample, Stall};
+use super::sample::{CgroupKey, Pressure, Sample};
 use super::stuck::{self, NoVictimCause, OomState, StuckDetector};
 
 /// Longer than any of the files.
@@ -57,19 +57,13 @@ pub(super) struct Limit {
     throttles: bool,
 }
 
-/// Why a cgroup could not be sampled. `Display` leaves the source out.
+/// Why a cgroup could not be sampled: a file cannot be read, or has something else than what it should. `Display` leaves
+/// the source out.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
-    /// The file could not be opened or read.
-    #[error("cannot read {path}")]
-    File {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    /// It has something else than what it should.
-    #[error("{path} is not what it should be")]
-    Malformed { path: PathBuf },
+#[error("cannot read {path}")]
+pub(super) struct ReadError {
+    path: PathBuf,
+    source: io::Error,
 }
 
 // === impl Cgroup ===
@@ -77,16 +71,15 @@ pub(super) enum ReadError {
 impl Cgroup {
     /// `path` is the one of its key.
     pub(super) fn open(dir: &Path, path: &str, version: Version) -> Result<Self, ReadError> {
-        let open = |name: &str| File::open(dir.join(name)).map_err(|e| io_error(dir, name, e));
-        let metadata = dir.metadata().map_err(|source| ReadError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
+        let open = |name| File::open(dir.join(name)).map_err(|error| read_error(dir, name, error));
+        let metadata = dir.metadata();
+        let metadata = metadata.map_err(|error| read_error(dir, "", error))?;
         let v2 = version == Version::V2;
+        let [usage, ..] = version.counter_files();
         Ok(Self {
             key: CgroupKey::new(path, metadata.ino()),
             version,
-            current: open(version.usage_file())?,
+            current: open(usage)?,
             stat: open("memory.stat")?,
             // Without PSI (`psi=0`, `cgroup.pressure`), and on v1, there are none.
             psi: v2.then(|| open_psi(dir)).flatten(),
@@ -119,10 +112,10 @@ impl Cgroup {
 
     /// `now_ns` is `CLOCK_MONOTONIC`; a cgroup that is gone gives `ENODEV`.
     pub(super) fn sample(&mut self, buffer: &mut Buffer, now_ns: u64) -> Result<Sample, ReadError> {
-        let name = self.version.usage_file();
-        let text = buffer.fill(&self.current);
-        let text = text.map_err(|error| io_error(&self.dir, name, error))?;
-        let current = parse_number(text).ok_or_else(|| malformed(&self.dir, name))?;
+        let [usage, ..] = self.version.counter_files();
+        let current = buffer
+            .parse(&self.current, parse_number)
+            .map_err(|error| read_error(&self.dir, usage, error))?;
         let stat = self.read_stat(buffer, current)?;
         if self.version == Version::V1 {
             self.limit = stat.limit.map(Limit::max);
@@ -159,7 +152,7 @@ impl Cgroup {
     fn read_oom_state(&self, buffer: &mut Buffer) -> Option<OomState> {
         let mut text = |name: &str| {
             let file = File::open(self.dir.join(name)).ok()?;
-            String::from_utf8(buffer.fill(&file).ok()?.to_vec()).ok()
+            buffer.parse(&file, |text| Some(text.to_owned())).ok()
         };
         match self.version {
             Version::V1 => stuck::parse_oom_control(&text("memory.oom_control")?),
@@ -179,10 +172,9 @@ impl Cgroup {
             cache.age = cache.age.saturating_add(1);
             return Ok(cache.stat);
         }
-        let name = "memory.stat";
-        let text = buffer.fill(&self.stat);
-        let text = text.map_err(|error| io_error(&self.dir, name, error))?;
-        let stat = parse_stat(self.version, text).ok_or_else(|| malformed(&self.dir, name))?;
+        let stat = buffer
+            .parse(&self.stat, |text| parse_stat(self.version, text))
+            .map_err(|error| read_error(&self.dir, "memory.stat", error))?;
         self.stat_cache = Some(CachedStat {
             current,
             stat,
@@ -194,12 +186,11 @@ impl Cgroup {
     /// Optional: an administrator may turn it off at any time.
     fn read_psi(&self, buffer: &mut Buffer) -> Option<Pressure> {
         let [memory, io, cpu] = self.psi.as_ref()?;
-        let mut stall =
-            |file, is_cpu| -> Option<Stall> { parse_stall(is_cpu, buffer.fill(file).ok()?) };
+        let mut stall = |file| buffer.parse(file, parse_psi).ok();
         Some(Pressure {
-            memory: stall(memory, false)?,
-            io: stall(io, false)?,
-            cpu: stall(cpu, true)?,
+            memory: stall(memory)?,
+            io: stall(io)?,
+            cpu: stall(cpu)?,
         })
     }
 }
@@ -213,6 +204,13 @@ impl Default for Buffer {
 }
 
 impl Buffer {
+    /// Reads a whole file and parses it; `parse` returns `None` where it is not what it should be.
+    fn parse<T>(&mut self, file: &File, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<T> {
+        let text = std::str::from_utf8(self.fill(file)?).ok();
+        let malformed = || io::Error::new(io::ErrorKind::InvalidData, "not what it should be");
+        text.and_then(parse).ok_or_else(malformed)
+    }
+
     fn fill(&mut self, file: &File) -> io::Result<&[u8]> {
         let mut len = 0;
         while let Some(rest) = self.0.get_mut(len..).filter(|rest| !rest.is_empty()) {
@@ -255,7 +253,8 @@ pub(super) fn read_own_limit(
     version: Version,
     buffer: &mut Buffer,
 ) -> Result<Option<Limit>, ReadError> {
-    let max = read_limit(dir, limit_name(version), buffer)?.map(Limit::max);
+    let [_, max, _] = version.counter_files();
+    let max = read_limit(dir, max, buffer)?.map(Limit::max);
     let high = match version {
         Version::V1 => None,
         Version::V2 => read_limit(dir, HIGH, buffer).ok().flatten(),
@@ -268,9 +267,9 @@ pub(super) fn read_own_limit(
 }
 
 fn read_limit(dir: &Path, name: &str, buffer: &mut Buffer) -> Result<Option<u64>, ReadError> {
-    let file = File::open(dir.join(name)).map_err(|error| io_error(dir, name, error))?;
-    let text = buffer.fill(&file).map_err(|e| io_error(dir, name, e))?;
-    parse_limit(text).map_err(|_| malformed(dir, name))
+    File::open(dir.join(name))
+        .and_then(|file| buffer.parse(&file, |text| parse_limit(text).ok()))
+        .map_err(|error| read_error(dir, name, error))
 }
 
 /// Above it a cgroup of v2 is throttled.
@@ -278,15 +277,8 @@ const HIGH: &str = "memory.high";
 
 /// Whether the file of that name holds a limit.
 pub(super) fn is_limit(version: Version, name: &str) -> bool {
-    name == limit_name(version) || (version == Version::V2 && name == HIGH)
-}
-
-/// The file that holds a cgroup's own limit.
-fn limit_name(version: Version) -> &'static str {
-    match version {
-        Version::V1 => "memory.limit_in_bytes",
-        Version::V2 => "memory.max",
-    }
+    let [_, max, _] = version.counter_files();
+    name == max || (version == Version::V2 && name == HIGH)
 }
 
 /// The lowest limit on the path up, on v2: the root has no `memory.max`.
@@ -310,17 +302,9 @@ fn open_psi(dir: &Path) -> Option<[File; 3]> {
     ])
 }
 
-fn io_error(dir: &Path, name: &str, source: io::Error) -> ReadError {
-    ReadError::File {
-        path: dir.join(name),
-        source,
-    }
-}
-
-fn malformed(dir: &Path, name: &str) -> ReadError {
-    ReadError::Malformed {
-        path: dir.join(name),
-    }
+fn read_error(dir: &Path, name: &str, source: io::Error) -> ReadError {
+    let path = dir.join(name);
+    ReadError { path, source }
 }
 
 // === impl ReadError ===
@@ -328,7 +312,7 @@ fn malformed(dir: &Path, name: &str) -> ReadError {
 impl ReadError {
     /// The cgroup is not there any more.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::File { source, .. } if is_gone(source))
+        is_gone(&self.source)
     }
 }
 
@@ -343,6 +327,8 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use service::error_chain::chain;
 
     use super::*;
 
@@ -440,7 +426,7 @@ mod tests {
         fs::write(dir.path().join("memory.current"), "much\n").unwrap();
         let mut cgroup = Cgroup::open(dir.path(), "/x", Version::V2).unwrap();
         let error = cgroup.sample(&mut Buffer::default(), 0).unwrap_err();
-        assert!(error.to_string().contains("is not what it should be"));
+        assert!(chain(&error).to_string().ends_with("not what it should be"));
         assert!(!error.is_gone());
     }
 }

@@ -208,18 +208,20 @@ impl Work {
             (Some(_), false) => {}
         }
         let begun = Instant::now();
-        if self.sweep_ns.is_some_and(|due_ns| due_ns <= now_ns) {
-            let sweep = self.table.sweep(&self.epoll);
-            add(&self.counts.sweeps, 1);
-            (self.on_sweep)(&sweep);
-            self.counts.add_busy(begun.elapsed());
+        let is_due = |due_ns: Option<u64>| due_ns.is_some_and(|due_ns| due_ns <= now_ns);
+        let sweep = if is_due(self.sweep_ns) {
             self.sweep_ns = Some(next_sweep(self.sweep_ns, period_ns, now_ns));
-        } else if self.table.due_ns().is_some_and(|due_ns| due_ns <= now_ns) {
+            add(&self.counts.sweeps, 1);
+            self.table.sweep(&self.epoll)
+        } else if is_due(self.table.due_ns()) {
             let sweep = self.table.sample_due(&self.epoll, now_ns);
             add(&self.counts.between, sweep.samples.len() as u64);
-            (self.on_sweep)(&sweep);
-            self.counts.add_busy(begun.elapsed());
-        }
+            sweep
+        } else {
+            return;
+        };
+        (self.on_sweep)(&sweep);
+        self.counts.add_busy(begun.elapsed());
     }
 
     fn due_ns(&self) -> Option<u64> {
@@ -251,9 +253,7 @@ impl Work {
             .iter()
             .filter_map(|event| match event {
                 TreeEvent::Added(path) => Some(path.as_str()),
-                TreeEvent::LimitChanged(_)
-                | TreeEvent::EventsChanged(_)
-                | TreeEvent::Removed(_) => None,
+                _ => None,
             })
             .collect();
         self.table.retain(|path| there.contains(path));

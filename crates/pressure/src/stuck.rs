@@ -1,5 +1,7 @@
 //! Whether a cgroup is out of memory and the kernel kills no process in it. Pure.
 
+use memcg::parse_keyed;
+
 /// It must last this long: a victim takes a while to end, and an administrator who turned killing off may
 /// step in.
 const LASTS_NS: u64 = 5_000_000_000;
@@ -76,7 +78,7 @@ pub(super) fn is_near(current: u64, limit: u64) -> bool {
 
 /// `memory.oom_control` of cgroup v1.
 pub(super) fn parse_oom_control(text: &str) -> Option<OomState> {
-    let is_set = |key| Some(value(text, key)? == 1);
+    let is_set = |key| Some(parse_keyed(text, key)? == 1);
     Some(OomState::Disabled(
         is_set("oom_kill_disable")? && is_set("under_oom")?,
     ))
@@ -85,19 +87,8 @@ pub(super) fn parse_oom_control(text: &str) -> Option<OomState> {
 /// `memory.events.local` and `memory.events` of cgroup v2.
 pub(super) fn parse_events(local: &str, all: &str) -> Option<OomState> {
     Some(OomState::Counts {
-        oom: value(local, "oom")?,
-        oom_kill: value(all, "oom_kill")?,
-    })
-}
-
-fn value(text: &str, key: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    lines.find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
+        oom: parse_keyed(local, "oom")?,
+        oom_kill: parse_keyed(all, "oom_kill")?,
     })
 }
 

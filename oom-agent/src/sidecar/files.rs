@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_stall, parse_stat};
+use memcg::{MemoryStat, Version, parse_limit, parse_number, parse_psi, parse_stat};
 
 use pressure::{CgroupKey, Pressure, Sample};
 
@@ -69,7 +69,8 @@ impl Files {
     /// Measures usage and pressure, under the [limit](Self::read_limit) that is known. The
     /// [working set](Self::read_working_set) is left out: it costs more than all the rest.
     pub(super) fn sample(&self, at_ns: u64, limit: Option<u64>) -> Option<Sample> {
-        let current = parse_number(&self.read(self.version.usage_file())?)?;
+        let [usage, ..] = self.version.counter_files();
+        let current = parse_number(&self.read(usage)?)?;
         Some(Sample {
             at_ns,
             current,
@@ -88,7 +89,7 @@ impl Files {
         }
         // The root has no such file, nor has what the hierarchy is mounted in.
         let limits = self.dir.ancestors().map_while(|dir| {
-            let text = fs::read(dir.join("memory.max")).ok()?;
+            let text = fs::read_to_string(dir.join("memory.max")).ok()?;
             parse_limit(&text).ok()
         });
         limits.flatten().min()
@@ -109,14 +110,14 @@ impl Files {
             return None;
         }
         Some(Pressure {
-            memory: parse_stall(false, &self.read("memory.pressure")?)?,
-            io: parse_stall(false, &self.read("io.pressure")?)?,
-            cpu: parse_stall(true, &self.read("cpu.pressure")?)?,
+            memory: parse_psi(&self.read("memory.pressure")?)?,
+            io: parse_psi(&self.read("io.pressure")?)?,
+            cpu: parse_psi(&self.read("cpu.pressure")?)?,
         })
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        fs::read(self.dir.join(name)).ok()
+    fn read(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.dir.join(name)).ok()
     }
 }
 

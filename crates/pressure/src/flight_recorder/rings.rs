@@ -75,7 +75,7 @@ impl Rings {
         if points.len() - anew >= ANEW {
             points.drain(..anew);
         }
-        let limit = ring.limit();
+        let limit = ring.limit;
         (!points.is_empty()).then_some(Past { points, limit })
     }
 
@@ -107,6 +107,6 @@ impl Rings {
 fn latest(ring: &Ring, now_ms: u64) -> Option<Past> {
     (now_ms.saturating_sub(ring.newest_ms()) <= GONE_MS).then(|| Past {
         points: ring.points(now_ms),
-        limit: ring.limit(),
+        limit: ring.limit,
     })
 }

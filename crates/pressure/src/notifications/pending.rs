@@ -1,18 +1,18 @@
 //! Which threshold notification is registered next. Pure.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-/// Notifications that are still to be registered; `T` is their eventfd, and those of one that is dropped are
-/// dropped with it.
-#[derive(Debug)]
-pub(super) struct Pending<T>(Vec<Request<T>>);
+/// Notifications that are still to be registered; those of an eventfd that is dropped are dropped with it.
+#[derive(Debug, Default)]
+pub(super) struct Pending(Vec<Request>);
 
 /// Those of one cgroup.
 #[derive(Debug)]
-pub(super) struct Request<T> {
-    eventfd: Weak<T>,
+pub(super) struct Request {
+    eventfd: Weak<OwnedFd>,
     dir: Arc<Path>,
     /// Thousandths of the limit that were used at the request.
     used: u64,
@@ -22,8 +22,8 @@ pub(super) struct Request<T> {
 
 /// One threshold.
 #[derive(Debug)]
-pub(super) struct Next<T> {
-    pub(super) eventfd: Arc<T>,
+pub(super) struct Next {
+    pub(super) eventfd: Arc<OwnedFd>,
     pub(super) dir: Arc<Path>,
     /// Bytes.
     pub(super) threshold: u64,
@@ -33,11 +33,11 @@ pub(super) struct Next<T> {
 
 // === impl Request ===
 
-impl<T> Request<T> {
+impl Request {
     /// `percents` are of the limit. First come those that the usage meets first if it grows,
     /// then those below it from the nearest on.
     pub(super) fn new(
-        eventfd: &Arc<T>,
+        eventfd: &Arc<OwnedFd>,
         dir: &Path,
         current: u64,
         limit: u64,
@@ -61,15 +61,9 @@ impl<T> Request<T> {
 
 // === impl Pending ===
 
-impl<T> Default for Pending<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<T> Pending<T> {
+impl Pending {
     /// Requests of one eventfd are merged: there are no more than of these.
-    pub(super) fn add(&mut self, request: Request<T>) {
+    pub(super) fn add(&mut self, request: Request) {
         self.0.retain(|one| one.eventfd.strong_count() > 0);
         let mut there = self.0.iter_mut();
         match there.find(|one| one.eventfd.ptr_eq(&request.eventfd)) {
@@ -82,7 +76,7 @@ impl<T> Pending<T> {
     }
 
     /// The next of the cgroup that is nearest to its limit.
-    pub(super) fn pop(&mut self) -> Option<Next<T>> {
+    pub(super) fn pop(&mut self) -> Option<Next> {
         loop {
             let nearest = self
                 .0
@@ -109,7 +103,7 @@ impl<T> Pending<T> {
     }
 
     /// Drops what is pending of that eventfd.
-    pub(super) fn forget(&mut self, eventfd: &Arc<T>) {
+    pub(super) fn forget(&mut self, eventfd: &Arc<OwnedFd>) {
         let eventfd = Arc::downgrade(eventfd);
         self.0.retain(|one| !one.eventfd.ptr_eq(&eventfd));
     }
@@ -119,17 +113,17 @@ impl<T> Pending<T> {
 mod tests {
     use super::*;
 
-    fn request(eventfd: &Arc<()>, name: &str, current: u64, percents: &[u64]) -> Request<()> {
+    fn request(eventfd: &Arc<OwnedFd>, name: &str, current: u64, percents: &[u64]) -> Request {
         Request::new(eventfd, Path::new(name), current, 1000, percents)
     }
 
-    fn pop(pending: &mut Pending<()>) -> Option<(String, u64, bool)> {
+    fn pop(pending: &mut Pending) -> Option<(String, u64, bool)> {
         let next = pending.pop()?;
         Some((next.dir.display().to_string(), next.threshold, next.last))
     }
 
-    fn eventfds<const N: usize>() -> [Arc<()>; N] {
-        std::array::from_fn(|_| Arc::new(()))
+    fn eventfds<const N: usize>() -> [Arc<OwnedFd>; N] {
+        std::array::from_fn(|_| Arc::new(tempfile::tempfile().unwrap().into()))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::pending::{Next, Pending, Request};
@@ -28,7 +28,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    pending: Pending<OwnedFd>,
+    pending: Pending,
     ended: bool,
 }
 
@@ -36,7 +36,7 @@ struct State {
 
 impl Registrar {
     /// The eventfd is readable once all are registered: the kernel does not notify of what was crossed before.
-    pub(super) fn request(&mut self, request: Request<OwnedFd>) {
+    pub(super) fn request(&mut self, request: Request) {
         if let Err(error) = self.start() {
             self.log_refusal(&error);
             return;
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// Asleep while there is none; `None` at the end.
-    fn next(&self) -> Option<Next<OwnedFd>> {
+    fn next(&self) -> Option<Next> {
         let mut state = self.lock();
         loop {
             if state.ended {
@@ -109,7 +109,7 @@ impl Shared {
     }
 }
 
-fn register(next: &Next<OwnedFd>) -> io::Result<()> {
+fn register(next: &Next) -> io::Result<()> {
     let usage = File::open(next.dir.join("memory.usage_in_bytes"))?;
     let mut control = OpenOptions::new()
         .write(true)

@@ -8,7 +8,7 @@ use exmex::{BinOp, Express as _, FlatEx, MakeOperators, Operator};
 
 use super::error::{ExpressionError, ExpressionErrorKind};
 use super::scan;
-use super::variables::{NAMES, OOM_SCORE, Variables, WORKING_SET};
+use super::variables::{OOM_SCORE, Variables, WORKING_SET, find_variable};
 
 /// Compiled once.
 #[derive(Clone, Debug)]
@@ -42,8 +42,8 @@ impl FromStr for Expression {
         };
         let compiled: FlatEx<f64, Operators> =
             FlatEx::parse(&line).map_err(|error| not_understood(&error))?;
-        let index = |name: &String| NAMES.iter().position(|known| known == name);
-        let names: Option<Vec<usize>> = compiled.var_names().iter().map(index).collect();
+        let names = compiled.var_names().iter();
+        let names: Option<Vec<usize>> = names.map(|name| find_variable(name)).collect();
         Ok(Self {
             text: text.to_owned(),
             names: names.ok_or_else(|| not_understood(&"a name"))?,

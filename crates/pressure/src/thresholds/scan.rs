@@ -1,7 +1,7 @@
 //! Finds where an expression is wrong: exmex names what is wrong, but not always where.
 
 use super::error::ExpressionErrorKind;
-use super::variables::NAMES;
+use super::variables::find_variable;
 
 /// The longest expression, in bytes, and the deepest parentheses: users who may annotate a pod write them.
 const LEN: usize = 512;
@@ -75,7 +75,7 @@ fn measure_value(rest: &str) -> Result<usize, ExpressionErrorKind> {
             _ => Err(ExpressionErrorKind::NoNumber(word.to_owned())),
         };
     }
-    if NAMES.contains(&word) {
+    if find_variable(word).is_some() {
         return Ok(word.len());
     }
     Err(if word.is_empty() {

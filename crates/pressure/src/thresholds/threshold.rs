@@ -55,37 +55,32 @@ impl Threshold {
 
     /// What is compared with it, in percent of the limit; 0 without one.
     pub fn measure(&self, sample: &Sample) -> f64 {
-        let ratio = match self {
+        self.ratio(sample).unwrap_or_default() * 100.0
+    }
+
+    fn ratio(&self, sample: &Sample) -> Option<f64> {
+        match self {
             Self::Percent(_) | Self::Expression(_) => sample.ratio(),
             Self::WorkingSet(_) => sample.working_set_ratio(),
-        };
-        ratio.unwrap_or_default() * 100.0
+        }
     }
 
     /// Whether the level is reached; a margin in points of the limit makes that easier.
     pub(super) fn is_reached(&self, variables: &Variables, margin: f64) -> bool {
         match self {
-            Self::Percent(percent) => variables
-                .sample
-                .ratio()
+            Self::Percent(percent) | Self::WorkingSet(percent) => self
+                .ratio(&variables.sample)
                 .is_some_and(|ratio| ratio * 100.0 + margin >= *percent),
-            Self::WorkingSet(percent) => variables
-                .sample
-                .working_set_ratio()
-                .is_some_and(|ratio| ratio * 100.0 + margin >= *percent),
-            Self::Expression(expression) if margin > 0.0 => {
-                expression.is_true(variables) || expression.is_true(&variables.add_points(margin))
+            Self::Expression(expression) => {
+                expression.is_true(variables)
+                    || (margin > 0.0 && expression.is_true(&variables.add_points(margin)))
             }
-            Self::Expression(expression) => expression.is_true(variables),
         }
     }
 
     pub(super) fn needs_working_set(&self) -> bool {
-        match self {
-            Self::Percent(_) => false,
-            Self::WorkingSet(_) => true,
-            Self::Expression(expression) => expression.needs_working_set(),
-        }
+        matches!(self, Self::WorkingSet(_))
+            || matches!(self, Self::Expression(expression) if expression.needs_working_set())
     }
 
     pub(super) fn needs_scores(&self) -> bool {

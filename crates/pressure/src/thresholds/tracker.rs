@@ -160,11 +160,10 @@ impl LevelTracker {
         }
         // Within the hysteresis it is still at the level, which is not reported again.
         let level = thresholds.level(variables, |_| 0.0)?;
-        let reported_ns = match level {
-            _ if self.level > Some(level) => return None,
-            Level::Warning => &mut self.warning_ns,
-            Level::Critical => &mut self.critical_ns,
-        };
+        if self.level > Some(level) {
+            return None;
+        }
+        let reported_ns = self.reported_ns(level);
         let cool = reported_ns.is_none_or(|reported_ns| {
             u128::from(now.saturating_sub(reported_ns)) >= thresholds.cooldown.as_nanos()
         });
@@ -185,12 +184,15 @@ impl LevelTracker {
     pub fn retry(&mut self, crossing: &Crossing, thresholds: &Thresholds, again: Duration) {
         let rest = thresholds.cooldown.saturating_sub(again);
         let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
-        let reported_ns = Some(crossing.sample.at_ns.saturating_sub(rest));
-        match crossing.level {
-            Level::Warning => self.warning_ns = reported_ns,
-            Level::Critical => self.critical_ns = reported_ns,
-        }
+        *self.reported_ns(crossing.level) = Some(crossing.sample.at_ns.saturating_sub(rest));
         self.unreported |= !crossing.again;
+    }
+
+    fn reported_ns(&mut self, level: Level) -> &mut Option<u64> {
+        match level {
+            Level::Warning => &mut self.warning_ns,
+            Level::Critical => &mut self.critical_ns,
+        }
     }
 
     /// Where it is now.

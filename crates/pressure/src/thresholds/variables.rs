@@ -1,6 +1,6 @@
 use memcg::OomScores;
 
-use crate::{Pressure, Sample, Stall};
+use crate::{Sample, Stall};
 
 /// The variables of an expression, mostly by the names that `OOMHero` has.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,70 +11,53 @@ pub struct Variables {
     pub scores: OomScores,
 }
 
-/// The names, in the order of [`Variables::values`].
-pub(super) const NAMES: [&str; COUNT] = [
+/// The first names, in the order of [`Variables::values`]. Those of pressure follow.
+const NAMES: [&str; 6] = [
     "memory_usage",
     "memory_current",
     "memory_max",
     "oom_score",
     "oom_score_adj",
-    "memory_pressure_some_avg10",
-    "memory_pressure_some_avg60",
-    "memory_pressure_some_avg300",
-    "memory_pressure_some_total",
-    "memory_pressure_full_avg10",
-    "memory_pressure_full_avg60",
-    "memory_pressure_full_avg300",
-    "memory_pressure_full_total",
-    "io_pressure_some_avg10",
-    "io_pressure_some_avg60",
-    "io_pressure_some_avg300",
-    "io_pressure_some_total",
-    "io_pressure_full_avg10",
-    "io_pressure_full_avg60",
-    "io_pressure_full_avg300",
-    "io_pressure_full_total",
-    "cpu_pressure_some_avg10",
-    "cpu_pressure_some_avg60",
-    "cpu_pressure_some_avg300",
-    "cpu_pressure_some_total",
-    "cpu_pressure_full_avg10",
-    "cpu_pressure_full_avg60",
-    "cpu_pressure_full_avg300",
-    "cpu_pressure_full_total",
     "memory_working_set_usage",
 ];
-const COUNT: usize = 30;
-const PRESSURE: usize = 5;
-/// In percent of the limit, as `memory_usage`; ours.
-pub(super) const WORKING_SET: usize = 29;
 pub(super) const OOM_SCORE: [usize; 2] = [3, 4];
+/// In percent of the limit, as `memory_usage`; ours.
+pub(super) const WORKING_SET: usize = 5;
+
+// The parts of pressure's names, as in `memory_pressure_some_avg10`.
+const RESOURCES: [&str; 3] = ["memory", "io", "cpu"];
+const STALLS: [&str; 2] = ["some", "full"];
+const WINDOWS: [&str; 4] = ["avg10", "avg60", "avg300", "total"];
+
+/// The index in [`Variables::values`] of the variable of that name.
+pub(super) fn find_variable(name: &str) -> Option<usize> {
+    let position = |names: &[&str], name| names.iter().position(|known| *known == name);
+    position(&NAMES, name).or_else(|| {
+        let (resource, rest) = name.split_once("_pressure_")?;
+        let (stall, window) = rest.split_once('_')?;
+        let stalls = position(&RESOURCES, resource)? * STALLS.len() + position(&STALLS, stall)?;
+        Some(NAMES.len() + stalls * WINDOWS.len() + position(&WINDOWS, window)?)
+    })
+}
 
 // === impl Variables ===
 
 impl Variables {
-    /// Without a limit its memory is 0, as with `OOMHero`; pressure is 0 where it is not known.
-    pub(super) fn values(&self) -> [f64; COUNT] {
-        let mut values = [0.0; COUNT];
-        let Sample {
-            limit,
-            current,
-            psi,
-            ..
-        } = self.sample;
-        if let (Some(limit), Some(ratio)) = (limit, self.sample.ratio()) {
-            let memory = [ratio * 100.0, float(current), float(limit)];
-            put(&mut values, 0, memory);
-        }
-        if let Some(ratio) = self.sample.working_set_ratio() {
-            put(&mut values, WORKING_SET, [ratio * 100.0]);
-        }
-        let scores = [self.scores.oom_score, self.scores.oom_score_adj];
-        put(&mut values, OOM_SCORE[0], scores.map(f64::from));
-        if let Some(Pressure { memory, io, cpu }) = psi {
-            let stalls = [memory, io, cpu].into_iter().flat_map(stalled);
-            put(&mut values, PRESSURE, stalls);
-        }
+    /// Without a limit its memory is 0, as with `OOMHero`; pressure is 0, or left out, where it is not known.
+    pub(super) fn values(&self) -> Vec<f64> {
+        let sample = &self.sample;
+        let percent = |ratio: Option<f64>| ratio.unwrap_or_default() * 100.0;
+        let limit = sample.limit.filter(|limit| *limit > 0);
+        let pressure = sample.psi.map(|psi| [psi.memory, psi.io, psi.cpu]);
+        let mut values = vec![
+            percent(sample.ratio()),
+            limit.map_or(0.0, |_| float(sample.current)),
+            limit.map_or(0.0, float),
+            f64::from(self.scores.oom_score),
+            f64::from(self.scores.oom_score_adj),
+            percent(sample.working_set_ratio()),
+        ];
+        values.extend(pressure.into_iter().flatten().flat_map(stalled));
         values
     }
 
@@ -91,12 +74,6 @@ impl Variables {
         self.sample.current = self.sample.current.saturating_add(more);
         self.sample.working_set = self.sample.working_set.saturating_add(more);
         self
-    }
-}
-
-fn put(values: &mut [f64; COUNT], from: usize, more: impl IntoIterator<Item = f64>) {
-    for (value, more) in values.iter_mut().skip(from).zip(more) {
-        *value = more;
     }
 }
 
