@@ -14,7 +14,7 @@ use super::moment::Moment;
 use super::quiet::{Hours, QuietHours};
 use super::rate::PeerRate;
 use super::settings::{MAX_SNOOZE, Settings};
-use super::{Admission, Next};
+use super::{Admission, Next, REMEMBERED};
 use crate::bonk::{Bonk, Malformed, Severity};
 use crate::history::Restored;
 
@@ -443,4 +443,20 @@ proptest! {
         let dropped = tally.expired_waiting + tally.quiet_waiting;
         prop_assert_eq!(items, swing + covered + dropped + admission.queue_items());
     }
+}
+
+#[test]
+fn known_ids_are_bounded_and_the_oldest_is_forgotten() {
+    let answers = (0..=REMEMBERED.get()).map(|n| (n.to_string(), "QUIET".to_owned()));
+    let mut admission = Admission::new(Settings::default());
+    admission.restore(Restored {
+        answers: answers.collect(),
+        snoozed: None,
+    });
+    let second = outcome(&mut admission, bonk("1", "a"), at(0));
+    assert_eq!(second, Outcome::Duplicate);
+    assert_eq!(
+        outcome(&mut admission, bonk("0", "a"), at(0)),
+        Outcome::Accepted
+    );
 }

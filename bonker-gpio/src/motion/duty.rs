@@ -98,7 +98,6 @@ impl Percent {
     pub const NUDGE: Self = Self(40);
     /// 12 s of a minute, some sixteen bonks.
     pub const DUTY: Self = Self(20);
-    pub const ALL: Self = Self(100);
 
     /// This share of `whole`, rounded down.
     pub fn share_of(self, whole: u16) -> u16 {

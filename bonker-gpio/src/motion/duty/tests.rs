@@ -61,5 +61,5 @@ fn percents_are_read_as_people_write_them() {
     check("", None);
     assert_eq!(Percent(20).to_string(), "20%");
     assert_eq!(Percent(40).share_of(1000), 400);
-    assert_eq!(Percent::ALL.share_of(u16::MAX), u16::MAX);
+    assert_eq!(Percent(100).share_of(u16::MAX), u16::MAX);
 }

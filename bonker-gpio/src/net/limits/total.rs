@@ -17,7 +17,7 @@ pub(crate) struct TotalLimit {
 }
 
 /// One of a [`TotalLimit`], free again when dropped.
-pub(crate) struct Permit(#[expect(dead_code, reason = "held, not used")] OwnedSemaphorePermit);
+pub(crate) type Permit = OwnedSemaphorePermit;
 
 // === impl TotalLimit ===
 
@@ -41,7 +41,7 @@ impl TotalLimit {
             let (what, most) = (self.what, self.max);
             warn!(what, most, times, "reached the limit");
         }
-        permit.ok().map(Permit)
+        permit.ok()
     }
 
     pub(crate) async fn acquire(&self) -> Permit {
@@ -49,7 +49,7 @@ impl TotalLimit {
             return permit;
         }
         match Arc::clone(&self.free).acquire_owned().await {
-            Ok(permit) => Permit(permit),
+            Ok(permit) => permit,
             // Nothing closes the semaphore.
             Err(_) => std::future::pending().await,
         }

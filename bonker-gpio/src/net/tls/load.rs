@@ -1,5 +1,6 @@
 //! Loads and checks the files of a TLS port.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -65,10 +66,10 @@ pub enum TlsError {
         when: String,
         now: String,
     },
-    #[error("the certificate in {path} is not for servers: check --tls-cert")]
-    Purpose { path: String },
-    #[error("the certificate in {path} is no CA's: check --tls-client-ca")]
-    NoCa { path: String },
+    #[error("the certificate in {0} is not for servers: check --tls-cert")]
+    Purpose(String),
+    #[error("the certificate in {0} is no CA's: check --tls-client-ca")]
+    NoCa(String),
     #[error(
         "the key in {key} does not belong to the certificate in {cert}: check --tls-key and --tls-cert"
     )]
@@ -76,7 +77,7 @@ pub enum TlsError {
     #[error("{path} cannot be used for TLS")]
     Refused {
         path: String,
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
 }
 
@@ -94,16 +95,9 @@ pub(super) fn load_configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConf
         check_purpose(&parse_certificate(leaf, &files.cert)?, &files.cert)?;
     }
     let key = load_key(&files.key)?;
-    let refused = |path: &Path| {
-        let path = escape_path(path);
-        move |source: rustls::Error| TlsError::Refused {
-            path,
-            source: source.into(),
-        }
-    };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&version::TLS13])
-        .map_err(refused(&files.cert))?;
+        .map_err(|why| refused(&files.cert, why))?;
     let open = builder.clone().with_no_client_auth();
     let guarded = match &files.client_ca {
         None => open.clone(),
@@ -111,10 +105,7 @@ pub(super) fn load_configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConf
             let roots = Arc::new(load_roots(path, now)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
                 .build()
-                .map_err(|source| TlsError::Refused {
-                    path: escape_path(path),
-                    source: source.into(),
-                })?;
+                .map_err(|why| refused(path, why))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -125,10 +116,17 @@ pub(super) fn load_configs(files: &TlsFiles) -> Result<(ServerConfig, ServerConf
                 key: escape_path(&files.key),
                 cert: escape_path(&files.cert),
             },
-            why => refused(&files.key)(why),
+            why => refused(&files.key, why),
         })?;
     let open = open.with_cert_resolver(Arc::clone(&guarded.cert_resolver));
     Ok((guarded, open))
+}
+
+fn refused(path: &Path, why: impl Into<Box<dyn Error + Send + Sync>>) -> TlsError {
+    TlsError::Refused {
+        path: escape_path(path),
+        source: why.into(),
+    }
 }
 
 fn load_roots(path: &Path, now: Timestamp) -> Result<RootCertStore, TlsError> {
@@ -136,15 +134,10 @@ fn load_roots(path: &Path, now: Timestamp) -> Result<RootCertStore, TlsError> {
     for root in load_certificates(path, "tls-client-ca")? {
         let cert = parse_certificate(&root, path)?;
         if !cert.is_ca() {
-            return Err(TlsError::NoCa {
-                path: escape_path(path),
-            });
+            return Err(TlsError::NoCa(escape_path(path)));
         }
         check_validity(&cert, path, now)?;
-        roots.add(root).map_err(|source| TlsError::Refused {
-            path: escape_path(path),
-            source: source.into(),
-        })?;
+        roots.add(root).map_err(|why| refused(path, why))?;
     }
     Ok(roots)
 }
@@ -241,9 +234,7 @@ fn check_purpose(cert: &X509Certificate<'_>, path: &Path) -> Result<(), TlsError
     if fine {
         Ok(())
     } else {
-        Err(TlsError::Purpose {
-            path: escape_path(path),
-        })
+        Err(TlsError::Purpose(escape_path(path)))
     }
 }
 
