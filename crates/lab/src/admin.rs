@@ -12,7 +12,7 @@ use crate::wait::HANG;
 
 /// Where an agent serves metrics and health.
 #[derive(Debug, Clone, Copy)]
-pub struct Admin(SocketAddr);
+pub struct Admin(pub SocketAddr);
 
 impl Admin {
     /// What makes an agent serve, on a port of its own.

@@ -159,7 +159,7 @@ fn forecasts_are_of_what_is_there_and_grows() {
 #[test]
 fn a_ring_has_the_size_in_the_docs() {
     let page = include_str!("../../../../docs/pressure.md");
-    let size = format!("{} bytes", size_of::<Ring>());
+    let size = format!("{SAMPLES} samples of {} bytes", size_of::<Point>());
     assert!(page.contains(&size), "{size}");
     assert!(page.contains(&format!("{CONTAINERS}")), "{CONTAINERS}");
 }
