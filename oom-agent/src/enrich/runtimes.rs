@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use service::error_chain::chain;
 use tokio::net::UnixStream;
 
@@ -46,7 +46,7 @@ impl Runtimes {
 
     /// The configured socket, or the last result of [`find`](Self::find). Never waits.
     pub(crate) fn known(&self) -> RuntimeSet {
-        RuntimeSet(self.lock().runtimes.clone())
+        RuntimeSet(self.found.lock().runtimes.clone())
     }
 
     /// The configured socket, else all that answer. Sockets that did not are probed again after a while.
@@ -98,7 +98,7 @@ impl Runtimes {
         }
         let foreign: Vec<String> = result.foreign.iter().map(ToString::to_string).collect();
         let gone = self.find_gone().await;
-        let mut found = self.lock();
+        let mut found = self.found.lock();
         if gone.len() < found.runtimes.len() {
             found.runtimes.retain(|cri| !gone.contains(cri.socket()));
         }
@@ -138,12 +138,8 @@ impl Runtimes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn no_runtime_reason(&self) -> String {
-        let foreign = self.lock().foreign.join("; ");
+        let foreign = self.found.lock().foreign.join("; ");
         if foreign.is_empty() {
             "no container runtime was found".to_owned()
         } else {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 use service::escape;
 
 use super::collector::encode_family;
-use super::{Counter, Gauge, lock, register, register_labelled};
+use super::{Counter, Gauge, register, register_labelled};
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
 /// Containers with series of their own: four times a kubelet's default of pods.
@@ -192,7 +193,7 @@ impl Kills {
     }
 
     pub(super) fn count(&self, who: Who, scope: Scope, outcome: Outcome, now_ns: u64) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         if !table.contains_key(&who) && table.len() > MAX_CONTAINERS {
             self.make_room(&mut table, |_| true);
         }
@@ -203,7 +204,7 @@ impl Kills {
 
     /// `containers` are all that run on this node at `now_ns`: each starts at zero.
     pub(crate) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         for entry in table.values_mut().filter(|entry| entry.running) {
             entry.running = false;
             entry.touched_ns = entry.touched_ns.max(now_ns);
@@ -229,7 +230,7 @@ impl Kills {
     }
 
     pub(super) fn expire(&self, now_ns: u64) {
-        lock(&self.table).retain(|who, entry| {
+        self.table.lock().retain(|who, entry| {
             let keep = who.is_host() || !entry.is_expired(now_ns);
             if !keep {
                 self.ended.count(entry);
@@ -274,7 +275,9 @@ impl Retired {
 impl Collector for Kills {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Copied, so that counting need not wait for the encoder.
-        let rows: Vec<(Arc<Who>, Counts)> = lock(&self.table)
+        let rows: Vec<(Arc<Who>, Counts)> = self
+            .table
+            .lock()
             .iter()
             .map(|(who, entry)| (Arc::clone(who), entry.counts.clone()))
             .collect();
@@ -295,7 +298,7 @@ impl Collector for Kills {
 impl fmt::Debug for Kills {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kills")
-            .field("containers", &lock(&self.table).len())
+            .field("containers", &self.table.lock().len())
             .finish_non_exhaustive()
     }
 }

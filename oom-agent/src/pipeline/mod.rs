@@ -153,7 +153,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let pods = Arc::default();
     let queued = outputs::start_queued(
         &args,
-        &secrets,
+        secrets,
         &host,
         &enricher,
         &metrics,

@@ -5,10 +5,11 @@ mod exposition;
 mod files;
 mod processes;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use service::{clock, escape};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -93,13 +94,15 @@ pub(crate) async fn run(args: Sidecar) -> Result<(), SidecarError> {
         }
         for crossing in watched.sweep(clock::monotonic_ns()) {
             let done = action.act(&crossing);
-            lock(&exposition).count_crossing(crossing.crossing.level, done);
+            exposition
+                .lock()
+                .count_crossing(crossing.crossing.level, done);
             if !done {
                 watched.retry(&crossing);
             }
         }
         if let Some(metrics) = watched.fresh_metrics() {
-            lock(&exposition).set_processes(metrics);
+            exposition.lock().set_processes(metrics);
         }
     }
     tracing::info!("ending");
@@ -124,7 +127,7 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
         let answer = match endpoint {
             Endpoint::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
-                text: lock(&shared).to_string(),
+                text: shared.lock().to_string(),
             },
             Endpoint::Live | Endpoint::Ready => Answer::Yes,
         };
@@ -132,10 +135,6 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
     };
     let served = admin::serve(listener, answer, Counter::default());
     Some(tokio::spawn(served))
-}
-
-fn lock(exposition: &Mutex<Exposition>) -> std::sync::MutexGuard<'_, Exposition> {
-    exposition.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Action ===
@@ -151,7 +150,7 @@ impl Action {
         let task = tokio::spawn(async move {
             while let Some(notice) = notices.recv().await {
                 let accepted = post.send(&notice).await;
-                lock(&counts).count_notice(accepted);
+                counts.lock().count_notice(accepted);
             }
         });
         Ok(Self::Post { queue, task })

@@ -24,13 +24,12 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::timeout;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, ListenError};
 use crate::args::WatchPods;
 use crate::host::Host;
-use crate::k8s::{self, Cluster, Credentials, CredentialsError};
+use crate::k8s::{self, Cluster, CredentialsError};
 use crate::metrics::Metrics;
 use crate::receipts::Receipts;
 use crate::signals::signals;
@@ -38,9 +37,6 @@ use crate::sinks::{Contradiction, Lines, Sinks, Style, start_bonker};
 use health::Health;
 use lease::LeaseHolder;
 use reporter::Reporter;
-
-/// To read credentials: an exec plugin or a file on a dead mount may hang.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For everything in flight at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
@@ -54,8 +50,6 @@ pub(crate) enum WatchError {
     NoCredentials,
     #[error("cannot use the credentials for the API server")]
     Credentials(#[from] CredentialsError),
-    #[error("the credentials could not be read within {CREDENTIALS_TIMEOUT:?}")]
-    CredentialsTimeout,
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -68,7 +62,8 @@ pub(crate) enum WatchError {
 
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
-    let credentials = read_credentials(&args).await?;
+    let credentials = k8s::find_credentials(args.reporter.kubeconfig.clone()).await?;
+    let credentials = credentials.ok_or(WatchError::NoCredentials)?;
     let listener = admin::listen(args.reporter.http_listen).await?;
     let mut end = signals().map_err(WatchError::Signal)?;
     let (server, source) = (credentials.server(), credentials.source.clone());
@@ -123,15 +118,6 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
     }
     reporter.finish().await;
     Ok(())
-}
-
-async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
-    let found = timeout(
-        CREDENTIALS_TIMEOUT,
-        k8s::find_credentials(args.reporter.kubeconfig.as_deref()),
-    );
-    let found = found.await.map_err(|_| WatchError::CredentialsTimeout)??;
-    found.ok_or(WatchError::NoCredentials)
 }
 
 /// Waits until this replica may act: always without a lease.
