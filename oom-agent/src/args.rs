@@ -185,7 +185,7 @@ pub struct Reporter {
 }
 
 /// Shared by all that run.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub struct Log {
     /// Log level on standard error.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]

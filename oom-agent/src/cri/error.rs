@@ -4,7 +4,6 @@ use super::Socket;
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum CriError {
     #[error("expected unix:///path/to/a.sock or an absolute path")]
     Endpoint,

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use service::escape;
 
 use super::collector::encode_family;
-use super::{Counter, Gauge, register, register_labelled};
+use super::{Gauge, Labelled, register};
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
 /// Containers with series of their own: four times a kubelet's default of pods.
@@ -37,20 +37,21 @@ pub(crate) struct Who {
     container: String,
 }
 
+#[derive(Debug)]
 pub(crate) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
     shown: Gauge,
     not_shown: Gauge,
-    ended: Retired,
-    full: Retired,
+    /// What the bounds have removed.
+    retired_containers: Labelled<&'static str>,
+    retired_kills: Labelled<&'static str>,
 }
 
-/// What the bounds have removed.
-struct Retired {
-    containers: Counter,
-    kills: Counter,
-}
+/// Why series are removed: their container's end, or to make room.
+const ENDED: &str = "ended";
+const FULL: &str = "full";
 
+#[derive(Debug)]
 struct Entry {
     counts: Counts,
     /// By the container runtime's last list.
@@ -150,20 +151,17 @@ impl Entry {
 
 impl Kills {
     pub(super) fn new(registry: &mut Registry) -> Arc<Self> {
-        let reasons = ["ended", "full"];
-        let [ended, full] = register_labelled(
-            registry,
+        let mut by_reason = |name, help| {
+            let reasons = [ENDED, FULL].map(|reason| (reason, reason));
+            Labelled::new(registry, name, help, "reason", reasons)
+        };
+        let retired_containers = by_reason(
             "retired_containers",
             "Containers whose series are gone: some time after their end, or to make room",
-            "reason",
-            reasons,
         );
-        let [ended_kills, full_kills] = register_labelled(
-            registry,
+        let retired_kills = by_reason(
             "retired_kills",
             "Kills that were counted in series that are gone",
-            "reason",
-            reasons,
         );
         let host = Who::default();
         let entry = Entry::new(&host);
@@ -179,14 +177,8 @@ impl Kills {
                 "running_containers_without_series",
                 "Containers of this node that run and found no room for series of their own",
             ),
-            ended: Retired {
-                containers: ended,
-                kills: ended_kills,
-            },
-            full: Retired {
-                containers: full,
-                kills: full_kills,
-            },
+            retired_containers,
+            retired_kills,
         });
         registry.register_collector(Box::new(Arc::clone(&this)));
         this
@@ -233,7 +225,7 @@ impl Kills {
         self.table.lock().retain(|who, entry| {
             let keep = who.is_host() || !entry.is_expired(now_ns);
             if !keep {
-                self.ended.count(entry);
+                self.retire(entry, ENDED);
             }
             keep
         });
@@ -253,23 +245,19 @@ impl Kills {
         let Some(entry) = least.and_then(|who| table.remove(&who)) else {
             return false;
         };
-        self.full.count(&entry);
+        self.retire(&entry, FULL);
         true
+    }
+
+    fn retire(&self, entry: &Entry, reason: &'static str) {
+        self.retired_containers.add(reason, 1);
+        self.retired_kills.add(reason, entry.total());
     }
 }
 
 fn entry(table: &mut BTreeMap<Arc<Who>, Entry>, who: Who) -> &mut Entry {
     let entry = table.entry(Arc::new(who));
     entry.or_insert_with_key(|who| Entry::new(who))
-}
-
-// === impl Retired ===
-
-impl Retired {
-    fn count(&self, entry: &Entry) {
-        self.containers.inc();
-        self.kills.inc_by(entry.total());
-    }
 }
 
 impl Collector for Kills {
@@ -292,14 +280,6 @@ impl Collector for Kills {
         });
         let help = "Processes killed by the OOM killer";
         encode_family(&mut encoder, "kills", help, series)
-    }
-}
-
-impl fmt::Debug for Kills {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kills")
-            .field("containers", &self.table.lock().len())
-            .finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,7 @@ use service::{clock, escape};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
 use crate::admin::{self, Answer, Endpoint};
@@ -106,15 +107,16 @@ pub(crate) async fn run(args: Sidecar) -> Result<(), SidecarError> {
         }
     }
     tracing::info!("ending");
-    if let Some(served) = served {
-        served.abort();
-    }
+    drop(served);
     action.finish().await;
     Ok(())
 }
 
 /// `OOMHero` goes on without its port, too.
-async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<JoinHandle<()>> {
+async fn serve(
+    args: &Sidecar,
+    exposition: &Arc<Mutex<Exposition>>,
+) -> Option<AbortOnDropHandle<()>> {
     let listener = match admin::listen(Some(args.http_listen)).await {
         Ok(listener) => listener?,
         Err(error) => {
@@ -134,7 +136,7 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
         std::future::ready(answer)
     };
     let served = admin::serve(listener, answer, Counter::default());
-    Some(tokio::spawn(served))
+    Some(AbortOnDropHandle::new(tokio::spawn(served)))
 }
 
 // === impl Action ===

@@ -17,13 +17,14 @@ mod term;
 #[cfg(test)]
 mod tests;
 
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::AbortOnDropHandle;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, ListenError};
@@ -77,7 +78,8 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
         failures: Default::default(),
     };
     let [lease_failure, pods_failure] = health.failures.clone();
-    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
+    let served =
+        listener.map(|listener| AbortOnDropHandle::new(tokio::spawn(health.serve(listener))));
     let unwritten = metrics.lines_unwritten.clone();
     let style = Style::kills_only(args.reporter.output, TimeZone::system());
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
@@ -93,44 +95,29 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
         .then(|| LeaseHolder::new(cluster.clone(), args.lease.clone(), me, lease_failure));
     let lookback = SignedDuration::from_secs(args.lookback.into());
     loop {
-        // Only the leader reads pods.
+        // Only the leader reads pods; without a lease each replica leads.
         pods_failure.clear();
         tokio::select! {
-            () = acquire(lease.as_mut()) => {}
+            _led = OptionFuture::from(lease.as_mut().map(LeaseHolder::acquire)) => {}
             _ = end.recv() => break,
         }
         let now = Timestamp::now();
         let since = now.checked_sub(lookback).unwrap_or(now);
         tracing::info!(%since, "leading: reporting OOM kills of pods");
         tokio::select! {
-            () = keep(lease.as_mut()) => tracing::warn!("no longer leading"),
+            Some(()) = OptionFuture::from(lease.as_mut().map(LeaseHolder::keep)) => {
+                tracing::warn!("no longer leading");
+            }
             () = term::run(&cluster, &mut reporter, since, &pods_failure) => {}
             _ = end.recv() => break,
         }
     }
     tracing::info!("shutting down");
-    if let Some(served) = served {
-        served.abort();
-    }
+    drop(served);
     reporter.drain().await;
     if let Some(lease) = lease {
         lease.release().await;
     }
     reporter.finish().await;
     Ok(())
-}
-
-/// Waits until this replica may act: always without a lease.
-async fn acquire(lease: Option<&mut LeaseHolder>) {
-    if let Some(lease) = lease {
-        lease.acquire().await;
-    }
-}
-
-/// Waits until this replica must no longer act.
-async fn keep(lease: Option<&mut LeaseHolder>) {
-    match lease {
-        Some(lease) => lease.keep().await,
-        None => pending().await,
-    }
 }

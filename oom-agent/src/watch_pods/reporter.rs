@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
+use strum::VariantArray as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -50,7 +51,7 @@ impl Reporter {
         metrics: Arc<Metrics>,
     ) -> Self {
         // A counter is exposed from its first use on.
-        for update in UpdateType::ALL {
+        for update in UpdateType::VARIANTS {
             update.counter(&metrics);
         }
         Self {
@@ -97,9 +98,9 @@ impl Reporter {
     pub(super) async fn finish(self) {
         let outputs = self.outputs;
         outputs.sinks.finish(GRACE).await;
-        for update in UpdateType::ALL {
+        for update in UpdateType::VARIANTS {
             let count = update.counter(&outputs.metrics).get();
-            tracing::info!(update_type = update.label(), count, "summary");
+            tracing::info!(update_type = <&str>::from(update), count, "summary");
         }
         let unwritten = outputs.metrics.lines_unwritten.get();
         if unwritten > 0 {
@@ -119,7 +120,7 @@ impl Outputs {
             pod = kill.pod,
             container = kill.container,
             id = kill.id(),
-            outcome = update.label(),
+            outcome = <&str>::from(update),
             "kill"
         );
         if !matches!(update, UpdateType::EventSent | UpdateType::EventFailed) {
