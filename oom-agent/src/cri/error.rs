@@ -26,4 +26,7 @@ pub(crate) enum CriError {
     },
     #[error("the runtime on {socket} does not know this container")]
     NotFound { socket: Socket },
+    /// With what the sockets that were found speak instead.
+    #[error("no container runtime was found{0}")]
+    NoRuntime(String),
 }

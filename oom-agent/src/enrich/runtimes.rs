@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use service::error_chain::chain;
 use tokio::net::UnixStream;
 
 use crate::cri::{self, Cri, CriError, RuntimeSet, SOCKETS, Socket};
@@ -120,38 +119,21 @@ impl Runtimes {
         &self,
         id: &str,
         patience: Duration,
-    ) -> Result<cri::ContainerInfo, UnknownContainer> {
+    ) -> Result<cri::ContainerInfo, CriError> {
         let mut known = self.known();
         if known.0.is_empty() {
             known = self.find().await;
         }
-        match known.find_container(id, patience).await {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => Err(UnknownContainer {
-                is_everywhere: matches!(error, CriError::NotFound { .. }),
-                reason: chain(&error).to_string(),
-            }),
-            None => Err(UnknownContainer {
-                is_everywhere: false,
-                reason: self.no_runtime_reason(),
-            }),
-        }
+        let found = known.find_container(id, patience).await;
+        found.unwrap_or_else(|| Err(CriError::NoRuntime(self.describe_foreign())))
     }
 
-    fn no_runtime_reason(&self) -> String {
+    fn describe_foreign(&self) -> String {
         let foreign = self.found.lock().foreign.join("; ");
         if foreign.is_empty() {
-            "no container runtime was found".to_owned()
+            foreign
         } else {
-            format!("no container runtime was found: {foreign}")
+            format!(": {foreign}")
         }
     }
-}
-
-/// Why no runtime gave a container.
-#[derive(Debug)]
-pub(crate) struct UnknownContainer {
-    /// Every runtime has answered, and none knows it.
-    pub(crate) is_everywhere: bool,
-    pub(crate) reason: String,
 }

@@ -42,9 +42,8 @@ pub(crate) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
     shown: Gauge,
     not_shown: Gauge,
-    /// What the bounds have removed.
-    retired_containers: Labelled<&'static str>,
-    retired_kills: Labelled<&'static str>,
+    /// What the bounds have removed: containers, and their kills.
+    retired: [Labelled<&'static str>; 2],
 }
 
 /// Why series are removed: their container's end, or to make room.
@@ -155,11 +154,11 @@ impl Kills {
             let reasons = [ENDED, FULL].map(|reason| (reason, reason));
             Labelled::new(registry, name, help, "reason", reasons)
         };
-        let retired_containers = by_reason(
+        let containers = by_reason(
             "retired_containers",
             "Containers whose series are gone: some time after their end, or to make room",
         );
-        let retired_kills = by_reason(
+        let kills = by_reason(
             "retired_kills",
             "Kills that were counted in series that are gone",
         );
@@ -177,8 +176,7 @@ impl Kills {
                 "running_containers_without_series",
                 "Containers of this node that run and found no room for series of their own",
             ),
-            retired_containers,
-            retired_kills,
+            retired: [containers, kills],
         });
         registry.register_collector(Box::new(Arc::clone(&this)));
         this
@@ -250,8 +248,9 @@ impl Kills {
     }
 
     fn retire(&self, entry: &Entry, reason: &'static str) {
-        self.retired_containers.add(reason, 1);
-        self.retired_kills.add(reason, entry.total());
+        let [containers, kills] = &self.retired;
+        containers.add(reason, 1);
+        kills.add(reason, entry.total());
     }
 }
 

@@ -6,7 +6,7 @@ use memcg::{CgroupNamespace, Hierarchy, HierarchyError, NodeRoot, Version};
 use oom_capture::probe;
 use service::error_chain::chain;
 
-use crate::k8s::{self, Recorder};
+use crate::k8s::{self, CredentialsError, Recorder};
 
 /// The memory controller's hierarchy, or this node's part of it; and the cgroup namespace of /proc.
 pub(super) fn find_hierarchy(
@@ -54,26 +54,22 @@ pub(super) async fn connect_recorder(
     node: String,
     on_node: bool,
 ) -> Option<Recorder> {
-    match k8s::find_credentials(kubeconfig).await {
-        Ok(Some(found)) => {
-            let (server, source) = (found.server(), found.source.clone());
-            match Recorder::new(found, node, on_node) {
-                Ok(recorder) => {
-                    tracing::info!(server, %source, "Kubernetes API server");
-                    if !on_node {
-                        tracing::warn!(
-                            "no Events on the Node: the host's name may not be its name there; set NODE_NAME"
-                        );
-                    }
-                    return Some(recorder);
-                }
-                Err(error) => tracing::error!(error = %chain(&error), "no Events"),
-            }
-        }
-        Ok(None) => tracing::info!(
+    let log = |error: &CredentialsError| tracing::error!(error = %chain(error), "no Events");
+    let found = k8s::find_credentials(kubeconfig).await;
+    let Some(found) = found.inspect_err(log).ok()? else {
+        tracing::info!(
             "no Events: no service account, no $KUBECONFIG, no ~/.kube/config; --kubeconfig names another file"
-        ),
-        Err(error) => tracing::error!(error = %chain(&error), "no Events"),
+        );
+        return None;
+    };
+    let (server, source) = (found.server(), found.source.clone());
+    let recorder = Recorder::new(found, node, on_node);
+    let recorder = recorder.inspect_err(log).ok()?;
+    tracing::info!(server, %source, "Kubernetes API server");
+    if !on_node {
+        tracing::warn!(
+            "no Events on the Node: the host's name may not be its name there; set NODE_NAME"
+        );
     }
-    None
+    Some(recorder)
 }

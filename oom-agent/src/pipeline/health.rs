@@ -108,15 +108,8 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self
-            .node
-            .enricher
-            .runtimes
-            .find()
-            .await
-            .list_running()
-            .await
-        {
+        let runtimes = self.node.enricher.runtimes.find().await;
+        match runtimes.list_running().await {
             Some(Ok(found)) => {
                 let who =
                     |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());

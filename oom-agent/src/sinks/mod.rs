@@ -16,10 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use bonk::start as start_bonker;
-pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
-pub(crate) use event::NAME as EVENTS;
-pub(crate) use event::start as start_events;
+pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets, start as start_bonker};
+pub(crate) use event::{NAME as EVENTS, start as start_events};
 pub use line::Format;
 pub(crate) use line::{Lines, Style};
 

@@ -1,7 +1,5 @@
 //! `oom_agent_watch_updates_total`, by `update_type`.
 
-use crate::metrics::{Counter, Metrics};
-
 /// How a container's status, or a kill in it, was handled. As text, the label's value: the first, second and fourth
 /// are those of kubernetes-oom-event-generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
@@ -27,28 +25,23 @@ pub(super) enum UpdateType {
     EventFailed,
 }
 
-// === impl UpdateType ===
-
-impl UpdateType {
-    pub(super) fn counter(self, metrics: &Metrics) -> Counter {
-        metrics.watch_update(self.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use strum::VariantArray as _;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn each_type_has_a_count_and_a_label_of_its_own() {
         let metrics = Metrics::default();
         for (n, update) in UpdateType::VARIANTS.iter().enumerate() {
-            update.counter(&metrics).inc_by(1 + n as u64);
+            metrics.watch_update(update.into()).inc_by(1 + n as u64);
         }
         let all = UpdateType::VARIANTS.iter();
-        let read: Vec<u64> = all.map(|update| update.counter(&metrics).get()).collect();
+        let read: Vec<u64> = all
+            .map(|update| metrics.watch_update(update.into()).get())
+            .collect();
         assert_eq!(read, [1, 2, 3, 4, 5, 6, 7]);
         let all = UpdateType::VARIANTS.iter();
         let mut labels: Vec<&str> = all.map(Into::into).collect();

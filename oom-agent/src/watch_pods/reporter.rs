@@ -52,7 +52,7 @@ impl Reporter {
     ) -> Self {
         // A counter is exposed from its first use on.
         for update in UpdateType::VARIANTS {
-            update.counter(&metrics);
+            metrics.watch_update(update.into());
         }
         Self {
             grace,
@@ -67,7 +67,7 @@ impl Reporter {
     }
 
     pub(super) fn counter(&self, update: UpdateType) -> Counter {
-        update.counter(&self.outputs.metrics)
+        self.outputs.metrics.watch_update(update.into())
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -99,7 +99,7 @@ impl Reporter {
         let outputs = self.outputs;
         outputs.sinks.finish(GRACE).await;
         for update in UpdateType::VARIANTS {
-            let count = update.counter(&outputs.metrics).get();
+            let count = outputs.metrics.watch_update(update.into()).get();
             tracing::info!(update_type = <&str>::from(update), count, "summary");
         }
         let unwritten = outputs.metrics.lines_unwritten.get();
@@ -114,7 +114,7 @@ impl Reporter {
 impl Outputs {
     async fn report(&self, kill: &StatusKill) {
         let update = self.claim(kill).await;
-        update.counter(&self.metrics).inc();
+        self.metrics.watch_update(update.into()).inc();
         tracing::info!(
             namespace = kill.namespace,
             pod = kill.pod,

@@ -14,7 +14,7 @@ use service::error_chain::chain;
 use tokio::sync::Notify;
 
 use super::runtimes::Runtimes;
-use crate::cri::ContainerInfo;
+use crate::cri::{ContainerInfo, CriError};
 use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
 use service::backoff::Backoff;
@@ -133,9 +133,9 @@ impl ContainerNames {
                 self.counts.answered.inc();
                 self.insert(found);
             }
-            Err(unknown) => {
-                tracing::debug!(container = id, reason = unknown.reason, "no name yet");
-                self.count_failure(id, unknown.is_everywhere);
+            Err(error) => {
+                tracing::debug!(container = id, %error, "no name yet");
+                self.count_failure(id, matches!(error, CriError::NotFound { .. }));
             }
         }
     }
