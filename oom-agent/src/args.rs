@@ -185,7 +185,7 @@ pub struct Reporter {
 }
 
 /// Shared by all that run.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 pub struct Log {
     /// Log level on standard error.
     #[arg(long, env = "OOM_AGENT_LOG_LEVEL", default_value = "info")]
@@ -209,48 +209,18 @@ pub struct Bonkers {
     )]
     pub bonker: Vec<BonkerUrl>,
 
-    /// CA of the bonkers' certificates (PEM); an https:// URL needs it.
-    ///
-    /// The CA, certificate, key and token files are read again for every connection.
-    #[arg(long, env = "OOM_AGENT_BONKER_CA", value_name = "FILE")]
-    pub bonker_ca: Option<PathBuf>,
-
-    /// Client certificate for bonkers that require one (PEM).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER_CERT",
-        value_name = "FILE",
-        requires = "bonker_key"
-    )]
-    pub bonker_cert: Option<PathBuf>,
-
-    /// Private key of --bonker-cert (PEM).
-    #[arg(
-        long,
-        env = "OOM_AGENT_BONKER_KEY",
-        value_name = "FILE",
-        requires = "bonker_cert"
-    )]
-    pub bonker_key: Option<PathBuf>,
-
-    /// File with the token for bonkers that require one.
-    #[arg(long, env = "OOM_AGENT_BONKER_TOKEN_FILE", value_name = "FILE")]
-    pub bonker_token_file: Option<PathBuf>,
+    /// Files for all of them.
+    #[command(flatten)]
+    secrets: Secrets,
 }
 
 // === impl Bonkers ===
 
 impl Bonkers {
     /// The files, if they go with the bonkers.
-    pub fn secrets(&self) -> Result<Secrets, Contradiction> {
-        let secrets = Secrets {
-            ca: self.bonker_ca.clone(),
-            cert: self.bonker_cert.clone(),
-            key: self.bonker_key.clone(),
-            token: self.bonker_token_file.clone(),
-        };
-        secrets.check(&self.bonker)?;
-        Ok(secrets)
+    pub fn secrets(&self) -> Result<&Secrets, Contradiction> {
+        self.secrets.check(&self.bonker)?;
+        Ok(&self.secrets)
     }
 }
 

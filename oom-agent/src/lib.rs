@@ -31,8 +31,8 @@ use std::io;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_appender::non_blocking::ErrorCounter;
 
+use args::Log;
 pub use args::{Cli, Command};
-use args::{LogFormat, LogLevel};
 
 /// Parses the command line. An empty environment variable counts as unset.
 pub fn parse() -> Cli {
@@ -52,23 +52,16 @@ pub fn parse() -> Cli {
 /// Runs the command.
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
-        Command::Run(args) => {
-            let (level, format) = (args.log.log_level, args.log.log_format);
-            Ok(run_on_tokio(level, format, |log| {
-                pipeline::run(*args, log)
-            })??)
-        }
+        Command::Run(args) => Ok(run_on_tokio(args.log, |log| pipeline::run(*args, log))??),
         Command::WatchPods(args) => {
-            let level = args::verbose(args.log.log_level, args.verbose);
-            let format = args.log.log_format;
-            Ok(run_on_tokio(level, format, |log| {
-                watch_pods::run(args, log)
-            })??)
+            let log_level = args::verbose(args.log.log_level, args.verbose);
+            let log = Log {
+                log_level,
+                ..args.log
+            };
+            Ok(run_on_tokio(log, |log| watch_pods::run(args, log))??)
         }
-        Command::Sidecar(args) => {
-            let (level, format) = (args.log.log_level, args.log.log_format);
-            Ok(run_on_tokio(level, format, |_| sidecar::run(args))??)
-        }
+        Command::Sidecar(args) => Ok(run_on_tokio(args.log, |_| sidecar::run(args))??),
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),
         Command::Check => Ok(commands::check::run(io::stdout().lock())?),
         Command::Cgroup { paths } => {
@@ -84,18 +77,17 @@ pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
 
 /// Sets up the log; `work` gets the count of lines that it drops.
 fn run_on_tokio<T, F: Future<Output = T>>(
-    level: LogLevel,
-    format: LogFormat,
+    log: Log,
     work: impl FnOnce(ErrorCounter) -> F,
 ) -> Result<T, Box<dyn Error>> {
-    let logging = logging::init(level, format)?;
+    let (dropped, _guard) = logging::init(log)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let done = runtime.block_on(work(logging.dropped_lines()));
+    let done = runtime.block_on(work(dropped.clone()));
     // A thread that reads credentials may hang for ever.
     runtime.shutdown_background();
-    let dropped = logging.dropped_lines().dropped_lines();
+    let dropped = dropped.dropped_lines();
     if dropped > 0 {
         tracing::warn!(dropped, "log lines were dropped");
     }

@@ -10,20 +10,15 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::util::TryInitError;
 
-use crate::args::{LogFormat, LogLevel};
+use crate::args::{Log, LogFormat, LogLevel};
 
 /// Lines that wait while standard error stalls; more are dropped and counted.
 const QUEUE: usize = 4096;
 
-/// Flushes queued lines on drop.
-pub(crate) struct Logging {
-    dropped: ErrorCounter,
-    _guard: WorkerGuard,
-}
-
-/// Installs the subscriber. Libraries log one level less than the agent.
-pub(crate) fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryInitError> {
-    let (own, others) = match level {
+/// Installs the subscriber. Libraries log one level less than the agent. Gives the count of dropped lines, and what
+/// writes the queued ones when it is dropped.
+pub(crate) fn init(log: Log) -> Result<(ErrorCounter, WorkerGuard), TryInitError> {
+    let (own, others) = match log.log_level {
         LogLevel::Error => (LevelFilter::ERROR, LevelFilter::ERROR),
         LogLevel::Warn => (LevelFilter::WARN, LevelFilter::ERROR),
         LogLevel::Info => (LevelFilter::INFO, LevelFilter::WARN),
@@ -47,7 +42,7 @@ pub(crate) fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryIni
         .buffered_lines_limit(QUEUE)
         .finish(io::stderr());
     let dropped = writer.error_counter();
-    let layer = match format {
+    let layer = match log.log_format {
         LogFormat::Plain => fmt::layer()
             .with_ansi(io::stderr().is_terminal())
             .with_writer(writer)
@@ -61,16 +56,5 @@ pub(crate) fn init(level: LogLevel, format: LogFormat) -> Result<Logging, TryIni
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
         .try_init()?;
-    Ok(Logging {
-        dropped,
-        _guard: guard,
-    })
-}
-
-// === impl Logging ===
-
-impl Logging {
-    pub(crate) fn dropped_lines(&self) -> ErrorCounter {
-        self.dropped.clone()
-    }
+    Ok((dropped, guard))
 }

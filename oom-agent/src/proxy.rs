@@ -61,11 +61,6 @@ pub(crate) fn is_usable(proxy: &Uri) -> bool {
     proxy.scheme_str().is_none_or(|scheme| scheme == "http")
 }
 
-/// [`find`] in this process's environment.
-pub(crate) fn find_in_environment(uri: &Uri) -> Option<Proxy> {
-    find(uri, |name| std::env::var(name).ok())
-}
-
 /// An entry of `NO_PROXY` without its port; `None` where the port differs.
 fn match_port(entry: &str, port: u16) -> Option<&str> {
     let entry = entry

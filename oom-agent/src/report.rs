@@ -29,34 +29,26 @@ pub(crate) enum Report {
 impl Report {
     /// Stable, so that a retry is recognised as the same report. A mismatch has the id of its incident.
     pub(crate) fn id(&self) -> &str {
-        match self {
-            Self::Incident(incident) => &incident.id,
-            Self::NoVictim(no_victim) => &no_victim.incident.id,
-            Self::Mismatch(mismatch) => &mismatch.incident.id,
-            Self::Warning(warning) => &warning.id,
-            Self::BadAnnotations(annotations) => &annotations.id,
-        }
+        self.id_time_and_node().0
     }
 
     /// When it happened; of a mismatch, when the status was read.
     pub(crate) fn time(&self) -> Timestamp {
-        match self {
-            Self::Incident(incident) => incident.time,
-            Self::NoVictim(no_victim) => no_victim.incident.time,
-            Self::Mismatch(mismatch) => mismatch.time,
-            Self::Warning(warning) => warning.time,
-            Self::BadAnnotations(annotations) => annotations.time,
-        }
+        self.id_time_and_node().1
     }
 
     /// The Kubernetes node, else the host's name.
     pub(crate) fn node(&self) -> &str {
+        self.id_time_and_node().2
+    }
+
+    fn id_time_and_node(&self) -> (&str, Timestamp, &str) {
         match self {
-            Self::Warning(warning) => &warning.node,
-            Self::BadAnnotations(annotations) => &annotations.node,
-            Self::Incident(_) | Self::NoVictim(_) | Self::Mismatch(_) => {
-                self.incident().map_or("", |incident| &incident.node)
-            }
+            Self::Incident(it) => (&it.id, it.time, &it.node),
+            Self::NoVictim(it) => (&it.incident.id, it.incident.time, &it.incident.node),
+            Self::Mismatch(it) => (&it.incident.id, it.time, &it.incident.node),
+            Self::Warning(it) => (&it.id, it.time, &it.node),
+            Self::BadAnnotations(it) => (&it.id, it.time, &it.node),
         }
     }
 

@@ -7,9 +7,7 @@ mod signal;
 pub(crate) use members::{
     SignalTarget, Signalled, find_likeliest_victim, read_worst_scores, signal_cgroup,
 };
-pub(crate) use post::ConfigError;
-pub(crate) use post::{Notice, NoticeProcess, Post};
+pub(crate) use post::{ConfigError, Notice, NoticeProcess, Post};
 #[cfg(test)]
 pub(crate) use signal::SendError;
-pub(crate) use signal::Signal;
-pub(crate) use signal::{LevelSignals, may_signal_other_users};
+pub(crate) use signal::{LevelSignals, Signal, may_signal_other_users};

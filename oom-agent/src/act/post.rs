@@ -67,7 +67,7 @@ impl Post {
     /// Reads the file of `--http-file-path`.
     pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let config = Config::read(path)?;
-        let proxy = proxy::find_in_environment(&config.uri);
+        let proxy = proxy::find(&config.uri, |name| std::env::var(name).ok());
         Ok(Self::new(config, proxy))
     }
 

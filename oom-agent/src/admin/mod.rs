@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
-use crate::metrics::Counter;
+use crate::metrics::{self, Counter};
 
 /// For a whole connection: one request, one answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +51,19 @@ pub(crate) enum Answer {
     Yes,
     /// With the reason.
     No(String),
+}
+
+impl From<Result<String, fmt::Error>> for Answer {
+    /// Of the result of [`metrics::Metrics::encode`].
+    fn from(encoded: Result<String, fmt::Error>) -> Self {
+        match encoded {
+            Ok(text) => Self::Metrics {
+                content_type: metrics::CONTENT_TYPE,
+                text,
+            },
+            Err(fmt::Error) => Self::No("the metrics could not be written".to_owned()),
+        }
+    }
 }
 
 /// `Display` leaves the source out.

@@ -4,7 +4,6 @@ use super::Socket;
 
 /// `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum CriError {
     #[error("expected unix:///path/to/a.sock or an absolute path")]
     Endpoint,
@@ -27,4 +26,7 @@ pub(crate) enum CriError {
     },
     #[error("the runtime on {socket} does not know this container")]
     NotFound { socket: Socket },
+    /// With what the sockets that were found speak instead.
+    #[error("no container runtime was found{0}")]
+    NoRuntime(String),
 }

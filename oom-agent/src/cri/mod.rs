@@ -12,10 +12,11 @@ mod status;
 pub(crate) mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use proto::cri::runtime_service_client::RuntimeServiceClient;
 use proto::cri::{
     ContainerFilter, ContainerState, ContainerStateValue, ListContainersRequest, PodSandboxFilter,
@@ -147,7 +148,7 @@ impl Cri {
 
     /// Whether the runtime answered the last call, also with an error; `None` before the first.
     pub(crate) fn answered(&self) -> Option<bool> {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.answered.lock()
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -176,7 +177,7 @@ impl Cri {
             Err(CriError::Call { reached, .. }) => *reached,
             Err(_) => false,
         };
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(answered);
+        *self.answered.lock() = Some(answered);
         result
     }
 

@@ -30,104 +30,99 @@ pub(crate) enum Answer {
 
 struct Runtime(Answer);
 
-macro_rules! unimplemented_calls {
-    ($($call:ident($request:ty) -> $response:ty;)*) => {
-        #[tonic::async_trait]
-        impl RuntimeService for Runtime {
-            async fn version(&self, _: Request<VersionRequest>) -> Result<Response<VersionResponse>, Status> {
-                Ok(Response::new(VersionResponse {
-                    runtime_name: "containerd".to_owned(),
-                    ..VersionResponse::default()
-                }))
+#[tonic::async_trait]
+impl RuntimeService for Runtime {
+    async fn version(
+        &self,
+        _: Request<VersionRequest>,
+    ) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(VersionResponse {
+            runtime_name: "containerd".to_owned(),
+            ..VersionResponse::default()
+        }))
+    }
+    async fn list_containers(
+        &self,
+        request: Request<ListContainersRequest>,
+    ) -> Result<Response<ListContainersResponse>, Status> {
+        let filter = request.into_inner().filter.unwrap();
+        let running = ContainerState::ContainerRunning as i32;
+        let pod_uid = filter.label_selector.get("io.kubernetes.pod.uid");
+        assert!(pod_uid.is_none_or(|uid| uid == UID));
+        assert!(filter.state.is_none_or(|state| state.state == running));
+        match self.0.clone() {
+            Answer::Containers(mut containers) => {
+                containers.retain(|it| filter.id.is_empty() || filter.id == it.id);
+                Ok(Response::new(ListContainersResponse { containers }))
             }
-            async fn list_containers(
-                &self,
-                request: Request<ListContainersRequest>,
-            ) -> Result<Response<ListContainersResponse>, Status> {
-                let filter = request.into_inner().filter.unwrap();
-                let running = ContainerState::ContainerRunning as i32;
-                let pod_uid = filter.label_selector.get("io.kubernetes.pod.uid");
-                assert!(pod_uid.is_none_or(|uid| uid == UID));
-                assert!(filter.state.is_none_or(|state| state.state == running));
-                match self.0.clone() {
-                    Answer::Containers(mut containers) => {
-                        containers.retain(|it| filter.id.is_empty() || filter.id == it.id);
-                        Ok(Response::new(ListContainersResponse { containers }))
-                    }
-                    Answer::Refuse => Err(Status::internal("the disk is on fire")),
-                    Answer::Never => std::future::pending().await,
-                }
-            }
-            async fn list_pod_sandbox(
-                &self,
-                request: Request<ListPodSandboxRequest>,
-            ) -> Result<Response<ListPodSandboxResponse>, Status> {
-                let filter = request.into_inner().filter.unwrap();
-                let Answer::Containers(containers) = &self.0 else {
-                    return Err(Status::internal("the disk is on fire"));
-                };
-                let sandbox = |attempt: u32| PodSandbox {
-                    id: SANDBOX.to_owned(),
-                    metadata: Some(PodSandboxMetadata {
-                        name: "hungry".to_owned(),
-                        namespace: "shop".to_owned(),
-                        uid: UID.to_owned(),
-                        attempt,
-                    }),
-                    created_at: i64::from(attempt),
-                    annotations: [("attempt".to_owned(), attempt.to_string())].into(),
-                    ..PodSandbox::default()
-                };
-                if !filter.label_selector.is_empty() {
-                    assert_eq!(filter.label_selector["io.kubernetes.pod.uid"], UID);
-                    let items = containers.iter().flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
-                    return Ok(Response::new(ListPodSandboxResponse { items: items.collect() }));
-                }
-                let matches = filter.id.is_empty() || filter.id == SANDBOX;
-                let items = matches.then(|| sandbox(0)).into_iter().collect();
-                Ok(Response::new(ListPodSandboxResponse { items }))
-            }
-            async fn container_status(
-                &self,
-                request: Request<ContainerStatusRequest>,
-            ) -> Result<Response<ContainerStatusResponse>, Status> {
-                let id = request.into_inner().container_id;
-                let Answer::Containers(containers) = &self.0 else {
-                    return Err(Status::internal("the disk is on fire"));
-                };
-                let found = containers.iter().find(|container| container.id == id);
-                let found = found.ok_or_else(|| Status::not_found("no such container"))?;
-                let mut status = ContainerStatus {
-                    id,
-                    metadata: found.metadata.clone(),
-                    created_at: 1_760_000_000_000_000_000,
-                    labels: found.labels.clone(),
-                    ..ContainerStatus::default()
-                };
-                status.set_state(found.state());
-                if found.state() == ContainerState::ContainerExited {
-                    status.exit_code = 137;
-                    status.reason = "OOMKilled".repeat(1000);
-                    status.finished_at = 1_760_000_001_500_000_000;
-                } else {
-                    // containerd 1.x has the year 1 for never.
-                    status.finished_at = -6_795_364_578_871_345_152;
-                }
-                Ok(Response::new(ContainerStatusResponse { status: Some(status), ..Default::default() }))
-            }
-            $(async fn $call(&self, _: Request<$request>) -> Result<Response<$response>, Status> {
-                Err(Status::unimplemented("not used here"))
-            })*
+            Answer::Refuse => Err(Status::internal("the disk is on fire")),
+            Answer::Never => std::future::pending().await,
         }
-    };
-}
-
-unimplemented_calls! {
-    run_pod_sandbox(RunPodSandboxRequest) -> RunPodSandboxResponse;
-    stop_pod_sandbox(StopPodSandboxRequest) -> StopPodSandboxResponse;
-    remove_pod_sandbox(RemovePodSandboxRequest) -> RemovePodSandboxResponse;
-    create_container(CreateContainerRequest) -> CreateContainerResponse;
-    start_container(StartContainerRequest) -> StartContainerResponse;
+    }
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<ListPodSandboxRequest>,
+    ) -> Result<Response<ListPodSandboxResponse>, Status> {
+        let filter = request.into_inner().filter.unwrap();
+        let Answer::Containers(containers) = &self.0 else {
+            return Err(Status::internal("the disk is on fire"));
+        };
+        let sandbox = |attempt: u32| PodSandbox {
+            id: SANDBOX.to_owned(),
+            metadata: Some(PodSandboxMetadata {
+                name: "hungry".to_owned(),
+                namespace: "shop".to_owned(),
+                uid: UID.to_owned(),
+                attempt,
+            }),
+            created_at: i64::from(attempt),
+            annotations: [("attempt".to_owned(), attempt.to_string())].into(),
+            ..PodSandbox::default()
+        };
+        if !filter.label_selector.is_empty() {
+            assert_eq!(filter.label_selector["io.kubernetes.pod.uid"], UID);
+            let items = containers
+                .iter()
+                .flat_map(|_| [sandbox(1), sandbox(2), sandbox(0)]);
+            return Ok(Response::new(ListPodSandboxResponse {
+                items: items.collect(),
+            }));
+        }
+        let matches = filter.id.is_empty() || filter.id == SANDBOX;
+        let items = matches.then(|| sandbox(0)).into_iter().collect();
+        Ok(Response::new(ListPodSandboxResponse { items }))
+    }
+    async fn container_status(
+        &self,
+        request: Request<ContainerStatusRequest>,
+    ) -> Result<Response<ContainerStatusResponse>, Status> {
+        let id = request.into_inner().container_id;
+        let Answer::Containers(containers) = &self.0 else {
+            return Err(Status::internal("the disk is on fire"));
+        };
+        let found = containers.iter().find(|container| container.id == id);
+        let found = found.ok_or_else(|| Status::not_found("no such container"))?;
+        let mut status = ContainerStatus {
+            id,
+            metadata: found.metadata.clone(),
+            created_at: 1_760_000_000_000_000_000,
+            labels: found.labels.clone(),
+            ..ContainerStatus::default()
+        };
+        status.set_state(found.state());
+        if found.state() == ContainerState::ContainerExited {
+            status.exit_code = 137;
+            status.reason = "OOMKilled".repeat(1000);
+            status.finished_at = 1_760_000_001_500_000_000;
+        } else {
+            // containerd 1.x has the year 1 for never.
+            status.finished_at = -6_795_364_578_871_345_152;
+        }
+        Ok(Response::new(ContainerStatusResponse {
+            status: Some(status),
+            ..Default::default()
+        }))
+    }
 }
 
 /// With a tokio runtime of its own, so that its connections end with it.

@@ -61,7 +61,7 @@ impl Enricher {
             .collect();
         let query = async |id: String| {
             let answer = self.runtimes.find_container(&id, cri::CALL_TIMEOUT).await;
-            (id, answer.map_err(|unknown| unknown.reason))
+            (id, answer.map_err(|error| error.to_string()))
         };
         let queries = stream::iter(unknown.clone()).map(query);
         let mut queries = queries.buffer_unordered(AT_ONCE);

@@ -2,10 +2,9 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use service::error_chain::chain;
+use parking_lot::Mutex;
 use tokio::net::UnixStream;
 
 use crate::cri::{self, Cri, CriError, RuntimeSet, SOCKETS, Socket};
@@ -46,7 +45,7 @@ impl Runtimes {
 
     /// The configured socket, or the last result of [`find`](Self::find). Never waits.
     pub(crate) fn known(&self) -> RuntimeSet {
-        RuntimeSet(self.lock().runtimes.clone())
+        RuntimeSet(self.found.lock().runtimes.clone())
     }
 
     /// The configured socket, else all that answer. Sockets that did not are probed again after a while.
@@ -98,7 +97,7 @@ impl Runtimes {
         }
         let foreign: Vec<String> = result.foreign.iter().map(ToString::to_string).collect();
         let gone = self.find_gone().await;
-        let mut found = self.lock();
+        let mut found = self.found.lock();
         if gone.len() < found.runtimes.len() {
             found.runtimes.retain(|cri| !gone.contains(cri.socket()));
         }
@@ -120,42 +119,21 @@ impl Runtimes {
         &self,
         id: &str,
         patience: Duration,
-    ) -> Result<cri::ContainerInfo, UnknownContainer> {
+    ) -> Result<cri::ContainerInfo, CriError> {
         let mut known = self.known();
         if known.0.is_empty() {
             known = self.find().await;
         }
-        match known.find_container(id, patience).await {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => Err(UnknownContainer {
-                is_everywhere: matches!(error, CriError::NotFound { .. }),
-                reason: chain(&error).to_string(),
-            }),
-            None => Err(UnknownContainer {
-                is_everywhere: false,
-                reason: self.no_runtime_reason(),
-            }),
-        }
+        let found = known.find_container(id, patience).await;
+        found.unwrap_or_else(|| Err(CriError::NoRuntime(self.describe_foreign())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Found> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn no_runtime_reason(&self) -> String {
-        let foreign = self.lock().foreign.join("; ");
+    fn describe_foreign(&self) -> String {
+        let foreign = self.found.lock().foreign.join("; ");
         if foreign.is_empty() {
-            "no container runtime was found".to_owned()
+            foreign
         } else {
-            format!("no container runtime was found: {foreign}")
+            format!(": {foreign}")
         }
     }
-}
-
-/// Why no runtime gave a container.
-#[derive(Debug)]
-pub(crate) struct UnknownContainer {
-    /// Every runtime has answered, and none knows it.
-    pub(crate) is_everywhere: bool,
-    pub(crate) reason: String,
 }

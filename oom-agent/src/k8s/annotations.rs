@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use service::escape;
 
-use super::draft::{Draft, Regarding};
+use super::draft::{Draft, Regarding, Subject};
 use super::pod::Pod;
 use crate::incident::{Incident, Victim};
 use crate::report::Report;
@@ -89,8 +89,9 @@ pub(super) fn build(draft: &Draft, pod: Result<&Pod, &str>) -> BTreeMap<String, 
     let name = container.and_then(|container| container.name.as_deref());
     all.put("container-id", container.map(|it| escaped(&it.id)));
     all.put("container", name.map(escaped));
-    let degraded = incident.map_or(&[][..], |incident| &incident.degraded);
-    let mut degraded: Vec<String> = degraded.iter().map(|text| escaped(text)).collect();
+    let degraded = incident.into_iter().flat_map(|it| &it.degraded);
+    let degraded = degraded.filter(|entry| !is_named_by_now(draft, entry));
+    let mut degraded: Vec<String> = degraded.map(|text| escaped(text)).collect();
     if let (Regarding::Pod(_), Ok(pod)) = (&draft.regarding, pod) {
         let kind = name.and_then(|name| pod.container_kind(name));
         all.put("container-kind", kind);
@@ -182,13 +183,28 @@ fn victim_json(victim: &Victim, with_owner: bool) -> Value {
     value
 }
 
+/// Whether the entry of `degraded` is about a name that was found since the incident was reported.
+fn is_named_by_now(draft: &Draft, entry: &str) -> bool {
+    let Some(Subject { container, .. }) = draft.subject() else {
+        return false;
+    };
+    let id = container.as_ref().map(|container| &container.id);
+    let has_name = container.as_ref().is_some_and(|it| it.name.is_some());
+    let victims = draft.report.kills().map_or(&[][..], |it| &it.victims);
+    victims.iter().enumerate().any(|(n, victim)| {
+        let is_of = |field| entry.starts_with(&format!("victims[{n}].{field}: "));
+        victim.container.as_ref().map(|container| &container.id) == id
+            && ((has_name && is_of("container.name")) || (draft.is_on_named_pod() && is_of("pod")))
+    })
+}
+
 fn escaped(text: &str) -> String {
     escape::terminal_bounded(text, TEXT_LEN)
 }
 
 #[cfg(test)]
 mod tests {
-
+    use super::*;
     use crate::k8s::draft;
     use crate::k8s::fake::{incident, leak};
 
@@ -206,5 +222,28 @@ mod tests {
         check("slope-bytes-per-second", "1048576");
         check("half-to-limit-ms", "32000");
         check("usage-permille", "[500,750,1000]");
+    }
+
+    #[test]
+    fn a_name_that_was_found_later_is_not_degraded() {
+        let mut incident = incident();
+        let victim = &mut incident.victims[0];
+        let (container, pod) = (victim.container.clone().unwrap(), victim.pod.clone());
+        victim.container.as_mut().unwrap().name = None;
+        victim.pod.as_mut().unwrap().name = None;
+        let fields = [
+            "victims[0].container.name",
+            "victims[0].pod",
+            "victims[1].pod",
+        ];
+        incident.degraded = fields.map(|field| format!("{field}: no answer")).into();
+        let mut draft = draft::draft_events(&incident.into(), true).remove(0);
+        let degraded = |draft: &Draft| {
+            let all = super::build(draft, Ok(&Pod::default()));
+            all["oom-bonker.dev/degraded"].matches("no answer").count()
+        };
+        assert_eq!(degraded(&draft), 3);
+        draft.set_names(container, pod);
+        assert_eq!(degraded(&draft), 1);
     }
 }

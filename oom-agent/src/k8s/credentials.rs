@@ -7,9 +7,15 @@ use std::time::Duration;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::error::{BoxError, CredentialsError};
 use crate::proxy;
+
+/// To find credentials: an exec plugin or a file on a dead mount may hang.
+pub(super) const FIND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Short, so that an agent soon notices a lost API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,11 +36,17 @@ pub(crate) enum Source {
     Kubeconfig(PathBuf),
 }
 
-/// `Ok(None)` when there are none. Makes no connection.
+/// `Ok(None)` when there are none. Makes no connection. Reading credentials blocks, so it has its own thread.
 pub(crate) async fn find_credentials(
-    flag: Option<&Path>,
+    flag: Option<PathBuf>,
 ) -> Result<Option<Credentials>, CredentialsError> {
-    find_credentials_with(flag, |name| env::var(name).ok()).await
+    let handle = Handle::current();
+    let search = spawn_blocking(move || {
+        let variable = |name: &str| env::var(name).ok();
+        handle.block_on(find_credentials_with(flag.as_deref(), variable))
+    });
+    let found = timeout(FIND_TIMEOUT, search).await;
+    found.map_err(|_| CredentialsError::Timeout)??
 }
 
 /// `variable` reads the environment variables that name a proxy.

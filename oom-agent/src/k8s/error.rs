@@ -2,8 +2,10 @@ use std::io;
 use std::time::Duration;
 
 use service::error_chain::chain;
+use tokio::task::JoinError;
 
 use super::Source;
+use super::credentials::FIND_TIMEOUT;
 use super::pods::LookupError;
 use super::refusal::Refusal;
 use super::wire::{CallError, within};
@@ -22,6 +24,10 @@ pub(crate) enum CredentialsError {
     /// The URL is not shown: it may hold a password.
     #[error("cannot use the proxy-url of {from}: it must be an http:// URL")]
     Proxy { from: Source },
+    #[error("the credentials could not be read within {FIND_TIMEOUT:?}")]
+    Timeout,
+    #[error("the search for credentials ended badly")]
+    Search(#[from] JoinError),
 }
 
 /// A kind of request, for its errors.

@@ -21,7 +21,6 @@ use super::refusal::Refusal;
 use super::wire::{call, within};
 use super::{annotations, note};
 use crate::report::Report;
-use crate::status_check::MismatchKind;
 
 /// For `kubectl get events --field-selector`.
 pub(super) const REPORTER: &str = "oom-bonker.dev/oom-agent";
@@ -170,7 +169,7 @@ pub(super) fn reference(kind: &str, name: &str) -> ObjectReference {
 }
 
 pub(super) fn field_path(list: List, container: &str) -> String {
-    format!("spec.{}{{{container}}}", list.as_str())
+    format!("spec.{}{{{container}}}", <&str>::from(list))
 }
 
 /// What makes the Event's name unique on its object.
@@ -179,10 +178,7 @@ fn name_suffix(draft: &Draft) -> String {
     match (&draft.report, &draft.regarding) {
         (Report::Mismatch(mismatch), _) => {
             let container = escape::truncate(&mismatch.status.container.id, ID_LEN);
-            let verdict = match mismatch.verdict {
-                MismatchKind::Missed => "missed",
-                MismatchKind::Phantom => "phantom",
-            };
+            let verdict = <&str>::from(mismatch.verdict);
             format!(".{id}.{verdict}.{container}")
         }
         // Several containers of a pod may have died in one incident.

@@ -133,7 +133,7 @@ impl Fake {
     }
 
     async fn credentials(&self) -> Credentials {
-        let found = find_credentials(Some(self.kubeconfig.path())).await;
+        let found = find_credentials(Some(self.kubeconfig.path().to_owned())).await;
         found.unwrap().unwrap()
     }
 

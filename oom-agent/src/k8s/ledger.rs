@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::bucket::Bucket;
 use super::draft::Draft;
 use super::event::NamespacedName;
+use super::make_room;
 
 /// More than a node has pods.
 const MAX_OBJECTS: usize = 1024;
@@ -67,7 +68,7 @@ impl Ledger {
     pub(super) fn admit(&mut self, draft: &Draft, now: Instant) -> Admission {
         let key = draft.object_key();
         if !self.objects.contains_key(&key) {
-            self.make_room();
+            make_room(&mut self.objects, MAX_OBJECTS, |object| object.used);
         }
         let object = self.objects.entry(key).or_insert_with(|| Object {
             bucket: Bucket::default(),
@@ -156,15 +157,5 @@ impl Ledger {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.objects.len()
-    }
-
-    fn make_room(&mut self) {
-        if self.objects.len() < MAX_OBJECTS {
-            return;
-        }
-        let oldest = self.objects.iter().min_by_key(|(_, object)| object.used);
-        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-            self.objects.remove(&key);
-        }
     }
 }

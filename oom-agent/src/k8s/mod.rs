@@ -21,6 +21,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Instant;
 
 use kube::Client;
@@ -267,5 +269,20 @@ impl Recorder {
         patched.await.map_err(RecordError::Api)?;
         self.ledger.record_updated(object, Instant::now());
         Ok(Written::Patched)
+    }
+}
+
+/// Removes the entry that was used the longest ago, where the map has no room for another.
+fn make_room<K: Clone + Eq + Hash, V>(
+    all: &mut HashMap<K, V>,
+    room: usize,
+    used: impl Fn(&V) -> Instant,
+) {
+    if all.len() < room {
+        return;
+    }
+    let oldest = all.iter().min_by_key(|(_, value)| used(value));
+    if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+        all.remove(&key);
     }
 }

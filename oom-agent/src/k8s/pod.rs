@@ -127,26 +127,14 @@ pub(crate) struct Ended {
     pub(crate) finished_at: Option<Timestamp>,
 }
 
-/// A list of containers in a pod's spec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A list of containers in a pod's spec. As text, its name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "camelCase")]
 pub(crate) enum List {
     Containers,
     /// `spec.initContainers`, sidecars among them.
     InitContainers,
     EphemeralContainers,
-}
-
-// === impl List ===
-
-impl List {
-    /// The name in a pod's spec.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Containers => "containers",
-            Self::InitContainers => "initContainers",
-            Self::EphemeralContainers => "ephemeralContainers",
-        }
-    }
 }
 
 // === impl Pod ===
@@ -399,7 +387,7 @@ mod tests {
                 }],
             },
         }));
-        let list = |name: &str| pod.container_list(name).unwrap().as_str();
+        let list = |name: &str| <&str>::from(pod.container_list(name).unwrap());
         assert_eq!(list("main"), "containers");
         assert_eq!(list("setup"), "initContainers");
         assert_eq!(list("mesh"), "initContainers");

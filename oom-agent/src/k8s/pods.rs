@@ -11,6 +11,7 @@ use service::error_chain::chain;
 use service::escape;
 
 use super::draft::{Subject, valid_names};
+use super::make_room;
 use super::pod::{ContainerStatus, Metadata, Pod, bare_id};
 use super::wire::{CallError, Prepared, call_json, within};
 use crate::incident;
@@ -186,7 +187,7 @@ impl Pods {
         if !is_same(&pod) {
             return Err(LookupError::Replaced);
         }
-        self.make_room();
+        make_room(&mut self.kept, MAX_PODS, |(at, _)| *at);
         self.kept.insert(key, (now, pod.clone()));
         Ok(pod)
     }
@@ -239,15 +240,5 @@ impl Pods {
             self.forbidden_at = Some(now);
         }
         error.into()
-    }
-
-    fn make_room(&mut self) {
-        if self.kept.len() < MAX_PODS {
-            return;
-        }
-        let oldest = self.kept.iter().min_by_key(|(_, (at, _))| *at);
-        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-            self.kept.remove(&key);
-        }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 use service::escape;
 
 use super::collector::encode_family;
-use super::{Counter, Gauge, lock, register, register_labelled};
+use super::{Gauge, Labelled, register};
 use crate::incident::{Container, Outcome, Pod, Scope, Victim};
 
 /// Containers with series of their own: four times a kubelet's default of pods.
@@ -36,20 +37,20 @@ pub(crate) struct Who {
     container: String,
 }
 
+#[derive(Debug)]
 pub(crate) struct Kills {
     table: Mutex<BTreeMap<Arc<Who>, Entry>>,
     shown: Gauge,
     not_shown: Gauge,
-    ended: Retired,
-    full: Retired,
+    /// What the bounds have removed: containers, and their kills.
+    retired: [Labelled<&'static str>; 2],
 }
 
-/// What the bounds have removed.
-struct Retired {
-    containers: Counter,
-    kills: Counter,
-}
+/// Why series are removed: their container's end, or to make room.
+const ENDED: &str = "ended";
+const FULL: &str = "full";
 
+#[derive(Debug)]
 struct Entry {
     counts: Counts,
     /// By the container runtime's last list.
@@ -149,20 +150,17 @@ impl Entry {
 
 impl Kills {
     pub(super) fn new(registry: &mut Registry) -> Arc<Self> {
-        let reasons = ["ended", "full"];
-        let [ended, full] = register_labelled(
-            registry,
+        let mut by_reason = |name, help| {
+            let reasons = [ENDED, FULL].map(|reason| (reason, reason));
+            Labelled::new(registry, name, help, "reason", reasons)
+        };
+        let containers = by_reason(
             "retired_containers",
             "Containers whose series are gone: some time after their end, or to make room",
-            "reason",
-            reasons,
         );
-        let [ended_kills, full_kills] = register_labelled(
-            registry,
+        let kills = by_reason(
             "retired_kills",
             "Kills that were counted in series that are gone",
-            "reason",
-            reasons,
         );
         let host = Who::default();
         let entry = Entry::new(&host);
@@ -178,21 +176,14 @@ impl Kills {
                 "running_containers_without_series",
                 "Containers of this node that run and found no room for series of their own",
             ),
-            ended: Retired {
-                containers: ended,
-                kills: ended_kills,
-            },
-            full: Retired {
-                containers: full,
-                kills: full_kills,
-            },
+            retired: [containers, kills],
         });
         registry.register_collector(Box::new(Arc::clone(&this)));
         this
     }
 
     pub(super) fn count(&self, who: Who, scope: Scope, outcome: Outcome, now_ns: u64) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         if !table.contains_key(&who) && table.len() > MAX_CONTAINERS {
             self.make_room(&mut table, |_| true);
         }
@@ -203,7 +194,7 @@ impl Kills {
 
     /// `containers` are all that run on this node at `now_ns`: each starts at zero.
     pub(crate) fn set_running(&self, containers: Vec<Who>, now_ns: u64) {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         for entry in table.values_mut().filter(|entry| entry.running) {
             entry.running = false;
             entry.touched_ns = entry.touched_ns.max(now_ns);
@@ -229,10 +220,10 @@ impl Kills {
     }
 
     pub(super) fn expire(&self, now_ns: u64) {
-        lock(&self.table).retain(|who, entry| {
+        self.table.lock().retain(|who, entry| {
             let keep = who.is_host() || !entry.is_expired(now_ns);
             if !keep {
-                self.ended.count(entry);
+                self.retire(entry, ENDED);
             }
             keep
         });
@@ -252,8 +243,14 @@ impl Kills {
         let Some(entry) = least.and_then(|who| table.remove(&who)) else {
             return false;
         };
-        self.full.count(&entry);
+        self.retire(&entry, FULL);
         true
+    }
+
+    fn retire(&self, entry: &Entry, reason: &'static str) {
+        let [containers, kills] = &self.retired;
+        containers.add(reason, 1);
+        kills.add(reason, entry.total());
     }
 }
 
@@ -262,19 +259,12 @@ fn entry(table: &mut BTreeMap<Arc<Who>, Entry>, who: Who) -> &mut Entry {
     entry.or_insert_with_key(|who| Entry::new(who))
 }
 
-// === impl Retired ===
-
-impl Retired {
-    fn count(&self, entry: &Entry) {
-        self.containers.inc();
-        self.kills.inc_by(entry.total());
-    }
-}
-
 impl Collector for Kills {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // Copied, so that counting need not wait for the encoder.
-        let rows: Vec<(Arc<Who>, Counts)> = lock(&self.table)
+        let rows: Vec<(Arc<Who>, Counts)> = self
+            .table
+            .lock()
             .iter()
             .map(|(who, entry)| (Arc::clone(who), entry.counts.clone()))
             .collect();
@@ -289,14 +279,6 @@ impl Collector for Kills {
         });
         let help = "Processes killed by the OOM killer";
         encode_family(&mut encoder, "kills", help, series)
-    }
-}
-
-impl fmt::Debug for Kills {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kills")
-            .field("containers", &lock(&self.table).len())
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,9 @@
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use oom_capture::probe::DropCounts;
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -10,7 +11,6 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::collector::{encode_family, encode_one};
-use super::lock;
 
 /// Values that are counted elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,13 +45,13 @@ impl External {
 
     /// Reads what is counted elsewhere; one reading after the other, as counters may not fall.
     pub(crate) fn update(&self, read: impl FnOnce() -> Readings) {
-        let mut last = lock(&self.last);
+        let mut last = self.last.lock();
         *last = read();
     }
 
     /// As they were read last, and the kills that the kernel counted and the agent did not see.
     pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
-        let readings = *lock(&self.last);
+        let readings = *self.last.lock();
         let counted = self.counted_kills.load(Ordering::Relaxed);
         let drift = |kills| {
             let kills = i64::try_from(kills).unwrap_or(i64::MAX);

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use service::escape;
 
-use super::{BUCKETS, Counter, lock, register, register_labelled, seconds};
+use super::{BUCKETS, Counter, register, register_labelled, seconds};
 
 /// The longest name of a sink, in bytes: a URL from the command line.
 const NAME_LEN: usize = 256;
@@ -163,13 +163,13 @@ impl Sinks {
             held_back: done("held-back"),
             latency: self.latency.get_or_create_owned(&labels),
         };
-        lock(&self.all).insert(name.to_owned(), counts.clone());
+        self.all.lock().insert(name.to_owned(), counts.clone());
         counts
     }
 
     /// By name.
     pub(crate) fn all(&self) -> Vec<(String, SinkCounts)> {
-        let all = lock(&self.all);
+        let all = self.all.lock();
         all.iter()
             .map(|(name, counts)| (name.clone(), counts.clone()))
             .collect()

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -13,7 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::collector::encode_family;
 use super::kills::{MAX_CONTAINERS, Who};
-use super::{Counter, lock, register};
+use super::{Counter, register};
 use pressure::Sample;
 
 /// At most as many containers as the kills have.
@@ -72,7 +73,7 @@ impl Watched {
                 }
             }
         }
-        *lock(&self.usages) = table;
+        *self.usages.lock() = table;
     }
 
     /// The time that each growing container has left; of too many, those with most are dropped. `unrecorded`
@@ -83,7 +84,7 @@ impl Watched {
         all.dedup_by(|later, first| later.0 == first.0);
         all.sort_by_key(|(_, left)| *left);
         all.truncate(MAX_CONTAINERS);
-        *lock(&self.forecasts) = all;
+        *self.forecasts.lock() = all;
         let more = unrecorded.saturating_sub(self.unrecorded.get());
         self.unrecorded.inc_by(more);
     }
@@ -91,7 +92,7 @@ impl Watched {
 
 impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let usages = lock(&self.usages);
+        let usages = self.usages.lock();
         for (name, help, figure) in FIGURES {
             let values = usages
                 .iter()
@@ -104,7 +105,7 @@ impl Collector for Watched {
             "Time in which some or all of a container's tasks waited for a resource",
             usages.iter().flat_map(stalls),
         )?;
-        let forecasts = lock(&self.forecasts);
+        let forecasts = self.forecasts.lock();
         if forecasts.is_empty() {
             return Ok(());
         }

@@ -1,18 +1,12 @@
 //! Finds the cgroup hierarchy and the API server. A missing one is logged once and disabled.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use memcg::{CgroupNamespace, Hierarchy, HierarchyError, NodeRoot, Version};
 use oom_capture::probe;
 use service::error_chain::chain;
-use tokio::runtime::Handle;
-use tokio::time::timeout;
 
-use crate::k8s::{self, Recorder};
-
-/// How long finding credentials may take: an exec plugin or a file on a dead mount may hang.
-const CREDENTIALS: Duration = Duration::from_secs(30);
+use crate::k8s::{self, CredentialsError, Recorder};
 
 /// The memory controller's hierarchy, or this node's part of it; and the cgroup namespace of /proc.
 pub(super) fn find_hierarchy(
@@ -53,48 +47,29 @@ pub(super) fn find_hierarchy(
     (Ok(found.with_node(NodeRoot::new(&part))), namespace)
 }
 
-/// The writer of Events; `None` without an API server. Reading credentials blocks, so it has its own thread.
+/// The writer of Events; `None` without an API server.
 /// `on_node`: the Node's name is configured, not guessed, so that Events may be written on it.
 pub(super) async fn connect_recorder(
     kubeconfig: Option<PathBuf>,
     node: String,
     on_node: bool,
 ) -> Option<Recorder> {
-    let handle = Handle::current();
-    let search = tokio::task::spawn_blocking(move || {
-        handle.block_on(async move { k8s::find_credentials(kubeconfig.as_deref()).await })
-    });
-    let found = match timeout(CREDENTIALS, search).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "no Events: the search for credentials ended badly");
-            return None;
-        }
-        Err(_) => {
-            tracing::error!("no Events: the credentials could not be read within {CREDENTIALS:?}");
-            return None;
-        }
-    };
-    match found {
-        Ok(Some(found)) => {
-            let (server, source) = (found.server(), found.source.clone());
-            match Recorder::new(found, node, on_node) {
-                Ok(recorder) => {
-                    tracing::info!(server, %source, "Kubernetes API server");
-                    if !on_node {
-                        tracing::warn!(
-                            "no Events on the Node: the host's name may not be its name there; set NODE_NAME"
-                        );
-                    }
-                    return Some(recorder);
-                }
-                Err(error) => tracing::error!(error = %chain(&error), "no Events"),
-            }
-        }
-        Ok(None) => tracing::info!(
+    let log = |error: &CredentialsError| tracing::error!(error = %chain(error), "no Events");
+    let found = k8s::find_credentials(kubeconfig).await;
+    let Some(found) = found.inspect_err(log).ok()? else {
+        tracing::info!(
             "no Events: no service account, no $KUBECONFIG, no ~/.kube/config; --kubeconfig names another file"
-        ),
-        Err(error) => tracing::error!(error = %chain(&error), "no Events"),
+        );
+        return None;
+    };
+    let (server, source) = (found.server(), found.source.clone());
+    let recorder = Recorder::new(found, node, on_node);
+    let recorder = recorder.inspect_err(log).ok()?;
+    tracing::info!(server, %source, "Kubernetes API server");
+    if !on_node {
+        tracing::warn!(
+            "no Events on the Node: the host's name may not be its name there; set NODE_NAME"
+        );
     }
-    None
+    Some(recorder)
 }

@@ -1,6 +1,5 @@
 //! The admin port's answers: metrics, liveness, readiness.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::Node;
 use crate::admin::{self, Answer, Endpoint};
 use crate::cri;
 use crate::incident::Container;
-use crate::metrics::{CONTENT_TYPE, Readings, Who};
+use crate::metrics::{Readings, Who};
 use pressure::Sample;
 
 /// The longest a scrape or a probe waits for the container runtime.
@@ -109,15 +108,8 @@ impl Health {
         if listed.is_some_and(|listed| listed.elapsed() < FRESH) {
             return;
         }
-        match self
-            .node
-            .enricher
-            .runtimes
-            .find()
-            .await
-            .list_running()
-            .await
-        {
+        let runtimes = self.node.enricher.runtimes.find().await;
+        match runtimes.list_running().await {
             Some(Ok(found)) => {
                 let who =
                     |found: &cri::ContainerInfo| Who::new(&found.container, found.pod.as_ref());
@@ -152,13 +144,7 @@ impl Health {
         metrics
             .watched
             .set_forecasts(self.forecasts(), watched.recorder.refused());
-        match metrics.encode(clock::monotonic_ns()) {
-            Ok(text) => Answer::Metrics {
-                content_type: CONTENT_TYPE,
-                text,
-            },
-            Err(fmt::Error) => Answer::No("the metrics could not be written".to_owned()),
-        }
+        metrics.encode(clock::monotonic_ns()).into()
     }
 
     /// The last sample of each container; one that the runtime does not know has its id only.

@@ -23,7 +23,7 @@ use oom_capture::{AllowedVariables, Assembler, AutopsyWait};
 use service::clock;
 use service::error_chain::chain;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -67,7 +67,6 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Why `oom-agent run` could not start. `Display` leaves the source out.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub(crate) enum RunError {
     /// Nothing can be captured.
     #[error("nothing can be captured on this host")]
@@ -153,7 +152,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let pods = Arc::default();
     let queued = outputs::start_queued(
         &args,
-        &secrets,
+        secrets,
         &host,
         &enricher,
         &metrics,
@@ -185,7 +184,8 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     let sinks = &node.sinks;
     deliveries.replay_undelivered(|sink, report, age| sinks.offer_again(sink, report, age));
     log_attached(&node.host, &probe);
-    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
+    let served =
+        listener.map(|listener| AbortOnDropHandle::new(tokio::spawn(health.serve(listener))));
     let mut pipeline = Pipeline {
         node,
         incidents,
@@ -277,15 +277,13 @@ impl Pipeline {
         mut self,
         probe: Probe,
         sampling: Option<(Sampler, Option<AbortOnDropHandle<()>>)>,
-        served: Option<JoinHandle<()>>,
+        served: Option<AbortOnDropHandle<()>>,
         summary: bool,
     ) {
         let (sampler, warner) = sampling.unzip();
         // Kills are still reported, and /live answers. That the readers have ended is known already.
         let _blind = self.run(&mut sampling::ending(sampler, GRACE)).await;
-        if let Some(served) = served {
-            served.abort();
-        }
+        drop(served);
         let kernel_kills = self.node.meters.kernel_kills();
         let ended = tokio::task::spawn_blocking(move || probe.detach());
         while let Some(kill) = self.incidents.recv().await {

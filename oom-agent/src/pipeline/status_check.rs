@@ -15,6 +15,7 @@ use crate::enrich::Enricher;
 use crate::incident::{Incident, Pod};
 use crate::k8s::LookupError;
 use crate::report::Report;
+use crate::sinks::sleep_until;
 use crate::status_check::{
     Check, Judgement, Mismatch, PendingChecks, Status, Stored, UndecidedReason,
 };
@@ -96,7 +97,7 @@ impl Task {
                     Some(incident) => self.add_incident(&incident),
                     None => break,
                 },
-                () = sleep_until(next), if next.is_some() => {
+                () = sleep_until(next) => {
                     if let Some(check) = self.pending.pop_due(Instant::now()) {
                         self.run_check(check, &mut incidents).await;
                     }
@@ -222,11 +223,5 @@ impl Task {
         self.node
             .sinks
             .offer(&Report::Mismatch(Arc::clone(mismatch)));
-    }
-}
-
-async fn sleep_until(next: Option<Instant>) {
-    if let Some(next) = next {
-        tokio::time::sleep_until(next.into()).await;
     }
 }

@@ -5,14 +5,16 @@ mod exposition;
 mod files;
 mod processes;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use service::{clock, escape};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::{ConfigError, LevelSignals, Notice, NoticeProcess, Post};
 use crate::admin::{self, Answer, Endpoint};
@@ -93,25 +95,28 @@ pub(crate) async fn run(args: Sidecar) -> Result<(), SidecarError> {
         }
         for crossing in watched.sweep(clock::monotonic_ns()) {
             let done = action.act(&crossing);
-            lock(&exposition).count_crossing(crossing.crossing.level, done);
+            exposition
+                .lock()
+                .count_crossing(crossing.crossing.level, done);
             if !done {
                 watched.retry(&crossing);
             }
         }
         if let Some(metrics) = watched.fresh_metrics() {
-            lock(&exposition).set_processes(metrics);
+            exposition.lock().set_processes(metrics);
         }
     }
     tracing::info!("ending");
-    if let Some(served) = served {
-        served.abort();
-    }
+    drop(served);
     action.finish().await;
     Ok(())
 }
 
 /// `OOMHero` goes on without its port, too.
-async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<JoinHandle<()>> {
+async fn serve(
+    args: &Sidecar,
+    exposition: &Arc<Mutex<Exposition>>,
+) -> Option<AbortOnDropHandle<()>> {
     let listener = match admin::listen(Some(args.http_listen)).await {
         Ok(listener) => listener?,
         Err(error) => {
@@ -124,18 +129,14 @@ async fn serve(args: &Sidecar, exposition: &Arc<Mutex<Exposition>>) -> Option<Jo
         let answer = match endpoint {
             Endpoint::Metrics => Answer::Metrics {
                 content_type: exposition::CONTENT_TYPE,
-                text: lock(&shared).to_string(),
+                text: shared.lock().to_string(),
             },
             Endpoint::Live | Endpoint::Ready => Answer::Yes,
         };
         std::future::ready(answer)
     };
     let served = admin::serve(listener, answer, Counter::default());
-    Some(tokio::spawn(served))
-}
-
-fn lock(exposition: &Mutex<Exposition>) -> std::sync::MutexGuard<'_, Exposition> {
-    exposition.lock().unwrap_or_else(PoisonError::into_inner)
+    Some(AbortOnDropHandle::new(tokio::spawn(served)))
 }
 
 // === impl Action ===
@@ -151,7 +152,7 @@ impl Action {
         let task = tokio::spawn(async move {
             while let Some(notice) = notices.recv().await {
                 let accepted = post.send(&notice).await;
-                lock(&counts).count_notice(accepted);
+                counts.lock().count_notice(accepted);
             }
         });
         Ok(Self::Post { queue, task })

@@ -189,18 +189,15 @@ impl WatchedProcesses {
 
     /// The metrics of all, if the last sweep has read what they need.
     pub(super) fn fresh_metrics(&self) -> Option<impl Iterator<Item = ProcessMetrics>> {
-        self.fresh.then(|| self.metrics())
-    }
-
-    fn metrics(&self) -> impl Iterator<Item = ProcessMetrics> {
-        self.by_pid.iter().filter_map(|(pid, watched)| {
+        let all = self.by_pid.iter().filter_map(|(pid, watched)| {
             Some(ProcessMetrics {
                 pid: *pid,
                 command: watched.command.clone(),
                 variables: watched.last?,
                 to_limit: watched.to_limit,
             })
-        })
+        });
+        self.fresh.then_some(all)
     }
 
     /// Finds new processes, and forgets those that have gone.

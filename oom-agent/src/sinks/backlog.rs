@@ -74,7 +74,7 @@ impl<T> Backlog<T> {
     /// When the next job is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let due = self.waiting.iter().map(|entry| entry.due).min()?;
-        Some(self.paused.map_or(due, |paused| due.max(paused)))
+        Some(due).max(self.paused)
     }
 
     /// Removes the oldest job that is due.
@@ -137,9 +137,7 @@ impl<T> Backlog<T> {
         };
         entry.due = now + wait;
         entry.known = true;
-        let due = self
-            .paused
-            .map_or(entry.due, |paused| entry.due.max(paused));
+        let due = entry.due.max(self.paused.unwrap_or(entry.due));
         self.waiting.push_back(entry);
         Ok(due.saturating_duration_since(now))
     }

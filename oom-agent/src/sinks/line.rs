@@ -4,12 +4,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use service::escape;
 use tokio::sync::oneshot;
@@ -157,7 +158,7 @@ impl Lines {
         let written = line.and_then(|mut line| {
             line.push(b'\n');
             // One at a time: lines must not mix.
-            let mut out = self.lock();
+            let mut out = self.out.lock();
             let ended = || io::Error::other("the sink was shut down");
             out.as_mut().ok_or_else(ended)?.write(line)
         });
@@ -169,7 +170,7 @@ impl Lines {
 
     /// Lets the thread write what is queued, for `patience` at most.
     pub(crate) async fn finish(&self, patience: Duration) {
-        let out = self.lock().take();
+        let out = self.out.lock().take();
         let Some(Out {
             queue,
             queued,
@@ -188,10 +189,6 @@ impl Lines {
                 "standard output stalls: what was queued for it is lost"
             );
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Out>> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn format_human(&self, report: &Report) -> String {
@@ -385,7 +382,6 @@ mod tests {
             lines
                 .out
                 .lock()
-                .unwrap()
                 .as_ref()
                 .unwrap()
                 .queued
@@ -420,6 +416,7 @@ mod tests {
             lines.offer(&report(n));
         }
         let queued = lines
+            .out
             .lock()
             .as_ref()
             .unwrap()

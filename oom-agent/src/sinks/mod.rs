@@ -9,16 +9,15 @@ mod line;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use bonk::start as start_bonker;
-pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets};
-pub(crate) use event::NAME as EVENTS;
-pub(crate) use event::start as start_events;
+pub(crate) use bonk::{BonkerUrl, Contradiction, Secrets, start as start_bonker};
+pub(crate) use event::{NAME as EVENTS, start as start_events};
 pub use line::Format;
 pub(crate) use line::{Lines, Style};
 
@@ -72,7 +71,7 @@ struct Inlet {
 }
 
 /// Pending forever without a time.
-async fn sleep_until(time: Option<Instant>) {
+pub(crate) async fn sleep_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time.into()).await,
         None => std::future::pending().await,
@@ -158,7 +157,7 @@ impl Sink {
         if overflowed.is_none() {
             self.counts.offered.inc();
         }
-        let is_queued = self.lock().as_ref().is_some_and(|running| {
+        let is_queued = self.running.lock().as_ref().is_some_and(|running| {
             let is_kill = kill.is_some();
             let queue = if is_kill {
                 &running.incidents
@@ -179,16 +178,12 @@ impl Sink {
     /// Lets the sink finish its queue. Dropping the future gives up the rest.
     pub(crate) async fn finish(&self) -> SinkCounts {
         // The queues end here, and with them the task.
-        let task = self.lock().take().map(|running| running.task);
+        let task = self.running.lock().take().map(|running| running.task);
         if let Some(task) = task
             && let Err(error) = task.await
         {
             tracing::error!(sink = %self.plan.name, %error, "sink ended badly");
         }
         self.counts.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

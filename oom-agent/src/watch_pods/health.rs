@@ -1,7 +1,8 @@
 //! The admin port's answers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use service::clock;
 use service::error_chain::chain;
 use tokio::net::TcpListener;
@@ -9,7 +10,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, Answer, Endpoint};
 use crate::k8s::ApiError;
-use crate::metrics::{CONTENT_TYPE, Metrics, Readings};
+use crate::metrics::{Metrics, Readings};
 
 /// The failure that stops a task now: logged once, and the reason of `/ready`'s refusal.
 #[derive(Clone, Default)]
@@ -29,7 +30,7 @@ impl CurrentFailure {
     /// Logs it at warn if it differs from the one before. `attempt` is what failed: `cannot …`.
     pub(super) fn record(&self, error: &ApiError, attempt: &str) {
         let error = chain(error).to_string();
-        let mut held = self.lock();
+        let mut held = self.0.lock();
         if held.as_ref() == Some(&error) {
             tracing::debug!(error, "still: {attempt}");
         } else {
@@ -39,11 +40,7 @@ impl CurrentFailure {
     }
 
     pub(super) fn clear(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = None;
     }
 }
 
@@ -63,20 +60,14 @@ impl Health {
             Endpoint::Ready => self
                 .failures
                 .iter()
-                .find_map(|failure| failure.lock().clone())
+                .find_map(|failure| failure.0.lock().clone())
                 .map_or(Answer::Yes, Answer::No),
             Endpoint::Metrics => {
                 self.metrics.external.update(|| Readings {
                     log_lines_dropped: self.log.dropped_lines() as u64,
                     ..Readings::default()
                 });
-                match self.metrics.encode(clock::monotonic_ns()) {
-                    Ok(text) => Answer::Metrics {
-                        content_type: CONTENT_TYPE,
-                        text,
-                    },
-                    Err(_) => Answer::No("the metrics could not be written".to_owned()),
-                }
+                self.metrics.encode(clock::monotonic_ns()).into()
             }
         }
     }

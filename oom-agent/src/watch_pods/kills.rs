@@ -274,7 +274,7 @@ mod tests {
             List::Containers,
             List::EphemeralContainers,
         ];
-        let containers = lists.map(|list| status(list, list.as_str(), vec![ended(1, "OOMKilled")]));
+        let containers = lists.map(|list| status(list, list.into(), vec![ended(1, "OOMKilled")]));
         let scan = scan(&mut kills, &pod("u", containers.to_vec()));
         let found: Vec<List> = scan.kills.iter().map(|kill| kill.list).collect();
         assert_eq!(found, lists);

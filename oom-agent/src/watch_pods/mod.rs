@@ -17,20 +17,20 @@ mod term;
 #[cfg(test)]
 mod tests;
 
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::admin::{self, ListenError};
 use crate::args::WatchPods;
 use crate::host::Host;
-use crate::k8s::{self, Cluster, Credentials, CredentialsError};
+use crate::k8s::{self, Cluster, CredentialsError};
 use crate::metrics::Metrics;
 use crate::receipts::Receipts;
 use crate::signals::signals;
@@ -38,9 +38,6 @@ use crate::sinks::{Contradiction, Lines, Sinks, Style, start_bonker};
 use health::Health;
 use lease::LeaseHolder;
 use reporter::Reporter;
-
-/// To read credentials: an exec plugin or a file on a dead mount may hang.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// For everything in flight at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
@@ -54,8 +51,6 @@ pub(crate) enum WatchError {
     NoCredentials,
     #[error("cannot use the credentials for the API server")]
     Credentials(#[from] CredentialsError),
-    #[error("the credentials could not be read within {CREDENTIALS_TIMEOUT:?}")]
-    CredentialsTimeout,
     #[error("cannot serve metrics and health")]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -68,7 +63,8 @@ pub(crate) enum WatchError {
 
 /// Runs until SIGTERM or SIGINT. `log` counts the lines that the log could not take.
 pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchError> {
-    let credentials = read_credentials(&args).await?;
+    let credentials = k8s::find_credentials(args.reporter.kubeconfig.clone()).await?;
+    let credentials = credentials.ok_or(WatchError::NoCredentials)?;
     let listener = admin::listen(args.reporter.http_listen).await?;
     let mut end = signals().map_err(WatchError::Signal)?;
     let (server, source) = (credentials.server(), credentials.source.clone());
@@ -82,7 +78,8 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
         failures: Default::default(),
     };
     let [lease_failure, pods_failure] = health.failures.clone();
-    let served = listener.map(|listener| tokio::spawn(health.serve(listener)));
+    let served =
+        listener.map(|listener| AbortOnDropHandle::new(tokio::spawn(health.serve(listener))));
     let unwritten = metrics.lines_unwritten.clone();
     let style = Style::kills_only(args.reporter.output, TimeZone::system());
     let lines = Lines::to_stdout(style, unwritten).map_err(WatchError::Lines)?;
@@ -98,53 +95,29 @@ pub(crate) async fn run(args: WatchPods, log: ErrorCounter) -> Result<(), WatchE
         .then(|| LeaseHolder::new(cluster.clone(), args.lease.clone(), me, lease_failure));
     let lookback = SignedDuration::from_secs(args.lookback.into());
     loop {
-        // Only the leader reads pods.
+        // Only the leader reads pods; without a lease each replica leads.
         pods_failure.clear();
         tokio::select! {
-            () = acquire(lease.as_mut()) => {}
+            _led = OptionFuture::from(lease.as_mut().map(LeaseHolder::acquire)) => {}
             _ = end.recv() => break,
         }
         let now = Timestamp::now();
         let since = now.checked_sub(lookback).unwrap_or(now);
         tracing::info!(%since, "leading: reporting OOM kills of pods");
         tokio::select! {
-            () = keep(lease.as_mut()) => tracing::warn!("no longer leading"),
+            Some(()) = OptionFuture::from(lease.as_mut().map(LeaseHolder::keep)) => {
+                tracing::warn!("no longer leading");
+            }
             () = term::run(&cluster, &mut reporter, since, &pods_failure) => {}
             _ = end.recv() => break,
         }
     }
     tracing::info!("shutting down");
-    if let Some(served) = served {
-        served.abort();
-    }
+    drop(served);
     reporter.drain().await;
     if let Some(lease) = lease {
         lease.release().await;
     }
     reporter.finish().await;
     Ok(())
-}
-
-async fn read_credentials(args: &WatchPods) -> Result<Credentials, WatchError> {
-    let found = timeout(
-        CREDENTIALS_TIMEOUT,
-        k8s::find_credentials(args.reporter.kubeconfig.as_deref()),
-    );
-    let found = found.await.map_err(|_| WatchError::CredentialsTimeout)??;
-    found.ok_or(WatchError::NoCredentials)
-}
-
-/// Waits until this replica may act: always without a lease.
-async fn acquire(lease: Option<&mut LeaseHolder>) {
-    if let Some(lease) = lease {
-        lease.acquire().await;
-    }
-}
-
-/// Waits until this replica must no longer act.
-async fn keep(lease: Option<&mut LeaseHolder>) {
-    match lease {
-        Some(lease) => lease.keep().await,
-        None => pending().await,
-    }
 }

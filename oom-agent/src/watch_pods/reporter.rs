@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use service::clock;
 use service::error_chain::chain;
+use strum::VariantArray as _;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -50,8 +51,8 @@ impl Reporter {
         metrics: Arc<Metrics>,
     ) -> Self {
         // A counter is exposed from its first use on.
-        for update in UpdateType::ALL {
-            update.counter(&metrics);
+        for update in UpdateType::VARIANTS {
+            metrics.watch_update(update.into());
         }
         Self {
             grace,
@@ -66,7 +67,7 @@ impl Reporter {
     }
 
     pub(super) fn counter(&self, update: UpdateType) -> Counter {
-        update.counter(&self.outputs.metrics)
+        self.outputs.metrics.watch_update(update.into())
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -97,9 +98,9 @@ impl Reporter {
     pub(super) async fn finish(self) {
         let outputs = self.outputs;
         outputs.sinks.finish(GRACE).await;
-        for update in UpdateType::ALL {
-            let count = update.counter(&outputs.metrics).get();
-            tracing::info!(update_type = update.label(), count, "summary");
+        for update in UpdateType::VARIANTS {
+            let count = outputs.metrics.watch_update(update.into()).get();
+            tracing::info!(update_type = <&str>::from(update), count, "summary");
         }
         let unwritten = outputs.metrics.lines_unwritten.get();
         if unwritten > 0 {
@@ -113,13 +114,13 @@ impl Reporter {
 impl Outputs {
     async fn report(&self, kill: &StatusKill) {
         let update = self.claim(kill).await;
-        update.counter(&self.metrics).inc();
+        self.metrics.watch_update(update.into()).inc();
         tracing::info!(
             namespace = kill.namespace,
             pod = kill.pod,
             container = kill.container,
             id = kill.id(),
-            outcome = update.label(),
+            outcome = <&str>::from(update),
             "kill"
         );
         if !matches!(update, UpdateType::EventSent | UpdateType::EventFailed) {

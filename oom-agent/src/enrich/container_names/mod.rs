@@ -5,15 +5,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memcg::cgroup;
+use parking_lot::Mutex;
 use service::error_chain::chain;
 use tokio::sync::Notify;
 
 use super::runtimes::Runtimes;
-use crate::cri::ContainerInfo;
+use crate::cri::{ContainerInfo, CriError};
 use crate::incident::{Container, Pod};
 use crate::metrics::NameCounts;
 use service::backoff::Backoff;
@@ -48,7 +49,7 @@ impl ContainerNames {
 
     /// Queries no runtime.
     pub(crate) fn get(&self, id: &str) -> Option<ContainerInfo> {
-        self.lock().get(id).cloned()
+        self.table.lock().get(id).cloned()
     }
 
     /// Has the runtimes queried for a container with a victim, until one answers.
@@ -102,10 +103,10 @@ impl ContainerNames {
             }
             // A runtime that has started since may know them.
             runtimes.find().await;
-            let due = self.lock().due(Instant::now());
+            let due = self.table.lock().due(Instant::now());
             if due.len() > AT_ONCE {
                 let is_complete = self.list_all(&runtimes).await;
-                let left = self.lock().due(Instant::now());
+                let left = self.table.lock().due(Instant::now());
                 for id in left {
                     self.count_failure(&id, is_complete);
                 }
@@ -113,7 +114,7 @@ impl ContainerNames {
                 let queries = due.iter().map(|id| self.query(id, &runtimes));
                 futures::future::join_all(queries).await;
             }
-            let next = self.lock().next_due();
+            let next = self.table.lock().next_due();
             let next = next.into_iter().chain(first.as_ref().map(|(due, _)| *due));
             let changed = self.changed.notified();
             match next.min() {
@@ -132,9 +133,9 @@ impl ContainerNames {
                 self.counts.answered.inc();
                 self.insert(found);
             }
-            Err(unknown) => {
-                tracing::debug!(container = id, reason = unknown.reason, "no name yet");
-                self.count_failure(id, unknown.is_everywhere);
+            Err(error) => {
+                tracing::debug!(container = id, %error, "no name yet");
+                self.count_failure(id, matches!(error, CriError::NotFound { .. }));
             }
         }
     }
@@ -172,7 +173,7 @@ impl ContainerNames {
     }
 
     fn update(&self, update: impl FnOnce(&mut Table)) {
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         let before = table.dropped;
         let due = table.next_due();
         update(&mut table);
@@ -181,9 +182,5 @@ impl ContainerNames {
         if table.next_due() != due {
             self.changed.notify_one();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,11 +8,12 @@ mod delivery;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use memcg::{Processes, is_initial_pid_namespace};
+use parking_lot::Mutex;
 use service::{clock, escape};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -130,7 +131,7 @@ impl Warner {
         let counts = &self.node.metrics.warnings;
         // Of the process that the kernel would kill first.
         let scores = |key: &_| read_worst_scores(&self.processes, &self.dir(key));
-        let mut containers = self.lock();
+        let mut containers = self.containers.lock();
         let outcome = containers.update(
             sweep,
             |key| scores(key).unwrap_or_default(),
@@ -141,7 +142,7 @@ impl Warner {
         let mut dropped: u64 = 0;
         for crossing in outcome.crossings {
             if let Err(error) = queues.crossings.try_send(crossing) {
-                self.lock().retry(&error.into_inner());
+                self.containers.lock().retry(&error.into_inner());
                 dropped += 1;
             }
         }
@@ -218,13 +219,14 @@ impl Warner {
         // A lookup that failed leaves the errors that are known.
         let keeps_errors = policy.is_none();
         let crossings = self
+            .containers
             .lock()
             .finish_lookup(&uid, policy, |key| self.forecast(key));
         for crossing in crossings {
             self.warn(crossing, delivering).await;
         }
         let all = errors.as_ref().map_or(&[][..], |bad| &bad.errors);
-        if keeps_errors || !self.lock().set_annotation_errors(&uid, all) {
+        if keeps_errors || !self.containers.lock().set_annotation_errors(&uid, all) {
             return;
         }
         let Some(bad) = errors else { return };
@@ -235,12 +237,6 @@ impl Warner {
         tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&sentence));
         let report = Report::BadAnnotations(Arc::new(bad));
         self.node.sinks.offer(&report);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Containers> {
-        self.containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forecast(&self, key: &CgroupKey) -> Option<Duration> {

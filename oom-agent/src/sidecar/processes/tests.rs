@@ -169,7 +169,7 @@ fn a_cgroup_that_is_made_anew_is_watched_again() {
     let dir = cgroup.dir.path();
     fs::remove_dir_all(dir).unwrap();
     assert!(watched.sweep(SECOND_NS / 10).is_empty());
-    assert_eq!((watched.metrics().count(), watched.unlisted), (0, true));
+    assert_eq!((watched.by_pid.len(), watched.unlisted), (0, true));
     fs::create_dir(dir).unwrap();
     cgroup.fill();
     cgroup.charge(95, 0);

@@ -15,15 +15,38 @@ use super::BonkerUrl;
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The files for all bonkers. Without TLS only the token is used.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Secrets {
-    /// The CA of the bonkers' certificates, PEM.
+    /// CA of the bonkers' certificates (PEM); an https:// URL needs it.
+    ///
+    /// The CA, certificate, key and token files are read again for every connection.
+    #[arg(long = "bonker-ca", env = "OOM_AGENT_BONKER_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// The agent's certificate, PEM.
+
+    /// Client certificate for bonkers that require one (PEM).
+    #[arg(
+        long = "bonker-cert",
+        env = "OOM_AGENT_BONKER_CERT",
+        value_name = "FILE",
+        requires = "key"
+    )]
     pub cert: Option<PathBuf>,
-    /// Its key, PEM.
+
+    /// Private key of --bonker-cert (PEM).
+    #[arg(
+        long = "bonker-key",
+        env = "OOM_AGENT_BONKER_KEY",
+        value_name = "FILE",
+        requires = "cert"
+    )]
     pub key: Option<PathBuf>,
-    /// A token in a file.
+
+    /// File with the token for bonkers that require one.
+    #[arg(
+        long = "bonker-token-file",
+        env = "OOM_AGENT_BONKER_TOKEN_FILE",
+        value_name = "FILE"
+    )]
     pub token: Option<PathBuf>,
 }
 
