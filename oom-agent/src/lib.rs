@@ -4,6 +4,7 @@ mod act;
 mod admin;
 pub mod args;
 mod commands;
+mod controller;
 mod cri;
 mod enrich;
 mod host;
@@ -12,7 +13,7 @@ mod k8s;
 mod logging;
 mod metrics;
 mod no_victim;
-mod pipeline;
+mod node;
 mod procfs;
 mod proxy;
 mod receipts;
@@ -23,7 +24,6 @@ mod sinks;
 mod size;
 mod status_check;
 mod warn;
-mod watch_pods;
 
 use std::error::Error;
 use std::io;
@@ -52,14 +52,14 @@ pub fn parse() -> Cli {
 /// Runs the command.
 pub fn main(cli: Cli) -> Result<(), Box<dyn Error>> {
     match cli.command {
-        Command::Run(args) => Ok(run_on_tokio(args.log, |log| pipeline::run(*args, log))??),
+        Command::Run(args) => Ok(run_on_tokio(args.log, |log| node::run(*args, log))??),
         Command::WatchPods(args) => {
             let log_level = args::verbose(args.log.log_level, args.verbose);
             let log = Log {
                 log_level,
                 ..args.log
             };
-            Ok(run_on_tokio(log, |log| watch_pods::run(args, log))??)
+            Ok(run_on_tokio(log, |log| controller::run(args, log))??)
         }
         Command::Sidecar(args) => Ok(run_on_tokio(args.log, |_| sidecar::run(args))??),
         Command::Unpin { pin } => Ok(commands::unpin::run(&pin, io::stdout().lock())?),

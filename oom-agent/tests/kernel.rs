@@ -56,7 +56,10 @@ fn run_carries_a_kill_to_bonker_metrics_and_journal_and_ends_at_sigterm() {
     });
     bonked.unwrap();
     wait::until("the acknowledgement among the metrics", HANG, || {
-        let done = admin.scrape().ok()?.by("oom_agent_sink_done_total", ["result"]);
+        let done = admin
+            .scrape()
+            .ok()?
+            .by("oom_agent_sink_done_total", ["result"]);
         let delivered = done.into_iter().find(|([result], _)| result == "delivered");
         (delivered?.1 > 0).then_some(())
     })

@@ -1,4 +1,4 @@
-//! The commands that need no pipeline.
+//! The commands that watch nothing.
 
 pub(crate) mod cgroup;
 pub(crate) mod check;

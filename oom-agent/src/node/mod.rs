@@ -186,7 +186,7 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
     log_attached(&node.host, &probe);
     let served =
         listener.map(|listener| AbortOnDropHandle::new(tokio::spawn(health.serve(listener))));
-    let mut pipeline = Pipeline {
+    let mut running = Running {
         node,
         incidents,
         lookups: JoinSet::new(),
@@ -194,9 +194,9 @@ pub(crate) async fn run(args: Run, log: ErrorCounter) -> Result<(), RunError> {
         pinned,
         deliveries,
     };
-    let ended_by = pipeline.run(&mut terminated).await;
+    let ended_by = running.run(&mut terminated).await;
     tracing::info!("ending");
-    pipeline
+    running
         .shut_down(probe, sampling, served, args.summary)
         .await;
     ended_by
@@ -246,7 +246,7 @@ struct Node {
     pods: Arc<OnceLock<PodReader>>,
 }
 
-struct Pipeline {
+struct Running {
     node: Arc<Node>,
     incidents: mpsc::Receiver<EnrichedKill>,
     /// The flag: the line is still to be written.
@@ -256,9 +256,9 @@ struct Pipeline {
     deliveries: Deliveries,
 }
 
-// === impl Pipeline ===
+// === impl Running ===
 
-impl Pipeline {
+impl Running {
     /// Until `end`, or until the readers have ended.
     async fn run(&mut self, end: &mut mpsc::Receiver<()>) -> Result<(), RunError> {
         loop {

@@ -46,7 +46,7 @@ impl RingHandler {
     pub(super) fn into_callback(mut self) -> RecordHandler {
         let mut left = Some(self.pinned.leftover());
         Box::new(move |record| {
-            // In the readers' thread: the pipeline, which empties the queue, runs by then.
+            // In the readers' thread: the node's loop, which empties the queue, runs by then.
             if let Some(left) = left.take() {
                 self.add_leftover(left);
             }
