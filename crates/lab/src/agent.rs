@@ -164,14 +164,14 @@ impl Bonker {
             line.strip_prefix("listening on ").map(str::to_owned)
         });
         let url = url.with_context(|| log.so_far().collect::<Vec<_>>().join("\n"))?;
-        let mut find_web = || {
+        let find_web = || {
             out.find("address of its web side", HANG, |line| {
                 let (_, address) = line.strip_prefix("web on ")?.split_once("://")?;
                 address.trim_end_matches('/').parse().ok()
             })
         };
         let web = flags.contains(&"--http-listen");
-        let web = web.then(&mut find_web).transpose()?;
+        let web = web.then(find_web).transpose()?;
         Ok(Self {
             child,
             log,
