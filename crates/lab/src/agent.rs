@@ -59,7 +59,7 @@ impl Agent {
         command
             .args(["--output", "json", "--log-format", "json"])
             .args(args);
-        let (child, incidents, log) = spawn("oom-agent", command, HANG)?;
+        let (child, incidents, log) = spawn("oom-agent", command)?;
         let mut agent = Self {
             child,
             incidents,
@@ -159,31 +159,25 @@ impl Bonker {
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(flags);
-        let (child, out, log) = spawn("bonker-gpio", &mut command, HANG)?;
-        let mut bonker = Self {
-            child,
-            log,
-            url: String::new(),
-            web: None,
-        };
-        let mut out = out;
-        let ready = out.find("message that it listens", HANG, |line| {
+        let (child, mut out, mut log) = spawn("bonker-gpio", &mut command)?;
+        let url = out.find("message that it listens", HANG, |line| {
             line.strip_prefix("listening on ").map(str::to_owned)
         });
-        match ready {
-            Ok(url) => bonker.url = url,
-            Err(error) => {
-                let log: Vec<_> = bonker.log.so_far().map(str::to_owned).collect();
-                return Err(error.context(log.join("\n")));
-            }
-        }
-        if flags.contains(&"--http-listen") {
-            bonker.web = Some(out.find("address of its web side", HANG, |line| {
+        let url = url.with_context(|| log.so_far().collect::<Vec<_>>().join("\n"))?;
+        let find_web = || {
+            out.find("address of its web side", HANG, |line| {
                 let (_, address) = line.strip_prefix("web on ")?.split_once("://")?;
                 address.trim_end_matches('/').parse().ok()
-            })?);
-        }
-        Ok(bonker)
+            })
+        };
+        let web = flags.contains(&"--http-listen");
+        let web = web.then(find_web).transpose()?;
+        Ok(Self {
+            child,
+            log,
+            url,
+            web,
+        })
     }
 
     /// Where its page is, if it was started with `--http-listen`: `http://127.0.0.1:PORT/`.
@@ -277,16 +271,12 @@ pub fn field(line: &str, name: &str) -> Option<String> {
 }
 
 /// Starts a program with both of its outputs read.
-pub(crate) fn spawn(
-    name: &'static str,
-    command: &mut Command,
-    grace: Duration,
-) -> Result<(Guard, Output, Output)> {
+fn spawn(name: &'static str, command: &mut Command) -> Result<(Guard, Output, Output)> {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = Guard::spawn(command, grace)?;
+    let mut child = Guard::spawn(command, HANG)?;
     let out = child.stdout.take().context("a piped standard output")?;
     let log = child.stderr.take().context("a piped standard error")?;
     Ok((child, Output::new(name, out), Output::new(name, log)))

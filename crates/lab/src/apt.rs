@@ -40,15 +40,13 @@ impl Apt {
             ("Dir::Cache", at("cache")),
             ("APT::Sandbox::User", "root".to_owned()),
         ];
-        let places = places
-            .iter()
-            .map(|(option, value)| format!("{option}={value}"));
-        let options = options
-            .iter()
-            .map(|(option, value)| format!("{option}={value}"));
+        let places = places.iter().map(|(option, value)| (*option, &**value));
+        let all = places.chain(options.iter().copied());
         let apt = Self {
             dir: dir.to_owned(),
-            options: places.chain(options).collect(),
+            options: all
+                .map(|(option, value)| format!("{option}={value}"))
+                .collect(),
         };
         capture(apt.command("apt-get").arg("update"))?;
         Ok(apt)

@@ -189,11 +189,7 @@ impl Monitor {
 /// `promtool check rules`: fails with what it finds wrong in the groups.
 pub fn check_rules(parts: &Path, groups: &[Value]) -> Result<()> {
     let files = [(RULES, json!({"groups": groups}))];
-    check(
-        &parts.join("usr/bin/promtool"),
-        &["check", "rules", RULES],
-        &files,
-    )
+    check(parts, "promtool", &["check", "rules", RULES], &files)
 }
 
 /// `promtool test rules`: runs unit tests of rules (`cases`, of that tool's format, without
@@ -204,29 +200,22 @@ pub fn test_rules(parts: &Path, groups: &[Value], cases: &Value) -> Result<()> {
         cases.insert("rule_files".to_owned(), json!([RULES]));
     }
     let files = [(RULES, json!({"groups": groups})), (CASES, cases)];
-    check(
-        &parts.join("usr/bin/promtool"),
-        &["test", "rules", CASES],
-        &files,
-    )
+    check(parts, "promtool", &["test", "rules", CASES], &files)
 }
 
 /// `amtool check-config`: fails with what it finds wrong.
 pub fn check_configuration(parts: &Path, configuration: &Value) -> Result<()> {
     let files = [(CONFIGURATION, configuration.clone())];
-    check(
-        &parts.join("usr/bin/amtool"),
-        &["check-config", CONFIGURATION],
-        &files,
-    )
+    check(parts, "amtool", &["check-config", CONFIGURATION], &files)
 }
 
-fn check(tool: &Path, args: &[&str], files: &[(&str, Value)]) -> Result<()> {
+fn check(parts: &Path, tool: &str, args: &[&str], files: &[(&str, Value)]) -> Result<()> {
     let dir = tempfile::tempdir().context("make a directory to check files in")?;
     for (name, value) in files {
         write(&dir, name, value)?;
     }
-    capture(Command::new(tool).args(args).current_dir(dir.path())).map(drop)
+    let mut command = Command::new(parts.join("usr/bin").join(tool));
+    capture(command.args(args).current_dir(dir.path())).map(drop)
 }
 
 fn write(dir: &TempDir, name: &str, value: &Value) -> Result<()> {
