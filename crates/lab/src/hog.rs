@@ -1,5 +1,6 @@
 //! `cargo xtask hog`: eats memory, for the tests to have it killed.
 
+use std::fs;
 use std::io::{self, Read as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -7,7 +8,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use memcg::Processes;
 use rustix::thread::{SecureComputingMode, UnshareFlags, set_secure_computing_mode};
 use signal_hook::consts::{SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -115,10 +115,11 @@ fn eater(args: Args) -> Result<(std::sync::mpsc::SyncSender<()>, JoinHandle<Resu
         .spawn(move || {
             let _dropped = gate.recv();
             if args.leaderless {
-                let this = Processes::new("/proc").open(std::process::id());
-                let this = this.context("open /proc/self")?;
+                // Its pid is another in the PID namespace that /proc is of.
                 wait::until("end of the first thread", SOON, || {
-                    this.stat().ok()??.ended.then_some(())
+                    // proc_pid_stat(5): `42 (hog) Z 1 …`
+                    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+                    stat.rsplit_once(") ")?.1.starts_with('Z').then_some(())
                 })?;
             }
             hold(args, touch(args))
