@@ -1,4 +1,3 @@
-use super::ring::Ring;
 use super::rings::CONTAINERS;
 use super::*;
 use crate::history::GrowthPattern;
