@@ -12,15 +12,12 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use clap::Parser as _;
-use lab::{Admin, Bonker, Cgroup, field, message, wait};
+use lab::wait::{self, HANG};
+use lab::{Admin, Bonker, Cgroup, field, message};
 use oom_agent::Cli;
 use rustix::process::{Signal, getpid, kill_process};
-
-/// Only what hangs takes so long.
-const HANG: Duration = Duration::from_secs(60);
 
 #[test]
 fn run_carries_a_kill_to_bonker_metrics_and_journal_and_ends_at_sigterm() {
