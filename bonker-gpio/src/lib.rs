@@ -26,7 +26,6 @@ mod client;
 mod command;
 mod counters;
 mod duration;
-mod files;
 mod history;
 mod inlets;
 mod logs;

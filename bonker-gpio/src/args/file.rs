@@ -6,9 +6,9 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, Command};
 use service::escape::truncate;
+use service::file::read_text_bounded;
 use toml::{Table, Value};
 
-use crate::files::read_text_bounded;
 use crate::text::{escape, escape_path};
 
 /// The largest file that is read, in bytes.

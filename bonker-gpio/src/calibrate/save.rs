@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use service::file::read_text_bounded;
 use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item, TomlError, Value};
 
 use crate::args::MAX_FILE_BYTES;
-use crate::files::read_text_bounded;
 use crate::motion::Calibration;
 use crate::text::escape_path;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proto::bonk::bonk_service_client::BonkServiceClient;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use service::file::read_bounded;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -14,7 +15,6 @@ use tonic::{Request, Status};
 
 use super::{ClientError, DEADLINE, MAX_FILE_BYTES, Refusal, trouble};
 use crate::args::{ServerArgs, require};
-use crate::files::read_bounded;
 use crate::net::auth::Token;
 
 /// A stream on a dead network ends.

@@ -14,3 +14,9 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+/// The same, of a text.
+pub fn read_text_bounded(path: &Path, max: u64) -> io::Result<String> {
+    let bytes = read_bounded(path, max)?;
+    String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+}
