@@ -36,7 +36,7 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Reads the body in time. Its route sets the largest size (`DefaultBodyLimit`); `advice` is how a
-/// client keeps to both.
+/// client keeps to it.
 pub(super) async fn read_body(
     request: Request,
     deadline: Duration,
@@ -45,7 +45,7 @@ pub(super) async fn read_body(
     let (status, why) = match timeout(deadline, Bytes::from_request(request, &())).await {
         Ok(Ok(body)) => return Ok(body),
         Ok(Err(why)) if why.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            (why.status(), "the body is too large".to_owned())
+            (why.status(), format!("the body is too large: {advice}"))
         }
         Ok(Err(_)) => (StatusCode::BAD_REQUEST, "the body broke off".to_owned()),
         Err(_) => {
@@ -53,5 +53,5 @@ pub(super) async fn read_body(
             (StatusCode::REQUEST_TIMEOUT, why)
         }
     };
-    Err(Refusal::new(status, format!("{why}: {advice}")))
+    Err(Refusal::new(status, why))
 }

@@ -96,7 +96,7 @@ async fn snooze(State(buttons): State<Buttons>, request: Request) -> Result<Resp
 /// Checks the headers before it reads the body.
 async fn read<T: DeserializeOwned>(buttons: &Buttons, request: Request) -> Result<T, Refusal> {
     check_origin(request.headers(), buttons.has_token)?;
-    let advice = format!("send {MAX_BODY_BYTES} bytes at most, and at once");
+    let advice = format!("send {MAX_BODY_BYTES} bytes at most");
     let body = read_body(request, BODY_DEADLINE, &advice).await?;
     serde_json::from_slice(&body).map_err(|why| {
         let why = format!("the body is not what this takes: {why}");
