@@ -31,6 +31,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// A command that `timeout` of coreutils ends after `limit`, for what uses a network that may swallow packets.
 pub(crate) fn bounded(limit: Duration, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("timeout");
+    // In the foreground, so that Ctrl-C reaches the program, too.
+    command.args(["--foreground", "--kill-after=5"]);
     command.arg(limit.as_secs().to_string()).arg(program);
     command
 }
