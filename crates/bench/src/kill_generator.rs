@@ -75,9 +75,10 @@ impl KillGenerator {
         let script = format!("{}; exec sleep 86400", script(plan, Path::new(SHM), None));
         let container =
             Sandbox::run(containerd, pod)?.run_gated("main", CONTAINER_LIMIT, &script)?;
+        let root = format!("/proc/{}/root", container.pid);
         Ok(Self {
-            dir: format!("/proc/{}/root{SHM}", container.pid).into(),
-            gate: format!("/proc/{}/root/gate", container.pid).into(),
+            dir: format!("{root}{SHM}").into(),
+            gate: format!("{root}/gate").into(),
             cgroup: container.cgroup,
             _plain: None,
         })
