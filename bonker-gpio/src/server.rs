@@ -109,10 +109,13 @@ pub async fn run(
     let rested = timeout_at(deadline - CLOSE_TIME, &mut rest).await.is_ok();
     closing.cancel();
     let closed = async { while serving.join_next().await.is_some() {} };
-    let (_, ()) = tokio::join!(timeout_at(deadline - EXIT, closed), async {
+    let (closed, ()) = tokio::join!(timeout_at(deadline - EXIT, closed), async {
         if !rested {
             rest.await;
         }
     });
+    if closed.is_err() {
+        info!("some connections are still closing and are dropped");
+    }
     result
 }

@@ -62,6 +62,7 @@ pub struct PortLimits {
 }
 
 pub(crate) struct Port {
+    what: &'static str,
     incoming: TcpIncoming,
     address: SocketAddr,
     acceptor: Acceptor,
@@ -114,6 +115,7 @@ impl Port {
             .with_keepalive_interval(Some(PROBE_EVERY))
             .with_keepalive_retries(Some(PROBES));
         Ok(Self {
+            what,
             incoming,
             address,
             acceptor,
@@ -146,16 +148,14 @@ impl Port {
             let acceptor = self.acceptor.clone();
             open.spawn(connection.serve(acceptor, protocol.clone(), stopping.clone()));
         }
+        let what = self.what;
         drop(self);
         let all_closed = async { while open.join_next().await.is_some() {} };
         closing.run_until_cancelled(all_closed).await;
         while let Ok(Some(_)) = timeout(CLOSE_PAUSE, open.join_next()).await {}
         if !open.is_empty() {
             let connections = open.len();
-            info!(
-                connections,
-                "some connections are still open and are dropped"
-            );
+            info!(connections, "some {what} are still open and are dropped");
         }
     }
 
