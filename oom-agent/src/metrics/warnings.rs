@@ -26,7 +26,7 @@ pub(crate) struct WarningCounts {
     /// Pods whose annotations could not be read.
     pub(crate) unanswered: Counter,
     /// Invalid annotations.
-    pub(crate) unheeded: Counter,
+    pub(crate) unusable: Counter,
     at_level: Labelled<Level, Gauge>,
 }
 
@@ -90,7 +90,7 @@ impl WarningCounts {
                 "warning_signals_failed",
                 "Warnings whose signal did not reach all that it was for",
             ),
-            unheeded: register(
+            unusable: register(
                 registry,
                 "warning_annotations_not_heeded",
                 "Annotations of pods that cannot be heeded",

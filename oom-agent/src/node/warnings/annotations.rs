@@ -77,9 +77,9 @@ impl Warner {
     fn log_refusal(&self, error: &LookupError) {
         let refused = matches!(error, LookupError::Forbidden);
         if refused && !self.refused.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error = %chain(error), "annotations are heeded as they were when the pod was made");
+            tracing::warn!(error = %chain(error), "the annotations that the pod was made with are used");
         } else {
-            tracing::debug!(error = %chain(error), "annotations are heeded as they were when the pod was made");
+            tracing::debug!(error = %chain(error), "the annotations that the pod was made with are used");
         }
     }
 }

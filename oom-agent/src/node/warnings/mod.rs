@@ -230,8 +230,8 @@ impl Warner {
             return;
         }
         let Some(bad) = errors else { return };
-        let unheeded = &self.node.metrics.warnings.unheeded;
-        unheeded.inc_by(bad.errors.len() as u64);
+        let unusable = &self.node.metrics.warnings.unusable;
+        unusable.inc_by(bad.errors.len() as u64);
         let pod = bad.pod.name.as_deref().unwrap_or_default();
         let sentence = bad.sentence();
         tracing::warn!(pod = %escape::terminal(pod), "{}", escape::terminal(&sentence));
