@@ -38,6 +38,7 @@ impl QuietHours {
     /// time they show its beginning to the second time they show its end; where they are put
     /// forward over it, it is when they are.
     pub(super) fn end(&self, now: Timestamp) -> Option<Timestamp> {
+        // `serve` has put the system's in place of none.
         let zone = &self.zone.clone().unwrap_or(TimeZone::UTC);
         let today = zone.to_datetime(now).date();
         let days = [today.yesterday().ok(), Some(today)];
