@@ -63,15 +63,15 @@ pub(super) static DROPS: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
 pub(super) static IN_USE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Records of unsettled kills, by the stamp of the mark and the part of the kill. Only the agent uses this map and
-/// [`TOLD`]: pinned maps outlive it, even if it is killed. All entries are allocated at once, as memory is short at a
+/// [`REPORTED`]: pinned maps outlive it, even if it is killed. All entries are allocated at once, as memory is short at a
 /// kill.
 #[map]
-pub(super) static UNTOLD: HashMap<[u64; 2], [u8; KEPT_LEN]> =
+pub(super) static UNREPORTED: HashMap<[u64; 2], [u8; KEPT_LEN]> =
     HashMap::with_max_entries(KEPT_RECORDS, 0);
 
 /// Kills whose lines were written lately, by the stamp of the mark.
 #[map]
-pub(super) static TOLD: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
+pub(super) static REPORTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 
 #[inline(always)]
 pub(super) fn in_use(program: u32) -> bool {

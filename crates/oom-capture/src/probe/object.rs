@@ -30,7 +30,7 @@ const OUT_OF_MEMORY_PROGRAMS: [(&str, &str, &str); 2] = [
 ];
 
 /// Maps whose oldest entries make room, and their capacities.
-const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("TOLD", 1024)];
+const LRU_MAPS: [(&str, u32); 2] = [("MARKED", 4096), ("REPORTED", 1024)];
 /// Entries that the kernel reserves for each CPU: `LOCAL_FREE_TARGET` of its `kernel/bpf/bpf_lru_list.c`.
 const RESERVED_PER_CPU: u32 = 128;
 
@@ -115,8 +115,8 @@ impl Object {
             }
         } else {
             // The maps are not used: they need no memory.
-            loader.map_max_entries("UNTOLD", 1);
-            loader.map_max_entries("TOLD", 1);
+            loader.map_max_entries("UNREPORTED", 1);
+            loader.map_max_entries("REPORTED", 1);
         }
         for (global, value) in &offsets.globals {
             loader.override_global(global, value, true);
@@ -240,8 +240,8 @@ impl Object {
         let mut pinned_records = None;
         if let Some(pins) = self.pins.take() {
             let lock = pins.take_over(&mut status)?;
-            let records: HashMap<_, _, _> = self.programs.take_map("UNTOLD")?;
-            let lines: HashMap<_, _, _> = self.programs.take_map("TOLD")?;
+            let records: HashMap<_, _, _> = self.programs.take_map("UNREPORTED")?;
+            let lines: HashMap<_, _, _> = self.programs.take_map("REPORTED")?;
             let failed = Arc::clone(&drops.not_kept);
             let records = PinnedRecords::new(records, lines, failed, lock);
             pinned_records = Some(Arc::new(records));

@@ -44,7 +44,7 @@ pub fn find_own_cgroup(is_unified: bool) -> Result<Option<String>, ProbeError> {
     loader.override_global("OWN_COMM", &comm, true);
     loader.override_global("OWN_UNIFIED", &is_unified, true);
     // The other programs' maps are not used here.
-    for map in ["UNTOLD", "TOLD", "MARKED", "INVOCATIONS"] {
+    for map in ["UNREPORTED", "REPORTED", "MARKED", "INVOCATIONS"] {
         loader.map_max_entries(map, 1);
     }
     let mut programs = Programs {

@@ -27,8 +27,8 @@ pub(super) const MAPS: [&str; 6] = [
     "MARKED",
     "INVOCATIONS",
     "DROPS",
-    "UNTOLD",
-    "TOLD",
+    "UNREPORTED",
+    "REPORTED",
 ];
 
 /// The prefix of links' names.
