@@ -158,6 +158,8 @@ impl Object {
                         self.note_in_use(in_use::RETURN, attached);
                         return Ok(how);
                     }
+                    // What cannot be pinned is no reason for another way.
+                    Err(error @ ProbeError::Pin(_)) => return Err(vec![error]),
                     Err(error) => errors.push(error),
                 }
             }
