@@ -25,7 +25,7 @@ pub(crate) struct Readings {
 /// The readings, and what is compared with them.
 #[derive(Debug, Default)]
 pub(crate) struct External {
-    last: Mutex<Readings>,
+    last: Mutex<(Readings, Option<i64>)>,
     /// By how much the incidents raise the kernel's own count.
     counted_kills: AtomicU64,
 }
@@ -46,18 +46,23 @@ impl External {
     /// Reads what is counted elsewhere; one reading after the other, as counters may not fall.
     pub(crate) fn update(&self, read: impl FnOnce() -> Readings) {
         let mut last = self.last.lock();
-        *last = read();
-    }
-
-    /// As they were read last, and the kills that the kernel counted and the agent did not see.
-    pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
-        let readings = *self.last.lock();
+        let mut now = read();
+        // Kills go on: both sides of the drift are of one moment.
         let counted = self.counted_kills.load(Ordering::Relaxed);
         let drift = |kills| {
             let kills = i64::try_from(kills).unwrap_or(i64::MAX);
             kills.saturating_sub_unsigned(counted)
         };
-        (readings, readings.kernel_kills.map(drift))
+        // Of a map that cannot be read they are 0.
+        let (drops, before) = (&mut now.drops, last.0.drops);
+        drops.ring_full = drops.ring_full.max(before.ring_full);
+        drops.marks_full = drops.marks_full.max(before.marks_full);
+        *last = (now, now.kernel_kills.map(drift));
+    }
+
+    /// As they were read last, and the kills that the kernel counted and the agent did not see.
+    pub(crate) fn readings(&self) -> (Readings, Option<i64>) {
+        *self.last.lock()
     }
 }
 

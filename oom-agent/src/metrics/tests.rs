@@ -344,6 +344,14 @@ fn losses_are_counted_by_reason() {
         kernel_kills: Some(5),
     };
     metrics.external.update(|| readings);
+    // A reading that fails lowers no counter.
+    metrics.external.update(|| Readings {
+        drops: DropCounts {
+            ring_full: 0,
+            ..readings.drops
+        },
+        ..readings
+    });
     metrics.incidents_lost.inc();
     metrics.lines_unwritten.inc();
     assert_eq!(metrics.external.readings(), (readings, Some(5)));
