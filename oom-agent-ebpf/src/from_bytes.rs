@@ -1,9 +1,4 @@
-//! The table of records: kinds, and the total reader of what is in the ring.
-
-#[cfg(not(target_arch = "bpf"))]
-use zerocopy::{FromBytes as _, IntoBytes as _};
-
-use crate::record::{Autopsy, Environment, Exit, InvocationEnd, Mark, NoVictim};
+//! What the table of records makes: kinds, and the total reader of what is in the ring.
 
 /// The bytes are no record: the object and this library are of different builds.
 #[cfg(not(target_arch = "bpf"))]
@@ -33,8 +28,8 @@ macro_rules! records {
         #[cfg(not(target_arch = "bpf"))]
         impl Record {
             /// Decodes an item of the ring. Any bytes are a record or [`Malformed`].
-            pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
-                let kind = u32::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, crate::from_bytes::Malformed> {
+                let kind = <u32 as zerocopy::FromBytes>::read_from_prefix(bytes).ok().map(|(kind, _)| kind);
                 let record = match kind {
                     $(Some($kind) => {
                         let record = $name::read_from_bytes(bytes).ok();
@@ -43,7 +38,7 @@ macro_rules! records {
                     _ => None,
                 };
                 let len = bytes.len();
-                record.ok_or(Malformed { kind, len })
+                record.ok_or(crate::from_bytes::Malformed { kind, len })
             }
 
             /// The bytes in the ring.
@@ -56,24 +51,10 @@ macro_rules! records {
     };
 }
 
-records! {
-    /// A victim was chosen.
-    Mark = 1,
-    /// A victim was read.
-    Autopsy = 2,
-    /// A victim has exited.
-    Exit = 3,
-    /// A victim's environment, where the option is set.
-    Environment = 4,
-    /// `out_of_memory` has returned: no more victims of this invocation are marked.
-    InvocationEnd = 5,
-    /// `out_of_memory` found no victim.
-    NoVictim = 6,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Autopsy, Environment, Exit, InvocationEnd, Mark, NoVictim, Record};
     use proptest::prelude::*;
     use zerocopy::IntoBytes;
 

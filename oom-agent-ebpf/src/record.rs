@@ -2,6 +2,21 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+records! {
+    /// A victim was chosen.
+    Mark = 1,
+    /// A victim was read.
+    Autopsy = 2,
+    /// A victim has exited.
+    Exit = 3,
+    /// A victim's environment, where the option is set.
+    Environment = 4,
+    /// `out_of_memory` has returned: no more victims of this invocation are marked.
+    InvocationEnd = 5,
+    /// `out_of_memory` found no victim.
+    NoVictim = 6,
+}
+
 /// `TASK_COMM_LEN` of the kernel: a process name with its NUL.
 pub const COMM_LEN: usize = 16;
 

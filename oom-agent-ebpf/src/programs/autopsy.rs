@@ -6,7 +6,8 @@ use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use oom_agent_ebpf::Autopsy;
 
 use super::{
-    maps::{RECORDS, begin_record, count_full, now_ns},
+    access::{begin_record, count_full, now_ns},
+    maps::RECORDS,
     task::{self, Subject},
 };
 

@@ -7,7 +7,8 @@ use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_probe_read_us
 use oom_agent_ebpf::{ENVIRONMENT_LEN, Environment};
 
 use super::{
-    maps::{RECORDS, begin_record, count_full},
+    access::{begin_record, count_full},
+    maps::RECORDS,
     offsets as at,
     task::{current, member},
 };

@@ -13,12 +13,10 @@ use aya_log_ebpf::debug;
 use oom_agent_ebpf::{LISTED, Mark, drops, in_use, invoked, known};
 
 use super::{
+    access::{begin_record, count_drop, count_full, current_invocation, in_use, now_ns},
     autopsy::write_autopsy,
     environment::write_environment,
-    maps::{
-        Invocation, MARKED, Marked, RECORDS, begin_record, count_drop, count_full,
-        current_invocation, in_use, now_ns,
-    },
+    maps::{Invocation, MARKED, Marked, RECORDS},
     marks, offsets as at,
     task::{self, Subject},
 };

@@ -2,7 +2,8 @@
 //! distinguishes it from the victim on every kernel, however late a mark comes and however long it stays.
 
 use super::{
-    maps::{MARKED, Marked, value},
+    access::value,
+    maps::{MARKED, Marked},
     offsets as at,
     task::{self, current},
 };

@@ -1,5 +1,6 @@
 //! A file for each program; `autopsy`, `environment`, `maps`, `marks`, `offsets` and `task` are shared.
 
+mod access;
 mod autopsy;
 mod environment;
 mod maps;

@@ -6,7 +6,8 @@ use aya_ebpf::{EbpfContext, macros::map, maps::LruHashMap};
 use oom_agent_ebpf::NoVictim;
 
 use super::{
-    maps::{RECORDS, begin_record, count_full, now_ns, value},
+    access::{begin_record, count_full, now_ns, value},
+    maps::RECORDS,
     offsets as at, task,
 };
 

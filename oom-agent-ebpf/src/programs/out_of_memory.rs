@@ -12,7 +12,8 @@ use aya_ebpf::{
 use oom_agent_ebpf::InvocationEnd;
 
 use super::{
-    maps::{INVOCATIONS, Invocation, current_invocation, now_ns, output_record},
+    access::{current_invocation, now_ns, output_record},
+    maps::{INVOCATIONS, Invocation},
     no_victim,
 };
 

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use oom_agent_ebpf::CGROUP_NAMES_LEN;
 
 use super::{
-    maps::value,
+    access::value,
     offsets as at,
     task::{self, Names},
 };

@@ -5,8 +5,8 @@ use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointConte
 use oom_agent_ebpf::{Exit, known};
 
 use super::{
+    access::{now_ns, output_record},
     autopsy::write_autopsy,
-    maps::{now_ns, output_record},
     marks, offsets as at,
     task::{self, Subject},
 };

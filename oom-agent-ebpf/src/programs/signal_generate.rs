@@ -8,7 +8,8 @@ use aya_ebpf::{
 use oom_agent_ebpf::drops;
 
 use super::{
-    maps::{MARKED, Marked, count_drop, current_invocation, now_ns},
+    access::{count_drop, current_invocation, now_ns},
+    maps::{MARKED, Marked},
     marks, offsets as at, task,
 };
 
