@@ -27,6 +27,8 @@ pub(crate) enum CallError {
     Answer {
         code: u16,
         refusal: Refusal,
+        /// There is no such object. The 404 of a proxy or of a wrong path has no reason.
+        missing: bool,
         /// The server's, escaped.
         message: String,
         retry_after: Option<Duration>,
@@ -113,6 +115,7 @@ impl CallError {
         Self::Answer {
             code,
             refusal: Refusal::classify(code, reason, message),
+            missing: code == 404 && reason == "NotFound",
             message: escape::terminal(escape::truncate(message.trim(), MESSAGE_LEN)).to_string(),
             retry_after: retry_after.or(seconds
                 .filter(|&seconds| seconds > 0)

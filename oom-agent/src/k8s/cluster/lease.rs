@@ -68,7 +68,7 @@ impl Cluster {
                 version: metadata.resource_version,
                 ..spec
             })),
-            Err(error) if error.code() == Some(404) => Ok(None),
+            Err(CallError::Answer { missing: true, .. }) => Ok(None),
             Err(error) => Err(READ.error(error)),
         }
     }

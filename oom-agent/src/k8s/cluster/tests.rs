@@ -322,6 +322,13 @@ async fn a_lease_is_replaced_only_at_the_version_read() {
 }
 
 #[tokio::test]
+async fn the_404_of_a_proxy_is_no_missing_lease() {
+    let (_fake, cluster) = Fake::start_cluster(|_| Answer::json(404, &json!("no such page"))).await;
+    let error = cluster.read_lease("l").await.unwrap_err().to_string();
+    assert!(error.ends_with("read the lease"), "{error}");
+}
+
+#[tokio::test]
 async fn a_missing_lease_is_created() {
     let answer = |request: &Request| {
         if request.line.starts_with("GET") {
