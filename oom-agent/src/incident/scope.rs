@@ -174,7 +174,7 @@ pub(crate) fn detect_swap_limit(
     }
     incident.limit_bytes = incident.record("limit_bytes", Ok(counter.limit_bytes));
     incident.limit_kind = Some(LimitKind::MemoryAndSwap);
-    incident.limit_cgroup = Some(cgroup);
+    incident.limit_cgroup = incident.record("limit_cgroup", Ok(cgroup));
 }
 
 /// A cgroup's figures at the kill. Of several victims the first read counts: no memory was given back yet.
@@ -443,5 +443,35 @@ mod tests {
         check((10_000, 16_384), None, None);
         // Memory alone is full: without swap both limits are one.
         check((16_380, 16_384), Some(counter(64, 64)), None);
+    }
+
+    #[test]
+    fn a_cgroup_that_is_found_by_its_counters_has_no_reason() {
+        let container = format!("{POD}/{ID}");
+        let killed = [Victim {
+            process: Process {
+                cgroup: Some(container.clone()),
+                ..Process::default()
+            },
+            levels: levels(&[(10_000, 16_384), (30_000, UNLIMITED)]),
+            ..Victim::default()
+        }];
+        let unnamed = OomControl {
+            memcg: None,
+            ..control()
+        };
+        let mut incident = limit_from_control(&unnamed, Some(&container), PAGE);
+        let has_reason =
+            |it: &Incident| (it.degraded.iter()).any(|why| why.starts_with("limit_cgroup: "));
+        assert!(has_reason(&incident), "{incident:?}");
+        let counter = SwapCounter {
+            limit_bytes: 96 << 20,
+            peak_bytes: 96 << 20,
+        };
+        detect_swap_limit(&mut incident, &killed, PAGE, |cgroup| {
+            (cgroup == container).then_some(counter)
+        });
+        assert_eq!(incident.limit_cgroup.as_deref(), Some(&*container));
+        assert!(!has_reason(&incident), "{incident:?}");
     }
 }
