@@ -49,6 +49,8 @@ impl Ledger {
                 ledger.apply(line);
             }
         }
+        // Who wrote the lines has counted them.
+        ledger.dropped = 0;
         ledger
     }
 
@@ -175,6 +177,11 @@ mod tests {
         }
         assert_eq!((ledger.dropped, ledger.undelivered.len()), (1, ROOM));
         assert_eq!(pending(&ledger)[0].0, "6f1c0a52-1-1");
+        let file: Vec<u8> = (0..=ROOM)
+            .flat_map(|n| added(n, &["kubernetes"]).encode())
+            .collect();
+        let read = Ledger::read(&file);
+        assert_eq!((read.dropped, read.undelivered.len()), (0, ROOM));
     }
 
     #[test]
