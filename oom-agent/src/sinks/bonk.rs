@@ -426,3 +426,49 @@ async fn next_answer(
         Ok(Some(answer)) => Ok(answer.acknowledgement),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::tests::incident;
+
+    #[tokio::test]
+    async fn of_too_many_refused_kills_the_oldest_is_given_up_and_counted() {
+        let metrics = Metrics::default();
+        let counts = metrics.sink("bonker test");
+        let plan = Plan {
+            name: "bonker test".to_owned(),
+            accepts: Box::new(|_| true),
+            others: WARNINGS,
+            others_overflowed: None,
+            replay_for: REPLAY_FOR,
+        };
+        let mut inlet = None;
+        let _sink = Sink::start(plan, &counts, |it| {
+            inlet = Some(it);
+            async {}
+        });
+        let url: BonkerUrl = "http://127.0.0.1:1".parse().unwrap();
+        let mut bonker = Bonker {
+            endpoint: url.endpoint(),
+            tls: false,
+            secrets: Secrets::default(),
+            inlet: inlet.unwrap(),
+            warned: metrics.warnings.clone(),
+            counts,
+            receipts: Receipts::default(),
+            unanswered: VecDeque::new(),
+            refused: Backlog::default(),
+        };
+        let mut most = 0;
+        for n in 0..300 {
+            bonker.keep_refused(new_entry(Report::Incident(incident(n))), Outcome::Full);
+            most = most.max(bonker.refused.len());
+        }
+        assert_eq!((most, bonker.counts.failed.get()), (256, 44));
+        let oldest = bonker
+            .refused
+            .remove_first_by(|bonk| bonk.report.stamp_ns());
+        assert_eq!(oldest.unwrap().job.report.id(), "6f1c0a52-44-4242");
+    }
+}
